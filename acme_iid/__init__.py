@@ -1,0 +1,18 @@
+"""acme-iid: a private certificate authority that believes cloud instance identity documents.
+
+The rooms, and who may lean on whom (checked by the import contract in setup.cfg)::
+
+    web         Flask, and only here: requests in, responses out; it decides nothing
+    authority   the use cases: new_order, answer_challenge, finalize, revoke, ...
+    store       all the SQL
+    attestation evidence in, InstanceIdentity out; pure
+    admission   who is admitted, and which names an instance may hold
+    issuance    keys and certificates
+    protocol    RFC 8555 without I/O: resources, statuses, identifiers, CSRs
+    iid01       the challenge on the wire, for both sides
+    errors      what every room raises
+
+``config`` reads ca.toml, ``app.create_app`` is the only wiring, ``server`` runs it under TLS, ``cli``
+is acme-iid-ca and ``simulator`` stands in for the clouds' metadata services. The client lives in
+client/ and leans on ``iid01``, ``errors`` and ``attestation`` only.
+"""

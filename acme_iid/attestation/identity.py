@@ -1,0 +1,97 @@
+"""What a verifier is, what it takes, and the instance identity that it proves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from acme_iid.attestation.trust import TrustStore
+from acme_iid.iid01 import Binding
+from acme_iid.protocol.identifiers import Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """An answer's fields as they came, all of them strings; nothing in it is believed yet.
+
+    ``fields`` holds the answer's string members except ``format`` and ``provisioner``.
+    """
+
+    format: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What verified bytes say. Only ``Verifier.authenticate`` makes one.
+
+    :ivar document: the decoded document or token, as the cloud spells it.
+    :ivar content: the exact bytes that were signed (the document inside a CMS, a token's payload).
+    :ivar key_id: which key verified it: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo, or a kid.
+    :ivar scope: the provisioners whose operator-configured key this is; None for a pinned key, which all believe.
+    """
+
+    format: str
+    document: Mapping[str, object]
+    content: bytes
+    key_id: str
+    scope: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceIdentity:
+    """An instance that proved itself, and the facts that its evidence proves.
+
+    :ivar cloud: "aws", "gcp" or "azure".
+    :ivar id: the instance's key across formats and provisioners, e.g. ``aws:aws:123456789042:us-west-2:i-0abc...``.
+    :ivar owner: whom it belongs to (AWS account, GCP project number, Azure subscription).
+    :ivar instance_id: the cloud's own word for it (``i-0abc...``).
+    :ivar credential_id: what the certificate's provisioner extension names.
+    :ivar facts: verified facts by the names that rules use (``account``, ``region``, ``image``, ...).
+    :ivar names: the names and addresses that follow from the verified facts.
+    :ivar started_at: when the instance was last started (AWS pendingTime), seconds; None where unknown.
+    :ivar binding: how the evidence was bound: "first use", "audience" or "nonce".
+    :ivar times: the times in the evidence, by the evidence's own names, seconds.
+    """
+
+    cloud: str
+    id: str
+    owner: str
+    instance_id: str
+    credential_id: str
+    format: str
+    key_id: str
+    binding: str
+    scope: frozenset[str] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[Identifier, ...] = ()
+    started_at: int | None = None
+    times: Mapping[str, int] = field(default_factory=dict)
+
+
+class Verifier(Protocol):
+    """One format of evidence: two pure functions, so that a recording can be authenticated at its own time."""
+
+    @property
+    def format(self) -> str:
+        """The format's name on the wire."""
+
+    @property
+    def cloud(self) -> str:
+        """Whose evidence it is: "aws", "gcp" or "azure"."""
+
+    def authenticate(self, evidence: Evidence, trust: TrustStore, now: int) -> Claims:
+        """Decode strictly and check the signature over the exact bytes.
+
+        :param now: seconds; the time at which certificate chains must be valid.
+        :raises MalformedEvidenceError: if a field is missing, unknown to the format or undecodable.
+        :raises AttestationError: if the evidence does not verify (steps decoding and signature).
+        :raises TrustUnavailableError: if a key set cannot be had.
+        """
+
+    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
+        """Check freshness and binding, and say who the instance is.
+
+        :raises AttestationError: steps freshness and binding, or decoding if a needed fact is missing.
+        """

@@ -1,0 +1,136 @@
+"""The errors that every room raises: typed here, turned into problem documents in web/problems.py.
+
+Nothing in this module knows about HTTP responses or Flask. A layer below the web raises an
+:class:`AcmeError` when the protocol has a name for what went wrong, and the verifiers raise an
+:class:`AttestationError` that names the step which refused the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+URN_PREFIX = "urn:ietf:params:acme:error:"
+
+
+class Problem(Enum):
+    """The ACME error types this server uses, each with its usual HTTP status.
+
+    Source: RFC 8555 section 6.7 and the IANA registry "ACME Error Types"; ``alreadyReplaced`` is
+    RFC 9773, ``invalidProfile`` the profiles draft. Where an RFC demands another status in one
+    place, the raiser says so with ``AcmeError(status=...)``.
+    """
+
+    ACCOUNT_DOES_NOT_EXIST = ("accountDoesNotExist", 400)
+    ALREADY_REVOKED = ("alreadyRevoked", 400)
+    BAD_CSR = ("badCSR", 400)
+    BAD_NONCE = ("badNonce", 400)
+    BAD_PUBLIC_KEY = ("badPublicKey", 400)
+    BAD_REVOCATION_REASON = ("badRevocationReason", 400)
+    BAD_SIGNATURE_ALGORITHM = ("badSignatureAlgorithm", 400)
+    INVALID_CONTACT = ("invalidContact", 400)
+    INVALID_PROFILE = ("invalidProfile", 400)
+    MALFORMED = ("malformed", 400)
+    ORDER_NOT_READY = ("orderNotReady", 403)
+    REJECTED_IDENTIFIER = ("rejectedIdentifier", 400)
+    SERVER_INTERNAL = ("serverInternal", 500)
+    UNAUTHORIZED = ("unauthorized", 403)
+    UNSUPPORTED_CONTACT = ("unsupportedContact", 400)
+    UNSUPPORTED_IDENTIFIER = ("unsupportedIdentifier", 400)
+    USER_ACTION_REQUIRED = ("userActionRequired", 403)
+
+    def __init__(self, code: str, status: int) -> None:
+        self.code = code
+        self.status = status
+
+    @property
+    def urn(self) -> str:
+        """The error type as it stands in a problem document."""
+        return URN_PREFIX + self.code
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What went wrong, as a fact: why an order or challenge failed, or one of several faults in a request.
+
+    ``identifier`` is the wire form ``(type, value)`` of the identifier that it concerns (RFC 8555 section 6.7.1).
+    """
+
+    problem: Problem
+    detail: str
+    identifier: tuple[str, str] | None = None
+
+
+class AcmeError(Exception):
+    """A request failed in a way that ACME has a name for.
+
+    :param problem: the error type.
+    :param detail: a sentence for a person: what was wrong and what to do about it.
+    :param status: the HTTP status where it is not the problem's usual one.
+    :param subproblems: the single faults, where there are several.
+    :param headers: further response headers (``Location``, ``Retry-After``, ``Allow``).
+    :param members: further members of the problem document (``algorithms``).
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        detail: str,
+        *,
+        status: int | None = None,
+        subproblems: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+        self.status = problem.status if status is None else status
+        self.subproblems = tuple(subproblems)
+        self.headers = dict(headers or {})
+        self.members = dict(members or {})
+
+
+class Step(Enum):
+    """The steps in which evidence is judged, in their order (rfc-notes/iid-01.md, "Verification").
+
+    The value is the word that error messages, events and ``acme-iid verify`` use.
+    """
+
+    DECODE = "decoding"
+    SIGNATURE = "signature"
+    FRESHNESS = "freshness"
+    BINDING = "binding"
+    ADMISSION = "admission"
+    NAMES = "names"
+    FIRST_USE = "first use"
+
+
+class AttestationError(Exception):
+    """Well-formed evidence that is refused: the challenge becomes invalid.
+
+    :param step: which step refused it.
+    :param detail: which rule refused it and what an operator would do about it. It is shown to
+        whoever sent the evidence, so it never holds another instance's data.
+    """
+
+    def __init__(self, step: Step, detail: str) -> None:
+        super().__init__(detail)
+        self.step = step
+        self.detail = detail
+
+
+class MalformedEvidenceError(AttestationError):
+    """An answer that is no evidence at all: HTTP 400 ``malformed``, the challenge stays pending."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Step.DECODE, detail)
+
+
+class TrustUnavailableError(Exception):
+    """Our own trouble: a key set that is needed cannot be had now. HTTP 503, the challenge stays pending."""
+
+
+class StoreUnavailableError(Exception):
+    """The store cannot take or give data now (busy, disk full, gone). HTTP 503, nothing was changed."""

@@ -1,0 +1,120 @@
+"""The facts behind ACME's resources (RFC 8555 section 7.1): what happened and when, never a status.
+
+Times are seconds since the epoch. ``protocol/status.py`` computes what a client is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from acme_iid.errors import Fault
+from acme_iid.protocol.identifiers import Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account: its key as canonical JWK JSON, and the key's RFC 7638 thumbprint."""
+
+    id: str
+    jwk: str
+    thumbprint: str
+    contact: tuple[str, ...]
+    created_at: int
+    deactivated_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Which instance proved an authorization, under which provisioner, as the certificate will name it."""
+
+    instance: str
+    cloud: str
+    provisioner: str
+    credential_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A challenge; ``error`` says why it failed, ``proof`` is set on a valid iid-01."""
+
+    id: str
+    type: str
+    token: str
+    validated_at: int | None = None
+    failed_at: int | None = None
+    error: Fault | None = None
+    proof: Proof | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """An authorization of one order for one identifier; ``wildcard`` when it stands for ``*.identifier``."""
+
+    id: str
+    account_id: str
+    order_id: str
+    identifier: Identifier
+    wildcard: bool
+    expires_at: int
+    challenges: tuple[Challenge, ...]
+    deactivated_at: int | None = None
+    revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order; ``ended_at`` and ``error`` say when and why it can no longer lead to a certificate."""
+
+    id: str
+    account_id: str
+    identifiers: tuple[Identifier, ...]
+    created_at: int
+    expires_at: int
+    not_before: int | None = None
+    not_after: int | None = None
+    ended_at: int | None = None
+    error: Fault | None = None
+    certificate_id: str | None = None
+    authorizations: tuple[Authorization, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """An issued certificate; ``chain`` is PEM, leaf first; ``key_id`` the SHA-256 of its SPKI in hex."""
+
+    id: str
+    serial: str
+    order_id: str
+    account_id: str
+    names: tuple[Identifier, ...]
+    not_before: int
+    not_after: int
+    issued_at: int
+    chain: str
+    key_id: str
+    provisioner: str | None = None
+    instance: str | None = None
+    revoked_at: int | None = None
+    revocation_reason: int | None = None
+    revoked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance that was used for the first time, and whose it is since.
+
+    ``account_id`` is None between a release and the next first use. ``started_at`` is the latest start
+    that evidence has shown (AWS pendingTime); it never goes back.
+    """
+
+    id: str
+    cloud: str
+    owner: str
+    instance_id: str
+    account_id: str | None
+    thumbprint: str | None
+    started_at: int | None
+    first_used_at: int
+    last_used_at: int
+    release_to: str | None = None
+    release_until: int | None = None
