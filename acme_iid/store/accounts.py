@@ -1,0 +1,68 @@
+"""Accounts (RFC 8555 section 7.1.2)."""
+
+from __future__ import annotations
+
+import json
+
+from acme_iid.protocol.resources import Account
+from acme_iid.store.database import Reader, Row, Transaction
+
+
+def _account(row: Row) -> Account:
+    return Account(
+        id=row["id"],
+        jwk=row["jwk"],
+        thumbprint=row["thumbprint"],
+        contact=tuple(json.loads(row["contact"])),
+        created_at=row["created_at"],
+        deactivated_at=row["deactivated_at"],
+    )
+
+
+def get(reader: Reader, account_id: str) -> Account | None:
+    """The account with this id."""
+    rows = reader.rows("SELECT * FROM accounts WHERE id = :id", id=account_id)
+    return _account(rows[0]) if rows else None
+
+
+def by_thumbprint(reader: Reader, thumbprint: str) -> Account | None:
+    """The account whose key has this RFC 7638 thumbprint."""
+    rows = reader.rows("SELECT * FROM accounts WHERE thumbprint = :thumbprint", thumbprint=thumbprint)
+    return _account(rows[0]) if rows else None
+
+
+def add(transaction: Transaction, account: Account) -> bool:
+    """Add an account; False, and nothing changed, if another has the same key."""
+    return bool(
+        transaction.run(
+            """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at)
+               VALUES (:id, :jwk, :thumbprint, :contact, :created_at) ON CONFLICT DO NOTHING""",
+            id=account.id,
+            jwk=account.jwk,
+            thumbprint=account.thumbprint,
+            contact=json.dumps(account.contact),
+            created_at=account.created_at,
+        )
+    )
+
+
+def set_contact(transaction: Transaction, account_id: str, contact: tuple[str, ...]) -> bool:
+    """Replace the contacts of an account that is not deactivated."""
+    return bool(
+        transaction.run(
+            "UPDATE accounts SET contact = :contact WHERE id = :id AND deactivated_at IS NULL",
+            id=account_id,
+            contact=json.dumps(contact),
+        )
+    )
+
+
+def deactivate(transaction: Transaction, account_id: str, now: int) -> bool:
+    """Deactivate an account, once."""
+    return bool(
+        transaction.run(
+            "UPDATE accounts SET deactivated_at = :now WHERE id = :id AND deactivated_at IS NULL",
+            id=account_id,
+            now=now,
+        )
+    )

@@ -1,0 +1,291 @@
+"""Orders, their authorizations and challenges (RFC 8555 sections 7.1.3 to 7.1.5).
+
+An order is read and written whole: its authorizations serve no other order. ``ended_at`` on the order
+is what every way of ending one sets and what finalizing has in its condition, so that whichever
+comes first wins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from acme_iid.errors import Fault, Problem
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Authorization, Challenge, Order, Proof
+from acme_iid.store.database import Reader, Row, Transaction
+
+_AUTHORIZATIONS = """
+    SELECT a.id, a.order_id, a.account_id, a.identifier_type, a.identifier_value, a.wildcard, a.expires_at,
+           a.deactivated_at, a.revoked_at,
+           c.id AS challenge_id, c.type, c.token, c.validated_at, c.failed_at, c.error,
+           c.instance_id, c.cloud, c.provisioner, c.credential_id
+    FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
+"""
+
+
+def _text(error: Fault) -> str:
+    return json.dumps([error.problem.name, error.detail])
+
+
+def _fault(text: str | None) -> Fault | None:
+    if text is None:
+        return None
+    name, detail = json.loads(text)
+    return Fault(Problem[name], detail)
+
+
+def _challenge(row: Row) -> Challenge:
+    proof = None
+    if row["instance_id"] is not None:
+        proof = Proof(row["instance_id"], row["cloud"], row["provisioner"], row["credential_id"])
+    return Challenge(
+        id=row["challenge_id"],
+        type=row["type"],
+        token=row["token"],
+        validated_at=row["validated_at"],
+        failed_at=row["failed_at"],
+        error=_fault(row["error"]),
+        proof=proof,
+    )
+
+
+def _authorizations(rows: Iterable[Row]) -> tuple[Authorization, ...]:
+    """The authorizations in ``rows``, a row a challenge, in the rows' order."""
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(row["id"], []).append(row)
+    return tuple(
+        Authorization(
+            id=first["id"],
+            account_id=first["account_id"],
+            order_id=first["order_id"],
+            identifier=Identifier(first["identifier_type"], first["identifier_value"]),
+            wildcard=bool(first["wildcard"]),
+            expires_at=first["expires_at"],
+            challenges=tuple(_challenge(row) for row in members),
+            deactivated_at=first["deactivated_at"],
+            revoked_at=first["revoked_at"],
+        )
+        for members in grouped.values()
+        for first in members[:1]
+    )
+
+
+def get(reader: Reader, order_id: str) -> Order | None:
+    """The order with its authorizations and their challenges."""
+    rows = reader.rows("SELECT * FROM orders WHERE id = :id", id=order_id)
+    if not rows:
+        return None
+    row = rows[0]
+    return Order(
+        id=row["id"],
+        account_id=row["account_id"],
+        identifiers=tuple(Identifier(*pair) for pair in json.loads(row["identifiers"])),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        not_before=row["not_before"],
+        not_after=row["not_after"],
+        ended_at=row["ended_at"],
+        error=_fault(row["error"]),
+        certificate_id=row["certificate_id"],
+        authorizations=_authorizations(
+            reader.rows(_AUTHORIZATIONS + "WHERE a.order_id = :id ORDER BY a.position, c.id", id=order_id)
+        ),
+    )
+
+
+def get_authorization(reader: Reader, authorization_id: str) -> Authorization | None:
+    """The authorization with its challenges."""
+    found = _authorizations(reader.rows(_AUTHORIZATIONS + "WHERE a.id = :id ORDER BY c.id", id=authorization_id))
+    return found[0] if found else None
+
+
+def order_of_challenge(reader: Reader, challenge_id: str) -> Order | None:
+    """The order that a challenge belongs to."""
+    rows = reader.rows(
+        """SELECT a.order_id FROM challenges c JOIN authorizations a ON a.id = c.authorization_id WHERE c.id = :id""",
+        id=challenge_id,
+    )
+    return get(reader, rows[0]["order_id"]) if rows else None
+
+
+def of_account(reader: Reader, account_id: str, before: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
+    """An account's order ids with their times of creation, newest first, starting below ``before``."""
+    created_at, order_id = before or (1 << 62, "")
+    rows = reader.rows(
+        """SELECT created_at, id FROM orders
+           WHERE account_id = :account_id
+             AND (created_at < :created_at OR (created_at = :created_at AND id < :id))
+           ORDER BY created_at DESC, id DESC LIMIT :limit""",
+        account_id=account_id,
+        created_at=created_at,
+        id=order_id,
+        limit=limit,
+    )
+    return [(row["created_at"], row["id"]) for row in rows]
+
+
+def authorized_names(reader: Reader, account_id: str, now: int) -> set[Identifier]:
+    """The names that an account holds valid authorizations for."""
+    rows = reader.rows(
+        """SELECT a.identifier_type, a.identifier_value, a.wildcard
+           FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
+           WHERE a.account_id = :account_id AND a.expires_at > :now AND c.validated_at IS NOT NULL
+             AND a.deactivated_at IS NULL AND a.revoked_at IS NULL""",
+        account_id=account_id,
+        now=now,
+    )
+    return {
+        Identifier(row["identifier_type"], ("*." if row["wildcard"] else "") + row["identifier_value"]) for row in rows
+    }
+
+
+def add(transaction: Transaction, order: Order) -> None:
+    """Add an order with its authorizations and challenges."""
+    transaction.run(
+        """INSERT INTO orders (id, account_id, identifiers, not_before, not_after, created_at, expires_at)
+           VALUES (:id, :account_id, :identifiers, :not_before, :not_after, :created_at, :expires_at)""",
+        id=order.id,
+        account_id=order.account_id,
+        identifiers=json.dumps(order.identifiers),
+        not_before=order.not_before,
+        not_after=order.not_after,
+        created_at=order.created_at,
+        expires_at=order.expires_at,
+    )
+    for position, authorization in enumerate(order.authorizations):
+        transaction.run(
+            """INSERT INTO authorizations (id, order_id, account_id, position, identifier_type, identifier_value,
+                                           wildcard, expires_at)
+               VALUES (:id, :order_id, :account_id, :position, :type, :value, :wildcard, :expires_at)""",
+            id=authorization.id,
+            order_id=order.id,
+            account_id=order.account_id,
+            position=position,
+            type=authorization.identifier.type,
+            value=authorization.identifier.value,
+            wildcard=int(authorization.wildcard),
+            expires_at=authorization.expires_at,
+        )
+        for challenge in authorization.challenges:
+            transaction.run(
+                """INSERT INTO challenges (id, authorization_id, type, token)
+                   VALUES (:id, :authorization_id, :type, :token)""",
+                id=challenge.id,
+                authorization_id=authorization.id,
+                type=challenge.type,
+                token=challenge.token,
+            )
+
+
+def set_challenge_valid(transaction: Transaction, challenge_id: str, proof: Proof, now: int) -> bool:
+    """Record that a challenge was answered well; False if it was answered before, or its order has ended."""
+    return bool(
+        transaction.run(
+            """UPDATE challenges SET validated_at = :now, instance_id = :instance, cloud = :cloud,
+                      provisioner = :provisioner, credential_id = :credential_id
+               WHERE id = :id AND validated_at IS NULL AND failed_at IS NULL
+                 AND EXISTS (SELECT 1 FROM authorizations a JOIN orders o ON o.id = a.order_id
+                             WHERE a.id = challenges.authorization_id AND o.ended_at IS NULL
+                               AND a.deactivated_at IS NULL AND a.revoked_at IS NULL)""",
+            id=challenge_id,
+            now=now,
+            instance=proof.instance,
+            cloud=proof.cloud,
+            provisioner=proof.provisioner,
+            credential_id=proof.credential_id,
+        )
+    )
+
+
+def set_challenge_failed(transaction: Transaction, challenge_id: str, error: Fault, now: int) -> bool:
+    """Record that a challenge was answered badly; False if it was answered before."""
+    return bool(
+        transaction.run(
+            """UPDATE challenges SET failed_at = :now, error = :error
+               WHERE id = :id AND validated_at IS NULL AND failed_at IS NULL""",
+            id=challenge_id,
+            now=now,
+            error=_text(error),
+        )
+    )
+
+
+def end(transaction: Transaction, order_id: str, error: Fault, now: int) -> bool:
+    """End an order that has led to no certificate; False if it had ended or been finalized."""
+    return bool(
+        transaction.run(
+            """UPDATE orders SET ended_at = :now, error = :error
+               WHERE id = :id AND ended_at IS NULL AND certificate_id IS NULL""",
+            id=order_id,
+            now=now,
+            error=_text(error),
+        )
+    )
+
+
+def end_of_account(transaction: Transaction, account_id: str, error: Fault, now: int) -> int:
+    """End all of an account's orders that have led to no certificate; how many."""
+    return transaction.run(
+        """UPDATE orders SET ended_at = :now, error = :error
+           WHERE account_id = :account_id AND ended_at IS NULL AND certificate_id IS NULL""",
+        account_id=account_id,
+        now=now,
+        error=_text(error),
+    )
+
+
+def deactivate_authorization(transaction: Transaction, authorization_id: str, now: int) -> bool:
+    """Deactivate an authorization on its owner's word, once."""
+    return bool(
+        transaction.run(
+            """UPDATE authorizations SET deactivated_at = :now
+               WHERE id = :id AND deactivated_at IS NULL AND revoked_at IS NULL""",
+            id=authorization_id,
+            now=now,
+        )
+    )
+
+
+def revoke_proofs(
+    transaction: Transaction,
+    instance_id: str,
+    names: Iterable[Identifier] | None,
+    error: Fault,
+    now: int,
+) -> int:
+    """End what an instance has proven: its valid authorizations and every open order that leans on one.
+
+    :param names: only authorizations for these names; None for all of them.
+    :returns: how many orders were ended.
+    """
+    rows = transaction.rows(
+        """SELECT a.id, a.order_id, a.identifier_type, a.identifier_value, a.wildcard
+           FROM challenges c JOIN authorizations a ON a.id = c.authorization_id
+           WHERE c.instance_id = :instance_id AND c.validated_at IS NOT NULL
+             AND a.revoked_at IS NULL AND a.expires_at > :now""",
+        instance_id=instance_id,
+        now=now,
+    )
+    wanted = None if names is None else set(names)
+    ended = 0
+    for row in rows:
+        value = ("*." if row["wildcard"] else "") + row["identifier_value"]
+        if wanted is None or Identifier(row["identifier_type"], value) in wanted:
+            transaction.run("UPDATE authorizations SET revoked_at = :now WHERE id = :id", id=row["id"], now=now)
+            ended += end(transaction, row["order_id"], error, now)
+    return ended
+
+
+def set_finalized(transaction: Transaction, order_id: str, certificate_id: str, now: int) -> bool:
+    """Tie an order to its certificate; False if it has one, has ended or has expired."""
+    return bool(
+        transaction.run(
+            """UPDATE orders SET certificate_id = :certificate_id
+               WHERE id = :id AND certificate_id IS NULL AND ended_at IS NULL AND expires_at > :now""",
+            id=order_id,
+            certificate_id=certificate_id,
+            now=now,
+        )
+    )

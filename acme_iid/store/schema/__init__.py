@@ -1,0 +1,1 @@
+"""The schema as numbered SQL files, one set for every engine."""

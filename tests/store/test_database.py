@@ -1,0 +1,174 @@
+"""The store: durable, atomic, right under threads and processes, and honest when it cannot."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from acme_iid.errors import StoreUnavailableError
+from acme_iid.protocol.resources import Account, Instance
+from acme_iid.store import accounts, instances, nonces
+from acme_iid.store.database import Database, open_store
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = open_store(tmp_path / "ca.db")
+    yield opened
+    opened.close()
+
+
+def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
+    first = open_store(tmp_path / "ca.db")
+    with first.transaction() as transaction:
+        accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+    first.close()
+    again = open_store(tmp_path / "ca.db")
+    assert accounts.get(again, "a") == Account("a", "{}", "t", (), NOW)
+    again.close()
+
+
+def test_a_transaction_that_raises_leaves_nothing_behind(database: Database) -> None:
+    def fail() -> None:
+        with database.transaction() as transaction:
+            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert accounts.get(database, "a") is None
+
+
+def test_one_key_has_one_account(database: Database) -> None:
+    with database.transaction() as transaction:
+        assert accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+        assert not accounts.add(transaction, Account("b", "{}", "t", (), NOW))
+    assert accounts.get(database, "b") is None
+
+
+def test_threads_that_read_and_write_wait_for_each_other(tmp_path: Path) -> None:
+    database = open_store(tmp_path / "ca.db")
+    with database.transaction() as transaction:
+        instances.use(transaction, instance("a"))
+
+    def use(turn: int) -> bool:
+        with database.transaction() as transaction:
+            known = instances.get(transaction, "aws:i")
+            assert known is not None
+            assert known.started_at is not None
+            used = instances.use(transaction, instance("a", started_at=known.started_at + 1))
+        database.close()
+        return used and turn >= 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(use, range(200)))
+    final = instances.get(database, "aws:i")
+    assert final is not None
+    assert final.started_at == NOW + 200
+    database.close()
+
+
+def instance(account: str, *, started_at: int | None = NOW, at: int = NOW) -> Instance:
+    return Instance("aws:i", "aws", "1", "i", account, f"thumb-{account}", started_at, at, at)
+
+
+def test_an_instance_belongs_to_the_first_account(database: Database) -> None:
+    with database.transaction() as transaction:
+        assert instances.use(transaction, instance("a"))
+        assert instances.use(transaction, instance("a", started_at=NOW + 5))
+        assert not instances.use(transaction, instance("b", started_at=NOW + 9))
+        assert not instances.use(transaction, instance("a", started_at=NOW + 4))
+    found = instances.get(database, "aws:i")
+    assert found is not None
+    assert (found.account_id, found.started_at) == ("a", NOW + 5)
+
+
+def test_a_release_lets_one_key_in_once_and_keeps_the_start(database: Database) -> None:
+    with database.transaction() as transaction:
+        instances.use(transaction, instance("a", started_at=NOW))
+        instances.release(transaction, "aws:i", "thumb-b", NOW + 60)
+        assert not instances.use(transaction, instance("a", at=NOW + 1))
+        assert not instances.use(transaction, instance("c", at=NOW + 1))
+        assert not instances.use(transaction, instance("b", started_at=NOW - 1, at=NOW + 1))
+        assert not instances.use(transaction, instance("b", at=NOW + 60))
+        assert instances.use(transaction, instance("b", at=NOW + 59))
+        assert not instances.use(transaction, instance("a", at=NOW + 59))
+
+
+def test_of_processes_that_race_for_an_instance_one_wins(tmp_path: Path) -> None:
+    open_store(tmp_path / "ca.db").close()
+    script = """
+import sys
+from pathlib import Path
+from acme_iid.protocol.resources import Instance
+from acme_iid.store import instances
+from acme_iid.store.database import open_store
+database = open_store(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for turn in range(50):
+    found = Instance(f"aws:{turn}", "aws", "1", "i", sys.argv[2], sys.argv[2], 1, 1, 1)
+    with database.transaction() as transaction:
+        print(turn if instances.use(transaction, found) else -1, flush=True)
+"""
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "ca.db", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("a", "b", "c", "d")
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    won = [int(line) for racer in racers for line in racer.communicate(timeout=60)[0].split()]
+    assert [racer.returncode for racer in racers] == [0, 0, 0, 0]
+    assert sorted(turn for turn in won if turn >= 0) == list(range(50))
+
+
+def test_a_database_from_a_newer_version_is_not_touched(tmp_path: Path) -> None:
+    open_store(tmp_path / "ca.db").close()
+    with sqlite3.connect(tmp_path / "ca.db") as raw:
+        raw.execute("INSERT INTO schema_migrations VALUES ('9999_future.sql')")
+    raw.close()
+    with pytest.raises(StoreUnavailableError, match="newer"):
+        open_store(tmp_path / "ca.db")
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.db").write_bytes(b"not a database, and long enough to look like a header" * 20)
+    with pytest.raises(StoreUnavailableError, match=r"ca\.db"):
+        open_store(tmp_path / "ca.db")
+
+
+def test_a_nonce_is_spent_once_across_connections(tmp_path: Path) -> None:
+    first, second = nonces.open_spent(tmp_path), nonces.open_spent(tmp_path)
+    assert nonces.spend(first, "n", NOW)
+    assert not nonces.spend(second, "n", NOW)
+    assert nonces.forget_expired(second, NOW) == 1
+    assert nonces.spend(first, "n", NOW)
+    first.close()
+    second.close()
+
+
+def test_all_processes_share_the_nonce_key(tmp_path: Path) -> None:
+    first, second = open_store(tmp_path / "ca.db"), open_store(tmp_path / "ca.db")
+    key = nonces.mac_key(first)
+    assert len(key) == 32
+    assert nonces.mac_key(second) == key
+    first.close()
+    second.close()
