@@ -1,0 +1,24 @@
+"""The use cases: what a request or an operator can make happen, and what is committed together.
+
+Each function reads what it needs, decides, and writes in one transaction whose statements carry their
+conditions. The time comes in as ``now`` (seconds): it is read once a request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from acme_iid.attestation.trust import TrustStore
+from acme_iid.config import Config
+from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """What the use cases work with: the settings in force, the store, the signing keys and the trusted ones."""
+
+    config: Config
+    database: Database
+    ca: CertificateAuthority
+    trust: TrustStore

@@ -1,0 +1,118 @@
+"""Accounts: creation, contacts, deactivation (RFC 8555 section 7.3)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.protocol.resources import Account
+from acme_iid.store import accounts, events, orders
+from acme_iid.store.database import Database
+
+MAX_CONTACTS = 10
+_MAX_CONTACT_LENGTH = 320
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\Z")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+def contacts(value: object) -> tuple[str, ...]:
+    """The contact URLs of a newAccount or account update payload (RFC 8555 section 7.3).
+
+    :raises AcmeError: ``malformed``, ``unsupportedContact`` or ``invalidContact``.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise AcmeError(Problem.MALFORMED, "'contact' is a list of URLs")
+    if len(value) > MAX_CONTACTS:
+        raise AcmeError(Problem.INVALID_CONTACT, f"there are {len(value)} contacts; {MAX_CONTACTS} is the limit")
+    for entry in value:
+        _check_contact(entry)
+    return tuple(value)
+
+
+def _check_contact(contact: str) -> None:
+    shown = ascii(contact[:64])
+    if not _SCHEME.match(contact):
+        raise AcmeError(Problem.INVALID_CONTACT, f"the contact {shown} is no URL; write mailto:admin@example.org")
+    scheme, _, address = contact.partition(":")
+    if scheme.lower() != "mailto":
+        raise AcmeError(Problem.UNSUPPORTED_CONTACT, f"contacts of the scheme {scheme[:32]!r} are not supported")
+    if "?" in address:
+        raise AcmeError(Problem.INVALID_CONTACT, f"the contact {shown} has header fields, which RFC 8555 forbids")
+    if "," in address:
+        raise AcmeError(Problem.INVALID_CONTACT, f"the contact {shown} has more than one address")
+    if len(contact) > _MAX_CONTACT_LENGTH or not _ADDRESS.match(address):
+        raise AcmeError(Problem.INVALID_CONTACT, f"the contact {shown} is not an e-mail address")
+
+
+def find(database: Database, thumbprint: str) -> Account:
+    """The account of a key, for ``onlyReturnExisting`` (RFC 8555 section 7.3.1).
+
+    :raises AcmeError: ``accountDoesNotExist``, or ``unauthorized`` if it was deactivated.
+    """
+    account = accounts.by_thumbprint(database, thumbprint)
+    if account is None:
+        raise AcmeError(Problem.ACCOUNT_DOES_NOT_EXIST, "no account has this key; create one with newAccount")
+    require_active(account)
+    return account
+
+
+def require_active(account: Account) -> None:
+    """Refuse an account that was deactivated (RFC 8555 section 7.3.6).
+
+    :raises AcmeError: ``unauthorized`` with status 401.
+    """
+    if account.deactivated_at is not None:
+        raise AcmeError(
+            Problem.UNAUTHORIZED, "this account is deactivated; make a new account key and account", status=401
+        )
+
+
+def create(
+    database: Database, jwk: str, thumbprint: str, contact: tuple[str, ...], remote: str, now: int
+) -> tuple[Account, bool]:
+    """The account of a key, made if there is none.
+
+    :param jwk: the public key as canonical JSON.
+    :param remote: the client's address, for the record.
+    :returns: the account, and whether it is new.
+    :raises AcmeError: ``unauthorized`` if the key's account was deactivated.
+    """
+    existing = accounts.by_thumbprint(database, thumbprint)
+    if existing is None:
+        account = Account(secrets.token_urlsafe(16), jwk, thumbprint, contact, now)
+        with database.transaction() as transaction:
+            if accounts.add(transaction, account):
+                events.add(
+                    transaction, "account.created", now, account_id=account.id, thumbprint=thumbprint, remote=remote
+                )
+                return account, True
+        existing = accounts.by_thumbprint(database, thumbprint)
+        assert existing is not None  # accounts are never removed
+    require_active(existing)
+    return existing, False
+
+
+def update_contact(database: Database, account: Account, contact: tuple[str, ...]) -> Account:
+    """Replace an account's contacts (RFC 8555 section 7.3.2)."""
+    with database.transaction() as transaction:
+        accounts.set_contact(transaction, account.id, contact)
+    return _reread(database, account)
+
+
+def deactivate(database: Database, account: Account, now: int) -> Account:
+    """Deactivate an account and end its open orders (RFC 8555 section 7.3.6). Its instances stay its own."""
+    error = Fault(Problem.UNAUTHORIZED, "the account was deactivated")
+    with database.transaction() as transaction:
+        if accounts.deactivate(transaction, account.id, now):
+            orders.end_of_account(transaction, account.id, error, now)
+            events.add(transaction, "account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint)
+    return _reread(database, account)
+
+
+def _reread(database: Database, account: Account) -> Account:
+    current = accounts.get(database, account.id)
+    assert current is not None  # accounts are never removed
+    return current

@@ -1,0 +1,298 @@
+"""Answering an iid-01 challenge: the heart of it (rfc-notes/iid-01.md, "Response" and "Verification").
+
+An answer is judged before anything is written, and then one transaction records the outcome with a
+compare-and-set: of two answers that race one is recorded and the other's sender sees that outcome.
+There is no claim that a crashed process could leave behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from acme_iid.admission import Grant, admit
+from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.identity import Evidence, InstanceIdentity
+from acme_iid.authority import Authority
+from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Step
+from acme_iid.iid01 import MAX_ANSWER_BYTES, Binding, binding
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
+from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order
+from acme_iid.store import certificates, events, instances, orders
+from acme_iid.store.database import Reader, Transaction
+
+_log = logging.getLogger(__name__)
+
+CLOCK_SKEW = 60
+"""Seconds a cloud's clock may be ahead of or behind ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer's payload, read: evidence and the provisioner to try alone, if named."""
+
+    evidence: Evidence
+    provisioner: str | None
+    digest: str
+    """SHA-256 of the payload in hex, for the record: the evidence itself is never kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The challenge that is answered, and what it stands in."""
+
+    order: Order
+    authorization: Authorization
+    challenge: Challenge
+
+    @property
+    def name(self) -> Identifier:
+        """The name as it stands in the order."""
+        base = self.authorization.identifier
+        return Identifier(base.type, "*." + base.value) if self.authorization.wildcard else base
+
+
+def parse_answer(payload: Mapping[str, object], raw: bytes) -> Answer:
+    """Read an answer; nothing in it is believed yet.
+
+    :param raw: the payload's bytes, for their size and digest.
+    :raises AcmeError: ``malformed``: the challenge stays pending (RFC 8555 section 7.5.1).
+    """
+    if len(raw) > MAX_ANSWER_BYTES:
+        raise AcmeError(Problem.MALFORMED, f"the answer is {len(raw)} bytes long; {MAX_ANSWER_BYTES} is the limit")
+    for name, value in payload.items():
+        if name in ("format", "evidence", "document", "signature", "provisioner") and not isinstance(value, str):
+            raise AcmeError(Problem.MALFORMED, f"the answer's {name!r} is not a string")
+    fields = {name: value for name, value in payload.items() if isinstance(value, str)}
+    kind, provisioner = fields.pop("format", None), fields.pop("provisioner", None)
+    if kind is None:
+        raise AcmeError(Problem.MALFORMED, "the answer has no 'format'; the challenge's 'formats' says which it takes")
+    if kind not in VERIFIERS:
+        raise AcmeError(Problem.MALFORMED, f"evidence of format {kind[:32]!a} is not known to this server")
+    return Answer(Evidence(kind, fields), provisioner, hashlib.sha256(raw).hexdigest())
+
+
+def find(authority: Authority, account: Account, challenge_id: str) -> tuple[Authorization, Challenge]:
+    """An account's own challenge, with its authorization.
+
+    :raises AcmeError: ``malformed`` with 404 if there is none, ``unauthorized`` if it is another account's.
+    """
+    target = _target(authority.database, account, challenge_id)
+    return target.authorization, target.challenge
+
+
+def _target(reader: Reader, account: Account, challenge_id: str) -> _Target:
+    order = orders.order_of_challenge(reader, challenge_id)
+    if order is None:
+        raise AcmeError(Problem.MALFORMED, "there is no challenge at this URL", status=404)
+    if order.account_id != account.id:
+        raise AcmeError(Problem.UNAUTHORIZED, "this challenge belongs to another account's order")
+    return next(
+        _Target(order, authorization, challenge)
+        for authorization in order.authorizations
+        for challenge in authorization.challenges
+        if challenge.id == challenge_id
+    )
+
+
+def answer(
+    authority: Authority, account: Account, challenge_id: str, given: Answer, remote: str, now: int
+) -> tuple[Authorization, Challenge]:
+    """Judge an answer and record the outcome; returns the challenge as it then is, with its authorization.
+
+    :param remote: the client's address, for the record.
+    :raises AcmeError: ``malformed`` if there is nothing to judge, or the challenge can no longer be answered.
+    :raises TrustUnavailableError: if a key set cannot be had; the challenge stays pending.
+    """
+    target = _target(authority.database, account, challenge_id)
+    if of_challenge(target.challenge) is not Status.PENDING:
+        return target.authorization, target.challenge
+    if (
+        of_order(target.order, now) is Status.INVALID
+        or of_authorization(target.authorization, now) is not Status.PENDING
+    ):
+        raise AcmeError(Problem.MALFORMED, "the challenge's order has ended or expired; make a new order")
+    bound = binding(f"{target.challenge.token}.{account.thumbprint}")
+    record: dict[str, object] = {
+        "challenge": target.challenge.id,
+        "format": given.evidence.format,
+        "identifier": target.name.value,
+        "identifiers": [name.value for name in target.order.identifiers],
+        "evidence_sha256": given.digest,
+        "thumbprint": account.thumbprint,
+        "remote": remote,
+    }
+    identity: InstanceIdentity | None = None
+    try:
+        identity = _verify(authority, given.evidence, bound, record, now)
+        grant = _admit(authority, target, identity, given.provisioner)
+        proof = Proof(identity.id, identity.cloud, grant.provisioner.name, identity.credential_id)
+        _check_same_proof(target, proof)
+        record["provisioner"] = proof.provisioner
+        _check_first_use(authority.database, account, identity, grant, now)
+        with authority.database.transaction() as transaction:
+            _record_valid(transaction, account, target, identity, grant, proof, record, now)
+    except MalformedEvidenceError as error:
+        raise AcmeError(Problem.MALFORMED, error.detail) from error
+    except AttestationError as error:
+        _log.info("challenge %s refused at step %s: %s", target.challenge.id, error.step.value, error.detail)
+        with authority.database.transaction() as transaction:
+            _record_refused(transaction, account, target, identity, error, record, now)
+    current = _target(authority.database, account, challenge_id)
+    return current.authorization, current.challenge
+
+
+def _verify(
+    authority: Authority, evidence: Evidence, bound: Binding, record: dict[str, object], now: int
+) -> InstanceIdentity:
+    """Steps decoding to binding: the evidence alone."""
+    verifier = VERIFIERS[evidence.format]
+    claims = verifier.authenticate(evidence, authority.trust, now)
+    record["key_id"] = claims.key_id
+    identity = verifier.judge(claims, bound, now)
+    record["binding"] = identity.binding
+    record["times"] = dict(identity.times)
+    record["owner"] = identity.owner
+    return identity
+
+
+def _admit(authority: Authority, target: _Target, identity: InstanceIdentity, only: str | None) -> Grant:
+    """Steps admission and names: the operator's rules, and what revocation closed."""
+    config = authority.config
+    grant = admit(
+        config.provisioners,
+        config.ca.domains,
+        identity,
+        target.name,
+        others=target.order.identifiers,
+        only=only,
+    )
+    _check_open(authority.database, identity, target.name)
+    return grant
+
+
+def _check_open(reader: Reader, identity: InstanceIdentity, name: Identifier) -> None:
+    if name.value in certificates.closed_names(reader, identity.id):
+        raise AttestationError(
+            Step.NAMES,
+            f"{name} was closed to this instance when its certificate was revoked; an operator opens it again with: "
+            f"acme-iid-ca instance reopen {identity.id} {name}",
+        )
+
+
+def _check_same_proof(target: _Target, proof: Proof) -> None:
+    """One order, one instance, one provisioner."""
+    for authorization in target.order.authorizations:
+        for challenge in authorization.challenges:
+            if challenge.proof is not None and challenge.proof != proof:
+                raise AttestationError(
+                    Step.ADMISSION,
+                    "another name of this order was proven by another instance or under another provisioner "
+                    f"({challenge.proof.provisioner!r}); order the names apart, or name one provisioner for all",
+                )
+
+
+def _check_first_use(reader: Reader, account: Account, identity: InstanceIdentity, grant: Grant, now: int) -> None:
+    """Refuse a first use that comes too long after the instance's start, and any use by the wrong account.
+
+    The statement that records the use has the latter in its condition again; here it gets its reason.
+    """
+    known = instances.get(reader, identity.id)
+    if known is not None:
+        _check_owner(known, account, identity, now)
+        return
+    age = grant.provisioner.instance_age
+    if age is None:
+        return
+    if identity.started_at is None or now - identity.started_at > age + CLOCK_SKEW:
+        raise AttestationError(
+            Step.FRESHNESS,
+            f"the instance was started more than {age} seconds ago (instance_age of provisioner "
+            f"{grant.provisioner.name!r}), and this would be its first use; stop and start it, or an operator "
+            f"lets it in with: {_release_command(identity, account)}",
+        )
+
+
+def _check_owner(known: Instance, account: Account, identity: InstanceIdentity, now: int) -> None:
+    released = known.account_id is None and known.release_to == account.thumbprint and (known.release_until or 0) > now
+    if known.account_id != account.id and not released:
+        raise AttestationError(
+            Step.FIRST_USE,
+            "this instance belongs to another account key since its first use. If it was rebuilt and lost that key, "
+            f"an operator lets this one in with: {_release_command(identity, account)}",
+        )
+    if known.started_at is not None and identity.started_at is not None and identity.started_at < known.started_at:
+        raise AttestationError(
+            Step.FIRST_USE,
+            "the document is older than one that this instance has shown before; fetch a new one",
+        )
+
+
+def _release_command(identity: InstanceIdentity, account: Account) -> str:
+    return f"acme-iid-ca instance release {identity.id} --to {account.thumbprint}"
+
+
+def _record_valid(
+    transaction: Transaction,
+    account: Account,
+    target: _Target,
+    identity: InstanceIdentity,
+    grant: Grant,
+    proof: Proof,
+    record: Mapping[str, object],
+    now: int,
+) -> None:
+    """Record a good answer: the challenge, the instance's use, the event; or nothing if another answer came first."""
+    if not orders.set_challenge_valid(transaction, target.challenge.id, proof, now):
+        return
+    known = instances.get(transaction, identity.id)
+    # disable_trust_on_first_use makes no new record; one that exists always holds.
+    if grant.trust_on_first_use or known is not None:
+        used = instances.use(
+            transaction,
+            Instance(
+                id=identity.id,
+                cloud=identity.cloud,
+                owner=identity.owner,
+                instance_id=identity.instance_id,
+                account_id=account.id,
+                thumbprint=account.thumbprint,
+                started_at=identity.started_at,
+                first_used_at=now,
+                last_used_at=now,
+            ),
+        )
+        if not used:
+            assert known is not None  # only an existing record refuses
+            _check_owner(known, account, identity, now)
+            raise AssertionError("the statement and its explanation disagree")
+    _check_open(transaction, identity, target.name)
+    events.add(transaction, "challenge.valid", now, account_id=account.id, instance_id=identity.id, **record)
+
+
+def _record_refused(
+    transaction: Transaction,
+    account: Account,
+    target: _Target,
+    identity: InstanceIdentity | None,
+    error: AttestationError,
+    record: Mapping[str, object],
+    now: int,
+) -> None:
+    """Record a refused answer: the challenge and its order end; or nothing if another answer came first."""
+    fault = Fault(Problem.UNAUTHORIZED, f"refused at step {error.step.value!r}: {error.detail}")
+    if orders.set_challenge_failed(transaction, target.challenge.id, fault, now):
+        orders.end(transaction, target.order.id, fault, now)
+        events.add(
+            transaction,
+            "challenge.refused",
+            now,
+            account_id=account.id,
+            instance_id=None if identity is None else identity.id,
+            step=error.step.value,
+            reason=error.detail,
+            **record,
+        )

@@ -1,0 +1,133 @@
+"""Revoking certificates, and what it closes (RFC 8555 section 7.6; rfc-notes/iid-01.md, "Release and revocation")."""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.protocol import jwk
+from acme_iid.protocol.resources import Account, Certificate
+from acme_iid.store import certificates, events, orders
+from acme_iid.store.database import Database, Transaction
+
+REASONS = {
+    0: "unspecified",
+    1: "keyCompromise",
+    3: "affiliationChanged",
+    4: "superseded",
+    5: "cessationOfOperation",
+}
+"""The reason codes a client may give (RFC 5280 section 5.3.1); the others are for other kinds of certificates."""
+SUPERSEDED = 4
+
+
+def reason(value: object) -> int:
+    """The reason code in a revokeCert payload; 0 if there is none.
+
+    :raises AcmeError: ``badRevocationReason``, naming the codes that are allowed.
+    """
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value not in REASONS:
+        allowed = ", ".join(f"{code} ({word})" for code, word in REASONS.items())
+        raise AcmeError(Problem.BAD_REVOCATION_REASON, f"the reason is not one of {allowed}")
+    return value
+
+
+def find(database: Database, der: bytes) -> Certificate:
+    """The certificate of ours that ``der`` is.
+
+    :raises AcmeError: ``malformed`` if it is none, 404 if this CA did not issue it.
+    """
+    try:
+        leaf = x509.load_der_x509_certificate(der)
+    except ValueError as error:
+        raise AcmeError(Problem.MALFORMED, "'certificate' is not a certificate in base64url DER") from error
+    found = certificates.by_serial(database, f"{leaf.serial_number:x}")
+    if found is None or _leaf(found).public_bytes(Encoding.DER) != der:
+        raise AcmeError(Problem.MALFORMED, "this CA did not issue that certificate", status=404)
+    return found
+
+
+def _leaf(certificate: Certificate) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(certificate.chain.encode())
+
+
+def revoke_by_account(
+    database: Database, account: Account, certificate: Certificate, code: int, remote: str, now: int
+) -> None:
+    """Revoke on the word of the account that got the certificate, or of one authorized for all its names.
+
+    :raises AcmeError: ``unauthorized``, ``alreadyRevoked``.
+    """
+    own = certificate.account_id == account.id
+    if not own and not set(certificate.names) <= orders.authorized_names(database, account.id, now):
+        raise AcmeError(
+            Problem.UNAUTHORIZED, "this account neither got the certificate nor is authorized for all its names"
+        )
+    with database.transaction() as transaction:
+        # Another account that holds the names now must not be able to lock the instance out of them.
+        revoke(transaction, certificate, code, f"account {account.id}", now, closes=own, remote=remote)
+
+
+def revoke_by_key(
+    database: Database, thumbprint: str, certificate: Certificate, code: int, remote: str, now: int
+) -> None:
+    """Revoke on the word of the certificate's own key.
+
+    :param thumbprint: of the key that signed the request.
+    :raises AcmeError: ``unauthorized``, ``alreadyRevoked``.
+    """
+    key = _leaf(certificate).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey)
+    if jwk.thumbprint(key) != thumbprint:
+        raise AcmeError(Problem.UNAUTHORIZED, "the request is not signed by the certificate's key")
+    with database.transaction() as transaction:
+        revoke(transaction, certificate, code, "certificate key", now, closes=True, remote=remote)
+
+
+def revoke(
+    transaction: Transaction,
+    certificate: Certificate,
+    code: int,
+    revoked_by: str,
+    now: int,
+    *,
+    closes: bool,
+    remote: str | None = None,
+) -> None:
+    """Revoke a certificate; with ``closes``, close its names to its instance and end what it has proven for them.
+
+    A certificate that was superseded closes nothing: its successor is in use.
+
+    :param revoked_by: "account <id>", "certificate key" or "operator".
+    :raises AcmeError: ``alreadyRevoked``.
+    """
+    if not certificates.revoke(transaction, certificate.id, code, revoked_by, now):
+        raise AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
+    closed = closes and code != SUPERSEDED and certificate.instance is not None
+    if closed:
+        assert certificate.instance is not None
+        certificates.close_names(transaction, certificate.instance, certificate.names, now)
+        orders.revoke_proofs(
+            transaction,
+            certificate.instance,
+            certificate.names,
+            Fault(Problem.UNAUTHORIZED, "a certificate for this name was revoked meanwhile"),
+            now,
+        )
+    events.add(
+        transaction,
+        "certificate.revoked",
+        now,
+        account_id=certificate.account_id,
+        instance_id=certificate.instance,
+        serial=certificate.serial,
+        names=[name.value for name in certificate.names],
+        reason=REASONS[code],
+        by=revoked_by,
+        closed=closed,
+        remote=remote,
+    )

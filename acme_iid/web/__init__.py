@@ -1,0 +1,1 @@
+"""Flask, and only here: requests in, responses out. Views call the authority and decide nothing."""

@@ -1,0 +1,222 @@
+"""The ACME resources (RFC 8555 section 7): each view reads a signed request, calls one use case and renders."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+
+from acme_iid.admission import formats
+from acme_iid.authority import Authority, accounts, challenges, orders, revocation
+from acme_iid.errors import AcmeError, Problem
+from acme_iid.protocol.resources import Account, Order
+from acme_iid.web import problems, render
+from acme_iid.web.jws import Gate, SignedRequest, decode_field, require_account, require_jwk
+
+
+class Resources:
+    """The ACME blueprint's views over one authority."""
+
+    def __init__(self, authority: Authority, gate: Gate) -> None:
+        self.authority = authority
+        self.gate = gate
+        self.links = gate.links
+        self.formats = formats(authority.config.provisioners)
+
+    def blueprint(self) -> Blueprint:
+        """The routes, below /acme."""
+        blueprint = Blueprint("acme", __name__, url_prefix="/acme")
+        for rule, view in (
+            ("/new-account", self.new_account),
+            ("/account/<account_id>", self.account),
+            ("/account/<account_id>/orders", self.account_orders),
+            ("/new-order", self.new_order),
+            ("/order/<order_id>", self.order),
+            ("/order/<order_id>/finalize", self.finalize),
+            ("/authorization/<authorization_id>", self.authorization),
+            ("/challenge/<challenge_id>", self.challenge),
+            ("/certificate/<certificate_id>", self.certificate),
+            ("/revoke-cert", self.revoke_cert),
+        ):
+            blueprint.add_url_rule(rule, view.__name__, self._signed(view), methods=["POST"])
+        # provide_automatic_options: an OPTIONS request is none that ACME has.
+        blueprint.add_url_rule("/directory", "directory", self.directory, methods=["GET"])
+        blueprint.add_url_rule("/new-nonce", "new_nonce", self.new_nonce, methods=["GET"])
+        blueprint.register_error_handler(Exception, problems.of_exception)
+        blueprint.after_request(self._decorate)
+        return blueprint
+
+    def _signed(self, view: Callable[..., Response]) -> Callable[..., Response]:
+        """``view`` as Flask calls it: with the checked request and the time first."""
+
+        def checked(**names: str) -> Response:
+            now = int(time.time())
+            path = request.path if not request.query_string else f"{request.path}?{request.query_string.decode()}"
+            signed = self.gate.check(request.get_data(cache=False), request.content_type, path, now)
+            return view(signed, now, **names)
+
+        return checked
+
+    def _decorate(self, response: Response) -> Response:
+        if request.method == "POST":
+            response.headers["Replay-Nonce"] = self.gate.nonces.issue(int(time.time()))
+            response.headers["Cache-Control"] = "no-store"
+        if request.endpoint != "acme.directory":
+            response.headers.add("Link", f'<{self.links.directory}>;rel="index"')
+        return response
+
+    def directory(self) -> Response:
+        """RFC 8555 section 7.1.1."""
+        path = self.links.path
+        return _json(
+            {
+                "newNonce": path("/acme/new-nonce"),
+                "newAccount": path("/acme/new-account"),
+                "newOrder": path("/acme/new-order"),
+                "revokeCert": path("/acme/revoke-cert"),
+                "meta": {"externalAccountRequired": False},
+            }
+        )
+
+    def new_nonce(self) -> Response:
+        """RFC 8555 section 7.2: 200 to HEAD, 204 to GET."""
+        response = Response(status=200 if request.method == "HEAD" else 204)
+        response.headers["Replay-Nonce"] = self.gate.nonces.issue(int(time.time()))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def new_account(self, signed: SignedRequest, now: int) -> Response:
+        """RFC 8555 section 7.3."""
+        require_jwk(signed)
+        payload = signed.json()
+        if payload.get("onlyReturnExisting") is True:
+            account, new = accounts.find(self.authority.database, signed.thumbprint), False
+        else:
+            contact = accounts.contacts(payload.get("contact"))
+            account, new = accounts.create(
+                self.authority.database, signed.jwk, signed.thumbprint, contact, _remote(), now
+            )
+        return self._account(account, 201 if new else 200)
+
+    def account(self, signed: SignedRequest, now: int, account_id: str) -> Response:
+        """RFC 8555 sections 7.3.2 and 7.3.6: read, update or deactivate."""
+        account = _own_account(signed, account_id)
+        if signed.payload:
+            payload = signed.json()
+            if "status" in payload:
+                if payload["status"] != "deactivated":
+                    raise AcmeError(Problem.MALFORMED, "an account's status can only be set to 'deactivated'")
+                account = accounts.deactivate(self.authority.database, account, now)
+            elif "contact" in payload:
+                contact = accounts.contacts(payload["contact"])
+                account = accounts.update_contact(self.authority.database, account, contact)
+        return self._account(account, 200)
+
+    def _account(self, account: Account, status: int) -> Response:
+        response = _json(render.account(self.links, account), status)
+        response.headers["Location"] = self.links.account(account.id)
+        return response
+
+    def account_orders(self, signed: SignedRequest, _now: int, account_id: str) -> Response:
+        """RFC 8555 section 7.1.2.1: newest first, in pages."""
+        account = _own_account(signed, account_id)
+        signed.require_post_as_get()
+        page = orders.of_account(self.authority.database, account, _cursor(request.args.get("before")))
+        response = _json({"orders": [self.links.order(order_id) for _, order_id in page]})
+        if len(page) == orders.PAGE:
+            created_at, order_id = page[-1]
+            response.headers.add(
+                "Link", f'<{self.links.account_orders(account.id)}?before={created_at}.{order_id}>;rel="next"'
+            )
+        return response
+
+    def new_order(self, signed: SignedRequest, now: int) -> Response:
+        """RFC 8555 section 7.4."""
+        account = require_account(signed)
+        wanted = orders.parse_new_order(signed.json())
+        return self._order(orders.new_order(self.authority, account, wanted, now), now, 201)
+
+    def order(self, signed: SignedRequest, now: int, order_id: str) -> Response:
+        """An order, read."""
+        account = require_account(signed)
+        signed.require_post_as_get()
+        return self._order(orders.get(self.authority.database, account, order_id), now)
+
+    def finalize(self, signed: SignedRequest, now: int, order_id: str) -> Response:
+        """RFC 8555 section 7.4."""
+        account = require_account(signed)
+        order = orders.get(self.authority.database, account, order_id)
+        csr = decode_field(signed.json(), "csr")
+        return self._order(orders.finalize(self.authority, order, csr, now), now)
+
+    def _order(self, order: Order, now: int, status: int = 200) -> Response:
+        response = _json(render.order(self.links, order, now), status)
+        response.headers["Location"] = self.links.order(order.id)
+        return response
+
+    def authorization(self, signed: SignedRequest, now: int, authorization_id: str) -> Response:
+        """RFC 8555 sections 7.5 and 7.5.2: read or deactivate."""
+        account = require_account(signed)
+        found = orders.get_authorization(self.authority.database, account, authorization_id)
+        if signed.payload:
+            if signed.json().get("status") != "deactivated":
+                raise AcmeError(Problem.MALFORMED, "an authorization's status can only be set to 'deactivated'")
+            found = orders.deactivate_authorization(self.authority.database, found, now)
+        return _json(render.authorization(self.links, found, account, self.formats, now))
+
+    def challenge(self, signed: SignedRequest, now: int, challenge_id: str) -> Response:
+        """RFC 8555 section 7.5.1: read, or answer."""
+        account = require_account(signed)
+        if signed.payload:
+            answer = challenges.parse_answer(signed.json(), signed.payload)
+            authorization, challenge = challenges.answer(self.authority, account, challenge_id, answer, _remote(), now)
+        else:
+            authorization, challenge = challenges.find(self.authority, account, challenge_id)
+        response = _json(render.challenge(self.links, challenge, account, self.formats))
+        response.headers.add("Link", f'<{self.links.authorization(authorization.id)}>;rel="up"')
+        return response
+
+    def certificate(self, signed: SignedRequest, _now: int, certificate_id: str) -> Response:
+        """RFC 8555 section 7.4.2."""
+        account = require_account(signed)
+        signed.require_post_as_get()
+        certificate = orders.get_certificate(self.authority.database, account, certificate_id)
+        return Response(certificate.chain, content_type="application/pem-certificate-chain")
+
+    def revoke_cert(self, signed: SignedRequest, now: int) -> Response:
+        """RFC 8555 section 7.6: by an account, or by the certificate's key."""
+        payload = signed.json()
+        database = self.authority.database
+        certificate = revocation.find(database, decode_field(payload, "certificate"))
+        reason = revocation.reason(payload.get("reason"))
+        if signed.account is not None:
+            revocation.revoke_by_account(database, signed.account, certificate, reason, _remote(), now)
+        else:
+            revocation.revoke_by_key(database, signed.thumbprint, certificate, reason, _remote(), now)
+        return Response(status=200)
+
+
+def _json(body: dict[str, object], status: int = 200) -> Response:
+    return Response(json.dumps(body), status=status, content_type="application/json")
+
+
+def _remote() -> str:
+    return request.remote_addr or ""
+
+
+def _own_account(signed: SignedRequest, account_id: str) -> Account:
+    account = require_account(signed)
+    if account.id != account_id:
+        raise AcmeError(Problem.UNAUTHORIZED, "this is another account")
+    return account
+
+
+def _cursor(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    created_at, _, order_id = text.partition(".")
+    if not created_at.isascii() or not created_at.isdigit() or len(created_at) > 12:
+        raise AcmeError(Problem.MALFORMED, "this page does not exist; begin with the list's first page")
+    return int(created_at), order_id

@@ -1,0 +1,58 @@
+"""Replay nonces: time, random and MAC, so that only spent ones need remembering (RFC 8555 section 6.5)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+
+from acme_iid.store import nonces
+from acme_iid.store.database import Database
+
+LIFETIME = 1800
+"""Seconds for which a nonce is good."""
+
+_TIME_BYTES, _RANDOM_BYTES, _MAC_BYTES = 5, 16, 16
+_FORGET_ONE_IN = 256
+
+
+class Nonces:
+    """Makes nonces and spends them, in agreement with every process that has the same key.
+
+    :param key: the MAC key, shared by all processes and replicas.
+    :param spent: where spent nonces are remembered.
+    """
+
+    def __init__(self, key: bytes, spent: Database) -> None:
+        self._key = key
+        self._spent = spent
+
+    def issue(self, now: int) -> str:
+        """A fresh nonce: base64url, 50 characters."""
+        body = now.to_bytes(_TIME_BYTES, "big") + secrets.token_bytes(_RANDOM_BYTES)
+        return base64.urlsafe_b64encode(body + self._mac(body)).rstrip(b"=").decode()
+
+    def spend(self, nonce: str, now: int) -> bool:
+        """Whether the nonce is one of ours, not too old, and spent for the first time now."""
+        try:
+            raw = base64.b64decode(nonce + "=" * (-len(nonce) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+        if len(body) != _TIME_BYTES + _RANDOM_BYTES or not hmac.compare_digest(mac, self._mac(body)):
+            return False
+        issued_at = int.from_bytes(body[:_TIME_BYTES], "big")
+        # One that is from the future was made before our clock was set back; nothing is wrong with it.
+        if issued_at + LIFETIME <= now:
+            return False
+        # The random part alone is the key: base64 has more than one spelling of the last bits.
+        if not nonces.spend(self._spent, body.hex(), issued_at + LIFETIME):
+            return False
+        if secrets.randbelow(_FORGET_ONE_IN) == 0:
+            nonces.forget_expired(self._spent, now)
+        return True
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self._key, body, hashlib.sha256)[:_MAC_BYTES]

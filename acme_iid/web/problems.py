@@ -1,0 +1,75 @@
+"""The one place where errors become problem documents (RFC 7807, RFC 8555 section 6.7)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+
+from flask import Response
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from acme_iid.errors import AcmeError, Fault, Problem, StoreUnavailableError, TrustUnavailableError
+
+_log = logging.getLogger(__name__)
+
+RETRY_AFTER = "5"
+"""Seconds after which a client may try again when the trouble is ours."""
+
+
+def document(fault: Fault) -> dict[str, object]:
+    """A problem document, or a subproblem, for one fault."""
+    problem: dict[str, object] = {"type": fault.problem.urn, "detail": fault.detail}
+    if fault.identifier is not None:
+        problem["identifier"] = dict(zip(("type", "value"), fault.identifier, strict=True))
+    else:
+        problem["status"] = fault.problem.status
+    return problem
+
+
+def of_acme_error(error: AcmeError) -> Response:
+    """The response for an error that ACME has a name for."""
+    body = document(Fault(error.problem, error.detail)) | {"status": error.status} | error.members
+    if error.subproblems:
+        body["subproblems"] = [document(fault) for fault in error.subproblems]
+    return Response(
+        json.dumps(body), status=error.status, headers=error.headers, content_type="application/problem+json"
+    )
+
+
+def of_exception(error: Exception) -> Response:
+    """The response for whatever a request ended with.
+
+    A failure that nobody foresaw is logged under a reference id, and that is all the client is told of it.
+    """
+    if isinstance(error, AcmeError):
+        return of_acme_error(error)
+    if isinstance(error, StoreUnavailableError | TrustUnavailableError):
+        _log.error("%s", error)
+        detail = "the server cannot do this now; nothing was changed, try again later"
+        return of_acme_error(
+            AcmeError(Problem.SERVER_INTERNAL, detail, status=503, headers={"Retry-After": RETRY_AFTER})
+        )
+    if isinstance(error, HTTPException) and not isinstance(error, InternalServerError):
+        return _of_http_exception(error)
+    reference = secrets.token_hex(8)
+    _log.error("unexpected failure, reference %s", reference, exc_info=error)
+    return of_acme_error(
+        AcmeError(
+            Problem.SERVER_INTERNAL,
+            f"the server failed unexpectedly; its operator finds the cause in the log under reference {reference}",
+        )
+    )
+
+
+def _of_http_exception(error: HTTPException) -> Response:
+    """What Flask itself refuses: unknown paths, methods, bodies that are too long."""
+    status = error.code or 500
+    headers = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
+    details = {
+        404: "there is nothing at this URL; the directory lists what there is",
+        405: f"this resource takes {headers.get('Allow', 'another method')} only",
+        413: "the request is too large",
+    }
+    detail = details.get(status, error.description or error.name)
+    return of_acme_error(AcmeError(Problem.MALFORMED, detail, status=status, headers=headers))

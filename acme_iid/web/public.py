@@ -1,0 +1,33 @@
+"""What anybody may fetch: the roots that clients bootstrap from, and the health of the server."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, abort
+
+from acme_iid.authority import Authority
+from acme_iid.web import problems
+
+
+def blueprint(authority: Authority) -> Blueprint:
+    """The routes /health, /roots.pem and /root/<sha256>."""
+    public = Blueprint("public", __name__)
+
+    @public.get("/health")
+    def health() -> Response:
+        """Say ok if the store answers."""
+        authority.database.rows("SELECT 1")
+        return Response("ok\n", content_type="text/plain")
+
+    @public.get("/roots.pem")
+    def roots() -> Response:
+        return Response(authority.ca.root_pem, content_type="application/x-pem-file")
+
+    @public.get("/root/<fingerprint>")
+    def root(fingerprint: str) -> Response:
+        """The root with this fingerprint: clients that know it fetch it before they trust the connection."""
+        if fingerprint.lower() != authority.ca.root_fingerprint:
+            abort(404)
+        return Response(authority.ca.root_pem, content_type="application/x-pem-file")
+
+    public.register_error_handler(Exception, problems.of_exception)
+    return public

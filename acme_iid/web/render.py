@@ -1,0 +1,94 @@
+"""Resources as clients see them: facts in, JSON objects with derived statuses and URLs out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from acme_iid.iid01 import binding
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
+from acme_iid.protocol.status import Status, of_account, of_authorization, of_challenge, of_order
+from acme_iid.web import problems
+from acme_iid.web.links import Links
+
+
+def timestamp(seconds: int) -> str:
+    """A time as ACME writes it (RFC 3339, UTC)."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def identifier(name: Identifier) -> dict[str, str]:
+    """An identifier object."""
+    return {"type": name.type, "value": name.value}
+
+
+def account(links: Links, facts: Account) -> dict[str, object]:
+    """RFC 8555 section 7.1.2."""
+    return {
+        "status": of_account(facts),
+        "contact": list(facts.contact),
+        "orders": links.account_orders(facts.id),
+    }
+
+
+def order(links: Links, facts: Order, now: int) -> dict[str, object]:
+    """RFC 8555 section 7.1.3."""
+    status = of_order(facts, now)
+    shown = facts.authorizations
+    if status is Status.VALID or (status is Status.INVALID and facts.ended_at is not None):
+        # A final order lists the authorizations that were completed.
+        shown = tuple(entry for entry in shown if of_authorization(entry, now) is not Status.PENDING)
+    body: dict[str, object] = {
+        "status": status,
+        "expires": timestamp(facts.expires_at),
+        "identifiers": [identifier(name) for name in facts.identifiers],
+        "authorizations": [links.authorization(entry.id) for entry in shown],
+        "finalize": links.finalize(facts.id),
+    }
+    if facts.not_before is not None:
+        body["notBefore"] = timestamp(facts.not_before)
+    if facts.not_after is not None:
+        body["notAfter"] = timestamp(facts.not_after)
+    if facts.error is not None and status is Status.INVALID:
+        body["error"] = problems.document(facts.error)
+    if facts.certificate_id is not None:
+        body["certificate"] = links.certificate(facts.certificate_id)
+    return body
+
+
+def authorization(
+    links: Links, facts: Authorization, owner: Account, formats: tuple[str, ...], now: int
+) -> dict[str, object]:
+    """RFC 8555 section 7.1.4. Once it is no longer pending, only the challenge that decided it is shown."""
+    status = of_authorization(facts, now)
+    challenges = facts.challenges
+    if status is not Status.PENDING:
+        challenges = tuple(c for c in challenges if of_challenge(c) is not Status.PENDING) or challenges
+    body: dict[str, object] = {
+        "identifier": identifier(facts.identifier),
+        "status": status,
+        "expires": timestamp(facts.expires_at),
+        "challenges": [challenge(links, entry, owner, formats) for entry in challenges],
+    }
+    if facts.wildcard:
+        body["wildcard"] = True
+    return body
+
+
+def challenge(links: Links, facts: Challenge, owner: Account, formats: tuple[str, ...]) -> dict[str, object]:
+    """RFC 8555 section 7.1.5 and rfc-notes/iid-01.md, "Challenge object"."""
+    bound = binding(f"{facts.token}.{owner.thumbprint}")
+    body: dict[str, object] = {
+        "type": facts.type,
+        "status": of_challenge(facts),
+        "url": links.challenge(facts.id),
+        "token": facts.token,
+        "formats": list(formats),
+        "audience": bound.audience,
+        "nonce": bound.nonce,
+    }
+    if facts.validated_at is not None:
+        body["validated"] = timestamp(facts.validated_at)
+    if facts.error is not None:
+        body["error"] = problems.document(facts.error)
+    return body
