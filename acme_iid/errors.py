@@ -134,3 +134,7 @@ class TrustUnavailableError(Exception):
 
 class StoreUnavailableError(Exception):
     """The store cannot take or give data now (busy, disk full, gone). HTTP 503, nothing was changed."""
+
+
+class RequestError(Exception):
+    """What an operator asked for cannot be done; the text says why."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from acme_iid.authority import revocation
-from acme_iid.errors import Fault, Problem
+from acme_iid.errors import Fault, Problem, RequestError
 from acme_iid.protocol.resources import Instance
 from acme_iid.store import certificates, events, instances, orders
 from acme_iid.store.database import Database
@@ -16,13 +16,13 @@ _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 def find(database: Database, word: str) -> Instance:
     """The one instance an operator means: by its whole id, or the cloud's own instance id if that is unique.
 
-    :raises ValueError: if there is none, or more than one.
+    :raises RequestError: if there is none, or more than one.
     """
     found = instances.find(database, word)
     if not found:
-        raise ValueError(f"no instance {word!r} has been used here; 'acme-iid-ca instance list' shows those that have")
+        raise RequestError(f"no instance {word!r} has been used here; 'acme-iid-ca instance list' shows all")
     if len(found) > 1:
-        raise ValueError(f"{word!r} is several instances: {', '.join(instance.id for instance in found)}; give one")
+        raise RequestError(f"{word!r} is several instances: {', '.join(instance.id for instance in found)}; give one")
     return found[0]
 
 
@@ -36,10 +36,10 @@ def release(
 
     :param seconds: how long the release lasts if it is not used.
     :returns: how many orders were ended and how many certificates revoked.
-    :raises ValueError: if the thumbprint is none.
+    :raises RequestError: if the thumbprint is none.
     """
     if not _THUMBPRINT.match(thumbprint):
-        raise ValueError(f"{thumbprint!r} is no key thumbprint; the refused client prints its own, 43 characters")
+        raise RequestError(f"{thumbprint!r} is no key thumbprint; the refused client prints its own, 43 characters")
     fault = Fault(Problem.UNAUTHORIZED, "the instance was released to another account key")
     with database.transaction() as transaction:
         previous = instances.get(transaction, instance.id)
@@ -67,10 +67,10 @@ def release(
 def reopen(database: Database, instance: Instance, name: str, now: int) -> None:
     """Open a name again that revocation closed to the instance.
 
-    :raises ValueError: if it is not closed.
+    :raises RequestError: if it is not closed.
     """
     with database.transaction() as transaction:
         if not certificates.reopen_name(transaction, instance.id, name):
             closed = ", ".join(sorted(certificates.closed_names(transaction, instance.id))) or "none"
-            raise ValueError(f"{name!r} is not closed to {instance.id}; closed names: {closed}")
+            raise RequestError(f"{name!r} is not closed to {instance.id}; closed names: {closed}")
         events.add(transaction, "instance.reopened", now, instance_id=instance.id, name=name)

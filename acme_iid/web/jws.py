@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from josepy.errors import DeserializationError
-from josepy.jwk import JWK
 from jwt.algorithms import Algorithm, get_default_algorithms
 
 from acme_iid.errors import AcmeError, Problem
@@ -37,6 +36,7 @@ _ALGORITHMS: Mapping[str, Algorithm] = {
 }
 _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 _SIGNATURE_BYTES = {"ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64}
+_KEY_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 _RSA_BITS = (2048, 8192)
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
 
@@ -222,11 +222,9 @@ def _public_key(text: str) -> tuple[jwk.PublicKey, str]:
     if "d" in members or members.get("kty") == "oct":
         raise _bad_key("the JWK holds a secret; only public keys are sent")
     try:
-        loaded = JWK.from_json(members)
-    except (DeserializationError, UnsupportedAlgorithm, ValueError, TypeError, AttributeError, KeyError) as error:
+        found = jwt.PyJWK({name: members[name] for name in _KEY_MEMBERS if name in members}).key
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, AttributeError) as error:
         raise _bad_key("the JWK is not a key that this server knows") from error
-    key = getattr(loaded, "key", None)
-    found = getattr(key, "_wrapped", key)  # josepy compares keys through a wrapper of its own
     if isinstance(found, rsa.RSAPublicKey):
         least, most = _RSA_BITS
         if not least <= found.key_size <= most:

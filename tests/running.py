@@ -1,0 +1,163 @@
+"""The real parts that tests run: a CA that the command line made, served over TLS, and what instances answer."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import forge
+from wire import Account, Wire
+
+from acme_iid.simulator import aws
+
+ACCOUNT = "123456789042"
+PROVISIONER = "AWS IID Provisioner"
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Outcome:
+    """What a command did."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run_module(module: str, *arguments: str | Path, env: dict[str, str] | None = None, stdin: str = "") -> Outcome:
+    """Run a command of ours as a process of its own, as a person would."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        input=stdin,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass
+class CA:
+    """A CA's home, and its server while it runs."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[str] | None = None
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def directory(self) -> str:
+        return f"{self.url}/acme/directory"
+
+    @property
+    def root(self) -> Path:
+        return self.home / "certs" / "root_ca.crt"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.cli("fingerprint").stdout.strip()
+
+    def cli(self, *arguments: str | Path) -> Outcome:
+        """Run acme-iid-ca on this home; it must succeed."""
+        outcome = self.try_cli(*arguments)
+        assert outcome.code == 0, outcome.stderr
+        return outcome
+
+    def try_cli(self, *arguments: str | Path) -> Outcome:
+        """Run acme-iid-ca on this home, whatever comes of it."""
+        return run_module("acme_iid.cli", "--home", self.home, *arguments)
+
+    def init(self, *options: str) -> None:
+        """Make the CA, and a provisioner that believes the forge's keys."""
+        self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
+                 "--listen", f"127.0.0.1:{self.port}")  # fmt: skip
+        roots = self.home / "test-roots.pem"
+        roots.write_bytes(forge.keys().certificates)
+        self.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots,
+                 *options)  # fmt: skip
+
+    def start(self, *options: str, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> None:
+        """Serve; returns when the server has said that it listens."""
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "acme_iid.cli", "--home", str(self.home), "serve", *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+            process_group=0,
+        )
+        lines: queue.Queue[str] = queue.Queue()
+
+        def read() -> None:
+            assert self.process is not None
+            assert self.process.stderr is not None
+            with self.process.stderr as stream:
+                for line in stream:
+                    self.log.append(line)
+                    lines.put(line)
+            lines.put("")
+
+        threading.Thread(target=read, daemon=True).start()
+        while "Listening on" not in (line := lines.get(timeout=60)):
+            assert line, f"the server ended: {self.log}"
+
+    def stop(self) -> int:
+        """Stop gracefully; returns the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=30)
+        self.process = None
+        return code
+
+    def kill(self) -> None:
+        """End the server and its workers with SIGKILL, at once."""
+        assert self.process is not None
+        parent = self.process.pid
+        children = [
+            int(pid)
+            for task in Path(f"/proc/{parent}/task").iterdir()
+            for pid in (task / "children").read_text().split()
+        ]
+        for pid in (parent, *children):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait(timeout=30)
+        self.process = None
+
+    def wire(self) -> Wire:
+        """A raw client that trusts this CA's root and nothing else."""
+        return Wire(self.directory, self.root)
+
+    def account(self) -> Account:
+        """A new account."""
+        return Account.new(self.wire())
+
+
+def answer(instance: aws.Instance, keys: aws.Keys | None = None) -> dict[str, str]:
+    """An iid-01 answer with the instance's rsa2048 document."""
+    served = aws.tree(instance, keys or forge.keys())[aws.IDENTITY + "rsa2048"]
+    return {"format": "aws-rsa2048", "evidence": served().decode()}
+
+
+def restarted(instance: aws.Instance, seconds: int) -> aws.Instance:
+    """The same instance, started ``seconds`` later."""
+    return replace(instance, pending_time=instance.pending_time + seconds)

@@ -1,0 +1,358 @@
+"""Accounts, orders and certificates as a strict client sees them (RFC 8555 section 7)."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
+from running import CA, answer
+from wire import Account, Key, b64, csr, problem
+
+from acme_iid.simulator import aws
+
+
+@pytest.fixture
+def account(shared_ca: CA) -> Account:
+    return shared_ca.account()
+
+
+def when(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_the_directory_lists_what_there_is(shared_ca: CA) -> None:
+    directory = shared_ca.wire().directory
+    assert set(directory) == {"newNonce", "newAccount", "newOrder", "revokeCert", "meta"}
+    assert all(url.startswith(shared_ca.url + "/acme/") for name, url in directory.items() if name != "meta")
+
+
+def test_a_new_account_is_201_and_the_same_key_again_200(shared_ca: CA) -> None:
+    wire, key = shared_ca.wire(), Key()
+    url = wire.directory["newAccount"]
+    first = wire.post(url, {"contact": ["mailto:a@example.org"]}, key)
+    again = wire.post(url, {"contact": ["mailto:b@example.org"]}, key)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.headers["Location"] == again.headers["Location"]
+    assert again.json()["contact"] == ["mailto:a@example.org"]
+    assert first.json()["status"] == "valid"
+
+
+def test_only_return_existing_makes_no_account(shared_ca: CA) -> None:
+    wire, key = shared_ca.wire(), Key()
+    url = wire.directory["newAccount"]
+    assert problem(wire.post(url, {"onlyReturnExisting": True}, key)) == "accountDoesNotExist"
+    made = Account.new(wire, key)
+    found = wire.post(url, {"onlyReturnExisting": True}, key)
+    assert (found.status_code, found.headers["Location"]) == (200, made.url)
+
+
+@pytest.mark.parametrize(
+    ("contact", "expected"),
+    [
+        ("mailto:a@example.org", "malformed"),
+        ([7], "malformed"),
+        (["tel:+12025551212"], "unsupportedContact"),
+        (["nonsense"], "invalidContact"),
+        (["mailto:a@example.org?subject=x"], "invalidContact"),
+        (["mailto:a@example.org,b@example.org"], "invalidContact"),
+        (["mailto:nobody"], "invalidContact"),
+        (["mailto:a@example.org"] * 11, "invalidContact"),
+    ],
+    ids=str,
+)
+def test_a_contact_that_is_none_is_refused(shared_ca: CA, contact: object, expected: str) -> None:
+    wire = shared_ca.wire()
+    assert problem(wire.post(wire.directory["newAccount"], {"contact": contact}, Key())) == expected
+
+
+def test_contacts_are_updated_and_unknown_members_ignored(account: Account) -> None:
+    response = account.post(account.url, {"contact": ["mailto:new@example.org"], "color": "blue"})
+    assert response.json()["contact"] == ["mailto:new@example.org"]
+    assert account.post(account.url).json()["contact"] == ["mailto:new@example.org"]
+
+
+def test_an_accounts_status_can_only_be_set_to_deactivated(account: Account) -> None:
+    assert problem(account.post(account.url, {"status": "valid"})) == "malformed"
+
+
+def test_a_deactivated_account_is_401_for_everything_and_its_orders_end(account: Account) -> None:
+    order = account.order("foo.local")
+    gone = account.post(account.url, {"status": "deactivated"})
+    assert gone.json()["status"] == "deactivated"
+    for url, payload in ((account.url, None), (order.headers["Location"], None), (order.json()["finalize"], {})):
+        response = account.post(url, payload)
+        assert response.status_code == 401
+        assert problem(response) == "unauthorized"
+    again = account.wire.post(account.wire.directory["newAccount"], {}, account.key)
+    assert again.status_code == 401
+
+
+def test_another_accounts_resources_are_unauthorized_every_one(shared_ca: CA, instance: aws.Instance) -> None:
+    owner, stranger = shared_ca.account(), shared_ca.account()
+    issued = owner.obtain("foo.local", answer=answer(instance))
+    pending = owner.order("bar.local").json()
+    order = owner.post(issued.order).json()
+    urls = [
+        (owner.url, None),
+        (owner.url + "/orders", None),
+        (issued.order, None),
+        (order["certificate"], None),
+        (order["authorizations"][0], None),
+        (owner.challenge(pending)["url"], None),
+        (owner.challenge(pending)["url"], answer(instance)),
+        (pending["finalize"], {"csr": b64(csr("bar.local")[1])}),
+        (pending["authorizations"][0], {"status": "deactivated"}),
+    ]
+    for url, payload in urls:
+        response = stranger.post(url, payload)
+        assert response.status_code == 403, url
+        assert problem(response) == "unauthorized"
+    assert owner.challenge(pending)["status"] == "pending"
+
+
+@pytest.mark.parametrize("kind", ["order", "authorization", "challenge", "certificate"])
+def test_a_resource_that_is_not_there_is_404(account: Account, kind: str) -> None:
+    directory = account.wire.directory_url.removesuffix("/directory")
+    response = account.post(f"{directory}/{kind}/AAAAAAAAAAAAAAAAAAAAAA")
+    assert response.status_code == 404
+    assert problem(response) == "malformed"
+
+
+def test_a_new_order_is_pending_with_everything_a_client_needs(account: Account) -> None:
+    response = account.order("Foo.Local", "bar.local", "foo.local")
+    assert response.status_code == 201
+    order = response.json()
+    assert order["status"] == "pending"
+    assert order["identifiers"] == [{"type": "dns", "value": "foo.local"}, {"type": "dns", "value": "bar.local"}]
+    assert len(order["authorizations"]) == 2
+    assert datetime.fromisoformat(order["expires"]) > datetime.now(UTC)
+    read = account.post(response.headers["Location"])
+    assert read.json() == order
+    assert read.headers["Location"] == response.headers["Location"]
+    authorization = account.post(order["authorizations"][0]).json()
+    assert authorization["identifier"] == {"type": "dns", "value": "foo.local"}
+    assert authorization["status"] == "pending"
+    assert "wildcard" not in authorization
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ({}, "malformed"),
+        ({"identifiers": []}, "malformed"),
+        ({"identifiers": "foo.local"}, "malformed"),
+        ({"identifiers": [{"type": "dns", "value": "a.local"}] * 101}, "malformed"),
+        ({"identifiers": [{"type": "email", "value": "a@local"}]}, "unsupportedIdentifier"),
+        ({"identifiers": [{"type": "dns", "value": "foo.example"}]}, "rejectedIdentifier"),
+        ({"identifiers": [{"type": "dns", "value": "*.foo.local"}]}, "rejectedIdentifier"),
+        ({"identifiers": [{"type": "dns", "value": "foo.local"}], "profile": "x"}, "invalidProfile"),
+        ({"identifiers": [{"type": "dns", "value": "foo.local"}], "notAfter": "tomorrow"}, "malformed"),
+        ({"identifiers": [{"type": "dns", "value": "foo.local"}], "notAfter": "2030-01-01T00:00:00"}, "malformed"),
+    ],
+    ids=str,
+)
+def test_an_order_that_cannot_be_is_refused(account: Account, payload: dict[str, Any], expected: str) -> None:
+    assert problem(account.post(account.wire.directory["newOrder"], payload)) == expected
+
+
+def test_several_faults_come_as_subproblems_that_name_their_identifiers(account: Account) -> None:
+    response = account.order("foo.local", "foo.example", "bar.example")
+    assert problem(response) == "rejectedIdentifier"
+    assert [entry["identifier"]["value"] for entry in response.json()["subproblems"]] == ["foo.example", "bar.example"]
+
+
+@pytest.mark.parametrize(("ahead", "fine"), [(299, False), (3600, True), (86400, True), (86400 + 300, False)])
+def test_not_after_is_honoured_or_refused(account: Account, instance: aws.Instance, ahead: int, *, fine: bool) -> None:
+    ends = when(time.time() + ahead)
+    response = account.order("foo.local", notAfter=ends)
+    if not fine:
+        assert problem(response) == "malformed"
+        return
+    order = response.json()
+    assert order["notAfter"] == ends
+    account.post(account.challenge(order)["url"], answer(instance))
+    done = account.post(order["finalize"], {"csr": b64(csr("foo.local")[1])}).json()
+    leaf = x509.load_pem_x509_certificate(account.post(done["certificate"]).content)
+    assert when(leaf.not_valid_after_utc.timestamp()) == ends
+
+
+def test_the_list_of_orders_is_newest_first_and_paginated(account: Account) -> None:
+    made = [account.order(f"n{number}.local").headers["Location"] for number in range(101)]
+    url = account.post(account.url).json()["orders"]
+    first = account.post(url)
+    assert len(first.json()["orders"]) == 100
+    rest = account.post(first.links["next"]["url"])
+    assert "next" not in rest.links
+    listed = first.json()["orders"] + rest.json()["orders"]
+    assert sorted(listed) == sorted(made)
+    assert listed[-1] in made[:100]
+
+
+def test_a_certificate_is_what_clients_expect(shared_ca: CA, account: Account, instance: aws.Instance) -> None:
+    before = time.time()
+    issued = account.obtain("foo.local", "bar.local", answer=answer(instance))
+    response = account.post(account.post(issued.order).json()["certificate"])
+    assert response.headers["Content-Type"] == "application/pem-certificate-chain"
+    leaf, intermediate = x509.load_pem_x509_certificates(response.content)
+    root = x509.load_pem_x509_certificate(shared_ca.root.read_bytes())
+    leaf.verify_directly_issued_by(intermediate)
+    intermediate.verify_directly_issued_by(root)
+    assert leaf.serial_number.bit_length() > 64
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["foo.local", "bar.local"]
+    assert leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "foo.local"
+    usages = set(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    assert usages == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+    for oid in (ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.SUBJECT_KEY_IDENTIFIER):
+        leaf.extensions.get_extension_for_oid(oid)
+    starts = leaf.not_valid_before_utc.timestamp()
+    assert before - 61 <= starts <= time.time() - 60
+    assert leaf.not_valid_after_utc.timestamp() - starts == 86400 + 60
+
+
+def test_finalizing_an_order_that_is_not_ready_is_403(account: Account) -> None:
+    order = account.order("foo.local").json()
+    response = account.post(order["finalize"], {"csr": b64(csr("foo.local")[1])})
+    assert response.status_code == 403
+    assert problem(response) == "orderNotReady"
+
+
+def _not_a_csr(_: Account) -> bytes:
+    return b"nonsense"
+
+
+def _another_name(_: Account) -> bytes:
+    return csr("bar.local")[1]
+
+
+def _one_more_name(_: Account) -> bytes:
+    return csr("foo.local", "bar.local")[1]
+
+
+def _the_accounts_key(account: Account) -> bytes:
+    return csr("foo.local", key=account.key)[1]
+
+
+def _a_broken_signature(_: Account) -> bytes:
+    der = csr("foo.local")[1]
+    return der[:-3] + bytes(3)
+
+
+def _another_common_name(_: Account) -> bytes:
+    key = Key()
+    builder = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bar.local")])
+    )
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("foo.local")]), critical=False)
+    return builder.sign(key.private, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_not_a_csr, _another_name, _one_more_name, _the_accounts_key, _a_broken_signature, _another_common_name],
+)
+def test_a_bad_csr_is_refused_and_the_order_stays_ready(account: Account, instance: aws.Instance, make: Any) -> None:
+    ordered, _ = account.prove("foo.local", answer=answer(instance))
+    order = ordered.json()
+    response = account.post(order["finalize"], {"csr": b64(make(account))})
+    assert problem(response) == "badCSR"
+    assert account.post(ordered.headers["Location"]).json()["status"] == "ready"
+    good = account.post(order["finalize"], {"csr": b64(csr("foo.local")[1])})
+    assert good.json()["status"] == "valid"
+
+
+def test_a_csr_with_another_accounts_key_is_refused(shared_ca: CA, account: Account, instance: aws.Instance) -> None:
+    other = shared_ca.account()
+    ordered, _ = account.prove("foo.local", answer=answer(instance))
+    response = account.post(ordered.json()["finalize"], {"csr": b64(csr("foo.local", key=other.key)[1])})
+    assert problem(response) == "badCSR"
+
+
+def test_finalizing_again_issues_no_second_certificate(account: Account, instance: aws.Instance) -> None:
+    issued = account.obtain("foo.local", answer=answer(instance))
+    order = account.post(issued.order).json()
+    again = account.post(order["finalize"], {"csr": b64(csr("foo.local")[1])})
+    assert problem(again) == "orderNotReady"
+    assert account.post(issued.order).json()["certificate"] == order["certificate"]
+
+
+def test_a_deactivated_authorization_ends_its_order(account: Account, instance: aws.Instance) -> None:
+    ordered, _ = account.prove("foo.local", answer=answer(instance))
+    order = ordered.json()
+    response = account.post(order["authorizations"][0], {"status": "deactivated"})
+    assert response.json()["status"] == "deactivated"
+    assert account.post(ordered.headers["Location"]).json()["status"] == "invalid"
+    assert problem(account.post(order["finalize"], {"csr": b64(csr("foo.local")[1])})) == "orderNotReady"
+
+
+def test_a_final_order_lists_completed_authorizations_only(account: Account, instance: aws.Instance) -> None:
+    ordered = account.order("foo.local", "bar.local")
+    order = ordered.json()
+    wrong = answer(instance) | {"provisioner": "nobody"}
+    assert account.post(account.challenge(order)["url"], wrong).json()["status"] == "invalid"
+    final = account.post(ordered.headers["Location"]).json()
+    assert final["status"] == "invalid"
+    assert final["authorizations"] == order["authorizations"][:1]
+    assert final["error"]["type"].endswith(":unauthorized")
+
+
+def revoke(account: Account, der: bytes, **members: object) -> Any:
+    return account.post(account.wire.directory["revokeCert"], {"certificate": b64(der), **members})
+
+
+def test_a_certificate_is_revoked_by_its_account_once(account: Account, instance: aws.Instance) -> None:
+    issued = account.obtain("foo.local", answer=answer(instance))
+    assert revoke(account, issued.der, reason=1).status_code == 200
+    assert problem(revoke(account, issued.der)) == "alreadyRevoked"
+
+
+def test_a_certificate_is_revoked_by_its_own_key(account: Account, instance: aws.Instance) -> None:
+    issued = account.obtain("foo.local", answer=answer(instance))
+    url = account.wire.directory["revokeCert"]
+    wrong = account.wire.post(url, {"certificate": b64(issued.der)}, Key())
+    assert wrong.status_code == 403
+    assert problem(wrong) == "unauthorized"
+    assert account.wire.post(url, {"certificate": b64(issued.der)}, issued.key).status_code == 200
+
+
+def test_a_certificate_is_revoked_by_another_account_that_is_authorized_for_its_names_and_closes_nothing(
+    shared_ca: CA, instance: aws.Instance
+) -> None:
+    owner, other = shared_ca.account(), shared_ca.account()
+    issued = owner.obtain("foo.local", answer=answer(instance))
+    assert problem(revoke(other, issued.der)) == "unauthorized"
+    other.prove("foo.local", answer=answer(aws.Instance(account=instance.account)))
+    assert revoke(other, issued.der).status_code == 200
+    owner.obtain("foo.local", answer=answer(instance))
+
+
+@pytest.mark.parametrize("reason", [2, 6, 7, 8, 9, 10, 11, -1, "1", True, 1.0], ids=str)
+def test_a_reason_that_is_not_allowed_names_those_that_are(
+    account: Account, instance: aws.Instance, reason: object
+) -> None:
+    issued = account.obtain("foo.local", answer=answer(instance))
+    response = revoke(account, issued.der, reason=reason)
+    assert problem(response) == "badRevocationReason"
+    assert "keyCompromise" in response.json()["detail"]
+
+
+def test_a_certificate_of_another_ca_is_not_ours_to_revoke(shared_ca: CA, account: Account) -> None:
+    root = x509.load_pem_x509_certificate(shared_ca.root.read_bytes())
+    der = root.public_bytes(Encoding.DER)
+    assert revoke(account, der).status_code == 404
+    assert problem(revoke(account, b"nonsense")) == "malformed"
+
+
+def test_anybody_may_fetch_the_root_and_the_health(shared_ca: CA) -> None:
+    session = shared_ca.wire().session
+    pem = shared_ca.root.read_text()
+    assert session.get(shared_ca.url + "/roots.pem", timeout=10).text == pem
+    assert session.get(f"{shared_ca.url}/root/{shared_ca.fingerprint}", timeout=10).text == pem
+    assert session.get(f"{shared_ca.url}/root/{'0' * 64}", timeout=10).status_code == 404
+    assert session.get(shared_ca.url + "/health", timeout=10).text == "ok\n"
