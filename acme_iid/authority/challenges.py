@@ -26,6 +26,8 @@ from acme_iid.store.database import Reader, Transaction
 
 _log = logging.getLogger(__name__)
 
+_FIELDS = frozenset({"format", "provisioner", "evidence", "document", "signature"})
+
 CLOCK_SKEW = 60
 """Seconds a cloud's clock may be ahead of or behind ours."""
 
@@ -63,10 +65,12 @@ def parse_answer(payload: Mapping[str, object], raw: bytes) -> Answer:
     """
     if len(raw) > MAX_ANSWER_BYTES:
         raise AcmeError(Problem.MALFORMED, f"the answer is {len(raw)} bytes long; {MAX_ANSWER_BYTES} is the limit")
-    for name, value in payload.items():
-        if name in ("format", "evidence", "document", "signature", "provisioner") and not isinstance(value, str):
+    fields: dict[str, str] = {}
+    for name in _FIELDS & payload.keys():  # others are ignored, as RFC 8555 has it for every payload
+        value = payload[name]
+        if not isinstance(value, str):
             raise AcmeError(Problem.MALFORMED, f"the answer's {name!r} is not a string")
-    fields = {name: value for name, value in payload.items() if isinstance(value, str)}
+        fields[name] = value
     kind, provisioner = fields.pop("format", None), fields.pop("provisioner", None)
     if kind is None:
         raise AcmeError(Problem.MALFORMED, "the answer has no 'format'; the challenge's 'formats' says which it takes")

@@ -1,0 +1,70 @@
+"""A disk that is really full: a small tmpfs, filled to the last byte. What was acknowledged stays, nothing is half done."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import ACCOUNT, CA, answer
+from wire import b64, csr, problem
+
+from acme_iid.simulator import aws
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB. Mounting takes root; without it this fails, it does not skip."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take all the space that is left."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as stream:
+        size = 65536
+        while size:
+            try:
+                if stream.write(b"\0" * size) < size:
+                    size //= 2
+            except OSError:
+                size //= 2
+    assert os.statvfs(folder).f_bavail == 0
+    return filler
+
+
+def test_a_full_disk_is_503_with_retry_after_and_the_order_goes_on_when_there_is_space(small_disk: Path) -> None:
+    ca = CA(small_disk / "ca")
+    ca.init()
+    ca.start()
+    try:
+        account, instance = ca.account(), aws.Instance(account=ACCOUNT)
+        ordered, (proven,) = account.prove("foo.local", answer=answer(instance))
+        assert proven.json()["status"] == "valid"
+        payload = {"csr": b64(csr("foo.local")[1])}
+        filler = fill(small_disk)
+        refused = []
+        for _ in range(40):
+            response = account.order("bar.local")
+            if response.status_code != 201:
+                refused.append(response)
+        assert refused
+        for response in refused:
+            assert response.status_code == 503
+            assert problem(response) == "serverInternal"
+            assert int(response.headers["Retry-After"]) > 0
+            assert "nothing was changed" in response.json()["detail"]
+        assert "disk" in "".join(ca.log)
+        assert "Traceback" not in "".join(ca.log)
+        filler.unlink()
+        done = account.post(ordered.json()["finalize"], payload)
+        assert done.json()["status"] == "valid"
+        assert account.post(done.json()["certificate"]).status_code == 200
+    finally:
+        ca.kill()
