@@ -1,4 +1,4 @@
-"""A disk that is really full: a small tmpfs, filled to the last byte. What was acknowledged stays, nothing is half done."""
+"""A disk that is really full: a small tmpfs, filled. What was acknowledged stays, and nothing is half done."""
 
 from __future__ import annotations
 
