@@ -1,0 +1,308 @@
+"""AWS EC2 instance identity documents, in the three ways in which the metadata service signs them.
+
+Source: Amazon EC2 User Guide, "Instance identity documents" and "Verify the instance identity document".
+None carries a nonce: they are bound on first use (rfc-notes/iid-01.md), and ``pendingTime`` is judged there.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from ipaddress import IPv4Address
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+
+from acme_iid.attestation import cms
+from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
+from acme_iid.attestation.trust import AwsKey, AwsKind, TrustStore
+from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
+from acme_iid.iid01 import MAX_ANSWER_BYTES, Binding
+from acme_iid.protocol import identifiers, strict_json
+
+MAX_DOCUMENT_BYTES = 16 * 1024
+"""Real documents have some 500 bytes; billing and marketplace codes are the only lists in them."""
+CLOCK_SKEW = 60
+"""How far, in seconds, the cloud's clock may be ahead of ours."""
+
+_PARTITIONS: Final = (
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("eusc-", "aws-eusc"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+)
+_FORMATS: Final[Mapping[str, re.Pattern[str]]] = {
+    "accountId": re.compile(r"[0-9]{12}\Z"),
+    "instanceId": re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})\Z"),
+    "region": re.compile(r"[a-z]{2,8}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2}\Z"),
+    "availabilityZone": re.compile(r"[a-z0-9-]{4,48}\Z"),
+    "imageId": re.compile(r"ami-(?:[0-9a-f]{8}|[0-9a-f]{17})\Z"),
+    "instanceType": re.compile(r"[a-z0-9][a-z0-9-]{0,31}\.[a-z0-9-]{1,31}\Z"),
+    "architecture": re.compile(r"[a-z0-9_]{2,32}\Z"),
+    "pendingTime": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z\Z"),
+    "version": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AwsClaims(Claims):
+    """What a verified document says, and when AWS signed it.
+
+    :ivar signing_time: the CMS's signingTime in seconds; None where the format has none.
+    """
+
+    signing_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _SignedDocument:
+    """A document and its signature, decoded; ``signed`` is what the signature covers."""
+
+    content: bytes
+    signed: bytes
+    signature: bytes
+    signing_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _AwsVerifier:
+    """One way in which AWS signs documents: the kind of key, and how the fields are read."""
+
+    format: str
+    kind: AwsKind
+    decode: Callable[[str, Mapping[str, str]], _SignedDocument]
+    cloud: str = "aws"
+
+    def authenticate(self, evidence: Evidence, trust: TrustStore, now: int) -> Claims:  # noqa: ARG002
+        """Decode, and check the signature under a key that signs for the document's own region.
+
+        ``now`` has no say: the keys are pinned, not their certificates.
+        """
+        signed = self.decode(self.format, evidence.fields)
+        document = _document(signed.content)
+        # Not believed yet: it only says whose keys to try, and a wrong one finds no key that fits.
+        key = _verifying_key(trust, self.kind, _text(document, "region"), signed)
+        return AwsClaims(self.format, document, signed.content, key.key_id, key.scope, signed.signing_time)
+
+    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:  # noqa: ARG002
+        """Read the facts. A document carries nothing that ``binding`` could be compared with."""
+        return _judge(claims, now)
+
+
+def _from_cms(digest: cms.Digest, algorithms: frozenset[str], name: str, fields: Mapping[str, str]) -> _SignedDocument:
+    """``rsa2048`` and ``pkcs7``: the document is inside a CMS, and nothing beside it counts."""
+    _check_fields(fields, ("evidence",), name)
+    data = _base64(fields["evidence"], "evidence")
+    try:
+        read = cms.parse(data)
+    except ValueError as error:
+        raise AttestationError(Step.DECODE, f"the evidence is not a CMS as AWS makes it: {error}") from error
+    # AWS always signs attributes. Were they optional here, a signature over attributes could be passed off
+    # as one over a content that looks like them.
+    if read.signed_attributes is None:
+        raise AttestationError(Step.DECODE, "the CMS has no signed attributes, and AWS's always has")
+    if read.digest != digest or read.signature_algorithm not in algorithms:
+        raise AttestationError(Step.SIGNATURE, f"the CMS is signed with other algorithms than {name} uses")
+    try:
+        signed = cms.signed_bytes(read)
+    except cms.DigestMismatchError as error:
+        raise AttestationError(Step.SIGNATURE, f"the document was changed after it was signed: {error}") from error
+    return _SignedDocument(read.content, signed, read.signature, read.signing_time)
+
+
+def _from_signature(name: str, fields: Mapping[str, str]) -> _SignedDocument:
+    """``signature``: the document's exact bytes, and a bare signature over them."""
+    _check_fields(fields, ("document", "signature"), name)
+    content = _base64url(fields["document"], "document")
+    return _SignedDocument(content, content, _base64(fields["signature"], "signature"))
+
+
+VERIFIERS: tuple[Verifier, ...] = (
+    _AwsVerifier(
+        "aws-rsa2048", "rsa2048", partial(_from_cms, "sha256", frozenset({cms.RSA_ENCRYPTION, cms.RSA_WITH_SHA256}))
+    ),
+    _AwsVerifier("aws-signature", "rsa1024", _from_signature),
+    _AwsVerifier("aws-pkcs7", "dsa", partial(_from_cms, "sha1", frozenset({cms.DSA_WITH_SHA1}))),
+)
+"""AWS's formats, the strongest first."""
+
+
+def _check_fields(fields: Mapping[str, str], wanted: tuple[str, ...], name: str) -> None:
+    for missing in wanted:
+        if missing not in fields:
+            raise MalformedEvidenceError(f"{name} evidence has the field {missing!r}, which is missing")
+    for extra in fields:
+        if extra in wanted:
+            continue
+        if extra == "document":
+            raise MalformedEvidenceError(
+                f"{name} evidence holds its document inside the CMS; the field 'document' beside it is never an "
+                "alternative and has to go"
+            )
+        raise MalformedEvidenceError(f"the field {extra[:32]!a} does not belong to {name} evidence")
+
+
+def _base64(text: str, field: str) -> bytes:
+    """Standard base64 in one line or, as the metadata service serves it, in lines that end with a newline."""
+    if text.startswith("\n") or "\n\n" in text:
+        raise MalformedEvidenceError(f"the field {field!r} has an empty line")
+    return _exact(text.replace("\n", ""), field, base64.standard_b64encode, b"+/")
+
+
+def _base64url(text: str, field: str) -> bytes:
+    """base64url without padding, as everywhere in ACME (RFC 8555 section 6.1)."""
+    if "=" in text:
+        raise MalformedEvidenceError(f"the field {field!r} is padded; base64url in ACME has no '='")
+    return _exact(text + "=" * (-len(text) % 4), field, base64.urlsafe_b64encode, b"-_")
+
+
+def _exact(text: str, field: str, encode: Callable[[bytes], bytes], altchars: bytes) -> bytes:
+    """Decode text that is the one and only encoding of its bytes."""
+    if not text or len(text) > MAX_ANSWER_BYTES:
+        raise MalformedEvidenceError(f"the field {field!r} is empty or longer than {MAX_ANSWER_BYTES} characters")
+    try:
+        data = base64.b64decode(text.encode("ascii"), altchars, validate=True)
+    except ValueError as error:
+        raise MalformedEvidenceError(f"the field {field!r} is not base64: {error}") from error
+    # Decoders let unused bits and, for the URL alphabet, characters of the other alphabet pass.
+    if encode(data) != text.encode("ascii"):
+        raise MalformedEvidenceError(f"the field {field!r} is not base64 in its one exact form")
+    return data
+
+
+def _document(content: bytes) -> dict[str, object]:
+    try:
+        document = strict_json.loads(content, max_depth=4, max_bytes=MAX_DOCUMENT_BYTES)
+    except ValueError as error:
+        raise AttestationError(Step.DECODE, f"the document is refused: {error}") from error
+    if not isinstance(document, dict):
+        raise AttestationError(Step.DECODE, "the document is not a JSON object")
+    return document
+
+
+def _verifying_key(trust: TrustStore, kind: AwsKind, region: str, signed: _SignedDocument) -> AwsKey:
+    candidates = trust.aws_keys(kind, region)
+    for key in candidates:
+        if _verifies(key, signed):
+            return key
+    if any(_verifies(key, signed) for key in trust.aws if key.kind == kind and key not in candidates):
+        raise AttestationError(
+            Step.SIGNATURE,
+            f"the signature is AWS's, but its key does not belong to the region {region} that the document names",
+        )
+    if not any(key.scope is None for key in candidates):
+        raise AttestationError(
+            Step.SIGNATURE,
+            f"no key for region {region} is pinned; add it with iid_roots"
+            + (" (those given there now did not sign this document)" if candidates else ""),
+        )
+    raise AttestationError(
+        Step.SIGNATURE,
+        f"the document is not signed by AWS's key for the region {region}; keys that are not pinned are added "
+        "with iid_roots",
+    )
+
+
+def _verifies(key: AwsKey, signed: _SignedDocument) -> bool:
+    try:
+        if isinstance(key.key, RSAPublicKey):
+            key.key.verify(signed.signature, signed.signed, PKCS1v15(), SHA256())
+        else:
+            key.key.verify(signed.signature, signed.signed, SHA1())  # noqa: S303 - AWS signs pkcs7 with nothing else
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _judge(claims: Claims, now: int) -> InstanceIdentity:
+    document = claims.document
+    account, region, instance = (_text(document, name) for name in ("accountId", "region", "instanceId"))
+    zone = _text(document, "availabilityZone")
+    if not zone.startswith(region):
+        raise AttestationError(Step.DECODE, f"the document's zone {zone} is not in its region {region}")
+    _text(document, "version")
+    started_at = _seconds(_text(document, "pendingTime"))
+    if started_at > now + CLOCK_SKEW:
+        raise AttestationError(
+            Step.FRESHNESS,
+            f"the document's pendingTime is {started_at - now} seconds in the future; the CA's clock is wrong",
+        )
+    partition = next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
+    facts = {
+        "account": account,
+        "partition": partition,
+        "region": region,
+        "zone": zone,
+        "image": _text(document, "imageId"),
+        "instance_id": instance,
+        "instance_type": _text(document, "instanceType"),
+    }
+    if document.get("architecture") is not None:
+        facts["architecture"] = _text(document, "architecture")
+    names = [identifiers.dns(instance)]
+    if document.get("privateIp") is not None:
+        address = _address(document["privateIp"])
+        facts["private_ip"] = address
+        facts["private_name"] = _private_name(address, region)
+        names += [identifiers.dns(facts["private_name"]), identifiers.ip(address)]
+    times = {"pendingTime": started_at}
+    if isinstance(claims, AwsClaims) and claims.signing_time is not None:
+        times["signingTime"] = claims.signing_time
+    return InstanceIdentity(
+        cloud="aws",
+        id=f"aws:{partition}:{account}:{region}:{instance}",
+        owner=account,
+        instance_id=instance,
+        credential_id=account,
+        format=claims.format,
+        key_id=claims.key_id,
+        binding="first use",
+        scope=claims.scope,
+        facts=facts,
+        names=tuple(names),
+        started_at=started_at,
+        times=times,
+    )
+
+
+def _text(document: Mapping[str, object], name: str) -> str:
+    """A fact in the form that AWS gives it. It ends up in names and rules, so nothing else may stand there."""
+    value = document.get(name)
+    if not isinstance(value, str):
+        raise AttestationError(Step.DECODE, f"the document has no {name}, or one that is not a string")
+    if not _FORMATS[name].match(value):
+        raise AttestationError(Step.DECODE, f"the document's {name} is not in the form that AWS gives it")
+    return value
+
+
+def _seconds(pending_time: str) -> int:
+    try:
+        return int(datetime.fromisoformat(pending_time[:19]).replace(tzinfo=UTC).timestamp())
+    except ValueError as error:
+        raise AttestationError(Step.DECODE, "the document's pendingTime is not a time that exists") from error
+
+
+def _address(value: object) -> str:
+    # IPv4Address takes numbers as well, and AWS writes none.
+    if isinstance(value, str):
+        try:
+            return str(IPv4Address(value))
+        except ValueError:
+            pass
+    raise AttestationError(Step.DECODE, "the document's privateIp is not an IPv4 address")
+
+
+def _private_name(address: str, region: str) -> str:
+    """The host name that EC2 gives an instance by its address (EC2 User Guide, "instance hostname types")."""
+    domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
+    return f"ip-{address.replace('.', '-')}.{domain}"
