@@ -1,0 +1,22 @@
+"""acme-iid: the client. A machine proves its cloud identity to the CA and gets a key and a certificate.
+
+The modules, from the bottom up::
+
+    errors        the one error a person sees
+    names         what a person types as a name, in the form that goes into a certificate
+    places        where configuration and state live
+    keys          key pairs and certificate signing requests
+    certificates  what is read out of certificates
+    files         a key and its certificate, put in place together
+    trust         HTTPS under the CA's own root
+    authority     which CA this machine trusts: bootstrap
+    account       the account key of this machine at that CA
+    clouds        evidence, from the cloud's metadata service
+    connection    signed ACME requests, repeated when the CA was away
+    order         from names to a verified certificate
+    renewal       when a certificate is due
+    cli           acme-iid
+
+Nothing here imports the server's modules, save ``acme_iid.iid01`` and ``acme_iid.errors`` and, for
+``acme-iid verify`` alone, ``acme_iid.attestation``.
+"""

@@ -1,0 +1,78 @@
+"""acme-iid: the command line. Each command is a module here, imported when it is called for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from acme_iid_client.errors import ClientError
+
+_COMMANDS = ("bootstrap", "order", "renew", "revoke", "inspect", "fingerprint", "evidence", "verify", "health")
+
+
+class _Commands(click.Group):
+    """The commands, in the order in which a person meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f"acme_iid_client.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what went wrong ends as a sentence on stderr and exit status 1."""
+        from acme_iid_client.cli.terminal import printable
+
+        try:
+            return super().invoke(ctx)
+        except ClientError as error:
+            raise click.ClickException(printable(str(error))) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(printable(f"{where}{error.strerror or error}.")) from error
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="ACME_IID_CONFIG_DIR",
+    help="Where the CA's root and address are kept (default: ~/.config/acme-iid, for root /etc/acme-iid).",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="ACME_IID_STATE_DIR",
+    help="Where account keys are kept (default: ~/.local/state/acme-iid, for root /var/lib/acme-iid).",
+)
+@click.version_option(package_name="acme-iid")
+@click.pass_context
+def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None) -> None:
+    """Get certificates from an acme-iid CA: this machine proves itself with its cloud's identity document.
+
+    Begin with 'acme-iid bootstrap', once. Then 'acme-iid order foo.local' writes foo.crt and foo.key.
+    """
+    import os
+
+    from acme_iid_client import places
+
+    context.obj = places.find(os.environ, os.getuid(), config_dir, state_dir)
+
+
+def main() -> None:
+    """The entry point of the program."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot spell should not end a command.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    cli(prog_name="acme-iid")

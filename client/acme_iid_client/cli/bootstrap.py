@@ -1,0 +1,40 @@
+"""acme-iid bootstrap."""
+
+from __future__ import annotations
+
+import click
+
+from acme_iid_client.cli import options
+from acme_iid_client.places import Places
+
+
+@click.command("bootstrap")
+@click.option(
+    "--ca-url", required=True, metavar="URL", envvar="ACME_IID_CA_URL", help="The CA's address: https://ca.local"
+)
+@click.option(
+    "--fingerprint", required=True, metavar="HEX", help="SHA-256 of the CA's root certificate: 64 hex digits."
+)
+@click.option("--force", is_flag=True, help="Replace the CA that this machine knows without asking.")
+@options.timeout
+@click.pass_obj
+def command(where: Places, ca_url: str, fingerprint: str, force: bool, timeout: float) -> None:
+    """Trust a CA: fetch its root certificate, check it, and save it.
+
+    The fingerprint must come to you another way than from the CA's address, for it is what the root is checked
+    against; 'acme-iid-ca fingerprint' prints it on the CA. The system's own trusted roots play no part.
+    """
+    from acme_iid_client import authority
+    from acme_iid_client.cli.terminal import may_overwrite
+    from acme_iid_client.errors import ClientError
+    from acme_iid_client.trust import Deadline
+
+    try:
+        url, expected = authority.parse_url(ca_url), authority.parse_fingerprint(fingerprint)
+    except ClientError as error:
+        raise click.UsageError(str(error)) from error
+    pem = authority.fetch_root(url, expected, Deadline(timeout))
+    may_overwrite(authority.different(where, url, pem), force)
+    root_file, configuration = authority.save(where, url, pem)
+    click.echo(f"The root certificate has been saved in {root_file}.")
+    click.echo(f"The authority configuration has been saved in {configuration}.")

@@ -1,0 +1,59 @@
+"""acme-iid revoke."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from acme_iid_client.cli import options
+from acme_iid_client.places import Places
+
+_REASONS = {
+    "unspecified": 0, "keyCompromise": 1, "affiliationChanged": 3, "superseded": 4, "cessationOfOperation": 5,
+}  # fmt: skip
+"""Reason codes a subscriber may give (RFC 5280 section 5.3.1); the others are the CA's own to use."""
+
+
+@click.command("revoke")
+@click.option("--cert", "crt", required=True, type=options.FILE, help="The certificate.")
+@click.option("--key", type=options.FILE, help="Its private key; without it, this machine's account revokes.")
+@click.option("--reason", metavar="CODE", default="unspecified", help=f"A number or one of: {', '.join(_REASONS)}.")
+@options.ca_url
+@options.root
+@options.metadata_url
+@options.timeout
+@click.pass_obj
+def command(
+    where: Places,
+    crt: Path,
+    key: Path | None,
+    reason: str,
+    ca_url: str | None,
+    root: Path | None,
+    metadata_url: str | None,
+    timeout: float,
+) -> None:
+    """Revoke a certificate.
+
+    The CA then also refuses to renew it: for this machine, its names stay closed until an operator opens
+    them again, unless the reason is superseded.
+    """
+    import os
+
+    from acme_iid_client import authority, certificates, clouds, revocation
+    from acme_iid_client.cli.terminal import notice
+    from acme_iid_client.trust import Deadline
+
+    code = _REASONS.get(reason, int(reason) if reason.isascii() and reason.isdigit() else None)
+    if code is None:
+        raise click.UsageError(f"--reason {reason} is neither a number nor one of {', '.join(_REASONS)}.")
+    leaf = certificates.load_certificates(crt.read_bytes())[0]
+    ca = authority.load(where, ca_url, root)
+    deadline = Deadline(timeout)
+    if key is not None:
+        revocation.by_certificate_key(leaf, key, code, ca, deadline, notice)
+    else:
+        cloud = clouds.here(os.environ, metadata_url)
+        revocation.by_account(leaf, code, ca, where.state, cloud, deadline, notice)
+    click.echo(f"Certificate with Serial Number {leaf.serial_number} has been revoked.")

@@ -1,0 +1,70 @@
+"""What people see: check marks, notices, questions."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from acme_iid_client.errors import ClientError
+
+if TYPE_CHECKING:
+    from acme_iid_client.order import Issued
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere without control characters, which could rewrite what stands on a terminal."""
+    return "".join(character if character == "\n" or character.isprintable() else "?" for character in text)
+
+
+def check(label: str, value: object) -> None:
+    """A line of what was achieved, on stderr: green on a terminal unless NO_COLOR is set (no-color.org)."""
+    mark = "✔"
+    try:
+        mark.encode(sys.stderr.encoding or "ascii")
+    except UnicodeEncodeError:
+        mark = "*"
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    click.echo(f"{click.style(mark, fg='green') if colour else mark} {label}: {printable(str(value))}", err=True)
+
+
+def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path], as_json: bool) -> None:
+    """What an order or a renewal ends with: check marks on stderr and, for scripts, JSON on stdout.
+
+    :param files: the certificate's and the key's, as the person spelled them.
+    """
+    from acme_iid_client import certificates
+
+    provisioner = certificates.provisioner_of(issued.leaf)
+    if provisioner is not None:
+        check("Provisioner", f"{provisioner.name} ({provisioner.type})")
+    check("CA", ca_url)
+    check("Certificate", files[0])
+    check("Private Key", files[1])
+    if as_json:
+        facts = {"ca": ca_url, "certificate": str(files[0]), "key": str(files[1])}
+        click.echo(json.dumps(facts | certificates.facts(issued.leaf), indent=2))
+
+
+def notice(text: str) -> None:
+    """A sentence on stderr that is neither result nor error."""
+    click.echo(printable(text), err=True)
+
+
+def may_overwrite(existing: list[Path], force: bool) -> None:
+    """Ask before files are overwritten, or refuse where nobody can be asked.
+
+    :raises ClientError: if they are to stay.
+    """
+    if not existing or force:
+        return
+    named = " and ".join(str(path) for path in existing)
+    verb = "exists" if len(existing) == 1 else "exist"
+    if not sys.stdin.isatty():
+        raise ClientError(f"{named} {verb} already. Use --force to overwrite.")
+    if not click.confirm(f"{named} {verb} already. Overwrite?", err=True):
+        raise ClientError("Nothing was changed.")

@@ -1,0 +1,105 @@
+"""HTTP to a cloud's metadata service: one hop away, never through a proxy, with short times and small answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import requests
+import urllib3
+
+from acme_iid_client.errors import ClientError
+
+CONNECT_SECONDS = 1.0
+READ_SECONDS = 3.0
+MAX_ANSWER_BYTES = 64 * 1024
+"""The largest answer that is read; documents and tokens have a few thousand octets."""
+
+
+class FormatUnavailableError(ClientError):
+    """The metadata service has no such document for this instance; another kind may do."""
+
+
+class NoAnswerError(ClientError):
+    """The metadata service took the connection, and then did not answer in time or hung up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a metadata service said."""
+
+    status: int
+    content: bytes
+
+
+class MetadataService:
+    """A metadata service at an address.
+
+    :param base: its address, ``http://169.254.169.254``.
+    """
+
+    def __init__(self, base: str) -> None:
+        self.base = base.rstrip("/")
+        self._session = requests.Session()
+        # A proxy would see the evidence, and could not reach the address of this very machine anyway.
+        self._session.trust_env = False
+        # No decompression, and nothing left open: a program asks three times and is done.
+        self._session.headers.update({"Accept-Encoding": "identity", "Connection": "close"})
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """One request.
+
+        :param path: from the root of the service.
+        :raises NoAnswerError: if the connection stands and no answer comes.
+        :raises ClientError: if there is nobody, or the answer is too large.
+        """
+        try:
+            with self._session.request(
+                method,
+                self.base + path,
+                headers=dict(headers),
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                content = b""
+                for chunk in response.iter_content(8192):
+                    content += chunk
+                    if len(content) > MAX_ANSWER_BYTES:
+                        raise ClientError(
+                            f"The metadata service's answer for {path} is larger than {MAX_ANSWER_BYTES} octets."
+                        )
+                return Answer(response.status_code, content)
+        except (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.InvalidSchema,
+            requests.exceptions.MissingSchema,
+        ) as error:
+            raise ClientError(
+                f"{self.base!r} is not a metadata service's address, as http://169.254.169.254 is."
+            ) from error
+        except requests.exceptions.ReadTimeout as error:
+            raise NoAnswerError(f"The metadata service at {self.base} does not answer.") from error
+        except requests.exceptions.RequestException as error:
+            if error.args and isinstance(error.args[0], urllib3.exceptions.ProtocolError):
+                raise NoAnswerError(f"The metadata service at {self.base} hung up without an answer.") from error
+            raise ClientError(
+                f"There is no metadata service at {self.base}: {_cause(error)}. This machine does not seem to be a "
+                "cloud instance, or a firewall on it keeps this user from the service. "
+                "--metadata-url names another address."
+            ) from error
+
+
+def _cause(error: requests.exceptions.RequestException) -> str:
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return "nobody answers"
+    text = str(error)
+    for sign, cause in (
+        ("refused", "the connection is refused"),
+        ("unreachable", "there is no route to it"),
+        ("No route", "there is no route to it"),
+        ("resolve", "the name is unknown"),
+    ):
+        if sign in text:
+            return cause
+    return "the connection broke off"

@@ -1,0 +1,229 @@
+"""Signed requests to the CA, repeated when it was away for a moment.
+
+The acme library signs, keeps the nonces and reads problem documents; what it leaves out is what happens
+when the server restarts, is busy, or has forgotten a nonce. Every request here can be sent twice: an order made
+twice leaves one to expire, and a challenge, a finalization or a revocation sent twice meets the outcome of the first.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, Self
+
+import requests
+from acme import client, messages
+from acme import errors as acme_errors
+from josepy.errors import DeserializationError
+from josepy.interfaces import JSONDeSerializable
+from josepy.jwa import JWASignature
+from josepy.jwk import JWK
+
+from acme_iid_client.authority import Authority
+from acme_iid_client.errors import ClientError
+from acme_iid_client.trust import Deadline, PinnedSession, explain, is_final
+
+_BACK_OFF = (0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0)
+"""Seconds between tries when the CA cannot be reached: a restart takes less than their sum."""
+
+_AWAY = frozenset({429, 502, 503, 504})
+"""Statuses with which a server, or a proxy before it, says: later."""
+
+_MAX_TRIES = 60
+_MAX_BAD_NONCES = 4
+MAX_RETRY_AFTER = 24 * 3600
+
+
+class CaError(ClientError):
+    """The CA refused a request.
+
+    :ivar code: the ACME error type without its prefix (``rejectedIdentifier``), or "" for another type.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def refusal(what: str, problem: messages.Error) -> CaError:
+    """A problem document as a sentence, with the single faults below it (RFC 8555 sections 6.7 and 6.7.1).
+
+    :param what: what was refused, as the beginning of the sentence: "The CA refused the order".
+    """
+    lines = [f"{what}: {_detail(problem)}"]
+    for fault in problem.subproblems or ():
+        # Some servers say the single faults in the whole problem's detail as well.
+        if _detail(fault) not in _detail(problem):
+            name = f"{fault.identifier.value}: " if fault.identifier else ""
+            lines.append(f"  {name}{_detail(fault)}")
+    code = str(problem.typ)
+    return CaError("\n".join(lines), code.removeprefix(messages.ERROR_PREFIX) if messages.ERROR_PREFIX in code else "")
+
+
+def _detail(problem: messages.Error) -> str:
+    return str(problem.detail or problem.title or problem.description or problem.typ)
+
+
+class Connection:
+    """The signed conversation with a CA.
+
+    :param key: what signs: the account's key, or for a revocation the certificate's.
+    :param algorithm: the key's.
+    :param account_url: the account, if requests are to name it (``kid``) instead of the key (``jwk``).
+    :param deadline: when the command has to be done.
+    :param notice: called with a sentence when the CA is waited for.
+    """
+
+    def __init__(
+        self,
+        authority: Authority,
+        key: JWK,
+        algorithm: JWASignature,
+        account_url: str | None,
+        deadline: Deadline,
+        notice: Callable[[str], None],
+    ) -> None:
+        self._authority = authority
+        self._deadline = deadline
+        self._notice = notice
+        self._session = PinnedSession(authority.root, deadline)
+        self._net = client.ClientNetwork(key, alg=algorithm, user_agent=f"acme-iid/{version('acme-iid')}")
+        self._net.session.close()
+        self._net.session = self._session
+        self.use_account(account_url)
+        try:
+            self.directory = self._fetch_directory()
+        except BaseException:
+            self._session.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._session.close()
+
+    def use_account(self, url: str | None) -> None:
+        """Sign as this account from now on; None signs with the bare key."""
+        self._net.account = messages.RegistrationResource(body=messages.Registration(), uri=url) if url else None
+
+    def post(self, url: str, body: JSONDeSerializable | None, what: str) -> requests.Response:
+        """Send a signed request.
+
+        :param body: the payload; None is POST-as-GET (RFC 8555 section 6.3).
+        :param what: what is refused if it is, as in :func:`refusal`.
+        :raises CaError: if the CA refuses.
+        :raises ClientError: if it cannot be reached within the time.
+        """
+        return self._repeat(lambda: self._net.post(url, body, new_nonce_url=self.directory["newNonce"]), what)
+
+    def resource(self, name: str) -> str:
+        """The URL of a resource that the directory lists.
+
+        :raises CaError: if it does not.
+        """
+        try:
+            return str(self.directory[name])
+        except KeyError:
+            raise CaError(f"The CA at {self._authority.ca_url} offers no {name!r}.") from None
+
+    def wait(self, response: requests.Response) -> None:
+        """Wait as long as an answer asks with Retry-After, one second if it does not.
+
+        :raises ClientError: if the command's time is up before.
+        """
+        if not self._deadline.sleep(retry_after(response, default=1.0)):
+            raise ClientError(
+                "The CA is still working on it, and the time is up. Try again, or give it a longer --timeout."
+            )
+
+    def _fetch_directory(self) -> messages.Directory:
+        url = self._authority.directory_url
+        response = self._repeat(lambda: self._net.get(url), "The CA does not give its directory")
+        try:
+            directory = messages.Directory.from_json(response.json())
+            for name in ("newNonce", "newAccount", "newOrder"):
+                directory[name]
+        except (DeserializationError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise CaError(f"{url} is not an ACME directory. Is {self._authority.ca_url} the CA's address?") from error
+        return directory
+
+    def _repeat(self, send: Callable[[], requests.Response], what: str) -> requests.Response:
+        away = bad_nonces = 0
+        for _ in range(_MAX_TRIES):
+            outcome = self._try(send, what)
+            if isinstance(outcome, requests.Response):
+                return outcome
+            if isinstance(outcome, CaError) and outcome.code == "badNonce" and bad_nonces < _MAX_BAD_NONCES:
+                bad_nonces += 1
+                continue
+            pause = self._pause(away)
+            if pause is None:
+                raise outcome
+            if away == 0:
+                self._notice(f"{str(outcome).split('. ', 1)[0].rstrip('.')}. Trying again...")
+            away += 1
+            if not self._deadline.sleep(pause):
+                raise outcome
+        raise CaError(f"{what}: it asked to try again too often.")
+
+    def _try(self, send: Callable[[], requests.Response], what: str) -> requests.Response | ClientError:
+        """Send a request once. What may be worth another try is returned, the rest is raised."""
+        self._session.last_response = None
+        try:
+            return send()
+        except messages.Error as problem:
+            return refusal(what, problem)
+        except requests.RequestException as error:
+            explained = explain(error, self._authority.ca_url)
+            if is_final(error):
+                raise explained from error
+            return explained
+        except acme_errors.Error as error:
+            unusable = CaError(f"{what}: the answer is not an ACME server's{self._status()}.")
+            unusable.__cause__ = error
+            return unusable
+        except (DeserializationError, AttributeError, TypeError, ValueError) as error:
+            raise CaError(f"{what}: the answer cannot be read{self._status()}.") from error
+
+    def _pause(self, away: int) -> float | None:
+        """How long to wait before a request that failed is sent again; None if it is not worth it."""
+        response = self._session.last_response
+        if response is None:
+            return _BACK_OFF[away] if away < len(_BACK_OFF) else None
+        if response.status_code in _AWAY:
+            return retry_after(response, default=_BACK_OFF[min(away, len(_BACK_OFF) - 1)])
+        return None
+
+    def _status(self) -> str:
+        response = self._session.last_response
+        return "" if response is None else f" (status {response.status_code})"
+
+
+def retry_after(response: requests.Response, default: float) -> float:
+    """The seconds that Retry-After asks for (RFC 9110 section 10.2.3), between a tenth of a second and a day."""
+    value = response.headers.get("Retry-After", "")
+    seconds = default
+    if value.isascii() and value.isdigit():
+        seconds = float(value[:9])
+    elif value:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError):
+            seconds = default
+    return min(max(seconds, 0.1), MAX_RETRY_AFTER)
+
+
+def decode(kind: type[Any], response: requests.Response, what: str) -> Any:
+    """An answer's JSON as one of the acme library's objects.
+
+    :param kind: a class of ``acme.messages``.
+    :param what: what the answer is about, for the message.
+    :raises CaError: if it is not one.
+    """
+    try:
+        return kind.from_json(response.json())
+    except (DeserializationError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise CaError(f"The CA's answer about {what} cannot be read.") from error

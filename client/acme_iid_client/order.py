@@ -1,0 +1,220 @@
+"""From names to a certificate: one ACME order (RFC 8555 section 7.4), answered with evidence.
+
+An order of one name takes five signed requests (new order, authorization, challenge, finalization,
+certificate): the answer to an iid-01 challenge is final, so nothing is polled unless the CA says that it is
+still working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from acme import messages
+from cryptography import x509
+from josepy.json_util import field
+from josepy.jwa import ES256
+
+from acme_iid.iid01 import IID01
+from acme_iid_client import account as accounts
+from acme_iid_client import keys
+from acme_iid_client.authority import Authority
+from acme_iid_client.certificates import check_issued, load_certificates, to_pem
+from acme_iid_client.clouds import Cloud, collect
+from acme_iid_client.clouds.metadata import FormatUnavailableError
+from acme_iid_client.connection import CaError, Connection, decode, refusal
+from acme_iid_client.errors import ClientError
+from acme_iid_client.names import is_address
+from acme_iid_client.trust import Deadline
+
+_MAX_POLLS = 1000
+
+
+class _NewOrder(messages.NewOrder):
+    """The acme library's order, with the end of the certificate's life that a client may ask for."""
+
+    not_after: str = field("notAfter", omitempty=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is ordered.
+
+    :ivar names: canonical names; the first is the certificate's subject.
+    :ivar key_type: the kind of key pair to make.
+    :ivar provisioner: the provisioner to be admitted by; None leaves it to the CA.
+    :ivar not_after: RFC 3339; None leaves it to the CA.
+    """
+
+    names: list[str]
+    key_type: keys.KeyType
+    provisioner: str | None = None
+    not_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate that was checked, and its key.
+
+    :ivar chain: leaf first, without the root.
+    """
+
+    chain: list[x509.Certificate]
+    key: keys.PrivateKey
+    account: accounts.Account
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The certificate itself."""
+        return self.chain[0]
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """Leaf and intermediates."""
+        return to_pem(*self.chain)
+
+
+def order(
+    request: Request, authority: Authority, state: Path, cloud: Cloud, deadline: Deadline, notice: Callable[[str], None]
+) -> Issued:
+    """Get a certificate for a new key pair.
+
+    :param state: where account keys are kept.
+    :param cloud: this machine's metadata service.
+    :param notice: called with a sentence that a person should see meanwhile.
+    :raises CaError: if the CA refuses.
+    :raises ClientError: if anything else stands in the way.
+    """
+    # First of all, which instance this is: it decides the account key, and a machine that is in no cloud
+    # should hear so before the CA is asked for anything.
+    account = account_here(state, authority, cloud, notice)
+    with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
+        account, answer = _new_order(request, connection, account)
+        url = answer.headers.get("Location", "")
+        body = decode(messages.Order, answer, "the order")
+        for authorization_url in body.authorizations or ():
+            _prove(str(authorization_url), request, connection, account, cloud)
+        key = keys.generate(request.key_type)
+        body = _finalize(url, body, key, request, connection)
+        answer = connection.post(str(body.certificate), None, "The CA does not hand out the certificate")
+    try:
+        chain = load_certificates(answer.content)
+    except ClientError:
+        raise CaError("What the CA sent as the certificate is none.") from None
+    root = load_certificates(authority.root.read_bytes())[0]
+    check_issued(chain, root, key.public_key(), request.names, datetime.now(UTC))
+    return Issued([certificate for certificate in chain if certificate != root], key, account)
+
+
+def account_here(state: Path, authority: Authority, cloud: Cloud, notice: Callable[[str], None]) -> accounts.Account:
+    """The account key of this instance, with a word to the person if the disk was another instance's."""
+    account, others = accounts.of_instance(state, authority.ca_url, cloud.instance())
+    if others:
+        notice(
+            f"This machine is {account.instance}, and the account key on its disk was made on {', '.join(others)}: "
+            "the disk is a copy. A new account key was made for this machine."
+        )
+    return account
+
+
+def _new_order(request: Request, connection: Connection, account: accounts.Account) -> tuple[accounts.Account, Any]:
+    """Make the order, and before it the account where the CA does not know it (any more)."""
+    known = account.url is not None
+    account = account if known else _register(connection, account)
+    body = _NewOrder(identifiers=[_identifier(name) for name in request.names], not_after=request.not_after)
+    what = f"The CA refused the order of {', '.join(request.names)}"
+    try:
+        return account, connection.post(connection.resource("newOrder"), body, what)
+    except CaError as error:
+        if not known or error.code != "accountDoesNotExist":
+            raise
+    # The CA was set up anew, or restored from before this account: the same key registers again, once.
+    account = _register(connection, account)
+    return account, connection.post(connection.resource("newOrder"), body, what)
+
+
+def _register(connection: Connection, account: accounts.Account) -> accounts.Account:
+    connection.use_account(None)
+    answer = connection.post(
+        connection.resource("newAccount"), messages.NewRegistration(), "The CA refused to open an account"
+    )
+    url = answer.headers.get("Location")
+    if not url:
+        raise CaError("The CA opened an account and did not say where; it is not an ACME server as RFC 8555 has it.")
+    connection.use_account(url)
+    return account.registered(url)
+
+
+def _identifier(name: str) -> messages.Identifier:
+    kind = messages.IDENTIFIER_IP if is_address(name) else messages.IDENTIFIER_FQDN
+    return messages.Identifier(typ=kind, value=name)
+
+
+def _prove(url: str, request: Request, connection: Connection, account: accounts.Account, cloud: Cloud) -> None:
+    """Answer the iid-01 challenge of an authorization that is not valid yet."""
+    response = connection.post(url, None, "The CA does not show its authorization")
+    authorization = decode(messages.Authorization, response, "the authorization")
+    if authorization.status == messages.STATUS_VALID:
+        return
+    name = authorization.identifier.value if authorization.identifier else "the name"
+    body = next((body for body in authorization.challenges or () if isinstance(body.chall, IID01)), None)
+    if body is None:
+        raise CaError(f"The CA offers no iid-01 challenge for {name}, so that no evidence can prove it.")
+    what = f"The CA refused the evidence for {name}"
+    if authorization.status == messages.STATUS_PENDING and body.status == messages.STATUS_PENDING:
+        try:
+            binding = body.chall.binding(account.key)
+        except ValueError as error:
+            raise ClientError(f"No evidence was sent for {name}: {error}.") from error
+        try:
+            evidence = collect(cloud, tuple(body.chall.formats), binding)
+        except FormatUnavailableError as error:
+            accepted = ", ".join(body.chall.formats) or "no evidence at all"
+            raise ClientError(
+                f"The CA accepts {accepted} for {name}. {error} "
+                "Its operator may have to add a provisioner for this cloud, or turn a format on."
+            ) from error
+        if request.provisioner is not None:
+            evidence = evidence.update(provisioner=request.provisioner)
+        response = connection.post(body.uri, evidence, what)
+        body = decode(messages.ChallengeBody, response, "the challenge")
+    for _ in range(_MAX_POLLS):
+        if body.status == messages.STATUS_VALID:
+            return
+        if body.status == messages.STATUS_INVALID:
+            raise refusal(what, body.error) if body.error else CaError(f"{what} and does not say why.")
+        connection.wait(response)
+        response = connection.post(body.uri, None, what)
+        body = decode(messages.ChallengeBody, response, "the challenge")
+    raise CaError(f"{what}: it never came to a decision.")
+
+
+def _finalize(url: str, body: Any, key: keys.PrivateKey, request: Request, connection: Connection) -> Any:
+    """Send the signing request, and see the order to its end.
+
+    If an answer was lost and the request is sent again, the order is no longer ready (RFC 8555 section 7.4):
+    what became of it is read then.
+    """
+    what = f"The CA refused to issue for {', '.join(request.names)}"
+    signing_request = messages.CertificateRequest(csr=keys.signing_request(key, request.names))
+    try:
+        response = connection.post(str(body.finalize), signing_request, what)
+    except CaError as error:
+        if error.code != "orderNotReady" or not url:
+            raise
+        response = connection.post(url, None, what)
+        body = decode(messages.Order, response, "the order")
+        if body.status not in (messages.STATUS_PROCESSING, messages.STATUS_VALID):
+            raise refusal(what, body.error) if body.error else error from None
+    for _ in range(_MAX_POLLS):
+        body = decode(messages.Order, response, "the order")
+        if body.status == messages.STATUS_VALID and body.certificate:
+            return body
+        if body.status != messages.STATUS_PROCESSING or not url:
+            raise refusal(what, body.error) if body.error else CaError(f"{what}: the order is {body.status.name}.")
+        connection.wait(response)
+        response = connection.post(url, None, what)
+    raise CaError(f"{what}: it never came to a decision.")

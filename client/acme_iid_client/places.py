@@ -1,0 +1,94 @@
+"""Where the client keeps its configuration and its state (XDG Base Directory Specification 0.8)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_NAME = "acme-iid"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The two directories.
+
+    :ivar config: what an administrator chose: the CA's root and address.
+    :ivar state: what the program made: account keys.
+    """
+
+    config: Path
+    state: Path
+
+
+def find(env: Mapping[str, str], uid: int, config: Path | None = None, state: Path | None = None) -> Places:
+    """The directories for a user.
+
+    :param env: the environment.
+    :param uid: the user's id; root's certificates belong to the machine, so root's files are under /etc and /var/lib.
+    :param config: what ``--config-dir`` says, which counts before all else.
+    :param state: what ``--state-dir`` says.
+    """
+    return Places(
+        (config or _directory(env, uid, "XDG_CONFIG_HOME", "/etc", ".config")).absolute(),
+        (state or _directory(env, uid, "XDG_STATE_HOME", "/var/lib", ".local/state")).absolute(),
+    )
+
+
+def _directory(env: Mapping[str, str], uid: int, variable: str, system: str, home: str) -> Path:
+    base = env.get(variable, "")
+    # The specification has relative paths ignored.
+    if base.startswith("/"):
+        return Path(base, _NAME)
+    if uid == 0:
+        return Path(system, _NAME)
+    return Path(env.get("HOME") or "~", home).expanduser() / _NAME
+
+
+def make_directory(directory: Path, *, public: bool = False) -> None:
+    """Make a directory of ours and its missing parents.
+
+    :param public: whether others may look into it; its parents they may not, if they have to be made (mode 0700).
+    """
+    for part in [*reversed(directory.parents), directory]:
+        if not part.exists():
+            part.mkdir(mode=0o755 if public and part == directory else 0o700, exist_ok=True)
+
+
+def write_file(path: Path, content: bytes, *, public: bool = False, keep: bool = False) -> None:
+    """Put a file in place whole or not at all.
+
+    :param public: whether others may read it (mode 0644, less what the umask takes away); otherwise it is 0600
+        from the first moment.
+    :param keep: whether a file that stands there already, perhaps since just now, is left as it is.
+    :raises OSError: if it cannot be written; what stood there before still does.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o644 if public else 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep:
+            # A link, unlike a rename, does not replace.
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(temporary)
+        else:
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable: a rename is not until its directory is."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

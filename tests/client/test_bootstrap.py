@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from scripted_ca import Reply, ScriptedCA, new_issuer, serve
+
+from acme_iid_client.certificates import fingerprint
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Iterator[ScriptedCA]:
+    with serve(tmp_path) as running:
+        yield running
+
+
+def test_bootstrap_saves_the_root_and_the_authority_and_says_where(
+    acme_iid: Run, ca: ScriptedCA, tmp_path: Path
+) -> None:
+    done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", fingerprint(ca.root.certificate))
+    assert done.returncode == 0, done.stderr
+    config = tmp_path / "config/acme-iid"
+    assert done.stdout.splitlines() == [
+        f"The root certificate has been saved in {config}/certs/root_ca.crt.",
+        f"The authority configuration has been saved in {config}/authority.json.",
+    ]
+    assert (config / "certs/root_ca.crt").read_bytes() == ca.root.pem
+    assert acme_iid("health").stdout == "ok\n"
+
+
+def test_bootstrap_takes_a_fingerprint_as_openssl_prints_it(acme_iid: Run, ca: ScriptedCA) -> None:
+    digits = fingerprint(ca.root.certificate).upper()
+    pairs = ":".join(digits[i : i + 2] for i in range(0, 64, 2))
+    assert acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", pairs).returncode == 0
+
+
+def test_bootstrap_saves_nothing_when_the_server_sends_another_root(
+    acme_iid: Run, ca: ScriptedCA, tmp_path: Path
+) -> None:
+    done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", "ab" * 32)
+    assert done.returncode == 1
+    assert fingerprint(ca.root.certificate) in done.stderr
+    assert "Nothing was saved" in done.stderr
+    assert not (tmp_path / "config").exists()
+
+
+def test_bootstrap_saves_nothing_when_the_server_has_no_such_root(
+    acme_iid: Run, ca: ScriptedCA, tmp_path: Path
+) -> None:
+    ca.once[f"/root/{'ab' * 32}"] = [Reply(404)]
+    done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", "ab" * 32)
+    assert done.returncode == 1
+    assert "no root certificate with that fingerprint" in done.stderr
+    assert not (tmp_path / "config").exists()
+
+
+def test_bootstrap_saves_nothing_when_the_server_does_not_verify_under_the_root(acme_iid: Run, tmp_path: Path) -> None:
+    # The right root, relayed by a server that has no certificate from it.
+    with serve(tmp_path, tls=new_issuer("Somebody Else")) as ca:
+        done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", fingerprint(ca.root.certificate))
+    assert done.returncode == 1
+    assert "does not verify under the CA's root certificate" in done.stderr
+    assert "/health" not in ca.paths()
+    assert not (tmp_path / "config").exists()
+
+
+@pytest.mark.parametrize(
+    ("reply", "complaint"),
+    [
+        (Reply(body=b"hello"), "is no certificate"),
+        (Reply(body=b"x" * 70_000), "larger than any root"),
+        (Reply(302, headers={"Location": "https://127.0.0.1:1/"}), "status 302"),
+        (Reply(500), "status 500"),
+    ],
+)
+def test_bootstrap_refuses_what_is_no_root(acme_iid: Run, ca: ScriptedCA, reply: Reply, complaint: str) -> None:
+    expected = fingerprint(ca.root.certificate)
+    ca.once[f"/root/{expected}"] = [reply]
+    done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", expected)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+
+
+def test_bootstrap_for_another_ca_wants_force(acme_iid: Run, ca: ScriptedCA, tmp_path: Path) -> None:
+    assert acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", fingerprint(ca.root.certificate)).returncode == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    with serve(other) as second:
+        expected = fingerprint(second.root.certificate)
+        refused = acme_iid("bootstrap", "--ca-url", second.url, "--fingerprint", expected)
+        assert refused.returncode == 1
+        assert "--force" in refused.stderr
+        assert acme_iid("health").stdout == "ok\n"
+        assert acme_iid("bootstrap", "--ca-url", second.url, "--fingerprint", expected, "--force").returncode == 0
+    assert (tmp_path / "config/acme-iid/certs/root_ca.crt").read_bytes() == second.root.pem
+
+
+@pytest.mark.parametrize(
+    "url", ["http://ca.local", "ftp://ca.local", "https://", "https://user@ca.local", "https://a?b"]
+)
+def test_bootstrap_takes_https_addresses_only(acme_iid: Run, url: str) -> None:
+    done = acme_iid("bootstrap", "--ca-url", url, "--fingerprint", "ab" * 32)
+    assert done.returncode == 2
+    assert "is not a CA's address" in done.stderr
+
+
+def test_no_other_trust_store_counts(acme_iid: Run, tmp_path: Path) -> None:
+    stranger = new_issuer("Somebody Else")
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(stranger.pem)
+    with serve(tmp_path, tls=stranger) as ca:
+        root = tmp_path / "root.pem"
+        root.write_bytes(ca.root.pem)
+        env = {"REQUESTS_CA_BUNDLE": str(bundle), "SSL_CERT_FILE": str(bundle), "CURL_CA_BUNDLE": str(bundle)}
+        done = acme_iid("health", "--ca-url", ca.url, "--root", root, env=env)
+        assert done.returncode == 1
+        assert "does not verify" in done.stderr
+        root.write_bytes(stranger.pem)
+        assert acme_iid("health", "--ca-url", ca.url, "--root", root, env=env).returncode == 0

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from scripted_ca import issue
+
+from acme_iid_client import keys
+from acme_iid_client.cli import cli
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+COMMANDS = ("bootstrap", "order", "renew", "revoke", "inspect", "fingerprint", "evidence", "verify", "health")
+
+
+def _write_pair(folder: Path, days: float = 1) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = issue(None, "foo.local", key, ["foo.local"], days=days)
+    (folder / "foo.crt").write_bytes(leaf.public_bytes(Encoding.PEM))
+    (folder / "foo.key").write_bytes(keys.to_pem(key))
+
+
+def test_help_names_every_command(acme_iid: Run) -> None:
+    done = acme_iid("--help")
+    assert done.returncode == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_and_its_options(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.help
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            assert getattr(parameter, "help", None), f"{name} {parameter.opts} has no help"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys\nfrom acme_iid_client.cli import cli\n"
+        "try:\n cli(['--help'])\nexcept SystemExit:\n pass\n"
+        "print(sorted({'acme', 'josepy', 'cryptography', 'requests', 'idna', 'flask'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_order_imports_no_verifier_and_no_flask() -> None:
+    script = (
+        "import sys\nimport acme_iid_client.order, acme_iid_client.revocation, acme_iid_client.files\n"
+        "print(sorted(name for name in sys.modules if name.partition('.')[0] in ('flask', 'sqlite3', 'sqlite_utils')"
+        " or name.startswith('acme_iid.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['acme_iid.iid01']"
+
+
+def test_a_machine_that_knows_no_ca_is_told_to_bootstrap(acme_iid: Run) -> None:
+    for arguments in (("order", "foo.local"), ("health",)):
+        done = acme_iid(*arguments)
+        assert done.returncode == 1
+        assert "acme-iid bootstrap" in done.stderr
+
+
+def test_a_configuration_that_is_damaged_is_said_to_be(acme_iid: Run, tmp_path: Path) -> None:
+    (tmp_path / "config/acme-iid").mkdir(parents=True)
+    (tmp_path / "config/acme-iid/authority.json").write_text("{")
+    done = acme_iid("health")
+    assert done.returncode == 1
+    assert "bootstrap --force" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("order",),
+        ("order", "a/b"),
+        ("order", "foo.local", "--kty", "RSA", "--curve", "P-256"),
+        ("order", "foo.local", "--not-after", "tomorrow"),
+        ("order", "foo.local", "--mode", "rw"),
+        ("bootstrap", "--ca-url", "https://ca.local", "--fingerprint", "abc"),
+        ("revoke", "--cert", "foo.crt", "--reason", "boredom"),
+        ("evidence", "--raw", "--format", "aws-nonsense"),
+        ("unheard-of",),
+    ],
+)
+def test_wrong_usage_exits_with_2(acme_iid: Run, arguments: tuple[str, ...]) -> None:
+    done = acme_iid(*arguments)
+    assert done.returncode == 2
+    assert "Error:" in done.stderr
+
+
+def test_existing_files_are_not_overwritten_where_nobody_can_be_asked(acme_iid: Run, tmp_path: Path) -> None:
+    _write_pair(tmp_path)
+    before = (tmp_path / "foo.crt").read_bytes()
+    done = acme_iid("order", "foo.local", "foo.crt", "foo.key")
+    assert done.returncode == 1
+    assert "Use --force to overwrite" in done.stderr
+    assert (tmp_path / "foo.crt").read_bytes() == before
+
+
+def test_a_certificate_that_is_not_due_is_left_alone(acme_iid: Run, tmp_path: Path) -> None:
+    _write_pair(tmp_path, days=30)
+    done = acme_iid("renew", "foo.crt", "foo.key")
+    assert done.returncode == 0
+    assert "foo.crt expires at " in done.stderr
+
+
+def test_a_key_that_is_not_the_certificates_is_not_overwritten(acme_iid: Run, tmp_path: Path) -> None:
+    _write_pair(tmp_path)
+    (tmp_path / "foo.key").write_bytes(keys.to_pem(ec.generate_private_key(ec.SECP256R1())))
+    done = acme_iid("renew", "--force", "foo.crt", "foo.key")
+    assert done.returncode == 1
+    assert "is not the key of foo.crt" in done.stderr
+
+
+def test_renewal_begins_by_finishing_what_was_cut_off(acme_iid: Run, tmp_path: Path) -> None:
+    _write_pair(tmp_path, days=30)
+    finished = (tmp_path / "foo.crt").read_bytes()
+    (tmp_path / "foo.crt").rename(tmp_path / ".foo.crt.acme-iid-new")
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "foo.crt").write_bytes(issue(None, "foo.local", key, ["foo.local"]).public_bytes(Encoding.PEM))
+    assert acme_iid("renew", "foo.crt", "foo.key").returncode == 0
+    assert (tmp_path / "foo.crt").read_bytes() == finished
+
+
+def test_files_that_do_not_exist_are_named(acme_iid: Run) -> None:
+    done = acme_iid("renew", "foo.crt", "foo.key")
+    assert done.returncode == 1
+    assert "foo.crt does not exist" in done.stderr
+    done = acme_iid("revoke", "--cert", "foo.crt")
+    assert done.returncode == 1
+    assert "foo.crt: No such file or directory" in done.stderr
+
+
+def test_another_ca_than_the_bootstrapped_one_needs_its_root(acme_iid: Run) -> None:
+    done = acme_iid("health", "--ca-url", "https://ca.local", "--root", "missing.pem")
+    assert done.returncode == 1
+    assert "missing.pem does not exist" in done.stderr
+
+
+def test_a_ca_that_is_not_there_is_named_with_the_cause(acme_iid: Run, tmp_path: Path) -> None:
+    _write_pair(tmp_path)
+    done = acme_iid("health", "--ca-url", "https://127.0.0.1:1", "--root", "foo.crt")
+    assert done.returncode == 1
+    assert "The CA at https://127.0.0.1:1 cannot be reached: connection refused" in done.stderr
