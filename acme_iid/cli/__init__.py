@@ -1,0 +1,128 @@
+"""``acme-iid-ca``: the CA's own commands.
+
+A command is a line in ``COMMANDS`` and a module of this package; the module is imported when the command is run, so
+that ``--help`` needs none of them. Commands raise what their rooms raise: what an operator can act on is printed
+as ``Error: ...`` with exit status 1, wrong usage as click does with 2.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from acme_iid.config import Config
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "init": ("acme_iid.cli.init:init", "Make a new CA."),
+    "provisioner": ("acme_iid.cli.provisioner:provisioner", "Say whose instances get certificates."),
+    "serve": ("acme_iid.cli.serve:serve", "Run the ACME server."),
+    "demo": ("acme_iid.cli.demo:demo", "See the whole way of a certificate, in one terminal."),
+    "fingerprint": ("acme_iid.cli.fingerprint:fingerprint", "Print the root's fingerprint."),
+    "instance": ("acme_iid.cli.operate:instance", "The instances that have certificates here."),
+    "certificate": ("acme_iid.cli.operate:certificate", "The certificates that were issued."),
+    "events": ("acme_iid.cli.operate:events", "What was decided, and why."),
+    "metadata": ("acme_iid.cli.metadata:metadata", "Stand in for a cloud's metadata service."),
+}
+"""Each command's place, ``module:attribute``, and the line that ``--help`` shows for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The CA's home that a command works on; ``given`` if it was not found by default."""
+
+    path: Path
+    given: bool
+
+    def config(self) -> Config:
+        """Read ca.toml.
+
+        :raises ConfigError: if it cannot be used.
+        """
+        from acme_iid.config import load
+
+        return load(self.path)
+
+
+class _Main(click.Group):
+    """Loads commands when they are needed, and turns errors into sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _home_first(args))
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, click.ClickException):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # click's own business: whoever reads our output has gone
+            raise click.ClickException(_sentence(error)) from error
+
+
+def _home_first(args: list[str]) -> list[str]:
+    """Let ``--home`` stand behind the command too, where people type it."""
+    for index, argument in enumerate(args):
+        if argument == "--":
+            break
+        size = 2 if argument == "--home" else 1 if argument.startswith("--home=") else 0
+        if size:
+            end = index + size
+            return [*args[index:end], *args[:index], *args[end:]]
+    return args
+
+
+def _sentence(error: Exception) -> str:
+    if type(error).__module__.startswith("acme_iid."):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f", {Path(trace.tb_frame.f_code.co_filename).name} line {trace.tb_lineno}" if trace else ""
+    return f"this is a fault in acme-iid-ca, please report it ({type(error).__name__}: {error}{where})"
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="ACME_IID_CA_HOME",
+    help="Where the CA's files are: ACME_IID_CA_HOME, or /etc/acme-iid-ca for root, or acme-iid-ca in the user's "
+    "configuration directory.",
+)
+@click.version_option(package_name="acme-iid", message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context, home: Path | None) -> None:
+    """Run a private CA whose ACME server believes cloud instance identity documents."""
+    if home is not None:
+        context.obj = Home(home.absolute(), given=True)
+        return
+    from acme_iid.config import default_home
+
+    context.obj = Home(default_home(), given=False)

@@ -1,0 +1,50 @@
+"""Lists for people as columns, for scripts as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import click
+
+
+def timestamp(seconds: int | None) -> str | None:
+    """A time for people and scripts: RFC 3339, UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> None:
+    """Print ``rows``, which all have the same keys: as JSON, or as columns under their keys.
+
+    :param empty: what a person is told when there is none.
+    """
+    if as_json:
+        click.echo(json.dumps(list(rows), indent=2))
+        return
+    if not rows:
+        click.echo(empty, err=True)
+        return
+    heads = list(rows[0])
+    cells = [[_text(row[head]) for head in heads] for row in rows]
+    widths = [max(len(head), *(len(line[i]) for line in cells)) for i, head in enumerate(heads)]
+    for line in [[head.upper() for head in heads], *cells]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def show_one(row: Mapping[str, object], *, as_json: bool) -> None:
+    """Print one thing: as JSON, or a line a fact."""
+    if as_json:
+        click.echo(json.dumps(dict(row), indent=2))
+        return
+    width = max(len(head) for head in row) + 1
+    for head, value in row.items():
+        click.echo(f"{(head + ':').ljust(width)} {_text(value)}".rstrip())
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    text = ", ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)
+    # What comes from outside must not move a terminal's cursor.
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,47 @@
+"""What several commands take: values checked by the configuration's own rules, and the password."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+password_file = click.option(
+    "--password-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file whose first line is the password of the private keys.",
+)
+
+
+class Checked(click.ParamType[Any]):
+    """A text that the configuration would accept: ``rule`` is a function of ``acme_iid.config``."""
+
+    def __init__(self, rule: str, *, keep: bool = True) -> None:
+        self.name = rule
+        self._rule = rule
+        self._keep = keep
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text as it was typed, or what the rule makes of it."""
+        from acme_iid import config
+
+        if not isinstance(value, str):
+            return value
+        rule: Callable[[str], Any] = getattr(config, self._rule)
+        try:
+            meant = rule(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return value if self._keep else meant
+
+
+def password(file: Path | None) -> str | None:
+    """Return the password in ``file``, None without one.
+
+    :raises CAFileError: if it cannot be read or is empty.
+    """
+    from acme_iid.issuance.keys import read_password
+
+    return None if file is None else read_password(file)

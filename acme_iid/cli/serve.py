@@ -1,0 +1,44 @@
+"""``acme-iid-ca serve``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from acme_iid.cli import Home
+from acme_iid.cli.parameters import Checked, password, password_file
+
+if TYPE_CHECKING:
+    from acme_iid.config import Listen
+
+
+@click.command(short_help="Run the ACME server.")
+@click.option(
+    "--listen",
+    type=Checked("listen_address", keep=False),
+    metavar="HOST:PORT",
+    help="Where to listen, instead of what ca.toml says; port 0 is any free one.",
+)
+@click.option(
+    "--plain-http",
+    is_flag=True,
+    help="No TLS: for use behind a proxy that ends it, reachable from nowhere else.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many processes answer requests."
+)
+@password_file
+@click.pass_obj
+def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int, password_file: Path | None) -> None:
+    """Run the ACME server until SIGTERM or ctrl-C; SIGHUP reads ca.toml again.
+
+    TLS uses a certificate from the CA itself, which is renewed while the server runs.
+    """
+    from acme_iid import server
+
+    # Whatever the server writes is nobody else's.
+    os.umask(0o077)
+    server.run(home.config(), password=password(password_file), listen=listen, plain_http=plain_http, workers=workers)

@@ -1,0 +1,95 @@
+"""One table of a TOML file, read strictly: every value is taken once, and what is left over is an error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text names the file, the table, the key and what would be right."""
+
+
+class Table:
+    """One table of the file ``file``; ``label`` is what its errors call it ("" for the top level)."""
+
+    def __init__(self, file: str, label: str, values: Mapping[str, Any]) -> None:
+        self._file = file
+        self._label = label
+        self._left = dict(values)
+        self._known: list[str] = []
+
+    def error(self, key: str, message: str) -> ConfigError:
+        """Say what is wrong with ``key``, for a person who has the file before them."""
+        where = f"{self._label} {key}" if self._label else key
+        return ConfigError(f"{self._file}: {where}: {message}")
+
+    def take(self, key: str, kind: type[T], what: str) -> T | None:
+        """Take the value of ``key``, None if there is none; ``what`` describes a right one."""
+        self._known.append(key)
+        value = self._left.pop(key, None)
+        # bool is an int to Python, never to a reader of TOML.
+        if value is not None and type(value) is not kind:
+            raise self.error(key, f"{value!r} is not {what}")
+        return value
+
+    def text(self, key: str, what: str, parse: Callable[[str], T], default: T | None = None) -> T:
+        """Take a string that ``parse`` accepts; without a default the key is required."""
+        value = self.take(key, str, f"a string; it is {what}")
+        if value is None:
+            if default is None:
+                near = difflib.get_close_matches(key, self._left, 1)
+                raise self.error(key, f"is missing; it is {what}" + (f" (is {near[0]!r} meant?)" if near else ""))
+            return default
+        return self.parsed(key, value, parse)
+
+    def texts(self, key: str, what: str, parse: Callable[[str], T]) -> tuple[T, ...] | None:
+        """Take a list of distinct strings that ``parse`` accepts, None if there is none."""
+        values = self.take(key, list, f"a list; it is {what}")
+        if values is None:
+            return None
+        found: list[T] = []
+        for value in values:
+            if not isinstance(value, str):
+                raise self.error(key, f"{value!r} is not a string; the list is {what}")
+            item = self.parsed(key, value, parse)
+            if item in found:
+                raise self.error(key, f"{value!r} is listed twice")
+            found.append(item)
+        return tuple(found)
+
+    def flag(self, key: str) -> bool:
+        """Take true or false; false if there is none."""
+        return self.take(key, bool, "true or false") or False
+
+    def parsed(self, key: str, value: str, parse: Callable[[str], T]) -> T:
+        """Return what ``parse`` makes of ``value``; its ValueError is the sentence that says what is wrong."""
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise self.error(key, str(error)) from error
+
+    def table(self, key: str) -> Table:
+        """Take the table ``key``; one that is missing is empty, and what it must hold is then missing."""
+        return Table(self._file, f"[{key}]", self.take(key, dict, "a table") or {})
+
+    def tables(self, key: str) -> list[Table]:
+        """Take the tables of the array ``key``, each labelled with its name or its number."""
+        values = self.take(key, list, f"a list of tables; each begins with [[{key}]]") or []
+        if not all(isinstance(value, dict) for value in values):
+            raise ConfigError(f"{self._file}: {key} is not a list of tables; each begins with [[{key}]]")
+        return [
+            Table(self._file, f"[[{key}]] {value.get('name', f'number {number}')!r}", value)
+            for number, value in enumerate(values, 1)
+        ]
+
+    def done(self) -> None:
+        """Refuse whatever was not taken."""
+        for key, value in self._left.items():
+            where = f"in {self._label}" if self._label else "at the top level"
+            near = difflib.get_close_matches(key, self._known, 1, cutoff=0.0)
+            kind = "table" if isinstance(value, dict) else "key"
+            raise ConfigError(f"{self._file}: unknown {kind} {key!r} {where}; the nearest known one is {near[0]!r}")
