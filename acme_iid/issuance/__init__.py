@@ -1,0 +1,1 @@
+"""Keys and certificates: the CA's own, and those it issues."""

@@ -1,0 +1,278 @@
+"""The CA: its root and intermediate, and the certificates that the intermediate issues."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from acme_iid.errors import AcmeError, Problem
+from acme_iid.issuance import keys
+from acme_iid.issuance.keys import CAFileError, PrivateKey
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.jwk import PublicKey
+
+ROOT_CERTIFICATE = Path("certs/root_ca.crt")
+INTERMEDIATE_CERTIFICATE = Path("certs/intermediate_ca.crt")
+ROOT_KEY = Path("secrets/root_ca_key")
+INTERMEDIATE_KEY = Path("secrets/intermediate_ca_key")
+"""Where the parts are in a CA's home. The root's key is needed for new intermediates only and may be kept elsewhere."""
+
+BACKDATE = 60
+"""Seconds that a certificate is valid before it was issued, for clocks that lag."""
+ROOT_LIFETIME = 10 * 365 * 86400
+INTERMEDIATE_LIFETIME = 5 * 365 * 86400
+
+_MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
+_BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
+_EXTENDED_KEY_USAGE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+
+
+def _key_usage(*, signature: bool = False, encipherment: bool = False, certificates: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=signature,
+        content_commitment=False,
+        key_encipherment=encipherment,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=certificates,
+        crl_sign=certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+_SIGNING_KEY_USAGE = _key_usage(signature=True)
+_RSA_KEY_USAGE = _key_usage(signature=True, encipherment=True)
+_CA_KEY_USAGE = _key_usage(certificates=True)
+
+
+class Issuer(NamedTuple):
+    """A CA certificate with its private key."""
+
+    certificate: x509.Certificate
+    key: PrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class LeafRequest:
+    """A certificate to issue.
+
+    :ivar identifiers: its names, the subject's first; canonical.
+    :ivar not_after: seconds; a certificate never outlives the intermediate, whatever this says.
+    :ivar not_before: seconds; None for one minute before now.
+    :ivar provisioner: the extension that says under which provisioner the names were proven.
+    """
+
+    public_key: PublicKey
+    identifiers: Sequence[Identifier]
+    not_after: int
+    not_before: int | None = None
+    provisioner: x509.UnrecognizedExtension | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    """A certificate, signed; the times are seconds, ``chain_pem`` is the leaf and then the intermediate."""
+
+    serial: int
+    der: bytes
+    chain_pem: str
+    not_before: int
+    not_after: int
+
+
+def create_root(name: str, now: int) -> Issuer:
+    """Return a new self-signed P-256 root, valid for ten years; ``name`` is the CA's name."""
+    key = keys.generate()
+    subject = _ca_subject(name, "Root")
+    return Issuer(_sign_ca(subject, key, subject, key, now=now, lifetime=ROOT_LIFETIME, path_length=1), key)
+
+
+def create_intermediate(root: Issuer, name: str, now: int) -> Issuer:
+    """Return a new P-256 intermediate under ``root``, valid for five years; it issues leaves only."""
+    key = keys.generate()
+    subject = _ca_subject(name, "Intermediate")
+    certificate = _sign_ca(
+        subject, key, root.certificate.subject, root.key, now=now, lifetime=INTERMEDIATE_LIFETIME, path_length=0
+    )
+    return Issuer(certificate, key)
+
+
+def _ca_subject(name: str, role: str) -> x509.Name:
+    # "My CA" has a "My Root CA", not a "My CA Root CA".
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name.removesuffix(' CA')} {role} CA")])
+
+
+def _sign_ca(
+    subject: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    issuer_key: PrivateKey,
+    *,
+    now: int,
+    lifetime: int,
+    path_length: int,
+) -> x509.Certificate:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(_serial())
+        .not_valid_before(_time(now - BACKDATE))
+        .not_valid_after(_time(now - BACKDATE + lifetime))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_CA_KEY_USAGE, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .sign(issuer_key, _hash(issuer_key))
+    )
+
+
+class CertificateAuthority:
+    """An intermediate that issues, and the root that clients trust.
+
+    :ivar intermediate_pem: what follows the leaf in every chain.
+    :ivar root_pem: what clients are given to trust.
+    :ivar root_fingerprint: the SHA-256 of the root's DER, lower-case hex: what an operator compares.
+    :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of both, keys that get no certificate.
+    """
+
+    def __init__(self, root: x509.Certificate, intermediate: Issuer) -> None:
+        self.root = root
+        self.intermediate = intermediate.certificate
+        self._key = intermediate.key
+        self._hash = _hash(intermediate.key)
+        self._authority_key_identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+            self.intermediate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        )
+        self._not_before = int(self.intermediate.not_valid_before_utc.timestamp())
+        self._not_after = int(self.intermediate.not_valid_after_utc.timestamp())
+        self.intermediate_pem = self.intermediate.public_bytes(Encoding.PEM).decode()
+        self.root_pem = root.public_bytes(Encoding.PEM).decode()
+        self.root_fingerprint = root.fingerprint(hashes.SHA256()).hex()
+        self.own_keys = frozenset(
+            hashlib.sha256(
+                certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            ).digest()
+            for certificate in (root, self.intermediate)
+        )
+
+    @classmethod
+    def load(cls, home: Path, password: str | None = None) -> Self:
+        """Return the CA in ``home``; the root's private key is not touched.
+
+        :raises CAFileError: if a file is missing, unreadable, or the three do not belong together.
+        """
+        root = load_certificate(home / ROOT_CERTIFICATE)
+        intermediate = load_certificate(home / INTERMEDIATE_CERTIFICATE)
+        key = keys.load(home / INTERMEDIATE_KEY, password)
+        if intermediate.public_key() != key.public_key():
+            raise CAFileError(f"{home / INTERMEDIATE_KEY} is not the key of {home / INTERMEDIATE_CERTIFICATE}")
+        try:
+            intermediate.verify_directly_issued_by(root)
+            usable = intermediate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+            intermediate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
+            raise CAFileError(
+                f"{home / INTERMEDIATE_CERTIFICATE} is not a CA certificate issued by {home / ROOT_CERTIFICATE}"
+            ) from error
+        if not usable:
+            raise CAFileError(f"{home / INTERMEDIATE_CERTIFICATE} is no CA certificate, so it can issue none")
+        return cls(root, Issuer(intermediate, key))
+
+    def issue(self, request: LeafRequest, now: int) -> IssuedCertificate:
+        """Sign an end-entity certificate for TLS servers and clients.
+
+        The names and the key are taken as they are: that they are proven and strong was checked before.
+
+        :raises AcmeError: ``serverInternal`` if the intermediate has run out, or does before the request's beginning.
+        """
+        not_before = now - BACKDATE if request.not_before is None else request.not_before
+        not_after = min(request.not_after, self._not_after)
+        if now > self._not_after or not_before >= not_after:
+            raise AcmeError(
+                Problem.SERVER_INTERNAL,
+                "no certificate can be valid then: the CA's intermediate certificate is at its end; "
+                "its operator must replace it",
+            )
+        serial = _serial()
+        builder = (
+            x509.CertificateBuilder()
+            .issuer_name(self.intermediate.subject)
+            .public_key(request.public_key)
+            .serial_number(serial)
+            .not_valid_before(_time(not_before))
+            .not_valid_after(_time(not_after))
+            .add_extension(_BASIC_CONSTRAINTS, critical=True)
+            .add_extension(
+                _RSA_KEY_USAGE if isinstance(request.public_key, rsa.RSAPublicKey) else _SIGNING_KEY_USAGE,
+                critical=True,
+            )
+            .add_extension(_EXTENDED_KEY_USAGE, critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.public_key), critical=False)
+            .add_extension(self._authority_key_identifier, critical=False)
+        )
+        builder = _add_names(builder, request.identifiers)
+        if request.provisioner is not None:
+            builder = builder.add_extension(request.provisioner, critical=False)
+        certificate = builder.sign(self._key, self._hash)
+        pem = certificate.public_bytes(Encoding.PEM).decode()
+        return IssuedCertificate(
+            serial, certificate.public_bytes(Encoding.DER), pem + self.intermediate_pem, not_before, not_after
+        )
+
+
+def load_certificate(path: Path) -> x509.Certificate:
+    """Return the one certificate in a PEM file.
+
+    :raises CAFileError: if it cannot be read or is none.
+    """
+    try:
+        with path.open("rb") as stream:
+            return x509.load_pem_x509_certificate(stream.read(keys.MAX_FILE_BYTES))
+    except OSError as error:
+        raise CAFileError(f"the certificate {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CAFileError(f"{path} holds no readable certificate in PEM form") from error
+
+
+def _add_names(builder: x509.CertificateBuilder, identifiers: Sequence[Identifier]) -> x509.CertificateBuilder:
+    first = identifiers[0].value
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, first)] if len(first) <= _MAX_COMMON_NAME else []
+    names: list[x509.GeneralName] = [
+        x509.IPAddress(ipaddress.ip_address(identifier.value))
+        if identifier.type == "ip"
+        else x509.DNSName(identifier.value)
+        for identifier in identifiers
+    ]
+    # Critical when the subject is empty (RFC 5280 section 4.2.1.6).
+    return builder.subject_name(x509.Name(subject)).add_extension(
+        x509.SubjectAlternativeName(names), critical=not subject
+    )
+
+
+def _serial() -> int:
+    # 128 random bits and never zero; DER writes it as a positive number of at most the 20 octets of RFC 5280.
+    return 1 + secrets.randbelow((1 << 128) - 1)
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _hash(key: PrivateKey) -> hashes.SHA256 | None:
+    return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()

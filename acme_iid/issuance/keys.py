@@ -1,0 +1,104 @@
+"""Private keys in files: PKCS #8 PEM, mode 0600, encrypted when there is a password."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+"""The kinds of key that a CA may sign with."""
+
+MAX_FILE_BYTES = 64 * 1024
+MAX_PASSWORD_BYTES = 1023
+"""What OpenSSL takes for a PEM password."""
+
+
+class CAFileError(Exception):
+    """A key, certificate or password file cannot be used; the text says which, why, and what to do."""
+
+
+def generate() -> ec.EllipticCurvePrivateKey:
+    """Return a new P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def to_pem(key: PrivateKey, password: str | None = None) -> bytes:
+    """Return ``key`` as PKCS #8 PEM, encrypted under ``password`` if there is one."""
+    encryption: KeySerializationEncryption = NoEncryption()
+    if password is not None:
+        encryption = BestAvailableEncryption(password.encode())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Create ``path`` with ``data``, durably, and with ``mode`` from its first moment.
+
+    :raises FileExistsError: if it exists; nothing is ever overwritten.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def load(path: Path, password: str | None) -> PrivateKey:
+    """Return the private key in ``path``.
+
+    :raises CAFileError: if others may read the file, the password is missing, wrong or not wanted, or it holds no key.
+    """
+    try:
+        with path.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            data = stream.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise CAFileError(f"the private key {path} cannot be read: {error.strerror}") from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise CAFileError(
+            f"the private key {path} is open to other users (mode {stat.S_IMODE(mode):04o}); "
+            f"make it private with: chmod 600 '{path}'"
+        )
+    encrypted = b"ENCRYPTED" in data
+    if encrypted and password is None:
+        raise CAFileError(f"the private key {path} is encrypted; give the file with its password: --password-file FILE")
+    try:
+        key = load_pem_private_key(data, password.encode() if encrypted and password is not None else None)
+    except (ValueError, TypeError) as error:
+        if encrypted:
+            raise CAFileError(f"the password does not open the private key {path}") from error
+        raise CAFileError(f"{path} holds no readable private key in PEM form") from error
+    if not isinstance(key, PrivateKey):
+        raise CAFileError(f"{path} holds a kind of key that a CA does not sign with; ECDSA, Ed25519 or RSA is needed")
+    return key
+
+
+def read_password(path: Path) -> str:
+    """Return the password in ``path``: its first line.
+
+    :raises CAFileError: if it cannot be read, is empty or too long.
+    """
+    try:
+        with path.open("rb") as stream:
+            line = stream.readline(MAX_PASSWORD_BYTES + 3)
+    except OSError as error:
+        raise CAFileError(f"the password file {path} cannot be read: {error.strerror}") from error
+    password = line.rstrip(b"\r\n")
+    if not password:
+        raise CAFileError(f"the password file {path} has an empty first line; the password stands there")
+    if len(password) > MAX_PASSWORD_BYTES:
+        raise CAFileError(f"the password in {path} is longer than {MAX_PASSWORD_BYTES} bytes")
+    try:
+        return password.decode()
+    except UnicodeDecodeError as error:
+        raise CAFileError(f"the password in {path} is not UTF-8") from error

@@ -1,0 +1,166 @@
+"""A CSR at finalize: its names are the order's, its key is strong and its own (RFC 8555 section 7.4).
+
+Only the names and the key are taken from a CSR. Whatever else it asks for (key usages, extended key
+usages, must-staple, further subject attributes, any other extension) is left out of the certificate,
+whose contents are the CA's to decide; a CSR that asks to become a CA is refused, because nobody who
+means that should get something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from acme_iid.errors import AcmeError, Problem
+from acme_iid.protocol import identifiers as names
+from acme_iid.protocol import jwk
+from acme_iid.protocol.identifiers import Identifier
+
+MAX_BYTES = 8 * 1024
+"""The size a CSR may have, octets of DER."""
+RSA_BITS = (2048, 8192)
+"""The smallest and the largest RSA modulus."""
+
+_SMALL_PRIMES = math.prod(n for n in range(3, 752) if all(n % divisor for divisor in range(2, math.isqrt(n) + 1)))
+_WEAK_HASHES = (hashes.MD5, hashes.SHA1)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedCSR:
+    """What a CSR that passed :func:`check` leaves to issue from.
+
+    :ivar spki_sha256: the SHA-256 of the key's DER SubjectPublicKeyInfo, 32 octets.
+    :ivar thumbprint: the key as an account key would be known (RFC 7638).
+    """
+
+    public_key: jwk.PublicKey
+    spki_sha256: bytes
+    thumbprint: str
+
+
+def check(der: bytes, identifiers: Collection[Identifier], forbidden_keys: Collection[bytes] = ()) -> CheckedCSR:
+    """Check a CSR against the order that it finalizes.
+
+    :param der: the CSR as it came, DER.
+    :param identifiers: the order's identifiers, canonical.
+    :param forbidden_keys: SHA-256 of the SubjectPublicKeyInfo of keys that get no certificate, the CA's own.
+    :raises AcmeError: ``badCSR``, saying what a client would have to change.
+    """
+    if len(der) > MAX_BYTES:
+        raise _bad(f"the CSR is larger than {MAX_BYTES} bytes")
+    try:
+        csr = x509.load_der_x509_csr(der)
+        key = csr.public_key()
+        extensions = csr.extensions
+        subject = csr.subject
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise _bad("the CSR cannot be read; send one PKCS #10 request in DER, base64url without padding") from error
+    # The key is judged before it is used: verifying with an absurd one is work for us and none for its sender.
+    public_key = _strong(key)
+    _check_signature(csr)
+    spki_sha256 = hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    if spki_sha256 in forbidden_keys:
+        raise _bad("the CSR's key is the CA's own; make a new key for the certificate")
+    _check_names(_requested_names(subject, extensions), frozenset(identifiers))
+    _check_not_a_ca(extensions)
+    return CheckedCSR(public_key, spki_sha256, jwk.thumbprint(public_key))
+
+
+def _bad(detail: str) -> AcmeError:
+    return AcmeError(Problem.BAD_CSR, detail)
+
+
+def _strong(key: object) -> jwk.PublicKey:
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in jwk.CURVES:
+            raise _bad(f"the curve {key.curve.name} is not accepted; use P-256, P-384 or P-521")
+        return key
+    if isinstance(key, rsa.RSAPublicKey):
+        _check_rsa(key)
+        return key
+    raise _bad("this kind of key is not accepted; use ECDSA (P-256, P-384, P-521), Ed25519 or RSA")
+
+
+def _check_rsa(key: rsa.RSAPublicKey) -> None:
+    least, most = RSA_BITS
+    if not least <= key.key_size <= most:
+        raise _bad(f"the RSA key has {key.key_size} bits; between {least} and {most} are accepted")
+    numbers = key.public_numbers()
+    # The bounds of NIST SP 800-89 section 5.3.3 on the exponent.
+    if numbers.e < 65537 or numbers.e % 2 == 0 or numbers.e >= 1 << 256:
+        raise _bad("the RSA key's public exponent is not accepted; make a new key with the exponent 65537")
+    if numbers.n % 2 == 0 or math.gcd(numbers.n, _SMALL_PRIMES) != 1:
+        raise _bad("the RSA key is weak: its modulus has a small factor; make a new key")
+
+
+def _check_signature(csr: x509.CertificateSigningRequest) -> None:
+    try:
+        hash_algorithm = csr.signature_hash_algorithm
+        valid = csr.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _bad("the CSR's signature algorithm is not known") from error
+    if isinstance(hash_algorithm, _WEAK_HASHES):
+        raise _bad(f"the CSR is signed with {hash_algorithm.name.upper()}; use SHA-256 or better")
+    if not valid:
+        raise _bad("the CSR's signature does not verify with the key in it")
+
+
+def _requested_names(subject: x509.Name, extensions: x509.Extensions) -> frozenset[Identifier]:
+    """Return the names in the subjectAltName and, RFC 8555 section 7.4, the common name."""
+    found: set[Identifier] = set()
+    try:
+        alternatives = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        alternatives = x509.SubjectAlternativeName([])
+    try:
+        for general_name in alternatives:
+            if isinstance(general_name, x509.DNSName):
+                found.add(names.dns(general_name.value))
+            elif isinstance(general_name, x509.IPAddress):
+                found.add(names.ip(str(general_name.value)))
+            else:
+                kind = type(general_name).__name__
+                raise _bad(f"the CSR asks for a {kind}; certificates hold dns names and addresses only")
+        for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+            common_name = names.from_text(str(attribute.value))
+            # An address counts where RFC 8738 section 3 puts it, in the subjectAltName.
+            if common_name.type == "ip" and common_name not in found:
+                raise _bad("the CSR's common name is an address that its subjectAltName does not hold")
+            found.add(common_name)
+    except ValueError as error:
+        raise _bad(f"the CSR asks for a name that is none: {error}"[:300]) from error
+    return frozenset(found)
+
+
+def _check_names(requested: frozenset[Identifier], ordered: frozenset[Identifier]) -> None:
+    if missing := sorted(ordered - requested):
+        raise _bad(f"the CSR lacks {_listed(missing)}; its names are exactly the order's")
+    if surplus := sorted(requested - ordered):
+        raise _bad(
+            f"the CSR asks for {_listed(surplus)}, which the order does not hold; its names are exactly the order's"
+        )
+
+
+def _listed(found: list[Identifier]) -> str:
+    shown = ", ".join(str(identifier) for identifier in found[:5])
+    return shown if len(found) <= 5 else f"{shown} and {len(found) - 5} more"
+
+
+def _check_not_a_ca(extensions: x509.Extensions) -> None:
+    try:
+        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return
+    if constraints.ca:
+        raise _bad("the CSR asks to become a CA; this server issues end-entity certificates only")

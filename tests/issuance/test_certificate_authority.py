@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from acme_iid.errors import AcmeError, Problem
+from acme_iid.issuance import ca, keys, provisioner_extension
+from acme_iid.issuance.ca import CertificateAuthority, Issuer, LeafRequest
+from acme_iid.issuance.keys import CAFileError
+from acme_iid.protocol.identifiers import Identifier, dns, ip
+from acme_iid.protocol.jwk import PublicKey
+
+NOW = 1_800_000_000
+DAY = 86400
+LEAF_KEY = keys.generate().public_key()
+ROOT = ca.create_root("My CA", NOW)
+INTERMEDIATE = ca.create_intermediate(ROOT, "My CA", NOW)
+
+
+@pytest.fixture
+def authority() -> CertificateAuthority:
+    return CertificateAuthority(ROOT.certificate, INTERMEDIATE)
+
+
+def issue(authority: CertificateAuthority, *names: Identifier, key: PublicKey = LEAF_KEY) -> x509.Certificate:
+    issued = authority.issue(LeafRequest(key, names or (dns("foo.local"),), NOW + DAY), NOW)
+    return x509.load_der_x509_certificate(issued.der)
+
+
+def extension(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> x509.Extension[x509.ExtensionType]:
+    return certificate.extensions.get_extension_for_class(kind)
+
+
+def write_home(home: Path, root: Issuer, intermediate: Issuer, password: str | None = None) -> None:
+    (home / "certs").mkdir()
+    (home / "secrets").mkdir()
+    (home / ca.ROOT_CERTIFICATE).write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    (home / ca.INTERMEDIATE_CERTIFICATE).write_bytes(intermediate.certificate.public_bytes(Encoding.PEM))
+    keys.write_new(home / ca.INTERMEDIATE_KEY, keys.to_pem(intermediate.key, password), 0o600)
+
+
+def test_the_root_lives_ten_years_and_the_intermediate_five_under_their_names() -> None:
+    for issuer, name, years, path_length in ((ROOT, "My Root CA", 10, 1), (INTERMEDIATE, "My Intermediate CA", 5, 0)):
+        certificate = issuer.certificate
+        assert certificate.subject == x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+        assert lifetime.days == years * 365
+        constraints = extension(certificate, x509.BasicConstraints)
+        assert constraints.critical
+        assert constraints.value == x509.BasicConstraints(ca=True, path_length=path_length)
+        usage = extension(certificate, x509.KeyUsage)
+        assert usage.critical
+        assert isinstance(usage.value, x509.KeyUsage)
+        assert (usage.value.key_cert_sign, usage.value.crl_sign, usage.value.digital_signature) == (True, True, False)
+        assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
+        assert issuer.key.curve.name == "secp256r1"
+
+
+@pytest.mark.parametrize(("name", "subject"), [("My CA", "My Root CA"), ("Acme", "Acme Root CA"), ("CA", "CA Root CA")])
+def test_the_word_ca_stands_once_in_a_subject(name: str, subject: str) -> None:
+    root = ca.create_root(name, NOW).certificate
+    assert root.subject.rfc4514_string() == f"CN={subject}"
+
+
+def test_openssl_verifies_what_is_issued_and_sees_every_detail(authority: CertificateAuthority, tmp_path: Path) -> None:
+    under = provisioner_extension.extension("AWS", "AWS IID Provisioner", "123456789042")
+    names = [dns("foo.local"), dns("*.bar.local"), ip("10.0.0.1"), ip("2001:db8::1")]
+    issued = authority.issue(LeafRequest(LEAF_KEY, names, NOW + DAY, provisioner=under), NOW)
+    (tmp_path / "root").write_text(authority.root_pem)
+    (tmp_path / "chain").write_text(issued.chain_pem)
+    verify = ["openssl", "verify", "-x509_strict", "-attime", str(NOW), "-CAfile", str(tmp_path / "root")]
+    for purpose in ("sslserver", "sslclient"):
+        done = subprocess.run(
+            [*verify, "-purpose", purpose, "-untrusted", str(tmp_path / "chain"), str(tmp_path / "chain")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    text = subprocess.run(
+        ["openssl", "x509", "-in", tmp_path / "chain", "-noout", "-text"], capture_output=True, text=True, check=True
+    ).stdout
+    lines = [line.strip() for line in text.splitlines()]
+    assert "Issuer: CN = My Intermediate CA" in lines
+    assert "Subject: CN = foo.local" in lines
+    assert lines[lines.index("X509v3 Basic Constraints: critical") + 1] == "CA:FALSE"
+    assert lines[lines.index("X509v3 Key Usage: critical") + 1] == "Digital Signature"
+    usage = lines[lines.index("X509v3 Extended Key Usage:") + 1]
+    assert usage == "TLS Web Server Authentication, TLS Web Client Authentication"
+    san = lines[lines.index("X509v3 Subject Alternative Name:") + 1]
+    assert san == "DNS:foo.local, DNS:*.bar.local, IP Address:10.0.0.1, IP Address:2001:DB8:0:0:0:0:0:1"
+
+
+def test_the_chain_is_the_leaf_and_then_the_intermediate(authority: CertificateAuthority) -> None:
+    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NOW)
+    leaf, intermediate = x509.load_pem_x509_certificates(issued.chain_pem.encode())
+    assert leaf.public_bytes(Encoding.DER) == issued.der
+    assert leaf.serial_number == issued.serial
+    assert intermediate == INTERMEDIATE.certificate
+    leaf.verify_directly_issued_by(intermediate)
+    leaf_ski = x509.SubjectKeyIdentifier.from_public_key(LEAF_KEY)
+    assert extension(leaf, x509.SubjectKeyIdentifier).value == leaf_ski
+    aki, issuer_ski = extension(leaf, x509.AuthorityKeyIdentifier), extension(intermediate, x509.SubjectKeyIdentifier)
+    assert isinstance(aki.value, x509.AuthorityKeyIdentifier)
+    assert isinstance(issuer_ski.value, x509.SubjectKeyIdentifier)
+    assert aki.value.key_identifier == issuer_ski.value.digest
+
+
+def test_times_are_back_dated_by_a_minute_unless_asked_otherwise(authority: CertificateAuthority) -> None:
+    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NOW)
+    assert (issued.not_before, issued.not_after) == (NOW - 60, NOW + DAY)
+    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY, not_before=NOW + 100), NOW)
+    certificate = x509.load_der_x509_certificate(issued.der)
+    assert (issued.not_before, issued.not_after) == (NOW + 100, NOW + DAY)
+    assert certificate.not_valid_before_utc.timestamp() == NOW + 100
+    assert certificate.not_valid_after_utc.timestamp() == NOW + DAY
+
+
+def test_nothing_outlives_the_intermediate(authority: CertificateAuthority) -> None:
+    end = int(INTERMEDIATE.certificate.not_valid_after_utc.timestamp())
+    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY), end - 10)
+    assert issued.not_after == end
+    for not_before, now in ((None, end + 1), (end, end - 10)):
+        with pytest.raises(AcmeError, match="the CA's intermediate certificate is at its end") as caught:
+            authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY, not_before), now)
+        assert caught.value.problem is Problem.SERVER_INTERNAL
+
+
+@pytest.mark.parametrize(
+    ("key", "encipherment"),
+    [
+        (rsa.generate_private_key(65537, 2048).public_key(), True),
+        (ed25519.Ed25519PrivateKey.generate().public_key(), False),
+        (LEAF_KEY, False),
+    ],
+    ids=["rsa", "ed25519", "ecdsa"],
+)
+def test_the_key_usage_follows_the_kind_of_key(
+    authority: CertificateAuthority, key: PublicKey, encipherment: bool
+) -> None:
+    usage = extension(issue(authority, key=key), x509.KeyUsage)
+    assert usage.critical
+    assert isinstance(usage.value, x509.KeyUsage)
+    assert (usage.value.digital_signature, usage.value.key_encipherment) == (True, encipherment)
+    assert not usage.value.key_cert_sign
+
+
+def test_a_name_too_long_for_a_subject_leaves_it_empty_and_the_alternatives_critical(
+    authority: CertificateAuthority,
+) -> None:
+    fits, too_long = dns(f"{'a' * 58}.local"), dns(f"{'a' * 59}.local")
+    assert (len(fits.value), len(too_long.value)) == (64, 65)
+    short, long = issue(authority, fits), issue(authority, too_long, fits)
+    assert short.subject.rfc4514_string() == f"CN={fits}"
+    assert not extension(short, x509.SubjectAlternativeName).critical
+    assert long.subject == x509.Name([])
+    names = extension(long, x509.SubjectAlternativeName)
+    assert names.critical
+    assert names.value == x509.SubjectAlternativeName([x509.DNSName(too_long.value), x509.DNSName(fits.value)])
+
+
+def test_an_address_is_written_as_one(authority: CertificateAuthority) -> None:
+    certificate = issue(authority, ip("10.0.0.1"))
+    address = x509.IPAddress(ipaddress.ip_address("10.0.0.1"))
+    assert extension(certificate, x509.SubjectAlternativeName).value == x509.SubjectAlternativeName([address])
+    assert certificate.subject.rfc4514_string() == "CN=10.0.0.1"
+
+
+def test_serials_are_random_and_128_bits_long(authority: CertificateAuthority) -> None:
+    serials = [issue(authority).serial_number for _ in range(64)]
+    assert len(set(serials)) == 64
+    assert max(serials) < 1 << 128
+    # That none of 64 has one of its highest two bits set happens once in 2^128.
+    assert max(serials) >= 1 << 126
+    # and that all agree in some bit of the lowest hundred, once in 2^57.
+    ones, zeros = serials[0], ~serials[0]
+    for serial in serials:
+        ones, zeros = ones & serial, zeros & ~serial
+    assert (ones | zeros) & ((1 << 100) - 1) == 0
+
+
+def test_it_is_loaded_from_its_home_without_the_roots_key(tmp_path: Path) -> None:
+    write_home(tmp_path, ROOT, INTERMEDIATE, "hunter2")
+    authority = CertificateAuthority.load(tmp_path, "hunter2")
+    assert authority.root_fingerprint == ROOT.certificate.fingerprint(hashes.SHA256()).hex()
+    assert authority.root_pem.encode() == ROOT.certificate.public_bytes(Encoding.PEM)
+    assert authority.own_keys == {
+        hashlib.sha256(issuer.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+        for issuer in (ROOT, INTERMEDIATE)
+    }
+    issue(authority).verify_directly_issued_by(INTERMEDIATE.certificate)
+    with pytest.raises(CAFileError, match="is encrypted"):
+        CertificateAuthority.load(tmp_path)
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    other_root = ca.create_root("My CA", NOW)
+    (tmp_path / "a").mkdir()
+    write_home(tmp_path / "a", other_root, INTERMEDIATE)
+    with pytest.raises(CAFileError, match="is not a CA certificate issued by"):
+        CertificateAuthority.load(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    write_home(tmp_path / "b", ROOT, Issuer(INTERMEDIATE.certificate, keys.generate()))
+    with pytest.raises(CAFileError, match="is not the key of"):
+        CertificateAuthority.load(tmp_path / "b")
+
+
+def test_an_end_entity_certificate_is_no_intermediate(authority: CertificateAuthority, tmp_path: Path) -> None:
+    key = keys.generate()
+    leaf = issue(authority, key=key.public_key())
+    write_home(tmp_path, INTERMEDIATE, Issuer(leaf, key))
+    with pytest.raises(CAFileError, match="is no CA certificate, so it can issue none"):
+        CertificateAuthority.load(tmp_path)
+
+
+@pytest.mark.parametrize("path", [ca.ROOT_CERTIFICATE, ca.INTERMEDIATE_CERTIFICATE])
+def test_a_missing_or_broken_certificate_is_named(tmp_path: Path, path: Path) -> None:
+    write_home(tmp_path, ROOT, INTERMEDIATE)
+    (tmp_path / path).write_text("junk")
+    with pytest.raises(CAFileError, match=f"{path} holds no readable certificate"):
+        CertificateAuthority.load(tmp_path)
+    (tmp_path / path).unlink()
+    with pytest.raises(CAFileError, match=f"{path} cannot be read: No such file"):
+        CertificateAuthority.load(tmp_path)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from acme_iid.issuance import ca, keys
+from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.serving import ServingCertificate
+from acme_iid.protocol.identifiers import dns
+
+NOW = 1_800_000_000
+NAMES = (dns("ca.local"),)
+
+
+@pytest.fixture
+def authority() -> CertificateAuthority:
+    root = ca.create_root("My CA", NOW)
+    return CertificateAuthority(root.certificate, ca.create_intermediate(root, "My CA", NOW))
+
+
+def test_each_has_a_new_key_in_a_private_file_of_its_own(authority: CertificateAuthority, tmp_path: Path) -> None:
+    serving = ServingCertificate(tmp_path / "tls", authority, 900)
+    first, second = serving.issue(NAMES, NOW), serving.issue(NAMES, NOW + 600)
+    assert (tmp_path / "tls").stat().st_mode & 0o777 == 0o700
+    public_keys = set()
+    for path in (first, second):
+        assert path.stat().st_mode & 0o777 == 0o600
+        leaf, intermediate = x509.load_pem_x509_certificates(path.read_bytes())
+        assert intermediate == authority.intermediate
+        key = keys.load(path, None)
+        assert key.public_key() == leaf.public_key()
+        assert isinstance(key.public_key(), type(keys.generate().public_key()))
+        public_keys.add(leaf.serial_number)
+    assert len(public_keys) == 2
+
+
+def test_it_is_due_when_a_third_is_left(authority: CertificateAuthority, tmp_path: Path) -> None:
+    serving = ServingCertificate(tmp_path / "tls", authority, 900)
+    serving.issue(NAMES, NOW)
+    assert serving.renew_at == NOW + 600
+    assert serving.until == "2027-01-15T08:15:00Z"
+
+
+def test_only_the_last_two_files_are_kept_and_none_at_the_end(authority: CertificateAuthority, tmp_path: Path) -> None:
+    serving = ServingCertificate(tmp_path / "tls", authority, 900)
+    paths = [serving.issue(NAMES, NOW) for _ in range(4)]
+    assert [path.exists() for path in paths] == [False, False, True, True]
+    serving.discard()
+    assert list((tmp_path / "tls").iterdir()) == []
+
+
+def test_files_of_servers_that_ended_are_removed_and_those_of_living_ones_are_not(
+    authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    left, living, foreign = folder / f"{ended.pid}-1.pem", folder / f"{os.getppid()}-1.pem", folder / "mine-1.pem"
+    for path in (left, living, foreign):
+        path.touch()
+    made = ServingCertificate(folder, authority, 900).issue(NAMES, int(time.time()))
+    assert set(folder.iterdir()) == {made, living, foreign}

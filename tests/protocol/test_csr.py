@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acme_iid.errors import AcmeError, Problem
+from acme_iid.protocol import csr, jwk
+from acme_iid.protocol.identifiers import Identifier, dns, ip
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+FOO = [dns("foo.local")]
+AnyKey = (
+    ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | ed448.Ed448PrivateKey
+    | rsa.RSAPrivateKey
+    | dsa.DSAPrivateKey
+)
+
+
+def request(
+    names: Sequence[x509.GeneralName] | None = (x509.DNSName("foo.local"),),
+    *,
+    common_names: Sequence[str] = (),
+    key: AnyKey = KEY,
+    extensions: Sequence[x509.ExtensionType] = (),
+    other: Sequence[x509.NameAttribute[str]] = (),
+) -> bytes:
+    subject = [*other, *(x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common_names)]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
+    if names is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    no_hash = isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
+    return builder.sign(key, None if no_hash else hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def refusal(der: bytes, identifiers: Sequence[Identifier] = FOO, forbidden: frozenset[bytes] = frozenset()) -> str:
+    with pytest.raises(AcmeError) as caught:
+        csr.check(der, identifiers, forbidden)
+    assert caught.value.problem is Problem.BAD_CSR
+    return caught.value.detail
+
+
+def spki(key: AnyKey) -> bytes:
+    return hashlib.sha256(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        KEY,
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
+        ed25519.Ed25519PrivateKey.generate(),
+        RSA_KEY,
+    ],
+    ids=lambda key: type(key.public_key()).__name__,
+)
+def test_strong_keys_are_accepted_and_named(
+    key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey,
+) -> None:
+    checked = csr.check(request(key=key), FOO)
+    assert checked.public_key == key.public_key()
+    assert checked.spki_sha256 == spki(key)
+    assert checked.thumbprint == jwk.thumbprint(key.public_key())
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (rsa.generate_private_key(65537, 1024), "the RSA key has 1024 bits; between 2048 and 8192"),  # noqa: S505 - refused
+        (rsa.generate_private_key(3, 2048), "public exponent is not accepted"),
+        (ec.generate_private_key(ec.SECP256K1()), "the curve secp256k1 is not accepted"),
+        (ec.generate_private_key(ec.SECP224R1()), "the curve secp224r1 is not accepted"),
+        (ed448.Ed448PrivateKey.generate(), "this kind of key is not accepted"),
+        (dsa.generate_private_key(2048), "this kind of key is not accepted"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_weak_and_unusual_keys_are_refused(key: AnyKey, reason: str) -> None:
+    assert reason in refusal(request(key=key))
+
+
+def with_modulus(change: int) -> bytes:
+    """A CSR whose RSA modulus is another number; its signature cannot verify, but the key is judged first."""
+    modulus = RSA_KEY.public_key().public_numbers().n
+    der = request(key=RSA_KEY)
+    octets = modulus.to_bytes(256, "big")
+    assert der.count(octets) == 1
+    return der.replace(octets, change.to_bytes(256, "big"))
+
+
+def test_a_modulus_with_a_small_factor_is_refused() -> None:
+    modulus = RSA_KEY.public_key().public_numbers().n
+    for factor in (3, 751):
+        multiple = modulus - modulus % factor
+        odd = multiple if multiple % 2 else multiple - factor
+        assert "weak: its modulus has a small factor" in refusal(with_modulus(odd))
+
+
+def test_the_signature_must_verify_with_the_key_inside() -> None:
+    der = bytearray(request(key=RSA_KEY))
+    der[-1] ^= 1
+    assert refusal(bytes(der)) == "the CSR's signature does not verify with the key in it"
+
+
+def test_a_signature_over_sha1_is_refused() -> None:
+    der = request(key=RSA_KEY)
+    sha256_with_rsa, sha1_with_rsa = bytes.fromhex("06092a864886f70d01010b"), bytes.fromhex("06092a864886f70d010105")
+    assert der.count(sha256_with_rsa) == 1
+    assert "is signed with SHA1" in refusal(der.replace(sha256_with_rsa, sha1_with_rsa))
+
+
+@pytest.mark.parametrize(
+    "mangle", [lambda der: der[:-1], lambda der: der + b"\0", lambda _: b"", lambda der: b"x" + der]
+)
+def test_what_is_not_exactly_one_request_is_refused(mangle: object) -> None:
+    assert callable(mangle)
+    assert "cannot be read" in refusal(mangle(request()))
+
+
+def test_a_request_over_the_limit_is_refused_unread() -> None:
+    assert refusal(b"0" * (csr.MAX_BYTES + 1)) == "the CSR is larger than 8192 bytes"
+
+
+@pytest.mark.parametrize(
+    ("names", "common_names", "identifiers"),
+    [
+        ([x509.DNSName("foo.local")], [], FOO),
+        ([x509.DNSName("FOO.Local")], [], FOO),
+        ([x509.DNSName("foo.local")], ["foo.local"], FOO),
+        ([x509.DNSName("foo.local")], ["Foo.Local"], FOO),
+        (None, ["foo.local"], FOO),
+        ([x509.DNSName("bar.local")], ["foo.local"], [dns("foo.local"), dns("bar.local")]),
+        ([x509.DNSName("*.foo.local")], [], [dns("*.foo.local")]),
+        (
+            [x509.DNSName("foo.local"), x509.IPAddress(ipaddress.ip_address("10.0.0.1"))],
+            ["10.0.0.1"],
+            [dns("foo.local"), ip("10.0.0.1")],
+        ),
+        ([x509.IPAddress(ipaddress.ip_address("2001:db8::1"))], [], [ip("2001:0db8:0::1")]),
+        ([x509.DNSName("foo.local"), x509.DNSName("foo.local")], [], FOO),
+    ],
+)
+def test_names_equal_to_the_orders_are_accepted(
+    names: list[x509.GeneralName] | None, common_names: list[str], identifiers: list[Identifier]
+) -> None:
+    assert csr.check(request(names, common_names=common_names), identifiers).public_key == KEY.public_key()
+
+
+@pytest.mark.parametrize(
+    ("names", "common_names", "reason"),
+    [
+        ([], [], "the CSR lacks foo.local; its names are exactly the order's"),
+        (None, [], "the CSR lacks foo.local"),
+        (
+            [x509.DNSName("foo.local"), x509.DNSName("bar.local")],
+            [],
+            "asks for bar.local, which the order does not hold",
+        ),
+        ([x509.DNSName("foo.local")], ["bar.local"], "asks for bar.local, which the order does not hold"),
+        ([x509.DNSName("*.local")], [], "the CSR lacks foo.local"),
+        ([x509.DNSName("foo.local")], ["foo", "foo.local"], "asks for foo, which"),
+        ([x509.DNSName("foo.local"), x509.IPAddress(ipaddress.ip_address("10.0.0.1"))], [], "asks for 10.0.0.1"),
+        ([x509.DNSName("foo.local"), x509.RFC822Name("a@foo.local")], [], "asks for a RFC822Name"),
+        ([x509.DNSName("foo.local"), x509.UniformResourceIdentifier("spiffe://x/y")], [], "UniformResourceIdentifier"),
+        ([x509.DNSName("foo.local"), x509.DirectoryName(x509.Name([]))], [], "asks for a DirectoryName"),
+        (
+            [x509.DNSName("foo.local"), x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c\x01a")],
+            [],
+            "asks for a OtherName",
+        ),
+        ([x509.DNSName("foo.local.")], [], "asks for a name that is none: 'foo.local.' ends with a dot"),
+        ([x509.DNSName("10.0.0.1")], [], "asks for a name that is none"),
+        ([x509.DNSName("foo.local")], ["My server"], "asks for a name that is none: 'My server'"),
+        ([x509.DNSName("foo.local")], ["10.0.0.1"], "an address that its subjectAltName does not hold"),
+    ],
+)
+def test_other_names_than_the_orders_are_refused(
+    names: list[x509.GeneralName] | None, common_names: list[str], reason: str
+) -> None:
+    assert reason in refusal(request(names, common_names=common_names))
+
+
+def test_an_address_in_the_common_name_alone_is_not_proof_of_one() -> None:
+    assert "does not hold" in refusal(request(None, common_names=["10.0.0.1"]), [ip("10.0.0.1")])
+
+
+def test_a_network_is_no_address() -> None:
+    network = x509.IPAddress(ipaddress.ip_network("10.0.0.0/8"))
+    assert "asks for a name that is none" in refusal(request([x509.DNSName("foo.local"), network]))
+
+
+def test_many_wrong_names_are_shown_in_part() -> None:
+    names = [x509.DNSName(f"n{number}.local") for number in range(9)]
+    detail = refusal(request([x509.DNSName("foo.local"), *names]))
+    assert "n0.local, n1.local, n2.local, n3.local, n4.local and 4 more" in detail
+
+
+def test_a_key_of_the_cas_own_is_refused() -> None:
+    assert "is the CA's own" in refusal(request(), FOO, frozenset({spki(KEY)}))
+
+
+def test_a_request_to_become_a_ca_is_refused() -> None:
+    wish = x509.BasicConstraints(ca=True, path_length=None)
+    assert "asks to become a CA" in refusal(request(extensions=[wish]))
+
+
+def test_other_wishes_are_left_out_and_not_refused() -> None:
+    wishes = [
+        x509.BasicConstraints(ca=False, path_length=None),
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]),
+        x509.TLSFeature([x509.TLSFeatureType.status_request]),
+        x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"),
+    ]
+    organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example")
+    assert csr.check(request(extensions=wishes, other=[organization]), FOO).public_key == KEY.public_key()
+
+
+VALID = request(common_names=["foo.local"])
+
+
+@given(st.data())
+def test_a_changed_octet_anywhere_is_refused_and_never_a_surprise(data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(VALID) - 1))
+    value = data.draw(st.integers(0, 255).filter(lambda value: value != VALID[position]))
+    # ECDSA verifies any reading of the same two numbers, so a lenient spelling of the signature would pass unseen.
+    assert refusal(VALID[:position] + bytes([value]) + VALID[position + 1 :])
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_at_all_are_refused_with_badcsr(data: bytes) -> None:
+    assert refusal(data)
+
+
+@given(st.text(max_size=40))
+def test_any_common_name_is_the_orders_or_refused(text: str) -> None:
+    with suppress(ValueError):  # cryptography will not write every text
+        der = request(common_names=[text])
+        with suppress(AcmeError):
+            csr.check(der, FOO)
+            assert text.lower() == "foo.local"

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from josepy.b64 import b64encode
+from josepy.jwk import JWKEC
+from josepy.util import ComparableECKey
+
+from acme_iid.protocol import jwk
+
+
+def number(text: str) -> int:
+    return int.from_bytes(base64.urlsafe_b64decode(text + "=="), "big")
+
+
+def test_the_rsa_example_of_rfc_7638_section_3_1() -> None:
+    modulus = (
+        "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknj"
+        "hMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQ"
+        "vRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzK"
+        "nqDKgw"
+    )
+    key = rsa.RSAPublicNumbers(65537, number(modulus)).public_key()
+    assert jwk.thumbprint(key) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+
+
+def test_the_ed25519_example_of_rfc_8037_appendix_a_3() -> None:
+    x = base64.urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+    key = ed25519.Ed25519PublicKey.from_public_bytes(x)
+    assert jwk.thumbprint(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
+def test_it_is_the_thumbprint_that_josepy_computes(curve: ec.EllipticCurve) -> None:
+    # Coordinates with leading zeros are padded; among forty keys of each curve some have them.
+    for scalar in range(1, 41):
+        key = ec.derive_private_key(scalar, curve).public_key()
+        theirs = b64encode(JWKEC(key=ComparableECKey(key)).thumbprint()).decode()
+        assert jwk.thumbprint(key) == theirs
+
+
+def test_a_key_on_another_curve_has_none() -> None:
+    with pytest.raises(ValueError, match="secp256k1 is not among P-256, P-384, P-521"):
+        jwk.thumbprint(ec.generate_private_key(ec.SECP256K1()).public_key())
