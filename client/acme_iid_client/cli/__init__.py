@@ -60,7 +60,7 @@ class _Commands(click.Group):
 def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None) -> None:
     """Get certificates from an acme-iid CA: this machine proves itself with its cloud's identity document.
 
-    Begin with 'acme-iid bootstrap', once. Then 'acme-iid order foo.local' writes foo.crt and foo.key.
+    Begin with 'acme-iid bootstrap', once. Then 'acme-iid order foo.local foo.crt foo.key' writes foo.crt and foo.key.
     """
     import os
 

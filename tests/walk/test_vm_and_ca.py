@@ -1,0 +1,267 @@
+"""A VM and a CA, each with its own programs: what people type, what they read, what is on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import forge
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from running import CA, PROVISIONER, Outcome, free_port, run_module
+
+from acme_iid.simulator import aws
+from acme_iid.simulator.server import serve
+
+
+@dataclass
+class VM:
+    """A machine with the client on it; ``metadata`` is where its cloud's service answers."""
+
+    folder: Path
+    metadata: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "ACME_IID_CONFIG_DIR": str(self.folder / "config"),
+            "ACME_IID_STATE_DIR": str(self.folder / "state"),
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.metadata,
+            "NO_PROXY": "*",
+        }
+
+    def run(self, *arguments: str | Path) -> Outcome:
+        """Run acme-iid, whatever comes of it."""
+        return run_module("acme_iid_client", *arguments, env=self.environment)
+
+    def bootstrap(self, ca: CA) -> None:
+        done = self.run("bootstrap", "--ca-url", ca.url, "--fingerprint", ca.fingerprint)
+        assert done.code == 0, done.stderr
+
+    def order(self, name: str, *options: str) -> Outcome:
+        return self.run("order", name, self.crt, self.key, "--force", *options)
+
+    @property
+    def crt(self) -> Path:
+        return self.folder / "foo.crt"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "foo.key"
+
+
+@pytest.fixture
+def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[VM]:
+    """A VM that is ``instance``, its signature believed by the test CAs."""
+    with serve(aws.tree(instance, forge.keys())) as service:
+        folder = tmp_path / "vm"
+        folder.mkdir()
+        yield VM(folder, service.url)
+
+
+def openssl(*arguments: str | Path) -> str:
+    return subprocess.run(["openssl", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def test_a_fresh_vm_gets_a_key_and_a_certificate_that_openssl_accepts(shared_ca: CA, vm: VM) -> None:
+    vm.bootstrap(shared_ca)
+    done = vm.order("foo.local", "--provisioner", PROVISIONER)
+    assert done.code == 0, done.stderr
+    assert done.stderr.splitlines() == [
+        f"\u2714 Provisioner: {PROVISIONER} (AWS)",
+        f"\u2714 CA: {shared_ca.url}",
+        f"\u2714 Certificate: {vm.crt}",
+        f"\u2714 Private Key: {vm.key}",
+    ]
+    for file in (vm.crt, vm.key):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    leaf, intermediate = x509.load_pem_x509_certificates(vm.crt.read_bytes())
+    chain = vm.folder / "intermediate.pem"
+    chain.write_bytes(intermediate.public_bytes(Encoding.PEM))
+    assert "OK" in openssl("verify", "-x509_strict", "-CAfile", shared_ca.root, "-untrusted", chain, vm.crt)
+    assert openssl("x509", "-in", vm.crt, "-noout", "-pubkey") == openssl("pkey", "-in", vm.key, "-pubout")
+    assert "DNS:foo.local" in openssl("x509", "-in", vm.crt, "-noout", "-ext", "subjectAltName")
+    assert leaf.not_valid_after_utc > leaf.not_valid_before_utc
+
+
+def test_a_real_document_gets_a_certificate_under_the_pinned_keys_alone(
+    own_ca: CA, tmp_path: Path, samples: Path
+) -> None:
+    (own_ca.home / "ca.toml").write_text(
+        f'[ca]\nname = "My CA"\ndomains = ["local"]\n[server]\nurl = "{own_ca.url}"\n'
+        f'listen = "127.0.0.1:{own_ca.port}"\n'
+        '[[provisioner]]\nname = "Real"\ntype = "AWS"\naccounts = ["975426262029"]\n'
+    )
+    own_ca.start()
+    recording = aws.recorded((samples / "aws-rsa2048-flaws.json").read_bytes())
+    with serve(recording) as service:
+        real = VM(tmp_path, service.url)
+        real.bootstrap(own_ca)
+        done = real.order("foo.local")
+        assert done.code == 0, done.stderr
+    leaf, intermediate = x509.load_pem_x509_certificates(real.crt.read_bytes())
+    leaf.verify_directly_issued_by(intermediate)
+    assert "OK" in openssl("verify", "-CAfile", own_ca.root, "-untrusted", real.crt, real.crt)
+    shown = json.loads(own_ca.cli("instance", "list", "--json").stdout)
+    assert [entry["instance"] for entry in shown] == ["aws:aws:975426262029:us-west-2:i-05bef8a081f307783"]
+
+
+def test_renewing_revoking_and_the_refused_renewal_after_it(shared_ca: CA, vm: VM) -> None:
+    vm.bootstrap(shared_ca)
+    assert vm.order("foo.local").code == 0
+    first = vm.crt.read_bytes()
+    early = vm.run("renew", vm.crt, vm.key)
+    assert early.code == 0
+    assert vm.crt.read_bytes() == first
+    renewed = vm.run("renew", "--force", vm.crt, vm.key)
+    assert renewed.code == 0, renewed.stderr
+    assert f"Your certificate has been saved in {vm.crt}." in renewed.stdout + renewed.stderr
+    assert vm.crt.read_bytes() != first
+    serial = x509.load_pem_x509_certificate(vm.crt.read_bytes()).serial_number
+    revoked = vm.run("revoke", "--cert", vm.crt, "--key", vm.key)
+    assert f"Certificate with Serial Number {serial} has been revoked." in revoked.stdout + revoked.stderr
+    kept = vm.crt.read_bytes()
+    refused = vm.run("renew", "--force", vm.crt, vm.key)
+    assert refused.code == 1
+    assert "closed to this instance" in refused.stderr
+    assert vm.crt.read_bytes() == kept
+
+
+def test_a_second_certificate_for_the_same_vm_is_given_to_the_same_key(shared_ca: CA, vm: VM) -> None:
+    vm.bootstrap(shared_ca)
+    assert vm.order("foo.local").code == 0
+    assert vm.run("order", "bar.local", vm.folder / "bar.crt", vm.folder / "bar.key").code == 0
+
+
+def test_a_rebuilt_vm_is_told_the_command_and_the_command_lets_it_and_no_other_in(
+    shared_ca: CA, vm: VM, tmp_path: Path
+) -> None:
+    vm.bootstrap(shared_ca)
+    assert vm.order("foo.local").code == 0
+    rebuilt, other = VM(tmp_path / "rebuilt", vm.metadata), VM(tmp_path / "other", vm.metadata)
+    for machine in (rebuilt, other):
+        machine.folder.mkdir()
+        machine.bootstrap(shared_ca)
+        refused = machine.order("foo.local")
+        assert refused.code == 1
+        assert not machine.crt.exists()
+        assert not machine.key.exists()
+    command = re.search(r"acme-iid-ca (instance release \S+ --to \S+)", rebuilt.order("foo.local").stderr)
+    assert command is not None
+    shared_ca.cli(*shlex.split(command[1]))
+    assert other.order("foo.local").code == 1
+    assert rebuilt.order("foo.local").code == 0
+    assert vm.order("foo.local").code == 1
+
+
+def test_an_instance_name_certificate_by_the_instances_own_id(shared_ca: CA, vm: VM, instance: aws.Instance) -> None:
+    vm.bootstrap(shared_ca)
+    done = vm.order(instance.instance_id, "--san", instance.private_name, "--san", instance.private_ip)
+    assert done.code == 0, done.stderr
+    leaf = x509.load_pem_x509_certificate(vm.crt.read_bytes())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [instance.instance_id, instance.private_name]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == [instance.private_ip]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("foo.example", "outside this CA's domains (local, internal)"),
+        ("i-00000000000000000", "another instance"),
+        ("*.foo.local", "wildcard"),
+        ("foo..local", "foo..local"),
+    ],
+)
+def test_a_name_that_is_not_given_is_explained_on_the_terminal(shared_ca: CA, vm: VM, name: str, message: str) -> None:
+    vm.bootstrap(shared_ca)
+    done = vm.order(name)
+    assert done.code in (1, 2)
+    assert message in done.stderr
+    assert not vm.key.exists()
+
+
+def test_an_account_that_is_not_admitted_is_explained_on_the_terminal(shared_ca: CA, tmp_path: Path) -> None:
+    with serve(aws.tree(aws.Instance(account="999999999999"), forge.keys())) as service:
+        stranger = VM(tmp_path, service.url)
+        stranger.bootstrap(shared_ca)
+        done = stranger.order("foo.local")
+    assert done.code == 1
+    assert "does not list account 999999999999" in done.stderr
+
+
+def test_a_missing_metadata_service_is_explained_on_the_terminal(shared_ca: CA, tmp_path: Path) -> None:
+    nowhere = VM(tmp_path, f"http://127.0.0.1:{free_port()}")
+    nowhere.bootstrap(shared_ca)
+    done = nowhere.order("foo.local")
+    assert done.code == 1
+    assert "metadata" in done.stderr
+    assert not list(tmp_path.glob("foo.*"))
+
+
+def test_a_wrong_fingerprint_saves_nothing(shared_ca: CA, vm: VM) -> None:
+    done = vm.run("bootstrap", "--ca-url", shared_ca.url, "--fingerprint", "0" * 64)
+    assert done.code == 1
+    assert "fingerprint" in done.stderr
+    assert not list((vm.folder / "config").rglob("*.*"))
+    unknown = vm.order("foo.local")
+    assert unknown.code == 1
+    assert "bootstrap" in unknown.stderr
+
+
+def test_a_server_that_is_killed_during_an_order_and_comes_back_does_not_stop_it(own_ca: CA, vm: VM) -> None:
+    own_ca.start()
+    vm.bootstrap(own_ca)
+    for milliseconds in (250, 400, 550):
+        client = subprocess.Popen(
+            [sys.executable, "-m", "acme_iid_client", "order", "foo.local", vm.crt, vm.key, "--force"],
+            env=os.environ | vm.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # Somewhere in the order; which request it hits differs from run to run, and all must be survived.
+        time.sleep(milliseconds / 1000)
+        own_ca.kill()
+        own_ca.start()
+        _, said = client.communicate(timeout=90)
+        assert client.returncode == 0, said
+        assert openssl("x509", "-in", vm.crt, "-noout", "-pubkey") == openssl("pkey", "-in", vm.key, "-pubout")
+
+
+def test_orders_go_on_while_the_server_reloads(own_ca: CA, vm: VM) -> None:
+    own_ca.start()
+    vm.bootstrap(own_ca)
+    assert own_ca.process is not None
+    reloads = threading.Thread(target=own_ca.process.send_signal, args=(signal.SIGHUP,))
+    reloads.start()
+    for _ in range(4):
+        done = vm.order("foo.local")
+        assert done.code == 0, done.stderr
+    reloads.join()
+
+
+def test_the_demo_shows_the_whole_way_and_cleans_up(tmp_path: Path) -> None:
+    done = run_module("acme_iid.cli", "demo", "web.example.internal", env={"TMPDIR": str(tmp_path)})
+    assert done.code == 0, done.stderr
+    for line in ("Subject:     web.example.internal", "has been revoked.", "closed to this instance"):
+        assert line in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["*.foo.local", "foo..local", "10.0.0.1"])
+def test_the_demo_refuses_what_is_no_name(name: str) -> None:
+    done = run_module("acme_iid.cli", "demo", name)
+    assert done.code == 2
+    assert "NAME" in done.stderr
