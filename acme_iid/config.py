@@ -7,7 +7,6 @@ the default in force, so an unknown key is an error that names the nearest known
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -112,15 +111,20 @@ class Config:
     provisioners: tuple[Provisioner, ...] = ()
 
 
-def default_home() -> Path:
-    """Return the CA's home: ``ACME_IID_CA_HOME``, else /etc/acme-iid-ca for root, else in the XDG config directory."""
-    if chosen := os.environ.get(HOME_VARIABLE):
+def default_home(environment: Mapping[str, str], uid: int) -> Path:
+    """The CA's home: ``ACME_IID_CA_HOME``, else /etc/acme-iid-ca for root, else below the XDG config directory.
+
+    :param uid: the effective user's.
+    """
+    if chosen := environment.get(HOME_VARIABLE):
         return Path(chosen)
-    if os.geteuid() == 0:
+    if uid == 0:
         return Path("/etc/acme-iid-ca")
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or "")
+    base = Path(environment.get("XDG_CONFIG_HOME", ""))
     # A relative XDG_CONFIG_HOME is invalid and to be ignored (XDG Base Directory Specification).
-    return (base if base.is_absolute() else Path.home() / ".config") / "acme-iid-ca"
+    if not base.is_absolute():
+        base = Path(environment.get("HOME") or Path.home()) / ".config"
+    return base / "acme-iid-ca"
 
 
 def load(home: Path) -> Config:

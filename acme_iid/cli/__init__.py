@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +51,16 @@ class Home:
         return load(self.path)
 
 
-class _Main(click.Group):
+class Main(click.Group):
     """Loads commands when they are needed, and turns errors into sentences."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of ``COMMANDS``."""
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -66,14 +69,17 @@ class _Main(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands with their lines, none of them imported."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments, with ``--home`` moved to the front."""
         return super().parse_args(ctx, _home_first(args))
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run the command, and let whatever it raises end as a sentence."""
         try:
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, click.ClickException):
@@ -108,7 +114,7 @@ def _sentence(error: Exception) -> str:
     return f"this is a fault in acme-iid-ca, please report it ({type(error).__name__}: {error}{where})"
 
 
-@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
@@ -125,4 +131,4 @@ def main(context: click.Context, home: Path | None) -> None:
         return
     from acme_iid.config import default_home
 
-    context.obj = Home(default_home(), given=False)
+    context.obj = Home(default_home(os.environ, os.geteuid()), given=False)

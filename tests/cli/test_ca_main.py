@@ -10,8 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from acme_iid import cli
-from acme_iid.cli import COMMANDS, main
+from acme_iid.cli import COMMANDS, Main, main
 
 
 def test_the_summaries_of_help_are_the_commands_own() -> None:
@@ -42,7 +41,7 @@ def test_an_unknown_command_is_wrong_usage() -> None:
     assert "No such command 'serv'" in done.output
 
 
-def test_errors_of_the_system_and_faults_of_ours_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_system_and_faults_of_ours_are_sentences(tmp_path: Path) -> None:
     @click.command()
     @click.argument("kind")
     def failing(kind: str) -> None:
@@ -50,9 +49,12 @@ def test_errors_of_the_system_and_faults_of_ours_are_sentences(tmp_path: Path, m
             (tmp_path / "missing").read_text()
         raise KeyError("x")
 
-    monkeypatch.setattr(cli, "failing", failing, raising=False)
-    monkeypatch.setattr(cli, "COMMANDS", {"failing": ("acme_iid.cli:failing", "")})
-    system, ours = (CliRunner().invoke(main, ["failing", kind]) for kind in ("system", "ours"))
+    class Failing(Main):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+            assert cmd_name == "failing", ctx
+            return failing
+
+    system, ours = (CliRunner().invoke(Failing("ca"), ["failing", kind]) for kind in ("system", "ours"))
     assert (system.exit_code, system.output) == (1, f"Error: {tmp_path}/missing: No such file or directory\n")
     assert ours.exit_code == 1
     expected = "Error: this is a fault in acme-iid-ca, please report it (KeyError: 'x', test_ca_main.py line "

@@ -302,19 +302,21 @@ def test_a_relative_home_is_taken_from_where_one_stands(tmp_path: Path, monkeypa
     assert config.load(Path("ca")).store.path == tmp_path / "ca/ca.db"
 
 
-def test_the_home_is_found_in_the_documented_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACME_IID_CA_HOME", str(tmp_path))
-    assert config.default_home() == tmp_path
-    monkeypatch.delenv("ACME_IID_CA_HOME")
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert config.default_home() == Path("/etc/acme-iid-ca")
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setenv("XDG_CONFIG_HOME", "/xdg")
-    assert config.default_home() == Path("/xdg/acme-iid-ca")
-    for invalid in ("", "relative"):
-        monkeypatch.setenv("XDG_CONFIG_HOME", invalid)
-        monkeypatch.setenv("HOME", "/home/me")
-        assert config.default_home() == Path("/home/me/.config/acme-iid-ca")
+@pytest.mark.parametrize(
+    ("environment", "uid", "home"),
+    [
+        ({"ACME_IID_CA_HOME": "/chosen", "XDG_CONFIG_HOME": "/xdg"}, 0, "/chosen"),
+        ({"ACME_IID_CA_HOME": "/chosen"}, 1000, "/chosen"),
+        ({"ACME_IID_CA_HOME": "", "XDG_CONFIG_HOME": "/xdg"}, 0, "/etc/acme-iid-ca"),
+        ({"HOME": "/home/me", "XDG_CONFIG_HOME": "/xdg"}, 1000, "/xdg/acme-iid-ca"),
+        ({"HOME": "/home/me"}, 1000, "/home/me/.config/acme-iid-ca"),
+        ({"HOME": "/home/me", "XDG_CONFIG_HOME": ""}, 1000, "/home/me/.config/acme-iid-ca"),
+        ({"HOME": "/home/me", "XDG_CONFIG_HOME": "relative"}, 1000, "/home/me/.config/acme-iid-ca"),
+    ],
+    ids=str,
+)
+def test_the_home_is_found_in_the_documented_order(environment: dict[str, str], uid: int, home: str) -> None:
+    assert config.default_home(environment, uid) == Path(home)
 
 
 def test_the_formats_of_a_type_are_those_that_have_a_verifier() -> None:
