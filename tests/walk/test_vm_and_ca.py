@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from running import CA, PROVISIONER, Outcome, free_port, run_module
 
-from acme_iid.simulator import aws
+from acme_iid.simulator import aws, cms
 from acme_iid.simulator.server import serve
 
 
@@ -200,6 +200,56 @@ def test_an_account_that_is_not_admitted_is_explained_on_the_terminal(shared_ca:
         done = stranger.order("foo.local")
     assert done.code == 1
     assert "does not list account 999999999999" in done.stderr
+
+
+def _of(content: bytes) -> bytes:
+    return cms.signed_data(content, forge.keys().rsa2048, forge.SIGNED_AT)
+
+
+def _twice(content: bytes) -> bytes:
+    return content[:-1] + b', "accountId" : "999999999999"}'
+
+
+def _another_regions_key(content: bytes) -> bytes:
+    recorded = content.replace(b"us-west-2", b"eu-west-1")
+    return cms.signed_data(recorded, forge.other_keys().rsa2048, forge.SIGNED_AT)
+
+
+def _two_signers(content: bytes) -> bytes:
+    return forge.cms_refused()["two signers"][0](content, forge.keys().rsa2048)
+
+
+def _changed(content: bytes) -> bytes:
+    return _of(content).replace(b"t3.micro", b"x9.micro")
+
+
+# The CMS reader's own tests have many more; these show that what it says arrives.
+FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "duplicate keys": (lambda content: _of(_twice(content)), "the key 'accountId' twice"),
+    "trailing bytes": (lambda content: _of(content) + b"\0", "1 bytes follow its end"),
+    "two signers": (_two_signers, "the set of signers has 2 values"),
+    "a key of nobody": (_another_regions_key, "not signed by AWS's key for the region eu-west-1"),
+    "a changed document": (_changed, "changed after it was signed"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_evidence_with_a_fault_is_refused_with_the_fault_on_the_terminal_and_in_the_record(
+    shared_ca: CA, tmp_path: Path, instance: aws.Instance, fault: str
+) -> None:
+    make, said = FAULTS[fault]
+    tree = dict(aws.tree(instance, forge.keys()))
+    tree[aws.IDENTITY + "rsa2048"] = lambda: aws.wrap(make(instance.document))
+    with serve(tree) as service:
+        machine = VM(tmp_path, service.url)
+        machine.bootstrap(shared_ca)
+        done = machine.order("foo.local")
+    assert done.code == 1
+    assert said in done.stderr
+    assert not list(tmp_path.glob("foo.*"))
+    newest = json.loads(shared_ca.cli("events", "--limit", "1", "--json").stdout)
+    assert newest[0]["kind"] == "challenge.refused"
+    assert said in newest[0]["reason"]
 
 
 def test_a_missing_metadata_service_is_explained_on_the_terminal(shared_ca: CA, tmp_path: Path) -> None:
