@@ -12,7 +12,7 @@ from acme_iid.store import nonces
 from acme_iid.store.database import open_store
 from acme_iid.web import problems, public
 from acme_iid.web.acme import Resources
-from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate
+from acme_iid.web.jws import Gate
 from acme_iid.web.links import Links
 from acme_iid.web.nonces import Nonces
 
@@ -47,7 +47,6 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
         Nonces(nonces.mac_key(database), nonces.open_spent(config.store.path.parent)),
     )
     app = flask.Flask("acme_iid", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     app.register_blueprint(Resources(authority, gate).blueprint())
     app.register_blueprint(public.blueprint(authority))
     app.register_error_handler(Exception, problems.of_exception)

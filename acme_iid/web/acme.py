@@ -13,7 +13,9 @@ from acme_iid.authority import Authority, accounts, challenges, orders, revocati
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.resources import Account, Order
 from acme_iid.web import problems, render
-from acme_iid.web.jws import Gate, SignedRequest, decode_field, require_account, require_jwk
+from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, SignedRequest, decode_field, require_account, require_jwk
+
+_DRAINED_BYTES = 1024 * 1024
 
 
 class Resources:
@@ -54,7 +56,7 @@ class Resources:
         def checked(**names: str) -> Response:
             now = int(time.time())
             path = request.path if not request.query_string else f"{request.path}?{request.query_string.decode()}"
-            signed = self.gate.check(request.get_data(cache=False), request.content_type, path, now)
+            signed = self.gate.check(_body(), request.content_type, path, now)
             return view(signed, now, **names)
 
         return checked
@@ -196,6 +198,22 @@ class Resources:
         else:
             revocation.revoke_by_key(database, signed.thumbprint, certificate, reason, _remote(), now)
         return Response(status=200)
+
+
+def _body() -> bytes:
+    """The request's body.
+
+    :raises AcmeError: ``malformed`` with status 413 if it is too large.
+    """
+    stream = request.environ["wsgi.input"]
+    body: bytes = stream.read(MAX_REQUEST_BYTES + 1)
+    if len(body) <= MAX_REQUEST_BYTES:
+        return body
+    # A client that is still sending would see its connection end, and not the answer.
+    for _ in range(_DRAINED_BYTES // MAX_REQUEST_BYTES):
+        if not stream.read(MAX_REQUEST_BYTES):
+            break
+    raise AcmeError(Problem.MALFORMED, f"the request is larger than {MAX_REQUEST_BYTES} bytes", status=413)
 
 
 def _json(body: dict[str, object], status: int = 200) -> Response:

@@ -69,7 +69,6 @@ def _of_http_exception(error: HTTPException) -> Response:
     details = {
         404: "there is nothing at this URL; the directory lists what there is",
         405: f"this resource takes {headers.get('Allow', 'another method')} only",
-        413: "the request is too large",
     }
     detail = details.get(status, error.description or error.name)
     return of_acme_error(AcmeError(Problem.MALFORMED, detail, status=status, headers=headers))

@@ -130,5 +130,6 @@ def test_a_reader_that_goes_away_does_not_keep_it_running() -> None:
     process = subprocess.Popen([*COMMAND], stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     _, errors = process.communicate(timeout=20)
-    assert process.returncode == 1
+    # 120 is the interpreter's own word for an output that it could not flush.
+    assert process.returncode in (1, 120)
     assert "Traceback" not in errors
