@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from acme import challenges
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from josepy.json_util import field
 from josepy.jwk import JWK
 
 CHALLENGE_TYPE = "iid-01"
 AUDIENCE_PREFIX = "acme-iid-01:"
+EVIDENCE_FIELDS = ("evidence", "document", "signature", "rsa2048", "attested", "intermediates")
+"""The members of an answer that hold evidence, whatever its format."""
 MAX_ANSWER_BYTES = 64 * 1024
 """The size an answer's payload may have, in octets."""
 
@@ -25,10 +29,13 @@ MAX_ANSWER_BYTES = 64 * 1024
 class Binding:
     """What evidence is bound to: one challenge and one account key.
 
-    ``digest`` is K, the SHA-256 of the key authorization's ASCII bytes (32 octets).
+    ``digest`` is K, the SHA-256 of the key authorization's ASCII bytes (32 octets). ``public_key`` is the
+    account key's SubjectPublicKeyInfo in DER, which evidence that names a key must name; left empty, no such
+    evidence is accepted.
     """
 
     digest: bytes
+    public_key: bytes = b""
 
     @property
     def audience(self) -> str:
@@ -41,17 +48,21 @@ class Binding:
         return base64.b32encode(self.digest[:20]).decode().lower()
 
 
-def binding(key_authorization: str) -> Binding:
-    """The binding for a key authorization: token, a dot, the account key's thumbprint (RFC 8555 section 8.1)."""
-    return Binding(hashlib.sha256(key_authorization.encode("ascii")).digest())
+def binding(key_authorization: str, public_key: bytes = b"") -> Binding:
+    """The binding for a key authorization: token, a dot, the account key's thumbprint (RFC 8555 section 8.1).
+
+    :param public_key: the account key's SubjectPublicKeyInfo in DER.
+    """
+    return Binding(hashlib.sha256(key_authorization.encode("ascii")).digest(), public_key)
 
 
 @challenges.ChallengeResponse.register
 class IID01Response(challenges.KeyAuthorizationChallengeResponse):
     """The answer to an iid-01 challenge: evidence in one of the challenge's formats.
 
-    ``format`` names the kind of evidence. CMS and token formats carry ``evidence``; ``aws-signature``
-    carries ``document`` (base64url of the exact bytes) and ``signature``.
+    ``format`` names the kind of evidence. CMS, COSE and token formats carry ``evidence``; ``aws-signature``
+    carries ``document`` (base64url of the exact bytes) and ``signature``. ``rsa2048`` and ``attested`` are the
+    documents beside a NitroTPM document and a managed identity token; ``intermediates`` are PEM certificates.
     """
 
     typ = CHALLENGE_TYPE
@@ -59,6 +70,9 @@ class IID01Response(challenges.KeyAuthorizationChallengeResponse):
     evidence: str = field("evidence", omitempty=True)
     document: str = field("document", omitempty=True)
     signature: str = field("signature", omitempty=True)
+    rsa2048: str = field("rsa2048", omitempty=True)
+    attested: str = field("attested", omitempty=True)
+    intermediates: str = field("intermediates", omitempty=True)
     provisioner: str = field("provisioner", omitempty=True)
 
 
@@ -68,6 +82,7 @@ class IID01(challenges.KeyAuthorizationChallenge):
 
     ``formats`` is what the server would accept, most preferred first. ``audience`` and ``nonce`` are
     convenience copies; :meth:`binding` is what a client uses, and it refuses a server that sends others.
+    ``names``, in a valid one, are the identifiers that the instance may hold.
     """
 
     typ = CHALLENGE_TYPE
@@ -75,14 +90,18 @@ class IID01(challenges.KeyAuthorizationChallenge):
     formats: tuple[str, ...] = field("formats", omitempty=True, default=())
     audience: str = field("audience", omitempty=True)
     nonce: str = field("nonce", omitempty=True)
+    names: tuple[Mapping[str, str], ...] = field("names", omitempty=True, default=())
 
     def binding(self, account_key: JWK) -> Binding:
         """The binding of this challenge to ``account_key``, computed here and compared with the server's copies.
 
+        It holds the key itself as well, for evidence that names the key that it is for.
+
         :raises ValueError: if the server asks for an audience or nonce that is not this challenge's own:
             it may be passing on a challenge that another server made.
         """
-        own = binding(self.key_authorization(account_key))
+        spki = account_key.public_key().key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        own = binding(self.key_authorization(account_key), spki)
         for name, theirs, ours in (("audience", self.audience, own.audience), ("nonce", self.nonce, own.nonce)):
             if theirs and theirs != ours:
                 raise ValueError(

@@ -6,7 +6,6 @@ None carries a nonce: they are bound on first use (rfc-notes/iid-01.md), and ``p
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,11 +20,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from acme_iid.attestation import cms
+from acme_iid.attestation.fields import base64url, check, standard_base64
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import AwsKey, AwsKind, TrustStore
-from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
-from acme_iid.iid01 import MAX_ANSWER_BYTES, Binding
+from acme_iid.errors import AttestationError, Step
+from acme_iid.iid01 import Binding
 from acme_iid.protocol import identifiers, strict_json
+from acme_iid.protocol.identifiers import Identifier
 
 MAX_DOCUMENT_BYTES = 16 * 1024
 """Real documents have some 500 bytes; billing and marketplace codes are the only lists in them."""
@@ -94,15 +95,21 @@ class _AwsVerifier:
         key = _verifying_key(trust, self.kind, _text(document, "region"), signed)
         return AwsClaims(self.format, document, signed.content, key.key_id, key.scope, signed.signing_time)
 
+    def identify(self, claims: Claims) -> InstanceIdentity:
+        """Read the facts."""
+        return _identify(claims)
+
     def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:  # noqa: ARG002
-        """Read the facts. A document carries nothing that ``binding`` could be compared with."""
-        return _judge(claims, now)
+        """Check the document's time. It carries nothing that ``binding`` could be compared with."""
+        identity = _identify(claims)
+        _check_freshness(identity.times["pendingTime"], now)
+        return identity
 
 
 def _from_cms(digest: cms.Digest, algorithms: frozenset[str], name: str, fields: Mapping[str, str]) -> _SignedDocument:
     """``rsa2048`` and ``pkcs7``: the document is inside a CMS, and nothing beside it counts."""
-    _check_fields(fields, ("evidence",), name)
-    data = _base64(fields["evidence"], "evidence")
+    check(fields, ("evidence",), name)
+    data = standard_base64(fields["evidence"], "evidence")
     try:
         read = cms.parse(data)
     except ValueError as error:
@@ -122,9 +129,9 @@ def _from_cms(digest: cms.Digest, algorithms: frozenset[str], name: str, fields:
 
 def _from_signature(name: str, fields: Mapping[str, str]) -> _SignedDocument:
     """``signature``: the document's exact bytes, and a bare signature over them."""
-    _check_fields(fields, ("document", "signature"), name)
-    content = _base64url(fields["document"], "document")
-    return _SignedDocument(content, content, _base64(fields["signature"], "signature"))
+    check(fields, ("document", "signature"), name)
+    content = base64url(fields["document"], "document")
+    return _SignedDocument(content, content, standard_base64(fields["signature"], "signature"))
 
 
 VERIFIERS: tuple[Verifier, ...] = (
@@ -135,49 +142,6 @@ VERIFIERS: tuple[Verifier, ...] = (
     _AwsVerifier("aws-pkcs7", "dsa", partial(_from_cms, "sha1", frozenset({cms.DSA_WITH_SHA1}))),
 )
 """AWS's formats, the strongest first."""
-
-
-def _check_fields(fields: Mapping[str, str], wanted: tuple[str, ...], name: str) -> None:
-    for missing in wanted:
-        if missing not in fields:
-            raise MalformedEvidenceError(f"{name} evidence has the field {missing!r}, which is missing")
-    for extra in fields:
-        if extra in wanted:
-            continue
-        if extra == "document":
-            raise MalformedEvidenceError(
-                f"{name} evidence holds its document inside the CMS; the field 'document' beside it is never an "
-                "alternative and has to go"
-            )
-        raise MalformedEvidenceError(f"the field {extra[:32]!a} does not belong to {name} evidence")
-
-
-def _base64(text: str, field: str) -> bytes:
-    """Standard base64 in one line or, as the metadata service serves it, in lines that end with a newline."""
-    if text.startswith("\n") or "\n\n" in text:
-        raise MalformedEvidenceError(f"the field {field!r} has an empty line")
-    return _exact(text.replace("\n", ""), field, base64.standard_b64encode, b"+/")
-
-
-def _base64url(text: str, field: str) -> bytes:
-    """base64url without padding, as everywhere in ACME (RFC 8555 section 6.1)."""
-    if "=" in text:
-        raise MalformedEvidenceError(f"the field {field!r} is padded; base64url in ACME has no '='")
-    return _exact(text + "=" * (-len(text) % 4), field, base64.urlsafe_b64encode, b"-_")
-
-
-def _exact(text: str, field: str, encode: Callable[[bytes], bytes], altchars: bytes) -> bytes:
-    """Decode text that is the one and only encoding of its bytes."""
-    if not text or len(text) > MAX_ANSWER_BYTES:
-        raise MalformedEvidenceError(f"the field {field!r} is empty or longer than {MAX_ANSWER_BYTES} characters")
-    try:
-        data = base64.b64decode(text.encode("ascii"), altchars, validate=True)
-    except ValueError as error:
-        raise MalformedEvidenceError(f"the field {field!r} is not base64: {error}") from error
-    # Decoders let unused bits and, for the URL alphabet, characters of the other alphabet pass.
-    if encode(data) != text.encode("ascii"):
-        raise MalformedEvidenceError(f"the field {field!r} is not base64 in its one exact form")
-    return data
 
 
 def _document(content: bytes) -> dict[str, object]:
@@ -224,7 +188,15 @@ def _verifies(key: AwsKey, signed: _SignedDocument) -> bool:
     return True
 
 
-def _judge(claims: Claims, now: int) -> InstanceIdentity:
+def _check_freshness(started_at: int, now: int) -> None:
+    if started_at > now + CLOCK_SKEW:
+        raise AttestationError(
+            Step.FRESHNESS,
+            f"the document's pendingTime is {started_at - now} seconds in the future; the CA's clock is wrong",
+        )
+
+
+def _identify(claims: Claims) -> InstanceIdentity:
     document = claims.document
     account, region, instance = (_text(document, name) for name in ("accountId", "region", "instanceId"))
     zone = _text(document, "availabilityZone")
@@ -232,15 +204,9 @@ def _judge(claims: Claims, now: int) -> InstanceIdentity:
         raise AttestationError(Step.DECODE, f"the document's zone {zone} is not in its region {region}")
     _text(document, "version")
     started_at = _seconds(_text(document, "pendingTime"))
-    if started_at > now + CLOCK_SKEW:
-        raise AttestationError(
-            Step.FRESHNESS,
-            f"the document's pendingTime is {started_at - now} seconds in the future; the CA's clock is wrong",
-        )
-    partition = next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
     facts = {
         "account": account,
-        "partition": partition,
+        "partition": partition_of(region),
         "region": region,
         "zone": zone,
         "image": _text(document, "imageId"),
@@ -249,18 +215,15 @@ def _judge(claims: Claims, now: int) -> InstanceIdentity:
     }
     if document.get("architecture") is not None:
         facts["architecture"] = _text(document, "architecture")
-    names = [identifiers.dns(instance)]
     if document.get("privateIp") is not None:
-        address = _address(document["privateIp"])
-        facts["private_ip"] = address
-        facts["private_name"] = _private_name(address, region)
-        names += [identifiers.dns(facts["private_name"]), identifiers.ip(address)]
+        facts["private_ip"] = ipv4_address(document["privateIp"], "document's privateIp")
+        facts["private_name"] = private_name(facts["private_ip"], region)
     times = {"pendingTime": started_at}
     if isinstance(claims, AwsClaims) and claims.signing_time is not None:
         times["signingTime"] = claims.signing_time
     return InstanceIdentity(
         cloud="aws",
-        id=f"aws:{partition}:{account}:{region}:{instance}",
+        id=identity_id(account, region, instance),
         owner=account,
         instance_id=instance,
         credential_id=account,
@@ -269,7 +232,7 @@ def _judge(claims: Claims, now: int) -> InstanceIdentity:
         binding="first use",
         scope=claims.scope,
         facts=facts,
-        names=tuple(names),
+        names=names(facts),
         started_at=started_at,
         times=times,
     )
@@ -292,17 +255,45 @@ def _seconds(pending_time: str) -> int:
         raise AttestationError(Step.DECODE, "the document's pendingTime is not a time that exists") from error
 
 
-def _address(value: object) -> str:
+def is_region(text: str) -> bool:
+    """Whether this is how AWS names a region."""
+    return _FORMATS["region"].match(text) is not None
+
+
+def partition_of(region: str) -> str:
+    """The partition that a region is in, by its name: ``aws``, ``aws-cn``, ``aws-us-gov``, ..."""
+    return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
+
+
+def identity_id(account: str, region: str, instance: str) -> str:
+    """The instance's key, the same whichever format proves it."""
+    return f"aws:{partition_of(region)}:{account}:{region}:{instance}"
+
+
+def ipv4_address(value: object, what: str) -> str:
+    """An address as AWS writes it: a string.
+
+    :param what: whose it is, for the sentence.
+    :raises AttestationError: step decoding.
+    """
     # IPv4Address takes numbers as well, and AWS writes none.
     if isinstance(value, str):
         try:
             return str(IPv4Address(value))
         except ValueError:
             pass
-    raise AttestationError(Step.DECODE, "the document's privateIp is not an IPv4 address")
+    raise AttestationError(Step.DECODE, f"the {what} is not an IPv4 address")
 
 
-def _private_name(address: str, region: str) -> str:
+def names(facts: Mapping[str, str]) -> tuple[Identifier, ...]:
+    """The names and the address that follow from an instance's facts, as far as they are proven."""
+    found = [identifiers.dns(facts[fact]) for fact in ("instance_id", "private_name") if fact in facts]
+    if "private_ip" in facts:
+        found.append(identifiers.ip(facts["private_ip"]))
+    return tuple(found)
+
+
+def private_name(address: str, region: str) -> str:
     """The host name that EC2 gives an instance by its address (EC2 User Guide, "instance hostname types")."""
     domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
     return f"ip-{address.replace('.', '-')}.{domain}"

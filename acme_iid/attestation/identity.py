@@ -90,8 +90,15 @@ class Verifier(Protocol):
         :raises TrustUnavailableError: if a key set cannot be had.
         """
 
+    def identify(self, claims: Claims) -> InstanceIdentity:
+        """Say who the claims are about, be they fresh and bound or not: for explanations, never to let anybody in.
+
+        :raises AttestationError: step decoding if a needed fact is missing, binding if two documents do not belong
+            together.
+        """
+
     def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
-        """Check freshness and binding, and say who the instance is.
+        """Check freshness and binding, and say who the instance is, as :meth:`identify` does.
 
         :raises AttestationError: steps freshness and binding, or decoding if a needed fact is missing.
         """

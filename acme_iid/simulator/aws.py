@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 from acme_iid.protocol import strict_json
 from acme_iid.simulator import cms
 from acme_iid.simulator.cms import Signer
+from acme_iid.simulator.keyfiles import open_or_make
 
 Tree = Mapping[str, Callable[[], bytes]]
 """What a metadata service serves: path below ``/latest/`` -> what makes its contents."""
@@ -207,9 +207,7 @@ def _new_signer(name: str) -> Signer:
 
 
 def _open_signer(path: Path, name: str) -> Signer:
-    if not path.exists():
-        _write_signer(path, _new_signer(name))
-    pem = path.read_bytes()
+    pem = open_or_make(path, lambda: _pem(_new_signer(name)))
     try:
         key = load_pem_private_key(pem, None)
         certificate = x509.load_pem_x509_certificate(pem)
@@ -222,18 +220,6 @@ def _open_signer(path: Path, name: str) -> Signer:
     return Signer(key, certificate)
 
 
-def _write_signer(path: Path, signer: Signer) -> None:
-    """Write key and certificate so that readers see all or nothing, and the first of several writers wins."""
-    pem = signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pem += signer.certificate.public_bytes(Encoding.PEM)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-        try:
-            os.link(beside, path)
-        except FileExistsError:
-            return
-    finally:
-        beside.unlink()
+def _pem(signer: Signer) -> bytes:
+    key = signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return key + signer.certificate.public_bytes(Encoding.PEM)

@@ -11,24 +11,19 @@ import base64
 import hashlib
 import hmac
 import secrets
-import select
-import socket
 import struct
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from email.message import Message
-from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
-from urllib.parse import urlsplit
 
 from acme_iid.simulator.aws import Tree
+from acme_iid.simulator.listener import NoAnswer, Request, Response, Running, listening
 
+TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 - the name of a header
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 MAX_TTL = 21600
@@ -40,30 +35,38 @@ instance's hop limit allows: the connection closes, or nothing comes back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """An answer: its status, its body in bytes, and further headers."""
-
-    status: HTTPStatus
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class MetadataService:
     """IMDSv2 over a tree of values, without the sockets.
 
     :ivar imdsv1: whether requests without a token are answered as well.
+    :ivar tokens: how requests for a token are answered.
     :ivar clock: seconds; decides when tokens expire.
     """
 
     tree: Tree
     imdsv1: bool = False
+    tokens: TokenAnswers = "served"
     clock: Callable[[], float] = time.time
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
-    def put(self, path: str, headers: Message) -> Response:
+    banner: str = "EC2ws"
+    reads: frozenset[str] = frozenset()
+
+    def answer(self, request: Request) -> Response | NoAnswer:
+        """Answer as AWS does: values to GET and HEAD, tokens to PUT."""
+        match request.method:
+            case "GET" | "HEAD":
+                return self._get(request.path, request.headers)
+            case "PUT" if request.path == TOKEN_PATH and self.tokens != "served":
+                return NoAnswer(self.tokens)
+            case "PUT":
+                return self._put(request.path, request.headers)
+            case _:
+                return Response(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD, PUT"})
+
+    def _put(self, path: str, headers: Message) -> Response:
         """Answer a PUT, which only the token's path takes."""
-        if path != "/latest/api/token":
+        if path != TOKEN_PATH:
             return Response(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
         # What came through a proxy may come from elsewhere; so AWS gives such requests no token.
         if "X-Forwarded-For" in headers:
@@ -74,9 +77,9 @@ class MetadataService:
         expires = struct.pack(">d", self.clock() + int(ttl))
         return Response(HTTPStatus.OK, base64.urlsafe_b64encode(expires + self._mac(expires)), {TTL_HEADER: ttl})
 
-    def get(self, path: str, headers: Message) -> Response:
+    def _get(self, path: str, headers: Message) -> Response:
         """Answer a GET or HEAD: a value, or a listing of what is below."""
-        if path == "/latest/api/token":
+        if path == TOKEN_PATH:
             return Response(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "PUT"})
         token = headers.get(TOKEN_HEADER)
         extra: dict[str, str] = {}
@@ -119,17 +122,6 @@ class MetadataService:
         return left
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A metadata service that listens.
-
-    :ivar url: where, as ``--metadata-url`` and AWS_EC2_METADATA_SERVICE_ENDPOINT take it.
-    """
-
-    url: str
-
-
-@contextmanager
 def serve(
     tree: Tree,
     *,
@@ -137,115 +129,10 @@ def serve(
     imdsv1: bool = False,
     tokens: TokenAnswers = "served",
     clock: Callable[[], float] = time.time,
-) -> Iterator[Running]:
+) -> AbstractContextManager[Running]:
     """Serve ``tree`` on a thread of its own until the context ends.
 
     :param listen: address and port; port 0 takes a free one.
     :raises OSError: if the address cannot be listened on.
     """
-    server = _Server(listen, MetadataService(tree, imdsv1, clock), tokens)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        host = f"[{listen[0]}]" if ":" in listen[0] else listen[0]
-        yield Running(f"http://{host}:{server.server_address[1]}")
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, listen: tuple[str, int], service: MetadataService, tokens: TokenAnswers) -> None:
-        self.address_family = socket.AF_INET6 if ":" in listen[0] else socket.AF_INET
-        self._connections: set[socket.socket] = set()
-        super().__init__(listen, partial(_Handler, service, tokens))
-
-    def get_request(self) -> tuple[socket.socket, object]:
-        connection, address = super().get_request()
-        self._connections.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def server_close(self) -> None:
-        """Stop listening and end kept-alive connections: a service that is gone answers nobody."""
-        super().server_close()
-        for connection in tuple(self._connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-
-    def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        """Let callers hang up without a traceback."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 30
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
-    def __init__(
-        self, service: MetadataService, tokens: TokenAnswers, request: socket.socket, address: object, server: _Server
-    ) -> None:
-        self._service = service
-        self._tokens = tokens
-        super().__init__(request, address, server)
-
-    def version_string(self) -> str:
-        """Say what AWS's service says in ``Server``."""
-        return "EC2ws"
-
-    def do_GET(self) -> None:
-        self._answer(self._service.get(urlsplit(self.path).path, self.headers))
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_PUT(self) -> None:
-        path = urlsplit(self.path).path
-        if path == "/latest/api/token" and self._tokens != "served":
-            self.close_connection = True
-            if self._tokens == "silent":
-                # Until the caller gives up: its connection becomes readable when it hangs up.
-                select.select([self.connection], [], [], self.timeout)
-            return
-        self._answer(self._service.put(path, self.headers))
-
-    def do_POST(self) -> None:
-        self._answer(Response(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD, PUT"}))
-
-    def do_DELETE(self) -> None:
-        self.do_POST()
-
-    def do_OPTIONS(self) -> None:
-        self.do_POST()
-
-    def do_PATCH(self) -> None:
-        self.do_POST()
-
-    def _answer(self, response: Response) -> None:
-        # Nothing that this service is asked has a body; one that came would be read as the next request.
-        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            self.close_connection = True
-        self.send_response(response.status)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(response.body)))
-        for name, value in response.headers.items():
-            self.send_header(name, value)
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that the base class gives it
-        """Keep quiet: requests carry tokens, and answers are evidence."""
+    return listening(MetadataService(tree, imdsv1, tokens, clock), listen)

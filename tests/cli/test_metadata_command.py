@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import forge
 import pytest
+from forge_tokens import BINDING
 
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence
@@ -114,7 +116,12 @@ def test_mistakes_are_explained(tmp_path: Path) -> None:
             (["--listen", "8080"], 2, "give an address and a port, like 127.0.0.1:8080"),
             (["--listen", "127.0.0.1:99999"], 2, "give an address and a port"),
             (["--pending-time", "yesterday"], 2, "like 2026-01-31T12:00:00Z"),
-            (["--cloud", "moon"], 2, "'moon' is not 'aws'"),
+            (["--cloud", "moon"], 2, "'moon' is not one of 'aws', 'gcp'"),
+            (["--cloud", "gcp", "--account", "123456789042"], 2, "--account does not go with --cloud gcp"),
+            (["--cloud", "gcp", "--imdsv1"], 2, "--imdsv1 does not go with --cloud gcp"),
+            (["--cloud", "gcp", "--project-number", "0"], 2, "0 is not in the range"),
+            (["--zone", "us-east1-b"], 2, "--zone does not go with --cloud aws"),
+            (["--jwks-out", tmp_path / "keys.json"], 2, "--jwks-out goes with --role"),
             (["--listen", f"127.0.0.1:{port}"], 1, f"127.0.0.1:{port}: Address already in use."),
             (["--keys", tmp_path / "keys"], 1, "rsa2048.pem does not hold a simulator's key"),
             (["--iid-roots-out", tmp_path / "no" / "roots.pem"], 1, "No such file or directory."),
@@ -122,6 +129,85 @@ def test_mistakes_are_explained(tmp_path: Path) -> None:
         ):
             ended, said = _failing(*options)
             assert (ended, sentence in said) == (status, True), said
+
+
+def _get(url: str, path: str, **headers: str) -> str:
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().read().decode()
+
+
+def test_it_stands_in_for_gcp_with_the_keys_that_a_ca_pins_or_fetches(tmp_path: Path) -> None:
+    facts = {"instance-id": "3015378661047007286", "instance-name": "web", "project": "proj", "zone": "us-east1-b"}
+    options = [part for name, value in facts.items() for part in (f"--{name}", value)]
+    audience, key_ids = BINDING.audience, set()
+    for _ in range(2):
+        with running(
+            "--cloud", "gcp", "--keys", tmp_path / "keys", "--jwks-out", tmp_path / "keys.json", "--json", *options,
+            "--project-number", "42", "--service-account", "web@proj.iam.gserviceaccount.com",
+            "--created", "2026-01-31T12:00:00Z",
+        ) as (_, line):  # fmt: skip
+            said = json.loads(line)
+            path = f"/computeMetadata/v1/instance/service-accounts/default/identity?audience={audience}&format=full"
+            evidence = Evidence("gcp-identity", {"evidence": _get(said["url"], path, **{"Metadata-Flavor": "Google"})})
+            assert (said["cloud"], said["jwks"]) == ("gcp", str(tmp_path / "keys.json"))
+            assert {name: said[name.replace("-", "_")] for name in facts} == facts
+            now = int(time.time())
+            for keys in (said["jwks_url"], (tmp_path / "keys.json").read_bytes()):
+                trust = TrustStore.load(gcp_keys={"mine": keys}, google=False)
+                claims = VERIFIERS["gcp-identity"].authenticate(evidence, trust, now)
+                identity = VERIFIERS["gcp-identity"].judge(claims, BINDING, now)
+                assert identity.id == "gcp:42:3015378661047007286"
+                assert identity.facts["service_account"] == "web@proj.iam.gserviceaccount.com"
+                assert identity.started_at == 1769860800
+                key_ids.add(identity.key_id)
+    assert len(key_ids) == 1
+
+
+def test_for_people_it_says_where_the_keys_are() -> None:
+    with running("--cloud", "gcp", "--instance-id", "3015378661047007286") as (process, line):
+        url = line.rpartition(" ")[2]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert process.stdout is not None
+        rest = process.stdout.read()
+    assert "It is the instance 3015378661047007286 of the project my-project in us-central1-a." in rest
+    assert f"the keys at {url}/oauth2/v3/certs" in rest
+    assert f"--metadata-url {url}" in rest
+
+
+def test_a_gcp_recording_is_replayed(tmp_path: Path) -> None:
+    recording = tmp_path / "recording.json"
+    recording.write_text(json.dumps({"cloud": "gcp", "signature": "a.b.c", "jwk": {"kid": "x"}}))
+    with running("--cloud", "gcp", "--replay", recording, "--json") as (_, line):
+        said = json.loads(line)
+        path = "/computeMetadata/v1/instance/service-accounts/default/identity?audience=x"
+        assert _get(said["url"], path, **{"Metadata-Flavor": "Google"}) == "a.b.c"
+        assert json.loads(_get(said["jwks_url"], "/oauth2/v3/certs")) == {"keys": [{"kid": "x"}]}
+    status, said = _failing("--replay", recording)
+    assert (status, "cannot be replayed" in said) == (1, True)
+
+
+def test_an_aws_instance_with_a_role_has_sts_at_the_same_address(tmp_path: Path) -> None:
+    with running("--role", "web", "--jwks-out", tmp_path / "keys.json", "--keys", tmp_path / "keys", "--json") as (
+        _,
+        line,
+    ):
+        said = json.loads(line)
+        assert _fetch(said["url"], "meta-data/iam/security-credentials/") == "web"
+        assert json.loads(_fetch(said["url"], "meta-data/iam/security-credentials/web"))["Code"] == "Success"
+        assert said["role"] == "arn:aws:iam::123456789042:role/web"
+        published = _get(said["jwks_url"], urlsplit(said["jwks_url"]).path)
+        assert published.encode() == (tmp_path / "keys.json").read_bytes()
+        configuration = json.loads(_get(said["sts_url"], "/.well-known/openid-configuration"))
+        assert configuration["issuer"] == said["issuer"]
+    with running("--role", "web", "--keys", tmp_path / "keys") as (process, line):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert process.stdout is not None
+        rest = process.stdout.read()
+    assert f"AWS_ENDPOINT_URL_STS={line.rpartition(' ')[2]}" in rest
+    assert said["issuer"] in rest
 
 
 def test_a_reader_that_goes_away_does_not_keep_it_running() -> None:

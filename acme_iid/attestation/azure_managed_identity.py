@@ -1,0 +1,189 @@
+"""A managed identity's token beside attested data: it adds tenant, resource group and VM name.
+
+Source: Microsoft Learn, "Access token claims reference" and "How managed identities for Azure resources work with
+Azure virtual machines". The token can carry no challenge: its audience is a resource of this CA's own, and it is
+cached for a day. What is bound is the attested document beside it; the two must be of one subscription, and
+since Azure puts no vmId in the token, the pair of VM resource and vmId (the facts ``resource_id`` and ``vm_id``)
+is there to be pinned at first use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from acme_iid.attestation import azure, fields, tokens
+from acme_iid.attestation.azure import AzureClaims
+from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
+from acme_iid.attestation.keysets import Algorithm, ScopedKeySet
+from acme_iid.attestation.trust import TrustStore, believed_by_both
+from acme_iid.errors import AttestationError, Step
+from acme_iid.iid01 import Binding
+
+MAX_TOKEN_AGE = 24 * 3600
+"""Seconds that the metadata service may hand out a token that it has kept."""
+CLOCK_SKEW = 60
+"""How far, in seconds, Entra's clock may be off ours."""
+
+_ALGORITHMS: Final[frozenset[Algorithm]] = frozenset({"RS256"})
+_UUID_PATTERN = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_UUID = re.compile(rf"{_UUID_PATTERN}\Z")
+# Resource ids are compared without case, so they are read in lower case.
+_MACHINE = re.compile(
+    rf"/subscriptions/(?P<subscription>{_UUID_PATTERN})/resourcegroups/(?P<group>[a-z0-9._()-]{{1,90}})"
+    r"/providers/microsoft\.compute/(?:virtualmachinescalesets/(?P<set>[a-z0-9._-]{1,64})/)?"
+    r"virtualmachines/(?P<name>[a-z0-9._-]{1,64})\Z"
+)
+_MAX_RESOURCE_ID = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedIdentityClaims(Claims):
+    """What a verified token says, and what the verified document beside it does.
+
+    :ivar attested: the claims of the attested document.
+    """
+
+    attested: AzureClaims | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _ManagedIdentityVerifier:
+    """``azure-managed-identity``."""
+
+    format: str = "azure-managed-identity"
+    cloud: str = "azure"
+
+    def authenticate(self, evidence: Evidence, trust: TrustStore, now: int) -> ManagedIdentityClaims:
+        """Read token and document, and check that a configured tenant signed the one and Azure the other.
+
+        The audience is checked here: it is configured with the tenant, and no challenge knows it.
+        """
+        fields.check(evidence.fields, ("evidence", "attested"), self.format, optional=("intermediates",))
+        token = tokens.parse(evidence.fields["evidence"], _ALGORITHMS)
+        attested = azure.authenticate(self.format, evidence.fields, "attested", trust, now)
+        # Not believed yet: it only says which of the configured tenants' keys to try.
+        issuer = token.claims.get("iss")
+        tenants = [tenant for tenant in trust.azure_tenants if issuer in _issuers(tenant.tenant)]
+        if not isinstance(issuer, str) or not tenants:
+            raise AttestationError(
+                Step.SIGNATURE,
+                "the token was issued by a tenant that is not configured here; an operator adds it with --azure-tenant",
+            )
+        # A token for anybody else's resource can come from whoever runs that: only one for this CA alone counts.
+        meant = [tenant for tenant in tenants if token.claims.get("aud") == tenant.audience]
+        if not meant:
+            raise AttestationError(
+                Step.BINDING,
+                "the token is for another audience than this CA's; fetch one for the resource that its operator names",
+            )
+        sets = [ScopedKeySet(tenant.keys, tenant.scope) for tenant in meant]
+        key = tokens.verify(token, sets, issuer, "the tenant", now)
+        if token.claims.get("tid") != meant[0].tenant:
+            raise AttestationError(Step.SIGNATURE, "the token's tid is another tenant than its issuer's")
+        return ManagedIdentityClaims(
+            format=self.format,
+            document=token.claims,
+            content=token.content,
+            key_id=attested.key_id,
+            scope=believed_by_both(key.scope, attested.scope),
+            attested=attested,
+        )
+
+    def identify(self, claims: Claims) -> InstanceIdentity:
+        """Read the facts of token and document, which must be of one subscription."""
+        attested = _attested(claims)
+        tenant, object_id = _uuid(claims.document, "tid"), _uuid(claims.document, "oid")
+        machine = _machine(claims.document)
+        identity = azure.identify(attested)
+        if machine["subscription"] != identity.owner:
+            raise AttestationError(
+                Step.BINDING, "the token is of a VM in another subscription than the attested document is"
+            )
+        # Azure itself calls an instance of a scale set by both names; its number alone is many instances'.
+        name = machine["name"] if machine["set"] is None else f"{machine['set']}_{machine['name']}"
+        facts = {
+            **identity.facts,
+            "tenant": tenant,
+            "object_id": object_id,
+            "resource_group": machine["group"],
+            "resource_id": machine.group(),
+            "vm_name": name,
+        }
+        if machine["set"] is not None:
+            facts["scale_set"] = machine["set"]
+        times = {name: tokens.seconds(claims.document, name) for name in ("iat", "exp")}
+        return replace(
+            identity,
+            format=claims.format,
+            credential_id=tenant,
+            scope=claims.scope,
+            facts=facts,
+            times={**identity.times, **times},
+        )
+
+    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
+        """Judge the document as ``azure-attested`` does, and check that the token is in time."""
+        identity = self.identify(claims)
+        _check_times(claims.document, now)
+        azure.judge(_attested(claims), binding, now)
+        return identity
+
+
+VERIFIERS: tuple[Verifier, ...] = (_ManagedIdentityVerifier(),)
+
+
+def _attested(claims: Claims) -> AzureClaims:
+    assert isinstance(claims, ManagedIdentityClaims)  # made by authenticate() above
+    assert claims.attested is not None
+    return claims.attested
+
+
+def _issuers(tenant: str) -> tuple[str, str]:
+    """What a tenant's tokens of version 1 and version 2 name as their issuer."""
+    return f"https://sts.windows.net/{tenant}/", f"https://login.microsoftonline.com/{tenant}/v2.0"
+
+
+def _uuid(claims: Mapping[str, object], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not _UUID.match(value):
+        raise AttestationError(Step.DECODE, f"the token's {name!r} is not a UUID in lower case")
+    return value
+
+
+def _machine(claims: Mapping[str, object]) -> re.Match[str]:
+    """The VM that the token was given to.
+
+    ``xms_mirid`` is the VM where the identity is the VM's own. Of an identity that may be assigned to many it is
+    the identity's own resource, which proves no VM; then ``xms_az_rid`` has to.
+    """
+    found = [match for name in ("xms_mirid", "xms_az_rid") if (match := _resource(claims, name)) is not None]
+    if not found:
+        raise AttestationError(
+            Step.DECODE,
+            "the token names no virtual machine in xms_mirid or xms_az_rid; it is one of an identity elsewhere",
+        )
+    if found[0].group() != found[-1].group():
+        raise AttestationError(Step.DECODE, "the token's xms_mirid and xms_az_rid are two virtual machines")
+    return found[0]
+
+
+def _resource(claims: Mapping[str, object], name: str) -> re.Match[str] | None:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value.isascii() or len(value) > _MAX_RESOURCE_ID:
+        return None
+    return _MACHINE.match(value.lower())
+
+
+def _check_times(claims: Mapping[str, object], now: int) -> None:
+    issued, starts, expires = (tokens.seconds(claims, name) for name in ("iat", "nbf", "exp"))
+    if max(issued, starts) > now + CLOCK_SKEW:
+        raise AttestationError(
+            Step.FRESHNESS, f"the token is from {max(issued, starts) - now} seconds in the future; a clock is wrong"
+        )
+    if expires <= now - CLOCK_SKEW:
+        raise AttestationError(Step.FRESHNESS, f"the token expired {now - expires} seconds ago; fetch a new one")
+    if now - issued > MAX_TOKEN_AGE + CLOCK_SKEW:
+        raise AttestationError(Step.FRESHNESS, "the token was issued more than a day ago; fetch a new one")

@@ -1,0 +1,277 @@
+"""Certificate chains from a signer to a pinned root: offline, bounded, at a given time (RFC 5280 section 6.1).
+
+Certificates that come with evidence are helpers that nothing vouches for: they may stand between the signer
+and a pinned root, and no more. What a certificate says about where to find others (AIA) is never read, so no
+fetch is one that an input chose.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
+
+MAX_INTERMEDIATES = 4
+"""Certificates between signer and root; Azure has had one or two, Nitro has three."""
+MAX_SUPPLIED = 8
+"""Certificates that may come with evidence."""
+MAX_CERTIFICATE_BYTES = 8 * 1024
+"""Real ones have some 2,400 bytes at most."""
+MAX_LINKS = 64
+"""Signatures that are checked for one chain. A genuine one takes fewer than ten, cross-signed issuers included."""
+
+_RSA_BITS = range(2048, 8193)
+_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+_SIGNATURES = frozenset(
+    {
+        SignatureAlgorithmOID.RSA_WITH_SHA256,
+        SignatureAlgorithmOID.RSA_WITH_SHA384,
+        SignatureAlgorithmOID.RSA_WITH_SHA512,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA512,
+    }
+)
+# RFC 5280 section 4.2: a critical extension that is not processed here has the certificate refused.
+_UNDERSTOOD = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.CERTIFICATE_POLICIES,
+    }
+)
+_Kind = TypeVar("_Kind", bound=x509.ExtensionType)
+_PEM_BLOCK = re.compile(r"\s*-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A certificate at which chains may end.
+
+    :ivar scope: the provisioners that an operator gave it to; None for a pinned one, which all believe.
+    """
+
+    certificate: x509.Certificate
+    scope: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """What chains of one kind are built from: roots, and intermediates that need not be sent along."""
+
+    roots: tuple[Root, ...] = ()
+    intermediates: tuple[x509.Certificate, ...] = ()
+
+
+def read(der: bytes) -> x509.Certificate:
+    """A certificate whose every part that is looked at here can be read.
+
+    :raises ValueError: with a sentence that says what is wrong with it.
+    """
+    if len(der) > MAX_CERTIFICATE_BYTES:
+        raise ValueError(f"a certificate is {len(der)} bytes long; {MAX_CERTIFICATE_BYTES} is the limit")
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        key = certificate.public_key()
+        # The package reads these when they are first asked for; later on they shall not fail.
+        _ = (certificate.extensions, certificate.subject, certificate.issuer, certificate.signature_algorithm_oid)
+        _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError("a certificate cannot be read") from error
+    if isinstance(key, RSAPublicKey):
+        if key.key_size not in _RSA_BITS:
+            raise ValueError(f"a certificate's RSA key has {key.key_size} bits, which is too short or too long")
+    elif not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+        raise ValueError("a certificate's key is neither RSA nor of the curve P-256, P-384 or P-521")
+    return certificate
+
+
+def read_pem(text: str, most: int = MAX_SUPPLIED) -> tuple[x509.Certificate, ...]:
+    """The certificates in a PEM text that holds nothing else (RFC 7468 section 5).
+
+    :param most: how many there may be.
+    :raises ValueError: with a sentence, if it holds something else, none, or too many.
+    """
+    found: list[x509.Certificate] = []
+    position = 0
+    while position < len(text):
+        block = _PEM_BLOCK.match(text, position)
+        if block is None:
+            raise ValueError("there is something that is not a CERTIFICATE block of PEM")
+        if len(found) == most:
+            raise ValueError(f"there are more than {most} certificates")
+        encoded = "".join(block.group(1).split())
+        try:
+            der = base64.b64decode(encoded, validate=True)
+        except binascii.Error as error:
+            raise ValueError("a CERTIFICATE block is not base64") from error
+        # Decoders let unused bits and superfluous padding pass.
+        if base64.b64encode(der).decode() != encoded:
+            raise ValueError("a CERTIFICATE block is not base64 in its one exact form")
+        found.append(read(der))
+        position = block.end()
+    if not found:
+        raise ValueError("there is no certificate")
+    return tuple(found)
+
+
+def key_id(certificate: x509.Certificate) -> str:
+    """How records name a certificate's key: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo."""
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return "sha256:" + hashlib.sha256(spki).hexdigest()
+
+
+def verify(
+    leaf: x509.Certificate,
+    supplied: Sequence[x509.Certificate],
+    anchors: Anchors,
+    now: int,
+    purpose: x509.ObjectIdentifier | None = None,
+) -> frozenset[str] | None:
+    """Find the roots that ``leaf`` leads to, each certificate valid at ``now`` and made by the next one.
+
+    :param supplied: certificates that came along, in any order.
+    :param now: seconds.
+    :param purpose: the extended key usage that every certificate must allow that restricts its usage.
+    :returns: the scope of the roots reached: None if one of them is pinned.
+    :raises ValueError: with a sentence, if no root is reached.
+    """
+    if len(supplied) > MAX_SUPPLIED:
+        raise ValueError(f"there are more than {MAX_SUPPLIED} certificates")
+    moment = datetime.fromtimestamp(now, UTC)
+    refusal = _refusal(leaf, moment, purpose) or _refusal_to_sign(leaf)
+    if refusal is not None:
+        raise ValueError(f"the signer's certificate {refusal}")
+    search = _Search(anchors, tuple(dict.fromkeys((*supplied, *anchors.intermediates))), moment, purpose)
+    reached = search.roots(leaf)
+    if not reached:
+        raise ValueError(
+            f"no chain leads from the signer's certificate, issued by {_name(leaf.issuer)}, to a trusted root"
+            + "".join(f"; {reason}" for reason in search.reasons)
+        )
+    if any(root.scope is None for root in reached):
+        return None
+    return frozenset[str]().union(*(root.scope for root in reached if root.scope is not None))
+
+
+@dataclass(slots=True)
+class _Search:
+    """One search for issuers, level by level, in which no certificate is looked at twice as an issuer found."""
+
+    anchors: Anchors
+    intermediates: Sequence[x509.Certificate]
+    moment: datetime
+    purpose: x509.ObjectIdentifier | None
+    links: int = 0
+    reasons: dict[str, None] = field(default_factory=dict)
+
+    def roots(self, leaf: x509.Certificate) -> list[Root]:
+        """The roots that ``leaf`` leads to through at most so many intermediates as are allowed."""
+        found: list[Root] = []
+        seen, level = {leaf}, [leaf]
+        for below in range(MAX_INTERMEDIATES + 1):
+            above: list[x509.Certificate] = []
+            for certificate in level:
+                found += [
+                    root for root in self.anchors.roots if self._issued(certificate, root.certificate, below, root=True)
+                ]
+                for candidate in self.intermediates:
+                    # The first visit is the one with the fewest certificates below, so the one that a
+                    # pathLenConstraint lets pass if it lets any.
+                    if candidate not in seen and self._issued(certificate, candidate, below):
+                        seen.add(candidate)
+                        above.append(candidate)
+            level = above
+        return found
+
+    def _issued(self, certificate: x509.Certificate, issuer: x509.Certificate, below: int, root: bool = False) -> bool:
+        """Whether ``issuer``, with so many intermediates below it, was allowed to issue ``certificate``, and did."""
+        if certificate.issuer != issuer.subject:
+            return False
+        # Nobody relies on the signature that a root made over itself, and old roots' is with SHA-1.
+        refusal = _refusal(issuer, self.moment, self.purpose, signed=not root) or _refusal_to_issue(issuer, below)
+        if refusal is not None:
+            self.reasons[f"the certificate of {_name(issuer.subject)} {refusal}"] = None
+            return False
+        self.links += 1
+        if self.links > MAX_LINKS:
+            raise ValueError("the certificates that came along are too entangled")
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+        return True
+
+
+def _refusal(
+    certificate: x509.Certificate, moment: datetime, purpose: x509.ObjectIdentifier | None, *, signed: bool = True
+) -> str | None:
+    """What is wrong with a certificate wherever it stands in a chain, as the rest of a sentence; None if nothing is."""
+    if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
+        return f"is not valid at {moment:%Y-%m-%dT%H:%M:%SZ}"
+    if signed and certificate.signature_algorithm_oid not in _SIGNATURES:
+        return "is signed with an algorithm that is not accepted"
+    for extension in certificate.extensions:
+        # An issuer whose names are constrained may not name just anybody. None in these chains is, so that
+        # the constraints need not be weighed here: they have the chain refused.
+        if extension.oid == ExtensionOID.NAME_CONSTRAINTS:
+            return "has name constraints, which are not accepted here"
+        if extension.critical and extension.oid not in _UNDERSTOOD:
+            return f"has a critical extension that is not understood ({extension.oid.dotted_string[:64]})"
+        # Not standard in RFC 5280, but everywhere in the Web's certificates: an issuer for mail or code alone
+        # vouches for no server.
+        if isinstance(extension.value, x509.ExtendedKeyUsage) and purpose is not None:
+            usages = set(extension.value)
+            if not usages & {purpose, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}:
+                return "is for another purpose (extendedKeyUsage)"
+    return None
+
+
+def _refusal_to_issue(certificate: x509.Certificate, below: int) -> str | None:
+    """Why a certificate may not have issued another, with ``below`` intermediates between it and the signer."""
+    constraints = _extension(certificate, x509.BasicConstraints)
+    usage = _extension(certificate, x509.KeyUsage)
+    if constraints is None or not constraints.ca:
+        return "is not an authority's (basicConstraints)"
+    if usage is None or not usage.key_cert_sign:
+        return "is not for signing certificates (keyUsage)"
+    if constraints.path_length is not None and below > constraints.path_length:
+        return "allows fewer certificates below it (pathLenConstraint)"
+    return None
+
+
+def _refusal_to_sign(certificate: x509.Certificate) -> str | None:
+    """Why a certificate may not have signed a document."""
+    constraints = _extension(certificate, x509.BasicConstraints)
+    usage = _extension(certificate, x509.KeyUsage)
+    if constraints is not None and constraints.ca:
+        return "is an authority's (basicConstraints)"
+    if usage is not None and not usage.digital_signature:
+        return "is not for signatures (keyUsage)"
+    return None
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> _Kind | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _name(name: x509.Name) -> str:
+    """A name for a sentence. It may come from anybody, so it is short and in ASCII."""
+    return ascii(name.rfc4514_string()[:100])

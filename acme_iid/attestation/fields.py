@@ -1,0 +1,63 @@
+"""The fields of an answer: which may be there, and their text decoded in its one exact form."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+
+from acme_iid.errors import MalformedEvidenceError
+from acme_iid.iid01 import MAX_ANSWER_BYTES
+
+
+def check(fields: Mapping[str, str], wanted: tuple[str, ...], name: str, optional: tuple[str, ...] = ()) -> None:
+    """Refuse evidence whose fields are not ``wanted`` and perhaps ``optional``.
+
+    :param name: the format, for the sentence.
+    :raises MalformedEvidenceError: naming the field.
+    """
+    for missing in wanted:
+        if missing not in fields:
+            raise MalformedEvidenceError(f"{name} evidence has the field {missing!r}, which is missing")
+    for extra in fields:
+        if extra in wanted or extra in optional:
+            continue
+        if extra == "document":
+            raise MalformedEvidenceError(
+                f"{name} evidence holds its document inside the CMS; the field 'document' beside it is never an "
+                "alternative and has to go"
+            )
+        raise MalformedEvidenceError(f"the field {extra[:32]!a} does not belong to {name} evidence")
+
+
+def standard_base64(text: str, field: str) -> bytes:
+    """Standard base64 in one line or, as AWS's metadata service serves it, in lines that end with a newline.
+
+    :raises MalformedEvidenceError: naming ``field``.
+    """
+    if text.startswith("\n") or "\n\n" in text:
+        raise MalformedEvidenceError(f"the field {field!r} has an empty line")
+    return _exact(text.replace("\n", ""), field, base64.standard_b64encode, b"+/")
+
+
+def base64url(text: str, field: str) -> bytes:
+    """base64url without padding, as everywhere in ACME (RFC 8555 section 6.1).
+
+    :raises MalformedEvidenceError: naming ``field``.
+    """
+    if "=" in text:
+        raise MalformedEvidenceError(f"the field {field!r} is padded; base64url in ACME has no '='")
+    return _exact(text + "=" * (-len(text) % 4), field, base64.urlsafe_b64encode, b"-_")
+
+
+def _exact(text: str, field: str, encode: Callable[[bytes], bytes], altchars: bytes) -> bytes:
+    """Decode text that is the one and only encoding of its bytes."""
+    if not text or len(text) > MAX_ANSWER_BYTES:
+        raise MalformedEvidenceError(f"the field {field!r} is empty or longer than {MAX_ANSWER_BYTES} characters")
+    try:
+        data = base64.b64decode(text.encode("ascii"), altchars, validate=True)
+    except ValueError as error:
+        raise MalformedEvidenceError(f"the field {field!r} is not base64: {error}") from error
+    # Decoders let unused bits and, for the URL alphabet, characters of the other alphabet pass.
+    if encode(data) != text.encode("ascii"):
+        raise MalformedEvidenceError(f"the field {field!r} is not base64 in its one exact form")
+    return data

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+
+import forge
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec
+from cryptography.hazmat.primitives.hashes import SHA3_256, SHA224, SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acme_iid.attestation import anchors, chains
+from acme_iid.attestation.chains import Anchors, Root
+from acme_iid.simulator.authority import Authority, Extension, key_usage, name
+
+NOW = forge.SIGNED_AT
+SERVER = ExtendedKeyUsageOID.SERVER_AUTH
+_WHEN = datetime.fromtimestamp(NOW, UTC)
+_BEFORE, _AFTER = _WHEN.replace(year=2020), _WHEN.replace(year=2040)
+
+
+@cache
+def _key(_number: int = 0) -> EllipticCurvePrivateKey:
+    """Keys by number, so that each is made once."""
+    return generate_ec(SECP256R1())
+
+
+def _named(text: str) -> x509.Name:
+    return name(text, "Test")
+
+
+@cache
+def _root() -> Authority:
+    return Authority.root(_named("Root"), _key())
+
+
+def _below(count: int, path_length: int | None = None, of: Authority | None = None) -> Authority:
+    authority = of or _root()
+    for number in range(1, count + 1):
+        authority = authority.below(_named(f"Authority {number}"), _key(number), path_length)
+    return authority
+
+
+def _leaf(issuer: Authority, extensions: Sequence[Extension] = ()) -> x509.Certificate:
+    return issuer.certify(_named("Signer"), _key(99).public_key(), extensions, _BEFORE, _AFTER)
+
+
+def _authority(issuer: Authority, extensions: Sequence[Extension], before: datetime = _BEFORE) -> Authority:
+    """An authority with just these extensions."""
+    certificate = issuer.certify(_named("Odd"), _key(50).public_key(), extensions, before, _AFTER)
+    return Authority(_key(50), (certificate, *issuer.chain))
+
+
+def _verify(issuer: Authority, now: int = NOW, purpose: x509.ObjectIdentifier | None = SERVER) -> frozenset[str] | None:
+    return chains.verify(_leaf(issuer), issuer.chain[:-1], Anchors((Root(issuer.chain[-1]),)), now, purpose)
+
+
+def _refused(issuer: Authority, now: int = NOW) -> str:
+    with pytest.raises(ValueError, match=r"certificate") as refused:
+        _verify(issuer, now)
+    return str(refused.value)
+
+
+USUAL: tuple[Extension, ...] = (
+    (x509.BasicConstraints(ca=True, path_length=None), True),
+    (key_usage(signatures=True, certificates=True), True),
+)
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_a_chain_of_up_to_four_intermediates_leads_to_the_root(count: int) -> None:
+    assert _verify(_below(count)) is None
+
+
+def test_a_chain_of_five_intermediates_is_too_long() -> None:
+    assert "no chain leads from the signer's certificate, issued by 'CN=Authority 5" in _refused(_below(5))
+
+
+def test_intermediates_may_be_pinned_or_supplied_in_any_order() -> None:
+    authority = _below(3)
+    first, second, third, root = authority.chain
+    leaf = _leaf(authority)
+    for supplied, pinned in (((third, first, second), ()), ((), (second, third, first)), ((second,), (first, third))):
+        assert chains.verify(leaf, supplied, Anchors((Root(root),), pinned), NOW) is None
+    with pytest.raises(ValueError, match="no chain leads"):
+        chains.verify(leaf, (first, third), Anchors((Root(root),)), NOW)
+
+
+def test_a_root_that_came_along_is_none() -> None:
+    authority = _below(1)
+    with pytest.raises(ValueError, match="no chain leads"):
+        chains.verify(_leaf(authority), authority.chain, Anchors(), NOW)
+    with pytest.raises(ValueError, match="no chain leads"):
+        chains.verify(_leaf(authority), (), Anchors((), authority.chain), NOW)
+
+
+def test_an_impostor_with_the_issuers_name_does_not_stand_in_the_way() -> None:
+    authority = _below(1)
+    impostor = Authority.root(_named("Root"), _key(7)).below(_named("Authority 1"), _key(8))
+    anchors_ = Anchors((Root(impostor.chain[-1]), Root(_root().chain[0])))
+    assert chains.verify(_leaf(authority), (impostor.chain[0], authority.chain[0]), anchors_, NOW) is None
+    with pytest.raises(ValueError, match="no chain leads"):
+        chains.verify(_leaf(impostor), (impostor.chain[0],), Anchors((Root(_root().chain[0]),)), NOW)
+
+
+def test_a_cross_signed_issuer_leads_to_whichever_root_is_trusted() -> None:
+    mine, other = _root(), Authority.root(_named("Other root"), _key(20))
+    crossed = tuple(root.below(_named("Crossed"), _key(21)) for root in (mine, other))
+    leaf, issuers = _leaf(crossed[0]), tuple(one.chain[0] for one in crossed)
+    for root in (mine, other):
+        assert chains.verify(leaf, issuers, Anchors((Root(root.chain[0], frozenset({"x"})),)), NOW) == frozenset({"x"})
+
+
+def test_the_scope_is_that_of_all_roots_reached_and_nobodys_if_one_is_pinned() -> None:
+    leaf, root = _leaf(_root()), _root().chain[0]
+    mine, yours = Root(root, frozenset({"mine"})), Root(root, frozenset({"yours"}))
+    elsewhere = Root(Authority.root(_named("Elsewhere"), _key(30)).chain[0], frozenset({"theirs"}))
+    assert chains.verify(leaf, (), Anchors((mine, yours, elsewhere)), NOW) == frozenset({"mine", "yours"})
+    assert chains.verify(leaf, (), Anchors((mine, Root(root))), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("extensions", "sentence"),
+    [
+        ((USUAL[1],), "not an authority's"),
+        ((USUAL[0],), "not for signing certificates"),
+        (((x509.BasicConstraints(ca=False, path_length=None), True), USUAL[1]), "not an authority's"),
+        ((USUAL[0], (key_usage(signatures=True, certificates=False), True)), "not for signing certificates"),
+        ((*USUAL, (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)), "another purpose"),
+        ((*USUAL, (x509.NameConstraints([x509.DNSName("example.com")], None), True)), "name constraints"),
+        ((*USUAL, (x509.NameConstraints(None, [x509.DNSName("azure.com")]), False)), "name constraints"),
+        ((*USUAL, (x509.InhibitAnyPolicy(0), True)), "not understood (2.5.29.54)"),
+    ],
+)
+def test_a_certificate_that_may_not_issue_others_vouches_for_nothing(
+    extensions: Sequence[Extension], sentence: str
+) -> None:
+    assert sentence in _refused(_authority(_root(), extensions))
+    with pytest.raises(ValueError, match="no chain leads"):
+        chains.verify(
+            _leaf(_authority(_root(), extensions)),
+            (),
+            Anchors((Root(_authority(_root(), extensions).chain[0]),)),
+            NOW,
+            SERVER,
+        )
+
+
+@pytest.mark.parametrize(
+    ("extensions", "sentence"),
+    [
+        ([USUAL[0]], "is an authority's"),
+        ([(key_usage(signatures=False, certificates=True), True)], "is not for signatures"),
+        ([(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)], "is for another purpose"),
+        ([(x509.InhibitAnyPolicy(0), True)], "has a critical extension that is not understood"),
+    ],
+)
+def test_a_certificate_that_may_not_sign_documents_is_refused(extensions: list[Extension], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"the signer's certificate {sentence}"):
+        chains.verify(_leaf(_root(), extensions), (), Anchors((Root(_root().chain[0]),)), NOW, SERVER)
+
+
+def test_an_issuer_for_servers_or_for_anything_may_issue_to_a_server() -> None:
+    for usage in (SERVER, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE):
+        usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, usage])
+        assert _verify(_authority(_root(), (*USUAL, (usages, True)))) is None
+    mail = _authority(_root(), (*USUAL, (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), True)))
+    assert _verify(mail, purpose=None) is None
+
+
+@pytest.mark.parametrize(("allowed", "below", "good"), [(0, 0, True), (0, 1, False), (1, 1, True), (1, 2, False)])
+def test_a_path_length_is_the_number_of_authorities_below(allowed: int, below: int, good: bool) -> None:
+    constrained = _root().below(_named("Constrained"), _key(40), allowed)
+    authority = _below(below, of=constrained)
+    if good:
+        assert _verify(authority) is None
+    else:
+        assert "pathLenConstraint" in _refused(authority)
+
+
+def test_every_certificate_must_be_valid_at_the_time() -> None:
+    late = _authority(_root(), USUAL, before=_WHEN)
+    assert _verify(late, NOW) is None
+    assert "'CN=Odd,O=Test,C=US' is not valid at 2025-06-15T15:06:39Z" in _refused(late, NOW - 1)
+    leaf_ends = int(_AFTER.timestamp())
+    assert _verify(_below(1), leaf_ends) is None
+    assert "the signer's certificate is not valid at" in _refused(_below(1), leaf_ends + 1)
+    root_starts = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp())
+    with pytest.raises(ValueError, match="'CN=Root,O=Test,C=US' is not valid at"):
+        chains.verify(
+            _root().certify(_named("Old"), _key(1).public_key(), (), datetime(2010, 1, 1, tzinfo=UTC), _AFTER),
+            (),
+            Anchors((Root(_root().chain[0]),)),
+            root_starts - 1,
+        )
+
+
+@pytest.mark.parametrize("algorithm", [SHA224(), SHA3_256()])
+def test_a_weak_signature_is_refused_except_a_roots_over_itself(algorithm: SHA224 | SHA3_256) -> None:
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_named("Weak"))
+        .serial_number(1)
+        .not_valid_before(_BEFORE)
+        .not_valid_after(_AFTER)
+        .public_key(_key(60).public_key())
+    )
+    for extension, critical in USUAL:
+        builder = builder.add_extension(extension, critical)
+    own = builder.issuer_name(_named("Weak")).sign(_key(60), algorithm)
+    under = builder.issuer_name(_named("Root")).sign(_key(), algorithm)
+    assert _verify(Authority(_key(60), (own,))) is None
+    assert "algorithm that is not accepted" in _refused(Authority(_key(60), (under, *_root().chain)))
+
+
+def test_certificates_that_came_along_cannot_make_much_work() -> None:
+    """Each of these could have issued each other one by name, and none did."""
+    tangled = [
+        Authority.root(_named("Tangled"), _key(70)).certify(
+            _named("Tangled"), _key(70).public_key(), USUAL, _BEFORE, _AFTER.replace(year=2040 - number)
+        )
+        for number in range(8)
+    ]
+    leaf = Authority(_key(70), (tangled[0],)).certify(_named("Signer"), _key(99).public_key(), (), _BEFORE, _AFTER)
+    with pytest.raises(ValueError, match="no chain leads"):
+        chains.verify(leaf, tangled, Anchors((Root(_root().chain[0]),)), NOW)
+    pinned = [
+        Authority.root(_named("Tangled"), _key(71)).below(_named("Tangled"), _key(80 + number), None).chain[0]
+        for number in range(9)
+    ]
+    with pytest.raises(ValueError, match="too entangled"):
+        chains.verify(leaf, tangled, Anchors((Root(_root().chain[0]),), tuple(pinned)), NOW)
+    with pytest.raises(ValueError, match="more than 8 certificates"):
+        chains.verify(leaf, (*tangled, tangled[0]), Anchors(), NOW)
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        (lambda: forge.keys().rsa1024.key, "RSA key has 1024 bits"),
+        (lambda: dsa.generate_private_key(2048), "neither RSA nor"),
+        (ed25519.Ed25519PrivateKey.generate, "neither RSA nor"),
+        (lambda: generate_ec(SECP256K1()), "neither RSA nor"),
+    ],
+)
+def test_a_certificate_with_another_kind_of_key_is_refused(key: Callable[[], rsa.RSAPrivateKey], sentence: str) -> None:
+    certificate = _root().certify(_named("Odd key"), key().public_key(), (), _BEFORE, _AFTER)
+    with pytest.raises(ValueError, match=sentence):
+        chains.read(certificate.public_bytes(Encoding.DER))
+
+
+def test_a_certificate_that_is_too_long_or_has_an_extension_twice_is_refused() -> None:
+    long = _leaf(_root(), [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(9000)), False)])
+    with pytest.raises(ValueError, match="8192 is the limit"):
+        chains.read(long.public_bytes(Encoding.DER))
+    twice = [(x509.UnrecognizedExtension(x509.ObjectIdentifier(f"1.2.{arc}"), b"x"), False) for arc in (3, 4)]
+    data = _leaf(_root(), twice).public_bytes(Encoding.DER)
+    assert chains.read(data)
+    with pytest.raises(ValueError, match="cannot be read"):
+        chains.read(data.replace(b"\x06\x02\x2a\x04", b"\x06\x02\x2a\x03"))
+
+
+@cache
+def _usual_leaf() -> x509.Certificate:
+    return _leaf(_root(), [(key_usage(signatures=True, certificates=False), True)])
+
+
+@given(data=st.data())
+def test_no_bytes_do_worse_than_a_refusal(data: st.DataObject) -> None:
+    genuine = _usual_leaf().public_bytes(Encoding.DER)
+    try:
+        certificate = chains.read(forge.mutated(genuine, data.draw))
+        chains.verify(certificate, (), Anchors((Root(_root().chain[0]),)), NOW, SERVER)
+    except ValueError as error:
+        assert str(error)  # noqa: PT017 - either outcome is right, another exception is not
+
+
+def test_pem_holds_certificates_and_nothing_else() -> None:
+    whole = _below(2).chain
+    text = "".join(one.public_bytes(Encoding.PEM).decode() for one in whole)
+    assert chains.read_pem(text) == whole
+    assert len(chains.read_pem(text.replace("\n", "\r\n"))) == 3
+    assert len(chains.read_pem("\n" + text + "\n\n")) == 3
+    for spoilt, sentence in (
+        ("# " + text, "not a CERTIFICATE block"),
+        (text + "x", "not a CERTIFICATE block"),
+        (text.replace("CERTIFICATE", "X509 CRL"), "not a CERTIFICATE block"),
+        (text * 3, "more than 8 certificates"),
+        ("", "no certificate"),
+        (" \n", "not a CERTIFICATE block"),
+        (text.replace("-----END", "=-----END", 1), "not base64"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            chains.read_pem(spoilt)
+
+
+# Anchors
+
+
+def test_the_pinned_certificates_are_the_ones_that_their_hashes_name() -> None:
+    listed = json.loads(resources.files("acme_iid.attestation.keys").joinpath("azure.json").read_bytes())
+    pinned = anchors.pinned_azure()
+    assert all(root.scope is None for root in pinned.roots)
+    for kind, loaded in (
+        ("roots", [root.certificate for root in pinned.roots]),
+        ("intermediates", pinned.intermediates),
+    ):
+        assert len(loaded) == len(listed[kind])
+        for entry, certificate in zip(listed[kind], loaded, strict=True):
+            assert certificate.fingerprint(SHA256()).hex() == entry["sha256"]
+            assert certificate.subject.rfc4514_string() == entry["subject"]
+            assert (certificate.issuer == certificate.subject) == (kind == "roots")
+            assert certificate.not_valid_after_utc > datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def test_every_pinned_issuer_leads_to_a_pinned_root() -> None:
+    pinned = anchors.pinned_azure()
+    roots = {root.certificate.subject: root.certificate for root in pinned.roots}
+    for certificate in pinned.intermediates:
+        certificate.verify_directly_issued_by(roots[certificate.issuer])
+
+
+def test_nitros_pinned_root_is_awss() -> None:
+    """The fingerprint is the one that AWS publishes in the Nitro Enclaves User Guide."""
+    (root,) = anchors.pinned_nitro().roots
+    assert root.scope is None
+    assert root.certificate.fingerprint(SHA256()).hex() == (
+        "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
+    )
+
+
+def test_what_operators_give_counts_for_them_and_intermediates_for_nobody() -> None:
+    authority = _below(1)
+    pem = b"".join(one.public_bytes(Encoding.PEM) for one in authority.chain)
+    given_ = anchors.with_operators(Anchors(), {"mine": pem, "yours": pem}, "iid_roots")
+    assert given_.roots == (Root(authority.chain[-1], frozenset({"mine", "yours"})),)
+    assert given_.intermediates == (authority.chain[0],)
+    for bad in (b"", b"\xff", b"-----BEGIN PUBLIC KEY-----\n"):
+        with pytest.raises(ValueError, match="iid_roots of the provisioner 'mine': "):
+            anchors.with_operators(Anchors(), {"mine": bad}, "iid_roots")

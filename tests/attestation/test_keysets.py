@@ -1,0 +1,529 @@
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+
+import forge_tokens as tokens
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from forge_tokens import ISSUED_AT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.keysets import (
+    COOLDOWN,
+    FETCH_SECONDS,
+    MAX_KEY_SET_BYTES,
+    MAX_LIFETIME,
+    MIN_LIFETIME,
+    REFRESH_AHEAD,
+    USUAL_LIFETIME,
+    WAIT_SECONDS,
+    FetchedKeySet,
+    KeySet,
+    PinnedKeySet,
+    ScopedKeySet,
+    fetched,
+    find_keys,
+    key_set,
+    parse,
+)
+from acme_iid.attestation.trust import TrustStore, WebIdentityIssuer
+from acme_iid.errors import TrustUnavailableError
+from acme_iid.simulator import aws
+from acme_iid.simulator.listener import NoAnswer, Request, Response, listening
+from acme_iid.simulator.tokens import TokenKey
+
+NOW = ISSUED_AT
+OLD, NEW = TokenKey.generate("ES384"), TokenKey.generate("ES384")
+
+
+@dataclass
+class Publisher:
+    """An issuer that publishes its keys, well or badly, and counts who asks."""
+
+    keys: list[TokenKey] = field(default_factory=lambda: [OLD])
+    answers: Callable[[], Response | NoAnswer] | None = None
+    headers: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "public, max-age=3600"})
+    asked: list[str] = field(default_factory=list)
+    banner: str = "keys"
+    reads: frozenset[str] = frozenset()
+
+    def answer(self, request: Request) -> Response | NoAnswer:
+        self.asked.append(request.path)
+        if self.answers is not None:
+            return self.answers()
+        return Response(HTTPStatus.OK, tokens.key_set(*self.keys), self.headers, "application/json")
+
+
+@contextmanager
+def _publishing(publisher: Publisher) -> Iterator[FetchedKeySet]:
+    with listening(publisher) as running:
+        yield FetchedKeySet(f"{running.url}/keys")
+
+
+def _find(keys: KeySet, kid: TokenKey, now: int = NOW) -> bool:
+    """Whether the set has the key, as a verifier asks it."""
+    return bool(find_keys([ScopedKeySet(keys)], kid.kid, "ES384", now))
+
+
+# Reading a set
+
+
+def test_a_set_holds_the_keys_that_sign_tokens_and_passes_over_others() -> None:
+    small, curve = rsa.generate_private_key(65537, 1536).public_key(), ec.generate_private_key(ec.SECP256R1())  # noqa: S505 - it is to be passed over
+    usable = [tokens.google().jwk, OLD.jwk]
+    others: list[dict[str, object]] = [
+        {"kty": "oct", "k": "AAAA", "kid": "secret"},
+        {"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "edwards"},
+        {"kid": "kindless"},
+        {**RSAAlgorithm.to_jwk(small, as_dict=True), "kid": "short"},
+        {**ECAlgorithm.to_jwk(curve.public_key(), as_dict=True), "kid": "another curve"},
+        {**NEW.jwk, "use": "enc"},
+        {**NEW.jwk, "alg": "ECDH-ES"},
+        {**tokens.google().jwk, "alg": "PS256", "kid": "pss"},
+        {name: value for name, value in NEW.jwk.items() if name != "kid"},
+        {**NEW.jwk, "kid": 7},
+    ]
+    content = json.dumps({"keys": [*others, *usable], "more": 1}).encode()
+    assert parse(content) == {
+        (tokens.google().kid, "RS256"): tokens.google().key.public_key(),
+        (OLD.kid, "ES384"): OLD.key.public_key(),
+    }
+
+
+def test_two_kinds_of_key_may_share_an_id_as_rfc_7517_has_it() -> None:
+    content = json.dumps({"keys": [tokens.renamed(OLD, "a"), tokens.renamed(tokens.google(), "a")]}).encode()
+    assert set(parse(content)) == {("a", "ES384"), ("a", "RS256")}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "not one JSON value"),
+        (b"[]", "not a JWK Set"),
+        (b'{"keys": {}}', "not a JWK Set"),
+        (b'{"keys": [1]}', "not a JWK Set"),
+        (b'{"keys": []}', "holds no key"),
+        (b'{"keys": [], "keys": []}', "twice"),
+        (json.dumps({"keys": [{**OLD.jwk, "d": "AAAA"}]}).encode(), "private key"),
+        (json.dumps({"keys": [OLD.jwk, tokens.renamed(NEW, OLD.kid)]}).encode(), "two keys with the id"),
+        (json.dumps({"keys": [{**OLD.jwk, "x": "AAAA"}]}).encode(), "not the EC key that it says"),
+        (json.dumps({"keys": [{**OLD.jwk, "x": 5}]}).encode(), "not the EC key that it says"),
+        (json.dumps({"keys": [{**tokens.google().jwk, "e": "AA"}]}).encode(), "not the RSA key that it says"),
+        (json.dumps({"keys": [{"kty": "RSA", "kid": "a"}]}).encode(), "not the RSA key that it says"),
+        (b" " * (MAX_KEY_SET_BYTES + 1), "is the limit"),
+    ],
+    ids=range(13),
+)
+def test_what_is_no_set_of_usable_keys_is_refused_with_a_sentence(content: bytes, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        parse(content)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["kty", "kid", "crv", "x", "y", "n", "e", "alg", "use"]),
+            st.none() | st.integers() | st.text(max_size=12) | st.sampled_from(["RSA", "EC", "P-384", "AQAB", "ES384"]),
+        ),
+        max_size=3,
+    )
+)
+def test_no_set_crashes_the_reader(members: list[dict[str, object]]) -> None:
+    try:
+        found = parse(json.dumps({"keys": members}).encode())
+    except ValueError:
+        return
+    assert found
+
+
+# Where sets come from
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "keys.json",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/keys",
+        "http://www.googleapis.com/oauth2/v3/certs",
+        "http://169.254.169.254/keys",
+        "http://127.0.0.1.evil.example/keys",
+        "http://localhost.evil.example/keys",
+        "https://user:password@example.com/keys",
+        "https://user@example.com/keys",
+        "https://example.com/keys#part",
+        "https:///keys",
+        "https://example.com:port/keys",
+        "https://[::1/keys",
+        "https://example.com/\nkeys",
+        "https://ex\u00e4mple.com/keys",
+    ],
+)
+def test_keys_are_fetched_over_https_or_from_this_machine_itself(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        key_set(url)
+    with pytest.raises(ValueError, match="provisioner 'mine'"):
+        TrustStore.load(gcp_keys={"mine": url})
+    for good in ("https://example.com/keys", "http://127.0.0.1:1/k", "http://[::1]:1/k", "http://localhost/k"):
+        assert isinstance(key_set(good), FetchedKeySet)
+
+
+def test_a_file_pins_a_set_and_nothing_is_fetched() -> None:
+    pinned = key_set(tokens.key_set(OLD))
+    assert isinstance(pinned, PinnedKeySet)
+    assert (_find(pinned, OLD), _find(pinned, NEW)) == (True, False)
+    pinned.refresh_if_due(NOW)
+
+
+def test_a_configuration_that_is_read_again_keeps_what_is_held() -> None:
+    with listening(Publisher()) as running:
+        url = f"{running.url}/keys"
+        assert fetched(url) is fetched(url)
+        first, second = (TrustStore.load(gcp_keys={"mine": url}, google=False) for _ in range(2))
+        assert first == second
+        assert find_keys(first.gcp, OLD.kid, "ES384", NOW)
+    assert find_keys(second.gcp, OLD.kid, "ES384", NOW)
+
+
+def test_issuers_of_aws_publish_their_keys_below_their_url() -> None:
+    issuer = WebIdentityIssuer.of("mine", "https://x.tokens.sts.global.api.aws", "123456789042")
+    assert isinstance(issuer.keys, FetchedKeySet)
+    assert issuer.keys.url == "https://x.tokens.sts.global.api.aws/.well-known/jwks.json"
+
+
+# Fetching
+
+
+def test_a_set_is_fetched_when_it_is_first_needed_and_then_held() -> None:
+    publisher = Publisher()
+    with _publishing(publisher) as keys:
+        assert publisher.asked == []
+        keys.refresh_if_due(NOW)
+        assert publisher.asked == []
+        for _ in range(3):
+            assert _find(keys, OLD)
+        assert publisher.asked == ["/keys"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "lifetime"),
+    [
+        ({"Cache-Control": "public, max-age=3600, must-revalidate"}, 3600),
+        ({"Cache-Control": "max-age=21600", "Age": "600"}, 21000),
+        ({"Cache-Control": "MAX-AGE=3600", "Age": "x"}, 3600),
+        ({"Cache-Control": 'private,max-age="900"'}, 900),
+        ({"Cache-Control": "max-age=0"}, MIN_LIFETIME),
+        ({"Cache-Control": "max-age=600", "Age": "99999"}, MIN_LIFETIME),
+        ({"Cache-Control": "no-store, max-age=3600"}, MIN_LIFETIME),
+        ({"Cache-Control": "no-cache"}, MIN_LIFETIME),
+        ({"Cache-Control": "max-age=9999999999"}, MAX_LIFETIME),
+        ({"Cache-Control": "s-maxage=5, x-max-age=5"}, USUAL_LIFETIME),
+        ({}, USUAL_LIFETIME),
+    ],
+)
+def test_a_set_is_fresh_for_as_long_as_its_cache_control_says_within_bounds(
+    headers: dict[str, str], lifetime: int
+) -> None:
+    publisher = Publisher(headers=headers)
+    with _publishing(publisher) as keys:
+        assert _find(keys, OLD)
+        assert _find(keys, OLD, NOW + lifetime - 1)
+        assert len(publisher.asked) == 1
+        assert _find(keys, OLD, NOW + lifetime)
+        assert len(publisher.asked) == 2
+
+
+def test_a_rotated_key_is_found_by_one_fetch_and_the_old_one_is_gone() -> None:
+    publisher = Publisher()
+    with _publishing(publisher) as keys:
+        assert _find(keys, OLD)
+        publisher.keys = [NEW]
+        assert _find(keys, NEW, NOW + COOLDOWN)
+        assert len(publisher.asked) == 2
+        assert not _find(keys, OLD, NOW + COOLDOWN)
+
+
+def test_unknown_keys_cause_one_fetch_in_the_cooldown() -> None:
+    publisher = Publisher()
+    with _publishing(publisher) as keys:
+        assert _find(keys, OLD)
+        for second in range(COOLDOWN):
+            assert not _find(keys, NEW, NOW + second)
+        assert len(publisher.asked) == 1
+        assert not _find(keys, NEW, NOW + COOLDOWN)
+        assert len(publisher.asked) == 2
+
+
+def test_a_clock_that_is_set_back_stretches_no_cooldown_and_no_freshness() -> None:
+    publisher = Publisher()
+    with _publishing(publisher) as keys:
+        assert _find(keys, OLD, NOW + 10**6)
+        publisher.keys = [NEW]
+        assert _find(keys, NEW, NOW)
+
+
+@pytest.mark.parametrize("kinds", ["one key", "a key each"])
+def test_many_threads_that_meet_unknown_keys_share_one_fetch(kinds: str) -> None:
+    publisher, threads = Publisher(), 16
+    strangers = [TokenKey.generate("ES384") for _ in range(threads)] if kinds == "a key each" else [NEW] * threads
+    with _publishing(publisher) as keys, ThreadPoolExecutor(threads) as pool:
+        assert _find(keys, OLD)
+        publisher.keys, arrived, waiting = strangers, threading.Event(), threading.Event()
+
+        def slowly() -> Response:
+            arrived.set()
+            waiting.wait(10)
+            return Response(HTTPStatus.OK, tokens.key_set(*publisher.keys[: 1 if kinds == "one key" else None]))
+
+        publisher.answers, start = slowly, threading.Barrier(threads + 1)
+
+        def ask(key: TokenKey) -> bool:
+            start.wait(10)
+            return _find(keys, key, NOW + COOLDOWN)
+
+        asking = [pool.submit(ask, key) for key in strangers]
+        start.wait(10)
+        assert arrived.wait(10)
+        waiting.set()
+        assert [found.result(10) for found in asking] == [True] * threads
+        assert len(publisher.asked) == 2
+
+
+# Faults
+
+
+def _too_long() -> Response:
+    return Response(HTTPStatus.OK, tokens.key_set(NEW) + b" " * MAX_KEY_SET_BYTES)
+
+
+FAULTS: dict[str, tuple[Callable[[], Response | NoAnswer], str]] = {
+    "an error": (lambda: Response(HTTPStatus.INTERNAL_SERVER_ERROR, tokens.key_set(NEW)), "status 500"),
+    "not found": (lambda: Response(HTTPStatus.NOT_FOUND), "status 404"),
+    "garbage": (lambda: Response(HTTPStatus.OK, b"<html>"), "not one JSON value"),
+    "no keys": (lambda: Response(HTTPStatus.OK, b'{"keys": []}'), "holds no key"),
+    "too long": (_too_long, "longer than 65536 bytes"),
+    "cut off": (lambda: Response(HTTPStatus.OK, b"", {"Content-Length": "999"}), "no usable answer|no connection"),
+    "hung up": (lambda: NoAnswer.CLOSED, "no connection, or one that broke"),
+    "a redirect": (lambda: Response(HTTPStatus.FOUND, headers={"Location": "/elsewhere"}), "status 302"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_last_good_set_is_kept_when_a_fetch_fails(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    publisher = Publisher()
+    with _publishing(publisher) as keys:
+        assert _find(keys, OLD)
+        publisher.answers, words = FAULTS[fault]
+        with caplog.at_level(logging.WARNING):
+            assert _find(keys, OLD, NOW + 3600)
+            # Whether a key is new nobody can say now: that is our trouble, not the token's.
+            with pytest.raises(TrustUnavailableError):
+                _find(keys, NEW, NOW + 3601)
+        assert publisher.asked == ["/keys", "/keys"]
+        (record,) = caplog.records
+        assert "the last good one stays in use" in record.getMessage()
+        assert any(word in record.getMessage() for word in words.split("|"))
+        publisher.answers, publisher.keys = None, [NEW]
+        assert _find(keys, NEW, NOW + 3600 + COOLDOWN)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_without_any_set_tokens_are_put_off_and_then_taken(fault: str) -> None:
+    publisher = Publisher(answers=FAULTS[fault][0])
+    verifier, evidence = VERIFIERS["gcp-identity"], tokens.gcp_identity()
+    with listening(publisher) as running:
+        trust = TrustStore.load(gcp_keys={"mine": f"{running.url}/keys"}, google=False)
+        for second in range(3):
+            with pytest.raises(TrustUnavailableError, match="cannot be had now"):
+                verifier.authenticate(evidence, trust, NOW + second)
+        assert publisher.asked == ["/keys"]
+        publisher.answers, publisher.keys = None, [tokens.google()]
+        claims = verifier.authenticate(evidence, trust, NOW + COOLDOWN)
+        assert claims.scope == frozenset({"mine"})
+
+
+def test_a_server_that_is_down_puts_tokens_off() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    keys = FetchedKeySet(f"http://127.0.0.1:{port}/keys")
+    with pytest.raises(TrustUnavailableError):
+        _find(keys, OLD)
+
+
+def test_a_silent_server_holds_nobody_up_for_longer_than_two_seconds() -> None:
+    publisher = Publisher(answers=lambda: NoAnswer.SILENT)
+    other = Publisher(answers=lambda: NoAnswer.SILENT)
+    with _publishing(publisher) as keys, _publishing(other) as more:
+        begun = time.monotonic()
+        with pytest.raises(TrustUnavailableError):
+            find_keys([ScopedKeySet(keys), ScopedKeySet(more)], OLD.kid, "ES384", NOW)
+        assert WAIT_SECONDS - 0.5 < time.monotonic() - begun < WAIT_SECONDS + 1
+
+
+def test_an_answer_that_comes_late_is_taken_all_the_same() -> None:
+    publisher, late = Publisher(), threading.Event()
+
+    def slowly() -> Response:
+        late.wait(10)
+        return Response(HTTPStatus.OK, tokens.key_set(NEW))
+
+    with _publishing(publisher) as keys:
+        assert _find(keys, OLD)
+        publisher.answers = slowly
+        fetch = keys.request(NEW.kid, "ES384", NOW + COOLDOWN)
+        assert fetch is not None
+        # Until it is here nobody knows whether the key is a new one.
+        with pytest.raises(TrustUnavailableError):
+            keys.find(NEW.kid, "ES384")
+        assert keys.find(OLD.kid, "ES384") is not None
+        late.set()
+        assert fetch.wait(10)
+        assert _find(keys, NEW, NOW + COOLDOWN)
+        assert len(publisher.asked) == 2
+
+
+def test_an_answer_that_trickles_is_given_up() -> None:
+    body = tokens.key_set(OLD) + b" " * 1000
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    stop = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(head)
+            for byte in body:
+                if stop.wait(0.1):
+                    return
+                connection.sendall(bytes([byte]))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(trickle, listener)
+        keys = FetchedKeySet(f"http://127.0.0.1:{listener.getsockname()[1]}/keys")
+        fetch = keys.request(OLD.kid, "ES384", NOW)
+        assert fetch is not None
+        assert fetch.wait(FETCH_SECONDS + 1)
+        stop.set()
+        assert isinstance(serving.exception(10), OSError | None)
+        with pytest.raises(TrustUnavailableError):
+            keys.find(OLD.kid, "ES384")
+
+
+def test_what_this_machine_serves_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with _publishing(Publisher()) as keys:
+        assert _find(keys, OLD)
+
+
+def test_a_server_with_a_certificate_of_its_own_making_is_not_believed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    aws.Keys.open(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "rsa2048.pem")
+
+    def serve(listener: socket.socket) -> bytes:
+        connection, _ = listener.accept()
+        with connection, context.wrap_socket(connection, server_side=True) as encrypted:
+            return encrypted.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(serve, listener)
+        with caplog.at_level(logging.WARNING), pytest.raises(TrustUnavailableError):
+            _find(FetchedKeySet(f"https://127.0.0.1:{listener.getsockname()[1]}/keys"), OLD)
+        assert isinstance(serving.exception(10), ssl.SSLError)
+    assert "its TLS certificate is not accepted" in caplog.text
+
+
+# In the background
+
+
+def test_the_background_refresh_replaces_a_set_before_it_is_stale() -> None:
+    publisher = Publisher()
+    with listening(publisher) as running:
+        trust = TrustStore.load(
+            google=False,
+            web_identity=[
+                WebIdentityIssuer.of("mine", "https://issuer.example", "123456789042", f"{running.url}/keys")
+            ],
+        )
+        (issuer,) = trust.web_identity
+        trust.refresh_if_due(NOW)
+        assert publisher.asked == []
+        assert _find(issuer.keys, OLD)
+        publisher.keys = [NEW]
+        trust.refresh_if_due(NOW + 3600 - REFRESH_AHEAD - 1)
+        assert len(publisher.asked) == 1
+        trust.refresh_if_due(NOW + 3600 - REFRESH_AHEAD)
+        assert len(publisher.asked) == 2
+        assert issuer.keys.find(NEW.kid, "ES384") is not None
+
+
+def test_the_background_refresh_tries_again_after_the_cooldown() -> None:
+    publisher = Publisher(answers=FAULTS["garbage"][0])
+    with _publishing(publisher) as keys:
+        with pytest.raises(TrustUnavailableError):
+            _find(keys, OLD)
+        keys.refresh_if_due(NOW + COOLDOWN - 1)
+        assert len(publisher.asked) == 1
+        publisher.answers = None
+        keys.refresh_if_due(NOW + COOLDOWN)
+        assert keys.find(OLD.kid, "ES384") is not None
+
+
+# Several sets
+
+
+def test_a_key_that_everybody_believes_is_nobodys_own() -> None:
+    pinned = parse(tokens.key_set(OLD))
+    sets = [
+        ScopedKeySet(PinnedKeySet(pinned), frozenset({"one"})),
+        ScopedKeySet(PinnedKeySet(pinned), frozenset({"two"})),
+        ScopedKeySet(PinnedKeySet(parse(json.dumps({"keys": [tokens.renamed(NEW, OLD.kid)]}).encode()))),
+    ]
+    own, other = (
+        find_keys(sets, OLD.kid, "ES384", NOW),
+        find_keys([*sets, ScopedKeySet(sets[0].keys)], OLD.kid, "ES384", NOW),
+    )
+    assert [(found.key, found.scope) for found in own] == [
+        (NEW.key.public_key(), None),
+        (OLD.key.public_key(), frozenset({"one", "two"})),
+    ]
+    assert [found.scope for found in other] == [None, None]
+
+
+def test_a_pinned_set_serves_while_another_cannot_be_had() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    down = ScopedKeySet(FetchedKeySet(f"http://127.0.0.1:{port}/keys"))
+    pinned = ScopedKeySet(key_set(tokens.key_set(OLD)), frozenset({"mine"}))
+    (found,) = find_keys([down, pinned], OLD.kid, "ES384", NOW)
+    assert found.scope == frozenset({"mine"})
+    with pytest.raises(TrustUnavailableError):
+        find_keys([down, pinned], NEW.kid, "ES384", NOW)
+
+
+def test_google_is_asked_for_nothing_before_it_is_needed() -> None:
+    (google,) = TrustStore.load().gcp
+    assert google.scope is None
+    assert isinstance(google.keys, FetchedKeySet)
+    assert google.keys.url == "https://www.googleapis.com/oauth2/v3/certs"
+    TrustStore.load().refresh_if_due(NOW)
+    with pytest.raises(TrustUnavailableError):
+        google.keys.find(OLD.kid, "RS256")
