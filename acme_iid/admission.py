@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.errors import AttestationError, Step
 from acme_iid.protocol.identifiers import Identifier
+from acme_iid.rules import Demand, NameRule
 
-_CLOUDS = {"AWS": "aws"}
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Names that a cloud gives to its instances. They follow from an instance's own facts or not at all: with
-# "internal" among the domains, any admitted instance could otherwise take another one's private name.
-_CLOUD_NAME = re.compile(r"i-[0-9a-f]+\Z|(?:.+\.)?(?:compute|ec2)\.internal\Z")
+CLOUDS = {"AWS": "aws", "GCP": "gcp", "AZURE": "azure"}
+"""The types of provisioners, and the cloud whose evidence each is for."""
+
+# Names that a cloud gives to its instances. They follow from an instance's own facts, or a rule gives them:
+# with "internal" among the domains, any admitted instance could otherwise take another one's private name.
+_CLOUD_NAME = re.compile(
+    r"i-[0-9a-f]+\Z"
+    r"|(?:.+\.)?(?:compute|ec2)\.internal\Z"
+    r"|(?:.+\.)?c\.(?:[a-z0-9-]+\.)+internal\Z|(?:.+\.)?google\.internal\Z"
+    r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"
+    r"|(?:.+\.)?internal\.cloudapp\.net\Z"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +33,31 @@ class Provisioner:
     """One ``[[provisioner]]`` of ca.toml.
 
     :ivar name: what an operator calls it; unique, and carried in every certificate issued under it.
-    :ivar type: "AWS".
-    :ivar accounts: the AWS accounts whose instances are admitted; without one it admits nobody.
+    :ivar type: a key of :data:`CLOUDS`.
+    :ivar demands: the lists that an instance must be on, whose it is among them.
+    :ivar formats: the formats of evidence that are accepted, most preferred first.
     :ivar instance_age: how long after its start an instance may prove itself for the first time, seconds;
         None for ever.
-    :ivar iid_roots: a PEM file of further certificates whose keys verify this provisioner's documents.
-    :ivar formats: the formats of evidence that are accepted, most preferred first.
+    :ivar allow: the names that instances may hold; None for any name inside the CA's domains.
+    :ivar allow_wildcards: the wildcard names that instances may hold; the templates are without their ``*.``.
+    :ivar networks: private addresses, and names made of them, count inside these only; None for all.
     :ivar disable_custom_sans: only names that follow from the document, none that the client chose.
     :ivar disable_trust_on_first_use: an instance is not tied to the first account that proves it.
     """
 
     name: str
     type: str
-    accounts: tuple[str, ...]
-    instance_age: int | None
-    iid_roots: Path | None
+    demands: tuple[Demand, ...]
     formats: tuple[str, ...]
+    instance_age: int | None = None
+    allow: tuple[NameRule, ...] | None = None
+    allow_wildcards: tuple[NameRule, ...] = ()
+    networks: tuple[Network, ...] | None = None
     disable_custom_sans: bool = False
     disable_trust_on_first_use: bool = False
+
+    def __str__(self) -> str:
+        return f"provisioner {self.name!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +77,13 @@ def refusal_to_order(
     provisioners: Sequence[Provisioner], domains: Collection[str], identifier: Identifier
 ) -> str | None:
     """Why no instance whatever may hold this name, or None: an order for it is refused before evidence is asked for."""
-    if identifier.wildcard:
-        return f"{identifier} is a wildcard, and no provisioner gives wildcard certificates"
+    if identifier.wildcard and not any(provisioner.allow_wildcards for provisioner in provisioners):
+        return f"{identifier} is a wildcard, and no provisioner gives wildcard names (allow_wildcards)"
     if identifier.type == "ip" or _CLOUD_NAME.match(identifier.value):
         return None
     if not _inside(identifier, domains):
         return _outside(identifier, domains)
-    if all(provisioner.disable_custom_sans for provisioner in provisioners):
+    if not identifier.wildcard and all(provisioner.disable_custom_sans for provisioner in provisioners):
         return f"{identifier} is a name of the client's choosing, and every provisioner here has disable_custom_sans"
     return None
 
@@ -96,77 +113,129 @@ def admit(
             else "this CA has no provisioner, so it admits nobody; an operator adds one with "
             "'acme-iid-ca provisioner add'",
         )
-    admitting: list[Provisioner] = []
-    reasons: list[str] = []
-    for provisioner in tried:
-        refusal = _refusal_to_admit(provisioner, identity)
-        if refusal is None:
-            admitting.append(provisioner)
-        else:
-            reasons.append(refusal)
+    refusals = {provisioner.name: refusal_to_admit(provisioner, identity) for provisioner in provisioners}
+    admitting = [provisioner for provisioner in tried if refusals[provisioner.name] is None]
     if not admitting:
-        raise AttestationError(Step.ADMISSION, "; ".join(reasons))
-    giving: list[Provisioner] = []
-    reasons = []
-    for provisioner in admitting:
-        refusal = _refusal_to_name(provisioner, domains, identity, identifier)
-        if refusal is None:
-            giving.append(provisioner)
-        else:
-            reasons.append(refusal)
+        raise AttestationError(Step.ADMISSION, "; ".join(refusals[entry.name] or "" for entry in tried))
+    reasons = [refusal_to_name(provisioner, domains, identity, identifier) for provisioner in admitting]
+    giving = [provisioner for provisioner, reason in zip(admitting, reasons, strict=True) if reason is None]
     if not giving:
-        raise AttestationError(Step.NAMES, "; ".join(reasons))
+        raise AttestationError(Step.NAMES, "; ".join(reason for reason in reasons if reason))
     whole = [
         provisioner
         for provisioner in giving
-        if all(_refusal_to_name(provisioner, domains, identity, other) is None for other in others)
+        if all(refusal_to_name(provisioner, domains, identity, other) is None for other in others)
     ]
     # Of those that admit an instance, all must have turned first use off: one that relies on it would
     # otherwise see its instance taken by an account that came in through another.
-    everyone = [provisioner for provisioner in provisioners if _refusal_to_admit(provisioner, identity) is None]
     return Grant(
         provisioner=(whole or giving)[0],
-        trust_on_first_use=not all(provisioner.disable_trust_on_first_use for provisioner in everyone),
+        trust_on_first_use=not all(
+            provisioner.disable_trust_on_first_use for provisioner in provisioners if refusals[provisioner.name] is None
+        ),
     )
 
 
-def _refusal_to_admit(provisioner: Provisioner, identity: InstanceIdentity) -> str | None:
-    who = f"provisioner {provisioner.name!r}"
-    if _CLOUDS[provisioner.type] != identity.cloud:
-        return f"{who} is for {provisioner.type} instances"
+def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tuple[str, str | None]]:
+    """A provisioner's rules about whom it admits, by their names in ca.toml, each with why an instance fails it."""
+    refusal = None
+    if CLOUDS[provisioner.type] != identity.cloud:
+        refusal = f"{provisioner} is for {provisioner.type} instances"
+    yield "type", refusal
+    refusal = None
     if identity.format not in provisioner.formats:
-        return (
-            f"{who} does not accept evidence of format {identity.format}; an operator allows it by naming it in formats"
+        refusal = (
+            f"{provisioner} does not accept evidence of format {identity.format}; an operator allows it by naming it "
+            "in formats"
         )
+    yield "formats", refusal
+    refusal = None
     if identity.scope is not None and provisioner.name not in identity.scope:
-        return f"{who} does not trust the key that signed this document; it is not in its iid_roots"
-    if identity.owner not in provisioner.accounts:
-        return f"{who} does not list account {identity.owner}; an operator admits it by adding it to accounts"
-    return None
+        refusal = f"{provisioner} does not trust the key that signed this evidence; it is configured for another one"
+    yield "key", refusal
+    for demand in provisioner.demands:
+        if (refusal := demand.refusal(identity.facts)) is not None:
+            yield demand.key, f"{provisioner} {refusal}"
+        else:
+            yield demand.key, None
 
 
-def _refusal_to_name(
+def refusal_to_admit(provisioner: Provisioner, identity: InstanceIdentity) -> str | None:
+    """Why a provisioner does not admit an instance, or None if it does."""
+    return next((refusal for _, refusal in checks(provisioner, identity) if refusal is not None), None)
+
+
+def own_names(provisioner: Provisioner, identity: InstanceIdentity) -> tuple[Identifier, ...]:
+    """The names and addresses that follow from an instance's facts, as far as the provisioner believes them."""
+    address = identity.facts.get("private_ip")
+    if provisioner.networks is None or address is None:
+        return identity.names
+    if any(ipaddress.ip_address(address) in network for network in provisioner.networks):
+        return identity.names
+    # Private addresses, and names made of them, repeat across networks.
+    unbelieved = (address, identity.facts.get("private_name"))
+    return tuple(name for name in identity.names if name.value not in unbelieved)
+
+
+def names(provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity) -> tuple[Identifier, ...]:
+    """All the names that can be listed: those that follow from the facts, and those that rules give exactly."""
+    found = list(own_names(provisioner, identity))
+    for rule in () if provisioner.disable_custom_sans else provisioner.allow or ():
+        name = rule.template.name(identity.facts) if rule.applies(identity.facts) else None
+        if name is not None and _inside(name, domains):
+            found.append(name)
+    return tuple(dict.fromkeys(found))
+
+
+def refusal_to_name(
     provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity, identifier: Identifier
 ) -> str | None:
-    who = f"provisioner {provisioner.name!r}"
-    if identifier in identity.names:
+    """Why a provisioner does not let an instance that it admits hold a name, or None if it does."""
+    own = own_names(provisioner, identity)
+    if identifier in own:
         return None
-    own = ", ".join(name.value for name in identity.names)
-    if identifier.wildcard:
-        return f"{who} gives no wildcard names"
+    listed = ", ".join(name.value for name in own)
     if identifier.type == "ip":
-        return f"{who} does not give {identifier}: an instance's addresses follow from its document ({own})"
-    if _CLOUD_NAME.match(identifier.value):
-        return f"{who} does not give {identifier}: it is the cloud's name for another instance; this one's are {own}"
+        return f"{provisioner} does not give {identifier}: an instance's addresses follow from its evidence ({listed})"
     if provisioner.disable_custom_sans:
-        return f"{who} has disable_custom_sans, so it gives only the names that follow from the document: {own}"
+        return (
+            f"{provisioner} has disable_custom_sans, so it gives only the names that follow from the document: {listed}"
+        )
+    if identifier.wildcard:
+        return _refusal_to_wildcard(provisioner, domains, identity, identifier)
+    inside = _inside(identifier, domains)
+    if inside and any(
+        rule.applies(identity.facts) and rule.template.gives(identifier, identity.facts)
+        for rule in provisioner.allow or ()
+    ):
+        return None
+    if _CLOUD_NAME.match(identifier.value):
+        return (
+            f"{provisioner} does not give {identifier}: it is the cloud's name for another instance; "
+            f"this one's are {listed}"
+        )
+    if not inside:
+        return _outside(identifier, domains)
+    if provisioner.allow is None:
+        return None
+    rules = ", ".join(str(rule) for rule in provisioner.allow) or "nothing"
+    return f"{provisioner} does not give {identifier}: its allow is {rules}; this instance's own names are {listed}"
+
+
+def _refusal_to_wildcard(
+    provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity, identifier: Identifier
+) -> str | None:
     if not _inside(identifier, domains):
         return _outside(identifier, domains)
-    return None
+    for rule in provisioner.allow_wildcards:
+        if rule.applies(identity.facts) and rule.template.name(identity.facts) == identifier.base:
+            return None
+    given = ", ".join(f"*.{rule}" for rule in provisioner.allow_wildcards) or "empty"
+    return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {given}"
 
 
 def _inside(identifier: Identifier, domains: Collection[str]) -> bool:
-    return any(identifier.value == domain or identifier.value.endswith("." + domain) for domain in domains)
+    return any(identifier.base.value == domain or identifier.value.endswith("." + domain) for domain in domains)
 
 
 def _outside(identifier: Identifier, domains: Collection[str]) -> str:

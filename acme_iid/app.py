@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import flask
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.config import Config
 from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.sources import trust_store
 from acme_iid.store import nonces
 from acme_iid.store.database import open_store
 from acme_iid.web import problems, public
@@ -16,20 +20,14 @@ from acme_iid.web.jws import Gate
 from acme_iid.web.links import Links
 from acme_iid.web.nonces import Nonces
 
+_REFRESH_SECONDS = 30
 
-def trust_store(config: Config) -> TrustStore:
-    """The pinned keys, and those that the provisioners' ``iid_roots`` hold.
 
-    :raises ValueError: if a file holds no usable key.
-    :raises OSError: if a file cannot be read.
-    """
-    return TrustStore.load(
-        {
-            provisioner.name: provisioner.iid_roots.read_bytes()
-            for provisioner in config.provisioners
-            if provisioner.iid_roots is not None
-        }
-    )
+def _keep_fresh(trust: TrustStore) -> None:
+    """Replace fetched key sets before they are stale, so that no request has to wait for a fetch."""
+    while True:
+        time.sleep(_REFRESH_SECONDS)
+        trust.refresh_if_due(int(time.time()))
 
 
 def create_app(config: Config, password: str | None = None) -> flask.Flask:
@@ -40,7 +38,9 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     :raises StoreUnavailableError: if the store cannot be opened.
     """
     database = open_store(config.store.path)
-    authority = Authority(config, database, CertificateAuthority.load(config.home, password), trust_store(config))
+    trust = trust_store(config.trust)
+    authority = Authority(config, database, CertificateAuthority.load(config.home, password), trust)
+    threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
     gate = Gate(
         database,
         Links(config.server.url),

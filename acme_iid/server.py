@@ -31,10 +31,12 @@ from granian.net import SocketHolder  # type: ignore[attr-defined]  # granian do
 from granian.server.mp import MPServer
 
 from acme_iid import config as configuration
-from acme_iid.config import Config, ConfigError, Listen
+from acme_iid.config import Config
 from acme_iid.errors import AcmeError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.serving import ServingCertificate
+from acme_iid.tables import ConfigError
+from acme_iid.values import Listen
 
 SERVING_LIFETIME = 24 * 3600
 """Seconds the server's own certificate lives; a new one is made when a third is left."""

@@ -27,6 +27,10 @@ class Table:
         where = f"{self._label} {key}" if self._label else key
         return ConfigError(f"{self._file}: {where}: {message}")
 
+    def refusal(self, message: str) -> ConfigError:
+        """Say what is wrong in a sentence that itself names whose it is, and what."""
+        return ConfigError(f"{self._file}: {message}")
+
     def take(self, key: str, kind: type[T], what: str) -> T | None:
         """Take the value of ``key``, None if there is none; ``what`` describes a right one."""
         self._known.append(key)
@@ -74,7 +78,7 @@ class Table:
 
     def table(self, key: str) -> Table:
         """Take the table ``key``; one that is missing is empty, and what it must hold is then missing."""
-        return Table(self._file, f"[{key}]", self.take(key, dict, "a table") or {})
+        return Table(self._file, self._below(f"[{key}]"), self.take(key, dict, "a table") or {})
 
     def tables(self, key: str) -> list[Table]:
         """Take the tables of the array ``key``, each labelled with its name or its number."""
@@ -82,9 +86,27 @@ class Table:
         if not all(isinstance(value, dict) for value in values):
             raise ConfigError(f"{self._file}: {key} is not a list of tables; each begins with [[{key}]]")
         return [
-            Table(self._file, f"[[{key}]] {value.get('name', f'number {number}')!r}", value)
+            Table(self._file, self._below(f"[[{key}]] {value.get('name', f'number {number}')!r}"), value)
             for number, value in enumerate(values, 1)
         ]
+
+    def one_or_more(self, key: str, what: str) -> tuple[str, ...] | None:
+        """A string or a list of strings, None if there is none."""
+        self._known.append(key)
+        value = self._left.pop(key, None)
+        values = value if isinstance(value, list) else [value]
+        if value is None:
+            return None
+        if not values or not all(isinstance(entry, str) and entry for entry in values):
+            raise self.error(key, f"{value!r} is not {what}")
+        return tuple(values)
+
+    def inner(self, label: str, values: Mapping[str, Any]) -> Table:
+        """A table inside this one; its errors name both."""
+        return Table(self._file, self._below(label), values)
+
+    def _below(self, label: str) -> str:
+        return f"{self._label} {label}" if self._label else label
 
     def done(self) -> None:
         """Refuse whatever was not taken."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 import pytest
 
-from acme_iid.admission import Provisioner, admit, refusal_to_order
+from acme_iid.admission import Provisioner, admit, names, refusal_to_order
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.errors import AttestationError, Step
 from acme_iid.protocol.identifiers import Identifier, dns, ip
+from acme_iid.rules import Demand, NameRule, template
 
 OURS = "123456789042"
 DOMAINS = ("local", "internal")
-P = Provisioner("P", "AWS", (OURS,), None, None, ("aws-rsa2048", "aws-signature"))
+P = Provisioner("P", "AWS", (Demand("accounts", ("account",), (OURS,)),), ("aws-rsa2048", "aws-signature"))
+STRANGERS = (Demand("accounts", ("account",), ("999999999999",)),)
 INSTANCE = InstanceIdentity(
     cloud="aws",
     id=f"aws:aws:{OURS}:us-west-2:i-0123456789abcdef0",
@@ -23,6 +26,13 @@ INSTANCE = InstanceIdentity(
     format="aws-rsa2048",
     key_id="sha256:00",
     binding="first use",
+    facts={
+        "account": OURS,
+        "region": "us-west-2",
+        "instance_id": "i-0123456789abcdef0",
+        "private_ip": "10.0.0.5",
+        "private_name": "ip-10-0-0-5.us-west-2.compute.internal",
+    },
     names=(dns("i-0123456789abcdef0"), dns("ip-10-0-0-5.us-west-2.compute.internal"), ip("10.0.0.5")),
 )
 
@@ -51,7 +61,9 @@ def test_an_instance_holds_what_follows_from_its_document_even_without_custom_na
 
 
 def test_an_account_that_is_not_on_the_list_is_refused_by_name() -> None:
-    error = refusal(dns("foo.local"), P, identity=replace(INSTANCE, owner="999999999999"))
+    error = refusal(
+        dns("foo.local"), P, identity=replace(INSTANCE, facts={**INSTANCE.facts, "account": "999999999999"})
+    )
     assert error.step is Step.ADMISSION
     assert "999999999999" in error.detail
     assert "accounts" in error.detail
@@ -71,7 +83,7 @@ def test_an_operators_key_counts_for_its_own_provisioner_only() -> None:
     other = replace(P, name="Q")
     scoped = replace(INSTANCE, scope=frozenset({"Q"}))
     assert admit([P, other], DOMAINS, scoped, dns("foo.local")).provisioner is other
-    assert "iid_roots" in refusal(dns("foo.local"), P, identity=scoped).detail
+    assert "does not trust the key" in refusal(dns("foo.local"), P, identity=scoped).detail
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,7 @@ def test_without_custom_names_the_refusal_lists_those_that_follow_from_the_docum
 
 
 def test_a_named_provisioner_narrows_and_never_widens() -> None:
-    stranger = replace(P, name="Q", accounts=("999999999999",))
+    stranger = replace(P, name="Q", demands=STRANGERS)
     assert refusal(dns("foo.local"), P, stranger, only="Q").step is Step.ADMISSION
     assert "no provisioner" in refusal(dns("foo.local"), P, only="R").detail
 
@@ -115,7 +127,7 @@ def test_the_provisioner_that_gives_all_of_an_orders_names_goes_first() -> None:
 
 def test_first_use_is_off_only_when_every_admitting_provisioner_turns_it_off() -> None:
     off = replace(P, name="off", disable_trust_on_first_use=True)
-    stranger = replace(P, name="stranger", accounts=("999999999999",))
+    stranger = replace(P, name="stranger", demands=STRANGERS)
     assert not admit([off, stranger], DOMAINS, INSTANCE, dns("foo.local")).trust_on_first_use
     assert admit([off, P], DOMAINS, INSTANCE, dns("foo.local")).trust_on_first_use
     assert admit([off, P], DOMAINS, INSTANCE, dns("foo.local"), only="off").trust_on_first_use
@@ -137,3 +149,129 @@ def test_an_order_that_nobody_could_prove_is_refused_before_evidence_is_asked_fo
     name: Identifier, provisioner: Provisioner, *, refused: bool
 ) -> None:
     assert (refusal_to_order([provisioner], DOMAINS, name) is not None) == refused
+
+
+def rules(*texts: str, wildcards: bool = False, when: tuple[Demand, ...] = ()) -> tuple[NameRule, ...]:
+    known = ("instance_id", "region", "account", "instance_name")
+    return tuple(NameRule(template(text, known, wildcards=wildcards), when) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("i-0123456789abcdef0.vm.internal", True),
+        ("i-0123456789abcdef1.vm.internal", False),
+        ("vm.internal", False),
+        ("web.foo.local", True),
+        ("a.web.foo.local", False),
+        ("foo.local", False),
+        ("bar.local", False),
+        ("us-west-2.zone.local", True),
+        ("us-west-1.zone.local", False),
+    ],
+)
+def test_rules_give_the_names_that_they_name_and_no_others(name: str, *, given: bool) -> None:
+    ruled = replace(P, allow=rules("{instance_id}.vm.internal", "*.foo.local", "{region}.zone.local"))
+    if given:
+        assert admit([ruled], DOMAINS, INSTANCE, dns(name)).provisioner is ruled
+    else:
+        assert refusal(dns(name), ruled).step is Step.NAMES
+
+
+def test_an_instances_own_names_need_no_rule() -> None:
+    ruled = replace(P, allow=())
+    for name in INSTANCE.names:
+        assert admit([ruled], (), INSTANCE, name).provisioner is ruled
+
+
+def test_rules_stay_inside_the_domains() -> None:
+    assert "outside" in refusal(dns("web.foo.example"), replace(P, allow=rules("*.foo.example"))).detail
+
+
+def test_a_rule_with_a_condition_is_for_those_who_meet_it() -> None:
+    when = (Demand("region", ("region",), ("us-west-2", "us-east-1")),)
+    ruled = replace(P, allow=rules("web.local", when=when))
+    assert admit([ruled], DOMAINS, INSTANCE, dns("web.local")).provisioner is ruled
+    elsewhere = replace(INSTANCE, facts={**INSTANCE.facts, "region": "eu-west-1"})
+    assert "region us-west-2 or us-east-1" in refusal(dns("web.local"), ruled, identity=elsewhere).detail
+
+
+def test_a_wildcard_is_given_only_where_a_rule_names_it() -> None:
+    ruled = replace(P, allow_wildcards=rules("*.{instance_id}.local", "*.apps.internal", wildcards=True))
+    for name in ("*.i-0123456789abcdef0.local", "*.apps.internal"):
+        assert admit([ruled], DOMAINS, INSTANCE, dns(name)).provisioner is ruled
+    for name in ("*.i-0123456789abcdef1.local", "*.local", "*.x.apps.internal"):
+        assert "allow_wildcards" in refusal(dns(name), ruled).detail
+    assert refusal(dns("*.foo.local"), replace(P, allow=rules("*.foo.local"))).step is Step.NAMES
+
+
+@pytest.mark.parametrize("fact", ["a.b", "a_b", "-a", "a-", "", "*", "a b", "\u00fc", "x" * 64])
+def test_no_fact_forges_a_label_or_a_dot(fact: str) -> None:
+    forged = replace(INSTANCE, facts={**INSTANCE.facts, "instance_name": fact})
+    ruled = replace(P, allow=rules("{instance_name}.local", "{instance_name}"))
+    for text in (f"{fact}.local", "a.b.local", "b.local", "a.local"):
+        try:
+            name = dns(text)
+        except ValueError:
+            continue
+        with pytest.raises(AttestationError):
+            admit([ruled], DOMAINS, forged, name)
+
+
+def test_a_fact_in_capitals_is_written_small() -> None:
+    loud = replace(INSTANCE, facts={**INSTANCE.facts, "instance_name": "Web"})
+    ruled = replace(P, allow=rules("{instance_name}.local"))
+    assert admit([ruled], DOMAINS, loud, dns("web.local")).provisioner is ruled
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{nonsense}.local", "unknown placeholder {nonsense}"),
+        ("{}.local", "unknown placeholder {}"),
+        ("{instance_id}-{region}.local", "two placeholders"),
+        ("{instance_id.local", "brace"),
+        ("a*.local", "one whole label"),
+        ("a..local", "label"),
+        ("Foo.local", "capital"),
+        ("", "label"),
+    ],
+)
+def test_a_template_that_cannot_be_meant_is_an_error(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason.replace("{", r"\{").replace("}", r"\}")):
+        rules(text)
+
+
+@pytest.mark.parametrize("text", ["foo.local", "*.*.local", "*", "*."])
+def test_a_wildcard_rule_names_one_wildcard(text: str) -> None:
+    with pytest.raises(ValueError, match=r"label|\*"):
+        rules(text, wildcards=True)
+
+
+def test_addresses_outside_the_networks_are_not_believed_nor_names_made_of_them() -> None:
+    near = replace(P, networks=(ipaddress.ip_network("10.0.0.0/8"),), disable_custom_sans=True)
+    far = replace(near, networks=(ipaddress.ip_network("192.168.0.0/16"),))
+    for name in INSTANCE.names:
+        assert admit([near], (), INSTANCE, name).provisioner is near
+    assert admit([far], (), INSTANCE, INSTANCE.names[0]).provisioner is far
+    for name in INSTANCE.names[1:]:
+        assert refusal(name, far).step is Step.NAMES
+
+
+def test_a_list_about_a_fact_that_is_not_proven_admits_nobody() -> None:
+    picky = replace(P, demands=(*P.demands, Demand("vpcs", ("vpc",), ("vpc-1",))))
+    error = refusal(dns("foo.local"), picky)
+    assert "does not prove the vpc" in error.detail
+
+
+def test_lists_are_compared_without_case_and_on_any_of_their_facts() -> None:
+    demand = Demand("projects", ("project", "project_number"), ("my-project",))
+    assert demand.refusal({"project": "My-Project", "project_number": "7"}) is None
+    assert Demand("projects", ("project", "project_number"), ("7",)).refusal({"project_number": "7"}) is None
+    assert "other" in str(demand.refusal({"project": "other"}))
+
+
+def test_the_names_that_can_be_listed_are_the_instances_own_and_those_that_rules_give_exactly() -> None:
+    ruled = replace(P, allow=rules("{instance_id}.vm.internal", "*.foo.local", "web.local", "x.example"))
+    listed = [name.value for name in names(ruled, DOMAINS, INSTANCE)]
+    assert listed == [name.value for name in INSTANCE.names] + ["i-0123456789abcdef0.vm.internal", "web.local"]

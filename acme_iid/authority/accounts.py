@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 
-from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.errors import AcmeError, Fault, Problem, RequestError
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts, events, orders
-from acme_iid.store.database import Database
+from acme_iid.store.database import Database, Reader
 
 MAX_CONTACTS = 10
 _MAX_CONTACT_LENGTH = 320
@@ -102,13 +102,29 @@ def update_contact(database: Database, account: Account, contact: tuple[str, ...
     return _reread(database, account)
 
 
-def deactivate(database: Database, account: Account, now: int) -> Account:
-    """Deactivate an account and end its open orders (RFC 8555 section 7.3.6). Its instances stay its own."""
+def meant(reader: Reader, word: str) -> Account:
+    """The account an operator means: by its id, or by its key's thumbprint.
+
+    :raises RequestError: if there is none.
+    """
+    found = accounts.get(reader, word) or accounts.by_thumbprint(reader, word)
+    if found is None:
+        raise RequestError(f"there is no account {word!r}; 'acme-iid-ca account list' shows all")
+    return found
+
+
+def deactivate(database: Database, account: Account, now: int, by: str = "account") -> Account:
+    """Deactivate an account and end its open orders (RFC 8555 section 7.3.6). Its instances stay its own.
+
+    :param by: on whose word, for the record: "account" or "operator".
+    """
     error = Fault(Problem.UNAUTHORIZED, "the account was deactivated")
     with database.transaction() as transaction:
         if accounts.deactivate(transaction, account.id, now):
             orders.end_of_account(transaction, account.id, error, now)
-            events.add(transaction, "account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint)
+            events.add(
+                transaction, "account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint, by=by
+            )
     return _reread(database, account)
 
 

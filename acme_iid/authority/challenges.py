@@ -8,25 +8,27 @@ There is no claim that a crashed process could leave behind.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from acme_iid.admission import Grant, admit
+from acme_iid.admission import Grant, admit, formats, names
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
 from acme_iid.authority import Authority
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Step
-from acme_iid.iid01 import MAX_ANSWER_BYTES, Binding, binding
+from acme_iid.iid01 import EVIDENCE_FIELDS, MAX_ANSWER_BYTES, Binding, binding
+from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order
-from acme_iid.store import certificates, events, instances, orders
+from acme_iid.store import events, instances, orders
 from acme_iid.store.database import Reader, Transaction
 
 _log = logging.getLogger(__name__)
 
-_FIELDS = frozenset({"format", "provisioner", "evidence", "document", "signature"})
+_FIELDS = frozenset({"format", "provisioner", *EVIDENCE_FIELDS})
 
 CLOCK_SKEW = 60
 """Seconds a cloud's clock may be ahead of or behind ours."""
@@ -39,7 +41,9 @@ class Answer:
     evidence: Evidence
     provisioner: str | None
     digest: str
-    """SHA-256 of the payload in hex, for the record: the evidence itself is never kept."""
+    """SHA-256 of the evidence in hex, for the record: the evidence itself is never kept. Hashed is a JSON object of
+    the evidence's fields, sorted, without blanks, and without the line ends that AWS puts into base64: what else
+    stands in the answer changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class _Target:
 def parse_answer(payload: Mapping[str, object], raw: bytes) -> Answer:
     """Read an answer; nothing in it is believed yet.
 
-    :param raw: the payload's bytes, for their size and digest.
+    :param raw: the payload's bytes, for their size.
     :raises AcmeError: ``malformed``: the challenge stays pending (RFC 8555 section 7.5.1).
     """
     if len(raw) > MAX_ANSWER_BYTES:
@@ -76,7 +80,13 @@ def parse_answer(payload: Mapping[str, object], raw: bytes) -> Answer:
         raise AcmeError(Problem.MALFORMED, "the answer has no 'format'; the challenge's 'formats' says which it takes")
     if kind not in VERIFIERS:
         raise AcmeError(Problem.MALFORMED, f"evidence of format {kind[:32]!a} is not known to this server")
-    return Answer(Evidence(kind, fields), provisioner, hashlib.sha256(raw).hexdigest())
+    return Answer(Evidence(kind, fields), provisioner, _digest(fields))
+
+
+def _digest(fields: Mapping[str, str]) -> str:
+    unbroken = {name: value.replace("\n", "") for name, value in fields.items()}
+    text = json.dumps(unbroken, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find(authority: Authority, account: Account, challenge_id: str) -> tuple[Authorization, Challenge]:
@@ -119,40 +129,54 @@ def answer(
         or of_authorization(target.authorization, now) is not Status.PENDING
     ):
         raise AcmeError(Problem.MALFORMED, "the challenge's order has ended or expired; make a new order")
-    bound = binding(f"{target.challenge.token}.{account.thumbprint}")
+    bound = binding(f"{target.challenge.token}.{account.thumbprint}", jwk.spki(jwk.load(account.jwk)))
     record: dict[str, object] = {
         "challenge": target.challenge.id,
         "format": given.evidence.format,
-        "identifier": target.name.value,
         "identifiers": [name.value for name in target.order.identifiers],
         "evidence_sha256": given.digest,
         "thumbprint": account.thumbprint,
         "remote": remote,
+        "provisioner": _asked(authority, given),
     }
     identity: InstanceIdentity | None = None
     try:
         identity = _verify(authority, given.evidence, bound, record, now)
         grant = _admit(authority, target, identity, given.provisioner)
+        record["provisioner"] = grant.provisioner.name
         proof = Proof(identity.id, identity.cloud, grant.provisioner.name, identity.credential_id)
+        held = names(grant.provisioner, authority.config.ca.domains, identity)
         _check_same_proof(target, proof)
-        record["provisioner"] = proof.provisioner
         _check_first_use(authority.database, account, identity, grant, now)
         with authority.database.transaction() as transaction:
-            _record_valid(transaction, account, target, identity, grant, proof, record, now)
+            _record_valid(transaction, account, target, identity, grant, proof, held, record, now)
     except MalformedEvidenceError as error:
         raise AcmeError(Problem.MALFORMED, error.detail) from error
     except AttestationError as error:
         _log.info("challenge %s refused at step %s: %s", target.challenge.id, error.step.value, error.detail)
         with authority.database.transaction() as transaction:
-            _record_refused(transaction, account, target, identity, error, record, now)
+            _record_refused(transaction, account, target, given, identity, error, record, now)
     current = _target(authority.database, account, challenge_id)
     return current.authorization, current.challenge
+
+
+def _asked(authority: Authority, given: Answer) -> str | None:
+    """The provisioner that the answer names, for the record of what is refused before one is found."""
+    known = {provisioner.name for provisioner in authority.config.provisioners}
+    return given.provisioner if given.provisioner in known else None
 
 
 def _verify(
     authority: Authority, evidence: Evidence, bound: Binding, record: dict[str, object], now: int
 ) -> InstanceIdentity:
     """Steps decoding to binding: the evidence alone."""
+    accepted = formats(authority.config.provisioners)
+    if evidence.format not in accepted:
+        # Before any key is looked for: evidence that nobody wants must not make this CA fetch a key set.
+        listed = ", ".join(accepted) or "none"
+        raise AttestationError(
+            Step.ADMISSION, f"no provisioner accepts evidence of format {evidence.format}; accepted: {listed}"
+        )
     verifier = VERIFIERS[evidence.format]
     claims = verifier.authenticate(evidence, authority.trust, now)
     record["key_id"] = claims.key_id
@@ -164,8 +188,9 @@ def _verify(
 
 
 def _admit(authority: Authority, target: _Target, identity: InstanceIdentity, only: str | None) -> Grant:
-    """Steps admission and names: the operator's rules, and what revocation closed."""
+    """Steps admission and names: the operator's block, the rules, and what revocation closed."""
     config = authority.config
+    closed = _not_blocked(authority.database, identity)
     grant = admit(
         config.provisioners,
         config.ca.domains,
@@ -174,12 +199,20 @@ def _admit(authority: Authority, target: _Target, identity: InstanceIdentity, on
         others=target.order.identifiers,
         only=only,
     )
-    _check_open(authority.database, identity, target.name)
+    _check_open(closed, identity, target.name)
     return grant
 
 
-def _check_open(reader: Reader, identity: InstanceIdentity, name: Identifier) -> None:
-    if name.value in certificates.closed_names(reader, identity.id):
+def _not_blocked(reader: Reader, identity: InstanceIdentity) -> frozenset[str]:
+    """The names that are closed to an instance; refuses one that is blocked, whatever any provisioner says of it."""
+    closed = instances.closed(reader, identity.id)
+    if closed.blocked:
+        raise AttestationError(Step.ADMISSION, "an operator blocked this instance; whoever runs this CA can say why")
+    return closed.names
+
+
+def _check_open(closed: frozenset[str], identity: InstanceIdentity, name: Identifier) -> None:
+    if name.value in closed:
         raise AttestationError(
             Step.NAMES,
             f"{name} was closed to this instance when its certificate was revoked; an operator opens it again with: "
@@ -246,11 +279,12 @@ def _record_valid(
     identity: InstanceIdentity,
     grant: Grant,
     proof: Proof,
+    held: tuple[Identifier, ...],
     record: Mapping[str, object],
     now: int,
 ) -> None:
     """Record a good answer: the challenge, the instance's use, the event; or nothing if another answer came first."""
-    if not orders.set_challenge_valid(transaction, target.challenge.id, proof, now):
+    if not orders.set_challenge_valid(transaction, target.challenge.id, proof, held, now):
         return
     known = instances.get(transaction, identity.id)
     # disable_trust_on_first_use makes no new record; one that exists always holds.
@@ -273,14 +307,24 @@ def _record_valid(
             assert known is not None  # only an existing record refuses
             _check_owner(known, account, identity, now)
             raise AssertionError("the statement and its explanation disagree")
-    _check_open(transaction, identity, target.name)
-    events.add(transaction, "challenge.valid", now, account_id=account.id, instance_id=identity.id, **record)
+    _check_open(_not_blocked(transaction, identity), identity, target.name)
+    events.add(
+        transaction,
+        "challenge.valid",
+        now,
+        account_id=account.id,
+        instance_id=identity.id,
+        cloud=identity.cloud,
+        name=target.name.value,
+        **record,
+    )
 
 
 def _record_refused(
     transaction: Transaction,
     account: Account,
     target: _Target,
+    given: Answer,
     identity: InstanceIdentity | None,
     error: AttestationError,
     record: Mapping[str, object],
@@ -296,6 +340,8 @@ def _record_refused(
             now,
             account_id=account.id,
             instance_id=None if identity is None else identity.id,
+            cloud=VERIFIERS[given.evidence.format].cloud,
+            name=target.name.value,
             step=error.step.value,
             reason=error.detail,
             **record,

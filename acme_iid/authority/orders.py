@@ -18,7 +18,7 @@ from acme_iid.protocol import csr, identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
-from acme_iid.store import accounts, certificates, events, orders
+from acme_iid.store import accounts, certificates, events, instances, orders
 from acme_iid.store.database import Database
 
 ORDER_LIFETIME = 3600
@@ -248,11 +248,11 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
         instance=proof.instance,
     )
     with authority.database.transaction() as transaction:
-        _require_open(certificates.closed_names(transaction, proof.instance), order)
+        _require_open(instances.closed(transaction, proof.instance), order)
         if not orders.set_finalized(transaction, order.id, certificate.id, now):
             raise AcmeError(Problem.ORDER_NOT_READY, "the order was finalized or ended meanwhile; look at the order")
         certificates.add(transaction, certificate)
-        events.add(
+        event = events.add(
             transaction,
             "certificate.issued",
             now,
@@ -263,6 +263,7 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
             provisioner=proof.provisioner,
             not_after=certificate.not_after,
         )
+        events.add_names(transaction, event, now, order.identifiers, proof.instance, certificate.id)
     return replace(order, certificate_id=certificate.id)
 
 
@@ -299,7 +300,9 @@ def _proof(authority: Authority, order: Order) -> Proof:
     return proof
 
 
-def _require_open(closed: set[str], order: Order) -> None:
+def _require_open(closed: instances.Closed, order: Order) -> None:
+    if closed.blocked:
+        raise AcmeError(Problem.UNAUTHORIZED, "an operator blocked this instance meanwhile")
     for name in order.identifiers:
-        if name.value in closed:
+        if name.value in closed.names:
             raise AcmeError(Problem.UNAUTHORIZED, f"{name} was revoked for this instance meanwhile")

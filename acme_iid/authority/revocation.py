@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.errors import AcmeError, Fault, Problem, RequestError
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.store import certificates, events, orders
@@ -20,6 +20,7 @@ REASONS = {
     5: "cessationOfOperation",
 }
 """The reason codes a client may give (RFC 5280 section 5.3.1); the others are for other kinds of certificates."""
+KEY_COMPROMISE = 1
 SUPERSEDED = 4
 
 
@@ -34,6 +35,19 @@ def reason(value: object) -> int:
         allowed = ", ".join(f"{code} ({word})" for code, word in REASONS.items())
         raise AcmeError(Problem.BAD_REVOCATION_REASON, f"the reason is not one of {allowed}")
     return value
+
+
+def reason_of_text(text: str) -> int:
+    """The reason code that an operator means by ``text``: a code, or a name such as keyCompromise in any case.
+
+    :raises RequestError: naming the ones that are allowed.
+    """
+    wanted = text.lower().replace("-", "").replace("_", "")
+    for code, word in REASONS.items():
+        if wanted in (str(code), word.lower()):
+            return code
+    allowed = ", ".join(f"{word} ({code})" for code, word in REASONS.items())
+    raise RequestError(f"{text!r} is no reason for a revocation; the reasons are {allowed}")
 
 
 def find(database: Database, der: bytes) -> Certificate:
@@ -118,7 +132,7 @@ def revoke(
             Fault(Problem.UNAUTHORIZED, "a certificate for this name was revoked meanwhile"),
             now,
         )
-    events.add(
+    event = events.add(
         transaction,
         "certificate.revoked",
         now,
@@ -131,3 +145,4 @@ def revoke(
         closed=closed,
         remote=remote,
     )
+    events.add_names(transaction, event, now, certificate.names, certificate.instance)

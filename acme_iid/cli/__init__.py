@@ -26,9 +26,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("acme_iid.cli.serve:serve", "Run the ACME server."),
     "demo": ("acme_iid.cli.demo:demo", "See the whole way of a certificate, in one terminal."),
     "fingerprint": ("acme_iid.cli.fingerprint:fingerprint", "Print the root's fingerprint."),
-    "instance": ("acme_iid.cli.operate:instance", "The instances that have certificates here."),
-    "certificate": ("acme_iid.cli.operate:certificate", "The certificates that were issued."),
-    "events": ("acme_iid.cli.operate:events", "What was decided, and why."),
+    "instance": ("acme_iid.cli.instance:instance", "The instances that have certificates here."),
+    "certificate": ("acme_iid.cli.certificate:certificate", "The certificates that were issued."),
+    "account": ("acme_iid.cli.account:account", "The ACME accounts."),
+    "events": ("acme_iid.cli.events:events", "What was decided, and why."),
     "metadata": ("acme_iid.cli.metadata:metadata", "Stand in for a cloud's metadata service."),
 }
 """Each command's place, ``module:attribute``, and the line that ``--help`` shows for it."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,31 +22,72 @@ import click
 from acme_iid.errors import RequestError
 from acme_iid.protocol import identifiers
 
-_ACCOUNT = "123456789042"
-_PROVISIONER = "AWS IID Provisioner"
 _READY_TIMEOUT = 20.0
 _COMMAND_TIMEOUT = 30.0
 _MODULES = {"acme-iid-ca": "acme_iid.cli", "acme-iid": "acme_iid_client"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Cloud:
+    """What the story says and types for a cloud.
+
+    :ivar owner: whose instances are admitted, as the end of a sentence.
+    :ivar metadata: what the stand-in is told.
+    :ivar admission: what the provisioner is told.
+    """
+
+    title: str
+    owner: str
+    metadata: tuple[str, ...]
+    admission: tuple[str, ...]
+
+    @property
+    def provisioner(self) -> str:
+        """Its provisioner's name."""
+        return f"{self.title} IID Provisioner"
+
+
+_CLOUDS: Mapping[str, _Cloud] = {
+    "aws": _Cloud(
+        "AWS",
+        "one AWS account",
+        ("--account", "123456789042", "--iid-roots-out", "simulator.pem"),
+        ("--aws-account", "123456789042", "--iid-roots", "simulator.pem"),
+    ),
+    "gcp": _Cloud(
+        "GCP",
+        "one Google Cloud project",
+        ("--project", "my-project", "--jwks-out", "simulator.json"),
+        ("--gcp-project", "my-project", "--jwks", "simulator.json"),
+    ),
+    "azure": _Cloud(
+        "Azure",
+        "one Azure subscription",
+        ("--subscription", "8a205152-b25a-417f-a676-80465535a6c9", "--iid-roots-out", "simulator.pem"),
+        ("--azure-subscription-id", "8a205152-b25a-417f-a676-80465535a6c9", "--iid-roots", "simulator.pem"),
+    ),
+}
+
+
 @click.command(short_help="See the whole way of a certificate, in one terminal.")
-@click.argument("name", default="foo.local")
-def demo(name: str) -> None:
-    """Make a throw-away CA and a stand-in for AWS, and let a client get a certificate for NAME.
+@click.option("--cloud", type=click.Choice(list(_CLOUDS)), default="aws", show_default=True, help="Whose VM it is.")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+def demo(cloud: str, names: tuple[str, ...]) -> None:
+    """Make a throw-away CA and a stand-in for a cloud, and let a client get a certificate for the NAMEs, or foo.local.
 
     Everything runs on this machine's loopback interface, in a temporary directory that is removed at the end.
     """
     try:
-        identifier = identifiers.dns(name)
+        wanted = list(dict.fromkeys(identifiers.dns(name) for name in names or ("foo.local",)))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="NAME") from error
-    if identifier.wildcard:
-        raise click.BadParameter("the demo asks for one name, not for a wildcard", param_hint="NAME")
+    if any(identifier.wildcard for identifier in wanted):
+        raise click.BadParameter("the demo asks for names, not for wildcards", param_hint="NAME")
     _end_in_order()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="acme-iid-demo-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        _Demo(stack, folder, identifier.value).run()
+        _Demo(stack, folder, _CLOUDS[cloud], [identifier.value for identifier in wanted]).run()
 
 
 def _end_in_order() -> None:
@@ -64,32 +105,36 @@ class _Demo:
 
     stack: ExitStack
     folder: Path
-    name: str
+    cloud: _Cloud
+    names: list[str]
 
     def run(self) -> None:
         """Play all of it.
 
         :raises RequestError: if a step does not do what it should.
         """
-        port, parent = _free_port(), self.name.partition(".")[2]
+        port, cloud = _free_port(), self.cloud
         url = f"https://127.0.0.1:{port}"
-        crt, key = f"{self.name}.crt", f"{self.name}.key"
+        name, *more = self.names
+        crt, key = f"{name}.crt", f"{name}.key"
+        domains = dict.fromkeys(parent or own for own, _, parent in (name.partition(".") for name in self.names))
         self._say("A throw-away CA")
-        self._do("acme-iid-ca", "init", "--name", "My CA", "--domain", parent or self.name, "--url", url,
+        self._do("acme-iid-ca", "init", "--name", "My CA", *_each("--domain", domains), "--url", url,
                  "--listen", f"127.0.0.1:{port}")  # fmt: skip
-        self._say("A stand-in for AWS's metadata service, which signs with throw-away keys")
-        metadata = self._start("Metadata service: ", "acme-iid-ca", "metadata", "--cloud", "aws", "--account", _ACCOUNT,
-                               "--iid-roots-out", "simulator.pem")  # fmt: skip
-        self._say("Whose instances get certificates: those of one AWS account")
-        self._do("acme-iid-ca", "provisioner", "add", _PROVISIONER, "--type", "AWS", "--aws-account", _ACCOUNT,
-                 "--iid-roots", "simulator.pem")  # fmt: skip
+        self._say(f"A stand-in for {cloud.title}'s metadata service, which signs with throw-away keys")
+        metadata = self._start("Metadata service: ", "acme-iid-ca", "metadata", "--cloud", cloud.title.lower(),
+                               *cloud.metadata)  # fmt: skip
+        self._say(f"Whose instances get certificates: those of {cloud.owner}")
+        self._do("acme-iid-ca", "provisioner", "add", cloud.provisioner, "--type", cloud.title.upper(),
+                 *cloud.admission)  # fmt: skip
         self._say("The ACME server")
         self._start("Listening on ", "acme-iid-ca", "serve")
         self._say("On a fresh VM: trust this CA, by its fingerprint")
         fingerprint = self._run("acme-iid-ca", "fingerprint").stdout.strip()
         self._do("acme-iid", "bootstrap", "--ca-url", url, "--fingerprint", fingerprint)
         self._say("A key and a certificate, for proving which instance this is")
-        self._do("acme-iid", "order", self.name, crt, key, "--provisioner", _PROVISIONER, "--metadata-url", metadata)
+        self._do("acme-iid", "order", name, crt, key, *_each("--san", more), "--provisioner", cloud.provisioner,
+                 "--metadata-url", metadata)  # fmt: skip
         self._do("acme-iid", "inspect", "--short", crt)
         self._say("A new certificate before the old one runs out")
         self._do("acme-iid", "renew", "--force", crt, key, "--metadata-url", metadata)
@@ -137,7 +182,12 @@ class _Demo:
             "NO_PROXY": "127.0.0.1",
             "PYTHONUNBUFFERED": "1",
         }
-        return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | own
+        clouds = ("ACME_IID_", "AWS_", "AZURE_", "GCE_")
+        return {name: value for name, value in os.environ.items() if not name.startswith(clouds)} | own
+
+
+def _each(option: str, values: Iterable[str]) -> list[str]:
+    return [text for value in values for text in (option, value)]
 
 
 def _command(program: str, arguments: Sequence[str]) -> list[str]:

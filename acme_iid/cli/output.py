@@ -1,8 +1,10 @@
-"""Lists for people as columns, for scripts as JSON."""
+"""Lists for people as columns, or line by line where columns do not fit the terminal; for scripts as JSON."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -17,6 +19,8 @@ def timestamp(seconds: int | None) -> str | None:
 def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> None:
     """Print ``rows``, which all have the same keys: as JSON, or as columns under their keys.
 
+    Nothing is shortened: on a terminal that is narrower than the columns, each row is printed a line a fact.
+
     :param empty: what a person is told when there is none.
     """
     if as_json:
@@ -28,23 +32,30 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> 
     heads = list(rows[0])
     cells = [[_text(row[head]) for head in heads] for row in rows]
     widths = [max(len(head), *(len(line[i]) for line in cells)) for i, head in enumerate(heads)]
-    for line in [[head.upper() for head in heads], *cells]:
+    if sys.stdout.isatty() and sum(widths) + 2 * (len(widths) - 1) > shutil.get_terminal_size().columns:
+        click.echo("\n\n".join(_lines(row) for row in rows))
+        return
+    for line in [[head.replace("_", " ").upper() for head in heads], *cells]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def show_one(row: Mapping[str, object], *, as_json: bool) -> None:
     """Print one thing: as JSON, or a line a fact."""
-    if as_json:
-        click.echo(json.dumps(dict(row), indent=2))
-        return
+    click.echo(json.dumps(dict(row), indent=2) if as_json else _lines(row))
+
+
+def _lines(row: Mapping[str, object]) -> str:
     width = max(len(head) for head in row) + 1
-    for head, value in row.items():
-        click.echo(f"{(head + ':').ljust(width)} {_text(value)}".rstrip())
+    return "\n".join(
+        f"{(head.replace('_', ' ') + ':').ljust(width)} {_text(value)}".rstrip() for head, value in row.items()
+    )
 
 
 def _text(value: object) -> str:
     if value is None:
         return "-"
     text = ", ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)
-    # What comes from outside must not move a terminal's cursor.
-    return "".join(character if character.isprintable() else "?" for character in text)
+    # What comes from outside must not move a terminal's cursor, nor look like something else.
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

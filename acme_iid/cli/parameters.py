@@ -16,7 +16,7 @@ password_file = click.option(
 
 
 class Checked(click.ParamType[Any]):
-    """A text that the configuration would accept: ``rule`` is a function of ``acme_iid.config``."""
+    """A text that the configuration would accept: ``rule`` is a function of ``acme_iid.values``."""
 
     def __init__(self, rule: str, *, keep: bool = True) -> None:
         self.name = rule
@@ -25,11 +25,11 @@ class Checked(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the text as it was typed, or what the rule makes of it."""
-        from acme_iid import config
+        from acme_iid import values
 
         if not isinstance(value, str):
             return value
-        rule: Callable[[str], Any] = getattr(config, self._rule)
+        rule: Callable[[str], Any] = getattr(values, self._rule)
         try:
             meant = rule(value)
         except ValueError as error:

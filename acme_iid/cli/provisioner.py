@@ -1,177 +1,187 @@
-"""``acme-iid-ca provisioner``: the ``[[provisioner]]`` tables of ca.toml, written and shown."""
+"""``acme-iid-ca provisioner``: the ``[[provisioner]]`` tables of ca.toml, written, shown and tried."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import MutableMapping
+from typing import Any
 
 import click
 
-from acme_iid.cli import Home
+from acme_iid.admission import Provisioner
+from acme_iid.cli import Home, config_file
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
+from acme_iid.cli.provisioner_explain import test
+from acme_iid.cli.provisioner_flags import FLAGS, Command, apply, flags, removals
+from acme_iid.config import Config
+from acme_iid.kinds import KINDS, PCRS
+from acme_iid.rules import NameRule
+from acme_iid.sources import TrustSources
 
-if TYPE_CHECKING:
-    from acme_iid.config import Config
+# The \b keeps click from filling the lines.
+_ADD_EXAMPLES = """\b
+Examples:
+  acme-iid-ca provisioner add Web --type AWS --aws-account 123456789042 \\
+    --region us-east-1 --allow "{instance_id}.vm.internal" --instance-age 10m
+  acme-iid-ca provisioner add Batch --type GCP --gcp-project my-project
+  acme-iid-ca provisioner add VMs --type AZURE --azure-tenant TENANT_ID \\
+    --azure-resource-group web --azure-audience api://my-ca
+"""
+_UPDATE_EXAMPLES = """\b
+Examples:
+  acme-iid-ca provisioner update Web --region eu-west-1 --remove-region us-east-1
+  acme-iid-ca provisioner update Web --no-disable-custom-sans --unset instance_age
+"""
+_TAKEN_UP = "A running server takes it up on SIGHUP."
 
 
 @click.group(short_help="Say whose instances get certificates.")
 def provisioner() -> None:
-    """Say whose instances get certificates, and under which rules."""
+    """Say whose instances get certificates, and under which rules.
+
+    A provisioner admits the instances of one cloud that are on all of its lists, and says which names they
+    may hold. An instance is tried with each of them, in their order in ca.toml.
+    """
 
 
-@provisioner.command("add", short_help="Add one to ca.toml.")
+provisioner.add_command(test)
+
+
+@provisioner.command("add", cls=Command, short_help="Add one to ca.toml.", epilog=_ADD_EXAMPLES)
 @click.argument("name", type=Checked("name"))
-@click.option("--type", "kind", required=True, type=click.Choice(["AWS"], case_sensitive=False), help="The cloud.")
 @click.option(
-    "--aws-account",
-    "accounts",
-    multiple=True,
-    type=Checked("aws_account"),
-    help="An AWS account whose instances are admitted; may be repeated. Without one nobody would be.",
+    "--type",
+    "kind",
+    required=True,
+    type=click.Choice(list(KINDS), case_sensitive=False),
+    metavar="|".join(KINDS),
+    help="The instances' cloud.",
 )
-@click.option(
-    "--instance-age",
-    type=Checked("duration"),
-    help="How long after its start an instance may prove itself for the first time, such as 1h.",
-)
-@click.option(
-    "--iid-roots",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A PEM file of further certificates whose keys sign identity documents.",
-)
-@click.option(
-    "--format",
-    "formats",
-    multiple=True,
-    help="A format of evidence to accept, most preferred first; may be repeated. "
-    "Default: aws-rsa2048 and aws-signature; aws-pkcs7 only when it is named.",
-)
-@click.option(
-    "--disable-custom-sans",
-    is_flag=True,
-    help="Only names that follow from the document: instance id, private name, private address.",
-)
-@click.option(
-    "--disable-trust-on-first-use",
-    is_flag=True,
-    help="Do not tie an instance to the first account that proves it.",
-)
+@flags
 @click.pass_obj
-def add(
-    home: Home,
-    name: str,
-    kind: str,
-    accounts: tuple[str, ...],
-    instance_age: str | None,
-    iid_roots: Path | None,
-    formats: tuple[str, ...],
-    disable_custom_sans: bool,
-    disable_trust_on_first_use: bool,
-) -> None:
-    """Add the provisioner NAME to ca.toml, keeping the file's comments."""
-    if not accounts:
+def add(home: Home, /, name: str, kind: str, **given: Any) -> None:
+    """Add the provisioner NAME to ca.toml, keeping the file's comments.
+
+    Whoever is on all of the lists that are given is admitted. One list must say whose instances they are.
+    """
+    values: dict[str, Any] = {"name": name, "type": kind}
+    apply(values, kind, given)
+    if not any(owner in values for owner in KINDS[kind].owners):
+        named = " or ".join(f"--{flag.name}" for flag in FLAGS if flag.key in KINDS[kind].owners)
         raise click.UsageError(
-            "give the AWS accounts whose instances are admitted: --aws-account ID. Any customer has valid "
-            "identity documents, so a provisioner without owners admits nobody"
+            f"say whose instances are admitted: {named}. Any customer of the cloud has valid evidence, so a "
+            "provisioner without owners admits nobody"
         )
-    values: dict[str, object] = {"name": name, "type": kind.upper(), "accounts": list(dict.fromkeys(accounts))}
-    if instance_age is not None:
-        values["instance_age"] = instance_age
-    if iid_roots is not None:
-        values["iid_roots"] = str(iid_roots.absolute())
-    if formats:
-        values["formats"] = list(dict.fromkeys(formats))
-    if disable_custom_sans:
-        values["disable_custom_sans"] = True
-    if disable_trust_on_first_use:
-        values["disable_trust_on_first_use"] = True
-    config = _append(home, name, values)
-    click.echo(f"The provisioner {name!r} has been added to {config.home / 'ca.toml'}.")
-    click.echo("A running server takes it up on SIGHUP.")
-    if not disable_custom_sans and config.ca.domains:
-        whose = "this account" if len(accounts) == 1 else "these accounts"
-        click.echo(
-            f"Warning: any instance of {whose} may hold any name in "
-            f"{', '.join(config.ca.domains)}; --disable-custom-sans leaves only names that follow from its document.",
-            err=True,
-        )
+    made = config_file.add(home, values)
+    click.echo(f"The provisioner {name!r} has been added to {made.home / 'ca.toml'}.")
+    click.echo(_TAKEN_UP)
+    _warn(made, name)
+
+
+@provisioner.command("update", cls=Command, short_help="Change one in ca.toml.", epilog=_UPDATE_EXAMPLES)
+@click.argument("name")
+@flags
+@removals
+@click.option("--unset", multiple=True, metavar="KEY", help="Take a setting out, by its key in ca.toml: instance_age.")
+@click.pass_obj
+def update(home: Home, /, name: str, **given: Any) -> None:
+    """Change the provisioner NAME in ca.toml, keeping the file's comments.
+
+    Flags that may be repeated add to their lists, and each has a --remove-... that takes a value out again
+    (--remove-aws-account ID); only --format gives the whole list, as it is an order. Other flags replace what was
+    there. Rules with conditions are edited in ca.toml itself.
+    """
+    if not any(value not in (None, ()) for value in given.values()):
+        raise click.UsageError("say what to change; --help lists the flags")
+
+    def edit(known: Config) -> config_file.Edit:
+        type_ = _of(known, name).type
+
+        def made(table: MutableMapping[str, Any]) -> None:
+            apply(table, type_, given)
+
+        return made
+
+    changed = config_file.change(home, name, edit)
+    click.echo(f"The provisioner {name!r} has been changed in {changed.home / 'ca.toml'}.")
+    click.echo(_TAKEN_UP)
+    _warn(changed, name)
+
+
+@provisioner.command("remove", short_help="Remove one from ca.toml.")
+@click.argument("name")
+@click.pass_obj
+def remove(home: Home, name: str) -> None:
+    """Remove the provisioner NAME from ca.toml, with the comment directly above it.
+
+    Certificates that were issued under it stay valid until they expire or are revoked.
+    """
+    left = config_file.remove(home, name)
+    click.echo(f"The provisioner {name!r} has been removed from {left.home / 'ca.toml'}.")
+    click.echo(_TAKEN_UP)
 
 
 @provisioner.command("list", short_help="Show those in ca.toml.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.pass_obj
 def list_(home: Home, as_json: bool) -> None:
-    """Show the provisioners in ca.toml."""
+    """Show the provisioners in ca.toml, in the order in which they are tried."""
+    config = home.config()
+    rows = [_row(entry, sources) for entry, sources in zip(config.provisioners, config.trust, strict=True)]
+    if not as_json:
+        # People are shown what somebody has set, and every row the same columns.
+        heads = dict.fromkeys(head for row in rows for head, value in row.items() if value is not None)
+        rows = [{head.replace("_", " "): _said(row.get(head)) for head in heads} for row in rows]
     show(
-        [
-            {
-                "name": entry.name,
-                "type": entry.type,
-                "accounts": list(entry.accounts),
-                "formats": list(entry.formats),
-                "instance_age": entry.instance_age,
-                "iid_roots": None if entry.iid_roots is None else str(entry.iid_roots),
-                "custom_sans": not entry.disable_custom_sans,
-                "trust_on_first_use": not entry.disable_trust_on_first_use,
-            }
-            for entry in home.config().provisioners
-        ],
+        rows,
         as_json=as_json,
         empty='There are no provisioners, so nobody is admitted; "acme-iid-ca provisioner add" adds one.',
     )
 
 
-def _append(home: Home, name: str, values: dict[str, object]) -> Config:
-    """Add a table with ``values`` to ca.toml and return the configuration that it now is."""
-    import tomlkit
-
-    from acme_iid import config
-
-    with _locked(home.path):
-        if any(entry.name == name for entry in home.config().provisioners):
-            raise click.ClickException(f"there is a provisioner named {name!r} already; names are unique")
-        file = (home.path / config.FILE_NAME).resolve()
-        # A table at the end leaves everything that stands before it as it was written, comments too.
-        text = f"{file.read_text().rstrip()}\n\n{tomlkit.dumps({'provisioner': [values]})}".encode()
-        result = config.parse(text, home.path)
-        _replace(file, text)
-    return result
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold others who edit the same file until we are done."""
-    from acme_iid.config import ConfigError
-
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise ConfigError(f"there is no CA in {folder} ({error.strerror}); 'acme-iid-ca init' makes one") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _row(entry: Provisioner, sources: TrustSources) -> dict[str, object]:
+    demands = {demand.key: list(demand.values) for demand in entry.demands}
+    return {
+        "name": entry.name,
+        "type": entry.type,
+        **{key: demands.get(key) for key in KINDS[entry.type].lists if key not in PCRS or key in demands},
+        "formats": list(entry.formats),
+        "instance_age": entry.instance_age,
+        "allow": None if entry.allow is None else _rules(entry.allow),
+        "allow_wildcards": _rules(entry.allow_wildcards, "*.") or None,
+        "networks": None if entry.networks is None else [str(network) for network in entry.networks],
+        **{key: _text(getattr(sources, key)) for key in KINDS[entry.type].sources},
+        "custom_sans": not entry.disable_custom_sans,
+        "trust_on_first_use": not entry.disable_trust_on_first_use,
+    }
 
 
-def _replace(file: Path, data: bytes) -> None:
-    """Give ``file`` new contents, whole or not at all."""
-    from acme_iid.issuance.keys import write_new
+def _rules(rules: tuple[NameRule, ...], prefix: str = "") -> list[str]:
+    return [prefix + str(rule) for rule in rules]
 
-    partial = file.with_name(f"{file.name}.{os.getpid()}.new")
-    try:
-        write_new(partial, data, 0o600)
-        partial.chmod(file.stat().st_mode & 0o777)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+
+def _text(source: object) -> object:
+    if isinstance(source, tuple):
+        return [f"{issuer.account}={issuer.issuer}" for issuer in source] or None
+    return None if source is None else str(source)
+
+
+def _said(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "nothing" if value == [] else value
+
+
+def _of(config: Config, name: str) -> Provisioner:
+    return next(entry for entry in config.provisioners if entry.name == name)
+
+
+def _warn(config: Config, name: str) -> None:
+    """Say so where admission is all that it takes for a name: that is the article's default, and a broad privilege."""
+    entry = _of(config, name)
+    if entry.allow is None and not entry.disable_custom_sans and config.ca.domains:
+        click.echo(
+            f"Warning: any instance that {name!r} admits may hold any name in {', '.join(config.ca.domains)}. --allow "
+            "says which names it may hold, --disable-custom-sans leaves those that follow from its evidence.",
+            err=True,
+        )

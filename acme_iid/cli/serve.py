@@ -12,7 +12,7 @@ from acme_iid.cli import Home
 from acme_iid.cli.parameters import Checked, password, password_file
 
 if TYPE_CHECKING:
-    from acme_iid.config import Listen
+    from acme_iid.values import Listen
 
 
 @click.command(short_help="Run the ACME server.")

@@ -1,19 +1,57 @@
-"""The thumbprint of a public key: how accounts and CSRs are compared by key (RFC 7638)."""
+"""Public keys as JSON Web Keys, and their thumbprints: how accounts and CSRs are compared by key (RFC 7638)."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+from functools import lru_cache
 
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 """The kinds of public key that accounts and certificates may have."""
 
+RSA_BITS = (2048, 8192)
+"""The smallest and the largest RSA modulus of an account key."""
+
+_KEY_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
+
 CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 """The curves by the name that cryptography gives them, with their JWK name (RFC 7518 section 6.2.1.1)."""
+
+
+@lru_cache(maxsize=4096)
+def load(text: str) -> PublicKey:
+    """Return the public key in JWK JSON (RFC 7517). Remembered by the whole text, so a stale one cannot be met.
+
+    :raises ValueError: with what is wrong, in words: no key that this server knows, a secret, or a weak one.
+    """
+    members = json.loads(text)
+    if "d" in members or members.get("kty") == "oct":
+        raise ValueError("the JWK holds a secret; only public keys are sent")
+    try:
+        found: object = jwt.PyJWK({name: members[name] for name in _KEY_MEMBERS if name in members}).key
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, AttributeError) as error:
+        raise ValueError("the JWK is not a key that this server knows") from error
+    if isinstance(found, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
+        return found
+    if isinstance(found, rsa.RSAPublicKey):
+        least, most = RSA_BITS
+        if not least <= found.key_size <= most:
+            raise ValueError(f"the RSA key has {found.key_size} bits; between {least} and {most} are accepted")
+        if found.public_numbers().e < 3 or found.public_numbers().e % 2 == 0:
+            raise ValueError("the RSA key's exponent is not accepted; use 65537")
+        return found
+    raise ValueError("account keys are P-256, P-384, P-521, Ed25519 or RSA")
+
+
+def spki(public_key: PublicKey) -> bytes:
+    """Return a key's SubjectPublicKeyInfo in DER."""
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def thumbprint(public_key: PublicKey) -> str:

@@ -35,7 +35,10 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A challenge; ``error`` says why it failed, ``proof`` is set on a valid iid-01."""
+    """A challenge; ``error`` says why it failed.
+
+    On a valid iid-01, ``proof`` says which instance it was and ``names`` which names that instance may hold.
+    """
 
     id: str
     type: str
@@ -44,6 +47,7 @@ class Challenge:
     failed_at: int | None = None
     error: Fault | None = None
     proof: Proof | None = None
+    names: tuple[Identifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 
 from acme_iid.protocol.resources import Account
 from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.store.listing import Filter
 
 
 def _account(row: Row) -> Account:
@@ -29,6 +30,12 @@ def by_thumbprint(reader: Reader, thumbprint: str) -> Account | None:
     """The account whose key has this RFC 7638 thumbprint."""
     rows = reader.rows("SELECT * FROM accounts WHERE thumbprint = :thumbprint", thumbprint=thumbprint)
     return _account(rows[0]) if rows else None
+
+
+def page(reader: Reader, wanted: Filter) -> list[Account]:
+    """Accounts, newest first."""
+    rows = wanted.page(reader, "SELECT * FROM accounts", {}, time="created_at", key="id")
+    return [_account(row) for row in rows]
 
 
 def add(transaction: Transaction, account: Account) -> bool:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Certificate
+from acme_iid.store.chain import cloud_and_owner
 from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.store.listing import Filter
+
+Status = Literal["valid", "expired", "revoked"]
+
+_COLUMNS = {"cloud": "c.cloud", "owner": "c.owner", "account": "c.account_id"}
+_CONDITIONS: Mapping[Status, str] = {
+    "valid": "c.revoked_at IS NULL AND c.not_after > :now",
+    "expired": "c.revoked_at IS NULL AND c.not_after <= :now",
+    "revoked": "c.revoked_at IS NOT NULL",
+}
 
 
 def _certificate(row: Row) -> Certificate:
@@ -50,19 +62,34 @@ def of_instance(reader: Reader, instance_id: str) -> list[Certificate]:
     return [_certificate(row) for row in rows]
 
 
-def newest(reader: Reader, limit: int) -> list[Certificate]:
-    """The certificates issued last, newest first."""
-    rows = reader.rows("SELECT * FROM certificates ORDER BY issued_at DESC, id DESC LIMIT :limit", limit=limit)
+def page(reader: Reader, wanted: Filter, status: Status | None, now: int) -> list[Certificate]:
+    """Issued certificates, newest first."""
+    where = () if status is None else (_CONDITIONS[status],)
+    if wanted.name is None:
+        rows = wanted.page(
+            reader, "SELECT c.* FROM certificates c", _COLUMNS, time="c.issued_at", key="c.id", where=where, now=now
+        )
+    else:
+        rows = wanted.page(
+            reader,
+            "SELECT c.* FROM event_names n JOIN certificates c ON c.id = n.certificate_id",
+            _COLUMNS | {"name": "n.name"},
+            time="n.at",
+            key="c.id",
+            where=where,
+            now=now,
+        )
     return [_certificate(row) for row in rows]
 
 
 def add(transaction: Transaction, certificate: Certificate) -> None:
     """Add an issued certificate. Its order may have no other: that is a UNIQUE key."""
+    cloud, owner = cloud_and_owner(certificate.instance)
     transaction.run(
         """INSERT INTO certificates (id, serial, order_id, account_id, names, not_before, not_after, issued_at,
-                                     chain, key_id, provisioner, instance_id)
+                                     chain, key_id, provisioner, instance_id, cloud, owner)
            VALUES (:id, :serial, :order_id, :account_id, :names, :not_before, :not_after, :issued_at,
-                   :chain, :key_id, :provisioner, :instance_id)""",
+                   :chain, :key_id, :provisioner, :instance_id, :cloud, :owner)""",
         id=certificate.id,
         serial=certificate.serial,
         order_id=certificate.order_id,
@@ -75,6 +102,8 @@ def add(transaction: Transaction, certificate: Certificate) -> None:
         key_id=certificate.key_id,
         provisioner=certificate.provisioner,
         instance_id=certificate.instance,
+        cloud=cloud,
+        owner=owner,
     )
 
 

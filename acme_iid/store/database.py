@@ -7,10 +7,11 @@ when another process wrote in between, whatever the busy timeout (sqlite.org/iso
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -18,6 +19,7 @@ from typing import Any, Protocol, cast
 import sqlite_utils
 
 from acme_iid.errors import StoreUnavailableError
+from acme_iid.store.schema.steps import STEPS
 
 Row = Mapping[str, Any]
 
@@ -72,13 +74,18 @@ class SQLite:
         connection: sqlite_utils.Database | None = getattr(self._local, "connection", None)
         if connection is None:
             try:
+                # It holds the nonce key: nobody else's to read, whatever the umask. SQLite's other files follow suit.
+                # One that exists is never opened here: to close it again would end the locks of the process's other
+                # connections, and another process would then remove the log under them (sqlite.org/howtocorrupt.html).
+                with suppress(FileExistsError):
+                    os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
                 raw = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
                 raw.row_factory = sqlite3.Row
                 connection = sqlite_utils.Database(raw, recursive_triggers=False, execute_plugins=False)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = " + ("FULL" if self._durable else "OFF"))
                 connection.execute("PRAGMA foreign_keys = ON")
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise StoreUnavailableError(f"the database {self.path} cannot be opened: {error}") from error
             self._local.connection = connection
         return connection
@@ -143,6 +150,8 @@ def migrate(database: Database) -> None:
                 for statement in entry.read_text(encoding="ascii").split(";\n"):
                     if statement.strip():
                         transaction.run(statement)
+                if step := STEPS.get(entry.name):
+                    step(transaction)
                 transaction.run("INSERT INTO schema_migrations (name) VALUES (:name)", name=entry.name)
 
 

@@ -1,9 +1,45 @@
-"""Which account an instance belongs to since its first use (rfc-notes/iid-01.md, "First use")."""
+"""Which account an instance belongs to since its first use ("First use"), and what is closed to it.
+
+What is closed stands apart: names that revocation closed, and instances that an operator blocked, used or not.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 from acme_iid.protocol.resources import Instance
+from acme_iid.store.chain import cloud_and_owner
 from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.store.listing import Filter
+
+_COLUMNS = {"cloud": "i.cloud", "owner": "i.owner", "account": "i.account_id"}
+_NAMED = "(SELECT n.instance_id FROM event_names n WHERE n.name = :held AND n.certificate_id IS NOT NULL)"
+"""The instances that got a certificate for a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An operator's word that an instance is shut out, and why, for operators."""
+
+    instance_id: str
+    blocked_at: int
+    reason: str | None = None
+
+
+class Closed(NamedTuple):
+    """What an instance may not have: ``names`` that revocation closed to it, or, blocked, anything."""
+
+    names: frozenset[str]
+    blocked: bool
+
+
+class Listed(NamedTuple):
+    """A line of a list: an instance that was used, or is blocked, or both."""
+
+    id: str
+    instance: Instance | None
+    block: Block | None
 
 
 def _instance(row: Row) -> Instance:
@@ -22,10 +58,81 @@ def find(reader: Reader, word: str) -> list[Instance]:
     return [_instance(row) for row in rows]
 
 
-def newest(reader: Reader, limit: int) -> list[Instance]:
-    """The instances that were used last."""
-    rows = reader.rows("SELECT * FROM instances ORDER BY last_used_at DESC, id LIMIT :limit", limit=limit)
-    return [_instance(row) for row in rows]
+def page(reader: Reader, wanted: Filter) -> list[Listed]:
+    """Instances that were used, the latest first use first."""
+    rows = wanted.page(
+        reader,
+        """SELECT i.*, b.instance_id AS blocked_id, b.blocked_at, b.reason
+           FROM instances i LEFT JOIN blocked_instances b ON b.instance_id = i.id""",
+        _COLUMNS,
+        time="i.first_used_at",
+        key="i.id",
+        where=() if wanted.name is None else (f"i.id IN {_NAMED}",),
+        held=wanted.name,
+    )
+    return [Listed(row["id"], _instance(row), _block(row)) for row in rows]
+
+
+def page_of_blocked(reader: Reader, wanted: Filter) -> list[Listed]:
+    """Instances that are blocked, the latest first, whether they were ever used or not."""
+    rows = wanted.page(
+        reader,
+        """SELECT i.*, b.instance_id AS blocked_id, b.blocked_at, b.reason
+           FROM blocked_instances b LEFT JOIN instances i ON i.id = b.instance_id""",
+        _COLUMNS | {"cloud": "b.cloud", "owner": "b.owner"},
+        time="b.blocked_at",
+        key="b.instance_id",
+        where=() if wanted.name is None else (f"b.instance_id IN {_NAMED}",),
+        held=wanted.name,
+    )
+    return [Listed(row["blocked_id"], None if row["id"] is None else _instance(row), _block(row)) for row in rows]
+
+
+def _block(row: Row) -> Block | None:
+    return None if row["blocked_id"] is None else Block(row["blocked_id"], row["blocked_at"], row["reason"])
+
+
+def block(transaction: Transaction, blocked: Block) -> bool:
+    """Shut an instance out; False, and nothing changed, if it was shut out before."""
+    cloud, owner = cloud_and_owner(blocked.instance_id)
+    return bool(
+        transaction.run(
+            """INSERT INTO blocked_instances (instance_id, cloud, owner, blocked_at, reason)
+               VALUES (:instance_id, :cloud, :owner, :blocked_at, :reason) ON CONFLICT DO NOTHING""",
+            instance_id=blocked.instance_id,
+            cloud=cloud,
+            owner=owner,
+            blocked_at=blocked.blocked_at,
+            reason=blocked.reason,
+        )
+    )
+
+
+def unblock(transaction: Transaction, instance_id: str) -> bool:
+    """Let an instance in again; False if it was not shut out."""
+    return bool(transaction.run("DELETE FROM blocked_instances WHERE instance_id = :id", id=instance_id))
+
+
+def find_blocked(reader: Reader, word: str) -> list[Block]:
+    """The blocks of the instances that an operator means by ``word``: the whole id, or how it ends."""
+    rows = reader.rows(
+        """SELECT instance_id AS blocked_id, blocked_at, reason FROM blocked_instances
+           WHERE instance_id = :word OR substr(instance_id, length(instance_id) - length(:word)) = ':' || :word
+           ORDER BY instance_id""",
+        word=word,
+    )
+    return [block for row in rows if (block := _block(row)) is not None]
+
+
+def closed(reader: Reader, instance_id: str) -> Closed:
+    """What is closed to an instance, by revocation and by an operator's block."""
+    rows = reader.rows(
+        """SELECT name FROM closed_names WHERE instance_id = :id
+           UNION ALL SELECT NULL FROM blocked_instances WHERE instance_id = :id""",
+        id=instance_id,
+    )
+    found = {row["name"] for row in rows}
+    return Closed(frozenset(found - {None}), None in found)
 
 
 def use(transaction: Transaction, instance: Instance) -> bool:

@@ -19,7 +19,7 @@ _AUTHORIZATIONS = """
     SELECT a.id, a.order_id, a.account_id, a.identifier_type, a.identifier_value, a.wildcard, a.expires_at,
            a.deactivated_at, a.revoked_at,
            c.id AS challenge_id, c.type, c.token, c.validated_at, c.failed_at, c.error,
-           c.instance_id, c.cloud, c.provisioner, c.credential_id
+           c.instance_id, c.cloud, c.provisioner, c.credential_id, c.names
     FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
 """
 
@@ -47,6 +47,7 @@ def _challenge(row: Row) -> Challenge:
         failed_at=row["failed_at"],
         error=_fault(row["error"]),
         proof=proof,
+        names=tuple(Identifier(*pair) for pair in json.loads(row["names"] or "[]")),
     )
 
 
@@ -179,12 +180,14 @@ def add(transaction: Transaction, order: Order) -> None:
             )
 
 
-def set_challenge_valid(transaction: Transaction, challenge_id: str, proof: Proof, now: int) -> bool:
+def set_challenge_valid(
+    transaction: Transaction, challenge_id: str, proof: Proof, names: tuple[Identifier, ...], now: int
+) -> bool:
     """Record that a challenge was answered well; False if it was answered before, or its order has ended."""
     return bool(
         transaction.run(
             """UPDATE challenges SET validated_at = :now, instance_id = :instance, cloud = :cloud,
-                      provisioner = :provisioner, credential_id = :credential_id
+                      provisioner = :provisioner, credential_id = :credential_id, names = :names
                WHERE id = :id AND validated_at IS NULL AND failed_at IS NULL
                  AND EXISTS (SELECT 1 FROM authorizations a JOIN orders o ON o.id = a.order_id
                              WHERE a.id = challenges.authorization_id AND o.ended_at IS NULL
@@ -195,6 +198,7 @@ def set_challenge_valid(transaction: Transaction, challenge_id: str, proof: Proo
             cloud=proof.cloud,
             provisioner=proof.provisioner,
             credential_id=proof.credential_id,
+            names=json.dumps(names),
         )
     )
 

@@ -89,6 +89,7 @@ def challenge(links: Links, facts: Challenge, owner: Account, formats: tuple[str
     }
     if facts.validated_at is not None:
         body["validated"] = timestamp(facts.validated_at)
+        body["names"] = [identifier(name) for name in facts.names]
     if facts.error is not None:
         body["error"] = problems.document(facts.error)
     return body

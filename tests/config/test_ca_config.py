@@ -3,15 +3,21 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import forge
+import forge_tokens
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_iid import attestation, config
-from acme_iid.admission import Provisioner
-from acme_iid.config import CASettings, ConfigError, Listen, ServerSettings
-from acme_iid.issuance.ca import create_root
+from acme_iid import attestation, config, values
+from acme_iid.admission import CLOUDS, Provisioner
+from acme_iid.config import CASettings, ServerSettings
+from acme_iid.kinds import KINDS, PCRS
 from acme_iid.protocol.identifiers import Identifier
+from acme_iid.rules import Demand
+from acme_iid.sources import TrustSources, WebIdentity
+from acme_iid.tables import ConfigError
+from acme_iid.values import Listen
 
 HOME = Path("/nowhere/ca")
 MINIMAL = """
@@ -27,6 +33,8 @@ name = "AWS IID Provisioner"
 type = "AWS"
 accounts = ["123456789042"]
 """
+WEB_IDENTITY = 'web_identity = [{issuer = "https://x.example", account = "123456789042"}]'
+SUBSCRIPTION = 'type = "AZURE"\nsubscriptions = ["8a205152-b25a-417f-a676-80465535a6c9"]\n'
 
 
 def parse(text: str) -> config.Config:
@@ -52,21 +60,15 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         Provisioner(
             name="AWS IID Provisioner",
             type="AWS",
-            accounts=("123456789042",),
-            instance_age=None,
-            iid_roots=None,
+            demands=(Demand("accounts", ("account",), ("123456789042",)),),
             formats=("aws-rsa2048", "aws-signature"),
-            disable_custom_sans=False,
-            disable_trust_on_first_use=False,
         ),
     )
+    assert found.trust == (TrustSources("AWS IID Provisioner", "AWS"),)
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
-    root = create_root("Test", 1_700_000_000).certificate
-    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 - here only
-
-    (tmp_path / "roots.pem").write_bytes(root.public_bytes(Encoding.PEM))
+    (tmp_path / "roots.pem").write_bytes(forge.keys().certificates)
     text = """
         [ca]
         name = "My CA"
@@ -98,14 +100,14 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         Provisioner(
             name="é",
             type="AWS",
-            accounts=("123456789042", "000000000000"),
+            demands=(Demand("accounts", ("account",), ("123456789042", "000000000000")),),
             instance_age=5400,
-            iid_roots=tmp_path / "roots.pem",
             formats=("aws-pkcs7", "aws-rsa2048"),
             disable_custom_sans=True,
             disable_trust_on_first_use=True,
         ),
     )
+    assert found.trust == (TrustSources("é", "AWS", iid_roots=tmp_path / "roots.pem"),)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +133,8 @@ def test_an_unknown_key_is_an_error_that_names_its_table_and_the_nearest_known_o
     assert refusal(text) == message
 
 
-@pytest.mark.parametrize("key", ["allow", "allow_wildcards", "projects", "tenants"])
-def test_keys_of_rules_that_do_not_exist_yet_are_refused_and_not_ignored(key: str) -> None:
+@pytest.mark.parametrize("key", ["projects", "tenants", "jwks", "audience", "deny"])
+def test_keys_of_other_clouds_and_rules_that_do_not_exist_are_refused_and_not_ignored(key: str) -> None:
     assert f"unknown key '{key}'" in refusal(MINIMAL + PROVISIONER + f'{key} = ["x"]')
 
 
@@ -186,19 +188,28 @@ def test_a_value_that_cannot_be_meant_is_an_error_that_names_it(old: str, new: s
     ("old", "new", "message"),
     [
         ('name = "AWS IID Provisioner"\n', "", "[[provisioner]] 'number 1' name: is missing"),
-        ('type = "AWS"', 'type = "GCP"', "type: 'GCP' is not a known type; the types are AWS"),
+        ('type = "AWS"', 'type = "OCI"', "type: 'OCI' is not a known type; the types are AWS, GCP, AZURE"),
         ('["123456789042"]', "[123456789042]", "accounts: 123456789042 is not a string"),
         ('["123456789042"]', '["12345678904"]', "accounts: '12345678904' is no AWS account id; that is twelve digits"),
         ('["123456789042"]', '["١٢٣٤٥٦٧٨٩٠٤٢"]', "is no AWS account id"),
         ('["123456789042"]', "[]", "accounts: is empty, so nobody would be admitted"),
-        ('accounts = ["123456789042"]', "", "accounts: is empty, so nobody would be admitted"),
+        ('accounts = ["123456789042"]', "", "accounts: is missing; without accounts or organizations nobody would be"),
         ("[[", 'unknown = 1\n[["', "is not TOML"),
         ('type = "AWS"', 'type = "AWS"\nformats = ["aws-rsa1024"]', "'aws-rsa1024' is not a format of type AWS"),
         ('type = "AWS"', 'type = "AWS"\nformats = []', "formats: is empty, so no evidence would be accepted"),
         ('type = "AWS"', 'type = "AWS"\ninstance_age = 5', "instance_age: 5 is not a duration"),
         ('type = "AWS"', 'type = "AWS"\ninstance_age = "0s"', "instance_age: '0s' is no duration"),
         ('type = "AWS"', 'type = "AWS"\niid_roots = "x"', "iid_roots: /nowhere/ca/x cannot be read: No such file"),
-        ('type = "AWS"', 'type = "AWS"\niid_roots = "/dev/null"', "/dev/null holds no readable PEM certificates"),
+        (
+            'type = "AWS"',
+            'type = "AWS"\niid_roots = "/dev/null"',
+            "iid_roots of the provisioner 'AWS IID Provisioner' hold no key",
+        ),
+        (
+            'type = "AWS"',
+            'type = "AWS"\nnitro_roots = "/dev/null"',
+            "nitro_roots of the provisioner 'AWS IID Provisioner'",
+        ),
         ('type = "AWS"', 'type = "AWS"\niid_roots = "/dev/zero"', "/dev/zero is larger than 1048576 bytes"),
         ('type = "AWS"', 'type = "AWS"\ndisable_custom_sans = 1', "disable_custom_sans: 1 is not true or false"),
         ('type = "AWS"', 'type = "AWS"\ndisable_custom_sans = "no"', "disable_custom_sans: 'no' is not true or false"),
@@ -226,15 +237,15 @@ def test_provisioners_have_different_names() -> None:
     ],
 )
 def test_the_url_has_one_spelling(given_url: str, canonical: str) -> None:
-    assert config.server_url(given_url) == canonical
-    assert config.server_url(canonical) == canonical
+    assert values.server_url(given_url) == canonical
+    assert values.server_url(canonical) == canonical
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("1h", 3600), ("90m", 5400), ("24h", 86400), ("7d", 604800), ("1h30m", 5400), ("1d1s", 86401)]
 )
 def test_durations_read_as_people_write_them(text: str, seconds: int) -> None:
-    assert config.duration(text) == seconds
+    assert values.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -242,13 +253,13 @@ def test_durations_read_as_people_write_them(text: str, seconds: int) -> None:
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration"):
-        config.duration(text)
+        values.duration(text)
 
 
 @given(st.text(max_size=30) | st.from_regex(r"(\d+[dhms]){1,4}\Z"))
 def test_a_duration_is_a_number_of_seconds_or_an_error(text: str) -> None:
     with suppress(ValueError):
-        assert 0 < config.duration(text) <= 3650 * 86400
+        assert 0 < values.duration(text) <= 3650 * 86400
 
 
 toml_values = st.recursive(
@@ -321,7 +332,190 @@ def test_the_home_is_found_in_the_documented_order(environment: dict[str, str], 
 
 def test_the_formats_of_a_type_are_those_that_have_a_verifier() -> None:
     verified = {
-        kind: {name for name, v in attestation.VERIFIERS.items() if v.cloud == kind.lower()} for kind in config.FORMATS
+        kind: {name for name, verifier in attestation.VERIFIERS.items() if verifier.cloud == CLOUDS[kind]}
+        for kind in KINDS
     }
-    assert verified == {kind: set(formats) for kind, formats in config.FORMATS.items()}
-    assert all(set(config.DEFAULT_FORMATS[kind]) < set(formats) for kind, formats in config.FORMATS.items())
+    assert verified == {kind: set(known.formats) for kind, known in KINDS.items()}
+    assert all(set(known.default_formats) <= set(known.formats) for known in KINDS.values())
+
+
+def test_every_owner_is_a_list_and_every_list_and_placeholder_about_facts_that_some_evidence_proves() -> None:
+    for known in KINDS.values():
+        proven = {fact for facts in known.formats.values() for fact in facts}
+        assert set(known.owners) <= set(known.lists)
+        assert set(known.placeholders) <= proven
+        assert {fact for listed in known.lists.values() for fact in listed.facts} <= proven
+
+
+def test_the_facts_of_a_format_are_those_that_its_verifier_finds() -> None:
+    aws, gcp = KINDS["AWS"].formats, KINDS["GCP"].formats
+    document = forge.aws_rsa2048(forge.document(architecture="x86_64", privateIp="10.0.0.5"))
+    for evidence, trust, facts in (
+        (document, forge.trust(), aws["aws-rsa2048"]),
+        (forge_tokens.aws_web_identity(), forge_tokens.trust(), aws["aws-web-identity"]),
+        (forge_tokens.gcp_identity(), forge_tokens.trust(), gcp["gcp-identity"]),
+    ):
+        verifier = attestation.VERIFIERS[evidence.format]
+        identity = verifier.identify(verifier.authenticate(evidence, trust, forge.SIGNED_AT))
+        assert set(identity.facts) == set(facts), evidence.format
+    assert set(aws["aws-nitrotpm"]) == {*aws["aws-rsa2048"], *PCRS}
+
+
+def provisioner(text: str) -> Provisioner:
+    (found,) = parse(MINIMAL + '[[provisioner]]\nname = "P"\n' + text).provisioners
+    return found
+
+
+def test_each_cloud_has_its_own_lists() -> None:
+    gcp = provisioner('type = "GCP"\nprojects = ["my-project"]\nzones = ["us-west1-b"]')
+    assert [demand.key for demand in gcp.demands] == ["projects", "zones"]
+    assert gcp.formats == ("gcp-identity",)
+    azure = provisioner('type = "AZURE"\nsubscriptions = ["8A205152-b25a-417f-a676-80465535a6c9"]')
+    assert azure.demands[0].values == ("8a205152-b25a-417f-a676-80465535a6c9",)
+    assert azure.formats == ("azure-attested",)
+
+
+def test_lists_that_only_a_managed_identity_proves_ask_for_one() -> None:
+    tenant = 'tenants = ["8a205152-b25a-417f-a676-80465535a6c9"]\nresource_groups = ["rg"]\naudience = "api://ca"'
+    assert provisioner('type = "AZURE"\n' + tenant).formats == ("azure-managed-identity",)
+
+
+def test_an_issuer_of_web_identity_tokens_is_a_format_more_unless_a_list_is_about_something_else() -> None:
+    aws = 'type = "AWS"\naccounts = ["123456789042"]\n'
+    issuer = '[[provisioner.web_identity]]\naccount = "123456789042"\nissuer = "https://x.example"\n'
+    assert provisioner(aws + issuer).formats == ("aws-web-identity", "aws-rsa2048", "aws-signature")
+    assert provisioner(aws + 'vpcs = ["vpc-1"]\n' + issuer).formats == ("aws-web-identity",)
+    assert provisioner(aws + 'images = ["ami-1"]\n' + issuer).formats == ("aws-rsa2048", "aws-signature")
+    (sources,) = parse(MINIMAL + '[[provisioner]]\nname = "P"\n' + aws + issuer).trust
+    assert sources.web_identity == (WebIdentity("https://x.example", "123456789042"),)
+
+
+def test_an_issuer_is_one_accounts_for_all_provisioners() -> None:
+    both = "".join(
+        f'[[provisioner]]\nname = "{name}"\ntype = "AWS"\naccounts = ["{account}"]\n'
+        f'[[provisioner.web_identity]]\naccount = "{account}"\nissuer = "https://x.example"\n'
+        for name, account in (("P", "123456789042"), ("Q", "000000000000"))
+    )
+    assert "[[provisioner]] 'Q' web_identity: another provisioner has https://x.example" in refusal(MINIMAL + both)
+
+
+def test_pcr_values_ask_for_nitrotpm() -> None:
+    assert provisioner(f'type = "AWS"\naccounts = ["123456789042"]\npcr4 = ["{"0a" * 48}"]').formats == (
+        "aws-nitrotpm",
+    )
+
+
+def test_name_rules_are_texts_and_tables() -> None:
+    found = provisioner(
+        """type = "AWS"
+        accounts = ["123456789042"]
+        allow = [
+            "{instance_id}.local",
+            {names = ["web.local", "db.local"], when = {region = ["us-east-1"], image = "ami-1"}},
+        ]
+        allow_wildcards = ["*.apps.local"]
+        networks = ["10.0.0.0/8"]
+        """
+    )
+    assert found.allow is not None
+    assert [rule.template.text for rule in found.allow] == ["{instance_id}.local", "web.local", "db.local"]
+    assert [(demand.key, demand.values) for demand in found.allow[1].when] == [
+        ("image", ("ami-1",)),
+        ("region", ("us-east-1",)),
+    ]
+    assert [rule.template.text for rule in found.allow_wildcards] == ["apps.local"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('allow = ["{nonsense}.local"]', "unknown placeholder {nonsense}"),
+        ('allow = ["{project}.local"]', "unknown placeholder {project}"),
+        ("allow = [7]", "is not a name"),
+        ('allow = [{names = ["a.local"], when = {nonsense = "x"}}]', "unknown key 'nonsense'"),
+        ('allow = [{names = ["a.local"], whn = {region = "x"}}]', "unknown table 'whn'"),
+        ('allow = [{names = ["a.local"], when = {region = []}}]', "is not a value, or a list of values"),
+        ('allow_wildcards = ["a.local"]', "does not begin with '*.'"),
+        ('networks = ["10.0.0.1/8"]', "is no network"),
+        ("regions = []", "is empty, so nobody would be admitted"),
+        ('projects = ["p"]', "unknown key 'projects'"),
+        ('disable_custom_sans = true\nallow = ["a.local"]', "leaves only names that follow from the evidence"),
+        (
+            'formats = ["aws-web-identity"]',
+            "web_identity: is missing; evidence of format aws-web-identity takes each account's issuer",
+        ),
+        ('web_identity = [{issuer = "http://x.example", account = "123456789042"}]', "is not an https URL"),
+        (
+            'web_identity = [{issuer = "https://me@x.example", account = "123456789042"}]',
+            "[[provisioner]] 'P' [[web_identity]] 'number 1' issuer: the URL of a key set has no user",
+        ),
+        (
+            'web_identity = [{issuer = "https://x.example", account = "123456789042", jwks = "/dev/null"}]',
+            "[[web_identity]] 'number 1' jwks: ",
+        ),
+        (
+            WEB_IDENTITY.replace("]", ', {issuer = "https://x.example", account = "000000000000"}]'),
+            "an account has one issuer, and an issuer one account",
+        ),
+        ('allow = [{names = ["a.local"]}]', "needs names and when"),
+        ('allow = [{when = {region = "us-east-1"}}]', "needs names and when"),
+        ('vpcs = ["vpc-1"]', "web_identity: is missing"),
+        (
+            'vpcs = ["vpc-1"]\nformats = ["aws-rsa2048"]',
+            "nobody who sends that would be admitted; leave aws-rsa2048 out of formats: aws-web-identity can prove it",
+        ),
+        (
+            'images = ["ami-1"]\nformats = ["aws-rsa2048", "aws-web-identity"]',
+            "web_identity: is missing; evidence of format aws-web-identity takes each account's issuer",
+        ),
+        (
+            'images = ["ami-1"]\nformats = ["aws-rsa2048", "aws-web-identity"]\n' + WEB_IDENTITY,
+            "images: is not proven by aws-web-identity",
+        ),
+        (
+            'instance_age = "1h"\nformats = ["aws-web-identity"]\n' + WEB_IDENTITY,
+            "instance_age: cannot be told from aws-web-identity",
+        ),
+        ('disable_custom_sans = true\nallow_wildcards = ["*.a.local"]', "leaves only names that follow"),
+        (f'pcr24 = ["{"00" * 48}"]', "unknown key 'pcr24'"),
+        ('pcr4 = ["00"]', "is no SHA-384 value"),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_an_error(text: str, message: str) -> None:
+    assert message in refusal(
+        MINIMAL + '[[provisioner]]\nname = "P"\ntype = "AWS"\naccounts = ["123456789042"]\n' + text
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('type = "AWS"\nregions = ["us-east-1"]', "without accounts or organizations nobody would be admitted"),
+        ('type = "GCP"\nzones = ["z"]', "without projects or service_accounts nobody would be admitted"),
+        ('type = "AZURE"\nresource_groups = ["rg"]', "without tenants or subscriptions nobody would be admitted"),
+        (
+            SUBSCRIPTION + 'resource_groups = ["rg"]',
+            "tenants: is missing; evidence of format azure-managed-identity takes tenants and audience",
+        ),
+        (
+            SUBSCRIPTION + 'resource_groups = ["rg"]\nformats = ["azure-attested"]',
+            "is not proven by azure-attested",
+        ),
+        (
+            'type = "GCP"\nprojects = ["p"]\njwks = "http://keys.example/"',
+            "jwks: 'http://keys.example/' is not an https URL",
+        ),
+        ('type = "GCP"\nprojects = ["p"]\njwks = "/dev/null"', "[[provisioner]] 'P' jwks: "),
+        ('type = "GCP"\nprojects = ["p"]\niid_roots = "/dev/null"', "unknown key 'iid_roots'"),
+        (
+            SUBSCRIPTION + 'instance_age = "1h"',
+            "instance_age: cannot be told from azure-attested",
+        ),
+        (
+            SUBSCRIPTION + 'iid_roots = "/dev/null"',
+            "iid_roots of the provisioner 'P'",
+        ),
+    ],
+)
+def test_a_provisioner_without_owners_or_proof_is_an_error(text: str, message: str) -> None:
+    assert message in refusal(MINIMAL + '[[provisioner]]\nname = "P"\n' + text)

@@ -23,13 +23,13 @@ from cryptography import x509
 from acme_iid import config as configuration
 from acme_iid import server
 from acme_iid.cli import main
-from acme_iid.config import Listen
+from acme_iid.values import Listen
 
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
 import flask
-from acme_iid import config, server
+from acme_iid import config, server, values
 
 def application(settings, password):
     if settings.ca.name == "unusable":
@@ -43,7 +43,7 @@ def application(settings, password):
 try:
     server.run(
         config.load(Path(sys.argv[1])),
-        listen=config.listen_address(sys.argv[2]),
+        listen=values.listen_address(sys.argv[2]),
         plain_http="plain" in sys.argv[4:],
         serving_lifetime=int(sys.argv[3]),
         application=application,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,22 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
     again = open_store(tmp_path / "ca.db")
     assert accounts.get(again, "a") == Account("a", "{}", "t", (), NOW)
     again.close()
+
+
+def test_the_files_are_their_owners_alone(tmp_path: Path) -> None:
+    database = open_store(tmp_path / "ca.db")
+    spent = nonces.open_spent(tmp_path)
+    assert nonces.spend(spent, "n", NOW)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert len(modes) >= 4
+    assert set(modes.values()) == {0o600}
+    database.close()
+    spent.close()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="nowhere"):
+        open_store(tmp_path / "nowhere" / "ca.db")
 
 
 def test_a_transaction_that_raises_leaves_nothing_behind(database: Database) -> None:

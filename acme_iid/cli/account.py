@@ -1,0 +1,81 @@
+"""``acme-iid-ca account``: the ACME accounts, shown and deactivated."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from acme_iid.cli.filters import as_json as json_option
+from acme_iid.cli.filters import filtered, on_store, one_more, show_page
+from acme_iid.cli.output import show_one, timestamp
+
+if TYPE_CHECKING:
+    from acme_iid.protocol.resources import Account
+    from acme_iid.store.database import Database
+    from acme_iid.store.listing import Filter
+
+_id = click.argument("id")
+_SHOWN = 100
+
+
+def _row(account: Account) -> dict[str, object]:
+    return {
+        "account": account.id,
+        "key_thumbprint": account.thumbprint,
+        "contact": list(account.contact),
+        "created": timestamp(account.created_at),
+        "deactivated": timestamp(account.deactivated_at),
+    }
+
+
+@click.group(short_help="The ACME accounts.")
+def account() -> None:
+    """Show the ACME accounts, and deactivate them."""
+
+
+@account.command("list", short_help="The accounts, newest first.")
+@json_option
+@filtered("cloud", "owner", "account", "instance", "name")
+def list_(database: Database, wanted: Filter, *, as_json: bool) -> None:
+    """List accounts, the latest first; --since and --until are about when they were made."""
+    from acme_iid.store import accounts
+    from acme_iid.store.listing import Place
+
+    rows = [(Place(entry.created_at, entry.id), _row(entry)) for entry in accounts.page(database, one_more(wanted))]
+    show_page(rows, wanted, as_json=as_json, empty="There is no such account.")
+
+
+@account.command("show", short_help="One account in full.")
+@_id
+@json_option
+@on_store
+def show_account(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - the argument's name in --help
+    """Show an account, by its id or by its key's thumbprint, with the instances that belong to it."""
+    from acme_iid.authority import accounts as use_cases
+    from acme_iid.store import instances
+    from acme_iid.store.listing import Filter
+
+    found = use_cases.meant(database, id)
+    listed = instances.page(database, Filter(account=found.id, limit=_SHOWN + 1))
+    show_one({**_row(found), "instances": [entry.id for entry in listed[:_SHOWN]]}, as_json=as_json)
+    if len(listed) > _SHOWN:
+        click.echo(f"It has more; they are listed with: acme-iid-ca instance list --account {found.id}", err=True)
+
+
+@account.command("deactivate", short_help="End an account.")
+@_id
+@on_store
+def deactivate(database: Database, id: str) -> None:  # noqa: A002 - as above
+    """Deactivate an account for good, by its id or by its key's thumbprint, and end its open orders.
+
+    Its certificates stay valid, and its instances stay its own until they are released.
+    """
+    from acme_iid.authority import accounts as use_cases
+
+    found = use_cases.meant(database, id)
+    if found.deactivated_at is not None:
+        raise click.ClickException(f"the account {found.id} was deactivated at {timestamp(found.deactivated_at)}")
+    use_cases.deactivate(database, found, int(time.time()), by="operator")
+    click.echo(f"The account {found.id} is deactivated.")

@@ -1,0 +1,146 @@
+"""``acme-iid-ca certificate``: what was issued, shown and revoked."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from acme_iid.cli.filters import as_json as json_option
+from acme_iid.cli.filters import filtered, on_store, one_more, show_page
+from acme_iid.cli.output import show_one, timestamp
+
+if TYPE_CHECKING:
+    from acme_iid.protocol.resources import Certificate
+    from acme_iid.store.certificates import Status
+    from acme_iid.store.database import Database
+    from acme_iid.store.listing import Filter
+
+_COLONS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+\Z")
+
+
+class _Serial(click.ParamType[int]):
+    """A serial number as people meet it: decimal, hexadecimal after 0x, or openssl's pairs with colons."""
+
+    name = "serial"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        if isinstance(value, int):
+            return value
+        text = "0x" + value.replace(":", "") if _COLONS.match(value) else value.lower()
+        try:
+            number = int(text, 16 if text.startswith("0x") else 10)
+        except ValueError:
+            number = -1
+        # 20 octets at most (RFC 5280 section 4.1.2.2).
+        if not 0 <= number < 1 << 160:
+            self.fail("a serial number is decimal, or hexadecimal after 0x", param, ctx)
+        return number
+
+
+_serial = click.argument("serial", type=_Serial())
+
+
+def status(certificate: Certificate, now: int) -> Status:
+    """What a person is told of a certificate at a time."""
+    if certificate.revoked_at is not None:
+        return "revoked"
+    return "valid" if certificate.not_after > now else "expired"
+
+
+def _row(certificate: Certificate, now: int) -> dict[str, object]:
+    return {
+        "serial": str(int(certificate.serial, 16)),
+        "names": [name.value for name in certificate.names],
+        "status": status(certificate, now),
+        "not_after": timestamp(certificate.not_after),
+        "instance": certificate.instance,
+        "account": certificate.account_id,
+    }
+
+
+def _find(database: Database, serial: int) -> Certificate:
+    from acme_iid.store import certificates
+
+    found = certificates.by_serial(database, f"{serial:x}")
+    if found is None:
+        raise click.ClickException(f"no certificate with the serial number {serial} was issued here")
+    return found
+
+
+@click.group(short_help="The certificates that were issued.")
+def certificate() -> None:
+    """List the certificates that were issued here, show one, and revoke them."""
+
+
+@certificate.command("list", short_help="The certificates that were issued last.")
+@click.option("--status", "wanted_status", type=click.Choice(["valid", "expired", "revoked"]), help="Only these.")
+@json_option
+@filtered("instance")
+def list_(database: Database, wanted: Filter, *, wanted_status: Status | None, as_json: bool) -> None:
+    """List issued certificates, the latest first; --since and --until are about when they were issued."""
+    from acme_iid.store import certificates
+    from acme_iid.store.listing import Place
+
+    now = int(time.time())
+    rows = [
+        (Place(entry.issued_at, entry.id), _row(entry, now))
+        for entry in certificates.page(database, one_more(wanted), wanted_status, now)
+    ]
+    show_page(rows, wanted, as_json=as_json, empty="No such certificate has been issued yet.")
+
+
+@certificate.command("show", short_help="One certificate in full.")
+@_serial
+@click.option("--pem", is_flag=True, help="Print the certificate and its chain instead.")
+@json_option
+@on_store
+def show_certificate(database: Database, serial: int, *, pem: bool, as_json: bool) -> None:
+    """Show the certificate with SERIAL (decimal, or hexadecimal after 0x), and who got it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    from acme_iid.authority.revocation import REASONS
+
+    found = _find(database, serial)
+    if pem:
+        click.echo(found.chain, nl=False)
+        return
+    reason = found.revocation_reason
+    row = {
+        **_row(found, int(time.time())),
+        "serial_hex": f"{serial:x}",
+        "provisioner": found.provisioner,
+        "order": found.order_id,
+        "issued": timestamp(found.issued_at),
+        "not_before": timestamp(found.not_before),
+        "revoked": timestamp(found.revoked_at),
+        "revocation_reason": None if reason is None else REASONS[reason],
+        "revoked_by": found.revoked_by,
+        "key_sha256": found.key_id,
+        "fingerprint": x509.load_pem_x509_certificate(found.chain.encode()).fingerprint(SHA256()).hex(),
+    }
+    show_one(row, as_json=as_json)
+
+
+@certificate.command("revoke", short_help="Revoke a certificate.")
+@_serial
+@click.option(
+    "--reason",
+    default="unspecified",
+    show_default=True,
+    help="The reason of RFC 5280, by name such as keyCompromise or by code. superseded closes no names.",
+)
+@on_store
+def revoke(database: Database, serial: int, reason: str) -> None:
+    """Revoke the certificate with SERIAL (decimal, or hexadecimal after 0x) and close its names to its instance."""
+    from acme_iid.authority import revocation
+
+    code = revocation.reason_of_text(reason)
+    found = _find(database, serial)
+    with database.transaction() as transaction:
+        revocation.revoke(transaction, found, code, "operator", int(time.time()), closes=True)
+    click.echo(f"Certificate with Serial Number {serial} has been revoked.")

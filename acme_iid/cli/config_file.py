@@ -1,0 +1,168 @@
+"""Edits of ca.toml: one at a time, whole or not at all, and nothing outside the edited table is touched.
+
+Only the lines of one ``[[provisioner]]`` are parsed and written anew, so that comments and the order of
+everything else stay as an operator wrote them. An edit is made twice, in the text and in what the text means, and
+is kept only if both come to the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from acme_iid import config
+from acme_iid.cli import Home
+from acme_iid.config import Config
+from acme_iid.issuance.keys import write_new
+from acme_iid.tables import ConfigError
+
+Edit = Callable[[MutableMapping[str, Any]], None]
+"""Changes one ``[[provisioner]]``, given as a mapping."""
+
+# Not str.splitlines, which ends lines where TOML does not.
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_HEADER = re.compile(r"[ \t]*\[\[[ \t]*provisioner[ \t]*\]\]")
+_OTHER_HEADER = re.compile(r"[ \t]*\[(?!\[?[ \t]*provisioner[ \t]*\.)")
+
+
+def add(home: Home, values: MutableMapping[str, Any]) -> Config:
+    """Add a provisioner at the end and return the configuration that ca.toml now is.
+
+    :raises ConfigError: if it cannot be meant; the file is then as it was.
+    """
+    with _locked(home.path):
+        if any(entry.name == values["name"] for entry in home.config().provisioners):
+            raise click.ClickException(f"there is a provisioner named {values['name']!r} already; names are unique")
+        text = _read(home)
+        return _write(home, f"{text.rstrip()}\n\n{tomlkit.dumps({'provisioner': [values]})}")
+
+
+def change(home: Home, name: str, edit: Callable[[Config], Edit]) -> Config:
+    """Change the provisioner ``name`` and return the configuration that ca.toml now is.
+
+    :param edit: makes the edit from the configuration as it is.
+    :raises ConfigError: if the outcome cannot be meant; the file is then as it was.
+    """
+    with _locked(home.path):
+        known = home.config()
+        number, text = _number(known, name), _read(home)
+        start, end = _lines(text, number)
+        meant = tomllib.loads(text)
+        made = edit(known)
+        made(meant["provisioner"][number])
+        try:
+            table = tomlkit.parse(text[start:end])
+        except TOMLKitError as error:
+            raise _by_hand() from error
+        made(_entries(table)[0])
+        return _write(home, text[:start] + table.as_string() + text[end:], meant)
+
+
+def remove(home: Home, name: str) -> Config:
+    """Remove the provisioner ``name``, with the comment directly above it, and return the configuration that is left.
+
+    :raises ConfigError: if there is none of this name.
+    """
+    with _locked(home.path):
+        number, text = _number(home.config(), name), _read(home)
+        start, end = _lines(text, number)
+        meant = tomllib.loads(text)
+        del meant["provisioner"][number]
+        if not meant["provisioner"]:
+            del meant["provisioner"]
+        above = _LINE.findall(text[:start])
+        while above and above[-1].lstrip().startswith("#"):
+            above.pop()
+        rest = text[end:]
+        # An empty line on each side of what is gone; one is enough.
+        if rest.startswith("\n") and (not above or not above[-1].strip()):
+            rest = rest.removeprefix("\n")
+        return _write(home, "".join(above) + rest, meant)
+
+
+def _number(known: Config, name: str) -> int:
+    names = [entry.name for entry in known.provisioners]
+    if name not in names:
+        listed = ", ".join(map(repr, names)) or "none"
+        raise click.ClickException(f"there is no provisioner named {name!r}; there is {listed}")
+    return names.index(name)
+
+
+def _lines(text: str, number: int) -> tuple[int, int]:
+    """Where the lines of the provisioner with this number begin and end, the empty lines and comments after it not."""
+    spans: list[tuple[int, int]] = []
+    inside, offset = False, 0
+    for line in _LINE.findall(text):
+        if _OTHER_HEADER.match(line):
+            inside = _HEADER.match(line) is not None
+            if inside:
+                spans.append((offset, offset))
+        offset += len(line)
+        if inside and line.strip() and not line.lstrip().startswith("#"):
+            spans[-1] = (spans[-1][0], offset)
+    if number >= len(spans):
+        raise _by_hand()
+    return spans[number]
+
+
+def _entries(table: MutableMapping[str, Any]) -> MutableSequence[MutableMapping[str, Any]]:
+    entries: MutableSequence[MutableMapping[str, Any]] = table["provisioner"]
+    return entries
+
+
+def _by_hand() -> ConfigError:
+    return ConfigError("ca.toml is written in a form that this command would not keep; edit it by hand")
+
+
+def _read(home: Home) -> str:
+    return (home.path / config.FILE_NAME).read_bytes().decode()
+
+
+def _write(home: Home, text: str, meant: object = None) -> Config:
+    """Check what ca.toml is to be, replace it, and return what it then is."""
+    data = text.encode()
+    result = config.parse(data, home.path)
+    if meant is not None and tomllib.loads(text) != meant:
+        raise _by_hand()
+    _replace((home.path / config.FILE_NAME).resolve(), data)
+    return result
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold others who edit the same file until we are done."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ConfigError(f"there is no CA in {folder} ({error.strerror}); 'acme-iid-ca init' makes one") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """Give ``file`` new contents, whole or not at all."""
+    partial = file.with_name(f"{file.name}.{os.getpid()}.new")
+    try:
+        write_new(partial, data, 0o600)
+        partial.chmod(file.stat().st_mode & 0o777)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

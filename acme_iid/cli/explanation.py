@@ -1,0 +1,249 @@
+"""Why an instance is admitted or not, and which names it is given: admission's own answers, each with its rule."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from acme_iid import admission
+from acme_iid.admission import Provisioner
+from acme_iid.attestation import aws, gcp
+from acme_iid.attestation.identity import InstanceIdentity
+from acme_iid.config import Config
+from acme_iid.protocol.identifiers import Identifier, dns
+from acme_iid.rules import NameRule
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule, whether the instance meets it, and that in words."""
+
+    rule: str
+    met: bool
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A name that was asked for, and why it is given or not."""
+
+    name: str
+    given: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One provisioner's.
+
+    :ivar rules: those about admission and, if it admits, those about names.
+    :ivar listed: all names that can be listed.
+    :ivar further: what is to be said of names that cannot be listed.
+    """
+
+    name: str
+    type: str
+    admits: bool
+    rules: tuple[Rule, ...]
+    names: tuple[Wish, ...] = ()
+    listed: tuple[str, ...] = ()
+    further: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What all provisioners say of an instance.
+
+    :ivar given_by: the provisioner under which an order for all of the names would be proven; None if there is none.
+    """
+
+    identity: InstanceIdentity
+    provisioners: tuple[Verdict, ...]
+    given_by: str | None
+    outcome: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "instance": self.identity.id or None,
+            "facts": dict(self.identity.facts),
+            "names": [name.value for name in self.identity.names],
+            "provisioners": [asdict(entry) for entry in self.provisioners],
+            "given_by": self.given_by,
+            "outcome": self.outcome,
+        }
+
+
+def identity_of(cloud: str, facts: Mapping[str, str], format_: str) -> InstanceIdentity:
+    """An instance as facts given by hand describe it, with what follows from them.
+
+    :raises ValueError: if a fact is not one that could be proven.
+    """
+    known = dict(facts)
+    if "private_ip" in known:
+        known["private_ip"] = str(ipaddress.IPv4Address(known["private_ip"]))
+    match cloud:
+        case "aws":
+            if "region" in known:
+                known.setdefault("partition", aws.partition_of(known["region"]))
+            if {"region", "private_ip"} <= known.keys():
+                known.setdefault("private_name", aws.private_name(known["private_ip"], known["region"]))
+            names = aws.names(known)
+        case "gcp":
+            if "zone" in known:
+                known.setdefault("region", known["zone"].rpartition("-")[0])
+            placed = {"instance_name", "zone", "project"} <= known.keys()
+            names = gcp.names(known["instance_name"], known["zone"], known["project"]) if placed else ()
+        case _:
+            for one, other in (("vm_id", "instance_id"), ("instance_id", "vm_id")):
+                if one in known:
+                    known.setdefault(other, known[one])
+            names = (dns(known["vm_id"]),) if "vm_id" in known else ()
+    return InstanceIdentity(
+        cloud=cloud,
+        id="",
+        owner="",
+        instance_id=known.get("instance_id", ""),
+        credential_id="",
+        format=format_,
+        key_id="",
+        binding="",
+        facts=known,
+        names=names,
+    )
+
+
+def explain(
+    config: Config, identity: InstanceIdentity, wanted: Sequence[Identifier], *, now: int, as_preferred: bool = False
+) -> Explanation:
+    """Ask every provisioner, in the order in which they are tried.
+
+    :param wanted: the names of one order.
+    :param now: seconds.
+    :param as_preferred: take the instance to be proven in each provisioner's most preferred format.
+    """
+    verdicts = tuple(
+        _verdict(
+            entry,
+            config.ca.domains,
+            replace(identity, format=entry.formats[0]) if as_preferred and _same_cloud(entry, identity) else identity,
+            wanted,
+            now,
+        )
+        for entry in config.provisioners
+    )
+    giving = next((entry.name for entry in verdicts if entry.admits and all(name.given for name in entry.names)), None)
+    return Explanation(identity, verdicts, giving, _outcome(verdicts, giving, wanted))
+
+
+def _same_cloud(entry: Provisioner, identity: InstanceIdentity) -> bool:
+    return admission.CLOUDS[entry.type] == identity.cloud
+
+
+def _outcome(verdicts: Sequence[Verdict], giving: str | None, wanted: Sequence[Identifier]) -> str:
+    names = ", ".join(name.value for name in wanted)
+    if not verdicts:
+        return "This CA has no provisioner, so it admits nobody; acme-iid-ca provisioner add adds one."
+    if giving is not None:
+        return f"Provisioner {giving!r} would give {names}." if wanted else f"Provisioner {giving!r} would admit it."
+    if not any(entry.admits for entry in verdicts):
+        return "No provisioner would admit it."
+    return f"No provisioner would give {'all of ' if len(wanted) > 1 else ''}{names}."
+
+
+def _verdict(
+    entry: Provisioner, domains: Sequence[str], identity: InstanceIdentity, wanted: Sequence[Identifier], now: int
+) -> Verdict:
+    checks = list(admission.checks(entry, identity))
+    rules = [
+        Rule(key, refusal is None, f"{key}: {refusal or _met(entry, key, identity)}")
+        for key, refusal in checks
+        if key != "key" or identity.key_id  # facts given by hand are signed by nobody
+    ]
+    if any(refusal is not None for _, refusal in checks):
+        if not _same_cloud(entry, identity):
+            rules = rules[:1]  # what another cloud's lists say of it explains nothing
+        return Verdict(entry.name, entry.type, admits=False, rules=tuple(rules))
+    rules += _first_use(entry, identity, now)
+    rules += [_name_rule(entry, "allow", rule, domains, identity) for rule in entry.allow or ()]
+    rules += [_name_rule(entry, "allow_wildcards", rule, domains, identity) for rule in entry.allow_wildcards]
+    return Verdict(
+        entry.name,
+        entry.type,
+        admits=True,
+        rules=tuple(rules),
+        names=tuple(_wish(entry, domains, identity, name) for name in wanted),
+        listed=tuple(name.value for name in admission.names(entry, domains, identity)),
+        further=_further(entry, domains),
+    )
+
+
+def _met(entry: Provisioner, key: str, identity: InstanceIdentity) -> str:
+    match key:
+        case "type":
+            return entry.type
+        case "formats":
+            return identity.format if identity.key_id else f"as if it proved itself with {identity.format}"
+        case "key":
+            return "the cloud's own" if identity.scope is None else "one that this provisioner is configured with"
+    demand = next(demand for demand in entry.demands if demand.key == key)
+    proven = [f"{fact} {identity.facts[fact]}" for fact in demand.facts if fact in identity.facts]
+    return " and ".join(proven) + " is listed"
+
+
+def _first_use(entry: Provisioner, identity: InstanceIdentity, now: int) -> list[Rule]:
+    """What can be said of first use without the store, which knows who came before."""
+    if entry.instance_age is None or identity.started_at is None:
+        return []
+    age = now - identity.started_at
+    said = f"the instance was started {age} seconds ago, and a first use may come {entry.instance_age} after its start"
+    return [Rule("instance_age", age <= entry.instance_age, f"instance_age: {said}")]
+
+
+def _name_rule(
+    entry: Provisioner, key: str, rule: NameRule, domains: Sequence[str], identity: InstanceIdentity
+) -> Rule:
+    """What one rule gives to the instance, by the answers that an order would get."""
+    prefix = "*." if key == "allow_wildcards" else ""
+    title = f"{key} {prefix}{rule}"
+    for demand in rule.when:
+        if (refusal := demand.refusal(identity.facts)) is not None:
+            return Rule(key, met=False, said=f"{title}: {refusal.partition(';')[0]}")
+    text = rule.template.text
+    for fact in rule.template.placeholders:
+        if fact not in identity.facts:
+            return Rule(key, met=False, said=f"{title}: {fact} is not proven, so it gives nothing")
+        text = text.replace(f"{{{fact}}}", identity.facts[fact].lower())
+    try:
+        # A label stands for the star: any one would do.
+        example = dns(text.replace("*", "a"))
+    except ValueError:
+        example = None
+    if example is None or not rule.template.gives(example, identity.facts):
+        return Rule(key, met=False, said=f"{title}: a fact cannot stand in a name, so it gives nothing")
+    refusal = admission.refusal_to_name(entry, domains, identity, Identifier("dns", prefix + example.value))
+    if refusal is not None:
+        return Rule(key, met=False, said=f"{title}: {refusal}")
+    star = ", with any one label for *" if "*" in text else ""
+    return Rule(key, met=True, said=f"{title}: gives {prefix}{text}{star}")
+
+
+def _wish(entry: Provisioner, domains: Sequence[str], identity: InstanceIdentity, name: Identifier) -> Wish:
+    refusal = admission.refusal_to_name(entry, domains, identity, name)
+    if refusal is not None:
+        return Wish(name.value, given=False, why=refusal)
+    if name in admission.own_names(entry, identity):
+        return Wish(name.value, given=True, why="follows from its evidence")
+    rules, prefix = (entry.allow_wildcards, "*.") if name.wildcard else (entry.allow or (), "")
+    for rule in rules:
+        if rule.applies(identity.facts) and rule.template.gives(name.base, identity.facts):
+            return Wish(name.value, given=True, why=f"allowed by {prefix}{rule}")
+    return Wish(name.value, given=True, why="there is no allow, so any name inside the CA's domains is given")
+
+
+def _further(entry: Provisioner, domains: Sequence[str]) -> str:
+    if entry.allow is None and not entry.disable_custom_sans and domains:
+        return f"; and any name in {', '.join(domains)}, as there is no allow"
+    return ""

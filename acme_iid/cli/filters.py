@@ -1,0 +1,159 @@
+"""What the commands over the store share: the store, opened, and the filters and pages of their lists."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import click
+
+from acme_iid.cli.output import show
+
+if TYPE_CHECKING:
+    from acme_iid.cli import Home
+    from acme_iid.store.database import Database
+    from acme_iid.store.listing import Filter, Place
+
+P = ParamSpec("P")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+
+
+class Moment(click.ParamType[int]):
+    """A time in RFC 3339, or how long ago it was, such as 2h; converted to seconds since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the seconds."""
+        from acme_iid import values
+
+        try:
+            return int(time.time()) - values.duration(value)
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            self.fail(f"{value!r} is no time; write for example 2h, 7d or 2030-01-02T03:04:05Z", param, ctx)
+        return int(moment.timestamp())
+
+
+class _Name(click.ParamType[str]):
+    """A name as it stands in certificates, converted to its canonical form."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the canonical name."""
+        from acme_iid.protocol.identifiers import from_text
+
+        try:
+            return from_text(value).value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Place(click.ParamType["Place"]):
+    """Where a page ended: TIME.KEY, as the page before said."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        """Return the place."""
+        from acme_iid.store.listing import Place
+
+        seconds, _, key = value.partition(".")
+        if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12 and key):
+            self.fail(f"{value!r} is no place in a list; it is what the page before this one ended with", param, ctx)
+        return Place(int(seconds), key)
+
+
+_OPTIONS: Mapping[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
+    "cloud": click.option("--cloud", type=click.Choice(["aws", "gcp", "azure"]), help="Only this cloud's."),
+    "owner": click.option(
+        "--owner", metavar="ID", help="Only of this AWS account, GCP project number or Azure subscription."
+    ),
+    "account": click.option("--account", metavar="ID", help="Only of this ACME account: its id or key thumbprint."),
+    "instance": click.option("--instance", metavar="ID", help="Only what concerns this instance."),
+    "name": click.option("--name", type=_Name(), metavar="NAME", help="Only with this name in a certificate or order."),
+    "since": click.option("--since", type=Moment(), metavar="TIME", help="Not before: RFC 3339, or an age such as 2h."),
+    "until": click.option("--until", type=Moment(), metavar="TIME", help="Before: RFC 3339, or an age such as 2h."),
+    "limit": click.option(
+        "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many at most."
+    ),
+    "before": click.option("--before", type=_Place(), metavar="PLACE", help="The next page: where this one ended."),
+}
+
+
+def on_store(command: Callable[Concatenate[Database, P], None]) -> Callable[..., None]:
+    """Open the CA's store for a command, as its first argument."""
+
+    @click.pass_context
+    @functools.wraps(command)
+    def opened(context: click.Context, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        from acme_iid.store.database import open_store
+
+        home: Home = context.obj
+        database = open_store(home.config().store.path)
+        try:
+            command(database, *args, **kwargs)
+        finally:
+            database.close()
+
+    return opened
+
+
+def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, P], None]], Callable[..., None]]:
+    """Give a list its filters: the command takes the store and the :class:`Filter` that the options ask for.
+
+    :param without: the options that the list does not have.
+    """
+    known = [name for name in _OPTIONS if name not in without]
+
+    def decorate(command: Callable[Concatenate[Database, Filter, P], None]) -> Callable[..., None]:
+        @on_store
+        @functools.wraps(command)
+        def listing(database: Database, /, *args: Any, **kwargs: Any) -> None:
+            from acme_iid.store.listing import Filter
+
+            given = {name: kwargs.pop(name) for name in known}
+            if given.get("account") is not None:
+                from acme_iid.authority import accounts
+
+                given["account"] = accounts.meant(database, given["account"]).id
+            if given.get("instance") is not None:
+                from acme_iid.authority import instances
+
+                given["instance"] = instances.find_listed(database, given["instance"]).id
+            command(database, Filter(**given), *args, **kwargs)
+
+        decorated: Callable[..., None] = listing
+        for name in reversed(known):
+            decorated = _OPTIONS[name](decorated)
+        return decorated
+
+    return decorate
+
+
+def one_more(wanted: Filter) -> Filter:
+    """The same list and one row more, which tells whether there is a next page."""
+    return replace(wanted, limit=wanted.limit + 1)
+
+
+def show_page(rows: Sequence[tuple[Place, Mapping[str, object]]], wanted: Filter, *, as_json: bool, empty: str) -> None:
+    """Print a page, and where the next one begins if there is one.
+
+    :param rows: what :func:`one_more` gave, each with its place in the list.
+    """
+    page = rows[: wanted.limit]
+    show([row for _, row in page], as_json=as_json, empty=empty)
+    if len(rows) > len(page):
+        last = page[-1][0]
+        click.echo(f"There are more; the next page: --before {last.time}.{last.key}", err=True)

@@ -1,0 +1,166 @@
+"""``acme-iid-ca instance``: which account an instance belongs to, and what an operator can do about it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from acme_iid.cli.filters import as_json as json_option
+from acme_iid.cli.filters import filtered, on_store, one_more, show_page
+from acme_iid.cli.output import show_one, timestamp
+from acme_iid.cli.parameters import Checked
+
+if TYPE_CHECKING:
+    from acme_iid.store.database import Database
+    from acme_iid.store.instances import Listed
+    from acme_iid.store.listing import Filter
+
+_id = click.argument("id")
+
+
+def _row(listed: Listed) -> dict[str, object]:
+    used, block = listed.instance, listed.block
+    return {
+        "instance": listed.id,
+        "account": used and used.account_id,
+        "first_used": used and timestamp(used.first_used_at),
+        "last_used": used and timestamp(used.last_used_at),
+        "released_to": used and used.release_to,
+        "blocked": block and timestamp(block.blocked_at),
+    }
+
+
+@click.group(short_help="The instances that have certificates here.")
+def instance() -> None:
+    """Show which account an instance belongs to since its first use, release it to another, or shut it out."""
+
+
+@instance.command("list", short_help="The instances that were used here.")
+@click.option("--blocked", is_flag=True, help="Those that are blocked, the latest first, whether ever used or not.")
+@json_option
+@filtered("instance")
+def list_(database: Database, wanted: Filter, *, blocked: bool, as_json: bool) -> None:
+    """List the instances that were used here, the latest first use first.
+
+    --since and --until are about the first use (with --blocked, the block); --name finds the instances that got a
+    certificate for NAME.
+    """
+    from acme_iid.store import instances
+    from acme_iid.store.listing import Place
+
+    listed = (instances.page_of_blocked if blocked else instances.page)(database, one_more(wanted))
+    rows = []
+    for entry in listed:
+        moment = entry.block.blocked_at if blocked and entry.block else entry.instance and entry.instance.first_used_at
+        rows.append((Place(moment or 0, entry.id), _row(entry)))
+    empty = "No instance is blocked." if blocked else "No such instance has been used here yet."
+    show_page(rows, wanted, as_json=as_json, empty=empty)
+
+
+@instance.command("show", short_help="One instance in full.")
+@_id
+@json_option
+@on_store
+def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - the argument's name in --help
+    """Show an instance, by its whole id or by the cloud's own instance id."""
+    from acme_iid.authority import instances as use_cases
+    from acme_iid.cli.certificate import status
+    from acme_iid.store import certificates
+    from acme_iid.store.chain import cloud_and_owner
+
+    found = use_cases.find_listed(database, id)
+    now = int(time.time())
+    used, (cloud, owner) = found.instance, cloud_and_owner(found.id)
+    row = {
+        **_row(found),
+        "block_reason": found.block and found.block.reason,
+        "cloud": cloud,
+        "owner": owner,
+        "instance_id": used and used.instance_id,
+        "key_thumbprint": used and used.thumbprint,
+        "started": used and timestamp(used.started_at),
+        "release_ends": used and timestamp(used.release_until),
+        "closed_names": sorted(certificates.closed_names(database, found.id)),
+        "certificates": [
+            f"{int(entry.serial, 16)} ({status(entry, now)})" for entry in certificates.of_instance(database, found.id)
+        ],
+    }
+    show_one(row, as_json=as_json)
+
+
+@instance.command("release", short_help="Let one new account key use an instance.")
+@_id
+@click.option(
+    "--to", "thumbprint", required=True, metavar="THUMBPRINT", help="The account key's; the refused client prints it."
+)
+@click.option(
+    "--for",
+    "seconds",
+    type=Checked("duration", keep=False),
+    default="1h",
+    show_default=True,
+    help="How long the release lasts if it is not used.",
+)
+@click.option("--revoke", is_flag=True, help="Also revoke the instance's certificates.")
+@on_store
+def release(database: Database, id: str, thumbprint: str, seconds: int, *, revoke: bool) -> None:  # noqa: A002 - as above
+    """Let a VM in again that was rebuilt and lost its account key.
+
+    The instance is taken from the account that it belongs to. The key with THUMBPRINT, and no other, may use
+    it next, whatever the instance's age.
+    """
+    from acme_iid.authority import instances as use_cases
+    from acme_iid.store import instances
+
+    found = use_cases.find(database, id)
+    now = int(time.time())
+    ended = use_cases.release(database, found, thumbprint, seconds, revoke=revoke, now=now)
+    click.echo(f"Instance {found.id} is released to the key {thumbprint} until {timestamp(now + seconds)}.")
+    click.echo(f"Orders ended: {ended.orders}. Certificates revoked: {ended.certificates}.")
+    if instances.closed(database, found.id).blocked:
+        click.echo(f"It is blocked all the same; acme-iid-ca instance unblock {found.id} lets it in.", err=True)
+
+
+@instance.command("block", short_help="Shut an instance out.")
+@_id
+@click.option("--reason", metavar="TEXT", help="Why, for operators; the instance is not told.")
+@click.option("--revoke", is_flag=True, help="Also revoke its certificates, for keyCompromise.")
+@on_store
+def block(database: Database, id: str, reason: str | None, *, revoke: bool) -> None:  # noqa: A002 - as above
+    """Refuse an instance from now on, and end what it has proven.
+
+    ID is its whole id, which may be one that was never used here, or the cloud's own id of one that was.
+    """
+    from acme_iid.authority import instances as use_cases
+
+    whole, ended = use_cases.block(database, id, reason, revoke=revoke, now=int(time.time()))
+    click.echo(f"Instance {whole} is blocked.")
+    click.echo(f"Orders ended: {ended.orders}. Certificates revoked: {ended.certificates}.")
+
+
+@instance.command("unblock", short_help="Let a blocked instance in again.")
+@_id
+@on_store
+def unblock(database: Database, id: str) -> None:  # noqa: A002 - as above
+    """Let an instance in again. Whose it is has not changed."""
+    from acme_iid.authority import instances as use_cases
+
+    whole, closed = use_cases.unblock(database, id, int(time.time()))
+    click.echo(f"Instance {whole} is no longer blocked.")
+    for name in sorted(closed):
+        click.echo(f"{name} is still closed to it; it is opened with: acme-iid-ca instance reopen {whole} {name}")
+
+
+@instance.command("reopen", short_help="Open a name that revocation closed.")
+@_id
+@click.argument("name")
+@on_store
+def reopen(database: Database, id: str, name: str) -> None:  # noqa: A002 - as above
+    """Let an instance hold NAME again after its certificate for it was revoked."""
+    from acme_iid.authority import instances as use_cases
+
+    found = use_cases.find(database, id)
+    use_cases.reopen(database, found, name, int(time.time()))
+    click.echo(f"The name {name} is open to instance {found.id} again.")

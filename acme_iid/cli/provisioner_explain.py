@@ -1,0 +1,241 @@
+"""``acme-iid-ca provisioner test``: who would be admitted, which names they would get, and why not; with no server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import click
+
+from acme_iid.admission import CLOUDS
+from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.identity import Evidence, InstanceIdentity
+from acme_iid.authority.challenges import parse_answer
+from acme_iid.cli import Home
+from acme_iid.cli.explanation import Explanation, explain, identity_of
+from acme_iid.cli.output import timestamp
+from acme_iid.errors import AttestationError, Step
+from acme_iid.iid01 import MAX_ANSWER_BYTES, binding
+from acme_iid.kinds import KINDS
+from acme_iid.protocol import strict_json
+from acme_iid.protocol.identifiers import Identifier, from_text
+from acme_iid.sources import trust_store
+
+# The \b keeps click from filling the lines.
+_EXAMPLES = """\b
+Examples:
+  ssh vm acme-iid evidence --raw | acme-iid-ca provisioner test --evidence - web.local
+  acme-iid-ca provisioner test --fact account=123456789042 --fact region=us-east-1 web.local
+"""
+_NOBODYS = "provisioner.test"
+"""A key authorization that no challenge has: nothing is bound to it."""
+
+
+def _printable(text: str) -> str:
+    # Facts come from outside and must not move a terminal's cursor.
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _say(text: str) -> None:
+    click.echo(_printable(text))
+
+
+@click.command("test", short_help="See who is admitted, and to which names.", epilog=_EXAMPLES)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--evidence",
+    "file",
+    type=click.File("rb"),
+    help='What "acme-iid evidence --raw" prints on the instance, or its document or token alone; - for standard input.',
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(VERIFIERS)),
+    metavar="FORMAT",
+    help="The format of a document or token alone; with --fact, the format that is thought to prove the facts.",
+)
+@click.option(
+    "--fact",
+    "facts",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A fact about an instance instead of evidence, such as account=123456789042; may be repeated.",
+)
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(list(KINDS), case_sensitive=False),
+    metavar="|".join(KINDS),
+    help="The cloud that the facts are of, if they leave that open.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.pass_context
+def test(
+    context: click.Context,
+    names: tuple[str, ...],
+    file: BinaryIO | None,
+    format_: str | None,
+    facts: tuple[str, ...],
+    kind: str | None,
+    as_json: bool,
+) -> None:
+    """Explain, rule by rule, which provisioners admit an instance and which names they give it.
+
+    The instance is known by its --evidence, which is verified with the keys that the configuration trusts, or by
+    facts given by hand. No server has to run, and nothing is recorded. Without a NAME, the names that the instance
+    may hold are listed.
+
+    The exit status is 0 if one provisioner would give every NAME (without any, if one admits the instance), and
+    1 if none would.
+    """
+    home: Home = context.obj
+    if (file is None) == (not facts):
+        raise click.UsageError("say which instance: its --evidence, or facts about it (--fact account=123456789042)")
+    wanted = tuple(_wanted(name) for name in dict.fromkeys(names))
+    config = home.config()
+    report: dict[str, Any] = {"evidence": None}
+    if file is not None:
+        evidence = _evidence(file.read(MAX_ANSWER_BYTES + 1), format_)
+        try:
+            identity, report["evidence"] = _verified(evidence, home)
+        except AttestationError as error:
+            refused = {"format": evidence.format, "authentic": False, "step": error.step.value, "reason": error.detail}
+            if as_json:
+                click.echo(json.dumps({"evidence": refused, "given_by": None}, indent=2))
+            raise click.ClickException(
+                _printable(f"the evidence is refused at step {error.step.value!r}: {error.detail}")
+            ) from error
+    else:
+        identity = _by_hand(facts, format_, kind)
+    explained = explain(config, identity, wanted, now=int(time.time()), as_preferred=file is None and format_ is None)
+    if as_json:
+        click.echo(json.dumps(report | explained.as_json(), indent=2))
+    else:
+        _tell(report["evidence"], explained)
+    context.exit(0 if explained.given_by is not None else 1)
+
+
+def _wanted(name: str) -> Identifier:
+    try:
+        return from_text(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="NAME") from error
+
+
+def _evidence(content: bytes, format_: str | None) -> Evidence:
+    """The evidence in a file: an answer's members as JSON, or a document or token as text."""
+    if len(content) > MAX_ANSWER_BYTES:
+        raise click.ClickException(
+            f"the evidence is longer than {MAX_ANSWER_BYTES} bytes, which the server takes at most"
+        )
+    text = content.strip()
+    if text.startswith(b"{"):
+        try:
+            members = strict_json.loads(text)
+        except ValueError as error:
+            raise click.ClickException(f"the evidence is refused: {error}") from error
+        assert isinstance(members, dict)  # it begins with a brace
+        if format_ is not None:
+            members.setdefault("format", format_)
+        return parse_answer(members, text).evidence
+    if format_ is None:
+        raise click.UsageError("a document or token alone does not say what it is; give its --format")
+    if not text.isascii():
+        raise click.ClickException("the evidence is neither JSON nor text as metadata services give it")
+    return Evidence(format_, {"evidence": text.decode("ascii")})
+
+
+def _verified(evidence: Evidence, home: Home) -> tuple[InstanceIdentity, dict[str, Any]]:
+    """Who the evidence is about, and what is to be said of it.
+
+    :raises AttestationError: if it is not authentic. That it is stale or bound to some challenge is only said.
+    """
+    now = int(time.time())
+    verifier = VERIFIERS[evidence.format]
+    claims = verifier.authenticate(evidence, trust_store(home.config().trust), now)
+    identity = verifier.identify(claims)
+    said: dict[str, Any] = {
+        "format": evidence.format,
+        "authentic": True,
+        "key": claims.key_id,
+        "times": {name: timestamp(at) for name, at in identity.times.items()},
+        "binding": identity.binding,
+        "refused_now": None,
+    }
+    try:
+        verifier.judge(claims, binding(_NOBODYS), now)
+    except AttestationError as error:
+        # What it is bound to is for the challenge's own server to say; here there is no challenge.
+        if error.step is not Step.BINDING:
+            said["refused_now"] = {"step": error.step.value, "reason": error.detail}
+    return identity, said
+
+
+def _by_hand(given: tuple[str, ...], format_: str | None, kind: str | None) -> InstanceIdentity:
+    facts: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--fact")
+        if facts.setdefault(name, value) != value:
+            raise click.BadParameter(f"{name} is given twice", param_hint="--fact")
+    type_ = _type_of(facts, format_, kind)
+    try:
+        for listed in KINDS[type_].lists.values():
+            # Of a list about two facts each has a form of its own, and a value may be either.
+            if len(listed.facts) == 1 and listed.facts[0] in facts:
+                listed.parse(facts[listed.facts[0]])
+        return identity_of(CLOUDS[type_], facts, format_ or "")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--fact") from error
+
+
+def _type_of(facts: Mapping[str, str], format_: str | None, kind: str | None) -> str:
+    """The one type of provisioners whose evidence proves such facts."""
+    types = [
+        type_
+        for type_, known in KINDS.items()
+        if kind in (None, type_) and format_ in (None, *known.formats) and _proven(type_) >= facts.keys()
+    ]
+    if not types:
+        among = "; ".join(f"{type_}: {', '.join(sorted(_proven(type_)))}" for type_ in ([kind] if kind else KINDS))
+        raise click.BadParameter(f"no cloud's evidence proves all of these; there are {among}", param_hint="--fact")
+    if len(types) > 1:
+        raise click.UsageError(f"these facts may be of {' or '.join(types)}; say which with --type")
+    return types[0]
+
+
+def _proven(type_: str) -> set[str]:
+    return {fact for facts in KINDS[type_].formats.values() for fact in facts}
+
+
+def _tell(evidence: Mapping[str, Any] | None, explained: Explanation) -> None:
+    identity = explained.identity
+    if evidence is not None:
+        _say(f"The evidence ({evidence['format']}) is authentic, signed with the key {evidence['key']}.")
+        if evidence["refused_now"] is not None:
+            refused = evidence["refused_now"]
+            _say(f"It would be refused now, at step {refused['step']!r}: {refused['reason']}. Going on with its facts.")
+        if evidence["binding"] != "first use":
+            _say(f"Its {evidence['binding']} binds it to a challenge and an account key, which are not looked at here.")
+    else:
+        _say("Facts as they were given; nothing has been verified.")
+    width = max(len(fact) for fact in identity.facts) + 2
+    for fact, value in identity.facts.items():
+        _say(f"  {fact:<{width}}{value}")
+    for entry in explained.provisioners:
+        click.echo()
+        _say(f"Provisioner {entry.name!r} ({entry.type}) {'admits it' if entry.admits else 'does not admit it'}.")
+        for rule in entry.rules:
+            _say(f"  {'ok' if rule.met else 'NO':<4}{rule.said}")
+        if not entry.admits:
+            continue
+        for name in entry.names:
+            _say(f"  {'ok' if name.given else 'NO':<4}{name.name}: {name.why}")
+        if entry.listed:
+            _say(f"  It may hold: {', '.join(entry.listed)}{entry.further}")
+    click.echo()
+    _say(explained.outcome)

@@ -1,0 +1,129 @@
+"""What single values in ca.toml, and on the command line, may be: each function reads one and says what is wrong."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from acme_iid.protocol.identifiers import Identifier, dns, from_text
+
+MAX_NAME_LENGTH = 48
+"""Characters in a CA's or a provisioner's name: "<name> Intermediate CA" must fit a common name's 64 (RFC 5280)."""
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MAX_DURATION = 3650 * _DAY
+_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
+_AWS_ACCOUNT = re.compile(r"[0-9]{12}\Z")
+_PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*\Z")
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+class Listen(NamedTuple):
+    """Where the server listens: an address or host name, and a port (0 for any free one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def duration(text: str) -> int:
+    """Return the seconds in a duration such as "1h", "90m", "7d" or "1h30m".
+
+    :raises ValueError: if it is none, or not between one second and ten years.
+    """
+    match = _DURATION.match(text)
+    seconds = 0
+    if match:
+        for count, unit in zip(match.groups(), (_DAY, _HOUR, _MINUTE, 1), strict=True):
+            seconds += int(count or 0) * unit
+    if not 0 < seconds <= _MAX_DURATION:
+        raise ValueError(f'{text!r} is no duration; write for example "1h", "90m", "7d" or "1h30m"')
+    return seconds
+
+
+def listen_address(text: str) -> Listen:
+    """Return the address in "host:port", an IPv6 address in brackets.
+
+    :raises ValueError: with what is wrong, in words.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f'{text!r} is no address to listen on; write for example "0.0.0.0:443" or "[::]:443"')
+    if host.startswith("[") and host.endswith("]"):
+        return Listen(str(ipaddress.IPv6Address(host[1:-1])), int(port))
+    if ":" in host:
+        raise ValueError(f"{text!r} has an IPv6 address without brackets; write [address]:port")
+    return Listen(from_text(host).value, int(port))
+
+
+def server_url(text: str) -> str:
+    """Return the canonical form of the URL that clients use: lower-case host, no default port, no trailing slash.
+
+    Every URL in the protocol begins with it and is compared as text (RFC 8555 section 6.4).
+
+    :raises ValueError: with what is wrong, in words.
+    """
+    if not text.isprintable() or " " in text:  # urlsplit would drop some of them silently
+        raise ValueError(f"{text!r} has blanks or control characters in it")
+    parts = urlsplit(text)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(f'{text!r} is no URL to serve; write for example "https://ca.local"')
+    if parts.query or parts.fragment or "?" in text or "#" in text or "@" in parts.netloc:
+        raise ValueError(f"{text!r} has a query, fragment or user; the URL is scheme, host, port and path only")
+    path = parts.path.rstrip("/")
+    if not _PATH_PREFIX.match(path) or any(segment in (".", "..") for segment in path.split("/")):
+        raise ValueError(f"{text!r} has a path that is not plain; use letters, digits, '-', '.', '_' and '~'")
+    host = from_text(parts.hostname)
+    if host.wildcard:
+        raise ValueError(f"{text!r} names a wildcard; a server has one name")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError(
+            f"{text!r} is plain HTTP; write https. (Behind a proxy that ends TLS, the URL is the proxy's https one "
+            "and 'serve --plain-http' says the rest)"
+        )
+    port = parts.port  # ValueError with a sentence of its own if it is out of range
+    where = f"[{host.value}]" if ":" in host.value else host.value
+    if port not in (None, _DEFAULT_PORTS[parts.scheme]):
+        where += f":{port}"
+    return f"{parts.scheme}://{where}{path}"
+
+
+def _is_loopback(host: Identifier) -> bool:
+    return ipaddress.ip_address(host.value).is_loopback if host.type == "ip" else host.value == "localhost"
+
+
+def name(text: str) -> str:
+    """Return a name that people give the CA or a provisioner, as it is.
+
+    :raises ValueError: if it is empty, too long, has blanks around it or characters that do not print.
+    """
+    if not text or text != text.strip() or not text.isprintable():
+        raise ValueError(f"{text!r} is no name; a name is printable, not empty, and has no blanks around it")
+    if len(text) > MAX_NAME_LENGTH:
+        raise ValueError(f"the name is {len(text)} characters long; {MAX_NAME_LENGTH} is the limit")
+    return text
+
+
+def aws_account(text: str) -> str:
+    """Return an AWS account id as it is.
+
+    :raises ValueError: if it is not twelve digits.
+    """
+    if not _AWS_ACCOUNT.match(text):
+        raise ValueError(f"{text!r} is no AWS account id; that is twelve digits, in quotes")
+    return text
+
+
+def domain(text: str) -> str:
+    """Return a domain that names may be issued in, canonical.
+
+    :raises ValueError: if it is no dns name, or a wildcard.
+    """
+    found = dns(text)
+    if found.wildcard:
+        raise ValueError(f"{text!r} is a wildcard; name the domain itself, all names below it are inside")
+    return found.value

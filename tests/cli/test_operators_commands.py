@@ -1,0 +1,357 @@
+"""instance, certificate, account and events: what operators read, filter, page through and check."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
+import termios
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from acme_iid import config
+from acme_iid.cli import main
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Certificate, Instance, Order
+from acme_iid.store import accounts, certificates, events, instances, orders
+from acme_iid.store.database import open_store
+
+NOW = int(datetime.now(UTC).timestamp())
+AWS = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
+GCP = "gcp:739419398126:4567890123456789012"
+THUMBPRINT = "t" * 43
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CA with an instance of AWS and one of GCP, a certificate each, issued three and one hours ago."""
+    home = tmp_path_factory.mktemp("ca")
+    made = CliRunner().invoke(main, ["--home", str(home), "init"])
+    assert made.exit_code == 0, made.output
+    chain = (home / "certs" / "root_ca.crt").read_text()
+    database = open_store(config.load(home).store.path)
+    with database.transaction() as transaction:
+        for number, (instance, hours) in enumerate([(AWS, 3), (GCP, 1)], 1):
+            at = NOW - hours * 3600
+            account = f"account{number}"
+            accounts.add(transaction, Account(account, "{}", THUMBPRINT[1:] + str(number), ("mailto:a@b.example",), at))
+            names = (Identifier("dns", f"n{number}.local"), Identifier("dns", "*.shared.local"))
+            orders.add(transaction, Order(f"o{number}", account, names, at, at + 60))
+            certificate = Certificate(
+                f"c{number}", f"{number:x}f", f"o{number}", account, names, at, at + 7200, at, chain, "ab" * 32,
+                "P", instance,
+            )  # fmt: skip
+            certificates.add(transaction, certificate)
+            cloud, owner = instance.split(":")[0], instance.split(":")[1 if number == 2 else 2]
+            instances.use(
+                transaction,
+                Instance(instance, cloud, owner, instance.rpartition(":")[2], account, THUMBPRINT, at, at, at),
+            )
+            events.add(
+                transaction, "challenge.refused", at, account_id=account, instance_id=instance, name=f"n{number}.local",
+                step="names", reason="it said: \x1b[2J\u202egood",
+            )  # fmt: skip
+            event = events.add(
+                transaction, "certificate.issued", at, account_id=account, instance_id=instance, serial=f"{number}f",
+                names=[name.value for name in names],
+            )  # fmt: skip
+            events.add_names(transaction, event, at, names, instance, certificate.id)
+    database.close()
+    return home
+
+
+@pytest.fixture
+def changing(home: Path, tmp_path: Path) -> Path:
+    """A copy of the CA, for what changes it."""
+    return shutil.copytree(home, tmp_path / "copy")
+
+
+def run(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--home", str(home), *arguments])
+
+
+def listed(home: Path, *arguments: str) -> list[dict[str, object]]:
+    done = run(home, *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    rows: list[dict[str, object]] = json.loads(done.stdout)
+    return rows
+
+
+@pytest.mark.parametrize("command", [["instance", "list"], ["certificate", "list"], ["events"]])
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ([], [GCP, AWS]),
+        (["--cloud", "aws"], [AWS]),
+        (["--cloud", "azure"], []),
+        (["--owner", "739419398126"], [GCP]),
+        (["--account", "account1"], [AWS]),
+        (["--account", THUMBPRINT[1:] + "2"], [GCP]),
+        (["--name", "N1.local"], [AWS]),
+        (["--name", "*.shared.local"], [GCP, AWS]),
+        (["--name", "n1.local", "--cloud", "gcp"], []),
+        (["--since", "2h"], [GCP]),
+        (["--until", "2h"], [AWS]),
+        (["--since", "1d", "--until", "90m"], [AWS]),
+        (["--since", datetime.fromtimestamp(NOW - 7200, UTC).isoformat()], [GCP]),
+        (["--since", "2100-01-02T03:04:05Z"], []),
+        (["--limit", "5"], [GCP, AWS]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_each_list_takes_the_filters(home: Path, command: list[str], filters: list[str], expected: list[str]) -> None:
+    found = [row["instance"] for row in listed(home, *command, *filters)]
+    assert sorted(set(map(str, found)), key=[*expected, *map(str, found)].index) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["events", "--since", "yesterday"], "'yesterday' is no time; write for example 2h"),
+        (["events", "--since", "2030-01-02T03:04:05"], "is no time"),
+        (["events", "--name", "no name"], "not a host name label"),
+        (["events", "--cloud", "oracle"], "'oracle' is not"),
+        (["events", "--before", "soon"], "'soon' is no place in a list"),
+        (["events", "--before", "5.x"], "is no event's number"),
+        (["events", "--limit", "0"], "0 is not in the range"),
+        (["events", "--from", "1"], "--from and --expect go with --check"),
+        (["events", "--check", "--cloud", "aws"], "no filter takes anything"),
+        (["events", "--check", "--expect", "abc"], "NUMBER:HASH"),
+        (["certificate", "show", "1.5"], "a serial number is decimal, or hexadecimal after 0x"),
+        (["certificate", "show", "9" * 60], "a serial number is decimal"),
+        (["certificate", "list", "--status", "good"], "'good' is not"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_meant_is_wrong_usage(home: Path, arguments: list[str], message: str) -> None:
+    done = run(home, *arguments)
+    assert done.exit_code == 2, done.output
+    assert message in done.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["events", "--account", "nobody"], "there is no account 'nobody'"),
+        (["events", "--instance", "i-00000000"], "no instance 'i-00000000' has been used here"),
+        (["account", "show", "nobody"], "there is no account 'nobody'"),
+        (["account", "deactivate", "nobody"], "there is no account 'nobody'"),
+        (["certificate", "show", "7"], "no certificate with the serial number 7 was issued here"),
+        (["certificate", "revoke", "31", "--reason", "bad"], "'bad' is no reason for a revocation"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_is_not_there_is_said(home: Path, arguments: list[str], message: str) -> None:
+    done = run(home, *arguments)
+    assert done.exit_code == 1, done.output
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("command", [["instance", "list"], ["certificate", "list"], ["events"], ["account", "list"]])
+def test_a_page_says_how_to_get_the_next_until_there_is_none(home: Path, command: list[str]) -> None:
+    whole = listed(home, *command)
+    walked: list[dict[str, object]] = []
+    before: list[str] = []
+    for _ in whole:
+        done = run(home, *command, "--limit", "1", *before, "--json")
+        (row,) = json.loads(done.stdout)
+        walked.append(row)
+        more = re.search(r"the next page: (--before) (\S+)$", done.stderr)
+        before = list(more.groups()) if more else []
+    assert walked == whole
+    assert before == []
+
+
+@pytest.mark.parametrize("status", ["valid", "expired", "revoked"])
+def test_certificates_are_listed_by_status(home: Path, status: str) -> None:
+    expected = {"valid": [GCP], "expired": [AWS], "revoked": []}[status]
+    assert [row["instance"] for row in listed(home, "certificate", "list", "--status", status)] == expected
+
+
+@pytest.mark.parametrize("serial", ["31", "0x1F", "00:1f"])
+def test_a_certificate_is_shown_by_its_serial_number_in_any_spelling(home: Path, serial: str) -> None:
+    done = run(home, "certificate", "show", serial)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^serial: +31$", done.stdout, re.MULTILINE)
+    assert re.search(r"^names: +n1\.local, \*\.shared\.local$", done.stdout, re.MULTILINE)
+    pem = run(home, "certificate", "show", serial, "--pem").stdout
+    shown = json.loads(run(home, "certificate", "show", serial, "--json").stdout)
+    assert shown["fingerprint"] == x509.load_pem_x509_certificate(pem.encode()).fingerprint(SHA256()).hex()
+
+
+def test_a_certificate_is_revoked_by_the_name_of_a_reason(changing: Path) -> None:
+    assert run(changing, "certificate", "revoke", "0x2f", "--reason", "superseded").exit_code == 0
+    shown = json.loads(run(changing, "certificate", "show", "47", "--json").stdout)
+    assert (shown["status"], shown["revocation_reason"], shown["revoked_by"]) == ("revoked", "superseded", "operator")
+    assert [row["serial"] for row in listed(changing, "certificate", "list", "--status", "revoked")] == ["47"]
+    (revoked, *_) = listed(changing, "events", "--name", "n2.local")
+    assert revoked["kind"] == "certificate.revoked"
+
+
+def test_an_account_is_shown_with_its_instances_and_deactivated_once(changing: Path) -> None:
+    shown = json.loads(run(changing, "account", "show", THUMBPRINT[1:] + "1", "--json").stdout)
+    assert (shown["account"], shown["instances"], shown["deactivated"]) == ("account1", [AWS], None)
+    assert run(changing, "account", "deactivate", "account1").stdout == "The account account1 is deactivated.\n"
+    again = run(changing, "account", "deactivate", "account1")
+    assert (again.exit_code, "was deactivated at" in again.stderr) == (1, True)
+    (event, *_) = listed(changing, "events", "--account", "account1")
+    assert (event["kind"], event["by"]) == ("account.deactivated", "operator")
+
+
+def test_what_does_not_print_is_escaped_and_nothing_is_shortened(home: Path) -> None:
+    shown = run(home, "events").stdout
+    assert "it said: \\x1b[2J\\u202egood" in shown
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert [line.split()[0] for line in shown.splitlines()[:2]] == ["SEQ", str(listed(home, "events")[0]["seq"])]
+
+
+def on_a_terminal(home: Path, columns: int, *arguments: str) -> str:
+    """What acme-iid-ca shows on a terminal of so many columns."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "acme_iid.cli", "--home", home, *arguments],
+        env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(slave)
+        shown = b""
+        # Reading from a terminal whose last user is gone ends with EIO.
+        while True:
+            try:
+                shown += os.read(master, 4096)
+            except OSError:
+                break
+        os.close(master)
+        assert process.wait(60) == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_a_list_that_is_wider_than_the_terminal_is_shown_a_line_a_fact(home: Path) -> None:
+    narrow = on_a_terminal(home, 80, "certificate", "list")
+    first, second = narrow.rstrip("\n").split("\n\n")
+    assert re.search(r"^serial: +47$", first, re.MULTILINE)
+    assert re.search(rf"^instance: +{AWS}$", second, re.MULTILINE)
+    wide = on_a_terminal(home, 300, "certificate", "list")
+    assert wide == run(home, "certificate", "list").stdout
+    assert wide.startswith("SERIAL ")
+    assert max(map(len, wide.splitlines())) > 80
+
+
+@pytest.fixture
+def chained(tmp_path: Path) -> Path:
+    """A CA with a few events in its record."""
+    made = CliRunner().invoke(main, ["--home", str(tmp_path), "init"])
+    assert made.exit_code == 0, made.output
+    database = open_store(config.load(tmp_path).store.path)
+    with database.transaction() as transaction:
+        for number in range(12):
+            events.add(transaction, "test", NOW, number=number)
+    database.close()
+    return tmp_path
+
+
+def behind(home: Path, statement: str) -> None:
+    with sqlite3.connect(config.load(home).store.path) as raw:
+        raw.executescript(statement)
+    raw.close()
+
+
+def head(home: Path) -> str:
+    done = run(home, "events", "--check")
+    match = re.fullmatch(r"OK: ([0-9]+) events, head (\1:[0-9a-f]{64})\n", done.stdout)
+    assert match is not None, done.output
+    return match[2]
+
+
+def test_a_check_says_ok_and_the_head_that_a_later_check_expects(chained: Path) -> None:
+    kept = head(chained)
+    assert kept.startswith("12:")
+    for expected in (kept, kept.partition(":")[2]):
+        done = run(chained, "events", "--check", "--expect", expected)
+        assert (done.exit_code, done.stdout) == (0, f"OK: 12 events, head {kept}\n")
+    assert json.loads(run(chained, "events", "--check", "--json").stdout) == {"events": 12, "head": kept}
+    assert run(chained, "events", "--check", "--from", "12").stdout == f"OK: 1 event, head {kept}\n"
+    behind(chained, "INSERT INTO accounts VALUES ('a', '{}', 't', '[]', 1, NULL)")
+    assert run(chained, "account", "deactivate", "a").exit_code == 0
+    grown = run(chained, "events", "--check", "--expect", kept)
+    assert grown.stdout.startswith("OK: 13 events, head 13:")
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE events SET detail = '{\"number\": 0}' WHERE seq = 5", "event 5 was edited or inserted"),
+        ("DELETE FROM events WHERE seq = 5", "event 5 was removed"),
+        ("DELETE FROM events WHERE seq < 5", "events 1 to 4 were removed"),
+        (
+            (
+                "INSERT INTO events SELECT 13, at, kind, account_id, instance_id, cloud, owner, name, detail, hash "
+                "FROM events WHERE seq = 12"
+            ),
+            "event 13 was edited or inserted",
+        ),
+        (
+            (
+                "UPDATE events SET seq = -1 WHERE seq = 9; UPDATE events SET seq = 9 WHERE seq = 12;"
+                "UPDATE events SET seq = 12 WHERE seq = -1"
+            ),
+            "event 9 was edited or inserted",
+        ),
+    ],
+)
+def test_a_check_names_the_first_event_that_was_tampered_with(chained: Path, statement: str, message: str) -> None:
+    behind(chained, statement)
+    done = run(chained, "events", "--check")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_tail_that_was_cut_off_is_seen_by_whoever_kept_a_head(chained: Path) -> None:
+    kept = head(chained)
+    behind(chained, "DELETE FROM events WHERE seq > 9")
+    assert head(chained).startswith("9:")
+    done = run(chained, "events", "--check", "--expect", kept)
+    assert (done.exit_code, done.stderr) == (1, "Error: events 10 to 12 were cut off: the chain ends at event 9\n")
+    done = run(chained, "events", "--check", "--expect", kept.partition(":")[2])
+    assert (done.exit_code, "no event from 1 on has the hash" in done.stderr) == (1, True)
+
+
+def test_a_tail_that_was_cut_off_and_grew_again_is_seen(chained: Path) -> None:
+    kept = head(chained)
+    behind(chained, "DELETE FROM events WHERE seq > 9")
+    database = open_store(config.load(chained).store.path)
+    with database.transaction() as transaction:
+        for _ in range(5):
+            events.add(transaction, "other", NOW)
+    database.close()
+    assert head(chained).startswith("14:")
+    done = run(chained, "events", "--check", "--expect", kept)
+    assert (done.exit_code, "event 12 does not have the hash" in done.stderr) == (1, True)
+
+
+def test_a_long_check_shows_how_far_it_is_on_a_terminal_only(chained: Path) -> None:
+    database = open_store(config.load(chained).store.path)
+    with database.transaction() as transaction:
+        for _ in range(20_000):
+            events.add(transaction, "many", NOW)
+    database.close()
+    assert head(chained).startswith("20012:")
+    shown = on_a_terminal(chained, 120, "events", "--check")
+    assert "Checking events" in shown
+    assert "100%" in shown
+    assert re.search(r"OK: 20012 events, head 20012:[0-9a-f]{64}\n", shown)

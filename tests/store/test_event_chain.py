@@ -1,0 +1,313 @@
+"""Events are chained by hash: whatever is done to the record behind the store's back shows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from acme_iid.store import certificates, events, instances
+from acme_iid.store.database import Database, Row, open_store
+from acme_iid.store.listing import Filter
+
+NOW = 1_800_000_000
+INSTANCE = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
+
+
+def fill(database: Database, count: int, first: int = 1) -> None:
+    with database.transaction() as transaction:
+        for number in range(first, first + count):
+            events.add(
+                transaction, "challenge.valid", NOW + number, account_id="a", instance_id=INSTANCE, name="foo.local",
+                number=number,
+            )  # fmt: skip
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = open_store(tmp_path / "ca.db")
+    fill(opened, 20)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def behind(tmp_path: Path, database: Database) -> Iterator[sqlite3.Connection]:
+    """The same file, as somebody opens it who has no business there."""
+    assert database.rows("SELECT 1")
+    connection = sqlite3.connect(tmp_path / "ca.db", isolation_level=None)
+    yield connection
+    connection.close()
+
+
+def found(database: Database, first: int = 1) -> str:
+    """What the check says of the record."""
+    try:
+        return f"OK {len(list(events.check(database, first)))}"
+    except events.BrokenChainError as error:
+        return str(error)
+
+
+def test_an_untouched_record_is_whole_from_any_event_on(database: Database) -> None:
+    assert found(database) == "OK 20"
+    assert found(database, 13) == "OK 8"
+    assert list(events.check(database))[-1] == events.head(database)
+    assert found(database, 21) == "OK 0"
+    assert found(database, 23) == "there is no event 22 to begin after: the last event is 20"
+
+
+def test_a_record_without_events_is_whole(tmp_path: Path) -> None:
+    database = open_store(tmp_path / "empty.db")
+    assert found(database) == "OK 0"
+    assert events.head(database) == events.Link(0, "0" * 64)
+    database.close()
+
+
+def test_the_hash_can_be_computed_by_anybody_from_the_row(behind: sqlite3.Connection) -> None:
+    previous = "0" * 64
+    for *columns, kept in behind.execute("SELECT * FROM events ORDER BY seq"):
+        text = json.dumps(columns, separators=(",", ":"))
+        previous = hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+        assert kept == previous
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "at = at + 1",
+        "kind = 'challenge.refused'",
+        "account_id = 'b'",
+        "account_id = NULL",
+        "instance_id = 'aws:aws:1:r:i'",
+        "cloud = 'gcp'",
+        "owner = '1'",
+        "name = NULL",
+        "detail = '{\"number\": 8}'",
+        "detail = replace(detail, ' ', '')",
+        "detail = CAST(detail AS BLOB)",
+        "hash = ''",
+        "hash = (SELECT hash FROM events WHERE seq = 6)",
+    ],
+)
+def test_an_edited_event_is_named(database: Database, behind: sqlite3.Connection, change: str) -> None:
+    behind.execute(f"UPDATE events SET {change} WHERE seq = 7")  # noqa: S608 - the cases above
+    assert found(database).startswith("event 7 was edited or inserted")
+    assert found(database, 7).startswith("event 7 was edited or inserted")
+    assert found(database, 9) == "OK 12"
+
+
+def test_an_event_that_was_written_anew_with_its_own_hash_shows_at_the_next(
+    database: Database, behind: sqlite3.Connection
+) -> None:
+    (before,) = behind.execute("SELECT hash FROM events WHERE seq = 6").fetchone()
+    behind.execute("UPDATE events SET account_id = 'b' WHERE seq = 7")
+    (*columns, _) = behind.execute("SELECT * FROM events WHERE seq = 7").fetchone()
+    text = json.dumps(columns, separators=(",", ":"))
+    forged = hashlib.sha256(f"{before}\n{text}".encode()).hexdigest()
+    behind.execute("UPDATE events SET hash = ? WHERE seq = 7", (forged,))
+    assert found(database).startswith("event 8 was edited or inserted (or event 7, together with its own hash)")
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("seq = 1", "event 1 was removed"),
+        ("seq = 7", "event 7 was removed"),
+        ("seq IN (7, 8, 12)", "events 7 to 8 were removed"),
+    ],
+)
+def test_a_removed_event_is_named(database: Database, behind: sqlite3.Connection, removed: str, message: str) -> None:
+    behind.execute(f"DELETE FROM events WHERE {removed}")  # noqa: S608 - the cases above
+    assert found(database) == message
+
+
+def test_the_place_to_begin_after_must_be_there(database: Database, behind: sqlite3.Connection) -> None:
+    behind.execute("DELETE FROM events WHERE seq = 7")
+    assert found(database, 8) == "event 7 was removed"
+
+
+def test_a_removed_event_shows_when_the_others_move_up(database: Database, behind: sqlite3.Connection) -> None:
+    behind.execute("DELETE FROM events WHERE seq = 7")
+    for number in range(8, 21):
+        behind.execute("UPDATE events SET seq = ? WHERE seq = ?", (number - 1, number))
+    assert found(database).startswith("event 7 was edited or inserted")
+
+
+def test_an_inserted_event_is_named(database: Database, behind: sqlite3.Connection) -> None:
+    for number in range(20, 6, -1):
+        behind.execute("UPDATE events SET seq = ? WHERE seq = ?", (number + 1, number))
+    behind.execute("INSERT INTO events SELECT 7, at, kind, 'b', instance_id, cloud, owner, name, detail, hash "
+                   "FROM events WHERE seq = 6")  # fmt: skip
+    assert found(database).startswith("event 7 was edited or inserted")
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "'x'", "20.5"])
+def test_an_event_with_a_number_that_none_has_is_named(
+    database: Database, behind: sqlite3.Connection, number: str
+) -> None:
+    behind.execute(f"INSERT INTO events SELECT {number}, at, kind, account_id, instance_id, cloud, owner, name, "  # noqa: S608 - the cases above
+                   "detail, hash FROM events WHERE seq = 20")  # fmt: skip
+    assert found(database) == f"an event with the number {number} was inserted"
+
+
+def test_an_event_at_the_end_that_we_did_not_write_is_named(database: Database, behind: sqlite3.Connection) -> None:
+    behind.execute("INSERT INTO events SELECT 21, at, kind, account_id, instance_id, cloud, owner, name, detail, hash "
+                   "FROM events WHERE seq = 20")  # fmt: skip
+    assert found(database).startswith("event 21 was edited or inserted")
+
+
+def test_two_events_that_changed_places_are_found(database: Database, behind: sqlite3.Connection) -> None:
+    for old, new in ((7, -1), (8, 7), (-1, 8)):
+        behind.execute("UPDATE events SET seq = ? WHERE seq = ?", (new, old))
+    assert found(database).startswith("event 7 was edited or inserted")
+
+
+def test_what_happens_after_an_edit_is_recorded_and_the_edit_is_still_found(
+    database: Database, behind: sqlite3.Connection
+) -> None:
+    behind.execute("UPDATE events SET account_id = 'b' WHERE seq = 20")
+    fill(database, 3, first=21)
+    assert events.head(database).seq == 23
+    assert found(database).startswith("event 20 was edited")
+    assert found(database, 21) == "OK 3"
+
+
+def test_an_event_of_a_transaction_that_fails_leaves_no_gap(database: Database) -> None:
+    def fail() -> None:
+        with database.transaction() as transaction:
+            events.add(transaction, "lost", NOW)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    fill(database, 1, first=21)
+    assert found(database) == "OK 21"
+
+
+def test_processes_that_record_at_once_make_one_chain(tmp_path: Path) -> None:
+    open_store(tmp_path / "ca.db").close()
+    script = """
+import sys
+from pathlib import Path
+from acme_iid.store import events
+from acme_iid.store.database import open_store
+database = open_store(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for turn in range(50):
+    with database.transaction() as transaction:
+        events.add(transaction, "turn", turn, account_id=sys.argv[2])
+        if turn % 5 == 0:
+            events.add(transaction, "again", turn, account_id=sys.argv[2])
+"""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "ca.db", str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(8)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=60)
+    assert [writer.returncode for writer in writers] == [0] * 8
+    database = open_store(tmp_path / "ca.db")
+    assert found(database) == "OK 480"
+    database.close()
+
+
+def test_one_more_statement_chains_an_event(database: Database) -> None:
+    class Counting:
+        """An open transaction that counts what it is told to do."""
+
+        def __init__(self) -> None:
+            self.statements = 0
+
+        def rows(self, statement: str, **parameters: object) -> list[Row]:
+            self.statements += 1
+            return database.rows(statement, **parameters)
+
+        def run(self, statement: str, **parameters: object) -> int:
+            self.statements += 1
+            return transaction.run(statement, **parameters)
+
+    counting = Counting()
+    with database.transaction() as transaction:
+        events.add(counting, "counted", NOW)
+    assert counting.statements == 2
+
+
+SERIAL = "abc123"
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A store of the first version, with events that nothing chains."""
+    path = tmp_path / "ca.db"
+    schema = (files("acme_iid.store.schema") / "0001_initial.sql").read_text()
+    with sqlite3.connect(path) as raw:
+        raw.executescript(schema + "CREATE TABLE schema_migrations (name TEXT PRIMARY KEY);")
+        raw.execute("INSERT INTO schema_migrations VALUES ('0001_initial.sql')")
+        raw.execute("INSERT INTO accounts VALUES ('a', '{}', 't', '[]', 1, NULL)")
+        raw.execute("INSERT INTO orders VALUES ('o', 'a', '[]', NULL, NULL, 1, 2, NULL, NULL, 'c')")
+        raw.execute(
+            "INSERT INTO certificates (id, serial, order_id, account_id, names, not_before, not_after, issued_at,"
+            " chain, key_id, instance_id) VALUES ('c', ?, 'o', 'a', ?, 1, 2, 5, 'pem', 'k', ?)",
+            (SERIAL, '[["dns", "foo.local"], ["dns", "bar.local"]]', INSTANCE),
+        )
+        details = [
+            ("challenge.valid", {"identifier": "foo.local", "format": "aws-rsa2048"}),
+            ("certificate.issued", {"serial": SERIAL, "names": ["foo.local", "bar.local"]}),
+            ("instance.reopened", {"name": "bar.local"}),
+            *[("account.created", {"number": number}) for number in range(2500)],
+        ]
+        for number, (kind, detail) in enumerate(details):
+            about = None if kind == "account.created" else INSTANCE
+            row = (f"{number:016x}", 5, kind, "a", about, json.dumps(detail))
+            raw.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+    raw.close()
+    return path
+
+
+def test_events_of_the_first_version_come_into_the_chain_in_their_order(older: Path) -> None:
+    database = open_store(older)
+    assert found(database) == "OK 2503"
+    assert [row["kind"] for row in database.rows("SELECT kind FROM events ORDER BY seq LIMIT 4")] == [
+        "challenge.valid", "certificate.issued", "instance.reopened", "account.created",
+    ]  # fmt: skip
+    fill(database, 1)
+    assert found(database) == "OK 2504"
+    with sqlite3.connect(older) as raw:
+        raw.execute("UPDATE events SET account_id = 'b' WHERE seq = 2")
+    raw.close()
+    assert found(database).startswith("event 2 was edited")
+    database.close()
+
+
+def test_what_the_first_version_recorded_is_found_by_name_cloud_and_owner(older: Path) -> None:
+    database = open_store(older)
+    for name, kinds in (
+        ("foo.local", ["certificate.issued", "challenge.valid"]),
+        ("bar.local", ["instance.reopened", "certificate.issued"]),
+    ):
+        assert [event.kind for event in events.page(database, Filter(name=name))] == kinds
+        assert [entry.id for entry in certificates.page(database, Filter(name=name), None, 0)] == ["c"]
+    assert len(events.page(database, Filter(cloud="aws", owner="123456789042"))) == 3
+    assert [entry.id for entry in certificates.page(database, Filter(owner="123456789042"), None, 0)] == ["c"]
+    assert instances.page(database, Filter()) == []
+    database.close()

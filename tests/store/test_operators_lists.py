@@ -1,0 +1,223 @@
+"""Lists for operators: every filter finds what it should, and costs the same however long the list is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Certificate, Instance, Order
+from acme_iid.store import accounts, certificates, events, instances, orders
+from acme_iid.store.chain import cloud_and_owner
+from acme_iid.store.database import Database, Reader, Row, open_store
+from acme_iid.store.listing import Filter, Place
+
+NOW = 1_800_000_000
+UUID = "5a3c9f0e-1111-2222-3333-444455556666"
+INSTANCES = [
+    "aws:aws:123456789042:us-west-2:i-00000001",
+    "aws:aws-cn:999999999999:cn-north-1:i-00000002",
+    "gcp:4711:90210",
+    f"azure:{UUID}:{UUID.replace('5a', '6b')}",
+]
+ACCOUNTS = ["a0", "a1", "a2"]
+COUNT = 120
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """Many certificates, each of an instance and account and with two names, ten in each second."""
+    opened = open_store(tmp_path_factory.mktemp("lists") / "ca.db")
+    with opened.transaction() as transaction:
+        for number, account in enumerate(ACCOUNTS):
+            accounts.add(transaction, Account(account, "{}", f"thumb-{account}", (), NOW + number))
+        for number in range(COUNT):
+            at, instance, account = NOW + number // 10, INSTANCES[number % 4], ACCOUNTS[number % 3]
+            cloud, owner = cloud_and_owner(instance)
+            assert cloud is not None
+            assert owner is not None
+            names = (Identifier("dns", f"n{number % 7}.local"), Identifier("dns", f"m{number % 5}.local"))
+            certificate = Certificate(
+                f"c{number:03}", f"{number:x}", f"o{number}", account, names, at, at + number, at, "", "", "P", instance
+            )
+            orders.add(transaction, Order(f"o{number}", account, names, at, at + 60))
+            certificates.add(transaction, certificate)
+            for name in names:
+                events.add(
+                    transaction, "challenge.valid", at, account_id=account, instance_id=instance, name=name.value
+                )
+            event = events.add(transaction, "certificate.issued", at, account_id=account, instance_id=instance)
+            events.add_names(transaction, event, at, names, instance, certificate.id)
+            if number % 20 == 3:
+                certificates.revoke(transaction, certificate.id, 1, "operator", at)
+            if number < 60:
+                used = Instance(f"{instance}{number}", cloud, owner, f"i{number}", account, "t", None, at, at)
+                instances.use(transaction, used)
+            if number % 30 == 1:
+                instances.block(transaction, instances.Block(f"{instance}{number}", at, "why"))
+        instances.block(transaction, instances.Block("gcp:4711:666", NOW, None))
+        events.add(transaction, "challenge.refused", NOW + 99, cloud="gcp", name="n0.local")
+    yield opened
+    opened.close()
+
+
+List = Callable[[Reader, Filter], Sequence[tuple[Place, str]]]
+
+
+def of_certificates(status: certificates.Status | None) -> List:
+    def listed(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
+        page = certificates.page(reader, wanted, status, NOW + 60)
+        return [(Place(entry.issued_at, entry.id), entry.id) for entry in page]
+
+    return listed
+
+
+def of_events(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
+    return [(Place(event.at, event.seq), str(event.seq)) for event in events.page(reader, wanted)]
+
+
+def of_instances(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
+    return [
+        (Place(entry.instance.first_used_at, entry.id), entry.id)
+        for entry in instances.page(reader, wanted)
+        if entry.instance
+    ]
+
+
+def of_blocked(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
+    return [
+        (Place(entry.block.blocked_at, entry.id), entry.id)
+        for entry in instances.page_of_blocked(reader, wanted)
+        if entry.block
+    ]
+
+
+def of_accounts(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
+    return [(Place(account.created_at, account.id), account.id) for account in accounts.page(reader, wanted)]
+
+
+LISTS: dict[str, List] = {
+    "certificates": of_certificates(None),
+    "revoked": of_certificates("revoked"),
+    "events": of_events,
+    "instances": of_instances,
+    "blocked": of_blocked,
+    "accounts": of_accounts,
+}
+FILTERS = {
+    "all": Filter(),
+    "cloud": Filter(cloud="aws"),
+    "owner": Filter(owner="4711"),
+    "account": Filter(account="a1"),
+    "name": Filter(name="m2.local"),
+    "time": Filter(since=NOW + 2, until=NOW + 5),
+    "cloud and time": Filter(cloud="azure", since=NOW + 2, until=NOW + 9),
+    "name and owner": Filter(name="n3.local", owner="123456789042"),
+}
+PAIRS = [(kind, by) for kind in LISTS for by in FILTERS if kind != "accounts" or by in ("all", "time")]
+
+
+@pytest.mark.parametrize(("kind", "by"), PAIRS)
+def test_pages_one_after_the_other_are_the_whole_list(database: Database, kind: str, by: str) -> None:
+    listed, wanted = LISTS[kind], FILTERS[by]
+    whole = listed(database, replace(wanted, limit=10_000))
+    assert [place for place, _ in whole] == sorted((place for place, _ in whole), reverse=True)
+    walked: list[tuple[Place, str]] = []
+    while page := listed(database, replace(wanted, limit=7, before=walked[-1][0] if walked else None)):
+        assert len(page) <= 7
+        walked.extend(page)
+        assert len(walked) <= len(whole)
+    assert walked == list(whole)
+
+
+class Explaining:
+    """A reader that keeps the plan of every statement that goes through it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.plan: list[str] = []
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        explained = self.database.rows(f"EXPLAIN QUERY PLAN {statement}", **parameters)
+        self.plan.extend(row["detail"] for row in explained)
+        return self.database.rows(statement, **parameters)
+
+
+# A name's instances are as many as hold it, not as many as there are; what people block by hand is never many.
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [pair for pair in PAIRS if pair[0] != "blocked" and not (pair[0] == "instances" and "name" in pair[1])],
+)
+@pytest.mark.parametrize("before", [None, Place(NOW + 4, "5")])
+def test_every_page_is_read_from_an_index_in_its_own_order(
+    database: Database, kind: str, by: str, before: Place | None
+) -> None:
+    if kind == "events" and before is not None:
+        before = Place(before.time, 5)
+    reader = Explaining(database)
+    LISTS[kind](reader, replace(FILTERS[by], before=before))
+    assert reader.plan
+    for line in reader.plan:
+        assert not line.startswith("SCAN") or "USING INDEX" in line or "USING COVERING INDEX" in line, reader.plan
+        # Within one second a key may decide that stands in no index; a whole list is never sorted.
+        assert "TEMP B-TREE" not in line or "FOR RIGHT PART" in line or "FOR LAST TERM" in line, reader.plan
+
+
+def values(database: Database, kind: str, wanted: Filter) -> list[str]:
+    return [key for _, key in LISTS[kind](database, replace(wanted, limit=10_000))]
+
+
+def test_each_filter_finds_what_it_says(database: Database) -> None:
+    def numbers(condition: Callable[[int], bool]) -> list[str]:
+        return [f"c{number:03}" for number in reversed(range(COUNT)) if condition(number)]
+
+    assert values(database, "certificates", FILTERS["cloud"]) == numbers(lambda number: number % 4 < 2)
+    assert values(database, "certificates", FILTERS["owner"]) == numbers(lambda number: number % 4 == 2)
+    assert values(database, "certificates", FILTERS["account"]) == numbers(lambda number: number % 3 == 1)
+    assert values(database, "certificates", FILTERS["name"]) == numbers(lambda number: number % 5 == 2)
+    assert values(database, "certificates", FILTERS["time"]) == numbers(lambda number: 20 <= number < 50)
+    assert values(database, "revoked", Filter()) == numbers(lambda number: number % 20 == 3)
+    assert len(values(database, "events", FILTERS["name"])) == 2 * COUNT // 5
+    assert len(values(database, "events", FILTERS["cloud"])) == 3 * COUNT // 2
+    assert len(values(database, "events", Filter(instance=INSTANCES[0]))) == 3 * COUNT // 4
+    assert len(values(database, "instances", FILTERS["account"])) == 20
+    assert values(database, "blocked", FILTERS["owner"]) == ["gcp:4711:666"]
+
+
+def test_a_certificate_is_valid_expired_or_revoked(database: Database) -> None:
+    found: dict[certificates.Status, set[str]] = {}
+    for status in ("valid", "expired", "revoked"):
+        page = certificates.page(database, Filter(limit=1000), status, NOW + 60)
+        found[status] = {entry.id for entry in page}
+    assert sum(map(len, found.values())) == len(set.union(*found.values())) == COUNT
+    assert found["valid"] == {
+        f"c{number:03}" for number in range(COUNT) if number // 10 + number > 60 and number % 20 != 3
+    }
+
+
+def test_instances_of_a_name_are_those_that_got_a_certificate_for_it(database: Database) -> None:
+    with database.transaction() as transaction:
+        for instance in INSTANCES:
+            cloud, owner = cloud_and_owner(instance)
+            assert cloud is not None
+            assert owner is not None
+            instances.use(transaction, Instance(instance, cloud, owner, "x", "late", "t", None, NOW, NOW))
+    held = values(database, "instances", Filter(name="n0.local", account="late"))
+    assert sorted(held) == sorted(INSTANCES)
+    assert values(database, "instances", Filter(name="none.local")) == []
+
+
+@pytest.mark.parametrize(
+    ("instance", "cloud", "owner"),
+    [
+        (INSTANCES[0], "aws", "123456789042"),
+        (INSTANCES[1], "aws", "999999999999"),
+        (INSTANCES[2], "gcp", "4711"),
+        (INSTANCES[3], "azure", UUID),
+        (None, None, None),
+    ],
+)
+def test_an_instances_id_says_its_cloud_and_owner(instance: str | None, cloud: str | None, owner: str | None) -> None:
+    assert cloud_and_owner(instance) == (cloud, owner)

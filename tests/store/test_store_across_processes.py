@@ -1,0 +1,47 @@
+"""One store, open in a server's threads, while other processes come and go."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from acme_iid.protocol.resources import Account
+from acme_iid.store import accounts
+from acme_iid.store.database import open_store
+
+NOW = 1_800_000_000
+
+
+def test_a_command_that_comes_and_goes_takes_nothing_from_a_server_of_several_threads(tmp_path: Path) -> None:
+    # Closing any descriptor of the file ends the locks that the process's other connections hold on it (POSIX), and
+    # a command that believes it is alone removes the log that the server goes on writing to.
+    server = open_store(tmp_path / "ca.db")
+    command = (
+        "import sys; from pathlib import Path; from acme_iid.store.database import open_store\n"
+        "database = open_store(Path(sys.argv[1]))\n"
+        "print(len(database.rows('SELECT id FROM accounts')))\n"
+        "database.close()"
+    )
+
+    def add(name: str) -> None:
+        with server.transaction() as transaction:
+            assert accounts.add(transaction, Account(name, "{}", name, (), NOW))
+
+    seen = []
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(3):
+            add(f"here{number}")
+            pool.submit(add, f"there{number}").result()
+            done = subprocess.run(
+                [sys.executable, "-c", command, tmp_path / "ca.db"],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            )
+            seen.append(int(done.stdout))
+        pool.submit(server.close).result()
+    assert seen == [2, 4, 6]
+    server.close()
