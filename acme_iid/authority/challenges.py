@@ -238,6 +238,7 @@ def _check_first_use(reader: Reader, account: Account, identity: InstanceIdentit
     The statement that records the use has the latter in its condition again; here it gets its reason.
     """
     known = instances.get(reader, identity.id)
+    _check_resource(reader, account, identity)
     if known is not None:
         _check_owner(known, account, identity, now)
         return
@@ -268,6 +269,29 @@ def _check_owner(known: Instance, account: Account, identity: InstanceIdentity, 
         )
 
 
+def _check_resource(reader: Reader, account: Account, identity: InstanceIdentity) -> None:
+    """Refuse a VM resource that another vmId was first used as, or a vmId that was first used as another resource.
+
+    Nothing that Azure signs names both, so a token that was stolen from one VM could speak for another.
+    """
+    resource = identity.facts.get("resource_id")
+    if resource is None:
+        return
+    holder, known = instances.of_resource(reader, resource), instances.get(reader, identity.id)
+    if holder is not None and holder.id != identity.id:
+        raise AttestationError(
+            Step.FIRST_USE,
+            f"the VM {resource} has been used with another vmId. If it was made anew under the same name, an operator "
+            "releases the old one, which 'acme-iid-ca instance list' shows",
+        )
+    if known is not None and known.resource_id not in (None, resource):
+        raise AttestationError(
+            Step.FIRST_USE,
+            "this vmId has been used as another VM than the managed identity's token names; if the VM was moved or "
+            f"renamed, an operator releases it with: {_release_command(identity, account)}",
+        )
+
+
 def _release_command(identity: InstanceIdentity, account: Account) -> str:
     return f"acme-iid-ca instance release {identity.id} --to {account.thumbprint}"
 
@@ -287,6 +311,7 @@ def _record_valid(
     if not orders.set_challenge_valid(transaction, target.challenge.id, proof, held, now):
         return
     known = instances.get(transaction, identity.id)
+    _check_resource(transaction, account, identity)
     # disable_trust_on_first_use makes no new record; one that exists always holds.
     if grant.trust_on_first_use or known is not None:
         used = instances.use(
@@ -301,6 +326,7 @@ def _record_valid(
                 started_at=identity.started_at,
                 first_used_at=now,
                 last_used_at=now,
+                resource_id=identity.facts.get("resource_id"),
             ),
         )
         if not used:

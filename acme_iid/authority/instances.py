@@ -13,7 +13,7 @@ from acme_iid.store.database import Database, Reader, Transaction
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-# What InstanceIdentity.id is, cloud by cloud: a block under any other spelling would never shut anything out.
+# What InstanceIdentity.id is, cloud by cloud: under any other spelling a block would never shut anything out.
 _WHOLE_ID = re.compile(
     r"aws:aws[a-z-]*:[0-9]{12}:[a-z]{2,8}(?:-[a-z]+)+-[0-9]+:i-[0-9a-f]{8,32}"
     r"|gcp:[1-9][0-9]*:[1-9][0-9]*"
@@ -57,37 +57,42 @@ def find_listed(database: Reader, word: str) -> instances.Listed:
     return instances.Listed(ids[0], used.get(ids[0]), blocks.get(ids[0]))
 
 
-def release(database: Database, instance: Instance, thumbprint: str, seconds: int, *, revoke: bool, now: int) -> Ended:
-    """Let the account key with ``thumbprint``, and no other, use the instance first again.
+def release(
+    database: Database, word: str, thumbprint: str, seconds: int, *, revoke: bool, now: int
+) -> tuple[str, Ended]:
+    """Let the account key with ``thumbprint``, and no other, use the instance first, or first again.
 
     The old account loses what it has proven with the instance. With ``revoke``, its certificates for the instance
     are revoked as superseded, so that the new key can hold the names.
 
+    :param word: as for :func:`find`, or the whole id of an instance that was never used here: one that is too old.
     :param seconds: how long the release lasts if it is not used.
-    :raises RequestError: if the thumbprint is none.
+    :returns: the instance's id, and what was ended.
+    :raises RequestError: if ``word`` is no one instance, or the thumbprint is none.
     """
     if not _THUMBPRINT.match(thumbprint):
         raise RequestError(f"{thumbprint!r} is no key thumbprint; the refused client prints its own, 43 characters")
     fault = Fault(Problem.UNAUTHORIZED, "the instance was released to another account key")
     with database.transaction() as transaction:
-        previous = instances.get(transaction, instance.id)
-        instances.release(transaction, instance.id, thumbprint, now + seconds)
+        instance_id = _whole_id(transaction, word)
+        previous = instances.get(transaction, instance_id)
+        instances.release(transaction, instance_id, thumbprint, now, now + seconds)
         ended = Ended(
-            orders.revoke_proofs(transaction, instance.id, None, fault, now),
-            _revoke_all(transaction, instance.id, revocation.SUPERSEDED, now, closes=False) if revoke else 0,
+            orders.revoke_proofs(transaction, instance_id, None, fault, now),
+            _revoke_all(transaction, instance_id, revocation.SUPERSEDED, now, closes=False) if revoke else 0,
         )
         events.add(
             transaction,
             "instance.released",
             now,
             account_id=None if previous is None else previous.account_id,
-            instance_id=instance.id,
+            instance_id=instance_id,
             released_to=thumbprint,
             until=now + seconds,
             orders_ended=ended.orders,
             certificates_revoked=ended.certificates,
         )
-    return ended
+    return instance_id, ended
 
 
 def block(database: Database, word: str, reason: str | None, *, revoke: bool, now: int) -> tuple[str, Ended]:
@@ -105,7 +110,7 @@ def block(database: Database, word: str, reason: str | None, *, revoke: bool, no
         raise RequestError(f"a reason is printable text of 1 to {MAX_REASON_LENGTH} characters")
     fault = Fault(Problem.UNAUTHORIZED, "an operator blocked this instance")
     with database.transaction() as transaction:
-        instance_id = _blockable(transaction, word)
+        instance_id = _whole_id(transaction, word)
         known = instances.get(transaction, instance_id)
         if not instances.block(transaction, instances.Block(instance_id, now, reason)):
             raise RequestError(f"{instance_id} is blocked already; 'acme-iid-ca instance show {instance_id}' says why")
@@ -126,12 +131,12 @@ def block(database: Database, word: str, reason: str | None, *, revoke: bool, no
     return instance_id, ended
 
 
-def _blockable(reader: Reader, word: str) -> str:
+def _whole_id(reader: Reader, word: str) -> str:
     if not instances.find(reader, word):
         if _WHOLE_ID.fullmatch(word):
             return word
         raise RequestError(
-            f"no instance {word!r} has been used here. To block one before its first use, give its whole id: "
+            f"no instance {word!r} has been used here. For one that was not, give its whole id: "
             "aws:PARTITION:ACCOUNT:REGION:INSTANCE, gcp:PROJECT-NUMBER:INSTANCE or azure:SUBSCRIPTION:VM-ID, "
             "in lower case"
         )

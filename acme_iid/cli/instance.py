@@ -106,21 +106,20 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
 @click.option("--revoke", is_flag=True, help="Also revoke the instance's certificates.")
 @on_store
 def release(database: Database, id: str, thumbprint: str, seconds: int, *, revoke: bool) -> None:  # noqa: A002 - as above
-    """Let a VM in again that was rebuilt and lost its account key.
+    """Let a VM in again that was rebuilt and lost its account key, or one that is too old for its first use.
 
-    The instance is taken from the account that it belongs to. The key with THUMBPRINT, and no other, may use
-    it next, whatever the instance's age.
+    The instance is taken from the account that it belongs to, if there is one. The key with THUMBPRINT, and no
+    other, may use it next, whatever the instance's age.
     """
     from acme_iid.authority import instances as use_cases
     from acme_iid.store import instances
 
-    found = use_cases.find(database, id)
     now = int(time.time())
-    ended = use_cases.release(database, found, thumbprint, seconds, revoke=revoke, now=now)
-    click.echo(f"Instance {found.id} is released to the key {thumbprint} until {timestamp(now + seconds)}.")
+    whole, ended = use_cases.release(database, id, thumbprint, seconds, revoke=revoke, now=now)
+    click.echo(f"Instance {whole} is released to the key {thumbprint} until {timestamp(now + seconds)}.")
     click.echo(f"Orders ended: {ended.orders}. Certificates revoked: {ended.certificates}.")
-    if instances.closed(database, found.id).blocked:
-        click.echo(f"It is blocked all the same; acme-iid-ca instance unblock {found.id} lets it in.", err=True)
+    if instances.closed(database, whole).blocked:
+        click.echo(f"It is blocked all the same; acme-iid-ca instance unblock {whole} lets it in.", err=True)
 
 
 @instance.command("block", short_help="Shut an instance out.")

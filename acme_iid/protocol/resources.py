@@ -108,7 +108,8 @@ class Instance:
     """An instance that was used for the first time, and whose it is since.
 
     ``account_id`` is None between a release and the next first use. ``started_at`` is the latest start
-    that evidence has shown (AWS pendingTime); it never goes back.
+    that evidence has shown (AWS pendingTime); it never goes back. ``resource_id`` is what a managed identity
+    token called an Azure VM at first; it is no other VM's.
     """
 
     id: str
@@ -122,3 +123,4 @@ class Instance:
     last_used_at: int
     release_to: str | None = None
     release_until: int | None = None
+    resource_id: str | None = None

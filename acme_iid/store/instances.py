@@ -135,28 +135,38 @@ def closed(reader: Reader, instance_id: str) -> Closed:
     return Closed(frozenset(found - {None}), None in found)
 
 
+def of_resource(reader: Reader, resource_id: str) -> Instance | None:
+    """The instance that was first used as the VM with this resource id."""
+    rows = reader.rows("SELECT * FROM instances WHERE resource_id = :resource_id", resource_id=resource_id)
+    return _instance(rows[0]) if rows else None
+
+
 def use(transaction: Transaction, instance: Instance) -> bool:
     """Record a use of ``instance`` by its ``account_id``: the first, one more by the same, or one after a release.
 
     One statement under the primary key, so that of two accounts that race for an instance one wins.
 
-    :returns: False, and nothing changed, if the instance is another account's, or was started later than
-        this evidence says.
+    :returns: False, and nothing changed, if the instance is another account's, was started later than
+        this evidence says, or was another VM resource.
     """
     return bool(
         transaction.rows(
             """INSERT INTO instances (id, cloud, owner, instance_id, account_id, thumbprint, started_at,
-                                      first_used_at, last_used_at)
-               VALUES (:id, :cloud, :owner, :instance_id, :account_id, :thumbprint, :started_at, :now, :now)
+                                      first_used_at, last_used_at, resource_id)
+               VALUES (:id, :cloud, :owner, :instance_id, :account_id, :thumbprint, :started_at, :now, :now,
+                       :resource_id)
                ON CONFLICT (id) DO UPDATE
                SET account_id = excluded.account_id, thumbprint = excluded.thumbprint,
                    started_at = COALESCE(excluded.started_at, instances.started_at),
-                   last_used_at = excluded.last_used_at, release_to = NULL, release_until = NULL
+                   last_used_at = excluded.last_used_at, release_to = NULL, release_until = NULL,
+                   resource_id = COALESCE(instances.resource_id, excluded.resource_id)
                WHERE (instances.account_id = excluded.account_id
                       OR (instances.account_id IS NULL AND instances.release_to = excluded.thumbprint
                           AND instances.release_until > excluded.last_used_at))
                  AND (excluded.started_at IS NULL OR instances.started_at IS NULL
                       OR excluded.started_at >= instances.started_at)
+                 AND (excluded.resource_id IS NULL OR instances.resource_id IS NULL
+                      OR excluded.resource_id = instances.resource_id)
                RETURNING id""",
             id=instance.id,
             cloud=instance.cloud,
@@ -166,19 +176,28 @@ def use(transaction: Transaction, instance: Instance) -> bool:
             thumbprint=instance.thumbprint,
             started_at=instance.started_at,
             now=instance.last_used_at,
+            resource_id=instance.resource_id,
         )
     )
 
 
-def release(transaction: Transaction, instance_id: str, thumbprint: str, until: int) -> bool:
-    """Take an instance from its account, and let the key with ``thumbprint`` use it first until ``until``."""
-    return bool(
-        transaction.run(
-            """UPDATE instances SET account_id = NULL, thumbprint = NULL, release_to = :thumbprint,
-                      release_until = :until
-               WHERE id = :id""",
-            id=instance_id,
-            thumbprint=thumbprint,
-            until=until,
-        )
+def release(transaction: Transaction, instance_id: str, thumbprint: str, now: int, until: int) -> None:
+    """Take an instance from its account, if it has one, and let the key with ``thumbprint`` use it until ``until``.
+
+    Its VM resource is free again: a VM that was made anew under the same name is another instance.
+    """
+    cloud, owner = cloud_and_owner(instance_id)
+    transaction.run(
+        """INSERT INTO instances (id, cloud, owner, instance_id, first_used_at, last_used_at, release_to, release_until)
+           VALUES (:id, :cloud, :owner, :instance_id, :now, :now, :thumbprint, :until)
+           ON CONFLICT (id) DO UPDATE
+           SET account_id = NULL, thumbprint = NULL, resource_id = NULL,
+               release_to = excluded.release_to, release_until = excluded.release_until""",
+        id=instance_id,
+        cloud=cloud,
+        owner=owner,
+        instance_id=instance_id.rpartition(":")[2],
+        now=now,
+        thumbprint=thumbprint,
+        until=until,
     )

@@ -258,7 +258,7 @@ def test_a_self_signed_document_in_azures_name_is_refused() -> None:
     assert "no chain leads from the signer's certificate" in error.detail
 
 
-def test_a_certificate_with_an_address_of_its_issuer_has_nothing_fetched() -> None:
+def test_aia_an_address_of_the_issuer_in_a_certificate_has_nothing_fetched() -> None:
     """CVE-2026-45796: issuers were fetched from wherever the certificate said (AIA)."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/issuer.crt"

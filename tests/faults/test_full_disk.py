@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from acme_iid.simulator import aws
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk() -> Iterator[Path]:
     """A file system of 4 MiB. Mounting takes root; without it this fails, it does not skip."""
-    folder = tmp_path / "small"
-    folder.mkdir()
+    # Not in pytest's own folders: those of earlier runs are removed while others may still be mounted there.
+    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
     yield folder
     subprocess.run(["umount", folder], check=True)
+    folder.rmdir()
 
 
 def fill(folder: Path) -> Path:

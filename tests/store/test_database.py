@@ -78,7 +78,7 @@ def test_threads_that_read_and_write_wait_for_each_other(tmp_path: Path) -> None
 
     def use(turn: int) -> bool:
         with database.transaction() as transaction:
-            known = instances.get(transaction, "aws:i")
+            known = instances.get(transaction, "aws:aws:1:us-west-2:i-0")
             assert known is not None
             assert known.started_at is not None
             used = instances.use(transaction, instance("a", started_at=known.started_at + 1))
@@ -87,14 +87,14 @@ def test_threads_that_read_and_write_wait_for_each_other(tmp_path: Path) -> None
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(use, range(200)))
-    final = instances.get(database, "aws:i")
+    final = instances.get(database, "aws:aws:1:us-west-2:i-0")
     assert final is not None
     assert final.started_at == NOW + 200
     database.close()
 
 
 def instance(account: str, *, started_at: int | None = NOW, at: int = NOW) -> Instance:
-    return Instance("aws:i", "aws", "1", "i", account, f"thumb-{account}", started_at, at, at)
+    return Instance("aws:aws:1:us-west-2:i-0", "aws", "1", "i", account, f"thumb-{account}", started_at, at, at)
 
 
 def test_an_instance_belongs_to_the_first_account(database: Database) -> None:
@@ -103,7 +103,7 @@ def test_an_instance_belongs_to_the_first_account(database: Database) -> None:
         assert instances.use(transaction, instance("a", started_at=NOW + 5))
         assert not instances.use(transaction, instance("b", started_at=NOW + 9))
         assert not instances.use(transaction, instance("a", started_at=NOW + 4))
-    found = instances.get(database, "aws:i")
+    found = instances.get(database, "aws:aws:1:us-west-2:i-0")
     assert found is not None
     assert (found.account_id, found.started_at) == ("a", NOW + 5)
 
@@ -111,13 +111,32 @@ def test_an_instance_belongs_to_the_first_account(database: Database) -> None:
 def test_a_release_lets_one_key_in_once_and_keeps_the_start(database: Database) -> None:
     with database.transaction() as transaction:
         instances.use(transaction, instance("a", started_at=NOW))
-        instances.release(transaction, "aws:i", "thumb-b", NOW + 60)
+        instances.release(transaction, "aws:aws:1:us-west-2:i-0", "thumb-b", NOW, NOW + 60)
         assert not instances.use(transaction, instance("a", at=NOW + 1))
         assert not instances.use(transaction, instance("c", at=NOW + 1))
         assert not instances.use(transaction, instance("b", started_at=NOW - 1, at=NOW + 1))
         assert not instances.use(transaction, instance("b", at=NOW + 60))
         assert instances.use(transaction, instance("b", at=NOW + 59))
         assert not instances.use(transaction, instance("a", at=NOW + 59))
+
+
+def test_a_vm_resource_is_one_instances_until_that_is_released(database: Database) -> None:
+    def vm(name: str, resource: str | None) -> Instance:
+        return Instance(name, "azure", "s", name, "a", "thumb-a", None, NOW, NOW, resource_id=resource)
+
+    with database.transaction() as transaction:
+        assert instances.use(transaction, vm("one", None))
+        assert instances.use(transaction, vm("one", "/vm/one"))
+        assert instances.use(transaction, vm("one", None))
+        assert not instances.use(transaction, vm("one", "/vm/two"))
+        holder = instances.of_resource(transaction, "/vm/one")
+        assert holder is not None
+        assert holder.id == "one"
+    with pytest.raises(sqlite3.IntegrityError), database.transaction() as transaction:
+        instances.use(transaction, vm("two", "/vm/one"))
+    with database.transaction() as transaction:
+        instances.release(transaction, "one", "thumb-b", NOW, NOW + 60)
+        assert instances.use(transaction, vm("two", "/vm/one"))
 
 
 def test_of_processes_that_race_for_an_instance_one_wins(tmp_path: Path) -> None:

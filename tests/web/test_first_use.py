@@ -117,6 +117,8 @@ def test_a_release_is_used_once(shared_ca: CA, account: Account, instance: aws.I
     second, third = shared_ca.account(), shared_ca.account()
     shared_ca.cli("instance", "release", instance.instance_id, "--to", second.key.thumbprint)
     assert outcome(second, "foo.local", answer(instance)) == "valid"
+    shown = json.loads(shared_ca.cli("instance", "show", instance.instance_id, "--json").stdout)
+    assert (shown["released_to"], shown["release_ends"]) == (None, None)
     shared_ca.cli("instance", "release", instance.instance_id, "--to", third.key.thumbprint)
     assert outcome(third, "foo.local", answer(instance)) == "valid"
     # The release to the second key was used up by its first use.

@@ -373,8 +373,14 @@ def test_instance_age_counts_at_first_use_only_and_a_release_waives_it(own_ca: C
     own_ca.start()
     old = restarted(aws.Instance(account=ACCOUNT), -3600)
     account, late = own_ca.account(), own_ca.account()
-    assert "instance_age" in refused(account, "foo.local", answer(old))
-    fresh = restarted(old, 3600 - 60)
+    detail = refused(account, "foo.local", answer(old))
+    assert "instance_age" in detail
+    command = re.search(r"acme-iid-ca instance release \S+ --to \S+", detail)
+    assert command is not None
+    operator(own_ca, command[0])
+    refused(late, "foo.local", answer(old))
+    account.obtain("foo.local", answer=answer(old))
+    fresh = restarted(aws.Instance(account=ACCOUNT), -60)
     account.obtain("foo.local", answer=answer(fresh))
     assert "another account" in refused(late, "foo.local", answer(fresh))
     own_ca.cli("instance", "release", fresh.instance_id, "--to", late.key.thumbprint)
