@@ -24,7 +24,7 @@ TITLES = {"aws": "AWS", "gcp": "GCP", "azure": "Azure"}
 
 def section(heading: str) -> str:
     """A section of the draft, its subsections included."""
-    level = heading.split()[0]
+    level = heading.split(maxsplit=1)[0]
     lines = DRAFT.split("\n")
     start = lines.index(heading)
     following = re.compile(rf"#{{2,{len(level)}}} ")
