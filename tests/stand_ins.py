@@ -27,6 +27,11 @@ PROJECT = "my-project"
 SUBSCRIPTION = "8a205152-b25a-417f-a676-80465535a6c9"
 RESOURCE = "api://ca.example"
 
+EC2 = aws.Instance(account=ACCOUNT)
+GCE = gcp.Instance(project=PROJECT, instance_name="web-1")
+VM = Vm(subscription=SUBSCRIPTION, tenant=forge_azure.TENANT)
+"""One instance in each cloud."""
+
 NITRO_TPM_ATTEST = """\
 import argparse, pathlib, sys, time
 from acme_iid.simulator import nitro
@@ -93,6 +98,20 @@ def azure_vm(vm: Vm, *, stale_nonces: int = 0) -> Iterator[StandIn]:
     """An Azure VM, its documents and tokens signed by the test keys."""
     with listening(AzureService(vm, forge_azure.keys(), stale_nonces=stale_nonces)) as service:
         yield StandIn(service.url)
+
+
+@contextmanager
+def that_gives(kind: str, folder: Path) -> Iterator[StandIn]:
+    """The one instance that gives evidence of a format; Azure's first document is a stale one.
+
+    :param folder: for the keys and the program of the NitroTPM.
+    """
+    with {
+        "aws": lambda: ec2(EC2, role=True),
+        "gcp": lambda: gce(GCE),
+        "azure": lambda: azure_vm(VM, stale_nonces=1),
+    }[kind.partition("-")[0]]() as service:
+        yield StandIn(service.url, {"ACME_IID_NITRO_TPM_ATTEST": nitro_tpm_attest(folder, EC2), **service.env})
 
 
 def provisioners(folder: Path) -> str:

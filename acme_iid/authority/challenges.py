@@ -142,10 +142,9 @@ def answer(
     identity: InstanceIdentity | None = None
     try:
         identity = _verify(authority, given.evidence, bound, record, now)
-        grant = _admit(authority, target, identity, given.provisioner)
+        grant, held = _admit(authority, target, identity, given.provisioner)
         record["provisioner"] = grant.provisioner.name
         proof = Proof(identity.id, identity.cloud, grant.provisioner.name, identity.credential_id)
-        held = names(grant.provisioner, authority.config.ca.domains, identity)
         _check_same_proof(target, proof)
         _check_first_use(authority.database, account, identity, grant, now)
         with authority.database.transaction() as transaction:
@@ -187,7 +186,9 @@ def _verify(
     return identity
 
 
-def _admit(authority: Authority, target: _Target, identity: InstanceIdentity, only: str | None) -> Grant:
+def _admit(
+    authority: Authority, target: _Target, identity: InstanceIdentity, only: str | None
+) -> tuple[Grant, tuple[Identifier, ...]]:
     """Steps admission and names: the operator's block, the rules, and what revocation closed."""
     config = authority.config
     closed = _not_blocked(authority.database, identity)
@@ -200,7 +201,8 @@ def _admit(authority: Authority, target: _Target, identity: InstanceIdentity, on
         only=only,
     )
     _check_open(closed, identity, target.name)
-    return grant
+    held = names(grant.provisioner, config.ca.domains, identity)
+    return grant, tuple(name for name in held if name.value not in closed)
 
 
 def _not_blocked(reader: Reader, identity: InstanceIdentity) -> frozenset[str]:

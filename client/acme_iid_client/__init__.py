@@ -11,7 +11,7 @@ The modules, from the bottom up::
     trust         HTTPS under the CA's own root
     authority     which CA this machine trusts: bootstrap
     account       the account key of this machine at that CA
-    clouds        evidence, from the cloud's metadata service
+    clouds        which cloud this is, and evidence from its metadata service
     connection    signed ACME requests, repeated when the CA was away
     order         from names to a verified certificate
     renewal       when a certificate is due

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from acme_iid_client.certificates import fingerprint, load_certificates, to_pem
 from acme_iid_client.errors import ClientError
 from acme_iid_client.trust import Deadline, PinnedSession, explain, fetch_unverified
 
+_APPLICATION = re.compile(r"api://[A-Za-z0-9][A-Za-z0-9._/-]{0,254}\Z")
+_FEDERATION = "api://azureadtokenexchange"
+
 
 @dataclass(frozen=True, slots=True)
 class Authority:
@@ -22,10 +26,12 @@ class Authority:
 
     :ivar ca_url: its address, without a trailing slash.
     :ivar root: the file that holds its root certificate, PEM.
+    :ivar azure_resource: what this CA takes managed identity tokens for, as the bootstrap settled it.
     """
 
     ca_url: str
     root: Path
+    azure_resource: str | None = None
 
     @property
     def directory_url(self) -> str:
@@ -82,6 +88,24 @@ def parse_fingerprint(text: str) -> str:
     return digits
 
 
+def parse_resource(text: str) -> str:
+    """The resource that managed identity tokens are asked for: an application of the CA's in the tenant.
+
+    It comes from this machine's own configuration and never from a challenge, for a token opens whatever it was
+    made for: a CA that could choose would ask for one for Azure's management or a vault, and be the VM there.
+    For the same reason it is an application's own URI (``api://``) and never one of Microsoft's services; the one
+    service that is called so exchanges tokens for those of any application that trusts the VM's identity.
+
+    :raises ClientError: if it is anything else.
+    """
+    if not _APPLICATION.match(text) or text.lower().startswith(_FEDERATION):
+        raise ClientError(
+            f"{text!r} is not a resource of the CA's own: an application ID URI like "
+            "api://4bb2ac60-35e5-4b9c-a52d-0f1a4d2d2a3d, as the CA's operator names it."
+        )
+    return text
+
+
 def fetch_root(ca_url: str, expected: str, deadline: Deadline) -> bytes:
     """Fetch the root over a connection that is not trusted yet, and check it and then the server.
 
@@ -124,12 +148,16 @@ def different(where: places.Places, ca_url: str, root: bytes) -> list[Path]:
     return changed
 
 
-def save(where: places.Places, ca_url: str, root: bytes) -> tuple[Path, Path]:
+def save(where: places.Places, ca_url: str, root: bytes, azure_resource: str | None = None) -> tuple[Path, Path]:
     """Save the root and, after it, the configuration that names it.
 
+    :param azure_resource: what the CA takes managed identity tokens for; without it, what is known of this CA stays.
     :returns: the root's file and the configuration's.
     """
     root_file, configuration = _files(where)
+    if azure_resource is None and not different(where, ca_url, root):
+        known = _read(configuration)
+        azure_resource = None if known is None else known.azure_resource
     # Both are public, and the programs that verify the certificates need the root.
     places.make_directory(where.config, public=True)
     places.make_directory(root_file.parent, public=True)
@@ -139,6 +167,7 @@ def save(where: places.Places, ca_url: str, root: bytes) -> tuple[Path, Path]:
         "directory": Authority(ca_url, root_file).directory_url,
         "fingerprint": fingerprint(load_certificates(root)[0]),
         "root": str(root_file),
+        **({} if azure_resource is None else {"azure_resource": azure_resource}),
     }
     places.write_file(configuration, json.dumps(content, indent=2).encode() + b"\n", public=True)
     return root_file, configuration
@@ -168,7 +197,7 @@ def load(where: places.Places, ca_url: str | None = None, root: Path | None = No
         )
     if root is None and not known.root.is_file():
         raise ClientError(f"The root certificate {known.root} is gone. Run 'acme-iid bootstrap' again.")
-    return Authority(known.ca_url, root or known.root)
+    return Authority(known.ca_url, root or known.root, known.azure_resource)
 
 
 def _files(where: places.Places) -> tuple[Path, Path]:
@@ -179,10 +208,11 @@ def _files(where: places.Places) -> tuple[Path, Path]:
 def _read(configuration: Path) -> Authority | None:
     try:
         content = json.loads(configuration.read_bytes())
-        return Authority(parse_url(content["ca_url"]), Path(content["root"]))
+        resource = content.get("azure_resource")
+        return Authority(parse_url(content["ca_url"]), Path(content["root"]), resource and parse_resource(resource))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ClientError(
             f"{configuration} cannot be read. Run 'acme-iid bootstrap --force' to write it anew."
         ) from error

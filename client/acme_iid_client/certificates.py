@@ -99,14 +99,14 @@ def parse_provisioner(der: bytes) -> Provisioner:
     :param der: the extension's value.
     :raises ValueError: if it is not that, in DER.
     """
-    body, rest = _element(der, 0x30)
+    body, rest = element(der, 0x30)
     if rest:
         raise ValueError("bytes follow the sequence")
-    number, body = _element(body, 0x02)
-    name, body = _element(body, 0x04)
-    credential, body = _element(body, 0x04)
+    number, body = element(body, 0x02)
+    name, body = element(body, 0x04)
+    credential, body = element(body, 0x04)
     if body:
-        _, rest = _element(body, 0x30)
+        _, rest = element(body, 0x30)
         if rest:
             raise ValueError("bytes follow the last member")
     if len(number) != 1:
@@ -115,7 +115,7 @@ def parse_provisioner(der: bytes) -> Provisioner:
     return Provisioner(kind, name.decode("utf-8"), credential.decode("utf-8", "replace"))
 
 
-def _element(data: bytes, tag: int) -> tuple[bytes, bytes]:
+def element(data: bytes, tag: int) -> tuple[bytes, bytes]:
     """Split off one DER element (X.690 section 8.1, lengths as in 10.1).
 
     :returns: its contents and what follows it.

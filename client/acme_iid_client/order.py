@@ -8,10 +8,10 @@ still working.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from acme import messages
 from cryptography import x509
@@ -27,10 +27,13 @@ from acme_iid_client.clouds import Cloud, collect
 from acme_iid_client.clouds.metadata import FormatUnavailableError
 from acme_iid_client.connection import CaError, Connection, decode, refusal
 from acme_iid_client.errors import ClientError
-from acme_iid_client.names import is_address
+from acme_iid_client.names import canonical, is_address
 from acme_iid_client.trust import Deadline
 
 _MAX_POLLS = 1000
+
+Further = Literal["none", "own", "all"]
+"""Which names are ordered besides: none, those that follow from what the instance is, or all that it may hold."""
 
 
 class _NewOrder(messages.NewOrder):
@@ -47,12 +50,27 @@ class Request:
     :ivar key_type: the kind of key pair to make.
     :ivar provisioner: the provisioner to be admitted by; None leaves it to the CA.
     :ivar not_after: RFC 3339; None leaves it to the CA.
+    :ivar further: which names are ordered besides; the first of ``names`` is then one that the instance surely has.
     """
 
     names: list[str]
     key_type: keys.KeyType
     provisioner: str | None = None
     not_after: str | None = None
+    further: Further = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """An order whose names are proven.
+
+    :ivar held: the names that the CA says this instance may hold, canonical.
+    """
+
+    url: str
+    body: Any
+    account: accounts.Account
+    held: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +110,19 @@ def order(
     # should hear so before the CA is asked for anything.
     account = account_here(state, authority, cloud, notice)
     with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
-        account, answer = _new_order(request, connection, account)
-        url = answer.headers.get("Location", "")
-        body = decode(messages.Order, answer, "the order")
-        for authorization_url in body.authorizations or ():
-            _prove(str(authorization_url), request, connection, account, cloud)
+        if request.further == "none":
+            placed = _place(request, connection, account, cloud)
+        else:
+            # Which names the instance may hold is in the answer to a proof, and a refused name ends an order. So
+            # one name goes first, and where there are more, that order is left to expire.
+            first = replace(request, names=request.names[:1])
+            placed = _place(first, connection, account, cloud)
+            request = _with_further_names(request, placed.held, cloud)
+            notice(f"Ordering a certificate for {', '.join(request.names)}.")
+            if request.names != first.names:
+                placed = _place(request, connection, placed.account, cloud)
         key = keys.generate(request.key_type)
-        body = _finalize(url, body, key, request, connection)
+        body = _finalize(placed.url, placed.body, key, request, connection)
         answer = connection.post(str(body.certificate), None, "The CA does not hand out the certificate")
     try:
         chain = load_certificates(answer.content)
@@ -106,7 +130,24 @@ def order(
         raise CaError("What the CA sent as the certificate is none.") from None
     root = load_certificates(authority.root.read_bytes())[0]
     check_issued(chain, root, key.public_key(), request.names, datetime.now(UTC))
-    return Issued([certificate for certificate in chain if certificate != root], key, account)
+    return Issued([certificate for certificate in chain if certificate != root], key, placed.account)
+
+
+def _place(request: Request, connection: Connection, account: accounts.Account, cloud: Cloud) -> _Placed:
+    """Make an order, and prove each of its names."""
+    account, answer = _new_order(request, connection, account)
+    body = decode(messages.Order, answer, "the order")
+    held: dict[str, None] = {}
+    for url in body.authorizations or ():
+        held |= dict.fromkeys(_prove(str(url), request, connection, account, cloud))
+    return _Placed(answer.headers.get("Location", ""), body, account, list(held))
+
+
+def _with_further_names(request: Request, held: list[str], cloud: Cloud) -> Request:
+    """The request with the names that the instance may hold, its own first."""
+    own = [name for name in cloud.names() if name in held]
+    further = own if request.further == "own" else [*own, *held]
+    return replace(request, names=list(dict.fromkeys([*request.names, *further])), further="none")
 
 
 def account_here(state: Path, authority: Authority, cloud: Cloud, notice: Callable[[str], None]) -> accounts.Account:
@@ -153,14 +194,17 @@ def _identifier(name: str) -> messages.Identifier:
     return messages.Identifier(typ=kind, value=name)
 
 
-def _prove(url: str, request: Request, connection: Connection, account: accounts.Account, cloud: Cloud) -> None:
-    """Answer the iid-01 challenge of an authorization that is not valid yet."""
+def _prove(url: str, request: Request, connection: Connection, account: accounts.Account, cloud: Cloud) -> list[str]:
+    """Answer the iid-01 challenge of an authorization that is not valid yet.
+
+    :returns: the names that the CA says the instance may hold.
+    """
     response = connection.post(url, None, "The CA does not show its authorization")
     authorization = decode(messages.Authorization, response, "the authorization")
-    if authorization.status == messages.STATUS_VALID:
-        return
-    name = authorization.identifier.value if authorization.identifier else "the name"
     body = next((body for body in authorization.challenges or () if isinstance(body.chall, IID01)), None)
+    if authorization.status == messages.STATUS_VALID:
+        return [] if body is None else _held(body)
+    name = authorization.identifier.value if authorization.identifier else "the name"
     if body is None:
         raise CaError(f"The CA offers no iid-01 challenge for {name}, so that no evidence can prove it.")
     what = f"The CA refused the evidence for {name}"
@@ -183,13 +227,21 @@ def _prove(url: str, request: Request, connection: Connection, account: accounts
         body = decode(messages.ChallengeBody, response, "the challenge")
     for _ in range(_MAX_POLLS):
         if body.status == messages.STATUS_VALID:
-            return
+            return _held(body)
         if body.status == messages.STATUS_INVALID:
             raise refusal(what, body.error) if body.error else CaError(f"{what} and does not say why.")
         connection.wait(response)
         response = connection.post(body.uri, None, what)
         body = decode(messages.ChallengeBody, response, "the challenge")
     raise CaError(f"{what}: it never came to a decision.")
+
+
+def _held(body: messages.ChallengeBody) -> list[str]:
+    """The names in a valid challenge, canonical."""
+    try:
+        return [canonical(str(name["value"])) for name in body.chall.names]
+    except (ClientError, KeyError, TypeError) as error:
+        raise CaError("The names that the CA says this instance may hold cannot be read.") from error
 
 
 def _finalize(url: str, body: Any, key: keys.PrivateKey, request: Request, connection: Connection) -> Any:

@@ -48,18 +48,18 @@ def by_account(
     reason: int,
     authority: Authority,
     state: Path,
-    cloud: Cloud,
+    cloud: Callable[[], Cloud],
     deadline: Deadline,
     notice: Callable[[str], None],
 ) -> None:
     """Revoke as the account that ordered the certificate.
 
-    :param cloud: asked which instance this is only if the disk holds several account keys for the CA.
+    :param cloud: finds this machine's cloud; called only if the disk holds several account keys for the CA.
     :raises ClientError: if there is no such account here, or the CA refuses.
     """
     known = [account for account in accounts.all_of(state, authority.ca_url) if account.url]
     if len(known) > 1:
-        instance = cloud.instance()
+        instance = cloud().instance()
         known = [account for account in known if account.instance == instance]
     if not known:
         raise ClientError(

@@ -9,29 +9,84 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from acme_iid import iid01
-from acme_iid.attestation import VERIFIERS, cms
-from acme_iid.attestation.identity import Evidence, InstanceIdentity
-from acme_iid.attestation.trust import TrustStore
-from acme_iid.errors import MalformedEvidenceError
+from acme_iid.attestation import VERIFIERS, cms, gcp
+from acme_iid.attestation.azure_managed_identity import ManagedIdentityClaims
+from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
+from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
+from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid_client.errors import ClientError
 
 MAX_BYTES = iid01.MAX_ANSWER_BYTES
 """The octets that are read of a file: what the CA would take."""
+
+_GIVEN = "given"
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """The keys to believe besides those that the product carries.
+
+    :ivar iid_roots: a PEM file's bytes: keys of AWS's documents, or roots and issuing authorities of Azure's.
+    :ivar nitro_roots: a PEM file's bytes: roots of NitroTPM documents.
+    :ivar jwks: the key set of a token's issuer, a JWK Set's bytes; without it, it is fetched from where the cloud
+        publishes it.
+    :ivar issuer: an AWS account's own issuer of web identity tokens, with ``account``.
+    :ivar tenant: the tenant whose managed identity tokens count, with the ``audience`` that they have.
+    """
+
+    iid_roots: bytes | None = None
+    nitro_roots: bytes | None = None
+    jwks: bytes | None = None
+    issuer: str | None = None
+    account: str | None = None
+    tenant: str | None = None
+    audience: str | None = None
+
+    def trust(self, kind: str) -> TrustStore:
+        """What evidence of a format is verified with.
+
+        :raises ClientError: if something that it takes was not given, or a file holds no usable key.
+        """
+        roots = {} if self.iid_roots is None else {_GIVEN: self.iid_roots}
+        issuers, tenants = [], []
+        try:
+            if kind == "aws-web-identity":
+                if self.issuer is None or self.account is None:
+                    raise ClientError("A web identity token takes --issuer and --account: each account has its own.")
+                issuers = [WebIdentityIssuer.of(_GIVEN, self.issuer, self.account, self.jwks)]
+            if kind == "azure-managed-identity":
+                if self.tenant is None or self.audience is None:
+                    raise ClientError("A managed identity token takes --tenant, and --audience: the CA's resource.")
+                tenants = [AzureTenant.of(_GIVEN, self.tenant.lower(), self.audience, self.jwks)]
+            return TrustStore.load(
+                roots if kind.startswith("aws-") else {},
+                azure_roots=roots if kind.startswith("azure-") else {},
+                nitro_roots={} if self.nitro_roots is None else {_GIVEN: self.nitro_roots},
+                gcp_keys={_GIVEN: self.jwks} if kind == "gcp-identity" and self.jwks is not None else {},
+                google=self.jwks is None,
+                web_identity=issuers,
+                azure_tenants=tenants,
+            )
+        except ValueError as error:
+            raise ClientError(f"{error}.") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
     """Evidence that holds.
 
-    :ivar operator_key: whether the key that verified it is one that ``--iid-roots`` gave, not a pinned one.
+    :ivar given_key: whether the key that verified it is one that was given, not one that everybody believes.
+    :ivar bound_to: the audience or nonce that it was made for; None where it was made for none.
+    :ivar stale: why no CA takes it any more; None if one may.
     """
 
     identity: InstanceIdentity
-    operator_key: bool
+    given_key: bool
+    bound_to: str | None
+    stale: str | None
 
     def as_json(self) -> dict[str, object]:
         """For programs to read: strings, and times in seconds."""
@@ -45,8 +100,10 @@ class Verified:
             "names": [str(name) for name in found.names],
             "times": dict(found.times),
             "key": found.key_id,
-            "key_from": "--iid-roots" if self.operator_key else "pinned",
+            "key_from": "given" if self.given_key else "published",
             "binding": found.binding,
+            "bound_to": self.bound_to,
+            "stale": self.stale,
         }
 
     def lines(self) -> list[str]:
@@ -57,26 +114,35 @@ class Verified:
             *((name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))) for name, value in found.times.items()),
             *(("name", str(name)) for name in found.names),
             ("id", found.id),
-            ("signed by", f"{found.key_id} ({'from --iid-roots' if self.operator_key else 'pinned'})"),
+            ("signed by", f"{found.key_id} ({'a key that was given' if self.given_key else 'the cloud'})"),
         ]
+        if self.bound_to is not None:
+            rows.append((found.binding, self.bound_to))
         lines = [f"Verified: {found.format}", *(f"  {label + ':':<15}{value}" for label, value in rows)]
-        if found.binding == "first use":
+        if self.bound_to is None:
             lines.append(
                 "It carries no nonce, so nothing here says when it was fetched or by whom: "
                 "the CA ties the instance to the first account that sends it."
             )
+        else:
+            lines.append(
+                f"It is not bound to anything here: its {found.binding} is for a CA to compare, which takes it in "
+                "answer to one challenge, from one account key."
+            )
+        if self.stale is not None:
+            lines.append(f"No CA takes it now: {self.stale}.")
         return lines
 
 
-def verify(content: bytes, kind: str | None, roots: Mapping[str, bytes], now: int) -> Verified:
-    """Authenticate evidence and read its facts.
+def verify(content: bytes, kind: str | None, believed: Believed, now: int) -> Verified:
+    """Authenticate evidence and read its facts. Whether it is fresh and bound is reported, and no condition.
 
-    :param content: an answer to an iid-01 challenge as JSON, ``{"document": ..., "signature": ...}`` as JSON, or
-        the base64 text of a CMS.
-    :param kind: the format, where the content does not say it; a CMS says it by its digest.
-    :param roots: label -> PEM file with keys to believe besides the pinned ones.
+    :param content: an answer to an iid-01 challenge as JSON, ``{"document": ..., "signature": ...}`` of AWS's or
+        ``{"signature": ...}`` of Azure's metadata service as JSON, a token, or the base64 text of a CMS.
+    :param kind: the format, where the content does not say it.
     :param now: seconds.
     :raises AttestationError: naming the step that refused it.
+    :raises TrustUnavailableError: if a key set cannot be fetched.
     :raises ClientError: if the format is unknown, or a file of keys holds none.
     """
     if len(content) > MAX_BYTES:
@@ -85,14 +151,24 @@ def verify(content: bytes, kind: str | None, roots: Mapping[str, bytes], now: in
     verifier = VERIFIERS.get(evidence.format)
     if verifier is None:
         raise ClientError(f"The format {evidence.format!r} is unknown; there are {', '.join(VERIFIERS)}.")
+    claims = verifier.authenticate(evidence, believed.trust(evidence.format), now)
+    identity = verifier.identify(claims)
+    stale = None
     try:
-        trust = TrustStore.load(roots)
-    except ValueError as error:
-        raise ClientError(f"{error}.") from error
-    claims = verifier.authenticate(evidence, trust, now)
-    # Bound to nothing, as nobody asked for it; AWS's documents cannot be bound anyway.
-    identity = verifier.judge(claims, iid01.binding("verify.offline"), now)
-    return Verified(identity, claims.scope is not None)
+        # Nobody asked for it here, so that it cannot be bound to what somebody asked for.
+        verifier.judge(claims, iid01.binding("verify.offline"), now)
+    except AttestationError as error:
+        stale = error.detail if error.step is Step.FRESHNESS else None
+    return Verified(identity, claims.scope is not None, _bound_to(claims, identity), stale)
+
+
+def _bound_to(claims: Claims, identity: InstanceIdentity) -> str | None:
+    """The audience or the nonce in verified claims, as text."""
+    if identity.binding == "first use":
+        return None
+    inner = claims.attested if isinstance(claims, ManagedIdentityClaims) else claims
+    value = None if inner is None else inner.document.get("aud" if identity.binding == "audience" else "nonce")
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def read(content: bytes, kind: str | None) -> Evidence:
@@ -105,8 +181,8 @@ def read(content: bytes, kind: str | None) -> Evidence:
         try:
             lines = text.decode("ascii")
         except UnicodeDecodeError as error:
-            raise MalformedEvidenceError("it is neither JSON nor base64 text") from error
-        return Evidence(kind or _kind_of_cms(lines), {"evidence": lines})
+            raise MalformedEvidenceError("it is neither JSON nor text in base64") from error
+        return Evidence(kind or _kind_of(lines), {"evidence": lines})
     try:
         members = json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError) as error:
@@ -116,18 +192,36 @@ def read(content: bytes, kind: str | None) -> Evidence:
         raise MalformedEvidenceError("each member of it may be there once, and is a string")
     named = fields.pop("format", None)
     fields.pop("provisioner", None)
-    if kind is None and named is None and fields.keys() == {"document", "signature"}:
-        # As the metadata service gives the two: the document is text there, and base64url in an answer.
-        document = fields["document"].encode()
-        fields["document"] = base64.urlsafe_b64encode(document).rstrip(b"=").decode("ascii")
-        return Evidence("aws-signature", fields)
-    return Evidence(kind or named or _kind_of_cms(fields.get("evidence", "")), fields)
+    if kind is None and named is None:
+        if fields.keys() == {"document", "signature"}:
+            # As AWS's metadata service gives the two: the document is text there, and base64url in an answer.
+            document = fields["document"].encode()
+            fields["document"] = base64.urlsafe_b64encode(document).rstrip(b"=").decode("ascii")
+            return Evidence("aws-signature", fields)
+        if fields.keys() == {"encoding", "signature"}:
+            return Evidence("azure-attested", {"evidence": fields["signature"]})
+    return Evidence(kind or named or _kind_of(fields.get("evidence", "")), fields)
 
 
-def _kind_of_cms(text: str) -> str:
-    """Which of AWS's two CMS formats it is. What is no CMS at all is left to the verifier to refuse."""
+def _kind_of(text: str) -> str:
+    """Which format a token or a CMS is of. What is neither is left to a verifier to refuse."""
+    if text.count(".") == 2:
+        return "gcp-identity" if _issuer(text) == gcp.ISSUER else "aws-web-identity"
     try:
-        weak = cms.parse(base64.b64decode("".join(text.split()), validate=True)).digest == "sha1"
+        read = cms.parse(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError):
-        weak = False
-    return "aws-pkcs7" if weak else "aws-rsa2048"
+        return "aws-rsa2048"
+    if read.digest == "sha1":
+        return "aws-pkcs7"
+    # AWS signs attributes, and Azure the content itself.
+    return "azure-attested" if read.signed_attributes is None else "aws-rsa2048"
+
+
+def _issuer(token: str) -> object:
+    """What an unverified token says who issued it."""
+    payload = token.split(".")[1]
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, RecursionError):
+        return None
+    return claims.get("iss") if isinstance(claims, dict) else None

@@ -81,7 +81,7 @@ def test_a_configuration_that_is_damaged_is_said_to_be(acme_iid: Run, tmp_path: 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("order",),
+        ("order", "--azure-resource", "https://management.azure.com/"),
         ("order", "a/b"),
         ("order", "foo.local", "--kty", "RSA", "--curve", "P-256"),
         ("order", "foo.local", "--not-after", "tomorrow"),

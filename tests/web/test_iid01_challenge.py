@@ -309,6 +309,23 @@ def test_revocation_closes_the_names_to_the_instance_until_they_are_reopened(
     assert "bar.local" in again.stderr
 
 
+def test_a_valid_challenge_says_which_names_the_instance_may_hold_and_leaves_out_closed_ones(
+    account: Account, instance: aws.Instance
+) -> None:
+    own = [
+        {"type": "dns", "value": instance.instance_id},
+        {"type": "dns", "value": instance.private_name},
+        {"type": "ip", "value": instance.private_ip},
+    ]
+    _, (first,) = account.prove("foo.local", answer=answer(instance))
+    assert first.json()["names"] == own
+    assert account.post(first.json()["url"]).json()["names"] == own
+    issued = account.obtain(instance.private_name, answer=answer(instance))
+    assert revoke(account, issued.der) == 200
+    _, (later,) = account.prove("foo.local", answer=answer(instance))
+    assert later.json()["names"] == [own[0], own[2]]
+
+
 def test_a_superseded_certificate_closes_nothing(account: Account, instance: aws.Instance) -> None:
     issued = account.obtain("foo.local", answer=answer(instance))
     assert revoke(account, issued.der, reason=4) == 200

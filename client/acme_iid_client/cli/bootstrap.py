@@ -16,9 +16,12 @@ from acme_iid_client.places import Places
     "--fingerprint", required=True, metavar="HEX", help="SHA-256 of the CA's root certificate: 64 hex digits."
 )
 @click.option("--force", is_flag=True, help="Replace the CA that this machine knows without asking.")
+@options.azure_resource
 @options.timeout
 @click.pass_obj
-def command(where: Places, ca_url: str, fingerprint: str, force: bool, timeout: float) -> None:
+def command(
+    where: Places, ca_url: str, fingerprint: str, force: bool, azure_resource: str | None, timeout: float
+) -> None:
     """Trust a CA: fetch its root certificate, check it, and save it.
 
     The fingerprint must come to you another way than from the CA's address, for it is what the root is checked
@@ -35,6 +38,6 @@ def command(where: Places, ca_url: str, fingerprint: str, force: bool, timeout: 
         raise click.UsageError(str(error)) from error
     pem = authority.fetch_root(url, expected, Deadline(timeout))
     may_overwrite(authority.different(where, url, pem), force)
-    root_file, configuration = authority.save(where, url, pem)
+    root_file, configuration = authority.save(where, url, pem, azure_resource)
     click.echo(f"The root certificate has been saved in {root_file}.")
     click.echo(f"The authority configuration has been saved in {configuration}.")

@@ -13,8 +13,9 @@ from acme_iid_client.cli import options
 )
 @click.option("--raw", is_flag=True, help="Print the evidence itself, as JSON for 'acme-iid verify'.")
 @options.metadata_url
+@options.azure_resource
 @options.json
-def command(kind: str | None, raw: bool, metadata_url: str | None, as_json: bool) -> None:
+def command(kind: str | None, raw: bool, metadata_url: str | None, azure_resource: str | None, as_json: bool) -> None:
     """Show which instance this machine can prove to be. Nothing is sent to the CA.
 
     The facts are what the metadata service says; 'acme-iid evidence --raw | acme-iid verify -' checks its signature.
@@ -31,13 +32,16 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, as_json: bool
         raise click.UsageError(f"--format {kind} is unknown; there are {', '.join(clouds.COLLECTORS)}.")
     if kind is not None and not raw:
         raise click.UsageError("--format goes with --raw.")
-    cloud = clouds.here(os.environ, metadata_url)
+    cloud = clouds.here(os.environ, metadata_url, azure_resource, notice)
     if raw:
         # Evidence that can be bound is bound to a challenge that nobody made, so that it opens nothing.
         binding = iid01.binding(f"evidence.{secrets.token_urlsafe()}")
         answer = clouds.collect(cloud, cloud.formats if kind is None else (kind,), binding)
         click.echo(json.dumps(answer.to_json()))
-        notice("Keep this to yourself: until an instance has enrolled, whoever holds its AWS document can pass for it.")
+        if cloud.title == "AWS":
+            notice(
+                "Keep this to yourself: until an instance has enrolled, whoever holds its AWS document can pass for it."
+            )
         return
     facts = cloud.facts()
     if as_json:
@@ -46,4 +50,4 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, as_json: bool
     click.echo(f"{cloud.title} instance, as its metadata service says (not verified):")
     for name, value in facts.items():
         click.echo(printable(f"  {name + ':':<18}{value}"))
-    click.echo(f"It can prove itself with: {', '.join(cloud.formats)}")
+    click.echo(f"Kinds of evidence of this cloud: {', '.join(cloud.formats)}")

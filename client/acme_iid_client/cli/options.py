@@ -8,6 +8,17 @@ import click
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
+
+def _resource(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    from acme_iid_client.authority import parse_resource
+    from acme_iid_client.errors import ClientError
+
+    try:
+        return None if value is None else parse_resource(value)
+    except ClientError as error:
+        raise click.UsageError(str(error)) from error
+
+
 ca_url = click.option(
     "--ca-url", metavar="URL", envvar="ACME_IID_CA_URL", help="The CA's address, if not the bootstrapped one."
 )
@@ -19,6 +30,13 @@ metadata_url = click.option(
     metavar="URL",
     envvar="ACME_IID_METADATA_URL",
     help="The address of the cloud's metadata service, if not the usual one.",
+)
+azure_resource = click.option(
+    "--azure-resource",
+    metavar="URI",
+    envvar="ACME_IID_AZURE_RESOURCE",
+    callback=_resource,
+    help="On Azure, the resource for which the CA takes managed identity tokens: api://...",
 )
 timeout = click.option(
     "--timeout",

@@ -11,7 +11,7 @@ from acme_iid_client.places import Places
 
 
 @click.command("order")
-@click.argument("name")
+@click.argument("name", required=False)
 @click.argument("crt", required=False, type=options.FILE)
 @click.argument("key", required=False, type=options.FILE)
 @click.option(
@@ -31,12 +31,13 @@ from acme_iid_client.places import Places
 @options.ca_url
 @options.root
 @options.metadata_url
+@options.azure_resource
 @options.timeout
 @options.json
 @click.pass_obj
 def command(
     where: Places,
-    name: str,
+    name: str | None,
     crt: Path | None,
     key: Path | None,
     sans: tuple[str, ...],
@@ -52,12 +53,15 @@ def command(
     ca_url: str | None,
     root: Path | None,
     metadata_url: str | None,
+    azure_resource: str | None,
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Get a certificate for NAME, a dns name or an address.
+    """Get a certificate for NAME, a dns name or an address; without NAME, for every name that this instance may hold.
 
     A new key is written to KEY (default: NAME.key), the certificate and its intermediate to CRT (default: NAME.crt).
+    NAME may be the instance's id: then its private name and address are in the certificate too, where the CA gives
+    them. NAME may be a wildcard, quoted for the shell: '*.foo.local'.
     """
     import os
     from datetime import UTC, datetime
@@ -69,20 +73,33 @@ def command(
     from acme_iid_client.trust import Deadline
 
     try:
-        wanted = list(dict.fromkeys(names.canonical(text) for text in (name, *sans)))
+        wanted = list(dict.fromkeys(names.canonical(text) for text in (name, *sans) if text is not None))
         kind = keys.parse_type(kty, curve, size)
         permissions = files.parse_permissions(mode, owner, group)
         end = renewal.parse_not_after(not_after, datetime.now(UTC))
     except ClientError as error:
         raise click.UsageError(str(error)) from error
 
-    stem = names.file_stem(wanted[0])
-    shown = (crt or Path(f"{stem}.crt"), key or Path(f"{stem}.key"))
-    pair = files.pair(*shown)
-    files.recover(pair)
-    may_overwrite(pair.existing, force)
+    def prepare(first: str) -> tuple[Path, Path]:
+        """Where the files go; asked before anything is, unless only the cloud can say the name."""
+        stem = names.file_stem(first)
+        shown = (crt or Path(f"{stem}.crt"), key or Path(f"{stem}.key"))
+        pair = files.pair(*shown)
+        files.recover(pair)
+        may_overwrite(pair.existing, force)
+        return shown
+
+    shown = None if name is None else prepare(wanted[0])
     ca = authority.load(where, ca_url, root)
+    cloud = clouds.here(os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
     request = Request(wanted, kind, provisioner, end)
-    issued = order(request, ca, where.state, clouds.here(os.environ, metadata_url), Deadline(timeout), notice)
-    files.install(pair, issued.certificate_pem, keys.to_pem(issued.key), permissions)
+    own, instance = cloud.names()[0], cloud.instance().partition(":")[2]
+    if name is None:
+        request = Request(list(dict.fromkeys([own, *wanted])), kind, provisioner, end, "all")
+    elif wanted == [instance]:
+        request = Request([own], kind, provisioner, end, "own")
+    if shown is None:
+        shown = prepare(own)
+    issued = order(request, ca, where.state, cloud, Deadline(timeout), notice)
+    files.install(files.pair(*shown), issued.certificate_pem, keys.to_pem(issued.key), permissions)
     achieved(ca.ca_url, issued, shown, as_json)

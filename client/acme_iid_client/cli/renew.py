@@ -22,6 +22,7 @@ from acme_iid_client.places import Places
 @options.ca_url
 @options.root
 @options.metadata_url
+@options.azure_resource
 @options.timeout
 @options.json
 @click.pass_obj
@@ -38,6 +39,7 @@ def command(
     ca_url: str | None,
     root: Path | None,
     metadata_url: str | None,
+    azure_resource: str | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -77,7 +79,8 @@ def command(
         return
     request = renewal.successor(leaf, provisioner, end)
     ca = authority.load(where, ca_url, root)
-    issued = order(request, ca, where.state, clouds.here(os.environ, metadata_url), Deadline(timeout), notice)
+    cloud = clouds.here(os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
+    issued = order(request, ca, where.state, cloud, Deadline(timeout), notice)
     files.install(pair, issued.certificate_pem, keys.to_pem(issued.key), permissions)
     if as_json:
         achieved(ca.ca_url, issued, (crt, key), as_json)

@@ -54,6 +54,9 @@ def command(
     if key is not None:
         revocation.by_certificate_key(leaf, key, code, ca, deadline, notice)
     else:
-        cloud = clouds.here(os.environ, metadata_url)
+
+        def cloud() -> clouds.Cloud:
+            return clouds.here(os.environ, metadata_url, notice=notice)
+
         revocation.by_account(leaf, code, ca, where.state, cloud, deadline, notice)
     click.echo(f"Certificate with Serial Number {leaf.serial_number} has been revoked.")

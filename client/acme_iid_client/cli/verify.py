@@ -15,14 +15,37 @@ from acme_iid_client.cli import options
 @click.option(
     "--format", "kind", metavar="FORMAT", help="The kind of evidence, if it is not in the file or not to be guessed."
 )
-@click.option("--iid-roots", type=options.FILE, help="More keys of AWS to believe: certificates or public keys, PEM.")
+@click.option(
+    "--iid-roots", type=options.FILE, help="More keys to believe, PEM: of AWS's documents, or roots of Azure's."
+)
+@click.option("--nitro-roots", type=options.FILE, help="More roots of NitroTPM documents to believe, PEM.")
+@click.option(
+    "--jwks",
+    type=options.FILE,
+    help="The key set of a token's issuer; without it, it is fetched from where the cloud publishes it.",
+)
+@click.option("--issuer", metavar="URL", help="For web identity tokens: the AWS account's own issuer.")
+@click.option("--account", metavar="ID", help="For web identity tokens: the AWS account that has that issuer.")
+@click.option("--tenant", metavar="ID", help="For managed identity tokens: the tenant.")
+@click.option("--audience", metavar="URI", help="For managed identity tokens: the CA's resource in that tenant.")
 @options.json
-def command(file: BinaryIO, kind: str | None, iid_roots: Path | None, as_json: bool) -> None:
-    """Check an identity document offline, as the CA would, and print what it proves.
+def command(
+    file: BinaryIO,
+    kind: str | None,
+    iid_roots: Path | None,
+    nitro_roots: Path | None,
+    jwks: Path | None,
+    issuer: str | None,
+    account: str | None,
+    tenant: str | None,
+    audience: str | None,
+    as_json: bool,
+) -> None:
+    """Check evidence as the CA would, and print what it proves; with --jwks for tokens, nothing leaves this machine.
 
-    FILE (or standard input) holds what 'acme-iid evidence --raw' prints, what the metadata service gives as
-    rsa2048 or pkcs7, or JSON with 'document' and 'signature'. A document that does not hold is refused with the
-    step that failed, exit status 1.
+    FILE (or standard input) holds what 'acme-iid evidence --raw' prints, a token, what a metadata service gives
+    as rsa2048, pkcs7 or attested document, or JSON with 'document' and 'signature'. What does not hold is refused
+    with the step that failed, exit status 1. Whether it is fresh, and what it is bound to, is said and decides nothing.
     """
     import json
     import time
@@ -32,9 +55,17 @@ def command(file: BinaryIO, kind: str | None, iid_roots: Path | None, as_json: b
     from acme_iid_client.cli.terminal import printable
 
     content = file.read(verification.MAX_BYTES + 1)
-    extra = {} if iid_roots is None else {str(iid_roots): iid_roots.read_bytes()}
+    believed = verification.Believed(
+        iid_roots=None if iid_roots is None else iid_roots.read_bytes(),
+        nitro_roots=None if nitro_roots is None else nitro_roots.read_bytes(),
+        jwks=None if jwks is None else jwks.read_bytes(),
+        issuer=issuer,
+        account=account,
+        tenant=tenant,
+        audience=audience,
+    )
     try:
-        result = verification.verify(content, kind, extra, int(time.time()))
+        result = verification.verify(content, kind, believed, int(time.time()))
     except AttestationError as error:
         if as_json:
             click.echo(json.dumps({"verified": False, "step": error.step.value, "detail": error.detail}, indent=2))

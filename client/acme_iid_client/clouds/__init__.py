@@ -6,27 +6,35 @@ side (``acme_iid.attestation``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from acme_iid.iid01 import Binding, IID01Response
-from acme_iid_client.clouds import aws
+from acme_iid_client.clouds import detection
+from acme_iid_client.clouds.aws import AWS
+from acme_iid_client.clouds.azure import Azure
+from acme_iid_client.clouds.gcp import GCP
 from acme_iid_client.clouds.metadata import FormatUnavailableError
 
 
-class Cloud(Protocol):
-    """The metadata service of the cloud that this machine runs in.
+class Cloud(detection.Candidate, Protocol):
+    """The metadata service of a cloud.
 
     :cvar formats: the iid-01 formats that it can give.
     """
 
-    title: str
     formats: tuple[str, ...]
 
     def instance(self) -> str:
         """Which instance this is, as ``cloud:id``; read from the metadata service and proven by nobody.
 
         :raises ClientError: if the metadata service cannot be used, saying why.
+        """
+
+    def names(self) -> tuple[str, ...]:
+        """The names and addresses that follow from what the instance is, the surest first; proven by nobody.
+
+        :raises ClientError: as :meth:`instance`.
         """
 
     def facts(self) -> Mapping[str, str]:
@@ -45,19 +53,41 @@ class Cloud(Protocol):
         """
 
 
-CLOUDS: tuple[type[aws.AWS], ...] = (aws.AWS,)
+CLOUDS: tuple[type[AWS | GCP | Azure], ...] = (AWS, GCP, Azure)
+"""In the order in which they count, should several answer."""
 
 COLLECTORS = {kind: cloud for cloud in CLOUDS for kind in cloud.formats}
 """The formats of evidence, each with the cloud that gives it."""
 
 
-def here(env: Mapping[str, str], metadata_url: str | None) -> Cloud:
-    """The metadata service of this machine; nothing is asked yet.
+def here(
+    env: Mapping[str, str],
+    metadata_url: str | None,
+    azure_resource: str | None = None,
+    notice: Callable[[str], None] = lambda _text: None,
+) -> Cloud:
+    """The cloud that this machine is in, by what its metadata service answers.
 
-    :param env: the environment, which may say where it is.
-    :param metadata_url: what ``--metadata-url`` says, which counts first.
+    An address that is given settles where to ask, and its answers settle which cloud it is. Without one, those
+    clouds are asked whose address the environment has in their own tools' variables, and else all of them.
+
+    :param env: the environment.
+    :param metadata_url: what ``--metadata-url`` says.
+    :param azure_resource: what managed identity tokens are asked for.
+    :param notice: called with a sentence if several clouds answer.
+    :raises ClientError: if there is none, or its service cannot be used.
     """
-    return CLOUDS[0](env, metadata_url)
+    candidates: list[Cloud] = [
+        AWS(env, metadata_url),
+        GCP(env, metadata_url),
+        Azure(env, metadata_url, azure_resource),
+    ]
+    if metadata_url is not None:
+        return detection.find(candidates, detection.NAMED_SECONDS, notice)
+    named = [cloud for cloud, kind in zip(candidates, CLOUDS, strict=True) if kind.named(env)]
+    if named:
+        return detection.find(named, detection.NAMED_SECONDS, notice)
+    return detection.find(candidates, detection.SECONDS, notice)
 
 
 def collect(cloud: Cloud, wanted: tuple[str, ...], binding: Binding) -> IID01Response:

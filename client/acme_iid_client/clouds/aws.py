@@ -1,23 +1,36 @@
-"""AWS EC2: identity documents from the instance metadata service.
+"""AWS EC2: identity documents from the instance metadata service, and what can be had beside them.
 
-Sources: "Use the Instance Metadata Service to access instance metadata" and "Instance identity documents" in
-the EC2 user guide; the environment variables are those of AWS's SDKs.
+Sources: "Use the Instance Metadata Service to access instance metadata", "Instance identity documents" and "Retrieve
+security credentials from instance metadata" in the EC2 user guide; the environment variables are those of AWS's SDKs.
 """
 
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
+import re
 from collections.abc import Mapping
 
 from acme_iid.iid01 import Binding, IID01Response
-from acme_iid_client.clouds.metadata import FormatUnavailableError, MetadataService, NoAnswerError
+from acme_iid_client.clouds import nitrotpm, sts
+from acme_iid_client.clouds.metadata import (
+    LINK_LOCAL,
+    READ_SECONDS,
+    FormatUnavailableError,
+    MetadataService,
+    NoAnswerError,
+    NotThisCloudError,
+)
+from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.errors import ClientError
 
-_IPV4 = "http://169.254.169.254"
 _IPV6 = "http://[fd00:ec2::254]"
+_ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 _TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 _DOCUMENTS = "/latest/dynamic/instance-identity/"
+_ROLES = "/latest/meta-data/iam/security-credentials/"
+_ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}\Z")
 _TOKEN_SECONDS = 300
 """How long a session token is asked for: longer than any order takes (AWS allows 1 to 21600)."""
 
@@ -41,16 +54,41 @@ class AWS:
     """
 
     title = "AWS"
-    formats: tuple[str, ...] = ("aws-rsa2048", "aws-signature", "aws-pkcs7")
+    formats: tuple[str, ...] = ("aws-rsa2048", "aws-signature", "aws-pkcs7", "aws-nitrotpm", "aws-web-identity")
 
     def __init__(self, env: Mapping[str, str], metadata_url: str | None = None) -> None:
         ipv6 = env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "").lower() == "ipv6"
-        base = metadata_url or env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or (_IPV6 if ipv6 else _IPV4)
+        base = metadata_url or env.get(_ENDPOINT) or (_IPV6 if ipv6 else LINK_LOCAL)
         self._off = not metadata_url and env.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
+        self._env = env
         self._service = MetadataService(base)
         self._headers: Mapping[str, str] | None = None
         # The documents do not change while a program runs, and an order of several names needs them again.
         self._fetched: dict[str, bytes] = {}
+
+    @staticmethod
+    def named(env: Mapping[str, str]) -> bool:
+        """Whether the environment says where this service is."""
+        return bool(env.get(_ENDPOINT))
+
+    @property
+    def base(self) -> str:
+        """The service's address."""
+        return self._service.base
+
+    def probe(self, seconds: float) -> None:
+        """Ask for a session token, which only AWS gives out, or where there are no sessions for the document."""
+        self._headers = self._open_session(seconds / 2)
+        if self._headers:
+            return
+        answer = self._service.ask("GET", _DOCUMENTS + "document", {}, seconds / 2)
+        if answer.status == 200 and _is_document(answer.content):
+            self._fetched["document"] = answer.content
+            return
+        # Google's service also answers 403, to whoever lacks its header.
+        if answer.status in (401, 403) and "Metadata-Flavor" not in answer.headers:
+            raise self._no_token() if answer.status == 401 else self._switched_off()
+        raise NotThisCloudError("it has neither session tokens nor an identity document")
 
     def instance(self) -> str:
         """``aws:`` and the instance id."""
@@ -61,23 +99,60 @@ class AWS:
         document = self._document()
         return {name: str(document[name]) for name in _FACTS if document.get(name) is not None}
 
-    def evidence(self, kind: str, binding: Binding) -> IID01Response:  # noqa: ARG002 - documents take no nonce
-        """The document of a kind: it is bound to nothing, so the CA ties it to the first account that sends it."""
-        if kind == "aws-signature":
-            document = base64.urlsafe_b64encode(self._fetch("document")).rstrip(b"=").decode("ascii")
-            return IID01Response(format=kind, document=document, signature=self._base64("signature"))
+    def names(self) -> tuple[str, ...]:
+        """The instance's id, and its private name and address as EC2 makes them."""
+        document = self._document()
+        instance, region = str(document["instanceId"]), str(document.get("region"))
+        try:
+            address = ipaddress.IPv4Address(str(document.get("privateIp")))
+        except ValueError:
+            return (instance,)
+        domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
+        return instance, f"ip-{str(address).replace('.', '-')}.{domain}", str(address)
+
+    def evidence(self, kind: str, binding: Binding) -> IID01Response:
+        """Evidence of a kind. The documents take no nonce, so the CA ties them to the first account that sends them."""
+        match kind:
+            case "aws-signature":
+                document = _base64url(self._fetch("document"))
+                return IID01Response(format=kind, document=document, signature=self._base64("signature"))
+            case "aws-nitrotpm":
+                # The TPM's document names no account; this one does.
+                beside = self._base64("rsa2048")
+                return IID01Response(
+                    format=kind, evidence=_base64url(nitrotpm.attest(self._env, binding)), rsa2048=beside
+                )
+            case "aws-web-identity":
+                region = str(self._document().get("region"))
+                token = sts.web_identity_token(self._credentials(), region, binding.audience, self._env)
+                return IID01Response(format=kind, evidence=token)
         return IID01Response(format=kind, evidence=self._base64(kind.removeprefix("aws-")))
 
     def _document(self) -> dict[str, object]:
+        content = self._fetch("document")
+        if not _is_document(content):
+            raise ClientError(
+                f"What {self._service.base} gives as its identity document is none. Is it EC2's metadata service?"
+            )
+        document: dict[str, object] = json.loads(content)
+        return document
+
+    def _credentials(self) -> Credentials:
+        """The credentials of the instance's role. They are used once and kept nowhere."""
+        listed = self._service.ask("GET", _ROLES, self._session())
+        role = listed.content.decode("latin-1").split("\n")[0].strip()
+        if listed.status != 200 or not _ROLE.match(role):
+            raise FormatUnavailableError("This instance has no role (instance profile), so it gets no web identity.")
+        answer = self._service.ask("GET", _ROLES + role, self._session())
         try:
-            document = json.loads(self._fetch("document"))
-            if isinstance(document, dict) and isinstance(document.get("instanceId"), str):
-                return document
+            match json.loads(answer.content) if answer.status == 200 else None:
+                case {"AccessKeyId": str(key), "SecretAccessKey": str(secret), "Token": str(token)} if (
+                    f"{key}{secret}{token}".isascii() and f"{key}{secret}{token}".isprintable()
+                ):
+                    return Credentials(key, secret, token)
         except ValueError:
             pass
-        raise ClientError(
-            f"What {self._service.base} gives as its identity document is none. Is it EC2's metadata service?"
-        )
+        raise FormatUnavailableError(f"The metadata service gives no credentials for the role {role}.")
 
     def _base64(self, name: str) -> str:
         """A document that is served as base64 in lines, in one line."""
@@ -88,15 +163,11 @@ class AWS:
 
     def _fetch(self, name: str) -> bytes:
         if name not in self._fetched:
-            if self._headers is None:
-                self._headers = self._open_session()
-            answer = self._service.ask("GET", _DOCUMENTS + name, self._headers)
+            answer = self._service.ask("GET", _DOCUMENTS + name, self._session())
             if answer.status == 404:
                 raise FormatUnavailableError(f"The metadata service has no instance-identity/{name}.")
             if answer.status == 401:
-                raise ClientError(
-                    f"The metadata service at {self._service.base} demands a session token and gives none out."
-                )
+                raise self._no_token()
             if answer.status == 403:
                 raise self._switched_off()
             if answer.status != 200:
@@ -106,16 +177,21 @@ class AWS:
             self._fetched[name] = answer.content
         return self._fetched[name]
 
-    def _open_session(self) -> Mapping[str, str]:
+    def _session(self) -> Mapping[str, str]:
+        if self._headers is None:
+            self._headers = self._open_session(READ_SECONDS)
+        return self._headers
+
+    def _open_session(self, seconds: float) -> Mapping[str, str]:
         """Get a session token, and return the headers for what follows: none where the service has no sessions."""
         if self._off:
             raise ClientError("The metadata service is switched off by AWS_EC2_METADATA_DISABLED; unset it to use it.")
         try:
             answer = self._service.ask(
-                "PUT", _TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
+                "PUT", _TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}, seconds
             )
         except NoAnswerError as error:
-            raise self._why_no_token(error) from error
+            raise self._why_no_token(error, seconds) from error
         if answer.status in (403, 404, 405):
             return {}
         if answer.status != 200:
@@ -129,10 +205,10 @@ class AWS:
             )
         return {"X-aws-ec2-metadata-token": token}
 
-    def _why_no_token(self, error: NoAnswerError) -> ClientError:
+    def _why_no_token(self, error: NoAnswerError, seconds: float) -> ClientError:
         """The hop limit counts for the answer to the PUT only, so that a GET answers when it was too low."""
         try:
-            self._service.ask("GET", _DOCUMENTS + "document", {})
+            self._service.ask("GET", _DOCUMENTS + "document", {}, seconds)
         except ClientError:
             return error
         return ClientError(
@@ -141,8 +217,23 @@ class AWS:
             "modify-instance-metadata-options --instance-id i-... --http-put-response-hop-limit 2"
         )
 
+    def _no_token(self) -> ClientError:
+        return ClientError(f"The metadata service at {self._service.base} demands a session token and gives none out.")
+
     def _switched_off(self) -> ClientError:
         return ClientError(
             f"The metadata service at {self._service.base} is switched off for this instance (403). Turn it on with: "
             "aws ec2 modify-instance-metadata-options --instance-id i-... --http-endpoint enabled"
         )
+
+
+def _is_document(content: bytes) -> bool:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and isinstance(document.get("instanceId"), str)
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -10,6 +10,8 @@ import urllib3
 
 from acme_iid_client.errors import ClientError
 
+LINK_LOCAL = "http://169.254.169.254"
+"""Where AWS, GCP and Azure all have their service. It is reached without asking anybody for a name."""
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 3.0
 MAX_ANSWER_BYTES = 64 * 1024
@@ -24,12 +26,31 @@ class NoAnswerError(ClientError):
     """The metadata service took the connection, and then did not answer in time or hung up."""
 
 
+class NotThisCloudError(ClientError):
+    """What answers at the address, if anything does, is not this cloud's metadata service.
+
+    :ivar cause: why it is not, as the end of a sentence.
+    """
+
+    def __init__(self, cause: str, message: str = "") -> None:
+        super().__init__(message or f"This is not the cloud's metadata service: {cause}.")
+        self.cause = cause
+
+
+class NobodyThereError(NotThisCloudError):
+    """No connection can be made to the address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a metadata service said."""
+    """What a metadata service said.
+
+    :ivar headers: by name, in any case.
+    """
 
     status: int
     content: bytes
+    headers: Mapping[str, str]
 
 
 class MetadataService:
@@ -46,19 +67,21 @@ class MetadataService:
         # No decompression, and nothing left open: a program asks three times and is done.
         self._session.headers.update({"Accept-Encoding": "identity", "Connection": "close"})
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+    def ask(self, method: str, path: str, headers: Mapping[str, str], seconds: float = READ_SECONDS) -> Answer:
         """One request.
 
-        :param path: from the root of the service.
+        :param path: from the root of the service, with the query.
+        :param seconds: how long to wait for an answer.
         :raises NoAnswerError: if the connection stands and no answer comes.
-        :raises ClientError: if there is nobody, or the answer is too large.
+        :raises NobodyThereError: if there is nobody.
+        :raises ClientError: if the answer is too large, or the address is none.
         """
         try:
             with self._session.request(
                 method,
                 self.base + path,
                 headers=dict(headers),
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
                 allow_redirects=False,
                 stream=True,
             ) as response:
@@ -67,9 +90,10 @@ class MetadataService:
                     content += chunk
                     if len(content) > MAX_ANSWER_BYTES:
                         raise ClientError(
-                            f"The metadata service's answer for {path} is larger than {MAX_ANSWER_BYTES} octets."
+                            f"The metadata service's answer for {path.partition('?')[0]} is larger than "
+                            f"{MAX_ANSWER_BYTES} octets."
                         )
-                return Answer(response.status_code, content)
+                return Answer(response.status_code, content, response.headers)
         except (
             requests.exceptions.InvalidURL,
             requests.exceptions.InvalidSchema,
@@ -83,11 +107,25 @@ class MetadataService:
         except requests.exceptions.RequestException as error:
             if error.args and isinstance(error.args[0], urllib3.exceptions.ProtocolError):
                 raise NoAnswerError(f"The metadata service at {self.base} hung up without an answer.") from error
-            raise ClientError(
-                f"There is no metadata service at {self.base}: {_cause(error)}. This machine does not seem to be a "
+            cause = _cause(error)
+            raise NobodyThereError(
+                cause,
+                f"There is no metadata service at {self.base}: {cause}. This machine does not seem to be a "
                 "cloud instance, or a firewall on it keeps this user from the service. "
-                "--metadata-url names another address."
+                "--metadata-url names another address.",
             ) from error
+
+
+def text_of(content: bytes, what: str) -> str:
+    """A short answer that is one line of text.
+
+    :param what: what it is, for the message.
+    :raises ClientError: if it is not.
+    """
+    text = content.decode("latin-1").strip()
+    if not text or len(text) > 512 or not text.isascii() or not text.isprintable():
+        raise ClientError(f"What the metadata service gives as {what} is none.")
+    return text
 
 
 def _cause(error: requests.exceptions.RequestException) -> str:

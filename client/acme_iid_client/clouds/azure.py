@@ -1,0 +1,210 @@
+"""Azure: attested documents and managed identity tokens from the Instance Metadata Service.
+
+Sources: "Azure Instance Metadata Service" and "How to use managed identities for Azure resources on an Azure VM to
+acquire an access token" on Microsoft Learn.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from acme_iid.iid01 import Binding, IID01Response
+from acme_iid_client.certificates import element
+from acme_iid_client.clouds.metadata import (
+    LINK_LOCAL,
+    READ_SECONDS,
+    Answer,
+    FormatUnavailableError,
+    MetadataService,
+    NotThisCloudError,
+)
+from acme_iid_client.errors import ClientError
+
+INTERMEDIATES_VARIABLE = "ACME_IID_AZURE_INTERMEDIATES"
+MAX_INTERMEDIATES_BYTES = 32 * 1024
+
+_ATTESTED = "/metadata/attested/document?api-version=2021-02-01"
+_INSTANCE = "/metadata/instance?api-version=2021-02-01"
+_IDENTITY = "/metadata/identity/oauth2/token?api-version=2018-02-01"
+_PAUSES = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0)
+"""Seconds before each try for a document: the service answers five requests a second, and keeps documents for some."""
+_BUSY = frozenset({410, 429, 500, 503, 504})
+"""Statuses with which the service says: later (410 while it is being updated)."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
+
+_FACTS = ("subscriptionId", "vmId", "name", "resourceGroupName", "location", "vmSize", "azEnvironment")
+
+
+class Azure:
+    """The Instance Metadata Service.
+
+    :param env: the environment.
+    :param metadata_url: the service's address, if it is not the usual one.
+    :param resource: what managed identity tokens are asked for, as ``parse_resource`` of
+        :mod:`acme_iid_client.authority` returns it; without it none are.
+    """
+
+    title = "Azure"
+    formats: tuple[str, ...] = ("azure-attested", "azure-managed-identity")
+
+    def __init__(self, env: Mapping[str, str], metadata_url: str | None = None, resource: str | None = None) -> None:
+        self._service = MetadataService(metadata_url or LINK_LOCAL)
+        self._env = env
+        self._resource = resource
+        self._compute: Mapping[str, object] | None = None
+
+    @staticmethod
+    def named(env: Mapping[str, str]) -> bool:  # noqa: ARG004 - Azure's tools have no variable for it
+        """Whether the environment says where this service is."""
+        return False
+
+    @property
+    def base(self) -> str:
+        """The service's address."""
+        return self._service.base
+
+    def probe(self, seconds: float) -> None:
+        """Ask for the instance's description, which only Azure writes like this."""
+        self._compute = self._describe(seconds)
+
+    def instance(self) -> str:
+        """``azure:`` and the vmId."""
+        return f"azure:{self._vm_id()}"
+
+    def names(self) -> tuple[str, ...]:
+        """The vmId: the attested document names nothing else."""
+        return (self._vm_id(),)
+
+    def facts(self) -> Mapping[str, str]:
+        """What the metadata service says of the instance."""
+        compute = self._described()
+        return {name: str(compute[name]) for name in _FACTS if compute.get(name)}
+
+    def evidence(self, kind: str, binding: Binding) -> IID01Response:
+        """The attested document with the binding's nonce, and for a managed identity its token beside it."""
+        more = self._intermediates()
+        if kind == "azure-managed-identity":
+            # The token first: where there is none, the document need not be asked for.
+            token = self._token()
+            return IID01Response(format=kind, evidence=token, attested=self._attested(binding.nonce), **more)
+        return IID01Response(format=kind, evidence=self._attested(binding.nonce), **more)
+
+    def _vm_id(self) -> str:
+        return str(self._described()["vmId"]).lower()
+
+    def _described(self) -> Mapping[str, object]:
+        if self._compute is None:
+            self._compute = self._describe(READ_SECONDS)
+        return self._compute
+
+    def _describe(self, seconds: float) -> Mapping[str, object]:
+        answer = self._service.ask("GET", _INSTANCE, {"Metadata": "true"}, seconds)
+        match _json(answer):
+            case {"compute": {"vmId": str()} as compute} if answer.status == 200:
+                return {str(name): value for name, value in compute.items()}
+        raise NotThisCloudError(
+            "it does not describe an instance as Azure's does",
+            f"What answers at {self.base} does not describe an instance as Azure's metadata service does.",
+        )
+
+    def _attested(self, nonce: str) -> str:
+        """The attested document, base64, with this nonce.
+
+        :raises ClientError: if the service gives none, or only ones that were made for another nonce.
+        """
+        stale, status = False, 200
+        for pause in _PAUSES:
+            time.sleep(pause)
+            answer = self._service.ask("GET", f"{_ATTESTED}&nonce={nonce}", {"Metadata": "true"})
+            status = answer.status
+            if status == 200:
+                document = _document(answer)
+                if document is None:
+                    raise ClientError(f"What {self.base} gives as an attested document is none.")
+                if nonce_of(base64.b64decode(document)) == nonce:
+                    return document
+                stale = True
+            elif status not in _BUSY:
+                break
+        if stale:
+            raise ClientError(
+                f"Azure's metadata service gave {len(_PAUSES)} attested documents that it had made for an earlier "
+                "request, and none for this one. It keeps documents for a while; try again in a minute."
+            )
+        raise ClientError(f"Azure's metadata service answers with status {status} for an attested document.")
+
+    def _token(self) -> str:
+        if self._resource is None:
+            raise FormatUnavailableError(
+                "This machine does not know for which resource the CA takes managed identity tokens, and asks for "
+                "none that a server names. Ask the CA's operator, and give it with --azure-resource, here or once "
+                "with 'acme-iid bootstrap'."
+            )
+        # As Azure's own libraries have it, for a VM with several identities.
+        client = self._env.get("AZURE_CLIENT_ID")
+        which = f"&client_id={quote(client, safe='')}" if client else ""
+        path = f"{_IDENTITY}&resource={quote(self._resource, safe='')}{which}"
+        answer = self._service.ask("GET", path, {"Metadata": "true"})
+        match _json(answer):
+            case {"access_token": str(token)} if answer.status == 200 and _TOKEN.match(token):
+                return token
+            case {"error_description": str(description)}:
+                said = description[:300]
+            case _:
+                said = f"status {answer.status}"
+        raise FormatUnavailableError(
+            f"The metadata service gives no managed identity token for {self._resource} ({said.rstrip('.')}). The VM "
+            "needs an identity, and the tenant an application with this ID URI."
+        )
+
+    def _intermediates(self) -> dict[str, str]:
+        """Certificates between the document's signer and its root, for a CA that does not have them yet."""
+        file = self._env.get(INTERMEDIATES_VARIABLE)
+        if not file:
+            return {}
+        content = Path(file).read_bytes()
+        if len(content) > MAX_INTERMEDIATES_BYTES or b"-----BEGIN CERTIFICATE" not in content or not content.isascii():
+            raise ClientError(f"{file} ({INTERMEDIATES_VARIABLE}) is no PEM file with a few certificates.")
+        return {"intermediates": content.decode("ascii")}
+
+
+def nonce_of(cms: bytes) -> str | None:
+    """The nonce in an attested document, which nobody has verified; None if it holds none.
+
+    :param cms: SignedData in DER (RFC 5652 section 5.1).
+    """
+    try:
+        _, rest = element(element(cms, 0x30)[0], 0x06)
+        _, rest = element(element(element(rest, 0xA0)[0], 0x30)[0], 0x02)
+        _, rest = element(rest, 0x31)
+        _, rest = element(element(rest, 0x30)[0], 0x06)
+        content = json.loads(element(element(rest, 0xA0)[0], 0x04)[0])
+    except (ValueError, RecursionError):
+        return None
+    nonce = content.get("nonce") if isinstance(content, dict) else None
+    return nonce if isinstance(nonce, str) else None
+
+
+def _document(answer: Answer) -> str | None:
+    match _json(answer):
+        case {"signature": str(signature)}:
+            try:
+                return base64.b64encode(base64.b64decode(signature)).decode("ascii")
+            except ValueError:
+                return None
+    return None
+
+
+def _json(answer: Answer) -> object:
+    try:
+        value: object = json.loads(answer.content)
+    except (ValueError, RecursionError):
+        return None
+    return value

@@ -1,0 +1,106 @@
+"""Which cloud this machine runs in, found out by asking."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from acme_iid_client.clouds.metadata import NobodyThereError, NotThisCloudError
+from acme_iid_client.errors import ClientError
+
+SECONDS = 1.0
+"""How long clouds are waited for where nobody said which one it is."""
+NAMED_SECONDS = 5.0
+"""How long a service is waited for whose address was given."""
+
+
+class Candidate(Protocol):
+    """A cloud's metadata service, as far as it takes part here."""
+
+    @property
+    def title(self) -> str:
+        """The cloud's name."""
+
+    @property
+    def base(self) -> str:
+        """The service's address."""
+
+    def probe(self, seconds: float) -> None:
+        """Ask for what only this cloud answers.
+
+        :param seconds: how long it may take.
+        :raises NotThisCloudError: if it is not this cloud.
+        :raises ClientError: if it is, and its service cannot be used.
+        """
+
+
+C = TypeVar("C", bound=Candidate)
+
+
+def find(candidates: Sequence[C], seconds: float, notice: Callable[[str], None]) -> C:
+    """The cloud whose metadata service answers as only it does. All are asked at the same time.
+
+    Of several that answer within :data:`SECONDS` the first of ``candidates`` is taken, not the fastest, so that
+    the machine is the same instance the next time.
+
+    :param seconds: how long to wait for the first answer.
+    :param notice: called with a sentence if several answer.
+    :raises ClientError: if there is none, naming what was tried.
+    """
+    start = time.monotonic()
+    outcomes: dict[int, ClientError | None] = {}
+    answers: queue.SimpleQueue[tuple[int, ClientError | None]] = queue.SimpleQueue()
+    for index, candidate in enumerate(candidates):
+        # Daemons: a resolver or a firewall that keeps one of them waiting must not keep the program.
+        threading.Thread(target=_probe, args=(index, candidate, seconds, answers), daemon=True).start()
+    while len(outcomes) < len(candidates):
+        limit = min(seconds, SECONDS) if None in outcomes.values() else seconds
+        try:
+            index, outcome = answers.get(timeout=max(0.0, start + limit - time.monotonic()))
+        except queue.Empty:
+            break
+        outcomes[index] = outcome
+    found = [candidate for index, candidate in enumerate(candidates) if outcomes.get(index, candidate) is None]
+    if not found:
+        raise _explain(candidates, outcomes)
+    if len(found) > 1:
+        named = " and ".join(f"{candidate.title} ({candidate.base})" for candidate in found)
+        notice(
+            f"The metadata services of {named} both answer. This machine is taken for one of {found[0].title}'s; "
+            "--metadata-url names another."
+        )
+    return found[0]
+
+
+def _probe(
+    index: int, candidate: Candidate, seconds: float, answers: queue.SimpleQueue[tuple[int, ClientError | None]]
+) -> None:
+    outcome: ClientError | None = None
+    try:
+        candidate.probe(seconds)
+    except ClientError as error:
+        outcome = error
+    answers.put((index, outcome))
+
+
+def _explain(candidates: Sequence[Candidate], outcomes: dict[int, ClientError | None]) -> ClientError:
+    errors = [outcomes.get(index) for index in range(len(candidates))]
+    for error in errors:
+        # Its own service, with a reason why it cannot be used: no other cloud matters then.
+        if error is not None and not isinstance(error, NotThisCloudError):
+            return error
+    one_address = len({candidate.base for candidate in candidates}) == 1
+    if one_address and isinstance(errors[0], NobodyThereError):
+        return errors[0]
+    tried = "; ".join(
+        f"{candidate.title} at {candidate.base}: "
+        + (error.cause if isinstance(error, NotThisCloudError) else "no answer in time")
+        for candidate, error in zip(candidates, errors, strict=True)
+    )
+    return ClientError(
+        f"This machine does not seem to be a cloud instance, or a firewall on it keeps this user from the metadata "
+        f"service. Tried {tried}. --metadata-url names another address."
+    )
