@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from acme_iid.attestation.identity import InstanceIdentity
@@ -167,21 +167,26 @@ def refusal_to_admit(provisioner: Provisioner, identity: InstanceIdentity) -> st
 
 def own_names(provisioner: Provisioner, identity: InstanceIdentity) -> tuple[Identifier, ...]:
     """The names and addresses that follow from an instance's facts, as far as the provisioner believes them."""
+    believed = believed_facts(provisioner, identity)
+    unbelieved = {value for name, value in identity.facts.items() if name not in believed}
+    return tuple(name for name in identity.names if name.value not in unbelieved)
+
+
+def believed_facts(provisioner: Provisioner, identity: InstanceIdentity) -> Mapping[str, str]:
+    """The facts that names may be made of: private addresses, and names made of them, repeat across networks."""
     address = identity.facts.get("private_ip")
     if provisioner.networks is None or address is None:
-        return identity.names
+        return identity.facts
     if any(ipaddress.ip_address(address) in network for network in provisioner.networks):
-        return identity.names
-    # Private addresses, and names made of them, repeat across networks.
-    unbelieved = (address, identity.facts.get("private_name"))
-    return tuple(name for name in identity.names if name.value not in unbelieved)
+        return identity.facts
+    return {name: fact for name, fact in identity.facts.items() if name not in ("private_ip", "private_name")}
 
 
 def names(provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity) -> tuple[Identifier, ...]:
     """All the names that can be listed: those that follow from the facts, and those that rules give exactly."""
-    found = list(own_names(provisioner, identity))
+    found, facts = list(own_names(provisioner, identity)), believed_facts(provisioner, identity)
     for rule in () if provisioner.disable_custom_sans else provisioner.allow or ():
-        name = rule.template.name(identity.facts) if rule.applies(identity.facts) else None
+        name = rule.template.name(facts) if rule.applies(facts) else None
         if name is not None and _inside(name, domains):
             found.append(name)
     return tuple(dict.fromkeys(found))
@@ -203,10 +208,9 @@ def refusal_to_name(
         )
     if identifier.wildcard:
         return _refusal_to_wildcard(provisioner, domains, identity, identifier)
-    inside = _inside(identifier, domains)
+    inside, facts = _inside(identifier, domains), believed_facts(provisioner, identity)
     if inside and any(
-        rule.applies(identity.facts) and rule.template.gives(identifier, identity.facts)
-        for rule in provisioner.allow or ()
+        rule.applies(facts) and rule.template.gives(identifier, facts) for rule in provisioner.allow or ()
     ):
         return None
     if _CLOUD_NAME.match(identifier.value):
@@ -227,8 +231,9 @@ def _refusal_to_wildcard(
 ) -> str | None:
     if not _inside(identifier, domains):
         return _outside(identifier, domains)
+    facts = believed_facts(provisioner, identity)
     for rule in provisioner.allow_wildcards:
-        if rule.applies(identity.facts) and rule.template.name(identity.facts) == identifier.base:
+        if rule.applies(facts) and rule.template.name(facts) == identifier.base:
             return None
     given = ", ".join(f"*.{rule}" for rule in provisioner.allow_wildcards) or "empty"
     return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {given}"

@@ -17,6 +17,8 @@ from acme_iid.protocol.identifiers import Identifier, dns
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LABEL_PIECE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z")
 _ANY = "*"
+_DASHED = {"private_ip": re.compile(r"[.:]"), "private_name": re.compile(r"[.]")}
+"""Facts that verifiers read in a fixed form, whose separators become dashes: no two of them become the same label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,11 @@ class Template:
         except ValueError:
             return None
 
+    def filled(self, facts: Mapping[str, str]) -> str | None:
+        """The template with the facts in it and each ``*`` as it is; None if one is missing or no part of a name."""
+        labels = self._labels(facts)
+        return None if labels is None else ".".join(labels)
+
     def _labels(self, facts: Mapping[str, str]) -> list[str] | None:
         """The labels with the facts in them, or None if a fact is missing or cannot stand in a name."""
         labels: list[str] = []
@@ -85,6 +92,8 @@ class Template:
                 labels.append(label)
                 continue
             value = facts.get(found[1], "").lower()
+            if found[1] in _DASHED:
+                value = _DASHED[found[1]].sub("-", value)
             if not _LABEL_PIECE.match(value):
                 return None
             labels.append(label[: found.start()] + value + label[found.end() :])

@@ -275,3 +275,14 @@ def test_the_names_that_can_be_listed_are_the_instances_own_and_those_that_rules
     ruled = replace(P, allow=rules("{instance_id}.vm.internal", "*.foo.local", "web.local", "x.example"))
     listed = [name.value for name in names(ruled, DOMAINS, INSTANCE)]
     assert listed == [name.value for name in INSTANCE.names] + ["i-0123456789abcdef0.vm.internal", "web.local"]
+
+
+def test_an_address_stands_in_a_name_with_dashes_where_its_network_is_believed() -> None:
+    known = ("private_ip", "private_name")
+    given = tuple(NameRule(template(text, known)) for text in ("{private_ip}.ip.local", "x-{private_name}.local"))
+    near = replace(P, allow=given, networks=(ipaddress.ip_network("10.0.0.0/8"),))
+    far = replace(near, networks=(ipaddress.ip_network("192.168.0.0/16"),))
+    for name in ("10-0-0-5.ip.local", "x-ip-10-0-0-5-us-west-2-compute-internal.local"):
+        assert admit([near], DOMAINS, INSTANCE, dns(name)).provisioner is near
+        assert refusal(dns(name), far).step is Step.NAMES
+    assert refusal(dns("10-0-0-6.ip.local"), near).step is Step.NAMES

@@ -130,10 +130,14 @@ def _read(home: Home) -> str:
 
 def _write(home: Home, text: str, meant: object = None) -> Config:
     """Check what ca.toml is to be, replace it, and return what it then is."""
+    try:
+        kept = meant is None or tomllib.loads(text) == meant
+    except tomllib.TOMLDecodeError:
+        kept = False
+    if not kept:
+        raise _by_hand()
     data = text.encode()
     result = config.parse(data, home.path)
-    if meant is not None and tomllib.loads(text) != meant:
-        raise _by_hand()
     _replace((home.path / config.FILE_NAME).resolve(), data)
     return result
 

@@ -211,17 +211,17 @@ def _name_rule(
     for demand in rule.when:
         if (refusal := demand.refusal(identity.facts)) is not None:
             return Rule(key, met=False, said=f"{title}: {refusal.partition(';')[0]}")
-    text = rule.template.text
+    facts = admission.believed_facts(entry, identity)
     for fact in rule.template.placeholders:
-        if fact not in identity.facts:
+        if fact not in facts:
             return Rule(key, met=False, said=f"{title}: {fact} is not proven, so it gives nothing")
-        text = text.replace(f"{{{fact}}}", identity.facts[fact].lower())
+    text = rule.template.filled(facts)
     try:
         # A label stands for the star: any one would do.
-        example = dns(text.replace("*", "a"))
+        example = None if text is None else dns(text.replace("*", "a"))
     except ValueError:
         example = None
-    if example is None or not rule.template.gives(example, identity.facts):
+    if text is None or example is None:
         return Rule(key, met=False, said=f"{title}: a fact cannot stand in a name, so it gives nothing")
     refusal = admission.refusal_to_name(entry, domains, identity, Identifier("dns", prefix + example.value))
     if refusal is not None:
@@ -236,9 +236,10 @@ def _wish(entry: Provisioner, domains: Sequence[str], identity: InstanceIdentity
         return Wish(name.value, given=False, why=refusal)
     if name in admission.own_names(entry, identity):
         return Wish(name.value, given=True, why="follows from its evidence")
+    facts = admission.believed_facts(entry, identity)
     rules, prefix = (entry.allow_wildcards, "*.") if name.wildcard else (entry.allow or (), "")
     for rule in rules:
-        if rule.applies(identity.facts) and rule.template.gives(name.base, identity.facts):
+        if rule.applies(facts) and rule.template.gives(name.base, facts):
             return Wish(name.value, given=True, why=f"allowed by {prefix}{rule}")
     return Wish(name.value, given=True, why="there is no allow, so any name inside the CA's domains is given")
 

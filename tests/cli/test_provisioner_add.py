@@ -120,8 +120,10 @@ def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest
             {"type": "AZURE", "subscriptions": [UUID], "instance_ids": [UUID]},
         ),
         (
-            ["--type", "AZURE", "--azure-tenant", UUID, "--azure-resource-group", "rg", "--azure-object-id", UUID]
-            + ["--azure-audience", "api://ca"],
+            [
+                *("--type", "AZURE", "--azure-tenant", UUID, "--azure-resource-group", "rg"),
+                *("--azure-object-id", UUID, "--azure-audience", "api://ca"),
+            ],
             {
                 "type": "AZURE",
                 "tenants": [UUID],
@@ -131,9 +133,11 @@ def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest
             },
         ),
         (
-            ["--type", "AWS", "--aws-account", "123456789042", "--zone", "us-east-1a", "--image", "ami-1"]
-            + ["--instance-type", "t3.micro", "--pcr", f"4={'0A' * 48}", "--pcr", f"4={'0b' * 48}"]
-            + ["--pcr", f"11={'0c' * 48}"],
+            [
+                *("--type", "AWS", "--aws-account", "123456789042", "--zone", "us-east-1a", "--image", "ami-1"),
+                *("--instance-type", "t3.micro", "--pcr", f"4={'0A' * 48}", "--pcr", f"4={'0b' * 48}"),
+                *("--pcr", f"11={'0c' * 48}"),
+            ],
             {
                 "type": "AWS",
                 "accounts": ["123456789042"],
@@ -145,8 +149,10 @@ def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest
             },
         ),
         (
-            ["--type", "AWS", "--organization", "o-abcdefghij", "--vpc", "vpc-1"]
-            + ["--web-identity-issuer", "123456789042=https://x.example/?a=b"],
+            [
+                *("--type", "AWS", "--organization", "o-abcdefghij", "--vpc", "vpc-1"),
+                *("--web-identity-issuer", "123456789042=https://x.example/?a=b"),
+            ],
             {
                 "type": "AWS",
                 "organizations": ["o-abcdefghij"],

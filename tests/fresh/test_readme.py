@@ -18,6 +18,15 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"^```sh ?(\S*)\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 NAMED = {name: text for name, text in BLOCKS if name}
+STEPS = (
+    "terminal-2",
+    "terminal-2-refused",
+    "terminal-1-operator",
+    "terminal-2-look",
+    "terminal-1-rules",
+    "terminal-1-clouds",
+    "terminal-1-block",
+)
 PLAIN = [text.strip() for name, text in BLOCKS if not name]
 SHORT = """\
 X.509v3 TLS Certificate (ECDSA P-256) [Serial: 0000...0000]
@@ -158,8 +167,8 @@ def run_walk(folder: Path, fresh: Path, environment: dict[str, str], client: Pat
     try:
         wait_for(8443)
         export = NAMED["terminal-2"].splitlines()[0] + "\n"
-        for name in ("terminal-2", "terminal-2-refused", "terminal-1-operator", "terminal-2-look"):
-            text = NAMED[name] if name in ("terminal-2", "terminal-1-operator") else export + NAMED[name]
+        for name in STEPS:
+            text = export + NAMED[name] if name in ("terminal-2-refused", "terminal-2-look") else NAMED[name]
             done = bash(text, folder, one if "terminal-1" in name else two)
             printed[name] = done.stdout + done.stderr
             assert (done.returncode != 0) == name.endswith("refused"), printed[name]
@@ -180,14 +189,13 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "closed to this instance" in walked["terminal-2-refused"]
     assert "challenge.refused" in walked["terminal-1-operator"]
     assert "123456789042" in walked["terminal-2-look"]
+    assert "a.web.local" in walked["terminal-1-rules"]
+    assert "my-project" not in walked["terminal-1"]
+    assert "Azure" in walked["terminal-1-clouds"]
+    assert "left the fleet" not in walked["terminal-2-look"]
+    assert "OK" in walked["terminal-1-block"]
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    assert set(NAMED) == {
-        "terminal-1",
-        "terminal-2",
-        "terminal-2-refused",
-        "terminal-1-operator",
-        "terminal-2-look",
-    }
+    assert set(NAMED) == {"terminal-1", *STEPS}
     assert len(PLAIN) == 2
