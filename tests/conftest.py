@@ -7,9 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import wire
+from hypothesis import HealthCheck, settings
 from running import ACCOUNT, CA
 
 from acme_iid.simulator import aws
+
+# A loaded machine is slow, and that is no fault: examples have no deadline. "fuzz" is for tox -e fuzz.
+settings.register_profile("usual", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("usual")
+
+
+@pytest.fixture(autouse=True)
+def closed_sessions() -> Iterator[None]:
+    """Close what a test's raw clients have opened."""
+    yield
+    while wire.OPEN:
+        wire.OPEN.pop().close()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def run_module(module: str, *arguments: str | Path, env: dict[str, str] | None =
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process has not ended yet; one that nobody has waited for has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @dataclass
@@ -142,6 +151,9 @@ class CA:
             os.kill(pid, signal.SIGKILL)
         self.process.wait(timeout=30)
         self.process = None
+        deadline = time.monotonic() + 10
+        while any(map(_runs, children)) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def wire(self) -> Wire:
         """A raw client that trusts this CA's root and nothing else."""

@@ -51,6 +51,10 @@ class Key:
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
+OPEN: list[requests.Session] = []
+"""The sessions that a test has opened; they are closed when it ends."""
+
+
 class Wire:
     """A connection to one ACME server.
 
@@ -60,6 +64,7 @@ class Wire:
 
     def __init__(self, directory: str, root: Path) -> None:
         self.session = requests.Session()
+        OPEN.append(self.session)
         self.session.trust_env = False
         self.session.verify = str(root)
         self.directory_url = directory

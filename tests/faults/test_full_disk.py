@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,11 @@ def small_disk() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    # The kernel lets go of a killed process's files a moment after the process has ended.
+    for attempt in range(100):
+        if subprocess.run(["umount", folder], check=attempt == 99, stderr=subprocess.DEVNULL).returncode == 0:
+            break
+        time.sleep(0.05)
     folder.rmdir()
 
 
