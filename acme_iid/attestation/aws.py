@@ -20,16 +20,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from acme_iid.attestation import cms
-from acme_iid.attestation.fields import base64url, check, standard_base64
+from acme_iid.attestation.fields import base64url, check, json_document, standard_base64
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import AwsKey, AwsKind, TrustStore
 from acme_iid.errors import AttestationError, Step
 from acme_iid.iid01 import Binding
-from acme_iid.protocol import identifiers, strict_json
+from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 
-MAX_DOCUMENT_BYTES = 16 * 1024
-"""Real documents have some 500 bytes; billing and marketplace codes are the only lists in them."""
 CLOCK_SKEW = 60
 """How far, in seconds, the cloud's clock may be ahead of ours."""
 
@@ -90,7 +88,7 @@ class _AwsVerifier:
         ``now`` has no say: the keys are pinned, not their certificates.
         """
         signed = self.decode(self.format, evidence.fields)
-        document = _document(signed.content)
+        document = json_document(signed.content)
         # Not believed yet: it only says whose keys to try, and a wrong one finds no key that fits.
         key = _verifying_key(trust, self.kind, _text(document, "region"), signed)
         return AwsClaims(self.format, document, signed.content, key.key_id, key.scope, signed.signing_time)
@@ -142,16 +140,6 @@ VERIFIERS: tuple[Verifier, ...] = (
     _AwsVerifier("aws-pkcs7", "dsa", partial(_from_cms, "sha1", frozenset({cms.DSA_WITH_SHA1}))),
 )
 """AWS's formats, the strongest first."""
-
-
-def _document(content: bytes) -> dict[str, object]:
-    try:
-        document = strict_json.loads(content, max_depth=4, max_bytes=MAX_DOCUMENT_BYTES)
-    except ValueError as error:
-        raise AttestationError(Step.DECODE, f"the document is refused: {error}") from error
-    if not isinstance(document, dict):
-        raise AttestationError(Step.DECODE, "the document is not a JSON object")
-    return document
 
 
 def _verifying_key(trust: TrustStore, kind: AwsKind, region: str, signed: _SignedDocument) -> AwsKey:

@@ -21,15 +21,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from acme_iid.attestation import asn1, chains, cms
-from acme_iid.attestation.fields import check, standard_base64
+from acme_iid.attestation.fields import check, json_document, standard_base64
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.iid01 import Binding
-from acme_iid.protocol import identifiers, strict_json
+from acme_iid.protocol import identifiers
 
-MAX_DOCUMENT_BYTES = 16 * 1024
-"""Real documents have some 300 bytes."""
 MAX_AGE = 15 * 60
 """How long after its createdOn a document is accepted, in seconds."""
 CLOCK_SKEW = 60
@@ -109,7 +107,9 @@ def authenticate(name: str, fields: Mapping[str, str], field: str, trust: TrustS
         _verify(signer, read)
     except ValueError as error:
         raise AttestationError(Step.SIGNATURE, str(error)) from error
-    return AzureClaims(name, _document(read.content), read.content, chains.key_id(signer), scope, environment, region)
+    return AzureClaims(
+        name, json_document(read.content), read.content, chains.key_id(signer), scope, environment, region
+    )
 
 
 def identify(claims: Claims) -> InstanceIdentity:
@@ -220,16 +220,6 @@ def _verify(signer: x509.Certificate, read: cms.SignedData) -> None:
         else:
             return
     raise ValueError("the signature over the document is not the signer's; the document was changed")
-
-
-def _document(content: bytes) -> dict[str, object]:
-    try:
-        document = strict_json.loads(content, max_depth=4, max_bytes=MAX_DOCUMENT_BYTES)
-    except ValueError as error:
-        raise AttestationError(Step.DECODE, f"the document is refused: {error}") from error
-    if not isinstance(document, dict):
-        raise AttestationError(Step.DECODE, "the document is not a JSON object")
-    return document
 
 
 def _uuid(document: Mapping[str, object], name: str) -> str:

@@ -1,12 +1,16 @@
-"""The fields of an answer: which may be there, and their text decoded in its one exact form."""
+"""The fields of an answer: which may be there, their text decoded in its one exact form, the documents in them."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
 
-from acme_iid.errors import MalformedEvidenceError
+from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.iid01 import MAX_ANSWER_BYTES
+from acme_iid.protocol import strict_json
+
+MAX_DOCUMENT_BYTES = 16 * 1024
+"""The size of a signed document; the clouds' have about one thousand octets."""
 
 
 def check(fields: Mapping[str, str], wanted: tuple[str, ...], name: str, optional: tuple[str, ...] = ()) -> None:
@@ -61,3 +65,17 @@ def _exact(text: str, field: str, encode: Callable[[bytes], bytes], altchars: by
     if encode(data) != text.encode("ascii"):
         raise MalformedEvidenceError(f"the field {field!r} is not base64 in its one exact form")
     return data
+
+
+def json_document(content: bytes) -> dict[str, object]:
+    """The members of a document that a cloud signed.
+
+    :raises AttestationError: step decoding, if it is not one JSON object that every parser reads the same way.
+    """
+    try:
+        document = strict_json.loads(content, max_depth=4, max_bytes=MAX_DOCUMENT_BYTES)
+    except ValueError as error:
+        raise AttestationError(Step.DECODE, f"the document is refused: {error}") from error
+    if not isinstance(document, dict):
+        raise AttestationError(Step.DECODE, "the document is not a JSON object")
+    return document
