@@ -1,4 +1,4 @@
-"""Accounts: creation, contacts, deactivation (RFC 8555 section 7.3)."""
+"""Accounts: creation, contacts, key change, deactivation (RFC 8555 section 7.3)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import secrets
 
 from acme_iid.errors import AcmeError, Fault, Problem, RequestError
+from acme_iid.iid01 import CHALLENGE_TYPE
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts, events, orders
 from acme_iid.store.database import Database, Reader
@@ -102,6 +103,48 @@ def update_contact(database: Database, account: Account, contact: tuple[str, ...
     return _reread(database, account)
 
 
+def change_key(
+    database: Database, account: Account, jwk: str, thumbprint: str, remote: str, now: int
+) -> tuple[Account, bool]:
+    """Give an account another key (RFC 8555 section 7.3.5). Its instances, orders and certificates stay its own.
+
+    What it has pending of iid-01 ends, since that is bound to the old key ("Binding").
+
+    :param account: as it was when the old key's signature was checked.
+    :param jwk: the new public key as canonical JSON; its thumbprint is ``thumbprint``.
+    :param remote: the client's address, for the record.
+    :returns: the account that has the new key, and whether this change gave it to it; if not, nothing was changed.
+    :raises AcmeError: ``unauthorized`` if the account was deactivated or got another key meanwhile.
+    """
+    error = Fault(
+        Problem.UNAUTHORIZED, "the account's key was changed, and the challenge was bound to the old one; order again"
+    )
+    with database.transaction() as transaction:
+        if accounts.set_key(transaction, account.id, account.thumbprint, jwk, thumbprint):
+            ended = orders.fail_pending(transaction, account.id, CHALLENGE_TYPE, error, now)
+            events.add(
+                transaction,
+                "account.key_changed",
+                now,
+                account_id=account.id,
+                old_thumbprint=account.thumbprint,
+                thumbprint=thumbprint,
+                remote=remote,
+                orders_ended=ended,
+            )
+            return _reread(transaction, account), True
+        current = _reread(transaction, account)
+        holder = accounts.by_thumbprint(transaction, thumbprint)
+    require_active(current)
+    if current.thumbprint != account.thumbprint:
+        raise AcmeError(
+            Problem.UNAUTHORIZED,
+            "the account's key was changed while this request was under way; sign with the new one",
+        )
+    assert holder is not None  # the statement has no other reason to change nothing
+    return holder, False
+
+
 def meant(reader: Reader, word: str) -> Account:
     """The account an operator means: by its id, or by its key's thumbprint.
 
@@ -128,7 +171,7 @@ def deactivate(database: Database, account: Account, now: int, by: str = "accoun
     return _reread(database, account)
 
 
-def _reread(database: Database, account: Account) -> Account:
-    current = accounts.get(database, account.id)
+def _reread(reader: Reader, account: Account) -> Account:
+    current = accounts.get(reader, account.id)
     assert current is not None  # accounts are never removed
     return current

@@ -67,19 +67,22 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
     """Show an instance, by its whole id or by the cloud's own instance id."""
     from acme_iid.authority import instances as use_cases
     from acme_iid.cli.certificate import status
-    from acme_iid.store import certificates
+    from acme_iid.store import accounts, certificates
     from acme_iid.store.chain import cloud_and_owner
 
     found = use_cases.find_listed(database, id)
     now = int(time.time())
     used, (cloud, owner) = found.instance, cloud_and_owner(found.id)
+    account = accounts.get(database, used.account_id) if used and used.account_id else None
     row = {
         **_row(found),
         "block_reason": found.block and found.block.reason,
         "cloud": cloud,
         "owner": owner,
         "instance_id": used and used.instance_id,
-        "key_thumbprint": used and used.thumbprint,
+        "key_thumbprint": account and account.thumbprint,
+        # Of the record: the account may have changed its key since.
+        "last_used_with": used and used.thumbprint,
         "started": used and timestamp(used.started_at),
         "release_ends": used and timestamp(used.release_until),
         "closed_names": sorted(certificates.closed_names(database, found.id)),

@@ -64,6 +64,26 @@ def set_contact(transaction: Transaction, account_id: str, contact: tuple[str, .
     )
 
 
+def set_key(transaction: Transaction, account_id: str, old: str, jwk: str, thumbprint: str) -> bool:
+    """Give an account that is not deactivated another key, in place of the one with the thumbprint ``old``.
+
+    One statement, so that of two changes that race one wins.
+
+    :returns: False, and nothing changed, if its key is another by now, or the new key is an account's.
+    """
+    return bool(
+        transaction.run(
+            """UPDATE accounts SET jwk = :jwk, thumbprint = :thumbprint
+               WHERE id = :id AND thumbprint = :old AND deactivated_at IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM accounts WHERE thumbprint = :thumbprint)""",
+            id=account_id,
+            old=old,
+            jwk=jwk,
+            thumbprint=thumbprint,
+        )
+    )
+
+
 def deactivate(transaction: Transaction, account_id: str, now: int) -> bool:
     """Deactivate an account, once."""
     return bool(

@@ -240,6 +240,37 @@ def end_of_account(transaction: Transaction, account_id: str, error: Fault, now:
     )
 
 
+def fail_pending(transaction: Transaction, account_id: str, kind: str, error: Fault, now: int) -> int:
+    """Fail an account's pending challenges of one type, and end the open orders that wait for one.
+
+    :param kind: the type, as in ``Challenge.type``.
+    :returns: how many orders were ended.
+    """
+    ended = transaction.run(
+        """UPDATE orders SET ended_at = :now, error = :error
+           WHERE account_id = :account_id AND ended_at IS NULL AND certificate_id IS NULL
+             AND EXISTS (SELECT 1 FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
+                         WHERE a.order_id = orders.id AND c.type = :kind
+                           AND c.validated_at IS NULL AND c.failed_at IS NULL)""",
+        account_id=account_id,
+        kind=kind,
+        now=now,
+        error=_text(error),
+    )
+    transaction.run(
+        """UPDATE challenges SET failed_at = :now, error = :error
+           WHERE type = :kind AND validated_at IS NULL AND failed_at IS NULL
+             AND authorization_id IN (SELECT id FROM authorizations
+                                      WHERE account_id = :account_id AND deactivated_at IS NULL
+                                        AND revoked_at IS NULL)""",
+        account_id=account_id,
+        kind=kind,
+        now=now,
+        error=_text(error),
+    )
+    return ended
+
+
 def deactivate_authorization(transaction: Transaction, authorization_id: str, now: int) -> bool:
     """Deactivate an authorization on its owner's word, once."""
     return bool(

@@ -34,6 +34,7 @@ class Resources:
             ("/new-account", self.new_account),
             ("/account/<account_id>", self.account),
             ("/account/<account_id>/orders", self.account_orders),
+            ("/key-change", self.key_change),
             ("/new-order", self.new_order),
             ("/order/<order_id>", self.order),
             ("/order/<order_id>/finalize", self.finalize),
@@ -55,8 +56,7 @@ class Resources:
 
         def checked(**names: str) -> Response:
             now = int(time.time())
-            path = request.path if not request.query_string else f"{request.path}?{request.query_string.decode()}"
-            signed = self.gate.check(_body(), request.content_type, path, now)
+            signed = self.gate.check(_body(), request.content_type, _path(), now)
             return view(signed, now, **names)
 
         return checked
@@ -78,6 +78,7 @@ class Resources:
                 "newAccount": path("/acme/new-account"),
                 "newOrder": path("/acme/new-order"),
                 "revokeCert": path("/acme/revoke-cert"),
+                "keyChange": path("/acme/key-change"),
                 "meta": {"externalAccountRequired": False},
             }
         )
@@ -115,6 +116,20 @@ class Resources:
                 contact = accounts.contacts(payload["contact"])
                 account = accounts.update_contact(self.authority.database, account, contact)
         return self._account(account, 200)
+
+    def key_change(self, signed: SignedRequest, now: int) -> Response:
+        """RFC 8555 section 7.3.5."""
+        account = require_account(signed)
+        new = self.gate.new_key(signed, _path())
+        holder, changed = accounts.change_key(self.authority.database, account, new.jwk, new.thumbprint, _remote(), now)
+        if not changed:
+            raise AcmeError(
+                Problem.MALFORMED,
+                "the new key is an account's already, the one in Location; make another key",
+                status=409,
+                headers={"Location": self.links.account(holder.id)},
+            )
+        return self._account(holder, 200)
 
     def _account(self, account: Account, status: int) -> Response:
         response = _json(render.account(self.links, account), status)
@@ -198,6 +213,11 @@ class Resources:
         else:
             revocation.revoke_by_key(database, signed.thumbprint, certificate, reason, _remote(), now)
         return Response(status=200)
+
+
+def _path() -> str:
+    """The request's path with its query."""
+    return request.path if not request.query_string else f"{request.path}?{request.query_string.decode()}"
 
 
 def _body() -> bytes:

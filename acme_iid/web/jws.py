@@ -1,7 +1,8 @@
 """A signed request, checked in the order that gives nothing away (RFC 8555 sections 6.2 to 6.5).
 
 Content type, one protected header, algorithm, url, kid or jwk, the account's key, signature, then the
-nonce: it is spent only by a request that its account really sent.
+nonce: it is spent only by a request that its account really sent. A key change carries a second JWS in its
+payload, which is read in the same way and has no nonce (section 7.3.5).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
@@ -56,13 +58,7 @@ class SignedRequest:
 
         :raises AcmeError: ``malformed``.
         """
-        try:
-            value = strict_json.loads(self.payload)
-        except ValueError as error:
-            raise _malformed(f"the payload cannot be read: {error}") from error
-        if not isinstance(value, dict):
-            raise _malformed("the payload is not a JSON object")
-        return value
+        return _object(self.payload, "the payload")
 
     def require_post_as_get(self) -> None:
         """Refuse a payload where the resource is only read (RFC 8555 section 6.3).
@@ -71,6 +67,73 @@ class SignedRequest:
         """
         if self.payload:
             raise _malformed("this resource is read with POST-as-GET: a request with an empty payload")
+
+
+@dataclass(frozen=True, slots=True)
+class _JWS:
+    """A flattened JWS whose form is right and whose signature nobody has checked yet (RFC 8555 section 6.2).
+
+    :ivar signed: what the signature is over.
+    """
+
+    header: Mapping[str, object]
+    algorithm: str
+    signed: bytes
+    payload: bytes
+    signature: bytes
+
+    @classmethod
+    def read(cls, data: bytes, what: str) -> _JWS:
+        """Read a JWS.
+
+        :param what: what it is, for messages.
+        :raises AcmeError: ``malformed``, or ``badSignatureAlgorithm`` with those that are accepted.
+        """
+        envelope = _object(data, what)
+        for name, why in (("signatures", "the general JWS form"), ("header", "an unprotected header")):
+            if name in envelope:
+                raise _malformed(f"the JWS has {why} ({name!r}); send the flattened form with a protected header only")
+        protected, payload, signature = (_member(envelope, name) for name in ("protected", "payload", "signature"))
+        header = _object(_decode(protected, "protected"), "the protected header")
+        for name in ("b64", "crit"):
+            if name in header:
+                raise _malformed(f"the protected header has {name!r}, which ACME does not use")
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str) or algorithm not in _ALGORITHMS:
+            raise AcmeError(
+                Problem.BAD_SIGNATURE_ALGORITHM,
+                f"requests are signed with one of {', '.join(_ALGORITHMS)}",
+                members={"algorithms": list(_ALGORITHMS)},
+            )
+        signed, raw = f"{protected}.{payload}", _decode(payload, "payload")
+        return cls(header, algorithm, signed.encode("ascii"), raw, _decode(signature, "signature"))
+
+    def own_key(self) -> str:
+        """The key in the protected header, as canonical JSON.
+
+        :raises AcmeError: ``malformed``.
+        """
+        key = self.header.get("jwk")
+        if not isinstance(key, dict):
+            raise _malformed("the protected header's 'jwk' is not an object")
+        return json.dumps(key, sort_keys=True, separators=(",", ":"))
+
+    def verify(self, key_text: str) -> jwk.PublicKey:
+        """The key in JWK JSON, once it is one that this server takes and has made the signature.
+
+        :raises AcmeError: ``badPublicKey`` or ``malformed``.
+        """
+        key = _public_key(key_text)
+        _check_key_fits(self.algorithm, key)
+        _verify(self.algorithm, key, self.signed, self.signature)
+        return key
+
+
+class NewKey(NamedTuple):
+    """The key that a key change is to: as canonical JWK JSON, and its RFC 7638 thumbprint."""
+
+    jwk: str
+    thumbprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +152,15 @@ class Gate:
         """
         if content_type != CONTENT_TYPE:
             raise AcmeError(Problem.MALFORMED, f"requests are sent with the content type {CONTENT_TYPE}", status=415)
-        envelope = _object(body, "the request body")
-        for name, why in (("signatures", "the general JWS form"), ("header", "an unprotected header")):
-            if name in envelope:
-                raise _malformed(f"the JWS has {why} ({name!r}); send the flattened form with a protected header only")
-        protected, payload, signature = (_member(envelope, name) for name in ("protected", "payload", "signature"))
-        header = _object(_decode(protected, "protected"), "the protected header")
-        for name in ("b64", "crit"):
-            if name in header:
-                raise _malformed(f"the protected header has {name!r}, which ACME does not use")
-        algorithm = header.get("alg")
-        if not isinstance(algorithm, str) or algorithm not in _ALGORITHMS:
-            raise AcmeError(
-                Problem.BAD_SIGNATURE_ALGORITHM,
-                f"requests are signed with one of {', '.join(_ALGORITHMS)}",
-                members={"algorithms": list(_ALGORITHMS)},
-            )
-        url = header.get("url")
-        if url != self.links.path(path):
+        jws = _JWS.read(body, "the request body")
+        if jws.header.get("url") != self.links.path(path):
             raise AcmeError(
                 Problem.UNAUTHORIZED,
                 f"the protected header's 'url' is not this resource's URL, {self.links.path(path)}",
             )
-        account, key_text = self._key(header)
-        key = _public_key(key_text)
-        _check_key_fits(algorithm, key)
-        signed = f"{protected}.{payload}".encode("ascii")
-        _verify(algorithm, key, signed, _decode(signature, "signature"))
-        nonce = header.get("nonce")
+        account, key_text = self._key(jws)
+        key = jws.verify(key_text)
+        nonce = jws.header.get("nonce")
         if not isinstance(nonce, str) or not self.nonces.spend(nonce, now):
             raise AcmeError(
                 Problem.BAD_NONCE, "the nonce is missing, unknown, too old or was used before; use the fresh one"
@@ -124,17 +168,38 @@ class Gate:
         if account is not None and account.deactivated_at is not None:
             raise AcmeError(Problem.UNAUTHORIZED, "this account is deactivated", status=401)
         thumbprint = jwk.thumbprint(key) if account is None else account.thumbprint
-        return SignedRequest(account, key_text, thumbprint, _decode(payload, "payload"))
+        return SignedRequest(account, key_text, thumbprint, jws.payload)
 
-    def _key(self, header: Mapping[str, object]) -> tuple[Account | None, str]:
+    def new_key(self, request: SignedRequest, path: str) -> NewKey:
+        """The key that a key change is to, once the JWS in the payload shows that it agrees (RFC 8555 section 7.3.5).
+
+        :param request: the change, signed with the account's key as it is now.
+        :param path: as for :meth:`check`; both JWS name it.
+        :raises AcmeError: saying what is wrong with it.
+        """
+        account = require_account(request)
+        inner = _JWS.read(request.payload, "the payload, which is the JWS by the new key,")
+        for name, why in (("nonce", "only the outer JWS has one"), ("kid", "it carries the new key, 'jwk'")):
+            if name in inner.header:
+                raise _malformed(f"the inner JWS has {name!r} in its protected header; {why}")
+        if inner.header.get("url") != self.links.path(path):
+            raise _malformed("the inner JWS's 'url' is not that of the outer one")
+        key_text = inner.own_key()
+        key = inner.verify(key_text)
+        change = _object(inner.payload, "the inner JWS's payload")
+        if change.get("account") != self.links.account(account.id):
+            raise _malformed("'account' in the inner JWS is not the outer one's 'kid': the key change is of another")
+        if _thumbprint(change.get("oldKey")) != account.thumbprint:
+            raise _malformed("'oldKey' in the inner JWS is not the account's key")
+        return NewKey(key_text, jwk.thumbprint(key))
+
+    def _key(self, jws: _JWS) -> tuple[Account | None, str]:
         """The account that ``kid`` names and its key, or the key in ``jwk``."""
-        kid, own = header.get("kid"), header.get("jwk")
+        kid, own = jws.header.get("kid"), jws.header.get("jwk")
         if (kid is None) == (own is None):
             raise _malformed("the protected header has one of 'kid' and 'jwk', and only one")
         if own is not None:
-            if not isinstance(own, dict):
-                raise _malformed("the protected header's 'jwk' is not an object")
-            return None, json.dumps(own, sort_keys=True, separators=(",", ":"))
+            return None, jws.own_key()
         prefix = self.links.account("")
         if not isinstance(kid, str) or not kid.startswith(prefix) or not _BASE64URL.match(kid[len(prefix) :]):
             raise _malformed("the protected header's 'kid' is not the URL of an account of this server")
@@ -206,6 +271,16 @@ def _decode(text: str, what: str) -> bytes:
     if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:
         raise _malformed(f"{what!r} is base64url with stray bits at its end")
     return data
+
+
+def _thumbprint(value: object) -> str:
+    """The thumbprint of the key in ``oldKey``: it stands for the key, however its JWK is spelt."""
+    if not isinstance(value, dict):
+        raise _malformed("the inner JWS has no 'oldKey', the account's key as it is now")
+    try:
+        return jwk.thumbprint(jwk.load(json.dumps(value, sort_keys=True, separators=(",", ":"))))
+    except ValueError as error:
+        raise _malformed(f"'oldKey' in the inner JWS: {error}") from error
 
 
 def _public_key(text: str) -> jwk.PublicKey:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from meanwhile import Meanwhile
 from running import ACCOUNT, CA, answer
 from wire import Key, csr
 
@@ -23,7 +23,7 @@ from acme_iid.protocol.status import Status, of_challenge, of_order
 from acme_iid.simulator import aws
 from acme_iid.sources import trust_store
 from acme_iid.store import certificates
-from acme_iid.store.database import Database, Row, Transaction, open_store
+from acme_iid.store.database import Database, open_store
 
 NAMES = (Identifier("dns", "foo.local"), Identifier("dns", "bar.local"))
 
@@ -75,28 +75,6 @@ def prove(authority: Authority, account: Account, made: Order, instance: aws.Ins
         )
         for authorization in made.authorizations
     ]
-
-
-class Meanwhile:
-    """A store in which something else happens, for real, right before the first transaction begins."""
-
-    def __init__(self, database: Database, happens: Callable[[Database], object]) -> None:
-        self._database = database
-        self._happens: Callable[[Database], object] | None = happens
-
-    def rows(self, statement: str, **parameters: object) -> list[Row]:
-        return self._database.rows(statement, **parameters)
-
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        happens, self._happens = self._happens, None
-        if happens is not None:
-            happens(self._database)
-        with self._database.transaction() as transaction:
-            yield transaction
-
-    def close(self) -> None:
-        self._database.close()
 
 
 def block(instance: aws.Instance, *, revoke: bool = False) -> Callable[[Database], object]:
