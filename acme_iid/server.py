@@ -12,6 +12,7 @@ import errno
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -43,7 +44,8 @@ SERVING_LIFETIME = 24 * 3600
 STOP_TIMEOUT = 10
 """Seconds that requests being answered have to finish when a worker stops."""
 
-_BLOCKING_THREADS = 16
+# A body that comes slowly holds one of these; those that nobody needs end by themselves.
+_BLOCKING_THREADS = 128
 _BACKLOG = 1024
 _MAX_CONNECTIONS = 512  # being served by one worker; further ones wait in the backlog
 _HEADER_TIMEOUT = 15  # seconds for a request's header, and for the next one on a connection that is kept alive
@@ -99,6 +101,9 @@ def run(
     """
     if not plain_http and not config.server.url.startswith("https:"):
         raise ServerError(f"the server's url is {config.server.url}; make it https, or serve with --plain-http")
+    # Connections that have not begun TLS count against this and against no other limit.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     factory = application or _create_app()
     authority = CertificateAuthority.load(config.home, password)
     with _bind(listen or config.server.listen) as listener:

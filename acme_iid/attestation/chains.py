@@ -23,6 +23,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
 
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 MAX_INTERMEDIATES = 4
 """Certificates between signer and root; Azure has had one or two, Nitro has three."""
 MAX_SUPPLIED = 8
@@ -90,7 +97,7 @@ def read(der: bytes) -> x509.Certificate:
         # The package reads these when they are first asked for; later on they shall not fail.
         _ = (certificate.extensions, certificate.subject, certificate.issuer, certificate.signature_algorithm_oid)
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except _UNREADABLE as error:
         raise ValueError("a certificate cannot be read") from error
     if isinstance(key, RSAPublicKey):
         if key.key_size not in _RSA_BITS:

@@ -104,7 +104,7 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
     ]
     if faults:
         raise _several(faults)
-    validity(authority, wanted.not_before, wanted.not_after, now)
+    _check_validity(authority, wanted.not_before, wanted.not_after, now)
     order_id = secrets.token_urlsafe(16)
     expires_at = now + ORDER_LIFETIME
     order = Order(
@@ -133,19 +133,17 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
     return order
 
 
-def validity(authority: Authority, not_before: int | None, not_after: int | None, now: int) -> tuple[int, int]:
-    """The validity of a certificate issued now, in seconds: what the order asks for, honoured or refused.
+def _check_validity(authority: Authority, not_before: int | None, not_after: int | None, now: int) -> None:
+    """Refuse an order whose wish for a validity cannot be honoured.
 
-    :raises AcmeError: ``malformed`` if this CA does not give such a validity.
+    :raises AcmeError: ``malformed``.
     """
     settings = authority.config.ca
-    # Back-dated by a minute unless the order says otherwise, for relying parties whose clocks are behind.
-    starts = now - 60 if not_before is None else not_before
-    basis = max(starts, now)
+    basis = now if not_before is None else max(not_before, now)
     ends = basis + settings.lifetime if not_after is None else not_after
-    if starts < now - ORDER_LIFETIME:
+    if not_before is not None and not_before < now - ORDER_LIFETIME:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is in the past; leave it out for a certificate valid from now")
-    if starts > now + settings.maximum_lifetime:
+    if not_before is not None and not_before > now + settings.maximum_lifetime:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is further ahead than this CA's longest certificate lasts")
     if not settings.minimum_lifetime <= ends - basis <= settings.maximum_lifetime:
         raise AcmeError(
@@ -153,6 +151,20 @@ def validity(authority: Authority, not_before: int | None, not_after: int | None
             f"'notAfter' asks for a certificate of {max(ends - basis, 0)} seconds; this CA gives "
             f"{settings.minimum_lifetime} to {settings.maximum_lifetime} seconds",
         )
+    if not_after is not None and not_after > authority.ca.not_after:
+        raise AcmeError(Problem.MALFORMED, "'notAfter' is after the end of this CA's intermediate certificate")
+
+
+def validity(authority: Authority, order: Order, now: int) -> tuple[int, int]:
+    """The validity of a certificate issued now, in seconds: what the order asked for, which was checked then.
+
+    :raises AcmeError: ``malformed`` if it is over by now.
+    """
+    # Back-dated by a minute unless the order says otherwise, for relying parties whose clocks are behind.
+    starts = now - 60 if order.not_before is None else order.not_before
+    ends = max(starts, now) + authority.config.ca.lifetime if order.not_after is None else order.not_after
+    if ends <= now:
+        raise AcmeError(Problem.MALFORMED, "the order's 'notAfter' has passed; make a new order")
     return starts, ends
 
 
@@ -222,7 +234,8 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
     if accounts.by_thumbprint(authority.database, request.thumbprint) is not None:
         raise AcmeError(Problem.BAD_CSR, "the CSR's key is an account's key; make a key pair for the certificate alone")
     proof = _proof(authority, order)
-    not_before, not_after = validity(authority, order.not_before, order.not_after, now)
+    _require_orderable(authority, order)
+    not_before, not_after = validity(authority, order, now)
     issued = authority.ca.issue(
         LeafRequest(
             public_key=request.public_key,
@@ -298,6 +311,14 @@ def _proof(authority: Authority, order: Order) -> Proof:
             f"provisioner {proof.provisioner!r} was removed since the names were proven; make a new order",
         )
     return proof
+
+
+def _require_orderable(authority: Authority, order: Order) -> None:
+    """Refuse names that the rules have been narrowed to exclude since they were proven."""
+    config = authority.config
+    for name in order.identifiers:
+        if (refusal := refusal_to_order(config.provisioners, config.ca.domains, name)) is not None:
+            raise AcmeError(Problem.UNAUTHORIZED, f"the rules have changed since the name was proven: {refusal}")
 
 
 def _require_open(closed: instances.Closed, order: Order) -> None:

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.errors import AcmeError, Fault, Problem, RequestError
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
-from acme_iid.store import certificates, events, orders
-from acme_iid.store.database import Database, Transaction
+from acme_iid.store import certificates, events, instances, orders
+from acme_iid.store.database import Database, Reader, Transaction
 
 REASONS = {
     0: "unspecified",
@@ -57,7 +57,7 @@ def find(database: Database, der: bytes) -> Certificate:
     """
     try:
         leaf = x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise AcmeError(Problem.MALFORMED, "'certificate' is not a certificate in base64url DER") from error
     found = certificates.by_serial(database, f"{leaf.serial_number:x}")
     if found is None or _leaf(found).public_bytes(Encoding.DER) != der:
@@ -83,7 +83,8 @@ def revoke_by_account(
         )
     with database.transaction() as transaction:
         # Another account that holds the names now must not be able to lock the instance out of them.
-        revoke(transaction, certificate, code, f"account {account.id}", now, closes=own, remote=remote)
+        closes = own and _still_theirs(transaction, certificate)
+        revoke(transaction, certificate, code, f"account {account.id}", now, closes=closes, remote=remote)
 
 
 def revoke_by_key(
@@ -99,7 +100,18 @@ def revoke_by_key(
     if jwk.thumbprint(key) != thumbprint:
         raise AcmeError(Problem.UNAUTHORIZED, "the request is not signed by the certificate's key")
     with database.transaction() as transaction:
-        revoke(transaction, certificate, code, "certificate key", now, closes=True, remote=remote)
+        closes = _still_theirs(transaction, certificate)
+        revoke(transaction, certificate, code, "certificate key", now, closes=closes, remote=remote)
+
+
+def _still_theirs(reader: Reader, certificate: Certificate) -> bool:
+    """Whether the instance still belongs to the account that got the certificate.
+
+    One that an operator released to another account is no longer the former one's to be locked out of names.
+    """
+    holder = None if certificate.instance is None else instances.get(reader, certificate.instance)
+    # Without a record (trust on first use is off) nobody else holds it.
+    return holder is None or holder.account_id == certificate.account_id
 
 
 def revoke(

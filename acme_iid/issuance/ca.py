@@ -148,6 +148,7 @@ class CertificateAuthority:
     :ivar intermediate_pem: what follows the leaf in every chain.
     :ivar root_pem: what clients are given to trust.
     :ivar root_fingerprint: the SHA-256 of the root's DER, lower-case hex: what an operator compares.
+    :ivar not_after: when the intermediate ends, seconds; no certificate outlives it.
     :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of both, keys that get no certificate.
     """
 
@@ -160,7 +161,7 @@ class CertificateAuthority:
             self.intermediate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         )
         self._not_before = int(self.intermediate.not_valid_before_utc.timestamp())
-        self._not_after = int(self.intermediate.not_valid_after_utc.timestamp())
+        self.not_after = int(self.intermediate.not_valid_after_utc.timestamp())
         self.intermediate_pem = self.intermediate.public_bytes(Encoding.PEM).decode()
         self.root_pem = root.public_bytes(Encoding.PEM).decode()
         self.root_fingerprint = root.fingerprint(hashes.SHA256()).hex()
@@ -202,8 +203,8 @@ class CertificateAuthority:
         :raises AcmeError: ``serverInternal`` if the intermediate has run out, or does before the request's beginning.
         """
         not_before = now - BACKDATE if request.not_before is None else request.not_before
-        not_after = min(request.not_after, self._not_after)
-        if now > self._not_after or not_before >= not_after:
+        not_after = min(request.not_after, self.not_after)
+        if now > self.not_after or not_before >= not_after:
             raise AcmeError(
                 Problem.SERVER_INTERNAL,
                 "no certificate can be valid then: the CA's intermediate certificate is at its end; "

@@ -31,6 +31,13 @@ RSA_BITS = (2048, 8192)
 """The smallest and the largest RSA modulus."""
 
 _SMALL_PRIMES = math.prod(n for n in range(3, 752) if all(n % divisor for divisor in range(2, math.isqrt(n) + 1)))
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 
 
@@ -62,7 +69,7 @@ def check(der: bytes, identifiers: Collection[Identifier], forbidden_keys: Colle
         key = csr.public_key()
         extensions = csr.extensions
         subject = csr.subject
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except _UNREADABLE as error:
         raise _bad("the CSR cannot be read; send one PKCS #10 request in DER, base64url without padding") from error
     # The key is judged before it is used: verifying with an absurd one is work for us and none for its sender.
     public_key = _strong(key)

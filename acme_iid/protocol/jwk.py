@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 
 import jwt
@@ -19,22 +20,36 @@ RSA_BITS = (2048, 8192)
 """The smallest and the largest RSA modulus of an account key."""
 
 _KEY_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
+_MAX_MEMBER = 1400  # characters: the modulus of 8192 bits has 1366
 
 CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 """The curves by the name that cryptography gives them, with their JWK name (RFC 7518 section 6.2.1.1)."""
 
 
-@lru_cache(maxsize=4096)
-def load(text: str) -> PublicKey:
-    """Return the public key in JWK JSON (RFC 7517). Remembered by the whole text, so a stale one cannot be met.
+def canonical(members: Mapping[str, object]) -> str:
+    """Return the members of a JWK that make the key, as JSON that is the same for the same key.
 
-    :raises ValueError: with what is wrong, in words: no key that this server knows, a secret, or a weak one.
+    Whatever else its sender put there is left out: it would be remembered with every key, at the sender's length.
+
+    :raises ValueError: if it holds a secret, or a member that is no text or too long for any key.
     """
-    members = json.loads(text)
     if "d" in members or members.get("kty") == "oct":
         raise ValueError("the JWK holds a secret; only public keys are sent")
+    kept = {name: members[name] for name in _KEY_MEMBERS if name in members}
+    if not all(isinstance(value, str) and len(value) <= _MAX_MEMBER for value in kept.values()):
+        raise ValueError("the JWK has a member that is no text, or longer than any key's")
+    return json.dumps(kept, sort_keys=True, separators=(",", ":"))
+
+
+@lru_cache(maxsize=4096)
+def load(text: str) -> PublicKey:
+    """Return the public key in canonical JWK JSON (RFC 7517). Remembered by the whole text, so none can be stale.
+
+    :param text: as :func:`canonical` made it.
+    :raises ValueError: with what is wrong, in words: no key that this server knows, or a weak one.
+    """
     try:
-        found: object = jwt.PyJWK({name: members[name] for name in _KEY_MEMBERS if name in members}).key
+        found: object = jwt.PyJWK(json.loads(text)).key
     except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, AttributeError) as error:
         raise ValueError("the JWK is not a key that this server knows") from error
     if isinstance(found, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
@@ -43,7 +58,9 @@ def load(text: str) -> PublicKey:
         least, most = RSA_BITS
         if not least <= found.key_size <= most:
             raise ValueError(f"the RSA key has {found.key_size} bits; between {least} and {most} are accepted")
-        if found.public_numbers().e < 3 or found.public_numbers().e % 2 == 0:
+        exponent = found.public_numbers().e
+        # The upper bound is NIST SP 800-89's: verifying with a longer one is work for us and none for its sender.
+        if exponent < 3 or exponent % 2 == 0 or exponent >= 1 << 256:
             raise ValueError("the RSA key's exponent is not accepted; use 65537")
         return found
     raise ValueError("account keys are P-256, P-384, P-521, Ed25519 or RSA")

@@ -17,7 +17,8 @@ MAX_BYTES = 1024 * 1024
 MAX_DIGITS = 100
 """How many characters an integer may have: reading a decimal takes time quadratic in its length."""
 
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# Possessive, and a string that does not end takes the rest of the text: each character is looked at once.
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def loads(data: bytes, *, max_depth: int = 16, max_bytes: int = MAX_BYTES) -> object:

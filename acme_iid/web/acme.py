@@ -43,13 +43,18 @@ class Resources:
             ("/certificate/<certificate_id>", self.certificate),
             ("/revoke-cert", self.revoke_cert),
         ):
-            blueprint.add_url_rule(rule, view.__name__, self._signed(view), methods=["POST"])
-        # provide_automatic_options: an OPTIONS request is none that ACME has.
-        blueprint.add_url_rule("/directory", "directory", self.directory, methods=["GET"])
-        blueprint.add_url_rule("/new-nonce", "new_nonce", self.new_nonce, methods=["GET"])
+            self._add(blueprint, rule, view.__name__, self._signed(view), "POST")
+        self._add(blueprint, "/directory", "directory", self.directory, "GET")
+        self._add(blueprint, "/new-nonce", "new_nonce", self.new_nonce, "GET")
         blueprint.register_error_handler(Exception, problems.of_exception)
-        blueprint.after_request(self._decorate)
+        # The whole app's, since requests that no route takes are answered with a nonce and the index too.
+        blueprint.after_app_request(self._decorate)
         return blueprint
+
+    @staticmethod
+    def _add(blueprint: Blueprint, rule: str, name: str, view: Callable[..., Response], method: str) -> None:
+        # Flask would answer OPTIONS by itself, which is no request that ACME has.
+        blueprint.add_url_rule(rule, name, view, methods=[method], provide_automatic_options=False)
 
     def _signed(self, view: Callable[..., Response]) -> Callable[..., Response]:
         """``view`` as Flask calls it: with the checked request and the time first."""
@@ -62,6 +67,8 @@ class Resources:
         return checked
 
     def _decorate(self, response: Response) -> Response:
+        if not request.path.startswith("/acme/"):
+            return response
         if request.method == "POST":
             response.headers["Replay-Nonce"] = self.gate.nonces.issue(int(time.time()))
             response.headers["Cache-Control"] = "no-store"
@@ -108,9 +115,8 @@ class Resources:
         account = _own_account(signed, account_id)
         if signed.payload:
             payload = signed.json()
-            if "status" in payload:
-                if payload["status"] != "deactivated":
-                    raise AcmeError(Problem.MALFORMED, "an account's status can only be set to 'deactivated'")
+            # Any other status, and what cannot be changed, is ignored (RFC 8555 section 7.3.2).
+            if payload.get("status") == "deactivated":
                 account = accounts.deactivate(self.authority.database, account, now)
             elif "contact" in payload:
                 contact = accounts.contacts(payload["contact"])

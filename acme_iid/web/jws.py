@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,12 +110,15 @@ class _JWS:
     def own_key(self) -> str:
         """The key in the protected header, as canonical JSON.
 
-        :raises AcmeError: ``malformed``.
+        :raises AcmeError: ``malformed``, or ``badPublicKey``.
         """
         key = self.header.get("jwk")
         if not isinstance(key, dict):
             raise _malformed("the protected header's 'jwk' is not an object")
-        return json.dumps(key, sort_keys=True, separators=(",", ":"))
+        try:
+            return jwk.canonical(key)
+        except ValueError as error:
+            raise _bad_key(str(error)) from error
 
     def verify(self, key_text: str) -> jwk.PublicKey:
         """The key in JWK JSON, once it is one that this server takes and has made the signature.
@@ -278,7 +280,7 @@ def _thumbprint(value: object) -> str:
     if not isinstance(value, dict):
         raise _malformed("the inner JWS has no 'oldKey', the account's key as it is now")
     try:
-        return jwk.thumbprint(jwk.load(json.dumps(value, sort_keys=True, separators=(",", ":"))))
+        return jwk.thumbprint(jwk.load(jwk.canonical(value)))
     except ValueError as error:
         raise _malformed(f"'oldKey' in the inner JWS: {error}") from error
 

@@ -104,3 +104,11 @@ def test_any_bytes_are_read_as_json_reads_them_or_refused(data: bytes) -> None:
     except ValueError:
         return
     assert value == json.loads(data)
+
+
+@pytest.mark.parametrize("tail", [b'\\"', b'"', b"\\", b'\\\\"', b"[", b'"]'])
+def test_a_string_that_does_not_end_is_looked_at_once(tail: bytes) -> None:
+    """An unclosed string made a scan of 64 KB take a quarter of a minute; this many take that long for hours."""
+    text = b"[]" * 20 + b'"' + tail * (100_000 // len(tail))
+    with pytest.raises(ValueError, match=r"\w"):
+        strict_json.loads(text)

@@ -77,8 +77,49 @@ def test_contacts_are_updated_and_unknown_members_ignored(account: Account) -> N
     assert account.post(account.url).json()["contact"] == ["mailto:new@example.org"]
 
 
-def test_an_accounts_status_can_only_be_set_to_deactivated(account: Account) -> None:
-    assert problem(account.post(account.url, {"status": "valid"})) == "malformed"
+def test_what_an_update_cannot_change_is_ignored(account: Account) -> None:
+    response = account.post(account.url, {"status": "valid", "contact": ["mailto:a@example.org"], "orders": 7})
+    assert response.status_code == 200
+    assert response.json()["contact"] == ["mailto:a@example.org"]
+    assert response.json()["status"] == "valid"
+
+
+@pytest.mark.parametrize(("offset", "problem_code"), [(0, "badCSR"), (1, "malformed")])
+def test_a_version_that_does_not_exist_is_no_failure_of_ours(
+    account: Account, instance: aws.Instance, offset: int, problem_code: str
+) -> None:
+    if offset == 0:
+        ordered, _ = account.prove("foo.local", answer=answer(instance))
+        request = csr("foo.local")[1]
+        wrong = request.replace(b"\x02\x01\x00", b"\x02\x01\x01", 1)
+        assert wrong != request
+        response = account.post(ordered.json()["finalize"], {"csr": b64(wrong)})
+    else:
+        issued = account.obtain("foo.local", answer=answer(instance))
+        wrong = issued.der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03", 1)
+        assert wrong != issued.der
+        response = revoke(account, wrong)
+    assert problem(response) == problem_code
+
+
+def test_an_order_with_the_shortest_validity_can_be_finalized_later(account: Account, instance: aws.Instance) -> None:
+    order = account.order("foo.local", notAfter=when(time.time() + 302)).json()
+    account.post(account.challenge(order)["url"], answer(instance))
+    time.sleep(3)
+    done = account.post(order["finalize"], {"csr": b64(csr("foo.local")[1])})
+    assert done.json()["status"] == "valid"
+
+
+def test_requests_that_no_route_takes_are_answered_with_a_nonce_and_the_index(account: Account) -> None:
+    base = account.wire.directory_url.removesuffix("/directory")
+    for response in (
+        account.post(base + "/nothing"),
+        account.wire.session.put(account.url, timeout=10),
+        account.wire.session.options(account.url, timeout=10),
+    ):
+        assert response.status_code in (404, 405)
+        assert 'rel="index"' in response.headers["Link"]
+    assert account.post(base + "/nothing").headers["Replay-Nonce"]
 
 
 def test_a_deactivated_account_is_401_for_everything_and_its_orders_end(account: Account) -> None:

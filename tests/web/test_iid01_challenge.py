@@ -326,6 +326,30 @@ def test_a_valid_challenge_says_which_names_the_instance_may_hold_and_leaves_out
     assert later.json()["names"] == [own[0], own[2]]
 
 
+def test_a_former_account_cannot_lock_the_instance_out_of_its_names(
+    shared_ca: CA, account: Account, instance: aws.Instance
+) -> None:
+    issued = account.obtain("foo.local", answer=answer(instance))
+    successor = shared_ca.account()
+    shared_ca.cli("instance", "release", instance.instance_id, "--to", successor.key.thumbprint)
+    successor.obtain("foo.local", answer=answer(instance))
+    assert revoke(account, issued.der, reason=1) == 200
+    successor.obtain("foo.local", answer=answer(instance))
+
+
+def test_names_that_the_rules_no_longer_give_are_not_finalized(own_ca: CA, instance: aws.Instance) -> None:
+    own_ca.start()
+    account = own_ca.account()
+    ordered, _ = account.prove("foo.local", answer=answer(instance))
+    toml = own_ca.home / "ca.toml"
+    toml.write_text(toml.read_text().replace('"local", ', ""))
+    own_ca.stop()
+    own_ca.start()
+    response = account.post(ordered.json()["finalize"], {"csr": b64(csr("foo.local")[1])})
+    assert problem(response) == "unauthorized"
+    assert "rules have changed" in response.json()["detail"]
+
+
 def test_a_superseded_certificate_closes_nothing(account: Account, instance: aws.Instance) -> None:
     issued = account.obtain("foo.local", answer=answer(instance))
     assert revoke(account, issued.der, reason=4) == 200

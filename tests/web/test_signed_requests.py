@@ -297,6 +297,14 @@ def test_a_jwk_that_is_no_good_key_is_a_bad_public_key(shared_ca: CA, jwk: dict[
     assert problem(new_account(shared_ca.wire(), "ES256", jwk, Key().sign)) == "badPublicKey"
 
 
+def test_further_members_of_a_jwk_are_not_kept(shared_ca: CA) -> None:
+    key = Key()
+    padded = new_account(shared_ca.wire(), "ES256", key.jwk | {"kid": "x" * 1000, "use": "sig"}, key.sign)
+    plain = new_account(shared_ca.wire(), "ES256", key.jwk, key.sign)
+    assert (padded.status_code, plain.status_code) == (201, 200)
+    assert padded.headers["Location"] == plain.headers["Location"]
+
+
 def test_a_private_jwk_is_refused(shared_ca: CA) -> None:
     key = Key()
     response = new_account(shared_ca.wire(), "ES256", key.jwk | {"d": "AAAA"}, key.sign)
