@@ -199,7 +199,7 @@ def refusal_to_name(
     own = own_names(provisioner, identity)
     if identifier in own:
         return None
-    listed = ", ".join(name.value for name in own)
+    listed = ", ".join(name.value for name in own) or "none"
     if identifier.type == "ip":
         return f"{provisioner} does not give {identifier}: an instance's addresses follow from its evidence ({listed})"
     if provisioner.disable_custom_sans:

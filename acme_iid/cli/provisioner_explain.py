@@ -92,7 +92,9 @@ def test(
     1 if none would.
     """
     home: Home = context.obj
-    if (file is None) == (not facts):
+    if file is not None and facts:
+        raise click.UsageError("give evidence or facts, not both: facts are read from evidence")
+    if file is None and not facts:
         raise click.UsageError("say which instance: its --evidence, or facts about it (--fact account=123456789042)")
     wanted = tuple(_wanted(name) for name in dict.fromkeys(names))
     config = home.config()

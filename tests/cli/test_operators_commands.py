@@ -356,3 +356,18 @@ def test_a_long_check_shows_how_far_it_is_on_a_terminal_only(chained: Path) -> N
     assert "Checking events" in shown
     assert "100%" in shown
     assert re.search(r"OK: 20012 events, head 20012:[0-9a-f]{64}\n", shown)
+
+
+@pytest.mark.parametrize("thumbprint", ["-h" + "A" * 41, "--" + "A" * 41, "-" + "_" * 42])
+@pytest.mark.parametrize("command", ["show", "deactivate"])
+def test_a_thumbprint_that_begins_with_a_dash_is_no_option(home: Path, command: str, thumbprint: str) -> None:
+    done = run(home, "account", command, thumbprint)
+    assert done.exit_code == 1
+    assert thumbprint in done.output
+
+
+def test_a_release_to_a_thumbprint_that_begins_with_a_dash_is_understood(home: Path) -> None:
+    instance = "aws:aws:123456789042:us-west-2:i-0123456789abcdef0"
+    done = run(home, "instance", "release", instance, "--to", "-h" + "A" * 41)
+    assert done.exit_code == 0, done.output
+    assert f"is released to the key -h{'A' * 41}" in done.output

@@ -186,7 +186,7 @@ def test_facts_may_be_tried_with_the_format_that_would_prove_them(home: Path) ->
     ("arguments", "reason"),
     [
         ([], "say which instance: its --evidence, or facts about it"),
-        (["--fact", "account=1", "--evidence", "-"], "say which instance"),
+        (["--fact", "account=1", "--evidence", "-"], "not both"),
         (["--fact", "account"], "'account' is not NAME=VALUE"),
         (["--fact", "account=1"], "'1' is no AWS account id"),
         (["--fact", f"account={ACCOUNT}", "--fact", "account=000000000000"], "account is given twice"),

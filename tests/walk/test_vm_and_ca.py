@@ -125,6 +125,9 @@ def test_renewing_revoking_and_the_refused_renewal_after_it(shared_ca: CA, vm: V
     early = vm.run("renew", vm.crt, vm.key)
     assert early.code == 0
     assert vm.crt.read_bytes() == first
+    told = json.loads(vm.run("renew", "--json", vm.crt, vm.key).stdout)
+    assert told["renewed"] is False
+    assert told["due"] < told["not_after"]
     renewed = vm.run("renew", "--force", vm.crt, vm.key)
     assert renewed.code == 0, renewed.stderr
     assert f"Your certificate has been saved in {vm.crt}." in renewed.stdout + renewed.stderr

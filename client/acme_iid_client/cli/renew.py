@@ -48,6 +48,7 @@ def command(
     The names, the kind of key and the provisioner stay what they are, and so do the files' owner and mode.
     Before it is due, this says when it will be and exits with 0.
     """
+    import json
     import os
     from datetime import UTC, datetime
 
@@ -73,6 +74,8 @@ def command(
     due = renewal.due_at(leaf)
     if now < due and not force:
         ends = certificates.rfc3339(leaf.not_valid_after_utc)
+        if as_json:
+            click.echo(json.dumps({"renewed": False, "not_after": ends, "due": certificates.rfc3339(due)}))
         notice(
             f"{crt} expires at {ends} and is due for renewal from {certificates.rfc3339(due)} on. --force renews now."
         )
