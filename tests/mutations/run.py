@@ -1,8 +1,8 @@
 """Take each security guard away, one at a time, and see the test that watches it fail.
 
-``tox -e mutate [NAME...]``. Each ``[[mutation]]`` of guards.toml names a file, the text to replace in it (which must
-be there exactly once) and the tests that must then fail; without the change they must pass. The tree is
-copied, so nothing here changes the checkout.
+``tox -e mutate [NAME...]``. Each ``[[mutation]]`` of the .toml files here names a file, the text to replace in it
+(which must be there exactly once) and the tests that must then fail; without the change they must pass. The tree
+is copied, so nothing here changes the checkout.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-GUARDS = Path(__file__).with_name("guards.toml")
+GUARDS = sorted(Path(__file__).parent.glob("*.toml"))
+"""A file a room."""
 TIMEOUT = 300
 """Seconds that one mutation's tests may take; a guard whose absence hangs the tests counts as not caught."""
 
@@ -36,7 +37,7 @@ class Mutation:
 
 def load() -> list[Mutation]:
     """The committed mutations, each with a name of its own."""
-    entries = tomllib.loads(GUARDS.read_text())["mutation"]
+    entries = [entry for file in GUARDS for entry in tomllib.loads(file.read_text())["mutation"]]
     found = [Mutation(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]
     assert len({mutation.name for mutation in found}) == len(found), "two mutations share a name"
     return found
