@@ -81,7 +81,7 @@ def refusal_to_order(
         return f"{identifier} is a wildcard, and no provisioner gives wildcard names (allow_wildcards)"
     if identifier.type == "ip" or _CLOUD_NAME.match(identifier.value):
         return None
-    if not _inside(identifier, domains):
+    if not inside(identifier, domains):
         return _outside(identifier, domains)
     if not identifier.wildcard and all(provisioner.disable_custom_sans for provisioner in provisioners):
         return f"{identifier} is a name of the client's choosing, and every provisioner here has disable_custom_sans"
@@ -187,7 +187,7 @@ def names(provisioner: Provisioner, domains: Collection[str], identity: Instance
     found, facts = list(own_names(provisioner, identity)), believed_facts(provisioner, identity)
     for rule in () if provisioner.disable_custom_sans else provisioner.allow or ():
         name = rule.template.name(facts) if rule.applies(facts) else None
-        if name is not None and _inside(name, domains):
+        if name is not None and inside(name, domains):
             found.append(name)
     return tuple(dict.fromkeys(found))
 
@@ -208,17 +208,15 @@ def refusal_to_name(
         )
     if identifier.wildcard:
         return _refusal_to_wildcard(provisioner, domains, identity, identifier)
-    inside, facts = _inside(identifier, domains), believed_facts(provisioner, identity)
-    if inside and any(
-        rule.applies(facts) and rule.template.gives(identifier, facts) for rule in provisioner.allow or ()
-    ):
+    ours, facts = inside(identifier, domains), believed_facts(provisioner, identity)
+    if ours and any(rule.applies(facts) and rule.template.gives(identifier, facts) for rule in provisioner.allow or ()):
         return None
     if _CLOUD_NAME.match(identifier.value):
         return (
             f"{provisioner} does not give {identifier}: it is the cloud's name for another instance; "
             f"this one's are {listed}"
         )
-    if not inside:
+    if not ours:
         return _outside(identifier, domains)
     if provisioner.allow is None:
         return None
@@ -229,7 +227,7 @@ def refusal_to_name(
 def _refusal_to_wildcard(
     provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity, identifier: Identifier
 ) -> str | None:
-    if not _inside(identifier, domains):
+    if not inside(identifier, domains):
         return _outside(identifier, domains)
     facts = believed_facts(provisioner, identity)
     for rule in provisioner.allow_wildcards:
@@ -239,7 +237,8 @@ def _refusal_to_wildcard(
     return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {given}"
 
 
-def _inside(identifier: Identifier, domains: Collection[str]) -> bool:
+def inside(identifier: Identifier, domains: Collection[str]) -> bool:
+    """Whether a name, or the base of a wildcard, is one of ``domains`` or below one."""
     return any(identifier.base.value == domain or identifier.value.endswith("." + domain) for domain in domains)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from acme_iid import provisioners
 from acme_iid.admission import Provisioner
+from acme_iid.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import Identifier, from_text
 from acme_iid.sources import TrustSources
 from acme_iid.tables import ConfigError, Table
@@ -77,7 +78,9 @@ class StoreSettings:
 class Config:
     """One ca.toml, complete and checked.
 
+    :ivar provisioners: those for instances of a cloud.
     :ivar trust: where each provisioner's further keys come from, in the provisioners' order.
+    :ivar hosts: the provisioners of type ACME.
     """
 
     home: Path
@@ -86,6 +89,7 @@ class Config:
     store: StoreSettings
     provisioners: tuple[Provisioner, ...] = ()
     trust: tuple[TrustSources, ...] = ()
+    hosts: tuple[HostProvisioner, ...] = ()
 
 
 def default_home(environment: Mapping[str, str], uid: int) -> Path:

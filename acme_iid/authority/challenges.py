@@ -47,10 +47,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
-    """The challenge that is answered, and what it stands in."""
+class Target:
+    """The challenge that is answered, and what it stands in; an authorization that newAuthz made has no order yet."""
 
-    order: Order
+    order: Order | None
     authorization: Authorization
     challenge: Challenge
 
@@ -59,6 +59,21 @@ class _Target:
         """The name as it stands in the order."""
         base = self.authorization.identifier
         return Identifier(base.type, "*." + base.value) if self.authorization.wildcard else base
+
+    @property
+    def names(self) -> tuple[Identifier, ...]:
+        """All names of the order."""
+        return (self.name,) if self.order is None else self.order.identifiers
+
+    @property
+    def authorizations(self) -> tuple[Authorization, ...]:
+        """All authorizations of the order."""
+        return (self.authorization,) if self.order is None else self.order.authorizations
+
+    def ended(self, now: int) -> bool:
+        """Whether an answer can lead to nothing any more."""
+        ended = self.order is not None and of_order(self.order, now) is Status.INVALID
+        return ended or of_authorization(self.authorization, now) is not Status.PENDING
 
 
 def parse_answer(payload: Mapping[str, object], raw: bytes) -> Answer:
@@ -98,25 +113,33 @@ def find(authority: Authority, account: Account, challenge_id: str) -> tuple[Aut
     return target.authorization, target.challenge
 
 
-def _target(reader: Reader, account: Account, challenge_id: str) -> _Target:
-    order = orders.order_of_challenge(reader, challenge_id)
-    if order is None:
+def _target(reader: Reader, account: Account, challenge_id: str) -> Target:
+    found = orders.authorization_of_challenge(reader, challenge_id)
+    if found is None:
         raise AcmeError(Problem.MALFORMED, "there is no challenge at this URL", status=404)
-    if order.account_id != account.id:
-        raise AcmeError(Problem.UNAUTHORIZED, "this challenge belongs to another account's order")
+    if found.account_id != account.id:
+        raise AcmeError(Problem.UNAUTHORIZED, "this challenge belongs to another account")
+    order = None if found.order_id is None else orders.get(reader, found.order_id)
     return next(
-        _Target(order, authorization, challenge)
-        for authorization in order.authorizations
+        Target(order, authorization, challenge)
+        for authorization in ((found,) if order is None else order.authorizations)
         for challenge in authorization.challenges
         if challenge.id == challenge_id
     )
 
 
 def answer(
-    authority: Authority, account: Account, challenge_id: str, given: Answer, remote: str, now: int
+    authority: Authority,
+    account: Account,
+    challenge_id: str,
+    payload: Mapping[str, object],
+    raw: bytes,
+    remote: str,
+    now: int,
 ) -> tuple[Authorization, Challenge]:
     """Judge an answer and record the outcome; returns the challenge as it then is, with its authorization.
 
+    :param raw: the payload's bytes, for their size.
     :param remote: the client's address, for the record.
     :raises AcmeError: ``malformed`` if there is nothing to judge, or the challenge can no longer be answered.
     :raises TrustUnavailableError: if a key set cannot be had; the challenge stays pending.
@@ -124,16 +147,19 @@ def answer(
     target = _target(authority.database, account, challenge_id)
     if of_challenge(target.challenge) is not Status.PENDING:
         return target.authorization, target.challenge
-    if (
-        of_order(target.order, now) is Status.INVALID
-        or of_authorization(target.authorization, now) is not Status.PENDING
-    ):
+    if target.ended(now):
         raise AcmeError(Problem.MALFORMED, "the challenge's order has ended or expired; make a new order")
+    _answer_iid01(authority, account, target, parse_answer(payload, raw), remote, now)
+    current = _target(authority.database, account, challenge_id)
+    return current.authorization, current.challenge
+
+
+def _answer_iid01(authority: Authority, account: Account, target: Target, given: Answer, remote: str, now: int) -> None:
     bound = binding(f"{target.challenge.token}.{account.thumbprint}", jwk.spki(jwk.load(account.jwk)))
     record: dict[str, object] = {
         "challenge": target.challenge.id,
         "format": given.evidence.format,
-        "identifiers": [name.value for name in target.order.identifiers],
+        "identifiers": [name.value for name in target.names],
         "evidence_sha256": given.digest,
         "thumbprint": account.thumbprint,
         "remote": remote,
@@ -155,8 +181,6 @@ def answer(
         _log.info("challenge %s refused at step %s: %s", target.challenge.id, error.step.value, error.detail)
         with authority.database.transaction() as transaction:
             _record_refused(transaction, account, target, given, identity, error, record, now)
-    current = _target(authority.database, account, challenge_id)
-    return current.authorization, current.challenge
 
 
 def _asked(authority: Authority, given: Answer) -> str | None:
@@ -187,7 +211,7 @@ def _verify(
 
 
 def _admit(
-    authority: Authority, target: _Target, identity: InstanceIdentity, only: str | None
+    authority: Authority, target: Target, identity: InstanceIdentity, only: str | None
 ) -> tuple[Grant, tuple[Identifier, ...]]:
     """Steps admission and names: the operator's block, the rules, and what revocation closed."""
     config = authority.config
@@ -197,7 +221,7 @@ def _admit(
         config.ca.domains,
         identity,
         target.name,
-        others=target.order.identifiers,
+        others=target.names,
         only=only,
     )
     _check_open(closed, identity, target.name)
@@ -222,9 +246,9 @@ def _check_open(closed: frozenset[str], identity: InstanceIdentity, name: Identi
         )
 
 
-def _check_same_proof(target: _Target, proof: Proof) -> None:
+def _check_same_proof(target: Target, proof: Proof) -> None:
     """One order, one instance, one provisioner."""
-    for authorization in target.order.authorizations:
+    for authorization in target.authorizations:
         for challenge in authorization.challenges:
             if challenge.proof is not None and challenge.proof != proof:
                 raise AttestationError(
@@ -301,7 +325,7 @@ def _release_command(identity: InstanceIdentity, account: Account) -> str:
 def _record_valid(
     transaction: Transaction,
     account: Account,
-    target: _Target,
+    target: Target,
     identity: InstanceIdentity,
     grant: Grant,
     proof: Proof,
@@ -351,7 +375,7 @@ def _record_valid(
 def _record_refused(
     transaction: Transaction,
     account: Account,
-    target: _Target,
+    target: Target,
     given: Answer,
     identity: InstanceIdentity | None,
     error: AttestationError,
@@ -361,7 +385,8 @@ def _record_refused(
     """Record a refused answer: the challenge and its order end; or nothing if another answer came first."""
     fault = Fault(Problem.UNAUTHORIZED, f"refused at step {error.step.value!r}: {error.detail}")
     if orders.set_challenge_failed(transaction, target.challenge.id, fault, now):
-        orders.end(transaction, target.order.id, fault, now)
+        if target.authorization.order_id is not None:
+            orders.end(transaction, target.authorization.order_id, fault, now)
         events.add(
             transaction,
             "challenge.refused",

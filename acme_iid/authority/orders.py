@@ -1,4 +1,4 @@
-"""Orders: made, read and finalized (RFC 8555 section 7.4)."""
+"""Orders: what one asks for, and how it is made (RFC 8555 section 7.4)."""
 
 from __future__ import annotations
 
@@ -6,28 +6,17 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
 
-from acme_iid.admission import refusal_to_order
 from acme_iid.authority import Authority
+from acme_iid.authority.authorizations import LIFETIME, offer, refusal
 from acme_iid.errors import AcmeError, Fault, Problem
-from acme_iid.iid01 import CHALLENGE_TYPE
-from acme_iid.issuance.ca import LeafRequest
-from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
-from acme_iid.protocol import csr, identifiers
+from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Authorization, Certificate, Challenge, Order, Proof
-from acme_iid.protocol.status import Status, of_order
-from acme_iid.store import accounts, certificates, events, instances, orders
-from acme_iid.store.database import Database
+from acme_iid.protocol.resources import Account, Authorization, Order
+from acme_iid.store import orders
+from acme_iid.store.database import Transaction
 
-ORDER_LIFETIME = 3600
-"""Seconds in which an order is proven and finalized. Evidence is at hand, so an hour is long."""
 MAX_IDENTIFIERS = 100
-PAGE = 100
-"""Orders on one page of an account's list."""
-
-Owned = TypeVar("Owned", Order, Authorization, Certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,46 +80,52 @@ def _timestamp(payload: dict[str, object], name: str) -> int | None:
 
 
 def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int) -> Order:
-    """Make an order with one pending iid-01 challenge for each identifier.
+    """Make an order, with an authorization for each identifier: one made ahead of it, or a new pending one.
 
-    :raises AcmeError: ``rejectedIdentifier`` for names that no instance may hold, ``malformed`` for a validity
+    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``malformed`` for a validity
         that this CA does not give.
     """
     config = authority.config
     faults = [
-        Fault(Problem.REJECTED_IDENTIFIER, refusal, identifier)
+        Fault(Problem.REJECTED_IDENTIFIER, reason, identifier)
         for identifier in wanted.identifiers
-        if (refusal := refusal_to_order(config.provisioners, config.ca.domains, identifier)) is not None
+        if (reason := refusal(config, identifier)) is not None
     ]
     if faults:
         raise _several(faults)
     _check_validity(authority, wanted.not_before, wanted.not_after, now)
     order_id = secrets.token_urlsafe(16)
-    expires_at = now + ORDER_LIFETIME
     order = Order(
         id=order_id,
         account_id=account.id,
         identifiers=wanted.identifiers,
         created_at=now,
-        expires_at=expires_at,
+        expires_at=now + LIFETIME,
         not_before=wanted.not_before,
         not_after=wanted.not_after,
-        authorizations=tuple(
-            Authorization(
-                id=secrets.token_urlsafe(16),
-                account_id=account.id,
-                order_id=order_id,
-                identifier=identifier.base,
-                wildcard=identifier.wildcard,
-                expires_at=expires_at,
-                challenges=(Challenge(secrets.token_urlsafe(16), CHALLENGE_TYPE, secrets.token_urlsafe(32)),),
-            )
-            for identifier in wanted.identifiers
-        ),
+        authorizations=tuple(offer(config, account, order_id, identifier, now) for identifier in wanted.identifiers),
     )
     with authority.database.transaction() as transaction:
+        waiting = orders.unclaimed(transaction, account.id, now)
         orders.add(transaction, order)
-    return order
+        authorizations = tuple(
+            _authorize(transaction, position, offered, waiting) for position, offered in enumerate(order.authorizations)
+        )
+    return replace(order, authorizations=authorizations)
+
+
+def _authorize(
+    transaction: Transaction, position: int, offered: Authorization, waiting: list[Authorization]
+) -> Authorization:
+    """Give an order the authorization that waits for it, or else the one that is offered."""
+    assert offered.order_id is not None
+    for found in waiting:
+        if (found.identifier, offered.wildcard) == (offered.identifier, False) and orders.claim(
+            transaction, found.id, offered.order_id, position
+        ):
+            return replace(found, order_id=offered.order_id)
+    orders.add_authorization(transaction, offered, position)
+    return offered
 
 
 def _check_validity(authority: Authority, not_before: int | None, not_after: int | None, now: int) -> None:
@@ -141,7 +136,7 @@ def _check_validity(authority: Authority, not_before: int | None, not_after: int
     settings = authority.config.ca
     basis = now if not_before is None else max(not_before, now)
     ends = basis + settings.lifetime if not_after is None else not_after
-    if not_before is not None and not_before < now - ORDER_LIFETIME:
+    if not_before is not None and not_before < now - LIFETIME:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is in the past; leave it out for a certificate valid from now")
     if not_before is not None and not_before > now + settings.maximum_lifetime:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is further ahead than this CA's longest certificate lasts")
@@ -153,177 +148,3 @@ def _check_validity(authority: Authority, not_before: int | None, not_after: int
         )
     if not_after is not None and not_after > authority.ca.not_after:
         raise AcmeError(Problem.MALFORMED, "'notAfter' is after the end of this CA's intermediate certificate")
-
-
-def validity(authority: Authority, order: Order, now: int) -> tuple[int, int]:
-    """The validity of a certificate issued now, in seconds: what the order asked for, which was checked then.
-
-    :raises AcmeError: ``malformed`` if it is over by now.
-    """
-    # Back-dated by a minute unless the order says otherwise, for relying parties whose clocks are behind.
-    starts = now - 60 if order.not_before is None else order.not_before
-    ends = max(starts, now) + authority.config.ca.lifetime if order.not_after is None else order.not_after
-    if ends <= now:
-        raise AcmeError(Problem.MALFORMED, "the order's 'notAfter' has passed; make a new order")
-    return starts, ends
-
-
-def get(database: Database, account: Account, order_id: str) -> Order:
-    """An account's own order.
-
-    :raises AcmeError: as :func:`own` does.
-    """
-    return own(orders.get(database, order_id), account)
-
-
-def get_authorization(database: Database, account: Account, authorization_id: str) -> Authorization:
-    """An account's own authorization.
-
-    :raises AcmeError: as :func:`own` does.
-    """
-    return own(orders.get_authorization(database, authorization_id), account)
-
-
-def get_certificate(database: Database, account: Account, certificate_id: str) -> Certificate:
-    """A certificate that an account got.
-
-    :raises AcmeError: as :func:`own` does.
-    """
-    return own(certificates.get(database, certificate_id), account)
-
-
-def own(resource: Owned | None, account: Account) -> Owned:
-    """``resource`` if it is ``account``'s own.
-
-    :raises AcmeError: ``malformed`` with status 404 if there is none, ``unauthorized`` if it is another account's.
-    """
-    if resource is None:
-        raise AcmeError(Problem.MALFORMED, "there is nothing at this URL", status=404)
-    if resource.account_id != account.id:
-        raise AcmeError(Problem.UNAUTHORIZED, "this resource belongs to another account")
-    return resource
-
-
-def of_account(database: Database, account: Account, before: tuple[int, str] | None) -> list[tuple[int, str]]:
-    """One page of an account's orders, newest first, as (created_at, id)."""
-    return orders.of_account(database, account.id, before, PAGE)
-
-
-def deactivate_authorization(database: Database, authorization: Authorization, now: int) -> Authorization:
-    """Deactivate an authorization, and with it its order (RFC 8555 section 7.5.2)."""
-    error = Fault(Problem.UNAUTHORIZED, f"the authorization for {authorization.identifier} was deactivated")
-    with database.transaction() as transaction:
-        if orders.deactivate_authorization(transaction, authorization.id, now):
-            orders.end(transaction, authorization.order_id, error, now)
-    current = orders.get_authorization(database, authorization.id)
-    assert current is not None  # authorizations are kept as long as their orders
-    return current
-
-
-def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Order:
-    """Issue the certificate of a ready order (RFC 8555 section 7.4).
-
-    Signing comes first and one compare-and-set decides: of two requests that race, one certificate is
-    recorded and the other was never seen by anybody.
-
-    :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
-        no longer holds.
-    """
-    _require_ready(order, now)
-    request = csr.check(csr_der, order.identifiers, authority.ca.own_keys)
-    if accounts.by_thumbprint(authority.database, request.thumbprint) is not None:
-        raise AcmeError(Problem.BAD_CSR, "the CSR's key is an account's key; make a key pair for the certificate alone")
-    proof = _proof(authority, order)
-    _require_orderable(authority, order)
-    not_before, not_after = validity(authority, order, now)
-    issued = authority.ca.issue(
-        LeafRequest(
-            public_key=request.public_key,
-            identifiers=order.identifiers,
-            not_before=not_before,
-            not_after=not_after,
-            provisioner=provisioner_extension(proof.cloud, proof.provisioner, proof.credential_id),
-        ),
-        now,
-    )
-    certificate = Certificate(
-        id=secrets.token_urlsafe(16),
-        serial=f"{issued.serial:x}",
-        order_id=order.id,
-        account_id=order.account_id,
-        names=order.identifiers,
-        not_before=issued.not_before,
-        not_after=issued.not_after,
-        issued_at=now,
-        chain=issued.chain_pem,
-        key_id=request.spki_sha256.hex(),
-        provisioner=proof.provisioner,
-        instance=proof.instance,
-    )
-    with authority.database.transaction() as transaction:
-        _require_open(instances.closed(transaction, proof.instance), order)
-        if not orders.set_finalized(transaction, order.id, certificate.id, now):
-            raise AcmeError(Problem.ORDER_NOT_READY, "the order was finalized or ended meanwhile; look at the order")
-        certificates.add(transaction, certificate)
-        event = events.add(
-            transaction,
-            "certificate.issued",
-            now,
-            account_id=order.account_id,
-            instance_id=proof.instance,
-            serial=certificate.serial,
-            names=[name.value for name in order.identifiers],
-            provisioner=proof.provisioner,
-            not_after=certificate.not_after,
-        )
-        events.add_names(transaction, event, now, order.identifiers, proof.instance, certificate.id)
-    return replace(order, certificate_id=certificate.id)
-
-
-def _require_ready(order: Order, now: int) -> None:
-    status = of_order(order, now)
-    if status is not Status.READY:
-        why = f": {order.error.detail}" if order.error is not None else ""
-        raise AcmeError(Problem.ORDER_NOT_READY, f"the order is {status}, not ready{why}")
-
-
-def _proof(authority: Authority, order: Order) -> Proof:
-    """The one proof behind all of an order's authorizations.
-
-    :raises AcmeError: ``unauthorized`` if they were proven by several instances or under several provisioners,
-        or if the provisioner is no longer configured.
-    """
-    proofs = {
-        challenge.proof
-        for authorization in order.authorizations
-        for challenge in authorization.challenges
-        if challenge.proof is not None
-    }
-    if len(proofs) != 1:
-        raise AcmeError(
-            Problem.UNAUTHORIZED,
-            "the order's names were not all proven by one instance under one provisioner; make a new order",
-        )
-    (proof,) = proofs
-    if proof.provisioner not in {provisioner.name for provisioner in authority.config.provisioners}:
-        raise AcmeError(
-            Problem.UNAUTHORIZED,
-            f"provisioner {proof.provisioner!r} was removed since the names were proven; make a new order",
-        )
-    return proof
-
-
-def _require_orderable(authority: Authority, order: Order) -> None:
-    """Refuse names that the rules have been narrowed to exclude since they were proven."""
-    config = authority.config
-    for name in order.identifiers:
-        if (refusal := refusal_to_order(config.provisioners, config.ca.domains, name)) is not None:
-            raise AcmeError(Problem.UNAUTHORIZED, f"the rules have changed since the name was proven: {refusal}")
-
-
-def _require_open(closed: instances.Closed, order: Order) -> None:
-    if closed.blocked:
-        raise AcmeError(Problem.UNAUTHORIZED, "an operator blocked this instance meanwhile")
-    for name in order.identifiers:
-        if name.value in closed.names:
-            raise AcmeError(Problem.UNAUTHORIZED, f"{name} was revoked for this instance meanwhile")

@@ -25,9 +25,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Which instance proved an authorization, under which provisioner, as the certificate will name it."""
+    """Who proved an authorization, under which provisioner, as the certificate will name it.
 
-    instance: str
+    :ivar instance: the instance's id; None for a host that is known by its names only.
+    :ivar cloud: "aws", "gcp", "azure", or "acme" for a host.
+    """
+
+    instance: str | None
     cloud: str
     provisioner: str
     credential_id: str
@@ -37,12 +41,16 @@ class Proof:
 class Challenge:
     """A challenge; ``error`` says why it failed.
 
-    On a valid iid-01, ``proof`` says which instance it was and ``names`` which names that instance may hold.
+    ``proof`` says who answered a valid one; on a valid iid-01 ``names`` are the names that the instance may hold.
+    ``answered_at`` is when a client asked for an attempt that takes a look at the network, ``attempts`` how many
+    there were. iid-01 is judged within its request and has neither.
     """
 
     id: str
     type: str
     token: str
+    answered_at: int | None = None
+    attempts: int = 0
     validated_at: int | None = None
     failed_at: int | None = None
     error: Fault | None = None
@@ -52,13 +60,17 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """An authorization of one order for one identifier; ``wildcard`` when it stands for ``*.identifier``."""
+    """An authorization for one identifier; ``wildcard`` when it stands for ``*.identifier``.
+
+    ``order_id`` is the one order that it serves; None for one that newAuthz made, until an order takes it.
+    """
 
     id: str
     account_id: str
-    order_id: str
+    order_id: str | None
     identifier: Identifier
     wildcard: bool
+    created_at: int
     expires_at: int
     challenges: tuple[Challenge, ...]
     deactivated_at: int | None = None
@@ -67,7 +79,10 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order; ``ended_at`` and ``error`` say when and why it can no longer lead to a certificate."""
+    """An order; ``ended_at`` and ``error`` say when and why it can no longer lead to a certificate.
+
+    ``replaces`` is the RFC 9773 identifier of the certificate that this order's is to replace.
+    """
 
     id: str
     account_id: str
@@ -76,6 +91,8 @@ class Order:
     expires_at: int
     not_before: int | None = None
     not_after: int | None = None
+    profile: str | None = None
+    replaces: str | None = None
     ended_at: int | None = None
     error: Fault | None = None
     certificate_id: str | None = None
@@ -101,6 +118,7 @@ class Certificate:
     revoked_at: int | None = None
     revocation_reason: int | None = None
     revoked_by: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

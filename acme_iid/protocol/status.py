@@ -14,6 +14,7 @@ class Status(StrEnum):
     """The words of RFC 8555 section 7.1.6."""
 
     PENDING = "pending"
+    PROCESSING = "processing"
     READY = "ready"
     VALID = "valid"
     INVALID = "invalid"
@@ -28,10 +29,12 @@ def of_account(account: Account) -> Status:
 
 
 def of_challenge(challenge: Challenge) -> Status:
-    """Pending until answered. There is no "processing": an answer is judged within its request."""
+    """Pending until answered, processing while a look at the network is due or under way."""
     if challenge.validated_at is not None:
         return Status.VALID
-    return Status.PENDING if challenge.failed_at is None else Status.INVALID
+    if challenge.failed_at is not None:
+        return Status.INVALID
+    return Status.PENDING if challenge.answered_at is None else Status.PROCESSING
 
 
 def of_authorization(authorization: Authorization, now: int) -> Status:

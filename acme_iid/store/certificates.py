@@ -34,6 +34,7 @@ def _certificate(row: Row) -> Certificate:
         issued_at=row["issued_at"],
         chain=row["chain"],
         key_id=row["key_id"],
+        profile=row["profile"],
         provisioner=row["provisioner"],
         instance=row["instance_id"],
         revoked_at=row["revoked_at"],
@@ -87,9 +88,9 @@ def add(transaction: Transaction, certificate: Certificate) -> None:
     cloud, owner = cloud_and_owner(certificate.instance)
     transaction.run(
         """INSERT INTO certificates (id, serial, order_id, account_id, names, not_before, not_after, issued_at,
-                                     chain, key_id, provisioner, instance_id, cloud, owner)
+                                     chain, key_id, profile, provisioner, instance_id, cloud, owner)
            VALUES (:id, :serial, :order_id, :account_id, :names, :not_before, :not_after, :issued_at,
-                   :chain, :key_id, :provisioner, :instance_id, :cloud, :owner)""",
+                   :chain, :key_id, :profile, :provisioner, :instance_id, :cloud, :owner)""",
         id=certificate.id,
         serial=certificate.serial,
         order_id=certificate.order_id,
@@ -100,6 +101,7 @@ def add(transaction: Transaction, certificate: Certificate) -> None:
         issued_at=certificate.issued_at,
         chain=certificate.chain,
         key_id=certificate.key_id,
+        profile=certificate.profile,
         provisioner=certificate.provisioner,
         instance_id=certificate.instance,
         cloud=cloud,

@@ -19,7 +19,6 @@ from typing import Any, Protocol, cast
 import sqlite_utils
 
 from acme_iid.errors import StoreUnavailableError
-from acme_iid.store.schema.steps import STEPS
 
 Row = Mapping[str, Any]
 
@@ -150,8 +149,6 @@ def migrate(database: Database) -> None:
                 for statement in entry.read_text(encoding="ascii").split(";\n"):
                     if statement.strip():
                         transaction.run(statement)
-                if step := STEPS.get(entry.name):
-                    step(transaction)
                 transaction.run("INSERT INTO schema_migrations (name) VALUES (:name)", name=entry.name)
 
 

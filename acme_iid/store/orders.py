@@ -1,6 +1,6 @@
 """Orders, their authorizations and challenges (RFC 8555 sections 7.1.3 to 7.1.5).
 
-An order is read and written whole: its authorizations serve no other order. ``ended_at`` on the order
+An order is read whole: its authorizations serve no other order. ``ended_at`` on the order
 is what every way of ending one sets and what finalizing has in its condition, so that whichever
 comes first wins.
 """
@@ -13,15 +13,17 @@ from collections.abc import Iterable
 from acme_iid.errors import Fault, Problem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Authorization, Challenge, Order, Proof
+from acme_iid.protocol.status import Status, of_authorization
 from acme_iid.store.database import Reader, Row, Transaction
 
 _AUTHORIZATIONS = """
-    SELECT a.id, a.order_id, a.account_id, a.identifier_type, a.identifier_value, a.wildcard, a.expires_at,
-           a.deactivated_at, a.revoked_at,
-           c.id AS challenge_id, c.type, c.token, c.validated_at, c.failed_at, c.error,
+    SELECT a.id, a.order_id, a.account_id, a.identifier_type, a.identifier_value, a.wildcard, a.created_at,
+           a.expires_at, a.deactivated_at, a.revoked_at,
+           c.id AS challenge_id, c.type, c.token, c.answered_at, c.attempts, c.validated_at, c.failed_at, c.error,
            c.instance_id, c.cloud, c.provisioner, c.credential_id, c.names
     FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
 """
+_OF_CHALLENGE = "WHERE a.id = (SELECT authorization_id FROM challenges WHERE id = :id) ORDER BY c.id"
 
 
 def _text(error: Fault) -> str:
@@ -37,12 +39,14 @@ def _fault(text: str | None) -> Fault | None:
 
 def _challenge(row: Row) -> Challenge:
     proof = None
-    if row["instance_id"] is not None:
+    if row["provisioner"] is not None:
         proof = Proof(row["instance_id"], row["cloud"], row["provisioner"], row["credential_id"])
     return Challenge(
         id=row["challenge_id"],
         type=row["type"],
         token=row["token"],
+        answered_at=row["answered_at"],
+        attempts=row["attempts"],
         validated_at=row["validated_at"],
         failed_at=row["failed_at"],
         error=_fault(row["error"]),
@@ -63,6 +67,7 @@ def _authorizations(rows: Iterable[Row]) -> tuple[Authorization, ...]:
             order_id=first["order_id"],
             identifier=Identifier(first["identifier_type"], first["identifier_value"]),
             wildcard=bool(first["wildcard"]),
+            created_at=first["created_at"],
             expires_at=first["expires_at"],
             challenges=tuple(_challenge(row) for row in members),
             deactivated_at=first["deactivated_at"],
@@ -87,6 +92,8 @@ def get(reader: Reader, order_id: str) -> Order | None:
         expires_at=row["expires_at"],
         not_before=row["not_before"],
         not_after=row["not_after"],
+        profile=row["profile"],
+        replaces=row["replaces"],
         ended_at=row["ended_at"],
         error=_fault(row["error"]),
         certificate_id=row["certificate_id"],
@@ -102,13 +109,29 @@ def get_authorization(reader: Reader, authorization_id: str) -> Authorization | 
     return found[0] if found else None
 
 
-def order_of_challenge(reader: Reader, challenge_id: str) -> Order | None:
-    """The order that a challenge belongs to."""
-    rows = reader.rows(
-        """SELECT a.order_id FROM challenges c JOIN authorizations a ON a.id = c.authorization_id WHERE c.id = :id""",
-        id=challenge_id,
+def authorization_of_challenge(reader: Reader, challenge_id: str) -> Authorization | None:
+    """The authorization that a challenge belongs to."""
+    found = _authorizations(
+        reader.rows(
+            _AUTHORIZATIONS + _OF_CHALLENGE,
+            id=challenge_id,
+        )
     )
-    return get(reader, rows[0]["order_id"]) if rows else None
+    return found[0] if found else None
+
+
+def unclaimed(reader: Reader, account_id: str, now: int) -> list[Authorization]:
+    """An account's authorizations that wait for an order, and are pending or valid; the newest first."""
+    found = _authorizations(
+        reader.rows(
+            _AUTHORIZATIONS
+            + """WHERE a.account_id = :account_id AND a.order_id IS NULL AND a.expires_at > :now
+                   AND a.deactivated_at IS NULL AND a.revoked_at IS NULL ORDER BY a.created_at DESC, a.id, c.id""",
+            account_id=account_id,
+            now=now,
+        )
+    )
+    return [entry for entry in found if of_authorization(entry, now) in (Status.PENDING, Status.VALID)]
 
 
 def of_account(reader: Reader, account_id: str, before: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
@@ -143,41 +166,65 @@ def authorized_names(reader: Reader, account_id: str, now: int) -> set[Identifie
 
 
 def add(transaction: Transaction, order: Order) -> None:
-    """Add an order with its authorizations and challenges."""
+    """Add an order, without its authorizations."""
     transaction.run(
-        """INSERT INTO orders (id, account_id, identifiers, not_before, not_after, created_at, expires_at)
-           VALUES (:id, :account_id, :identifiers, :not_before, :not_after, :created_at, :expires_at)""",
+        """INSERT INTO orders (id, account_id, identifiers, not_before, not_after, profile, replaces, created_at,
+                               expires_at)
+           VALUES (:id, :account_id, :identifiers, :not_before, :not_after, :profile, :replaces, :created_at,
+                   :expires_at)""",
         id=order.id,
         account_id=order.account_id,
         identifiers=json.dumps(order.identifiers),
         not_before=order.not_before,
         not_after=order.not_after,
+        profile=order.profile,
+        replaces=order.replaces,
         created_at=order.created_at,
         expires_at=order.expires_at,
     )
-    for position, authorization in enumerate(order.authorizations):
+
+
+def add_authorization(transaction: Transaction, authorization: Authorization, position: int = 0) -> None:
+    """Add an authorization with its challenges.
+
+    :param position: its place in its order.
+    """
+    transaction.run(
+        """INSERT INTO authorizations (id, order_id, account_id, position, identifier_type, identifier_value,
+                                       wildcard, created_at, expires_at)
+           VALUES (:id, :order_id, :account_id, :position, :type, :value, :wildcard, :created_at, :expires_at)""",
+        id=authorization.id,
+        order_id=authorization.order_id,
+        account_id=authorization.account_id,
+        position=position,
+        type=authorization.identifier.type,
+        value=authorization.identifier.value,
+        wildcard=int(authorization.wildcard),
+        created_at=authorization.created_at,
+        expires_at=authorization.expires_at,
+    )
+    for challenge in authorization.challenges:
         transaction.run(
-            """INSERT INTO authorizations (id, order_id, account_id, position, identifier_type, identifier_value,
-                                           wildcard, expires_at)
-               VALUES (:id, :order_id, :account_id, :position, :type, :value, :wildcard, :expires_at)""",
-            id=authorization.id,
-            order_id=order.id,
-            account_id=order.account_id,
-            position=position,
-            type=authorization.identifier.type,
-            value=authorization.identifier.value,
-            wildcard=int(authorization.wildcard),
-            expires_at=authorization.expires_at,
+            """INSERT INTO challenges (id, authorization_id, type, token)
+               VALUES (:id, :authorization_id, :type, :token)""",
+            id=challenge.id,
+            authorization_id=authorization.id,
+            type=challenge.type,
+            token=challenge.token,
         )
-        for challenge in authorization.challenges:
-            transaction.run(
-                """INSERT INTO challenges (id, authorization_id, type, token)
-                   VALUES (:id, :authorization_id, :type, :token)""",
-                id=challenge.id,
-                authorization_id=authorization.id,
-                type=challenge.type,
-                token=challenge.token,
-            )
+
+
+def claim(transaction: Transaction, authorization_id: str, order_id: str, position: int) -> bool:
+    """Give an authorization that newAuthz made to an order; False if another order has it, or it has ended."""
+    return bool(
+        transaction.run(
+            """UPDATE authorizations SET order_id = :order_id, position = :position
+               WHERE id = :id AND order_id IS NULL AND deactivated_at IS NULL AND revoked_at IS NULL""",
+            id=authorization_id,
+            order_id=order_id,
+            position=position,
+        )
+    )
 
 
 def set_challenge_valid(
@@ -189,7 +236,7 @@ def set_challenge_valid(
             """UPDATE challenges SET validated_at = :now, instance_id = :instance, cloud = :cloud,
                       provisioner = :provisioner, credential_id = :credential_id, names = :names
                WHERE id = :id AND validated_at IS NULL AND failed_at IS NULL
-                 AND EXISTS (SELECT 1 FROM authorizations a JOIN orders o ON o.id = a.order_id
+                 AND EXISTS (SELECT 1 FROM authorizations a LEFT JOIN orders o ON o.id = a.order_id
                              WHERE a.id = challenges.authorization_id AND o.ended_at IS NULL
                                AND a.deactivated_at IS NULL AND a.revoked_at IS NULL)""",
             id=challenge_id,
@@ -309,7 +356,8 @@ def revoke_proofs(
         value = ("*." if row["wildcard"] else "") + row["identifier_value"]
         if wanted is None or Identifier(row["identifier_type"], value) in wanted:
             transaction.run("UPDATE authorizations SET revoked_at = :now WHERE id = :id", id=row["id"], now=now)
-            ended += end(transaction, row["order_id"], error, now)
+            if row["order_id"] is not None:
+                ended += end(transaction, row["order_id"], error, now)
     return ended
 
 

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 
 from acme_iid.admission import formats
-from acme_iid.authority import Authority, accounts, challenges, orders, revocation
+from acme_iid.authority import (
+    Authority,
+    accounts,
+    authorizations,
+    challenges,
+    finalization,
+    orders,
+    reading,
+    revocation,
+)
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.resources import Account, Order
 from acme_iid.web import problems, render
@@ -36,6 +45,7 @@ class Resources:
             ("/account/<account_id>/orders", self.account_orders),
             ("/key-change", self.key_change),
             ("/new-order", self.new_order),
+            ("/new-authz", self.new_authorization),
             ("/order/<order_id>", self.order),
             ("/order/<order_id>/finalize", self.finalize),
             ("/authorization/<authorization_id>", self.authorization),
@@ -84,6 +94,7 @@ class Resources:
                 "newNonce": path("/acme/new-nonce"),
                 "newAccount": path("/acme/new-account"),
                 "newOrder": path("/acme/new-order"),
+                "newAuthz": path("/acme/new-authz"),
                 "revokeCert": path("/acme/revoke-cert"),
                 "keyChange": path("/acme/key-change"),
                 "meta": {"externalAccountRequired": False},
@@ -146,9 +157,9 @@ class Resources:
         """RFC 8555 section 7.1.2.1: newest first, in pages."""
         account = _own_account(signed, account_id)
         signed.require_post_as_get()
-        page = orders.of_account(self.authority.database, account, _cursor(request.args.get("before")))
+        page = reading.orders_of_account(self.authority.database, account, _cursor(request.args.get("before")))
         response = _json({"orders": [self.links.order(order_id) for _, order_id in page]})
-        if len(page) == orders.PAGE:
+        if len(page) == reading.PAGE:
             created_at, order_id = page[-1]
             response.headers.add(
                 "Link", f'<{self.links.account_orders(account.id)}?before={created_at}.{order_id}>;rel="next"'
@@ -165,36 +176,46 @@ class Resources:
         """An order, read."""
         account = require_account(signed)
         signed.require_post_as_get()
-        return self._order(orders.get(self.authority.database, account, order_id), now)
+        return self._order(reading.order(self.authority.database, account, order_id), now)
 
     def finalize(self, signed: SignedRequest, now: int, order_id: str) -> Response:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
-        order = orders.get(self.authority.database, account, order_id)
+        order = reading.order(self.authority.database, account, order_id)
         csr = decode_field(signed.json(), "csr")
-        return self._order(orders.finalize(self.authority, order, csr, now), now)
+        return self._order(finalization.finalize(self.authority, order, csr, now), now)
 
     def _order(self, order: Order, now: int, status: int = 200) -> Response:
         response = _json(render.order(self.links, order, now), status)
         response.headers["Location"] = self.links.order(order.id)
         return response
 
+    def new_authorization(self, signed: SignedRequest, now: int) -> Response:
+        """RFC 8555 section 7.4.1."""
+        account = require_account(signed)
+        identifier = authorizations.parse_new_authorization(signed.json())
+        made = authorizations.new_authorization(self.authority, account, identifier, now)
+        response = _json(render.authorization(self.links, made, account, self.formats, now), 201)
+        response.headers["Location"] = self.links.authorization(made.id)
+        return response
+
     def authorization(self, signed: SignedRequest, now: int, authorization_id: str) -> Response:
         """RFC 8555 sections 7.5 and 7.5.2: read or deactivate."""
         account = require_account(signed)
-        found = orders.get_authorization(self.authority.database, account, authorization_id)
+        found = reading.authorization(self.authority.database, account, authorization_id)
         if signed.payload:
             if signed.json().get("status") != "deactivated":
                 raise AcmeError(Problem.MALFORMED, "an authorization's status can only be set to 'deactivated'")
-            found = orders.deactivate_authorization(self.authority.database, found, now)
+            found = authorizations.deactivate(self.authority.database, found, now)
         return _json(render.authorization(self.links, found, account, self.formats, now))
 
     def challenge(self, signed: SignedRequest, now: int, challenge_id: str) -> Response:
         """RFC 8555 section 7.5.1: read, or answer."""
         account = require_account(signed)
         if signed.payload:
-            answer = challenges.parse_answer(signed.json(), signed.payload)
-            authorization, challenge = challenges.answer(self.authority, account, challenge_id, answer, _remote(), now)
+            authorization, challenge = challenges.answer(
+                self.authority, account, challenge_id, signed.json(), signed.payload, _remote(), now
+            )
         else:
             authorization, challenge = challenges.find(self.authority, account, challenge_id)
         response = _json(render.challenge(self.links, challenge, account, self.formats))
@@ -205,7 +226,7 @@ class Resources:
         """RFC 8555 section 7.4.2."""
         account = require_account(signed)
         signed.require_post_as_get()
-        certificate = orders.get_certificate(self.authority.database, account, certificate_id)
+        certificate = reading.certificate(self.authority.database, account, certificate_id)
         return Response(certificate.chain, content_type="application/pem-certificate-chain")
 
     def revoke_cert(self, signed: SignedRequest, now: int) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from acme_iid.iid01 import binding
+from acme_iid.iid01 import CHALLENGE_TYPE, binding
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
 from acme_iid.protocol.status import Status, of_account, of_authorization, of_challenge, of_order
@@ -77,19 +77,19 @@ def authorization(
 
 def challenge(links: Links, facts: Challenge, owner: Account, formats: tuple[str, ...]) -> dict[str, object]:
     """RFC 8555 section 7.1.5 and rfc-notes/iid-01.md, "Challenge object"."""
-    bound = binding(f"{facts.token}.{owner.thumbprint}")
     body: dict[str, object] = {
         "type": facts.type,
         "status": of_challenge(facts),
         "url": links.challenge(facts.id),
         "token": facts.token,
-        "formats": list(formats),
-        "audience": bound.audience,
-        "nonce": bound.nonce,
     }
+    if facts.type == CHALLENGE_TYPE:
+        bound = binding(f"{facts.token}.{owner.thumbprint}")
+        body |= {"formats": list(formats), "audience": bound.audience, "nonce": bound.nonce}
+        if facts.validated_at is not None:
+            body["names"] = [identifier(name) for name in facts.names]
     if facts.validated_at is not None:
         body["validated"] = timestamp(facts.validated_at)
-        body["names"] = [identifier(name) for name in facts.names]
     if facts.error is not None:
         body["error"] = problems.document(facts.error)
     return body

@@ -14,7 +14,7 @@ from running import ACCOUNT, CA, answer
 from wire import Key, csr
 
 from acme_iid import config
-from acme_iid.authority import Authority, accounts, challenges, instances, orders, revocation
+from acme_iid.authority import Authority, accounts, challenges, finalization, instances, orders, reading, revocation
 from acme_iid.errors import AcmeError, Problem, RequestError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
@@ -68,7 +68,8 @@ def prove(authority: Authority, account: Account, made: Order, instance: aws.Ins
                 authority,
                 account,
                 authorization.challenges[0].id,
-                challenges.parse_answer(given, b""),
+                given,
+                b"",
                 "127.0.0.1",
                 now(),
             )[1]
@@ -88,8 +89,7 @@ def test_a_block_between_judging_an_answer_and_recording_it_refuses_the_answer(
     made = order(authority, account)
     racing = replace(authority, database=Meanwhile(authority.database, block(instance)))
     first = made.authorizations[0].challenges[0].id
-    given = challenges.parse_answer(dict(answer(instance)), b"")
-    _, challenge = challenges.answer(racing, account, first, given, "127.0.0.1", now())
+    _, challenge = challenges.answer(racing, account, first, dict(answer(instance)), b"", "127.0.0.1", now())
     assert of_challenge(challenge) is Status.INVALID
     assert challenge.error is not None
     assert "an operator blocked this instance" in challenge.error.detail
@@ -102,14 +102,14 @@ def test_a_block_between_ready_and_issued_leads_to_no_certificate(authority: Aut
     account = register(authority)
     made = order(authority, account)
     assert prove(authority, account, made, instance) == [Status.VALID] * 2
-    ready = orders.get(authority.database, account, made.id)
+    ready = reading.order(authority.database, account, made.id)
     assert of_order(ready, now()) is Status.READY
     racing = replace(authority, database=Meanwhile(authority.database, block(instance)))
     with pytest.raises(AcmeError, match="an operator blocked this instance meanwhile") as caught:
-        orders.finalize(racing, ready, csr("foo.local", "bar.local")[1], now())
+        finalization.finalize(racing, ready, csr("foo.local", "bar.local")[1], now())
     assert caught.value.problem is Problem.UNAUTHORIZED
     assert certificates.of_instance(authority.database, whole_id(instance)) == []
-    assert of_order(orders.get(authority.database, account, made.id), now()) is Status.INVALID
+    assert of_order(reading.order(authority.database, account, made.id), now()) is Status.INVALID
 
 
 def test_a_revocation_between_ready_and_issued_leads_to_no_certificate(
@@ -118,21 +118,21 @@ def test_a_revocation_between_ready_and_issued_leads_to_no_certificate(
     account = register(authority)
     first = order(authority, account)
     prove(authority, account, first, instance)
-    issued = orders.finalize(
-        authority, orders.get(authority.database, account, first.id), csr("foo.local", "bar.local")[1], now()
+    issued = finalization.finalize(
+        authority, reading.order(authority.database, account, first.id), csr("foo.local", "bar.local")[1], now()
     )
     assert issued.certificate_id is not None
-    certificate = orders.get_certificate(authority.database, account, issued.certificate_id)
+    certificate = reading.certificate(authority.database, account, issued.certificate_id)
     second = order(authority, account)
     prove(authority, account, second, instance)
-    ready = orders.get(authority.database, account, second.id)
+    ready = reading.order(authority.database, account, second.id)
 
     def revoke(database: Database) -> None:
         revocation.revoke_by_account(database, account, certificate, 1, "127.0.0.1", now())
 
     racing = replace(authority, database=Meanwhile(authority.database, revoke))
     with pytest.raises(AcmeError, match=r"foo\.local was revoked for this instance meanwhile"):
-        orders.finalize(racing, ready, csr("foo.local", "bar.local")[1], now())
+        finalization.finalize(racing, ready, csr("foo.local", "bar.local")[1], now())
 
 
 def test_the_digest_of_evidence_is_of_the_evidence_alone(instance: aws.Instance) -> None:

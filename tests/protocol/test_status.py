@@ -18,7 +18,7 @@ FAULT = Fault(Problem.UNAUTHORIZED, "no")
 PENDING = Challenge("c", "iid-01", "t")
 VALID = replace(PENDING, validated_at=NOW - 5)
 FAILED = replace(PENDING, failed_at=NOW - 5, error=FAULT)
-AUTHORIZATION = Authorization("a", "acct", "o", Identifier("dns", "foo.local"), False, NOW + 60, (PENDING,))
+AUTHORIZATION = Authorization("a", "acct", "o", Identifier("dns", "foo.local"), False, NOW, NOW + 60, (PENDING,))
 ORDER = Order("o", "acct", (Identifier("dns", "foo.local"),), NOW - 60, NOW + 60, authorizations=(AUTHORIZATION,))
 
 

@@ -8,14 +8,12 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from acme_iid.store import certificates, events, instances
+from acme_iid.store import events
 from acme_iid.store.database import Database, Row, open_store
-from acme_iid.store.listing import Filter
 
 NOW = 1_800_000_000
 INSTANCE = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
@@ -250,64 +248,3 @@ def test_one_more_statement_chains_an_event(database: Database) -> None:
     with database.transaction() as transaction:
         events.add(counting, "counted", NOW)
     assert counting.statements == 2
-
-
-SERIAL = "abc123"
-
-
-@pytest.fixture
-def older(tmp_path: Path) -> Path:
-    """A store of the first version, with events that nothing chains."""
-    path = tmp_path / "ca.db"
-    schema = (files("acme_iid.store.schema") / "0001_initial.sql").read_text()
-    with sqlite3.connect(path) as raw:
-        raw.executescript(schema + "CREATE TABLE schema_migrations (name TEXT PRIMARY KEY);")
-        raw.execute("INSERT INTO schema_migrations VALUES ('0001_initial.sql')")
-        raw.execute("INSERT INTO accounts VALUES ('a', '{}', 't', '[]', 1, NULL)")
-        raw.execute("INSERT INTO orders VALUES ('o', 'a', '[]', NULL, NULL, 1, 2, NULL, NULL, 'c')")
-        raw.execute(
-            "INSERT INTO certificates (id, serial, order_id, account_id, names, not_before, not_after, issued_at,"
-            " chain, key_id, instance_id) VALUES ('c', ?, 'o', 'a', ?, 1, 2, 5, 'pem', 'k', ?)",
-            (SERIAL, '[["dns", "foo.local"], ["dns", "bar.local"]]', INSTANCE),
-        )
-        details = [
-            ("challenge.valid", {"identifier": "foo.local", "format": "aws-rsa2048"}),
-            ("certificate.issued", {"serial": SERIAL, "names": ["foo.local", "bar.local"]}),
-            ("instance.reopened", {"name": "bar.local"}),
-            *[("account.created", {"number": number}) for number in range(2500)],
-        ]
-        for number, (kind, detail) in enumerate(details):
-            about = None if kind == "account.created" else INSTANCE
-            row = (f"{number:016x}", 5, kind, "a", about, json.dumps(detail))
-            raw.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
-    raw.close()
-    return path
-
-
-def test_events_of_the_first_version_come_into_the_chain_in_their_order(older: Path) -> None:
-    database = open_store(older)
-    assert found(database) == "OK 2503"
-    assert [row["kind"] for row in database.rows("SELECT kind FROM events ORDER BY seq LIMIT 4")] == [
-        "challenge.valid", "certificate.issued", "instance.reopened", "account.created",
-    ]  # fmt: skip
-    fill(database, 1)
-    assert found(database) == "OK 2504"
-    with sqlite3.connect(older) as raw:
-        raw.execute("UPDATE events SET account_id = 'b' WHERE seq = 2")
-    raw.close()
-    assert found(database).startswith("event 2 was edited")
-    database.close()
-
-
-def test_what_the_first_version_recorded_is_found_by_name_cloud_and_owner(older: Path) -> None:
-    database = open_store(older)
-    for name, kinds in (
-        ("foo.local", ["certificate.issued", "challenge.valid"]),
-        ("bar.local", ["instance.reopened", "certificate.issued"]),
-    ):
-        assert [event.kind for event in events.page(database, Filter(name=name))] == kinds
-        assert [entry.id for entry in certificates.page(database, Filter(name=name), None, 0)] == ["c"]
-    assert len(events.page(database, Filter(cloud="aws", owner="123456789042"))) == 3
-    assert [entry.id for entry in certificates.page(database, Filter(owner="123456789042"), None, 0)] == ["c"]
-    assert instances.page(database, Filter()) == []
-    database.close()

@@ -424,8 +424,7 @@ def test_an_answer_under_way_at_a_key_change_is_refused(authority: Authority, in
         authority,
         database=Meanwhile(authority.database, lambda database: change_key(database, account, Key())),
     )
-    given = challenges.parse_answer(dict(answer(instance)), b"")
-    _, outcome = challenges.answer(racing, account, challenge.id, given, "", int(time.time()))
+    _, outcome = challenges.answer(racing, account, challenge.id, dict(answer(instance)), b"", "", int(time.time()))
     assert of_challenge(outcome) is Status.INVALID
     assert outcome.error is not None
     assert "key was changed" in outcome.error.detail

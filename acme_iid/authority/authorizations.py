@@ -1,0 +1,93 @@
+"""Authorizations: offered with an order or ahead of one, and deactivated (RFC 8555 sections 7.4.1 and 7.5)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from acme_iid import hosts
+from acme_iid.admission import refusal_to_order
+from acme_iid.authority import Authority
+from acme_iid.config import Config
+from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.iid01 import CHALLENGE_TYPE
+from acme_iid.protocol import identifiers
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Authorization, Challenge
+from acme_iid.store import orders
+from acme_iid.store.database import Database
+
+LIFETIME = 3600
+"""Seconds in which names are proven and an order for them is finalized. Evidence is at hand, so an hour is long."""
+
+
+def refusal(config: Config, identifier: Identifier) -> str | None:
+    """Why nobody whatever may hold this name, or None: such an order is refused before any proof is asked for."""
+    if hosts.offered(config.hosts, config.ca.domains, identifier):
+        return None
+    return refusal_to_order(config.provisioners, config.ca.domains, identifier)
+
+
+def _challenge_types(config: Config, identifier: Identifier) -> tuple[str, ...]:
+    """The types of challenges by which a name can be proven, iid-01 first."""
+    standard = hosts.offered(config.hosts, config.ca.domains, identifier)
+    # With no provisioner at all iid-01 is what says so.
+    by_instances = refusal_to_order(config.provisioners, config.ca.domains, identifier) is None and (
+        bool(config.provisioners) or not standard
+    )
+    return (CHALLENGE_TYPE, *standard) if by_instances else standard
+
+
+def offer(config: Config, account: Account, order_id: str | None, identifier: Identifier, now: int) -> Authorization:
+    """A new pending authorization, with one challenge for each way in which the name can be proven."""
+    # One token for all of them would let the answer to one be found in the answer to another.
+    return Authorization(
+        id=secrets.token_urlsafe(16),
+        account_id=account.id,
+        order_id=order_id,
+        identifier=identifier.base,
+        wildcard=identifier.wildcard,
+        created_at=now,
+        expires_at=now + LIFETIME,
+        challenges=tuple(
+            Challenge(secrets.token_urlsafe(16), kind, secrets.token_urlsafe(32))
+            for kind in _challenge_types(config, identifier)
+        ),
+    )
+
+
+def parse_new_authorization(payload: Mapping[str, object]) -> Identifier:
+    """Read a newAuthz payload (RFC 8555 section 7.4.1).
+
+    :raises AcmeError: what :func:`identifiers.from_wire` raises, ``malformed`` for a wildcard.
+    """
+    identifier = identifiers.from_wire(payload.get("identifier"))
+    if identifier.wildcard:
+        raise AcmeError(
+            Problem.MALFORMED, "a wildcard has no authorization ahead of its order (RFC 8555 section 7.4.1)"
+        )
+    return identifier
+
+
+def new_authorization(authority: Authority, account: Account, identifier: Identifier, now: int) -> Authorization:
+    """Make an authorization ahead of an order: the next order of the account for this name takes it.
+
+    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold.
+    """
+    if (reason := refusal(authority.config, identifier)) is not None:
+        raise AcmeError(Problem.REJECTED_IDENTIFIER, reason)
+    authorization = offer(authority.config, account, None, identifier, now)
+    with authority.database.transaction() as transaction:
+        orders.add_authorization(transaction, authorization)
+    return authorization
+
+
+def deactivate(database: Database, authorization: Authorization, now: int) -> Authorization:
+    """Deactivate an authorization, and with it its order (RFC 8555 section 7.5.2)."""
+    error = Fault(Problem.UNAUTHORIZED, f"the authorization for {authorization.identifier} was deactivated")
+    with database.transaction() as transaction:
+        if orders.deactivate_authorization(transaction, authorization.id, now) and authorization.order_id is not None:
+            orders.end(transaction, authorization.order_id, error, now)
+    current = orders.get_authorization(database, authorization.id)
+    assert current is not None  # authorizations are kept as long as their orders
+    return current

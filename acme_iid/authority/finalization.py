@@ -1,0 +1,142 @@
+"""Finalizing an order: the certificate (RFC 8555 section 7.4)."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from acme_iid.authority import Authority
+from acme_iid.authority.authorizations import refusal
+from acme_iid.errors import AcmeError, Problem
+from acme_iid.issuance.ca import LeafRequest
+from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
+from acme_iid.protocol import csr
+from acme_iid.protocol.resources import Certificate, Order, Proof
+from acme_iid.protocol.status import Status, of_order
+from acme_iid.store import accounts, certificates, events, instances, orders
+
+
+def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Order:
+    """Issue the certificate of a ready order (RFC 8555 section 7.4).
+
+    Signing comes first and one compare-and-set decides: of two requests that race, one certificate is
+    recorded and the other was never seen by anybody.
+
+    :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
+        no longer holds.
+    """
+    _require_ready(order, now)
+    request = csr.check(csr_der, order.identifiers, authority.ca.own_keys)
+    if accounts.by_thumbprint(authority.database, request.thumbprint) is not None:
+        raise AcmeError(Problem.BAD_CSR, "the CSR's key is an account's key; make a key pair for the certificate alone")
+    proof = _proof(authority, order)
+    _require_orderable(authority, order)
+    not_before, not_after = validity(authority, order, now)
+    issued = authority.ca.issue(
+        LeafRequest(
+            public_key=request.public_key,
+            identifiers=order.identifiers,
+            not_before=not_before,
+            not_after=not_after,
+            provisioner=provisioner_extension(proof.cloud, proof.provisioner, proof.credential_id),
+        ),
+        now,
+    )
+    certificate = Certificate(
+        id=secrets.token_urlsafe(16),
+        serial=f"{issued.serial:x}",
+        order_id=order.id,
+        account_id=order.account_id,
+        names=order.identifiers,
+        not_before=issued.not_before,
+        not_after=issued.not_after,
+        issued_at=now,
+        chain=issued.chain_pem,
+        key_id=request.spki_sha256.hex(),
+        profile=order.profile,
+        provisioner=proof.provisioner,
+        instance=proof.instance,
+    )
+    with authority.database.transaction() as transaction:
+        if proof.instance is not None:
+            _require_open(instances.closed(transaction, proof.instance), order)
+        if not orders.set_finalized(transaction, order.id, certificate.id, now):
+            raise AcmeError(Problem.ORDER_NOT_READY, "the order was finalized or ended meanwhile; look at the order")
+        certificates.add(transaction, certificate)
+        event = events.add(
+            transaction,
+            "certificate.issued",
+            now,
+            account_id=order.account_id,
+            instance_id=proof.instance,
+            serial=certificate.serial,
+            names=[name.value for name in order.identifiers],
+            provisioner=proof.provisioner,
+            not_after=certificate.not_after,
+        )
+        events.add_names(transaction, event, now, order.identifiers, proof.instance, certificate.id)
+    return replace(order, certificate_id=certificate.id)
+
+
+def _require_ready(order: Order, now: int) -> None:
+    status = of_order(order, now)
+    if status is not Status.READY:
+        why = f": {order.error.detail}" if order.error is not None else ""
+        raise AcmeError(Problem.ORDER_NOT_READY, f"the order is {status}, not ready{why}")
+
+
+def _proof(authority: Authority, order: Order) -> Proof:
+    """Who the certificate is for: the one instance behind an order's iid-01 authorizations, else a host.
+
+    :raises AcmeError: ``unauthorized`` if several instances proved them, or one under several provisioners,
+        or if a provisioner is no longer configured.
+    """
+    proofs = {
+        challenge.proof
+        for authorization in order.authorizations
+        for challenge in authorization.challenges
+        if challenge.proof is not None
+    }
+    by_instances = {proof for proof in proofs if proof.instance is not None}
+    if len(by_instances) > 1:
+        raise AcmeError(
+            Problem.UNAUTHORIZED,
+            "the order's names were not all proven by one instance under one provisioner; make a new order",
+        )
+    config = authority.config
+    known = {entry.name for entry in config.provisioners} | {entry.name for entry in config.hosts}
+    for proof in proofs:
+        if proof.provisioner not in known:
+            raise AcmeError(
+                Problem.UNAUTHORIZED,
+                f"provisioner {proof.provisioner!r} was removed since the names were proven; make a new order",
+            )
+    return min(by_instances or proofs, key=lambda proof: proof.provisioner)
+
+
+def _require_orderable(authority: Authority, order: Order) -> None:
+    """Refuse names that the rules have been narrowed to exclude since they were proven."""
+    for name in order.identifiers:
+        if (reason := refusal(authority.config, name)) is not None:
+            raise AcmeError(Problem.UNAUTHORIZED, f"the rules have changed since the name was proven: {reason}")
+
+
+def _require_open(closed: instances.Closed, order: Order) -> None:
+    if closed.blocked:
+        raise AcmeError(Problem.UNAUTHORIZED, "an operator blocked this instance meanwhile")
+    for name in order.identifiers:
+        if name.value in closed.names:
+            raise AcmeError(Problem.UNAUTHORIZED, f"{name} was revoked for this instance meanwhile")
+
+
+def validity(authority: Authority, order: Order, now: int) -> tuple[int, int]:
+    """The validity of a certificate issued now, in seconds: what the order asked for, which was checked then.
+
+    :raises AcmeError: ``malformed`` if it is over by now.
+    """
+    # Back-dated by a minute unless the order says otherwise, for relying parties whose clocks are behind.
+    starts = now - 60 if order.not_before is None else order.not_before
+    ends = max(starts, now) + authority.config.ca.lifetime if order.not_after is None else order.not_after
+    if ends <= now:
+        raise AcmeError(Problem.MALFORMED, "the order's 'notAfter' has passed; make a new order")
+    return starts, ends

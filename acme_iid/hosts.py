@@ -1,0 +1,66 @@
+"""Provisioners of type ACME: hosts in no cloud, which prove each of their names by the standard challenges."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from acme_iid.admission import Network, inside
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.rules import NameRule
+
+TYPE = "ACME"
+"""The ``type`` in ca.toml."""
+
+OF_DNS = ("dns-01", "dns-account-01", "dns-persist-01")
+"""Challenges that are answered in the DNS: the ones that can prove a wildcard."""
+OF_HOSTS = ("http-01", "tls-alpn-01")
+"""Challenges that are answered by the host itself: the ones that can prove an address (RFC 8738)."""
+CHALLENGES = (*OF_HOSTS[:1], *OF_DNS[:1], *OF_HOSTS[1:], *OF_DNS[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class HostProvisioner:
+    """One ``[[provisioner]]`` of type ACME.
+
+    :ivar name: what an operator calls it; unique, and carried in every certificate issued under it.
+    :ivar challenges: the types of challenges that are offered.
+    :ivar allow: the names that hosts may prove, as templates without placeholders; None for any in the CA's domains.
+    :ivar allow_wildcards: whether a wildcard may be proven, by a challenge in the DNS.
+    :ivar networks: where the hosts are: validation connects to these addresses only, and an address that is
+        certified is in one of them. None for all but loopback, link-local and the like.
+    """
+
+    name: str
+    challenges: tuple[str, ...]
+    allow: tuple[NameRule, ...] | None = None
+    allow_wildcards: bool = False
+    networks: tuple[Network, ...] | None = None
+
+    def offers(self, domains: Collection[str], identifier: Identifier) -> tuple[str, ...]:
+        """The types of challenges by which ``identifier`` can be proven under this provisioner; empty for none."""
+        if identifier.type == "ip":
+            address = ipaddress.ip_address(identifier.value)
+            known = self.networks is not None and any(address in network for network in self.networks)
+            return tuple(kind for kind in self.challenges if kind in OF_HOSTS) if known else ()
+        if not inside(identifier, domains) or not self._gives(identifier.base):
+            return ()
+        if identifier.wildcard:
+            return tuple(kind for kind in self.challenges if kind in OF_DNS) if self.allow_wildcards else ()
+        return self.challenges
+
+    def _gives(self, identifier: Identifier) -> bool:
+        return self.allow is None or any(rule.template.gives(identifier, {}) for rule in self.allow)
+
+
+def offered(hosts: Sequence[HostProvisioner], domains: Collection[str], identifier: Identifier) -> tuple[str, ...]:
+    """The types of standard challenges by which some provisioner lets ``identifier`` be proven."""
+    return tuple(dict.fromkeys(kind for host in hosts for kind in host.offers(domains, identifier)))
+
+
+def giver(
+    hosts: Sequence[HostProvisioner], domains: Collection[str], identifier: Identifier, kind: str
+) -> HostProvisioner | None:
+    """The first provisioner under which ``identifier`` can be proven by a challenge of type ``kind``."""
+    return next((host for host in hosts if kind in host.offers(domains, identifier)), None)

@@ -1,0 +1,68 @@
+-- "replaces" is the RFC 9773 identifier of the certificate that an order's is to replace.
+CREATE TABLE orders (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    identifiers TEXT NOT NULL,
+    not_before BIGINT,
+    not_after BIGINT,
+    profile TEXT,
+    replaces TEXT,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    error TEXT,
+    certificate_id TEXT
+);
+
+CREATE INDEX orders_by_account ON orders (account_id, created_at, id);
+
+CREATE INDEX orders_by_replaced ON orders (replaces) WHERE replaces IS NOT NULL;
+
+-- An authorization serves one order. One that newAuthz made has no order until one takes it.
+CREATE TABLE authorizations (
+    id TEXT PRIMARY KEY,
+    order_id TEXT REFERENCES orders (id),
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    position BIGINT NOT NULL,
+    identifier_type TEXT NOT NULL,
+    identifier_value TEXT NOT NULL,
+    wildcard BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    deactivated_at BIGINT,
+    revoked_at BIGINT
+);
+
+CREATE INDEX authorizations_by_order ON authorizations (order_id);
+
+CREATE INDEX authorizations_by_account ON authorizations (account_id, expires_at);
+
+CREATE INDEX authorizations_unclaimed ON authorizations (account_id, expires_at) WHERE order_id IS NULL;
+
+-- answered_at: the client asked for the attempt. Of a challenge that takes a look at the network, an attempt belongs to
+-- the process that holds its lease until leased_until; when it runs out, or at due_at after a failed attempt, any
+-- process may take the next one.
+CREATE TABLE challenges (
+    id TEXT PRIMARY KEY,
+    authorization_id TEXT NOT NULL REFERENCES authorizations (id),
+    type TEXT NOT NULL,
+    token TEXT NOT NULL,
+    answered_at BIGINT,
+    attempts BIGINT NOT NULL DEFAULT 0,
+    due_at BIGINT,
+    leased_until BIGINT,
+    validated_at BIGINT,
+    failed_at BIGINT,
+    error TEXT,
+    instance_id TEXT,
+    cloud TEXT,
+    provisioner TEXT,
+    credential_id TEXT,
+    names TEXT
+);
+
+CREATE INDEX challenges_by_authorization ON challenges (authorization_id);
+
+CREATE INDEX challenges_by_instance ON challenges (instance_id) WHERE instance_id IS NOT NULL;
+
+CREATE INDEX challenges_due ON challenges (due_at) WHERE due_at IS NOT NULL;

@@ -1,0 +1,40 @@
+CREATE TABLE certificates (
+    id TEXT PRIMARY KEY,
+    serial TEXT NOT NULL UNIQUE,
+    order_id TEXT NOT NULL UNIQUE REFERENCES orders (id),
+    account_id TEXT NOT NULL,
+    names TEXT NOT NULL,
+    not_before BIGINT NOT NULL,
+    not_after BIGINT NOT NULL,
+    issued_at BIGINT NOT NULL,
+    chain TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    profile TEXT,
+    provisioner TEXT,
+    instance_id TEXT,
+    cloud TEXT,
+    owner TEXT,
+    revoked_at BIGINT,
+    revocation_reason BIGINT,
+    revoked_by TEXT
+);
+
+CREATE INDEX certificates_by_instance ON certificates (instance_id);
+
+CREATE INDEX certificates_by_issue ON certificates (issued_at, id);
+
+CREATE INDEX certificates_of_account ON certificates (account_id, issued_at, id);
+
+CREATE INDEX certificates_of_cloud ON certificates (cloud, issued_at, id);
+
+CREATE INDEX certificates_of_owner ON certificates (owner, issued_at, id);
+
+CREATE INDEX certificates_revoked ON certificates (issued_at, id) WHERE revoked_at IS NOT NULL;
+
+-- A name that was revoked for an instance stays closed to it until an operator reopens it.
+CREATE TABLE closed_names (
+    instance_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    closed_at BIGINT NOT NULL,
+    PRIMARY KEY (instance_id, name)
+);

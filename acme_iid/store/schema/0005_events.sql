@@ -1,0 +1,36 @@
+-- Events are a chain of hashes (acme_iid/store/chain.py). What an instance or a name had to do with one stands in
+-- columns, for filters.
+CREATE TABLE events (
+    seq BIGINT NOT NULL PRIMARY KEY,
+    at BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    account_id TEXT,
+    instance_id TEXT,
+    cloud TEXT,
+    owner TEXT,
+    name TEXT,
+    detail TEXT NOT NULL,
+    hash TEXT NOT NULL
+);
+
+CREATE INDEX events_by_time ON events (at, seq);
+
+CREATE INDEX events_of_account ON events (account_id, at, seq);
+
+CREATE INDEX events_of_instance ON events (instance_id, at, seq);
+
+CREATE INDEX events_of_cloud ON events (cloud, at, seq);
+
+CREATE INDEX events_of_owner ON events (owner, at, seq);
+
+CREATE INDEX events_of_name ON events (name, at, seq);
+
+-- The names of a certificate's events, of which there may be many. The row of its issue has its id.
+CREATE TABLE event_names (
+    name TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    seq BIGINT NOT NULL,
+    certificate_id TEXT,
+    instance_id TEXT,
+    PRIMARY KEY (name, at, seq)
+);
