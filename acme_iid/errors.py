@@ -23,6 +23,7 @@ class Problem(Enum):
     """
 
     ACCOUNT_DOES_NOT_EXIST = ("accountDoesNotExist", 400)
+    ALREADY_REPLACED = ("alreadyReplaced", 409)
     ALREADY_REVOKED = ("alreadyRevoked", 400)
     BAD_CSR = ("badCSR", 400)
     BAD_NONCE = ("badNonce", 400)
@@ -33,6 +34,7 @@ class Problem(Enum):
     INVALID_PROFILE = ("invalidProfile", 400)
     MALFORMED = ("malformed", 400)
     ORDER_NOT_READY = ("orderNotReady", 403)
+    RATE_LIMITED = ("rateLimited", 429)
     REJECTED_IDENTIFIER = ("rejectedIdentifier", 400)
     SERVER_INTERNAL = ("serverInternal", 500)
     UNAUTHORIZED = ("unauthorized", 403)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, fields
+from typing import Protocol, Self
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.iid01 import Binding
@@ -68,6 +69,23 @@ class InstanceIdentity:
     names: tuple[Identifier, ...] = ()
     started_at: int | None = None
     times: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The identity as JSON text, from which :meth:`from_json` makes it again."""
+        members = {item.name: getattr(self, item.name) for item in fields(self)}
+        members |= {"scope": None if self.scope is None else sorted(self.scope), "facts": dict(self.facts)}
+        return json.dumps(members | {"times": dict(self.times)}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The identity that :meth:`to_json` wrote."""
+        members = json.loads(text)
+        scope = members["scope"]
+        members |= {
+            "scope": None if scope is None else frozenset(scope),
+            "names": tuple(Identifier(*pair) for pair in members["names"]),
+        }
+        return cls(**members)
 
 
 class Verifier(Protocol):

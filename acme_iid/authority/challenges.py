@@ -57,8 +57,7 @@ class Target:
     @property
     def name(self) -> Identifier:
         """The name as it stands in the order."""
-        base = self.authorization.identifier
-        return Identifier(base.type, "*." + base.value) if self.authorization.wildcard else base
+        return self.authorization.name
 
     @property
     def names(self) -> tuple[Identifier, ...]:
@@ -334,7 +333,7 @@ def _record_valid(
     now: int,
 ) -> None:
     """Record a good answer: the challenge, the instance's use, the event; or nothing if another answer came first."""
-    if not orders.set_challenge_valid(transaction, target.challenge.id, proof, held, now):
+    if not orders.set_challenge_valid(transaction, target.challenge.id, proof, held, identity.to_json(), now):
         return
     known = instances.get(transaction, identity.id)
     _check_resource(transaction, account, identity)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
 
+from acme_iid.admission import admit
+from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority
-from acme_iid.authority.authorizations import refusal
-from acme_iid.errors import AcmeError, Problem
+from acme_iid.config import Config
+from acme_iid.errors import AcmeError, AttestationError, Problem
 from acme_iid.issuance.ca import LeafRequest
 from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
 from acme_iid.protocol import csr
-from acme_iid.protocol.resources import Certificate, Order, Proof
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import accounts, certificates, events, instances, orders
 
@@ -29,8 +33,8 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
     request = csr.check(csr_der, order.identifiers, authority.ca.own_keys)
     if accounts.by_thumbprint(authority.database, request.thumbprint) is not None:
         raise AcmeError(Problem.BAD_CSR, "the CSR's key is an account's key; make a key pair for the certificate alone")
-    proof = _proof(authority, order)
-    _require_orderable(authority, order)
+    proof = _proof(order)
+    identity = _require_still_given(authority.config, order)
     not_before, not_after = validity(authority, order, now)
     issued = authority.ca.issue(
         LeafRequest(
@@ -54,6 +58,7 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
         chain=issued.chain_pem,
         key_id=request.spki_sha256.hex(),
         profile=order.profile,
+        image=None if identity is None else identity.facts.get("image"),
         provisioner=proof.provisioner,
         instance=proof.instance,
     )
@@ -85,40 +90,56 @@ def _require_ready(order: Order, now: int) -> None:
         raise AcmeError(Problem.ORDER_NOT_READY, f"the order is {status}, not ready{why}")
 
 
-def _proof(authority: Authority, order: Order) -> Proof:
+def _proof(order: Order) -> Proof:
     """Who the certificate is for: the one instance behind an order's iid-01 authorizations, else a host.
 
-    :raises AcmeError: ``unauthorized`` if several instances proved them, or one under several provisioners,
-        or if a provisioner is no longer configured.
+    :raises AcmeError: ``unauthorized`` if several instances proved them, or one under several provisioners.
     """
-    proofs = {
-        challenge.proof
-        for authorization in order.authorizations
-        for challenge in authorization.challenges
-        if challenge.proof is not None
-    }
+    proofs = {challenge.proof for _, challenge in _proven(order) if challenge.proof is not None}
     by_instances = {proof for proof in proofs if proof.instance is not None}
     if len(by_instances) > 1:
         raise AcmeError(
             Problem.UNAUTHORIZED,
             "the order's names were not all proven by one instance under one provisioner; make a new order",
         )
-    config = authority.config
-    known = {entry.name for entry in config.provisioners} | {entry.name for entry in config.hosts}
-    for proof in proofs:
-        if proof.provisioner not in known:
-            raise AcmeError(
-                Problem.UNAUTHORIZED,
-                f"provisioner {proof.provisioner!r} was removed since the names were proven; make a new order",
-            )
     return min(by_instances or proofs, key=lambda proof: proof.provisioner)
 
 
-def _require_orderable(authority: Authority, order: Order) -> None:
-    """Refuse names that the rules have been narrowed to exclude since they were proven."""
-    for name in order.identifiers:
-        if (reason := refusal(authority.config, name)) is not None:
-            raise AcmeError(Problem.UNAUTHORIZED, f"the rules have changed since the name was proven: {reason}")
+def _proven(order: Order) -> Iterator[tuple[Identifier, Challenge]]:
+    """The names of a ready order, each with the challenge that proved it."""
+    for authorization in order.authorizations:
+        for challenge in authorization.challenges:
+            if challenge.proof is not None:
+                yield authorization.name, challenge
+
+
+def _require_still_given(config: Config, order: Order) -> InstanceIdentity | None:
+    """Refuse names that the rules have been narrowed to exclude since they were proven; whose the proof is.
+
+    :raises AcmeError: ``unauthorized``.
+    """
+    identity = None
+    for name, challenge in _proven(order):
+        assert challenge.proof is not None
+        under = challenge.proof.provisioner
+        if under not in {entry.name for entry in config.provisioners} | {entry.name for entry in config.hosts}:
+            raise AcmeError(
+                Problem.UNAUTHORIZED, f"provisioner {under!r} was removed since the names were proven; make a new order"
+            )
+        refusal = None
+        if challenge.identity is not None:
+            identity = InstanceIdentity.from_json(challenge.identity)
+            try:
+                admit(config.provisioners, config.ca.domains, identity, name, only=under)
+            except AttestationError as error:
+                refusal = error.detail
+        elif not any(
+            entry.name == under and challenge.type in entry.offers(config.ca.domains, name) for entry in config.hosts
+        ):
+            refusal = f"provisioner {under!r} does not give {name} by {challenge.type}"
+        if refusal is not None:
+            raise AcmeError(Problem.UNAUTHORIZED, f"the rules have changed since the name was proven: {refusal}")
+    return identity
 
 
 def _require_open(closed: instances.Closed, order: Order) -> None:

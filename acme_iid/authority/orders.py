@@ -9,6 +9,7 @@ from datetime import datetime
 
 from acme_iid.authority import Authority
 from acme_iid.authority.authorizations import LIFETIME, offer, refusal
+from acme_iid.authority.renewal import check_replaces, require_not_replaced
 from acme_iid.errors import AcmeError, Fault, Problem
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
@@ -26,6 +27,7 @@ class NewOrder:
     identifiers: tuple[Identifier, ...]
     not_before: int | None = None
     not_after: int | None = None
+    replaces: str | None = None
 
 
 def parse_new_order(payload: dict[str, object]) -> NewOrder:
@@ -56,6 +58,7 @@ def parse_new_order(payload: dict[str, object]) -> NewOrder:
         identifiers=tuple(dict.fromkeys(found)),
         not_before=_timestamp(payload, "notBefore"),
         not_after=_timestamp(payload, "notAfter"),
+        replaces=_replaces(payload),
     )
 
 
@@ -64,6 +67,13 @@ def _several(faults: Sequence[Fault]) -> AcmeError:
     kinds = {fault.problem for fault in faults}
     problem = faults[0].problem if len(kinds) == 1 else Problem.MALFORMED
     return AcmeError(problem, "; ".join(fault.detail for fault in faults[:5]), subproblems=faults)
+
+
+def _replaces(payload: dict[str, object]) -> str | None:
+    value = payload.get("replaces")
+    if value is not None and not isinstance(value, str):
+        raise AcmeError(Problem.MALFORMED, "'replaces' is not a string (RFC 9773 section 5)")
+    return value
 
 
 def _timestamp(payload: dict[str, object], name: str) -> int | None:
@@ -83,7 +93,7 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
     """Make an order, with an authorization for each identifier: one made ahead of it, or a new pending one.
 
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``malformed`` for a validity
-        that this CA does not give.
+        that this CA does not give, and what is wrong with ``replaces``.
     """
     config = authority.config
     faults = [
@@ -94,6 +104,8 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
     if faults:
         raise _several(faults)
     _check_validity(authority, wanted.not_before, wanted.not_after, now)
+    if wanted.replaces is not None:
+        check_replaces(authority.database, account, wanted.replaces, wanted.identifiers)
     order_id = secrets.token_urlsafe(16)
     order = Order(
         id=order_id,
@@ -103,9 +115,12 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
         expires_at=now + LIFETIME,
         not_before=wanted.not_before,
         not_after=wanted.not_after,
+        replaces=wanted.replaces,
         authorizations=tuple(offer(config, account, order_id, identifier, now) for identifier in wanted.identifiers),
     )
     with authority.database.transaction() as transaction:
+        if wanted.replaces is not None:
+            require_not_replaced(transaction, wanted.replaces, now)
         waiting = orders.unclaimed(transaction, account.id, now)
         orders.add(transaction, order)
         authorizations = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import click
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import filtered, on_store, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
+from acme_iid.cli.parameters import Checked
 
 if TYPE_CHECKING:
     from acme_iid.protocol.resources import Certificate
@@ -124,6 +126,35 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
         "fingerprint": x509.load_pem_x509_certificate(found.chain.encode()).fingerprint(SHA256()).hex(),
     }
     show_one(row, as_json=as_json)
+
+
+@certificate.command("renew-now", short_help="Have clients renew certificates, one after another.")
+@click.option("--image", metavar="ID", help="Only of instances that were started from this image.")
+@click.option(
+    "--over",
+    default="1h",
+    show_default=True,
+    type=Checked("duration", keep=False),
+    metavar="TIME",
+    help="The time to spread the renewals over.",
+)
+@click.option("--reason", help="Why, for the record.")
+@json_option
+@filtered("instance", "limit", "before", "since", "until")
+def renew_now(
+    database: Database, wanted: Filter, *, image: str | None, over: int, reason: str | None, as_json: bool
+) -> None:
+    """Ask the clients of valid certificates to renew them (RFC 9773), spread evenly over a time.
+
+    Clients that ask the CA when to renew see it within minutes; each certificate gets a moment of its own.
+    """
+    from acme_iid.authority import renewal
+
+    asked = renewal.renew_now(database, wanted, image, over, reason, int(time.time()))
+    if as_json:
+        click.echo(json.dumps({"certificates": asked, "seconds": over}))
+    else:
+        click.echo(f"Asked for the renewal of {asked} certificates over {over} seconds.")
 
 
 @certificate.command("revoke", short_help="Revoke a certificate.")

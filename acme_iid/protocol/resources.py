@@ -41,7 +41,8 @@ class Proof:
 class Challenge:
     """A challenge; ``error`` says why it failed.
 
-    ``proof`` says who answered a valid one; on a valid iid-01 ``names`` are the names that the instance may hold.
+    ``proof`` says who answered a valid one; on a valid iid-01 ``names`` are the names that the instance may hold,
+    and ``identity`` is what its evidence proved, as JSON.
     ``answered_at`` is when a client asked for an attempt that takes a look at the network, ``attempts`` how many
     there were. iid-01 is judged within its request and has neither.
     """
@@ -56,6 +57,7 @@ class Challenge:
     error: Fault | None = None
     proof: Proof | None = None
     names: tuple[Identifier, ...] = ()
+    identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ class Authorization:
     challenges: tuple[Challenge, ...]
     deactivated_at: int | None = None
     revoked_at: int | None = None
+
+    @property
+    def name(self) -> Identifier:
+        """The name as it stands in the order."""
+        return Identifier(self.identifier.type, "*." + self.identifier.value) if self.wildcard else self.identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """An issued certificate; ``chain`` is PEM, leaf first; ``key_id`` the SHA-256 of its SPKI in hex."""
+    """An issued certificate; ``chain`` is PEM, leaf first; ``key_id`` the SHA-256 of its SPKI in hex.
+
+    ``image`` is what the instance was started from, where its evidence says so. ``renew_from`` and ``renew_until``
+    are when an operator wants it renewed.
+    """
 
     id: str
     serial: str
@@ -119,6 +130,9 @@ class Certificate:
     revocation_reason: int | None = None
     revoked_by: str | None = None
     profile: str | None = None
+    image: str | None = None
+    renew_from: int | None = None
+    renew_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

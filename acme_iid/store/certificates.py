@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.renewal import Window
 from acme_iid.protocol.resources import Certificate
 from acme_iid.store.chain import cloud_and_owner
 from acme_iid.store.database import Reader, Row, Transaction
-from acme_iid.store.listing import Filter
+from acme_iid.store.listing import Filter, Place
 
 Status = Literal["valid", "expired", "revoked"]
 
@@ -35,6 +37,9 @@ def _certificate(row: Row) -> Certificate:
         chain=row["chain"],
         key_id=row["key_id"],
         profile=row["profile"],
+        image=row["image"],
+        renew_from=row["renew_from"],
+        renew_until=row["renew_until"],
         provisioner=row["provisioner"],
         instance=row["instance_id"],
         revoked_at=row["revoked_at"],
@@ -63,12 +68,23 @@ def of_instance(reader: Reader, instance_id: str) -> list[Certificate]:
     return [_certificate(row) for row in rows]
 
 
-def page(reader: Reader, wanted: Filter, status: Status | None, now: int) -> list[Certificate]:
+def page(
+    reader: Reader, wanted: Filter, status: Status | None, now: int, image: str | None = None
+) -> list[Certificate]:
     """Issued certificates, newest first."""
-    where = () if status is None else (_CONDITIONS[status],)
+    where: tuple[str, ...] = () if status is None else (_CONDITIONS[status],)
+    if image is not None:
+        where += ("c.image = :image",)
     if wanted.name is None:
         rows = wanted.page(
-            reader, "SELECT c.* FROM certificates c", _COLUMNS, time="c.issued_at", key="c.id", where=where, now=now
+            reader,
+            "SELECT c.* FROM certificates c",
+            _COLUMNS,
+            time="c.issued_at",
+            key="c.id",
+            where=where,
+            now=now,
+            image=image,
         )
     else:
         rows = wanted.page(
@@ -79,6 +95,7 @@ def page(reader: Reader, wanted: Filter, status: Status | None, now: int) -> lis
             key="c.id",
             where=where,
             now=now,
+            image=image,
         )
     return [_certificate(row) for row in rows]
 
@@ -88,9 +105,9 @@ def add(transaction: Transaction, certificate: Certificate) -> None:
     cloud, owner = cloud_and_owner(certificate.instance)
     transaction.run(
         """INSERT INTO certificates (id, serial, order_id, account_id, names, not_before, not_after, issued_at,
-                                     chain, key_id, profile, provisioner, instance_id, cloud, owner)
+                                     chain, key_id, profile, image, provisioner, instance_id, cloud, owner)
            VALUES (:id, :serial, :order_id, :account_id, :names, :not_before, :not_after, :issued_at,
-                   :chain, :key_id, :profile, :provisioner, :instance_id, :cloud, :owner)""",
+                   :chain, :key_id, :profile, :image, :provisioner, :instance_id, :cloud, :owner)""",
         id=certificate.id,
         serial=certificate.serial,
         order_id=certificate.order_id,
@@ -102,10 +119,33 @@ def add(transaction: Transaction, certificate: Certificate) -> None:
         chain=certificate.chain,
         key_id=certificate.key_id,
         profile=certificate.profile,
+        image=certificate.image,
         provisioner=certificate.provisioner,
         instance_id=certificate.instance,
         cloud=cloud,
         owner=owner,
+    )
+
+
+def count_valid(reader: Reader, wanted: Filter, image: str | None, now: int) -> int:
+    """How many certificates :func:`page` would give in all, of those that are valid."""
+    count, before = 0, None
+    while found := page(reader, replace(wanted, limit=1000, before=before), "valid", now, image):
+        count += len(found)
+        before = Place(found[-1].issued_at, found[-1].id)
+    return count
+
+
+def set_window(transaction: Transaction, certificate_id: str, window: Window) -> bool:
+    """Say when a certificate that was not revoked should be renewed."""
+    return bool(
+        transaction.run(
+            """UPDATE certificates SET renew_from = :start, renew_until = :end
+               WHERE id = :id AND revoked_at IS NULL""",
+            id=certificate_id,
+            start=window.start,
+            end=window.end,
+        )
     )
 
 

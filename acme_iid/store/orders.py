@@ -20,7 +20,7 @@ _AUTHORIZATIONS = """
     SELECT a.id, a.order_id, a.account_id, a.identifier_type, a.identifier_value, a.wildcard, a.created_at,
            a.expires_at, a.deactivated_at, a.revoked_at,
            c.id AS challenge_id, c.type, c.token, c.answered_at, c.attempts, c.validated_at, c.failed_at, c.error,
-           c.instance_id, c.cloud, c.provisioner, c.credential_id, c.names
+           c.instance_id, c.cloud, c.provisioner, c.credential_id, c.names, c.identity
     FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
 """
 _OF_CHALLENGE = "WHERE a.id = (SELECT authorization_id FROM challenges WHERE id = :id) ORDER BY c.id"
@@ -52,6 +52,7 @@ def _challenge(row: Row) -> Challenge:
         error=_fault(row["error"]),
         proof=proof,
         names=tuple(Identifier(*pair) for pair in json.loads(row["names"] or "[]")),
+        identity=row["identity"],
     )
 
 
@@ -118,6 +119,18 @@ def authorization_of_challenge(reader: Reader, challenge_id: str) -> Authorizati
         )
     )
     return found[0] if found else None
+
+
+def replaced(reader: Reader, certificate_id: str, now: int) -> bool:
+    """Whether an order that has not failed replaces the certificate with this RFC 9773 identifier."""
+    return bool(
+        reader.rows(
+            """SELECT 1 FROM orders WHERE replaces = :replaces AND ended_at IS NULL
+               AND (certificate_id IS NOT NULL OR expires_at > :now) LIMIT 1""",
+            replaces=certificate_id,
+            now=now,
+        )
+    )
 
 
 def unclaimed(reader: Reader, account_id: str, now: int) -> list[Authorization]:
@@ -228,13 +241,14 @@ def claim(transaction: Transaction, authorization_id: str, order_id: str, positi
 
 
 def set_challenge_valid(
-    transaction: Transaction, challenge_id: str, proof: Proof, names: tuple[Identifier, ...], now: int
+    transaction: Transaction, challenge_id: str, proof: Proof, names: tuple[Identifier, ...], identity: str, now: int
 ) -> bool:
     """Record that a challenge was answered well; False if it was answered before, or its order has ended."""
     return bool(
         transaction.run(
             """UPDATE challenges SET validated_at = :now, instance_id = :instance, cloud = :cloud,
-                      provisioner = :provisioner, credential_id = :credential_id, names = :names
+                      provisioner = :provisioner, credential_id = :credential_id, names = :names,
+                      identity = :identity
                WHERE id = :id AND validated_at IS NULL AND failed_at IS NULL
                  AND EXISTS (SELECT 1 FROM authorizations a LEFT JOIN orders o ON o.id = a.order_id
                              WHERE a.id = challenges.authorization_id AND o.ended_at IS NULL
@@ -246,6 +260,7 @@ def set_challenge_valid(
             provisioner=proof.provisioner,
             credential_id=proof.credential_id,
             names=json.dumps(names),
+            identity=identity,
         )
     )
 

@@ -17,9 +17,11 @@ from acme_iid.authority import (
     finalization,
     orders,
     reading,
+    renewal,
     revocation,
 )
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Order
 from acme_iid.web import problems, render
 from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, SignedRequest, decode_field, require_account, require_jwk
@@ -55,6 +57,7 @@ class Resources:
         ):
             self._add(blueprint, rule, view.__name__, self._signed(view), "POST")
         self._add(blueprint, "/directory", "directory", self.directory, "GET")
+        self._add(blueprint, "/renewal-info/<certificate_id>", "renewal_info", self.renewal_info, "GET")
         self._add(blueprint, "/new-nonce", "new_nonce", self.new_nonce, "GET")
         blueprint.register_error_handler(Exception, problems.of_exception)
         # The whole app's, since requests that no route takes are answered with a nonce and the index too.
@@ -97,6 +100,7 @@ class Resources:
                 "newAuthz": path("/acme/new-authz"),
                 "revokeCert": path("/acme/revoke-cert"),
                 "keyChange": path("/acme/key-change"),
+                "renewalInfo": path("/acme/renewal-info"),
                 "meta": {"externalAccountRequired": False},
             }
         )
@@ -106,6 +110,13 @@ class Resources:
         response = Response(status=200 if request.method == "HEAD" else 204)
         response.headers["Replay-Nonce"] = self.gate.nonces.issue(int(time.time()))
         response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def renewal_info(self, certificate_id: str) -> Response:
+        """RFC 9773 section 4.2; anybody may ask."""
+        certificate = renewal.find(self.authority.database, certificate_id)
+        response = _json(render.renewal(certificate))
+        response.headers["Retry-After"] = str(retry_after(certificate))
         return response
 
     def new_account(self, signed: SignedRequest, now: int) -> Response:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from acme_iid.iid01 import CHALLENGE_TYPE, binding
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
+from acme_iid.protocol.renewal import window
+from acme_iid.protocol.resources import Account, Authorization, Certificate, Challenge, Order
 from acme_iid.protocol.status import Status, of_account, of_authorization, of_challenge, of_order
 from acme_iid.web import problems
 from acme_iid.web.links import Links
@@ -49,6 +50,10 @@ def order(links: Links, facts: Order, now: int) -> dict[str, object]:
         body["notBefore"] = timestamp(facts.not_before)
     if facts.not_after is not None:
         body["notAfter"] = timestamp(facts.not_after)
+    if facts.profile is not None:
+        body["profile"] = facts.profile
+    if facts.replaces is not None:
+        body["replaces"] = facts.replaces
     if facts.error is not None and status is Status.INVALID:
         body["error"] = problems.document(facts.error)
     if facts.certificate_id is not None:
@@ -73,6 +78,12 @@ def authorization(
     if facts.wildcard:
         body["wildcard"] = True
     return body
+
+
+def renewal(facts: Certificate) -> dict[str, object]:
+    """RFC 9773 section 4.2."""
+    suggested = window(facts)
+    return {"suggestedWindow": {"start": timestamp(suggested.start), "end": timestamp(suggested.end)}}
 
 
 def challenge(links: Links, facts: Challenge, owner: Account, formats: tuple[str, ...]) -> dict[str, object]:

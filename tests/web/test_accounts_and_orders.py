@@ -28,7 +28,16 @@ def when(seconds: float) -> str:
 
 def test_the_directory_lists_what_there_is(shared_ca: CA) -> None:
     directory = shared_ca.wire().directory
-    assert set(directory) == {"newNonce", "newAccount", "newOrder", "newAuthz", "revokeCert", "keyChange", "meta"}
+    assert set(directory) == {
+        "newNonce",
+        "newAccount",
+        "newOrder",
+        "newAuthz",
+        "revokeCert",
+        "keyChange",
+        "renewalInfo",
+        "meta",
+    }
     assert all(url.startswith(shared_ca.url + "/acme/") for name, url in directory.items() if name != "meta")
 
 

@@ -337,17 +337,29 @@ def test_a_former_account_cannot_lock_the_instance_out_of_its_names(
     successor.obtain("foo.local", answer=answer(instance))
 
 
-def test_names_that_the_rules_no_longer_give_are_not_finalized(own_ca: CA, instance: aws.Instance) -> None:
+@pytest.mark.parametrize(
+    ("was", "narrowed", "why"),
+    [
+        ('"local", ', "", "outside this CA's domains"),
+        ('accounts = ["123456789042"]', 'accounts = ["999999999999"]', "does not list account 123456789042"),
+        ('type = "AWS"', 'type = "AWS"\nallow = ["bar.local"]', "its allow is bar.local"),
+    ],
+)
+def test_names_that_the_rules_no_longer_give_are_not_finalized(
+    own_ca: CA, instance: aws.Instance, was: str, narrowed: str, why: str
+) -> None:
     own_ca.start()
     account = own_ca.account()
     ordered, _ = account.prove("foo.local", answer=answer(instance))
     toml = own_ca.home / "ca.toml"
-    toml.write_text(toml.read_text().replace('"local", ', ""))
+    assert toml.read_text().count(was) == 1
+    toml.write_text(toml.read_text().replace(was, narrowed))
     own_ca.stop()
     own_ca.start()
     response = account.post(ordered.json()["finalize"], {"csr": b64(csr("foo.local")[1])})
     assert problem(response) == "unauthorized"
     assert "rules have changed" in response.json()["detail"]
+    assert why in response.json()["detail"]
 
 
 def test_a_superseded_certificate_closes_nothing(account: Account, instance: aws.Instance) -> None:

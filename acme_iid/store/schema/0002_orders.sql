@@ -58,7 +58,8 @@ CREATE TABLE challenges (
     cloud TEXT,
     provisioner TEXT,
     credential_id TEXT,
-    names TEXT
+    names TEXT,
+    identity TEXT
 );
 
 CREATE INDEX challenges_by_authorization ON challenges (authorization_id);

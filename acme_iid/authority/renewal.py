@@ -1,0 +1,87 @@
+"""Renewal information, and orders that replace a certificate (RFC 9773)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cryptography import x509
+
+from acme_iid.errors import AcmeError, Problem
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.renewal import CertificateId, Window
+from acme_iid.protocol.resources import Account, Certificate
+from acme_iid.store import certificates, events, orders
+from acme_iid.store.database import Database, Reader, Transaction
+from acme_iid.store.listing import Filter, Place
+
+_PAGE = 500
+
+
+def find(reader: Reader, text: str) -> Certificate:
+    """The certificate with an RFC 9773 identifier.
+
+    :raises AcmeError: ``malformed``; with 404 if this CA issued none that is named so.
+    """
+    try:
+        wanted = CertificateId.read(text)
+    except ValueError as error:
+        raise AcmeError(Problem.MALFORMED, str(error)) from error
+    found = certificates.by_serial(reader, f"{wanted.serial:x}")
+    if found is None or _authority_key(found) != wanted.authority_key:
+        raise AcmeError(Problem.MALFORMED, "this CA did not issue a certificate that is named so", status=404)
+    return found
+
+
+def _authority_key(certificate: Certificate) -> bytes | None:
+    leaf = x509.load_pem_x509_certificate(certificate.chain.encode())
+    return leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+
+
+def check_replaces(reader: Reader, account: Account, text: str, names: Sequence[Identifier]) -> None:
+    """Refuse an order that cannot replace the certificate that it names (RFC 9773 section 5).
+
+    :raises AcmeError: ``malformed``, ``unauthorized``.
+    """
+    found = find(reader, text)
+    if found.account_id != account.id:
+        raise AcmeError(Problem.UNAUTHORIZED, "'replaces' names another account's certificate")
+    if not set(found.names) & set(names):
+        raise AcmeError(Problem.MALFORMED, "'replaces' names a certificate that has none of this order's names")
+
+
+def require_not_replaced(transaction: Transaction, text: str, now: int) -> None:
+    """Refuse a second order that would replace a certificate.
+
+    :raises AcmeError: ``alreadyReplaced``.
+    """
+    if orders.replaced(transaction, text, now):
+        raise AcmeError(
+            Problem.ALREADY_REPLACED,
+            "another order replaces this certificate already; leave 'replaces' out, or let that order end",
+        )
+
+
+def renew_now(database: Database, wanted: Filter, image: str | None, seconds: int, reason: str | None, now: int) -> int:
+    """Ask the clients of valid certificates to renew them, evenly spread over ``seconds``; how many those are.
+
+    Each gets a window of its own, in the order of their issue, so that a fleet renews one after another.
+
+    :param wanted: which certificates; its ``limit`` and ``before`` do not count.
+    :param image: only those whose instance was started from this image.
+    :param reason: for the record.
+    """
+    count = certificates.count_valid(database, wanted, image, now)
+    done, before = 0, None
+    while page := certificates.page(database, replace(wanted, limit=_PAGE, before=before), "valid", now, image):
+        with database.transaction() as transaction:
+            for certificate in page:
+                start = now + seconds * done // max(count, 1)
+                # One that ends earlier has to be renewed before.
+                end = max(min(now + seconds * (done + 1) // max(count, 1), certificate.not_after - 1), start + 1)
+                certificates.set_window(transaction, certificate.id, Window(min(start, end - 1), end))
+                done += 1
+        before = Place(page[-1].issued_at, page[-1].id)
+    with database.transaction() as transaction:
+        events.add(transaction, "certificate.renewal_asked", now, certificates=done, over=seconds, reason=reason)
+    return done

@@ -1,0 +1,78 @@
+"""When a certificate should be renewed, and what names it in ACME (RFC 9773)."""
+
+from __future__ import annotations
+
+import base64
+from typing import NamedTuple
+
+from acme_iid.protocol.resources import Certificate
+
+_MAX_SERIAL_OCTETS = 20  # RFC 5280 section 4.1.2.2
+_LONGEST_WAIT = 6 * 3600
+_SHORTEST_WAIT = 60
+
+
+class CertificateId(NamedTuple):
+    """What names a certificate: its authority key identifier and its serial number (RFC 9773 section 4.1)."""
+
+    authority_key: bytes
+    serial: int
+
+    def __str__(self) -> str:
+        # A DER INTEGER's content: one octet more where the first bit would make it negative.
+        octets = self.serial.to_bytes(self.serial.bit_length() // 8 + 1, "big")
+        return f"{_encode(self.authority_key)}.{_encode(octets)}"
+
+    @classmethod
+    def read(cls, text: str) -> CertificateId:
+        """Read one, in its one spelling.
+
+        :raises ValueError: with what is wrong, in words.
+        """
+        first, dot, second = text.partition(".")
+        try:
+            authority_key, serial = (_decode(part) for part in (first, second))
+        except ValueError:
+            authority_key = serial = b""
+        found = cls(authority_key, int.from_bytes(serial[: _MAX_SERIAL_OCTETS + 1], "big"))
+        if not dot or not authority_key or not serial or str(found) != text:
+            raise ValueError(
+                "a certificate is named by its authority key identifier and its serial number, each in base64url "
+                "without padding, with a dot between them (RFC 9773 section 4.1)"
+            )
+        return found
+
+
+def _encode(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+class Window(NamedTuple):
+    """From when until when a certificate should be renewed, seconds."""
+
+    start: int
+    end: int
+
+
+def window(certificate: Certificate) -> Window:
+    """When a certificate should be renewed (RFC 9773 section 4.2).
+
+    At once if it was revoked; when an operator says so; else about when a third of its lifetime is left.
+    """
+    if certificate.revoked_at is not None:
+        return Window(certificate.revoked_at - 2, certificate.revoked_at - 1)
+    if certificate.renew_from is not None and certificate.renew_until is not None:
+        return Window(certificate.renew_from, certificate.renew_until)
+    lifetime = certificate.not_after - certificate.not_before
+    # A twelfth of the lifetime wide, so that certificates of one hour are not renewed in one minute.
+    start = certificate.not_before + lifetime * 15 // 24
+    return Window(start, max(start + lifetime // 12, start + 1))
+
+
+def retry_after(certificate: Certificate) -> int:
+    """Seconds after which a client should ask again: often enough to see an operator's wish in time."""
+    return min(_LONGEST_WAIT, max(_SHORTEST_WAIT, (certificate.not_after - certificate.not_before) // 24))
