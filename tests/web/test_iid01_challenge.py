@@ -341,8 +341,8 @@ def test_a_former_account_cannot_lock_the_instance_out_of_its_names(
     ("was", "narrowed", "why"),
     [
         ('"local", ', "", "outside this CA's domains"),
-        ('accounts = ["123456789042"]', 'accounts = ["999999999999"]', "does not list account 123456789042"),
-        ('type = "AWS"', 'type = "AWS"\nallow = ["bar.local"]', "its allow is bar.local"),
+        ('\naccounts = ["123456789042"]', '\naccounts = ["999999999999"]', "does not list account 123456789042"),
+        ('\ntype = "AWS"', '\ntype = "AWS"\nallow = ["bar.local"]', "its allow is bar.local"),
     ],
 )
 def test_names_that_the_rules_no_longer_give_are_not_finalized(
