@@ -18,7 +18,7 @@ from acme_iid.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import Identifier, from_text
 from acme_iid.sources import TrustSources
 from acme_iid.tables import ConfigError, Table
-from acme_iid.values import Listen, domain, duration, listen_address, name, server_url
+from acme_iid.values import Listen, Rate, domain, duration, listen_address, name, page_url, rate, server_url
 
 FILE_NAME = "ca.toml"
 HOME_VARIABLE = "ACME_IID_CA_HOME"
@@ -35,6 +35,9 @@ class CASettings:
     :ivar lifetime: seconds a certificate is valid unless its order says otherwise.
     :ivar minimum_lifetime: the shortest an order may ask for, seconds.
     :ivar maximum_lifetime: the longest, seconds.
+    :ivar terms_of_service: the URL of the terms that accounts must have agreed to; None where there are none.
+    :ivar website: what tells people about this CA.
+    :ivar external_account_required: whether an account takes a key from the operator.
     """
 
     name: str
@@ -42,6 +45,9 @@ class CASettings:
     lifetime: int = _DAY
     minimum_lifetime: int = 5 * _MINUTE
     maximum_lifetime: int = _DAY
+    terms_of_service: str | None = None
+    website: str | None = None
+    external_account_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,20 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The table ``[limits]``; None for no limit.
+
+    :ivar open_orders_per_account: how many orders an account may have that can still lead to a certificate.
+    """
+
+    accounts_per_address: Rate | None = None
+    orders_per_account: Rate | None = None
+    open_orders_per_account: int | None = None
+    certificates_per_instance: Rate | None = None
+    certificates_per_name: Rate | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One ca.toml, complete and checked.
 
@@ -90,6 +110,7 @@ class Config:
     provisioners: tuple[Provisioner, ...] = ()
     trust: tuple[TrustSources, ...] = ()
     hosts: tuple[HostProvisioner, ...] = ()
+    limits: Limits = Limits()
 
 
 def default_home(environment: Mapping[str, str], uid: int) -> Path:
@@ -141,6 +162,7 @@ def parse(data: bytes, home: Path) -> Config:
         raise ConfigError(f"{file} is not TOML: its values are nested too deep") from error
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
+    limits = _limits(top.table("limits"))
     tables = top.tables("provisioner")
     top.done()
     settings = _ca(ca), _server(server), _store(store, home)
@@ -148,6 +170,7 @@ def parse(data: bytes, home: Path) -> Config:
     return Config(
         home,
         *settings,
+        limits=limits,
         provisioners=tuple(provisioner for provisioner, _ in read),
         trust=tuple(sources for _, sources in read),
     )
@@ -161,6 +184,9 @@ def _ca(table: Table) -> CASettings:
         lifetime=table.text("lifetime", "a duration", duration, defaults.lifetime),
         minimum_lifetime=table.text("minimum_lifetime", "a duration", duration, defaults.minimum_lifetime),
         maximum_lifetime=table.text("maximum_lifetime", "a duration", duration, defaults.maximum_lifetime),
+        terms_of_service=_page(table, "terms_of_service"),
+        website=_page(table, "website"),
+        external_account_required=table.flag("external_account_required"),
     )
     table.done()
     if settings.minimum_lifetime < _MINUTE:
@@ -174,6 +200,11 @@ def _ca(table: Table) -> CASettings:
             f"and maximum_lifetime ({settings.maximum_lifetime} seconds)",
         )
     return settings
+
+
+def _page(table: Table, key: str) -> str | None:
+    value = table.take(key, str, "the URL of a page")
+    return None if value is None else table.parsed(key, value, page_url)
 
 
 def _server(table: Table) -> ServerSettings:
@@ -193,6 +224,25 @@ def _store(table: Table, home: Path) -> StoreSettings:
         return StoreSettings(f"sqlite:{home / path}")
 
     settings = table.text("url", 'a store such as "sqlite:ca.db"', sqlite, StoreSettings(f"sqlite:{home / 'ca.db'}"))
+    table.done()
+    return settings
+
+
+def _limits(table: Table) -> Limits:
+    def limit(key: str) -> Rate | None:
+        value = table.take(key, str, 'a rate such as "300/1h"')
+        return None if value is None else table.parsed(key, value, rate)
+
+    most = table.take("open_orders_per_account", int, "a number of orders, such as 100")
+    if most is not None and most < 1:
+        raise table.error("open_orders_per_account", "is below 1, so nobody could order anything")
+    settings = Limits(
+        accounts_per_address=limit("accounts_per_address"),
+        orders_per_account=limit("orders_per_account"),
+        open_orders_per_account=most,
+        certificates_per_instance=limit("certificates_per_instance"),
+        certificates_per_name=limit("certificates_per_name"),
+    )
     table.done()
     return settings
 

@@ -30,6 +30,7 @@ class Problem(Enum):
     BAD_PUBLIC_KEY = ("badPublicKey", 400)
     BAD_REVOCATION_REASON = ("badRevocationReason", 400)
     BAD_SIGNATURE_ALGORITHM = ("badSignatureAlgorithm", 400)
+    EXTERNAL_ACCOUNT_REQUIRED = ("externalAccountRequired", 403)
     INVALID_CONTACT = ("invalidContact", 400)
     INVALID_PROFILE = ("invalidProfile", 400)
     MALFORMED = ("malformed", 400)

@@ -45,6 +45,24 @@ def duration(text: str) -> int:
     return seconds
 
 
+class Rate(NamedTuple):
+    """At most ``most`` in ``seconds``."""
+
+    most: int
+    seconds: int
+
+
+def rate(text: str) -> Rate:
+    """Return the rate in a text such as "300/1h".
+
+    :raises ValueError: if it is none.
+    """
+    most, slash, period = text.partition("/")
+    if not slash or not most.isascii() or not most.isdigit() or not 0 < int(most[:10]) <= 1_000_000_000:
+        raise ValueError(f'{text!r} is no rate; write for example "300/1h", at most 300 in an hour')
+    return Rate(int(most), duration(period))
+
+
 def listen_address(text: str) -> Listen:
     """Return the address in "host:port", an IPv6 address in brackets.
 
@@ -90,6 +108,19 @@ def server_url(text: str) -> str:
     if port not in (None, _DEFAULT_PORTS[parts.scheme]):
         where += f":{port}"
     return f"{parts.scheme}://{where}{path}"
+
+
+def page_url(text: str) -> str:
+    """Return the URL of a page for people, as it is.
+
+    :raises ValueError: if it is none, or no header could carry it.
+    """
+    parts = urlsplit(text)
+    if not text.isascii() or not text.isprintable() or set(text) & set(' <>"') or not parts.hostname:
+        raise ValueError(f'{text!r} is no URL of a page; write for example "https://ca.local/terms"')
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError(f"{text!r} is no http or https URL")
+    return text
 
 
 def _is_loopback(host: Identifier) -> bool:

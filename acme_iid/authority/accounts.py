@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import dataclass
 
+from acme_iid.authority import limits
+from acme_iid.config import CASettings, Config
 from acme_iid.errors import AcmeError, Fault, Problem, RequestError
 from acme_iid.iid01 import CHALLENGE_TYPE
 from acme_iid.protocol.resources import Account
-from acme_iid.store import accounts, events, orders
-from acme_iid.store.database import Database, Reader
+from acme_iid.store import accounts, events, external_keys, orders
+from acme_iid.store.database import Database, Reader, Transaction
 
 MAX_CONTACTS = 10
 _MAX_CONTACT_LENGTH = 320
@@ -71,29 +74,108 @@ def require_active(account: Account) -> None:
         )
 
 
-def create(
-    database: Database, jwk: str, thumbprint: str, contact: tuple[str, ...], remote: str, now: int
-) -> tuple[Account, bool]:
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What a newAccount request asks for: the key as canonical JSON, its thumbprint, and what comes with it.
+
+    :ivar terms_agreed: whether the client says that it agrees to the terms.
+    :ivar external_key_id: the external key that is bound to it by ``external_account_binding``, whose MAC was checked.
+    """
+
+    jwk: str
+    thumbprint: str
+    contact: tuple[str, ...]
+    terms_agreed: bool = False
+    external_key_id: str | None = None
+    external_account_binding: str | None = None
+
+
+def create(database: Database, config: Config, wanted: NewAccount, remote: str, now: int) -> tuple[Account, bool]:
     """The account of a key, made if there is none.
 
-    :param jwk: the public key as canonical JSON.
     :param remote: the client's address, for the record.
     :returns: the account, and whether it is new.
-    :raises AcmeError: ``unauthorized`` if the key's account was deactivated.
+    :raises AcmeError: ``unauthorized`` if the key's account was deactivated or the external key cannot be used,
+        ``externalAccountRequired``, ``userActionRequired`` where the terms were not agreed to, ``rateLimited``.
     """
-    existing = accounts.by_thumbprint(database, thumbprint)
+    settings = config.ca
+    existing = accounts.by_thumbprint(database, wanted.thumbprint)
     if existing is None:
-        account = Account(secrets.token_urlsafe(16), jwk, thumbprint, contact, now)
+        if settings.external_account_required and wanted.external_key_id is None:
+            raise AcmeError(
+                Problem.EXTERNAL_ACCOUNT_REQUIRED,
+                "an account takes an external account key here; ask whoever runs this CA for one",
+            )
+        if settings.terms_of_service is not None and not wanted.terms_agreed:
+            raise _terms_not_agreed(settings.terms_of_service)
+        account = Account(
+            secrets.token_urlsafe(16),
+            wanted.jwk,
+            wanted.thumbprint,
+            wanted.contact,
+            now,
+            terms_agreed=settings.terms_of_service,
+            external_key_id=wanted.external_key_id,
+            external_account_binding=wanted.external_account_binding,
+        )
         with database.transaction() as transaction:
             if accounts.add(transaction, account):
+                limits.account_made(transaction, config.limits, remote, now)
+                _use_external_key(transaction, account, now)
                 events.add(
-                    transaction, "account.created", now, account_id=account.id, thumbprint=thumbprint, remote=remote
+                    transaction,
+                    "account.created",
+                    now,
+                    account_id=account.id,
+                    thumbprint=account.thumbprint,
+                    external_key=account.external_key_id,
+                    remote=remote,
                 )
                 return account, True
-        existing = accounts.by_thumbprint(database, thumbprint)
+        existing = accounts.by_thumbprint(database, wanted.thumbprint)
         assert existing is not None  # accounts are never removed
     require_active(existing)
     return existing, False
+
+
+def _use_external_key(transaction: Transaction, account: Account, now: int) -> None:
+    key_id = account.external_key_id
+    if key_id is not None and not external_keys.use(transaction, key_id, account.id, now):
+        raise AcmeError(
+            Problem.UNAUTHORIZED,
+            "the external account key was used before, has run out or was revoked; "
+            "ask whoever runs this CA for another",
+        )
+
+
+def require_terms_agreed(settings: CASettings, account: Account) -> None:
+    """Refuse an account that has not agreed to the terms as they are now (RFC 8555 section 7.3.3).
+
+    :raises AcmeError: ``userActionRequired``.
+    """
+    if settings.terms_of_service not in (None, account.terms_agreed):
+        raise _terms_not_agreed(settings.terms_of_service)
+
+
+def _terms_not_agreed(terms: str) -> AcmeError:
+    return AcmeError(
+        Problem.USER_ACTION_REQUIRED,
+        f"the terms of service at {terms} have to be agreed to, by 'termsOfServiceAgreed': true in a new account or in "
+        "an account's update",
+        headers={"Link": f'<{terms}>;rel="terms-of-service"'},
+        members={"instance": terms},
+    )
+
+
+def agree_to_terms(database: Database, settings: CASettings, account: Account, now: int) -> Account:
+    """Note that an account agrees to the terms as they are now (RFC 8555 section 7.3.3)."""
+    terms = settings.terms_of_service
+    if terms is None or account.terms_agreed == terms:
+        return account
+    with database.transaction() as transaction:
+        if accounts.set_terms_agreed(transaction, account.id, terms):
+            events.add(transaction, "account.agreed", now, account_id=account.id, terms=terms)
+    return _reread(database, account)
 
 
 def update_contact(database: Database, account: Account, contact: tuple[str, ...]) -> Account:

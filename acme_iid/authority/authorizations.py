@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from acme_iid import hosts
 from acme_iid.admission import refusal_to_order
 from acme_iid.authority import Authority
+from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem
 from acme_iid.iid01 import CHALLENGE_TYPE
@@ -74,6 +75,7 @@ def new_authorization(authority: Authority, account: Account, identifier: Identi
 
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold.
     """
+    require_terms_agreed(authority.config.ca, account)
     if (reason := refusal(authority.config, identifier)) is not None:
         raise AcmeError(Problem.REJECTED_IDENTIFIER, reason)
     authorization = offer(authority.config, account, None, identifier, now)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority
+from acme_iid.authority import Authority, limits
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem
 from acme_iid.issuance.ca import LeafRequest
@@ -67,6 +67,9 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
             _require_open(instances.closed(transaction, proof.instance), order)
         if not orders.set_finalized(transaction, order.id, certificate.id, now):
             raise AcmeError(Problem.ORDER_NOT_READY, "the order was finalized or ended meanwhile; look at the order")
+        if order.replaces is None:
+            # A renewal that an operator may have asked for is none too many.
+            limits.certificate_issued(transaction, authority.config.limits, proof.instance, order.identifiers, now)
         certificates.add(transaction, certificate)
         event = events.add(
             transaction,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from acme_iid.authority import Authority
+from acme_iid.authority import Authority, limits
+from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, offer, refusal
 from acme_iid.authority.renewal import check_replaces, require_not_replaced
 from acme_iid.errors import AcmeError, Fault, Problem
@@ -93,8 +94,9 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
     """Make an order, with an authorization for each identifier: one made ahead of it, or a new pending one.
 
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``malformed`` for a validity
-        that this CA does not give, and what is wrong with ``replaces``.
+        that this CA does not give, ``rateLimited``, and what is wrong with ``replaces``.
     """
+    require_terms_agreed(authority.config.ca, account)
     config = authority.config
     faults = [
         Fault(Problem.REJECTED_IDENTIFIER, reason, identifier)
@@ -119,6 +121,7 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
         authorizations=tuple(offer(config, account, order_id, identifier, now) for identifier in wanted.identifiers),
     )
     with authority.database.transaction() as transaction:
+        limits.order_made(transaction, config.limits, account, now)
         if wanted.replaces is not None:
             require_not_replaced(transaction, wanted.replaces, now)
         waiting = orders.unclaimed(transaction, account.id, now)

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "instance": ("acme_iid.cli.instance:instance", "The instances that have certificates here."),
     "certificate": ("acme_iid.cli.certificate:certificate", "The certificates that were issued."),
     "account": ("acme_iid.cli.account:account", "The ACME accounts."),
+    "eab": ("acme_iid.cli.eab:eab", "Keys that let their holder make an account."),
     "events": ("acme_iid.cli.events:events", "What was decided, and why."),
     "metadata": ("acme_iid.cli.metadata:metadata", "Stand in for a cloud's metadata service."),
 }

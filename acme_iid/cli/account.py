@@ -25,6 +25,7 @@ def _row(account: Account) -> dict[str, object]:
         "account": account.id,
         "key_thumbprint": account.thumbprint,
         "contact": list(account.contact),
+        "external_key": account.external_key_id,
         "created": timestamp(account.created_at),
         "deactivated": timestamp(account.deactivated_at),
     }

@@ -13,7 +13,11 @@ from acme_iid.protocol.identifiers import Identifier
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account: its key as canonical JWK JSON, and the key's RFC 7638 thumbprint."""
+    """An account: its key as canonical JWK JSON, and the key's RFC 7638 thumbprint.
+
+    ``terms_agreed`` is the URL of the terms that were agreed to; ``external_account_binding`` the JWS, as JSON, by
+    which the external key ``external_key_id`` was bound to it.
+    """
 
     id: str
     jwk: str
@@ -21,6 +25,27 @@ class Account:
     contact: tuple[str, ...]
     created_at: int
     deactivated_at: int | None = None
+    terms_agreed: str | None = None
+    external_key_id: str | None = None
+    external_account_binding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalKey:
+    """A key whose holder may make an account (RFC 8555 section 7.3.4); ``secret`` is the MAC key in base64url.
+
+    ``account_id`` is the account that was last made with it, at ``used_at``.
+    """
+
+    id: str
+    secret: str
+    label: str | None
+    reusable: bool
+    created_at: int
+    expires_at: int | None = None
+    used_at: int | None = None
+    account_id: str | None = None
+    revoked_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ def _account(row: Row) -> Account:
         contact=tuple(json.loads(row["contact"])),
         created_at=row["created_at"],
         deactivated_at=row["deactivated_at"],
+        terms_agreed=row["terms_agreed"],
+        external_key_id=row["external_key_id"],
+        external_account_binding=row["external_account_binding"],
     )
 
 
@@ -42,13 +45,18 @@ def add(transaction: Transaction, account: Account) -> bool:
     """Add an account; False, and nothing changed, if another has the same key."""
     return bool(
         transaction.run(
-            """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at)
-               VALUES (:id, :jwk, :thumbprint, :contact, :created_at) ON CONFLICT DO NOTHING""",
+            """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at, terms_agreed, external_key_id,
+                                     external_account_binding)
+               VALUES (:id, :jwk, :thumbprint, :contact, :created_at, :terms_agreed, :external_key_id,
+                       :external_account_binding) ON CONFLICT DO NOTHING""",
             id=account.id,
             jwk=account.jwk,
             thumbprint=account.thumbprint,
             contact=json.dumps(account.contact),
             created_at=account.created_at,
+            terms_agreed=account.terms_agreed,
+            external_key_id=account.external_key_id,
+            external_account_binding=account.external_account_binding,
         )
     )
 
@@ -60,6 +68,17 @@ def set_contact(transaction: Transaction, account_id: str, contact: tuple[str, .
             "UPDATE accounts SET contact = :contact WHERE id = :id AND deactivated_at IS NULL",
             id=account_id,
             contact=json.dumps(contact),
+        )
+    )
+
+
+def set_terms_agreed(transaction: Transaction, account_id: str, terms: str) -> bool:
+    """Note which terms an account that is not deactivated has agreed to."""
+    return bool(
+        transaction.run(
+            "UPDATE accounts SET terms_agreed = :terms WHERE id = :id AND deactivated_at IS NULL",
+            id=account_id,
+            terms=terms,
         )
     )
 

@@ -121,6 +121,20 @@ def authorization_of_challenge(reader: Reader, challenge_id: str) -> Authorizati
     return found[0] if found else None
 
 
+def count_open(reader: Reader, account_id: str, now: int, most: int) -> int:
+    """How many orders of an account can still lead to a certificate, counted up to ``most``."""
+    rows = reader.rows(
+        """SELECT count(*) AS open FROM (
+               SELECT 1 FROM orders WHERE account_id = :account_id AND expires_at > :now
+                  AND certificate_id IS NULL AND ended_at IS NULL LIMIT :most) AS found""",
+        account_id=account_id,
+        now=now,
+        most=most,
+    )
+    found: int = rows[0]["open"]
+    return found
+
+
 def replaced(reader: Reader, certificate_id: str, now: int) -> bool:
     """Whether an order that has not failed replaces the certificate with this RFC 9773 identifier."""
     return bool(

@@ -23,7 +23,7 @@ from acme_iid.authority import (
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Order
-from acme_iid.web import problems, render
+from acme_iid.web import external_binding, problems, render
 from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, SignedRequest, decode_field, require_account, require_jwk
 
 _DRAINED_BYTES = 1024 * 1024
@@ -101,9 +101,18 @@ class Resources:
                 "revokeCert": path("/acme/revoke-cert"),
                 "keyChange": path("/acme/key-change"),
                 "renewalInfo": path("/acme/renewal-info"),
-                "meta": {"externalAccountRequired": False},
+                "meta": self._meta(),
             }
         )
+
+    def _meta(self) -> dict[str, object]:
+        settings = self.authority.config.ca
+        meta: dict[str, object] = {"externalAccountRequired": settings.external_account_required}
+        if settings.terms_of_service is not None:
+            meta["termsOfService"] = settings.terms_of_service
+        if settings.website is not None:
+            meta["website"] = settings.website
+        return meta
 
     def new_nonce(self) -> Response:
         """RFC 8555 section 7.2: 200 to HEAD, 204 to GET."""
@@ -126,11 +135,23 @@ class Resources:
         if payload.get("onlyReturnExisting") is True:
             account, new = accounts.find(self.authority.database, signed.thumbprint), False
         else:
-            contact = accounts.contacts(payload.get("contact"))
-            account, new = accounts.create(
-                self.authority.database, signed.jwk, signed.thumbprint, contact, _remote(), now
-            )
+            wanted = self._new_account(signed, payload)
+            account, new = accounts.create(self.authority.database, self.authority.config, wanted, _remote(), now)
         return self._account(account, 201 if new else 200)
+
+    def _new_account(self, signed: SignedRequest, payload: dict[str, object]) -> accounts.NewAccount:
+        bound = None
+        if payload.get("externalAccountBinding") is not None:
+            url = self.links.path("/acme/new-account")
+            bound = external_binding.read(self.authority.database, signed, payload["externalAccountBinding"], url)
+        return accounts.NewAccount(
+            jwk=signed.jwk,
+            thumbprint=signed.thumbprint,
+            contact=accounts.contacts(payload.get("contact")),
+            terms_agreed=payload.get("termsOfServiceAgreed") is True,
+            external_key_id=None if bound is None else bound.key_id,
+            external_account_binding=None if bound is None else bound.jws,
+        )
 
     def account(self, signed: SignedRequest, now: int, account_id: str) -> Response:
         """RFC 8555 sections 7.3.2 and 7.3.6: read, update or deactivate."""
@@ -140,10 +161,17 @@ class Resources:
             # Any other status, and what cannot be changed, is ignored (RFC 8555 section 7.3.2).
             if payload.get("status") == "deactivated":
                 account = accounts.deactivate(self.authority.database, account, now)
-            elif "contact" in payload:
-                contact = accounts.contacts(payload["contact"])
-                account = accounts.update_contact(self.authority.database, account, contact)
+            else:
+                account = self._update(account, payload, now)
         return self._account(account, 200)
+
+    def _update(self, account: Account, payload: dict[str, object], now: int) -> Account:
+        if "contact" in payload:
+            contact = accounts.contacts(payload["contact"])
+            account = accounts.update_contact(self.authority.database, account, contact)
+        if payload.get("termsOfServiceAgreed") is True:
+            account = accounts.agree_to_terms(self.authority.database, self.authority.config.ca, account, now)
+        return account
 
     def key_change(self, signed: SignedRequest, now: int) -> Response:
         """RFC 8555 section 7.3.5."""

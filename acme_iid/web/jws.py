@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,7 +69,7 @@ class SignedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _JWS:
+class JWS:
     """A flattened JWS whose form is right and whose signature nobody has checked yet (RFC 8555 section 6.2).
 
     :ivar signed: what the signature is over.
@@ -82,10 +82,11 @@ class _JWS:
     signature: bytes
 
     @classmethod
-    def read(cls, data: bytes, what: str) -> _JWS:
+    def read(cls, data: bytes, what: str, algorithms: Collection[str] = tuple(_ALGORITHMS)) -> JWS:
         """Read a JWS.
 
         :param what: what it is, for messages.
+        :param algorithms: those that it may be signed with.
         :raises AcmeError: ``malformed``, or ``badSignatureAlgorithm`` with those that are accepted.
         """
         envelope = _object(data, what)
@@ -98,11 +99,11 @@ class _JWS:
             if name in header:
                 raise _malformed(f"the protected header has {name!r}, which ACME does not use")
         algorithm = header.get("alg")
-        if not isinstance(algorithm, str) or algorithm not in _ALGORITHMS:
+        if not isinstance(algorithm, str) or algorithm not in algorithms:
             raise AcmeError(
                 Problem.BAD_SIGNATURE_ALGORITHM,
-                f"requests are signed with one of {', '.join(_ALGORITHMS)}",
-                members={"algorithms": list(_ALGORITHMS)},
+                f"{what} is signed with one of {', '.join(algorithms)}",
+                members={"algorithms": list(algorithms)},
             )
         signed, raw = f"{protected}.{payload}", _decode(payload, "payload")
         return cls(header, algorithm, signed.encode("ascii"), raw, _decode(signature, "signature"))
@@ -154,7 +155,7 @@ class Gate:
         """
         if content_type != CONTENT_TYPE:
             raise AcmeError(Problem.MALFORMED, f"requests are sent with the content type {CONTENT_TYPE}", status=415)
-        jws = _JWS.read(body, "the request body")
+        jws = JWS.read(body, "the request body")
         if jws.header.get("url") != self.links.path(path):
             raise AcmeError(
                 Problem.UNAUTHORIZED,
@@ -180,7 +181,7 @@ class Gate:
         :raises AcmeError: saying what is wrong with it.
         """
         account = require_account(request)
-        inner = _JWS.read(request.payload, "the payload, which is the JWS by the new key,")
+        inner = JWS.read(request.payload, "the payload, which is the JWS by the new key,")
         for name, why in (("nonce", "only the outer JWS has one"), ("kid", "it carries the new key, 'jwk'")):
             if name in inner.header:
                 raise _malformed(f"the inner JWS has {name!r} in its protected header; {why}")
@@ -195,7 +196,7 @@ class Gate:
             raise _malformed("'oldKey' in the inner JWS is not the account's key")
         return NewKey(key_text, jwk.thumbprint(key))
 
-    def _key(self, jws: _JWS) -> tuple[Account | None, str]:
+    def _key(self, jws: JWS) -> tuple[Account | None, str]:
         """The account that ``kid`` names and its key, or the key in ``jwk``."""
         kid, own = jws.header.get("kid"), jws.header.get("jwk")
         if (kid is None) == (own is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 from acme_iid.iid01 import CHALLENGE_TYPE, binding
@@ -25,11 +26,16 @@ def identifier(name: Identifier) -> dict[str, str]:
 
 def account(links: Links, facts: Account) -> dict[str, object]:
     """RFC 8555 section 7.1.2."""
-    return {
+    body: dict[str, object] = {
         "status": of_account(facts),
         "contact": list(facts.contact),
         "orders": links.account_orders(facts.id),
     }
+    if facts.terms_agreed is not None:
+        body["termsOfServiceAgreed"] = True
+    if facts.external_account_binding is not None:
+        body["externalAccountBinding"] = json.loads(facts.external_account_binding)
+    return body
 
 
 def order(links: Links, facts: Order, now: int) -> dict[str, object]:

@@ -53,7 +53,8 @@ def now() -> int:
 
 def register(authority: Authority) -> Account:
     key = Key()
-    return accounts.create(authority.database, json.dumps(key.jwk), key.thumbprint, (), "", now())[0]
+    wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
+    return accounts.create(authority.database, authority.config, wanted, "", now())[0]
 
 
 def order(authority: Authority, account: Account) -> Order:

@@ -25,6 +25,8 @@ STEPS = (
     "terminal-2-look",
     "terminal-1-rules",
     "terminal-1-clouds",
+    "terminal-1-eab",
+    "terminal-1-fleet",
     "terminal-1-block",
 )
 PLAIN = [text.strip() for name, text in BLOCKS if not name]
@@ -193,6 +195,8 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "my-project" not in walked["terminal-1"]
     assert "Azure" in walked["terminal-1-clouds"]
     assert "left the fleet" not in walked["terminal-2-look"]
+    assert "caddy on web-1" in walked["terminal-1-eab"]
+    assert "Asked for the renewal of " in walked["terminal-1-fleet"]
     assert "OK" in walked["terminal-1-block"]
 
 

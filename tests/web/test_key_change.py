@@ -391,7 +391,8 @@ def change_key(database: Database, account: Facts, new: Key) -> tuple[Facts, boo
 
 def register(authority: Authority) -> Facts:
     key = Key()
-    return accounts.create(authority.database, json.dumps(key.jwk), key.thumbprint, (), "", int(time.time()))[0]
+    wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
+    return accounts.create(authority.database, authority.config, wanted, "", int(time.time()))[0]
 
 
 def test_a_change_that_another_overtook_changes_nothing(authority: Authority) -> None:

@@ -6,8 +6,26 @@ CREATE TABLE accounts (
     jwk TEXT NOT NULL,
     thumbprint TEXT NOT NULL UNIQUE,
     contact TEXT NOT NULL,
+    terms_agreed TEXT,
+    external_key_id TEXT,
+    external_account_binding TEXT,
     created_at BIGINT NOT NULL,
     deactivated_at BIGINT
 );
 
 CREATE INDEX accounts_by_creation ON accounts (created_at, id);
+
+-- External account keys. account_id is the account that was last made with one.
+CREATE TABLE external_keys (
+    id TEXT PRIMARY KEY,
+    secret TEXT NOT NULL,
+    label TEXT,
+    reusable BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    used_at BIGINT,
+    account_id TEXT,
+    revoked_at BIGINT
+);
+
+CREATE INDEX external_keys_by_creation ON external_keys (created_at, id);

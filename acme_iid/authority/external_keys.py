@@ -1,0 +1,52 @@
+"""External account keys for operators: made, shown once, revoked (RFC 8555 section 7.3.4)."""
+
+from __future__ import annotations
+
+import secrets
+
+from acme_iid.errors import RequestError
+from acme_iid.protocol.resources import ExternalKey
+from acme_iid.store import events, external_keys
+from acme_iid.store.database import Database
+
+_SECRET_BYTES = 32
+MAX_LABEL_LENGTH = 100
+
+
+def add(database: Database, label: str | None, seconds: int | None, now: int, *, reusable: bool) -> ExternalKey:
+    """Make a key.
+
+    :param label: whom or what it is for.
+    :param seconds: how long it may be used; None for ever.
+    :param reusable: whether more than one account may be made with it.
+    :raises RequestError: if the label is none.
+    """
+    if label is not None and (not label or len(label) > MAX_LABEL_LENGTH or not label.isprintable()):
+        raise RequestError(f"a label is printable text of 1 to {MAX_LABEL_LENGTH} characters")
+    key = ExternalKey(
+        id=secrets.token_urlsafe(16),
+        secret=secrets.token_urlsafe(_SECRET_BYTES),
+        label=label,
+        reusable=reusable,
+        created_at=now,
+        expires_at=None if seconds is None else now + seconds,
+    )
+    with database.transaction() as transaction:
+        external_keys.add(transaction, key)
+        events.add(transaction, "external_key.added", now, external_key=key.id, label=label, reusable=reusable)
+    return key
+
+
+def revoke(database: Database, key_id: str, now: int) -> ExternalKey:
+    """Let a key make no further account. The accounts that were made with it stay.
+
+    :raises RequestError: if there is no such key, or it was revoked before.
+    """
+    found = external_keys.get(database, key_id)
+    if found is None:
+        raise RequestError(f"there is no external account key {key_id!r}; 'acme-iid-ca eab list' shows all")
+    with database.transaction() as transaction:
+        if not external_keys.revoke(transaction, key_id, now):
+            raise RequestError(f"the external account key {key_id} was revoked before")
+        events.add(transaction, "external_key.revoked", now, external_key=key_id, account_id=found.account_id)
+    return found

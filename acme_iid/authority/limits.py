@@ -1,0 +1,62 @@
+"""How much an account, an instance, a name or an address may ask for (RFC 8555 section 6.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from acme_iid.config import Limits
+from acme_iid.errors import AcmeError, Problem
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account
+from acme_iid.store import limits, orders
+from acme_iid.store.database import Transaction
+from acme_iid.values import Rate
+
+
+def account_made(transaction: Transaction, settings: Limits, remote: str, now: int) -> None:
+    """Count a new account of a client's address.
+
+    :raises AcmeError: ``rateLimited``.
+    """
+    _spend(transaction, settings.accounts_per_address, "accounts", f"address {remote}", now)
+
+
+def order_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
+    """Count a new order of an account, and those that it has open.
+
+    :raises AcmeError: ``rateLimited``.
+    """
+    _spend(transaction, settings.orders_per_account, "orders", f"account {account.id}", now)
+    most = settings.open_orders_per_account
+    if most is not None and orders.count_open(transaction, account.id, now, most) >= most:
+        raise _limited(f"this account has {most} open orders; finish them, or let them run out", 60)
+
+
+def certificate_issued(
+    transaction: Transaction, settings: Limits, instance: str | None, names: Sequence[Identifier], now: int
+) -> None:
+    """Count a certificate of an instance and of each of its names.
+
+    :raises AcmeError: ``rateLimited``.
+    """
+    if instance is not None:
+        _spend(transaction, settings.certificates_per_instance, "certificates", f"instance {instance}", now)
+    for name in names:
+        _spend(transaction, settings.certificates_per_name, "certificates", f"name {name}", now)
+
+
+def _spend(transaction: Transaction, rate: Rate | None, what: str, subject: str, now: int) -> None:
+    if rate is None:
+        return
+    key = f"{what} {subject}"
+    if not limits.spend(transaction, key, rate, now):
+        seconds = limits.wait(transaction, key, rate, now)
+        raise _limited(
+            f"there were too many {what} of {subject}: {rate.most} in {rate.seconds} seconds is this CA's limit; "
+            f"try again in {seconds} seconds",
+            seconds,
+        )
+
+
+def _limited(detail: str, seconds: int) -> AcmeError:
+    return AcmeError(Problem.RATE_LIMITED, detail, headers={"Retry-After": str(seconds)})

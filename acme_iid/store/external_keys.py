@@ -1,0 +1,73 @@
+"""External account keys: what an operator hands out so that its holder may make an account (RFC 8555 section 7.3.4)."""
+
+from __future__ import annotations
+
+from acme_iid.protocol.resources import ExternalKey
+from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.store.listing import Filter
+
+
+def _key(row: Row) -> ExternalKey:
+    return ExternalKey(
+        id=row["id"],
+        secret=row["secret"],
+        label=row["label"],
+        reusable=bool(row["reusable"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        used_at=row["used_at"],
+        account_id=row["account_id"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+def get(reader: Reader, key_id: str) -> ExternalKey | None:
+    """The key with this id."""
+    rows = reader.rows("SELECT * FROM external_keys WHERE id = :id", id=key_id)
+    return _key(rows[0]) if rows else None
+
+
+def page(reader: Reader, wanted: Filter) -> list[ExternalKey]:
+    """External keys, newest first."""
+    rows = wanted.page(reader, "SELECT * FROM external_keys", {}, time="created_at", key="id")
+    return [_key(row) for row in rows]
+
+
+def add(transaction: Transaction, key: ExternalKey) -> None:
+    """Add a key."""
+    transaction.run(
+        """INSERT INTO external_keys (id, secret, label, reusable, created_at, expires_at)
+           VALUES (:id, :secret, :label, :reusable, :created_at, :expires_at)""",
+        id=key.id,
+        secret=key.secret,
+        label=key.label,
+        reusable=int(key.reusable),
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+    )
+
+
+def use(transaction: Transaction, key_id: str, account_id: str, now: int) -> bool:
+    """Bind a key to the account that it makes; False, and nothing changed, if it is used up, revoked or has run out.
+
+    One statement, so that of two accounts that race for a key one gets it.
+    """
+    return bool(
+        transaction.run(
+            """UPDATE external_keys SET account_id = :account_id, used_at = :now
+               WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
+                 AND (reusable = 1 OR account_id IS NULL)""",
+            id=key_id,
+            account_id=account_id,
+            now=now,
+        )
+    )
+
+
+def revoke(transaction: Transaction, key_id: str, now: int) -> bool:
+    """Let a key make no further account; False if it was revoked before."""
+    return bool(
+        transaction.run(
+            "UPDATE external_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL", id=key_id, now=now
+        )
+    )

@@ -1,0 +1,42 @@
+"""Rate limits that hold across processes: one row a subject, one statement an action.
+
+The generic cell rate algorithm (ITU-T I.371): each action moves a moment ahead by one interval, and an action is
+refused while that moment is further ahead than a whole period. So up to ``most`` actions can come at once, and
+afterwards one an interval.
+"""
+
+from __future__ import annotations
+
+from acme_iid.store.database import Reader, Transaction
+from acme_iid.values import Rate
+
+
+def spend(transaction: Transaction, key: str, rate: Rate, now: int) -> bool:
+    """Count one action of the subject ``key``; False, and nothing changed, if it comes too early."""
+    interval = max(rate.seconds * 1000 // rate.most, 1)
+    return bool(
+        transaction.rows(
+            """INSERT INTO limits (key, until) VALUES (:key, :now + :interval)
+               ON CONFLICT (key) DO UPDATE
+               SET until = CASE WHEN limits.until > :now THEN limits.until ELSE :now END + :interval
+               WHERE limits.until <= :now + :slack
+               RETURNING until""",
+            key=key,
+            now=now * 1000,
+            interval=interval,
+            slack=interval * (rate.most - 1),
+        )
+    )
+
+
+def wait(reader: Reader, key: str, rate: Rate, now: int) -> int:
+    """Seconds until the subject ``key`` may act again; at least one."""
+    interval = max(rate.seconds * 1000 // rate.most, 1)
+    rows = reader.rows("SELECT until FROM limits WHERE key = :key", key=key)
+    ahead = (rows[0]["until"] if rows else 0) - interval * (rate.most - 1) - now * 1000
+    return max(1, -(-ahead // 1000))
+
+
+def forget(transaction: Transaction, now: int) -> int:
+    """Forget subjects whose actions count no longer; how many."""
+    return transaction.run("DELETE FROM limits WHERE until <= :now", now=now * 1000)

@@ -1,0 +1,7 @@
+-- One row for each subject of a limit: until when what was done counts, in milliseconds (acme_iid/store/limits.py).
+CREATE TABLE limits (
+    key TEXT PRIMARY KEY,
+    until BIGINT NOT NULL
+);
+
+CREATE INDEX limits_by_end ON limits (until);

@@ -1,0 +1,100 @@
+"""What is too much is refused with the time after which it is not (RFC 8555 section 6.6)."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from running import CA, answer
+from wire import Account, Key, b64, csr, problem
+
+from acme_iid.simulator import aws
+from acme_iid.store import limits
+from acme_iid.store.database import open_store
+from acme_iid.values import Rate, rate
+
+
+@pytest.fixture
+def limited(own_ca: CA, request: pytest.FixtureRequest) -> CA:
+    """A CA that serves with the lines of [limits] that the test names."""
+    toml = own_ca.home / "ca.toml"
+    toml.write_text(f"{toml.read_text()}\n[limits]\n{request.param}\n")
+    own_ca.start("--workers", "2")
+    return own_ca
+
+
+def refused(response: requests.Response) -> str:
+    """What a rate-limited client is told, once its form is right."""
+    assert (response.status_code, problem(response)) == (429, "rateLimited")
+    assert 1 <= int(response.headers["Retry-After"]) <= 3600
+    return str(response.json()["detail"])
+
+
+@pytest.mark.parametrize("limited", ['orders_per_account = "2/1h"'], indirect=True)
+def test_an_accounts_orders_are_limited_across_processes_and_anothers_are_not(limited: CA) -> None:
+    account = limited.account()
+    assert [account.order("foo.local").status_code for _ in range(2)] == [201, 201]
+    assert "2 in 3600 seconds" in refused(account.order("foo.local"))
+    assert limited.account().order("foo.local").status_code == 201
+
+
+@pytest.mark.parametrize("limited", ["open_orders_per_account = 2"], indirect=True)
+def test_open_orders_are_capped_until_one_ends(limited: CA) -> None:
+    account = limited.account()
+    first, _ = account.order("foo.local"), account.order("foo.local")
+    assert "2 open orders" in refused(account.order("foo.local"))
+    account.post(first.json()["authorizations"][0], {"status": "deactivated"})
+    assert account.order("foo.local").status_code == 201
+
+
+@pytest.mark.parametrize("limited", ['accounts_per_address = "2/1h"'], indirect=True)
+def test_new_accounts_of_an_address_are_limited_and_a_known_key_is_let_in(limited: CA) -> None:
+    wire, key = limited.wire(), Key()
+    Account.new(wire, key)
+    Account.new(wire)
+    assert "address 127.0.0.1" in refused(wire.post(wire.directory["newAccount"], {}, Key()))
+    assert wire.post(wire.directory["newAccount"], {}, key).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("limited", "subject"),
+    [('certificates_per_instance = "1/1h"', "instance aws:"), ('certificates_per_name = "1/1h"', "name foo.local")],
+    indirect=["limited"],
+)
+def test_certificates_are_limited_and_the_order_stays_ready(limited: CA, subject: str, instance: aws.Instance) -> None:
+    account = limited.account()
+    account.obtain("foo.local", answer=answer(instance))
+    ordered, _ = account.prove("foo.local", answer=answer(instance))
+    late = account.post(ordered.json()["finalize"], {"csr": b64(csr("foo.local")[1])})
+    assert subject in refused(late)
+    assert account.post(ordered.headers["Location"]).json()["status"] == "ready"
+
+
+@given(st.integers(1, 20), st.integers(1, 100), st.lists(st.integers(0, 30), max_size=60))
+def test_no_period_sees_more_than_the_rate_twice_over(most: int, seconds: int, steps: list[int]) -> None:
+    # A whole burst, and as many as one interval after another lets through in the same time.
+    wanted, now = Rate(most, seconds), 1_000_000
+    passed: list[int] = []
+    with tempfile.TemporaryDirectory() as folder:
+        database = open_store(Path(folder) / "ca.db")
+        with database.transaction() as transaction:
+            for step in steps:
+                now += step
+                if limits.spend(transaction, "s", wanted, now):
+                    passed.append(now)
+                else:
+                    later = now + limits.wait(transaction, "s", wanted, now)
+                    assert now < later <= now + seconds + 1
+        database.close()
+    assert all(sum(start <= at < start + seconds for at in passed) <= 2 * most for start in passed)
+    assert len(passed) >= min(len(steps), most)
+
+
+@pytest.mark.parametrize("text", ["", "3", "3/", "/1h", "0/1h", "-1/1h", "3/1x", "٣/1h", "99999999999/1h"])
+def test_a_rate_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no (rate|duration)"):
+        rate(text)
