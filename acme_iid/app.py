@@ -9,6 +9,7 @@ import flask
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
+from acme_iid.authority.validations import Validations
 from acme_iid.config import Config
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
@@ -41,9 +42,11 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     trust = trust_store(config.trust)
     authority = Authority(config, database, CertificateAuthority.load(config.home, password), trust)
     threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
+    links = Links(config.server.url)
+    Validations(authority, links.account).start()
     gate = Gate(
         database,
-        Links(config.server.url),
+        links,
         Nonces(nonces.mac_key(database), nonces.open_spent(config.store.path.parent)),
     )
     app = flask.Flask("acme_iid", static_folder=None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from acme_iid import provisioners
+from acme_iid import host_provisioners, provisioners
 from acme_iid.admission import Provisioner
 from acme_iid.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import Identifier, from_text
@@ -101,6 +101,7 @@ class Config:
     :ivar provisioners: those for instances of a cloud.
     :ivar trust: where each provisioner's further keys come from, in the provisioners' order.
     :ivar hosts: the provisioners of type ACME.
+    :ivar names: the names of all provisioners, in the order of ca.toml.
     """
 
     home: Path
@@ -111,6 +112,7 @@ class Config:
     trust: tuple[TrustSources, ...] = ()
     hosts: tuple[HostProvisioner, ...] = ()
     limits: Limits = Limits()
+    names: tuple[str, ...] = ()
 
 
 def default_home(environment: Mapping[str, str], uid: int) -> Path:
@@ -166,13 +168,20 @@ def parse(data: bytes, home: Path) -> Config:
     tables = top.tables("provisioner")
     top.done()
     settings = _ca(ca), _server(server), _store(store, home)
-    read = _provisioners(tables, home)
+    names = [table.look("name") for table in tables]
+    of_hosts = [table for table in tables if host_provisioners.is_of_hosts(table)]
+    of_clouds = [table for table in tables if not host_provisioners.is_of_hosts(table)]
+    hosts = tuple(host_provisioners.read(table) for table in of_hosts)
+    read = _provisioners(of_clouds, home)
+    _check_names(tables, names)
     return Config(
         home,
         *settings,
         limits=limits,
         provisioners=tuple(provisioner for provisioner, _ in read),
         trust=tuple(sources for _, sources in read),
+        hosts=hosts,
+        names=tuple(map(str, names)),
     )
 
 
@@ -247,13 +256,17 @@ def _limits(table: Table) -> Limits:
     return settings
 
 
+def _check_names(tables: list[Table], names: list[object]) -> None:
+    for number, table in enumerate(tables):
+        if names[number] in names[:number]:
+            raise table.error("name", "another provisioner has this name; names are unique")
+
+
 def _provisioners(tables: list[Table], home: Path) -> list[tuple[Provisioner, TrustSources]]:
     read: list[tuple[Provisioner, TrustSources]] = []
     accounts: dict[str, str] = {}
     for table in tables:
         provisioner, sources = provisioners.read(table, home)
-        if provisioner.name in [known.name for known, _ in read]:
-            raise table.error("name", "another provisioner has this name; names are unique")
         for issuer in sources.web_identity:
             if accounts.setdefault(issuer.issuer, issuer.account) != issuer.account:
                 raise table.error("web_identity", f"another provisioner has {issuer.issuer} as another account's")

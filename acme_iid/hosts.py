@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from acme_iid.admission import Network, inside
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.rules import NameRule
+from acme_iid.values import Listen
 
 TYPE = "ACME"
 """The ``type`` in ca.toml."""
@@ -30,6 +31,10 @@ class HostProvisioner:
     :ivar allow_wildcards: whether a wildcard may be proven, by a challenge in the DNS.
     :ivar networks: where the hosts are: validation connects to these addresses only, and an address that is
         certified is in one of them. None for all but loopback, link-local and the like.
+    :ivar resolver: the name servers that are asked; none for the system's.
+    :ivar http_port: where http-01 is answered.
+    :ivar tls_port: where tls-alpn-01 is answered.
+    :ivar caa: whether CAA records are heeded (RFC 8659).
     """
 
     name: str
@@ -37,6 +42,10 @@ class HostProvisioner:
     allow: tuple[NameRule, ...] | None = None
     allow_wildcards: bool = False
     networks: tuple[Network, ...] | None = None
+    resolver: tuple[Listen, ...] = ()
+    http_port: int = 80
+    tls_port: int = 443
+    caa: bool = False
 
     def offers(self, domains: Collection[str], identifier: Identifier) -> tuple[str, ...]:
         """The types of challenges by which ``identifier`` can be proven under this provisioner; empty for none."""

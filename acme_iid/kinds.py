@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from acme_iid.hosts import TYPE
 from acme_iid.values import aws_account
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@()-]{0,255}\Z")
@@ -161,5 +162,5 @@ def kind(text: str) -> str:
     :raises ValueError: if there is none of this name.
     """
     if text.upper() not in KINDS:
-        raise ValueError(f"{text!r} is not a known type; the types are {', '.join(KINDS)}")
+        raise ValueError(f"{text!r} is not a known type; the types are {', '.join((*KINDS, TYPE))}")
     return text.upper()

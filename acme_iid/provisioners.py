@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from acme_iid.admission import Network, Provisioner
+from acme_iid.admission import Provisioner
 from acme_iid.attestation.keysets import key_set
 from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
 from acme_iid.kinds import KINDS, UNDATED, Kind, kind
 from acme_iid.rules import Demand, NameRule, template
 from acme_iid.sources import TrustSources, WebIdentity
 from acme_iid.tables import Table
-from acme_iid.values import aws_account, duration, name
+from acme_iid.values import aws_account, duration, name, network
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -40,7 +39,7 @@ def read(table: Table, home: Path) -> tuple[Provisioner, TrustSources]:
         instance_age=None if age is None else table.parsed("instance_age", age, duration),
         allow=_rules(table, "allow", known),
         allow_wildcards=_rules(table, "allow_wildcards", known) or (),
-        networks=table.texts("networks", 'a list of networks such as ["10.0.0.0/8"]', _network),
+        networks=table.texts("networks", 'a list of networks such as ["10.0.0.0/8"]', network),
         disable_custom_sans=table.flag("disable_custom_sans"),
         disable_trust_on_first_use=table.flag("disable_trust_on_first_use"),
     )
@@ -166,13 +165,6 @@ def _when(table: Table, known: Kind) -> tuple[Demand, ...]:
             found.append(Demand(fact, (fact,), tuple(value.lower() for value in values)))
     table.done()
     return tuple(found)
-
-
-def _network(text: str) -> Network:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no network; write for example 10.0.0.0/8") from error
 
 
 def _sources(table: Table, title: str, type_: str, home: Path, listed: Mapping[str, Demand]) -> TrustSources:

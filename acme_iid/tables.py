@@ -31,6 +31,10 @@ class Table:
         """Say what is wrong in a sentence that itself names whose it is, and what."""
         return ConfigError(f"{self._file}: {message}")
 
+    def look(self, key: str) -> object:
+        """Look at the value of ``key`` without taking it: it may be of any type, or missing (None)."""
+        return self._left.get(key)
+
     def take(self, key: str, kind: type[T], what: str) -> T | None:
         """Take the value of ``key``, None if there is none; ``what`` describes a right one."""
         self._known.append(key)

@@ -149,6 +149,17 @@ def aws_account(text: str) -> str:
     return text
 
 
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the network in ``text``, such as 10.0.0.0/8; a single address is one too.
+
+    :raises ValueError: if it is none.
+    """
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no network; write for example 10.0.0.0/8") from error
+
+
 def domain(text: str) -> str:
     """Return a domain that names may be issued in, canonical.
 

@@ -6,7 +6,8 @@ conditions. The time comes in as ``now`` (seconds): it is read once a request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.config import Config
@@ -16,9 +17,13 @@ from acme_iid.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What the use cases work with: the settings in force, the store, the signing keys and the trusted ones."""
+    """What the use cases work with: the settings in force, the store, the signing keys and the trusted ones.
+
+    :ivar answered: set when a challenge was answered that has to be looked for in the network.
+    """
 
     config: Config
     database: Database
     ca: CertificateAuthority
     trust: TrustStore
+    answered: threading.Event = field(default_factory=threading.Event)

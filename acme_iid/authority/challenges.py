@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from acme_iid.admission import Grant, admit, formats, names
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
-from acme_iid.authority import Authority
+from acme_iid.authority import Authority, validations
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Step
-from acme_iid.iid01 import EVIDENCE_FIELDS, MAX_ANSWER_BYTES, Binding, binding
+from acme_iid.iid01 import CHALLENGE_TYPE, EVIDENCE_FIELDS, MAX_ANSWER_BYTES, Binding, binding
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order
-from acme_iid.store import events, instances, orders
+from acme_iid.store import challenges, events, instances, orders
 from acme_iid.store.database import Reader, Transaction
 
 _log = logging.getLogger(__name__)
@@ -148,7 +148,10 @@ def answer(
         return target.authorization, target.challenge
     if target.ended(now):
         raise AcmeError(Problem.MALFORMED, "the challenge's order has ended or expired; make a new order")
-    _answer_iid01(authority, account, target, parse_answer(payload, raw), remote, now)
+    if target.challenge.type == CHALLENGE_TYPE:
+        _answer_iid01(authority, account, target, parse_answer(payload, raw), remote, now)
+    else:
+        validations.answer(authority, challenge_id, remote, now)
     current = _target(authority.database, account, challenge_id)
     return current.authorization, current.challenge
 
@@ -333,7 +336,7 @@ def _record_valid(
     now: int,
 ) -> None:
     """Record a good answer: the challenge, the instance's use, the event; or nothing if another answer came first."""
-    if not orders.set_challenge_valid(transaction, target.challenge.id, proof, held, identity.to_json(), now):
+    if not challenges.set_valid(transaction, target.challenge, proof, now, held, identity.to_json()):
         return
     known = instances.get(transaction, identity.id)
     _check_resource(transaction, account, identity)
@@ -383,7 +386,7 @@ def _record_refused(
 ) -> None:
     """Record a refused answer: the challenge and its order end; or nothing if another answer came first."""
     fault = Fault(Problem.UNAUTHORIZED, f"refused at step {error.step.value!r}: {error.detail}")
-    if orders.set_challenge_failed(transaction, target.challenge.id, fault, now):
+    if challenges.set_failed(transaction, target.challenge, fault, now):
         if target.authorization.order_id is not None:
             orders.end(transaction, target.authorization.order_id, fault, now)
         events.add(

@@ -68,15 +68,18 @@ class Challenge:
 
     ``proof`` says who answered a valid one; on a valid iid-01 ``names`` are the names that the instance may hold,
     and ``identity`` is what its evidence proved, as JSON.
-    ``answered_at`` is when a client asked for an attempt that takes a look at the network, ``attempts`` how many
-    there were. iid-01 is judged within its request and has neither.
+    ``answered_at`` is when a client asked for attempts that take a look at the network, ``answered_from`` its address,
+    ``attempts`` how many there were, ``due_at`` when the next one is, ``error`` then what the last one found. iid-01 is
+    judged within its request and has none of them.
     """
 
     id: str
     type: str
     token: str
     answered_at: int | None = None
+    answered_from: str | None = None
     attempts: int = 0
+    due_at: int | None = None
     validated_at: int | None = None
     failed_at: int | None = None
     error: Fault | None = None

@@ -53,6 +53,18 @@ def of_authorization(authorization: Authorization, now: int) -> Status:
     return Status.VALID if valid else Status.PENDING
 
 
+def next_look(authorization: Authorization, now: int) -> int | None:
+    """When the soonest look at the network is over, as far as can be said; None if none is due or under way."""
+    if of_authorization(authorization, now) is not Status.PENDING:
+        return None
+    looks = [
+        max(challenge.due_at or now, now) + 1
+        for challenge in authorization.challenges
+        if of_challenge(challenge) is Status.PROCESSING
+    ]
+    return min(looks, default=None)
+
+
 def of_order(order: Order, now: int) -> Status:
     """Valid once issued; invalid once ended, expired, or any authorization can no longer be valid."""
     if order.certificate_id is not None:

@@ -10,50 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from acme_iid.errors import Fault, Problem
+from acme_iid.errors import Fault
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Authorization, Challenge, Order, Proof
+from acme_iid.protocol.resources import Authorization, Order
 from acme_iid.protocol.status import Status, of_authorization
+from acme_iid.store import challenges
+from acme_iid.store.challenges import COLUMNS, fault_as_text, fault_of_text, of_row
 from acme_iid.store.database import Reader, Row, Transaction
 
-_AUTHORIZATIONS = """
+_AUTHORIZATIONS = f"""
     SELECT a.id, a.order_id, a.account_id, a.identifier_type, a.identifier_value, a.wildcard, a.created_at,
            a.expires_at, a.deactivated_at, a.revoked_at,
-           c.id AS challenge_id, c.type, c.token, c.answered_at, c.attempts, c.validated_at, c.failed_at, c.error,
-           c.instance_id, c.cloud, c.provisioner, c.credential_id, c.names, c.identity
+           {COLUMNS}
     FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
-"""
+"""  # noqa: S608 - constants only
 _OF_CHALLENGE = "WHERE a.id = (SELECT authorization_id FROM challenges WHERE id = :id) ORDER BY c.id"
-
-
-def _text(error: Fault) -> str:
-    return json.dumps([error.problem.name, error.detail])
-
-
-def _fault(text: str | None) -> Fault | None:
-    if text is None:
-        return None
-    name, detail = json.loads(text)
-    return Fault(Problem[name], detail)
-
-
-def _challenge(row: Row) -> Challenge:
-    proof = None
-    if row["provisioner"] is not None:
-        proof = Proof(row["instance_id"], row["cloud"], row["provisioner"], row["credential_id"])
-    return Challenge(
-        id=row["challenge_id"],
-        type=row["type"],
-        token=row["token"],
-        answered_at=row["answered_at"],
-        attempts=row["attempts"],
-        validated_at=row["validated_at"],
-        failed_at=row["failed_at"],
-        error=_fault(row["error"]),
-        proof=proof,
-        names=tuple(Identifier(*pair) for pair in json.loads(row["names"] or "[]")),
-        identity=row["identity"],
-    )
 
 
 def _authorizations(rows: Iterable[Row]) -> tuple[Authorization, ...]:
@@ -70,7 +41,7 @@ def _authorizations(rows: Iterable[Row]) -> tuple[Authorization, ...]:
             wildcard=bool(first["wildcard"]),
             created_at=first["created_at"],
             expires_at=first["expires_at"],
-            challenges=tuple(_challenge(row) for row in members),
+            challenges=tuple(of_row(row) for row in members),
             deactivated_at=first["deactivated_at"],
             revoked_at=first["revoked_at"],
         )
@@ -96,7 +67,7 @@ def get(reader: Reader, order_id: str) -> Order | None:
         profile=row["profile"],
         replaces=row["replaces"],
         ended_at=row["ended_at"],
-        error=_fault(row["error"]),
+        error=fault_of_text(row["error"]),
         certificate_id=row["certificate_id"],
         authorizations=_authorizations(
             reader.rows(_AUTHORIZATIONS + "WHERE a.order_id = :id ORDER BY a.position, c.id", id=order_id)
@@ -231,14 +202,7 @@ def add_authorization(transaction: Transaction, authorization: Authorization, po
         expires_at=authorization.expires_at,
     )
     for challenge in authorization.challenges:
-        transaction.run(
-            """INSERT INTO challenges (id, authorization_id, type, token)
-               VALUES (:id, :authorization_id, :type, :token)""",
-            id=challenge.id,
-            authorization_id=authorization.id,
-            type=challenge.type,
-            token=challenge.token,
-        )
+        challenges.add(transaction, authorization.id, challenge)
 
 
 def claim(transaction: Transaction, authorization_id: str, order_id: str, position: int) -> bool:
@@ -254,44 +218,6 @@ def claim(transaction: Transaction, authorization_id: str, order_id: str, positi
     )
 
 
-def set_challenge_valid(
-    transaction: Transaction, challenge_id: str, proof: Proof, names: tuple[Identifier, ...], identity: str, now: int
-) -> bool:
-    """Record that a challenge was answered well; False if it was answered before, or its order has ended."""
-    return bool(
-        transaction.run(
-            """UPDATE challenges SET validated_at = :now, instance_id = :instance, cloud = :cloud,
-                      provisioner = :provisioner, credential_id = :credential_id, names = :names,
-                      identity = :identity
-               WHERE id = :id AND validated_at IS NULL AND failed_at IS NULL
-                 AND EXISTS (SELECT 1 FROM authorizations a LEFT JOIN orders o ON o.id = a.order_id
-                             WHERE a.id = challenges.authorization_id AND o.ended_at IS NULL
-                               AND a.deactivated_at IS NULL AND a.revoked_at IS NULL)""",
-            id=challenge_id,
-            now=now,
-            instance=proof.instance,
-            cloud=proof.cloud,
-            provisioner=proof.provisioner,
-            credential_id=proof.credential_id,
-            names=json.dumps(names),
-            identity=identity,
-        )
-    )
-
-
-def set_challenge_failed(transaction: Transaction, challenge_id: str, error: Fault, now: int) -> bool:
-    """Record that a challenge was answered badly; False if it was answered before."""
-    return bool(
-        transaction.run(
-            """UPDATE challenges SET failed_at = :now, error = :error
-               WHERE id = :id AND validated_at IS NULL AND failed_at IS NULL""",
-            id=challenge_id,
-            now=now,
-            error=_text(error),
-        )
-    )
-
-
 def end(transaction: Transaction, order_id: str, error: Fault, now: int) -> bool:
     """End an order that has led to no certificate; False if it had ended or been finalized."""
     return bool(
@@ -300,7 +226,7 @@ def end(transaction: Transaction, order_id: str, error: Fault, now: int) -> bool
                WHERE id = :id AND ended_at IS NULL AND certificate_id IS NULL""",
             id=order_id,
             now=now,
-            error=_text(error),
+            error=fault_as_text(error),
         )
     )
 
@@ -312,7 +238,7 @@ def end_of_account(transaction: Transaction, account_id: str, error: Fault, now:
            WHERE account_id = :account_id AND ended_at IS NULL AND certificate_id IS NULL""",
         account_id=account_id,
         now=now,
-        error=_text(error),
+        error=fault_as_text(error),
     )
 
 
@@ -331,7 +257,7 @@ def fail_pending(transaction: Transaction, account_id: str, kind: str, error: Fa
         account_id=account_id,
         kind=kind,
         now=now,
-        error=_text(error),
+        error=fault_as_text(error),
     )
     transaction.run(
         """UPDATE challenges SET failed_at = :now, error = :error
@@ -342,7 +268,7 @@ def fail_pending(transaction: Transaction, account_id: str, kind: str, error: Fa
         account_id=account_id,
         kind=kind,
         now=now,
-        error=_text(error),
+        error=fault_as_text(error),
     )
     return ended
 

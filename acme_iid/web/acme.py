@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from flask import Blueprint, Response, request
 
@@ -22,7 +22,8 @@ from acme_iid.authority import (
 )
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.renewal import retry_after
-from acme_iid.protocol.resources import Account, Order
+from acme_iid.protocol.resources import Account, Authorization, Order
+from acme_iid.protocol.status import next_look
 from acme_iid.web import external_binding, problems, render
 from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, SignedRequest, decode_field, require_account, require_jwk
 
@@ -227,7 +228,7 @@ class Resources:
     def _order(self, order: Order, now: int, status: int = 200) -> Response:
         response = _json(render.order(self.links, order, now), status)
         response.headers["Location"] = self.links.order(order.id)
-        return response
+        return _with_retry_after(response, order.authorizations, now)
 
     def new_authorization(self, signed: SignedRequest, now: int) -> Response:
         """RFC 8555 section 7.4.1."""
@@ -246,7 +247,8 @@ class Resources:
             if signed.json().get("status") != "deactivated":
                 raise AcmeError(Problem.MALFORMED, "an authorization's status can only be set to 'deactivated'")
             found = authorizations.deactivate(self.authority.database, found, now)
-        return _json(render.authorization(self.links, found, account, self.formats, now))
+        response = _json(render.authorization(self.links, found, account, self.formats, now))
+        return _with_retry_after(response, (found,), now)
 
     def challenge(self, signed: SignedRequest, now: int, challenge_id: str) -> Response:
         """RFC 8555 section 7.5.1: read, or answer."""
@@ -259,7 +261,7 @@ class Resources:
             authorization, challenge = challenges.find(self.authority, account, challenge_id)
         response = _json(render.challenge(self.links, challenge, account, self.formats))
         response.headers.add("Link", f'<{self.links.authorization(authorization.id)}>;rel="up"')
-        return response
+        return _with_retry_after(response, (authorization,), now)
 
     def certificate(self, signed: SignedRequest, _now: int, certificate_id: str) -> Response:
         """RFC 8555 section 7.4.2."""
@@ -304,6 +306,14 @@ def _body() -> bytes:
 
 def _json(body: dict[str, object], status: int = 200) -> Response:
     return Response(json.dumps(body), status=status, content_type="application/json")
+
+
+def _with_retry_after(response: Response, authorizations: Iterable[Authorization], now: int) -> Response:
+    """Say when something may have changed, while anything is processing (RFC 8555 section 8.2)."""
+    looks = [at for entry in authorizations if (at := next_look(entry, now)) is not None]
+    if looks:
+        response.headers["Retry-After"] = str(min(looks) - now)
+    return response
 
 
 def _remote() -> str:

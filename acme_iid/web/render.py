@@ -74,7 +74,8 @@ def authorization(
     status = of_authorization(facts, now)
     challenges = facts.challenges
     if status is not Status.PENDING:
-        challenges = tuple(c for c in challenges if of_challenge(c) is not Status.PENDING) or challenges
+        decided = (Status.VALID, Status.INVALID)
+        challenges = tuple(c for c in challenges if of_challenge(c) in decided) or challenges
     body: dict[str, object] = {
         "identifier": identifier(facts.identifier),
         "status": status,

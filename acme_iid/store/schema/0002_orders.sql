@@ -41,7 +41,7 @@ CREATE INDEX authorizations_by_account ON authorizations (account_id, expires_at
 
 CREATE INDEX authorizations_unclaimed ON authorizations (account_id, expires_at) WHERE order_id IS NULL;
 
--- answered_at: the client asked for the attempt. Of a challenge that takes a look at the network, an attempt belongs to
+-- answered_at, answered_from: when, and from which address, the client asked for the attempt. Of a challenge that takes a look at the network, an attempt belongs to
 -- the process that holds its lease until leased_until; when it runs out, or at due_at after a failed attempt, any
 -- process may take the next one.
 CREATE TABLE challenges (
@@ -50,6 +50,7 @@ CREATE TABLE challenges (
     type TEXT NOT NULL,
     token TEXT NOT NULL,
     answered_at BIGINT,
+    answered_from TEXT,
     attempts BIGINT NOT NULL DEFAULT 0,
     due_at BIGINT,
     leased_until BIGINT,

@@ -1,0 +1,215 @@
+"""Validating the standard challenges off the request's thread (RFC 8555 sections 7.5.1 and 8.2).
+
+Answering one only notes that its first attempt is due. Whichever process sees that takes the attempt, under a lease,
+looks at the network with no transaction open, and records what came of it. A process that ends in between leaves a
+lease that runs out, and another takes the next attempt: nothing else has to survive.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from acme_iid import hosts
+from acme_iid.authority import Authority
+from acme_iid.errors import Fault, Problem, StoreUnavailableError
+from acme_iid.hosts import HostProvisioner
+from acme_iid.protocol.resources import Account, Authorization, Challenge, Order, Proof
+from acme_iid.store import accounts, challenges, events, orders
+from acme_iid.store.database import Transaction
+from acme_iid.validation import validate
+from acme_iid.validation.attempt import MANY, ONCE, SECONDS, Attempt, ValidationError
+
+PAUSES = (1, 3, 9, 20, 30)
+"""Seconds between attempts: what a host or the DNS needs to show what it was told to."""
+LEASE = int(SECONDS) + 10
+"""Seconds that an attempt is one process's. It is over before that, whatever a host does."""
+THREADS = 16
+"""Attempts at a time in one process; they wait for others nearly all the while."""
+
+_POLL_SECONDS = 1.0
+_CLOUD = "acme"
+
+_log = logging.getLogger(__name__)
+
+
+def answer(authority: Authority, challenge_id: str, remote: str, now: int) -> None:
+    """Note that a client asked for validation; once more changes nothing.
+
+    :param remote: the client's address, for the record.
+    """
+    with authority.database.transaction() as transaction:
+        answered = challenges.set_answered(transaction, challenge_id, remote, now)
+    if answered:
+        authority.answered.set()
+
+
+class Validations:
+    """The threads of one process that make the attempts that are due, this process's or any other's.
+
+    :param account_url: an account's URL, by its id.
+    """
+
+    def __init__(self, authority: Authority, account_url: Callable[[str], str]) -> None:
+        self._authority = authority
+        self._account_url = account_url
+        self._idle = threading.Semaphore(THREADS)
+        self._taken: SimpleQueue[str] = SimpleQueue()
+
+    def start(self) -> None:
+        """Begin. The threads end with the process, which need not wait for them."""
+        # Without a provisioner of this type nothing can be due that could be validated.
+        if self._authority.config.hosts:
+            for work in (self._dispatch, *[self._work] * THREADS):
+                threading.Thread(target=work, daemon=True).start()
+
+    def _dispatch(self) -> None:
+        answered = self._authority.answered
+        while True:
+            answered.wait(_POLL_SECONDS)
+            answered.clear()
+            try:
+                self._take_due(int(time.time()))
+            except StoreUnavailableError as error:
+                _log.warning("No challenge is validated now: %s", error)
+
+    def _take_due(self, now: int) -> None:
+        """Take what is due, as far as there are threads for it: a lease must not run out in a queue."""
+        for challenge_id in challenges.due(self._authority.database, now, THREADS):
+            if not self._idle.acquire(blocking=False):
+                return
+            taken = False
+            try:
+                with self._authority.database.transaction() as transaction:
+                    taken = challenges.take(transaction, challenge_id, now, now + LEASE)
+            finally:
+                if not taken:
+                    self._idle.release()
+            if taken:
+                self._taken.put(challenge_id)
+
+    def _work(self) -> None:
+        while True:
+            challenge_id = self._taken.get()
+            try:
+                make(self._authority, challenge_id, self._account_url)
+            except StoreUnavailableError as error:
+                _log.warning("What came of validating challenge %s was not recorded: %s", challenge_id, error)
+            except Exception:  # noqa: BLE001 - a fault of ours in one attempt must not end the thread; the lease runs out
+                _log.exception("validating challenge %s failed", challenge_id)
+            finally:
+                self._idle.release()
+                self._authority.answered.set()
+
+
+def make(authority: Authority, challenge_id: str, account_url: Callable[[str], str]) -> None:
+    """Make the attempt that was taken, and record what came of it."""
+    database = authority.database
+    authorization = orders.authorization_of_challenge(database, challenge_id)
+    assert authorization is not None  # authorizations are kept as long as their orders
+    challenge = next(entry for entry in authorization.challenges if entry.id == challenge_id)
+    account = accounts.get(database, authorization.account_id)
+    assert account is not None  # accounts are never removed
+    order = None if authorization.order_id is None else orders.get(database, authorization.order_id)
+    config = authority.config
+    host = hosts.giver(config.hosts, config.ca.domains, authorization.name, challenge.type)
+    validation = _Validation(account, order, authorization, challenge, None if host is None else host.name)
+    try:
+        _look(authorization, challenge, account, account_url(account.id), host)
+    except ValidationError as error:
+        with database.transaction() as transaction:
+            validation.record_failure(transaction, error, int(time.time()))
+    else:
+        assert host is not None  # it was looked under it
+        with database.transaction() as transaction:
+            validation.record_valid(transaction, Proof(None, _CLOUD, host.name, ""), int(time.time()))
+
+
+def _look(
+    authorization: Authorization, challenge: Challenge, account: Account, account_url: str, host: HostProvisioner | None
+) -> None:
+    """Look at the network once.
+
+    :raises ValidationError: if what is there is not what the challenge asks for, or it may not be looked.
+    """
+    if host is None:
+        raise ValidationError(
+            Problem.UNAUTHORIZED, f"no provisioner lets {authorization.name} be proven by {challenge.type}", ONCE
+        )
+    if challenge.attempts > MANY:
+        # Each of them ended without an outcome: the server was stopped, or could not record it.
+        raise ValidationError(Problem.SERVER_INTERNAL, "the server was interrupted too often; order again", ONCE)
+    attempt = Attempt(
+        kind=challenge.type,
+        identifier=authorization.identifier,
+        wildcard=authorization.wildcard,
+        token=challenge.token,
+        thumbprint=account.thumbprint,
+        account_url=account_url,
+        issuer=None,
+        now=int(time.time()),
+    )
+    validate(attempt, host)
+
+
+class _Validation:
+    """An attempt at a challenge, and what it is recorded with."""
+
+    def __init__(
+        self,
+        account: Account,
+        order: Order | None,
+        authorization: Authorization,
+        challenge: Challenge,
+        provisioner: str | None,
+    ) -> None:
+        self._authorization = authorization
+        self._challenge = challenge
+        names = (authorization.name,) if order is None else order.identifiers
+        self._record: dict[str, object] = {
+            "challenge": challenge.id,
+            "type": challenge.type,
+            "identifiers": [name.value for name in names],
+            "thumbprint": account.thumbprint,
+            "remote": challenge.answered_from,
+            "provisioner": provisioner,
+            "attempts": challenge.attempts,
+        }
+
+    def record_valid(self, transaction: Transaction, proof: Proof, now: int) -> None:
+        """Record a good outcome, or nothing if another attempt, or the end, came first."""
+        current = accounts.get(transaction, self._authorization.account_id)
+        if current is None or current.thumbprint != self._record["thumbprint"]:
+            changed = Fault(Problem.UNAUTHORIZED, "the account's key was changed, and what was found is the old one's")
+            challenges.set_due(transaction, self._challenge, changed, now)
+        elif challenges.set_valid(transaction, self._challenge, proof, now):
+            self._add_event(transaction, "challenge.valid", now)
+
+    def record_failure(self, transaction: Transaction, error: ValidationError, now: int) -> None:
+        """Record a bad outcome: when to try again, or that it is final and the order with it."""
+        attempts, fault = self._challenge.attempts, error.fault
+        if attempts < error.worth:
+            challenges.set_due(transaction, self._challenge, fault, now + PAUSES[attempts - 1])
+            return
+        _log.info("challenge %s refused after %d attempts: %s", self._challenge.id, attempts, fault.detail)
+        if challenges.set_failed(transaction, self._challenge, fault, now):
+            if self._authorization.order_id is not None:
+                orders.end(transaction, self._authorization.order_id, fault, now)
+            self._add_event(transaction, "challenge.refused", now, problem=fault.problem.code, reason=fault.detail)
+
+    def _add_event(self, transaction: Transaction, kind: str, now: int, **detail: object) -> None:
+        authorization = self._authorization
+        events.add(
+            transaction,
+            kind,
+            now,
+            account_id=authorization.account_id,
+            instance_id=None,
+            cloud=_CLOUD,
+            name=authorization.name.value,
+            **self._record,
+            **detail,
+        )

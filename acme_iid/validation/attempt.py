@@ -1,0 +1,79 @@
+"""One look at the network: what is looked for, how long it may take, and what is said of a failure."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+from acme_iid.errors import Fault, Problem
+from acme_iid.protocol.identifiers import Identifier
+
+SECONDS = 10.0
+"""How long one attempt may take, with all of its questions and connections."""
+
+ONCE, FEW, MANY = 1, 4, 6
+"""How many attempts a failure is worth: what time does not mend, a wrong answer, no answer."""
+
+
+class ValidationError(Exception):
+    """An attempt failed.
+
+    :param problem: ``dns``, ``connection``, ``tls``, ``incorrectResponse`` or ``caa``.
+    :param detail: a sentence for whoever runs the host. It never quotes what a host answered: that would let an
+        account read from hosts that only this server can reach.
+    :param worth: after how many attempts it is final.
+    """
+
+    def __init__(self, problem: Problem, detail: str, worth: int = MANY) -> None:
+        super().__init__(detail)
+        self.fault = Fault(problem, detail)
+        self.worth = worth
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What is looked for.
+
+    :ivar kind: the challenge's type.
+    :ivar identifier: what is to be proven; of a wildcard, its base.
+    :ivar thumbprint: the account key's RFC 7638 thumbprint, base64url.
+    :ivar issuer: this CA's issuer domain name (RFC 8659); None if it has none.
+    :ivar now: the time, in seconds since the epoch.
+    """
+
+    kind: str
+    identifier: Identifier
+    wildcard: bool
+    token: str
+    thumbprint: str
+    account_url: str
+    issuer: str | None
+    now: int
+
+    @property
+    def key_authorization(self) -> str:
+        """RFC 8555 section 8.1."""
+        return f"{self.token}.{self.thumbprint}"
+
+    @property
+    def digest(self) -> bytes:
+        """The key authorization's SHA-256."""
+        return hashlib.sha256(self.key_authorization.encode()).digest()
+
+
+class Deadline:
+    """When an attempt is over."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self, most: float = SECONDS) -> float:
+        """The seconds that are left, ``most`` at most.
+
+        :raises TimeoutError: if there are none.
+        """
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError(f"there was no answer within {SECONDS:.0f} seconds")
+        return min(seconds, most)

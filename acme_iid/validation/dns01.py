@@ -1,0 +1,46 @@
+"""dns-01 (RFC 8555 section 8.4), and dns-account-01, other by name (draft-ietf-acme-dns-account-label-03)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from acme_iid.errors import Problem
+from acme_iid.hosts import HostProvisioner
+from acme_iid.validation.attempt import MANY, Attempt, Deadline, ValidationError
+from acme_iid.validation.resolver import texts
+
+
+def validate(attempt: Attempt, host: HostProvisioner) -> None:
+    """Look for the key authorization's digest in the TXT records of ``_acme-challenge.NAME``.
+
+    :raises ValidationError: ``dns`` or ``incorrectResponse``.
+    """
+    _validate(f"_acme-challenge.{attempt.identifier}", attempt, host)
+
+
+def validate_of_account(attempt: Attempt, host: HostProvisioner) -> None:
+    """The same in the TXT records of the name that is the account's own.
+
+    :raises ValidationError: ``dns`` or ``incorrectResponse``.
+    """
+    _validate(f"{account_label(attempt.account_url)}._acme-challenge.{attempt.identifier}", attempt, host)
+
+
+def account_label(account_url: str) -> str:
+    """The label for an account: ``_`` and the base32 of its URL's SHA-256, of which the first ten octets count."""
+    digest = hashlib.sha256(account_url.encode()).digest()
+    return "_" + base64.b32encode(digest[:10]).decode().lower()
+
+
+def _validate(name: str, attempt: Attempt, host: HostProvisioner) -> None:
+    if len(name) > 253:
+        raise ValidationError(Problem.DNS, f"{name} is too long for a name in the DNS", worth=1)
+    expected = base64.urlsafe_b64encode(attempt.digest).rstrip(b"=")
+    found = texts(name, host, Deadline())
+    if expected not in found:
+        have = f"has {len(found)} TXT records, and none" if found else "has no TXT record, so none"
+        # Records of before may still be cached for a while.
+        raise ValidationError(
+            Problem.INCORRECT_RESPONSE, f"{name} {have} is this challenge's: {expected.decode()}", worth=MANY
+        )

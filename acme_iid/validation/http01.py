@@ -1,0 +1,158 @@
+"""http-01 (RFC 8555 section 8.3)."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import ssl
+from typing import Any, NamedTuple, cast
+from urllib.parse import urljoin, urlsplit
+
+from acme_iid.errors import Problem
+from acme_iid.hosts import HostProvisioner
+from acme_iid.protocol.identifiers import Identifier, from_text
+from acme_iid.validation.attempt import FEW, ONCE, Attempt, Deadline, ValidationError
+from acme_iid.validation.connecting import connected
+
+MAX_REDIRECTS = 3
+"""One to https, one to the canonical host, and one to spare. Each is a connection that somebody else chose."""
+MAX_BODY_BYTES = 1024
+"""A key authorization is 87 octets long; what follows it may be white space only."""
+MAX_RESPONSE_BYTES = 64 * 1024
+"""Of one response, with its header."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PATH = "/.well-known/acme-challenge/"
+
+
+class _Place(NamedTuple):
+    """Where a request goes."""
+
+    scheme: str
+    target: Identifier
+    port: int
+    path: str
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    @property
+    def authority(self) -> str:
+        """The Host header (RFC 9110 section 7.2)."""
+        name = f"[{self.target}]" if ":" in self.target.value else self.target.value
+        return name if self.port == {"http": 80, "https": 443}[self.scheme] else f"{name}:{self.port}"
+
+
+def validate(attempt: Attempt, host: HostProvisioner) -> None:
+    """Fetch the key authorization from the host.
+
+    :raises ValidationError: ``dns``, ``connection``, ``tls`` or ``incorrectResponse``.
+    """
+    deadline = Deadline()
+    place = _Place("http", attempt.identifier, host.http_port, _PATH + attempt.token)
+    for _ in range(MAX_REDIRECTS + 1):
+        try:
+            status, location, body = _get(place, host, deadline)
+        except TimeoutError as error:
+            raise ValidationError(Problem.CONNECTION, f"{place.url} gave no answer in time") from error
+        except ssl.SSLError as error:
+            raise ValidationError(Problem.TLS, f"there is no TLS connection to {place.url}: {error.reason}") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise ValidationError(
+                Problem.CONNECTION, f"{place.url} gave no answer that is HTTP ({type(error).__name__})"
+            ) from error
+        if status not in _REDIRECTS:
+            break
+        place = _redirected(place, location, host)
+    else:
+        raise _wrong(f"{place.url} is the end of more than {MAX_REDIRECTS} redirects", ONCE)
+    if status != 200:
+        raise _wrong(f"{place.url} was answered with status {status}, not 200")
+    # The white space of RFC 8555 section 8.3; bytes.rstrip would take other control characters as well.
+    if len(body) > MAX_BODY_BYTES or body.rstrip(b" \t\r\n") != attempt.key_authorization.encode():
+        raise _wrong(
+            f"the answer of {place.url} is not the key authorization, which is the token, a dot and the account "
+            "key's thumbprint"
+        )
+
+
+def _wrong(detail: str, worth: int = FEW) -> ValidationError:
+    return ValidationError(Problem.INCORRECT_RESPONSE, detail, worth)
+
+
+def _get(place: _Place, host: HostProvisioner, deadline: Deadline) -> tuple[int, str | None, bytes]:
+    """The response's status, its Location and the first octets of its body."""
+    request = (
+        f"GET {place.path} HTTP/1.1\r\nHost: {place.authority}\r\nUser-Agent: acme-iid\r\nAccept: */*\r\n"
+        "Accept-Encoding: identity\r\nConnection: close\r\n\r\n"
+    )
+    with connected(place.target, place.port, host, deadline) as plain:
+        plain.settimeout(deadline.left())
+        with _tls(plain, place.target) if place.scheme == "https" else plain as stream:
+            stream.settimeout(deadline.left())
+            stream.sendall(request.encode("ascii"))
+            response = http.client.HTTPResponse(cast("socket.socket", _Stream(stream, deadline)), method="GET")
+            response.begin()
+            return response.status, response.getheader("Location"), response.read(MAX_BODY_BYTES + 1)
+
+
+def _tls(stream: socket.socket, target: Identifier) -> ssl.SSLSocket:
+    # A host that has no certificate yet can redirect all of its plain HTTP; what is looked for is public anyhow.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(stream, server_hostname=target.value)
+
+
+def _redirected(place: _Place, location: str | None, host: HostProvisioner) -> _Place:
+    """Where a redirect leads.
+
+    :raises ValidationError: ``incorrectResponse`` if validation does not go there.
+    """
+    if not location or not location.isascii() or not location.isprintable() or " " in location or len(location) > 2000:
+        raise _wrong(f"{place.url} redirects to nothing that is a URL")
+    try:
+        parts = urlsplit(urljoin(place.url, location))
+        target, port = from_text(parts.hostname or ""), parts.port
+    except ValueError as error:
+        raise _wrong(f"{place.url} redirects to a place that has no name: {error}") from error
+    ports = {"http": host.http_port, "https": host.tls_port}
+    if parts.scheme not in ports or target.wildcard or "@" in parts.netloc:
+        raise _wrong(f"{place.url} redirects to what is neither an http nor an https URL", ONCE)
+    if port not in (None, *ports.values()):
+        raise _wrong(
+            f"{place.url} redirects to port {port}; validation goes to {host.http_port} and {host.tls_port}", ONCE
+        )
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return _Place(parts.scheme, target, ports[parts.scheme] if port is None else port, path)
+
+
+class _Stream:
+    """What :class:`http.client.HTTPResponse` reads from: a connection whose every read counts towards two limits."""
+
+    def __init__(self, stream: socket.socket, deadline: Deadline) -> None:
+        self._raw = _Limited(stream, deadline)
+
+    def makefile(self, *_: Any) -> io.BufferedReader:
+        return io.BufferedReader(self._raw)
+
+
+class _Limited(io.RawIOBase):
+    def __init__(self, stream: socket.socket, deadline: Deadline) -> None:
+        super().__init__()
+        self._stream = stream
+        self._deadline = deadline
+        self._left = MAX_RESPONSE_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._stream.settimeout(self._deadline.left())
+        count = self._stream.recv_into(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise ValueError(f"the answer is longer than {MAX_RESPONSE_BYTES} bytes")
+        return count
