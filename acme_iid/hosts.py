@@ -30,6 +30,7 @@ class HostProvisioner:
     :ivar allow_wildcards: whether a wildcard may be proven, by a challenge in the DNS.
     :ivar networks: where the hosts are: validation connects to these addresses only, and an address that is
         certified is in one of them. None for all but loopback, link-local and the like.
+    :ivar profiles: the certificate profiles that hosts may have; None for all.
     """
 
     name: str
@@ -37,6 +38,14 @@ class HostProvisioner:
     allow: tuple[NameRule, ...] | None = None
     allow_wildcards: bool = False
     networks: tuple[Network, ...] | None = None
+    profiles: tuple[str, ...] | None = None
+
+    def gives_profile(self, profile: str | None) -> bool:
+        """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""
+        return profile is None or self.profiles is None or profile in self.profiles
+
+    def __str__(self) -> str:
+        return f"provisioner {self.name!r}"
 
     def offers(self, domains: Collection[str], identifier: Identifier) -> tuple[str, ...]:
         """The types of challenges by which ``identifier`` can be proven under this provisioner; empty for none."""

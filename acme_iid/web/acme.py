@@ -92,6 +92,9 @@ class Resources:
     def directory(self) -> Response:
         """RFC 8555 section 7.1.1."""
         path = self.links.path
+        meta: dict[str, object] = {"externalAccountRequired": False}
+        if profiles := self.authority.config.profiles:
+            meta["profiles"] = {profile.name: profile.description for profile in profiles}
         return _json(
             {
                 "newNonce": path("/acme/new-nonce"),
@@ -101,7 +104,7 @@ class Resources:
                 "revokeCert": path("/acme/revoke-cert"),
                 "keyChange": path("/acme/key-change"),
                 "renewalInfo": path("/acme/renewal-info"),
-                "meta": {"externalAccountRequired": False},
+                "meta": meta,
             }
         )
 
