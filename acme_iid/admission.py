@@ -43,6 +43,7 @@ class Provisioner:
     :ivar networks: private addresses, and names made of them, count inside these only; None for all.
     :ivar disable_custom_sans: only names that follow from the document, none that the client chose.
     :ivar disable_trust_on_first_use: an instance is not tied to the first account that proves it.
+    :ivar profiles: the certificate profiles that instances may have; None for all.
     """
 
     name: str
@@ -55,6 +56,11 @@ class Provisioner:
     networks: tuple[Network, ...] | None = None
     disable_custom_sans: bool = False
     disable_trust_on_first_use: bool = False
+    profiles: tuple[str, ...] | None = None
+
+    def gives_profile(self, profile: str | None) -> bool:
+        """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""
+        return profile is None or self.profiles is None or profile in self.profiles
 
     def __str__(self) -> str:
         return f"provisioner {self.name!r}"
@@ -96,12 +102,14 @@ def admit(
     *,
     others: Collection[Identifier] = (),
     only: str | None = None,
+    profile: str | None = None,
 ) -> Grant:
     """The first provisioner that admits this identity and lets it hold ``identifier``.
 
     :param others: the further names of the order. One that gives them all goes before one that does not,
         since an order is proven under one provisioner.
     :param only: the name of the one provisioner to try.
+    :param profile: the certificate profile of the order.
     :raises AttestationError: step admission or names, with each provisioner's reason.
     """
     tried = [provisioner for provisioner in provisioners if only in (None, provisioner.name)]
@@ -117,6 +125,7 @@ def admit(
     admitting = [provisioner for provisioner in tried if refusals[provisioner.name] is None]
     if not admitting:
         raise AttestationError(Step.ADMISSION, "; ".join(refusals[entry.name] or "" for entry in tried))
+    admitting = _giving_profile(admitting, profile)
     reasons = [refusal_to_name(provisioner, domains, identity, identifier) for provisioner in admitting]
     giving = [provisioner for provisioner, reason in zip(admitting, reasons, strict=True) if reason is None]
     if not giving:
@@ -134,6 +143,24 @@ def admit(
             provisioner.disable_trust_on_first_use for provisioner in provisioners if refusals[provisioner.name] is None
         ),
     )
+
+
+def _giving_profile(admitting: Sequence[Provisioner], profile: str | None) -> list[Provisioner]:
+    """Those of the provisioners that give a profile.
+
+    :raises AttestationError: step admission if none does.
+    """
+    giving = [provisioner for provisioner in admitting if provisioner.gives_profile(profile)]
+    if not giving:
+        raise AttestationError(
+            Step.ADMISSION,
+            "; ".join(
+                f"{provisioner} does not give the profile {profile!r}; its profiles are "
+                f"{', '.join(provisioner.profiles or ()) or 'none'}"
+                for provisioner in admitting
+            ),
+        )
+    return giving
 
 
 def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tuple[str, str | None]]:

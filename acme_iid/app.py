@@ -48,6 +48,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
         database,
         links,
         Nonces(nonces.mac_key(database), nonces.open_spent(config.store.path.parent)),
+        config.ca.account_algorithms,
     )
     app = flask.Flask("acme_iid", static_folder=None)
     app.register_blueprint(Resources(authority, gate).blueprint())

@@ -7,24 +7,27 @@ the default in force, so an unknown key is an error that names the nearest known
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from acme_iid import host_provisioners, provisioners
 from acme_iid.admission import Provisioner
 from acme_iid.hosts import HostProvisioner
+from acme_iid.issuance import profiles
+from acme_iid.issuance.profiles import Lifetimes, Profile
+from acme_iid.protocol import jwk
+from acme_iid.protocol.csr import ANY_KEY, KEY_TYPES, RSA_BITS, KeyPolicy
 from acme_iid.protocol.identifiers import Identifier, from_text
 from acme_iid.sources import TrustSources
 from acme_iid.tables import ConfigError, Table
-from acme_iid.values import Listen, Rate, domain, duration, listen_address, name, page_url, rate, server_url
+from acme_iid.values import Listen, Rate, domain, listen_address, name, page_url, rate, server_url
 
 FILE_NAME = "ca.toml"
 HOME_VARIABLE = "ACME_IID_CA_HOME"
 MAX_FILE_BYTES = 1024 * 1024
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_MAX_LIFETIME = 825 * _DAY  # what TLS clients accept at most, even from private CAs
+_LIFETIMES = Lifetimes(usual=24 * 3600, minimum=5 * 60, maximum=24 * 3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,9 @@ class CASettings:
     """The table ``[ca]``.
 
     :ivar domains: canonical dns names; custom names stay inside these.
-    :ivar lifetime: seconds a certificate is valid unless its order says otherwise.
-    :ivar minimum_lifetime: the shortest an order may ask for, seconds.
-    :ivar maximum_lifetime: the longest, seconds.
+    :ivar lifetimes: of certificates, and of those profiles that do not give their own.
+    :ivar keys: which keys get certificates.
+    :ivar account_algorithms: the JWS algorithms that requests of accounts are signed with (RFC 7518, RFC 8037).
     :ivar terms_of_service: the URL of the terms that accounts must have agreed to; None where there are none.
     :ivar website: what tells people about this CA.
     :ivar external_account_required: whether an account takes a key from the operator.
@@ -42,9 +45,9 @@ class CASettings:
 
     name: str
     domains: tuple[str, ...]
-    lifetime: int = _DAY
-    minimum_lifetime: int = 5 * _MINUTE
-    maximum_lifetime: int = _DAY
+    lifetimes: Lifetimes = _LIFETIMES
+    keys: KeyPolicy = ANY_KEY
+    account_algorithms: tuple[str, ...] = jwk.ALGORITHMS
     terms_of_service: str | None = None
     website: str | None = None
     external_account_required: bool = False
@@ -102,6 +105,7 @@ class Config:
     :ivar trust: where each provisioner's further keys come from, in the provisioners' order.
     :ivar hosts: the provisioners of type ACME.
     :ivar names: the names of all provisioners, in the order of ca.toml.
+    :ivar profiles: the certificates that orders ask for by name, the default first; none if there is one kind only.
     """
 
     home: Path
@@ -113,6 +117,26 @@ class Config:
     hosts: tuple[HostProvisioner, ...] = ()
     limits: Limits = Limits()
     names: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+
+    @property
+    def all_provisioners(self) -> tuple[Provisioner | HostProvisioner, ...]:
+        """Those for instances, and then those for hosts."""
+        return (*self.provisioners, *self.hosts)
+
+    def profile(self, name: str | None) -> Profile | None:
+        """The profile of this name, or None if there is none; for None as a name the default one."""
+        if name is None:
+            return self.profiles[0] if self.profiles else Profile(None, "", self.ca.lifetimes)
+        return next((profile for profile in self.profiles if profile.name == name), None)
+
+    def giving(self, profile: str | None) -> Config:
+        """The configuration with those provisioners only that give certificates of this profile; ``trust`` stays."""
+        return replace(
+            self,
+            provisioners=tuple(entry for entry in self.provisioners if entry.gives_profile(profile)),
+            hosts=tuple(entry for entry in self.hosts if entry.gives_profile(profile)),
+        )
 
 
 def default_home(environment: Mapping[str, str], uid: int) -> Path:
@@ -165,7 +189,7 @@ def parse(data: bytes, home: Path) -> Config:
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
     limits = _limits(top.table("limits"))
-    tables = top.tables("provisioner")
+    tables, kinds = top.tables("provisioner"), top.named_tables("profile")
     top.done()
     settings = _ca(ca), _server(server), _store(store, home)
     names = [table.look("name") for table in tables]
@@ -174,7 +198,7 @@ def parse(data: bytes, home: Path) -> Config:
     hosts = tuple(host_provisioners.read(table) for table in of_hosts)
     read = _provisioners(of_clouds, home)
     _check_names(tables, names)
-    return Config(
+    config = Config(
         home,
         *settings,
         limits=limits,
@@ -182,38 +206,66 @@ def parse(data: bytes, home: Path) -> Config:
         trust=tuple(sources for _, sources in read),
         hosts=hosts,
         names=tuple(map(str, names)),
+        profiles=tuple(profiles.read(kind, table, settings[0].lifetimes) for kind, table in kinds.items()),
     )
+    _check_profiles(top, config)
+    return config
+
+
+def _check_profiles(top: Table, config: Config) -> None:
+    """Refuse provisioners that name profiles which there are not, and profiles that nobody gives."""
+    for entry in config.all_provisioners:
+        for wanted in entry.profiles or ():
+            if config.profile(wanted) is None:
+                listed = ", ".join(str(profile.name) for profile in config.profiles) or "none"
+                raise top.refusal(
+                    f"{entry} names the profile {wanted!r} in profiles, and there is no [profile.{wanted}]; "
+                    f"the profiles are: {listed}"
+                )
 
 
 def _ca(table: Table) -> CASettings:
     defaults = CASettings("", ())
+    algorithms = table.texts("account_algorithms", "a list of JWS algorithms", lambda text: _of(text, jwk.ALGORITHMS))
     settings = CASettings(
         name=table.text("name", "the CA's name", name),
         domains=table.texts("domains", 'a list of domains such as ["local"]', domain) or (),
-        lifetime=table.text("lifetime", "a duration", duration, defaults.lifetime),
-        minimum_lifetime=table.text("minimum_lifetime", "a duration", duration, defaults.minimum_lifetime),
-        maximum_lifetime=table.text("maximum_lifetime", "a duration", duration, defaults.maximum_lifetime),
+        lifetimes=profiles.lifetimes(table, defaults.lifetimes),
+        keys=_key_policy(table),
+        account_algorithms=jwk.ALGORITHMS if algorithms is None else algorithms,
         terms_of_service=_page(table, "terms_of_service"),
         website=_page(table, "website"),
         external_account_required=table.flag("external_account_required"),
     )
     table.done()
-    if settings.minimum_lifetime < _MINUTE:
-        raise table.error("minimum_lifetime", "is below a minute, which no client can work with")
-    if settings.maximum_lifetime > _MAX_LIFETIME:
-        raise table.error("maximum_lifetime", "is above 825 days, which TLS clients refuse")
-    if not settings.minimum_lifetime <= settings.lifetime <= settings.maximum_lifetime:
-        raise table.error(
-            "lifetime",
-            f"{settings.lifetime} seconds is not between minimum_lifetime ({settings.minimum_lifetime} seconds) "
-            f"and maximum_lifetime ({settings.maximum_lifetime} seconds)",
-        )
+    if not settings.account_algorithms:
+        raise table.error("account_algorithms", "is empty, so no request could be signed; leave it out for all")
     return settings
 
 
 def _page(table: Table, key: str) -> str | None:
     value = table.take(key, str, "the URL of a page")
     return None if value is None else table.parsed(key, value, page_url)
+
+
+def _key_policy(table: Table) -> KeyPolicy:
+    types = table.texts("key_types", "a list of kinds of keys", lambda text: _of(text, KEY_TYPES))
+    least, most = (table.take(key, int, "a number of bits") for key in ("minimum_rsa_bits", "maximum_rsa_bits"))
+    bits = (RSA_BITS[0] if least is None else least, RSA_BITS[1] if most is None else most)
+    if types is not None and not types:
+        raise table.error("key_types", "is empty, so no certificate could be issued; leave it out for all kinds")
+    if not RSA_BITS[0] <= bits[0] <= bits[1] <= RSA_BITS[1]:
+        raise table.error(
+            "minimum_rsa_bits",
+            f"{bits[0]} to {bits[1]} (maximum_rsa_bits) is no range between {RSA_BITS[0]} and {RSA_BITS[1]} bits",
+        )
+    return KeyPolicy(KEY_TYPES if types is None else types, bits)
+
+
+def _of(text: str, known: Collection[str]) -> str:
+    if text not in known:
+        raise ValueError(f"{text!r} is not one of {', '.join(known)}")
+    return text
 
 
 def _server(table: Table) -> ServerSettings:

@@ -35,6 +35,7 @@ class HostProvisioner:
     :ivar http_port: where http-01 is answered.
     :ivar tls_port: where tls-alpn-01 is answered.
     :ivar caa: whether CAA records are heeded (RFC 8659).
+    :ivar profiles: the certificate profiles that hosts may have; None for all.
     """
 
     name: str
@@ -46,6 +47,14 @@ class HostProvisioner:
     http_port: int = 80
     tls_port: int = 443
     caa: bool = False
+    profiles: tuple[str, ...] | None = None
+
+    def gives_profile(self, profile: str | None) -> bool:
+        """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""
+        return profile is None or self.profiles is None or profile in self.profiles
+
+    def __str__(self) -> str:
+        return f"provisioner {self.name!r}"
 
     def offers(self, domains: Collection[str], identifier: Identifier) -> tuple[str, ...]:
         """The types of challenges by which ``identifier`` can be proven under this provisioner; empty for none."""

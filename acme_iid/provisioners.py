@@ -42,6 +42,7 @@ def read(table: Table, home: Path) -> tuple[Provisioner, TrustSources]:
         networks=table.texts("networks", 'a list of networks such as ["10.0.0.0/8"]', network),
         disable_custom_sans=table.flag("disable_custom_sans"),
         disable_trust_on_first_use=table.flag("disable_trust_on_first_use"),
+        profiles=table.texts("profiles", "a list of names of [profile.NAME] tables", str),
     )
     table.done()
     _check(table, provisioner, sources, known)
@@ -65,6 +66,8 @@ def _check(table: Table, provisioner: Provisioner, sources: TrustSources, known:
     for demand in provisioner.demands:
         if not demand.values:
             raise table.error(demand.key, "is empty, so nobody would be admitted; list values, or leave it out")
+    if provisioner.profiles is not None and not provisioner.profiles:
+        raise table.error("profiles", "is empty, so no certificate would be given; leave it out for all profiles")
     if not provisioner.formats:
         raise table.error("formats", "is empty, so no evidence would be accepted; leave it out for the usual ones")
     if provisioner.disable_custom_sans and (provisioner.allow is not None or provisioner.allow_wildcards):

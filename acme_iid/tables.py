@@ -84,6 +84,14 @@ class Table:
         """Take the table ``key``; one that is missing is empty, and what it must hold is then missing."""
         return Table(self._file, self._below(f"[{key}]"), self.take(key, dict, "a table") or {})
 
+    def named_tables(self, key: str) -> dict[str, Table]:
+        """Take the tables ``[key.NAME]`` by their names, in the order of the file."""
+        values = self.take(key, dict, f"a table of tables; each begins with [{key}.NAME]") or {}
+        for name, value in values.items():
+            if not isinstance(value, dict):
+                raise self.error(f"{key}.{name}", f"is not a table; it begins with [{key}.{name}]")
+        return {name: Table(self._file, self._below(f"[{key}.{name}]"), value) for name, value in values.items()}
+
     def tables(self, key: str) -> list[Table]:
         """Take the tables of the array ``key``, each labelled with its name or its number."""
         values = self.take(key, list, f"a list of tables; each begins with [[{key}]]") or []

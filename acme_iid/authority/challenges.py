@@ -225,6 +225,7 @@ def _admit(
         target.name,
         others=target.names,
         only=only,
+        profile=None if target.order is None else target.order.profile,
     )
     _check_open(closed, identity, target.name)
     held = names(grant.provisioner, config.ca.domains, identity)

@@ -12,6 +12,7 @@ from acme_iid.authority import Authority, limits
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem
 from acme_iid.issuance.ca import LeafRequest
+from acme_iid.issuance.profiles import Profile
 from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
 from acme_iid.protocol import csr
 from acme_iid.protocol.identifiers import Identifier
@@ -27,15 +28,16 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
     recorded and the other was never seen by anybody.
 
     :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
-        no longer holds.
+        no longer holds, ``invalidProfile`` if the order's profile is no longer given.
     """
     _require_ready(order, now)
-    request = csr.check(csr_der, order.identifiers, authority.ca.own_keys)
+    profile = _profile(authority, order)
+    request = csr.check(csr_der, order.identifiers, authority.ca.own_keys, authority.config.ca.keys)
     if accounts.by_thumbprint(authority.database, request.thumbprint) is not None:
         raise AcmeError(Problem.BAD_CSR, "the CSR's key is an account's key; make a key pair for the certificate alone")
     proof = _proof(order)
-    identity = _require_still_given(authority.config, order)
-    not_before, not_after = validity(authority, order, now)
+    identity = _require_still_given(authority.config, order, profile)
+    not_before, not_after = validity(profile, order, now)
     issued = authority.ca.issue(
         LeafRequest(
             public_key=request.public_key,
@@ -43,6 +45,8 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
             not_before=not_before,
             not_after=not_after,
             provisioner=provisioner_extension(proof.cloud, proof.provisioner, proof.credential_id),
+            usages=profile.usages,
+            key_usages=profile.key_usages,
         ),
         now,
     )
@@ -57,7 +61,7 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
         issued_at=now,
         chain=issued.chain_pem,
         key_id=request.spki_sha256.hex(),
-        profile=order.profile,
+        profile=profile.name,
         image=None if identity is None else identity.facts.get("image"),
         provisioner=proof.provisioner,
         instance=proof.instance,
@@ -80,6 +84,7 @@ def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Or
             serial=certificate.serial,
             names=[name.value for name in order.identifiers],
             provisioner=proof.provisioner,
+            profile=profile.name,
             not_after=certificate.not_after,
         )
         events.add_names(transaction, event, now, order.identifiers, proof.instance, certificate.id)
@@ -91,6 +96,15 @@ def _require_ready(order: Order, now: int) -> None:
     if status is not Status.READY:
         why = f": {order.error.detail}" if order.error is not None else ""
         raise AcmeError(Problem.ORDER_NOT_READY, f"the order is {status}, not ready{why}")
+
+
+def _profile(authority: Authority, order: Order) -> Profile:
+    found = authority.config.profile(order.profile)
+    if found is None:
+        raise AcmeError(
+            Problem.INVALID_PROFILE, f"the profile {order.profile!r} is no longer issued here; make a new order"
+        )
+    return found
 
 
 def _proof(order: Order) -> Proof:
@@ -116,18 +130,26 @@ def _proven(order: Order) -> Iterator[tuple[Identifier, Challenge]]:
                 yield authorization.name, challenge
 
 
-def _require_still_given(config: Config, order: Order) -> InstanceIdentity | None:
+def _require_still_given(config: Config, order: Order, profile: Profile) -> InstanceIdentity | None:
     """Refuse names that the rules have been narrowed to exclude since they were proven; whose the proof is.
 
-    :raises AcmeError: ``unauthorized``.
+    :raises AcmeError: ``unauthorized``; ``invalidProfile`` if they were proven under a provisioner that does not give
+        the profile.
     """
+    known = {entry.name: entry for entry in config.all_provisioners}
     identity = None
     for name, challenge in _proven(order):
         assert challenge.proof is not None
         under = challenge.proof.provisioner
-        if under not in {entry.name for entry in config.provisioners} | {entry.name for entry in config.hosts}:
+        if under not in known:
             raise AcmeError(
                 Problem.UNAUTHORIZED, f"provisioner {under!r} was removed since the names were proven; make a new order"
+            )
+        if not known[under].gives_profile(profile.name):
+            raise AcmeError(
+                Problem.INVALID_PROFILE,
+                f"the name {name} was proven under {known[under]}, which does not give the profile {profile.name!r}; "
+                "make a new order for one of its profiles",
             )
         refusal = None
         if challenge.identity is not None:
@@ -153,14 +175,14 @@ def _require_open(closed: instances.Closed, order: Order) -> None:
             raise AcmeError(Problem.UNAUTHORIZED, f"{name} was revoked for this instance meanwhile")
 
 
-def validity(authority: Authority, order: Order, now: int) -> tuple[int, int]:
+def validity(profile: Profile, order: Order, now: int) -> tuple[int, int]:
     """The validity of a certificate issued now, in seconds: what the order asked for, which was checked then.
 
     :raises AcmeError: ``malformed`` if it is over by now.
     """
     # Back-dated by a minute unless the order says otherwise, for relying parties whose clocks are behind.
     starts = now - 60 if order.not_before is None else order.not_before
-    ends = max(starts, now) + authority.config.ca.lifetime if order.not_after is None else order.not_after
+    ends = max(starts, now) + profile.lifetimes.usual if order.not_after is None else order.not_after
     if ends <= now:
         raise AcmeError(Problem.MALFORMED, "the order's 'notAfter' has passed; make a new order")
     return starts, ends

@@ -11,7 +11,9 @@ from acme_iid.authority import Authority, limits
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, offer, refusal
 from acme_iid.authority.renewal import check_replaces, require_not_replaced
+from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.issuance.profiles import Profile
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Order
@@ -29,6 +31,7 @@ class NewOrder:
     not_before: int | None = None
     not_after: int | None = None
     replaces: str | None = None
+    profile: str | None = None
 
 
 def parse_new_order(payload: dict[str, object]) -> NewOrder:
@@ -37,8 +40,9 @@ def parse_new_order(payload: dict[str, object]) -> NewOrder:
     :raises AcmeError: ``malformed``, or what :func:`identifiers.from_wire` raises, with a subproblem for each
         identifier that is at fault.
     """
-    if payload.get("profile") is not None:
-        raise AcmeError(Problem.INVALID_PROFILE, "this CA has no certificate profiles; leave 'profile' out")
+    profile = payload.get("profile")
+    if profile is not None and not isinstance(profile, str):
+        raise AcmeError(Problem.MALFORMED, "'profile' is the name of one of the directory's profiles, a string")
     wanted = payload.get("identifiers")
     if not isinstance(wanted, list) or not wanted:
         raise AcmeError(Problem.MALFORMED, "'identifiers' is a list of at least one identifier")
@@ -60,6 +64,7 @@ def parse_new_order(payload: dict[str, object]) -> NewOrder:
         not_before=_timestamp(payload, "notBefore"),
         not_after=_timestamp(payload, "notAfter"),
         replaces=_replaces(payload),
+        profile=profile,
     )
 
 
@@ -93,19 +98,21 @@ def _timestamp(payload: dict[str, object], name: str) -> int | None:
 def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int) -> Order:
     """Make an order, with an authorization for each identifier: one made ahead of it, or a new pending one.
 
-    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``malformed`` for a validity
-        that this CA does not give, ``rateLimited``, and what is wrong with ``replaces``.
+    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``invalidProfile`` for a profile that
+        there is not or that nobody gives for a name, ``malformed`` for a validity that this CA does not give,
+        ``userActionRequired``, ``rateLimited``, and what is wrong with ``replaces``.
     """
     require_terms_agreed(authority.config.ca, account)
-    config = authority.config
+    profile = _profile(authority.config, wanted.profile)
+    config = authority.config.giving(profile.name)
     faults = [
-        Fault(Problem.REJECTED_IDENTIFIER, reason, identifier)
+        fault
         for identifier in wanted.identifiers
-        if (reason := refusal(config, identifier)) is not None
+        if (fault := _fault(authority.config, config, profile, identifier)) is not None
     ]
     if faults:
         raise _several(faults)
-    _check_validity(authority, wanted.not_before, wanted.not_after, now)
+    _check_validity(authority, profile, wanted.not_before, wanted.not_after, now)
     if wanted.replaces is not None:
         check_replaces(authority.database, account, wanted.replaces, wanted.identifiers)
     order_id = secrets.token_urlsafe(16)
@@ -117,6 +124,7 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
         expires_at=now + LIFETIME,
         not_before=wanted.not_before,
         not_after=wanted.not_after,
+        profile=profile.name,
         replaces=wanted.replaces,
         authorizations=tuple(offer(config, account, order_id, identifier, now) for identifier in wanted.identifiers),
     )
@@ -124,12 +132,51 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
         limits.order_made(transaction, config.limits, account, now)
         if wanted.replaces is not None:
             require_not_replaced(transaction, wanted.replaces, now)
-        waiting = orders.unclaimed(transaction, account.id, now)
+        waiting = [entry for entry in orders.unclaimed(transaction, account.id, now) if _proven_for(config, entry)]
         orders.add(transaction, order)
         authorizations = tuple(
             _authorize(transaction, position, offered, waiting) for position, offered in enumerate(order.authorizations)
         )
     return replace(order, authorizations=authorizations)
+
+
+def _profile(config: Config, asked: str | None) -> Profile:
+    found = config.profile(asked)
+    if found is None:
+        assert asked is not None  # there always is a default
+        listed = ", ".join(str(profile.name) for profile in config.profiles)
+        raise AcmeError(
+            Problem.INVALID_PROFILE,
+            f"this CA has no certificate profile {asked[:48]!a}; its profiles are {listed}"
+            if listed
+            else "this CA has no certificate profiles; leave 'profile' out",
+        )
+    return found
+
+
+def _fault(config: Config, giving: Config, profile: Profile, identifier: Identifier) -> Fault | None:
+    """Why there can be no order for a name, or None.
+
+    :param giving: ``config`` with those provisioners only that give the profile.
+    """
+    if (reason := refusal(config, identifier)) is not None:
+        return Fault(Problem.REJECTED_IDENTIFIER, reason, identifier)
+    nobody = not giving.all_provisioners and config.all_provisioners
+    if nobody or refusal(giving, identifier) is not None:
+        return Fault(
+            Problem.INVALID_PROFILE,
+            f"no provisioner that may give {identifier} gives the profile {profile.name!r}",
+            identifier,
+        )
+    return None
+
+
+def _proven_for(giving: Config, authorization: Authorization) -> bool:
+    """Whether an authorization is of use to an order: not proven, or under a provisioner that gives the profile."""
+    known = {entry.name for entry in giving.all_provisioners}
+    return all(
+        challenge.proof is None or challenge.proof.provisioner in known for challenge in authorization.challenges
+    )
 
 
 def _authorize(
@@ -146,23 +193,26 @@ def _authorize(
     return offered
 
 
-def _check_validity(authority: Authority, not_before: int | None, not_after: int | None, now: int) -> None:
+def _check_validity(
+    authority: Authority, profile: Profile, not_before: int | None, not_after: int | None, now: int
+) -> None:
     """Refuse an order whose wish for a validity cannot be honoured.
 
     :raises AcmeError: ``malformed``.
     """
-    settings = authority.config.ca
+    lifetimes = profile.lifetimes
     basis = now if not_before is None else max(not_before, now)
-    ends = basis + settings.lifetime if not_after is None else not_after
+    ends = basis + lifetimes.usual if not_after is None else not_after
     if not_before is not None and not_before < now - LIFETIME:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is in the past; leave it out for a certificate valid from now")
-    if not_before is not None and not_before > now + settings.maximum_lifetime:
+    if not_before is not None and not_before > now + lifetimes.maximum:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is further ahead than this CA's longest certificate lasts")
-    if not settings.minimum_lifetime <= ends - basis <= settings.maximum_lifetime:
+    if not lifetimes.minimum <= ends - basis <= lifetimes.maximum:
         raise AcmeError(
             Problem.MALFORMED,
-            f"'notAfter' asks for a certificate of {max(ends - basis, 0)} seconds; this CA gives "
-            f"{settings.minimum_lifetime} to {settings.maximum_lifetime} seconds",
+            f"'notAfter' asks for a certificate of {max(ends - basis, 0)} seconds; "
+            f"{'this CA' if profile.name is None else f'the profile {profile.name!r}'} gives "
+            f"{lifetimes.minimum} to {lifetimes.maximum} seconds",
         )
     if not_after is not None and not_after > authority.ca.not_after:
         raise AcmeError(Problem.MALFORMED, "'notAfter' is after the end of this CA's intermediate certificate")

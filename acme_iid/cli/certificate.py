@@ -116,6 +116,7 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
         **_row(found, int(time.time())),
         "serial_hex": f"{serial:x}",
         "provisioner": found.provisioner,
+        "profile": found.profile,
         "order": found.order_id,
         "issued": timestamp(found.issued_at),
         "not_before": timestamp(found.not_before),

@@ -24,6 +24,10 @@ domains = {domains}
 # lifetime = "24h"
 # minimum_lifetime = "5m"
 # maximum_lifetime = "24h"
+# Which keys certificates may have, and which algorithms accounts may sign with; all of them by default.
+# key_types = ["P-256", "P-384", "P-521", "Ed25519", "RSA"]
+# minimum_rsa_bits = 2048
+# account_algorithms = ["ES256", "ES384", "ES512", "EdDSA", "RS256"]
 
 [server]
 # The URL that clients use. Every address in the protocol begins with it.
@@ -33,6 +37,12 @@ listen = {listen}
 [store]
 # The database, a file in this directory.
 url = "sqlite:ca.db"
+
+# Kinds of certificates that orders ask for by name; one that asks for none gets the first.
+# [profile.server]
+# description = "TLS servers"
+# usages = ["server"]
+# lifetime = "12h"
 
 # Whose instances get certificates; acme-iid-ca provisioner add writes these tables.
 # [[provisioner]]

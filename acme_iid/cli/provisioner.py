@@ -149,6 +149,7 @@ def _row(entry: Provisioner, sources: TrustSources) -> dict[str, object]:
         "instance_age": entry.instance_age,
         "allow": None if entry.allow is None else _rules(entry.allow),
         "allow_wildcards": _rules(entry.allow_wildcards, "*.") or None,
+        "profiles": None if entry.profiles is None else list(entry.profiles),
         "networks": None if entry.networks is None else [str(network) for network in entry.networks],
         **{key: _text(getattr(sources, key)) for key in KINDS[entry.type].sources},
         "custom_sans": not entry.disable_custom_sans,

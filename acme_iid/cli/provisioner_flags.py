@@ -113,6 +113,7 @@ FLAGS = (
     ),
     Flag("allow-wildcard", "allow_wildcards", "list", "NAME", 'A wildcard that they may hold: "*.apps.internal".'),
     Flag("network", "networks", "list", "CIDR", "Believe private addresses, and names made of them, inside this only."),
+    Flag("profile", "profiles", "list", "NAME", "A certificate profile that instances may have. Default: all."),
     Flag("disable-custom-sans", "disable_custom_sans", "switch", "", "Only names that follow from the evidence."),
     Flag(
         "disable-trust-on-first-use",

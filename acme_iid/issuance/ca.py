@@ -14,13 +14,14 @@ from typing import NamedTuple, Self
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance import keys
 from acme_iid.issuance.keys import CAFileError, PrivateKey
+from acme_iid.issuance.profiles import DEFAULT_KEY_USAGES, USAGES, extended_key_usage, key_usage
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.jwk import PublicKey
 
@@ -37,26 +38,17 @@ INTERMEDIATE_LIFETIME = 5 * 365 * 86400
 
 _MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
 _BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
-_EXTENDED_KEY_USAGE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-
-
-def _key_usage(*, signature: bool = False, encipherment: bool = False, certificates: bool = False) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=signature,
-        content_commitment=False,
-        key_encipherment=encipherment,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=certificates,
-        crl_sign=certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-_SIGNING_KEY_USAGE = _key_usage(signature=True)
-_RSA_KEY_USAGE = _key_usage(signature=True, encipherment=True)
-_CA_KEY_USAGE = _key_usage(certificates=True)
+_CA_KEY_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Issuer(NamedTuple):
@@ -74,6 +66,8 @@ class LeafRequest:
     :ivar not_after: seconds; a certificate never outlives the intermediate, whatever this says.
     :ivar not_before: seconds; None for one minute before now.
     :ivar provisioner: the extension that says under which provisioner the names were proven.
+    :ivar usages: what it is for, keys of :data:`profiles.USAGES`.
+    :ivar key_usages: of :data:`profiles.KEY_USAGES`.
     """
 
     public_key: PublicKey
@@ -81,6 +75,8 @@ class LeafRequest:
     not_after: int
     not_before: int | None = None
     provisioner: x509.UnrecognizedExtension | None = None
+    usages: Sequence[str] = tuple(USAGES)
+    key_usages: Sequence[str] = DEFAULT_KEY_USAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +215,8 @@ class CertificateAuthority:
             .not_valid_before(_time(not_before))
             .not_valid_after(_time(not_after))
             .add_extension(_BASIC_CONSTRAINTS, critical=True)
-            .add_extension(
-                _RSA_KEY_USAGE if isinstance(request.public_key, rsa.RSAPublicKey) else _SIGNING_KEY_USAGE,
-                critical=True,
-            )
-            .add_extension(_EXTENDED_KEY_USAGE, critical=False)
+            .add_extension(key_usage(request.key_usages, request.public_key), critical=True)
+            .add_extension(extended_key_usage(request.usages), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.public_key), critical=False)
             .add_extension(self._authority_key_identifier, critical=False)
         )

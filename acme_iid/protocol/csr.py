@@ -29,8 +29,18 @@ MAX_BYTES = 8 * 1024
 """The size a CSR may have, octets of DER."""
 RSA_BITS = (2048, 8192)
 """The smallest and the largest RSA modulus."""
+KEY_TYPES = (*jwk.CURVES.values(), "Ed25519", "RSA")
+"""The kinds of keys that certificates can have, as ca.toml calls them."""
 
 _SMALL_PRIMES = math.prod(n for n in range(3, 752) if all(n % divisor for divisor in range(2, math.isqrt(n) + 1)))
+# Primes that the ROCA library makes are powers of 65537 modulo each small prime, and so are products of them. That a
+# sound modulus is one for all of these primes happens about once in 2^27 keys.
+_ROCA = {
+    prime: frozenset(pow(65537, power, prime) for power in range(prime - 1))
+    for prime in range(3, 168)
+    if all(prime % divisor for divisor in range(2, math.isqrt(prime) + 1))
+}
+_FERMAT_ROUNDS = 100
 _UNREADABLE = (
     ValueError,
     UnsupportedAlgorithm,
@@ -39,6 +49,22 @@ _UNREADABLE = (
     x509.UnsupportedGeneralNameType,
 )
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPolicy:
+    """Which keys get certificates.
+
+    :ivar types: of :data:`KEY_TYPES`.
+    :ivar rsa_bits: the smallest and the largest RSA modulus, within :data:`RSA_BITS`.
+    """
+
+    types: tuple[str, ...] = KEY_TYPES
+    rsa_bits: tuple[int, int] = RSA_BITS
+
+
+ANY_KEY = KeyPolicy()
+"""All the kinds of keys that certificates can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +80,18 @@ class CheckedCSR:
     thumbprint: str
 
 
-def check(der: bytes, identifiers: Collection[Identifier], forbidden_keys: Collection[bytes] = ()) -> CheckedCSR:
+def check(
+    der: bytes,
+    identifiers: Collection[Identifier],
+    forbidden_keys: Collection[bytes] = (),
+    policy: KeyPolicy = ANY_KEY,
+) -> CheckedCSR:
     """Check a CSR against the order that it finalizes.
 
     :param der: the CSR as it came, DER.
     :param identifiers: the order's identifiers, canonical.
     :param forbidden_keys: SHA-256 of the SubjectPublicKeyInfo of keys that get no certificate, the CA's own.
+    :param policy: which keys are accepted; weak ones never are.
     :raises AcmeError: ``badCSR``, saying what a client would have to change.
     """
     if len(der) > MAX_BYTES:
@@ -72,7 +104,7 @@ def check(der: bytes, identifiers: Collection[Identifier], forbidden_keys: Colle
     except _UNREADABLE as error:
         raise _bad("the CSR cannot be read; send one PKCS #10 request in DER, base64url without padding") from error
     # The key is judged before it is used: verifying with an absurd one is work for us and none for its sender.
-    public_key = _strong(key)
+    public_key = _strong(key, policy)
     _check_signature(csr)
     spki_sha256 = hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
     if spki_sha256 in forbidden_keys:
@@ -86,21 +118,22 @@ def _bad(detail: str) -> AcmeError:
     return AcmeError(Problem.BAD_CSR, detail)
 
 
-def _strong(key: object) -> jwk.PublicKey:
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        return key
+def _strong(key: object, policy: KeyPolicy) -> jwk.PublicKey:
+    listed = ", ".join(policy.types)
     if isinstance(key, ec.EllipticCurvePublicKey):
-        if key.curve.name not in jwk.CURVES:
-            raise _bad(f"the curve {key.curve.name} is not accepted; use P-256, P-384 or P-521")
+        if jwk.CURVES.get(key.curve.name) not in policy.types:
+            raise _bad(f"the curve {key.curve.name} is not accepted; the keys that are: {listed}")
         return key
-    if isinstance(key, rsa.RSAPublicKey):
-        _check_rsa(key)
+    if isinstance(key, ed25519.Ed25519PublicKey) and "Ed25519" in policy.types:
         return key
-    raise _bad("this kind of key is not accepted; use ECDSA (P-256, P-384, P-521), Ed25519 or RSA")
+    if isinstance(key, rsa.RSAPublicKey) and "RSA" in policy.types:
+        _check_rsa(key, policy.rsa_bits)
+        return key
+    raise _bad(f"this kind of key is not accepted; those that are: {listed}")
 
 
-def _check_rsa(key: rsa.RSAPublicKey) -> None:
-    least, most = RSA_BITS
+def _check_rsa(key: rsa.RSAPublicKey, bits: tuple[int, int]) -> None:
+    least, most = bits
     if not least <= key.key_size <= most:
         raise _bad(f"the RSA key has {key.key_size} bits; between {least} and {most} are accepted")
     numbers = key.public_numbers()
@@ -109,6 +142,23 @@ def _check_rsa(key: rsa.RSAPublicKey) -> None:
         raise _bad("the RSA key's public exponent is not accepted; make a new key with the exponent 65537")
     if numbers.n % 2 == 0 or math.gcd(numbers.n, _SMALL_PRIMES) != 1:
         raise _bad("the RSA key is weak: its modulus has a small factor; make a new key")
+    if all(numbers.n % prime in residues for prime, residues in _ROCA.items()):
+        raise _bad("the RSA key is weak: it was made by a faulty library (ROCA, CVE-2017-15361); make a new key")
+    if _has_close_factors(numbers.n):
+        raise _bad("the RSA key is weak: its two primes are close to each other; make a new key")
+
+
+def _has_close_factors(modulus: int) -> bool:
+    """Whether some rounds of Fermat's method factor an odd modulus (CVE-2022-26320)."""
+    middle = math.isqrt(modulus)
+    if middle * middle == modulus:
+        return True
+    for candidate in range(middle + 1, middle + 1 + _FERMAT_ROUNDS):
+        rest = candidate * candidate - modulus
+        # Squares end in few of the possible bits, and most roots need not be taken.
+        if rest & 15 in (0, 1, 4, 9) and math.isqrt(rest) ** 2 == rest:
+            return True
+    return False
 
 
 def _check_signature(csr: x509.CertificateSigningRequest) -> None:

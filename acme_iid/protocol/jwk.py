@@ -19,6 +19,9 @@ PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublic
 RSA_BITS = (2048, 8192)
 """The smallest and the largest RSA modulus of an account key."""
 
+ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "RS256")
+"""The JWS algorithms that requests can be signed with (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
+
 _KEY_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 _MAX_MEMBER = 1400  # characters: the modulus of 8192 bits has 1366
 

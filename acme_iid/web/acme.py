@@ -113,6 +113,8 @@ class Resources:
             meta["termsOfService"] = settings.terms_of_service
         if settings.website is not None:
             meta["website"] = settings.website
+        if profiles := self.authority.config.profiles:
+            meta["profiles"] = {profile.name: profile.description for profile in profiles}
         return meta
 
     def new_nonce(self) -> Response:

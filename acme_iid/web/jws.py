@@ -29,9 +29,10 @@ CONTENT_TYPE = "application/jose+json"
 MAX_REQUEST_BYTES = 128 * 1024
 """The size a request's body may have: an answer of 64 KiB, base64url, and its envelope."""
 
-_ALGORITHMS: Mapping[str, Algorithm] = {
-    name: get_default_algorithms()[name] for name in ("ES256", "ES384", "ES512", "EdDSA", "RS256")
-}
+REVOKE_CERT = "/acme/revoke-cert"
+"""The path at which a certificate's own key signs, whose kind is not the accounts' business."""
+
+_ALGORITHMS: Mapping[str, Algorithm] = {name: get_default_algorithms()[name] for name in jwk.ALGORITHMS}
 _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 _SIGNATURE_BYTES = {"ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
@@ -82,11 +83,11 @@ class JWS:
     signature: bytes
 
     @classmethod
-    def read(cls, data: bytes, what: str, algorithms: Collection[str] = tuple(_ALGORITHMS)) -> JWS:
+    def read(cls, data: bytes, what: str, accepted: Collection[str]) -> JWS:
         """Read a JWS.
 
         :param what: what it is, for messages.
-        :param algorithms: those that it may be signed with.
+        :param accepted: the algorithms that may have signed it.
         :raises AcmeError: ``malformed``, or ``badSignatureAlgorithm`` with those that are accepted.
         """
         envelope = _object(data, what)
@@ -99,12 +100,8 @@ class JWS:
             if name in header:
                 raise _malformed(f"the protected header has {name!r}, which ACME does not use")
         algorithm = header.get("alg")
-        if not isinstance(algorithm, str) or algorithm not in algorithms:
-            raise AcmeError(
-                Problem.BAD_SIGNATURE_ALGORITHM,
-                f"{what} is signed with one of {', '.join(algorithms)}",
-                members={"algorithms": list(algorithms)},
-            )
+        if not isinstance(algorithm, str) or algorithm not in accepted:
+            raise _bad_algorithm(accepted)
         signed, raw = f"{protected}.{payload}", _decode(payload, "payload")
         return cls(header, algorithm, signed.encode("ascii"), raw, _decode(signature, "signature"))
 
@@ -146,6 +143,7 @@ class Gate:
     database: Database
     links: Links
     nonces: Nonces
+    algorithms: tuple[str, ...] = jwk.ALGORITHMS
 
     def check(self, body: bytes, content_type: str | None, path: str, now: int) -> SignedRequest:
         """Check a request to ``path`` and say who sent it.
@@ -155,7 +153,9 @@ class Gate:
         """
         if content_type != CONTENT_TYPE:
             raise AcmeError(Problem.MALFORMED, f"requests are sent with the content type {CONTENT_TYPE}", status=415)
-        jws = JWS.read(body, "the request body")
+        jws = JWS.read(body, "the request body", jwk.ALGORITHMS if path == REVOKE_CERT else self.algorithms)
+        if "jwk" not in jws.header and jws.algorithm not in self.algorithms:
+            raise _bad_algorithm(self.algorithms)
         if jws.header.get("url") != self.links.path(path):
             raise AcmeError(
                 Problem.UNAUTHORIZED,
@@ -181,7 +181,7 @@ class Gate:
         :raises AcmeError: saying what is wrong with it.
         """
         account = require_account(request)
-        inner = JWS.read(request.payload, "the payload, which is the JWS by the new key,")
+        inner = JWS.read(request.payload, "the payload, which is the JWS by the new key,", self.algorithms)
         for name, why in (("nonce", "only the outer JWS has one"), ("kid", "it carries the new key, 'jwk'")):
             if name in inner.header:
                 raise _malformed(f"the inner JWS has {name!r} in its protected header; {why}")
@@ -292,6 +292,14 @@ def _public_key(text: str) -> jwk.PublicKey:
     except ValueError as error:
         raise _bad_key(str(error)) from error
     return key
+
+
+def _bad_algorithm(accepted: Collection[str]) -> AcmeError:
+    return AcmeError(
+        Problem.BAD_SIGNATURE_ALGORITHM,
+        f"requests are signed with one of {', '.join(accepted)}",
+        members={"algorithms": list(accepted)},
+    )
 
 
 def _bad_key(detail: str) -> AcmeError:

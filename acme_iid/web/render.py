@@ -52,6 +52,8 @@ def order(links: Links, facts: Order, now: int) -> dict[str, object]:
         "authorizations": [links.authorization(entry.id) for entry in shown],
         "finalize": links.finalize(facts.id),
     }
+    if facts.profile is not None:
+        body["profile"] = facts.profile
     if facts.not_before is not None:
         body["notBefore"] = timestamp(facts.not_before)
     if facts.not_after is not None:

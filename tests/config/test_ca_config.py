@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from acme_iid import attestation, config, values
 from acme_iid.admission import CLOUDS, Provisioner
 from acme_iid.config import CASettings, ServerSettings
+from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.kinds import KINDS, PCRS
+from acme_iid.protocol.csr import KeyPolicy
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.rules import Demand
 from acme_iid.sources import TrustSources, WebIdentity
@@ -37,6 +39,11 @@ WEB_IDENTITY = 'web_identity = [{issuer = "https://x.example", account = "123456
 SUBSCRIPTION = 'type = "AZURE"\nsubscriptions = ["8a205152-b25a-417f-a676-80465535a6c9"]\n'
 
 
+PROFILE = """[profile.a]
+description = "For a test"
+"""
+
+
 def parse(text: str) -> config.Config:
     return config.parse(text.encode(), HOME)
 
@@ -52,7 +59,7 @@ def refusal(text: str) -> str:
 def test_the_defaults_are_those_of_the_documentation() -> None:
     found = parse(MINIMAL + PROVISIONER)
     assert found.home == HOME
-    assert found.ca == CASettings("My CA", ("local", "internal"), 86400, 300, 86400)
+    assert found.ca == CASettings("My CA", ("local", "internal"), Lifetimes(86400, 300, 86400))
     assert found.server == ServerSettings("https://ca.local", Listen("0.0.0.0", 443))  # noqa: S104 - the documented default
     assert found.server.names == (Identifier("dns", "ca.local"),)
     assert found.store.path == HOME / "ca.db"
@@ -92,7 +99,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         disable_trust_on_first_use = true
     """
     found = config.parse(text.encode(), tmp_path)
-    assert found.ca == CASettings("My CA", (), 5400, 600, 604800)
+    assert found.ca == CASettings("My CA", (), Lifetimes(5400, 600, 604800))
     assert found.server == ServerSettings("https://[::1]:8443/acme-ca", Listen("::1", 8443))
     assert found.server.names == (Identifier("ip", "::1"),)
     assert found.store.path == tmp_path / "data/ca.db"
@@ -158,6 +165,43 @@ def test_keys_of_other_clouds_and_rules_that_do_not_exist_are_refused_and_not_ig
         ("[server]", 'lifetime = "4m"\n[server]', "[ca] lifetime: 240 seconds is not between"),
         ("[server]", 'minimum_lifetime = "59s"\n[server]', "[ca] minimum_lifetime: is below a minute"),
         ("[server]", 'maximum_lifetime = "826d"\n[server]', "[ca] maximum_lifetime: is above 825 days"),
+        ("[server]", "key_types = []\n[server]", "[ca] key_types: is empty, so no certificate could be issued"),
+        ("[server]", 'key_types = ["P256"]\n[server]', "'P256' is not one of P-256, P-384, P-521, Ed25519, RSA"),
+        (
+            "[server]",
+            "minimum_rsa_bits = 0\n[server]",
+            "[ca] minimum_rsa_bits: 0 to 8192 (maximum_rsa_bits) is no range",
+        ),
+        (
+            "[server]",
+            "maximum_rsa_bits = 2047\n[server]",
+            "[ca] minimum_rsa_bits: 2048 to 2047 (maximum_rsa_bits) is no",
+        ),
+        ("[server]", "maximum_rsa_bits = 8193\n[server]", "8193 (maximum_rsa_bits) is no range between 2048 and 8192"),
+        ("[server]", "account_algorithms = []\n[server]", "[ca] account_algorithms: is empty"),
+        (
+            "[server]",
+            'account_algorithms = ["none"]\n[server]',
+            "'none' is not one of ES256, ES384, ES512, EdDSA, RS256",
+        ),
+        ("[server]", '[profile."a b"]\n[server]', "'a b' is no name for a profile"),
+        ("[server]", "[profile]\na = 7\n[server]", "profile.a: is not a table; it begins with [profile.a]"),
+        ("[server]", "[profile.a]\n[server]", "[profile.a] description: is missing"),
+        ("[server]", '[profile.a]\ndescription = " "\n[server]', "[profile.a] description: ' ' is no description"),
+        (
+            "[server]",
+            PROFILE + 'usages = ["email"]\n[server]',
+            "[profile.a] usages: 'email' is not one of server, client",
+        ),
+        ("[server]", PROFILE + "usages = []\n[server]", "[profile.a] usages: is empty"),
+        (
+            "[server]",
+            PROFILE + 'key_usages = ["keyAgreement"]\n[server]',
+            "[profile.a] key_usages: lacks digitalSignature",
+        ),
+        ("[server]", PROFILE + 'key_usages = ["cRLSign"]\n[server]', "'cRLSign' is not one of digitalSignature"),
+        ("[server]", PROFILE + 'lifetime = "2d"\n[server]', "[profile.a] lifetime: 172800 seconds is not between"),
+        ("[server]", PROFILE + "ttl = 7\n[server]", "unknown key 'ttl' in [profile.a]"),
         ('"https://ca.local"', '"ca.local"', "[server] url: 'ca.local' is no URL to serve"),
         ('"https://ca.local"', '"http://ca.local"', "[server] url: 'http://ca.local' is plain HTTP; write https"),
         ('"https://ca.local"', '"https://ca.local/?a"', "has a query, fragment or user"),
@@ -519,3 +563,49 @@ def test_a_rule_that_cannot_be_meant_is_an_error(text: str, message: str) -> Non
 )
 def test_a_provisioner_without_owners_or_proof_is_an_error(text: str, message: str) -> None:
     assert message in refusal(MINIMAL + '[[provisioner]]\nname = "P"\n' + text)
+
+
+def test_profiles_are_read_in_their_order_with_the_cas_lifetimes_where_they_give_none() -> None:
+    text = MINIMAL + PROVISIONER + 'profiles = ["b"]\n' + PROFILE
+    text += """
+        [profile.b]
+        description = "Another"
+        lifetime = "30d"
+        minimum_lifetime = "1d"
+        maximum_lifetime = "90d"
+        usages = ["client"]
+        key_usages = ["digitalSignature"]
+    """
+    found = parse(text)
+    first = Profile("a", "For a test", Lifetimes(86400, 300, 86400))
+    second = Profile(
+        "b", "Another", Lifetimes(30 * 86400, 86400, 90 * 86400), usages=("client",), key_usages=("digitalSignature",)
+    )
+    assert found.profiles == (first, second)
+    assert (found.profile(None), found.profile("b"), found.profile("c")) == (first, second, None)
+    assert found.giving("b").provisioners == found.provisioners
+    assert found.giving("a").provisioners == ()
+    plain = parse(MINIMAL).profile(None)
+    assert plain is not None
+    assert (plain.name, plain.lifetimes, plain.usages) == (None, first.lifetimes, ("server", "client"))
+
+
+def test_a_provisioner_names_profiles_that_there_are() -> None:
+    assert refusal(MINIMAL + PROVISIONER + 'profiles = ["b"]\n' + PROFILE) == (
+        "provisioner 'AWS IID Provisioner' names the profile 'b' in profiles, and there is no [profile.b]; "
+        "the profiles are: a"
+    )
+    assert "there is no [profile.b]; the profiles are: none" in refusal(MINIMAL + PROVISIONER + 'profiles = ["b"]')
+    assert "profiles: is empty" in refusal(MINIMAL + PROVISIONER + "profiles = []\n")
+
+
+def test_the_key_policy_is_read() -> None:
+    found = parse(
+        MINIMAL.replace(
+            "[server]",
+            'key_types = ["RSA", "Ed25519"]\nminimum_rsa_bits = 3072\nmaximum_rsa_bits = 4096\n'
+            'account_algorithms = ["ES256", "EdDSA"]\n[server]',
+        )
+    )
+    assert found.ca.keys == KeyPolicy(("RSA", "Ed25519"), (3072, 4096))
+    assert found.ca.account_algorithms == ("ES256", "EdDSA")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import math
+import random
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -110,6 +112,73 @@ def test_a_modulus_with_a_small_factor_is_refused() -> None:
         multiple = modulus - modulus % factor
         odd = multiple if multiple % 2 else multiple - factor
         assert "weak: its modulus has a small factor" in refusal(with_modulus(odd))
+
+
+def is_prime(number: int) -> bool:
+    """Whether a large random number is a prime, as good as surely."""
+    return number % 2 == 1 and all(pow(base, number - 1, number) == 1 for base in (2, 3, 5))
+
+
+def rsa_key(p: int, q: int) -> rsa.RSAPrivateKey:
+    d = pow(65537, -1, math.lcm(p - 1, q - 1))
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    return rsa.RSAPrivateNumbers(
+        p, q, d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q), public
+    ).private_key()
+
+
+def roca_prime(known: random.Random, bits: int) -> int:
+    """A prime as the library made them: k * M + (65537^a mod M), where M is the product of the first 126 primes."""
+    product = math.prod(n for n in range(2, 702) if all(n % divisor for divisor in range(2, math.isqrt(n) + 1)))
+    while True:
+        least = (1 << bits) * 3 // 4 // product
+        candidate = known.randrange(least, (1 << bits) // product) * product
+        candidate += pow(65537, known.getrandbits(128), product)
+        if is_prime(candidate):
+            return candidate
+
+
+def test_a_key_of_the_faulty_library_is_refused_by_its_fingerprint() -> None:
+    known = random.Random(1)
+    weak = rsa_key(roca_prime(known, 1024), roca_prime(known, 1024))
+    assert weak.key_size == 2048
+    assert "ROCA, CVE-2017-15361" in refusal(request(key=weak))
+
+
+def test_a_key_of_two_primes_that_are_close_to_each_other_is_refused() -> None:
+    p = RSA_KEY.private_numbers().p
+    q = p + 2
+    while not is_prime(q):
+        q += 2
+    assert "its two primes are close" in refusal(request(key=rsa_key(p, q)))
+    square = RSA_KEY.private_numbers().p ** 2
+    assert "its two primes are close" in refusal(with_modulus(square))
+
+
+@pytest.mark.parametrize("kind", csr.KEY_TYPES)
+def test_the_policy_says_which_kinds_of_keys_are_accepted(kind: str) -> None:
+    known: dict[str, AnyKey] = {
+        "P-256": KEY,
+        "P-384": ec.generate_private_key(ec.SECP384R1()),
+        "P-521": ec.generate_private_key(ec.SECP521R1()),
+        "Ed25519": ed25519.Ed25519PrivateKey.generate(),
+        "RSA": RSA_KEY,
+    }
+    policy = csr.KeyPolicy((kind,))
+    assert csr.check(request(key=known.pop(kind)), FOO, policy=policy).public_key
+    for key in known.values():
+        with pytest.raises(AcmeError, match=f": {kind}$") as caught:
+            csr.check(request(key=key), FOO, policy=policy)
+        assert caught.value.problem is Problem.BAD_CSR
+
+
+def test_the_policy_says_how_large_rsa_keys_are() -> None:
+    larger = rsa.generate_private_key(65537, 3072)
+    for bits, key, other in (((2048, 2048), RSA_KEY, larger), ((3072, 4096), larger, RSA_KEY)):
+        policy = csr.KeyPolicy(rsa_bits=bits)
+        csr.check(request(key=key), FOO, policy=policy)
+        with pytest.raises(AcmeError, match=f"between {bits[0]} and {bits[1]} are accepted"):
+            csr.check(request(key=other), FOO, policy=policy)
 
 
 def test_the_signature_must_verify_with_the_key_inside() -> None:
