@@ -86,6 +86,21 @@ def events(
     show_page(rows, wanted, as_json=as_json, empty="No such thing has been decided yet.")
 
 
+_TIMES = ("not_after", "until")
+"""Further facts that are times, in seconds in the record."""
+
+
+def _times(detail: Mapping[str, object]) -> dict[str, object]:
+    """An event's further facts with its times as all of this program's JSON has them."""
+    told = dict(detail)
+    for key in _TIMES:
+        if isinstance(seconds := told.get(key), int):
+            told[key] = timestamp(seconds)
+    if isinstance(times := told.get("times"), dict):
+        told["times"] = {name: timestamp(seconds) for name, seconds in times.items()}
+    return told
+
+
 def _fields(event: Event) -> dict[str, object]:
     return {
         "seq": event.seq,
@@ -94,7 +109,7 @@ def _fields(event: Event) -> dict[str, object]:
         "account": event.account_id,
         "instance": event.instance_id,
         "name": event.name,
-        **event.detail,
+        **_times(event.detail),
     }
 
 

@@ -39,6 +39,10 @@ def signed_document(instance: aws.Instance) -> dict[str, str]:
     }
 
 
+def rfc3339(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def whole_id(instance: aws.Instance) -> str:
     return f"aws:aws:{instance.account}:{instance.region}:{instance.instance_id}"
 
@@ -216,8 +220,8 @@ def test_a_block_with_revocation_takes_the_certificates_too_and_their_names_stay
 ) -> None:
     issued = account.obtain("foo.local", answer=answer(instance))
     serial = str(issued.leaf.serial_number)
-    done = shared_ca.cli("instance", "block", instance.instance_id, "--revoke")
-    assert "Certificates revoked: 1." in done.stdout
+    done = json.loads(shared_ca.cli("instance", "block", instance.instance_id, "--revoke", "--json").stdout)
+    assert done == {"instance": whole_id(instance), "orders_ended": 1, "certificates_revoked": 1}
     shown = json.loads(shared_ca.cli("certificate", "show", serial, "--json").stdout)
     assert (shown["status"], shown["revocation_reason"], shown["revoked_by"]) == (
         "revoked",
@@ -270,7 +274,7 @@ def test_each_attempt_is_recorded_with_what_an_audit_asks_for(
         assert (entry["name"], entry["identifiers"]) == (name, names)
         assert (entry["format"], entry["provisioner"]) == ("aws-rsa2048", PROVISIONER)
         assert (entry["binding"], entry["proven"]) == ("first use", True)
-        assert entry["times"]["pendingTime"] == instance.pending_time
+        assert entry["times"]["pendingTime"] == rfc3339(instance.pending_time)
         assert entry["key_id"].startswith("sha256:")
         assert entry["remote"] == "127.0.0.1"
         # The same document, and another signature over the same facts, each have one digest.
@@ -306,12 +310,12 @@ def test_stale_or_unbound_evidence_is_recorded_with_the_instance_that_it_names_a
         (entry,) = json.loads(own_ca.cli("events", "--name", f"{step}.local", "--json").stdout)
         assert (entry["kind"], entry["step"], entry["proven"]) == ("challenge.refused", step, False)
         assert entry["instance"].endswith(f":{forge_tokens.vm().instance_id}")
-        assert (entry["binding"], entry["times"]["iat"]) == ("audience", issued_at)
+        assert (entry["binding"], entry["times"]["iat"]) == ("audience", rfc3339(issued_at))
         assert entry["owner"] in entry["instance"]
     future = restarted(aws.Instance(account=ACCOUNT), 7200)
     assert "freshness" in outcome(account, "foo.local", answer(future))
     (entry,) = json.loads(own_ca.cli("events", "--instance", whole_id(future), "--json").stdout)
-    assert (entry["proven"], entry["times"]["pendingTime"]) == (False, future.pending_time)
+    assert (entry["proven"], entry["times"]["pendingTime"]) == (False, rfc3339(future.pending_time))
     assert "the instance is not proven" in own_ca.cli("events", "--limit", "1").stdout
 
 
