@@ -68,10 +68,20 @@ class Provisioner:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What admission decided: under which provisioner, and whether first use ties the instance to the account."""
+    """What admission decided.
+
+    :ivar provisioner: under which provisioner.
+    :ivar trust_on_first_use: whether first use ties the instance to the account.
+    :ivar rule: what gives the name, as :func:`rule_giving` says it.
+    """
 
     provisioner: Provisioner
     trust_on_first_use: bool
+    rule: str
+
+
+OWN_NAME = "own name"
+ANY_NAME = "any name in the domains"
 
 
 def formats(provisioners: Sequence[Provisioner]) -> tuple[str, ...]:
@@ -126,22 +136,28 @@ def admit(
     if not admitting:
         raise AttestationError(Step.ADMISSION, "; ".join(refusals[entry.name] or "" for entry in tried))
     admitting = _giving_profile(admitting, profile)
-    reasons = [refusal_to_name(provisioner, domains, identity, identifier) for provisioner in admitting]
-    giving = [provisioner for provisioner, reason in zip(admitting, reasons, strict=True) if reason is None]
+    giving = [
+        (provisioner, rule)
+        for provisioner in admitting
+        if (rule := rule_giving(provisioner, domains, identity, identifier)) is not None
+    ]
     if not giving:
+        reasons = [refusal_to_name(provisioner, domains, identity, identifier) for provisioner in admitting]
         raise AttestationError(Step.NAMES, "; ".join(reason for reason in reasons if reason))
     whole = [
-        provisioner
-        for provisioner in giving
-        if all(refusal_to_name(provisioner, domains, identity, other) is None for other in others)
+        (provisioner, rule)
+        for provisioner, rule in giving
+        if all(rule_giving(provisioner, domains, identity, other) is not None for other in others)
     ]
+    chosen, rule = (whole or giving)[0]
     # Of those that admit an instance, all must have turned first use off: one that relies on it would
     # otherwise see its instance taken by an account that came in through another.
     return Grant(
-        provisioner=(whole or giving)[0],
+        provisioner=chosen,
         trust_on_first_use=not all(
             provisioner.disable_trust_on_first_use for provisioner in provisioners if refusals[provisioner.name] is None
         ),
+        rule=rule,
     )
 
 
@@ -219,49 +235,53 @@ def names(provisioner: Provisioner, domains: Collection[str], identity: Instance
     return tuple(dict.fromkeys(found))
 
 
+def rule_giving(
+    provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity, identifier: Identifier
+) -> str | None:
+    """The rule by which a provisioner lets an instance that it admits hold a name; None if it does not.
+
+    :returns: :data:`OWN_NAME` for a name that follows from the facts, :data:`ANY_NAME` where nothing is ruled, or
+        the entry of ``allow`` or ``allow_wildcards`` as it stands in ca.toml.
+    """
+    if identifier in own_names(provisioner, identity):
+        return OWN_NAME
+    if identifier.type == "ip" or provisioner.disable_custom_sans or not inside(identifier, domains):
+        return None
+    facts = believed_facts(provisioner, identity)
+    if identifier.wildcard:
+        named = (rule for rule in provisioner.allow_wildcards if rule.template.name(facts) == identifier.base)
+        return next((f"*.{rule}" for rule in named if rule.applies(facts)), None)
+    for rule in provisioner.allow or ():
+        if rule.applies(facts) and rule.template.gives(identifier, facts):
+            return str(rule)
+    return ANY_NAME if provisioner.allow is None and not _CLOUD_NAME.match(identifier.value) else None
+
+
 def refusal_to_name(
     provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity, identifier: Identifier
 ) -> str | None:
     """Why a provisioner does not let an instance that it admits hold a name, or None if it does."""
-    own = own_names(provisioner, identity)
-    if identifier in own:
+    if rule_giving(provisioner, domains, identity, identifier) is not None:
         return None
-    listed = ", ".join(name.value for name in own) or "none"
+    listed = ", ".join(name.value for name in own_names(provisioner, identity)) or "none"
     if identifier.type == "ip":
         return f"{provisioner} does not give {identifier}: an instance's addresses follow from its evidence ({listed})"
     if provisioner.disable_custom_sans:
         return (
             f"{provisioner} has disable_custom_sans, so it gives only the names that follow from the document: {listed}"
         )
-    if identifier.wildcard:
-        return _refusal_to_wildcard(provisioner, domains, identity, identifier)
-    ours, facts = inside(identifier, domains), believed_facts(provisioner, identity)
-    if ours and any(rule.applies(facts) and rule.template.gives(identifier, facts) for rule in provisioner.allow or ()):
-        return None
-    if _CLOUD_NAME.match(identifier.value):
+    if not identifier.wildcard and _CLOUD_NAME.match(identifier.value):
         return (
             f"{provisioner} does not give {identifier}: it is the cloud's name for another instance; "
             f"this one's are {listed}"
         )
-    if not ours:
-        return _outside(identifier, domains)
-    if provisioner.allow is None:
-        return None
-    rules = ", ".join(str(rule) for rule in provisioner.allow) or "nothing"
-    return f"{provisioner} does not give {identifier}: its allow is {rules}; this instance's own names are {listed}"
-
-
-def _refusal_to_wildcard(
-    provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity, identifier: Identifier
-) -> str | None:
     if not inside(identifier, domains):
         return _outside(identifier, domains)
-    facts = believed_facts(provisioner, identity)
-    for rule in provisioner.allow_wildcards:
-        if rule.applies(facts) and rule.template.name(facts) == identifier.base:
-            return None
-    given = ", ".join(f"*.{rule}" for rule in provisioner.allow_wildcards) or "empty"
-    return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {given}"
+    if identifier.wildcard:
+        given = ", ".join(f"*.{rule}" for rule in provisioner.allow_wildcards) or "empty"
+        return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {given}"
+    rules = ", ".join(str(rule) for rule in provisioner.allow or ()) or "nothing"
+    return f"{provisioner} does not give {identifier}: its allow is {rules}; this instance's own names are {listed}"
 
 
 def inside(identifier: Identifier, domains: Collection[str]) -> bool:

@@ -10,7 +10,18 @@ T = TypeVar("T")
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the text names the file, the table, the key and what would be right."""
+    """The configuration cannot be used; the text names the file, the table, the key and what would be right.
+
+    :param table: the table's label, where the error is about one key in it.
+    :param key: that key.
+    :param reason: what is wrong with it.
+    """
+
+    def __init__(self, text: str, *, table: str = "", key: str = "", reason: str = "") -> None:
+        super().__init__(text)
+        self.table = table
+        self.key = key
+        self.reason = reason
 
 
 class Table:
@@ -25,7 +36,7 @@ class Table:
     def error(self, key: str, message: str) -> ConfigError:
         """Say what is wrong with ``key``, for a person who has the file before them."""
         where = f"{self._label} {key}" if self._label else key
-        return ConfigError(f"{self._file}: {where}: {message}")
+        return ConfigError(f"{self._file}: {where}: {message}", table=self._label, key=key, reason=message)
 
     def refusal(self, message: str) -> ConfigError:
         """Say what is wrong in a sentence that itself names whose it is, and what."""

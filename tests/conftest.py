@@ -19,6 +19,26 @@ settings.register_profile("fuzz", deadline=None, max_examples=5_000, suppress_he
 settings.load_profile("usual")
 
 
+_LEFT_OUT = "Left out are the tests with documents that real clouds signed: ACME_IID_SAMPLES names no folder of them."
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests with real documents, which are not the project's to give away, and deselect them without any."""
+    found = [item for item in items if "samples" in getattr(item, "fixturenames", ())]
+    for item in found:
+        item.add_marker("samples")
+    if found and not os.environ.get("ACME_IID_SAMPLES"):
+        items[:] = [item for item in items if item not in found]
+        config.hook.pytest_deselected(items=found)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out, where tests run side by side too."""
+    if not os.environ.get("ACME_IID_SAMPLES"):
+        terminalreporter.write_line(_LEFT_OUT)
+
+
 @pytest.fixture(autouse=True)
 def closed_sessions() -> Iterator[None]:
     """Close what a test's raw clients have opened."""
@@ -56,10 +76,7 @@ def instance() -> aws.Instance:
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
-    """The folder with documents that real clouds signed."""
-    folder = os.environ.get("ACME_IID_SAMPLES")
-    if not folder:
-        pytest.skip("ACME_IID_SAMPLES names no folder with real documents")
-    found = Path(folder)
+    """The folder with documents that real clouds signed; a test that asks for it has the marker ``samples``."""
+    found = Path(os.environ["ACME_IID_SAMPLES"])
     assert list(found.glob("*.json")), f"{found} holds no documents"
     return found

@@ -4,61 +4,89 @@ from __future__ import annotations
 
 import ast
 import threading
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import forge
+import forge_azure as fa
 import forge_tokens
 import pytest
 from running import ACCOUNT, CA, answer
 from wire import Account, Key, problem
 
+from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.trust import AzureTenant, TrustStore
+from acme_iid.errors import AttestationError, Step
 from acme_iid.simulator import aws
+from acme_iid.simulator.listener import Request, Response, listening
 
 ATTACKS = {
     "a forged document inside a correctly signed but different CMS (SPIRE 1.14.6)": (
-        "tests/attestation/test_aws.py",
-        "forged",
+        "tests/attestation/test_aws.py::test_a_forged_document_beside_a_correctly_signed_cms_is_malformed"
     ),
     "a chain anchored on the first attached certificate (SPIRE 1.14.7, Teleport)": (
-        "tests/attestation/test_azure.py",
-        "first_certificate",
+        "tests/attestation/test_azure.py"
+        "::test_a_chain_anchored_on_the_first_certificate_instead_of_the_signer_is_refused"
     ),
-    "a signature that is never checked (CVE-2026-46354)": ("tests/attestation/test_azure.py", "self_signed"),
-    "AIA used for server-side request forgery (CVE-2026-45796)": ("tests/attestation/test_azure.py", "aia"),
+    "a signature that is never checked (CVE-2026-46354)": (
+        "tests/attestation/test_azure.py::test_a_signature_that_was_never_made_is_refused"
+    ),
+    "Microsoft's own self-signed documentation sample": (
+        "tests/attestation/test_azure.py::test_a_self_signed_document_in_azures_name_is_refused"
+    ),
+    "AIA used for server-side request forgery (CVE-2026-45796)": (
+        "tests/attestation/test_azure.py::test_aia_an_address_of_the_issuer_in_a_certificate_has_nothing_fetched"
+    ),
     "a service account's self-signed token with a made-up claim (CVE-2020-16251)": (
-        "tests/attestation/test_gcp.py",
-        "self_signed_token_with_a_made_up_compute_engine_claim",
+        "tests/attestation/test_gcp.py"
+        "::test_a_service_accounts_self_signed_token_with_a_made_up_compute_engine_claim_is_refused"
     ),
-    "attacker-shaped STS answers (CVE-2020-16250)": ("tests/attestation/test_aws_web_identity.py", "sts"),
-    "a cache keyed without the account (CVE-2025-11621)": ("tests/test_known_attacks.py", "cache"),
-    "an ignored error that lets a request through (CVE-2025-44005)": ("tests/test_known_attacks.py", "ignored_error"),
+    "attacker-shaped STS answers (CVE-2020-16250)": (
+        "tests/attestation/test_aws_web_identity.py::test_an_attacker_shaped_sts_answer_speaks_for_no_other_account"
+    ),
+    "a cache keyed without the account (CVE-2025-11621)": (
+        "tests/test_known_attacks.py::test_a_cache_of_key_sets_never_lets_one_tenant_sign_for_another"
+    ),
+    "an ignored error that lets a request through (CVE-2025-44005)": (
+        "tests/test_known_attacks.py::test_an_ignored_error_lets_no_request_through"
+    ),
     "a constant audience that any receiver can replay (SPIRE gcp)": (
-        "tests/attestation/test_gcp.py",
-        "constant_audience",
+        "tests/attestation/test_gcp.py::test_a_constant_audience_that_any_receiver_can_replay_is_refused"
     ),
-    "case and suffix tricks on metadata.azure.com": ("tests/attestation/test_azure.py", "case_and_suffix_tricks"),
+    "case and suffix tricks on metadata.azure.com": (
+        "tests/attestation/test_azure.py::test_case_and_suffix_tricks_on_the_signers_name_are_refused"
+    ),
     "a user-assigned identity whose xms_mirid is not the VM": (
-        "tests/attestation/test_azure_managed_identity.py",
-        "xms_mirid_is_not_the_vm",
+        "tests/attestation/test_azure_managed_identity.py"
+        "::test_a_user_assigned_identity_whose_xms_mirid_is_not_the_vm_needs_the_vm_in_xms_az_rid"
     ),
-    "a token of another tenant": ("tests/attestation/test_azure_managed_identity.py", "another_tenant"),
-    "duplicate JSON keys read differently by two parsers": ("tests/attestation/test_gcp.py", "duplicate_json_keys"),
-    "single-use checks that race (SPIRE join tokens)": ("tests/test_known_attacks.py", "single_use"),
-    "template injection (step 2020)": ("tests/test_admission.py", "forges_a_label_or_a_dot"),
+    "a token of another tenant": (
+        "tests/attestation/test_azure_managed_identity.py::test_a_token_of_another_tenant_is_refused"
+    ),
+    "duplicate JSON keys read differently by two parsers": (
+        "tests/attestation/test_gcp.py::test_duplicate_json_keys_read_differently_by_two_parsers_are_refused"
+    ),
+    "single-use checks that race (SPIRE join tokens)": (
+        "tests/test_known_attacks.py::test_a_single_use_check_does_not_race"
+    ),
+    "template injection (step 2020)": "tests/test_admission.py::test_no_fact_forges_a_label_or_a_dot",
 }
+"""The attacks of rfc-notes/iid-01.md that happened elsewhere, each with the one test that is named after it."""
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_every_attack_has_a_test_named_after_it(attack: str) -> None:
-    file, part = ATTACKS[attack]
-    functions = [
-        node.name for node in ast.walk(ast.parse((REPOSITORY / file).read_text())) if isinstance(node, ast.FunctionDef)
-    ]
-    assert [name for name in functions if name.startswith("test_") and part in name], attack
+def test_every_attack_has_a_test_named_after_it_and_a_mutation_that_it_alone_must_catch(attack: str) -> None:
+    file, _, name = ATTACKS[attack].partition("::")
+    functions = ast.walk(ast.parse((REPOSITORY / file).read_text()))
+    assert name in {node.name for node in functions if isinstance(node, ast.FunctionDef)}
+    mutations = tomllib.loads((REPOSITORY / "tests" / "mutations" / "attacks.toml").read_text())["mutation"]
+    assert [mutation for mutation in mutations if mutation["tests"] == [ATTACKS[attack]]], attack
 
 
 def test_a_cache_of_keys_never_lets_one_account_sign_for_another(shared_ca: CA) -> None:
@@ -67,6 +95,34 @@ def test_a_cache_of_keys_never_lets_one_account_sign_for_another(shared_ca: CA) 
     assert one.post(one.url).status_code == other.post(other.url).status_code == 200
     impostor = Account(one.wire, other.key, one.url)
     assert problem(impostor.post(one.url)) == "malformed"
+
+
+def test_a_cache_of_key_sets_never_lets_one_tenant_sign_for_another() -> None:
+    """All tenants' keys are at one host; a set that was kept without the tenant would be everybody's."""
+    issuers = {fa.TENANT: fa.keys(), "99999999-86f1-41af-91ab-2d7cd011db47": fa.other_keys()}
+    with listening(KeySets({f"/{tenant}/keys": keys.key_set for tenant, keys in issuers.items()})) as running:
+        tenants = [AzureTenant.of("mine", name, fa.AUDIENCE, f"{running.url}/{name}/keys") for name in issuers]
+        trust = TrustStore.load(azure_roots={"mine": fa.keys().roots}, google=False, azure_tenants=tenants)
+        verifier = VERIFIERS["azure-managed-identity"]
+        # In both orders, so that each set is there, and would be found, when it is the other's turn.
+        for tenant, other in (tuple(issuers), tuple(issuers)[::-1]) * 2:
+            own = {"iss": f"https://sts.windows.net/{tenant}/", "tid": tenant}
+            verifier.authenticate(fa.managed_identity(own, by=issuers[tenant]), trust, fa.NOW)
+            with pytest.raises(AttestationError) as refused:
+                verifier.authenticate(fa.managed_identity(own, by=issuers[other]), trust, fa.NOW)
+            assert refused.value.step is Step.SIGNATURE
+
+
+@dataclass
+class KeySets:
+    """One host with the key sets of several tenants, each at a path of its own."""
+
+    served: Mapping[str, bytes]
+    banner: str = "keys"
+    reads: frozenset[str] = frozenset()
+
+    def answer(self, request: Request) -> Response:
+        return Response(HTTPStatus.OK, self.served[request.path], {}, "application/json")
 
 
 def test_a_cache_of_verdicts_there_is_none_the_same_document_is_judged_for_each_account(shared_ca: CA) -> None:
@@ -83,6 +139,7 @@ def test_a_cache_of_verdicts_there_is_none_the_same_document_is_judged_for_each_
         {"privateIp": 7},
         {"availabilityZone": "eu-west-1a"},
         {"pendingTime": "soon"},
+        {"pendingTime": "2099-01-01T00:00:00Z"},
         {"version": None},
         {"instanceId": "i-" + "g" * 17},
         {"accountId": int(ACCOUNT)},

@@ -70,7 +70,10 @@ def require_active(account: Account) -> None:
     """
     if account.deactivated_at is not None:
         raise AcmeError(
-            Problem.UNAUTHORIZED, "this account is deactivated; make a new account key and account", status=401
+            Problem.UNAUTHORIZED,
+            "this account is deactivated for good; make a new account key and account. Its instances stay its own "
+            "until an operator releases each to the new key: acme-iid-ca instance release ID --to THUMBPRINT",
+            status=401,
         )
 
 

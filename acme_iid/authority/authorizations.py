@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from acme_iid import hosts
 from acme_iid.admission import refusal_to_order
-from acme_iid.authority import Authority
+from acme_iid.authority import Authority, refusals
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem
@@ -70,14 +70,19 @@ def parse_new_authorization(payload: Mapping[str, object]) -> Identifier:
     return identifier
 
 
-def new_authorization(authority: Authority, account: Account, identifier: Identifier, now: int) -> Authorization:
+def new_authorization(
+    authority: Authority, account: Account, identifier: Identifier, remote: str, now: int
+) -> Authorization:
     """Make an authorization ahead of an order: the next order of the account for this name takes it.
 
+    :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold.
     """
     require_terms_agreed(authority.config.ca, account)
     if (reason := refusal(authority.config, identifier)) is not None:
-        raise AcmeError(Problem.REJECTED_IDENTIFIER, reason)
+        refused = AcmeError(Problem.REJECTED_IDENTIFIER, reason)
+        refusals.record(authority, "authorization.refused", account, (identifier,), refused, remote, now)
+        raise refused
     authorization = offer(authority.config, account, None, identifier, now)
     with authority.database.transaction() as transaction:
         orders.add_authorization(transaction, authorization)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from acme_iid.admission import Grant, admit, formats, names
 from acme_iid.attestation import VERIFIERS
-from acme_iid.attestation.identity import Evidence, InstanceIdentity
+from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.authority import Authority, validations
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Step
-from acme_iid.iid01 import CHALLENGE_TYPE, EVIDENCE_FIELDS, MAX_ANSWER_BYTES, Binding, binding
+from acme_iid.iid01 import CHALLENGE_TYPE, EVIDENCE_FIELDS, MAX_ANSWER_BYTES, binding
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
@@ -167,11 +167,19 @@ def _answer_iid01(authority: Authority, account: Account, target: Target, given:
         "remote": remote,
         "provisioner": _asked(authority, given),
     }
-    identity: InstanceIdentity | None = None
+    named: InstanceIdentity | None = None
     try:
-        identity = _verify(authority, given.evidence, bound, record, now)
+        claims = _authenticate(authority, given.evidence, now)
+        record["key_id"] = claims.key_id
+        named = VERIFIERS[given.evidence.format].identify(claims)
+        # What the evidence says is recorded even if it is stale or bound elsewhere, and then marked as unproven.
+        record |= {
+            "binding": named.binding, "times": dict(named.times), "owner": named.owner, "proven": False,
+        }  # fmt: skip
+        identity = VERIFIERS[given.evidence.format].judge(claims, bound, now)
+        record["proven"] = True
         grant, held = _admit(authority, target, identity, given.provisioner)
-        record["provisioner"] = grant.provisioner.name
+        record |= {"provisioner": grant.provisioner.name, "rule": grant.rule}
         proof = Proof(identity.id, identity.cloud, grant.provisioner.name, identity.credential_id)
         _check_same_proof(target, proof)
         _check_first_use(authority.database, account, identity, grant, now)
@@ -182,7 +190,7 @@ def _answer_iid01(authority: Authority, account: Account, target: Target, given:
     except AttestationError as error:
         _log.info("challenge %s refused at step %s: %s", target.challenge.id, error.step.value, error.detail)
         with authority.database.transaction() as transaction:
-            _record_refused(transaction, account, target, given, identity, error, record, now)
+            _record_refused(transaction, account, target, given, named, error, record, now)
 
 
 def _asked(authority: Authority, given: Answer) -> str | None:
@@ -191,10 +199,8 @@ def _asked(authority: Authority, given: Answer) -> str | None:
     return given.provisioner if given.provisioner in known else None
 
 
-def _verify(
-    authority: Authority, evidence: Evidence, bound: Binding, record: dict[str, object], now: int
-) -> InstanceIdentity:
-    """Steps decoding to binding: the evidence alone."""
+def _authenticate(authority: Authority, evidence: Evidence, now: int) -> Claims:
+    """Steps decoding and signature, for evidence that some provisioner accepts."""
     accepted = formats(authority.config.provisioners)
     if evidence.format not in accepted:
         # Before any key is looked for: evidence that nobody wants must not make this CA fetch a key set.
@@ -202,14 +208,7 @@ def _verify(
         raise AttestationError(
             Step.ADMISSION, f"no provisioner accepts evidence of format {evidence.format}; accepted: {listed}"
         )
-    verifier = VERIFIERS[evidence.format]
-    claims = verifier.authenticate(evidence, authority.trust, now)
-    record["key_id"] = claims.key_id
-    identity = verifier.judge(claims, bound, now)
-    record["binding"] = identity.binding
-    record["times"] = dict(identity.times)
-    record["owner"] = identity.owner
-    return identity
+    return VERIFIERS[evidence.format].authenticate(evidence, authority.trust, now)
 
 
 def _admit(
@@ -380,12 +379,15 @@ def _record_refused(
     account: Account,
     target: Target,
     given: Answer,
-    identity: InstanceIdentity | None,
+    named: InstanceIdentity | None,
     error: AttestationError,
     record: Mapping[str, object],
     now: int,
 ) -> None:
-    """Record a refused answer: the challenge and its order end; or nothing if another answer came first."""
+    """Record a refused answer: the challenge and its order end; or nothing if another answer came first.
+
+    :param named: the instance that authentic evidence names, proven or not: the record's ``proven`` says which.
+    """
     fault = Fault(Problem.UNAUTHORIZED, f"refused at step {error.step.value!r}: {error.detail}")
     if challenges.set_failed(transaction, target.challenge, fault, now):
         if target.authorization.order_id is not None:
@@ -395,7 +397,7 @@ def _record_refused(
             "challenge.refused",
             now,
             account_id=account.id,
-            instance_id=None if identity is None else identity.id,
+            instance_id=None if named is None else named.id,
             cloud=VERIFIERS[given.evidence.format].cloud,
             name=target.name.value,
             step=error.step.value,

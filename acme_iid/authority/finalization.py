@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, limits
+from acme_iid.authority import Authority, limits, refusals
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem
 from acme_iid.issuance.ca import LeafRequest
@@ -16,19 +16,34 @@ from acme_iid.issuance.profiles import Profile
 from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
 from acme_iid.protocol import csr
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Certificate, Challenge, Order, Proof
+from acme_iid.protocol.resources import Account, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import accounts, certificates, events, instances, orders
 
 
-def finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Order:
-    """Issue the certificate of a ready order (RFC 8555 section 7.4).
+def finalize(authority: Authority, account: Account, order: Order, csr_der: bytes, remote: str, now: int) -> Order:
+    """Issue the certificate of a ready order (RFC 8555 section 7.4), or record that what was proven no longer holds.
+
+    :param account: the order's own.
+    :param remote: the client's address, for the record of a refusal.
+    :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
+        no longer holds, ``invalidProfile`` if the order's profile is no longer given, ``rateLimited``.
+    """
+    try:
+        return _finalize(authority, order, csr_der, now)
+    except AcmeError as error:
+        if error.problem is Problem.UNAUTHORIZED:
+            proofs = {challenge.proof for _, challenge in _proven(order)}
+            proof = proofs.pop() if len(proofs) == 1 else None
+            refusals.record(authority, "finalize.refused", account, order.identifiers, error, remote, now, proof)
+        raise
+
+
+def _finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Order:
+    """Issue the certificate of a ready order.
 
     Signing comes first and one compare-and-set decides: of two requests that race, one certificate is
     recorded and the other was never seen by anybody.
-
-    :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
-        no longer holds, ``invalidProfile`` if the order's profile is no longer given.
     """
     _require_ready(order, now)
     profile = _profile(authority, order)

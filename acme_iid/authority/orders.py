@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from acme_iid.authority import Authority, limits
+from acme_iid.authority import Authority, limits, refusals
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, offer, refusal
 from acme_iid.authority.renewal import check_replaces, require_not_replaced
@@ -95,9 +95,10 @@ def _timestamp(payload: dict[str, object], name: str) -> int | None:
     return int(moment.timestamp())
 
 
-def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int) -> Order:
+def new_order(authority: Authority, account: Account, wanted: NewOrder, remote: str, now: int) -> Order:
     """Make an order, with an authorization for each identifier: one made ahead of it, or a new pending one.
 
+    :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``invalidProfile`` for a profile that
         there is not or that nobody gives for a name, ``malformed`` for a validity that this CA does not give,
         ``userActionRequired``, ``rateLimited``, and what is wrong with ``replaces``.
@@ -111,7 +112,9 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, now: int
         if (fault := _fault(authority.config, config, profile, identifier)) is not None
     ]
     if faults:
-        raise _several(faults)
+        refused = _several(faults)
+        refusals.record(authority, "order.refused", account, wanted.identifiers, refused, remote, now)
+        raise refused
     _check_validity(authority, profile, wanted.not_before, wanted.not_after, now)
     if wanted.replaces is not None:
         check_replaces(authority.database, account, wanted.replaces, wanted.identifiers)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LONG = 20_000
 """Events whose walk takes long enough for a person to wonder."""
 _EXPECTED = re.compile(r"(?:([0-9]{1,18}):)?([0-9a-f]{64})\Z")
-_TOLD = ("names", "provisioner", "step", "reason", "by", "released_to")
+_TOLD = ("names", "provisioner", "rule", "step", "reason", "by", "released_to")
 
 
 class _Expected(click.ParamType[tuple[int | None, str]]):
@@ -86,6 +86,21 @@ def events(
     show_page(rows, wanted, as_json=as_json, empty="No such thing has been decided yet.")
 
 
+_TIMES = ("not_after", "until")
+"""Further facts that are times, in seconds in the record."""
+
+
+def _times(detail: Mapping[str, object]) -> dict[str, object]:
+    """An event's further facts with its times as all of this program's JSON has them."""
+    told = dict(detail)
+    for key in _TIMES:
+        if isinstance(seconds := told.get(key), int):
+            told[key] = timestamp(seconds)
+    if isinstance(times := told.get("times"), dict):
+        told["times"] = {name: timestamp(seconds) for name, seconds in times.items()}
+    return told
+
+
 def _fields(event: Event) -> dict[str, object]:
     return {
         "seq": event.seq,
@@ -94,7 +109,7 @@ def _fields(event: Event) -> dict[str, object]:
         "account": event.account_id,
         "instance": event.instance_id,
         "name": event.name,
-        **event.detail,
+        **_times(event.detail),
     }
 
 
@@ -104,16 +119,18 @@ def _line(event: Event) -> dict[str, object]:
         "at": timestamp(event.at),
         "event": event.kind,
         "instance": event.instance_id,
-        "what": _summary({"name": event.name, **event.detail}),
+        "what": _summary({"name": event.name or event.detail.get("identifiers"), **event.detail}),
     }
 
 
 def _summary(detail: Mapping[str, object]) -> str:
-    return "; ".join(
+    told = "; ".join(
         f"{key} {', '.join(value) if isinstance(value, list) else value}"
         for key in ("name", *_TOLD)
         if (value := detail.get(key)) not in (None, [])
     )
+    # Authentic evidence names the instance; being stale or bound elsewhere, it does not show who sent it.
+    return f"{told}; the instance is not proven" if detail.get("proven") is False else told
 
 
 def _check(database: Database, first: int, expect: tuple[int | None, str] | None, *, as_json: bool) -> None:

@@ -81,7 +81,9 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         "--owner", metavar="ID", help="Only of this AWS account, GCP project number or Azure subscription."
     ),
     "account": click.option("--account", metavar="ID", help="Only of this ACME account: its id or key thumbprint."),
-    "instance": click.option("--instance", metavar="ID", help="Only what concerns this instance."),
+    "instance": click.option(
+        "--instance", metavar="ID", help="Only what concerns this instance; its whole id if it was only ever refused."
+    ),
     "name": click.option("--name", type=_Name(), metavar="NAME", help="Only with this name in a certificate or order."),
     "since": click.option("--since", type=Moment(), metavar="TIME", help="Not before: RFC 3339, or an age such as 2h."),
     "until": click.option("--until", type=Moment(), metavar="TIME", help="Before: RFC 3339, or an age such as 2h."),
@@ -128,7 +130,8 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
                 from acme_iid.authority import accounts
 
                 given["account"] = accounts.meant(database, given["account"]).id
-            if given.get("instance") is not None:
+            # A whole id is taken as it is: what was refused from the first is known by its events alone.
+            if given.get("instance") is not None and ":" not in given["instance"]:
                 from acme_iid.authority import instances
 
                 given["instance"] = instances.find_listed(database, given["instance"]).id

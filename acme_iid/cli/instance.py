@@ -13,6 +13,9 @@ from acme_iid.cli.output import show_one, timestamp
 from acme_iid.cli.parameters import Checked
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from acme_iid.authority.instances import Ended
     from acme_iid.store.database import Database
     from acme_iid.store.instances import Listed
     from acme_iid.store.listing import Filter
@@ -107,8 +110,17 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
     help="How long the release lasts if it is not used.",
 )
 @click.option("--revoke", is_flag=True, help="Also revoke the instance's certificates.")
+@json_option
 @on_store
-def release(database: Database, id: str, thumbprint: str, seconds: int, *, revoke: bool) -> None:  # noqa: A002 - as above
+def release(
+    database: Database,
+    id: str,  # noqa: A002 - as above
+    thumbprint: str,
+    seconds: int,
+    *,
+    revoke: bool,
+    as_json: bool,
+) -> None:
     """Let a VM in again that was rebuilt and lost its account key, or one that is too old for its first use.
 
     The instance is taken from the account that it belongs to, if there is one. The key with THUMBPRINT, and no
@@ -119,8 +131,13 @@ def release(database: Database, id: str, thumbprint: str, seconds: int, *, revok
 
     now = int(time.time())
     whole, ended = use_cases.release(database, id, thumbprint, seconds, revoke=revoke, now=now)
-    click.echo(f"Instance {whole} is released to the key {thumbprint} until {timestamp(now + seconds)}.")
-    click.echo(f"Orders ended: {ended.orders}. Certificates revoked: {ended.certificates}.")
+    ends = timestamp(now + seconds)
+    _tell(
+        f"Instance {whole} is released to the key {thumbprint} until {ends}.",
+        {"instance": whole, "released_to": thumbprint, "release_ends": ends},
+        ended,
+        as_json=as_json,
+    )
     if instances.closed(database, whole).blocked:
         click.echo(f"It is blocked all the same; acme-iid-ca instance unblock {whole} lets it in.", err=True)
 
@@ -129,8 +146,16 @@ def release(database: Database, id: str, thumbprint: str, seconds: int, *, revok
 @_id
 @click.option("--reason", metavar="TEXT", help="Why, for operators; the instance is not told.")
 @click.option("--revoke", is_flag=True, help="Also revoke its certificates, for keyCompromise.")
+@json_option
 @on_store
-def block(database: Database, id: str, reason: str | None, *, revoke: bool) -> None:  # noqa: A002 - as above
+def block(
+    database: Database,
+    id: str,  # noqa: A002 - as above
+    reason: str | None,
+    *,
+    revoke: bool,
+    as_json: bool,
+) -> None:
     """Refuse an instance from now on, and end what it has proven.
 
     ID is its whole id, which may be one that was never used here, or the cloud's own id of one that was.
@@ -138,18 +163,31 @@ def block(database: Database, id: str, reason: str | None, *, revoke: bool) -> N
     from acme_iid.authority import instances as use_cases
 
     whole, ended = use_cases.block(database, id, reason, revoke=revoke, now=int(time.time()))
-    click.echo(f"Instance {whole} is blocked.")
+    _tell(f"Instance {whole} is blocked.", {"instance": whole}, ended, as_json=as_json)
+
+
+def _tell(sentence: str, facts: Mapping[str, object], ended: Ended, *, as_json: bool) -> None:
+    """Say what was done to an instance, and what ended with it."""
+    if as_json:
+        counts = {"orders_ended": ended.orders, "certificates_revoked": ended.certificates}
+        show_one({**facts, **counts}, as_json=True)
+        return
+    click.echo(sentence)
     click.echo(f"Orders ended: {ended.orders}. Certificates revoked: {ended.certificates}.")
 
 
 @instance.command("unblock", short_help="Let a blocked instance in again.")
 @_id
+@json_option
 @on_store
-def unblock(database: Database, id: str) -> None:  # noqa: A002 - as above
+def unblock(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - as above
     """Let an instance in again. Whose it is has not changed."""
     from acme_iid.authority import instances as use_cases
 
     whole, closed = use_cases.unblock(database, id, int(time.time()))
+    if as_json:
+        show_one({"instance": whole, "closed_names": sorted(closed)}, as_json=True)
+        return
     click.echo(f"Instance {whole} is no longer blocked.")
     for name in sorted(closed):
         click.echo(f"{name} is still closed to it; it is opened with: acme-iid-ca instance reopen {whole} {name}")

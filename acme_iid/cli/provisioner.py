@@ -12,7 +12,7 @@ from acme_iid.cli import Home, config_file
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
 from acme_iid.cli.provisioner_explain import test
-from acme_iid.cli.provisioner_flags import FLAGS, Command, apply, flags, removals
+from acme_iid.cli.provisioner_flags import FLAGS, Command, apply, flags, removals, said_by_flags
 from acme_iid.config import Config
 from acme_iid.kinds import KINDS, PCRS
 from acme_iid.rules import NameRule
@@ -72,7 +72,8 @@ def add(home: Home, /, name: str, kind: str, **given: Any) -> None:
             f"say whose instances are admitted: {named}. Any customer of the cloud has valid evidence, so a "
             "provisioner without owners admits nobody"
         )
-    made = config_file.add(home, values)
+    with said_by_flags(name):
+        made = config_file.add(home, values)
     click.echo(f"The provisioner {name!r} has been added to {made.home / 'ca.toml'}.")
     click.echo(_TAKEN_UP)
     _warn(made, name)
@@ -102,7 +103,8 @@ def update(home: Home, /, name: str, **given: Any) -> None:
 
         return made
 
-    changed = config_file.change(home, name, edit)
+    with said_by_flags(name):
+        changed = config_file.change(home, name, edit)
     click.echo(f"The provisioner {name!r} has been changed in {changed.home / 'ca.toml'}.")
     click.echo(_TAKEN_UP)
     _warn(changed, name)
@@ -186,3 +188,19 @@ def _warn(config: Config, name: str) -> None:
             "says which names it may hold, --disable-custom-sans leaves those that follow from its evidence.",
             err=True,
         )
+    domains = ", ".join(config.ca.domains) or "none"
+    for rule in (*(entry.allow or ()), *entry.allow_wildcards):
+        if not any(_may_be_inside(rule.template.text, domain) for domain in config.ca.domains):
+            click.echo(
+                f"Warning: {rule.template.text} is in none of this CA's domains ({domains}), so nobody gets it; add "
+                "the domain to domains in [ca] of ca.toml.",
+                err=True,
+            )
+
+
+def _may_be_inside(template: str, domain: str) -> bool:
+    """Whether some name that the template gives is the domain or below it."""
+    labels, ends = template.split("."), domain.split(".")
+    return len(labels) >= len(ends) and all(
+        label in (end, "*") or "{" in label for label, end in zip(labels[-len(ends) :], ends, strict=True)
+    )

@@ -5,7 +5,9 @@ Which type a flag is for, and how its values are read, follows from :data:`acme_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +16,7 @@ import click
 
 from acme_iid.cli.parameters import Checked
 from acme_iid.kinds import KINDS, PCRS
+from acme_iid.tables import ConfigError
 
 Shape = Literal["list", "order", "text", "source", "switch", "pcrs", "issuers", "issuer keys"]
 """How a flag's values stand in ca.toml. ``order`` is a list that is given whole; ``source`` is a file, or a URL."""
@@ -126,6 +129,11 @@ FLAGS = (
 """In the order of ``--help``."""
 
 
+_BY_KEY = {flag.key: f"--{flag.name}" for flag in reversed(FLAGS)}
+# A key as a word of its own: not where it is part of a value, nor after an article, which makes it plain English.
+_KEY = re.compile(rf"(?<![\w.'{{-])(?<!the )(?:{'|'.join(_BY_KEY)})(?![\w.'}}-])")
+
+
 class Command(click.Command):
     """A command whose ``--help`` shows the flags of each type together."""
 
@@ -191,6 +199,18 @@ def apply(table: MutableMapping[str, Any], type_: str, given: Mapping[str, Any])
     for key in KINDS[type_].lists:
         if key in table and not table[key]:
             raise click.UsageError(f"{key} would be empty, so that nobody is admitted; --unset {key} takes it out")
+
+
+@contextmanager
+def said_by_flags(name: str) -> Iterator[None]:
+    """Say what is wrong with the provisioner ``name`` by the flags that were typed, not by ca.toml's keys."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.table != f"[[provisioner]] {name!r}" or error.key not in _BY_KEY:
+            raise
+        reason = _KEY.sub(lambda match: _BY_KEY[match[0]], error.reason)
+        raise click.ClickException(f"{_BY_KEY[error.key]}: {reason}") from error
 
 
 def _check_types(type_: str, given: Mapping[str, Any]) -> None:

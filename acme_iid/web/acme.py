@@ -212,7 +212,7 @@ class Resources:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
         wanted = orders.parse_new_order(signed.json())
-        return self._order(orders.new_order(self.authority, account, wanted, now), now, 201)
+        return self._order(orders.new_order(self.authority, account, wanted, _remote(), now), now, 201)
 
     def order(self, signed: SignedRequest, now: int, order_id: str) -> Response:
         """An order, read."""
@@ -225,7 +225,7 @@ class Resources:
         account = require_account(signed)
         order = reading.order(self.authority.database, account, order_id)
         csr = decode_field(signed.json(), "csr")
-        return self._order(finalization.finalize(self.authority, order, csr, now), now)
+        return self._order(finalization.finalize(self.authority, account, order, csr, _remote(), now), now)
 
     def _order(self, order: Order, now: int, status: int = 200) -> Response:
         response = _json(render.order(self.links, order, now), status)
@@ -236,7 +236,7 @@ class Resources:
         """RFC 8555 section 7.4.1."""
         account = require_account(signed)
         identifier = authorizations.parse_new_authorization(signed.json())
-        made = authorizations.new_authorization(self.authority, account, identifier, now)
+        made = authorizations.new_authorization(self.authority, account, identifier, _remote(), now)
         response = _json(render.authorization(self.links, made, account, self.formats, now), 201)
         response.headers["Location"] = self.links.authorization(made.id)
         return response

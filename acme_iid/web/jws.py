@@ -17,6 +17,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
+from acme_iid.authority.accounts import require_active
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.protocol.resources import Account
@@ -168,8 +169,8 @@ class Gate:
             raise AcmeError(
                 Problem.BAD_NONCE, "the nonce is missing, unknown, too old or was used before; use the fresh one"
             )
-        if account is not None and account.deactivated_at is not None:
-            raise AcmeError(Problem.UNAUTHORIZED, "this account is deactivated", status=401)
+        if account is not None:
+            require_active(account)
         thumbprint = jwk.thumbprint(key) if account is None else account.thumbprint
         return SignedRequest(account, key_text, thumbprint, jws.payload)
 

@@ -241,7 +241,8 @@ def test_an_issuer_that_is_not_configured_is_refused_whatever_its_name() -> None
     assert _refused(tokens.aws_web_identity(tokens.aws_claims(iss=["x"]))).step is Step.SIGNATURE
 
 
-def test_an_issuer_speaks_for_its_own_account_only() -> None:
+def test_an_attacker_shaped_sts_answer_speaks_for_no_other_account() -> None:
+    """CVE-2020-16250: whoever shapes the answer of an STS, here one with an issuer of its own, names any account."""
     other, trust = _issuer("210987654321")
     claims = tokens.aws_claims(iss=other.url)
     error = _refused(tokens.aws_web_identity(claims, other.es384), trust)

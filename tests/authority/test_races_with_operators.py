@@ -58,7 +58,7 @@ def register(authority: Authority) -> Account:
 
 
 def order(authority: Authority, account: Account) -> Order:
-    return orders.new_order(authority, account, orders.NewOrder(NAMES), now())
+    return orders.new_order(authority, account, orders.NewOrder(NAMES), "127.0.0.1", now())
 
 
 def prove(authority: Authority, account: Account, made: Order, instance: aws.Instance) -> list[Status]:
@@ -107,7 +107,7 @@ def test_a_block_between_ready_and_issued_leads_to_no_certificate(authority: Aut
     assert of_order(ready, now()) is Status.READY
     racing = replace(authority, database=Meanwhile(authority.database, block(instance)))
     with pytest.raises(AcmeError, match="an operator blocked this instance meanwhile") as caught:
-        finalization.finalize(racing, ready, csr("foo.local", "bar.local")[1], now())
+        finalization.finalize(racing, account, ready, csr("foo.local", "bar.local")[1], "127.0.0.1", now())
     assert caught.value.problem is Problem.UNAUTHORIZED
     assert certificates.of_instance(authority.database, whole_id(instance)) == []
     assert of_order(reading.order(authority.database, account, made.id), now()) is Status.INVALID
@@ -120,7 +120,12 @@ def test_a_revocation_between_ready_and_issued_leads_to_no_certificate(
     first = order(authority, account)
     prove(authority, account, first, instance)
     issued = finalization.finalize(
-        authority, reading.order(authority.database, account, first.id), csr("foo.local", "bar.local")[1], now()
+        authority,
+        account,
+        reading.order(authority.database, account, first.id),
+        csr("foo.local", "bar.local")[1],
+        "127.0.0.1",
+        now(),
     )
     assert issued.certificate_id is not None
     certificate = reading.certificate(authority.database, account, issued.certificate_id)
@@ -133,7 +138,7 @@ def test_a_revocation_between_ready_and_issued_leads_to_no_certificate(
 
     racing = replace(authority, database=Meanwhile(authority.database, revoke))
     with pytest.raises(AcmeError, match=r"foo\.local was revoked for this instance meanwhile"):
-        finalization.finalize(racing, ready, csr("foo.local", "bar.local")[1], now())
+        finalization.finalize(racing, account, ready, csr("foo.local", "bar.local")[1], "127.0.0.1", now())
 
 
 def test_the_digest_of_evidence_is_of_the_evidence_alone(instance: aws.Instance) -> None:

@@ -28,6 +28,9 @@ def run(home: Path, *arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["--home", str(home), *map(str, arguments)])
 
 
+TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     assert run(tmp_path, "init").exit_code == 0
@@ -211,6 +214,17 @@ def test_a_warning_says_where_admission_is_all_that_a_name_takes(
     assert ("Warning" in done.stderr) == warned
 
 
+def test_a_warning_names_the_rules_that_are_outside_the_domains(home: Path) -> None:
+    rules = ["a.local", "*.internal", "{instance_id}.{region}.local", "local", "a.*"]
+    outside = ["a.example.com", "xlocal", "a.{region}.com"]
+    done = run(home, "provisioner", "add", "x", *AWS, *(f"--allow={rule}" for rule in (*rules, *outside)),
+               "--allow-wildcard", "*.b.example.com", "--allow-wildcard", "*.b.local")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    warned = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("Warning: ")]
+    assert warned == [*outside, "b.example.com"]
+    assert "in none of this CA's domains (local, internal), so nobody gets it" in done.stderr
+
+
 def test_people_are_shown_the_columns_that_somebody_has_set(home: Path) -> None:
     run(home, "provisioner", "add", "one", *AWS, "--allow", "a.local")
     run(home, "provisioner", "add", "two", "--type", "GCP", "--gcp-project", "p", "--disable-custom-sans")
@@ -243,10 +257,12 @@ def test_people_are_shown_the_columns_that_somebody_has_set(home: Path) -> None:
         (["x", *AWS, "--web-identity-issuer", "https://x.example"], 2, "is not ACCOUNT=URL"),
         (["x", *AWS, "--web-identity-jwks", "123456789042=k"], 2, "'123456789042' has no issuer here"),
         (["x", *AWS, "--web-identity-issuer", "123456789042=http://x.example"], 1, "is not an https URL"),
-        (["x", *AWS, "--allow", "{project}.local"], 1, "allow: '{project}.local' has the unknown placeholder"),
+        (["x", *AWS, "--allow", "{project}.local"], 1, "Error: --allow: '{project}.local' has the unknown placeholder"),
+        (["x", *AWS, "--allow", "a.local", "--disable-custom-sans"], 1, "so --allow and --allow-wildcard go"),
+        (["x", "--type", "AZURE", "--azure-tenant", TENANT], 1, "takes --azure-tenant and --azure-audience"),
         (["x", *AWS, "--allow-wildcard", "a.local"], 1, "does not begin with '*.'"),
         (["x", *AWS, "--network", "10.0.0.1/8"], 1, "'10.0.0.1/8' is no network"),
-        (["x", *AWS, "--vpc", "vpc-1"], 1, "web_identity: is missing"),
+        (["x", *AWS, "--vpc", "vpc-1"], 1, "--web-identity-issuer: is missing"),
         (["x", "--type", "AWS", "--aws-account", "1234"], 2, "'1234' is no AWS account id; that is twelve digits"),
         (["x", "--type", "Oracle", "--aws-account", "123456789042"], 2, "'Oracle' is not"),
         (["x", "--aws-account", "123456789042"], 2, "Missing option '--type'"),

@@ -174,7 +174,11 @@ def test_a_switch_is_turned_off_again(home: Path) -> None:
         (["update", "Web", "--remove-zone", "z"], 2, "--remove-zone: 'z' is not in zones"),
         (["update", "Web", "--unset", "zones"], 2, "--unset zones: there is no such setting in 'Web'"),
         (["update", "Web", "--unset", "type"], 2, "--unset type: there is no such setting"),
-        (["update", "Web", "--unset", "accounts"], 1, "accounts: is missing; without accounts or organizations"),
+        (
+            ["update", "Web", "--unset", "accounts"],
+            1,
+            "--aws-account: is missing; without --aws-account or --organization",
+        ),
         (["update", "Web", "--aws-account", "1"], 2, "--aws-account: '1' is no AWS account id"),
         (["update", "Web", "--allow", "{x}.local"], 1, "unknown placeholder {x}"),
         (["update", "Other", "--remove-allow", "b.local"], 2, "'b.local' is not in allow, which is a.local"),

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import socket
 import subprocess
 import threading
@@ -229,11 +228,10 @@ def test_verify_names_the_failed_step_and_exits_with_1(
         assert f"Refused at step '{step}'" in done.stderr
 
 
-def test_verify_reads_what_the_clouds_really_sign(acme_iid: Run) -> None:
-    folder = Path(os.environ["ACME_IID_SAMPLES"])
-    samples = sorted(folder.glob("aws-*.json")) + sorted(folder.glob("NEG-aws-*.json"))
-    assert len(samples) > 8
-    for path in samples:
+def test_verify_reads_what_the_clouds_really_sign(acme_iid: Run, samples: Path) -> None:
+    found_files = sorted(samples.glob("aws-*.json")) + sorted(samples.glob("NEG-aws-*.json"))
+    assert len(found_files) > 8
+    for path in found_files:
         sample = json.loads(path.read_bytes())
         both = {"document": sample["document"], "signature": sample["signature"]}
         content = json.dumps(both) if sample["format"].startswith("signature") else sample["signature"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import forge
 import forge_tokens
 import pytest
+import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -324,7 +325,6 @@ toml_values = st.recursive(
     )
 )
 def test_any_toml_at_all_is_a_configuration_or_an_error_for_people(document: dict[str, object]) -> None:
-    tomlkit = pytest.importorskip("tomlkit")
     try:
         parse(tomlkit.dumps(document))
     except ConfigError as error:

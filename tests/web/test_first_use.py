@@ -7,10 +7,12 @@ import re
 import time
 
 import forge
+import forge_tokens
 import pytest
 from running import ACCOUNT, CA, PROVISIONER, answer, restarted
 from wire import Account, b64, csr, problem
 
+from acme_iid.iid01 import binding
 from acme_iid.simulator import aws
 
 
@@ -35,6 +37,10 @@ def signed_document(instance: aws.Instance) -> dict[str, str]:
         "document": b64(served[aws.IDENTITY + "document"]()),
         "signature": served[aws.IDENTITY + "signature"]().decode(),
     }
+
+
+def rfc3339(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def whole_id(instance: aws.Instance) -> str:
@@ -214,8 +220,8 @@ def test_a_block_with_revocation_takes_the_certificates_too_and_their_names_stay
 ) -> None:
     issued = account.obtain("foo.local", answer=answer(instance))
     serial = str(issued.leaf.serial_number)
-    done = shared_ca.cli("instance", "block", instance.instance_id, "--revoke")
-    assert "Certificates revoked: 1." in done.stdout
+    done = json.loads(shared_ca.cli("instance", "block", instance.instance_id, "--revoke", "--json").stdout)
+    assert done == {"instance": whole_id(instance), "orders_ended": 0, "certificates_revoked": 1}
     shown = json.loads(shared_ca.cli("certificate", "show", serial, "--json").stdout)
     assert (shown["status"], shown["revocation_reason"], shown["revoked_by"]) == (
         "revoked",
@@ -267,8 +273,8 @@ def test_each_attempt_is_recorded_with_what_an_audit_asks_for(
         assert entry["instance"] == whole_id(instance)
         assert (entry["name"], entry["identifiers"]) == (name, names)
         assert (entry["format"], entry["provisioner"]) == ("aws-rsa2048", PROVISIONER)
-        assert entry["binding"] == "first use"
-        assert entry["times"]["pendingTime"] == instance.pending_time
+        assert (entry["binding"], entry["proven"]) == ("first use", True)
+        assert entry["times"]["pendingTime"] == rfc3339(instance.pending_time)
         assert entry["key_id"].startswith("sha256:")
         assert entry["remote"] == "127.0.0.1"
         # The same document, and another signature over the same facts, each have one digest.
@@ -285,6 +291,87 @@ def test_what_is_refused_before_anything_is_proven_is_recorded_with_what_is_know
     (entry,) = json.loads(shared_ca.cli("events", "--name", "unproven.local", "--cloud", "aws", "--json").stdout)
     assert (entry["kind"], entry["step"], entry["instance"]) == ("challenge.refused", "signature", None)
     assert (entry["provisioner"], entry["account"]) == (PROVISIONER, account.url.rsplit("/", 1)[1])
+
+
+def test_stale_or_unbound_evidence_is_recorded_with_the_instance_that_it_names_and_as_unproven(own_ca: CA) -> None:
+    (own_ca.home / "google.json").write_bytes(forge_tokens.key_set(forge_tokens.google()))
+    configure(
+        own_ca,
+        f'\n[[provisioner]]\nname = "GCP"\ntype = "GCP"\nprojects = ["{forge_tokens.vm().project}"]\n'
+        'formats = ["gcp-identity"]\njwks = "google.json"\n',
+    )
+    own_ca.start()
+    account, now = own_ca.account(), int(time.time())
+    audience = binding("another.challenge").audience
+    for step, issued_at in (("binding", now), ("freshness", now - 3600)):
+        claims = forge_tokens.vm(created=now - 7200).claims(audience, issued_at)
+        evidence = forge_tokens.gcp_identity(claims)
+        assert step in outcome(account, f"{step}.local", {"format": evidence.format, **evidence.fields})
+        (entry,) = json.loads(own_ca.cli("events", "--name", f"{step}.local", "--json").stdout)
+        assert (entry["kind"], entry["step"], entry["proven"]) == ("challenge.refused", step, False)
+        assert entry["instance"].endswith(f":{forge_tokens.vm().instance_id}")
+        assert (entry["binding"], entry["times"]["iat"]) == ("audience", rfc3339(issued_at))
+        assert entry["owner"] in entry["instance"]
+    future = restarted(aws.Instance(account=ACCOUNT), 7200)
+    assert "freshness" in outcome(account, "foo.local", answer(future))
+    (entry,) = json.loads(own_ca.cli("events", "--instance", whole_id(future), "--json").stdout)
+    assert (entry["proven"], entry["times"]["pendingTime"]) == (False, rfc3339(future.pending_time))
+    assert "the instance is not proven" in own_ca.cli("events", "--limit", "1").stdout
+
+
+def test_a_good_answer_is_recorded_with_the_one_rule_that_gave_the_name(own_ca: CA, instance: aws.Instance) -> None:
+    rules = '["{instance_id}.vm.local", {names = ["db.local"], when = {region = "us-west-2"}}, "*.web.local"]'
+    configure(own_ca, f'allow = {rules}\nallow_wildcards = ["*.apps.local"]\n')
+    own_ca.cli("provisioner", "add", "Open", "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots",
+               own_ca.home / "test-roots.pem")  # fmt: skip
+    own_ca.start()
+    account = own_ca.account()
+    for name, provisioner, rule in (
+        (f"{instance.instance_id}.vm.local", PROVISIONER, "{instance_id}.vm.local"),
+        ("db.local", PROVISIONER, "db.local (when region us-west-2)"),
+        ("a.web.local", PROVISIONER, "*.web.local"),
+        ("*.apps.local", PROVISIONER, "*.apps.local"),
+        (instance.instance_id, PROVISIONER, "own name"),
+        ("any.local", "Open", "any name in the domains"),
+    ):
+        assert outcome(account, name, answer(instance)) == "valid"
+        (entry, *_) = json.loads(own_ca.cli("events", "--instance", whole_id(instance), "--json").stdout)
+        assert (entry["kind"], entry["provisioner"], entry["rule"]) == ("challenge.valid", provisioner, rule)
+
+
+def test_orders_and_finalize_requests_that_the_rules_refuse_are_recorded(own_ca: CA, instance: aws.Instance) -> None:
+    own_ca.start()
+    account = own_ca.account()
+    assert problem(account.order("foo.local", "www.example.com")) == "rejectedIdentifier"
+    (entry,) = json.loads(own_ca.cli("events", "--name", "www.example.com", "--json").stdout)
+    assert (entry["kind"], entry["instance"]) == ("order.refused", None)
+    assert entry["identifiers"] == ["foo.local", "www.example.com"]
+    assert "outside this CA's domains" in entry["reason"]
+    assert "order.refused" in own_ca.cli("events").stdout
+    ahead = account.post(
+        account.wire.directory["newAuthz"], {"identifier": {"type": "dns", "value": "early.example.com"}}
+    )
+    assert problem(ahead) == "rejectedIdentifier"
+    (early,) = json.loads(own_ca.cli("events", "--name", "early.example.com", "--json").stdout)
+    assert (early["kind"], early["account"]) == ("authorization.refused", entry["account"])
+    ready, _ = account.prove("a.local", answer=answer(instance))
+    own_ca.stop()
+    toml = own_ca.home / "ca.toml"
+    toml.write_text(toml.read_text().replace('"local"', '"lan"'))
+    own_ca.start()
+    refused = account.post(ready.json()["finalize"], {"csr": b64(csr("a.local")[1])})
+    assert problem(refused) == "unauthorized"
+    (later, *_) = json.loads(own_ca.cli("events", "--name", "a.local", "--json").stdout)
+    assert (later["kind"], later["instance"]) == ("finalize.refused", whole_id(instance))
+    assert later["provisioner"] == PROVISIONER
+    assert "the rules have changed" in later["reason"]
+    for event in (entry, later):
+        assert (event["account"], event["thumbprint"]) == (account.url.rsplit("/", 1)[1], account.key.thumbprint)
+        assert event["remote"] == "127.0.0.1"
+    # What is no decision of the rules leaves nothing.
+    count = len(json.loads(own_ca.cli("events", "--json").stdout))
+    assert problem(account.post(ready.json()["finalize"], {"csr": b64(csr("b.local")[1])})) == "badCSR"
+    assert len(json.loads(own_ca.cli("events", "--json").stdout)) == count
 
 
 def test_the_record_of_a_running_server_is_one_chain(shared_ca: CA, account: Account, instance: aws.Instance) -> None:

@@ -420,7 +420,7 @@ def test_a_change_that_a_deactivation_overtook_changes_nothing(authority: Author
 def test_an_answer_under_way_at_a_key_change_is_refused(authority: Authority, instance: aws.Instance) -> None:
     account = register(authority)
     wanted = orders.NewOrder((Identifier("dns", "foo.local"),))
-    challenge = orders.new_order(authority, account, wanted, int(time.time())).authorizations[0].challenges[0]
+    challenge = orders.new_order(authority, account, wanted, "", int(time.time())).authorizations[0].challenges[0]
     racing = replace(
         authority,
         database=Meanwhile(authority.database, lambda database: change_key(database, account, Key())),

@@ -202,16 +202,16 @@ class Ready:
         )
         key, now = Key(), int(time.time())
         wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
-        account, _ = accounts.create(database, self.config, wanted, "", now)
-        made = orders.new_order(self.authority, account, orders.NewOrder((FOO,), profile=profile), now)
+        self.account, _ = accounts.create(database, self.config, wanted, "", now)
+        made = orders.new_order(self.authority, self.account, orders.NewOrder((FOO,), profile=profile), "", now)
         challenge = made.authorizations[0].challenges[0].id
-        challenges.answer(self.authority, account, challenge, dict(answer(instance)), b"", "", now)
-        self.order = reading.order(database, account, made.id)
+        challenges.answer(self.authority, self.account, challenge, dict(answer(instance)), b"", "", now)
+        self.order = reading.order(database, self.account, made.id)
 
     def finalize(self, changed: Config) -> Order:
         """Finalize under another configuration, as after a reload."""
         authority = replace(self.authority, config=changed)
-        return finalization.finalize(authority, self.order, csr("foo.local")[1], int(time.time()))
+        return finalization.finalize(authority, self.account, self.order, csr("foo.local")[1], "", int(time.time()))
 
 
 def test_a_profile_that_is_no_longer_given_at_finalize_is_refused_and_the_order_stays_ready(
