@@ -349,7 +349,8 @@ class _Server(MPServer):
     def _watch_over(self) -> None:
         """Say when the server answers, then see to renewals; touches neither keys nor files."""
         while not self._stopped.wait(0.05):
-            if self._answers():
+            # A worker that is forked while this thread is inside OpenSSL would have its locks, and nobody to open them.
+            if len(self.wrks) == self.workers and self._answers():
                 for_url = self._app.config.server.url
                 _log.info("Listening on %s, for %s", self._address(), for_url)
                 break
