@@ -40,11 +40,17 @@ class CaError(ClientError):
     """The CA refused a request.
 
     :ivar code: the ACME error type without its prefix (``rejectedIdentifier``), or "" for another type.
+    :ivar retry_after: the seconds after which the CA asked to try again, if that was more than there was time for.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after: float | None = None
+
+
+class UnreachableError(CaError):
+    """No answer came that an honest CA's could be: nothing is said about what was asked."""
 
 
 def refusal(what: str, problem: messages.Error) -> CaError:
@@ -119,6 +125,10 @@ class Connection:
         """
         return self._repeat(lambda: self._net.post(url, body, new_nonce_url=self.directory["newNonce"]), what)
 
+    def offers(self, name: str) -> bool:
+        """Whether the directory lists a resource."""
+        return name in self.directory.to_partial_json()
+
     def resource(self, name: str) -> str:
         """The URL of a resource that the directory lists.
 
@@ -166,10 +176,11 @@ class Connection:
                 self._notice(f"{str(outcome).split('. ', 1)[0].rstrip('.')}. Trying again...")
             away += 1
             if not self._deadline.sleep(pause):
+                outcome.retry_after = pause
                 raise outcome
         raise CaError(f"{what}: it asked to try again too often.")
 
-    def _try(self, send: Callable[[], requests.Response], what: str) -> requests.Response | ClientError:
+    def _try(self, send: Callable[[], requests.Response], what: str) -> requests.Response | CaError:
         """Send a request once. What may be worth another try is returned, the rest is raised."""
         self._session.last_response = None
         try:
@@ -177,12 +188,12 @@ class Connection:
         except messages.Error as problem:
             return refusal(what, problem)
         except requests.RequestException as error:
-            explained = explain(error, self._authority.ca_url)
+            explained = UnreachableError(str(explain(error, self._authority.ca_url)))
             if is_final(error):
                 raise explained from error
             return explained
         except acme_errors.Error as error:
-            unusable = CaError(f"{what}: the answer is not an ACME server's{self._status()}.")
+            unusable = UnreachableError(f"{what}: the answer is not an ACME server's{self._status()}.")
             unusable.__cause__ = error
             return unusable
         except (DeserializationError, AttributeError, TypeError, ValueError) as error:

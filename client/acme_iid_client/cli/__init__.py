@@ -11,7 +11,7 @@ import click
 
 from acme_iid_client.errors import ClientError
 
-_COMMANDS = ("bootstrap", "order", "renew", "revoke", "inspect", "fingerprint", "evidence", "verify", "health")
+_COMMANDS = ("bootstrap", "order", "renew", "rekey", "revoke", "inspect", "fingerprint", "evidence", "verify", "health")
 
 
 class _Commands(click.Group):

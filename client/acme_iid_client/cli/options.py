@@ -55,6 +55,28 @@ not_after = click.option(
     metavar="TIME",
     help="When the certificate ends: a duration like 8h, or a time like 2030-01-31T12:00:00Z.",
 )
+kty = click.option("--kty", type=click.Choice(["EC", "RSA", "OKP"]), help="The kind of key (default EC).")
+curve = click.option(
+    "--curve", type=click.Choice(["P-256", "P-384", "P-521", "Ed25519"]), help="The key's curve (default P-256)."
+)
+size = click.option("--size", type=int, metavar="BITS", help="The size of an RSA key (default 2048).")
+execute = click.option(
+    "--exec",
+    "execute",
+    metavar="COMMAND",
+    help="Run this after a renewal, without a shell. It sees ACME_IID_CERTIFICATE, _KEY, _NAMES, _SERIAL, _NOT_AFTER.",
+)
+exec_timeout = click.option(
+    "--exec-timeout",
+    type=click.FloatRange(0.1, 86400),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the command may take.",
+)
+signal = click.option("--signal", metavar="SIGNAL", help="The signal for --pid and --pid-file (default HUP).")
+pid = click.option("--pid", type=click.IntRange(1), help="Send a signal to this process after a renewal.")
+pid_file = click.option("--pid-file", type=FILE, help="Send it to the process whose id is in this file.")
 mode = click.option("--mode", metavar="OCTAL", help="The files' mode (default 0600); the key gets no bits for others.")
 owner = click.option("--owner", metavar="USER", help="The files' owner.")
 group = click.option("--group", metavar="GROUP", help="The files' group.")

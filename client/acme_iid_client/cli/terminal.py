@@ -32,10 +32,10 @@ def check(label: str, value: object) -> None:
     click.echo(f"{click.style(mark, fg='green') if colour else mark} {label}: {printable(str(value))}", err=True)
 
 
-def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path], as_json: bool) -> None:
+def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path | None], as_json: bool) -> None:
     """What an order or a renewal ends with: check marks on stderr and, for scripts, JSON on stdout.
 
-    :param files: the certificate's and the key's, as the person spelled them.
+    :param files: the certificate's and, if it was written, the key's, as the person spelled them.
     """
     from acme_iid_client import certificates
 
@@ -44,9 +44,10 @@ def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path], as_json: boo
         check("Provisioner", f"{provisioner.name} ({provisioner.type})")
     check("CA", ca_url)
     check("Certificate", files[0])
-    check("Private Key", files[1])
+    if files[1] is not None:
+        check("Private Key", files[1])
     if as_json:
-        facts = {"ca": ca_url, "certificate": str(files[0]), "key": str(files[1])}
+        facts = {"ca": ca_url, "certificate": str(files[0]), "key": None if files[1] is None else str(files[1])}
         click.echo(json.dumps(facts | certificates.facts(issued.leaf), indent=2))
 
 
