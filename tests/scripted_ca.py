@@ -121,6 +121,7 @@ class ScriptedCA:
     :ivar once: path -> replies to give before the usual one, one a request.
     :ivar challenge: members of the challenge object that replace the usual ones.
     :ivar chain: makes what the certificate resource gives, from the signing request.
+    :ivar window: the renewal information of every certificate (RFC 9773); without it, the CA offers none.
     """
 
     url: str = ""
@@ -129,6 +130,7 @@ class ScriptedCA:
     once: dict[str, list[Reply]] = field(default_factory=lambda: defaultdict(list))
     challenge: Json = field(default_factory=dict)
     chain: Callable[[x509.CertificateSigningRequest], bytes] | None = None
+    window: Reply | None = None
     names: list[Json] = field(default_factory=list)
     state: str = "pending"
     request: x509.CertificateSigningRequest | None = None
@@ -141,11 +143,14 @@ class ScriptedCA:
         """The answer of a CA that is content with everything."""
         if path.startswith("/root/"):
             return Reply(body=self.root.pem)
+        if path.startswith("/acme/renewal-info/") and self.window is not None:
+            return self.window
         match path:
             case "/health":
                 return Reply(body=b"ok\n")
             case "/acme/directory":
-                return Reply(body={name: f"{self.url}/acme/{end}" for name, end in DIRECTORY.items()})
+                listed = DIRECTORY | ({} if self.window is None else {"renewalInfo": "renewal-info"})
+                return Reply(body={name: f"{self.url}/acme/{end}" for name, end in listed.items()})
             case "/acme/new-account":
                 return Reply(201, {"status": "valid"}, {"Location": f"{self.url}/acme/account/1"})
             case "/acme/new-order":

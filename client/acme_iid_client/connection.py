@@ -192,12 +192,23 @@ class Connection:
             if is_final(error):
                 raise explained from error
             return explained
+        except acme_errors.ConflictError as error:
+            # The library leaves out what a 409 says, for it expects one only where an account exists already.
+            raise self._conflict(what) from error
         except acme_errors.Error as error:
             unusable = UnreachableError(f"{what}: the answer is not an ACME server's{self._status()}.")
             unusable.__cause__ = error
             return unusable
         except (DeserializationError, AttributeError, TypeError, ValueError) as error:
             raise CaError(f"{what}: the answer cannot be read{self._status()}.") from error
+
+    def _conflict(self, what: str) -> CaError:
+        response = self._session.last_response
+        try:
+            assert response is not None
+            return refusal(what, messages.Error.from_json(response.json()))
+        except (AssertionError, DeserializationError, ValueError, AttributeError, TypeError):
+            return CaError(f"{what}: it conflicts with what there is already{self._status()}.")
 
     def _pause(self, away: int) -> float | None:
         """How long to wait before a request that failed is sent again; None if it is not worth it."""
