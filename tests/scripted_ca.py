@@ -29,7 +29,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 Json = dict[str, Any]
 
-DIRECTORY = {"newNonce": "new-nonce", "newAccount": "new-account", "newOrder": "new-order", "revokeCert": "revoke"}
+DIRECTORY = {
+    "newNonce": "new-nonce", "newAccount": "new-account", "newOrder": "new-order", "revokeCert": "revoke",
+    "keyChange": "key-change",
+}  # fmt: skip
 
 
 @dataclass
@@ -156,7 +159,7 @@ class ScriptedCA:
             case "/acme/new-order":
                 self.names, self.state = payload["identifiers"], "pending"
                 return Reply(201, self._order(), {"Location": f"{self.url}/acme/order/1"})
-            case "/acme/revoke":
+            case "/acme/revoke" | "/acme/key-change":
                 return Reply()
             case "/acme/challenge/1":
                 self.state = "ready"
@@ -168,6 +171,8 @@ class ScriptedCA:
 
     def _resource(self, path: str) -> Reply:
         match path:
+            case "/acme/account/1":
+                return Reply(body={"status": "valid"})
             case "/acme/authz/1":
                 status = "pending" if self.state == "pending" else "valid"
                 return Reply(body={"status": status, "identifier": self.names[0], "challenges": [self._challenge()]})

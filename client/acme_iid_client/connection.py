@@ -48,9 +48,27 @@ class CaError(ClientError):
         self.code = code
         self.retry_after: float | None = None
 
+    @property
+    def says_deactivated(self) -> bool:
+        """Whether the reason is that the account is deactivated, which ACME has no error type for."""
+        return self.code == "unauthorized" and "account is deactivated" in str(self)
+
+    def add(self, advice: str) -> None:
+        """Say what to try as well, on a line of its own."""
+        self.args = (f"{self}\n  {advice}",)
+
 
 class UnreachableError(CaError):
     """No answer came that an honest CA's could be: nothing is said about what was asked."""
+
+    @property
+    def says_deactivated(self) -> bool:
+        """Whether the reason is that the account is deactivated, which ACME has no error type for."""
+        return self.code == "unauthorized" and "account is deactivated" in str(self)
+
+    def add(self, advice: str) -> None:
+        """Say what to try as well, on a line of its own."""
+        self.args = (f"{self}\n  {advice}",)
 
 
 def refusal(what: str, problem: messages.Error) -> CaError:
@@ -65,7 +83,13 @@ def refusal(what: str, problem: messages.Error) -> CaError:
             name = f"{fault.identifier.value}: " if fault.identifier else ""
             lines.append(f"  {name}{_detail(fault)}")
     code = str(problem.typ)
-    return CaError("\n".join(lines), code.removeprefix(messages.ERROR_PREFIX) if messages.ERROR_PREFIX in code else "")
+    error = CaError("\n".join(lines), code.removeprefix(messages.ERROR_PREFIX) if messages.ERROR_PREFIX in code else "")
+    if error.says_deactivated:
+        error.add(
+            "'acme-iid account deactivate' sets its key aside here. The next order then makes another account, to "
+            "which an operator has to release the instance."
+        )
+    return error
 
 
 def _detail(problem: messages.Error) -> str:

@@ -29,6 +29,7 @@ from acme_iid_client.clouds.metadata import FormatUnavailableError
 from acme_iid_client.connection import CaError, Connection, decode, refusal
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical, is_address
+from acme_iid_client.registration import settled
 from acme_iid_client.trust import Deadline
 
 _MAX_POLLS = 1000
@@ -116,7 +117,7 @@ def order(
     """
     # First of all, which instance this is: it decides the account key, and a machine that is in no cloud
     # should hear so before the CA is asked for anything.
-    account = account_here(state, authority, cloud, notice)
+    account = settled(account_here(state, authority, cloud, notice), authority, deadline, notice)
     with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
         if request.further == "none":
             placed = _place(request, connection, account, cloud)
@@ -173,7 +174,7 @@ def _with_further_names(request: Request, held: list[str], cloud: Cloud) -> Requ
 
 def account_here(state: Path, authority: Authority, cloud: Cloud, notice: Callable[[str], None]) -> accounts.Account:
     """The account key of this instance, with a word to the person if the disk was another instance's."""
-    account, others = accounts.of_instance(state, authority.ca_url, cloud.instance())
+    account, others = accounts.of_instance(state, authority.ca_url, cloud.instance(), authority.account_key)
     if others:
         notice(
             f"This machine is {account.instance}, and the account key on its disk was made on {', '.join(others)}: "

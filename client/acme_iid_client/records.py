@@ -25,6 +25,7 @@ class Record:
     :ivar azure_resource: what managed identity tokens are asked for, if it was given.
     :ivar life: how long certificates are asked for, a duration like ``8h``; None leaves it to the CA.
     :ivar copies: further files with the same content.
+    :ivar account_key: the file of the account key that signs, if a person keeps it.
     """
 
     certificate: Path
@@ -35,6 +36,7 @@ class Record:
     azure_resource: str | None = None
     life: str | None = None
     copies: Copies = field(default_factory=Copies)
+    account_key: Path | None = None
 
 
 def directory(state: Path) -> Path:
@@ -53,6 +55,7 @@ def save(state: Path, record: Record) -> None:
         "root": _text(record.root),
         "metadata_url": record.metadata_url,
         "azure_resource": record.azure_resource,
+        "account_key": _text(record.account_key),
         "life": record.life,
         "bundle": _text(copies.bundle),
         "p12": _text(copies.p12),
@@ -101,7 +104,7 @@ def _load(file: Path) -> Record | None:
         texts = {name: str(value) for name, value in content.items()}
         paths = {
             name: Path(texts[name])
-            for name in ("certificate", "key", "root", "bundle", "p12", "p12_password_file")
+            for name in ("certificate", "key", "root", "account_key", "bundle", "p12", "p12_password_file")
             if name in texts
         }
         return Record(
@@ -113,6 +116,7 @@ def _load(file: Path) -> Record | None:
             texts.get("azure_resource"),
             texts.get("life"),
             Copies(paths.get("bundle"), paths.get("p12"), paths.get("p12_password_file")),
+            paths.get("account_key"),
         )
     except FileNotFoundError:
         return None

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 
 from acme_iid_client import ari, authority, clouds, files, keys
-from acme_iid_client.certificates import load_certificates, names_in, provisioner_of
+from acme_iid_client.certificates import due_at, load_certificates, names_in, provisioner_of
 from acme_iid_client.errors import ClientError
 from acme_iid_client.keys import KeyType, type_of
 from acme_iid_client.order import Issued, Request, order
@@ -38,11 +38,6 @@ class Wishes:
     key_type: KeyType | None = None
     new_key: bool = False
     permissions: files.Permissions = field(default_factory=files.Permissions)
-
-
-def due_at(certificate: x509.Certificate) -> datetime:
-    """When a certificate should be renewed: with a third of its life left."""
-    return certificate.not_valid_after_utc - _life(certificate) / 3
 
 
 def planned_at(
@@ -146,7 +141,7 @@ def renew(
         request = replace(request, key=wishes.key_type)
     if leaf.not_valid_after_utc <= now:
         request = replace(request, replaces=None)
-    ca = authority.load(where, record.ca_url, record.root)
+    ca = authority.load(_with_account_key(where, record), record.ca_url, record.root)
     cloud = clouds.here(env, record.metadata_url, record.azure_resource or ca.azure_resource, notice)
     issued = order(request, ca, where.state, cloud, deadline, notice)
     if keep:
@@ -156,6 +151,11 @@ def renew(
         files.install(pair, issued.certificate_pem, keys.to_pem(issued.key), wishes.permissions)
     record.copies.refresh(pair, wishes.permissions)
     return issued
+
+
+def _with_account_key(where: Places, record: Record) -> Places:
+    """The places with the account key that the pair was ordered with, if a person keeps it."""
+    return where if where.account_key is not None else replace(where, account_key=record.account_key)
 
 
 def parse_duration(text: str) -> timedelta | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,22 +20,47 @@ def _resource(_context: click.Context, _parameter: click.Parameter, value: str |
         raise click.UsageError(str(error)) from error
 
 
+def _account_key(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    """Hand the file on with the places where things are kept, so that all that sign find it there."""
+    if value is not None:
+        context.obj = replace(context.obj, account_key=value)
+
+
 ca_url = click.option(
-    "--ca-url", metavar="URL", envvar="ACME_IID_CA_URL", help="The CA's address, if not the bootstrapped one."
+    "--ca-url",
+    metavar="URL",
+    envvar="ACME_IID_CA_URL",
+    show_envvar=True,
+    help="Which CA, if not the one that this machine was bootstrapped for first.",
 )
 root = click.option(
-    "--root", type=FILE, envvar="ACME_IID_ROOT", help="The CA's root certificate, if not the bootstrapped one."
+    "--root",
+    type=FILE,
+    envvar="ACME_IID_ROOT",
+    show_envvar=True,
+    help="The CA's root certificate, if not the bootstrapped one.",
+)
+account_key = click.option(
+    "--account-key",
+    type=FILE,
+    envvar="ACME_IID_ACCOUNT_KEY",
+    show_envvar=True,
+    expose_value=False,
+    callback=_account_key,
+    help="Sign with the account key in this PEM file, not with the one that this machine made for itself.",
 )
 metadata_url = click.option(
     "--metadata-url",
     metavar="URL",
     envvar="ACME_IID_METADATA_URL",
+    show_envvar=True,
     help="The address of the cloud's metadata service, if not the usual one.",
 )
 azure_resource = click.option(
     "--azure-resource",
     metavar="URI",
     envvar="ACME_IID_AZURE_RESOURCE",
+    show_envvar=True,
     callback=_resource,
     help="On Azure, the resource for which the CA takes managed identity tokens: api://...",
 )
@@ -42,9 +68,8 @@ timeout = click.option(
     "--timeout",
     type=click.FloatRange(1, 86400),
     default=60.0,
-    show_default=True,
     metavar="SECONDS",
-    help="The time to be done in, waiting for a CA that is away included.",
+    help="Give up after so long, waiting for a CA that is away included (default: 60).",
 )
 json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 provisioner = click.option(

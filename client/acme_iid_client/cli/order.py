@@ -36,6 +36,7 @@ from acme_iid_client.places import Places
 @options.group
 @options.ca_url
 @options.root
+@options.account_key
 @options.metadata_url
 @options.azure_resource
 @options.timeout
@@ -115,7 +116,5 @@ def command(
     issued = order(request, ca, where.state, cloud, Deadline(timeout), notice)
     target.install(issued, shown)
     if shown[1] is not None:
-        ordering.record(
-            where.state, target, (shown[0], shown[1]), ca.ca_url, root, metadata_url, azure_resource, not_after
-        )
+        ordering.record(where, target, (shown[0], shown[1]), ca.ca_url, root, metadata_url, azure_resource, not_after)
     achieved(ca.ca_url, issued, shown, as_json)

@@ -12,6 +12,7 @@ from acme_iid_client.cli.terminal import may_overwrite
 from acme_iid_client.copies import Copies
 from acme_iid_client.errors import ClientError
 from acme_iid_client.order import Issued
+from acme_iid_client.places import Places
 
 Shown = tuple[Path, Path | None]
 """The certificate's file and the key's, as the person spelled them; no key's if there was a signing request."""
@@ -64,7 +65,7 @@ class Target:
 
 
 def record(
-    state: Path,
+    where: Places,
     target: Target,
     shown: tuple[Path, Path],
     ca_url: str,
@@ -79,7 +80,8 @@ def record(
     """
     life = not_after if not_after and renewal.parse_duration(not_after) else None
     crt, key = (path.absolute() for path in shown)
-    records.save(state, records.Record(crt, key, ca_url, root, metadata_url, azure_resource, life, target.copies))
+    kept = records.Record(crt, key, ca_url, root, metadata_url, azure_resource, life, target.copies, where.account_key)
+    records.save(where.state, kept)
 
 
 def read_csr(file: Path, wanted: list[str]) -> tuple[x509.CertificateSigningRequest, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,15 @@ def notice(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
+def table(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print rows, which all have the same keys, as columns under their keys; the last one may be of any width."""
+    heads = list(rows[0])
+    lines = [heads, *([printable(row[head]) for head in heads] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
 def may_overwrite(existing: list[Path], force: bool) -> None:
     """Ask before files are overwritten, or refuse where nobody can be asked.
 
@@ -68,4 +78,18 @@ def may_overwrite(existing: list[Path], force: bool) -> None:
     if not sys.stdin.isatty():
         raise ClientError(f"{named} {verb} already. Use --force to overwrite.")
     if not click.confirm(f"{named} {verb} already. Overwrite?", err=True):
+        raise ClientError("Nothing was changed.")
+
+
+def confirm(question: str, force: bool) -> None:
+    """Ask before something that cannot be undone, or refuse where nobody can be asked.
+
+    :param question: a sentence that says what will be, and ends with a full stop.
+    :raises ClientError: if it is not to be.
+    """
+    if force:
+        return
+    if not sys.stdin.isatty():
+        raise ClientError(f"{question} Use --force if that is what you want.")
+    if not click.confirm(f"{question} Go on?", err=True):
         raise ClientError("Nothing was changed.")
