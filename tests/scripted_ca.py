@@ -29,7 +29,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 Json = dict[str, Any]
 
-DIRECTORY = {"newNonce": "new-nonce", "newAccount": "new-account", "newOrder": "new-order", "revokeCert": "revoke"}
+DIRECTORY = {
+    "newNonce": "new-nonce", "newAccount": "new-account", "newOrder": "new-order", "revokeCert": "revoke",
+    "keyChange": "key-change",
+}  # fmt: skip
 
 
 @dataclass
@@ -121,6 +124,7 @@ class ScriptedCA:
     :ivar once: path -> replies to give before the usual one, one a request.
     :ivar challenge: members of the challenge object that replace the usual ones.
     :ivar chain: makes what the certificate resource gives, from the signing request.
+    :ivar window: the renewal information of every certificate (RFC 9773); without it, the CA offers none.
     """
 
     url: str = ""
@@ -129,6 +133,7 @@ class ScriptedCA:
     once: dict[str, list[Reply]] = field(default_factory=lambda: defaultdict(list))
     challenge: Json = field(default_factory=dict)
     chain: Callable[[x509.CertificateSigningRequest], bytes] | None = None
+    window: Reply | None = None
     names: list[Json] = field(default_factory=list)
     state: str = "pending"
     request: x509.CertificateSigningRequest | None = None
@@ -141,17 +146,20 @@ class ScriptedCA:
         """The answer of a CA that is content with everything."""
         if path.startswith("/root/"):
             return Reply(body=self.root.pem)
+        if path.startswith("/acme/renewal-info/") and self.window is not None:
+            return self.window
         match path:
             case "/health":
                 return Reply(body=b"ok\n")
             case "/acme/directory":
-                return Reply(body={name: f"{self.url}/acme/{end}" for name, end in DIRECTORY.items()})
+                listed = DIRECTORY | ({} if self.window is None else {"renewalInfo": "renewal-info"})
+                return Reply(body={name: f"{self.url}/acme/{end}" for name, end in listed.items()})
             case "/acme/new-account":
                 return Reply(201, {"status": "valid"}, {"Location": f"{self.url}/acme/account/1"})
             case "/acme/new-order":
                 self.names, self.state = payload["identifiers"], "pending"
                 return Reply(201, self._order(), {"Location": f"{self.url}/acme/order/1"})
-            case "/acme/revoke":
+            case "/acme/revoke" | "/acme/key-change":
                 return Reply()
             case "/acme/challenge/1":
                 self.state = "ready"
@@ -163,6 +171,8 @@ class ScriptedCA:
 
     def _resource(self, path: str) -> Reply:
         match path:
+            case "/acme/account/1":
+                return Reply(body={"status": "valid"})
             case "/acme/authz/1":
                 status = "pending" if self.state == "pending" else "valid"
                 return Reply(body={"status": status, "identifier": self.names[0], "challenges": [self._challenge()]})

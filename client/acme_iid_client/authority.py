@@ -1,15 +1,21 @@
-"""Which CA this machine trusts: its address and its root, settled once by ``acme-iid bootstrap``."""
+"""Which CAs this machine trusts: their addresses and roots, each settled once by ``acme-iid bootstrap``.
+
+The first one is what commands talk to without ``--ca-url``. Others stand beside it, each in a directory of its own,
+and are chosen by their address; that is all there is to choose by.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from acme_iid_client import places
 from acme_iid_client.certificates import fingerprint, load_certificates, to_pem
@@ -18,6 +24,8 @@ from acme_iid_client.trust import Deadline, PinnedSession, explain, fetch_unveri
 
 _APPLICATION = re.compile(r"api://[A-Za-z0-9][A-Za-z0-9._/-]{0,254}\Z")
 _FEDERATION = "api://azureadtokenexchange"
+_CONFIGURATION = "authority.json"
+_OTHERS = "authorities"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +35,13 @@ class Authority:
     :ivar ca_url: its address, without a trailing slash.
     :ivar root: the file that holds its root certificate, PEM.
     :ivar azure_resource: what this CA takes managed identity tokens for, as the bootstrap settled it.
+    :ivar account_key: the file with the account key that a person keeps; None is the key that this machine made.
     """
 
     ca_url: str
     root: Path
     azure_resource: str | None = None
+    account_key: Path | None = None
 
     @property
     def directory_url(self) -> str:
@@ -134,75 +144,138 @@ def fetch_root(ca_url: str, expected: str, deadline: Deadline) -> bytes:
 
 
 def different(where: places.Places, ca_url: str, root: bytes) -> list[Path]:
-    """The files of an earlier bootstrap that :func:`save` would change: none if it was for the same CA."""
-    root_file, configuration = _files(where)
+    """The files that :func:`save` would change of what an earlier bootstrap for the same CA wrote."""
     changed = []
-    if root_file.exists() and root_file.read_bytes() != root:
-        changed.append(root_file)
     try:
-        known = _read(configuration)
-        if known is not None and known.ca_url != ca_url:
-            changed.append(configuration)
+        home = _home(where, ca_url)
     except ClientError:
-        changed.append(configuration)
+        # Which CA is the first cannot be read, so that it may be this one.
+        home = where.config
+        changed.append(_files(home)[1])
+    root_file = _files(home)[0]
+    if root_file.exists() and root_file.read_bytes() != root:
+        changed.insert(0, root_file)
     return changed
 
 
-def save(where: places.Places, ca_url: str, root: bytes, azure_resource: str | None = None) -> tuple[Path, Path]:
+def save(
+    where: places.Places, ca_url: str, root: bytes, azure_resource: str | None = None, *, first: bool = False
+) -> tuple[Path, Path]:
     """Save the root and, after it, the configuration that names it.
 
     :param azure_resource: what the CA takes managed identity tokens for; without it, what is known of this CA stays.
+    :param first: whether commands are to talk to this CA without ``--ca-url``, be another the first until now.
     :returns: the root's file and the configuration's.
     """
-    root_file, configuration = _files(where)
-    if azure_resource is None and not different(where, ca_url, root):
-        known = _read(configuration)
+    try:
+        home, before = _home(where, ca_url), _read(_files(where.config)[1])
+    except ClientError:
+        home, before = where.config, None
+    if azure_resource is None:
+        known = before if home == where.config else _read(_files(home)[1])
         azure_resource = None if known is None else known.azure_resource
+    saved = _write(home, ca_url, root, azure_resource)
+    if not first or home == where.config or before is None:
+        return saved
+    # At each of these steps, a crash leaves a first CA that can be used.
+    if before.root.is_file():
+        _write(_beside(where, before.ca_url), before.ca_url, before.root.read_bytes(), before.azure_resource)
+    _write_configuration(_files(where.config)[1], ca_url, saved[0], azure_resource)
+    return _write(where.config, ca_url, root, azure_resource)
+
+
+def _write(home: Path, ca_url: str, root: bytes, azure_resource: str | None) -> tuple[Path, Path]:
+    root_file, configuration = _files(home)
     # Both are public, and the programs that verify the certificates need the root.
-    places.make_directory(where.config, public=True)
-    places.make_directory(root_file.parent, public=True)
+    for directory in (home, root_file.parent):
+        places.make_directory(directory, public=True)
     places.write_file(root_file, root, public=True)
+    _write_configuration(configuration, ca_url, root_file, azure_resource)
+    return root_file, configuration
+
+
+def _write_configuration(configuration: Path, ca_url: str, root_file: Path, azure_resource: str | None) -> None:
     content = {
         "ca_url": ca_url,
         "directory": Authority(ca_url, root_file).directory_url,
-        "fingerprint": fingerprint(load_certificates(root)[0]),
+        "fingerprint": fingerprint(load_certificates(root_file.read_bytes())[0]),
         "root": str(root_file),
         **({} if azure_resource is None else {"azure_resource": azure_resource}),
     }
     places.write_file(configuration, json.dumps(content, indent=2).encode() + b"\n", public=True)
-    return root_file, configuration
 
 
 def load(where: places.Places, ca_url: str | None = None, root: Path | None = None) -> Authority:
     """The CA that a command talks to.
 
-    :param ca_url: what ``--ca-url`` says; without it, the CA of the bootstrap.
-    :param root: what ``--root`` says; without it, the root of the bootstrap.
-    :raises ClientError: if there is none, or ``ca_url`` is another CA than the bootstrap's and ``root`` is missing.
+    :param ca_url: what ``--ca-url`` says; without it, the CA of the first bootstrap.
+    :param root: what ``--root`` says; without it, the root of that CA's bootstrap.
+    :raises ClientError: if there is none, or no bootstrap was for ``ca_url`` and ``root`` is missing.
     """
     asked = None if ca_url is None else parse_url(ca_url)
     if root is not None and not root.is_file():
         raise ClientError(f"The root certificate {root} does not exist.")
     if asked is not None and root is not None:
-        return Authority(asked, root)
-    known = _read(_files(where)[1])
+        return Authority(asked, root, account_key=where.account_key)
+    known = _read(_files(where.config)[1])
     if known is None:
         raise ClientError(
             "This machine does not know a CA yet. Run: acme-iid bootstrap --ca-url https://ca.local --fingerprint ..."
         )
     if asked is not None and asked != known.ca_url:
+        known = _read(_files(_beside(where, asked))[1])
+    if known is None:
         raise ClientError(
-            f"This machine was bootstrapped for {known.ca_url}, not for {asked}. "
+            f"This machine knows {' and '.join(known.ca_url for known in known_to(where))}, and not {asked}. "
             "Give that CA's root certificate with --root, or run 'acme-iid bootstrap' for it."
         )
     if root is None and not known.root.is_file():
         raise ClientError(f"The root certificate {known.root} is gone. Run 'acme-iid bootstrap' again.")
-    return Authority(known.ca_url, root or known.root, known.azure_resource)
+    return replace(known, root=root or known.root, account_key=where.account_key)
 
 
-def _files(where: places.Places) -> tuple[Path, Path]:
+def load_issuer(
+    where: places.Places, chain: list[x509.Certificate], ca_url: str | None = None, root: Path | None = None
+) -> Authority:
+    """The CA that a certificate comes from: of those that this machine knows, the one to whose root it chains.
+
+    :param chain: what is in the certificate's file.
+    :param ca_url: what ``--ca-url`` says, which counts before the root.
+    :param root: what ``--root`` says.
+    :raises ClientError: as :func:`load`.
+    """
+    if ca_url is None and root is None:
+        for known in known_to(where):
+            try:
+                top = load_certificates(known.root.read_bytes())[0]
+                chain[-1].verify_directly_issued_by(top)
+            except (OSError, ClientError, ValueError, TypeError, InvalidSignature):
+                continue
+            return load(where, known.ca_url)
+    return load(where, ca_url, root)
+
+
+def known_to(where: places.Places) -> list[Authority]:
+    """The CAs that this machine was bootstrapped for, the first one first."""
+    others = (where.config / _OTHERS).glob("*/" + _CONFIGURATION)
+    found = [_read(file) for file in (where.config / _CONFIGURATION, *sorted(others))]
+    return list({known.ca_url: known for known in reversed(found) if known is not None}.values())[::-1]
+
+
+def _home(where: places.Places, ca_url: str) -> Path:
+    """The directory of a CA's files: the first CA's are at the top."""
+    first = _read(_files(where.config)[1])
+    return where.config if first is None or first.ca_url == ca_url else _beside(where, ca_url)
+
+
+def _beside(where: places.Places, ca_url: str) -> Path:
+    """The directory of the files of a CA that is not the first."""
+    return where.config / _OTHERS / places.safe_name(ca_url.removeprefix("https://"))
+
+
+def _files(home: Path) -> tuple[Path, Path]:
     """Where the root and the configuration are kept."""
-    return where.config / "certs" / "root_ca.crt", where.config / "authority.json"
+    return home / "certs" / "root_ca.crt", home / _CONFIGURATION
 
 
 def _read(configuration: Path) -> Authority | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +22,9 @@ PROVISIONER_TYPES = {3: "GCP", 4: "AWS", 5: "Azure", 6: "ACME"}
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far this machine's clock may be behind the CA's before a new certificate counts as one from the future."""
+
+_SHARE = re.compile(r"(\d{1,3})%\Z", re.ASCII)
+_DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
 
 MAX_CHAIN = 8
 """Certificates in a chain; a longer one is nothing that a CA means."""
@@ -188,6 +192,29 @@ def _check_link(certificate: x509.Certificate, issuer: x509.Certificate, depth: 
         ) from error
     if not constraints.ca or (constraints.path_length is not None and constraints.path_length < depth):
         raise ClientError(f"{common_name(issuer.subject)!r} may not issue this certificate. It was not saved.")
+
+
+def due_at(certificate: x509.Certificate) -> datetime:
+    """When a certificate should be renewed: with a third of its life left."""
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return end - (end - start) / 3
+
+
+def due_when_left(certificate: x509.Certificate, text: str) -> datetime:
+    """When a certificate is due that is to be renewed with so much of its life left.
+
+    :param text: a duration like ``8h`` or ``1d12h``, or a share of the whole life like ``25%``.
+    :raises ClientError: if it is neither.
+    """
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    share = _SHARE.match(text)
+    if share:
+        return end - (end - start) * min(int(share[1]), 100) / 100
+    parts = _DURATION.match(text)
+    if not parts or not text:
+        raise ClientError(f"--expires-in {text} is neither a duration like 8h nor a share of the lifetime like 25%.")
+    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+    return end - timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def rfc3339(time: datetime) -> str:

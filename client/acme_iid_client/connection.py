@@ -40,11 +40,35 @@ class CaError(ClientError):
     """The CA refused a request.
 
     :ivar code: the ACME error type without its prefix (``rejectedIdentifier``), or "" for another type.
+    :ivar retry_after: the seconds after which the CA asked to try again, if that was more than there was time for.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after: float | None = None
+
+    @property
+    def says_deactivated(self) -> bool:
+        """Whether the reason is that the account is deactivated, which ACME has no error type for."""
+        return self.code == "unauthorized" and "account is deactivated" in str(self)
+
+    def add(self, advice: str) -> None:
+        """Say what to try as well, on a line of its own."""
+        self.args = (f"{self}\n  {advice}",)
+
+
+class UnreachableError(CaError):
+    """No answer came that an honest CA's could be: nothing is said about what was asked."""
+
+    @property
+    def says_deactivated(self) -> bool:
+        """Whether the reason is that the account is deactivated, which ACME has no error type for."""
+        return self.code == "unauthorized" and "account is deactivated" in str(self)
+
+    def add(self, advice: str) -> None:
+        """Say what to try as well, on a line of its own."""
+        self.args = (f"{self}\n  {advice}",)
 
 
 def refusal(what: str, problem: messages.Error) -> CaError:
@@ -59,7 +83,13 @@ def refusal(what: str, problem: messages.Error) -> CaError:
             name = f"{fault.identifier.value}: " if fault.identifier else ""
             lines.append(f"  {name}{_detail(fault)}")
     code = str(problem.typ)
-    return CaError("\n".join(lines), code.removeprefix(messages.ERROR_PREFIX) if messages.ERROR_PREFIX in code else "")
+    error = CaError("\n".join(lines), code.removeprefix(messages.ERROR_PREFIX) if messages.ERROR_PREFIX in code else "")
+    if error.says_deactivated:
+        error.add(
+            "'acme-iid account deactivate' sets its key aside here. The next order then makes another account, to "
+            "which an operator has to release the instance."
+        )
+    return error
 
 
 def _detail(problem: messages.Error) -> str:
@@ -119,6 +149,10 @@ class Connection:
         """
         return self._repeat(lambda: self._net.post(url, body, new_nonce_url=self.directory["newNonce"]), what)
 
+    def offers(self, name: str) -> bool:
+        """Whether the directory lists a resource."""
+        return name in self.directory.to_partial_json()
+
     def resource(self, name: str) -> str:
         """The URL of a resource that the directory lists.
 
@@ -166,10 +200,11 @@ class Connection:
                 self._notice(f"{str(outcome).split('. ', 1)[0].rstrip('.')}. Trying again...")
             away += 1
             if not self._deadline.sleep(pause):
+                outcome.retry_after = pause
                 raise outcome
         raise CaError(f"{what}: it asked to try again too often.")
 
-    def _try(self, send: Callable[[], requests.Response], what: str) -> requests.Response | ClientError:
+    def _try(self, send: Callable[[], requests.Response], what: str) -> requests.Response | CaError:
         """Send a request once. What may be worth another try is returned, the rest is raised."""
         self._session.last_response = None
         try:
@@ -177,16 +212,27 @@ class Connection:
         except messages.Error as problem:
             return refusal(what, problem)
         except requests.RequestException as error:
-            explained = explain(error, self._authority.ca_url)
+            explained = UnreachableError(str(explain(error, self._authority.ca_url)))
             if is_final(error):
                 raise explained from error
             return explained
+        except acme_errors.ConflictError as error:
+            # The library leaves out what a 409 says, for it expects one only where an account exists already.
+            raise self._conflict(what) from error
         except acme_errors.Error as error:
-            unusable = CaError(f"{what}: the answer is not an ACME server's{self._status()}.")
+            unusable = UnreachableError(f"{what}: the answer is not an ACME server's{self._status()}.")
             unusable.__cause__ = error
             return unusable
         except (DeserializationError, AttributeError, TypeError, ValueError) as error:
             raise CaError(f"{what}: the answer cannot be read{self._status()}.") from error
+
+    def _conflict(self, what: str) -> CaError:
+        response = self._session.last_response
+        try:
+            assert response is not None
+            return refusal(what, messages.Error.from_json(response.json()))
+        except (AssertionError, DeserializationError, ValueError, AttributeError, TypeError):
+            return CaError(f"{what}: it conflicts with what there is already{self._status()}.")
 
     def _pause(self, away: int) -> float | None:
         """How long to wait before a request that failed is sent again; None if it is not worth it."""

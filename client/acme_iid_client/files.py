@@ -1,18 +1,7 @@
-"""A key and its certificate, put in place together.
+"""A key and its certificate on the disk: which files, whose, and how new ones are put in place.
 
-Two names in a file system cannot be changed in one step, so this is the order, and why:
-
-1. Both new files are written under temporary names beside their targets and made durable. Until here
-   nothing that is in use has been touched, and a full disk or a crash leaves the old pair.
-2. The key is renamed onto its target, then the certificate, with nothing in between, and the
-   directories are made durable.
-
-If the machine or the process dies between the two renames, one temporary file is left, and what it
-holds tells what happened: it belongs together with the file that *was* renamed, because the key of
-every issuance is new. :func:`recover`, with which every command on a pair begins, then carries out the missing rename.
-In every other case a temporary file belongs to an installation that had not touched the pair,
-and is removed. So a pair from two issuances lasts for the instant between two system calls, or, after a
-crash right there, until the next command on the pair; and no key that a certificate needs is ever lost.
+A renewal keeps the key, so that one rename replaces the certificate and there is no moment at which the two
+files do not belong together. Where the key changes as well, :mod:`acme_iid_client.switch` replaces both in one step.
 
 There is no lock file: the directories themselves are locked for the time of an installation.
 """
@@ -29,13 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from acme_iid_client import keys
+from acme_iid_client import keys, switch
 from acme_iid_client.certificates import load_certificates
 from acme_iid_client.errors import ClientError
 from acme_iid_client.places import sync_directory
 
-_SUFFIX = ".acme-iid-new"
-_OLD = ".acme-iid-old"
+_NO_BITS_FOR_OTHERS = ~0o007
+_MAX_LINKS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +59,31 @@ def pair(certificate: Path, key: Path) -> Pair:
 
     :raises ClientError: if they cannot.
     """
-    found = Pair(certificate.resolve(), key.resolve())
+    found = Pair(place(certificate), place(key))
     if found.certificate == found.key:
         raise ClientError("The certificate and the key need a file each.")
-    for path in (found.certificate, found.key):
-        if path.exists() and not path.is_file():
-            raise ClientError(f"{path} is not a regular file.")
-        if not path.parent.is_dir():
-            raise ClientError(f"The directory {path.parent} does not exist.")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise ClientError(f"No file can be written to {path.parent}: it does not permit it.")
+    return found
+
+
+def place(path: Path) -> Path:
+    """Where a file really is, or will be; a link of an installation that was cut off is not followed.
+
+    :raises ClientError: if no file can be put there.
+    """
+    found = path
+    for _ in range(_MAX_LINKS):
+        found = found.parent.resolve() / found.name
+        if not found.is_symlink() or switch.is_link(found):
+            break
+        found = found.parent / found.readlink()
+    else:
+        raise ClientError(f"{path} is a symbolic link that leads nowhere.")
+    if found.exists() and not found.is_file():
+        raise ClientError(f"{found} is not a regular file.")
+    if not found.parent.is_dir():
+        raise ClientError(f"The directory {found.parent} does not exist.")
+    if not os.access(found.parent, os.W_OK | os.X_OK):
+        raise ClientError(f"No file can be written to {found.parent}: it does not permit it.")
     return found
 
 
@@ -101,14 +105,17 @@ def parse_permissions(mode: str | None, owner: str | None, group: str | None) ->
             raise ClientError(f"--mode {mode} is no mode with which the owner can read the files, as 0640 is.")
     try:
         uid = None if owner is None else int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
+    except KeyError as error:
+        raise ClientError(f"This machine has no user called {owner}.") from error
+    try:
         gid = None if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
     except KeyError as error:
-        raise ClientError(f"This machine has no user or group called {owner if group is None else group}.") from error
+        raise ClientError(f"This machine has no group called {group}.") from error
     return Permissions(bits, uid, gid)
 
 
 def install(where: Pair, certificate: bytes, key: bytes, permissions: Permissions) -> None:
-    """Put a new key and its certificate in place.
+    """Put a new key and its certificate in place, both in one step.
 
     :param certificate: leaf and intermediates, PEM.
     :param key: PEM.
@@ -116,43 +123,66 @@ def install(where: Pair, certificate: bytes, key: bytes, permissions: Permission
     """
     with _locked(where):
         _recover(where)
-        temporary = Pair(_temporary(where.certificate), _temporary(where.key))
         try:
-            _write(temporary.key, key, where.key, permissions, ~0o007)
-            _write(temporary.certificate, certificate, where.certificate, permissions, ~0)
-            _keep_old(where.key)
-            _sync(where)
-            temporary.key.replace(where.key)
-            temporary.certificate.replace(where.certificate)
-        except BaseException:
-            # The second rename can be refused: the certificate may be immutable (chattr +i) where the key is not.
-            if temporary.certificate.exists() and not temporary.key.exists() and _backup(where.key).exists():
-                _backup(where.key).replace(where.key)
+            _write(switch.new(where.key), key, where.key, permissions, _NO_BITS_FOR_OTHERS)
+            _write(switch.new(where.certificate), certificate, where.certificate, permissions)
+            for target in where.existing:
+                _write(switch.old(target), target.read_bytes(), target, Permissions())
+            switch.make(where.certificate, where.key)
+        finally:
+            # What makes good an installation that was cut off is also how one ends.
             _recover(where)
-            raise
-        _backup(where.key).unlink(missing_ok=True)
-        _sync(where)
+
+
+def install_certificate(where: Pair, certificate: bytes, permissions: Permissions) -> None:
+    """Put a new certificate for the key that is there in place.
+
+    :param certificate: leaf and intermediates, PEM.
+    :raises ClientError: if the key has become another one meanwhile; the old pair is in use then.
+    :raises OSError: if it cannot be written; the old pair is in use then.
+    """
+    with _locked(where):
+        _recover(where)
+        new = switch.new(where.certificate)
+        try:
+            _write(new, certificate, where.certificate, permissions)
+            if not belong_together(new, where.key):
+                raise ClientError(f"{where.key} has become another key meanwhile, so nothing was changed.")
+            _permit(where.key, permissions)
+            new.replace(where.certificate)
+        finally:
+            _recover(where)
+
+
+def install_file(path: Path, content: bytes, permissions: Permissions, *, private: bool = True) -> None:
+    """Put one file in place whole or not at all.
+
+    :param path: as :func:`place` returns it.
+    :param private: whether others get no bits, as for a key.
+    :raises OSError: if it cannot be written; what stood there before still does.
+    """
+    with _locked(Pair(path, path)):
+        new = switch.new(path)
+        new.unlink(missing_ok=True)
+        try:
+            _write(new, content, path, permissions, _NO_BITS_FOR_OTHERS if private else ~0)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+        sync_directory(path.parent)
 
 
 def recover(where: Pair) -> None:
     """Finish or undo an installation that was cut off; without one, nothing happens."""
-    if any(path.exists() for path in (_temporary(where.certificate), _temporary(where.key), _backup(where.key))):
+    if switch.is_left(where.certificate, where.key):
         with _locked(where):
             _recover(where)
 
 
 def _recover(where: Pair) -> None:
-    temporary = Pair(_temporary(where.certificate), _temporary(where.key))
-    certificate, key = temporary.certificate.exists(), temporary.key.exists()
-    if certificate and not key and belong_together(temporary.certificate, where.key):
-        temporary.certificate.replace(where.certificate)
-    elif key and not certificate and belong_together(where.certificate, temporary.key):
-        # The two renames may become durable in the other order when the power fails.
-        temporary.key.replace(where.key)
-    else:
-        temporary.certificate.unlink(missing_ok=True)
-        temporary.key.unlink(missing_ok=True)
-    _backup(where.key).unlink(missing_ok=True)
+    switch.settle(where.certificate, where.key)
+    _sync(where)
+    switch.clear(where.certificate, where.key)
     _sync(where)
 
 
@@ -166,23 +196,7 @@ def belong_together(certificate: Path, key: Path) -> bool:
         return False
 
 
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}{_SUFFIX}")
-
-
-def _backup(key: Path) -> Path:
-    return key.with_name(f".{key.name}{_OLD}")
-
-
-def _keep_old(key: Path) -> None:
-    """Give the key in use a second name, under which it can be put back."""
-    # Not every file system has hard links; without one, a refused rename is left to recover(). The first time there
-    # is no key to keep.
-    with contextlib.suppress(OSError):
-        _backup(key).hardlink_to(key)
-
-
-def _write(path: Path, content: bytes, target: Path, permissions: Permissions, mask: int) -> None:
+def _write(path: Path, content: bytes, target: Path, permissions: Permissions, mask: int = ~0) -> None:
     """Write and sync a temporary file that has the permissions which the target is to have."""
     mode, owner, group = permissions.mode, permissions.owner, permissions.group
     with contextlib.suppress(FileNotFoundError):
@@ -200,6 +214,18 @@ def _write(path: Path, content: bytes, target: Path, permissions: Permissions, m
         # After the owner, so that nobody gets bits that were meant for another.
         os.fchmod(descriptor, (0o600 if mode is None else mode) & mask)
         os.fsync(descriptor)
+
+
+def _permit(key: Path, permissions: Permissions) -> None:
+    """Give a key that stays what it is the permissions that are asked for."""
+    if permissions.owner is not None or permissions.group is not None:
+        os.chown(
+            key,
+            -1 if permissions.owner is None else permissions.owner,
+            -1 if permissions.group is None else permissions.group,
+        )
+    if permissions.mode is not None:
+        key.chmod(permissions.mode & _NO_BITS_FOR_OTHERS)
 
 
 def _sync(where: Pair) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import requests
 from acme import messages
 from cryptography import x509
 from josepy.json_util import field
@@ -28,18 +29,22 @@ from acme_iid_client.clouds.metadata import FormatUnavailableError
 from acme_iid_client.connection import CaError, Connection, decode, refusal
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical, is_address
+from acme_iid_client.registration import settled
 from acme_iid_client.trust import Deadline
 
 _MAX_POLLS = 1000
+_NOT_REPLACED = frozenset({"alreadyReplaced", "malformed", "unauthorized"})
+"""Refusals that may be about ``replaces``, for RFC 9773 section 5 names a code for one case of several."""
 
 Further = Literal["none", "own", "all"]
 """Which names are ordered besides: none, those that follow from what the instance is, or all that it may hold."""
 
 
 class _NewOrder(messages.NewOrder):
-    """The acme library's order, with the end of the certificate's life that a client may ask for."""
+    """The acme library's order, with the end of the certificate's life and with what it replaces (RFC 9773)."""
 
     not_after: str = field("notAfter", omitempty=True)
+    replaces: str = field("replaces", omitempty=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +52,20 @@ class Request:
     """What is ordered.
 
     :ivar names: canonical names; the first is the certificate's subject.
-    :ivar key_type: the kind of key pair to make.
+    :ivar key: the certificate's key: a kind of key pair to make, a key that is there, or somebody's signing request
+        for the very names that are ordered.
     :ivar provisioner: the provisioner to be admitted by; None leaves it to the CA.
     :ivar not_after: RFC 3339; None leaves it to the CA.
     :ivar further: which names are ordered besides; the first of ``names`` is then one that the instance surely has.
+    :ivar replaces: the identifier of the certificate that the new one succeeds (RFC 9773 section 4.1), if any.
     """
 
     names: list[str]
-    key_type: keys.KeyType
+    key: keys.KeyType | keys.PrivateKey | x509.CertificateSigningRequest
     provisioner: str | None = None
     not_after: str | None = None
     further: Further = "none"
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +86,11 @@ class Issued:
     """A certificate that was checked, and its key.
 
     :ivar chain: leaf first, without the root.
+    :ivar key: None if it was ordered with a signing request.
     """
 
     chain: list[x509.Certificate]
-    key: keys.PrivateKey
+    key: keys.PrivateKey | None
     account: accounts.Account
 
     @property
@@ -98,7 +107,7 @@ class Issued:
 def order(
     request: Request, authority: Authority, state: Path, cloud: Cloud, deadline: Deadline, notice: Callable[[str], None]
 ) -> Issued:
-    """Get a certificate for a new key pair.
+    """Get a certificate.
 
     :param state: where account keys are kept.
     :param cloud: this machine's metadata service.
@@ -108,7 +117,7 @@ def order(
     """
     # First of all, which instance this is: it decides the account key, and a machine that is in no cloud
     # should hear so before the CA is asked for anything.
-    account = account_here(state, authority, cloud, notice)
+    account = settled(account_here(state, authority, cloud, notice), authority, deadline, notice)
     with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
         if request.further == "none":
             placed = _place(request, connection, account, cloud)
@@ -121,16 +130,29 @@ def order(
             notice(f"Ordering a certificate for {', '.join(request.names)}.")
             if request.names != first.names:
                 placed = _place(request, connection, placed.account, cloud)
-        key = keys.generate(request.key_type)
-        body = _finalize(placed.url, placed.body, key, request, connection)
+        key, signing_request, public_key = _subject(request)
+        body = _finalize(placed.url, placed.body, signing_request, request, connection)
         answer = connection.post(str(body.certificate), None, "The CA does not hand out the certificate")
     try:
         chain = load_certificates(answer.content)
     except ClientError:
         raise CaError("What the CA sent as the certificate is none.") from None
     root = load_certificates(authority.root.read_bytes())[0]
-    check_issued(chain, root, key.public_key(), request.names, datetime.now(UTC))
+    check_issued(chain, root, public_key, request.names, datetime.now(UTC))
     return Issued([certificate for certificate in chain if certificate != root], key, placed.account)
+
+
+def _subject(
+    request: Request,
+) -> tuple[keys.PrivateKey | None, x509.CertificateSigningRequest, keys.PublicKey]:
+    """The key, if this program has it, the signing request, and the public key in it."""
+    if isinstance(request.key, x509.CertificateSigningRequest):
+        public = request.key.public_key()
+        if not isinstance(public, keys.PublicKey):
+            raise ClientError("The signing request's key is of a kind that is not used in TLS certificates.")
+        return None, request.key, public
+    key = keys.generate(request.key) if isinstance(request.key, keys.KeyType) else request.key
+    return key, keys.signing_request(key, request.names), key.public_key()
 
 
 def _place(request: Request, connection: Connection, account: accounts.Account, cloud: Cloud) -> _Placed:
@@ -152,7 +174,7 @@ def _with_further_names(request: Request, held: list[str], cloud: Cloud) -> Requ
 
 def account_here(state: Path, authority: Authority, cloud: Cloud, notice: Callable[[str], None]) -> accounts.Account:
     """The account key of this instance, with a word to the person if the disk was another instance's."""
-    account, others = accounts.of_instance(state, authority.ca_url, cloud.instance())
+    account, others = accounts.of_instance(state, authority.ca_url, cloud.instance(), authority.account_key)
     if others:
         notice(
             f"This machine is {account.instance}, and the account key on its disk was made on {', '.join(others)}: "
@@ -165,16 +187,30 @@ def _new_order(request: Request, connection: Connection, account: accounts.Accou
     """Make the order, and before it the account where the CA does not know it (any more)."""
     known = account.url is not None
     account = account if known else _register(connection, account)
-    body = _NewOrder(identifiers=[_identifier(name) for name in request.names], not_after=request.not_after)
-    what = f"The CA refused the order of {', '.join(request.names)}"
     try:
-        return account, connection.post(connection.resource("newOrder"), body, what)
+        return account, _post_order(request, connection)
     except CaError as error:
         if not known or error.code != "accountDoesNotExist":
             raise
     # The CA was set up anew, or restored from before this account: the same key registers again, once.
     account = _register(connection, account)
-    return account, connection.post(connection.resource("newOrder"), body, what)
+    return account, _post_order(request, connection)
+
+
+def _post_order(request: Request, connection: Connection) -> requests.Response:
+    # A server that has no renewal information may not know what replacing is.
+    replaces = request.replaces if connection.offers("renewalInfo") else None
+    body = _NewOrder(
+        identifiers=[_identifier(name) for name in request.names], not_after=request.not_after, replaces=replaces
+    )
+    what = f"The CA refused the order of {', '.join(request.names)}"
+    try:
+        return connection.post(connection.resource("newOrder"), body, what)
+    except CaError as error:
+        if replaces is None or error.code not in _NOT_REPLACED:
+            raise
+    # It has a successor already, is another account's, or is none that the CA knows: that stops no renewal.
+    return connection.post(connection.resource("newOrder"), body.update(replaces=None), what)
 
 
 def _register(connection: Connection, account: accounts.Account) -> accounts.Account:
@@ -244,14 +280,16 @@ def _held(body: messages.ChallengeBody) -> list[str]:
         raise CaError("The names that the CA says this instance may hold cannot be read.") from error
 
 
-def _finalize(url: str, body: Any, key: keys.PrivateKey, request: Request, connection: Connection) -> Any:
+def _finalize(
+    url: str, body: Any, csr: x509.CertificateSigningRequest, request: Request, connection: Connection
+) -> Any:
     """Send the signing request, and see the order to its end.
 
     If an answer was lost and the request is sent again, the order is no longer ready (RFC 8555 section 7.4):
     what became of it is read then.
     """
     what = f"The CA refused to issue for {', '.join(request.names)}"
-    signing_request = messages.CertificateRequest(csr=keys.signing_request(key, request.names))
+    signing_request = messages.CertificateRequest(csr=csr)
     try:
         response = connection.post(str(body.finalize), signing_request, what)
     except CaError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +15,16 @@ _NAME = "acme-iid"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The two directories.
+    """The two directories, and a key that a person keeps elsewhere.
 
     :ivar config: what an administrator chose: the CA's root and address.
-    :ivar state: what the program made: account keys.
+    :ivar state: what the program made: account keys, and which certificates it put where.
+    :ivar account_key: the file that ``--account-key`` names; None is the key that this machine made.
     """
 
     config: Path
     state: Path
+    account_key: Path | None = None
 
 
 def find(env: Mapping[str, str], uid: int, config: Path | None = None, state: Path | None = None) -> Places:
@@ -46,6 +49,12 @@ def _directory(env: Mapping[str, str], uid: int, variable: str, system: str, hom
     if uid == 0:
         return Path(system, _NAME)
     return Path(env.get("HOME") or "~", home).expanduser() / _NAME
+
+
+def safe_name(text: str) -> str:
+    """Text as a file name: unusual characters in hex, so that no two texts share one."""
+    name = re.sub(r"[^A-Za-z0-9.-]", lambda found: f"_{ord(found[0]):02x}", text)
+    return f"_{name}" if name.startswith(".") else name
 
 
 def make_directory(directory: Path, *, public: bool = False) -> None:

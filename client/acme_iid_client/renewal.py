@@ -3,22 +3,64 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
-from acme_iid_client.certificates import names_in, provisioner_of
+from acme_iid_client import ari, authority, clouds, files, keys
+from acme_iid_client.certificates import due_at, load_certificates, names_in, provisioner_of
 from acme_iid_client.errors import ClientError
 from acme_iid_client.keys import KeyType, type_of
-from acme_iid_client.order import Request
+from acme_iid_client.order import Issued, Request, order
+from acme_iid_client.places import Places
+from acme_iid_client.records import Record
+from acme_iid_client.trust import Deadline
 
 _DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z")
+_JITTER = 20
+"""Into how many parts a time is divided, by up to one of which certificates are renewed earlier than others."""
 
 
-def due_at(certificate: x509.Certificate) -> datetime:
-    """When a certificate should be renewed: with a third of its life left."""
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return end - (end - start) / 3
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a renewal is asked to do differently from what it would.
+
+    :ivar provisioner: another provisioner than the one that the certificate names.
+    :ivar life: how long the new certificate is to be valid, or until when: as ``--not-after`` takes it.
+    :ivar key_type: make a new key of this kind; None keeps the key.
+    :ivar new_key: make a new key, of the same kind.
+    """
+
+    provisioner: str | None = None
+    life: str | None = None
+    key_type: KeyType | None = None
+    new_key: bool = False
+    permissions: files.Permissions = field(default_factory=files.Permissions)
+
+
+def planned_at(
+    certificate: x509.Certificate, window: ari.Window | None = None, expires_in: timedelta | None = None
+) -> datetime:
+    """When a certificate is renewed: about :func:`due_at`, somewhat earlier for some than for others.
+
+    :param window: what the CA suggests; it decides, as long as it leaves a twentieth of the certificate's life.
+    :param expires_in: what an administrator has chosen, which counts before all else: the time that is left then.
+    """
+    end, life = certificate.not_valid_after_utc, _life(certificate)
+    if expires_in is not None:
+        return end - expires_in - expires_in / _JITTER * ari.fraction(certificate)
+    if window is not None:
+        latest = end - life / _JITTER
+        # Whatever a CA says, it is a time: the largest and smallest are cut before they are made one.
+        seconds = min(max(window.moment(certificate), 0.0), latest.timestamp())
+        return datetime.fromtimestamp(seconds, UTC)
+    return due_at(certificate) - life / _JITTER * ari.fraction(certificate)
+
+
+def _life(certificate: x509.Certificate) -> timedelta:
+    return certificate.not_valid_after_utc - certificate.not_valid_before_utc
 
 
 def successor(certificate: x509.Certificate, provisioner: str | None, not_after: str | None) -> Request:
@@ -34,7 +76,95 @@ def successor(certificate: x509.Certificate, provisioner: str | None, not_after:
     known = provisioner_of(certificate)
     if provisioner is None and known is not None and known.type != "ACME":
         provisioner = known.name
-    return Request(names, type_of(certificate.public_key()) or KeyType("EC", "P-256"), provisioner, not_after)
+    kind = type_of(certificate.public_key()) or KeyType("EC", "P-256")
+    return Request(names, kind, provisioner, not_after, replaces=ari.certificate_id(certificate))
+
+
+def current(record: Record) -> tuple[files.Pair, x509.Certificate]:
+    """The pair as it is, after making good what an installation that was cut off has left.
+
+    :returns: where its files are, and the certificate.
+    :raises ClientError: if there is no certificate, or the key is another one's.
+    """
+    pair = files.pair(record.certificate, record.key)
+    files.recover(pair)
+    if not pair.certificate.exists():
+        raise ClientError(
+            f"{record.certificate} does not exist. 'acme-iid order NAME {record.certificate} {record.key}' makes it."
+        )
+    try:
+        leaf = load_certificates(pair.certificate.read_bytes())[0]
+    except ClientError as error:
+        raise ClientError(f"{record.certificate} is no certificate: {error}") from error
+    if pair.key.exists() and not files.belong_together(pair.certificate, pair.key):
+        raise ClientError(
+            f"{record.key} is not the key of {record.certificate}, so it is not overwritten. "
+            "Which file is the right one?"
+        )
+    if pair.key.exists():
+        record.copies.refresh(pair, files.Permissions())
+    return pair, leaf
+
+
+def advice(record: Record, certificate: x509.Certificate, where: Places, deadline: Deadline) -> ari.Window | None:
+    """When the CA of a pair would like it to be renewed; None if it does not say.
+
+    :raises ClientError: if it cannot be asked.
+    """
+    return ari.fetch(authority.load(where, record.ca_url, record.root), certificate, deadline)
+
+
+def renew(
+    record: Record,
+    wishes: Wishes,
+    where: Places,
+    env: Mapping[str, str],
+    deadline: Deadline,
+    notice: Callable[[str], None],
+) -> Issued:
+    """Get a new certificate for a pair and put it in place.
+
+    An expired certificate is no obstacle: what renews it is an order like the first, proven anew.
+
+    :param env: the environment.
+    :raises CaError: if the CA refuses.
+    :raises ClientError: if anything else stands in the way; the old pair is in use then.
+    :raises OSError: if the new one cannot be written; likewise.
+    """
+    pair, leaf = current(record)
+    now = datetime.now(UTC)
+    request = successor(leaf, wishes.provisioner, parse_not_after(wishes.life or record.life, now))
+    keep = pair.key.exists() and not wishes.new_key and wishes.key_type is None
+    if keep:
+        request = replace(request, key=keys.load(pair.key.read_bytes(), str(record.key)))
+    elif wishes.key_type is not None:
+        request = replace(request, key=wishes.key_type)
+    if leaf.not_valid_after_utc <= now:
+        request = replace(request, replaces=None)
+    ca = authority.load(_with_account_key(where, record), record.ca_url, record.root)
+    cloud = clouds.here(env, record.metadata_url, record.azure_resource or ca.azure_resource, notice)
+    issued = order(request, ca, where.state, cloud, deadline, notice)
+    if keep:
+        files.install_certificate(pair, issued.certificate_pem, wishes.permissions)
+    else:
+        assert issued.key is not None
+        files.install(pair, issued.certificate_pem, keys.to_pem(issued.key), wishes.permissions)
+    record.copies.refresh(pair, wishes.permissions)
+    return issued
+
+
+def _with_account_key(where: Places, record: Record) -> Places:
+    """The places with the account key that the pair was ordered with, if a person keeps it."""
+    return where if where.account_key is not None else replace(where, account_key=record.account_key)
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """A duration like ``8h``, ``90m`` or ``1d12h``; None if it is none."""
+    found = _DURATION.match(text)
+    if not found or not text:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def parse_not_after(text: str | None, now: datetime) -> str | None:
@@ -45,10 +175,9 @@ def parse_not_after(text: str | None, now: datetime) -> str | None:
     """
     if text is None:
         return None
-    found = _DURATION.match(text)
-    if found and text:
-        days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-        end = now + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    duration = parse_duration(text)
+    if duration is not None:
+        end = now + duration
     else:
         wrong = ClientError(f"--not-after {text} is neither a duration like 8h nor a time like 2030-01-31T12:00:00Z.")
         try:

@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.jwa import ES256, ES384, ES512, RS256, JWASignature
 from josepy.jwk import JWK, JWKEC, JWKRSA
 
-from acme_iid_client import account as accounts
-from acme_iid_client import keys
+from acme_iid_client import keys, registration
 from acme_iid_client.authority import Authority
 from acme_iid_client.clouds import Cloud
 from acme_iid_client.connection import Connection
@@ -57,16 +56,16 @@ def by_account(
     :param cloud: finds this machine's cloud; called only if the disk holds several account keys for the CA.
     :raises ClientError: if there is no such account here, or the CA refuses.
     """
-    known = [account for account in accounts.all_of(state, authority.ca_url) if account.url]
-    if len(known) > 1:
-        instance = cloud().instance()
-        known = [account for account in known if account.instance == instance]
-    if not known:
+    try:
+        account = registration.known_here(state, authority, cloud)
+    except ClientError as error:
         raise ClientError(
-            f"This machine has no account at {authority.ca_url}. Give the certificate's private key with --key, "
-            "or have an operator revoke it with 'acme-iid-ca certificate revoke'."
-        )
-    with Connection(authority, known[0].key, ES256, known[0].url, deadline, notice) as connection:
+            f"{error} The certificate's private key revokes it as well, with --key, and so does an operator, with "
+            "'acme-iid-ca certificate revoke'."
+        ) from error
+    account = registration.settled(account, authority, deadline, notice)
+    url = registration.url_of(account, authority, deadline, notice)
+    with Connection(authority, account.key, ES256, url, deadline, notice) as connection:
         _revoke(certificate, reason, connection)
 
 

@@ -85,20 +85,6 @@ def test_bootstrap_refuses_what_is_no_root(acme_iid: Run, ca: ScriptedCA, reply:
     assert complaint in done.stderr
 
 
-def test_bootstrap_for_another_ca_wants_force(acme_iid: Run, ca: ScriptedCA, tmp_path: Path) -> None:
-    assert acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", fingerprint(ca.root.certificate)).returncode == 0
-    other = tmp_path / "other"
-    other.mkdir()
-    with serve(other) as second:
-        expected = fingerprint(second.root.certificate)
-        refused = acme_iid("bootstrap", "--ca-url", second.url, "--fingerprint", expected)
-        assert refused.returncode == 1
-        assert "--force" in refused.stderr
-        assert acme_iid("health").stdout == "ok\n"
-        assert acme_iid("bootstrap", "--ca-url", second.url, "--fingerprint", expected, "--force").returncode == 0
-    assert (tmp_path / "config/acme-iid/certs/root_ca.crt").read_bytes() == second.root.pem
-
-
 @pytest.mark.parametrize(
     "url", ["http://ca.local", "ftp://ca.local", "https://", "https://user@ca.local", "https://a?b"]
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_ca import issue
 
-from acme_iid_client import keys, names, places, renewal
+from acme_iid_client import certificates, keys, names, places, renewal
 from acme_iid_client.errors import ClientError
 from acme_iid_client.keys import KeyType
 
@@ -104,7 +104,7 @@ def test_an_end_that_is_neither_is_refused(typed: str) -> None:
 
 def test_a_certificate_is_due_with_a_third_of_its_life_left() -> None:
     leaf = issue(None, "foo.local", ec.generate_private_key(ec.SECP256R1()), ["foo.local"], start=NOW, days=3)
-    assert renewal.due_at(leaf) == NOW + timedelta(days=2)
+    assert certificates.due_at(leaf) == NOW + timedelta(days=2)
 
 
 @pytest.mark.parametrize(

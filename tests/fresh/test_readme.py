@@ -22,6 +22,7 @@ STEPS = (
     "terminal-2",
     "terminal-2-refused",
     "terminal-1-operator",
+    "terminal-2-more",
     "terminal-2-look",
     "terminal-1-rules",
     "terminal-1-clouds",
@@ -170,7 +171,7 @@ def run_walk(folder: Path, fresh: Path, environment: dict[str, str], client: Pat
         wait_for(8443)
         export = NAMED["terminal-2"].splitlines()[0] + "\n"
         for name in STEPS:
-            text = export + NAMED[name] if name in ("terminal-2-refused", "terminal-2-look") else NAMED[name]
+            text = export + NAMED[name] if name.startswith("terminal-2-") else NAMED[name]
             done = bash(text, folder, one if "terminal-1" in name else two)
             printed[name] = done.stdout + done.stderr
             assert (done.returncode != 0) == name.endswith("refused"), printed[name]
@@ -190,6 +191,8 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "has been revoked." in second
     assert "closed to this instance" in walked["terminal-2-refused"]
     assert "challenge.refused" in walked["terminal-1-operator"]
+    assert "not yet" in walked["terminal-2-more"]
+    assert "has a new key, saved in" in walked["terminal-2-more"]
     assert "123456789042" in walked["terminal-2-look"]
     assert "a.web.local" in walked["terminal-1-rules"]
     assert "my-project" not in walked["terminal-1"]

@@ -11,11 +11,29 @@ import click
 
 from acme_iid_client.errors import ClientError
 
-_COMMANDS = ("bootstrap", "order", "renew", "revoke", "inspect", "fingerprint", "evidence", "verify", "health")
+_COMMANDS = {
+    "bootstrap": "Trust a CA, by its root's fingerprint.",
+    "order": "Get a certificate for a name, and its key.",
+    "renew": "Renew a certificate that is due.",
+    "rekey": "Renew a certificate with a new key.",
+    "needs-renewal": "Say whether a certificate is due.",
+    "revoke": "Take a certificate back.",
+    "list": "List this machine's certificates.",
+    "inspect": "Show what is in a certificate.",
+    "fingerprint": "Print a certificate's SHA-256 fingerprint.",
+    "account": "Show, change or end this machine's account.",
+    "evidence": "Show what this machine can prove to be.",
+    "verify": "Check evidence as the CA would.",
+    "health": "Ask whether the CA is well.",
+}
+"""The commands, in the order in which a person meets them; said here so that --help imports none of them."""
+
+_MODULES = {"needs-renewal": "needs_renewal", "list": "listing"}
+"""Modules that are not called as their command is. One called list would hide Python's own list here."""
 
 
 class _Commands(click.Group):
-    """The commands, in the order in which a person meets them."""
+    """The commands, each a module that is imported when it is called for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         return list(_COMMANDS)
@@ -23,9 +41,15 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
         if cmd_name not in _COMMANDS:
             return None
-        command = importlib.import_module(f"acme_iid_client.cli.{cmd_name}").command
+        command = importlib.import_module(f"acme_iid_client.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)
+        command.short_help = _COMMANDS[cmd_name]
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """Write the commands and what each is for."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what went wrong ends as a sentence on stderr and exit status 1."""

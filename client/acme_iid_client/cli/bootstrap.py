@@ -15,20 +15,24 @@ from acme_iid_client.places import Places
 @click.option(
     "--fingerprint", required=True, metavar="HEX", help="SHA-256 of the CA's root certificate: 64 hex digits."
 )
-@click.option("--force", is_flag=True, help="Replace the CA that this machine knows without asking.")
+@click.option("--default", "first", is_flag=True, help="Talk to this CA from now on when a command has no --ca-url.")
+@click.option("--force", is_flag=True, help="Replace the root that this machine knows of this CA without asking.")
 @options.azure_resource
 @options.timeout
 @click.pass_obj
 def command(
-    where: Places, ca_url: str, fingerprint: str, force: bool, azure_resource: str | None, timeout: float
+    where: Places, ca_url: str, fingerprint: str, first: bool, force: bool, azure_resource: str | None, timeout: float
 ) -> None:
     """Trust a CA: fetch its root certificate, check it, and save it.
 
     The fingerprint must come to you another way than from the CA's address, for it is what the root is checked
     against; 'acme-iid-ca fingerprint' prints it on the CA. The system's own trusted roots play no part.
+
+    A machine can know several CAs. The first one is the default; the others are chosen with --ca-url, on each command
+    or with ACME_IID_CA_URL.
     """
     from acme_iid_client import authority
-    from acme_iid_client.cli.terminal import may_overwrite
+    from acme_iid_client.cli.terminal import may_overwrite, notice
     from acme_iid_client.errors import ClientError
     from acme_iid_client.trust import Deadline
 
@@ -38,6 +42,9 @@ def command(
         raise click.UsageError(str(error)) from error
     pem = authority.fetch_root(url, expected, Deadline(timeout))
     may_overwrite(authority.different(where, url, pem), force)
-    root_file, configuration = authority.save(where, url, pem, azure_resource)
+    root_file, configuration = authority.save(where, url, pem, azure_resource, first=first)
     click.echo(f"The root certificate has been saved in {root_file}.")
     click.echo(f"The authority configuration has been saved in {configuration}.")
+    default = authority.load(where).ca_url
+    if default != url:
+        notice(f"Commands talk to {default} unless they have --ca-url {url}; 'bootstrap --default' changes that.")

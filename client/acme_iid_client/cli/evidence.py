@@ -16,9 +16,10 @@ from acme_iid_client.cli import options
 @options.azure_resource
 @options.json
 def command(kind: str | None, raw: bool, metadata_url: str | None, azure_resource: str | None, as_json: bool) -> None:
-    """Show which instance this machine can prove to be. Nothing is sent to the CA.
+    """Show which instance this machine can prove to be, and by what kinds of evidence. Nothing is sent to the CA.
 
     The facts are what the metadata service says; 'acme-iid evidence --raw | acme-iid verify -' checks its signature.
+    Of the cloud's kinds of evidence, those are listed that this machine gets; --json says why it does not get others.
     """
     import json
     import os
@@ -33,9 +34,9 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, azure_resourc
     if kind is not None and not raw:
         raise click.UsageError("--format goes with --raw.")
     cloud = clouds.here(os.environ, metadata_url, azure_resource, notice)
+    # Evidence that can be bound is bound to a challenge that nobody made, so that it opens nothing.
+    binding = iid01.binding(f"evidence.{secrets.token_urlsafe()}")
     if raw:
-        # Evidence that can be bound is bound to a challenge that nobody made, so that it opens nothing.
-        binding = iid01.binding(f"evidence.{secrets.token_urlsafe()}")
         answer = clouds.collect(cloud, cloud.formats if kind is None else (kind,), binding)
         click.echo(json.dumps(answer.to_json()))
         if cloud.title == "AWS":
@@ -44,10 +45,12 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, azure_resourc
             )
         return
     facts = cloud.facts()
+    found, missing = clouds.available(cloud, binding)
     if as_json:
-        click.echo(json.dumps({"cloud": cloud.title, "formats": cloud.formats, "facts": dict(facts)}, indent=2))
+        shown = {"cloud": cloud.title, "formats": found, "missing": missing, "facts": dict(facts)}
+        click.echo(json.dumps(shown, indent=2))
         return
     click.echo(f"{cloud.title} instance, as its metadata service says (not verified):")
     for name, value in facts.items():
         click.echo(printable(f"  {name + ':':<18}{value}"))
-    click.echo(f"Kinds of evidence of this cloud: {', '.join(cloud.formats)}")
+    click.echo(f"Evidence that it has: {', '.join(found) or 'none'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,22 +20,47 @@ def _resource(_context: click.Context, _parameter: click.Parameter, value: str |
         raise click.UsageError(str(error)) from error
 
 
+def _account_key(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    """Hand the file on with the places where things are kept, so that all that sign find it there."""
+    if value is not None:
+        context.obj = replace(context.obj, account_key=value)
+
+
 ca_url = click.option(
-    "--ca-url", metavar="URL", envvar="ACME_IID_CA_URL", help="The CA's address, if not the bootstrapped one."
+    "--ca-url",
+    metavar="URL",
+    envvar="ACME_IID_CA_URL",
+    show_envvar=True,
+    help="Which CA, if not the one that this machine was bootstrapped for first.",
 )
 root = click.option(
-    "--root", type=FILE, envvar="ACME_IID_ROOT", help="The CA's root certificate, if not the bootstrapped one."
+    "--root",
+    type=FILE,
+    envvar="ACME_IID_ROOT",
+    show_envvar=True,
+    help="The CA's root certificate, if not the bootstrapped one.",
+)
+account_key = click.option(
+    "--account-key",
+    type=FILE,
+    envvar="ACME_IID_ACCOUNT_KEY",
+    show_envvar=True,
+    expose_value=False,
+    callback=_account_key,
+    help="Sign with the account key in this PEM file, not with the one that this machine made for itself.",
 )
 metadata_url = click.option(
     "--metadata-url",
     metavar="URL",
     envvar="ACME_IID_METADATA_URL",
+    show_envvar=True,
     help="The address of the cloud's metadata service, if not the usual one.",
 )
 azure_resource = click.option(
     "--azure-resource",
     metavar="URI",
     envvar="ACME_IID_AZURE_RESOURCE",
+    show_envvar=True,
     callback=_resource,
     help="On Azure, the resource for which the CA takes managed identity tokens: api://...",
 )
@@ -42,9 +68,8 @@ timeout = click.option(
     "--timeout",
     type=click.FloatRange(1, 86400),
     default=60.0,
-    show_default=True,
     metavar="SECONDS",
-    help="The time to be done in, waiting for a CA that is away included.",
+    help="Give up after so long, waiting for a CA that is away included (default: 60).",
 )
 json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 provisioner = click.option(
@@ -55,6 +80,28 @@ not_after = click.option(
     metavar="TIME",
     help="When the certificate ends: a duration like 8h, or a time like 2030-01-31T12:00:00Z.",
 )
+kty = click.option("--kty", type=click.Choice(["EC", "RSA", "OKP"]), help="The kind of key (default EC).")
+curve = click.option(
+    "--curve", type=click.Choice(["P-256", "P-384", "P-521", "Ed25519"]), help="The key's curve (default P-256)."
+)
+size = click.option("--size", type=int, metavar="BITS", help="The size of an RSA key (default 2048).")
+execute = click.option(
+    "--exec",
+    "execute",
+    metavar="COMMAND",
+    help="Run this after a renewal, without a shell. It sees ACME_IID_CERTIFICATE, _KEY, _NAMES, _SERIAL, _NOT_AFTER.",
+)
+exec_timeout = click.option(
+    "--exec-timeout",
+    type=click.FloatRange(0.1, 86400),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the command may take.",
+)
+signal = click.option("--signal", metavar="SIGNAL", help="The signal for --pid and --pid-file (default HUP).")
+pid = click.option("--pid", type=click.IntRange(1), help="Send a signal to this process after a renewal.")
+pid_file = click.option("--pid-file", type=FILE, help="Send it to the process whose id is in this file.")
 mode = click.option("--mode", metavar="OCTAL", help="The files' mode (default 0600); the key gets no bits for others.")
 owner = click.option("--owner", metavar="USER", help="The files' owner.")
 group = click.option("--group", metavar="GROUP", help="The files' group.")

@@ -19,17 +19,24 @@ from acme_iid_client.places import Places
 )
 @options.provisioner
 @options.not_after
-@click.option("--kty", type=click.Choice(["EC", "RSA", "OKP"]), help="The kind of key (default EC).")
+@options.kty
+@options.curve
+@options.size
+@click.option("--csr", "csr_file", type=options.FILE, help="Use this signing request; its key stays where it is.")
 @click.option(
-    "--curve", type=click.Choice(["P-256", "P-384", "P-521", "Ed25519"]), help="The key's curve (default P-256)."
+    "--bundle", type=options.FILE, help="Also write certificate, intermediate and key to one file, now and on renewal."
 )
-@click.option("--size", type=int, metavar="BITS", help="The size of an RSA key (default 2048).")
+@click.option("--p12", type=options.FILE, help="Also write a PKCS #12 file, now and on renewal.")
+@click.option(
+    "--p12-password-file", type=options.FILE, help="The file with the PKCS #12 file's password (default: none)."
+)
 @click.option("--force", is_flag=True, help="Overwrite existing files without asking.")
 @options.mode
 @options.owner
 @options.group
 @options.ca_url
 @options.root
+@options.account_key
 @options.metadata_url
 @options.azure_resource
 @options.timeout
@@ -46,6 +53,10 @@ def command(
     kty: str | None,
     curve: str | None,
     size: int | None,
+    csr_file: Path | None,
+    bundle: Path | None,
+    p12: Path | None,
+    p12_password_file: Path | None,
     force: bool,
     mode: str | None,
     owner: str | None,
@@ -62,44 +73,48 @@ def command(
     A new key is written to KEY (default: NAME.key), the certificate and its intermediate to CRT (default: NAME.crt).
     NAME may be the instance's id: then its private name and address are in the certificate too, where the CA gives
     them. NAME may be a wildcard, quoted for the shell: '*.foo.local'.
+
+    'acme-iid renew' keeps it from running out.
     """
     import os
     from datetime import UTC, datetime
 
     from acme_iid_client import authority, clouds, files, keys, names, renewal
-    from acme_iid_client.cli.terminal import achieved, may_overwrite, notice
+    from acme_iid_client.cli import ordering
+    from acme_iid_client.cli.terminal import achieved, notice
+    from acme_iid_client.copies import Copies
     from acme_iid_client.errors import ClientError
     from acme_iid_client.order import Request, order
     from acme_iid_client.trust import Deadline
 
+    if p12_password_file is not None and p12 is None:
+        raise click.UsageError("--p12-password-file goes with --p12.")
+    if csr_file is not None and (sans or kty or curve or size or key or bundle or p12):
+        raise click.UsageError("--csr brings the names and the key: it goes with NAME and CRT, and no more of them.")
     try:
         wanted = list(dict.fromkeys(names.canonical(text) for text in (name, *sans) if text is not None))
-        kind = keys.parse_type(kty, curve, size)
+        subject, wanted = (
+            (keys.parse_type(kty, curve, size), wanted) if csr_file is None else ordering.read_csr(csr_file, wanted)
+        )
         permissions = files.parse_permissions(mode, owner, group)
         end = renewal.parse_not_after(not_after, datetime.now(UTC))
     except ClientError as error:
         raise click.UsageError(str(error)) from error
-
-    def prepare(first: str) -> tuple[Path, Path]:
-        """Where the files go; asked before anything is, unless only the cloud can say the name."""
-        stem = names.file_stem(first)
-        shown = (crt or Path(f"{stem}.crt"), key or Path(f"{stem}.key"))
-        pair = files.pair(*shown)
-        files.recover(pair)
-        may_overwrite(pair.existing, force)
-        return shown
-
-    shown = None if name is None else prepare(wanted[0])
+    target = ordering.Target(crt, key, csr_file is None, Copies(bundle, p12, p12_password_file), permissions)
+    named = name is not None or csr_file is not None
+    # Asked before anything else is, unless only the cloud can say the name.
+    shown = target.prepare(wanted[0], force) if named else None
     ca = authority.load(where, ca_url, root)
     cloud = clouds.here(os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
-    request = Request(wanted, kind, provisioner, end)
+    request = Request(wanted, subject, provisioner, end)
     own, instance = cloud.names()[0], cloud.instance().partition(":")[2]
-    if name is None:
-        request = Request(list(dict.fromkeys([own, *wanted])), kind, provisioner, end, "all")
-    elif wanted == [instance]:
-        request = Request([own], kind, provisioner, end, "own")
-    if shown is None:
-        shown = prepare(own)
+    if not named:
+        request = Request(list(dict.fromkeys([own, *wanted])), subject, provisioner, end, "all")
+    elif wanted == [instance] and csr_file is None:
+        request = Request([own], subject, provisioner, end, "own")
+    shown = shown or target.prepare(own, force)
     issued = order(request, ca, where.state, cloud, Deadline(timeout), notice)
-    files.install(files.pair(*shown), issued.certificate_pem, keys.to_pem(issued.key), permissions)
+    target.install(issued, shown)
+    if shown[1] is not None:
+        ordering.record(where, target, (shown[0], shown[1]), ca.ca_url, root, metadata_url, azure_resource, not_after)
     achieved(ca.ca_url, issued, shown, as_json)

@@ -11,9 +11,18 @@ from acme_iid_client.places import Places
 
 
 @click.command("renew")
-@click.argument("crt", type=options.FILE)
-@click.argument("key", type=options.FILE)
+@click.argument("files", metavar="[CRT KEY]...", nargs=-1, type=options.FILE)
 @click.option("--force", is_flag=True, help="Renew now, due or not.")
+@click.option(
+    "--expires-in", metavar="DURATION", help="Renew when this much time is left, like 8h, whatever the CA suggests."
+)
+@click.option("--new-key", is_flag=True, help="Make a new key, of the same kind, instead of keeping the key.")
+@click.option("--daemon", is_flag=True, help="Stay, and renew each certificate whenever it is due.")
+@options.execute
+@options.exec_timeout
+@options.signal
+@options.pid
+@options.pid_file
 @options.provisioner
 @options.not_after
 @options.mode
@@ -21,6 +30,7 @@ from acme_iid_client.places import Places
 @options.group
 @options.ca_url
 @options.root
+@options.account_key
 @options.metadata_url
 @options.azure_resource
 @options.timeout
@@ -28,9 +38,16 @@ from acme_iid_client.places import Places
 @click.pass_obj
 def command(
     where: Places,
-    crt: Path,
-    key: Path,
+    files: tuple[Path, ...],
     force: bool,
+    expires_in: str | None,
+    new_key: bool,
+    daemon: bool,
+    execute: str | None,
+    exec_timeout: float,
+    signal: str | None,
+    pid: int | None,
+    pid_file: Path | None,
     provisioner: str | None,
     not_after: str | None,
     mode: str | None,
@@ -43,49 +60,42 @@ def command(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Renew the certificate in CRT, with a new key in KEY, if it is due: with a third of its life left.
+    """Renew the certificate in CRT if it is due: with a third of its life left, or when the CA says so.
 
-    The names, the kind of key and the provisioner stay what they are, and so do the files' owner and mode.
-    Before it is due, this says when it will be and exits with 0.
+    The key in KEY, the names and the provisioner stay what they are, and so do the files' owner and mode; a
+    certificate that has expired is ordered afresh. Before it is due, this says when it will be and exits with 0.
+    Without files, all that were ordered on this machine are renewed. 'acme-iid rekey' makes a new key.
+
+    With --daemon this stays and renews each certificate in time. SIGHUP renews all of them now; SIGTERM ends it.
     """
-    import json
-    import os
-    from datetime import UTC, datetime
-
-    from acme_iid_client import authority, certificates, clouds, files, keys, renewal
-    from acme_iid_client.cli.terminal import achieved, notice
+    from acme_iid_client import files as pairs
+    from acme_iid_client import hooks, renewal
+    from acme_iid_client.cli import renewing
     from acme_iid_client.errors import ClientError
-    from acme_iid_client.order import order
-    from acme_iid_client.trust import Deadline
 
-    now = datetime.now(UTC)
     try:
-        permissions = files.parse_permissions(mode, owner, group)
-        end = renewal.parse_not_after(not_after, now)
+        wishes = renewal.Wishes(
+            provisioner, not_after, new_key=new_key, permissions=pairs.parse_permissions(mode, owner, group)
+        )
+        renewing.check_not_after(not_after)
+        left = renewing.parse_expires_in(expires_in)
+        after = hooks.parse(execute, exec_timeout, signal, pid, pid_file)
     except ClientError as error:
         raise click.UsageError(str(error)) from error
-    pair = files.pair(crt, key)
-    files.recover(pair)
-    if not pair.certificate.exists():
-        raise ClientError(f"{crt} does not exist. 'acme-iid order NAME {crt} {key}' makes it.")
-    leaf = certificates.load_certificates(pair.certificate.read_bytes())[0]
-    if pair.key.exists() and not files.belong_together(pair.certificate, pair.key):
-        raise ClientError(f"{key} is not the key of {crt}, so it is not overwritten. Which file is the right one?")
-    due = renewal.due_at(leaf)
-    if now < due and not force:
-        ends = certificates.rfc3339(leaf.not_valid_after_utc)
-        if as_json:
-            click.echo(json.dumps({"renewed": False, "not_after": ends, "due": certificates.rfc3339(due)}))
-        notice(
-            f"{crt} expires at {ends} and is due for renewal from {certificates.rfc3339(due)} on. --force renews now."
-        )
-        return
-    request = renewal.successor(leaf, provisioner, end)
-    ca = authority.load(where, ca_url, root)
-    cloud = clouds.here(os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
-    issued = order(request, ca, where.state, cloud, Deadline(timeout), notice)
-    files.install(pair, issued.certificate_pem, keys.to_pem(issued.key), permissions)
-    if as_json:
-        achieved(ca.ca_url, issued, (crt, key), as_json)
+    if len(files) % 2:
+        raise click.UsageError("Each certificate goes with its key: acme-iid renew foo.crt foo.key")
+    task = renewing.Task(
+        where,
+        wishes,
+        left,
+        after,
+        renewing.Origin(ca_url, root, metadata_url, azure_resource),
+        tuple(zip(files[::2], files[1::2], strict=True)),
+        force,
+        timeout,
+        as_json,
+    )
+    if daemon:
+        task.stay()
     else:
-        click.echo(f"Your certificate has been saved in {crt}.")
+        task.run()

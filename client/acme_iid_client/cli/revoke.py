@@ -18,9 +18,16 @@ _REASONS = {
 @click.command("revoke")
 @click.option("--cert", "crt", required=True, type=options.FILE, help="The certificate.")
 @click.option("--key", type=options.FILE, help="Its private key; without it, this machine's account revokes.")
-@click.option("--reason", metavar="CODE", default="unspecified", help=f"A number or one of: {', '.join(_REASONS)}.")
+@click.option(
+    "--reason",
+    "--reasonCode",
+    metavar="CODE",
+    default="unspecified",
+    help=f"Why: a number of RFC 5280, or one of {', '.join(_REASONS)} (default: unspecified).",
+)
 @options.ca_url
 @options.root
+@options.account_key
 @options.metadata_url
 @options.timeout
 @click.pass_obj
@@ -37,19 +44,20 @@ def command(
     """Revoke a certificate.
 
     The CA then also refuses to renew it: for this machine, its names stay closed until an operator opens
-    them again, unless the reason is superseded.
+    them again, unless the reason is superseded. Programs that have the certificate go on using it until they are told.
     """
     import os
 
-    from acme_iid_client import authority, certificates, clouds, revocation
+    from acme_iid_client import authority, certificates, clouds, inventory, revocation
     from acme_iid_client.cli.terminal import notice
     from acme_iid_client.trust import Deadline
 
     code = _REASONS.get(reason, int(reason) if reason.isascii() and reason.isdigit() else None)
     if code is None:
         raise click.UsageError(f"--reason {reason} is neither a number nor one of {', '.join(_REASONS)}.")
-    leaf = certificates.load_certificates(crt.read_bytes())[0]
-    ca = authority.load(where, ca_url, root)
+    chain = certificates.load_certificates(crt.read_bytes())
+    leaf = chain[0]
+    ca = authority.load_issuer(where, chain, ca_url, root)
     deadline = Deadline(timeout)
     if key is not None:
         revocation.by_certificate_key(leaf, key, code, ca, deadline, notice)
@@ -59,4 +67,5 @@ def command(
             return clouds.here(os.environ, metadata_url, notice=notice)
 
         revocation.by_account(leaf, code, ca, where.state, cloud, deadline, notice)
+    inventory.note_revoked(where.state, leaf)
     click.echo(f"Certificate with Serial Number {leaf.serial_number} has been revoked.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,10 @@ def check(label: str, value: object) -> None:
     click.echo(f"{click.style(mark, fg='green') if colour else mark} {label}: {printable(str(value))}", err=True)
 
 
-def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path], as_json: bool) -> None:
+def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path | None], as_json: bool) -> None:
     """What an order or a renewal ends with: check marks on stderr and, for scripts, JSON on stdout.
 
-    :param files: the certificate's and the key's, as the person spelled them.
+    :param files: the certificate's and, if it was written, the key's, as the person spelled them.
     """
     from acme_iid_client import certificates
 
@@ -44,15 +45,25 @@ def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path], as_json: boo
         check("Provisioner", f"{provisioner.name} ({provisioner.type})")
     check("CA", ca_url)
     check("Certificate", files[0])
-    check("Private Key", files[1])
+    if files[1] is not None:
+        check("Private Key", files[1])
     if as_json:
-        facts = {"ca": ca_url, "certificate": str(files[0]), "key": str(files[1])}
+        facts = {"ca": ca_url, "certificate": str(files[0]), "key": None if files[1] is None else str(files[1])}
         click.echo(json.dumps(facts | certificates.facts(issued.leaf), indent=2))
 
 
 def notice(text: str) -> None:
     """A sentence on stderr that is neither result nor error."""
     click.echo(printable(text), err=True)
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print rows, which all have the same keys, as columns under their keys; the last one may be of any width."""
+    heads = list(rows[0])
+    lines = [heads, *([printable(row[head]) for head in heads] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def may_overwrite(existing: list[Path], force: bool) -> None:
@@ -67,4 +78,18 @@ def may_overwrite(existing: list[Path], force: bool) -> None:
     if not sys.stdin.isatty():
         raise ClientError(f"{named} {verb} already. Use --force to overwrite.")
     if not click.confirm(f"{named} {verb} already. Overwrite?", err=True):
+        raise ClientError("Nothing was changed.")
+
+
+def confirm(question: str, force: bool) -> None:
+    """Ask before something that cannot be undone, or refuse where nobody can be asked.
+
+    :param question: a sentence that says what will be, and ends with a full stop.
+    :raises ClientError: if it is not to be.
+    """
+    if force:
+        return
+    if not sys.stdin.isatty():
+        raise ClientError(f"{question} Use --force if that is what you want.")
+    if not click.confirm(f"{question} Go on?", err=True):
         raise ClientError("Nothing was changed.")

@@ -15,6 +15,7 @@ from acme_iid_client.clouds.aws import AWS
 from acme_iid_client.clouds.azure import Azure
 from acme_iid_client.clouds.gcp import GCP
 from acme_iid_client.clouds.metadata import FormatUnavailableError
+from acme_iid_client.errors import ClientError
 
 
 class Cloud(detection.Candidate, Protocol):
@@ -107,3 +108,21 @@ def collect(cloud: Cloud, wanted: tuple[str, ...], binding: Binding) -> IID01Res
     raise FormatUnavailableError(
         " ".join([*refusals, f"This machine ({cloud.title}) can give {', '.join(cloud.formats)}."])
     )
+
+
+def available(cloud: Cloud, binding: Binding) -> tuple[list[str], dict[str, str]]:
+    """Which of its cloud's kinds of evidence this machine has, found out by asking for each.
+
+    :param binding: what nobody asked for, so that what comes opens nothing; it is thrown away.
+    :returns: the formats that it has, and why it does not have the others.
+    """
+    found: list[str] = []
+    missing: dict[str, str] = {}
+    for kind in cloud.formats:
+        try:
+            cloud.evidence(kind, binding)
+        except ClientError as error:
+            missing[kind] = str(error)
+        else:
+            found.append(kind)
+    return found, missing

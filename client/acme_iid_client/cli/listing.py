@@ -1,0 +1,60 @@
+"""acme-iid list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from acme_iid_client.cli import options
+from acme_iid_client.places import Places
+
+
+@click.command("list")
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@options.json
+@click.pass_obj
+def command(where: Places, paths: tuple[Path, ...], as_json: bool) -> None:
+    """List the certificates that this machine has ordered, or those in the given files and directories.
+
+    The status is read out of the files: valid, due for renewal, expired, early (valid only later), mismatched (the key
+    beside it is another certificate's), missing, unreadable, or revoked, if it was revoked from here. Whether anybody
+    else has revoked it, the CA knows.
+    """
+    import json
+    from datetime import UTC, datetime
+
+    from acme_iid_client import certificates, inventory
+    from acme_iid_client.cli.terminal import notice, table
+
+    now = datetime.now(UTC)
+    found = inventory.in_paths(where.state, paths, now) if paths else inventory.ordered(where.state, now, notice)
+    if as_json:
+        rows = [
+            {
+                "certificate": str(item.certificate),
+                "key": None if item.key is None else str(item.key),
+                "ca": item.ca_url,
+                "status": item.status,
+                "due": None if item.leaf is None else certificates.rfc3339(certificates.due_at(item.leaf)),
+                **({} if item.leaf is None else certificates.facts(item.leaf)),
+            }
+            for item in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not found:
+        notice("There is no certificate in it." if paths else "This machine has ordered no certificate yet.")
+        return
+    table(
+        [
+            {
+                "NAMES": "-" if item.leaf is None else ", ".join(certificates.names_in(item.leaf)) or "-",
+                "SERIAL": "-" if item.leaf is None else certificates.abbreviate(str(item.leaf.serial_number)),
+                "UNTIL": "-" if item.leaf is None else certificates.rfc3339(item.leaf.not_valid_after_utc),
+                "STATUS": item.status,
+                "FILE": str(item.certificate),
+            }
+            for item in found
+        ]
+    )

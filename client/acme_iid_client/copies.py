@@ -1,0 +1,92 @@
+"""Further files with the same content as a pair: one PEM file with everything, and PKCS #12."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from acme_iid_client import files, keys
+from acme_iid_client.certificates import common_name, load_certificates
+from acme_iid_client.errors import ClientError
+
+_MAX_PASSWORD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Which there are.
+
+    :ivar bundle: a PEM file with the certificate, the intermediate and the key, as HAProxy reads it.
+    :ivar p12: a PKCS #12 file with the same.
+    :ivar password_file: the file whose first line is the password of ``p12``; None leaves it unencrypted.
+    """
+
+    bundle: Path | None = None
+    p12: Path | None = None
+    password_file: Path | None = None
+
+    @property
+    def existing(self) -> list[Path]:
+        """Those that exist."""
+        return [path for path in (self.bundle, self.p12) if path is not None and path.exists()]
+
+    def check(self) -> None:
+        """See that they can be written.
+
+        :raises ClientError: if they cannot.
+        """
+        for path in (self.bundle, self.p12):
+            if path is not None:
+                files.place(path)
+        self._password()
+
+    def refresh(self, pair: files.Pair, permissions: files.Permissions) -> None:
+        """Write those anew that do not hold what the pair holds.
+
+        Called after every installation, and before anything else on a pair: so a copy that a crash left behind is
+        made good like the pair itself. Each is replaced whole, and holds a certificate and a key that belong together.
+
+        :raises ClientError: if the pair cannot be read.
+        :raises OSError: if one cannot be written.
+        """
+        if self.bundle is None and self.p12 is None:
+            return
+        chain, key = pair.certificate.read_bytes(), pair.key.read_bytes()
+        if self.bundle is not None:
+            where = files.place(self.bundle)
+            if not where.exists() or where.read_bytes() != chain + key:
+                files.install_file(where, chain + key, permissions)
+        if self.p12 is not None:
+            where, password = files.place(self.p12), self._password()
+            leaf, *rest = load_certificates(chain)
+            private = keys.load(key, str(pair.key))
+            if not where.exists() or not _holds(where.read_bytes(), password, leaf):
+                encryption = (
+                    serialization.NoEncryption()
+                    if password is None
+                    else serialization.BestAvailableEncryption(password)
+                )
+                name = common_name(leaf.subject).encode()
+                content = pkcs12.serialize_key_and_certificates(name, private, leaf, rest, encryption)
+                files.install_file(where, content, permissions)
+
+    def _password(self) -> bytes | None:
+        if self.password_file is None:
+            return None
+        with self.password_file.open("rb") as stream:
+            line = stream.read(_MAX_PASSWORD_BYTES).split(b"\n", 1)[0].rstrip(b"\r")
+        if not line:
+            raise ClientError(f"{self.password_file} holds no password in its first line.")
+        return line
+
+
+def _holds(content: bytes, password: bytes | None, expected: x509.Certificate) -> bool:
+    try:
+        held = pkcs12.load_pkcs12(content, password).cert
+    except ValueError:
+        return False
+    return held is not None and held.certificate == expected

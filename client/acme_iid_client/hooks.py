@@ -1,0 +1,154 @@
+"""Telling programs that a certificate was renewed: a command, a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from acme_iid_client import certificates
+from acme_iid_client.errors import ClientError
+from acme_iid_client.order import Issued
+from acme_iid_client.records import Record
+
+_GRACE_SECONDS = 2.0
+_MAX_PID_FILE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What is done after a renewal.
+
+    :ivar command: a program and its arguments; empty for none. No shell reads it.
+    :ivar seconds: how long it may take.
+    :ivar number: the signal that ``pid`` and the process in ``pid_file`` get.
+    """
+
+    command: tuple[str, ...] = ()
+    seconds: float = 60.0
+    number: int = signal.SIGHUP
+    pid: int | None = None
+    pid_file: Path | None = None
+
+    def run(self, env: Mapping[str, str]) -> None:
+        """Run the command, then send the signal.
+
+        :param env: the environment that the command gets, with :func:`variables`.
+        :raises ClientError: if either fails. The other is done nevertheless.
+        """
+        failures = []
+        acts: tuple[Callable[[], None], ...] = (lambda: self._execute(env), self._signal)
+        for act in acts:
+            try:
+                act()
+            except ClientError as error:
+                failures.append(str(error))
+        if failures:
+            raise ClientError(" ".join(failures))
+
+    def _execute(self, env: Mapping[str, str]) -> None:
+        if not self.command:
+            return
+        shown = shlex.join(self.command)
+        try:
+            # Its output goes to stderr: stdout is for what was asked of this program. It leads a group of its own,
+            # so that what it started ends with it.
+            process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), env=dict(env), process_group=0
+            )
+        except OSError as error:
+            raise ClientError(
+                f"The command {shown} cannot be run: {error.strerror}. It is run without a shell; for what a shell "
+                "does, give: --exec \"sh -c '...'\"."
+            ) from error
+        try:
+            code = process.wait(self.seconds)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise ClientError(
+                f"The command {shown} did not end within {self.seconds:g} seconds and was ended."
+            ) from None
+        if code:
+            how = f"ended with status {code}" if code > 0 else f"was ended by signal {-code}"
+            raise ClientError(f"The command {shown} {how}.")
+
+    def _signal(self) -> None:
+        for pid in (self.pid, self._pid_in_file()):
+            if pid is not None:
+                try:
+                    os.kill(pid, self.number)
+                except OSError as error:
+                    raise ClientError(
+                        f"Process {pid} could not be sent signal {self.number}: {error.strerror}."
+                    ) from error
+
+    def _pid_in_file(self) -> int | None:
+        if self.pid_file is None:
+            return None
+        try:
+            with self.pid_file.open("rb") as stream:
+                text = stream.read(_MAX_PID_FILE).strip()
+        except OSError as error:
+            raise ClientError(
+                f"{self.pid_file} cannot be read, so no process got a signal: {error.strerror}."
+            ) from error
+        if not text.isdigit() or not 0 < int(text) < 2**31:
+            raise ClientError(f"{self.pid_file} holds no process id, so no process got a signal.")
+        return int(text)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command and what it started: kindly, then not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+    process.wait()
+
+
+def variables(record: Record, issued: Issued, ca_url: str) -> dict[str, str]:
+    """What a command sees of the certificate that was renewed."""
+    return {
+        "ACME_IID_CERTIFICATE": str(record.certificate.absolute()),
+        "ACME_IID_KEY": str(record.key.absolute()),
+        "ACME_IID_NAMES": " ".join(certificates.names_in(issued.leaf)),
+        "ACME_IID_SERIAL": str(issued.leaf.serial_number),
+        "ACME_IID_NOT_AFTER": certificates.rfc3339(issued.leaf.not_valid_after_utc),
+        "ACME_IID_CA_URL": ca_url,
+    }
+
+
+def parse(command: str | None, seconds: float, name: str | None, pid: int | None, pid_file: Path | None) -> Hooks:
+    """What ``--exec``, ``--exec-timeout``, ``--signal``, ``--pid`` and ``--pid-file`` ask for.
+
+    :param command: split as a shell would, and not otherwise read by one.
+    :param name: a signal's number, or its name with or without SIG; None is HUP.
+    :raises ClientError: if they make no sense.
+    """
+    try:
+        words = () if command is None else tuple(shlex.split(command))
+    except ValueError as error:
+        raise ClientError(f"--exec {command!r} cannot be split into words: {error}.") from error
+    if command is not None and not words:
+        raise ClientError("--exec names no program.")
+    if name is not None and pid is None and pid_file is None:
+        raise ClientError("--signal needs --pid or --pid-file: whom to send it to.")
+    return Hooks(words, seconds, _number(name), pid, pid_file)
+
+
+def _number(name: str | None) -> int:
+    if name is None:
+        return signal.SIGHUP
+    try:
+        if name.isascii() and name.isdigit():
+            return signal.Signals(int(name))
+        return signal.Signals["SIG" + name.upper().removeprefix("SIG")]
+    except (KeyError, ValueError) as error:
+        raise ClientError(f"--signal {name} is no signal; HUP, USR1 and TERM are some.") from error

@@ -1,0 +1,124 @@
+"""The certificates of this machine as they are: those that were ordered on it, or those in files and directories.
+
+A record says where a pair of files is and which CA it comes from (:mod:`acme_iid_client.records`); what else there is
+to know is read out of the files, which are what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from acme_iid_client import places, records
+from acme_iid_client.certificates import due_at, fingerprint, load_certificates
+from acme_iid_client.errors import ClientError
+from acme_iid_client.files import belong_together
+
+MAX_FILE_BYTES = 1024 * 1024
+"""The largest file that is looked into for a certificate."""
+
+_SUFFIXES = frozenset({".crt", ".pem", ".cer", ".cert", ".der"})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is there.
+
+    :ivar certificate: its file.
+    :ivar key: its key's file; None if it is not known.
+    :ivar ca_url: where it was ordered; None if that is not known.
+    :ivar leaf: the certificate; None if there is none that can be read.
+    :ivar status: a word for people and scripts: valid, due, expired, early (valid only later), revoked, mismatched
+        (the key is another certificate's), missing or unreadable.
+    """
+
+    certificate: Path
+    key: Path | None
+    ca_url: str | None
+    leaf: x509.Certificate | None
+    status: str
+
+
+def ordered(state: Path, now: datetime, complain: Callable[[str], None]) -> list[Found]:
+    """The certificates that were ordered on this machine, by their paths.
+
+    :param complain: called with a sentence about each record that cannot be read.
+    """
+    return [_look(state, record.certificate, record, now) for record in records.all_of(state, complain)]
+
+
+def in_paths(state: Path, paths: tuple[Path, ...], now: datetime) -> list[Found]:
+    """The certificates in files and directories; what else is in a directory is passed over, and so are CAs'."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += (
+                file
+                for file in sorted(path.iterdir())
+                if file.suffix in _SUFFIXES and file.is_file() and _holds_a_leaf(file)
+            )
+        else:
+            files.append(path)
+    return [_look(state, file.absolute(), _record(state, file), now) for file in files]
+
+
+def note_revoked(state: Path, leaf: x509.Certificate) -> None:
+    """Keep that a certificate has been revoked from here."""
+    file = _revoked(state, leaf)
+    places.make_directory(file.parent)
+    places.write_file(file, b"")
+
+
+def _revoked(state: Path, leaf: x509.Certificate) -> Path:
+    return state / "revoked" / fingerprint(leaf)
+
+
+def _record(state: Path, certificate: Path) -> records.Record | None:
+    try:
+        return records.find(state, certificate)
+    except ClientError:
+        return None
+
+
+def _look(state: Path, certificate: Path, record: records.Record | None, now: datetime) -> Found:
+    """Read the certificate at a place, and say how it is."""
+    key, ca_url = (None, None) if record is None else (record.key, record.ca_url)
+    try:
+        leaf = _leaf(certificate)
+    except FileNotFoundError:
+        return Found(certificate, key, ca_url, None, "missing")
+    except (OSError, ClientError):
+        return Found(certificate, key, ca_url, None, "unreadable")
+    if _revoked(state, leaf).exists():
+        return Found(certificate, key, ca_url, leaf, "revoked")
+    if now < leaf.not_valid_after_utc and key is not None and not belong_together(certificate, key):
+        return Found(certificate, key, ca_url, leaf, "mismatched")
+    return Found(certificate, key, ca_url, leaf, _by_time(leaf, now))
+
+
+def _by_time(leaf: x509.Certificate, now: datetime) -> str:
+    if now >= leaf.not_valid_after_utc:
+        return "expired"
+    if now < leaf.not_valid_before_utc:
+        return "early"
+    return "due" if now >= due_at(leaf) else "valid"
+
+
+def _leaf(file: Path) -> x509.Certificate:
+    if file.stat().st_size > MAX_FILE_BYTES:
+        raise ClientError(f"{file} is larger than any certificate.")
+    return load_certificates(file.read_bytes())[0]
+
+
+def _holds_a_leaf(file: Path) -> bool:
+    try:
+        constraints = _leaf(file).extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (OSError, ClientError, ValueError):
+        return False
+    except x509.ExtensionNotFound:
+        return True
+    return not constraints.ca

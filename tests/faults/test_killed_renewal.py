@@ -1,0 +1,81 @@
+"""SIGKILL at each system call of a renewal that changes the file system: what is on the disk works, at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import forge
+import pytest
+from machine import Machine
+from running import CA
+
+from acme_iid.simulator import aws
+from acme_iid.simulator.server import serve
+
+# What a command calls to change the file system, and how often at least. A kill as one call begins is also a kill after
+# the one before it ended: between them, nothing changes that a reader of the two files could see, for opening and
+# writing concern files that nobody reads yet.
+CASES = [
+    ("renew", "rename", 1),
+    ("renew", "fsync", 4),
+    ("rekey", "rename", 5),
+    ("rekey", "fsync", 12),
+    ("rekey", "symlink", 8),
+    ("rekey", "mkdir", 3),
+    ("rekey", "unlink", 2),
+    ("rekey", "unlinkat", 5),
+    ("rekey", "rmdir", 1),
+    ("order", "rename", 6),
+    ("order", "fsync", 14),
+]
+COMMANDS = {"renew": ("renew",), "rekey": ("rekey",), "order": ("order", "foo.local")}
+
+
+@pytest.fixture
+def machine(shared_ca: CA, tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
+    """A machine with a certificate for foo.local."""
+    with serve(aws.tree(instance, forge.keys())) as service:
+        made = Machine(tmp_path, service.url)
+        made.bootstrap(shared_ca)
+        made.order()
+        yield made
+
+
+def killed(machine: Machine, call: str, number: int, *arguments: str | Path) -> bool:
+    """Run acme-iid, which dies as it enters ``call`` for the ``number``-th time; whether it came to that."""
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+         "-e", f"inject={call}:signal=SIGKILL:when={number}",
+         sys.executable, "-m", "acme_iid_client", *map(str, arguments)],
+        env=os.environ | machine.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, -signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+    return done.returncode != 0
+
+
+@pytest.mark.parametrize(("command", "call", "least"), CASES)
+def test_a_command_that_is_killed_anywhere_leaves_a_working_pair(
+    machine: Machine, command: str, call: str, least: int
+) -> None:
+    certificates = [machine.crt.read_bytes()]
+    for number in range(1, 40):
+        died = killed(machine, call, number, *COMMANDS[command], machine.crt, machine.key, "--force")
+        machine.check_pair()
+        certificates.append(machine.crt.read_bytes())
+        if not died:
+            break
+    assert not died
+    assert number - 1 >= least
+    assert certificates[-1] != certificates[-2], "the last run was not killed"
+    # It has also cleared away what the ones before it left.
+    assert sorted(path.name for path in machine.folder.iterdir() if path.is_file()) == ["foo.crt", "foo.key"]
+    assert not list(machine.folder.glob(".*"))

@@ -1,0 +1,33 @@
+"""A machine whose clock is wrong, by libfaketime."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from programs import system
+from running import CA
+from vms import VM, ec2
+
+from acme_iid.simulator import aws
+
+
+@pytest.fixture
+def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
+    with ec2(tmp_path / "vm", instance) as machine:
+        machine.bootstrap(shared_ca)
+        yield machine
+
+
+@pytest.mark.parametrize(("clock", "cause"), [("-2d", "not yet valid"), ("+4000d", "has expired")])
+def test_a_clock_that_is_wrong_is_named_as_the_cause(vm: VM, clock: str, cause: str) -> None:
+    done = system("faketime", "-f", clock, sys.executable, "-m", "acme_iid_client", "order", "foo.local", vm.crt,
+                  vm.key, env=vm.environment)  # fmt: skip
+    assert done.returncode == 1
+    assert "is not valid at this time" in done.stderr
+    assert cause in done.stderr
+    assert "This machine's clock says 20" in done.stderr
+    assert "check it first" in done.stderr
+    assert not vm.key.exists()
