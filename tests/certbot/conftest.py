@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ def newest(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """The newest certbot, which the extra ``dev`` has brought into this very environment."""
     folder = Path(sys.executable).parent
     env = environment(tmp_path_factory.mktemp("newest"), str(folder))
+    if "PYTHONPATH" in os.environ:
+        env["PYTHONPATH"] = os.environ["PYTHONPATH"]  # a copy of the source that is tested in the place of this one
     return Program(True, str(folder / "certbot"), sys.executable, env)
 
 

@@ -44,7 +44,9 @@ def test_a_name_that_no_rule_gives_is_refused_with_the_rules(ca: CA, program: Pr
 
 def test_a_name_outside_the_cas_domains_is_refused_with_the_domains(machine: Machine) -> None:
     text = said(machine.certonly("-d", "foo.example", *machine.bundle))
-    assert "foo.example is outside this CA's domains (local)" in text
+    # With Python 3.11, Debian's certbot fails at the refusal of an order itself, and has the reason in its log only.
+    log = (machine.folder / "log" / "letsencrypt.log").read_text()
+    assert "foo.example is outside this CA's domains (local)" in (text if machine.program.newest else log)
 
 
 def test_an_instance_of_another_key_is_let_in_with_the_command_that_is_printed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -93,6 +94,21 @@ def test_what_is_due_is_renewed_and_what_is_not_is_left(machine: Machine) -> Non
     assert machine.leaf("foo.local").serial_number != first
 
 
+def test_an_operator_who_asks_for_a_renewal_is_heard(own_ca: CA, newest: Program, tmp_path: Path) -> None:
+    own_ca.start()
+    with ec2(aws.Instance(account=ACCOUNT)) as service:
+        machine = Machine(newest, tmp_path, own_ca, service)
+        machine.order("foo.local")
+        first = machine.leaf("foo.local").serial_number
+        own_ca.cli("certificate", "renew-now", "--over", "1s")
+        over = time.time() + 2
+        while time.time() < over:
+            time.sleep(0.1)
+        done = machine.renew()
+        assert done.code == 0, done.stdout + done.stderr
+        assert machine.leaf("foo.local").serial_number != first
+
+
 def test_a_simulated_renewal_leaves_the_certificate(machine: Machine) -> None:
     machine.order("foo.local")
     first = machine.leaf("foo.local").serial_number
@@ -175,13 +191,32 @@ def test_a_provisioner_that_was_asked_for_is_remembered(machine: Machine) -> Non
 def test_a_managed_identity_goes_to_the_resource_that_this_machine_was_told(
     ca: CA, program: Program, tmp_path: Path
 ) -> None:
-    with azure_vm(Vm(subscription=forge_azure.VM_ID, tenant=forge_azure.TENANT)) as service:
+    vm = Vm(subscription=forge_azure.VM_ID, tenant=forge_azure.TENANT, name=f"vm-{program.newest}")
+    with azure_vm(vm) as service:
         machine = Machine(program, tmp_path, ca, service)
         machine.order("foo.local", options=("--acme-iid-azure-resource", RESOURCE))
         assert machine.renew("--force-renewal").code == 0
         events = json.loads(ca.cli("events", "--json").stdout)
         proof = next(event for event in events if event["kind"].startswith("challenge."))
         assert proof["format"] == "azure-managed-identity"
+
+
+def test_what_was_bootstrapped_for_another_ca_does_not_count(
+    ca: CA, own_ca: CA, newest: Program, tmp_path: Path
+) -> None:
+    config = {"ACME_IID_CONFIG_DIR": str(tmp_path / "config"), "NO_PROXY": "*"}
+    own_ca.start()
+    done = run_module("acme_iid_client", "bootstrap", "--ca-url", own_ca.url, "--fingerprint", own_ca.fingerprint,
+                      "--azure-resource", RESOURCE, env=config)  # fmt: skip
+    assert done.code == 0, done.stderr
+    with azure_vm(Vm(subscription=SUBSCRIPTION, tenant=forge_azure.TENANT, name="vm-of-two")) as service:
+        machine = Machine(newest, tmp_path, ca, service)
+        done = machine.certonly("-d", "foo.local", *machine.bundle, env=config)
+        assert done.code == 0, done.stdout + done.stderr
+    assert f"acme_iid_ca_bundle = {ca.root}\n" in machine.configuration("foo.local").read_text()
+    events = json.loads(ca.cli("events", "--json").stdout)
+    proof = next(event for event in events if event["kind"].startswith("challenge."))
+    assert proof["format"] == "azure-attested", "a token for one CA's resource is none of another CA's business"
 
 
 # Trust

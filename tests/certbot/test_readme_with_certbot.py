@@ -17,11 +17,11 @@ from acme_iid.simulator import aws
 
 @pytest.fixture
 def ca_of_the_readme(tmp_path: Path) -> Iterator[CA]:
-    """A CA where the README has it."""
-    ca = CA(tmp_path / "ca", port=8443)
+    """A CA under the name that the README has, at a port that is free."""
+    ca = CA(tmp_path / "ca")
     ca.init()
     configuration = ca.home / "ca.toml"
-    configuration.write_text(configuration.read_text().replace(ca.url, "https://localhost:8443"))
+    configuration.write_text(configuration.read_text().replace(ca.url, f"https://localhost:{ca.port}"))
     ca.start()
     yield ca
     if ca.process is not None:
@@ -44,7 +44,8 @@ def test_the_commands_for_certbot_work_as_typed(ca_of_the_readme: CA, program: P
             "XDG_CONFIG_HOME": str(home / ".config"),
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": service.url,
         }
-        done = bash(readme("certbot"), folder, env)
+        commands = readme("certbot").replace("https://localhost:8443/", f"https://localhost:{ca_of_the_readme.port}/")
+        done = bash(commands, folder, env)
     said = done.stdout + done.stderr
     assert done.code == 0, said
     assert "Successfully received certificate." in said
