@@ -219,6 +219,23 @@ def test_what_was_bootstrapped_for_another_ca_does_not_count(
     assert proof["format"] == "azure-attested", "a token for one CA's resource is none of another CA's business"
 
 
+def test_an_account_takes_the_operators_key_where_the_ca_wants_one(
+    own_ca: CA, program: Program, tmp_path: Path
+) -> None:
+    configuration = own_ca.home / "ca.toml"
+    required = '[ca]\nexternal_account_required = true\nterms_of_service = "https://ca.local/terms"\n'
+    configuration.write_text(configuration.read_text().replace("[ca]\n", required))
+    own_ca.start()
+    with ec2(aws.Instance(account=ACCOUNT)) as service:
+        machine = Machine(program, tmp_path, own_ca, service)
+        refused = machine.certonly("-d", "foo.local", *machine.bundle)
+        assert refused.code == 1
+        assert "Please use --eab-kid and --eab-hmac-key" in refused.stdout + refused.stderr
+        key = json.loads(own_ca.cli("eab", "add", "--json").stdout)
+        machine.order("foo.local", options=("--eab-kid", key["key_id"], "--eab-hmac-key", key["hmac_key"]))
+        assert machine.renew("--force-renewal").code == 0
+
+
 # Trust
 
 
