@@ -18,6 +18,9 @@ from certbot import errors, interfaces
 from certbot.achallenges import AnnotatedChallenge
 from certbot.display import util as display_util
 from certbot.plugins import common
+from certbot.plugins.storage import PluginStorage
+from josepy.b64 import b64encode
+from josepy.jwk import JWK
 
 from acme_iid.iid01 import IID01
 from acme_iid_client import authority, clouds, places
@@ -96,12 +99,13 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
     def perform(self, achalls: list[AnnotatedChallenge]) -> list[ChallengeResponse]:
         """Evidence for each challenge; certbot sends it.
 
-        :raises certbot.errors.PluginError: if this machine has none that the CA takes.
+        :raises certbot.errors.PluginError: if this machine has none that the CA takes, or the account is another's.
         """
         try:
             known = self._bootstrapped()
             resource = self.conf("azure-resource") or (None if known is None else known.azure_resource)
             cloud = clouds.here(os.environ, self.conf("metadata-url"), resource, display_util.notify)
+            self._require_own_key(achalls[0].account_key, cloud.instance())
             choices = (self.conf("provisioner"), self.conf("format"))
             return [prove(achall.chall, achall.account_key, _name(achall), cloud, *choices) for achall in achalls]
         except ClientError as error:
@@ -121,6 +125,30 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
             "The reason above is the CA's. Its operator sees every decision with 'acme-iid-ca events', and which names "
             "a rule gives with 'acme-iid-ca provisioner test'."
         )
+
+    def _require_own_key(self, account_key: JWK, instance: str) -> None:
+        """See that certbot's account key was first used on this instance.
+
+        The CA ties an instance to an account key, and whoever has the key acts for all of its instances. A disk that
+        was copied, or an image that was made too late, brings it to another machine.
+
+        :param instance: this machine, by what its metadata service says.
+        :raises ClientError: if it was used on another.
+        """
+        thumbprint = b64encode(account_key.thumbprint()).decode("ascii")
+        storage = PluginStorage(self.config, self.name)
+        try:
+            known = str(storage.fetch(thumbprint))
+        except KeyError:
+            storage.put(thumbprint, instance)
+            storage.save()
+            return
+        if known != instance:
+            raise ClientError(
+                f"This machine is {instance}, and certbot's account key was first used on {known}: the disk is a copy. "
+                f"Delete {self.config.accounts_dir} and order anew with 'certbot certonly', which makes a key of this "
+                "machine's own."
+            )
 
     def _bootstrapped(self) -> authority.Authority | None:
         """What 'acme-iid bootstrap' has left here about the CA that certbot was told to use."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +64,29 @@ def test_an_instance_of_another_key_is_let_in_with_the_command_that_is_printed(
     command = text.split("an operator lets this one in with: acme-iid-ca ")[1].split()[:5]
     machine.ca.cli(*command)
     second.order("foo.local")
+
+
+def test_an_account_key_that_came_with_a_copied_disk_is_not_used(
+    ca: CA, program: Program, machine: Machine, tmp_path: Path
+) -> None:
+    machine.order("foo.local")
+    copy = tmp_path / "copy"
+    for name in ("etc", "var", "log"):
+        shutil.copytree(machine.folder / name, copy / name, symlinks=True)
+    for configuration in (copy / "etc" / "renewal").iterdir():
+        configuration.write_text(configuration.read_text().replace(str(machine.folder), str(copy)))
+    instance = aws.Instance(account=ACCOUNT)
+    with ec2(instance) as service:
+        second = Machine(program, copy, ca, service)
+        text = said(second.renew("--force-renewal", "--acme-iid-metadata-url", service.url))
+        assert f"This machine is aws:{instance.instance_id}, and certbot's account key was first used on aws:i-" in text
+        before = json.loads(ca.cli("instance", "list", "--json").stdout)
+        assert not [known for known in before if instance.instance_id in known["instance"]], "nothing was sent"
+        folder = text.split("the disk is a copy. Delete ")[1].split()[0]
+        shutil.rmtree(folder)
+        second.order("foo.local", options=("--force-renewal",))
+        assert second.renew("--force-renewal").code == 0
+    assert machine.renew("--force-renewal").code == 0
 
 
 def test_evidence_that_the_ca_does_not_take_is_named(machine: Machine) -> None:
