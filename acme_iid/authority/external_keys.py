@@ -24,8 +24,8 @@ def add(database: Database, label: str | None, seconds: int | None, now: int, *,
     if label is not None and (not label or len(label) > MAX_LABEL_LENGTH or not label.isprintable()):
         raise RequestError(f"a label is printable text of 1 to {MAX_LABEL_LENGTH} characters")
     key = ExternalKey(
-        id=secrets.token_urlsafe(16),
-        secret=secrets.token_urlsafe(_SECRET_BYTES),
+        id=_random_text(16),
+        secret=_random_text(_SECRET_BYTES),
         label=label,
         reusable=reusable,
         created_at=now,
@@ -35,6 +35,13 @@ def add(database: Database, label: str | None, seconds: int | None, now: int, *,
         external_keys.add(transaction, key)
         events.add(transaction, "external_key.added", now, external_key=key.id, label=label, reusable=reusable)
     return key
+
+
+def _random_text(octets: int) -> str:
+    """Random base64url without a dash at its beginning: clients' command lines would take that for an option."""
+    while (text := secrets.token_urlsafe(octets)).startswith("-"):
+        pass
+    return text
 
 
 def revoke(database: Database, key_id: str, now: int) -> ExternalKey:

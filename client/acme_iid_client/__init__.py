@@ -12,6 +12,7 @@ The modules, from the bottom up::
     authority     which CA this machine trusts: bootstrap
     account       the account key of this machine at that CA
     clouds        which cloud this is, and evidence from its metadata service
+    proof         the answer to a challenge
     connection    signed ACME requests, repeated when the CA was away
     order         from names to a verified certificate
     renewal       when a certificate is due

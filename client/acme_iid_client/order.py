@@ -24,11 +24,11 @@ from acme_iid_client import account as accounts
 from acme_iid_client import keys
 from acme_iid_client.authority import Authority
 from acme_iid_client.certificates import check_issued, load_certificates, to_pem
-from acme_iid_client.clouds import Cloud, collect
-from acme_iid_client.clouds.metadata import FormatUnavailableError
+from acme_iid_client.clouds import Cloud
 from acme_iid_client.connection import CaError, Connection, decode, refusal
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical, is_address
+from acme_iid_client.proof import prove
 from acme_iid_client.registration import settled
 from acme_iid_client.trust import Deadline
 
@@ -245,20 +245,7 @@ def _prove(url: str, request: Request, connection: Connection, account: accounts
         raise CaError(f"The CA offers no iid-01 challenge for {name}, so that no evidence can prove it.")
     what = f"The CA refused the evidence for {name}"
     if authorization.status == messages.STATUS_PENDING and body.status == messages.STATUS_PENDING:
-        try:
-            binding = body.chall.binding(account.key)
-        except ValueError as error:
-            raise ClientError(f"No evidence was sent for {name}: {error}.") from error
-        try:
-            evidence = collect(cloud, tuple(body.chall.formats), binding)
-        except FormatUnavailableError as error:
-            accepted = ", ".join(body.chall.formats) or "no evidence at all"
-            raise ClientError(
-                f"The CA accepts {accepted} for {name}. {error} "
-                "Its operator may have to add a provisioner for this cloud, or turn a format on."
-            ) from error
-        if request.provisioner is not None:
-            evidence = evidence.update(provisioner=request.provisioner)
+        evidence = prove(body.chall, account.key, name, cloud, request.provisioner)
         response = connection.post(body.uri, evidence, what)
         body = decode(messages.ChallengeBody, response, "the challenge")
     for _ in range(_MAX_POLLS):

@@ -30,6 +30,8 @@ STEPS = (
     "terminal-1-fleet",
     "terminal-1-block",
 )
+OF_CERTBOT = {"certbot", "certbot-debian", "certbot-pip"}
+"""Run by tests/certbot."""
 PLAIN = [text.strip() for name, text in BLOCKS if not name]
 SHORT = """\
 X.509v3 TLS Certificate (ECDSA P-256) [Serial: 0000...0000]
@@ -204,5 +206,5 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    assert set(NAMED) == {"terminal-1", *STEPS}
+    assert set(NAMED) == {"terminal-1", *STEPS, *OF_CERTBOT}
     assert len(PLAIN) == 2

@@ -7,10 +7,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from running import CA
 from wire import Account, Key, Wire, b64, problem
+
+from acme_iid.authority import external_keys
+from acme_iid.store.database import open_store
 
 TERMS = "https://ca.local/terms/1"
 
@@ -69,6 +73,13 @@ def test_a_bound_account_is_made_and_shows_its_binding(ca: CA) -> None:
     assert (listed["key_id"], listed["label"]) == (key_id, "caddy")
     assert made.headers["Location"].endswith("/" + listed["account"])
     assert secret not in ca.cli("eab", "list", "--json").stdout
+
+
+def test_neither_part_of_a_key_looks_like_an_option_of_a_clients_command_line(tmp_path: Path) -> None:
+    opened = open_store(tmp_path / "ca.db")
+    keys = [external_keys.add(opened, None, None, 1_800_000_000, reusable=False) for _ in range(300)]
+    opened.close()
+    assert not [key for key in keys if key.id.startswith("-") or key.secret.startswith("-")]
 
 
 def test_an_account_without_an_external_key_is_refused(ca: CA) -> None:

@@ -31,6 +31,9 @@ _COMMANDS = {
 _MODULES = {"needs-renewal": "needs_renewal", "list": "listing"}
 """Modules that are not called as their command is. One called list would hide Python's own list here."""
 
+_LIBRARIES = {"acme": 5, "cryptography": 44, "josepy": 2}
+"""The least versions that the commands work with; setup.cfg says why pip does not see to it."""
+
 
 class _Commands(click.Group):
     """The commands, each a module that is imported when it is called for."""
@@ -90,7 +93,21 @@ def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None)
 
     from acme_iid_client import places
 
+    _check_libraries()
     context.obj = places.find(os.environ, os.getuid(), config_dir, state_dir)
+
+
+def _check_libraries() -> None:
+    """Say so where the libraries are those of an old system, which are enough for certbot's plugin alone."""
+    from importlib.metadata import version
+
+    for library, least in _LIBRARIES.items():
+        there = version(library)
+        if int(there.partition(".")[0]) < least:
+            raise ClientError(
+                f"acme-iid's commands need {library} {least} or newer, and this Python has {there}. Install acme-iid "
+                "into a virtual environment; certbot's plugin works here."
+            )
 
 
 def main() -> None:

@@ -1,0 +1,62 @@
+"""How certbot is brought to trust the CA.
+
+certbot has no option for it. It verifies servers with what the requests library trusts, and that is a file which the
+environment names, or else one that came with it. certbot does not remember the variable for renewals (certbot issue
+7170).
+"""
+
+from __future__ import annotations
+
+import atexit
+import tempfile
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from acme_iid_client.errors import ClientError
+
+VARIABLE = "REQUESTS_CA_BUNDLE"
+MAX_BYTES = 1024 * 1024
+"""More than the root certificates of a private CA take."""
+
+
+def add(bundle: Path, env: MutableMapping[str, str]) -> None:
+    """Have this process, and what it starts, trust a CA besides those that it trusts already.
+
+    Besides, and not instead: one 'certbot renew' may see to certificates of several CAs, and nothing tells a plugin
+    that its certificate's turn is over. Hooks inherit the variable, too.
+
+    :param bundle: the CA's root certificates, PEM.
+    :param env: the environment, which is changed: it names a file that is there until this process ends.
+    :raises ClientError: if a file cannot be used.
+    """
+    content = _read(bundle)
+    before = Path(env.get(VARIABLE) or env.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
+    if before.is_dir():
+        raise ClientError(f"{VARIABLE} names the directory {before}; with the acme-iid plugin it has to name a file.")
+    # Debian without its package ca-certificates has no such file.
+    trusted = before.read_bytes() if before.exists() else b""
+    if content in trusted:
+        return
+    with tempfile.NamedTemporaryFile(prefix="acme-iid-ca-bundle-", suffix=".pem", delete=False) as file:
+        together = Path(file.name)
+        atexit.register(together.unlink, missing_ok=True)
+        file.write(trusted.rstrip() + b"\n" + content)
+    # Hooks may run as somebody else, and the certificates are public.
+    together.chmod(0o644)
+    env[VARIABLE] = str(together)
+
+
+def _read(bundle: Path) -> bytes:
+    try:
+        with bundle.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ClientError(
+            f"The CA's root certificate {bundle} cannot be read ({error.strerror}). The CA's operator has it as "
+            "certs/root_ca.crt in the CA's home."
+        ) from error
+    if len(content) > MAX_BYTES or b"-----BEGIN CERTIFICATE-----" not in content:
+        raise ClientError(f"{bundle} is no file with root certificates in PEM.")
+    return content.strip() + b"\n"
