@@ -11,8 +11,7 @@ from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.errors import AttestationError, Step
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.rules import Demand, NameRule
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from acme_iid.values import Network
 
 CLOUDS = {"AWS": "aws", "GCP": "gcp", "AZURE": "azure"}
 """The types of provisioners, and the cloud whose evidence each is for."""

@@ -22,7 +22,7 @@ from acme_iid.protocol.csr import ANY_KEY, KEY_TYPES, RSA_BITS, KeyPolicy
 from acme_iid.protocol.identifiers import Identifier, from_text
 from acme_iid.sources import TrustSources
 from acme_iid.tables import ConfigError, Table
-from acme_iid.values import Listen, Rate, domain, listen_address, name, page_url, rate, server_url
+from acme_iid.values import Listen, Network, Rate, domain, listen_address, name, network, page_url, rate, server_url
 
 FILE_NAME = "ca.toml"
 HOME_VARIABLE = "ACME_IID_CA_HOME"
@@ -58,10 +58,12 @@ class ServerSettings:
     """The table ``[server]``.
 
     :ivar url: the URL that clients use, canonical and without a trailing slash.
+    :ivar proxies: where proxies are that are believed about whose request it is (X-Forwarded-For).
     """
 
     url: str
     listen: Listen
+    proxies: tuple[Network, ...] = ()
 
     @property
     def names(self) -> tuple[Identifier, ...]:
@@ -272,6 +274,7 @@ def _server(table: Table) -> ServerSettings:
     settings = ServerSettings(
         url=table.text("url", 'the URL that clients use, such as "https://ca.local"', server_url),
         listen=table.text("listen", 'an address such as "0.0.0.0:443"', listen_address, Listen("0.0.0.0", 443)),  # noqa: S104 - a server's default
+        proxies=table.texts("proxies", 'a list of networks such as ["127.0.0.1"]', network) or (),
     )
     table.done()
     return settings

@@ -6,10 +6,10 @@ import ipaddress
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from acme_iid.admission import Network, inside
+from acme_iid.admission import inside
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.rules import NameRule
-from acme_iid.values import Listen
+from acme_iid.values import Listen, Network
 
 TYPE = "ACME"
 """The ``type`` in ca.toml."""

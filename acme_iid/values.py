@@ -20,6 +20,9 @@ _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*\Z")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 class Listen(NamedTuple):
     """Where the server listens: an address or host name, and a port (0 for any free one)."""
 
@@ -149,7 +152,7 @@ def aws_account(text: str) -> str:
     return text
 
 
-def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def network(text: str) -> Network:
     """Return the network in ``text``, such as 10.0.0.0/8; a single address is one too.
 
     :raises ValueError: if it is none.

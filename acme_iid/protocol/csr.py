@@ -14,9 +14,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -97,7 +97,7 @@ def check(
     if len(der) > MAX_BYTES:
         raise _bad(f"the CSR is larger than {MAX_BYTES} bytes")
     try:
-        csr = x509.load_der_x509_csr(der)
+        csr, signed = _load(der)
         key = csr.public_key()
         extensions = csr.extensions
         subject = csr.subject
@@ -105,7 +105,7 @@ def check(
         raise _bad("the CSR cannot be read; send one PKCS #10 request in DER, base64url without padding") from error
     # The key is judged before it is used: verifying with an absurd one is work for us and none for its sender.
     public_key = _strong(key, policy)
-    _check_signature(csr)
+    _check_signature(csr, public_key, signed)
     spki_sha256 = hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
     if spki_sha256 in forbidden_keys:
         raise _bad("the CSR's key is the CA's own; make a new key for the certificate")
@@ -161,16 +161,60 @@ def _has_close_factors(modulus: int) -> bool:
     return False
 
 
-def _check_signature(csr: x509.CertificateSigningRequest) -> None:
+def _load(der: bytes) -> tuple[x509.CertificateSigningRequest, bytes | None]:
+    """Read a CSR; with the bytes that were signed, where its version is not the one that RFC 2986 has.
+
+    Ruby's acme-client, GitLab's, writes version 3, and no other server has minded. Nothing depends on the version, so
+    it is read as 0, and the signature is checked over the bytes as they came.
+    """
+    try:
+        return x509.load_der_x509_csr(der), None
+    except x509.InvalidVersion:
+        start = _content(der, 0)
+        version = _content(der, start)
+        if der[version : version + 2] != b"\x02\x01":
+            raise
+        csr = x509.load_der_x509_csr(der[: version + 2] + b"\0" + der[version + 3 :])
+        return csr, der[start : start + len(csr.tbs_certrequest_bytes)]
+
+
+def _content(der: bytes, start: int) -> int:
+    """Where the contents of the DER value at ``start`` begin."""
+    length = der[start + 1]
+    return start + 2 + (length & 0x7F if length & 0x80 else 0)
+
+
+def _check_signature(csr: x509.CertificateSigningRequest, key: jwk.PublicKey, signed: bytes | None) -> None:
+    """Refuse a CSR that its key has not signed.
+
+    :param signed: the bytes that were signed, where they are not the CSR's own.
+    """
     try:
         hash_algorithm = csr.signature_hash_algorithm
-        valid = csr.is_signature_valid
+        valid = csr.is_signature_valid if signed is None else _verifies(csr, key, signed)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _bad("the CSR's signature algorithm is not known") from error
     if isinstance(hash_algorithm, _WEAK_HASHES):
         raise _bad(f"the CSR is signed with {hash_algorithm.name.upper()}; use SHA-256 or better")
     if not valid:
         raise _bad("the CSR's signature does not verify with the key in it")
+
+
+def _verifies(csr: x509.CertificateSigningRequest, key: jwk.PublicKey, signed: bytes) -> bool:
+    algorithm, hash_algorithm = csr.signature_algorithm_parameters, csr.signature_hash_algorithm
+    try:
+        if isinstance(key, rsa.RSAPublicKey) and isinstance(algorithm, padding.AsymmetricPadding):
+            assert hash_algorithm is not None  # RSA signatures are of a hash
+            key.verify(csr.signature, signed, algorithm, hash_algorithm)
+        elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(algorithm, ec.ECDSA):
+            key.verify(csr.signature, signed, algorithm)
+        elif isinstance(key, ed25519.Ed25519PublicKey) and algorithm is None:
+            key.verify(csr.signature, signed)
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _requested_names(subject: x509.Name, extensions: x509.Extensions) -> frozenset[Identifier]:

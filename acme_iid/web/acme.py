@@ -26,6 +26,7 @@ from acme_iid.protocol.resources import Account, Authorization, Order
 from acme_iid.protocol.status import next_look
 from acme_iid.web import external_binding, problems, render
 from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, SignedRequest, decode_field, require_account, require_jwk
+from acme_iid.web.remote import client_address
 
 _DRAINED_BYTES = 1024 * 1024
 
@@ -57,9 +58,14 @@ class Resources:
             ("/revoke-cert", self.revoke_cert),
         ):
             self._add(blueprint, rule, view.__name__, self._signed(view), "POST")
-        self._add(blueprint, "/directory", "directory", self.directory, "GET")
+        # "in addition to POST-as-GET requests for these resources" (RFC 8555 section 6.3)
+        for rule, name, read in (
+            ("/directory", "directory", self.directory),
+            ("/new-nonce", "new_nonce", self.new_nonce),
+        ):
+            self._add(blueprint, rule, name, read, "GET")
+            self._add(blueprint, rule, f"{name}_as_get", self._signed(self._as_get(read)), "POST")
         self._add(blueprint, "/renewal-info/<certificate_id>", "renewal_info", self.renewal_info, "GET")
-        self._add(blueprint, "/new-nonce", "new_nonce", self.new_nonce, "GET")
         blueprint.register_error_handler(Exception, problems.of_exception)
         # The whole app's, since requests that no route takes are answered with a nonce and the index too.
         blueprint.after_app_request(self._decorate)
@@ -80,15 +86,30 @@ class Resources:
 
         return checked
 
+    @staticmethod
+    def _as_get(view: Callable[[], Response]) -> Callable[..., Response]:
+        """``view``, which anybody may GET, for POST-as-GET."""
+
+        def read(signed: SignedRequest, _now: int) -> Response:
+            require_account(signed)
+            signed.require_post_as_get()
+            return view()
+
+        return read
+
     def _decorate(self, response: Response) -> Response:
         if not request.path.startswith("/acme/"):
             return response
         if request.method == "POST":
             response.headers["Replay-Nonce"] = self.gate.nonces.issue(int(time.time()))
             response.headers["Cache-Control"] = "no-store"
-        if request.endpoint != "acme.directory":
+        if request.endpoint not in ("acme.directory", "acme.directory_as_get"):
             response.headers.add("Link", f'<{self.links.directory}>;rel="index"')
         return response
+
+    def _remote(self) -> str:
+        forwarded = request.headers.get("X-Forwarded-For", "")
+        return client_address(request.remote_addr or "", forwarded, self.authority.config.server.proxies)
 
     def directory(self) -> Response:
         """RFC 8555 section 7.1.1."""
@@ -139,7 +160,7 @@ class Resources:
             account, new = accounts.find(self.authority.database, signed.thumbprint), False
         else:
             wanted = self._new_account(signed, payload)
-            account, new = accounts.create(self.authority.database, self.authority.config, wanted, _remote(), now)
+            account, new = accounts.create(self.authority.database, self.authority.config, wanted, self._remote(), now)
         return self._account(account, 201 if new else 200)
 
     def _new_account(self, signed: SignedRequest, payload: dict[str, object]) -> accounts.NewAccount:
@@ -180,7 +201,9 @@ class Resources:
         """RFC 8555 section 7.3.5."""
         account = require_account(signed)
         new = self.gate.new_key(signed, _path())
-        holder, changed = accounts.change_key(self.authority.database, account, new.jwk, new.thumbprint, _remote(), now)
+        holder, changed = accounts.change_key(
+            self.authority.database, account, new.jwk, new.thumbprint, self._remote(), now
+        )
         if not changed:
             raise AcmeError(
                 Problem.MALFORMED,
@@ -212,7 +235,7 @@ class Resources:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
         wanted = orders.parse_new_order(signed.json())
-        return self._order(orders.new_order(self.authority, account, wanted, _remote(), now), now, 201)
+        return self._order(orders.new_order(self.authority, account, wanted, self._remote(), now), now, 201)
 
     def order(self, signed: SignedRequest, now: int, order_id: str) -> Response:
         """An order, read."""
@@ -225,7 +248,7 @@ class Resources:
         account = require_account(signed)
         order = reading.order(self.authority.database, account, order_id)
         csr = decode_field(signed.json(), "csr")
-        return self._order(finalization.finalize(self.authority, account, order, csr, _remote(), now), now)
+        return self._order(finalization.finalize(self.authority, account, order, csr, self._remote(), now), now)
 
     def _order(self, order: Order, now: int, status: int = 200) -> Response:
         response = _json(render.order(self.links, order, now), status)
@@ -236,7 +259,7 @@ class Resources:
         """RFC 8555 section 7.4.1."""
         account = require_account(signed)
         identifier = authorizations.parse_new_authorization(signed.json())
-        made = authorizations.new_authorization(self.authority, account, identifier, _remote(), now)
+        made = authorizations.new_authorization(self.authority, account, identifier, self._remote(), now)
         response = _json(render.authorization(self.links, made, account, self.formats, now), 201)
         response.headers["Location"] = self.links.authorization(made.id)
         return response
@@ -257,7 +280,7 @@ class Resources:
         account = require_account(signed)
         if signed.payload:
             authorization, challenge = challenges.answer(
-                self.authority, account, challenge_id, signed.json(), signed.payload, _remote(), now
+                self.authority, account, challenge_id, signed.json(), signed.payload, self._remote(), now
             )
         else:
             authorization, challenge = challenges.find(self.authority, account, challenge_id)
@@ -279,9 +302,9 @@ class Resources:
         certificate = revocation.find(database, decode_field(payload, "certificate"))
         reason = revocation.reason(payload.get("reason"))
         if signed.account is not None:
-            revocation.revoke_by_account(database, signed.account, certificate, reason, _remote(), now)
+            revocation.revoke_by_account(database, signed.account, certificate, reason, self._remote(), now)
         else:
-            revocation.revoke_by_key(database, signed.thumbprint, certificate, reason, _remote(), now)
+            revocation.revoke_by_key(database, signed.thumbprint, certificate, reason, self._remote(), now)
         return Response(status=200)
 
 
@@ -316,10 +339,6 @@ def _with_retry_after(response: Response, authorizations: Iterable[Authorization
     if looks:
         response.headers["Retry-After"] = str(min(looks) - now)
     return response
-
-
-def _remote() -> str:
-    return request.remote_addr or ""
 
 
 def _own_account(signed: SignedRequest, account_id: str) -> Account:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
@@ -79,6 +79,31 @@ def test_strong_keys_are_accepted_and_named(
     assert checked.public_key == key.public_key()
     assert checked.spki_sha256 == spki(key)
     assert checked.thumbprint == jwk.thumbprint(key.public_key())
+
+
+def with_version(version: int, key: AnyKey, *, sign: bool = True) -> bytes:
+    """A CSR of another version, signed over its own bytes unless ``sign`` is False."""
+    der = request(key=key)
+    mark = b"\x02\x01\x00"
+    start = der.index(mark)
+    tbs = x509.load_der_x509_csr(der).tbs_certrequest_bytes
+    other = tbs.replace(mark, b"\x02\x01" + bytes([version]), 1)
+    changed = der[: start + 2] + bytes([version]) + der[start + 3 :]
+    if not sign:
+        return changed
+    if isinstance(key, rsa.RSAPrivateKey):
+        signature = key.sign(other, padding.PKCS1v15(), hashes.SHA256())
+        return changed[: -len(signature)] + signature
+    assert isinstance(key, ed25519.Ed25519PrivateKey)
+    return changed[:-64] + key.sign(other)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("key", [RSA_KEY, ed25519.Ed25519PrivateKey.generate()], ids=["RSA", "Ed25519"])
+def test_a_csr_of_another_version_is_read_as_it_was_signed(key: AnyKey, version: int) -> None:
+    # Ruby's acme-client writes 2; RFC 2986 section 4.1 knows 0 alone.
+    assert csr.check(with_version(version, key), FOO).spki_sha256 == spki(key)
+    assert "signature does not verify" in refusal(with_version(version, key, sign=False))
 
 
 @pytest.mark.parametrize(

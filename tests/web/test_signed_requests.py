@@ -41,6 +41,16 @@ def test_another_content_type_is_415(account: Account) -> None:
     assert problem(response) == "malformed"
 
 
+def test_the_directory_and_new_nonce_take_post_as_get_too(account: Account) -> None:
+    wire = account.wire
+    found = account.post(wire.directory_url)
+    assert (found.status_code, found.json()) == (200, wire.directory)
+    assert "index" not in found.links
+    nonce = account.post(wire.directory["newNonce"])
+    assert (nonce.status_code, bool(nonce.headers["Replay-Nonce"])) == (204, True)
+    assert problem(account.post(wire.directory_url, {})) == "malformed"
+
+
 @pytest.mark.parametrize("path", ["newAccount", "newOrder", "revokeCert"])
 def test_get_on_a_resource_that_takes_post_is_405(shared_ca: CA, path: str) -> None:
     wire = shared_ca.wire()
