@@ -43,7 +43,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     authority = Authority(config, database, CertificateAuthority.load(config.home, password), trust)
     threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
     links = Links(config.server.url)
-    Validations(authority, links.account).start()
+    Validations(authority, links).start()
     gate = Gate(
         database,
         links,
