@@ -240,8 +240,8 @@ def _check_issuer(top: Table, config: Config) -> None:
     for host in config.hosts:
         if config.issuer_domain is None and (host.caa or PERSISTENT in host.challenges):
             raise top.refusal(
-                f"{host} has {'caa' if host.caa else PERSISTENT}, which takes a name of this CA, and its url has but an "
-                "address; give [ca] issuer_domain"
+                f"{host} has {'caa' if host.caa else PERSISTENT}, which takes a name of this CA, and its url has but "
+                "an address; give [ca] issuer_domain"
             )
 
 
