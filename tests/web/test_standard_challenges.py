@@ -91,6 +91,8 @@ def test_http_01_from_the_order_to_the_certificate(ca: CA, account: Account, nam
     assert extension.value == b"\x30\x0c\x02\x01\x06\x04\x05Racks\x04\x00"
     event = json.loads(ca.cli("events", "--name", "web1.local", "--json").stdout)
     kinds = [entry["kind"] for entry in event]
+    (valid,) = [entry for entry in event if entry["kind"] == "challenge.valid"]
+    assert valid in json.loads(ca.cli("events", "--cloud", "acme", "--json").stdout)
     assert "challenge.valid" in kinds
     assert "certificate.issued" in kinds
 
