@@ -86,6 +86,8 @@ class Validations:
                 self._take_due(int(time.time()))
             except StoreUnavailableError as error:
                 _log.warning("No challenge is validated now: %s", error)
+            except Exception:  # noqa: BLE001 - a fault of ours must not end validation for good
+                _log.exception("looking for challenges that are due failed")
 
     def _take_due(self, now: int) -> None:
         """Take what is due, as far as there are threads for it: a lease must not run out in a queue."""
