@@ -43,7 +43,6 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     authority = Authority(config, database, CertificateAuthority.load(config.home, password), trust)
     threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
     links = Links(config.server.url)
-    Validations(authority, links.account).start()
     gate = Gate(
         database,
         links,
@@ -54,4 +53,6 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     app.register_blueprint(Resources(authority, gate).blueprint())
     app.register_blueprint(public.blueprint(authority))
     app.register_error_handler(Exception, problems.of_exception)
+    # Last, since an app that is made for trial only ends right after this, and should take no attempt with it.
+    Validations(authority, links).start()
     return app

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from acme_iid import host_provisioners, provisioners
 from acme_iid.admission import Provisioner
-from acme_iid.hosts import HostProvisioner
+from acme_iid.hosts import PERSISTENT, HostProvisioner
 from acme_iid.issuance import profiles
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.protocol import jwk
@@ -41,6 +41,7 @@ class CASettings:
     :ivar terms_of_service: the URL of the terms that accounts must have agreed to; None where there are none.
     :ivar website: what tells people about this CA.
     :ivar external_account_required: whether an account takes a key from the operator.
+    :ivar issuer_domain: the CA's own name in CAA and dns-persist-01 records; None for the server's.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CASettings:
     terms_of_service: str | None = None
     website: str | None = None
     external_account_required: bool = False
+    issuer_domain: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,12 @@ class Config:
             hosts=tuple(entry for entry in self.hosts if entry.gives_profile(profile)),
         )
 
+    @property
+    def issuer_domain(self) -> str | None:
+        """The CA's own name in CAA and dns-persist-01 records; None if it has but an address."""
+        server = self.server.names[0]
+        return self.ca.issuer_domain or (server.value if server.type == "dns" else None)
+
 
 def default_home(environment: Mapping[str, str], uid: int) -> Path:
     """The CA's home: ``ACME_IID_CA_HOME``, else /etc/acme-iid-ca for root, else below the XDG config directory.
@@ -211,6 +219,7 @@ def parse(data: bytes, home: Path) -> Config:
         profiles=tuple(profiles.read(kind, table, settings[0].lifetimes) for kind, table in kinds.items()),
     )
     _check_profiles(top, config)
+    _check_issuer(top, config)
     return config
 
 
@@ -226,6 +235,16 @@ def _check_profiles(top: Table, config: Config) -> None:
                 )
 
 
+def _check_issuer(top: Table, config: Config) -> None:
+    """Refuse provisioners that go by this CA's name where it has none."""
+    for host in config.hosts:
+        if config.issuer_domain is None and (host.caa or PERSISTENT in host.challenges):
+            raise top.refusal(
+                f"{host} has {'caa' if host.caa else PERSISTENT}, which takes a name of this CA, and its url has but "
+                "an address; give [ca] issuer_domain"
+            )
+
+
 def _ca(table: Table) -> CASettings:
     defaults = CASettings("", ())
     algorithms = table.texts("account_algorithms", "a list of JWS algorithms", lambda text: _of(text, jwk.ALGORITHMS))
@@ -238,6 +257,7 @@ def _ca(table: Table) -> CASettings:
         terms_of_service=_page(table, "terms_of_service"),
         website=_page(table, "website"),
         external_account_required=table.flag("external_account_required"),
+        issuer_domain=table.text("issuer_domain", "the CA's own domain name", domain, "") or None,
     )
     table.done()
     if not settings.account_algorithms:

@@ -14,7 +14,9 @@ from acme_iid.values import Listen, Network
 TYPE = "ACME"
 """The ``type`` in ca.toml."""
 
-OF_DNS = ("dns-01", "dns-account-01", "dns-persist-01")
+PERSISTENT = "dns-persist-01"
+"""The challenge whose answer is the account's, and no order's."""
+OF_DNS = ("dns-01", "dns-account-01", PERSISTENT)
 """Challenges that are answered in the DNS: the ones that can prove a wildcard."""
 OF_HOSTS = ("http-01", "tls-alpn-01")
 """Challenges that are answered by the host itself: the ones that can prove an address (RFC 8738)."""

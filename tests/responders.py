@@ -9,10 +9,12 @@ import socket
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -20,11 +22,21 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from running import CA
+from wire import Account
 
+from acme_iid.hosts import CHALLENGES, HostProvisioner
+from acme_iid.validation.attempt import Attempt
+
+Host = Callable[..., HostProvisioner]
+"""Makes a provisioner that reaches what a test has started."""
+Look = Callable[..., Attempt]
+"""Makes an attempt at a challenge, from its type and the name."""
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 
 
@@ -156,7 +168,8 @@ class Listener:
     accepted: int = 0
 
     def __post_init__(self) -> None:
-        self._socket = socket.create_server((self.address, self.port))
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+        self._socket = socket.create_server((self.address, self.port), family=family)
         self.port = self._socket.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -262,6 +275,33 @@ class Shown:
 def digest(key_authorization: str) -> bytes:
     """Its SHA-256."""
     return hashlib.sha256(key_authorization.encode()).digest()
+
+
+def add_hosts(ca: CA, names: Names, http_port: int, tls_port: int = 443, *options: str) -> None:
+    """Give a CA a provisioner for hosts on loopback that are known to our name server."""
+    file = ca.home / "ca.toml"
+    file.write_text(file.read_text().replace("\n[server]", 'issuer_domain = "ca.local"\n\n[server]', 1))
+    challenges = [option for kind in CHALLENGES for option in ("--challenge", kind)]
+    ca.cli("provisioner", "add", "Racks", "--type", "ACME", *challenges, "--allow-wildcards",
+           "--network", "127.0.0.0/8", "--resolver", names.address, "--http-port", str(http_port),
+           "--tls-port", str(tls_port), *options)  # fmt: skip
+
+
+def standard(account: Account, order: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The challenge of one type in an order's first authorization."""
+    authorization = account.post(order["authorizations"][0]).json()
+    found: dict[str, Any] = next(entry for entry in authorization["challenges"] if entry["type"] == kind)
+    return found
+
+
+def settled(account: Account, url: str, seconds: float = 60) -> requests.Response:
+    """The challenge once it is no longer processing."""
+    deadline = time.monotonic() + seconds
+    while (response := account.post(url)).json()["status"] == "processing":
+        assert time.monotonic() < deadline, response.text
+        assert int(response.headers["Retry-After"]) >= 1
+        time.sleep(0.1)
+    return response
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Protocol
 
 from acme_iid import hosts
 from acme_iid.authority import Authority
@@ -25,7 +25,7 @@ from acme_iid.validation.attempt import MANY, ONCE, SECONDS, Attempt, Validation
 
 PAUSES = (1, 3, 9, 20, 30)
 """Seconds between attempts: what a host or the DNS needs to show what it was told to."""
-LEASE = int(SECONDS) + 10
+LEASE = 2 * int(SECONDS) + 5
 """Seconds that an attempt is one process's. It is over before that, whatever a host does."""
 THREADS = 16
 """Attempts at a time in one process; they wait for others nearly all the while."""
@@ -47,15 +47,26 @@ def answer(authority: Authority, challenge_id: str, remote: str, now: int) -> No
         authority.answered.set()
 
 
+class Links(Protocol):
+    """Accounts' URLs, as clients see them."""
+
+    def account(self, account_id: str) -> str:
+        """An account's own."""
+
+    @property
+    def account_hashes(self) -> str:
+        """What accounts' hashes begin with."""
+
+
 class Validations:
     """The threads of one process that make the attempts that are due, this process's or any other's.
 
-    :param account_url: an account's URL, by its id.
+    :param links: the URLs of accounts.
     """
 
-    def __init__(self, authority: Authority, account_url: Callable[[str], str]) -> None:
+    def __init__(self, authority: Authority, links: Links) -> None:
         self._authority = authority
-        self._account_url = account_url
+        self._links = links
         self._idle = threading.Semaphore(THREADS)
         self._taken: SimpleQueue[str] = SimpleQueue()
 
@@ -75,6 +86,8 @@ class Validations:
                 self._take_due(int(time.time()))
             except StoreUnavailableError as error:
                 _log.warning("No challenge is validated now: %s", error)
+            except Exception:  # noqa: BLE001 - a fault of ours must not end validation for good
+                _log.exception("looking for challenges that are due failed")
 
     def _take_due(self, now: int) -> None:
         """Take what is due, as far as there are threads for it: a lease must not run out in a queue."""
@@ -95,7 +108,7 @@ class Validations:
         while True:
             challenge_id = self._taken.get()
             try:
-                make(self._authority, challenge_id, self._account_url)
+                make(self._authority, challenge_id, self._links)
             except StoreUnavailableError as error:
                 _log.warning("What came of validating challenge %s was not recorded: %s", challenge_id, error)
             except Exception:  # noqa: BLE001 - a fault of ours in one attempt must not end the thread; the lease runs out
@@ -105,7 +118,7 @@ class Validations:
                 self._authority.answered.set()
 
 
-def make(authority: Authority, challenge_id: str, account_url: Callable[[str], str]) -> None:
+def make(authority: Authority, challenge_id: str, links: Links) -> None:
     """Make the attempt that was taken, and record what came of it."""
     database = authority.database
     authorization = orders.authorization_of_challenge(database, challenge_id)
@@ -114,24 +127,29 @@ def make(authority: Authority, challenge_id: str, account_url: Callable[[str], s
     account = accounts.get(database, authorization.account_id)
     assert account is not None  # accounts are never removed
     order = None if authorization.order_id is None else orders.get(database, authorization.order_id)
-    config = authority.config
+    config = authority.config if order is None else authority.config.giving(order.profile)
     host = hosts.giver(config.hosts, config.ca.domains, authorization.name, challenge.type)
     validation = _Validation(account, order, authorization, challenge, None if host is None else host.name)
     try:
-        _look(authorization, challenge, account, account_url(account.id), host)
+        until = _look(authority, authorization, challenge, account, links, host)
     except ValidationError as error:
         with database.transaction() as transaction:
             validation.record_failure(transaction, error, int(time.time()))
     else:
         assert host is not None  # it was looked under it
         with database.transaction() as transaction:
-            validation.record_valid(transaction, Proof(None, _CLOUD, host.name, ""), int(time.time()))
+            validation.record_valid(transaction, Proof(None, _CLOUD, host.name, ""), until, int(time.time()))
 
 
 def _look(
-    authorization: Authorization, challenge: Challenge, account: Account, account_url: str, host: HostProvisioner | None
-) -> None:
-    """Look at the network once.
+    authority: Authority,
+    authorization: Authorization,
+    challenge: Challenge,
+    account: Account,
+    links: Links,
+    host: HostProvisioner | None,
+) -> int | None:
+    """Look at the network once; returns until when what was found may be relied on, None for as long as ever.
 
     :raises ValidationError: if what is there is not what the challenge asks for, or it may not be looked.
     """
@@ -148,11 +166,13 @@ def _look(
         wildcard=authorization.wildcard,
         token=challenge.token,
         thumbprint=account.thumbprint,
-        account_url=account_url,
-        issuer=None,
+        earlier_thumbprints=events.earlier_thumbprints(authority.database, account.id),
+        account_url=links.account(account.id),
+        account_hash_prefix=links.account_hashes,
+        issuer=authority.config.issuer_domain,
         now=int(time.time()),
     )
-    validate(attempt, host)
+    return validate(attempt, host)
 
 
 class _Validation:
@@ -179,13 +199,18 @@ class _Validation:
             "attempts": challenge.attempts,
         }
 
-    def record_valid(self, transaction: Transaction, proof: Proof, now: int) -> None:
-        """Record a good outcome, or nothing if another attempt, or the end, came first."""
+    def record_valid(self, transaction: Transaction, proof: Proof, until: int | None, now: int) -> None:
+        """Record a good outcome, or nothing if another attempt, or the end, came first.
+
+        :param until: when the authorization runs out at the latest.
+        """
         current = accounts.get(transaction, self._authorization.account_id)
         if current is None or current.thumbprint != self._record["thumbprint"]:
             changed = Fault(Problem.UNAUTHORIZED, "the account's key was changed, and what was found is the old one's")
             challenges.set_due(transaction, self._challenge, changed, now)
         elif challenges.set_valid(transaction, self._challenge, proof, now):
+            if until is not None:
+                orders.limit_authorization(transaction, self._authorization.id, until)
             self._add_event(transaction, "challenge.valid", now)
 
     def record_failure(self, transaction: Transaction, error: ValidationError, now: int) -> None:

@@ -41,7 +41,7 @@ def add(home: Home, values: MutableMapping[str, Any]) -> Config:
     :raises ConfigError: if it cannot be meant; the file is then as it was.
     """
     with _locked(home.path):
-        if any(entry.name == values["name"] for entry in home.config().provisioners):
+        if values["name"] in home.config().names:
             raise click.ClickException(f"there is a provisioner named {values['name']!r} already; names are unique")
         text = _read(home)
         return _write(home, f"{text.rstrip()}\n\n{tomlkit.dumps({'provisioner': [values]})}")
@@ -91,11 +91,10 @@ def remove(home: Home, name: str) -> Config:
 
 
 def _number(known: Config, name: str) -> int:
-    names = [entry.name for entry in known.provisioners]
-    if name not in names:
-        listed = ", ".join(map(repr, names)) or "none"
+    if name not in known.names:
+        listed = ", ".join(map(repr, known.names)) or "none"
         raise click.ClickException(f"there is no provisioner named {name!r}; there is {listed}")
-    return names.index(name)
+    return known.names.index(name)
 
 
 def _lines(text: str, number: int) -> tuple[int, int]:

@@ -76,7 +76,7 @@ class _Place(click.ParamType["Place"]):
 
 
 _OPTIONS: Mapping[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
-    "cloud": click.option("--cloud", type=click.Choice(["aws", "gcp", "azure"]), help="Only this cloud's."),
+    "cloud": click.option("--cloud", type=click.Choice(["aws", "gcp", "azure", "acme"]), help="Only this cloud's."),
     "owner": click.option(
         "--owner", metavar="ID", help="Only of this AWS account, GCP project number or Azure subscription."
     ),

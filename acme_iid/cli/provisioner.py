@@ -12,8 +12,9 @@ from acme_iid.cli import Home, config_file
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
 from acme_iid.cli.provisioner_explain import test
-from acme_iid.cli.provisioner_flags import FLAGS, Command, apply, flags, removals, said_by_flags
+from acme_iid.cli.provisioner_flags import FLAGS, TYPES, Command, apply, flags, removals, said_by_flags
 from acme_iid.config import Config
+from acme_iid.hosts import CHALLENGES, TYPE, HostProvisioner
 from acme_iid.kinds import KINDS, PCRS
 from acme_iid.rules import NameRule
 from acme_iid.sources import TrustSources
@@ -26,6 +27,8 @@ Examples:
   acme-iid-ca provisioner add Batch --type GCP --gcp-project my-project
   acme-iid-ca provisioner add VMs --type AZURE --azure-tenant TENANT_ID \\
     --azure-resource-group web --azure-audience api://my-ca
+  acme-iid-ca provisioner add Racks --type ACME --challenge http-01 \\
+    --challenge dns-01 --allow "*.racks.internal" --network 10.20.0.0/16
 """
 _UPDATE_EXAMPLES = """\b
 Examples:
@@ -40,7 +43,8 @@ def provisioner() -> None:
     """Say whose instances get certificates, and under which rules.
 
     A provisioner admits the instances of one cloud that are on all of its lists, and says which names they
-    may hold. An instance is tried with each of them, in their order in ca.toml.
+    may hold. An instance is tried with each of them, in their order in ca.toml. One of type ACME is for hosts in
+    no cloud, which prove each of their names by a standard challenge.
     """
 
 
@@ -53,9 +57,9 @@ provisioner.add_command(test)
     "--type",
     "kind",
     required=True,
-    type=click.Choice(list(KINDS), case_sensitive=False),
-    metavar="|".join(KINDS),
-    help="The instances' cloud.",
+    type=click.Choice(TYPES, case_sensitive=False),
+    metavar="|".join(TYPES),
+    help="The instances' cloud, or ACME for hosts in none.",
 )
 @flags
 @click.pass_obj
@@ -63,10 +67,14 @@ def add(home: Home, /, name: str, kind: str, **given: Any) -> None:
     """Add the provisioner NAME to ca.toml, keeping the file's comments.
 
     Whoever is on all of the lists that are given is admitted. One list must say whose instances they are.
+    Of type ACME, hosts prove their names by one of the challenges that are given.
     """
     values: dict[str, Any] = {"name": name, "type": kind}
     apply(values, kind, given)
-    if not any(owner in values for owner in KINDS[kind].owners):
+    if kind not in KINDS:
+        if "challenges" not in values:
+            raise click.UsageError(f"say how hosts prove their names: --challenge {' or '.join(CHALLENGES)}")
+    elif not any(owner in values for owner in KINDS[kind].owners):
         named = " or ".join(f"--{flag.name}" for flag in FLAGS if flag.key in KINDS[kind].owners)
         raise click.UsageError(
             f"say whose instances are admitted: {named}. Any customer of the cloud has valid evidence, so a "
@@ -96,7 +104,7 @@ def update(home: Home, /, name: str, **given: Any) -> None:
         raise click.UsageError("say what to change; --help lists the flags")
 
     def edit(known: Config) -> config_file.Edit:
-        type_ = _of(known, name).type
+        type_ = TYPE if any(entry.name == name for entry in known.hosts) else _of(known, name).type
 
         def made(table: MutableMapping[str, Any]) -> None:
             apply(table, type_, given)
@@ -129,7 +137,9 @@ def remove(home: Home, name: str) -> None:
 def list_(home: Home, as_json: bool) -> None:
     """Show the provisioners in ca.toml, in the order in which they are tried."""
     config = home.config()
-    rows = [_row(entry, sources) for entry, sources in zip(config.provisioners, config.trust, strict=True)]
+    found = {entry.name: _row(entry, sources) for entry, sources in zip(config.provisioners, config.trust, strict=True)}
+    found |= {entry.name: _host_row(entry) for entry in config.hosts}
+    rows = [found[name] for name in config.names]
     if not as_json:
         # People are shown what somebody has set, and every row the same columns.
         heads = dict.fromkeys(head for row in rows for head, value in row.items() if value is not None)
@@ -159,6 +169,22 @@ def _row(entry: Provisioner, sources: TrustSources) -> dict[str, object]:
     }
 
 
+def _host_row(entry: HostProvisioner) -> dict[str, object]:
+    return {
+        "name": entry.name,
+        "type": TYPE,
+        "challenges": list(entry.challenges),
+        "allow": None if entry.allow is None else _rules(entry.allow),
+        "allow_wildcards": entry.allow_wildcards,
+        "networks": None if entry.networks is None else [str(network) for network in entry.networks],
+        "resolver": [str(server) for server in entry.resolver] or None,
+        "http_port": entry.http_port,
+        "tls_port": entry.tls_port,
+        "caa": entry.caa,
+        "profiles": None if entry.profiles is None else list(entry.profiles),
+    }
+
+
 def _rules(rules: tuple[NameRule, ...], prefix: str = "") -> list[str]:
     return [prefix + str(rule) for rule in rules]
 
@@ -181,6 +207,8 @@ def _of(config: Config, name: str) -> Provisioner:
 
 def _warn(config: Config, name: str) -> None:
     """Say so where admission is all that it takes for a name: that is the article's default, and a broad privilege."""
+    if any(entry.name == name for entry in config.hosts):
+        return  # each of their names is proven by itself
     entry = _of(config, name)
     if entry.allow is None and not entry.disable_custom_sans and config.ca.domains:
         click.echo(

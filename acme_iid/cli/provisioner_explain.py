@@ -13,7 +13,7 @@ from acme_iid.admission import CLOUDS
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
 from acme_iid.authority.challenges import parse_answer
-from acme_iid.cli import Home
+from acme_iid.cli import Home, provisioner_hosts
 from acme_iid.cli.explanation import Explanation, explain, identity_of
 from acme_iid.cli.output import timestamp
 from acme_iid.errors import AttestationError, Step
@@ -28,6 +28,7 @@ _EXAMPLES = """\b
 Examples:
   ssh vm acme-iid evidence --raw | acme-iid-ca provisioner test --evidence - web.local
   acme-iid-ca provisioner test --fact account=123456789042 --fact region=us-east-1 web.local
+  acme-iid-ca provisioner test db.racks.internal
 """
 _NOBODYS = "provisioner.test"
 """A key authorization that no challenge has: nothing is bound to it."""
@@ -86,7 +87,8 @@ def test(
 
     The instance is known by its --evidence, which is verified with the keys that the configuration trusts, or by
     facts given by hand. No server has to run, and nothing is recorded. Without a NAME, the names that the instance
-    may hold are listed.
+    may hold are listed. NAMEs alone are explained for hosts in no cloud: which provisioners of type ACME let each be
+    proven, and by which challenges.
 
     The exit status is 0 if one provisioner would give every NAME (without any, if one admits the instance), and
     1 if none would.
@@ -94,6 +96,8 @@ def test(
     home: Home = context.obj
     if file is not None and facts:
         raise click.UsageError("give evidence or facts, not both: facts are read from evidence")
+    if file is None and not facts and names and home.config().hosts:
+        context.exit(0 if provisioner_hosts.tell(home.config(), tuple(map(_wanted, names)), as_json=as_json) else 1)
     if file is None and not facts:
         raise click.UsageError("say which instance: its --evidence, or facts about it (--fact account=123456789042)")
     wanted = tuple(_wanted(name) for name in dict.fromkeys(names))

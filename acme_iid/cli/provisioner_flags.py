@@ -15,29 +15,35 @@ from typing import Any, Literal
 import click
 
 from acme_iid.cli.parameters import Checked
+from acme_iid.hosts import CHALLENGES, TYPE
 from acme_iid.kinds import KINDS, PCRS
 from acme_iid.tables import ConfigError
 
-Shape = Literal["list", "order", "text", "source", "switch", "pcrs", "issuers", "issuer keys"]
+TYPES = (*KINDS, TYPE)
+Shape = Literal["list", "order", "text", "port", "source", "switch", "pcrs", "issuers", "issuer keys"]
 """How a flag's values stand in ca.toml. ``order`` is a list that is given whole; ``source`` is a file, or a URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag, without its dashes, for one key of ``[[provisioner]]``."""
+    """One flag, without its dashes, for one key of ``[[provisioner]]``.
+
+    :ivar only: the types of provisioners that it is for, where that does not follow from :data:`KINDS`.
+    """
 
     name: str
     key: str
     shape: Shape
     metavar: str
     help: str
+    only: tuple[str, ...] = ()
 
     @property
     def types(self) -> tuple[str, ...]:
         """The types of provisioners that it is for."""
         lists = {kind: known.lists for kind, known in KINDS.items()}
         keyed = tuple(kind for kind, known in KINDS.items() if self.key in lists[kind] or self.key in known.sources)
-        return keyed or tuple(KINDS)
+        return self.only or keyed or tuple(KINDS)
 
     @property
     def parameter(self) -> str:
@@ -47,7 +53,7 @@ class Flag:
     @property
     def repeated(self) -> bool:
         """Whether it may be given several times."""
-        return self.shape not in ("text", "source", "switch")
+        return self.shape not in ("text", "port", "source", "switch")
 
 
 FLAGS = (
@@ -113,10 +119,26 @@ FLAGS = (
         "NAME",
         'A name that instances may hold, with facts in braces and * for one whole label: "{instance_id}.vm.internal". '
         "Default: any name inside the CA's domains.",
+        only=TYPES,
     ),
     Flag("allow-wildcard", "allow_wildcards", "list", "NAME", 'A wildcard that they may hold: "*.apps.internal".'),
-    Flag("network", "networks", "list", "CIDR", "Believe private addresses, and names made of them, inside this only."),
-    Flag("profile", "profiles", "list", "NAME", "A certificate profile that instances may have. Default: all."),
+    Flag(
+        "network",
+        "networks",
+        "list",
+        "CIDR",
+        "Believe private addresses, and names made of them, inside this only. Of type ACME, where the hosts are: "
+        "validation connects to nothing else.",
+        only=TYPES,
+    ),
+    Flag(
+        "profile",
+        "profiles",
+        "list",
+        "NAME",
+        "A certificate profile that they may have. Default: all.",
+        only=TYPES,
+    ),
     Flag("disable-custom-sans", "disable_custom_sans", "switch", "", "Only names that follow from the evidence."),
     Flag(
         "disable-trust-on-first-use",
@@ -125,6 +147,26 @@ FLAGS = (
         "",
         "Do not tie an instance to the first account that proves it.",
     ),
+    Flag(
+        "challenge",
+        "challenges",
+        "list",
+        "TYPE",
+        f"A challenge by which hosts may prove names: {', '.join(CHALLENGES)}.",
+        only=(TYPE,),
+    ),
+    Flag("allow-wildcards", "allow_wildcards", "switch", "", "Wildcards too, by challenges in the DNS.", only=(TYPE,)),
+    Flag(
+        "resolver",
+        "resolver",
+        "list",
+        "ADDRESS[:PORT]",
+        "A name server to ask. Default: the system's.",
+        only=(TYPE,),
+    ),
+    Flag("http-port", "http_port", "port", "PORT", "Where http-01 is answered. Default: 80.", only=(TYPE,)),
+    Flag("tls-port", "tls_port", "port", "PORT", "Where tls-alpn-01 is answered. Default: 443.", only=(TYPE,)),
+    Flag("caa", "caa", "switch", "", "Heed CAA records (RFC 8659).", only=(TYPE,)),
 )
 """In the order of ``--help``."""
 
@@ -173,9 +215,15 @@ def _option(flag: Flag) -> Callable[[Callable[..., None]], Callable[..., None]]:
         f"--{flag.name}",
         multiple=flag.repeated,
         metavar=flag.metavar,
-        type=Checked("duration") if flag.key == "instance_age" else str,
+        type=_type(flag),
         help=flag.help + (" May be repeated." if flag.repeated else ""),
     )
+
+
+def _type(flag: Flag) -> click.ParamType[Any]:
+    if flag.shape == "port":
+        return click.IntRange(1, 65535)
+    return Checked("duration") if flag.key == "instance_age" else click.STRING
 
 
 def apply(table: MutableMapping[str, Any], type_: str, given: Mapping[str, Any]) -> None:
@@ -196,7 +244,7 @@ def apply(table: MutableMapping[str, Any], type_: str, given: Mapping[str, Any])
         value = given.get(flag.parameter)
         if value is not None and value != ():
             _set(table, type_, flag, value)
-    for key in KINDS[type_].lists:
+    for key in KINDS[type_].lists if type_ in KINDS else ():
         if key in table and not table[key]:
             raise click.UsageError(f"{key} would be empty, so that nobody is admitted; --unset {key} takes it out")
 
@@ -234,7 +282,7 @@ def _set(table: MutableMapping[str, Any], type_: str, flag: Flag, value: Any) ->
         case "issuers" | "issuer keys":
             for account, text in (_pair(flag, text) for text in value):
                 _set_issuer(table, account, flag, text)
-        case "text" | "switch":
+        case "text" | "port" | "switch":
             table[flag.key] = value
 
 
@@ -263,7 +311,7 @@ def _extend(table: MutableMapping[str, Any], key: str, values: Iterable[str]) ->
 
 
 def _read(flag: Flag, type_: str, key: str, text: str) -> str:
-    listed = KINDS[type_].lists.get(key)
+    listed = KINDS[type_].lists.get(key) if type_ in KINDS else None
     try:
         return text if listed is None else listed.parse(text)
     except ValueError as error:

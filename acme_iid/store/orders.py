@@ -205,6 +205,15 @@ def add_authorization(transaction: Transaction, authorization: Authorization, po
         challenges.add(transaction, authorization.id, challenge)
 
 
+def limit_authorization(transaction: Transaction, authorization_id: str, until: int) -> None:
+    """Let an authorization run out at the time ``until``, unless it does before."""
+    transaction.run(
+        "UPDATE authorizations SET expires_at = :until WHERE id = :id AND expires_at > :until",
+        id=authorization_id,
+        until=until,
+    )
+
+
 def claim(transaction: Transaction, authorization_id: str, order_id: str, position: int) -> bool:
     """Give an authorization that newAuthz made to an order; False if another order has it, or it has ended."""
     return bool(

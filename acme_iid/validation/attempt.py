@@ -38,6 +38,8 @@ class Attempt:
     :ivar kind: the challenge's type.
     :ivar identifier: what is to be proven; of a wildcard, its base.
     :ivar thumbprint: the account key's RFC 7638 thumbprint, base64url.
+    :ivar earlier_thumbprints: those of the keys that the account had before, the latest first.
+    :ivar account_hash_prefix: what accounts' hashes begin with (draft-ietf-acme-dns-persist-02 section 4.1).
     :ivar issuer: this CA's issuer domain name (RFC 8659); None if it has none.
     :ivar now: the time, in seconds since the epoch.
     """
@@ -47,7 +49,9 @@ class Attempt:
     wildcard: bool
     token: str
     thumbprint: str
+    earlier_thumbprints: tuple[str, ...]
     account_url: str
+    account_hash_prefix: str
     issuer: str | None
     now: int
 

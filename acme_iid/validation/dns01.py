@@ -7,7 +7,7 @@ import hashlib
 
 from acme_iid.errors import Problem
 from acme_iid.hosts import HostProvisioner
-from acme_iid.validation.attempt import MANY, Attempt, Deadline, ValidationError
+from acme_iid.validation.attempt import MANY, ONCE, Attempt, Deadline, ValidationError
 from acme_iid.validation.resolver import texts
 
 
@@ -35,7 +35,7 @@ def account_label(account_url: str) -> str:
 
 def _validate(name: str, attempt: Attempt, host: HostProvisioner) -> None:
     if len(name) > 253:
-        raise ValidationError(Problem.DNS, f"{name} is too long for a name in the DNS", worth=1)
+        raise ValidationError(Problem.DNS, f"{name} is too long for a name in the DNS", worth=ONCE)
     expected = base64.urlsafe_b64encode(attempt.digest).rstrip(b"=")
     found = texts(name, host, Deadline())
     if expected not in found:

@@ -24,6 +24,10 @@ MAX_RECORDS = 100
 _QUESTION_SECONDS = 5.0
 
 
+class NoSuchNameError(ValidationError):
+    """The DNS has no such name at all."""
+
+
 def texts(name: str, host: HostProvisioner, deadline: Deadline) -> list[bytes]:
     """The TXT records of ``name``, the strings of each put together.
 
@@ -60,7 +64,7 @@ def records(name: str, kind: str, host: HostProvisioner, deadline: Deadline) -> 
     try:
         return _followed(from_text(name + "."), kind, _resolver(host), deadline)
     except dns.resolver.NXDOMAIN as error:
-        raise ValidationError(Problem.DNS, f"the DNS has no {name} (asked for {kind})") from error
+        raise NoSuchNameError(Problem.DNS, f"the DNS has no {name} (asked for {kind})") from error
     except (TimeoutError, dns.exception.Timeout) as error:
         raise ValidationError(Problem.DNS, f"the DNS gave no answer in time to: {kind} of {name}") from error
     except dns.message.ChainTooLong as error:

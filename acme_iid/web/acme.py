@@ -39,6 +39,7 @@ class Resources:
         self.gate = gate
         self.links = gate.links
         self.formats = formats(authority.config.provisioners)
+        self.issuer = authority.config.issuer_domain
 
     def blueprint(self) -> Blueprint:
         """The routes, below /acme."""
@@ -136,7 +137,7 @@ class Resources:
             meta["website"] = settings.website
         if profiles := self.authority.config.profiles:
             meta["profiles"] = {profile.name: profile.description for profile in profiles}
-        return meta
+        return meta | render.issuer(self.links, self.authority.config)
 
     def new_nonce(self) -> Response:
         """RFC 8555 section 7.2: 200 to HEAD, 204 to GET."""
@@ -260,7 +261,7 @@ class Resources:
         account = require_account(signed)
         identifier = authorizations.parse_new_authorization(signed.json())
         made = authorizations.new_authorization(self.authority, account, identifier, self._remote(), now)
-        response = _json(render.authorization(self.links, made, account, self.formats, now), 201)
+        response = _json(render.authorization(self.links, made, account, self.formats, self.issuer, now), 201)
         response.headers["Location"] = self.links.authorization(made.id)
         return response
 
@@ -272,7 +273,7 @@ class Resources:
             if signed.json().get("status") != "deactivated":
                 raise AcmeError(Problem.MALFORMED, "an authorization's status can only be set to 'deactivated'")
             found = authorizations.deactivate(self.authority.database, found, now)
-        response = _json(render.authorization(self.links, found, account, self.formats, now))
+        response = _json(render.authorization(self.links, found, account, self.formats, self.issuer, now))
         return _with_retry_after(response, (found,), now)
 
     def challenge(self, signed: SignedRequest, now: int, challenge_id: str) -> Response:
@@ -284,7 +285,7 @@ class Resources:
             )
         else:
             authorization, challenge = challenges.find(self.authority, account, challenge_id)
-        response = _json(render.challenge(self.links, challenge, account, self.formats))
+        response = _json(render.challenge(self.links, challenge, account, self.formats, self.issuer))
         response.headers.add("Link", f'<{self.links.authorization(authorization.id)}>;rel="up"')
         return _with_retry_after(response, (authorization,), now)
 

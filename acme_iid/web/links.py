@@ -24,6 +24,11 @@ class Links:
         """An account, and the ``kid`` of its requests."""
         return f"{self.base}/acme/account/{account_id}"
 
+    @property
+    def account_hashes(self) -> str:
+        """What accounts' hashes begin with (draft-ietf-acme-dns-persist-02 section 4.1); nothing is there."""
+        return f"{self.base}/acme/account-hash/"
+
     def account_orders(self, account_id: str) -> str:
         """An account's list of orders."""
         return f"{self.base}/acme/account/{account_id}/orders"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+from acme_iid.config import Config
+from acme_iid.hosts import PERSISTENT
 from acme_iid.iid01 import CHALLENGE_TYPE, binding
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window
@@ -17,6 +19,19 @@ from acme_iid.web.links import Links
 def timestamp(seconds: int) -> str:
     """A time as ACME writes it (RFC 3339, UTC)."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def issuer(links: Links, config: Config) -> dict[str, object]:
+    """What the directory's ``meta`` says of the CA's own name, as far as a provisioner goes by it.
+
+    RFC 8555 section 7.1.1 and draft-ietf-acme-dns-persist-02 sections 3.2 and 4.1.
+    """
+    body: dict[str, object] = {}
+    if any(host.caa for host in config.hosts):
+        body["caaIdentities"] = [config.issuer_domain]
+    if any(PERSISTENT in host.challenges for host in config.hosts):
+        body |= {"issuerDomainNames": [config.issuer_domain], "accountHashPrefix": links.account_hashes}
+    return body
 
 
 def identifier(name: Identifier) -> dict[str, str]:
@@ -70,7 +85,7 @@ def order(links: Links, facts: Order, now: int) -> dict[str, object]:
 
 
 def authorization(
-    links: Links, facts: Authorization, owner: Account, formats: tuple[str, ...], now: int
+    links: Links, facts: Authorization, owner: Account, formats: tuple[str, ...], issuer: str | None, now: int
 ) -> dict[str, object]:
     """RFC 8555 section 7.1.4. Once it is no longer pending, only the challenge that decided it is shown."""
     status = of_authorization(facts, now)
@@ -82,7 +97,7 @@ def authorization(
         "identifier": identifier(facts.identifier),
         "status": status,
         "expires": timestamp(facts.expires_at),
-        "challenges": [challenge(links, entry, owner, formats) for entry in challenges],
+        "challenges": [challenge(links, entry, owner, formats, issuer) for entry in challenges],
     }
     if facts.wildcard:
         body["wildcard"] = True
@@ -95,7 +110,9 @@ def renewal(facts: Certificate) -> dict[str, object]:
     return {"suggestedWindow": {"start": timestamp(suggested.start), "end": timestamp(suggested.end)}}
 
 
-def challenge(links: Links, facts: Challenge, owner: Account, formats: tuple[str, ...]) -> dict[str, object]:
+def challenge(
+    links: Links, facts: Challenge, owner: Account, formats: tuple[str, ...], issuer: str | None
+) -> dict[str, object]:
     """RFC 8555 section 7.1.5 and rfc-notes/iid-01.md, "Challenge object"."""
     body: dict[str, object] = {
         "type": facts.type,
@@ -108,6 +125,10 @@ def challenge(links: Links, facts: Challenge, owner: Account, formats: tuple[str
         body |= {"formats": list(formats), "audience": bound.audience, "nonce": bound.nonce}
         if facts.validated_at is not None:
             body["names"] = [identifier(name) for name in facts.names]
+    if facts.type == PERSISTENT:
+        # Both the names of draft-ietf-acme-dns-persist-02 and those of -01, which today's clients read.
+        del body["token"]
+        body |= {"issuerDomainNames": [issuer], "issuer-domain-names": [issuer], "accounturi": links.account(owner.id)}
     if facts.validated_at is not None:
         body["validated"] = timestamp(facts.validated_at)
     if facts.error is not None:

@@ -26,6 +26,7 @@ STEPS = (
     "terminal-2-look",
     "terminal-1-rules",
     "terminal-1-clouds",
+    "terminal-1-hosts",
     "terminal-1-eab",
     "terminal-1-fleet",
     "terminal-1-block",
@@ -199,6 +200,7 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "a.web.local" in walked["terminal-1-rules"]
     assert "my-project" not in walked["terminal-1"]
     assert "Azure" in walked["terminal-1-clouds"]
+    assert "by http-01 or dns-01" in walked["terminal-1-hosts"]
     assert "left the fleet" not in walked["terminal-2-look"]
     assert "caddy on web-1" in walked["terminal-1-eab"]
     assert "Asked for the renewal of " in walked["terminal-1-fleet"]

@@ -199,7 +199,7 @@ def test_the_challenge_is_shown_as_the_server_shows_it() -> None:
         (pending, example["pending"]),
         (replace(pending, validated_at=NOW, names=names), example["valid"]),
     ):
-        assert render.challenge(Links(make.URL), challenge, owner, tuple(expected["formats"])) == expected
+        assert render.challenge(Links(make.URL), challenge, owner, tuple(expected["formats"]), None) == expected
 
 
 def test_the_answer_of_the_example_is_the_first_of_gcps_vectors() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
+import hashlib
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import requests
 from cryptography import x509
-from responders import Names, Page, Shown, Web, certificate, digest
+from responders import Names, Page, Shown, Web, add_hosts, certificate, digest, settled, standard
 from running import CA, free_port
-from wire import Account, b64, csr
+from wire import Account, Key, b64, csr, problem
 
 from acme_iid.issuance.provisioner_extension import OID
 
@@ -44,20 +45,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory, names: Names, web: Web, tls_por
     """A CA whose hosts are on loopback, and known to our own name server."""
     made = CA(tmp_path_factory.mktemp("hosts") / "ca")
     made.init()
-    with (made.home / "ca.toml").open("a") as file:
-        file.write(
-            f"""
-[[provisioner]]
-name = "Racks"
-type = "ACME"
-challenges = ["http-01", "dns-01", "tls-alpn-01", "dns-account-01"]
-allow_wildcards = true
-networks = ["127.0.0.0/8"]
-resolver = ["{names.address}"]
-http_port = {web.port}
-tls_port = {tls_port}
-"""
-        )
+    add_hosts(made, names, web.port, tls_port)
     made.start()
     yield made
     if made.process is not None:
@@ -67,22 +55,6 @@ tls_port = {tls_port}
 @pytest.fixture
 def account(ca: CA) -> Account:
     return ca.account()
-
-
-def challenge(account: Account, order: dict[str, Any], kind: str) -> dict[str, Any]:
-    authorization = account.post(order["authorizations"][0]).json()
-    found: dict[str, Any] = next(entry for entry in authorization["challenges"] if entry["type"] == kind)
-    return found
-
-
-def settled(account: Account, url: str, seconds: float = 30) -> requests.Response:
-    """The challenge once it is no longer processing."""
-    deadline = time.monotonic() + seconds
-    while (response := account.post(url)).json()["status"] == "processing":
-        assert time.monotonic() < deadline, response.text
-        assert int(response.headers["Retry-After"]) >= 1
-        time.sleep(0.1)
-    return response
 
 
 def answer(account: Account, url: str) -> requests.Response:
@@ -105,7 +77,7 @@ def finished(account: Account, order: requests.Response, *names: str) -> x509.Ce
 def test_http_01_from_the_order_to_the_certificate(ca: CA, account: Account, names: Names, web: Web) -> None:
     names.set("web1.local", "A", "127.0.0.1")
     order = account.order("web1.local")
-    found = challenge(account, order.json(), "http-01")
+    found = standard(account, order.json(), "http-01")
     web.pages[TOKENS + found["token"]] = Page(f"{found['token']}.{account.key.thumbprint}\n".encode())
     response = answer(account, found["url"])
     assert "Retry-After" in response.headers
@@ -119,6 +91,8 @@ def test_http_01_from_the_order_to_the_certificate(ca: CA, account: Account, nam
     assert extension.value == b"\x30\x0c\x02\x01\x06\x04\x05Racks\x04\x00"
     event = json.loads(ca.cli("events", "--name", "web1.local", "--json").stdout)
     kinds = [entry["kind"] for entry in event]
+    (valid,) = [entry for entry in event if entry["kind"] == "challenge.valid"]
+    assert valid in json.loads(ca.cli("events", "--cloud", "acme", "--json").stdout)
     assert "challenge.valid" in kinds
     assert "certificate.issued" in kinds
 
@@ -126,7 +100,7 @@ def test_http_01_from_the_order_to_the_certificate(ca: CA, account: Account, nam
 @pytest.mark.parametrize("name", ["web2.local", "*.apps.local"])
 def test_dns_01_proves_a_name_and_a_wildcard(account: Account, names: Names, name: str) -> None:
     order = account.order(name)
-    found = challenge(account, order.json(), "dns-01")
+    found = standard(account, order.json(), "dns-01")
     expected = base64.urlsafe_b64encode(digest(f"{found['token']}.{account.key.thumbprint}")).rstrip(b"=").decode()
     names.set(f"_acme-challenge.{name.removeprefix('*.')}", "TXT", '"another"', f'"{expected[:20]}" "{expected[20:]}"')
     answer(account, found["url"])
@@ -137,7 +111,7 @@ def test_dns_01_proves_a_name_and_a_wildcard(account: Account, names: Names, nam
 def test_tls_alpn_01_proves_a_name(account: Account, names: Names, tls_port: int) -> None:
     names.set("web3.local", "A", "127.0.0.1")
     order = account.order("web3.local")
-    found = challenge(account, order.json(), "tls-alpn-01")
+    found = standard(account, order.json(), "tls-alpn-01")
     shown = certificate(x509.DNSName("web3.local"), digest=digest(f"{found['token']}.{account.key.thumbprint}"))
     host = Shown(shown, port=tls_port)
     try:
@@ -152,10 +126,10 @@ def test_tls_alpn_01_proves_a_name(account: Account, names: Names, tls_port: int
 def test_a_wrong_answer_ends_the_order_with_what_was_wrong(account: Account, names: Names, web: Web) -> None:
     names.set("wrong.local", "A", "127.0.0.1")
     order = account.order("wrong.local")
-    found = challenge(account, order.json(), "http-01")
+    found = standard(account, order.json(), "http-01")
     web.pages[TOKENS + found["token"]] = Page(b"something else")
     answer(account, found["url"])
-    failed = settled(account, found["url"], 60).json()
+    failed = settled(account, found["url"]).json()
     assert failed["status"] == "invalid"
     assert failed["error"]["type"] == "urn:ietf:params:acme:error:incorrectResponse"
     ended = account.post(order.headers["Location"]).json()
@@ -165,14 +139,153 @@ def test_a_wrong_answer_ends_the_order_with_what_was_wrong(account: Account, nam
 
 def test_reading_a_challenge_starts_nothing(account: Account, names: Names) -> None:
     names.set("idle.local", "A", "127.0.0.1")
-    found = challenge(account, account.order("idle.local").json(), "http-01")
+    found = standard(account, account.order("idle.local").json(), "http-01")
     for _ in range(3):
         assert account.post(found["url"]).json()["status"] == "pending"
     assert ("idle.local", "A") not in names.asked
 
 
 def test_a_second_answer_to_a_processing_challenge_changes_nothing(account: Account) -> None:
-    found = challenge(account, account.order("late.local").json(), "http-01")
+    found = standard(account, account.order("late.local").json(), "http-01")
     first, second = answer(account, found["url"]), answer(account, found["url"])
     assert first.json()["status"] == second.json()["status"] == "processing"
     assert "Retry-After" in second.headers
+
+
+def persist(account: Account, name: str, **parameters: str) -> str:
+    """A dns-persist-01 record for an account, as draft -02 has it."""
+    prefix = account.wire.directory["meta"]["accountHashPrefix"]
+    octets = bytes([len(name)]) + f"{name}{account.key.thumbprint}{account.url}".encode()
+    uri = f"{prefix}sha-256/{base64.urlsafe_b64encode(hashlib.sha256(octets).digest()).rstrip(b'=').decode()}"
+    (issuer,) = account.wire.directory["meta"]["issuerDomainNames"]
+    text = "; ".join([issuer, f"accounturi={uri}", *(f"{key}={value}" for key, value in parameters.items())])
+    return " ".join(f'"{text[start : start + 200]}"' for start in range(0, len(text), 200))
+
+
+def test_dns_persist_01_proves_one_name_in_two_orders_with_one_record(account: Account, names: Names) -> None:
+    names.set("_validation-persist.kept.local", "TXT", persist(account, "kept.local"))
+    for _ in range(2):
+        order = account.order("kept.local")
+        found = standard(account, order.json(), "dns-persist-01")
+        assert "token" not in found
+        assert found["issuerDomainNames"] == found["issuer-domain-names"] == ["ca.local"]
+        assert found["accounturi"] == account.url
+        answer(account, found["url"])
+        assert settled(account, found["url"]).json()["status"] == "valid"
+        finished(account, order, "kept.local")
+
+
+def test_dns_persist_01_still_proves_a_name_after_the_accounts_key_was_changed(account: Account, names: Names) -> None:
+    names.set("_validation-persist.rolled.local", "TXT", persist(account, "rolled.local"))
+    wire, old, new = account.wire, account.key, Key()
+    inner = wire.body(
+        wire.directory["keyChange"], {"account": account.url, "oldKey": old.jwk}, new, None, drop=("nonce",)
+    )
+    assert wire.post(wire.directory["keyChange"], inner, old, account.url).status_code == 200
+    changed = Account(wire, new, account.url)
+    found = standard(changed, changed.order("rolled.local").json(), "dns-persist-01")
+    answer(changed, found["url"])
+    assert settled(changed, found["url"]).json()["status"] == "valid"
+
+
+def test_an_authorization_ends_when_the_record_says_so(account: Account, names: Names) -> None:
+    until = int(time.time()) + 900
+    names.set("_validation-persist.ending.local", "TXT", persist(account, "ending.local", persistUntil=str(until)))
+    order = account.order("ending.local").json()
+    found = standard(account, order, "dns-persist-01")
+    answer(account, found["url"])
+    assert settled(account, found["url"]).json()["status"] == "valid"
+    expires = dt.datetime.fromisoformat(account.post(order["authorizations"][0]).json()["expires"])
+    assert int(expires.timestamp()) == until
+
+
+def test_a_wildcard_is_offered_no_challenge_that_only_proves_a_host(account: Account) -> None:
+    order = account.order("*.apps.local").json()
+    offered = {entry["type"] for entry in account.post(order["authorizations"][0]).json()["challenges"]}
+    assert offered == {"dns-01", "dns-account-01", "dns-persist-01"}
+
+
+def test_an_address_in_the_networks_is_proven_by_http_01(account: Account, web: Web) -> None:
+    wanted = {"identifiers": [{"type": "ip", "value": "127.0.0.1"}]}
+    order = account.post(account.wire.directory["newOrder"], wanted)
+    found = standard(account, order.json(), "http-01")
+    web.pages[TOKENS + found["token"]] = Page(f"{found['token']}.{account.key.thumbprint}".encode())
+    answer(account, found["url"])
+    assert settled(account, found["url"]).json()["status"] == "valid"
+    offered = {entry["type"] for entry in account.post(order.json()["authorizations"][0]).json()["challenges"]}
+    assert offered == {"http-01"}  # only the one that decided it is shown
+
+
+def test_what_went_wrong_is_said_while_it_is_tried_again(account: Account, names: Names) -> None:
+    order = account.order("slow.local").json()
+    found = standard(account, order, "dns-01")
+    answer(account, found["url"])
+    deadline = time.monotonic() + 20
+    while "error" not in (shown := account.post(found["url"])).json():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert shown.json()["status"] == "processing"
+    assert shown.json()["error"]["type"] == "urn:ietf:params:acme:error:dns"
+    assert "Retry-After" in shown.headers
+    assert "Retry-After" in account.post(order["authorizations"][0]).headers
+    names.set(
+        "_acme-challenge.slow.local",
+        "TXT",
+        base64.urlsafe_b64encode(digest(f"{found['token']}.{account.key.thumbprint}")).rstrip(b"=").decode(),
+    )
+    done = settled(account, found["url"]).json()
+    assert done["status"] == "valid"
+    assert "error" not in done
+
+
+def test_a_name_of_a_closed_address_fails_at_once_and_says_why(account: Account, names: Names) -> None:
+    names.set("meta.local", "A", "169.254.169.254")
+    found = standard(account, account.order("meta.local").json(), "http-01")
+    answer(account, found["url"])
+    error = settled(account, found["url"], 10).json()["error"]
+    assert error["type"] == "urn:ietf:params:acme:error:connection"
+    assert "169.254.169.254" in error["detail"]
+
+
+@pytest.mark.parametrize("end", ["authorization", "account"])
+def test_what_has_ended_is_not_looked_at_again(account: Account, names: Names, end: str) -> None:
+    name = f"ended-{end}.local"
+    order = account.order(name).json()
+    found = standard(account, order, "dns-01")
+    answer(account, found["url"])
+    deadline = time.monotonic() + 20
+    while (f"_acme-challenge.{name}", "TXT") not in names.asked:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    ended = order["authorizations"][0] if end == "authorization" else account.url
+    assert account.post(ended, {"status": "deactivated"}).status_code == 200
+    time.sleep(1)  # an attempt that was under way may still ask
+    asked = names.asked.count((f"_acme-challenge.{name}", "TXT"))
+    time.sleep(6)  # the next attempts would be due after one and three seconds
+    assert names.asked.count((f"_acme-challenge.{name}", "TXT")) == asked
+
+
+def test_one_challenge_that_is_met_decides_though_another_is_still_tried(
+    account: Account, names: Names, web: Web
+) -> None:
+    names.set("both.local", "A", "127.0.0.1")
+    order = account.order("both.local")
+    slow, quick = (standard(account, order.json(), kind) for kind in ("dns-01", "http-01"))
+    web.pages[TOKENS + quick["token"]] = Page(f"{quick['token']}.{account.key.thumbprint}".encode())
+    answer(account, slow["url"])
+    answer(account, quick["url"])
+    assert settled(account, quick["url"]).json()["status"] == "valid"
+    time.sleep(5)  # the other one's next attempts
+    shown = account.post(order.json()["authorizations"][0])
+    assert shown.json()["status"] == "valid"
+    assert [entry["type"] for entry in shown.json()["challenges"]] == ["http-01"]
+    assert "Retry-After" not in shown.headers
+    finished(account, order, "both.local")
+
+
+def test_an_answer_that_is_no_object_is_malformed_and_starts_nothing(account: Account, names: Names) -> None:
+    found = standard(account, account.order("odd.local").json(), "dns-01")
+    for payload in (b"[]", b"1", b"null", b'"x"'):
+        assert problem(account.post(found["url"], payload)) == "malformed"
+    assert account.post(found["url"]).json()["status"] == "pending"
+    assert ("_acme-challenge.odd.local", "TXT") not in names.asked

@@ -1,0 +1,167 @@
+"""An attempt and what happens meanwhile: the key changes, the rules change, or the attempts never come to an end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from responders import Listener, Names, add_hosts
+from running import CA, PROVISIONER
+from wire import Key
+
+from acme_iid import config
+from acme_iid.authority import Authority, accounts, challenges, orders, validations
+from acme_iid.errors import Problem
+from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.protocol.resources import Account, Challenge
+from acme_iid.sources import trust_store
+from acme_iid.store import challenges as store
+from acme_iid.store.database import Database, open_store
+from acme_iid.web.links import Links
+
+Meanwhile = Callable[[], None]
+
+
+class Host:
+    """A web server that answers right, after something has happened."""
+
+    def __init__(self) -> None:
+        self.answer = b""
+        self.meanwhile: Meanwhile = lambda: None
+        self.listener = Listener(self._serve)
+
+    def _serve(self, stream: socket.socket) -> None:
+        stream.recv(4096)
+        self.meanwhile()
+        stream.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + self.answer)
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    made = Host()
+    yield made
+    made.listener.close()
+
+
+@pytest.fixture
+def authority(own_ca: CA, host: Host) -> Iterator[Authority]:
+    names = Names()
+    names.set("foo.local", "A", "127.0.0.1")
+    # With iid-01 on offer beside it, a change of the account's key would end the order.
+    own_ca.cli("provisioner", "remove", PROVISIONER)
+    add_hosts(own_ca, names, host.listener.port)
+    loaded = config.load(own_ca.home)
+    database = open_store(loaded.store.path)
+    yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
+    database.close()
+    names.close()
+
+
+def now() -> int:
+    return int(time.time())
+
+
+@pytest.fixture
+def account(authority: Authority) -> Account:
+    key = Key()
+    wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
+    return accounts.create(authority.database, authority.config, wanted, "", now())[0]
+
+
+@pytest.fixture
+def answered(authority: Authority, account: Account, host: Host) -> str:
+    """An http-01 challenge that was answered, and the host that answers it right."""
+    wanted = orders.parse_new_order({"identifiers": [{"type": "dns", "value": "foo.local"}]})
+    order = orders.new_order(authority, account, wanted, "", now())
+    found = next(entry for entry in order.authorizations[0].challenges if entry.type == "http-01")
+    host.answer = f"{found.token}.{account.thumbprint}".encode()
+    challenges.answer(authority, account, found.id, {}, b"{}", "192.0.2.1", now())
+    return found.id
+
+
+def attempt(authority: Authority, challenge_id: str, at: int) -> None:
+    with authority.database.transaction() as transaction:
+        assert store.take(transaction, challenge_id, at, at + 30)
+    validations.make(authority, challenge_id, Links("https://ca.local"))
+
+
+def read(authority: Authority, account: Account, challenge_id: str) -> Challenge:
+    return challenges.find(authority, account, challenge_id)[1]
+
+
+def elsewhere(authority: Authority, act: Callable[[Database], None]) -> Meanwhile:
+    """``act`` on a connection of its own."""
+
+    def meanwhile() -> None:
+        database = open_store(authority.config.store.path)
+        act(database)
+        database.close()
+
+    return meanwhile
+
+
+def test_an_attempt_that_finds_what_it_looks_for_makes_the_challenge_valid(
+    authority: Authority, account: Account, answered: str
+) -> None:
+    attempt(authority, answered, now())
+    found = read(authority, account, answered)
+    assert found.validated_at is not None
+    assert found.proof is not None
+    assert (found.proof.instance, found.proof.cloud, found.proof.provisioner) == (None, "acme", "Racks")
+
+
+def test_what_was_found_with_an_old_key_does_not_count_for_the_new_one(
+    authority: Authority, account: Account, answered: str, host: Host
+) -> None:
+    new = Key()
+
+    def change(database: Database) -> None:
+        accounts.change_key(database, account, json.dumps(new.jwk), new.thumbprint, "", now())
+
+    host.meanwhile = elsewhere(authority, change)
+    attempt(authority, answered, now())
+    found = read(authority, account, answered)
+    assert found.validated_at is None
+    assert found.failed_at is None
+    assert found.error is not None
+    assert "key was changed" in found.error.detail
+
+
+def test_a_deactivation_while_an_attempt_is_under_way_counts(
+    authority: Authority, account: Account, answered: str, host: Host
+) -> None:
+    host.meanwhile = elsewhere(authority, lambda database: _deactivate(database, account))
+    attempt(authority, answered, now())
+    assert read(authority, account, answered).validated_at is None
+
+
+def _deactivate(database: Database, account: Account) -> None:
+    accounts.deactivate(database, account, now())
+
+
+def test_a_provisioner_that_is_gone_proves_nothing(authority: Authority, account: Account, answered: str) -> None:
+    attempt(replace(authority, config=replace(authority.config, hosts=())), answered, now())
+    found = read(authority, account, answered)
+    assert found.error is not None
+    assert found.error.problem is Problem.UNAUTHORIZED
+    assert found.failed_at is not None
+
+
+def test_attempts_that_never_came_to_an_outcome_come_to_an_end(
+    authority: Authority, account: Account, answered: str, host: Host
+) -> None:
+    at = now()
+    for _ in range(6):
+        with authority.database.transaction() as transaction:
+            assert store.take(transaction, answered, at, at + 30)
+        at += 30
+    attempt(authority, answered, at)
+    found = read(authority, account, answered)
+    assert found.failed_at is not None
+    assert found.error is not None
+    assert found.error.problem is Problem.SERVER_INTERNAL
+    assert host.listener.accepted == 0
