@@ -15,7 +15,7 @@ from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
 from acme_iid.store import nonces
 from acme_iid.store.database import open_store
-from acme_iid.web import problems, public
+from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources
 from acme_iid.web.jws import Gate
 from acme_iid.web.links import Links
@@ -53,5 +53,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     app = flask.Flask("acme_iid", static_folder=None)
     app.register_blueprint(Resources(authority, gate).blueprint())
     app.register_blueprint(public.blueprint(authority))
+    if config.ca.crl:
+        app.register_blueprint(certificate_status.blueprint(authority))
     app.register_error_handler(Exception, problems.of_exception)
     return app

@@ -16,6 +16,7 @@ from acme_iid import host_provisioners, provisioners
 from acme_iid.admission import Provisioner
 from acme_iid.hosts import HostProvisioner
 from acme_iid.issuance import profiles
+from acme_iid.issuance.ca import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.protocol import jwk
 from acme_iid.protocol.csr import ANY_KEY, KEY_TYPES, RSA_BITS, KeyPolicy
@@ -37,6 +38,7 @@ class CASettings:
     :ivar domains: canonical dns names; custom names stay inside these.
     :ivar lifetimes: of certificates, and of those profiles that do not give their own.
     :ivar keys: which keys get certificates.
+    :ivar crl: whether certificates say where their status can be seen, and the server shows it: list and OCSP.
     :ivar account_algorithms: the JWS algorithms that requests of accounts are signed with (RFC 7518, RFC 8037).
     :ivar terms_of_service: the URL of the terms that accounts must have agreed to; None where there are none.
     :ivar website: what tells people about this CA.
@@ -51,6 +53,7 @@ class CASettings:
     terms_of_service: str | None = None
     website: str | None = None
     external_account_required: bool = False
+    crl: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,12 @@ class Config:
     limits: Limits = Limits()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
+
+    @property
+    def status_urls(self) -> StatusURLs | None:
+        """What certificates say of where their status can be seen; None if it is not shown."""
+        url = self.server.url
+        return StatusURLs(f"{url}/crl", f"{url}/ocsp", f"{url}/intermediate.cer") if self.ca.crl else None
 
     @property
     def all_provisioners(self) -> tuple[Provisioner | HostProvisioner, ...]:
@@ -238,6 +247,7 @@ def _ca(table: Table) -> CASettings:
         terms_of_service=_page(table, "terms_of_service"),
         website=_page(table, "website"),
         external_account_required=table.flag("external_account_required"),
+        crl=table.flag("crl"),
     )
     table.done()
     if not settings.account_algorithms:

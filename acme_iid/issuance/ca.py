@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance import keys
@@ -38,17 +38,21 @@ INTERMEDIATE_LIFETIME = 5 * 365 * 86400
 
 _MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
 _BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
-_CA_KEY_USAGE = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
+
+
+def _ca_key_usage(*, responder: bool) -> x509.KeyUsage:
+    """The key usage of a CA; one that answers about its certificates (OCSP) by itself signs these answers too."""
+    return x509.KeyUsage(
+        digital_signature=responder,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 class Issuer(NamedTuple):
@@ -56,6 +60,21 @@ class Issuer(NamedTuple):
 
     certificate: x509.Certificate
     key: PrivateKey
+
+    @property
+    def key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        """What certificates and lists that it signs say of its key (RFC 5280 section 4.2.1.1)."""
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+            self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        )
+
+
+class StatusURLs(NamedTuple):
+    """Where a certificate's status can be seen: the revocation list, the OCSP responder, the issuer's certificate."""
+
+    crl: str
+    ocsp: str
+    issuer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,7 @@ class LeafRequest:
     :ivar provisioner: the extension that says under which provisioner the names were proven.
     :ivar usages: what it is for, keys of :data:`profiles.USAGES`.
     :ivar key_usages: of :data:`profiles.KEY_USAGES`.
+    :ivar status: where its status can be seen; None for nowhere.
     """
 
     public_key: PublicKey
@@ -77,6 +97,7 @@ class LeafRequest:
     provisioner: x509.UnrecognizedExtension | None = None
     usages: Sequence[str] = tuple(USAGES)
     key_usages: Sequence[str] = DEFAULT_KEY_USAGES
+    status: StatusURLs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +152,10 @@ def _sign_ca(
         .not_valid_before(_time(now - BACKDATE))
         .not_valid_after(_time(now - BACKDATE + lifetime))
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_CA_KEY_USAGE, critical=True)
+        .add_extension(_ca_key_usage(responder=path_length == 0), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
-        .sign(issuer_key, _hash(issuer_key))
+        .sign(issuer_key, signature_hash(issuer_key))
     )
 
 
@@ -142,6 +163,7 @@ class CertificateAuthority:
     """An intermediate that issues, and the root that clients trust.
 
     :ivar intermediate_pem: what follows the leaf in every chain.
+    :ivar issuer: the intermediate with its key.
     :ivar root_pem: what clients are given to trust.
     :ivar root_fingerprint: the SHA-256 of the root's DER, lower-case hex: what an operator compares.
     :ivar not_after: when the intermediate ends, seconds; no certificate outlives it.
@@ -150,12 +172,10 @@ class CertificateAuthority:
 
     def __init__(self, root: x509.Certificate, intermediate: Issuer) -> None:
         self.root = root
+        self.issuer = intermediate
         self.intermediate = intermediate.certificate
-        self._key = intermediate.key
-        self._hash = _hash(intermediate.key)
-        self._authority_key_identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-            self.intermediate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        )
+        self._hash = signature_hash(intermediate.key)
+        self._authority_key_identifier = intermediate.key_identifier
         self._not_before = int(self.intermediate.not_valid_before_utc.timestamp())
         self.not_after = int(self.intermediate.not_valid_after_utc.timestamp())
         self.intermediate_pem = self.intermediate.public_bytes(Encoding.PEM).decode()
@@ -221,9 +241,11 @@ class CertificateAuthority:
             .add_extension(self._authority_key_identifier, critical=False)
         )
         builder = _add_names(builder, request.identifiers)
+        if request.status is not None:
+            builder = _add_status_urls(builder, request.status)
         if request.provisioner is not None:
             builder = builder.add_extension(request.provisioner, critical=False)
-        certificate = builder.sign(self._key, self._hash)
+        certificate = builder.sign(self.issuer.key, self._hash)
         pem = certificate.public_bytes(Encoding.PEM).decode()
         return IssuedCertificate(
             serial, certificate.public_bytes(Encoding.DER), pem + self.intermediate_pem, not_before, not_after
@@ -259,6 +281,21 @@ def _add_names(builder: x509.CertificateBuilder, identifiers: Sequence[Identifie
     )
 
 
+def _add_status_urls(builder: x509.CertificateBuilder, urls: StatusURLs) -> x509.CertificateBuilder:
+    """RFC 5280 sections 4.2.1.13 and 4.2.2.1."""
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(urls.crl)], None, None, None)
+    access = [
+        x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
+        for method, url in (
+            (AuthorityInformationAccessOID.OCSP, urls.ocsp),
+            (AuthorityInformationAccessOID.CA_ISSUERS, urls.issuer),
+        )
+    ]
+    return builder.add_extension(x509.CRLDistributionPoints([point]), critical=False).add_extension(
+        x509.AuthorityInformationAccess(access), critical=False
+    )
+
+
 def _serial() -> int:
     # 128 random bits and never zero; DER writes it as a positive number of at most the 20 octets of RFC 5280.
     return 1 + secrets.randbelow((1 << 128) - 1)
@@ -268,5 +305,6 @@ def _time(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _hash(key: PrivateKey) -> hashes.SHA256 | None:
+def signature_hash(key: PrivateKey) -> hashes.SHA256 | None:
+    """The hash that a key signs with; Ed25519 has its own."""
     return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
