@@ -11,6 +11,7 @@ from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.authority.validations import Validations
 from acme_iid.config import Config
+from acme_iid.issuance import alternates
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
 from acme_iid.store import nonces
@@ -40,7 +41,9 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     """
     database = open_store(config.store.path)
     trust = trust_store(config.trust)
-    authority = Authority(config, database, CertificateAuthority.load(config.home, password), trust)
+    ca = CertificateAuthority.load(config.home, password)
+    chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
+    authority = Authority(config, database, ca, trust, alternates=chains)
     threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
     links = Links(config.server.url)
     Validations(authority, links.account).start()

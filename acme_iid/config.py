@@ -39,6 +39,7 @@ class CASettings:
     :ivar lifetimes: of certificates, and of those profiles that do not give their own.
     :ivar keys: which keys get certificates.
     :ivar crl: whether certificates say where their status can be seen, and the server shows it: list and OCSP.
+    :ivar alternate_chains: files with chains from the intermediate to other roots.
     :ivar account_algorithms: the JWS algorithms that requests of accounts are signed with (RFC 7518, RFC 8037).
     :ivar terms_of_service: the URL of the terms that accounts must have agreed to; None where there are none.
     :ivar website: what tells people about this CA.
@@ -54,6 +55,7 @@ class CASettings:
     website: str | None = None
     external_account_required: bool = False
     crl: bool = False
+    alternate_chains: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ def parse(data: bytes, home: Path) -> Config:
     limits = _limits(top.table("limits"))
     tables, kinds = top.tables("provisioner"), top.named_tables("profile")
     top.done()
-    settings = _ca(ca), _server(server), _store(store, home)
+    settings = _ca(ca, home), _server(server), _store(store, home)
     names = [table.look("name") for table in tables]
     of_hosts = [table for table in tables if host_provisioners.is_of_hosts(table)]
     of_clouds = [table for table in tables if not host_provisioners.is_of_hosts(table)]
@@ -235,7 +237,7 @@ def _check_profiles(top: Table, config: Config) -> None:
                 )
 
 
-def _ca(table: Table) -> CASettings:
+def _ca(table: Table, home: Path) -> CASettings:
     defaults = CASettings("", ())
     algorithms = table.texts("account_algorithms", "a list of JWS algorithms", lambda text: _of(text, jwk.ALGORITHMS))
     settings = CASettings(
@@ -248,6 +250,7 @@ def _ca(table: Table) -> CASettings:
         website=_page(table, "website"),
         external_account_required=table.flag("external_account_required"),
         crl=table.flag("crl"),
+        alternate_chains=table.texts("alternate_chains", "a list of files", lambda text: home / text) or (),
     )
     table.done()
     if not settings.account_algorithms:

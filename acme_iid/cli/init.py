@@ -29,6 +29,8 @@ domains = {domains}
 # minimum_rsa_bits = 2048
 # Revocation lists and OCSP: certificates say where, and the server answers there.
 # crl = true
+# Chains to other roots, as acme-iid-ca cross-sign makes them.
+# alternate_chains = ["certs/alternate.crt"]
 # account_algorithms = ["ES256", "ES384", "ES512", "EdDSA", "RS256"]
 
 [server]

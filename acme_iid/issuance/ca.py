@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
@@ -115,17 +115,50 @@ def create_root(name: str, now: int) -> Issuer:
     """Return a new self-signed P-256 root, valid for ten years; ``name`` is the CA's name."""
     key = keys.generate()
     subject = _ca_subject(name, "Root")
-    return Issuer(_sign_ca(subject, key, subject, key, now=now, lifetime=ROOT_LIFETIME, path_length=1), key)
+    public = key.public_key()
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
+    builder = _ca_builder(subject, public, identifier, above, path_length=1)
+    return Issuer(_sign_ca(builder, subject, key, now, now + ROOT_LIFETIME), key)
 
 
 def create_intermediate(root: Issuer, name: str, now: int) -> Issuer:
     """Return a new P-256 intermediate under ``root``, valid for five years; it issues leaves only."""
     key = keys.generate()
     subject = _ca_subject(name, "Intermediate")
-    certificate = _sign_ca(
-        subject, key, root.certificate.subject, root.key, now=now, lifetime=INTERMEDIATE_LIFETIME, path_length=0
-    )
-    return Issuer(certificate, key)
+    public = key.public_key()
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+    builder = _ca_builder(subject, public, identifier, root.key_identifier, path_length=0)
+    return Issuer(_sign_ca(builder, root.certificate.subject, root.key, now, now + INTERMEDIATE_LIFETIME), key)
+
+
+def cross_sign(root: Issuer, intermediate: x509.Certificate, now: int) -> x509.Certificate:
+    """Return an intermediate as another root signs it: the same subject, key and key identifier.
+
+    It ends with the intermediate or the root, whichever is first.
+
+    :raises CAFileError: if the root is no CA certificate, its key is another one, or one of the two has run out.
+    """
+    certificate = root.certificate
+    if certificate.public_key() != root.key.public_key():
+        raise CAFileError("the root's key is not the key of its certificate")
+    try:
+        if not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            raise CAFileError("the root's certificate is no CA certificate")
+        above = root.key_identifier
+        identifier = intermediate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise CAFileError(
+            "the root's certificate, or the intermediate, lacks what a CA certificate has: basic constraints and a "
+            "subject key identifier"
+        ) from error
+    key = intermediate.public_key()
+    assert isinstance(key, PublicKey)  # a CA signs with no other
+    ends = min(int(entry.not_valid_after_utc.timestamp()) for entry in (certificate, intermediate))
+    if ends <= now:
+        raise CAFileError("the root or the intermediate has run out")
+    builder = _ca_builder(intermediate.subject, key, identifier, above, path_length=0)
+    return _sign_ca(builder, certificate.subject, root.key, now, ends + BACKDATE)
 
 
 def _ca_subject(name: str, role: str) -> x509.Name:
@@ -133,28 +166,33 @@ def _ca_subject(name: str, role: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name.removesuffix(' CA')} {role} CA")])
 
 
-def _sign_ca(
+def _ca_builder(
     subject: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    issuer_key: PrivateKey,
+    key: PublicKey,
+    identifier: x509.SubjectKeyIdentifier,
+    above: x509.AuthorityKeyIdentifier,
     *,
-    now: int,
-    lifetime: int,
     path_length: int,
-) -> x509.Certificate:
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(_serial())
-        .not_valid_before(_time(now - BACKDATE))
-        .not_valid_after(_time(now - BACKDATE + lifetime))
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_ca_key_usage(responder=path_length == 0), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .add_extension(identifier, critical=False)
+        .add_extension(above, critical=False)
+    )
+
+
+def _sign_ca(
+    builder: x509.CertificateBuilder, issuer: x509.Name, issuer_key: PrivateKey, now: int, ends: int
+) -> x509.Certificate:
+    return (
+        builder.issuer_name(issuer)
+        .not_valid_before(_time(now - BACKDATE))
+        .not_valid_after(_time(ends - BACKDATE))
         .sign(issuer_key, signature_hash(issuer_key))
     )
 
