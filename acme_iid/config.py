@@ -137,10 +137,15 @@ class Config:
         """Those for instances, and then those for hosts."""
         return (*self.provisioners, *self.hosts)
 
+    @property
+    def default_profile(self) -> Profile:
+        """The first profile, or what a CA without profiles issues."""
+        return self.profiles[0] if self.profiles else Profile(None, "", self.ca.lifetimes)
+
     def profile(self, name: str | None) -> Profile | None:
         """The profile of this name, or None if there is none; for None as a name the default one."""
         if name is None:
-            return self.profiles[0] if self.profiles else Profile(None, "", self.ca.lifetimes)
+            return self.default_profile
         return next((profile for profile in self.profiles if profile.name == name), None)
 
     def giving(self, profile: str | None) -> Config:

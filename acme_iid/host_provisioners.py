@@ -35,6 +35,7 @@ def read(table: Table) -> HostProvisioner:
         http_port=_port(table, "http_port", defaults.http_port),
         tls_port=_port(table, "tls_port", defaults.tls_port),
         caa=table.flag("caa"),
+        profiles=table.texts("profiles", "a list of names of [profile.NAME] tables", str),
     )
     table.take("type", str, TYPE)
     table.done()
@@ -45,7 +46,7 @@ def read(table: Table) -> HostProvisioner:
 def _check(table: Table, provisioner: HostProvisioner) -> None:
     if not provisioner.challenges:
         raise table.error("challenges", f"is missing or empty; say how names are proven, of {', '.join(CHALLENGES)}")
-    for key in ("allow", "networks"):
+    for key in ("allow", "networks", "profiles"):
         if getattr(provisioner, key) == ():
             raise table.error(key, "is empty, so no host could prove anything; list something, or leave it out")
     if provisioner.allow_wildcards and not set(provisioner.challenges) & set(OF_DNS):
