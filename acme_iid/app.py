@@ -11,11 +11,12 @@ from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.authority.validations import Validations
 from acme_iid.config import Config
+from acme_iid.issuance import alternates
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
 from acme_iid.store import nonces
 from acme_iid.store.database import open_store
-from acme_iid.web import problems, public
+from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources
 from acme_iid.web.jws import Gate
 from acme_iid.web.links import Links
@@ -40,7 +41,9 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     """
     database = open_store(config.store.path)
     trust = trust_store(config.trust)
-    authority = Authority(config, database, CertificateAuthority.load(config.home, password), trust)
+    ca = CertificateAuthority.load(config.home, password)
+    chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
+    authority = Authority(config, database, ca, trust, alternates=chains)
     threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
     links = Links(config.server.url)
     gate = Gate(
@@ -52,6 +55,8 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     app = flask.Flask("acme_iid", static_folder=None)
     app.register_blueprint(Resources(authority, gate).blueprint())
     app.register_blueprint(public.blueprint(authority))
+    if config.ca.crl:
+        app.register_blueprint(certificate_status.blueprint(authority))
     app.register_error_handler(Exception, problems.of_exception)
     # Last, since an app that is made for trial only ends right after this, and should take no attempt with it.
     Validations(authority, links).start()

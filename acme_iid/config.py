@@ -16,6 +16,7 @@ from acme_iid import host_provisioners, provisioners
 from acme_iid.admission import Provisioner
 from acme_iid.hosts import PERSISTENT, HostProvisioner
 from acme_iid.issuance import profiles
+from acme_iid.issuance.ca import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.protocol import jwk
 from acme_iid.protocol.csr import ANY_KEY, KEY_TYPES, RSA_BITS, KeyPolicy
@@ -37,6 +38,8 @@ class CASettings:
     :ivar domains: canonical dns names; custom names stay inside these.
     :ivar lifetimes: of certificates, and of those profiles that do not give their own.
     :ivar keys: which keys get certificates.
+    :ivar crl: whether certificates say where their status can be seen, and the server shows it: list and OCSP.
+    :ivar alternate_chains: files with chains from the intermediate to other roots.
     :ivar account_algorithms: the JWS algorithms that requests of accounts are signed with (RFC 7518, RFC 8037).
     :ivar terms_of_service: the URL of the terms that accounts must have agreed to; None where there are none.
     :ivar website: what tells people about this CA.
@@ -53,6 +56,8 @@ class CASettings:
     website: str | None = None
     external_account_required: bool = False
     issuer_domain: str | None = None
+    crl: bool = False
+    alternate_chains: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +129,25 @@ class Config:
     profiles: tuple[Profile, ...] = ()
 
     @property
+    def status_urls(self) -> StatusURLs | None:
+        """What certificates say of where their status can be seen; None if it is not shown."""
+        url = self.server.url
+        return StatusURLs(f"{url}/crl", f"{url}/ocsp", f"{url}/intermediate.cer") if self.ca.crl else None
+
+    @property
     def all_provisioners(self) -> tuple[Provisioner | HostProvisioner, ...]:
         """Those for instances, and then those for hosts."""
         return (*self.provisioners, *self.hosts)
 
+    @property
+    def default_profile(self) -> Profile:
+        """The first profile, or what a CA without profiles issues."""
+        return self.profiles[0] if self.profiles else Profile(None, "", self.ca.lifetimes)
+
     def profile(self, name: str | None) -> Profile | None:
         """The profile of this name, or None if there is none; for None as a name the default one."""
         if name is None:
-            return self.profiles[0] if self.profiles else Profile(None, "", self.ca.lifetimes)
+            return self.default_profile
         return next((profile for profile in self.profiles if profile.name == name), None)
 
     def giving(self, profile: str | None) -> Config:
@@ -201,7 +217,7 @@ def parse(data: bytes, home: Path) -> Config:
     limits = _limits(top.table("limits"))
     tables, kinds = top.tables("provisioner"), top.named_tables("profile")
     top.done()
-    settings = _ca(ca), _server(server), _store(store, home)
+    settings = _ca(ca, home), _server(server), _store(store, home)
     names = [table.look("name") for table in tables]
     of_hosts = [table for table in tables if host_provisioners.is_of_hosts(table)]
     of_clouds = [table for table in tables if not host_provisioners.is_of_hosts(table)]
@@ -245,7 +261,7 @@ def _check_issuer(top: Table, config: Config) -> None:
             )
 
 
-def _ca(table: Table) -> CASettings:
+def _ca(table: Table, home: Path) -> CASettings:
     defaults = CASettings("", ())
     algorithms = table.texts("account_algorithms", "a list of JWS algorithms", lambda text: _of(text, jwk.ALGORITHMS))
     settings = CASettings(
@@ -258,6 +274,8 @@ def _ca(table: Table) -> CASettings:
         website=_page(table, "website"),
         external_account_required=table.flag("external_account_required"),
         issuer_domain=table.text("issuer_domain", "the CA's own domain name", domain, "") or None,
+        crl=table.flag("crl"),
+        alternate_chains=table.texts("alternate_chains", "a list of files", lambda text: home / text) or (),
     )
     table.done()
     if not settings.account_algorithms:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.config import Config
+from acme_iid.issuance.alternates import AlternateChain
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.store.database import Database
 
@@ -19,6 +20,7 @@ from acme_iid.store.database import Database
 class Authority:
     """What the use cases work with: the settings in force, the store, the signing keys and the trusted ones.
 
+    :ivar alternates: the chains from the intermediate to other roots than ours.
     :ivar answered: set when a challenge was answered that has to be looked for in the network.
     """
 
@@ -26,4 +28,5 @@ class Authority:
     database: Database
     ca: CertificateAuthority
     trust: TrustStore
+    alternates: tuple[AlternateChain, ...] = ()
     answered: threading.Event = field(default_factory=threading.Event)

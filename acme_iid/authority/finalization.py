@@ -62,6 +62,7 @@ def _finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> O
             provisioner=provisioner_extension(proof.cloud, proof.provisioner, proof.credential_id),
             usages=profile.usages,
             key_usages=profile.key_usages,
+            status=authority.config.status_urls,
         ),
         now,
     )

@@ -104,14 +104,9 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, remote: 
         ``userActionRequired``, ``rateLimited``, and what is wrong with ``replaces``.
     """
     require_terms_agreed(authority.config.ca, account)
-    profile = _profile(authority.config, wanted.profile)
+    profile = _profile(authority.config, wanted)
     config = authority.config.giving(profile.name)
-    faults = [
-        fault
-        for identifier in wanted.identifiers
-        if (fault := _fault(authority.config, config, profile, identifier)) is not None
-    ]
-    if faults:
+    if faults := _faults(authority.config, profile, wanted):
         refused = _several(faults)
         refusals.record(authority, "order.refused", account, wanted.identifiers, refused, remote, now)
         raise refused
@@ -143,10 +138,14 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, remote: 
     return replace(order, authorizations=authorizations)
 
 
-def _profile(config: Config, asked: str | None) -> Profile:
+def _profile(config: Config, wanted: NewOrder) -> Profile:
+    """The profile that an order asks for; if none, the first one that can be given for its names."""
+    asked = wanted.profile
+    if asked is None:
+        able = (profile for profile in config.profiles if not _faults(config, profile, wanted))
+        return next(able, config.default_profile)
     found = config.profile(asked)
     if found is None:
-        assert asked is not None  # there always is a default
         listed = ", ".join(str(profile.name) for profile in config.profiles)
         raise AcmeError(
             Problem.INVALID_PROFILE,
@@ -155,6 +154,13 @@ def _profile(config: Config, asked: str | None) -> Profile:
             else "this CA has no certificate profiles; leave 'profile' out",
         )
     return found
+
+
+def _faults(config: Config, profile: Profile, wanted: NewOrder) -> list[Fault]:
+    """Why there can be no order for certain names with a profile."""
+    giving = config.giving(profile.name)
+    faults = (_fault(config, giving, profile, identifier) for identifier in wanted.identifiers)
+    return [fault for fault in faults if fault is not None]
 
 
 def _fault(config: Config, giving: Config, profile: Profile, identifier: Identifier) -> Fault | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from acme_iid.authority import Authority
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Order
 from acme_iid.store import certificates, orders
@@ -37,6 +38,20 @@ def certificate(database: Database, account: Account, certificate_id: str) -> Ce
     :raises AcmeError: as :func:`own` does.
     """
     return own(certificates.get(database, certificate_id), account)
+
+
+def chains(authority: Authority, certificate: Certificate, now: int) -> dict[str, str]:
+    """The chains of a certificate, PEM and leaf first, by their numbers; the one that it was issued with is "0".
+
+    A certificate of an intermediate that was replaced has that one only.
+    """
+    found = {"0": certificate.chain}
+    if certificate.chain.endswith(authority.ca.intermediate_pem):
+        leaf = certificate.chain.removesuffix(authority.ca.intermediate_pem)
+        for number, chain in enumerate(authority.alternates, 1):
+            if chain.not_after > now:
+                found[str(number)] = leaf + chain.pem
+    return found
 
 
 def own(resource: Owned | None, account: Account) -> Owned:

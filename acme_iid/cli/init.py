@@ -27,6 +27,10 @@ domains = {domains}
 # Which keys certificates may have, and which algorithms accounts may sign with; all of them by default.
 # key_types = ["P-256", "P-384", "P-521", "Ed25519", "RSA"]
 # minimum_rsa_bits = 2048
+# Revocation lists and OCSP: certificates say where, and the server answers there.
+# crl = true
+# Chains to other roots, as acme-iid-ca cross-sign makes them.
+# alternate_chains = ["certs/alternate.crt"]
 # account_algorithms = ["ES256", "ES384", "ES512", "EdDSA", "RS256"]
 
 [server]

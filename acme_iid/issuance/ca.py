@@ -14,9 +14,9 @@ from typing import NamedTuple, Self
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance import keys
@@ -38,17 +38,21 @@ INTERMEDIATE_LIFETIME = 5 * 365 * 86400
 
 _MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
 _BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
-_CA_KEY_USAGE = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
+
+
+def _ca_key_usage(*, responder: bool) -> x509.KeyUsage:
+    """The key usage of a CA; one that answers about its certificates (OCSP) by itself signs these answers too."""
+    return x509.KeyUsage(
+        digital_signature=responder,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 class Issuer(NamedTuple):
@@ -56,6 +60,21 @@ class Issuer(NamedTuple):
 
     certificate: x509.Certificate
     key: PrivateKey
+
+    @property
+    def key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        """What certificates and lists that it signs say of its key (RFC 5280 section 4.2.1.1)."""
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+            self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        )
+
+
+class StatusURLs(NamedTuple):
+    """Where a certificate's status can be seen: the revocation list, the OCSP responder, the issuer's certificate."""
+
+    crl: str
+    ocsp: str
+    issuer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,7 @@ class LeafRequest:
     :ivar provisioner: the extension that says under which provisioner the names were proven.
     :ivar usages: what it is for, keys of :data:`profiles.USAGES`.
     :ivar key_usages: of :data:`profiles.KEY_USAGES`.
+    :ivar status: where its status can be seen; None for nowhere.
     """
 
     public_key: PublicKey
@@ -77,6 +97,7 @@ class LeafRequest:
     provisioner: x509.UnrecognizedExtension | None = None
     usages: Sequence[str] = tuple(USAGES)
     key_usages: Sequence[str] = DEFAULT_KEY_USAGES
+    status: StatusURLs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +115,50 @@ def create_root(name: str, now: int) -> Issuer:
     """Return a new self-signed P-256 root, valid for ten years; ``name`` is the CA's name."""
     key = keys.generate()
     subject = _ca_subject(name, "Root")
-    return Issuer(_sign_ca(subject, key, subject, key, now=now, lifetime=ROOT_LIFETIME, path_length=1), key)
+    public = key.public_key()
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
+    builder = _ca_builder(subject, public, identifier, above, path_length=1)
+    return Issuer(_sign_ca(builder, subject, key, now, now + ROOT_LIFETIME), key)
 
 
 def create_intermediate(root: Issuer, name: str, now: int) -> Issuer:
     """Return a new P-256 intermediate under ``root``, valid for five years; it issues leaves only."""
     key = keys.generate()
     subject = _ca_subject(name, "Intermediate")
-    certificate = _sign_ca(
-        subject, key, root.certificate.subject, root.key, now=now, lifetime=INTERMEDIATE_LIFETIME, path_length=0
-    )
-    return Issuer(certificate, key)
+    public = key.public_key()
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+    builder = _ca_builder(subject, public, identifier, root.key_identifier, path_length=0)
+    return Issuer(_sign_ca(builder, root.certificate.subject, root.key, now, now + INTERMEDIATE_LIFETIME), key)
+
+
+def cross_sign(root: Issuer, intermediate: x509.Certificate, now: int) -> x509.Certificate:
+    """Return an intermediate as another root signs it: the same subject, key and key identifier.
+
+    It ends with the intermediate or the root, whichever is first.
+
+    :raises CAFileError: if the root is no CA certificate, its key is another one, or one of the two has run out.
+    """
+    certificate = root.certificate
+    if certificate.public_key() != root.key.public_key():
+        raise CAFileError("the root's key is not the key of its certificate")
+    try:
+        if not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            raise CAFileError("the root's certificate is no CA certificate")
+        above = root.key_identifier
+        identifier = intermediate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise CAFileError(
+            "the root's certificate, or the intermediate, lacks what a CA certificate has: basic constraints and a "
+            "subject key identifier"
+        ) from error
+    key = intermediate.public_key()
+    assert isinstance(key, PublicKey)  # a CA signs with no other
+    ends = min(int(entry.not_valid_after_utc.timestamp()) for entry in (certificate, intermediate))
+    if ends <= now:
+        raise CAFileError("the root or the intermediate has run out")
+    builder = _ca_builder(intermediate.subject, key, identifier, above, path_length=0)
+    return _sign_ca(builder, certificate.subject, root.key, now, ends + BACKDATE)
 
 
 def _ca_subject(name: str, role: str) -> x509.Name:
@@ -112,29 +166,34 @@ def _ca_subject(name: str, role: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name.removesuffix(' CA')} {role} CA")])
 
 
-def _sign_ca(
+def _ca_builder(
     subject: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    issuer_key: PrivateKey,
+    key: PublicKey,
+    identifier: x509.SubjectKeyIdentifier,
+    above: x509.AuthorityKeyIdentifier,
     *,
-    now: int,
-    lifetime: int,
     path_length: int,
-) -> x509.Certificate:
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(_serial())
-        .not_valid_before(_time(now - BACKDATE))
-        .not_valid_after(_time(now - BACKDATE + lifetime))
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_CA_KEY_USAGE, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
-        .sign(issuer_key, _hash(issuer_key))
+        .add_extension(_ca_key_usage(responder=path_length == 0), critical=True)
+        .add_extension(identifier, critical=False)
+        .add_extension(above, critical=False)
+    )
+
+
+def _sign_ca(
+    builder: x509.CertificateBuilder, issuer: x509.Name, issuer_key: PrivateKey, now: int, ends: int
+) -> x509.Certificate:
+    return (
+        builder.issuer_name(issuer)
+        .not_valid_before(_time(now - BACKDATE))
+        .not_valid_after(_time(ends - BACKDATE))
+        .sign(issuer_key, signature_hash(issuer_key))
     )
 
 
@@ -142,6 +201,7 @@ class CertificateAuthority:
     """An intermediate that issues, and the root that clients trust.
 
     :ivar intermediate_pem: what follows the leaf in every chain.
+    :ivar issuer: the intermediate with its key.
     :ivar root_pem: what clients are given to trust.
     :ivar root_fingerprint: the SHA-256 of the root's DER, lower-case hex: what an operator compares.
     :ivar not_after: when the intermediate ends, seconds; no certificate outlives it.
@@ -150,12 +210,10 @@ class CertificateAuthority:
 
     def __init__(self, root: x509.Certificate, intermediate: Issuer) -> None:
         self.root = root
+        self.issuer = intermediate
         self.intermediate = intermediate.certificate
-        self._key = intermediate.key
-        self._hash = _hash(intermediate.key)
-        self._authority_key_identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-            self.intermediate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        )
+        self._hash = signature_hash(intermediate.key)
+        self._authority_key_identifier = intermediate.key_identifier
         self._not_before = int(self.intermediate.not_valid_before_utc.timestamp())
         self.not_after = int(self.intermediate.not_valid_after_utc.timestamp())
         self.intermediate_pem = self.intermediate.public_bytes(Encoding.PEM).decode()
@@ -221,9 +279,11 @@ class CertificateAuthority:
             .add_extension(self._authority_key_identifier, critical=False)
         )
         builder = _add_names(builder, request.identifiers)
+        if request.status is not None:
+            builder = _add_status_urls(builder, request.status)
         if request.provisioner is not None:
             builder = builder.add_extension(request.provisioner, critical=False)
-        certificate = builder.sign(self._key, self._hash)
+        certificate = builder.sign(self.issuer.key, self._hash)
         pem = certificate.public_bytes(Encoding.PEM).decode()
         return IssuedCertificate(
             serial, certificate.public_bytes(Encoding.DER), pem + self.intermediate_pem, not_before, not_after
@@ -259,6 +319,21 @@ def _add_names(builder: x509.CertificateBuilder, identifiers: Sequence[Identifie
     )
 
 
+def _add_status_urls(builder: x509.CertificateBuilder, urls: StatusURLs) -> x509.CertificateBuilder:
+    """RFC 5280 sections 4.2.1.13 and 4.2.2.1."""
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(urls.crl)], None, None, None)
+    access = [
+        x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
+        for method, url in (
+            (AuthorityInformationAccessOID.OCSP, urls.ocsp),
+            (AuthorityInformationAccessOID.CA_ISSUERS, urls.issuer),
+        )
+    ]
+    return builder.add_extension(x509.CRLDistributionPoints([point]), critical=False).add_extension(
+        x509.AuthorityInformationAccess(access), critical=False
+    )
+
+
 def _serial() -> int:
     # 128 random bits and never zero; DER writes it as a positive number of at most the 20 octets of RFC 5280.
     return 1 + secrets.randbelow((1 << 128) - 1)
@@ -268,5 +343,6 @@ def _time(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _hash(key: PrivateKey) -> hashes.SHA256 | None:
+def signature_hash(key: PrivateKey) -> hashes.SHA256 | None:
+    """The hash that a key signs with; Ed25519 has its own."""
     return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()

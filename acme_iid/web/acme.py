@@ -56,6 +56,7 @@ class Resources:
             ("/authorization/<authorization_id>", self.authorization),
             ("/challenge/<challenge_id>", self.challenge),
             ("/certificate/<certificate_id>", self.certificate),
+            ("/certificate/<certificate_id>/<number>", self.chain),
             ("/revoke-cert", self.revoke_cert),
         ):
             self._add(blueprint, rule, view.__name__, self._signed(view), "POST")
@@ -289,12 +290,22 @@ class Resources:
         response.headers.add("Link", f'<{self.links.authorization(authorization.id)}>;rel="up"')
         return _with_retry_after(response, (authorization,), now)
 
-    def certificate(self, signed: SignedRequest, _now: int, certificate_id: str) -> Response:
+    def certificate(self, signed: SignedRequest, now: int, certificate_id: str) -> Response:
         """RFC 8555 section 7.4.2."""
+        return self.chain(signed, now, certificate_id, "0")
+
+    def chain(self, signed: SignedRequest, now: int, certificate_id: str, number: str) -> Response:
+        """RFC 8555 section 7.4.2: a certificate with one of its chains, and links to the others."""
         account = require_account(signed)
         signed.require_post_as_get()
         certificate = reading.certificate(self.authority.database, account, certificate_id)
-        return Response(certificate.chain, content_type="application/pem-certificate-chain")
+        chains = reading.chains(self.authority, certificate, now)
+        if number not in chains:
+            raise AcmeError(Problem.MALFORMED, "the certificate has no such chain", status=404)
+        response = Response(chains.pop(number), content_type="application/pem-certificate-chain")
+        for other in chains:
+            response.headers.add("Link", f'<{self.links.chain(certificate_id, other)}>;rel="alternate"')
+        return response
 
     def revoke_cert(self, signed: SignedRequest, now: int) -> Response:
         """RFC 8555 section 7.6: by an account, or by the certificate's key."""

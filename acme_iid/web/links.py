@@ -52,3 +52,7 @@ class Links:
     def certificate(self, certificate_id: str) -> str:
         """An issued certificate."""
         return f"{self.base}/acme/certificate/{certificate_id}"
+
+    def chain(self, certificate_id: str, number: str) -> str:
+        """An issued certificate with one of its chains; "0" is the one that it was issued with."""
+        return self.certificate(certificate_id) + ("" if number == "0" else f"/{number}")

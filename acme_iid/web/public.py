@@ -11,6 +11,9 @@ from acme_iid.web import problems
 def blueprint(authority: Authority) -> Blueprint:
     """The routes /health, /roots.pem and /root/<sha256>."""
     public = Blueprint("public", __name__)
+    by_fingerprint = {authority.ca.root_fingerprint: authority.ca.root_pem} | {
+        chain.root_fingerprint: chain.root_pem for chain in authority.alternates
+    }
 
     @public.get("/health")
     def health() -> Response:
@@ -20,14 +23,14 @@ def blueprint(authority: Authority) -> Blueprint:
 
     @public.get("/roots.pem")
     def roots() -> Response:
-        return Response(authority.ca.root_pem, content_type="application/x-pem-file")
+        return Response("".join(by_fingerprint.values()), content_type="application/x-pem-file")
 
     @public.get("/root/<fingerprint>")
     def root(fingerprint: str) -> Response:
         """The root with this fingerprint: clients that know it fetch it before they trust the connection."""
-        if fingerprint.lower() != authority.ca.root_fingerprint:
+        if fingerprint.lower() not in by_fingerprint:
             abort(404)
-        return Response(authority.ca.root_pem, content_type="application/x-pem-file")
+        return Response(by_fingerprint[fingerprint.lower()], content_type="application/x-pem-file")
 
     public.register_error_handler(Exception, problems.of_exception)
     return public

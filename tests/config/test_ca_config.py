@@ -609,3 +609,11 @@ def test_the_key_policy_is_read() -> None:
     )
     assert found.ca.keys == KeyPolicy(("RSA", "Ed25519"), (3072, 4096))
     assert found.ca.account_algorithms == ("ES256", "EdDSA")
+
+
+def test_a_provisioner_of_hosts_names_profiles_too() -> None:
+    hosts = '[[provisioner]]\nname = "Hosts"\ntype = "ACME"\nchallenges = ["http-01"]\n'
+    found = parse(MINIMAL + hosts + 'profiles = ["a"]\n' + PROFILE)
+    assert [entry.profiles for entry in found.hosts] == [("a",)]
+    assert "there is no [profile.b]" in refusal(MINIMAL + hosts + 'profiles = ["b"]\n' + PROFILE)
+    assert "profiles: is empty" in refusal(MINIMAL + hosts + "profiles = []\n")

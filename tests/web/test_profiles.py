@@ -118,6 +118,15 @@ def test_an_order_that_asks_for_none_has_the_first(account: Account, instance: a
     assert list(extended) == [ExtendedKeyUsageOID.SERVER_AUTH]
 
 
+def test_the_first_that_can_be_given_for_the_names_is_taken(own_ca: CA) -> None:
+    with_profiles(own_ca)
+    own_ca.cli("provisioner", "update", PROVISIONER, "--remove-profile", "web")
+    own_ca.start()
+    account = own_ca.account()
+    assert account.order("foo.local").json()["profile"] == "mesh"
+    assert problem(account.order("foo.local", profile="web")) == "invalidProfile"
+
+
 def test_an_order_of_a_ca_without_profiles_has_none(shared_ca: CA) -> None:
     response = shared_ca.account().order("foo.local")
     assert "profile" not in response.json()

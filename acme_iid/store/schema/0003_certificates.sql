@@ -34,6 +34,9 @@ CREATE INDEX certificates_of_owner ON certificates (owner, issued_at, id);
 
 CREATE INDEX certificates_revoked ON certificates (issued_at, id) WHERE revoked_at IS NOT NULL;
 
+-- What stands in a revocation list: revoked, and not expired before it.
+CREATE INDEX certificates_revoked_by_end ON certificates (not_after) WHERE revoked_at IS NOT NULL;
+
 -- A name that was revoked for an instance stays closed to it until an operator reopens it.
 CREATE TABLE closed_names (
     instance_id TEXT NOT NULL,

@@ -1,0 +1,85 @@
+"""What anybody may know of a certificate: whether it was revoked, by a signed list (CRL) or a signed answer (OCSP).
+
+A list is signed when it is asked for and there is none that is current: none at all, one that runs out soon, or one
+from before a revocation. It is kept in the store, so that all processes serve the same bytes and a list costs one
+signature however often it is fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography.x509.ocsp import OCSPResponseStatus
+
+from acme_iid.authority import Authority
+from acme_iid.errors import StoreUnavailableError
+from acme_iid.issuance import crl, ocsp
+from acme_iid.issuance.crl import Revoked
+from acme_iid.protocol import jwk
+from acme_iid.store import certificates, revocation_lists
+from acme_iid.store.database import Reader
+from acme_iid.store.revocation_lists import SignedList
+
+LIST_LIFETIME = 24 * 3600
+"""Seconds that a list can be relied on; when half is left, the next fetch has it signed again."""
+ANSWER_LIFETIME = 3600
+"""Seconds that an OCSP answer can be relied on."""
+CLOCK_SKEW = 60
+"""Seconds that another process's clock may be ahead of ours."""
+
+_ATTEMPTS = 5
+
+
+def current_list(authority: Authority, now: int) -> SignedList:
+    """The list that is current: every revocation that was acknowledged before is in it.
+
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    database = authority.database
+    key_id = hashlib.sha256(jwk.spki(authority.ca.issuer.key.public_key())).hexdigest()
+    for _ in range(_ATTEMPTS):
+        known = revocation_lists.latest(database, key_id)
+        if known is not None and _is_current(database, known, now):
+            return known
+        signed = _sign(authority, key_id, known, now)
+        with database.transaction() as transaction:
+            if revocation_lists.put(transaction, signed, None if known is None else known.number):
+                return signed
+        # Another process was first; its list may be just what is needed.
+    raise StoreUnavailableError("certificates are being revoked faster than lists are signed")
+
+
+def _is_current(reader: Reader, known: SignedList, now: int) -> bool:
+    due = known.next_update - LIST_LIFETIME // 2
+    return known.signed_at - CLOCK_SKEW <= now < due and revocation_lists.count(reader, known.since) == known.revoked
+
+
+def _sign(authority: Authority, key_id: str, known: SignedList | None, now: int) -> SignedList:
+    # A certificate is in one more list after its end (RFC 5280 section 3.3): whoever missed its revocation sees it.
+    since = now if known is None else min(known.signed_at, now)
+    revoked = [
+        Revoked(int(serial, 16), at, reason)
+        for serial, at, reason in revocation_lists.revoked(authority.database, since)
+    ]
+    # Numbers follow the clock, so that they grow after a backup was restored, too.
+    number = now if known is None else max(known.number + 1, now)
+    next_update = now + LIST_LIFETIME
+    der = crl.sign(authority.ca.issuer, revoked, number, now, next_update)
+    return SignedList(key_id, number, since, len(revoked), now, next_update, der)
+
+
+def answer(authority: Authority, request: bytes, now: int) -> bytes:
+    """The answer to an OCSP request; both are DER.
+
+    :raises OCSPError: if there is none: ``malformedRequest``, ``unauthorized`` for another CA's certificates.
+    """
+    question, issuer = ocsp.read(request), authority.ca.issuer
+    if not question.is_about(issuer):
+        raise ocsp.OCSPError(OCSPResponseStatus.UNAUTHORIZED)
+    found = certificates.by_serial(authority.database, f"{question.serial:x}")
+    revoked = None
+    if found is not None and found.revoked_at is not None:
+        revoked = Revoked(question.serial, found.revoked_at, found.revocation_reason or 0)
+    return ocsp.answer(
+        issuer, question, issued=found is not None, revoked=revoked, now=now, next_update=now + ANSWER_LIFETIME
+    )

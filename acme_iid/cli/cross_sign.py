@@ -1,0 +1,43 @@
+"""``acme-iid-ca cross-sign``: another root vouches for the intermediate as well."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from acme_iid.cli import Home
+from acme_iid.cli.parameters import password, password_file
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(short_help="Have another root sign the intermediate too.")
+@click.option("--root-cert", required=True, type=_file, help="The other root's certificate, PEM.")
+@click.option("--root-key", required=True, type=_file, help="The other root's private key, PEM.")
+@password_file
+@click.argument("out", type=_file)
+@click.pass_obj
+def cross_sign(home: Home, root_cert: Path, root_key: Path, password_file: Path | None, out: Path) -> None:
+    """Write to OUT the intermediate of this CA as another root signs it, and that root: an alternate chain.
+
+    With OUT in alternate_chains of [ca], clients that trust the other root can ask for that chain. Nothing that exists
+    is overwritten, and the key of this CA is not needed.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from acme_iid.issuance import alternates, ca, keys
+
+    root = ca.Issuer(ca.load_certificate(root_cert), keys.load(root_key, password(password_file)))
+    intermediate = ca.load_certificate(home.path / ca.INTERMEDIATE_CERTIFICATE)
+    signed = ca.cross_sign(root, intermediate, int(time.time()))
+    pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in (signed, root.certificate))
+    try:
+        keys.write_new(out, pem, 0o644)
+    except FileExistsError as error:
+        raise click.ClickException(f"{out} exists; choose another file") from error
+    chain = alternates.load(out, intermediate)
+    click.echo(f"The alternate chain is in {out}.")
+    click.echo(f"Its root's fingerprint: {chain.root_fingerprint}")
+    click.echo(f'To offer it, add to [ca] in ca.toml: alternate_chains = ["{out.absolute()}"]')

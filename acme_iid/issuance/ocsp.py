@@ -1,0 +1,141 @@
+"""The Online Certificate Status Protocol (RFC 6960, RFC 9654): questions in, answers by the intermediate out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import ocsp
+
+from acme_iid.issuance.ca import BACKDATE, Issuer, signature_hash
+from acme_iid.issuance.crl import REASONS, Revoked
+
+MAX_REQUEST_BYTES = 2048
+"""The size a request may have, octets of DER; one with a nonce takes some 150."""
+MAX_NONCE_BYTES = 128
+"""RFC 9654 section 2.1."""
+
+_HASHES = (hashes.SHA1, hashes.SHA256, hashes.SHA384, hashes.SHA512)
+
+
+class OCSPError(Exception):
+    """A question that gets no answer; ``status`` says why, and :meth:`response` says so to whoever asked."""
+
+    def __init__(self, status: ocsp.OCSPResponseStatus) -> None:
+        super().__init__(status.name)
+        self.status = status
+
+    def response(self) -> bytes:
+        """The response, in DER; these are not signed."""
+        return ocsp.OCSPResponseBuilder.build_unsuccessful(self.status).public_bytes(Encoding.DER)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request, read: which certificate it is about, under which hashes of its issuer, and its nonce."""
+
+    algorithm: hashes.HashAlgorithm
+    name_hash: bytes
+    key_hash: bytes
+    serial: int
+    nonce: bytes | None
+
+    def is_about(self, issuer: Issuer) -> bool:
+        """Whether the certificate would be one of this issuer's."""
+        return (self.name_hash, self.key_hash) == issuer_hashes(issuer.certificate, self.algorithm)
+
+
+def issuer_hashes(issuer: x509.Certificate, algorithm: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
+    """An issuer as requests name it: the hashes of its name, and of its key without type (RFC 6960 section 4.1.1)."""
+    key = issuer.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        bits = key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        bits = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    else:
+        assert isinstance(key, ed25519.Ed25519PublicKey)  # a CA signs with no other
+        bits = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return _digest(algorithm, issuer.subject.public_bytes()), _digest(algorithm, bits)
+
+
+def _digest(algorithm: hashes.HashAlgorithm, data: bytes) -> bytes:
+    digest = hashes.Hash(algorithm)
+    digest.update(data)
+    return digest.finalize()
+
+
+def read(der: bytes) -> Question:
+    """Read a request for the status of one certificate.
+
+    :raises OCSPError: ``malformedRequest``.
+    """
+    if len(der) > MAX_REQUEST_BYTES:
+        raise OCSPError(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
+    try:
+        request = ocsp.load_der_ocsp_request(der)
+        question = Question(
+            request.hash_algorithm,
+            request.issuer_name_hash,
+            request.issuer_key_hash,
+            request.serial_number,
+            _nonce(request.extensions),
+        )
+    except (ValueError, NotImplementedError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise OCSPError(ocsp.OCSPResponseStatus.MALFORMED_REQUEST) from error
+    if not isinstance(question.algorithm, _HASHES):
+        raise OCSPError(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
+    return question
+
+
+def _nonce(extensions: x509.Extensions) -> bytes | None:
+    found = None
+    for extension in extensions:
+        if isinstance(extension.value, x509.OCSPNonce):
+            found = extension.value.nonce
+            if not 0 < len(found) <= MAX_NONCE_BYTES:
+                raise ValueError("RFC 9654 section 2.1: such a nonce is refused")
+        elif extension.critical:
+            raise ValueError("an extension that must be understood is not")
+    return found
+
+
+def answer(
+    issuer: Issuer, question: Question, *, issued: bool, revoked: Revoked | None, now: int, next_update: int
+) -> bytes:
+    """Sign the answer to a question about a certificate of ``issuer``, in DER.
+
+    :param issued: whether there is such a certificate; of one that there is not nothing is known.
+    :param revoked: its revocation, None if it is good.
+    :param now: seconds; the answer says a minute less, for clocks that lag.
+    :param next_update: seconds; until then the answer can be relied on.
+    """
+    status = ocsp.OCSPCertStatus.GOOD if issued else ocsp.OCSPCertStatus.UNKNOWN
+    if revoked is not None:
+        status = ocsp.OCSPCertStatus.REVOKED
+    builder = (
+        ocsp.OCSPResponseBuilder()
+        .add_response_by_hash(
+            question.name_hash,
+            question.key_hash,
+            question.serial,
+            question.algorithm,
+            status,
+            _time(now - BACKDATE),
+            _time(next_update),
+            None if revoked is None else _time(revoked.at),
+            None if revoked is None else REASONS.get(revoked.reason),
+        )
+        .responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
+    )
+    if question.nonce is not None:
+        builder = builder.add_extension(x509.OCSPNonce(question.nonce), critical=False)
+    return builder.sign(issuer.key, signature_hash(issuer.key)).public_bytes(Encoding.DER)
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,84 @@
+"""OCSP requests come from anybody: whatever they are, there is an answer or a refusal, never a failure."""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acme_iid.issuance import ca
+from acme_iid.issuance.crl import Revoked
+from acme_iid.issuance.ocsp import MAX_REQUEST_BYTES, OCSPError, answer, issuer_hashes, read
+
+NOW = 1_800_000_000
+INTERMEDIATE = ca.create_intermediate(ca.create_root("My CA", NOW), "My CA", NOW)
+GOOD = (
+    ocsp.OCSPRequestBuilder()
+    .add_certificate_by_hash(*issuer_hashes(INTERMEDIATE.certificate, hashes.SHA256()), 1, hashes.SHA256())
+    .add_extension(x509.OCSPNonce(b"nonce"), critical=False)
+    .build()
+    .public_bytes(Encoding.DER)
+)
+
+
+def answered(der: bytes) -> ocsp.OCSPResponse:
+    """What a request is answered with."""
+    try:
+        question = read(der)
+    except OCSPError as error:
+        return ocsp.load_der_ocsp_response(error.response())
+    question.is_about(INTERMEDIATE)
+    sent = answer(INTERMEDIATE, question, issued=True, revoked=None, now=NOW, next_update=NOW + 60)
+    return ocsp.load_der_ocsp_response(sent)
+
+
+@given(st.binary(max_size=3000))
+def test_arbitrary_bytes_are_answered(der: bytes) -> None:
+    assert answered(der).response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+
+
+@given(st.data())
+def test_a_request_that_was_tampered_with_is_answered(data: st.DataObject) -> None:
+    der = bytearray(GOOD)
+    for _ in range(data.draw(st.integers(1, 4))):
+        der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
+    start = data.draw(st.integers(0, 3))
+    assert answered(bytes(der[:start] + der[start + data.draw(st.integers(0, 2)) :])).response_status in (
+        ocsp.OCSPResponseStatus.MALFORMED_REQUEST,
+        ocsp.OCSPResponseStatus.SUCCESSFUL,
+    )
+
+
+def test_a_request_has_a_limit() -> None:
+    def sized(extra: int) -> bytes:
+        filler = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\0" * extra)
+        names = issuer_hashes(INTERMEDIATE.certificate, hashes.SHA256())
+        builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(*names, 1, hashes.SHA256())
+        return builder.add_extension(filler, critical=False).build().public_bytes(Encoding.DER)
+
+    room = MAX_REQUEST_BYTES - len(sized(1000)) + 1000
+    assert len(sized(room)) == MAX_REQUEST_BYTES
+    assert answered(sized(room)).response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
+    assert answered(sized(room + 1)).response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+
+
+def test_the_answer_is_by_the_key_and_says_whose_it_is() -> None:
+    question = read(GOOD)
+    assert question.is_about(INTERMEDIATE)
+    sent = answer(
+        INTERMEDIATE, question, issued=True, revoked=Revoked(question.serial, NOW - 9, 1), now=NOW, next_update=NOW + 60
+    )
+    found = ocsp.load_der_ocsp_response(sent)
+    assert found.certificate_status is ocsp.OCSPCertStatus.REVOKED
+    assert found.responder_key_hash == x509.SubjectKeyIdentifier.from_public_key(INTERMEDIATE.key.public_key()).digest
+    assert found.this_update_utc.timestamp() == NOW - 60
+    assert found.next_update_utc is not None
+    assert found.next_update_utc.timestamp() == NOW + 60
+    assert found.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce == b"nonce"
+    key = INTERMEDIATE.key.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    key.verify(found.signature, found.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
