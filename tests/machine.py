@@ -146,4 +146,7 @@ class Clock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
+            "PYTHONPATH": os.pathsep.join(
+                [str(Path(__file__).parent / "faketime"), *filter(None, [os.environ.get("PYTHONPATH")])]
+            ),
         }

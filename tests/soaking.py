@@ -132,6 +132,9 @@ class Soak:
             kept = stack.enter_context(machine.stay("--timeout", "10", env=clock.env))
             replaced = stack.enter_context(machine.stay("--new-key", "--timeout", "10", *rekeyed, env=clock.env))
             self._disturb(ca, witness, (clock, cas_clock))
+            # For whoever has to find out what went wrong.
+            (folder / "daemon.log").write_text("\n".join(kept.lines + replaced.lines))
+            (folder / "ca.log").write_text("".join(ca.log))
             for daemon in (kept, replaced):
                 assert daemon.stop() == 0, daemon.lines[-20:]
                 assert not any("Traceback" in line for line in daemon.lines), daemon.lines
@@ -182,7 +185,7 @@ def check(witness: Witness, renewals: int, share: float) -> None:
     :param renewals: how often each pair was renewed at least.
     :param share: of the looks that were meant to be taken, how many were at least, for the machine may be busy.
     """
-    assert witness.faults == []
+    assert not witness.faults, "\n".join([f"{len(witness.faults)} faults", *witness.faults[:10], *witness.faults[-3:]])
     assert min(len(found) for found in witness.seen.values()) > renewals
     assert len(witness.seen) == len(witness.pairs)
     took = witness.looks[-1] - witness.looks[0]

@@ -6,8 +6,12 @@ The modules, from the bottom up::
     names         what a person types as a name, in the form that goes into a certificate
     places        where configuration and state live
     keys          key pairs and certificate signing requests
+    csr           signing requests that somebody else made
     certificates  what is read out of certificates
+    switch        two files replaced in one step
     files         a key and its certificate, put in place together
+    copies        further files with the same content: one PEM file with everything, PKCS #12
+    records       what was ordered on this machine
     trust         HTTPS under the CA's own root
     authority     which CA this machine trusts: bootstrap
     account       the account key of this machine at that CA
@@ -15,7 +19,14 @@ The modules, from the bottom up::
     proof         the answer to a challenge
     connection    signed ACME requests, repeated when the CA was away
     order         from names to a verified certificate
-    renewal       when a certificate is due
+    ari           when the CA would like a certificate to be renewed
+    renewal       when a certificate is due, and renewing it
+    hooks         telling programs that it was
+    journal       the lines of a program that runs for months
+    systemd       what the service manager is told
+    wakeups       what wakes a program that waits
+    watched       a pair that the daemon looks after
+    daemon        one process that renews all of them
     cli           acme-iid
 
 Nothing here imports the server's modules, save ``acme_iid.iid01`` and ``acme_iid.errors`` and, for

@@ -10,9 +10,7 @@ one certificate at a time, until it answers.
 
 from __future__ import annotations
 
-import os
 import queue
-import random
 import signal
 import threading
 import time
@@ -25,22 +23,24 @@ from cryptography import x509
 
 from acme_iid_client import ari, renewal
 from acme_iid_client.certificates import rfc3339
-from acme_iid_client.connection import CaError, UnreachableError
+from acme_iid_client.connection import UnreachableError
 from acme_iid_client.errors import ClientError
 from acme_iid_client.journal import Journal, span
 from acme_iid_client.order import Issued
 from acme_iid_client.records import Record
 from acme_iid_client.systemd import Notifier
 from acme_iid_client.wakeups import Bell, Clock
+from acme_iid_client.watched import Watched, stamp
 
 _TICK = 1.0
 _WORKERS = 4
 """Renewals at the same time: enough that a slow one does not keep the others, few enough for any CA."""
-_LONGEST_PAUSE = 300.0
 _LOOK = 0.5
 """Seconds between two looks at the files."""
 _WORTH_SAYING = 60.0
 """Seconds by which a plan has to change to be worth a line."""
+_ASK_AGAIN = 60.0
+"""Seconds after which a CA that did not say what it wishes is asked again at the earliest."""
 _LOOK_AGAIN = 300.0
 """Seconds after which files that cannot be used are looked at again, changed or not."""
 _HANGS = 240.0
@@ -73,54 +73,6 @@ class Duties:
     seconds: float
 
 
-@dataclass
-class _Watched:
-    """A pair, and what is planned for it.
-
-    :ivar leaf: the certificate; None while the files cannot be used.
-    :ivar stamp: what the files looked like when they were read, at ``looked_at`` by the monotonic clock.
-    :ivar planned: when it is renewed, and ``ask_at`` when the CA is asked for its wish; seconds since the epoch.
-    :ivar retry_at: before this moment of the monotonic clock, nothing is tried.
-    :ivar forced: whether it is to be renewed, due or not.
-    :ivar since: when a thread took it up, by the monotonic clock; None if none has.
-    """
-
-    record: Record
-    leaf: x509.Certificate | None = None
-    stamp: tuple[int, ...] | None = None
-    window: ari.Window | None = None
-    planned: float = 0.0
-    ask_at: float = 0.0
-    failures: int = 0
-    retry_at: float = 0.0
-    forced: bool = False
-    since: float | None = None
-    looked_at: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """What people know it by."""
-        return str(self.record.certificate)
-
-    @property
-    def ca(self) -> str:
-        """Which CA it comes from; "" is the one of the bootstrap."""
-        return self.record.ca_url or ""
-
-    @property
-    def end(self) -> float:
-        """When the certificate expires, seconds since the epoch."""
-        return 0.0 if self.leaf is None else self.leaf.not_valid_after_utc.timestamp()
-
-    @property
-    def longest_pause(self) -> float:
-        """Seconds between two tries at most: certificates that live for minutes are tried more often."""
-        if self.leaf is None:
-            return _LONGEST_PAUSE
-        life = self.leaf.not_valid_after_utc - self.leaf.not_valid_before_utc
-        return min(_LONGEST_PAUSE, max(2.0, life.total_seconds() / 60))
-
-
 @dataclass(frozen=True, slots=True)
 class _Away:
     """A CA that could not be reached.
@@ -135,11 +87,17 @@ class _Away:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What a thread came to."""
+    """What a thread came to.
 
-    watched: _Watched
+    :ivar outcome: what was issued, or None where only the CA's wish was asked for; or what went wrong.
+    :ivar wish: the CA's for the certificate that is there now, or why it is not known.
+    :ivar untold: why others were not told.
+    """
+
+    watched: Watched
     what: What
-    outcome: Issued | ari.Window | Exception | None
+    outcome: Issued | Exception | None
+    wish: ari.Window | Exception | None = None
     untold: Exception | None = None
 
 
@@ -154,10 +112,10 @@ class Daemon:
     journal: Journal
     notifier: Notifier
     force: bool = False
-    _watched: dict[str, _Watched] = field(default_factory=dict)
+    _watched: dict[str, Watched] = field(default_factory=dict)
     _away: dict[str, _Away] = field(default_factory=dict)
     _bell: Bell = field(default_factory=Bell)
-    _jobs: queue.SimpleQueue[tuple[What, _Watched]] = field(default_factory=queue.SimpleQueue)
+    _jobs: queue.SimpleQueue[tuple[What, Watched]] = field(default_factory=queue.SimpleQueue)
     _done: queue.SimpleQueue[_Done] = field(default_factory=queue.SimpleQueue)
     _found_at: float | None = None
 
@@ -206,17 +164,16 @@ class Daemon:
                 del self._watched[name]
                 self.journal.info("dropped", f"no longer renewed: {name}", certificate=name)
         for name, record in records.items():
-            self._look(self._watched.setdefault(name, _Watched(record)), record)
+            self._look(self._watched.setdefault(name, Watched(record)), record)
 
-    def _look(self, watched: _Watched, record: Record) -> None:
+    def _look(self, watched: Watched, record: Record) -> None:
         """Read a pair that has changed, or that was never read."""
-        now = time.monotonic()
-        stamp = _stamp(record)
+        now, looks = time.monotonic(), stamp(record)
         again = watched.leaf is None and now - watched.looked_at >= _LOOK_AGAIN
-        if watched.since is not None or (watched.looked_at and stamp == watched.stamp and not again):
+        if watched.since is not None or (watched.looked_at and looks == watched.stamp and not again):
             return
         first, known = not watched.looked_at, watched.leaf
-        watched.record, watched.stamp, watched.looked_at = record, stamp, now
+        watched.record, watched.stamp, watched.looked_at = record, looks, now
         try:
             _, watched.leaf = renewal.current(record)
         except (ClientError, OSError) as error:
@@ -225,11 +182,11 @@ class Daemon:
                 self.journal.error("unusable", f"cannot be renewed: {watched.name}: {error}", certificate=watched.name)
             return
         if watched.leaf != known:
-            self._plan(watched, None)
+            watched.plan(None, self.duties.expires_in)
             watched.ask_at, watched.failures, watched.retry_at = 0.0, 0, 0.0
             self._announce(watched, "first renewal" if first else "certificate has changed, next renewal")
 
-    def _announce(self, watched: _Watched, what: str) -> None:
+    def _announce(self, watched: Watched, what: str) -> None:
         left = watched.planned - time.time()
         self.journal.info(
             "planned",
@@ -237,11 +194,6 @@ class Daemon:
             certificate=watched.name,
             planned=_rfc3339(watched.planned),
         )
-
-    def _plan(self, watched: _Watched, window: ari.Window | None) -> None:
-        assert watched.leaf is not None
-        watched.window = window
-        watched.planned = renewal.planned_at(watched.leaf, window, self.duties.expires_in).timestamp()
 
     def _start_what_is_due(self) -> None:
         """Give the threads that have nothing to do what is most urgent."""
@@ -256,7 +208,7 @@ class Daemon:
         ]
         due = [watched for watched in waiting if watched.forced or now >= watched.planned]
         # What ends first goes first: after a day without the CA, all are due.
-        chosen: list[tuple[What, _Watched]] = [("renew", watched) for watched in sorted(due, key=lambda w: w.end)]
+        chosen: list[tuple[What, Watched]] = [("renew", watched) for watched in sorted(due, key=lambda w: w.end)]
         if self.duties.expires_in is None:
             # An expired certificate is not asked about (RFC 9773 section 4.3).
             chosen += [("advise", w) for w in waiting if now >= w.ask_at and now < min(w.planned, w.end)]
@@ -266,7 +218,7 @@ class Daemon:
                 self._jobs.put((what, watched))
                 free -= 1
 
-    def _may_try(self, watched: _Watched, clock: float) -> bool:
+    def _may_try(self, watched: Watched, clock: float) -> bool:
         """Whether its CA is well as far as is known, or this is the one that finds out."""
         if watched.ca not in self._away:
             return True
@@ -276,19 +228,28 @@ class Daemon:
     def _work(self) -> None:
         while True:
             what, watched = self._jobs.get()
-            outcome: Issued | ari.Window | Exception | None
-            untold = None
             try:
-                if what == "advise":
-                    assert watched.leaf is not None
-                    outcome = self.duties.advise(watched.record, watched.leaf)
-                else:
-                    outcome = issued = self.duties.renew(watched.record)
-                    untold = self._tell(watched.record, issued)
+                done = self._renew(watched) if what == "renew" else self._ask(watched)
             except Exception as error:  # noqa: BLE001 - a fault of ours ends one try, never the renewing
-                outcome = error
-            self._done.put(_Done(watched, what, outcome, untold))
+                done = _Done(watched, what, error)
+            self._done.put(done)
             self._bell.ring()
+
+    def _renew(self, watched: Watched) -> _Done:
+        issued = self.duties.renew(watched.record)
+        untold = self._tell(watched.record, issued)
+        wish: ari.Window | Exception | None = None
+        if self.duties.expires_in is None:
+            # At once, as RFC 9773 section 4.3 would have it, so that what is said about the next time holds.
+            try:
+                wish = self.duties.advise(watched.record, issued.leaf)
+            except ClientError as error:
+                wish = error
+        return _Done(watched, "renew", issued, wish, untold)
+
+    def _ask(self, watched: Watched) -> _Done:
+        assert watched.leaf is not None
+        return _Done(watched, "advise", None, self.duties.advise(watched.record, watched.leaf))
 
     def _tell(self, record: Record, issued: Issued) -> Exception | None:
         try:
@@ -309,20 +270,18 @@ class Daemon:
                 self._failed(done, done.outcome)
                 continue
             self._away.pop(watched.ca, None)
-            if done.what == "advise":
-                assert not isinstance(done.outcome, Issued)
-                self._advised(watched, done.outcome)
+            if done.outcome is None:
+                self._advised(watched, done.wish)
                 continue
-            assert isinstance(done.outcome, Issued)
-            self._renewed(watched, done.outcome)
+            self._renewed(watched, done.outcome, done.wish)
             if done.untold is not None:
                 self.journal.error("untold", f"{watched.name}: {done.untold}", certificate=watched.name)
 
-    def _renewed(self, watched: _Watched, issued: Issued) -> None:
+    def _renewed(self, watched: Watched, issued: Issued, wish: ari.Window | Exception | None) -> None:
         watched.forced, watched.failures, watched.retry_at = False, 0, 0.0
         # Read again soon: somebody else may have replaced it already.
-        watched.leaf, watched.stamp, watched.ask_at = issued.leaf, None, 0.0
-        self._plan(watched, None)
+        watched.leaf, watched.stamp = issued.leaf, None
+        self._take_wish(watched, wish)
         left = watched.planned - time.time()
         self.journal.info(
             "renewed",
@@ -332,28 +291,35 @@ class Daemon:
             not_after=rfc3339(issued.leaf.not_valid_after_utc),
         )
 
-    def _advised(self, watched: _Watched, window: ari.Window | None) -> None:
+    def _advised(self, watched: Watched, wish: ari.Window | Exception | None) -> None:
         before = watched.planned
-        self._plan(watched, window)
-        watched.ask_at = time.time() + (ari.USUAL_INTERVAL if window is None else window.interval)
+        self._take_wish(watched, wish)
         if abs(watched.planned - before) > _WORTH_SAYING:
-            why = "" if window is None or window.explanation is None else f" ({window.explanation})"
+            why = f" ({wish.explanation})" if isinstance(wish, ari.Window) and wish.explanation is not None else ""
             self._announce(watched, f"the CA's wish{why}: next renewal")
+
+    def _take_wish(self, watched: Watched, wish: ari.Window | Exception | None) -> None:
+        window = wish if isinstance(wish, ari.Window) else None
+        watched.plan(window, self.duties.expires_in)
+        if isinstance(wish, Exception):
+            watched.ask_at = time.time() + _ASK_AGAIN
+        else:
+            watched.ask_at = time.time() + (ari.USUAL_INTERVAL if window is None else window.interval)
 
     def _failed(self, done: _Done, error: Exception) -> None:
         watched, now = done.watched, time.monotonic()
         if isinstance(error, UnreachableError):
             before = self._away.get(watched.ca)
             tries = 1 if before is None else before.tries + 1
-            pause = self._pause(watched, tries, error)
+            pause = watched.pause(tries, error)
             self._away[watched.ca] = _Away(tries, now + pause)
         else:
             self._away.pop(watched.ca, None)
             tries = watched.failures + 1
-            pause = self._pause(watched, tries, error)
+            pause = watched.pause(tries, error)
         if done.what == "advise":
             # There is a plan without the CA's word. What is wrong will be said when it matters, for renewing.
-            watched.ask_at = time.time() + max(60.0, pause)
+            watched.ask_at = time.time() + max(_ASK_AGAIN, pause)
             return
         watched.failures, watched.retry_at = watched.failures + 1, now + pause
         text = str(error) if isinstance(error, ClientError | OSError) else f"{type(error).__name__}: {error}"
@@ -364,14 +330,6 @@ class Daemon:
             error=text,
             tries=watched.failures,
         )
-
-    def _pause(self, watched: _Watched, tries: int, error: Exception) -> float:
-        """Seconds until the next try: longer each time, up to a limit, and never alike for all."""
-        pause = min(watched.longest_pause, 2.0 ** min(tries - 1, 30)) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
-        if isinstance(error, CaError) and error.retry_after is not None:
-            # As long as the CA asks for, but never so long that the certificate's end is risked.
-            pause = max(pause, min(error.retry_after, (watched.end - time.time()) / 4))
-        return pause
 
     def _clock_was_set(self, step: float) -> None:
         way = "forward" if step > 0 else "back"
@@ -425,15 +383,3 @@ class Daemon:
 
 def _rfc3339(seconds: float) -> str:
     return rfc3339(datetime.fromtimestamp(seconds, UTC))
-
-
-def _stamp(record: Record) -> tuple[int, ...]:
-    """What changes when a file is replaced."""
-    stamp: list[int] = []
-    for path in (record.certificate, record.key):
-        try:
-            found = os.stat(path)  # noqa: PTH116 - two hundred of them each second
-            stamp += [found.st_ino, found.st_mtime_ns, found.st_size]
-        except OSError:
-            stamp += [0, 0, 0]
-    return tuple(stamp)

@@ -1,0 +1,98 @@
+"""A pair that a daemon looks after: what it knows of it, and how patient it is."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cryptography import x509
+
+from acme_iid_client import ari, renewal
+from acme_iid_client.connection import CaError
+from acme_iid_client.records import Record
+
+LONGEST_PAUSE = 300.0
+"""Seconds between two tries at most."""
+
+
+@dataclass
+class Watched:
+    """A pair, and what is planned for it.
+
+    :ivar leaf: the certificate; None while the files cannot be used.
+    :ivar stamp: what the files looked like when they were read, at ``looked_at`` by the monotonic clock.
+    :ivar planned: when it is renewed, and ``ask_at`` when the CA is asked for its wish; seconds since the epoch.
+    :ivar retry_at: before this moment of the monotonic clock, nothing is tried.
+    :ivar forced: whether it is to be renewed, due or not.
+    :ivar since: when a thread took it up, by the monotonic clock; None if none has.
+    """
+
+    record: Record
+    leaf: x509.Certificate | None = None
+    stamp: tuple[int, ...] | None = None
+    planned: float = 0.0
+    ask_at: float = 0.0
+    failures: int = 0
+    retry_at: float = 0.0
+    forced: bool = False
+    since: float | None = None
+    looked_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return str(self.record.certificate)
+
+    @property
+    def ca(self) -> str:
+        """Which CA it comes from; "" is the one of the bootstrap."""
+        return self.record.ca_url or ""
+
+    @property
+    def end(self) -> float:
+        """When the certificate expires, seconds since the epoch."""
+        return 0.0 if self.leaf is None else self.leaf.not_valid_after_utc.timestamp()
+
+    @property
+    def _longest_pause(self) -> float:
+        # Certificates that live for minutes are tried more often.
+        if self.leaf is None:
+            return LONGEST_PAUSE
+        life = self.leaf.not_valid_after_utc - self.leaf.not_valid_before_utc
+        return min(LONGEST_PAUSE, max(2.0, life.total_seconds() / 60))
+
+    def plan(self, window: ari.Window | None, expires_in: timedelta | None) -> None:
+        """Settle when the certificate is renewed.
+
+        :param window: what the CA suggests.
+        :param expires_in: what an administrator has chosen.
+        """
+        assert self.leaf is not None
+        self.planned = renewal.planned_at(self.leaf, window, expires_in).timestamp()
+
+    def pause(self, tries: int, error: Exception) -> float:
+        """Seconds until the next try: longer each time, up to a limit, and never alike for all.
+
+        :param tries: how many have failed in a row.
+        :param error: what the last one failed with.
+        """
+        pause = min(self._longest_pause, 2.0 ** min(tries - 1, 30)) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        if isinstance(error, CaError) and error.retry_after is not None:
+            # As long as the CA asks for, but never so long that the certificate's end is risked.
+            pause = max(pause, min(error.retry_after, (self.end - time.time()) / 4))
+        return pause
+
+
+def stamp(record: Record) -> tuple[int, ...]:
+    """What changes when a file is replaced."""
+    looks: list[int] = []
+    for path in (record.certificate, record.key):
+        try:
+            found = os.stat(path)  # noqa: PTH116 - two hundred of them each second
+            looks += [found.st_ino, found.st_mtime_ns, found.st_size]
+        except OSError:
+            looks += [0, 0, 0]
+    return tuple(looks)
