@@ -7,11 +7,13 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import forge_azure
 import pytest
 from certbots import Machine, Program
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from running import CA, run_module
@@ -234,6 +236,22 @@ def test_an_account_takes_the_operators_key_where_the_ca_wants_one(
         key = json.loads(own_ca.cli("eab", "add", "--json").stdout)
         machine.order("foo.local", options=("--eab-kid", key["key_id"], "--eab-hmac-key", key["hmac_key"]))
         assert machine.renew("--force-renewal").code == 0
+
+
+def test_a_profile_is_asked_for_by_name_and_kept(own_ca: CA, newest: Program, tmp_path: Path) -> None:
+    with (own_ca.home / "ca.toml").open("a") as file:
+        file.write('\n[profile.server]\ndescription = "TLS servers"\n')
+        file.write('[profile.batch]\ndescription = "Jobs, for an hour"\nusages = ["client"]\nlifetime = "1h"\n')
+    own_ca.start()
+    with ec2(aws.Instance(account=ACCOUNT)) as service:
+        machine = Machine(newest, tmp_path, own_ca, service)
+        machine.order("foo.local", options=("--preferred-profile", "batch"))
+        for _ in range(2):
+            leaf = machine.leaf("foo.local")
+            usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            assert list(usages) == [x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]
+            assert leaf.not_valid_after_utc - leaf.not_valid_before_utc < timedelta(hours=2)
+            assert machine.renew("--force-renewal").code == 0
 
 
 # Trust
