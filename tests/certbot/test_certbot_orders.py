@@ -286,6 +286,22 @@ def test_what_the_clients_bootstrap_left_is_used_and_remembered(machine: Machine
     assert machine.renew("--force-renewal").code == 0
 
 
+def test_each_ca_that_was_bootstrapped_is_known(ca: CA, own_ca: CA, debian: Program, tmp_path: Path) -> None:
+    env = {"ACME_IID_CONFIG_DIR": str(tmp_path / "config"), "NO_PROXY": "*"}
+    own_ca.start()
+    for each in (own_ca, ca):
+        done = run_module(
+            "acme_iid_client", "bootstrap", "--ca-url", each.url, "--fingerprint", each.fingerprint, env=env
+        )
+        assert done.code == 0, done.stderr
+    with ec2(aws.Instance(account=ACCOUNT)) as service:
+        for each, name in ((own_ca, "a.local"), (ca, "b.local")):
+            machine = Machine(debian, tmp_path, each, service)
+            done = machine.certonly("-d", name, env=env)
+            assert done.code == 0, done.stdout + done.stderr
+            assert machine.names(name) == {name}
+
+
 def test_certificates_of_another_ca_are_renewed_in_the_same_run(machine: Machine, own_ca: CA) -> None:
     own_ca.start()
     other = Machine(machine.program, machine.folder, own_ca, machine.stand_in)
