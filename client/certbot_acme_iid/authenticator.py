@@ -108,7 +108,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
             self._require_own_key(achalls[0].account_key, cloud.instance())
             choices = (self.conf("provisioner"), self.conf("format"))
             return [prove(achall.chall, achall.account_key, _name(achall), cloud, *choices) for achall in achalls]
-        except ClientError as error:
+        except (ClientError, OSError) as error:
             raise errors.PluginError(_in_own_words(error)) from error
 
     def cleanup(self, achalls: list[AnnotatedChallenge]) -> None:
@@ -155,11 +155,10 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
         given = os.environ.get("ACME_IID_CONFIG_DIR")
         where = places.find(os.environ, os.geteuid(), Path(given) if given else None)
         try:
-            known = authority.load(where)
+            return authority.load(where, str(self.config.server).removesuffix("/acme/directory"))
         except ClientError:
             # Nothing that can be used. The CA may be trusted for another reason; if not, certbot says so.
             return None
-        return known if known.directory_url == str(self.config.server) else None
 
 
 def _trusted(text: str) -> str:
@@ -189,7 +188,7 @@ def _name(achall: AnnotatedChallenge) -> str:
     return str(achall.domain if identifier is None else identifier.value)
 
 
-def _in_own_words(error: ClientError) -> str:
+def _in_own_words(error: Exception) -> str:
     """A message of the client's modules, with this plugin's names for their options."""
     text = str(error)
     for option in _OWN_OPTIONS:

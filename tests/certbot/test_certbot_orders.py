@@ -7,11 +7,13 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import forge_azure
 import pytest
 from certbots import Machine, Program
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from running import CA, run_module
@@ -236,6 +238,22 @@ def test_an_account_takes_the_operators_key_where_the_ca_wants_one(
         assert machine.renew("--force-renewal").code == 0
 
 
+def test_a_profile_is_asked_for_by_name_and_kept(own_ca: CA, newest: Program, tmp_path: Path) -> None:
+    with (own_ca.home / "ca.toml").open("a") as file:
+        file.write('\n[profile.server]\ndescription = "TLS servers"\n')
+        file.write('[profile.batch]\ndescription = "Jobs, for an hour"\nusages = ["client"]\nlifetime = "1h"\n')
+    own_ca.start()
+    with ec2(aws.Instance(account=ACCOUNT)) as service:
+        machine = Machine(newest, tmp_path, own_ca, service)
+        machine.order("foo.local", options=("--preferred-profile", "batch"))
+        for _ in range(2):
+            leaf = machine.leaf("foo.local")
+            usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            assert list(usages) == [x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]
+            assert leaf.not_valid_after_utc - leaf.not_valid_before_utc < timedelta(hours=2)
+            assert machine.renew("--force-renewal").code == 0
+
+
 # Trust
 
 
@@ -266,6 +284,22 @@ def test_what_the_clients_bootstrap_left_is_used_and_remembered(machine: Machine
         f"acme_iid_ca_bundle = {config / 'certs' / 'root_ca.crt'}\n" in machine.configuration("foo.local").read_text()
     )
     assert machine.renew("--force-renewal").code == 0
+
+
+def test_each_ca_that_was_bootstrapped_is_known(ca: CA, own_ca: CA, debian: Program, tmp_path: Path) -> None:
+    env = {"ACME_IID_CONFIG_DIR": str(tmp_path / "config"), "NO_PROXY": "*"}
+    own_ca.start()
+    for each in (own_ca, ca):
+        done = run_module(
+            "acme_iid_client", "bootstrap", "--ca-url", each.url, "--fingerprint", each.fingerprint, env=env
+        )
+        assert done.code == 0, done.stderr
+    with ec2(aws.Instance(account=ACCOUNT)) as service:
+        for each, name in ((own_ca, "a.local"), (ca, "b.local")):
+            machine = Machine(debian, tmp_path, each, service)
+            done = machine.certonly("-d", name, env=env)
+            assert done.code == 0, done.stdout + done.stderr
+            assert machine.names(name) == {name}
 
 
 def test_certificates_of_another_ca_are_renewed_in_the_same_run(machine: Machine, own_ca: CA) -> None:
