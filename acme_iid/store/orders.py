@@ -251,29 +251,41 @@ def end_of_account(transaction: Transaction, account_id: str, error: Fault, now:
     )
 
 
+_ALONE = """NOT EXISTS (SELECT 1 FROM challenges other WHERE other.authorization_id = c.authorization_id
+                         AND other.type <> :kind)"""
+"""An authorization can be proven by challenges of one type only."""
+
+
 def fail_pending(transaction: Transaction, account_id: str, kind: str, error: Fault, now: int) -> int:
     """Fail an account's pending challenges of one type, and end the open orders that wait for one.
+
+    Where a name can be proven by another type as well, the challenge is taken back instead: a failed one would make the
+    authorization invalid, which the other type has nothing to do with.
 
     :param kind: the type, as in ``Challenge.type``.
     :returns: how many orders were ended.
     """
     ended = transaction.run(
-        """UPDATE orders SET ended_at = :now, error = :error
-           WHERE account_id = :account_id AND ended_at IS NULL AND certificate_id IS NULL
-             AND EXISTS (SELECT 1 FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
-                         WHERE a.order_id = orders.id AND c.type = :kind
-                           AND c.validated_at IS NULL AND c.failed_at IS NULL)""",
+        f"""UPDATE orders SET ended_at = :now, error = :error
+            WHERE account_id = :account_id AND ended_at IS NULL AND certificate_id IS NULL
+              AND EXISTS (SELECT 1 FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
+                          WHERE a.order_id = orders.id AND c.type = :kind
+                            AND c.validated_at IS NULL AND c.failed_at IS NULL AND {_ALONE})""",  # noqa: S608 - a constant
         account_id=account_id,
         kind=kind,
         now=now,
         error=fault_as_text(error),
     )
+    pending = """SELECT c.id FROM challenges c JOIN authorizations a ON a.id = c.authorization_id
+                 WHERE a.account_id = :account_id AND a.deactivated_at IS NULL AND a.revoked_at IS NULL
+                   AND c.type = :kind AND c.validated_at IS NULL AND c.failed_at IS NULL"""
     transaction.run(
-        """UPDATE challenges SET failed_at = :now, error = :error
-           WHERE type = :kind AND validated_at IS NULL AND failed_at IS NULL
-             AND authorization_id IN (SELECT id FROM authorizations
-                                      WHERE account_id = :account_id AND deactivated_at IS NULL
-                                        AND revoked_at IS NULL)""",
+        f"DELETE FROM challenges WHERE id IN ({pending} AND NOT {_ALONE})",  # noqa: S608 - constants
+        account_id=account_id,
+        kind=kind,
+    )
+    transaction.run(
+        f"UPDATE challenges SET failed_at = :now, error = :error WHERE id IN ({pending})",  # noqa: S608 - a constant
         account_id=account_id,
         kind=kind,
         now=now,

@@ -289,3 +289,25 @@ def test_an_answer_that_is_no_object_is_malformed_and_starts_nothing(account: Ac
         assert problem(account.post(found["url"], payload)) == "malformed"
     assert account.post(found["url"]).json()["status"] == "pending"
     assert ("_acme-challenge.odd.local", "TXT") not in names.asked
+
+
+def test_a_key_change_takes_a_pending_iid01_back_and_leaves_the_other_challenges_alone(
+    ca: CA, account: Account, names: Names, web: Web
+) -> None:
+    names.set("changing.local", "A", "127.0.0.1")
+    order = account.order("changing.local")
+    url = order.json()["authorizations"][0]
+    assert {"iid-01", "http-01"} <= {entry["type"] for entry in account.post(url).json()["challenges"]}
+    new = Key()
+    change = account.wire.directory["keyChange"]
+    inner = account.wire.body(change, {"account": account.url, "oldKey": account.key.jwk}, new, None, drop=("nonce",))
+    assert account.post(change, inner).status_code == 200
+    account.key = new
+    left = account.post(url).json()
+    assert left["status"] == "pending"
+    assert "iid-01" not in {entry["type"] for entry in left["challenges"]}
+    found = standard(account, order.json(), "http-01")
+    web.pages[TOKENS + found["token"]] = Page(f"{found['token']}.{new.thumbprint}".encode())
+    answer(account, found["url"])
+    assert settled(account, found["url"]).json()["status"] == "valid"
+    finished(account, order, "changing.local")
