@@ -35,20 +35,23 @@ def sign(issuer: Issuer, revoked: Iterable[Revoked], number: int, now: int, next
     :param now: seconds; the list says a minute less, for clocks that lag.
     :param next_update: seconds; until then the list can be relied on.
     """
+    # Given at once: the builder's own method copies the list with each that it adds.
     builder = (
-        x509.CertificateRevocationListBuilder()
+        x509.CertificateRevocationListBuilder(revoked_certificates=[_entry(one) for one in revoked])
         .issuer_name(issuer.certificate.subject)
         .last_update(_time(now - BACKDATE))
         .next_update(_time(next_update))
         .add_extension(issuer.key_identifier, critical=False)
         .add_extension(x509.CRLNumber(number), critical=False)
     )
-    for entry in revoked:
-        one = x509.RevokedCertificateBuilder().serial_number(entry.serial).revocation_date(_time(entry.at))
-        if entry.reason in REASONS:
-            one = one.add_extension(x509.CRLReason(REASONS[entry.reason]), critical=False)
-        builder = builder.add_revoked_certificate(one.build())
     return builder.sign(issuer.key, signature_hash(issuer.key)).public_bytes(Encoding.DER)
+
+
+def _entry(one: Revoked) -> x509.RevokedCertificate:
+    builder = x509.RevokedCertificateBuilder().serial_number(one.serial).revocation_date(_time(one.at))
+    if one.reason in REASONS:
+        builder = builder.add_extension(x509.CRLReason(REASONS[one.reason]), critical=False)
+    return builder.build()
 
 
 def _time(seconds: int) -> datetime:

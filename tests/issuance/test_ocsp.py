@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_iid.issuance import ca
+from acme_iid.issuance import ca, crl
 from acme_iid.issuance.crl import Revoked
+from acme_iid.issuance.keys import PrivateKey
 from acme_iid.issuance.ocsp import MAX_REQUEST_BYTES, OCSPError, answer, issuer_hashes, read
 
 NOW = 1_800_000_000
@@ -82,3 +86,32 @@ def test_the_answer_is_by_the_key_and_says_whose_it_is() -> None:
     key = INTERMEDIATE.key.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     key.verify(found.signature, found.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP384R1()),
+        ed25519.Ed25519PrivateKey.generate(),
+        rsa.generate_private_key(65537, 2048),
+    ],
+    ids=lambda key: type(key).__name__,
+)
+def test_an_issuer_of_any_kind_is_named_as_clients_name_it_and_answers(key: PrivateKey) -> None:
+    subject = INTERMEDIATE.certificate.subject
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), 1)
+        .not_valid_before(datetime.fromtimestamp(NOW, UTC))
+        .not_valid_after(datetime.fromtimestamp(NOW + 60, UTC))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, ca.signature_hash(key))
+    )
+    issuer = ca.Issuer(certificate, key)
+    # Self-signed, so that its own issuer is itself.
+    builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, certificate, hashes.SHA1())  # noqa: S303 - as most do
+    question = read(builder.build().public_bytes(Encoding.DER))
+    assert question.is_about(issuer)
+    sent = answer(issuer, question, issued=True, revoked=None, now=NOW, next_update=NOW + 60)
+    assert ocsp.load_der_ocsp_response(sent).certificate_status is ocsp.OCSPCertStatus.GOOD
+    parsed = x509.load_der_x509_crl(crl.sign(issuer, [Revoked(7, NOW, 0)], 3, NOW, NOW + 60))
+    assert parsed.is_signature_valid(key.public_key())
