@@ -292,7 +292,7 @@ def test_an_answer_that_is_no_object_is_malformed_and_starts_nothing(account: Ac
 
 
 def test_a_key_change_takes_a_pending_iid01_back_and_leaves_the_other_challenges_alone(
-    ca: CA, account: Account, names: Names, web: Web
+    account: Account, names: Names, web: Web
 ) -> None:
     names.set("changing.local", "A", "127.0.0.1")
     order = account.order("changing.local")
