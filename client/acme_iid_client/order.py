@@ -41,10 +41,11 @@ Further = Literal["none", "own", "all"]
 
 
 class _NewOrder(messages.NewOrder):
-    """The acme library's order, with the end of the certificate's life and with what it replaces (RFC 9773)."""
+    """The acme library's order, with its profile, the end of the certificate's life and what it replaces (RFC 9773)."""
 
     not_after: str = field("notAfter", omitempty=True)
     replaces: str = field("replaces", omitempty=True)
+    profile: str = field("profile", omitempty=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Request:
     :ivar not_after: RFC 3339; None leaves it to the CA.
     :ivar further: which names are ordered besides; the first of ``names`` is then one that the instance surely has.
     :ivar replaces: the identifier of the certificate that the new one succeeds (RFC 9773 section 4.1), if any.
+    :ivar profile: the certificate profile, one of the directory's; None leaves it to the CA.
     """
 
     names: list[str]
@@ -66,6 +68,7 @@ class Request:
     not_after: str | None = None
     further: Further = "none"
     replaces: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,10 @@ def _post_order(request: Request, connection: Connection) -> requests.Response:
     # A server that has no renewal information may not know what replacing is.
     replaces = request.replaces if connection.offers("renewalInfo") else None
     body = _NewOrder(
-        identifiers=[_identifier(name) for name in request.names], not_after=request.not_after, replaces=replaces
+        identifiers=[_identifier(name) for name in request.names],
+        not_after=request.not_after,
+        replaces=replaces,
+        profile=request.profile,
     )
     what = f"The CA refused the order of {', '.join(request.names)}"
     try:

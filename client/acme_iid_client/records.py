@@ -26,6 +26,7 @@ class Record:
     :ivar life: how long certificates are asked for, a duration like ``8h``; None leaves it to the CA.
     :ivar copies: further files with the same content.
     :ivar account_key: the file of the account key that signs, if a person keeps it.
+    :ivar profile: the certificate profile that is asked for; None leaves it to the CA.
     """
 
     certificate: Path
@@ -37,6 +38,7 @@ class Record:
     life: str | None = None
     copies: Copies = field(default_factory=Copies)
     account_key: Path | None = None
+    profile: str | None = None
 
 
 def directory(state: Path) -> Path:
@@ -57,6 +59,7 @@ def save(state: Path, record: Record) -> None:
         "azure_resource": record.azure_resource,
         "account_key": _text(record.account_key),
         "life": record.life,
+        "profile": record.profile,
         "bundle": _text(copies.bundle),
         "p12": _text(copies.p12),
         "p12_password_file": _text(copies.password_file),
@@ -117,6 +120,7 @@ def _load(file: Path) -> Record | None:
             texts.get("life"),
             Copies(paths.get("bundle"), paths.get("p12"), paths.get("p12_password_file")),
             paths.get("account_key"),
+            texts.get("profile"),
         )
     except FileNotFoundError:
         return None

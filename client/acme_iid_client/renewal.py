@@ -134,6 +134,7 @@ def renew(
     pair, leaf = current(record)
     now = datetime.now(UTC)
     request = successor(leaf, wishes.provisioner, parse_not_after(wishes.life or record.life, now))
+    request = replace(request, profile=record.profile)
     keep = pair.key.exists() and not wishes.new_key and wishes.key_type is None
     if keep:
         request = replace(request, key=keys.load(pair.key.read_bytes(), str(record.key)))

@@ -75,6 +75,9 @@ json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 provisioner = click.option(
     "--provisioner", metavar="NAME", help="Be admitted by this provisioner of the CA, and no other."
 )
+profile = click.option(
+    "--profile", metavar="NAME", help="The kind of certificate, one of the CA's profiles; also for its renewals."
+)
 not_after = click.option(
     "--not-after",
     metavar="TIME",

@@ -18,6 +18,7 @@ from acme_iid_client.places import Places
     "--san", "sans", multiple=True, metavar="NAME", help="One more name or address in the certificate; repeatable."
 )
 @options.provisioner
+@options.profile
 @options.not_after
 @options.kty
 @options.curve
@@ -49,6 +50,7 @@ def command(
     key: Path | None,
     sans: tuple[str, ...],
     provisioner: str | None,
+    profile: str | None,
     not_after: str | None,
     kty: str | None,
     curve: str | None,
@@ -77,6 +79,7 @@ def command(
     'acme-iid renew' keeps it from running out.
     """
     import os
+    from dataclasses import replace
     from datetime import UTC, datetime
 
     from acme_iid_client import authority, clouds, files, keys, names, renewal
@@ -106,15 +109,16 @@ def command(
     shown = target.prepare(wanted[0], force) if named else None
     ca = authority.load(where, ca_url, root)
     cloud = clouds.here(os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
-    request = Request(wanted, subject, provisioner, end)
+    request = Request(wanted, subject, provisioner, end, profile=profile)
     own, instance = cloud.names()[0], cloud.instance().partition(":")[2]
     if not named:
-        request = Request(list(dict.fromkeys([own, *wanted])), subject, provisioner, end, "all")
+        request = replace(request, names=list(dict.fromkeys([own, *wanted])), further="all")
     elif wanted == [instance] and csr_file is None:
-        request = Request([own], subject, provisioner, end, "own")
+        request = replace(request, names=[own], further="own")
     shown = shown or target.prepare(own, force)
     issued = order(request, ca, where.state, cloud, Deadline(timeout), notice)
     target.install(issued, shown)
     if shown[1] is not None:
-        ordering.record(where, target, (shown[0], shown[1]), ca.ca_url, root, metadata_url, azure_resource, not_after)
+        pair = shown[0], shown[1]
+        ordering.record(where, target, pair, ca.ca_url, root, metadata_url, azure_resource, not_after, profile)
     achieved(ca.ca_url, issued, shown, as_json)

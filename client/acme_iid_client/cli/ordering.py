@@ -73,6 +73,7 @@ def record(
     metadata_url: str | None,
     azure_resource: str | None,
     not_after: str | None,
+    profile: str | None,
 ) -> None:
     """Keep what a renewal needs to know.
 
@@ -80,7 +81,9 @@ def record(
     """
     life = not_after if not_after and renewal.parse_duration(not_after) else None
     crt, key = (path.absolute() for path in shown)
-    kept = records.Record(crt, key, ca_url, root, metadata_url, azure_resource, life, target.copies, where.account_key)
+    kept = records.Record(
+        crt, key, ca_url, root, metadata_url, azure_resource, life, target.copies, where.account_key, profile
+    )
     records.save(where.state, kept)
 
 
