@@ -168,6 +168,7 @@ class Settings:
 
     :ivar domain: the suffix of all names that are ordered.
     :ivar address: an address that an ``ip`` identifier may name.
+    :ivar http_port: where the server fetches http-01 from.
     :ivar patience: seconds that a validation or an issuance may take.
     """
 
@@ -176,6 +177,7 @@ class Settings:
     solver: Solver
     domain: str
     address: str
+    http_port: int = 80
     binding: Binding | None = None
     patience: float = 30.0
 
@@ -350,9 +352,19 @@ class Account:
         payload = solver.prepare(authorization.body, challenge, self.key)
         return challenge, self.post(challenge["url"], payload)
 
-    def wait(self, url: str, states: tuple[str, ...] = WORK_STATES, seen: Callable[[Resource], None] | None = None) -> Resource:
-        """Read a resource until its status is none of ``states``; ``seen`` gets to know each answer."""
-        deadline, pause = time.monotonic() + self.server.settings.patience, 0.02
+    def wait(
+        self,
+        url: str,
+        states: tuple[str, ...] = WORK_STATES,
+        seen: Callable[[Resource], None] | None = None,
+        patience: float | None = None,
+    ) -> Resource:
+        """Read a resource until its status is none of ``states``.
+
+        :param seen: gets to know each answer.
+        :param patience: seconds, those of the settings unless given.
+        """
+        deadline, pause = time.monotonic() + (patience or self.server.settings.patience), 0.02
         while True:
             resource = self.read(url)
             if seen is not None:

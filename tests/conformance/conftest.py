@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from conformance.client import Account, Binding, Issued, NotOfferedError, Resource, Server, Settings, Solver, unb64
+from conformance.failures import BAD_PROOFS, Failing, begin
 from conformance.report import Result, in_one, markdown
 from conformance.solvers import AlwaysValid, Challtestsrv
 
@@ -26,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--acme-solver", metavar="MODULE:FUNCTION", help="a function that returns a solver (client.Solver), for challenges that this suite does not know")  # fmt: skip # noqa: E501
     group.addoption("--acme-domain", metavar="SUFFIX", default="conformance.test", help="the suffix of all names that are ordered (default: %(default)s)")  # fmt: skip # noqa: E501
     group.addoption("--acme-address", metavar="IP", default="127.0.0.1", help="an address for ip identifiers (default: %(default)s)")  # fmt: skip # noqa: E501
+    group.addoption("--acme-http-port", metavar="PORT", type=int, default=80, help="the port that the server fetches http-01 from (default: %(default)s)")  # fmt: skip # noqa: E501
     group.addoption("--acme-eab", metavar="KID:KEY", help="a key for external account binding, the key in base64url")
     group.addoption("--acme-patience", metavar="SECONDS", type=float, default=30.0, help="how long a validation may take (default: %(default)s)")  # fmt: skip # noqa: E501
     group.addoption("--acme-report", metavar="FILE", help="write what was found: as JSON if the name ends in .json, else as a Markdown table")  # fmt: skip # noqa: E501
@@ -38,7 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    when = {"early": 0, "late": 2, "last": 3}
+    items.sort(key=lambda item: next((when[mark.name] for mark in item.iter_markers() if mark.name in when), 1))
 
 
 def _solver(config: pytest.Config) -> Solver:
@@ -64,6 +67,7 @@ def settings(pytestconfig: pytest.Config) -> Settings:
         solver=_solver(pytestconfig),
         domain=option.acme_domain,
         address=option.acme_address,
+        http_port=option.acme_http_port,
         binding=binding,
         patience=option.acme_patience,
     )
@@ -105,6 +109,18 @@ def authorization(account: Account, pending: Resource) -> Resource:
 def issued(account: Account) -> Issued:
     """A certificate for tests that leave it as it is."""
     return account.obtain()
+
+
+@pytest.fixture(scope="session")
+def failing(server: Server, account: Account, stranger: Account) -> dict[str, Failing | Exception]:
+    """Bad proofs by their name, answered with; or what kept them from being."""
+    begun: dict[str, Failing | Exception] = {}
+    for what in BAD_PROOFS:
+        try:
+            begun[what] = begin(server, what, account, stranger)
+        except (NotOfferedError, AssertionError) as error:
+            begun[what] = error
+    return begun
 
 
 @pytest.hookimpl(wrapper=True)

@@ -358,7 +358,7 @@ def test_a_key_change_changes_the_key(server: Server, alg: str) -> None:
     response = change(account, new)
     assert response.status_code == 200, said(response)
     assert Account(server, new, account.url).read(account.url).body["status"] == "valid"
-    refused(account.post(account.url), "malformed", "unauthorized")
+    refused(account.post(account.url), "malformed", "unauthorized", "badPublicKey")
 
 
 @rule("RFC 8555 7.3.5", "after a key change newAccount finds the account by the new key and not by the old one")
