@@ -129,12 +129,12 @@ def test_an_unknown_scheme_is_an_unsupported_contact(server: Server, contact: st
     refused(server.register(Key.new(), contact=[contact]), "unsupportedContact", status=400)
 
 
-@rule("RFC 8555 7.3", "a mailto contact with header fields is 400 `invalidContact`")
+@rule("RFC 8555 7.3", "a mailto contact with header fields is 400 `invalidContact`", "SHOULD")
 def test_header_fields_are_an_invalid_contact(server: Server) -> None:
     refused(server.register(Key.new(), contact=[f"{CONTACT}?subject=x"]), "invalidContact", status=400)
 
 
-@rule("RFC 8555 7.3", "a mailto contact with two addresses is 400 `invalidContact`")
+@rule("RFC 8555 7.3", "a mailto contact with two addresses is 400 `invalidContact`", "SHOULD")
 def test_two_addresses_are_an_invalid_contact(server: Server) -> None:
     refused(server.register(Key.new(), contact=[f"{CONTACT},b@example.org"]), "invalidContact", status=400)
 

@@ -629,9 +629,17 @@ BAD_CSRS: dict[str, Callable[[Account, list[str]], bytes]] = {
 }
 
 
-@rule("RFC 8555 7.4", "a CSR that is none, or not for the order's names exactly, or with a weak key, is 400 `badCSR`")
+@rule("RFC 8555 7.4", "a CSR that is none, or not for the order's names exactly, or with a weak key, is refused")
 @pytest.mark.parametrize("fault", list(BAD_CSRS))
 def test_a_bad_csr_is_refused(account: Account, open_orders: list[Resource], fault: str) -> None:
+    order = ready_order(account, open_orders)
+    names = [entry["value"] for entry in order.body["identifiers"]]
+    refused(account.finalize(order, BAD_CSRS[fault](account, names)))
+
+
+@rule("RFC 8555 7.4", "the refusal of a CSR is 400 `badCSR`", "SHOULD")
+@pytest.mark.parametrize("fault", list(BAD_CSRS))
+def test_a_bad_csr_is_bad_csr(account: Account, open_orders: list[Resource], fault: str) -> None:
     order = ready_order(account, open_orders)
     names = [entry["value"] for entry in order.body["identifiers"]]
     kinds = ("badCSR", "malformed") if fault in ("empty", "junk", "PEM", "cut", "trailing octets") else ("badCSR",)

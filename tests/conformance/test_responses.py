@@ -152,7 +152,7 @@ def test_new_nonce_links_to_the_directory(server: Server, method: str) -> None:
     assert links(server.get(server.directory["newNonce"], method), "index") == [server.url]
 
 
-@rule("RFC 8555 7.5.1", "a challenge links to its authorization with `rel=\"up\"`")
+@rule("RFC 8555 7.5.1", "a challenge links to its authorization with `rel=\"up\"`", "SHOULD")
 @pytest.mark.parametrize("what", ["challenge", "answer"])
 def test_a_challenge_links_up(good: dict[str, requests.Response], what: str) -> None:
     assert links(good[what], "up") == [good["authorization"].request.url]

@@ -19,7 +19,13 @@ class Ours:
     """Our server, while it runs, and a key for external account binding."""
 
     ca: CA
+    challenges: Challenges
     eab: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the suite is told besides the directory and the root."""
+        return (*self.challenges.options, "--acme-domain", DOMAIN, "--acme-eab", self.eab)
 
 
 @contextmanager
@@ -45,12 +51,20 @@ networks = ["127.0.0.0/8"]
 resolver = ["{challenges.dns}"]
 http_port = {challenges.http_port}
 tls_port = {challenges.tls_port}
+
+[profile.both]
+description = "TLS servers and clients"
+[profile.hour]
+description = "TLS servers, for an hour"
+usages = ["server"]
+lifetime = "1h"
+maximum_lifetime = "2h"
 """
     )
     made = json.loads(ca.cli("eab", "add", "--reusable", "--json").stdout)
     ca.start()
     try:
-        yield Ours(ca, f"{made['key_id']}:{made['hmac_key']}")
+        yield Ours(ca, challenges, f"{made['key_id']}:{made['hmac_key']}")
     finally:
         if ca.process is not None:
             ca.stop()

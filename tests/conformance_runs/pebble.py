@@ -84,6 +84,11 @@ class Challenges:
     http_port: int
     tls_port: int
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the suite is told of it."""
+        return ("--acme-challtestsrv", self.management, "--acme-http-port", str(self.http_port))
+
 
 @dataclass
 class Pebble:
@@ -92,6 +97,11 @@ class Pebble:
     directory: str
     tls: TLS
     challenges: Challenges
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the suite is told besides the directory and the root."""
+        return (*self.challenges.options, "--acme-eab", f"{EAB_KID}:{EAB_KEY}")
 
 
 @contextmanager
