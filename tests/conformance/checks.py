@@ -7,20 +7,45 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-
 from conformance.client import URN, Body
 
 TYPES = frozenset(
     {
-        "accountDoesNotExist", "alreadyRevoked", "badCSR", "badNonce", "badPublicKey", "badRevocationReason",
-        "badSignatureAlgorithm", "caa", "compound", "connection", "dns", "externalAccountRequired",
-        "incorrectResponse", "invalidContact", "malformed", "orderNotReady", "rateLimited", "rejectedIdentifier",
-        "serverInternal", "tls", "unauthorized", "unsupportedContact", "unsupportedIdentifier", "userActionRequired",
-        "alreadyReplaced", "invalidProfile", "autoRenewalCanceled", "autoRenewalExpired",
-        "autoRenewalCancellationInvalid", "autoRenewalRevocationNotSupported", "unknownDelegation",
-        "onionCAARequired", "conflict",
+        "accountDoesNotExist",
+        "alreadyRevoked",
+        "badCSR",
+        "badNonce",
+        "badPublicKey",
+        "badRevocationReason",
+        "badSignatureAlgorithm",
+        "caa",
+        "compound",
+        "connection",
+        "dns",
+        "externalAccountRequired",
+        "incorrectResponse",
+        "invalidContact",
+        "malformed",
+        "orderNotReady",
+        "rateLimited",
+        "rejectedIdentifier",
+        "serverInternal",
+        "tls",
+        "unauthorized",
+        "unsupportedContact",
+        "unsupportedIdentifier",
+        "userActionRequired",
+        "alreadyReplaced",
+        "invalidProfile",
+        "autoRenewalCanceled",
+        "autoRenewalExpired",
+        "autoRenewalCancellationInvalid",
+        "autoRenewalRevocationNotSupported",
+        "unknownDelegation",
+        "onionCAARequired",
+        "conflict",
     }
-)  # fmt: skip
+)
 """The error types of the IANA registry "ACME Error Types", and the profiles draft's."""
 
 

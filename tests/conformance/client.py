@@ -43,7 +43,7 @@ _CURVES: dict[str, tuple[type[ec.EllipticCurve], type[hashes.HashAlgorithm], str
 
 
 class NotOfferedError(Exception):
-    """The server does not have this optional feature, and says so in the way it should: the rule has nothing to check."""
+    """The server does not have this optional feature, and says so as it should: the rule has nothing to check."""
 
 
 def b64(data: bytes) -> str:
@@ -94,7 +94,11 @@ class Key:
             return {"crv": name, "kty": "EC", "x": b64(point.x.to_bytes(size)), "y": b64(point.y.to_bytes(size))}
         if isinstance(self.private, rsa.RSAPrivateKey):
             numbers = self.private.public_key().public_numbers()
-            return {"e": b64(numbers.e.to_bytes(3)), "kty": "RSA", "n": b64(numbers.n.to_bytes(self.private.key_size // 8))}
+            return {
+                "e": b64(numbers.e.to_bytes(3)),
+                "kty": "RSA",
+                "n": b64(numbers.n.to_bytes(self.private.key_size // 8)),
+            }
         raw = self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return {"crv": "Ed25519", "kty": "OKP", "x": b64(raw)}
 
@@ -166,6 +170,7 @@ class Binding:
 class Settings:
     """How the server under test is reached and what it lets the suite have.
 
+    :ivar root: the PEM file of the root to trust; the system's roots if it is None.
     :ivar domain: the suffix of all names that are ordered.
     :ivar address: an address that an ``ip`` identifier may name.
     :ivar http_port: where the server fetches http-01 from.
@@ -173,7 +178,7 @@ class Settings:
     """
 
     directory: str
-    root: str
+    root: str | None
     solver: Solver
     domain: str
     address: str
@@ -189,7 +194,7 @@ class Server:
         self.settings = settings
         self.session = requests.Session()
         self.session.trust_env = False
-        self.session.verify = settings.root
+        self.session.verify = settings.root or True
         self.session.mount("https://", HTTPAdapter(pool_maxsize=20))
         self.url = settings.directory
         self.directory: Body = self.get(self.url).json()
@@ -231,7 +236,14 @@ class Server:
         return {name: value for name, value in header.items() if name not in drop}
 
     def body(
-        self, url: str, payload: object, key: Key, kid: str | None = None, drop: tuple[str, ...] = (), /, **members: object
+        self,
+        url: str,
+        payload: object,
+        key: Key,
+        kid: str | None = None,
+        drop: tuple[str, ...] = (),
+        /,
+        **members: object,
     ) -> Body:
         """A signed request's body."""
         return jws(key, self.header(url, key, kid, drop, **members), payload)

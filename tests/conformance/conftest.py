@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conformance.client import Account, Binding, Issued, NotOfferedError, Resource, Server, Settings, Solver, unb64
 from conformance.failures import BAD_PROOFS, Failing, begin
 from conformance.report import Result, in_one, markdown
@@ -19,18 +18,24 @@ _NOT_OFFERED = pytest.StashKey[str]()
 _RESULTS = pytest.StashKey[list[Result]]()
 
 
+_OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("directory", "URL", {"help": "the directory of the server under test"}),
+    ("root", "PEM", {"help": "the file with the root of its TLS certificate; the system's roots without it"}),
+    ("challtestsrv", "URL", {"help": "the management interface of a pebble-challtestsrv that answers for the names"}),
+    ("solver", "MODULE:FUNCTION", {"help": "a function that returns a solver (client.Solver) for other challenges"}),
+    ("domain", "SUFFIX", {"default": "conformance.test", "help": "the suffix of all names (default: %(default)s)"}),
+    ("address", "IP", {"default": "127.0.0.1", "help": "an address for ip identifiers (default: %(default)s)"}),
+    ("http-port", "PORT", {"type": int, "default": 80, "help": "where http-01 is fetched from (default: %(default)s)"}),
+    ("eab", "KID:KEY", {"help": "a reusable key for external account binding, the key in base64url"}),
+    ("patience", "SECONDS", {"type": float, "default": 30.0, "help": "for a validation (default: %(default)s)"}),
+    ("report", "FILE", {"help": "write what was found: JSON if the name ends in .json, else a Markdown table"}),
+)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("acme", "the ACME server under test")
-    group.addoption("--acme-directory", metavar="URL", help="the directory of the server under test")
-    group.addoption("--acme-root", metavar="PEM", help="the file with the root of its TLS certificate")
-    group.addoption("--acme-challtestsrv", metavar="URL", help="the management interface of a pebble-challtestsrv that answers for the names; without it and without --acme-solver, challenges are answered with {} and nothing else")  # fmt: skip # noqa: E501
-    group.addoption("--acme-solver", metavar="MODULE:FUNCTION", help="a function that returns a solver (client.Solver), for challenges that this suite does not know")  # fmt: skip # noqa: E501
-    group.addoption("--acme-domain", metavar="SUFFIX", default="conformance.test", help="the suffix of all names that are ordered (default: %(default)s)")  # fmt: skip # noqa: E501
-    group.addoption("--acme-address", metavar="IP", default="127.0.0.1", help="an address for ip identifiers (default: %(default)s)")  # fmt: skip # noqa: E501
-    group.addoption("--acme-http-port", metavar="PORT", type=int, default=80, help="the port that the server fetches http-01 from (default: %(default)s)")  # fmt: skip # noqa: E501
-    group.addoption("--acme-eab", metavar="KID:KEY", help="a key for external account binding, the key in base64url")
-    group.addoption("--acme-patience", metavar="SECONDS", type=float, default=30.0, help="how long a validation may take (default: %(default)s)")  # fmt: skip # noqa: E501
-    group.addoption("--acme-report", metavar="FILE", help="write what was found: as JSON if the name ends in .json, else as a Markdown table")  # fmt: skip # noqa: E501
+    for name, metavar, members in _OPTIONS:
+        group.addoption(f"--acme-{name}", metavar=metavar, **members)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,7 +68,7 @@ def settings(pytestconfig: pytest.Config) -> Settings:
         binding = Binding(kid, unb64(secret))
     return Settings(
         directory=option.acme_directory,
-        root=option.acme_root or True,
+        root=option.acme_root,
         solver=_solver(pytestconfig),
         domain=option.acme_domain,
         address=option.acme_address,
@@ -169,7 +174,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What failed, by rule: the message of a product, not the traceback of a test."""
     results = in_one(config.stash[_RESULTS])
-    count = {outcome: sum(result.outcome == outcome for result in results) for outcome in ("pass", "fail", "not offered")}
+    count = {
+        outcome: sum(result.outcome == outcome for result in results) for outcome in ("pass", "fail", "not offered")
+    }
     terminalreporter.section("rules")
     for result in results:
         if result.outcome == "fail":

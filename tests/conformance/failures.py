@@ -43,19 +43,45 @@ NO_TLS = ("incorrectResponse", "unauthorized", "tls", "connection")
 
 BAD_PROOFS: dict[str, tuple[str, tuple[str, ...], Callable[[Case], object]]] = {
     "http-01 nonsense": ("http-01", WRONG, lambda case: case.page("nonsense")),
-    "http-01 another account's": ("http-01", WRONG, lambda case: case.page(key_authorization(case.challenge, case.stranger.key))),  # fmt: skip # noqa: E501
+    "http-01 another account's": (
+        "http-01",
+        WRONG,
+        lambda case: case.page(key_authorization(case.challenge, case.stranger.key)),
+    ),
     "http-01 token only": ("http-01", WRONG, lambda case: case.page(case.challenge["token"])),
     "http-01 longer": ("http-01", WRONG, lambda case: case.page(case.own() + "x")),
     "http-01 nothing": ("http-01", WRONG, lambda _: None),
-    "http-01 no address": ("http-01", ("dns", "connection"), lambda case: case.names.tell("set-servfail", host=f"{case.name}.")),  # fmt: skip # noqa: E501
-    "http-01 no connection": ("http-01", ("connection",), lambda case: case.names.tell("add-a", host=f"{case.name}.", addresses=["127.0.0.99"])),  # fmt: skip # noqa: E501
+    "http-01 no address": (
+        "http-01",
+        ("dns", "connection"),
+        lambda case: case.names.tell("set-servfail", host=f"{case.name}."),
+    ),
+    "http-01 no connection": (
+        "http-01",
+        ("connection",),
+        lambda case: case.names.tell("add-a", host=f"{case.name}.", addresses=["127.0.0.99"]),
+    ),
     "dns-01 nonsense": ("dns-01", NO_RECORD, lambda case: case.text("nonsense")),
-    "dns-01 another account's": ("dns-01", NO_RECORD, lambda case: case.text(record(case.challenge, case.stranger.key))),  # fmt: skip # noqa: E501
+    "dns-01 another account's": (
+        "dns-01",
+        NO_RECORD,
+        lambda case: case.text(record(case.challenge, case.stranger.key)),
+    ),
     "dns-01 not hashed": ("dns-01", NO_RECORD, lambda case: case.text(case.own())),
     "dns-01 padded": ("dns-01", NO_RECORD, lambda case: case.text(record(case.challenge, case.account.key) + "=")),
     "dns-01 nothing": ("dns-01", NO_RECORD, lambda _: None),
-    "dns-01 no answer": ("dns-01", NO_RECORD, lambda case: case.names.tell("set-servfail", host=f"_acme-challenge.{case.name}.")),  # fmt: skip # noqa: E501
-    "tls-alpn-01 another account's": ("tls-alpn-01", NO_TLS, lambda case: case.names.tell("add-tlsalpn01", host=case.name, content=key_authorization(case.challenge, case.stranger.key))),  # fmt: skip # noqa: E501
+    "dns-01 no answer": (
+        "dns-01",
+        NO_RECORD,
+        lambda case: case.names.tell("set-servfail", host=f"_acme-challenge.{case.name}."),
+    ),
+    "tls-alpn-01 another account's": (
+        "tls-alpn-01",
+        NO_TLS,
+        lambda case: case.names.tell(
+            "add-tlsalpn01", host=case.name, content=key_authorization(case.challenge, case.stranger.key)
+        ),
+    ),
     "tls-alpn-01 nothing": ("tls-alpn-01", NO_TLS, lambda _: None),
 }
 """By name: the challenge's type, the error types that are right, and what puts the bad proof up."""

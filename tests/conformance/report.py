@@ -105,7 +105,9 @@ def _row(cells: Any) -> str:
 def main() -> None:
     """Print the table of the runs that are named."""
     parser = argparse.ArgumentParser(description="Results of the conformance suite in one Markdown table.")
-    parser.add_argument("runs", nargs="+", metavar="NAME=FILE.json", help="a run's results, as --acme-report wrote them")
+    parser.add_argument(
+        "runs", nargs="+", metavar="NAME=FILE.json", help="a run's results, as --acme-report wrote them"
+    )
     parser.add_argument("--modules", type=Path, metavar="TOML", help="which file of a server implements what")
     options = parser.parse_args()
     runs = {name: load(Path(file)) for name, _, file in (entry.partition("=") for entry in options.runs)}

@@ -7,7 +7,6 @@ import hashlib
 from typing import Any
 
 import requests
-
 from conformance.client import Body, Key, b64
 
 

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-
 from conformance.checks import is_https_url, refused, rule, said, succeeded
 from conformance.client import (
     TIMEOUT,
@@ -103,7 +102,7 @@ def test_a_status_that_new_account_sends_is_ignored(server: Server) -> None:
 @rule("RFC 8555 7.3.1", "two newAccount requests with one key at once make one account")
 def test_two_requests_with_one_key_make_one_account(server: Server) -> None:
     key, url = Key.new(), server.directory["newAccount"]
-    template = {"termsOfServiceAgreed": True}
+    template: Body = {"termsOfServiceAgreed": True}
     if server.meta.get("externalAccountRequired") and server.settings.binding is not None:
         template["externalAccountBinding"] = server.settings.binding.object(key, url)
     bodies = [server.body(url, template, key, nonce=server.fresh_nonce()) for _ in range(6)]
@@ -140,7 +139,9 @@ def test_two_addresses_are_an_invalid_contact(server: Server) -> None:
 
 
 @rule("RFC 8555 7.3", "a contact that is no address is `invalidContact`", "practice")
-@pytest.mark.parametrize("contact", ["mailto:", "mailto:nobody", "mailto:a b@example.org", "mailto:a@", "mailto:@example.org"])  # fmt: skip # noqa: E501
+@pytest.mark.parametrize(
+    "contact", ["mailto:", "mailto:nobody", "mailto:a b@example.org", "mailto:a@", "mailto:@example.org"]
+)
 def test_nonsense_is_an_invalid_contact(server: Server, contact: str) -> None:
     refused(server.register(Key.new(), contact=[contact]), "invalidContact", status=400)
 
@@ -201,12 +202,15 @@ def test_a_bad_update_changes_nothing(server: Server, contact: str) -> None:
     assert account.read(account.url).body["contact"] == [CONTACT]
 
 
-@rule("RFC 8555 7.3.2", "`orders`, `termsOfServiceAgreed` and a status that is none of the client's are ignored in an update")
+@rule(
+    "RFC 8555 7.3.2",
+    "`orders`, `termsOfServiceAgreed` and a status that is none of the client's are ignored in an update",
+)
 @pytest.mark.parametrize(
     "payload",
     [{"orders": "https://conformance.invalid/"}, {"termsOfServiceAgreed": False}, {"status": "valid"}],
     ids=["orders", "terms", "valid"],
-)  # fmt: skip
+)
 def test_what_a_client_cannot_change_is_ignored(server: Server, payload: object) -> None:
     account = server.account()
     before = account.read(account.url).body
@@ -215,7 +219,7 @@ def test_what_a_client_cannot_change_is_ignored(server: Server, payload: object)
     assert (after["status"], after.get("orders")) == ("valid", before.get("orders"))
 
 
-@rule("RFC 8555 7.3.6", "a client cannot set the status \"revoked\"")
+@rule("RFC 8555 7.3.6", 'a client cannot set the status "revoked"')
 def test_a_client_cannot_revoke_its_account(server: Server) -> None:
     account = server.account()
     response = account.post(account.url, {"status": "revoked"})
@@ -254,7 +258,10 @@ def test_a_missing_agreement_is_user_action_required(server: Server) -> None:
     refused(server.register(Key.new(), termsOfServiceAgreed=None), "userActionRequired", status=403)
 
 
-@rule("RFC 8555 7.3.3", "the refusal links to the terms with `rel=\"terms-of-service\"` where its type is `userActionRequired`")
+@rule(
+    "RFC 8555 7.3.3",
+    'the refusal links to the terms with `rel="terms-of-service"` where its type is `userActionRequired`',
+)
 def test_the_refusal_links_to_the_terms(server: Server) -> None:
     url = terms(server)
     response = server.register(Key.new(), termsOfServiceAgreed=None)
@@ -282,7 +289,10 @@ def binding(server: Server) -> Binding:
     return found
 
 
-@rule("RFC 8555 7.3.4", "where external account binding is required, newAccount without it is 403 `externalAccountRequired`")
+@rule(
+    "RFC 8555 7.3.4",
+    "where external account binding is required, newAccount without it is 403 `externalAccountRequired`",
+)
 def test_external_account_binding_is_required(server: Server) -> None:
     if not server.meta.get("externalAccountRequired"):
         raise NotOfferedError("external account binding is not required")
@@ -324,7 +334,10 @@ BAD_BINDINGS: dict[str, Callable[[Binding, Key, str], object]] = {
 }
 
 
-@rule("RFC 8555 7.3.4", "a binding with a nonce, another `url`, another key or without a MAC of its key is refused, and no account is made")
+@rule(
+    "RFC 8555 7.3.4",
+    "a binding with a nonce, another `url`, another key or without a MAC of its key is refused, and no account is made",
+)
 @pytest.mark.parametrize("fault", list(BAD_BINDINGS))
 def test_a_bad_binding_is_refused(server: Server, fault: str) -> None:
     key = Key.new()
@@ -394,7 +407,10 @@ BAD_CHANGES: dict[str, Callable[[Account], Body]] = {
 }
 
 
-@rule("RFC 8555 7.3.5", "an inner JWS with another `url`, without `jwk`, or for another account or old key is refused, and the key stays")
+@rule(
+    "RFC 8555 7.3.5",
+    "an inner JWS with another `url`, without `jwk`, or for another account or old key is refused, and the key stays",
+)
 @pytest.mark.parametrize("fault", list(BAD_CHANGES))
 def test_a_bad_inner_jws_is_refused(server: Server, fault: str) -> None:
     account, new = server.account(), Key.new()
@@ -491,7 +507,7 @@ def test_the_list_is_newest_first(server: Server) -> None:
     assert next(url for page, _ in pages(account) for url in page) == newest
 
 
-@rule("RFC 8555 7.1.2.1", "a long list of orders comes in pages with `rel=\"next\"`, each order once")
+@rule("RFC 8555 7.1.2.1", 'a long list of orders comes in pages with `rel="next"`, each order once')
 def test_a_long_list_comes_in_pages(server: Server) -> None:
     account = server.account()
     made: list[str] = []

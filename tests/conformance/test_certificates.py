@@ -8,14 +8,13 @@ from typing import TypeVar
 
 import pytest
 import requests
+from conformance.checks import refused, rule, said
+from conformance.client import Account, Issued, Key, NotOfferedError, Server, b64, links, private_key
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-
-from conformance.checks import refused, rule, said
-from conformance.client import Account, Issued, Key, NotOfferedError, Server, b64, links, private_key
 
 AREA = "Certificates"
 
@@ -58,7 +57,7 @@ def test_the_issuers_are_cas(issued: Issued) -> None:
         assert extension(issuer, x509.KeyUsage).value.key_cert_sign
 
 
-@rule("RFC 8555 7.4.2", "an alternate chain (`rel=\"alternate\"`) is fetched, and is for the same certificate")
+@rule("RFC 8555 7.4.2", 'an alternate chain (`rel="alternate"`) is fetched, and is for the same certificate')
 def test_an_alternate_chain_is_fetched(issued: Issued) -> None:
     alternates = links(issued.response, "alternate")
     if not alternates:
@@ -143,7 +142,11 @@ def test_a_certificate_is_for_servers_and_clients(issued: Issued) -> None:
     assert usages == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
-@rule("RFC 5280 4.2.1.3", "a certificate's key usage is digitalSignature, critical; keyEncipherment for RSA only", "practice")
+@rule(
+    "RFC 5280 4.2.1.3",
+    "a certificate's key usage is digitalSignature, critical; keyEncipherment for RSA only",
+    "practice",
+)
 @pytest.mark.parametrize("alg", ["ES256", "RS256"])
 def test_the_key_usage_is_by_the_keys_type(account: Account, alg: str) -> None:
     issued = account.obtain(key=private_key(alg))
@@ -271,7 +274,9 @@ def test_a_revoked_certificate_is_already_revoked(account: Account, how: str) ->
     refused(account.revoke(issued.der) if how == "account" else by_key(issued), "alreadyRevoked", status=400)
 
 
-@rule("RFC 8555 7.6", "the reasons unspecified, keyCompromise, superseded and cessationOfOperation are taken", "practice")
+@rule(
+    "RFC 8555 7.6", "the reasons unspecified, keyCompromise, superseded and cessationOfOperation are taken", "practice"
+)
 @pytest.mark.parametrize("reason", [0, 1, 4, 5])
 def test_the_usual_reasons_are_taken(account: Account, reason: int) -> None:
     response = account.revoke(account.obtain().der, reason=reason)
@@ -284,7 +289,11 @@ def test_a_reason_that_is_none_is_refused(issued: Issued, reason: object) -> Non
     refused(issued.account.revoke(issued.der, reason=reason), "badRevocationReason", "malformed", status=400)
 
 
-@rule("RFC 8555 7.6", "a reason number that no certificate can have is 400 `badRevocationReason`, which names those that can be", "SHOULD")  # fmt: skip # noqa: E501
+@rule(
+    "RFC 8555 7.6",
+    "a reason number that no certificate can have is 400 `badRevocationReason`, which names those that can be",
+    "SHOULD",
+)
 @pytest.mark.parametrize("reason", [7, 99])
 def test_the_refusal_of_a_reason_names_the_others(issued: Issued, reason: int) -> None:
     problem = refused(issued.account.revoke(issued.der, reason=reason), "badRevocationReason", status=400)
@@ -350,4 +359,3 @@ def test_a_crl_lists_what_was_revoked(account: Account) -> None:
     entry = crl.get_revoked_certificate_by_serial_number(issued.leaf.serial_number)
     assert entry is not None
     assert entry.extensions.get_extension_for_class(x509.CRLReason).value.reason is x509.ReasonFlags.key_compromise
-

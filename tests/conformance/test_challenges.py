@@ -5,10 +5,7 @@ What needs the names' side needs a pebble-challtestsrv (--acme-challtestsrv).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-
 from conformance.checks import refused, rule, succeeded
 from conformance.client import URN, Account, Body, NotOfferedError, Resource, b64, csr, dns, private_key
 from conformance.failures import BAD_PROOFS, Failing
@@ -18,9 +15,9 @@ AREA = "Standard challenges"
 
 
 @pytest.fixture
-def names(account: Account) -> Iterator[Challtestsrv | None]:
+def names(account: Account) -> Challtestsrv | None:
     solver = account.server.settings.solver
-    yield solver if isinstance(solver, Challtestsrv) else None
+    return solver if isinstance(solver, Challtestsrv) else None
 
 
 def challenge_of(authorization: Resource, kind: str) -> Body:
@@ -31,7 +28,9 @@ def challenge_of(authorization: Resource, kind: str) -> Body:
     raise NotOfferedError(f"no {kind} challenge")
 
 
-def prepared(account: Account, names: Challtestsrv | None, kind: str, name: str | None = None) -> tuple[Resource, Body, Challtestsrv]:  # fmt: skip # noqa: E501
+def prepared(
+    account: Account, names: Challtestsrv | None, kind: str, name: str | None = None
+) -> tuple[Resource, Body, Challtestsrv]:
     """A pending authorization, its challenge of a kind, and what answers for the names."""
     if names is None:
         raise NotOfferedError("this run has no pebble-challtestsrv")
@@ -168,14 +167,20 @@ def cases(kind: str) -> list[str]:
     return [what for what in BAD_PROOFS if what.startswith(kind) and what != "dns-01 no answer"]
 
 
-@rule("RFC 8555 8.3", "http-01 with another key authorization, or nothing there, fails with `incorrectResponse` or `unauthorized`")  # fmt: skip # noqa: E501
+@rule(
+    "RFC 8555 8.3",
+    "http-01 with another key authorization, or nothing there, fails with `incorrectResponse` or `unauthorized`",
+)
 @pytest.mark.late
 @pytest.mark.parametrize("what", [what for what in cases("http-01") if "no " not in what])
 def test_http_01_with_another_key_authorization_fails(failing: dict[str, Failing | Exception], what: str) -> None:
     begun(failing, what).error()
 
 
-@rule("RFC 8555 8.3", "http-01 fails with `dns` or `connection` if the name has no address, with `connection` if nothing listens")  # fmt: skip # noqa: E501
+@rule(
+    "RFC 8555 8.3",
+    "http-01 fails with `dns` or `connection` if the name has no address, with `connection` if nothing listens",
+)
 @pytest.mark.late
 @pytest.mark.parametrize("what", ["http-01 no address", "http-01 no connection"])
 def test_http_01_without_a_connection_fails(failing: dict[str, Failing | Exception], what: str) -> None:
@@ -195,7 +200,10 @@ def test_dns_01_whose_servers_fail_fails(failing: dict[str, Failing | Exception]
     assert begun(failing, "dns-01 no answer").error()["type"] == URN + "dns"
 
 
-@rule("RFC 8737 3", "tls-alpn-01 with another digest, or none, fails with `incorrectResponse`, `unauthorized`, `tls` or `connection`")  # fmt: skip # noqa: E501
+@rule(
+    "RFC 8737 3",
+    "tls-alpn-01 with another digest, or none, fails with `incorrectResponse`, `unauthorized`, `tls` or `connection`",
+)
 @pytest.mark.late
 @pytest.mark.parametrize("what", cases("tls-alpn-01"))
 def test_tls_alpn_01_with_another_digest_fails(failing: dict[str, Failing | Exception], what: str) -> None:

@@ -11,16 +11,12 @@ from typing import Any
 
 import pytest
 import requests
-from cryptography import x509
-
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from conformance.checks import is_https_url, moment, refused, rule, said, succeeded
 from conformance.client import (
+    TIMEOUT,
     Account,
     Body,
     NotOfferedError,
-    TIMEOUT,
     PrivateKey,
     Resource,
     Server,
@@ -31,6 +27,8 @@ from conformance.client import (
     private_key,
     rsa_key,
 )
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 AREA = "Orders"
 
@@ -94,9 +92,22 @@ def test_an_order_is_read(account: Account, pending: Resource) -> None:
 @rule("RFC 8555 7.4", "a newOrder without identifiers, or with what is none, is `malformed`")
 @pytest.mark.parametrize(
     "identifiers",
-    [None, [], {}, "a.test", [None], ["a.test"], [{}], [{"type": "dns"}], [{"value": "a.test"}], [{"type": "dns", "value": 7}], [{"type": 7, "value": "a.test"}], [{"type": "dns", "value": None}]],
+    [
+        None,
+        [],
+        {},
+        "a.test",
+        [None],
+        ["a.test"],
+        [{}],
+        [{"type": "dns"}],
+        [{"value": "a.test"}],
+        [{"type": "dns", "value": 7}],
+        [{"type": 7, "value": "a.test"}],
+        [{"type": "dns", "value": None}],
+    ],
     ids=str,
-)  # fmt: skip # noqa: E501
+)
 def test_an_order_without_identifiers_is_malformed(account: Account, identifiers: object) -> None:
     payload = {} if identifiers is None else {"identifiers": identifiers}
     response = account.post(account.server.directory["newOrder"], payload)
@@ -117,7 +128,11 @@ def test_one_bad_identifier_refuses_the_order(account: Account) -> None:
 # --- dns identifiers
 
 
-@rule("RFC 4343 2", "names are taken without regard to case: the order has them in lower case, or they are refused", "practice")
+@rule(
+    "RFC 4343 2",
+    "names are taken without regard to case: the order has them in lower case, or they are refused",
+    "practice",
+)
 def test_names_are_case_folded(account: Account) -> None:
     name = account.server.name()
     response = account.try_order(*dns(name.upper()))
@@ -159,9 +174,43 @@ def test_invalid_a_labels_are_refused(account: Account, label: str) -> None:
 @rule("RFC 8555 7.1.4", "names that are no host names are refused")
 @pytest.mark.parametrize(
     "change",
-    [lambda name: name + ".", lambda name: "." + name, lambda name: "a.." + name, lambda name: "-a." + name, lambda name: "a-." + name, lambda name: "a_b." + name, lambda name: "a b." + name, lambda name: "a/" + name, lambda name: name + ":80", lambda name: "a\0b." + name, lambda name: "x" * 64 + "." + name, lambda name: "a." * 120 + name, lambda _: "", lambda _: ".", lambda name: "https://" + name, lambda name: name + "\n"],
-    ids=["trailing dot", "leading dot", "empty label", "leading hyphen", "trailing hyphen", "underscore", "space", "slash", "port", "NUL", "long label", "long name", "empty", "dot", "URL", "newline"],
-)  # fmt: skip # noqa: E501
+    [
+        lambda name: name + ".",
+        lambda name: "." + name,
+        lambda name: "a.." + name,
+        lambda name: "-a." + name,
+        lambda name: "a-." + name,
+        lambda name: "a_b." + name,
+        lambda name: "a b." + name,
+        lambda name: "a/" + name,
+        lambda name: name + ":80",
+        lambda name: "a\0b." + name,
+        lambda name: "x" * 64 + "." + name,
+        lambda name: "a." * 120 + name,
+        lambda _: "",
+        lambda _: ".",
+        lambda name: "https://" + name,
+        lambda name: name + "\n",
+    ],
+    ids=[
+        "trailing dot",
+        "leading dot",
+        "empty label",
+        "leading hyphen",
+        "trailing hyphen",
+        "underscore",
+        "space",
+        "slash",
+        "port",
+        "NUL",
+        "long label",
+        "long name",
+        "empty",
+        "dot",
+        "URL",
+        "newline",
+    ],
+)
 def test_names_that_are_no_host_names_are_refused(account: Account, change: Callable[[str], str]) -> None:
     refused(account.try_order(*dns(change(account.server.name()))), *REFUSED_NAME)
 
@@ -219,7 +268,9 @@ def test_an_ip_identifier_is_ordered(account: Account) -> None:
 
 
 @rule("RFC 8738 3", "what is no address is refused as an ip identifier")
-@pytest.mark.parametrize("value", ["127.0.0.1/32", "127.1", "0127.0.0.1", "::1%lo", "[::1]", "x.test", "", "127.0.0.1 ", "*"])
+@pytest.mark.parametrize(
+    "value", ["127.0.0.1/32", "127.1", "0127.0.0.1", "::1%lo", "[::1]", "x.test", "", "127.0.0.1 ", "*"]
+)
 def test_what_is_no_address_is_refused(account: Account, value: str) -> None:
     refused(account.try_order({"type": "ip", "value": value}), *REFUSED_NAME)
 
@@ -273,7 +324,7 @@ def test_the_validity_asked_for_is_honoured_or_refused(account: Account, members
     "members",
     [{"notBefore": "tomorrow"}, {"notAfter": "2030-13-01T00:00:00Z"}, {"notAfter": "2030-01-01"}, {"notAfter": 7}],
     ids=str,
-)  # fmt: skip
+)
 def test_a_validity_that_is_none_is_refused(account: Account, members: dict[str, object]) -> None:
     refused(account.try_order(*dns(account.server.name()), **members), "malformed")
 
@@ -588,7 +639,7 @@ def test_a_valid_order_lists_its_certificate(issued: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def open_orders(account: Account) -> Iterator[list[Resource]]:
+def open_orders() -> Iterator[list[Resource]]:
     """The ready order that bad CSRs are tried on: it must stay ready, so one is enough for all."""
     orders: list[Resource] = []
     yield orders
@@ -621,9 +672,13 @@ BAD_CSRS: dict[str, Callable[[Account, list[str]], bytes]] = {
     "another name": lambda account, names: csr(private_key("ES256"), names[0], account.server.name()),
     "a wildcard": lambda _, names: csr(private_key("ES256"), *names, f"*.{names[0]}"),
     "another common name": lambda account, names: csr(private_key("ES256"), *names, common_name=account.server.name()),
-    "an address": lambda _, names: csr(private_key("ES256"), *names, identifiers=[{"type": "ip", "value": "192.0.2.1"}]),  # fmt: skip # noqa: E501
+    "an address": lambda _, names: csr(
+        private_key("ES256"), *names, identifiers=[{"type": "ip", "value": "192.0.2.1"}]
+    ),
     "an e-mail address": lambda _, names: csr(private_key("ES256"), *names, further=[x509.RFC822Name("a@example.org")]),
-    "a URI": lambda _, names: csr(private_key("ES256"), *names, further=[x509.UniformResourceIdentifier("spiffe://x/y")]),  # fmt: skip # noqa: E501
+    "a URI": lambda _, names: csr(
+        private_key("ES256"), *names, further=[x509.UniformResourceIdentifier("spiffe://x/y")]
+    ),
     "RSA 1024": lambda _, names: csr(rsa_key(1024), *names),
     "the account's key": lambda account, names: csr(account.key.private, *names),
 }
@@ -783,7 +838,13 @@ def test_a_raced_finalize_issues_one_certificate(account: Account) -> None:
     url = order.body["finalize"]
     keys = [private_key("ES256") for _ in range(6)]
     bodies = [
-        server.body(url, {"csr": b64(csr(key, identifiers=order.body["identifiers"]))}, account.key, account.url, nonce=server.fresh_nonce())  # fmt: skip # noqa: E501
+        server.body(
+            url,
+            {"csr": b64(csr(key, identifiers=order.body["identifiers"]))},
+            account.key,
+            account.url,
+            nonce=server.fresh_nonce(),
+        )
         for key in keys
     ]
 
@@ -793,12 +854,12 @@ def test_a_raced_finalize_issues_one_certificate(account: Account) -> None:
 
     with ThreadPoolExecutor(len(bodies)) as pool:
         responses = list(pool.map(once, bodies))
-    assert all(response.status_code in (200, 400, 403, 409) for response in responses), [said(response) for response in responses]  # fmt: skip # noqa: E501
+    assert all(response.status_code in (200, 400, 403, 409) for response in responses), [
+        said(response) for response in responses
+    ]
     done = account.wait(order.url, ("ready", "processing")).body
     assert done["status"] == "valid", done
     shown = {response.json().get("certificate") for response in responses if response.status_code == 200}
     assert shown - {None} <= {done["certificate"]}
     leaf = x509.load_pem_x509_certificates(account.post(done["certificate"]).content)[0]
     assert leaf.public_key() in [key.public_key() for key in keys]
-
-

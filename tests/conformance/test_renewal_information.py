@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-
 from conformance.checks import moment, refused, rule, said, succeeded
 from conformance.client import Account, Issued, NotOfferedError, Resource, Server, b64, dns
 

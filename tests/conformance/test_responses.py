@@ -8,10 +8,23 @@ from typing import Any
 
 import pytest
 import requests
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from conformance.checks import TYPES, is_https_url, moment, refused, rule, said, succeeded
-from conformance.client import URN, Account, Body, Issued, Key, NotOfferedError, Resource, Server, b64, csr, dns, links, private_key
+from conformance.client import (
+    URN,
+    Account,
+    Body,
+    Issued,
+    Key,
+    NotOfferedError,
+    Resource,
+    Server,
+    b64,
+    csr,
+    dns,
+    links,
+    private_key,
+)
+from cryptography.hazmat.primitives.serialization import Encoding
 
 AREA = "Every response"
 
@@ -20,7 +33,7 @@ WEIRD: list[Any] = [None, 7, -1, 1e300, True, "", "\0", "\ud83d\ude00", [], [Non
 
 
 @pytest.fixture(scope="module")
-def good(server: Server, account: Account, issued: Issued) -> dict[str, requests.Response]:
+def good(server: Server) -> dict[str, requests.Response]:
     """Answers to good requests of every kind."""
     key = Key.new()
     created = server.register(key)
@@ -73,8 +86,35 @@ def bad(server: Server, account: Account, stranger: Account, pending: Resource) 
     }
 
 
-GOOD = ["newAccount", "newAccount again", "account", "account update", "orders", "newOrder", "order", "authorization", "challenge", "answer", "finalize", "certificate", "revokeCert"]  # fmt: skip # noqa: E501
-BAD = ["no JSON", "content type", "bad signature", "bad nonce", "bad algorithm", "no identifiers", "unknown type", "not ready", "another's order", "unknown account", "bad contact", "no certificate"]  # fmt: skip # noqa: E501
+GOOD = [
+    "newAccount",
+    "newAccount again",
+    "account",
+    "account update",
+    "orders",
+    "newOrder",
+    "order",
+    "authorization",
+    "challenge",
+    "answer",
+    "finalize",
+    "certificate",
+    "revokeCert",
+]
+BAD = [
+    "no JSON",
+    "content type",
+    "bad signature",
+    "bad nonce",
+    "bad algorithm",
+    "no identifiers",
+    "unknown type",
+    "not ready",
+    "another's order",
+    "unknown account",
+    "bad contact",
+    "no certificate",
+]
 
 # --- nonces
 
@@ -97,8 +137,9 @@ def test_every_refusal_has_a_nonce(bad: dict[str, requests.Response], what: str)
 def test_every_answers_nonce_is_another(
     good: dict[str, requests.Response], bad: dict[str, requests.Response], server: Server
 ) -> None:
-    nonces = [answer.headers.get("Replay-Nonce") for answer in (*good.values(), *bad.values())]
-    nonces = [nonce for nonce in nonces if nonce] + [server.fresh_nonce() for _ in range(20)]
+    answers = (*good.values(), *bad.values())
+    nonces = [answer.headers["Replay-Nonce"] for answer in answers if "Replay-Nonce" in answer.headers]
+    nonces += [server.fresh_nonce() for _ in range(20)]
     assert len(nonces) == len(set(nonces))
 
 
@@ -134,25 +175,27 @@ def test_a_nonce_of_new_nonce_works(account: Account, method: str) -> None:
 # --- links and locations
 
 
-@rule("RFC 8555 7.1", "every good answer links to the directory with `rel=\"index\"`")
+@rule("RFC 8555 7.1", 'every good answer links to the directory with `rel="index"`')
 @pytest.mark.parametrize("what", GOOD)
-def test_every_good_answer_links_to_the_directory(good: dict[str, requests.Response], what: str, server: Server) -> None:
+def test_every_good_answer_links_to_the_directory(
+    good: dict[str, requests.Response], what: str, server: Server
+) -> None:
     assert links(good[what], "index") == [server.url]
 
 
-@rule("RFC 8555 7.1", "every refusal links to the directory with `rel=\"index\"`", "practice")
+@rule("RFC 8555 7.1", 'every refusal links to the directory with `rel="index"`', "practice")
 @pytest.mark.parametrize("what", BAD)
 def test_every_refusal_links_to_the_directory(bad: dict[str, requests.Response], what: str, server: Server) -> None:
     assert links(bad[what], "index") == [server.url]
 
 
-@rule("RFC 8555 7.1", "newNonce links to the directory with `rel=\"index\"`")
+@rule("RFC 8555 7.1", 'newNonce links to the directory with `rel="index"`')
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_new_nonce_links_to_the_directory(server: Server, method: str) -> None:
     assert links(server.get(server.directory["newNonce"], method), "index") == [server.url]
 
 
-@rule("RFC 8555 7.5.1", "a challenge links to its authorization with `rel=\"up\"`", "SHOULD")
+@rule("RFC 8555 7.5.1", 'a challenge links to its authorization with `rel="up"`', "SHOULD")
 @pytest.mark.parametrize("what", ["challenge", "answer"])
 def test_a_challenge_links_up(good: dict[str, requests.Response], what: str) -> None:
     assert links(good[what], "up") == [good["authorization"].request.url]

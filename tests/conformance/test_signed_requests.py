@@ -11,9 +11,6 @@ from typing import Any
 
 import pytest
 import requests
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding
-
 from conformance.checks import is_https_url, refused, rule, said, succeeded
 from conformance.client import (
     TIMEOUT,
@@ -31,6 +28,8 @@ from conformance.client import (
     rsa_key,
     unb64,
 )
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 AREA = "The signed request"
 
@@ -284,8 +283,10 @@ def test_a_member_of_the_jws_that_stands_twice_is_malformed(account: Account) ->
 
 @rule("RFC 8555 6.2", "a body that is no JSON object is `malformed`")
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b"{", b"null", b'"text"', b'{"a":1}{"b":2}', b"\xff\xfe", b"[" * 5000], ids=lambda text: ascii(text[:12])
-)  # fmt: skip
+    "text",
+    [b"", b"[]", b"{", b"null", b'"text"', b'{"a":1}{"b":2}', b"\xff\xfe", b"[" * 5000],
+    ids=lambda text: ascii(text[:12]),
+)
 def test_a_body_that_is_no_json_object_is_malformed(account: Account, text: bytes) -> None:
     refused(send(account, text), "malformed")
 
@@ -346,7 +347,7 @@ def test_every_accepted_algorithm_signs_by_kid(server: Server, alg: str) -> None
     assert account.read(account.url).body["status"] == "valid"
 
 
-@rule("RFC 8555 6.2", "`alg` \"none\" is refused with `badSignatureAlgorithm`")
+@rule("RFC 8555 6.2", '`alg` "none" is refused with `badSignatureAlgorithm`')
 def test_alg_none_is_refused(account: Account) -> None:
     refused(send(account, reading(account, alg="none") | {"signature": ""}), "badSignatureAlgorithm", status=400)
 
@@ -395,7 +396,11 @@ def test_a_weak_rsa_key_is_a_bad_public_key(server: Server, bits: int) -> None:
     refused(server.register(Key(rsa_key(bits), "RS256")), "badPublicKey", status=400)
 
 
-@rule("RFC 8555 6.2", "an `alg` that is not the key's is refused with `badPublicKey`, or as a signature that fails", "practice")
+@rule(
+    "RFC 8555 6.2",
+    "an `alg` that is not the key's is refused with `badPublicKey`, or as a signature that fails",
+    "practice",
+)
 @pytest.mark.parametrize("alg", ["ES384", "ES512", "RS256"])
 def test_an_algorithm_that_is_not_the_keys_is_refused(server: Server, alg: str) -> None:
     key = Key.new("ES256")
@@ -494,7 +499,9 @@ def test_new_account_with_a_kid_is_malformed(account: Account) -> None:
 
 
 @rule("RFC 8555 6.2", "`jwk` where an account is needed is `malformed`")
-@pytest.mark.parametrize("what", ["newOrder", "keyChange", "account", "order", "authorization", "challenge", "finalize"])
+@pytest.mark.parametrize(
+    "what", ["newOrder", "keyChange", "account", "order", "authorization", "challenge", "finalize"]
+)
 def test_a_jwk_where_an_account_is_needed_is_malformed(
     account: Account, pending: Resource, authorization: Resource, what: str
 ) -> None:
@@ -577,9 +584,16 @@ def test_a_request_for_one_resource_does_not_pass_at_another(account: Account) -
 @rule("RFC 8555 6.4", "a `url` that is spelt otherwise than the request's is `unauthorized`")
 @pytest.mark.parametrize(
     "change",
-    [lambda url: url + "/", lambda url: url + "?", lambda url: url.replace("https", "http", 1), lambda url: url.upper(), lambda url: "/" + url.split("/", 3)[3], lambda _: ""],
+    [
+        lambda url: url + "/",
+        lambda url: url + "?",
+        lambda url: url.replace("https", "http", 1),
+        lambda url: url.upper(),
+        lambda url: "/" + url.split("/", 3)[3],
+        lambda _: "",
+    ],
     ids=["slash", "query", "http", "upper case", "path", "empty"],
-)  # fmt: skip # noqa: E501
+)
 def test_a_url_that_is_spelt_otherwise_is_unauthorized(account: Account, change: Callable[[str], str]) -> None:
     refused(send(account, reading(account, url=change(account.url))), "unauthorized")
 
@@ -588,7 +602,11 @@ def test_a_url_that_is_spelt_otherwise_is_unauthorized(account: Account, change:
 @pytest.mark.parametrize("url", ["missing", None, 7, []], ids=str)
 def test_a_missing_url_is_refused(account: Account, url: object) -> None:
     missing = url == "missing"
-    body = account.server.body(account.url, None, account.key, account.url, ("url",)) if missing else reading(account, url=url)  # fmt: skip # noqa: E501
+    body = (
+        account.server.body(account.url, None, account.key, account.url, ("url",))
+        if missing
+        else reading(account, url=url)
+    )
     refused(send(account, body), "malformed", "unauthorized")
 
 
@@ -625,7 +643,11 @@ def test_a_nonce_that_is_not_base64url_is_refused(account: Account, nonce: str) 
 @pytest.mark.parametrize("nonce", ["missing", None, 7, []], ids=str)
 def test_a_missing_nonce_is_refused(account: Account, nonce: object) -> None:
     missing = nonce == "missing"
-    body = account.server.body(account.url, None, account.key, account.url, ("nonce",)) if missing else reading(account, nonce=nonce)  # fmt: skip # noqa: E501
+    body = (
+        account.server.body(account.url, None, account.key, account.url, ("nonce",))
+        if missing
+        else reading(account, nonce=nonce)
+    )
     refused(send(account, body), "malformed", "badNonce", status=400)
 
 
@@ -673,7 +695,9 @@ def test_the_signature_is_checked_before_the_nonce(account: Account) -> None:
 # --- whose it is
 
 
-def foreign(account: Account, pending: Resource, authorization: Resource, issued: Issued) -> dict[str, tuple[str, object]]:  # fmt: skip # noqa: E501
+def foreign(
+    account: Account, pending: Resource, authorization: Resource, issued: Issued
+) -> dict[str, tuple[str, object]]:
     """The resources of an account and what somebody else would send to them."""
     return {
         "account": (account.url, None),
@@ -687,7 +711,9 @@ def foreign(account: Account, pending: Resource, authorization: Resource, issued
 
 
 @rule("RFC 8555 6.3", "another account's object is `unauthorized`, every kind of it")
-@pytest.mark.parametrize("what", ["account", "orders", "order", "finalize", "authorization", "challenge", "certificate"])
+@pytest.mark.parametrize(
+    "what", ["account", "orders", "order", "finalize", "authorization", "challenge", "certificate"]
+)
 def test_another_accounts_object_is_unauthorized(
     account: Account, stranger: Account, pending: Resource, authorization: Resource, issued: Issued, what: str
 ) -> None:
@@ -764,7 +790,10 @@ def gone(server: Server) -> dict[str, Any]:
         "order": (order.url, None),
         "authorization": (authorization.url, None),
         "challenge": (authorization.body["challenges"][0]["url"], {}),
-        "finalize": (order.body["finalize"], {"csr": b64(csr(private_key("ES256"), identifiers=order.body["identifiers"]))}),  # fmt: skip # noqa: E501
+        "finalize": (
+            order.body["finalize"],
+            {"csr": b64(csr(private_key("ES256"), identifiers=order.body["identifiers"]))},
+        ),
         "certificate": (issued.order.body["certificate"], None),
         "revokeCert": (directory["revokeCert"], {"certificate": b64(revoked.der)}),
     }
@@ -780,8 +809,19 @@ def test_a_deactivated_account_gets_nothing(gone: dict[str, Any], what: str) -> 
 @rule("RFC 8555 7.3.6", "a deactivated account is 401 `unauthorized` for everything")
 @pytest.mark.parametrize(
     "what",
-    ["newOrder", "keyChange", "account", "orders", "order", "authorization", "challenge", "finalize", "certificate", "revokeCert"],
-)  # fmt: skip # noqa: E501
+    [
+        "newOrder",
+        "keyChange",
+        "account",
+        "orders",
+        "order",
+        "authorization",
+        "challenge",
+        "finalize",
+        "certificate",
+        "revokeCert",
+    ],
+)
 def test_a_deactivated_account_is_401_for_everything(gone: dict[str, Any], what: str) -> None:
     url, payload = gone[what]
     refused(gone["self"].post(url, payload), "unauthorized", status=401)
@@ -805,5 +845,3 @@ def test_a_deactivated_accounts_certificate_is_revoked_by_its_key(gone: dict[str
     server = issued.account.server
     response = server.post(server.directory["revokeCert"], {"certificate": b64(issued.der)}, Key(issued.key, "ES256"))
     assert response.status_code == 200, said(response)
-
-

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from pebble import Pebble, free_ports
+from conformance_runs.pebble import Pebble, free_ports
 
 URN = "urn:ietf:params:acme:error:"
 

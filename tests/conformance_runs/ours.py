@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pebble import Challenges
+from conformance_runs.pebble import Challenges
 from running import CA
 
 DOMAIN = "conformance.local"

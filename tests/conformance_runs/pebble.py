@@ -128,9 +128,21 @@ def _process(arguments: list[str], port: int, log: Path, env: dict[str, str] | N
 def challtestsrv(folder: Path) -> Iterator[Challenges]:
     """A pebble-challtestsrv that says of every name that it is 127.0.0.1."""
     management, dns, http, tls = free_ports(4)
-    arguments = ["pebble-challtestsrv", "-management", f"127.0.0.1:{management}", "-dns01", f"127.0.0.1:{dns}",
-                 "-http01", f"127.0.0.1:{http}", "-tlsalpn01", f"127.0.0.1:{tls}", "-https01", "",
-                 "-defaultIPv6", ""]  # fmt: skip
+    arguments = [
+        "pebble-challtestsrv",
+        "-management",
+        f"127.0.0.1:{management}",
+        "-dns01",
+        f"127.0.0.1:{dns}",
+        "-http01",
+        f"127.0.0.1:{http}",
+        "-tlsalpn01",
+        f"127.0.0.1:{tls}",
+        "-https01",
+        "",
+        "-defaultIPv6",
+        "",
+    ]
     with _process(arguments, management, folder / "challtestsrv.log"):
         yield Challenges(f"http://127.0.0.1:{management}", f"127.0.0.1:{dns}", http, tls)
 

@@ -36,7 +36,13 @@ def node(test: str) -> str:
 
 
 def run(
-    report: Path, directory: str, root: Path, *options: str, tests: Iterable[str] = (), file: str = "", seconds: int = 300
+    report: Path,
+    directory: str,
+    root: Path,
+    *options: str,
+    tests: Iterable[str] = (),
+    file: str = "",
+    seconds: int = 300,
 ) -> Run:
     """Run the suite against a server.
 
@@ -46,11 +52,28 @@ def run(
     """
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *(map(node, tests) if tests else [str(SUITE / file)]), "-q", "--tb=short",
-         "--acme-directory", directory, "--acme-root", str(root), "--acme-report", str(report), *options],
-        capture_output=True, text=True, timeout=seconds, check=False, cwd=report.parent,
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            *(map(node, tests) if tests else [str(SUITE / file)]),
+            "-q",
+            "--tb=short",
+            "--acme-directory",
+            directory,
+            "--acme-root",
+            str(root),
+            "--acme-report",
+            str(report),
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        cwd=report.parent,
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found = json.loads(report.read_text("utf-8"))
     outcomes = {entry["test"]: entry["outcome"] for entry in found}

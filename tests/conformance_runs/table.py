@@ -13,13 +13,12 @@ import tomllib
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS / "conformance_runs")]
-
-from ours import serving
-from pebble import challtestsrv, pebble
-from suite import run
+sys.path.insert(0, str(TESTS))
 
 from conformance.report import load, markdown
+from conformance_runs.ours import serving
+from conformance_runs.pebble import challtestsrv, pebble
+from conformance_runs.suite import run
 
 NOTE = TESTS.parent / "rfc-notes" / "rfc8555.md"
 BEGIN = "<!-- the conformance suite's table: python tests/conformance_runs/table.py writes it -->"

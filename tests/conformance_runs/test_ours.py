@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from findings import OURS
-from ours import serving
-from pebble import challtestsrv
-from suite import run
+from conformance_runs.findings import OURS
+from conformance_runs.ours import serving
+from conformance_runs.pebble import challtestsrv
+from conformance_runs.suite import run
 
 FILE = "test_accounts.py"
 

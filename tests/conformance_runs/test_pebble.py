@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from findings import PEBBLE, PEBBLE_SOMETIMES
-from pebble import pebble
-from suite import run
+from conformance_runs.findings import PEBBLE, PEBBLE_SOMETIMES
+from conformance_runs.pebble import pebble
+from conformance_runs.suite import run
 
 
 def test_pebble_has_the_findings_that_are_known(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from findings import OURS, PEBBLE, PEBBLE_SOMETIMES
-from suite import SUITE
-from table import BEGIN, END, MODULES, NOTE, TESTS
+from conformance_runs.findings import OURS, PEBBLE, PEBBLE_SOMETIMES
+from conformance_runs.suite import SUITE
+from conformance_runs.table import BEGIN, END, MODULES, NOTE, TESTS
 
 
 def rows() -> Iterator[list[str]]:
@@ -19,7 +19,9 @@ def rows() -> Iterator[list[str]]:
 
 
 def test_the_table_has_every_rule_of_the_suite() -> None:
-    rules = re.findall(r"^def (test_\w+)", "\n".join(path.read_text("utf-8") for path in SUITE.glob("test_*.py")), re.M)
+    rules = re.findall(
+        r"^def (test_\w+)", "\n".join(path.read_text("utf-8") for path in SUITE.glob("test_*.py")), re.MULTILINE
+    )
     assert len(rules) == len(set(rules))
     assert sorted(row[3].strip("`") for row in rows()) == sorted(rules)
 

@@ -1,4 +1,4 @@
-"""Proof that the suite can fail a server: one fault at a time is put before Pebble, and its rule's test has to see it."""
+"""Proof that the suite can fail a server: one fault at a time is put before Pebble, and its rule's test sees it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from faulty import Exchange, Fault, faulty, nothing
-from pebble import Pebble, pebble
-from suite import run
+from conformance_runs.faulty import Exchange, Fault, faulty, nothing
+from conformance_runs.pebble import Pebble, pebble
+from conformance_runs.suite import run
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,11 @@ FAULTS: dict[str, tuple[Fault, Fault, str]] = {
     "no link to the directory": (nothing, no_index, "test_every_good_answer_links_to_the_directory"),
     "any content type": (any_content_type, nothing, "test_another_content_type_is_415"),
     "GET is 404": (nothing, get_is_404, "test_get_on_a_resource_of_the_directory_is_405"),
-    "an unprotected header is dropped": (drops_the_unprotected_header, nothing, "test_an_unprotected_header_is_malformed"),  # fmt: skip # noqa: E501
+    "an unprotected header is dropped": (
+        drops_the_unprotected_header,
+        nothing,
+        "test_an_unprotected_header_is_malformed",
+    ),
     "signatures beside a signature": (drops_signatures, nothing, "test_both_forms_at_once_are_malformed"),
     "padding is taken": (takes_padding, nothing, "test_base64_padding_is_malformed"),
     "junk is taken": (takes_junk, nothing, "test_junk_in_base64url_is_malformed"),
