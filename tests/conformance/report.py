@@ -43,7 +43,7 @@ class Result:
         return asdict(self)
 
 
-def in_one(results: Sequence[Result]) -> list[Result]:
+def in_one(results: list[Result]) -> list[Result]:
     """One result a rule: a rule holds if it holds in every case of its test."""
     found: dict[str, Result] = {}
     for result in results:

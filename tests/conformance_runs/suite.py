@@ -42,6 +42,7 @@ def run(
     *options: str,
     tests: Iterable[str] = (),
     file: str = "",
+    path: Path | None = None,
     seconds: int = 300,
 ) -> Run:
     """Run the suite against a server.
@@ -49,6 +50,7 @@ def run(
     :param report: the file for what it finds, .json.
     :param tests: the names of the tests to run, all of ``file`` unless given.
     :param file: a file of the suite's, all unless given.
+    :param path: a folder with modules that the options name.
     """
     began = time.monotonic()
     done = subprocess.run(
@@ -72,7 +74,7 @@ def run(
         timeout=seconds,
         check=False,
         cwd=report.parent,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(path or "")},
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found = json.loads(report.read_text("utf-8"))
