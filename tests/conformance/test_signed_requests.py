@@ -250,16 +250,16 @@ def spoilt(account: Account, member: str, junk: str) -> Body:
 
 
 @rule("RFC 7515 2", "characters outside the base64url alphabet are refused")
-@pytest.mark.parametrize("junk", [" ", "!", "+", "é"], ids=ascii)
+@pytest.mark.parametrize("junk", ["!", "+", "é"], ids=ascii)
 @pytest.mark.parametrize("member", ["protected", "payload", "signature"])
 def test_junk_in_base64url_is_malformed(account: Account, member: str, junk: str) -> None:
     refused(send(account, spoilt(account, member, junk)), "malformed")
 
 
-@rule("RFC 7515 2", "line breaks in base64url are refused")
-@pytest.mark.parametrize("junk", ["\n", "\r\n"], ids=ascii)
+@rule("RFC 7515 2", "white space and line breaks in base64url are refused")
+@pytest.mark.parametrize("junk", [" ", "\n", "\r\n"], ids=ascii)
 @pytest.mark.parametrize("member", ["protected", "payload", "signature"])
-def test_line_breaks_in_base64url_are_malformed(account: Account, member: str, junk: str) -> None:
+def test_white_space_in_base64url_is_malformed(account: Account, member: str, junk: str) -> None:
     refused(send(account, spoilt(account, member, junk)), "malformed")
 
 

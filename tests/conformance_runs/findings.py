@@ -44,7 +44,7 @@ PEBBLE = {
     "test_header_fields_are_an_invalid_contact": "header fields in a mailto contact are accepted",
     "test_http_01_ignores_white_space_at_the_end": "white space at the end fails",
     "test_invalid_a_labels_are_refused": "A-labels are not looked at",
-    "test_line_breaks_in_base64url_are_malformed": "line breaks are ignored",
+    "test_white_space_in_base64url_is_malformed": "white space is ignored",
     "test_names_that_are_no_host_names_are_refused": "empty labels, hyphens at an end and long labels are accepted",
     "test_new_nonce_is_not_stored": "it says no-cache, not no-store",
     "test_serial_numbers_are_random": "they have 63 bits",
