@@ -1,0 +1,107 @@
+"""What is checked in many places: problem documents, times, URLs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from conformance.client import URN, Body
+
+TYPES = frozenset(
+    {
+        "accountDoesNotExist",
+        "alreadyRevoked",
+        "badCSR",
+        "badNonce",
+        "badPublicKey",
+        "badRevocationReason",
+        "badSignatureAlgorithm",
+        "caa",
+        "compound",
+        "connection",
+        "dns",
+        "externalAccountRequired",
+        "incorrectResponse",
+        "invalidContact",
+        "malformed",
+        "orderNotReady",
+        "rateLimited",
+        "rejectedIdentifier",
+        "serverInternal",
+        "tls",
+        "unauthorized",
+        "unsupportedContact",
+        "unsupportedIdentifier",
+        "userActionRequired",
+        "alreadyReplaced",
+        "invalidProfile",
+        "autoRenewalCanceled",
+        "autoRenewalExpired",
+        "autoRenewalCancellationInvalid",
+        "autoRenewalRevocationNotSupported",
+        "unknownDelegation",
+        "onionCAARequired",
+        "conflict",
+    }
+)
+"""The error types of the IANA registry "ACME Error Types", and the profiles draft's."""
+
+
+def rule(section: str, text: str, level: str = "MUST") -> pytest.MarkDecorator:
+    """The rule that a test checks.
+
+    :param section: the document and section that sets it, such as "RFC 8555 6.2".
+    :param text: what holds, as a clause.
+    :param level: "MUST", "SHOULD", or "practice" for what no RFC demands and strict clients or careful servers do.
+    """
+    assert level in ("MUST", "SHOULD", "practice")
+    return pytest.mark.rule(section=section, text=text, level=level)
+
+
+def said(response: requests.Response) -> str:
+    """An answer in a line, for messages."""
+    return f"{response.status_code} {response.headers.get('Content-Type', 'no content type')}: {response.text[:500]}"
+
+
+def refused(response: requests.Response, *types: str, status: int | None = None) -> Body:
+    """The problem document of an answer that refuses the request.
+
+    :param types: the short names of the types that are right; none for any.
+    :param status: the HTTP status, any of 4xx unless given.
+    """
+    shown = said(response)
+    assert 400 <= response.status_code < 500, f"expected a refusal, got {shown}"
+    body = response.json()
+    assert isinstance(body, dict), shown
+    kind = str(body.get("type", ""))
+    if types:
+        assert kind.removeprefix(URN) in types, f"expected {' or '.join(types)}, got {shown}"
+    if status is not None:
+        assert response.status_code == status, f"expected {status}, got {shown}"
+    return body
+
+
+def succeeded(response: requests.Response, status: int = 200) -> Body:
+    """The JSON object of an answer with this status."""
+    assert response.status_code == status, f"expected {status}, got {said(response)}"
+    body = response.json()
+    assert isinstance(body, dict)
+    return body
+
+
+def moment(text: object) -> datetime:
+    """A time as RFC 3339 writes it."""
+    assert isinstance(text, str), f"{text!r} is no time"
+    found = datetime.fromisoformat(text)
+    assert found.tzinfo is not None, f"{text!r} has no offset from UTC"
+    return found
+
+
+def is_https_url(text: object) -> bool:
+    """Whether it is an absolute https URL."""
+    if not isinstance(text, str):
+        return False
+    parts = urlsplit(text)
+    return parts.scheme == "https" and bool(parts.hostname)

@@ -1,0 +1,255 @@
+"""Standard challenges as far as they show from outside (RFC 8555 section 8, RFC 8737, RFC 8738).
+
+What needs the names' side needs a pebble-challtestsrv (--acme-challtestsrv).
+"""
+
+from __future__ import annotations
+
+import pytest
+from conformance.checks import refused, rule, succeeded
+from conformance.client import URN, Account, Body, NotOfferedError, Resource, b64, csr, dns, private_key
+from conformance.failures import BAD_PROOFS, Failing
+from conformance.solvers import Challtestsrv, account_label, key_authorization, record
+
+AREA = "Standard challenges"
+
+
+@pytest.fixture
+def names(account: Account) -> Challtestsrv | None:
+    solver = account.server.settings.solver
+    return solver if isinstance(solver, Challtestsrv) else None
+
+
+def challenge_of(authorization: Resource, kind: str) -> Body:
+    for challenge in authorization.body["challenges"]:
+        if challenge["type"] == kind:
+            found: Body = challenge
+            return found
+    raise NotOfferedError(f"no {kind} challenge")
+
+
+def prepared(
+    account: Account, names: Challtestsrv | None, kind: str, name: str | None = None
+) -> tuple[Resource, Body, Challtestsrv]:
+    """A pending authorization, its challenge of a kind, and what answers for the names."""
+    if names is None:
+        raise NotOfferedError("this run has no pebble-challtestsrv")
+    name = name or account.server.name()
+    response = account.try_order(*dns(name))
+    if response.status_code != 201:
+        refused(response, "rejectedIdentifier", "unsupportedIdentifier")
+        raise NotOfferedError(f"orders for {name} are refused")
+    authorization = account.read(response.json()["authorizations"][0])
+    return authorization, challenge_of(authorization, kind), names
+
+
+def answered(account: Account, authorization: Resource, challenge: Body) -> Body:
+    """The authorization once the challenge was answered and judged."""
+    succeeded(account.post(challenge["url"], {}))
+    return account.wait(authorization.url).body
+
+
+# --- good proofs
+
+
+@rule("RFC 8555 8", "each type that is offered is proven and makes the authorization valid")
+@pytest.mark.parametrize("kind", ["http-01", "dns-01", "tls-alpn-01"])
+def test_a_good_proof_makes_the_authorization_valid(account: Account, kind: str) -> None:
+    authorization = account.authorizations(account.order())[0]
+    valid = account.prove(authorization, kind).body
+    assert [entry["type"] for entry in valid["challenges"] if entry["status"] == "valid"] == [kind]
+
+
+@rule("RFC 8555 8.4", "a wildcard is offered dns-01, and no http-01 or tls-alpn-01")
+def test_a_wildcard_is_offered_no_http_01(account: Account) -> None:
+    response = account.try_order(*dns(f"*.{account.server.name()}"))
+    if response.status_code != 201:
+        refused(response, "rejectedIdentifier", "unsupportedIdentifier")
+        raise NotOfferedError("wildcards are refused")
+    kinds = {entry["type"] for entry in account.read(response.json()["authorizations"][0]).body["challenges"]}
+    assert not kinds & {"http-01", "tls-alpn-01"}
+
+
+@rule("RFC 8555 8.4", "a wildcard is proven with dns-01 at its base name, and a certificate is issued")
+def test_a_wildcard_is_proven_with_dns_01(account: Account, names: Challtestsrv | None) -> None:
+    name = account.server.name()
+    authorization, challenge, _ = prepared(account, names, "dns-01", f"*.{name}")
+    account.server.settings.solver.prepare(authorization.body, challenge, account.key)
+    assert answered(account, authorization, challenge)["status"] == "valid"
+
+
+@rule("RFC 8738 4", "an ip identifier is proven with http-01")
+def test_an_address_is_proven(account: Account) -> None:
+    response = account.try_order({"type": "ip", "value": account.server.settings.address})
+    if response.status_code != 201:
+        refused(response, "rejectedIdentifier", "unsupportedIdentifier")
+        raise NotOfferedError("no ip identifiers")
+    authorization = account.read(response.json()["authorizations"][0])
+    assert account.prove(authorization, "http-01").body["status"] == "valid"
+
+
+@rule("RFC 8555 8.3", "http-01 fetches the token below /.well-known/acme-challenge/ at the name")
+def test_http_01_fetches_the_token_at_the_name(account: Account, names: Challtestsrv | None) -> None:
+    authorization, challenge, served = prepared(account, names, "http-01")
+    name = authorization.body["identifier"]["value"]
+    served.tell("add-http01", token=challenge["token"], content=key_authorization(challenge, account.key))
+    assert answered(account, authorization, challenge)["status"] == "valid"
+    history = served.tell("http-request-history", host=name)
+    assert {entry["URL"] for entry in history} == {f"/.well-known/acme-challenge/{challenge['token']}"}
+    assert not any(entry["HTTPS"] for entry in history)
+
+
+@rule("RFC 8555 8.3", "http-01 ignores white space at the end of the key authorization", "SHOULD")
+def test_http_01_ignores_white_space_at_the_end(account: Account, names: Challtestsrv | None) -> None:
+    authorization, challenge, served = prepared(account, names, "http-01")
+    served.tell("add-http01", token=challenge["token"], content=key_authorization(challenge, account.key) + " \r\n")
+    assert answered(account, authorization, challenge)["status"] == "valid"
+
+
+@rule("RFC 8555 8.3", "http-01 follows a redirect", "SHOULD")
+def test_http_01_follows_a_redirect(account: Account, names: Challtestsrv | None) -> None:
+    authorization, challenge, served = prepared(account, names, "http-01")
+    name = authorization.body["identifier"]["value"]
+    path = f"/.well-known/acme-challenge/{challenge['token']}"
+    served.tell("add-http01", token="elsewhere", content=key_authorization(challenge, account.key))
+    port = account.server.settings.http_port
+    target = f"http://{name}:{port}/.well-known/acme-challenge/elsewhere"
+    served.tell("add-redirect", path=path, targetURL=target)
+    body = answered(account, authorization, challenge)
+    assert body["status"] == "valid", body
+
+
+@rule("RFC 8555 8.4", "dns-01 takes one right record among several")
+def test_dns_01_takes_one_of_several_records(account: Account, names: Challtestsrv | None) -> None:
+    authorization, challenge, served = prepared(account, names, "dns-01")
+    host = f"_acme-challenge.{authorization.body['identifier']['value']}."
+    for value in ("something else", record(challenge, account.key), "v=spf1 -all"):
+        served.tell("set-txt", host=host, value=value)
+    assert answered(account, authorization, challenge)["status"] == "valid"
+
+
+@rule("RFC 8555 8.4", "dns-01 follows a CNAME", "practice")
+def test_dns_01_follows_a_cname(account: Account, names: Challtestsrv | None) -> None:
+    authorization, challenge, served = prepared(account, names, "dns-01")
+    target = f"{b64(b'delegated').lower()}.{account.server.name()}."
+    served.tell("set-cname", host=f"_acme-challenge.{authorization.body['identifier']['value']}.", target=target)
+    served.tell("set-txt", host=target, value=record(challenge, account.key))
+    assert answered(account, authorization, challenge)["status"] == "valid"
+
+
+@rule("draft-ietf-acme-dns-account-label 3", "dns-account-01, where it is offered, is proven at the account's label")
+def test_dns_account_01_is_proven(account: Account, names: Challtestsrv | None) -> None:
+    authorization, challenge, served = prepared(account, names, "dns-account-01")
+    name = authorization.body["identifier"]["value"]
+    host = f"{account_label(account.url)}._acme-challenge.{name}."
+    served.tell("set-txt", host=host, value=record(challenge, account.key))
+    assert answered(account, authorization, challenge)["status"] == "valid"
+
+
+# --- bad proofs
+
+
+def begun(failing: dict[str, Failing | Exception], what: str) -> Failing:
+    found = failing[what]
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@rule("RFC 8555 7.5.1", "an answer whose proof turns out to be bad is taken, or refused at once")
+@pytest.mark.early
+@pytest.mark.parametrize("what", list(BAD_PROOFS))
+def test_an_answer_with_a_bad_proof_is_taken(failing: dict[str, Failing | Exception], what: str) -> None:
+    assert begun(failing, what).authorization.url
+
+
+def cases(kind: str) -> list[str]:
+    return [what for what in BAD_PROOFS if what.startswith(kind) and what != "dns-01 no answer"]
+
+
+@rule(
+    "RFC 8555 8.3",
+    "http-01 with another key authorization, or nothing there, fails with `incorrectResponse` or `unauthorized`",
+)
+@pytest.mark.late
+@pytest.mark.parametrize("what", [what for what in cases("http-01") if "no " not in what])
+def test_http_01_with_another_key_authorization_fails(failing: dict[str, Failing | Exception], what: str) -> None:
+    begun(failing, what).error()
+
+
+@rule(
+    "RFC 8555 8.3",
+    "http-01 fails with `dns` or `connection` if the name has no address, with `connection` if nothing listens",
+)
+@pytest.mark.late
+@pytest.mark.parametrize("what", ["http-01 no address", "http-01 no connection"])
+def test_http_01_without_a_connection_fails(failing: dict[str, Failing | Exception], what: str) -> None:
+    begun(failing, what).error()
+
+
+@rule("RFC 8555 8.4", "dns-01 with another record, or none, fails with `incorrectResponse`, `dns` or `unauthorized`")
+@pytest.mark.late
+@pytest.mark.parametrize("what", cases("dns-01"))
+def test_dns_01_with_another_record_fails(failing: dict[str, Failing | Exception], what: str) -> None:
+    begun(failing, what).error()
+
+
+@rule("RFC 8555 8.4", "dns-01 fails with `dns` if the name servers fail", "practice")
+@pytest.mark.late
+def test_dns_01_whose_servers_fail_fails(failing: dict[str, Failing | Exception]) -> None:
+    assert begun(failing, "dns-01 no answer").error()["type"] == URN + "dns"
+
+
+@rule(
+    "RFC 8737 3",
+    "tls-alpn-01 with another digest, or none, fails with `incorrectResponse`, `unauthorized`, `tls` or `connection`",
+)
+@pytest.mark.late
+@pytest.mark.parametrize("what", cases("tls-alpn-01"))
+def test_tls_alpn_01_with_another_digest_fails(failing: dict[str, Failing | Exception], what: str) -> None:
+    begun(failing, what).error()
+
+
+@rule("RFC 8555 7.1.6", "a failed challenge makes its order invalid")
+@pytest.mark.late
+def test_a_failed_challenge_makes_its_order_invalid(failing: dict[str, Failing | Exception]) -> None:
+    failed = begun(failing, "http-01 nonsense")
+    failed.judged()
+    assert failed.case.account.wait(failed.order.url, ("pending",)).body["status"] == "invalid"
+
+
+@rule("RFC 8555 7.4", "finalize of an invalid order is 403 `orderNotReady`")
+@pytest.mark.late
+def test_an_invalid_order_is_not_finalized(failing: dict[str, Failing | Exception]) -> None:
+    failed = begun(failing, "http-01 token only")
+    failed.judged()
+    request = csr(private_key("ES256"), identifiers=failed.order.body["identifiers"])
+    refused(failed.case.account.finalize(failed.order, request), "orderNotReady", status=403)
+
+
+@rule("RFC 8555 7.1.6", "a challenge that failed stays invalid, though the right proof is there later")
+@pytest.mark.late
+def test_a_failed_challenge_is_final(failing: dict[str, Failing | Exception]) -> None:
+    failed = begun(failing, "http-01 nothing")
+    failed.judged()
+    failed.case.page(failed.case.own())
+    failed.case.account.post(failed.case.challenge["url"], {})
+    assert failed.case.account.wait(failed.authorization.url).body["status"] == "invalid"
+
+
+@rule("RFC 8555 8", "the error of a failed challenge is shown by the challenge too")
+@pytest.mark.late
+def test_a_failed_challenge_shows_its_error(failing: dict[str, Failing | Exception]) -> None:
+    failed = begun(failing, "http-01 nonsense")
+    failed.judged()
+    body = failed.case.account.read(failed.case.challenge["url"]).body
+    assert body["status"] == "invalid"
+    assert body["error"]["type"].startswith(URN)
+
+
+@rule("RFC 8555 8", "a failed challenge has no `validated`", "practice")
+@pytest.mark.late
+def test_a_failed_challenge_has_no_time_of_validation(failing: dict[str, Failing | Exception]) -> None:
+    failed = begun(failing, "http-01 nonsense")
+    failed.judged()
+    assert "validated" not in failed.case.account.read(failed.case.challenge["url"]).body
