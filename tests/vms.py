@@ -15,8 +15,6 @@ from running import CA, Outcome, run_module
 from acme_iid.simulator import aws
 from acme_iid.simulator.server import serve
 
-CLEAN = {"NO_PROXY": "*", "HTTPS_PROXY": "", "https_proxy": ""}
-
 
 @dataclass
 class VM:
@@ -33,10 +31,10 @@ class VM:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            **CLEAN,
             "ACME_IID_CONFIG_DIR": str(self.folder / "config"),
             "ACME_IID_STATE_DIR": str(self.folder / "state"),
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.metadata,
+            "NO_PROXY": "*",
             **self.env,
         }
 

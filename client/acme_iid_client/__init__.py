@@ -13,11 +13,12 @@ The modules, from the bottom up::
     copies        further files with the same content: one PEM file with everything, PKCS #12
     records       what was ordered on this machine
     trust         HTTPS under the CA's own root
-    authority     which CA this machine trusts: bootstrap
+    authority     which CAs this machine trusts: bootstrap
     account       the account key of this machine at that CA
     clouds        which cloud this is, and evidence from its metadata service
     proof         the answer to a challenge
     connection    signed ACME requests, repeated when the CA was away
+    registration  the account at the CA: shown, given another key, ended
     order         from names to a verified certificate
     ari           when the CA would like a certificate to be renewed
     renewal       when a certificate is due, and renewing it
@@ -27,7 +28,9 @@ The modules, from the bottom up::
     wakeups       what wakes a program that waits
     watched       a pair that the daemon looks after
     daemon        one process that renews all of them
+    inventory     the certificates of this machine as they are
     cli           acme-iid
+    manual        manual pages and completions, made out of the commands; building runs it
 
 Nothing here imports the server's modules, save ``acme_iid.iid01`` and ``acme_iid.errors`` and, for
 ``acme-iid verify`` alone, ``acme_iid.attestation``.

@@ -33,7 +33,7 @@ _NOBODYS = "accountDoesNotExist"
 class Standing:
     """What the CA says about an account.
 
-    :ivar status: "valid", "deactivated" or "revoked".
+    :ivar status: "valid", "deactivated", "revoked", or "unknown" if the CA has no account with this key.
     :ivar contact: the contact URLs that the CA has.
     """
 
@@ -178,7 +178,7 @@ def url_of(account: Account, authority: Authority, deadline: Deadline, notice: N
 def standing(account: Account, authority: Authority, deadline: Deadline, notice: Notice) -> tuple[Account, Standing]:
     """The account with its URL, and what the CA says about it.
 
-    :raises CaError: if the CA has no such account, or refuses.
+    :raises CaError: if the CA refuses.
     """
     try:
         url = url_of(account, authority, deadline, notice)
@@ -187,6 +187,8 @@ def standing(account: Account, authority: Authority, deadline: Deadline, notice:
     except CaError as error:
         if error.says_deactivated:
             return account, Standing("deactivated", ())
+        if error.code == _NOBODYS:
+            return account, Standing("unknown", ())
         raise
     body = decode(messages.Registration, answer, "the account")
     found = Account(account.file, account.instance, account.key, url)

@@ -149,7 +149,8 @@ def renew(
         request = replace(request, key=wishes.key_type)
     if leaf.not_valid_after_utc <= now:
         request = replace(request, replaces=None)
-    ca = authority.load(_with_account_key(where, record), record.ca_url, record.root)
+    chain = load_certificates(pair.certificate.read_bytes())
+    ca = authority.load_issuer(_with_account_key(where, record), chain, record.ca_url, record.root)
     cloud = clouds.here(env, record.metadata_url, record.azure_resource or ca.azure_resource, notice)
     issued = order(request, ca, where.state, cloud, deadline, notice)
     if keep:

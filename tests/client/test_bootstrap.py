@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,17 @@ def test_bootstrap_saves_the_root_and_the_authority_and_says_where(
     ]
     assert (config / "certs/root_ca.crt").read_bytes() == ca.root.pem
     assert acme_iid("health").stdout == "ok\n"
+
+
+def test_scripts_read_where_things_are(acme_iid: Run, ca: ScriptedCA, tmp_path: Path) -> None:
+    digits = fingerprint(ca.root.certificate)
+    told = json.loads(acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", digits, "--json").stdout)
+    config = tmp_path / "config/acme-iid"
+    assert told == {
+        "ca": ca.url, "fingerprint": digits, "root": str(config / "certs/root_ca.crt"),
+        "configuration": str(config / "authority.json"), "default": True,
+    }  # fmt: skip
+    assert json.loads(acme_iid("health", "--json").stdout) == {"ca": ca.url, "status": "ok"}
 
 
 def test_bootstrap_takes_a_fingerprint_as_openssl_prints_it(acme_iid: Run, ca: ScriptedCA) -> None:

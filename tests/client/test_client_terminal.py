@@ -138,7 +138,8 @@ def test_a_renewal_says_where_the_certificate_is(acme_iid: Run, options: list[st
     done = acme_iid("renew", "--force", "foo.crt", "foo.key", *options)
     assert done.stdout == "Your certificate has been saved in foo.crt.\n", done.stderr
     after = (tmp_path / "foo.crt").read_bytes(), (tmp_path / "foo.key").read_bytes()
-    assert all(old != new for old, new in zip(before, after, strict=True))
+    assert after[0] != before[0]
+    assert after[1] == before[1], "a renewal keeps the key; --new-key and rekey make one"
     assert "ECDSA P-384" in acme_iid("inspect", "--short", "foo.crt").stdout
     assert (tmp_path / "foo.key").stat().st_mode & 0o777 == 0o640
 
@@ -175,3 +176,25 @@ def test_a_revocation_names_the_serial_number(
         done = acme_iid("revoke", "--cert", "foo.crt", *key, "--reason", "keyCompromise", *options)
         assert done.stdout == f"Certificate with Serial Number {serial} has been revoked.\n", done.stderr
         assert ca.asked[-1][1]["reason"] == 1
+
+
+def test_inspect_shows_the_whole_bundle_where_that_is_asked_for(
+    acme_iid: Run, ca: ScriptedCA, options: list[str]
+) -> None:
+    ca.chain = None
+    done = acme_iid("order", "foo.local", "foo.crt", "foo.key", *options)
+    assert done.returncode == 0, done.stderr
+    titles = [line for line in acme_iid("inspect", "--short", "foo.crt").stdout.splitlines() if "X.509v3" in line]
+    assert [title.split(" (")[0] for title in titles] == ["X.509v3 TLS Certificate"]
+    whole = [line for line in acme_iid("inspect", "--bundle", "foo.crt").stdout.splitlines() if "X.509v3" in line]
+    assert whole == ["X.509v3 TLS Certificate", "X.509v3 Intermediate CA Certificate"]
+    assert json.loads(acme_iid("inspect", "--json", "foo.crt").stdout)["names"] == ["foo.local"]
+    found = json.loads(acme_iid("inspect", "--json", "--bundle", "foo.crt").stdout)
+    assert [entry["subject"] for entry in found] == ["foo.local", "Scripted Intermediate CA"]
+
+
+def test_a_revocation_tells_scripts_what_it_was(acme_iid: Run, options: list[str]) -> None:
+    acme_iid("order", "foo.local", "foo.crt", "foo.key", *options)
+    serial = json.loads(acme_iid("inspect", "--json", "foo.crt").stdout)["serial"]
+    told = json.loads(acme_iid("revoke", "--cert", "foo.crt", "--reasonCode", "superseded", "--json", *options).stdout)
+    assert (told["serial"], told["revoked"], told["reason"]) == (serial, True, 4)

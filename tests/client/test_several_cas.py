@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,6 +127,10 @@ def test_the_client_renews_and_revokes_at_the_ca_that_issued(
         vm.run("renew", "--force", *other)
         load_certificates(other[0].read_bytes())[1].verify_directly_issued_by(root)
         assert {row["ca"] for row in vm.json("list")} == {shared_ca.url, own_ca.url}
+        # Without a record, the certificate itself says whose it is.
+        shutil.rmtree(vm.folder / "state/certificates")
+        vm.run("renew", "--force", *other)
+        load_certificates(other[0].read_bytes())[1].verify_directly_issued_by(root)
         vm.run("revoke", "--cert", other[0], "--key", other[1])
         assert vm.try_("renew", "--force", *other).code == 1
         assert vm.run("renew", "--force", vm.crt, vm.key).code == 0

@@ -96,10 +96,12 @@ def test_a_key_that_a_person_keeps_signs_whatever_is_signed(vm: VM, shared_ca: C
     # The command that the message names makes it.
     command = missing.stderr.partition("alone: ")[2].strip()
     subprocess.run(["bash", "-c", command], check=True)
+    unknown = vm.json("account", "show", "--account-key", key)
+    assert (unknown["status"], unknown["account"]) == ("unknown", None)
     vm.order("--account-key", key)
     shown = vm.json("account", "show", "--account-key", key)
     assert shown["key_file"] == str(key)
-    assert shown["instance"] is None
+    assert (shown["instance"], shown["thumbprint"]) == (None, unknown["thumbprint"])
     assert "instances" in of_ca(shared_ca, shown["thumbprint"])
     # What was ordered with it is renewed with it.
     vm.run("renew", "--force", vm.crt, vm.key)

@@ -19,9 +19,17 @@ from acme_iid_client.places import Places
 @click.option("--force", is_flag=True, help="Replace the root that this machine knows of this CA without asking.")
 @options.azure_resource
 @options.timeout
+@options.json
 @click.pass_obj
 def command(
-    where: Places, ca_url: str, fingerprint: str, first: bool, force: bool, azure_resource: str | None, timeout: float
+    where: Places,
+    ca_url: str,
+    fingerprint: str,
+    first: bool,
+    force: bool,
+    azure_resource: str | None,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Trust a CA: fetch its root certificate, check it, and save it.
 
@@ -43,8 +51,14 @@ def command(
     pem = authority.fetch_root(url, expected, Deadline(timeout))
     may_overwrite(authority.different(where, url, pem), force)
     root_file, configuration = authority.save(where, url, pem, azure_resource, first=first)
+    default = authority.load(where).ca_url
+    if as_json:
+        import json
+
+        facts = {"ca": url, "fingerprint": expected, "root": str(root_file), "configuration": str(configuration)}
+        click.echo(json.dumps({**facts, "default": default == url}, indent=2))
+        return
     click.echo(f"The root certificate has been saved in {root_file}.")
     click.echo(f"The authority configuration has been saved in {configuration}.")
-    default = authority.load(where).ca_url
     if default != url:
         notice(f"Commands talk to {default} unless they have --ca-url {url}; 'bootstrap --default' changes that.")

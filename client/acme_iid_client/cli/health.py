@@ -14,11 +14,19 @@ from acme_iid_client.places import Places
 @options.ca_url
 @options.root
 @options.timeout
+@options.json
 @click.pass_obj
-def command(where: Places, ca_url: str | None, root: Path | None, timeout: float) -> None:
+def command(where: Places, ca_url: str | None, root: Path | None, timeout: float, as_json: bool) -> None:
     """Ask whether the CA is well, and whether this machine trusts it: prints ok."""
     from acme_iid_client import authority
     from acme_iid_client.cli.terminal import printable
     from acme_iid_client.trust import Deadline
 
-    click.echo(printable(authority.load(where, ca_url, root).check_health(Deadline(timeout))))
+    ca = authority.load(where, ca_url, root)
+    answer = ca.check_health(Deadline(timeout))
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"ca": ca.ca_url, "status": answer}))
+    else:
+        click.echo(printable(answer))

@@ -12,16 +12,20 @@ from acme_iid_client.cli import options
 @click.command("inspect")
 @click.argument("crt", type=click.File("rb"))
 @click.option("--short", is_flag=True, help="In a few lines.")
+@click.option("--bundle", is_flag=True, help="Every certificate in the file, not only the first.")
 @options.json
-def command(crt: BinaryIO, short: bool, as_json: bool) -> None:
+def command(crt: BinaryIO, short: bool, bundle: bool, as_json: bool) -> None:
     """Show what is in a certificate. CRT is a PEM or DER file, or - for standard input; the first one in it counts."""
     from acme_iid_client import certificates
     from acme_iid_client.cli.terminal import printable
 
-    leaf = certificates.load_certificates(crt.read())[0]
+    found = certificates.load_certificates(crt.read())
     if as_json:
         import json
 
-        click.echo(json.dumps(certificates.facts(leaf), indent=2))
-    else:
-        click.echo(printable(certificates.short_text(leaf) if short else certificates.long_text(leaf)))
+        facts = [certificates.facts(certificate) for certificate in found]
+        click.echo(json.dumps(facts if bundle else facts[0], indent=2))
+        return
+    show = certificates.short_text if short else certificates.long_text
+    for certificate in found if bundle else found[:1]:
+        click.echo(printable(show(certificate)))

@@ -30,6 +30,7 @@ _REASONS = {
 @options.account_key
 @options.metadata_url
 @options.timeout
+@options.json
 @click.pass_obj
 def command(
     where: Places,
@@ -40,6 +41,7 @@ def command(
     root: Path | None,
     metadata_url: str | None,
     timeout: float,
+    as_json: bool,
 ) -> None:
     """Revoke a certificate.
 
@@ -68,4 +70,9 @@ def command(
 
         revocation.by_account(leaf, code, ca, where.state, cloud, deadline, notice)
     inventory.note_revoked(where.state, leaf)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"ca": ca.ca_url, "revoked": True, "reason": code, **certificates.facts(leaf)}, indent=2))
+        return
     click.echo(f"Certificate with Serial Number {leaf.serial_number} has been revoked.")
