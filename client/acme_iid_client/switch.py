@@ -9,8 +9,8 @@ be changed at once. So for the time of an installation, and no longer, both name
 2. ``foo.crt`` becomes a link to ``in-use/certificate`` and ``foo.key`` one to ``in-use/key``. What they give is
    the old pair, before, between and after the two renames.
 3. ``in-use`` is replaced by a link to ``new``. This one rename is the switch.
-4. The new files are renamed onto ``foo.crt`` and ``foo.key``. What they give is the new pair, throughout. The rest is
-   removed.
+4. The new files get second names, which are renamed onto ``foo.crt`` and ``foo.key``. What they give is the new pair,
+   throughout. Once that is durable, the rest is removed.
 
 A kill or a power failure at any point leaves the old pair in use or the new one, whole. :func:`settle` carries on
 from there: forward if the switch has been made, back if not. What remains is beyond files: a program that
@@ -94,7 +94,11 @@ def settle(certificate: Path, key: Path) -> None:
     for target in (certificate, key):
         if is_link(target):
             if kept(target).exists():
-                kept(target).replace(target)
+                # By a second name: who is on the way through the links still finds the file under its first one.
+                link = _beside(target, _LINK)
+                link.unlink(missing_ok=True)
+                link.hardlink_to(kept(target))
+                link.replace(target)
             else:
                 # There was none before.
                 target.unlink()
