@@ -321,8 +321,9 @@ class Resources:
 
 
 def _path() -> str:
-    """The request's path with its query."""
-    return request.path if not request.query_string else f"{request.path}?{request.query_string.decode()}"
+    """The request's path with its query; what is no text there is no URL of ours, and is told so."""
+    query = request.query_string.decode(errors="replace")
+    return f"{request.path}?{query}" if query else request.path
 
 
 def _body() -> bytes:
