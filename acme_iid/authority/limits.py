@@ -56,6 +56,8 @@ def _spend(transaction: Transaction, rate: Rate | None, what: str, subject: str,
             f"try again in {seconds} seconds",
             seconds,
         )
+    # A row for each address that ever called would never go away by itself.
+    limits.forget(transaction, now)
 
 
 def _limited(detail: str, seconds: int) -> AcmeError:

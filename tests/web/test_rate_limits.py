@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from running import CA, answer
 from wire import Account, Key, b64, csr, problem
 
+from acme_iid.authority.limits import account_made
+from acme_iid.config import Limits
 from acme_iid.simulator import aws
 from acme_iid.store import limits
 from acme_iid.store.database import open_store
@@ -72,6 +74,18 @@ def test_certificates_are_limited_and_the_order_stays_ready(limited: CA, subject
     late = account.post(ordered.json()["finalize"], {"csr": b64(csr("foo.local")[1])})
     assert subject in refused(late)
     assert account.post(ordered.headers["Location"]).json()["status"] == "ready"
+
+
+def test_subjects_whose_actions_count_no_longer_are_forgotten(tmp_path: Path) -> None:
+    database = open_store(tmp_path / "ca.db")
+    settings = Limits(accounts_per_address=Rate(2, 60))
+    with database.transaction() as transaction:
+        for number in range(5):
+            account_made(transaction, settings, f"192.0.2.{number}", 1000 + number)
+        assert len(transaction.rows("SELECT key FROM limits")) == 5
+        account_made(transaction, settings, "198.51.100.1", 1033)
+        kept = {row["key"].rpartition(" ")[2] for row in transaction.rows("SELECT key FROM limits")}
+    assert kept == {"192.0.2.4", "198.51.100.1"}
 
 
 @given(st.integers(1, 20), st.integers(1, 100), st.lists(st.integers(0, 30), max_size=60))
