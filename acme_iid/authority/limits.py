@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 
 from acme_iid.config import Limits
@@ -14,11 +15,15 @@ from acme_iid.values import Rate
 
 
 def account_made(transaction: Transaction, settings: Limits, remote: str, now: int) -> None:
-    """Count a new account of a client's address.
+    """Count a new account of a client's address; of IPv6, where a host has 2^64 of them, of its network.
 
     :raises AcmeError: ``rateLimited``.
     """
-    _spend(transaction, settings.accounts_per_address, "accounts", f"address {remote}", now)
+    _spend(transaction, settings.accounts_per_address, "accounts", f"address {_network(remote)}", now)
+
+
+def _network(remote: str) -> str:
+    return str(ipaddress.ip_network(f"{remote}/64", strict=False)) if ":" in remote else remote
 
 
 def order_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:

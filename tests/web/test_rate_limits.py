@@ -14,6 +14,7 @@ from wire import Account, Key, b64, csr, problem
 
 from acme_iid.authority.limits import account_made
 from acme_iid.config import Limits
+from acme_iid.errors import AcmeError
 from acme_iid.simulator import aws
 from acme_iid.store import limits
 from acme_iid.store.database import open_store
@@ -74,6 +75,16 @@ def test_certificates_are_limited_and_the_order_stays_ready(limited: CA, subject
     late = account.post(ordered.json()["finalize"], {"csr": b64(csr("foo.local")[1])})
     assert subject in refused(late)
     assert account.post(ordered.headers["Location"]).json()["status"] == "ready"
+
+
+def test_an_ipv6_hosts_many_addresses_are_one_subject(tmp_path: Path) -> None:
+    database = open_store(tmp_path / "ca.db")
+    settings = Limits(accounts_per_address=Rate(1, 60))
+    with database.transaction() as transaction:
+        account_made(transaction, settings, "2001:db8::1", 1000)
+        with pytest.raises(AcmeError, match="address 2001:db8::/64"):
+            account_made(transaction, settings, "2001:db8::f:1", 1000)
+        account_made(transaction, settings, "2001:db8:0:1::1", 1000)
 
 
 def test_subjects_whose_actions_count_no_longer_are_forgotten(tmp_path: Path) -> None:
