@@ -23,7 +23,8 @@ def account_made(transaction: Transaction, settings: Limits, remote: str, now: i
 
 
 def _network(remote: str) -> str:
-    return str(ipaddress.ip_network(f"{remote}/64", strict=False)) if ":" in remote else remote
+    address, _, _zone = remote.partition("%")
+    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
 
 def order_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
