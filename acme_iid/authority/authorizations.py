@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from acme_iid import hosts
 from acme_iid.admission import refusal_to_order
-from acme_iid.authority import Authority, refusals
+from acme_iid.authority import Authority, limits, refusals
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem
@@ -76,7 +76,7 @@ def new_authorization(
     """Make an authorization ahead of an order: the next order of the account for this name takes it.
 
     :param remote: the client's address, for the record of a refusal.
-    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold.
+    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``userActionRequired``, ``rateLimited``.
     """
     require_terms_agreed(authority.config.ca, account)
     if (reason := refusal(authority.config, identifier)) is not None:
@@ -85,6 +85,7 @@ def new_authorization(
         raise refused
     authorization = offer(authority.config, account, None, identifier, now)
     with authority.database.transaction() as transaction:
+        limits.order_made(transaction, authority.config.limits, account, now)
         orders.add_authorization(transaction, authorization)
     return authorization
 

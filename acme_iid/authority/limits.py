@@ -28,14 +28,26 @@ def _network(remote: str) -> str:
 
 
 def order_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
-    """Count a new order of an account, and those that it has open.
+    """Count a new order of an account, or an authorization ahead of one, and those that it has open.
+
+    :raises AcmeError: ``rateLimited``.
+    """
+    order_asked(transaction, settings, account, now)
+    most = settings.open_orders_per_account
+    if most is not None and orders.count_open(transaction, account.id, now, most) >= most:
+        raise _limited(
+            f"this account has {most} open orders, with authorizations that wait for one; finish them, or let them "
+            "run out",
+            60,
+        )
+
+
+def order_asked(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
+    """Count an order that an account asked for, be it that it was refused: the record of that takes as much room.
 
     :raises AcmeError: ``rateLimited``.
     """
     _spend(transaction, settings.orders_per_account, "orders", f"account {account.id}", now)
-    most = settings.open_orders_per_account
-    if most is not None and orders.count_open(transaction, account.id, now, most) >= most:
-        raise _limited(f"this account has {most} open orders; finish them, or let them run out", 60)
 
 
 def certificate_issued(

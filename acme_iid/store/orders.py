@@ -24,6 +24,15 @@ _AUTHORIZATIONS = f"""
            {COLUMNS}
     FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
 """  # noqa: S608 - constants only
+MAX_WAITING = 1000
+"""Authorizations of an account's that are looked at for its next order."""
+_WAITING = """
+    WHERE a.id IN (SELECT w.id FROM authorizations w
+                   WHERE w.account_id = :account_id AND w.order_id IS NULL AND w.expires_at > :now
+                     AND w.deactivated_at IS NULL AND w.revoked_at IS NULL
+                   ORDER BY w.expires_at DESC LIMIT :most)
+    ORDER BY a.created_at DESC, a.id, c.id
+"""
 _OF_CHALLENGE = "WHERE a.id = (SELECT authorization_id FROM challenges WHERE id = :id) ORDER BY c.id"
 
 
@@ -93,11 +102,17 @@ def authorization_of_challenge(reader: Reader, challenge_id: str) -> Authorizati
 
 
 def count_open(reader: Reader, account_id: str, now: int, most: int) -> int:
-    """How many orders of an account can still lead to a certificate, counted up to ``most``."""
+    """How many orders of an account can still lead to a certificate, and authorizations to an order, up to ``most``."""
     rows = reader.rows(
         """SELECT count(*) AS open FROM (
                SELECT 1 FROM orders WHERE account_id = :account_id AND expires_at > :now
-                  AND certificate_id IS NULL AND ended_at IS NULL LIMIT :most) AS found""",
+                  AND certificate_id IS NULL AND ended_at IS NULL
+               UNION ALL
+               SELECT 1 FROM authorizations WHERE account_id = :account_id AND expires_at > :now
+                  AND order_id IS NULL AND deactivated_at IS NULL AND revoked_at IS NULL
+                  AND NOT EXISTS (SELECT 1 FROM challenges c
+                                  WHERE c.authorization_id = authorizations.id AND c.failed_at IS NOT NULL)
+               LIMIT :most) AS found""",
         account_id=account_id,
         now=now,
         most=most,
@@ -119,14 +134,16 @@ def replaced(reader: Reader, certificate_id: str, now: int) -> bool:
 
 
 def unclaimed(reader: Reader, account_id: str, now: int) -> list[Authorization]:
-    """An account's authorizations that wait for an order, and are pending or valid; the newest first."""
+    """An account's authorizations that wait for an order, and are pending or valid; the newest first.
+
+    Only the newest of them are looked at: an order is made under the store's one lock, and there may be any number.
+    """
     found = _authorizations(
         reader.rows(
-            _AUTHORIZATIONS
-            + """WHERE a.account_id = :account_id AND a.order_id IS NULL AND a.expires_at > :now
-                   AND a.deactivated_at IS NULL AND a.revoked_at IS NULL ORDER BY a.created_at DESC, a.id, c.id""",
+            _AUTHORIZATIONS + _WAITING,
             account_id=account_id,
             now=now,
+            most=MAX_WAITING,
         )
     )
     return [entry for entry in found if of_authorization(entry, now) in (Status.PENDING, Status.VALID)]

@@ -45,3 +45,13 @@ def test_an_authorization_that_was_deactivated_or_has_run_out_waits_for_no_order
         orders.deactivate_authorization(transaction, "z", 50)
         assert not orders.claim(transaction, "z", "first", 0)
     assert orders.unclaimed(database, "a", 50) == []
+
+
+def test_of_very_many_authorizations_the_newest_wait(database: Database) -> None:
+    with database.transaction() as transaction:
+        for number in range(orders.MAX_WAITING):
+            offered = (Challenge(f"c{number}", "iid-01", "token"),)
+            orders.add_authorization(transaction, Authorization(f"n{number}", "a", None, NAME, False, 2, 101, offered))
+    waiting = {entry.id for entry in orders.unclaimed(database, "a", 50)}
+    assert len(waiting) == orders.MAX_WAITING
+    assert "z" not in waiting

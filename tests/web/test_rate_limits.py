@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -43,6 +44,34 @@ def test_an_accounts_orders_are_limited_across_processes_and_anothers_are_not(li
     assert [account.order("foo.local").status_code for _ in range(2)] == [201, 201]
     assert "2 in 3600 seconds" in refused(account.order("foo.local"))
     assert limited.account().order("foo.local").status_code == 201
+
+
+@pytest.mark.parametrize("limited", ['orders_per_account = "3/1h"'], indirect=True)
+def test_what_is_asked_for_ahead_of_an_order_counts_and_what_is_refused_does_too(limited: CA) -> None:
+    account = limited.account()
+    ahead = account.wire.directory["newAuthz"]
+    foo, outside = ({"identifier": {"type": "dns", "value": name}} for name in ("foo.local", "foo.example"))
+    assert account.post(ahead, foo).status_code == 201
+    assert problem(account.post(ahead, outside)) == "rejectedIdentifier"
+    assert problem(account.order("foo.example")) == "rejectedIdentifier"
+    for late in (account.post(ahead, foo), account.post(ahead, outside), account.order("foo.example")):
+        assert "3 in 3600 seconds" in refused(late)
+    recorded = json.loads(limited.cli("events", "--json").stdout)
+    assert [entry["kind"] for entry in recorded if entry["kind"].endswith(".refused")] == [
+        "order.refused",
+        "authorization.refused",
+    ]
+
+
+@pytest.mark.parametrize("limited", ["open_orders_per_account = 2"], indirect=True)
+def test_authorizations_that_wait_for_an_order_are_capped_with_those(limited: CA) -> None:
+    account = limited.account()
+    ahead = account.wire.directory["newAuthz"]
+    foo = {"identifier": {"type": "dns", "value": "foo.local"}}
+    first, _ = account.post(ahead, foo), account.order("bar.local")
+    assert "2 open orders" in refused(account.post(ahead, foo))
+    account.post(first.headers["Location"], {"status": "deactivated"})
+    assert account.post(ahead, foo).status_code == 201
 
 
 @pytest.mark.parametrize("limited", ["open_orders_per_account = 2"], indirect=True)
