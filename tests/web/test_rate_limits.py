@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 from running import CA, answer
@@ -16,6 +17,7 @@ from wire import Account, Key, b64, csr, problem
 from acme_iid.authority.limits import account_made
 from acme_iid.config import Limits
 from acme_iid.errors import AcmeError
+from acme_iid.protocol.renewal import CertificateId
 from acme_iid.simulator import aws
 from acme_iid.store import limits
 from acme_iid.store.database import open_store
@@ -104,6 +106,20 @@ def test_certificates_are_limited_and_the_order_stays_ready(limited: CA, subject
     late = account.post(ordered.json()["finalize"], {"csr": b64(csr("foo.local")[1])})
     assert subject in refused(late)
     assert account.post(ordered.headers["Location"]).json()["status"] == "ready"
+
+
+@pytest.mark.parametrize("limited", ['certificates_per_instance = "1/1h"'], indirect=True)
+def test_a_renewal_that_is_due_does_not_count_and_one_that_is_not_does(limited: CA, instance: aws.Instance) -> None:
+    account = limited.account()
+    issued = account.obtain("foo.local", answer=answer(instance))
+    authority = issued.leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    assert authority is not None
+    ordered = account.order("foo.local", replaces=str(CertificateId(authority, issued.leaf.serial_number))).json()
+    account.post(account.challenge(ordered)["url"], answer(instance))
+    request = {"csr": b64(csr("foo.local")[1])}
+    assert "instance aws:" in refused(account.post(ordered["finalize"], request))
+    limited.cli("certificate", "renew-now", "--over", "1m")
+    assert account.post(ordered["finalize"], request).json()["status"] == "valid"
 
 
 def test_an_ipv6_hosts_many_addresses_are_one_subject(tmp_path: Path) -> None:
