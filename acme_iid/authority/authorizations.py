@@ -94,8 +94,8 @@ def deactivate(database: Database, authorization: Authorization, now: int) -> Au
     """Deactivate an authorization, and with it its order (RFC 8555 section 7.5.2)."""
     error = Fault(Problem.UNAUTHORIZED, f"the authorization for {authorization.identifier} was deactivated")
     with database.transaction() as transaction:
-        if orders.deactivate_authorization(transaction, authorization.id, now) and authorization.order_id is not None:
-            orders.end(transaction, authorization.order_id, error, now)
+        if orders.deactivate_authorization(transaction, authorization.id, now):
+            orders.end_of_authorization(transaction, authorization.id, error, now)
     current = orders.get_authorization(database, authorization.id)
     assert current is not None  # authorizations are kept as long as their orders
     return current

@@ -257,6 +257,23 @@ def end(transaction: Transaction, order_id: str, error: Fault, now: int) -> bool
     )
 
 
+def end_of_authorization(transaction: Transaction, authorization_id: str, error: Fault, now: int) -> bool:
+    """End the order that an authorization serves by now, if it has led to no certificate; False if there is none.
+
+    One that waited for an order when it was read may have been given to one since.
+    """
+    return bool(
+        transaction.run(
+            """UPDATE orders SET ended_at = :now, error = :error
+               WHERE id = (SELECT a.order_id FROM authorizations a WHERE a.id = :id)
+                 AND ended_at IS NULL AND certificate_id IS NULL""",
+            id=authorization_id,
+            now=now,
+            error=fault_as_text(error),
+        )
+    )
+
+
 def end_of_account(transaction: Transaction, account_id: str, error: Fault, now: int) -> int:
     """End all of an account's orders that have led to no certificate; how many."""
     return transaction.run(
@@ -355,11 +372,18 @@ def revoke_proofs(
 
 
 def set_finalized(transaction: Transaction, order_id: str, certificate_id: str, now: int) -> bool:
-    """Tie an order to its certificate; False if it has one, has ended or has expired."""
+    """Tie an order to its certificate; False if it has one, has ended or expired, or an authorization is not valid."""
     return bool(
         transaction.run(
             """UPDATE orders SET certificate_id = :certificate_id
-               WHERE id = :id AND certificate_id IS NULL AND ended_at IS NULL AND expires_at > :now""",
+               WHERE id = :id AND certificate_id IS NULL AND ended_at IS NULL AND expires_at > :now
+                 AND NOT EXISTS (SELECT 1 FROM authorizations a
+                                 WHERE a.order_id = orders.id
+                                   AND (a.deactivated_at IS NOT NULL OR a.revoked_at IS NOT NULL
+                                        OR a.expires_at <= :now
+                                        OR NOT EXISTS (SELECT 1 FROM challenges c
+                                                       WHERE c.authorization_id = a.id
+                                                         AND c.validated_at IS NOT NULL)))""",
             id=order_id,
             certificate_id=certificate_id,
             now=now,
