@@ -199,6 +199,7 @@ def certificate(
     value: bytes | None = None,
     critical: bool = True,
     issued_by_another: bool = False,
+    twice: bool = False,
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """A certificate as tls-alpn-01 has it, or with one thing wrong."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -219,6 +220,14 @@ def certificate(
         value = b"\x04\x20" + digest
     if value is not None:
         builder = builder.add_extension(x509.UnrecognizedExtension(ACME_IDENTIFIER, value), critical=critical)
+    if twice:
+        # The builder's own method refuses what RFC 5280 forbids.
+        assert value is not None
+        repeated = x509.Extension(ACME_IDENTIFIER, critical, x509.UnrecognizedExtension(ACME_IDENTIFIER, value))
+        day = dt.timedelta(days=1)
+        builder = x509.CertificateBuilder(
+            subject, subject, key.public_key(), x509.random_serial_number(), now - day, now + day, [repeated, repeated]
+        )
     signer = ec.generate_private_key(ec.SECP256R1()) if issued_by_another else key
     return builder.sign(signer, hashes.SHA256()), key
 

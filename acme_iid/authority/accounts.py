@@ -51,15 +51,17 @@ def _check_contact(contact: str) -> None:
         raise AcmeError(Problem.INVALID_CONTACT, f"the contact {shown} is not an e-mail address")
 
 
-def find(database: Database, thumbprint: str) -> Account:
-    """The account of a key, for ``onlyReturnExisting`` (RFC 8555 section 7.3.1).
+def find(database: Database, thumbprint: str, *, demanded: bool) -> Account | None:
+    """The account of a key, None if there is none (RFC 8555 section 7.3.1).
 
+    :param demanded: whether there has to be one (``onlyReturnExisting``).
     :raises AcmeError: ``accountDoesNotExist``, or ``unauthorized`` if it was deactivated.
     """
     account = accounts.by_thumbprint(database, thumbprint)
-    if account is None:
+    if account is not None:
+        require_active(account)
+    elif demanded:
         raise AcmeError(Problem.ACCOUNT_DOES_NOT_EXIST, "no account has this key; create one with newAccount")
-    require_active(account)
     return account
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from acme_iid import hosts
 from acme_iid.admission import refusal_to_order
-from acme_iid.authority import Authority, refusals
+from acme_iid.authority import Authority, limits, refusals
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem
@@ -76,7 +76,7 @@ def new_authorization(
     """Make an authorization ahead of an order: the next order of the account for this name takes it.
 
     :param remote: the client's address, for the record of a refusal.
-    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold.
+    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``userActionRequired``, ``rateLimited``.
     """
     require_terms_agreed(authority.config.ca, account)
     if (reason := refusal(authority.config, identifier)) is not None:
@@ -85,6 +85,7 @@ def new_authorization(
         raise refused
     authorization = offer(authority.config, account, None, identifier, now)
     with authority.database.transaction() as transaction:
+        limits.order_made(transaction, authority.config.limits, account, now)
         orders.add_authorization(transaction, authorization)
     return authorization
 
@@ -93,8 +94,8 @@ def deactivate(database: Database, authorization: Authorization, now: int) -> Au
     """Deactivate an authorization, and with it its order (RFC 8555 section 7.5.2)."""
     error = Fault(Problem.UNAUTHORIZED, f"the authorization for {authorization.identifier} was deactivated")
     with database.transaction() as transaction:
-        if orders.deactivate_authorization(transaction, authorization.id, now) and authorization.order_id is not None:
-            orders.end(transaction, authorization.order_id, error, now)
+        if orders.deactivate_authorization(transaction, authorization.id, now):
+            orders.end_of_authorization(transaction, authorization.id, error, now)
     current = orders.get_authorization(database, authorization.id)
     assert current is not None  # authorizations are kept as long as their orders
     return current

@@ -119,12 +119,8 @@ def _target(reader: Reader, account: Account, challenge_id: str) -> Target:
     if found.account_id != account.id:
         raise AcmeError(Problem.UNAUTHORIZED, "this challenge belongs to another account")
     order = None if found.order_id is None else orders.get(reader, found.order_id)
-    return next(
-        Target(order, authorization, challenge)
-        for authorization in ((found,) if order is None else order.authorizations)
-        for challenge in authorization.challenges
-        if challenge.id == challenge_id
-    )
+    # From the first look, since a key change may have taken the challenge back by the second.
+    return Target(order, found, next(entry for entry in found.challenges if entry.id == challenge_id))
 
 
 def answer(
@@ -390,8 +386,7 @@ def _record_refused(
     """
     fault = Fault(Problem.UNAUTHORIZED, f"refused at step {error.step.value!r}: {error.detail}")
     if challenges.set_failed(transaction, target.challenge, fault, now):
-        if target.authorization.order_id is not None:
-            orders.end(transaction, target.authorization.order_id, fault, now)
+        orders.end_of_authorization(transaction, target.authorization.id, fault, now)
         events.add(
             transaction,
             "challenge.refused",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, limits, refusals
+from acme_iid.authority import Authority, limits, refusals, renewal
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem
 from acme_iid.issuance.ca import LeafRequest
@@ -16,9 +16,11 @@ from acme_iid.issuance.profiles import Profile
 from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
 from acme_iid.protocol import csr
 from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import accounts, certificates, events, instances, orders
+from acme_iid.store.database import Reader
 
 
 def finalize(authority: Authority, account: Account, order: Order, csr_der: bytes, remote: str, now: int) -> Order:
@@ -87,9 +89,8 @@ def _finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> O
             _require_open(instances.closed(transaction, proof.instance), order)
         if not orders.set_finalized(transaction, order.id, certificate.id, now):
             raise AcmeError(Problem.ORDER_NOT_READY, "the order was finalized or ended meanwhile; look at the order")
-        if order.replaces is None:
-            # A renewal that an operator may have asked for is none too many.
-            limits.certificate_issued(transaction, authority.config.limits, proof.instance, order.identifiers, now)
+        counted = _counted(transaction, order, proof, now)
+        limits.certificate_issued(transaction, authority.config.limits, *counted, now)
         certificates.add(transaction, certificate)
         event = events.add(
             transaction,
@@ -105,6 +106,19 @@ def _finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> O
         )
         events.add_names(transaction, event, now, order.identifiers, proof.instance, certificate.id)
     return replace(order, certificate_id=certificate.id)
+
+
+def _counted(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str | None, list[Identifier]]:
+    """Whose certificate counts towards the limits, the instance's and the names'.
+
+    A renewal that is due, or that an operator asked for, is none too many; one certificate after another, each in the
+    place of the one before, or a revoked one's successors, would be.
+    """
+    replaced = None if order.replaces is None else renewal.find(reader, order.replaces)
+    if replaced is None or replaced.revoked_at is not None or now < window(replaced).start:
+        return proof.instance, list(order.identifiers)
+    instance = None if proof.instance == replaced.instance else proof.instance
+    return instance, [name for name in order.identifiers if name not in replaced.names]
 
 
 def _require_ready(order: Order, now: int) -> None:

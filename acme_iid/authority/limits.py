@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 
 from acme_iid.config import Limits
@@ -14,22 +15,39 @@ from acme_iid.values import Rate
 
 
 def account_made(transaction: Transaction, settings: Limits, remote: str, now: int) -> None:
-    """Count a new account of a client's address.
+    """Count a new account of a client's address; of IPv6, where a host has 2^64 of them, of its network.
 
     :raises AcmeError: ``rateLimited``.
     """
-    _spend(transaction, settings.accounts_per_address, "accounts", f"address {remote}", now)
+    _spend(transaction, settings.accounts_per_address, "accounts", f"address {_network(remote)}", now)
+
+
+def _network(remote: str) -> str:
+    address, _, _zone = remote.partition("%")
+    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
 
 def order_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
-    """Count a new order of an account, and those that it has open.
+    """Count a new order of an account, or an authorization ahead of one, and those that it has open.
+
+    :raises AcmeError: ``rateLimited``.
+    """
+    order_asked(transaction, settings, account, now)
+    most = settings.open_orders_per_account
+    if most is not None and orders.count_open(transaction, account.id, now, most) >= most:
+        raise _limited(
+            f"this account has {most} open orders, with authorizations that wait for one; finish them, or let them "
+            "run out",
+            60,
+        )
+
+
+def order_asked(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
+    """Count an order that an account asked for, be it that it was refused: the record of that takes as much room.
 
     :raises AcmeError: ``rateLimited``.
     """
     _spend(transaction, settings.orders_per_account, "orders", f"account {account.id}", now)
-    most = settings.open_orders_per_account
-    if most is not None and orders.count_open(transaction, account.id, now, most) >= most:
-        raise _limited(f"this account has {most} open orders; finish them, or let them run out", 60)
 
 
 def certificate_issued(
@@ -56,6 +74,8 @@ def _spend(transaction: Transaction, rate: Rate | None, what: str, subject: str,
             f"try again in {seconds} seconds",
             seconds,
         )
+    # A row for each address that ever called would never go away by itself.
+    limits.forget(transaction, now)
 
 
 def _limited(detail: str, seconds: int) -> AcmeError:

@@ -221,8 +221,7 @@ class _Validation:
             return
         _log.info("challenge %s refused after %d attempts: %s", self._challenge.id, attempts, fault.detail)
         if challenges.set_failed(transaction, self._challenge, fault, now):
-            if self._authorization.order_id is not None:
-                orders.end(transaction, self._authorization.order_id, fault, now)
+            orders.end_of_authorization(transaction, self._authorization.id, fault, now)
             self._add_event(transaction, "challenge.refused", now, problem=fault.problem.code, reason=fault.detail)
 
     def _add_event(self, transaction: Transaction, kind: str, now: int, **detail: object) -> None:

@@ -141,11 +141,21 @@ def set_answered(transaction: Transaction, challenge_id: str, remote: str, now: 
 
 
 def due(reader: Reader, now: int, limit: int) -> list[str]:
-    """The ids of challenges whose next attempt is due and nobody's; the longest due first."""
+    """The ids of challenges whose next attempt is due and nobody's, accounts in turn.
+
+    The first is of the account with the fewest attempts under way, and of an account's own the longest due: one that
+    has answered a thousand, for hosts that never answer, keeps nobody else waiting for all of them.
+    """
     rows = reader.rows(
-        """SELECT id FROM challenges
-           WHERE due_at IS NOT NULL AND due_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
-           ORDER BY due_at, id LIMIT :limit""",
+        """SELECT id FROM (
+               SELECT c.id, c.due_at, c.leased_until,
+                      row_number() OVER (PARTITION BY a.account_id
+                                         ORDER BY CASE WHEN c.leased_until > :now THEN 0 ELSE 1 END, c.due_at, c.id)
+                          AS turn
+               FROM challenges c JOIN authorizations a ON a.id = c.authorization_id
+               WHERE c.due_at IS NOT NULL AND c.due_at <= :now) AS waiting
+           WHERE leased_until IS NULL OR leased_until <= :now
+           ORDER BY turn, due_at, id LIMIT :limit""",
         now=now,
         limit=limit,
     )

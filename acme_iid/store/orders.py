@@ -24,6 +24,15 @@ _AUTHORIZATIONS = f"""
            {COLUMNS}
     FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
 """  # noqa: S608 - constants only
+MAX_WAITING = 1000
+"""Authorizations of an account's that are looked at for its next order."""
+_WAITING = """
+    WHERE a.id IN (SELECT w.id FROM authorizations w
+                   WHERE w.account_id = :account_id AND w.order_id IS NULL AND w.expires_at > :now
+                     AND w.deactivated_at IS NULL AND w.revoked_at IS NULL
+                   ORDER BY w.expires_at DESC LIMIT :most)
+    ORDER BY a.created_at DESC, a.id, c.id
+"""
 _OF_CHALLENGE = "WHERE a.id = (SELECT authorization_id FROM challenges WHERE id = :id) ORDER BY c.id"
 
 
@@ -93,11 +102,17 @@ def authorization_of_challenge(reader: Reader, challenge_id: str) -> Authorizati
 
 
 def count_open(reader: Reader, account_id: str, now: int, most: int) -> int:
-    """How many orders of an account can still lead to a certificate, counted up to ``most``."""
+    """How many orders of an account can still lead to a certificate, and authorizations to an order, up to ``most``."""
     rows = reader.rows(
         """SELECT count(*) AS open FROM (
                SELECT 1 FROM orders WHERE account_id = :account_id AND expires_at > :now
-                  AND certificate_id IS NULL AND ended_at IS NULL LIMIT :most) AS found""",
+                  AND certificate_id IS NULL AND ended_at IS NULL
+               UNION ALL
+               SELECT 1 FROM authorizations WHERE account_id = :account_id AND expires_at > :now
+                  AND order_id IS NULL AND deactivated_at IS NULL AND revoked_at IS NULL
+                  AND NOT EXISTS (SELECT 1 FROM challenges c
+                                  WHERE c.authorization_id = authorizations.id AND c.failed_at IS NOT NULL)
+               LIMIT :most) AS found""",
         account_id=account_id,
         now=now,
         most=most,
@@ -119,14 +134,16 @@ def replaced(reader: Reader, certificate_id: str, now: int) -> bool:
 
 
 def unclaimed(reader: Reader, account_id: str, now: int) -> list[Authorization]:
-    """An account's authorizations that wait for an order, and are pending or valid; the newest first."""
+    """An account's authorizations that wait for an order, and are pending or valid; the newest first.
+
+    Only the newest of them are looked at: an order is made under the store's one lock, and there may be any number.
+    """
     found = _authorizations(
         reader.rows(
-            _AUTHORIZATIONS
-            + """WHERE a.account_id = :account_id AND a.order_id IS NULL AND a.expires_at > :now
-                   AND a.deactivated_at IS NULL AND a.revoked_at IS NULL ORDER BY a.created_at DESC, a.id, c.id""",
+            _AUTHORIZATIONS + _WAITING,
             account_id=account_id,
             now=now,
+            most=MAX_WAITING,
         )
     )
     return [entry for entry in found if of_authorization(entry, now) in (Status.PENDING, Status.VALID)]
@@ -240,6 +257,23 @@ def end(transaction: Transaction, order_id: str, error: Fault, now: int) -> bool
     )
 
 
+def end_of_authorization(transaction: Transaction, authorization_id: str, error: Fault, now: int) -> bool:
+    """End the order that an authorization serves by now, if it has led to no certificate; False if there is none.
+
+    One that waited for an order when it was read may have been given to one since.
+    """
+    return bool(
+        transaction.run(
+            """UPDATE orders SET ended_at = :now, error = :error
+               WHERE id = (SELECT a.order_id FROM authorizations a WHERE a.id = :id)
+                 AND ended_at IS NULL AND certificate_id IS NULL""",
+            id=authorization_id,
+            now=now,
+            error=fault_as_text(error),
+        )
+    )
+
+
 def end_of_account(transaction: Transaction, account_id: str, error: Fault, now: int) -> int:
     """End all of an account's orders that have led to no certificate; how many."""
     return transaction.run(
@@ -338,11 +372,18 @@ def revoke_proofs(
 
 
 def set_finalized(transaction: Transaction, order_id: str, certificate_id: str, now: int) -> bool:
-    """Tie an order to its certificate; False if it has one, has ended or has expired."""
+    """Tie an order to its certificate; False if it has one, has ended or expired, or an authorization is not valid."""
     return bool(
         transaction.run(
             """UPDATE orders SET certificate_id = :certificate_id
-               WHERE id = :id AND certificate_id IS NULL AND ended_at IS NULL AND expires_at > :now""",
+               WHERE id = :id AND certificate_id IS NULL AND ended_at IS NULL AND expires_at > :now
+                 AND NOT EXISTS (SELECT 1 FROM authorizations a
+                                 WHERE a.order_id = orders.id
+                                   AND (a.deactivated_at IS NOT NULL OR a.revoked_at IS NOT NULL
+                                        OR a.expires_at <= :now
+                                        OR NOT EXISTS (SELECT 1 FROM challenges c
+                                                       WHERE c.authorization_id = a.id
+                                                         AND c.validated_at IS NOT NULL)))""",
             id=order_id,
             certificate_id=certificate_id,
             now=now,

@@ -6,7 +6,7 @@ import ipaddress
 import ssl
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from acme_iid.errors import Problem
 from acme_iid.hosts import HostProvisioner
@@ -18,6 +18,7 @@ PROTOCOL = "acme-tls/1"
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 
 _OCTET_STRING_OF_32 = b"\x04\x20"
+_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 
 
 def validate(attempt: Attempt, host: HostProvisioner) -> None:
@@ -68,11 +69,11 @@ def _check(der: bytes, attempt: Attempt) -> None:
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = certificate.extensions
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise _wrong(attempt, "is not well-formed") from error
     try:
         certificate.verify_directly_issued_by(certificate)
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise _wrong(attempt, "is not self-signed") from error
     if _names(extensions) != [attempt.identifier]:
         raise _wrong(attempt, "is not for that name and no other (subjectAltName)")

@@ -158,11 +158,13 @@ class Resources:
         """RFC 8555 section 7.3."""
         require_jwk(signed)
         payload = signed.json()
-        if payload.get("onlyReturnExisting") is True:
-            account, new = accounts.find(self.authority.database, signed.thumbprint), False
-        else:
-            wanted = self._new_account(signed, payload)
-            account, new = accounts.create(self.authority.database, self.authority.config, wanted, self._remote(), now)
+        demanded = payload.get("onlyReturnExisting") is True
+        # Before any other member is looked at: with a known key they are ignored, whatever they hold (section 7.3.1).
+        known = accounts.find(self.authority.database, signed.thumbprint, demanded=demanded)
+        if known is not None:
+            return self._account(known, 200)
+        wanted = self._new_account(signed, payload)
+        account, new = accounts.create(self.authority.database, self.authority.config, wanted, self._remote(), now)
         return self._account(account, 201 if new else 200)
 
     def _new_account(self, signed: SignedRequest, payload: dict[str, object]) -> accounts.NewAccount:
@@ -321,8 +323,9 @@ class Resources:
 
 
 def _path() -> str:
-    """The request's path with its query."""
-    return request.path if not request.query_string else f"{request.path}?{request.query_string.decode()}"
+    """The request's path with its query; what is no text there is no URL of ours, and is told so."""
+    query = request.query_string.decode(errors="replace")
+    return f"{request.path}?{query}" if query else request.path
 
 
 def _body() -> bytes:

@@ -21,16 +21,26 @@ def client_address(peer: str, forwarded: str, proxies: Collection[Network]) -> s
     :param forwarded: the header's values, joined with commas.
     :param proxies: the networks of the proxies.
     """
-    address = peer
+    address = _plain(peer)
     for entry in reversed(forwarded.split(",")[-MAX_HOPS:]):
         if not _is_proxy(address, proxies):
             break
         candidate = entry.strip()
         try:
-            address = str(ipaddress.ip_address(candidate))
+            address = _plain(str(ipaddress.ip_address(candidate)))
         except ValueError:
             break
     return address
+
+
+def _plain(address: str) -> str:
+    """``address``, as IPv4 if it is an IPv4 address as a listener for both families sees it (``::ffff:192.0.2.1``)."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(found if mapped is None else mapped)
 
 
 def _is_proxy(address: str, proxies: Collection[Network]) -> bool:

@@ -133,3 +133,26 @@ def test_an_attempt_that_ends_after_the_authorization_makes_nothing_valid(databa
     take(database, 99, 130)
     with database.transaction() as transaction:
         assert not challenges.set_valid(transaction, read(database), PROOF, 100)
+
+
+def answer_another(database: Database, account_id: str, number: int) -> None:
+    """An account's further challenge, ``account_id`` and ``number``, that is due at 20."""
+    challenge_id = f"{account_id}{number}"
+    offered = (Challenge(challenge_id, "http-01", challenge_id),)
+    with database.transaction() as transaction:
+        accounts.add(transaction, Account(account_id, "{}", account_id * 2, (), 1))
+        authorization = Authorization(f"z{challenge_id}", account_id, None, NAME, False, 1, 100, offered)
+        orders.add_authorization(transaction, authorization)
+        assert challenges.set_answered(transaction, challenge_id, "192.0.2.1", 20)
+
+
+def test_an_account_that_answers_many_keeps_no_other_waiting(database: Database) -> None:
+    for number in range(5):
+        answer_another(database, "a", number)
+    answer_another(database, "b", 0)
+    assert challenges.due(database, 20, 3) == ["c", "b0", "a0"]
+    assert take(database, 20, 30)
+    # The one has an attempt under way now, and the other has none.
+    assert challenges.due(database, 20, 3) == ["b0", "a0", "a1"]
+    # What a process left behind is no attempt under way.
+    assert challenges.due(database, 30, 3) == ["c", "b0", "a0"]

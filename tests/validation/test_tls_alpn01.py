@@ -60,9 +60,11 @@ def test_an_address_is_asked_for_by_its_reverse_name(host: Host, look: Look, add
         certificate(FOO, value=b"\x04\x20" + RIGHT + b"\x00"),
         certificate(FOO, value=b"\x03\x20" + RIGHT),
         certificate(FOO, digest=RIGHT, issued_by_another=True),
+        certificate(FOO, digest=RIGHT, twice=True),
     ],
     ids=["no digest", "no name", "another name", "two names", "the name twice", "an email too", "a wildcard", "a URI",
-         "another digest", "not critical", "no octet string", "something after it", "a bit string", "not self-signed"],
+         "another digest", "not critical", "no octet string", "something after it", "a bit string", "not self-signed",
+         "the digest twice"],
 )  # fmt: skip
 def test_a_certificate_that_is_wrong_in_one_thing_proves_nothing(host: Host, look: Look, shown: tuple) -> None:  # type: ignore[type-arg]
     server = Shown(shown)

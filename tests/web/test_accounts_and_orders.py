@@ -52,6 +52,16 @@ def test_a_new_account_is_201_and_the_same_key_again_200(shared_ca: CA) -> None:
     assert first.json()["status"] == "valid"
 
 
+@pytest.mark.parametrize(
+    "fields", [{"contact": ["tel:+12025551212"]}, {"contact": 7}, {"externalAccountBinding": {"protected": "e30"}}]
+)
+def test_with_a_known_key_whatever_else_is_sent_is_ignored(shared_ca: CA, fields: dict[str, object]) -> None:
+    wire, key = shared_ca.wire(), Key()
+    made = Account.new(wire, key)
+    again = wire.post(wire.directory["newAccount"], fields, key)
+    assert (again.status_code, again.headers["Location"]) == (200, made.url)
+
+
 def test_only_return_existing_makes_no_account(shared_ca: CA) -> None:
     wire, key = shared_ca.wire(), Key()
     url = wire.directory["newAccount"]

@@ -27,6 +27,8 @@ PROXIES = (ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("10.0.0.0/8")
         ("127.0.0.1", "198.51.100.7, nonsense, 10.1.2.3", "10.1.2.3"),
         ("127.0.0.1", "", "127.0.0.1"),
         ("", "198.51.100.7", ""),
+        ("::ffff:192.0.2.1", "198.51.100.7", "192.0.2.1"),
+        ("::ffff:127.0.0.1", "::ffff:198.51.100.7", "198.51.100.7"),
     ],
 )
 def test_a_proxy_is_believed_about_who_called_it_and_no_more(peer: str, forwarded: str, address: str) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
 import pytest
 import requests
+from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 from running import CA, answer
 from wire import Account, Key, b64, csr, problem
 
+from acme_iid.authority.limits import account_made
+from acme_iid.config import Limits
+from acme_iid.errors import AcmeError
+from acme_iid.protocol.renewal import CertificateId
 from acme_iid.simulator import aws
 from acme_iid.store import limits
 from acme_iid.store.database import open_store
@@ -40,6 +46,34 @@ def test_an_accounts_orders_are_limited_across_processes_and_anothers_are_not(li
     assert [account.order("foo.local").status_code for _ in range(2)] == [201, 201]
     assert "2 in 3600 seconds" in refused(account.order("foo.local"))
     assert limited.account().order("foo.local").status_code == 201
+
+
+@pytest.mark.parametrize("limited", ['orders_per_account = "3/1h"'], indirect=True)
+def test_what_is_asked_for_ahead_of_an_order_counts_and_what_is_refused_does_too(limited: CA) -> None:
+    account = limited.account()
+    ahead = account.wire.directory["newAuthz"]
+    foo, outside = ({"identifier": {"type": "dns", "value": name}} for name in ("foo.local", "foo.example"))
+    assert account.post(ahead, foo).status_code == 201
+    assert problem(account.post(ahead, outside)) == "rejectedIdentifier"
+    assert problem(account.order("foo.example")) == "rejectedIdentifier"
+    for late in (account.post(ahead, foo), account.post(ahead, outside), account.order("foo.example")):
+        assert "3 in 3600 seconds" in refused(late)
+    recorded = json.loads(limited.cli("events", "--json").stdout)
+    assert [entry["kind"] for entry in recorded if entry["kind"].endswith(".refused")] == [
+        "order.refused",
+        "authorization.refused",
+    ]
+
+
+@pytest.mark.parametrize("limited", ["open_orders_per_account = 2"], indirect=True)
+def test_authorizations_that_wait_for_an_order_are_capped_with_those(limited: CA) -> None:
+    account = limited.account()
+    ahead = account.wire.directory["newAuthz"]
+    foo = {"identifier": {"type": "dns", "value": "foo.local"}}
+    first, _ = account.post(ahead, foo), account.order("bar.local")
+    assert "2 open orders" in refused(account.post(ahead, foo))
+    account.post(first.headers["Location"], {"status": "deactivated"})
+    assert account.post(ahead, foo).status_code == 201
 
 
 @pytest.mark.parametrize("limited", ["open_orders_per_account = 2"], indirect=True)
@@ -72,6 +106,42 @@ def test_certificates_are_limited_and_the_order_stays_ready(limited: CA, subject
     late = account.post(ordered.json()["finalize"], {"csr": b64(csr("foo.local")[1])})
     assert subject in refused(late)
     assert account.post(ordered.headers["Location"]).json()["status"] == "ready"
+
+
+@pytest.mark.parametrize("limited", ['certificates_per_instance = "1/1h"'], indirect=True)
+def test_a_renewal_that_is_due_does_not_count_and_one_that_is_not_does(limited: CA, instance: aws.Instance) -> None:
+    account = limited.account()
+    issued = account.obtain("foo.local", answer=answer(instance))
+    authority = issued.leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    assert authority is not None
+    ordered = account.order("foo.local", replaces=str(CertificateId(authority, issued.leaf.serial_number))).json()
+    account.post(account.challenge(ordered)["url"], answer(instance))
+    request = {"csr": b64(csr("foo.local")[1])}
+    assert "instance aws:" in refused(account.post(ordered["finalize"], request))
+    limited.cli("certificate", "renew-now", "--over", "1m")
+    assert account.post(ordered["finalize"], request).json()["status"] == "valid"
+
+
+def test_an_ipv6_hosts_many_addresses_are_one_subject(tmp_path: Path) -> None:
+    database = open_store(tmp_path / "ca.db")
+    settings = Limits(accounts_per_address=Rate(1, 60))
+    with database.transaction() as transaction:
+        account_made(transaction, settings, "2001:db8::1", 1000)
+        with pytest.raises(AcmeError, match="address 2001:db8::/64"):
+            account_made(transaction, settings, "2001:db8::f:1", 1000)
+        account_made(transaction, settings, "2001:db8:0:1::1", 1000)
+
+
+def test_subjects_whose_actions_count_no_longer_are_forgotten(tmp_path: Path) -> None:
+    database = open_store(tmp_path / "ca.db")
+    settings = Limits(accounts_per_address=Rate(2, 60))
+    with database.transaction() as transaction:
+        for number in range(5):
+            account_made(transaction, settings, f"192.0.2.{number}", 1000 + number)
+        assert len(transaction.rows("SELECT key FROM limits")) == 5
+        account_made(transaction, settings, "198.51.100.1", 1033)
+        kept = {row["key"].rpartition(" ")[2] for row in transaction.rows("SELECT key FROM limits")}
+    assert kept == {"192.0.2.4", "198.51.100.1"}
 
 
 @given(st.integers(1, 20), st.integers(1, 100), st.lists(st.integers(0, 30), max_size=60))
