@@ -203,18 +203,36 @@ def due_at(certificate: x509.Certificate) -> datetime:
 def due_when_left(certificate: x509.Certificate, text: str) -> datetime:
     """When a certificate is due that is to be renewed with so much of its life left.
 
-    :param text: a duration like ``8h`` or ``1d12h``, or a share of the whole life like ``25%``.
-    :raises ClientError: if it is neither.
+    :param text: as :func:`parse_left` takes it.
+    :raises ClientError: if it is no such thing.
     """
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return end - parse_left(text, end - start)
+
+
+def parse_left(text: str, life: timedelta) -> timedelta:
+    """The time that ``--expires-in`` means.
+
+    :param text: a duration like ``8h`` or ``1d12h``, or a share of the whole life like ``25%``.
+    :param life: the whole life.
+    :raises ClientError: if it is neither.
+    """
     share = _SHARE.match(text)
     if share:
-        return end - (end - start) * min(int(share[1]), 100) / 100
-    parts = _DURATION.match(text)
-    if not parts or not text:
+        return life * min(int(share[1]), 100) / 100
+    duration = parse_duration(text)
+    if duration is None:
         raise ClientError(f"--expires-in {text} is neither a duration like 8h nor a share of the lifetime like 25%.")
-    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
-    return end - timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    return duration
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """A duration like ``8h``, ``90m`` or ``1d12h``; None if it is none."""
+    found = _DURATION.match(text)
+    if not found or not text:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def rfc3339(time: datetime) -> str:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal
 
 from cryptography import x509
@@ -69,7 +69,7 @@ class Duties:
     renew: Callable[[Record], Issued]
     tell: Callable[[Record, Issued], None]
     advise: Callable[[Record, x509.Certificate], ari.Window | None]
-    expires_in: timedelta | None
+    expires_in: str | None
     seconds: float
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,14 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 
 from acme_iid_client import ari, authority, clouds, files, keys
-from acme_iid_client.certificates import due_at, load_certificates, names_in, provisioner_of
+from acme_iid_client.certificates import (
+    due_at,
+    due_when_left,
+    load_certificates,
+    names_in,
+    parse_duration,
+    provisioner_of,
+)
 from acme_iid_client.errors import ClientError
 from acme_iid_client.keys import KeyType, type_of
 from acme_iid_client.order import Issued, Request, order
@@ -18,7 +24,6 @@ from acme_iid_client.places import Places
 from acme_iid_client.records import Record
 from acme_iid_client.trust import Deadline
 
-_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z")
 _JITTER = 20
 """Into how many parts a time is divided, by up to one of which certificates are renewed earlier than others."""
 
@@ -41,16 +46,18 @@ class Wishes:
 
 
 def planned_at(
-    certificate: x509.Certificate, window: ari.Window | None = None, expires_in: timedelta | None = None
+    certificate: x509.Certificate, window: ari.Window | None = None, expires_in: str | None = None
 ) -> datetime:
     """When a certificate is renewed: about :func:`due_at`, somewhat earlier for some than for others.
 
     :param window: what the CA suggests; it decides, as long as it leaves a twentieth of the certificate's life.
-    :param expires_in: what an administrator has chosen, which counts before all else: the time that is left then.
+    :param expires_in: the time that is to be left then, as an administrator has chosen it; it counts before all else.
+    :raises ClientError: if that is no time.
     """
     end, life = certificate.not_valid_after_utc, _life(certificate)
     if expires_in is not None:
-        return end - expires_in - expires_in / _JITTER * ari.fraction(certificate)
+        due = due_when_left(certificate, expires_in)
+        return due - (end - due) / _JITTER * ari.fraction(certificate)
     if window is not None:
         latest = end - life / _JITTER
         # Whatever a CA says, it is a time: the largest and smallest are cut before they are made one.
@@ -157,15 +164,6 @@ def renew(
 def _with_account_key(where: Places, record: Record) -> Places:
     """The places with the account key that the pair was ordered with, if a person keeps it."""
     return where if where.account_key is not None else replace(where, account_key=record.account_key)
-
-
-def parse_duration(text: str) -> timedelta | None:
-    """A duration like ``8h``, ``90m`` or ``1d12h``; None if it is none."""
-    found = _DURATION.match(text)
-    if not found or not text:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def parse_not_after(text: str | None, now: datetime) -> str | None:

@@ -6,7 +6,6 @@ import os
 import random
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 
 from cryptography import x509
 
@@ -64,7 +63,7 @@ class Watched:
         life = self.leaf.not_valid_after_utc - self.leaf.not_valid_before_utc
         return min(LONGEST_PAUSE, max(2.0, life.total_seconds() / 60))
 
-    def plan(self, window: ari.Window | None, expires_in: timedelta | None) -> None:
+    def plan(self, window: ari.Window | None, expires_in: str | None) -> None:
         """Settle when the certificate is renewed.
 
         :param window: what the CA suggests.

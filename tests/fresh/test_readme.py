@@ -23,6 +23,7 @@ STEPS = (
     "terminal-2-refused",
     "terminal-1-operator",
     "terminal-2-more",
+    "terminal-2-daemon",
     "terminal-2-look",
     "terminal-1-rules",
     "terminal-1-clouds",
@@ -196,6 +197,7 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "challenge.refused" in walked["terminal-1-operator"]
     assert "not yet" in walked["terminal-2-more"]
     assert "has a new key, saved in" in walked["terminal-2-more"]
+    assert "INFO: " in walked["terminal-2-daemon"]
     assert "123456789042" in walked["terminal-2-look"]
     assert "a.web.local" in walked["terminal-1-rules"]
     assert "my-project" not in walked["terminal-1"]

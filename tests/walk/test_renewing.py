@@ -107,6 +107,8 @@ def test_renewing_too_early_says_when_and_expires_in_decides(vm: Machine) -> Non
     assert vm.crt.read_bytes() == before
     vm.must("renew", "--expires-in", "1h", vm.crt, vm.key)
     assert vm.crt.read_bytes() == before
+    vm.must("renew", "--expires-in", "5%", vm.crt, vm.key)
+    assert vm.crt.read_bytes() == before
     vm.must("renew", "--expires-in", "30h", vm.crt, vm.key)
     assert vm.crt.read_bytes() != before
     assert vm.run("renew", "--expires-in", "soon", vm.crt, vm.key).code == 2

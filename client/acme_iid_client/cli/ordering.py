@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from acme_iid_client import csr, files, keys, names, records, renewal
+from acme_iid_client import csr, files, keys, names, records
+from acme_iid_client.certificates import parse_duration
 from acme_iid_client.cli.terminal import may_overwrite
 from acme_iid_client.copies import Copies
 from acme_iid_client.errors import ClientError
@@ -79,7 +80,7 @@ def record(
 
     :param not_after: as it was typed. A moment that has come is no measure for the next certificate, but a duration is.
     """
-    life = not_after if not_after and renewal.parse_duration(not_after) else None
+    life = not_after if not_after and parse_duration(not_after) else None
     crt, key = (path.absolute() for path in shown)
     kept = records.Record(
         crt, key, ca_url, root, metadata_url, azure_resource, life, target.copies, where.account_key, profile

@@ -14,7 +14,9 @@ from acme_iid_client.places import Places
 @click.argument("files", metavar="[CRT KEY]...", nargs=-1, type=options.FILE)
 @click.option("--force", is_flag=True, help="Renew now, due or not.")
 @click.option(
-    "--expires-in", metavar="DURATION", help="Renew when this much time is left, like 8h, whatever the CA suggests."
+    "--expires-in",
+    metavar="LEFT",
+    help="Renew with this much of the life left: 8h, 1d12h, or a share like 25%, whatever the CA suggests.",
 )
 @click.option("--new-key", is_flag=True, help="Make a new key, of the same kind, instead of keeping the key.")
 @click.option("--daemon", is_flag=True, help="Stay, and renew each certificate whenever it is due.")
@@ -78,7 +80,7 @@ def command(
             provisioner, not_after, new_key=new_key, permissions=pairs.parse_permissions(mode, owner, group)
         )
         renewing.check_not_after(not_after)
-        left = renewing.parse_expires_in(expires_in)
+        renewing.check_expires_in(expires_in)
         after = hooks.parse(execute, exec_timeout, signal, pid, pid_file)
     except ClientError as error:
         raise click.UsageError(str(error)) from error
@@ -87,7 +89,7 @@ def command(
     task = renewing.Task(
         where,
         wishes,
-        left,
+        expires_in,
         after,
         renewing.Origin(ca_url, root, metadata_url, azure_resource),
         tuple(zip(files[::2], files[1::2], strict=True)),

@@ -58,7 +58,7 @@ class Task:
 
     where: Places
     wishes: renewal.Wishes
-    expires_in: timedelta | None
+    expires_in: str | None
     after: hooks.Hooks
     origin: Origin
     pairs: tuple[tuple[Path, Path], ...]
@@ -208,14 +208,10 @@ def check_not_after(text: str | None) -> None:
     renewal.parse_not_after(text, datetime.now(UTC))
 
 
-def parse_expires_in(text: str | None) -> timedelta | None:
-    """What ``--expires-in`` says.
+def check_expires_in(text: str | None) -> None:
+    """See that ``--expires-in`` makes sense.
 
-    :raises ClientError: if it is no duration.
+    :raises ClientError: if it does not.
     """
-    if text is None:
-        return None
-    duration = renewal.parse_duration(text)
-    if duration is None:
-        raise ClientError(f"--expires-in {text} is no duration like 8h, 90m or 1d12h.")
-    return duration
+    if text is not None:
+        certificates.parse_left(text, timedelta(days=1))

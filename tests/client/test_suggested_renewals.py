@@ -92,7 +92,7 @@ def test_without_a_word_from_the_ca_a_third_or_a_little_more_is_left() -> None:
 
 def test_what_an_administrator_chose_counts_before_what_the_ca_suggests() -> None:
     window = ari.Window(NOW.timestamp(), NOW.timestamp() + 1)
-    left = EXAMPLE.not_valid_after_utc - renewal.planned_at(EXAMPLE, window, timedelta(hours=20))
+    left = EXAMPLE.not_valid_after_utc - renewal.planned_at(EXAMPLE, window, "20h")
     assert timedelta(hours=20) <= left <= timedelta(hours=21)
 
 
