@@ -1,4 +1,4 @@
-"""A machine with the client on it, as people and service managers run it."""
+"""A machine whose certificates are renewed, by commands or by a daemon, and a clock of its own."""
 
 from __future__ import annotations
 
@@ -11,56 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from running import CA, Outcome, run_module
+from vms import VM
 
 
 @dataclass
-class Machine:
-    """A folder for its files, and where its cloud's metadata service answers."""
-
-    folder: Path
-    metadata: str
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "ACME_IID_CONFIG_DIR": str(self.folder / "config"),
-            "ACME_IID_STATE_DIR": str(self.folder / "state"),
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.metadata,
-            "NO_PROXY": "*",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            **self.extra,
-        }
-
-    @property
-    def crt(self) -> Path:
-        return self.folder / "foo.crt"
-
-    @property
-    def key(self) -> Path:
-        return self.folder / "foo.key"
-
-    def run(self, *arguments: str | Path, stdin: str = "") -> Outcome:
-        """Run acme-iid, whatever comes of it."""
-        return run_module("acme_iid_client", *arguments, env=self.environment, stdin=stdin)
-
-    def must(self, *arguments: str | Path) -> Outcome:
-        """Run acme-iid; it must succeed."""
-        done = self.run(*arguments)
-        assert done.code == 0, done.stderr
-        return done
-
-    def bootstrap(self, ca: CA) -> None:
-        self.must("bootstrap", "--ca-url", ca.url, "--fingerprint", ca.fingerprint)
-
-    def order(self, name: str = "foo.local", *options: str | Path) -> None:
-        """Order foo.crt and foo.key."""
-        self.must("order", name, self.crt, self.key, *options)
+class Machine(VM):
+    """One whose daemon can be run, and whose pair can be looked at."""
 
     def check_pair(self) -> None:
         """See that a TLS server can be started with the pair as it is on the disk right now."""

@@ -52,7 +52,7 @@ def killed(machine: Machine, call: str, number: int, *arguments: str | Path) -> 
         ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
          "-e", f"inject={call}:signal=SIGKILL:when={number}",
          sys.executable, "-m", "acme_iid_client", *map(str, arguments)],
-        env=os.environ | machine.environment,
+        env={**os.environ, **machine.environment, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=60,
