@@ -32,6 +32,14 @@ def order_made(transaction: Transaction, settings: Limits, account: Account, now
         raise _limited(f"this account has {most} open orders; finish them, or let them run out", 60)
 
 
+def key_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
+    """Count an enrolment's external key of an account, as an order of it.
+
+    :raises AcmeError: ``rateLimited``.
+    """
+    _spend(transaction, settings.orders_per_account, "orders", f"account {account.id}", now)
+
+
 def certificate_issued(
     transaction: Transaction, settings: Limits, instance: str | None, names: Sequence[Identifier], now: int
 ) -> None:

@@ -251,6 +251,28 @@ def end_of_account(transaction: Transaction, account_id: str, error: Fault, now:
     )
 
 
+def end_of_delegates(transaction: Transaction, enrolment_id: str, error: Fault, now: int) -> int:
+    """End what an enrolment's delegates have: their valid authorizations, and orders that have led to no certificate.
+
+    :returns: how many orders were ended.
+    """
+    transaction.run(
+        """UPDATE authorizations SET revoked_at = :now
+           WHERE account_id IN (SELECT id FROM accounts WHERE enrolment_id = :enrolment_id)
+             AND expires_at > :now AND revoked_at IS NULL""",
+        enrolment_id=enrolment_id,
+        now=now,
+    )
+    return transaction.run(
+        """UPDATE orders SET ended_at = :now, error = :error
+           WHERE account_id IN (SELECT id FROM accounts WHERE enrolment_id = :enrolment_id)
+             AND ended_at IS NULL AND certificate_id IS NULL""",
+        enrolment_id=enrolment_id,
+        now=now,
+        error=fault_as_text(error),
+    )
+
+
 def fail_pending(transaction: Transaction, account_id: str, kind: str, error: Fault, now: int) -> int:
     """Fail an account's pending challenges of one type, and end the open orders that wait for one.
 
