@@ -31,7 +31,6 @@ def read(table: Table, home: Path) -> tuple[Provisioner, TrustSources]:
     sources = _sources(table, title, type_, home, listed)
     formats = table.texts("formats", "a list of formats of evidence", lambda text: _format(text, type_))
     age = table.take("instance_age", str, 'a duration such as "1h"')
-    lifetime = table.take("enrolment_lifetime", str, 'a duration such as "7d"') or "7d"
     provisioner = Provisioner(
         name=title,
         type=type_,
@@ -44,7 +43,7 @@ def read(table: Table, home: Path) -> tuple[Provisioner, TrustSources]:
         disable_custom_sans=table.flag("disable_custom_sans"),
         disable_trust_on_first_use=table.flag("disable_trust_on_first_use"),
         profiles=table.texts("profiles", "a list of names of [profile.NAME] tables", str),
-        enrolment_lifetime=table.parsed("enrolment_lifetime", lifetime, duration),
+        enrolment_lifetime=table.text("enrolment_lifetime", 'a duration such as "7d"', duration, 7 * 86400),
     )
     table.done()
     _check(table, provisioner, sources, known)

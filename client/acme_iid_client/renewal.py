@@ -142,7 +142,9 @@ def renew(
     if leaf.not_valid_after_utc <= now:
         request = replace(request, replaces=None)
     ca = authority.load(_with_account_key(where, record), record.ca_url, record.root)
-    cloud = clouds.here(env, record.metadata_url, record.azure_resource or ca.azure_resource, notice)
+    cloud = clouds.at(
+        where.state, ca.ca_url, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
+    )
     issued = order(request, ca, where.state, cloud, deadline, notice)
     if keep:
         files.install_certificate(pair, issued.certificate_pem, wishes.permissions)

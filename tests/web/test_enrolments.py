@@ -1,4 +1,4 @@
-"""Enrolment (rfc-notes/iid-01.md): delegates order by the proof of the account of an instance, and no longer than it."""
+"""Enrolment (rfc-notes/iid-01.md): delegates order by the proof of an instance's account, and no longer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from enrolling import delegate, enrol, enrolled, finalize, issue, proven, register, whole_id
 from running import ACCOUNT, CA, PROVISIONER, answer
 from wire import Account, b64, problem
@@ -203,7 +204,9 @@ def test_a_delegates_order_is_born_ready_with_one_valid_challenge_each(
     leaf = x509.load_pem_x509_certificate(account.post(done["certificate"]).content)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
     assert set(names) == {"foo.local", "bar.local"}
-    listed = json.loads(shared_ca.cli("certificate", "list", "--instance", whole_id(instance), "--json").stdout)
+    listed = json.loads(
+        shared_ca.cli("certificate", "list", "--account", account.url.rpartition("/")[2], "--json").stdout
+    )
     assert listed[0]["provisioner"] == PROVISIONER
 
 
@@ -332,7 +335,7 @@ def test_a_delegate_that_revokes_closes_the_names_to_the_instance(
 ) -> None:
     account = delegate(shared_ca, bound, instance, "foo.local")
     chain = account.post(issue(account, "foo.local")["certificate"]).content
-    der = x509.load_pem_x509_certificate(chain).public_bytes(x509.base.serialization.Encoding.DER)
+    der = x509.load_pem_x509_certificate(chain).public_bytes(Encoding.DER)
     done = account.post(account.wire.directory["revokeCert"], {"certificate": b64(der), "reason": 1})
     assert done.status_code == 200, done.text
     assert problem(account.order("foo.local")) == "unauthorized"
@@ -410,8 +413,7 @@ def test_a_shorter_enrolment_lifetime_counts_at_once(own_ca: CA, instance: aws.I
     own_ca.start()
     account = delegate(own_ca, own_ca.account(), instance, "foo.local")
     own_ca.stop()
-    toml = own_ca.home / "ca.toml"
-    toml.write_text(toml.read_text().replace('type = "AWS"', 'type = "AWS"\nenrolment_lifetime = "1s"', 1))
+    own_ca.cli("provisioner", "update", PROVISIONER, "--enrolment-lifetime", "1s")
     own_ca.start()
     code, detail = refusal(account.order("foo.local"))
     assert (code, "has run out" in detail) == ("unauthorized", True)
