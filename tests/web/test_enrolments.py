@@ -111,6 +111,15 @@ def test_a_blocked_instance_enrols_nothing(shared_ca: CA, bound: Account, instan
     assert problem(enrol(bound, url)) == "unauthorized"
 
 
+def test_an_instance_that_is_another_accounts_by_now_enrols_nothing(
+    store: Database, bound: Account, instance: aws.Instance
+) -> None:
+    url = proven(bound, instance, "foo.local")
+    change(store, "UPDATE instances SET account_id = 'another' WHERE id = :id", id=whole_id(instance))
+    code, detail = refusal(enrol(bound, url))
+    assert (code, "no longer belongs" in detail) == ("unauthorized", True)
+
+
 def test_enrolling_again_extends_and_gives_another_key(bound: Account, instance: aws.Instance) -> None:
     first = enrolled(bound, instance, "foo.local", "bar.local")
     second = enrolled(bound, instance, "bar.local", "foo.local")
