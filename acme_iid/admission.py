@@ -43,6 +43,7 @@ class Provisioner:
     :ivar disable_custom_sans: only names that follow from the document, none that the client chose.
     :ivar disable_trust_on_first_use: an instance is not tied to the first account that proves it.
     :ivar profiles: the certificate profiles that instances may have; None for all.
+    :ivar enrolment_lifetime: how long an instance's proof serves its delegates, seconds.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Provisioner:
     disable_custom_sans: bool = False
     disable_trust_on_first_use: bool = False
     profiles: tuple[str, ...] | None = None
+    enrolment_lifetime: int = 7 * 86400
 
     def gives_profile(self, profile: str | None) -> bool:
         """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""

@@ -43,6 +43,7 @@ def read(table: Table, home: Path) -> tuple[Provisioner, TrustSources]:
         disable_custom_sans=table.flag("disable_custom_sans"),
         disable_trust_on_first_use=table.flag("disable_trust_on_first_use"),
         profiles=table.texts("profiles", "a list of names of [profile.NAME] tables", str),
+        enrolment_lifetime=table.text("enrolment_lifetime", 'a duration such as "7d"', duration, 7 * 86400),
     )
     table.done()
     _check(table, provisioner, sources, known)

@@ -6,7 +6,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from acme_iid.authority import limits
+from acme_iid.authority import enrolments, limits
 from acme_iid.config import CASettings, Config
 from acme_iid.errors import AcmeError, Fault, Problem, RequestError
 from acme_iid.iid01 import CHALLENGE_TYPE
@@ -113,6 +113,7 @@ def create(database: Database, config: Config, wanted: NewAccount, remote: str, 
             )
         if settings.terms_of_service is not None and not wanted.terms_agreed:
             raise _terms_not_agreed(settings.terms_of_service)
+        key = None if wanted.external_key_id is None else external_keys.get(database, wanted.external_key_id)
         account = Account(
             secrets.token_urlsafe(16),
             wanted.jwk,
@@ -122,6 +123,7 @@ def create(database: Database, config: Config, wanted: NewAccount, remote: str, 
             terms_agreed=settings.terms_of_service,
             external_key_id=wanted.external_key_id,
             external_account_binding=wanted.external_account_binding,
+            enrolment_id=None if key is None else key.enrolment_id,
         )
         with database.transaction() as transaction:
             if accounts.add(transaction, account):
@@ -134,6 +136,7 @@ def create(database: Database, config: Config, wanted: NewAccount, remote: str, 
                     account_id=account.id,
                     thumbprint=account.thumbprint,
                     external_key=account.external_key_id,
+                    enrolment=account.enrolment_id,
                     remote=remote,
                 )
                 return account, True
@@ -149,7 +152,11 @@ def _use_external_key(transaction: Transaction, account: Account, now: int) -> N
         raise AcmeError(
             Problem.UNAUTHORIZED,
             "the external account key was used before, has run out or was revoked; "
-            "ask whoever runs this CA for another",
+            + (
+                "ask whoever runs this CA for another"
+                if account.enrolment_id is None
+                else "run 'acme-iid enroll' on the VM for another"
+            ),
         )
 
 
@@ -252,6 +259,7 @@ def deactivate(database: Database, account: Account, now: int, by: str = "accoun
     with database.transaction() as transaction:
         if accounts.deactivate(transaction, account.id, now):
             orders.end_of_account(transaction, account.id, error, now)
+            enrolments.end_of_account(transaction, account.id, "the account that enrolled it was deactivated", now)
             events.add(
                 transaction, "account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint, by=by
             )

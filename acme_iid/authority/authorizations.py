@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from acme_iid import hosts
 from acme_iid.admission import refusal_to_order
-from acme_iid.authority import Authority, limits, refusals
+from acme_iid.authority import Authority, delegates, limits, refusals
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem
 from acme_iid.iid01 import CHALLENGE_TYPE
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Authorization, Challenge
+from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment
 from acme_iid.store import orders
 from acme_iid.store.database import Database
 
@@ -57,6 +57,32 @@ def offer(config: Config, account: Account, order_id: str | None, identifier: Id
     )
 
 
+def give(
+    enrolment: Enrolment, account: Account, order_id: str | None, identifier: Identifier, now: int
+) -> Authorization:
+    """A new authorization of a delegate, valid by the proof behind its enrolment: one iid-01 challenge that was met."""
+    return Authorization(
+        id=secrets.token_urlsafe(16),
+        account_id=account.id,
+        order_id=order_id,
+        identifier=identifier.base,
+        wildcard=identifier.wildcard,
+        created_at=now,
+        expires_at=now + LIFETIME,
+        challenges=(
+            Challenge(
+                secrets.token_urlsafe(16),
+                CHALLENGE_TYPE,
+                secrets.token_urlsafe(32),
+                validated_at=enrolment.proven_at,
+                proof=enrolment.proof,
+                names=enrolment.names,
+                identity=enrolment.identity,
+            ),
+        ),
+    )
+
+
 def parse_new_authorization(payload: Mapping[str, object]) -> Identifier:
     """Read a newAuthz payload (RFC 8555 section 7.4.1).
 
@@ -76,16 +102,28 @@ def new_authorization(
     """Make an authorization ahead of an order: the next order of the account for this name takes it.
 
     :param remote: the client's address, for the record of a refusal.
-    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``userActionRequired``, ``rateLimited``.
+    :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``userActionRequired``, ``rateLimited``,
+        and what :func:`delegates.require` raises.
     """
     require_terms_agreed(authority.config.ca, account)
-    if (reason := refusal(authority.config, identifier)) is not None:
-        refused = AcmeError(Problem.REJECTED_IDENTIFIER, reason)
+    try:
+        return _new_authorization(authority, account, identifier, now)
+    except AcmeError as refused:
         refusals.record(authority, "authorization.refused", account, (identifier,), refused, remote, now)
-        raise refused
-    authorization = offer(authority.config, account, None, identifier, now)
+        raise
+
+
+def _new_authorization(authority: Authority, account: Account, identifier: Identifier, now: int) -> Authorization:
+    if (reason := refusal(authority.config, identifier)) is not None:
+        raise AcmeError(Problem.REJECTED_IDENTIFIER, reason)
     with authority.database.transaction() as transaction:
         limits.order_made(transaction, authority.config.limits, account, now)
+        enrolment = delegates.enrolment_of(transaction, account)
+        if enrolment is None:
+            authorization = offer(authority.config, account, None, identifier, now)
+        else:
+            delegates.require(transaction, authority.config, enrolment, (identifier,), None, now)
+            authorization = give(enrolment, account, None, identifier, now)
         orders.add_authorization(transaction, authorization)
     return authorization
 

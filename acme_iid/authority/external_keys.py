@@ -23,18 +23,29 @@ def add(database: Database, label: str | None, seconds: int | None, now: int, *,
     """
     if label is not None and (not label or len(label) > MAX_LABEL_LENGTH or not label.isprintable()):
         raise RequestError(f"a label is printable text of 1 to {MAX_LABEL_LENGTH} characters")
-    key = ExternalKey(
+    key = new_key(label, seconds, now, reusable=reusable)
+    with database.transaction() as transaction:
+        external_keys.add(transaction, key)
+        events.add(transaction, "external_key.added", now, external_key=key.id, label=label, reusable=reusable)
+    return key
+
+
+def new_key(
+    label: str | None, seconds: int | None, now: int, *, reusable: bool, enrolment_id: str | None = None
+) -> ExternalKey:
+    """A key that nobody has had, not stored yet; the parameters are as for :func:`add`.
+
+    :param enrolment_id: the enrolment whose delegate the account will be.
+    """
+    return ExternalKey(
         id=_random_text(16),
         secret=_random_text(_SECRET_BYTES),
         label=label,
         reusable=reusable,
         created_at=now,
         expires_at=None if seconds is None else now + seconds,
+        enrolment_id=enrolment_id,
     )
-    with database.transaction() as transaction:
-        external_keys.add(transaction, key)
-        events.add(transaction, "external_key.added", now, external_key=key.id, label=label, reusable=reusable)
-    return key
 
 
 def _random_text(octets: int) -> str:

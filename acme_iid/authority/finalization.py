@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, limits, refusals, renewal
+from acme_iid.authority import Authority, delegates, limits, refusals, renewal
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem
 from acme_iid.issuance.ca import LeafRequest
@@ -32,7 +32,7 @@ def finalize(authority: Authority, account: Account, order: Order, csr_der: byte
         no longer holds, ``invalidProfile`` if the order's profile is no longer given, ``rateLimited``.
     """
     try:
-        return _finalize(authority, order, csr_der, now)
+        return _finalize(authority, account, order, csr_der, now)
     except AcmeError as error:
         if error.problem is Problem.UNAUTHORIZED:
             proofs = {challenge.proof for _, challenge in _proven(order)}
@@ -41,7 +41,7 @@ def finalize(authority: Authority, account: Account, order: Order, csr_der: byte
         raise
 
 
-def _finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> Order:
+def _finalize(authority: Authority, account: Account, order: Order, csr_der: bytes, now: int) -> Order:
     """Issue the certificate of a ready order.
 
     Signing comes first and one compare-and-set decides: of two requests that race, one certificate is
@@ -85,6 +85,8 @@ def _finalize(authority: Authority, order: Order, csr_der: bytes, now: int) -> O
         instance=proof.instance,
     )
     with authority.database.transaction() as transaction:
+        if (enrolment := delegates.enrolment_of(transaction, account)) is not None:
+            delegates.require(transaction, authority.config, enrolment, order.identifiers, profile.name, now)
         if proof.instance is not None:
             _require_open(instances.closed(transaction, proof.instance), order)
         if not orders.set_finalized(transaction, order.id, certificate.id, now):

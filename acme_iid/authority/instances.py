@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from acme_iid.authority import revocation
+from acme_iid.authority import enrolments, revocation
 from acme_iid.errors import Fault, Problem, RequestError
 from acme_iid.protocol.resources import Instance
 from acme_iid.store import certificates, events, instances, orders
@@ -78,7 +78,7 @@ def release(
         previous = instances.get(transaction, instance_id)
         instances.release(transaction, instance_id, thumbprint, now, now + seconds)
         ended = Ended(
-            orders.revoke_proofs(transaction, instance_id, None, fault, now),
+            _end_all(transaction, instance_id, fault, now),
             _revoke_all(transaction, instance_id, revocation.SUPERSEDED, now, closes=False) if revoke else 0,
         )
         events.add(
@@ -115,7 +115,7 @@ def block(database: Database, word: str, reason: str | None, *, revoke: bool, no
         if not instances.block(transaction, instances.Block(instance_id, now, reason)):
             raise RequestError(f"{instance_id} is blocked already; 'acme-iid-ca instance show {instance_id}' says why")
         ended = Ended(
-            orders.revoke_proofs(transaction, instance_id, None, fault, now),
+            _end_all(transaction, instance_id, fault, now),
             _revoke_all(transaction, instance_id, revocation.KEY_COMPROMISE, now, closes=True) if revoke else 0,
         )
         events.add(
@@ -160,6 +160,12 @@ def unblock(database: Database, word: str, now: int) -> tuple[str, frozenset[str
         instances.unblock(transaction, instance_id)
         events.add(transaction, "instance.unblocked", now, instance_id=instance_id)
         return instance_id, instances.closed(transaction, instance_id).names
+
+
+def _end_all(transaction: Transaction, instance_id: str, fault: Fault, now: int) -> int:
+    """End what an instance has proven, whoever ordered by it; how many orders."""
+    of_delegates = enrolments.end_of_instance(transaction, instance_id, None, fault.detail, now)
+    return of_delegates + orders.revoke_proofs(transaction, instance_id, None, fault, now)
 
 
 def _revoke_all(transaction: Transaction, instance_id: str, code: int, now: int, *, closes: bool) -> int:

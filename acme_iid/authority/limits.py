@@ -50,6 +50,14 @@ def order_asked(transaction: Transaction, settings: Limits, account: Account, no
     _spend(transaction, settings.orders_per_account, "orders", f"account {account.id}", now)
 
 
+def key_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
+    """Count an enrolment's external key of an account, as an order of it.
+
+    :raises AcmeError: ``rateLimited``.
+    """
+    _spend(transaction, settings.orders_per_account, "orders", f"account {account.id}", now)
+
+
 def certificate_issued(
     transaction: Transaction, settings: Limits, instance: str | None, names: Sequence[Identifier], now: int
 ) -> None:

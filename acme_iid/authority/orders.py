@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from acme_iid.authority import Authority, limits, refusals
+from acme_iid.authority import Authority, delegates, limits, refusals
 from acme_iid.authority.accounts import require_terms_agreed
-from acme_iid.authority.authorizations import LIFETIME, offer, refusal
+from acme_iid.authority.authorizations import LIFETIME, give, offer, refusal
 from acme_iid.authority.renewal import check_replaces, require_not_replaced
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem
@@ -101,21 +101,22 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, remote: 
     :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``invalidProfile`` for a profile that
         there is not or that nobody gives for a name, ``malformed`` for a validity that this CA does not give,
-        ``userActionRequired``, ``rateLimited``, and what is wrong with ``replaces``.
+        ``userActionRequired``, ``rateLimited``, what is wrong with ``replaces``, and to a delegate what
+        :func:`delegates.require` raises.
     """
     require_terms_agreed(authority.config.ca, account)
-    profile = _profile(authority.config, wanted)
-    config = authority.config.giving(profile.name)
-    if faults := _faults(authority.config, profile, wanted):
+    enrolment = delegates.enrolment_of(authority.database, account)
+    ruling = authority.config if enrolment is None else delegates.narrowed(authority.config, enrolment)
+    profile = _profile(ruling, wanted)
+    if enrolment is None and (faults := _faults(ruling, profile, wanted)):
         refused = _several(faults)
         refusals.record(authority, "order.refused", account, wanted.identifiers, refused, remote, now)
         raise refused
     _check_validity(authority, profile, wanted.not_before, wanted.not_after, now)
     if wanted.replaces is not None:
         check_replaces(authority.database, account, wanted.replaces, wanted.identifiers)
-    order_id = secrets.token_urlsafe(16)
     order = Order(
-        id=order_id,
+        id=secrets.token_urlsafe(16),
         account_id=account.id,
         identifiers=wanted.identifiers,
         created_at=now,
@@ -124,18 +125,38 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, remote: 
         not_after=wanted.not_after,
         profile=profile.name,
         replaces=wanted.replaces,
-        authorizations=tuple(offer(config, account, order_id, identifier, now) for identifier in wanted.identifiers),
     )
-    with authority.database.transaction() as transaction:
-        limits.order_made(transaction, config.limits, account, now)
-        if wanted.replaces is not None:
-            require_not_replaced(transaction, wanted.replaces, now)
-        waiting = [entry for entry in orders.unclaimed(transaction, account.id, now) if _proven_for(config, entry)]
-        orders.add(transaction, order)
-        authorizations = tuple(
-            _authorize(transaction, position, offered, waiting) for position, offered in enumerate(order.authorizations)
-        )
-    return replace(order, authorizations=authorizations)
+    try:
+        with authority.database.transaction() as transaction:
+            return _add(transaction, authority.config, account, order, now)
+    except AcmeError as refused:
+        if enrolment is not None and refused.problem is not Problem.RATE_LIMITED:
+            refusals.record(authority, "order.refused", account, wanted.identifiers, refused, remote, now)
+        raise
+
+
+def _add(transaction: Transaction, config: Config, account: Account, order: Order, now: int) -> Order:
+    """Add an order with its authorizations: pending ones, or, to a delegate, valid ones, so that it is born ready."""
+    limits.order_made(transaction, config.limits, account, now)
+    if order.replaces is not None:
+        require_not_replaced(transaction, order.replaces, now)
+    giving = config.giving(order.profile)
+    enrolment = delegates.enrolment_of(transaction, account)
+    if enrolment is None:
+        waiting = [entry for entry in orders.unclaimed(transaction, account.id, now) if _proven_for(giving, entry)]
+        authorizations = [offer(giving, account, order.id, identifier, now) for identifier in order.identifiers]
+    else:
+        delegates.require(transaction, config, enrolment, order.identifiers, order.profile, now)
+        # What newAuthz gave it may stand on an earlier proof; an order stands on one.
+        waiting = []
+        authorizations = [give(enrolment, account, order.id, identifier, now) for identifier in order.identifiers]
+    orders.add(transaction, order)
+    return replace(
+        order,
+        authorizations=tuple(
+            _authorize(transaction, position, entry, waiting) for position, entry in enumerate(authorizations)
+        ),
+    )
 
 
 def _profile(config: Config, wanted: NewOrder) -> Profile:

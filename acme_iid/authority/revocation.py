@@ -6,10 +6,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.authority import delegates, enrolments
 from acme_iid.errors import AcmeError, Fault, Problem, RequestError
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
-from acme_iid.store import certificates, events, instances, orders
+from acme_iid.store import accounts, certificates, events, instances, orders
 from acme_iid.store.database import Database, Reader, Transaction
 
 REASONS = {
@@ -111,7 +112,14 @@ def _still_theirs(reader: Reader, certificate: Certificate) -> bool:
     """
     holder = None if certificate.instance is None else instances.get(reader, certificate.instance)
     # Without a record (trust on first use is off) nobody else holds it.
-    return holder is None or holder.account_id == certificate.account_id
+    return holder is None or holder.account_id == _owner(reader, certificate)
+
+
+def _owner(reader: Reader, certificate: Certificate) -> str:
+    """The account by whose proof a certificate was issued: the one that got it, or that enrolled the one that did."""
+    account = accounts.get(reader, certificate.account_id)
+    enrolment = None if account is None else delegates.enrolment_of(reader, account)
+    return certificate.account_id if enrolment is None else enrolment.account_id
 
 
 def revoke(
@@ -137,13 +145,11 @@ def revoke(
     if closed:
         assert certificate.instance is not None
         certificates.close_names(transaction, certificate.instance, certificate.names, now)
-        orders.revoke_proofs(
-            transaction,
-            certificate.instance,
-            certificate.names,
-            Fault(Problem.UNAUTHORIZED, "a certificate for this name was revoked meanwhile"),
-            now,
+        fault = Fault(Problem.UNAUTHORIZED, "a certificate for this name was revoked meanwhile")
+        enrolments.end_of_instance(
+            transaction, certificate.instance, certificate.names, "a certificate for one of its names was revoked", now
         )
+        orders.revoke_proofs(transaction, certificate.instance, certificate.names, fault, now)
     event = events.add(
         transaction,
         "certificate.revoked",

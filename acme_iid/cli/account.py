@@ -26,6 +26,7 @@ def _row(account: Account) -> dict[str, object]:
         "key_thumbprint": account.thumbprint,
         "contact": list(account.contact),
         "external_key": account.external_key_id,
+        "enrolment": account.enrolment_id,
         "created": timestamp(account.created_at),
         "deactivated": timestamp(account.deactivated_at),
     }
@@ -59,12 +60,23 @@ def list_(database: Database, wanted: Filter, *, as_json: bool) -> None:
 def show_account(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - the argument's name in --help
     """Show an account, by its id or by its key's thumbprint, with the instances that belong to it."""
     from acme_iid.authority import accounts as use_cases
+    from acme_iid.authority import delegates
     from acme_iid.store import instances
     from acme_iid.store.listing import Filter
 
     found = use_cases.meant(database, id)
     listed = instances.page(database, Filter(account=found.id, limit=_SHOWN + 1))
-    show_one({**_row(found), "instances": [entry.id for entry in listed[:_SHOWN]]}, as_json=as_json)
+    enrolment = delegates.enrolment_of(database, found)
+    row = {
+        **_row(found),
+        "instances": [entry.id for entry in listed[:_SHOWN]],
+        "enrolled_by": enrolment and enrolment.account_id,
+        "enrolled_instance": enrolment and enrolment.instance_id,
+        "enrolled_names": enrolment and [name.value for name in enrolment.names],
+        "enrolled_until": enrolment and timestamp(enrolment.expires_at),
+        "enrolment_ended": enrolment and enrolment.reason,
+    }
+    show_one(row, as_json=as_json)
     if len(listed) > _SHOWN:
         click.echo(f"It has more; they are listed with: acme-iid-ca instance list --account {found.id}", err=True)
 

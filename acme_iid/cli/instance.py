@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from acme_iid.authority.instances import Ended
+    from acme_iid.protocol.resources import Enrolment
     from acme_iid.store.database import Database
     from acme_iid.store.instances import Listed
     from acme_iid.store.listing import Filter
@@ -70,7 +71,7 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
     """Show an instance, by its whole id or by the cloud's own instance id."""
     from acme_iid.authority import instances as use_cases
     from acme_iid.cli.certificate import status
-    from acme_iid.store import accounts, certificates
+    from acme_iid.store import accounts, certificates, enrolments
     from acme_iid.store.chain import cloud_and_owner
 
     found = use_cases.find_listed(database, id)
@@ -92,8 +93,19 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
         "certificates": [
             f"{int(entry.serial, 16)} ({status(entry, now)})" for entry in certificates.of_instance(database, found.id)
         ],
+        "enrolments": [_enrolment(database, entry) for entry in enrolments.of_instance(database, found.id)],
     }
     show_one(row, as_json=as_json)
+
+
+def _enrolment(database: Database, entry: Enrolment) -> str:
+    """What the instance's account handed on, to whom, and until when."""
+    from acme_iid.store import accounts
+
+    names = " ".join(name.value for name in entry.names)
+    made = " ".join(account.id for account in accounts.delegates(database, entry.id)) or "nobody yet"
+    ends = f"until {timestamp(entry.expires_at)}" if entry.ended_at is None else f"ended: {entry.reason}"
+    return f"{names} to {made} ({ends})"
 
 
 @instance.command("release", short_help="Let one new account key use an instance.")

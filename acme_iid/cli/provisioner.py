@@ -159,6 +159,7 @@ def _row(entry: Provisioner, sources: TrustSources) -> dict[str, object]:
         **{key: demands.get(key) for key in KINDS[entry.type].lists if key not in PCRS or key in demands},
         "formats": list(entry.formats),
         "instance_age": entry.instance_age,
+        "enrolment_lifetime": entry.enrolment_lifetime,
         "allow": None if entry.allow is None else _rules(entry.allow),
         "allow_wildcards": _rules(entry.allow_wildcards, "*.") or None,
         "profiles": None if entry.profiles is None else list(entry.profiles),

@@ -113,6 +113,13 @@ FLAGS = (
         "How long after its start an instance may prove itself for the first time, such as 1h.",
     ),
     Flag(
+        "enrolment-lifetime",
+        "enrolment_lifetime",
+        "text",
+        "DURATION",
+        "How long an instance's proof serves what it enrolled with 'acme-iid enroll'. Default: 7d.",
+    ),
+    Flag(
         "allow",
         "allow",
         "list",
@@ -223,7 +230,7 @@ def _option(flag: Flag) -> Callable[[Callable[..., None]], Callable[..., None]]:
 def _type(flag: Flag) -> click.ParamType[Any]:
     if flag.shape == "port":
         return click.IntRange(1, 65535)
-    return Checked("duration") if flag.key == "instance_age" else click.STRING
+    return Checked("duration") if flag.key in ("instance_age", "enrolment_lifetime") else click.STRING
 
 
 def apply(table: MutableMapping[str, Any], type_: str, given: Mapping[str, Any]) -> None:

@@ -16,7 +16,8 @@ class Account:
     """An account: its key as canonical JWK JSON, and the key's RFC 7638 thumbprint.
 
     ``terms_agreed`` is the URL of the terms that were agreed to; ``external_account_binding`` the JWS, as JSON, by
-    which the external key ``external_key_id`` was bound to it.
+    which the external key ``external_key_id`` was bound to it. ``enrolment_id`` makes it a delegate
+    (:class:`Enrolment`).
     """
 
     id: str
@@ -28,13 +29,14 @@ class Account:
     terms_agreed: str | None = None
     external_key_id: str | None = None
     external_account_binding: str | None = None
+    enrolment_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalKey:
     """A key whose holder may make an account (RFC 8555 section 7.3.4); ``secret`` is the MAC key in base64url.
 
-    ``account_id`` is the account that was last made with it, at ``used_at``.
+    ``account_id`` is the account that was last made with it, at ``used_at``; a delegate, if it has an ``enrolment_id``.
     """
 
     id: str
@@ -46,6 +48,7 @@ class ExternalKey:
     used_at: int | None = None
     account_id: str | None = None
     revoked_at: int | None = None
+    enrolment_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +187,24 @@ class Instance:
     release_to: str | None = None
     release_until: int | None = None
     resource_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What the account of an instance has handed on: its delegates may order certificates for ``names``.
+
+    ``proof`` and ``identity`` (JSON) are what the instance's evidence proved at ``proven_at``; they serve until
+    ``expires_at``. ``reason`` says why it ended before, for good.
+    """
+
+    id: str
+    account_id: str
+    instance_id: str
+    names: tuple[Identifier, ...]
+    proof: Proof
+    identity: str
+    created_at: int
+    proven_at: int
+    expires_at: int
+    ended_at: int | None = None
+    reason: str | None = None

@@ -20,6 +20,7 @@ def _account(row: Row) -> Account:
         terms_agreed=row["terms_agreed"],
         external_key_id=row["external_key_id"],
         external_account_binding=row["external_account_binding"],
+        enrolment_id=row["enrolment_id"],
     )
 
 
@@ -35,6 +36,14 @@ def by_thumbprint(reader: Reader, thumbprint: str) -> Account | None:
     return _account(rows[0]) if rows else None
 
 
+def delegates(reader: Reader, enrolment_id: str) -> list[Account]:
+    """The accounts that were made with an enrolment's keys, the oldest first."""
+    rows = reader.rows(
+        "SELECT * FROM accounts WHERE enrolment_id = :enrolment_id ORDER BY created_at, id", enrolment_id=enrolment_id
+    )
+    return [_account(row) for row in rows]
+
+
 def page(reader: Reader, wanted: Filter) -> list[Account]:
     """Accounts, newest first."""
     rows = wanted.page(reader, "SELECT * FROM accounts", {}, time="created_at", key="id")
@@ -46,9 +55,9 @@ def add(transaction: Transaction, account: Account) -> bool:
     return bool(
         transaction.run(
             """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at, terms_agreed, external_key_id,
-                                     external_account_binding)
+                                     external_account_binding, enrolment_id)
                VALUES (:id, :jwk, :thumbprint, :contact, :created_at, :terms_agreed, :external_key_id,
-                       :external_account_binding) ON CONFLICT DO NOTHING""",
+                       :external_account_binding, :enrolment_id) ON CONFLICT DO NOTHING""",
             id=account.id,
             jwk=account.jwk,
             thumbprint=account.thumbprint,
@@ -57,6 +66,7 @@ def add(transaction: Transaction, account: Account) -> bool:
             terms_agreed=account.terms_agreed,
             external_key_id=account.external_key_id,
             external_account_binding=account.external_account_binding,
+            enrolment_id=account.enrolment_id,
         )
     )
 

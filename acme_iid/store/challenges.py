@@ -66,14 +66,24 @@ def of_row(row: Row) -> Challenge:
 
 
 def add(transaction: Transaction, authorization_id: str, challenge: Challenge) -> None:
-    """Add a challenge that nobody has answered."""
+    """Add a challenge that nobody has answered, or one that an enrolment's proof answers already."""
+    proof = challenge.proof
     transaction.run(
-        """INSERT INTO challenges (id, authorization_id, type, token)
-           VALUES (:id, :authorization_id, :type, :token)""",
+        """INSERT INTO challenges (id, authorization_id, type, token, validated_at, instance_id, cloud, provisioner,
+                                   credential_id, names, identity)
+           VALUES (:id, :authorization_id, :type, :token, :validated_at, :instance, :cloud, :provisioner,
+                   :credential_id, :names, :identity)""",
         id=challenge.id,
         authorization_id=authorization_id,
         type=challenge.type,
         token=challenge.token,
+        validated_at=challenge.validated_at,
+        instance=None if proof is None else proof.instance,
+        cloud=None if proof is None else proof.cloud,
+        provisioner=None if proof is None else proof.provisioner,
+        credential_id=None if proof is None else proof.credential_id,
+        names=json.dumps(challenge.names) if challenge.names else None,
+        identity=challenge.identity,
     )
 
 

@@ -18,6 +18,7 @@ def _key(row: Row) -> ExternalKey:
         used_at=row["used_at"],
         account_id=row["account_id"],
         revoked_at=row["revoked_at"],
+        enrolment_id=row["enrolment_id"],
     )
 
 
@@ -36,14 +37,15 @@ def page(reader: Reader, wanted: Filter) -> list[ExternalKey]:
 def add(transaction: Transaction, key: ExternalKey) -> None:
     """Add a key."""
     transaction.run(
-        """INSERT INTO external_keys (id, secret, label, reusable, created_at, expires_at)
-           VALUES (:id, :secret, :label, :reusable, :created_at, :expires_at)""",
+        """INSERT INTO external_keys (id, secret, label, reusable, created_at, expires_at, enrolment_id)
+           VALUES (:id, :secret, :label, :reusable, :created_at, :expires_at, :enrolment_id)""",
         id=key.id,
         secret=key.secret,
         label=key.label,
         reusable=int(key.reusable),
         created_at=key.created_at,
         expires_at=key.expires_at,
+        enrolment_id=key.enrolment_id,
     )
 
 

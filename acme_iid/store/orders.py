@@ -285,6 +285,28 @@ def end_of_account(transaction: Transaction, account_id: str, error: Fault, now:
     )
 
 
+def end_of_delegates(transaction: Transaction, enrolment_id: str, error: Fault, now: int) -> int:
+    """End what an enrolment's delegates have: their valid authorizations, and orders that have led to no certificate.
+
+    :returns: how many orders were ended.
+    """
+    transaction.run(
+        """UPDATE authorizations SET revoked_at = :now
+           WHERE account_id IN (SELECT id FROM accounts WHERE enrolment_id = :enrolment_id)
+             AND expires_at > :now AND revoked_at IS NULL""",
+        enrolment_id=enrolment_id,
+        now=now,
+    )
+    return transaction.run(
+        """UPDATE orders SET ended_at = :now, error = :error
+           WHERE account_id IN (SELECT id FROM accounts WHERE enrolment_id = :enrolment_id)
+             AND ended_at IS NULL AND certificate_id IS NULL""",
+        enrolment_id=enrolment_id,
+        now=now,
+        error=fault_as_text(error),
+    )
+
+
 _ALONE = """NOT EXISTS (SELECT 1 FROM challenges other WHERE other.authorization_id = c.authorization_id
                          AND other.type <> :kind)"""
 """An authorization can be proven by challenges of one type only."""

@@ -14,6 +14,7 @@ from acme_iid.authority import (
     accounts,
     authorizations,
     challenges,
+    enrolments,
     finalization,
     orders,
     reading,
@@ -58,6 +59,7 @@ class Resources:
             ("/certificate/<certificate_id>", self.certificate),
             ("/certificate/<certificate_id>/<number>", self.chain),
             ("/revoke-cert", self.revoke_cert),
+            ("/iid-enrolment", self.iid_enrolment),
         ):
             self._add(blueprint, rule, view.__name__, self._signed(view), "POST")
         # "in addition to POST-as-GET requests for these resources" (RFC 8555 section 6.3)
@@ -131,7 +133,10 @@ class Resources:
 
     def _meta(self) -> dict[str, object]:
         settings = self.authority.config.ca
-        meta: dict[str, object] = {"externalAccountRequired": settings.external_account_required}
+        meta: dict[str, object] = {
+            "externalAccountRequired": settings.external_account_required,
+            "iidEnrolment": self.links.path("/acme/iid-enrolment"),
+        }
         if settings.terms_of_service is not None:
             meta["termsOfService"] = settings.terms_of_service
         if settings.website is not None:
@@ -320,6 +325,20 @@ class Resources:
         else:
             revocation.revoke_by_key(database, signed.thumbprint, certificate, reason, self._remote(), now)
         return Response(status=200)
+
+    def iid_enrolment(self, signed: SignedRequest, now: int) -> Response:
+        """rfc-notes/iid-01.md, "Enrolment": an external account key for a delegate, or more time for those that are."""
+        account = require_account(signed)
+        payload = signed.json()
+        url, renew = payload.get("order"), payload.get("renew")
+        prefix = self.links.order("")
+        if not isinstance(url, str) or not url.startswith(prefix):
+            raise AcmeError(Problem.MALFORMED, "'order' is the URL of an order of this account, a string")
+        if renew is not None and not isinstance(renew, str):
+            raise AcmeError(Problem.MALFORMED, "'renew' is the id of an enrolment, a string")
+        order = reading.order(self.authority.database, account, url.removeprefix(prefix))
+        enrolled = enrolments.enrol(self.authority, account, order, renew, self._remote(), now)
+        return _json(render.enrolled(enrolled.enrolment, enrolled.key), 201 if enrolled.made else 200)
 
 
 def _path() -> str:

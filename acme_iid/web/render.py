@@ -10,7 +10,7 @@ from acme_iid.hosts import PERSISTENT
 from acme_iid.iid01 import CHALLENGE_TYPE, binding
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window
-from acme_iid.protocol.resources import Account, Authorization, Certificate, Challenge, Order
+from acme_iid.protocol.resources import Account, Authorization, Certificate, Challenge, Enrolment, ExternalKey, Order
 from acme_iid.protocol.status import Status, of_account, of_authorization, of_challenge, of_order
 from acme_iid.web import problems
 from acme_iid.web.links import Links
@@ -133,4 +133,17 @@ def challenge(
         body["validated"] = timestamp(facts.validated_at)
     if facts.error is not None:
         body["error"] = problems.document(facts.error)
+    return body
+
+
+def enrolled(facts: Enrolment, key: ExternalKey | None) -> dict[str, object]:
+    """rfc-notes/iid-01.md, "Enrolment"; ``key`` is shown this once."""
+    body: dict[str, object] = {
+        "enrolment": facts.id,
+        "names": [identifier(name) for name in facts.names],
+        "until": timestamp(facts.expires_at),
+    }
+    if key is not None:
+        assert key.expires_at is not None
+        body |= {"kid": key.id, "hmacKey": key.secret, "expires": timestamp(key.expires_at)}
     return body

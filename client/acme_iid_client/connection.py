@@ -163,6 +163,16 @@ class Connection:
         except KeyError:
             raise CaError(f"The CA at {self._authority.ca_url} offers no {name!r}.") from None
 
+    def extension(self, name: str) -> str:
+        """The URL of a resource of this project's own, which the directory names in its ``meta``.
+
+        :raises CaError: if it does not.
+        """
+        url = self._meta.get(name)
+        if not isinstance(url, str):
+            raise CaError(f"The CA at {self._authority.ca_url} offers no {name!r}; it may be an older acme-iid-ca.")
+        return url
+
     def wait(self, response: requests.Response) -> None:
         """Wait as long as an answer asks with Retry-After, one second if it does not.
 
@@ -177,7 +187,10 @@ class Connection:
         url = self._authority.directory_url
         response = self._repeat(lambda: self._net.get(url), "The CA does not give its directory")
         try:
-            directory = messages.Directory.from_json(response.json())
+            body = response.json()
+            # The library drops what it does not know of meta.
+            self._meta = dict(body.get("meta") or {})
+            directory = messages.Directory.from_json(body)
             for name in ("newNonce", "newAccount", "newOrder"):
                 directory[name]
         except (DeserializationError, ValueError, KeyError, AttributeError, TypeError) as error:

@@ -25,6 +25,7 @@ from acme_iid_client import keys
 from acme_iid_client.authority import Authority
 from acme_iid_client.certificates import check_issued, load_certificates, to_pem
 from acme_iid_client.clouds import Cloud
+from acme_iid_client.clouds.enrolled import Enrolled
 from acme_iid_client.connection import CaError, Connection, decode, refusal
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical, is_address
@@ -72,12 +73,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class _Placed:
+class Placed:
     """An order whose names are proven.
 
+    :ivar request: what was ordered in the end, every name with it.
     :ivar held: the names that the CA says this instance may hold, canonical.
     """
 
+    request: Request
     url: str
     body: Any
     account: accounts.Account
@@ -122,17 +125,8 @@ def order(
     # should hear so before the CA is asked for anything.
     account = settled(account_here(state, authority, cloud, notice), authority, deadline, notice)
     with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
-        if request.further == "none":
-            placed = _place(request, connection, account, cloud)
-        else:
-            # Which names the instance may hold is in the answer to a proof, and a refused name ends an order. So
-            # one name goes first, and where there are more, that order is left to expire.
-            first = replace(request, names=request.names[:1])
-            placed = _place(first, connection, account, cloud)
-            request = _with_further_names(request, placed.held, cloud)
-            notice(f"Ordering a certificate for {', '.join(request.names)}.")
-            if request.names != first.names:
-                placed = _place(request, connection, placed.account, cloud)
+        placed = place(request, connection, account, cloud, notice)
+        request = placed.request
         key, signing_request, public_key = _subject(request)
         body = _finalize(placed.url, placed.body, signing_request, request, connection)
         answer = connection.post(str(body.certificate), None, "The CA does not hand out the certificate")
@@ -143,6 +137,27 @@ def order(
     root = load_certificates(authority.root.read_bytes())[0]
     check_issued(chain, root, public_key, request.names, datetime.now(UTC))
     return Issued([certificate for certificate in chain if certificate != root], key, placed.account)
+
+
+def place(
+    request: Request, connection: Connection, account: accounts.Account, cloud: Cloud, notice: Callable[[str], None]
+) -> Placed:
+    """Make an order, and prove each of its names.
+
+    :raises CaError: if the CA refuses.
+    :raises ClientError: if anything else stands in the way.
+    """
+    if request.further == "none":
+        return _place(request, connection, account, cloud)
+    # Which names the instance may hold is in the answer to a proof, and a refused name ends an order. So
+    # one name goes first, and where there are more, that order is left to expire.
+    first = replace(request, names=request.names[:1])
+    placed = _place(first, connection, account, cloud)
+    request = _with_further_names(request, placed.held, cloud)
+    notice(f"Ordering a certificate for {', '.join(request.names)}.")
+    if request.names != first.names:
+        return _place(request, connection, placed.account, cloud)
+    return replace(placed, request=request)
 
 
 def _subject(
@@ -158,14 +173,13 @@ def _subject(
     return key, keys.signing_request(key, request.names), key.public_key()
 
 
-def _place(request: Request, connection: Connection, account: accounts.Account, cloud: Cloud) -> _Placed:
-    """Make an order, and prove each of its names."""
-    account, answer = _new_order(request, connection, account)
+def _place(request: Request, connection: Connection, account: accounts.Account, cloud: Cloud) -> Placed:
+    account, answer = _new_order(request, connection, account, cloud)
     body = decode(messages.Order, answer, "the order")
     held: dict[str, None] = {}
     for url in body.authorizations or ():
         held |= dict.fromkeys(_prove(str(url), request, connection, account, cloud))
-    return _Placed(answer.headers.get("Location", ""), body, account, list(held))
+    return Placed(request, answer.headers.get("Location", ""), body, account, list(held))
 
 
 def _with_further_names(request: Request, held: list[str], cloud: Cloud) -> Request:
@@ -178,7 +192,7 @@ def _with_further_names(request: Request, held: list[str], cloud: Cloud) -> Requ
 def account_here(state: Path, authority: Authority, cloud: Cloud, notice: Callable[[str], None]) -> accounts.Account:
     """The account key of this instance, with a word to the person if the disk was another instance's."""
     account, others = accounts.of_instance(state, authority.ca_url, cloud.instance(), authority.account_key)
-    if others:
+    if others and not isinstance(cloud, Enrolled):
         notice(
             f"This machine is {account.instance}, and the account key on its disk was made on {', '.join(others)}: "
             "the disk is a copy. A new account key was made for this machine."
@@ -186,17 +200,19 @@ def account_here(state: Path, authority: Authority, cloud: Cloud, notice: Callab
     return account
 
 
-def _new_order(request: Request, connection: Connection, account: accounts.Account) -> tuple[accounts.Account, Any]:
+def _new_order(
+    request: Request, connection: Connection, account: accounts.Account, cloud: Cloud
+) -> tuple[accounts.Account, Any]:
     """Make the order, and before it the account where the CA does not know it (any more)."""
     known = account.url is not None
-    account = account if known else _register(connection, account)
+    account = account if known else _register(connection, account, cloud)
     try:
         return account, _post_order(request, connection)
     except CaError as error:
         if not known or error.code != "accountDoesNotExist":
             raise
     # The CA was set up anew, or restored from before this account: the same key registers again, once.
-    account = _register(connection, account)
+    account = _register(connection, account, cloud)
     return account, _post_order(request, connection)
 
 
@@ -219,10 +235,17 @@ def _post_order(request: Request, connection: Connection) -> requests.Response:
     return connection.post(connection.resource("newOrder"), body.update(replaces=None), what)
 
 
-def _register(connection: Connection, account: accounts.Account) -> accounts.Account:
+def _register(connection: Connection, account: accounts.Account, cloud: Cloud) -> accounts.Account:
     connection.use_account(None)
+    bound = None
+    if isinstance(cloud, Enrolled):
+        bound = messages.ExternalAccountBinding.from_data(
+            account.key.public_key(), cloud.given.kid, cloud.given.hmac_key, connection.directory
+        )
     answer = connection.post(
-        connection.resource("newAccount"), messages.NewRegistration(), "The CA refused to open an account"
+        connection.resource("newAccount"),
+        messages.NewRegistration(external_account_binding=bound),
+        "The CA refused to open an account",
     )
     url = answer.headers.get("Location")
     if not url:

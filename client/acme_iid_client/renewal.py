@@ -151,7 +151,9 @@ def renew(
         request = replace(request, replaces=None)
     chain = load_certificates(pair.certificate.read_bytes())
     ca = authority.load_issuer(_with_account_key(where, record), chain, record.ca_url, record.root)
-    cloud = clouds.here(env, record.metadata_url, record.azure_resource or ca.azure_resource, notice)
+    cloud = clouds.at(
+        where.state, ca.ca_url, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
+    )
     issued = order(request, ca, where.state, cloud, deadline, notice)
     if keep:
         files.install_certificate(pair, issued.certificate_pem, wishes.permissions)

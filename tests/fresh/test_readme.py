@@ -25,6 +25,7 @@ STEPS = (
     "terminal-2-more",
     "terminal-2-daemon",
     "terminal-2-look",
+    "terminal-2-enroll",
     "terminal-1-rules",
     "terminal-1-clouds",
     "terminal-1-hosts",

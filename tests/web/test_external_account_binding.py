@@ -171,6 +171,7 @@ def test_terms_are_agreed_to_first_and_again_when_they_change(own_ca: CA) -> Non
         "externalAccountRequired": False,
         "termsOfService": TERMS,
         "website": "https://ca.local/",
+        "iidEnrolment": f"{own_ca.url}/acme/iid-enrolment",
     }
     for payload in ({}, {"termsOfServiceAgreed": False}, {"termsOfServiceAgreed": "true"}):
         refused = wire.post(wire.directory["newAccount"], payload, key)

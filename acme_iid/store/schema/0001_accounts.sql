@@ -9,13 +9,17 @@ CREATE TABLE accounts (
     terms_agreed TEXT,
     external_key_id TEXT,
     external_account_binding TEXT,
+    enrolment_id TEXT,
     created_at BIGINT NOT NULL,
     deactivated_at BIGINT
 );
 
+CREATE INDEX accounts_by_enrolment ON accounts (enrolment_id) WHERE enrolment_id IS NOT NULL;
+
 CREATE INDEX accounts_by_creation ON accounts (created_at, id);
 
--- External account keys. account_id is the account that was last made with one.
+-- External account keys. account_id is the account that was last made with one; enrolment_id is what makes that account
+-- a delegate (0009_enrolments.sql).
 CREATE TABLE external_keys (
     id TEXT PRIMARY KEY,
     secret TEXT NOT NULL,
@@ -25,7 +29,10 @@ CREATE TABLE external_keys (
     expires_at BIGINT,
     used_at BIGINT,
     account_id TEXT,
-    revoked_at BIGINT
+    revoked_at BIGINT,
+    enrolment_id TEXT
 );
+
+CREATE INDEX external_keys_by_enrolment ON external_keys (enrolment_id) WHERE enrolment_id IS NOT NULL;
 
 CREATE INDEX external_keys_by_creation ON external_keys (created_at, id);

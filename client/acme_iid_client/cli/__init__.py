@@ -17,6 +17,7 @@ _COMMANDS = {
     "renew": "Renew a certificate that is due.",
     "rekey": "Renew a certificate with a new key.",
     "needs-renewal": "Say whether a certificate is due.",
+    "enroll": "Let a client or user order without evidence.",
     "revoke": "Take a certificate back.",
     "list": "List this machine's certificates.",
     "inspect": "Show what is in a certificate.",

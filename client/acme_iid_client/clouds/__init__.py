@@ -7,12 +7,14 @@ side (``acme_iid.attestation``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from acme_iid.iid01 import Binding, IID01Response
 from acme_iid_client.clouds import detection
 from acme_iid_client.clouds.aws import AWS
 from acme_iid_client.clouds.azure import Azure
+from acme_iid_client.clouds.enrolled import Enrolled, load
 from acme_iid_client.clouds.gcp import GCP
 from acme_iid_client.clouds.metadata import FormatUnavailableError
 from acme_iid_client.errors import ClientError
@@ -89,6 +91,23 @@ def here(
     if named:
         return detection.find(named, detection.NAMED_SECONDS, notice)
     return detection.find(candidates, detection.SECONDS, notice)
+
+
+def at(
+    state: Path,
+    ca_url: str,
+    env: Mapping[str, str],
+    metadata_url: str | None,
+    azure_resource: str | None = None,
+    notice: Callable[[str], None] = lambda _text: None,
+) -> Cloud:
+    """What speaks for this user at a CA: what ``acme-iid enroll --for-user`` gave, or else the machine's cloud.
+
+    :param state: where the user's state is kept.
+    :raises ClientError: as :func:`here`, or if what was given cannot be read.
+    """
+    given = load(state, ca_url)
+    return here(env, metadata_url, azure_resource, notice) if given is None else Enrolled(given)
 
 
 def collect(cloud: Cloud, wanted: tuple[str, ...], binding: Binding) -> IID01Response:

@@ -1,0 +1,115 @@
+"""What an enrolment gives, and to whom, looked at again whenever a delegate asks (rfc-notes/iid-01.md, "Enrolment").
+
+A delegate is an account that was made with an enrolment's external key. It has no instance of its own: it orders by the
+proof of the account that enrolled it, and whatever would be in that account's way is in its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from acme_iid.admission import Provisioner, admit
+from acme_iid.attestation.identity import InstanceIdentity
+from acme_iid.config import Config
+from acme_iid.errors import AcmeError, AttestationError, Fault, Problem
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Enrolment
+from acme_iid.store import accounts, enrolments, instances
+from acme_iid.store.database import Reader
+
+_RENEW = "run 'acme-iid enroll --renew' on the VM"
+_ENROL = "run 'acme-iid enroll' on the VM for another external account key"
+
+
+def enrolment_of(reader: Reader, account: Account) -> Enrolment | None:
+    """What makes an account a delegate; None for any other account."""
+    if account.enrolment_id is None:
+        return None
+    found = enrolments.get(reader, account.enrolment_id)
+    assert found is not None  # enrolments are never removed
+    return found
+
+
+def narrowed(config: Config, enrolment: Enrolment) -> Config:
+    """The settings with the one provisioner that an enrolment was proven under: no other's rules give it anything."""
+    under = tuple(entry for entry in config.provisioners if entry.name == enrolment.proof.provisioner)
+    return replace(config, provisioners=under, hosts=())
+
+
+def require(
+    reader: Reader, config: Config, enrolment: Enrolment, names: Sequence[Identifier], profile: str | None, now: int
+) -> None:
+    """Refuse names that an enrolment does not give, or no longer.
+
+    :param reader: the transaction that goes on to write, so that nothing can end the enrolment in between.
+    :param profile: the certificate profile that is wanted.
+    :raises AcmeError: ``unauthorized`` with the reason; ``rejectedIdentifier`` for names that were not enrolled;
+        ``invalidProfile``.
+    """
+    if enrolment.ended_at is not None:
+        raise AcmeError(Problem.UNAUTHORIZED, f"the enrolment has ended: {enrolment.reason}; {_ENROL}")
+    _require_owner(reader, enrolment)
+    faults = [
+        Fault(Problem.REJECTED_IDENTIFIER, f"{name} was not enrolled; enrolled were {_listed(enrolment.names)}", name)
+        for name in names
+        if name not in enrolment.names
+    ]
+    if faults:
+        raise AcmeError(
+            Problem.REJECTED_IDENTIFIER, "; ".join(fault.detail for fault in faults[:5]), subproblems=faults
+        )
+    closed = instances.closed(reader, enrolment.instance_id)
+    if closed.blocked:
+        raise AcmeError(Problem.UNAUTHORIZED, "an operator blocked the instance; whoever runs this CA can say why")
+    for name in names:
+        if name.value in closed.names:
+            raise AcmeError(
+                Problem.UNAUTHORIZED,
+                f"{name} was closed to the instance when its certificate was revoked; an operator opens it again with: "
+                f"acme-iid-ca instance reopen {enrolment.instance_id} {name}",
+            )
+    provisioner = _require_given(config, enrolment, names, profile)
+    if min(enrolment.expires_at, enrolment.proven_at + provisioner.enrolment_lifetime) <= now:
+        raise AcmeError(Problem.UNAUTHORIZED, f"the proof behind this enrolment has run out; {_RENEW}")
+
+
+def _require_owner(reader: Reader, enrolment: Enrolment) -> None:
+    bound = accounts.get(reader, enrolment.account_id)
+    assert bound is not None  # accounts are never removed
+    if bound.deactivated_at is not None:
+        raise AcmeError(Problem.UNAUTHORIZED, "the account that enrolled this one was deactivated")
+    holder = instances.get(reader, enrolment.instance_id)
+    # Without a record (trust on first use is off) nobody else holds it.
+    if holder is not None and holder.account_id != enrolment.account_id:
+        raise AcmeError(
+            Problem.UNAUTHORIZED, "the instance no longer belongs to the account that enrolled it: it was released"
+        )
+
+
+def _require_given(
+    config: Config, enrolment: Enrolment, names: Sequence[Identifier], profile: str | None
+) -> Provisioner:
+    """Refuse what the rules do not give to the instance as it was proven; whose rules they are."""
+    under = enrolment.proof.provisioner
+    found = next((entry for entry in config.provisioners if entry.name == under), None)
+    if found is None:
+        raise AcmeError(Problem.UNAUTHORIZED, f"provisioner {under!r} was removed since the names were proven")
+    if not found.gives_profile(profile):
+        raise AcmeError(
+            Problem.INVALID_PROFILE,
+            f"the names were enrolled under {found}, which does not give the profile {profile!r}",
+        )
+    identity = InstanceIdentity.from_json(enrolment.identity)
+    for name in names:
+        try:
+            admit(config.provisioners, config.ca.domains, identity, name, only=under)
+        except AttestationError as error:
+            raise AcmeError(
+                Problem.UNAUTHORIZED, f"the rules have changed since the name was proven: {error.detail}"
+            ) from error
+    return found
+
+
+def _listed(names: Sequence[Identifier]) -> str:
+    return ", ".join(name.value for name in names[:10]) + (", ..." if len(names) > 10 else "")

@@ -1,0 +1,186 @@
+"""Enrolling: the account of an instance hands on what it has proven, and what ends that (rfc-notes/iid-01.md)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from typing import NamedTuple
+
+from acme_iid.authority import Authority, delegates, limits, refusals
+from acme_iid.authority.external_keys import new_key
+from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.iid01 import CHALLENGE_TYPE
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Challenge, Enrolment, ExternalKey, Order
+from acme_iid.protocol.status import Status, of_authorization
+from acme_iid.store import enrolments, events, external_keys, orders
+from acme_iid.store.database import Transaction
+
+KEY_LIFETIME = 600
+"""Seconds in which the one account must be made that an enrolment's external key is for."""
+
+
+class Enrolled(NamedTuple):
+    """An enrolment as it is now, and the external key for one more delegate if one was asked for."""
+
+    enrolment: Enrolment
+    key: ExternalKey | None
+    made: bool
+
+
+def enrol(authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int) -> Enrolled:
+    """Hand the names of an order, which iid-01 has proven, on to a delegate, or prove an enrolment anew.
+
+    :param order: the account's own; it is not used up.
+    :param renew: the id of the enrolment to extend, for which no key is made.
+    :param remote: the client's address, for the record.
+    :raises AcmeError: ``unauthorized``, with the reason; ``malformed`` if there is no such enrolment; ``rateLimited``.
+    """
+    try:
+        return _enrol(authority, account, order, renew, remote, now)
+    except AcmeError as error:
+        if error.problem is Problem.UNAUTHORIZED:
+            refusals.record(authority, "enrolment.refused", account, order.identifiers, error, remote, now)
+        raise
+
+
+def _enrol(authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int) -> Enrolled:
+    if account.enrolment_id is not None:
+        raise AcmeError(
+            Problem.UNAUTHORIZED, "this account was enrolled itself; the account of the instance enrols others"
+        )
+    config = authority.config
+    wanted = _proven(authority, account, order, now)
+    with authority.database.transaction() as transaction:
+        delegates.require(transaction, config, wanted, wanted.names, None, now)
+        if renew is not None:
+            _require_extends(transaction, wanted, renew)
+        enrolment = enrolments.prove(transaction, wanted)
+        if enrolment is None:
+            raise AcmeError(Problem.UNAUTHORIZED, "the names were enrolled with a newer proof; make a new order")
+        made = enrolment.id == wanted.id
+        key = None
+        if renew is None:
+            limits.key_made(transaction, config.limits, account, now)
+            key = new_key("enrolment", KEY_LIFETIME, now, reusable=False, enrolment_id=enrolment.id)
+            external_keys.add(transaction, key)
+        event = events.add(
+            transaction,
+            "enrolment.made" if made else "enrolment.extended",
+            now,
+            account_id=account.id,
+            instance_id=enrolment.instance_id,
+            enrolment=enrolment.id,
+            names=[name.value for name in enrolment.names],
+            provisioner=enrolment.proof.provisioner,
+            until=enrolment.expires_at,
+            external_key=None if key is None else key.id,
+            thumbprint=account.thumbprint,
+            remote=remote,
+        )
+        events.add_names(transaction, event, now, enrolment.names, enrolment.instance_id)
+    return Enrolled(enrolment, key, made)
+
+
+def _proven(authority: Authority, account: Account, order: Order, now: int) -> Enrolment:
+    """The enrolment that an order's proofs are good for.
+
+    :raises AcmeError: ``unauthorized`` if a name is not proven by iid-01 now, or not all are by one instance.
+    """
+    proven: list[Challenge] = []
+    for authorization in order.authorizations:
+        answered = [
+            challenge
+            for challenge in authorization.challenges
+            if challenge.type == CHALLENGE_TYPE and challenge.identity is not None
+        ]
+        if of_authorization(authorization, now) is not Status.VALID or not answered:
+            raise AcmeError(
+                Problem.UNAUTHORIZED,
+                f"{authorization.name} is not proven by iid-01 in this order now; make an order, answer its iid-01 "
+                "challenges, and enrol within the hour",
+            )
+        proven += answered
+    proofs = {challenge.proof for challenge in proven}
+    proof = proofs.pop()
+    if proofs or proof is None or proof.instance is None:
+        raise AcmeError(
+            Problem.UNAUTHORIZED,
+            "the order's names were not all proven by one instance under one provisioner; make a new order",
+        )
+    first = min(proven, key=lambda challenge: challenge.validated_at or 0)
+    assert first.validated_at is not None
+    assert first.identity is not None
+    lifetimes = {entry.name: entry.enrolment_lifetime for entry in authority.config.provisioners}
+    return Enrolment(
+        id=secrets.token_urlsafe(16),
+        account_id=account.id,
+        instance_id=proof.instance,
+        names=tuple(sorted(order.identifiers)),
+        proof=proof,
+        identity=first.identity,
+        created_at=now,
+        proven_at=first.validated_at,
+        # A provisioner that was removed meanwhile gives nothing, which delegates.require() says.
+        expires_at=first.validated_at + lifetimes.get(proof.provisioner, 0),
+    )
+
+
+def _require_extends(transaction: Transaction, wanted: Enrolment, renew: str) -> None:
+    """Refuse to extend an enrolment with a proof that is not for the same names of the same instance.
+
+    :raises AcmeError: ``malformed`` with 404 if the account has no such enrolment, ``unauthorized``.
+    """
+    found = enrolments.get(transaction, renew)
+    if found is None or found.account_id != wanted.account_id:
+        raise AcmeError(Problem.MALFORMED, "this account has no such enrolment", status=404)
+    if found.ended_at is not None:
+        raise AcmeError(
+            Problem.UNAUTHORIZED, f"the enrolment has ended: {found.reason}; enrol anew for another external key"
+        )
+    if (found.instance_id, found.names) != (wanted.instance_id, wanted.names):
+        raise AcmeError(
+            Problem.UNAUTHORIZED,
+            "the order does not prove the names of the enrolment, which are "
+            f"{', '.join(name.value for name in found.names)}, by its instance",
+        )
+
+
+def end_of_instance(
+    transaction: Transaction, instance_id: str, names: Collection[Identifier] | None, reason: str, now: int
+) -> int:
+    """End an instance's enrolments and what their delegates have open.
+
+    :param names: only enrolments for any of these names; None for all.
+    :param reason: what the delegates are told.
+    :returns: how many orders were ended.
+    """
+    return _record_ended(
+        transaction, enrolments.end_of_instance(transaction, instance_id, names, reason, now), reason, now
+    )
+
+
+def end_of_account(transaction: Transaction, account_id: str, reason: str, now: int) -> int:
+    """End what an account has handed on, and what its delegates have open; how many orders were ended."""
+    return _record_ended(transaction, enrolments.end_of_account(transaction, account_id, reason, now), reason, now)
+
+
+def _record_ended(transaction: Transaction, ended: list[Enrolment], reason: str, now: int) -> int:
+    fault = Fault(Problem.UNAUTHORIZED, f"the enrolment has ended: {reason}")
+    count = 0
+    for enrolment in ended:
+        closed = orders.end_of_delegates(transaction, enrolment.id, fault, now)
+        count += closed
+        event = events.add(
+            transaction,
+            "enrolment.ended",
+            now,
+            account_id=enrolment.account_id,
+            instance_id=enrolment.instance_id,
+            enrolment=enrolment.id,
+            names=[name.value for name in enrolment.names],
+            reason=reason,
+            orders_ended=closed,
+        )
+        events.add_names(transaction, event, now, enrolment.names, enrolment.instance_id)
+    return count

@@ -1,0 +1,22 @@
+-- What the account of an instance has handed on: its delegates, which are the accounts made with an enrolment's external
+-- keys, may order certificates for the names, by the proof that the account gave at proven_at.
+CREATE TABLE enrolments (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    instance_id TEXT NOT NULL,
+    names TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    cloud TEXT NOT NULL,
+    provisioner TEXT NOT NULL,
+    credential_id TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    proven_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    reason TEXT
+);
+
+-- One enrolment for the same names of an instance, until it is ended: enrolling again extends it.
+CREATE UNIQUE INDEX enrolments_in_force ON enrolments (account_id, instance_id, names) WHERE ended_at IS NULL;
+
+CREATE INDEX enrolments_of_instance ON enrolments (instance_id);

@@ -1,0 +1,103 @@
+"""A user whom somebody else on the machine has enrolled: it has no metadata service to ask, and needs none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from acme_iid.iid01 import Binding, IID01Response
+from acme_iid_client import places
+from acme_iid_client.errors import ClientError
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What ``acme-iid enroll --for-user`` hands to a user.
+
+    :ivar ca_url: the CA's address.
+    :ivar enrolment: the enrolment's id.
+    :ivar names: the names that it is for, canonical.
+    :ivar kid: the external account key, which makes one account.
+    :ivar hmac_key: base64url.
+    """
+
+    ca_url: str
+    enrolment: str
+    names: tuple[str, ...]
+    kid: str
+    hmac_key: str
+
+
+def _file(state: Path, ca_url: str) -> Path:
+    return state / "enrolled" / f"{places.safe_name(ca_url.removeprefix('https://'))}.json"
+
+
+def save(state: Path, given: Given) -> Path:
+    """Keep what was given, for the user alone; returns the file."""
+    file = _file(state, given.ca_url)
+    places.make_directory(file.parent)
+    places.write_file(file, json.dumps(asdict(given), indent=2).encode() + b"\n")
+    return file
+
+
+def load(state: Path, ca_url: str) -> Given | None:
+    """What this user was given for a CA, if anything.
+
+    :raises ClientError: if it cannot be read.
+    """
+    file = _file(state, ca_url)
+    try:
+        return of_json(json.loads(file.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClientError(f"{file} cannot be read. 'acme-iid enroll --for-user' writes it anew.") from error
+
+
+def of_json(content: Mapping[str, Any]) -> Given:
+    """What was given, as its file has it.
+
+    :raises KeyError: if something is missing; or TypeError.
+    """
+    return Given(
+        str(content["ca_url"]),
+        str(content["enrolment"]),
+        tuple(map(str, content["names"])),
+        str(content["kid"]),
+        str(content["hmac_key"]),
+    )
+
+
+class Enrolled:
+    """In the place of a cloud: the names are those that were enrolled, and there is no evidence of them."""
+
+    title = "an enrolled user"
+    base = ""
+    formats: tuple[str, ...] = ()
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+
+    def probe(self, seconds: float) -> None:
+        """Ask nobody: what was given says it."""
+
+    def instance(self) -> str:
+        """What the account key is kept under."""
+        return f"enrolment:{self.given.enrolment}"
+
+    def names(self) -> tuple[str, ...]:
+        """The names that were enrolled."""
+        return self.given.names
+
+    def facts(self) -> Mapping[str, str]:
+        """What there is to read."""
+        return {"enrolment": self.given.enrolment}
+
+    def evidence(self, kind: str, binding: Binding) -> IID01Response:  # noqa: ARG002 - a cloud's interface
+        """Refuse: whoever enrolled this user has the evidence."""
+        raise ClientError(
+            f"This user was enrolled for {', '.join(self.given.names)} and has no evidence of its own ({kind})."
+        )

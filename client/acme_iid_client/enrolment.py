@@ -1,0 +1,123 @@
+"""Enrolling: this machine's account hands names that it has proven on to a client that has no evidence.
+
+The CA gives an external account key (RFC 8555 section 7.3.4) for it: one account can be made with it, within ten
+minutes. What was enrolled is kept here, without the key, so that it can be proven anew before it runs out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from josepy.json_util import JSONObjectWithFields, field
+from josepy.jwa import ES256
+
+from acme_iid_client import places
+from acme_iid_client.authority import Authority
+from acme_iid_client.clouds import Cloud
+from acme_iid_client.clouds.enrolled import Enrolled
+from acme_iid_client.connection import CaError, Connection
+from acme_iid_client.errors import ClientError
+from acme_iid_client.names import canonical
+from acme_iid_client.order import Request, account_here, place
+from acme_iid_client.registration import settled
+from acme_iid_client.trust import Deadline
+
+
+class _EnrolmentRequest(JSONObjectWithFields):
+    """The payload of a request to the enrolment resource."""
+
+    order: str = field("order")
+    renew: str | None = field("renew", omitempty=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What the CA said.
+
+    :ivar id: the enrolment's.
+    :ivar names: canonical.
+    :ivar until: until when the proof serves, RFC 3339.
+    """
+
+    id: str
+    names: tuple[str, ...]
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An external account key: its id, the MAC key in base64url, and until when it makes an account, RFC 3339."""
+
+    kid: str
+    hmac_key: str
+    expires: str
+
+
+def enrol(
+    request: Request,
+    renew: str | None,
+    authority: Authority,
+    state: Path,
+    cloud: Cloud,
+    deadline: Deadline,
+    notice: Callable[[str], None],
+) -> tuple[Enrolment, Key | None]:
+    """Prove names, and enrol a client for them.
+
+    :param request: the names; its key is not used, since the order that proves them is not finalized.
+    :param renew: the id of the enrolment that is to be extended, for which there is no key.
+    :raises CaError: if the CA refuses.
+    :raises ClientError: if anything else stands in the way.
+    """
+    if isinstance(cloud, Enrolled):
+        raise ClientError("This user was enrolled itself, and enrols nobody. Whoever holds the machine's account does.")
+    account = settled(account_here(state, authority, cloud, notice), authority, deadline, notice)
+    with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
+        resource = connection.extension("iidEnrolment")
+        placed = place(request, connection, account, cloud, notice)
+        body = _EnrolmentRequest(order=placed.url, renew=renew)
+        answer = connection.post(resource, body, f"The CA refused to enrol {', '.join(placed.request.names)}")
+    try:
+        content = answer.json()
+        names = tuple(canonical(str(name["value"])) for name in content["names"])
+        made = Enrolment(str(content["enrolment"]), names, str(content["until"]))
+        if renew is not None:
+            return made, None
+        return made, Key(str(content["kid"]), str(content["hmacKey"]), str(content["expires"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CaError("The CA's answer about the enrolment cannot be read.") from error
+
+
+def keep(state: Path, authority: Authority, made: Enrolment) -> None:
+    """Keep what was enrolled, so that ``--renew`` finds it."""
+    directory = _directory(state, authority)
+    places.make_directory(directory)
+    content = json.dumps(asdict(made), indent=2).encode() + b"\n"
+    places.write_file(directory / f"{places.safe_name(made.id)}.json", content)
+
+
+def kept(state: Path, authority: Authority) -> list[Enrolment]:
+    """What was enrolled on this machine at a CA.
+
+    :raises ClientError: if a file cannot be read.
+    """
+    found = []
+    for file in sorted(_directory(state, authority).glob("[!.]*.json")):
+        try:
+            content = json.loads(file.read_bytes())
+            found.append(Enrolment(str(content["id"]), tuple(map(str, content["names"])), str(content["until"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ClientError(f"{file} cannot be read. Remove it, and enrol again what it was about.") from error
+    return found
+
+
+def forget(state: Path, authority: Authority, made: Enrolment) -> None:
+    """Forget an enrolment that the CA has ended: no proof extends it."""
+    (_directory(state, authority) / f"{places.safe_name(made.id)}.json").unlink(missing_ok=True)
+
+
+def _directory(state: Path, authority: Authority) -> Path:
+    return state / "enrolments" / places.safe_name(authority.ca_url.removeprefix("https://"))
