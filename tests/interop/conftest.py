@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 from interop.harness import Names, Server, Site, openssl
+from interop.ours import Ours
 from interop.pebble import Pebble
 from running import free_port
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """A client that fails against our server can be tried against one that we did not write."""
+    parser.addoption("--interop-server", choices=("ours", "pebble"), default="ours")
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +36,29 @@ def ports() -> tuple[int, int]:
 
 
 @pytest.fixture(scope="session")
-def server(names: Names, ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    pebble = Pebble(tmp_path_factory.mktemp("pebble"), *ports)
-    with pebble.serve(names.resolver):
-        yield pebble
+def server(
+    request: pytest.FixtureRequest, names: Names, ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The server that clients are pointed at."""
+    if request.config.getoption("--interop-server") == "pebble":
+        pebble = Pebble(tmp_path_factory.mktemp("pebble"), *ports)
+        with pebble.serve(names.resolver):
+            yield pebble
+        return
+    ca = Ours(tmp_path_factory.mktemp("interop") / "ca")
+    ca.init_for_hosts(names.resolver, *ports)
+    with ca.served():
+        yield ca
+
+
+@pytest.fixture(scope="session")
+def binding_server(names: Names, ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
+    """A CA of ours on which nobody makes an account without an external account key."""
+    ca = Ours(tmp_path_factory.mktemp("binding") / "ca")
+    ca.init_for_hosts(names.resolver, *ports)
+    ca.require_external_accounts()
+    with ca.served():
+        yield ca
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,7 @@ listens there while it is being validated, one client at a time.
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import secrets
 import socket
 import subprocess
@@ -258,6 +256,8 @@ class Client(ABC):
     renews_by: ClassVar[str]
     revokes_by: ClassVar[str | None]
     """how; None for a client that cannot: then the certificate's key revokes"""
+    binds: ClassVar[bool] = True
+    """whether it knows external account keys"""
     joins_names: ClassVar[bool] = True
     """whether several names make one certificate"""
 
@@ -331,9 +331,3 @@ def examine(files: Files, root: Path) -> Seen:
 def new_names(count: int = 1) -> list[str]:
     """Names that nobody has asked for yet."""
     return [f"{secrets.token_hex(4)}.{DOMAIN}" for _ in range(count)]
-
-
-def new_external_account() -> ExternalAccount:
-    """An external account key to tell a server of."""
-    key = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
-    return ExternalAccount(secrets.token_hex(6), key)

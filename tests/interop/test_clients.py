@@ -16,7 +16,9 @@ from interop.clients.lego import Lego
 from interop.clients.libraries import Go, Node, Ruby
 from interop.clients.mod_md import ModMd
 from interop.clients.uacme import Uacme
-from interop.harness import Client, Server, Site, examine, new_names
+from interop.harness import Client, Files, Server, Site, examine, new_names
+from interop.ours import Ours
+from running import run_module
 
 CLIENTS: tuple[type[Client], ...] = (
     Certbot, Lego, Dehydrated, AcmeTiny, Uacme, Lacme, Acmetool, ModMd, Caddy, Node, Go, Ruby,
@@ -45,16 +47,27 @@ def test_a_client_issues_renews_and_revokes(kind: type[Client], challenge: str, 
     assert issued.algorithm == key
 
     site.names.tell("clear-txt", host=f"_acme-challenge.{names[0]}.")
-    renewed = examine(client.renew(), server.issuing_root)
+    files = client.renew()
+    renewed = examine(files, server.issuing_root)
     assert renewed.names == issued.names
     assert renewed.serial != issued.serial
 
     assert not server.revoked(renewed.serial)
     if client.revokes_by is None:
-        return
-    client.revoke()
+        revoke_by_key(server, files)
+    else:
+        client.revoke()
     assert server.revoked(renewed.serial)
     assert not server.revoked(issued.serial)
+
+
+def revoke_by_key(server: Server, files: Files) -> None:
+    """Revoke with our own client, for a client that cannot: it takes the certificate's key and nothing else."""
+    ca_url = server.directory.removesuffix("/acme/directory")
+    done = run_module(
+        "acme_iid_client", "revoke", "--ca-url", ca_url, "--root", server.root, "--cert", files.leaf, "--key", files.key
+    )
+    assert done.code == 0, done.stderr
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -69,3 +82,15 @@ def test_a_client_trusts_nothing_but_the_root_it_was_given(
     client = kind(site, server, root=another_root)
     with pytest.raises(AssertionError, match=DISTRUST):
         client.issue(new_names(), client.challenges[0], "ec")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CLIENTS if kind.binds])
+def test_a_client_makes_an_account_with_an_external_account_key(
+    kind: type[Client], binding_server: Ours, site: Site
+) -> None:
+    names = new_names()
+    key = binding_server.external_account()
+    issued = examine(kind(site, binding_server, eab=key).issue(names, "http-01", "ec"), binding_server.issuing_root)
+    assert issued.names == frozenset(names)
+    (listed,) = [entry for entry in binding_server.external_accounts() if entry["key_id"] == key.kid]
+    assert listed["account"] == binding_server.record(issued.serial)["account"]

@@ -16,6 +16,7 @@ class AcmeTiny(Client):
     challenges = ("http-01",)
     renews_by = "run again"
     revokes_by = None
+    binds = False
     _folder: Path
 
     def issue(self, names: Sequence[str], challenge: str, key: str) -> Files:

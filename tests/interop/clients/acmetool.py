@@ -28,6 +28,7 @@ class Acmetool(Client):
     challenges = ("http-01", "dns-01")
     renews_by = "reconcile, without the old one"
     revokes_by = None
+    binds = False
     _names: Sequence[str]
     _target: dict[str, object]
 

@@ -18,6 +18,7 @@ class Lacme(Client):
     challenges = ("http-01",)
     renews_by = "newOrder --force"
     revokes_by = "revokeCert"
+    binds = False
 
     def _lacme(self, *arguments: str) -> None:
         self.site.run(*self.site.trusting(self.root), self.program, "--config", self.site.home / "lacme.conf",

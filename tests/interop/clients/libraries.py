@@ -82,6 +82,7 @@ class Ruby(Library):
     program = "/usr/bin/ruby"
     file = "/usr/share/rubygems-integration/all/gems/acme-client-2.0.9/lib/acme-client.rb"
     challenges = ("http-01", "dns-01")
+    binds = False
 
     def _command(self) -> list[str | Path]:
         return [self.program, PROGRAMS / "order.rb"]
