@@ -56,6 +56,11 @@ class Server(Protocol):
         """What the server's record says of a certificate."""
 
 
+def with_mounted(source: Path, target: str) -> list[str | Path]:
+    """What to put before a command that is to find ``source`` where ``target`` is: a mount namespace of its own."""
+    return ["unshare", "--mount", "sh", "-c", f'mount --bind "$0" {target} && exec "$@"', source]
+
+
 @contextmanager
 def running(*command: str | Path, env: Mapping[str, str] | None = None, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process for as long as it is needed; it is asked to end, then made to."""
@@ -133,6 +138,7 @@ class Site:
     :ivar tls_port: where it looks for tls-alpn-01.
     :ivar prepared: a folder for what is built or installed once for all tests.
     :ivar stack: what runs until the test ends.
+    :ivar before: what is put before every command, such as a mount namespace.
     """
 
     http_port: int
@@ -141,6 +147,7 @@ class Site:
     home: Path
     prepared: Path
     stack: ExitStack
+    before: Sequence[str | Path] = ()
 
     def env(self, **more: str | Path) -> dict[str, str]:
         """A client's whole environment: no certificates are trusted but those that ``more`` names."""
@@ -158,7 +165,7 @@ class Site:
     def try_run(self, *command: str | Path, env: Mapping[str, str], timeout: int = 120) -> Outcome:
         """Run a client's command, whatever comes of it."""
         done = subprocess.run(
-            [*map(str, command)],
+            [*map(str, (*self.before, *command))],
             env=env,
             cwd=self.home,
             stdin=subprocess.DEVNULL,
@@ -189,7 +196,7 @@ class Site:
     def trusting(self, root: Path) -> list[str | Path]:
         """What to put before a command that knows no other roots than the system's.
 
-        It runs in a mount namespace of its own, in which the system's roots are this one.
+        In its mount namespace, the system's roots are this one.
         """
         folder = self.home / "system-roots"
         if not folder.exists():
@@ -197,7 +204,7 @@ class Site:
             for name in ("ca-certificates.crt", "root.pem"):
                 (folder / name).write_bytes(root.read_bytes())
             openssl("rehash", folder)
-        return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/ssl/certs && exec "$@"', folder]
+        return with_mounted(folder, "/etc/ssl/certs")
 
     def webroot(self) -> Path:
         """A document root that is served at the http-01 port from now on; returns its challenge folder."""

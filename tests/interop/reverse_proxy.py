@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interop.harness import listens, openssl, running, until
-from running import CA, free_port
+from interop.harness import listens, openssl, running, until, with_mounted
+from interop.ours import Ours
+from running import free_port
 
 HOST = "acme.example.test"
 PREFIX = "/pki"
@@ -38,7 +39,7 @@ http {{
 
 
 @dataclass
-class ProxiedCA(CA):
+class ProxiedCA(Ours):
     """A CA whose clients know it by its proxy's address; it listens on plain HTTP itself."""
 
     public_port: int = field(default_factory=free_port)
@@ -46,10 +47,6 @@ class ProxiedCA(CA):
     @property
     def url(self) -> str:
         return f"https://{HOST}:{self.public_port}{PREFIX}"
-
-    @property
-    def issuing_root(self) -> Path:
-        return self.root
 
     @contextmanager
     def behind_nginx(self, home: Path) -> Iterator[None]:
@@ -66,16 +63,16 @@ class ProxiedCA(CA):
         configuration.write_text(
             _CONFIGURATION.format(home=home, port=self.public_port, backend=self.port, host=HOST, prefix=PREFIX)
         )
-        self.start("--plain-http")
-        try:
-            with running("/usr/sbin/nginx", "-c", configuration, "-e", home / "error.log", log=home / "nginx.log"):
-                until(lambda: listens(self.public_port), "nginx")
-                yield
-        finally:
-            self.stop()
+        with (
+            self.served("--plain-http"),
+            running("/usr/sbin/nginx", "-c", configuration, "-e", home / "error.log", log=home / "nginx.log"),
+        ):
+            until(lambda: listens(self.public_port), "nginx")
+            yield
 
 
-def knowing(hosts: Path) -> list[str | Path]:
-    """What to put before a command that is to find the proxy by its name, in a mount namespace of its own."""
+def knowing(home: Path) -> list[str | Path]:
+    """What to put before a command that is to find the proxy by its name."""
+    hosts = home / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {HOST}\n")
-    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts]
+    return with_mounted(hosts, "/etc/hosts")

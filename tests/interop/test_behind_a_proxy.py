@@ -8,25 +8,33 @@ from pathlib import Path
 
 import forge
 import pytest
-from interop.harness import Files, Site, examine
+from interop.clients.certbot import Certbot
+from interop.clients.lego import Lego
+from interop.harness import Client, Files, Names, Site, examine, new_names
 from interop.reverse_proxy import ProxiedCA, knowing
-from running import PROVISIONER, Outcome
+from running import ACCOUNT, PROVISIONER, Outcome
 
 from acme_iid.simulator import aws
 from acme_iid.simulator.server import serve
 
 
-@pytest.fixture
-def proxied(tmp_path: Path) -> Iterator[ProxiedCA]:
-    ca = ProxiedCA(tmp_path / "ca")
-    ca.init()
-    home = tmp_path / "nginx"
-    home.mkdir()
-    with ca.behind_nginx(home):
+@pytest.fixture(scope="module")
+def proxied(names: Names, ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedCA]:
+    ca = ProxiedCA(tmp_path_factory.mktemp("proxied") / "ca")
+    ca.init_for_hosts(names.resolver, *ports)
+    roots = ca.home / "test-roots.pem"
+    roots.write_bytes(forge.keys().certificates)
+    ca.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots)
+    with ca.behind_nginx(tmp_path_factory.mktemp("nginx")):
         yield ca
 
 
-def test_our_client_orders_renews_and_revokes(proxied: ProxiedCA, site: Site, instance: aws.Instance) -> None:
+def test_our_client_orders_renews_and_revokes_behind_a_proxy(
+    proxied: ProxiedCA, site: Site, instance: aws.Instance
+) -> None:
+    site.before = knowing(site.home)
+    (name,) = new_names()
+    crt, key = site.home / "foo.crt", site.home / "foo.key"
     with serve(aws.tree(instance, forge.keys())) as service:
         env = site.env(
             ACME_IID_CONFIG_DIR=site.home / "config",
@@ -34,20 +42,26 @@ def test_our_client_orders_renews_and_revokes(proxied: ProxiedCA, site: Site, in
             AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url,
         )
 
-        def client(*arguments: str) -> Outcome:
-            return site.run(*knowing(site.home / "hosts"), sys.executable, "-m", "acme_iid_client", *arguments, env=env)
+        def client(*arguments: str | Path) -> Outcome:
+            return site.run(sys.executable, "-m", "acme_iid_client", *arguments, env=env)
 
         client("bootstrap", "--ca-url", proxied.url, "--fingerprint", proxied.fingerprint)
         assert client("health").stdout.strip() == "ok"
-        client("order", "foo.local", "foo.crt", "foo.key", "--provisioner", PROVISIONER)
-        crt, key = site.home / "foo.crt", site.home / "foo.key"
-        first = openssl_serial(crt, key, proxied)
-        client("renew", "--force", "foo.crt", "foo.key")
-        second = openssl_serial(crt, key, proxied)
-        assert first != second
-        client("revoke", "--cert", "foo.crt", "--key", "foo.key")
-        assert '"revoked"' in proxied.cli("certificate", "show", str(second), "--json").stdout
+        client("order", name, crt, key, "--provisioner", PROVISIONER)
+        ordered = examine(Files(crt, crt, key), proxied.root)
+        client("renew", "--force", crt, key)
+        renewed = examine(Files(crt, crt, key), proxied.root)
+        assert renewed.serial != ordered.serial
+        client("revoke", "--cert", crt, "--key", key)
+        assert proxied.revoked(renewed.serial)
 
 
-def openssl_serial(crt: Path, key: Path, ca: ProxiedCA) -> int:
-    return examine(Files(crt, crt, key), ca.root).serial
+@pytest.mark.parametrize("kind", [Certbot, Lego])
+def test_a_client_issues_renews_and_revokes_behind_a_proxy(kind: type[Client], proxied: ProxiedCA, site: Site) -> None:
+    site.before = knowing(site.home)
+    client = kind(site, proxied)
+    issued = examine(client.issue(new_names(), "http-01", "ec"), proxied.root)
+    renewed = examine(client.renew(), proxied.root)
+    assert renewed.serial != issued.serial
+    client.revoke()
+    assert proxied.revoked(renewed.serial)
