@@ -94,3 +94,13 @@ def test_a_client_makes_an_account_with_an_external_account_key(
     assert issued.names == frozenset(names)
     (listed,) = [entry for entry in binding_server.external_accounts() if entry["key_id"] == key.kid]
     assert listed["account"] == binding_server.record(issued.serial)["account"]
+
+
+def test_the_readme_lists_what_each_client_does_here() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = [line for line in readme.splitlines() if line.startswith("| ") and " http-01" in line]
+    assert rows == [
+        f"| {kind.name} | {kind.version.rstrip('.')} | {', '.join(kind.challenges)} | {kind.renews_by} "
+        f"| {kind.revokes_by or 'with our client'} | {'yes' if kind.binds else 'no'} |"
+        for kind in CLIENTS
+    ]

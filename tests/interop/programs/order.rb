@@ -47,11 +47,7 @@ order = client.new_order(identifiers: names)
 order.authorizations.each { |authorization| answer(authorization) unless authorization.status == 'valid' }
 key = ENV['KEY'] == 'ec' ? OpenSSL::PKey::EC.generate('prime256v1') : OpenSSL::PKey::RSA.new(2048)
 order.reload
-# The library's CSRs say version 3, and there is only version 1 (RFC 2986 section 4.1), which is written as 0.
-csr = Acme::Client::CertificateRequest.new(names: names, private_key: key).csr
-csr.version = 0
-csr.sign(key, OpenSSL::Digest.new('SHA256'))
-order.finalize(csr: csr)
+order.finalize(csr: Acme::Client::CertificateRequest.new(names: names, private_key: key))
 wait_for(order, 'valid')
 File.write('cert.pem', order.certificate)
 File.write('key.pem', key.to_pem)

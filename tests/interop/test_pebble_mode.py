@@ -1,0 +1,142 @@
+"""The test mode in which suites made for Pebble find our CA."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import secrets
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from interop.clients.libraries import Go
+from interop.harness import ExternalAccount, Files, Names, Site, examine, listens, new_names, openssl, running, until
+from running import free_port
+
+PEBBLE = Path(__file__).parents[1] / "pebble_mode" / "pebble"
+KEY = ExternalAccount("kid-1", base64.urlsafe_b64encode(secrets.token_bytes(48)).decode())
+
+
+@dataclass
+class Mode:
+    """A running test mode, and its management endpoints."""
+
+    home: Path
+    port: int
+    management_port: int
+
+    @property
+    def directory(self) -> str:
+        return f"https://127.0.0.1:{self.port}/dir"
+
+    @property
+    def root(self) -> Path:
+        return self.home / "minica.pem"
+
+    @property
+    def issuing_root(self) -> Path:
+        path = self.home / "issuing.pem"
+        path.write_bytes(self.get("roots/0"))
+        return path
+
+    def _open(self, url: str, body: bytes | None = None) -> bytes:
+        context = ssl.create_default_context(cafile=str(self.root))
+        with urllib.request.urlopen(url, data=body, context=context, timeout=10) as answer:
+            return bytes(answer.read())
+
+    def get(self, path: str) -> bytes:
+        return self._open(f"https://localhost:{self.management_port}/{path}")
+
+    def post(self, path: str, **members: str) -> None:
+        self._open(f"https://localhost:{self.management_port}/{path}", json.dumps(members).encode())
+
+    def acme(self, name: str) -> Any:
+        return json.loads(self._open(self.directory))[name]
+
+    def renewal_info(self, certificate_id: str) -> Any:
+        return json.loads(self._open(f"{self.acme('renewalInfo')}/{certificate_id}"))
+
+    def status(self, serial: int) -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(self.get(f"cert-status-by-serial/{serial:x}"))
+        return shown
+
+    def revoked(self, serial: int) -> bool:
+        return bool(self.status(serial)["Status"] == "Revoked")
+
+
+@pytest.fixture(scope="module")
+def mode(names: Names, ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mode]:
+    """The mode as a suite starts it: by a Pebble configuration, with the TLS certificate of a root of the suite's."""
+    home = tmp_path_factory.mktemp("mode")
+    mode = Mode(home, free_port(), free_port())
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    openssl(*new, "-keyout", home / "minica.key", "-out", mode.root, "-subj", "/CN=minica")
+    openssl(*new, "-keyout", home / "key.pem", "-out", home / "cert.pem", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:false",
+            "-CA", mode.root, "-CAkey", home / "minica.key")  # fmt: skip
+    configuration = {
+        "listenAddress": f"127.0.0.1:{mode.port}",
+        "managementListenAddress": f"127.0.0.1:{mode.management_port}",
+        "certificate": str(home / "cert.pem"),
+        "privateKey": str(home / "key.pem"),
+        "httpPort": ports[0],
+        "tlsPort": ports[1],
+        "externalAccountBindingRequired": True,
+        "externalAccountMACKeys": {KEY.kid: KEY.key},
+    }
+    (home / "pebble.json").write_text(json.dumps({"pebble": configuration}))
+    env = {**os.environ, "PEBBLE_WFE_NONCEREJECT": "20", "PEBBLE_PYTHON": sys.executable}
+    command = (PEBBLE, "-config", home / "pebble.json", "-dnsserver", names.resolver, "-strict")
+    with running(*command, env=env, log=home / "log") as process:
+        until(lambda: listens(mode.port) or process.poll() is not None, "the test mode")
+        assert process.poll() is None, (home / "log").read_text()
+        yield mode
+
+
+def test_a_client_gets_and_revokes_a_certificate_though_every_fifth_nonce_is_refused(mode: Mode, site: Site) -> None:
+    names = new_names(2)
+    client = Go(site, mode, eab=KEY)  # it tries ten times
+    issued = examine(client.issue(names, "http-01", "ec"), mode.issuing_root)
+    assert issued.names == frozenset(names)
+    assert mode.status(issued.serial)["Status"] == "Valid"
+    client.revoke()
+    assert mode.revoked(issued.serial)
+
+
+def test_the_endpoints_give_roots_intermediates_and_their_keys(mode: Mode) -> None:
+    for certificates, keys in (("roots", "root-keys"), ("intermediates", "intermediate-keys")):
+        certificate, key = mode.get(f"{certificates}/0").decode(), mode.get(f"{keys}/0").decode()
+        assert openssl("x509", "-noout", "-pubkey", stdin=certificate) == openssl("pkey", "-pubout", stdin=key)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        mode.get("roots/1")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        mode.get("cert-status-by-serial/1234")
+
+
+def test_set_renewal_info_moves_a_certificates_window(mode: Mode, site: Site) -> None:
+    files = Go(site, mode, eab=KEY).issue(new_names(), "http-01", "ec")
+    window = {"start": "2021-01-01T00:00:00Z", "end": "2021-01-02T00:00:00Z"}
+    info = json.dumps({"suggestedWindow": window})
+    mode.post("set-renewal-info/", Certificate=openssl("x509", "-in", files.leaf), ARIResponse=info)
+    assert mode.renewal_info(certificate_id(files))["suggestedWindow"] == window
+
+
+def certificate_id(files: Files) -> str:
+    """RFC 9773 section 4.1."""
+    text = openssl("x509", "-in", files.leaf, "-noout", "-serial", "-ext", "authorityKeyIdentifier")
+    serial = re.search("serial=([0-9A-F]+)", text)
+    key = re.search("((?:[0-9A-F]{2}:)+[0-9A-F]{2})", text)
+    assert serial is not None
+    assert key is not None
+    number = int(serial[1], 16)
+    octets = number.to_bytes(number.bit_length() // 8 + 1, "big")
+    parts = (bytes.fromhex(key[1].replace(":", "")), octets)
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
