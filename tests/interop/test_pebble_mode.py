@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 from interop.clients.libraries import Go
 from interop.harness import ExternalAccount, Files, Names, Site, examine, listens, new_names, openssl, running, until
 from running import free_port
+from wire import Account, Key, Wire, b64, problem
 
 PEBBLE = Path(__file__).parents[1] / "pebble_mode" / "pebble"
 KEY = ExternalAccount("kid-1", base64.urlsafe_b64encode(secrets.token_bytes(48)).decode())
@@ -119,6 +121,35 @@ def test_the_endpoints_give_roots_intermediates_and_their_keys(mode: Mode) -> No
         mode.get("roots/1")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         mode.get("cert-status-by-serial/1234")
+
+
+def test_the_directory_takes_post_as_get_at_pebbles_path(mode: Mode, tmp_path: Path) -> None:
+    root = tmp_path / "root.pem"
+    root.write_bytes(mode.root.read_bytes())
+    wire = Wire(mode.directory, root)
+    account = bound_account(wire)
+    answer = account.post(f"https://localhost:{mode.port}/dir")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == wire.directory
+    assert answer.headers["Replay-Nonce"]
+
+
+def bound_account(wire: Wire) -> Account:
+    """An account made with the external account key; tried again while the nonce is told to be bad."""
+    key, url = Key(), wire.directory["newAccount"]
+    first, second = (
+        b64(json.dumps({"alg": "HS256", "kid": KEY.kid, "url": url}).encode()),
+        b64(json.dumps(key.jwk).encode()),
+    )
+    secret = base64.urlsafe_b64decode(KEY.key + "==")
+    mac = b64(hmac.digest(secret, f"{first}.{second}".encode(), "sha256"))
+    binding = {"protected": first, "payload": second, "signature": mac}
+    for _ in range(20):
+        answer = wire.post(url, {"termsOfServiceAgreed": True, "externalAccountBinding": binding}, key)
+        if answer.status_code == 201:
+            return Account(wire, key, answer.headers["Location"])
+        assert problem(answer) == "badNonce"
+    raise AssertionError("twenty nonces were bad")
 
 
 def test_set_renewal_info_moves_a_certificates_window(mode: Mode, site: Site) -> None:

@@ -40,15 +40,20 @@ class Application:
 
     def __call__(self, environment: Environment, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
+        if method != "POST":
+            return self._app(environment, start_response)
         if path == "/dir":
-            return self._app({**environment, "PATH_INFO": "/acme/directory"}, start_response)
-        if method == "POST" and path.startswith("/acme/") and random.random() * 100 < self._nonce_reject:
-            environment["wsgi.input"].read(1024 * 1024)
+            nonce = self._nonce(environment)
+
+            def with_nonce(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+                return start_response(status, [*headers, ("Replay-Nonce", nonce)], *more)
+
+            return self._app(environment, with_nonce)
+        if random.random() * 100 < self._nonce_reject:
             return self._problem(environment, start_response, "400 Bad Request", "badNonce", "told so by chance")
-        if method == "POST" and path.startswith(_CERTIFICATE):
-            found = certificates.get(self._database, path.removeprefix(_CERTIFICATE))
+        if path.startswith(_CERTIFICATE):
+            found = certificates.get(self._database, path.removeprefix(_CERTIFICATE).partition("/")[0])
             if found is not None and found.revoked_at is not None:
-                environment["wsgi.input"].read(1024 * 1024)
                 # Pebble forgets a certificate that was revoked, and suites look for that.
                 return self._problem(environment, start_response, "404 Not Found", "malformed", "it was revoked")
         return self._app(environment, start_response)
@@ -56,6 +61,14 @@ class Application:
     def _problem(
         self, environment: Environment, start_response: StartResponse, status: str, code: str, detail: str
     ) -> Iterable[bytes]:
+        environment["wsgi.input"].read(1024 * 1024)
+        nonce = self._nonce(environment)
+        problem = {"type": f"urn:ietf:params:acme:error:{code}", "detail": detail, "status": int(status[:3])}
+        start_response(status, [("Content-Type", "application/problem+json"), ("Replay-Nonce", nonce)])
+        return [json.dumps(problem).encode()]
+
+    def _nonce(self, environment: Environment) -> str:
+        """A fresh nonce, asked for as a client would."""
         headers: list[tuple[str, str]] = []
         asked = {
             **environment,
@@ -65,17 +78,17 @@ class Application:
             "wsgi.input": io.BytesIO(),
         }
         list(self._app(asked, lambda _status, found, *_: headers.extend(found)))
-        nonce = dict(headers)["Replay-Nonce"]
-        problem = {"type": f"urn:ietf:params:acme:error:{code}", "detail": detail, "status": int(status[:3])}
-        start_response(status, [("Content-Type", "application/problem+json"), ("Replay-Nonce", nonce)])
-        return [json.dumps(problem).encode()]
+        return dict(headers)["Replay-Nonce"]
 
 
 def main(home: str, port: str, nonce_reject: str) -> None:
     """Serve without TLS until SIGTERM."""
 
     def factory(config: Config, password: str | None) -> Application:
-        return Application(create_app(config, password), open_store(config.store.path), int(nonce_reject))
+        app = create_app(config, password)
+        for name, method in (("directory", "GET"), ("directory_as_get", "POST")):
+            app.add_url_rule("/dir", f"pebble_{name}", app.view_functions[f"acme.{name}"], methods=[method])
+        return Application(app, open_store(config.store.path), int(nonce_reject))
 
     config = configuration.load(Path(home))
     server.run(config, listen=Listen("127.0.0.1", int(port)), plain_http=True, application=factory)

@@ -45,11 +45,12 @@ def make(home: Path, settings: Settings) -> Path:
 
 
 def _of_ca(settings: Settings) -> str:
-    required = "external_account_required = true\n" if settings.external_required else ""
-    return (
-        f'lifetime = "{settings.lifetime // 60}m"\nmaximum_lifetime = "825d"\nterms_of_service = "{settings.url}/terms"\n'
-        f"{required}"
-    )
+    required = "external_account_required = true" if settings.external_required else ""
+    return f"""lifetime = "{settings.lifetime // 60}m"
+maximum_lifetime = "825d"
+terms_of_service = "{settings.url}/terms"
+{required}
+"""
 
 
 def _provisioner(settings: Settings) -> str:
@@ -58,7 +59,7 @@ def _provisioner(settings: Settings) -> str:
 [[provisioner]]
 name = "Pebble"
 type = "ACME"
-challenges = ["http-01", "dns-01", "tls-alpn-01", "dns-account-01"]
+challenges = ["http-01", "dns-01", "tls-alpn-01"]
 allow_wildcards = true
 networks = ["127.0.0.0/8", "::1/128", "0.0.0.0/0", "::/0"]
 http_port = {settings.http_port}
