@@ -61,6 +61,15 @@ def test_a_client_issues_renews_and_revokes(kind: type[Client], challenge: str, 
     assert not server.revoked(issued.serial)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in CLIENTS if "tls-alpn-01" not in kind.challenges])
+def test_a_client_gets_one_name_with_an_rsa_key(kind: type[Client], server: Server, site: Site) -> None:
+    """The others have theirs by tls-alpn-01."""
+    names = new_names()
+    issued = examine(kind(site, server).issue(names, "http-01", "rsa"), server.issuing_root)
+    assert issued.names == frozenset(names)
+    assert issued.algorithm == "rsa"
+
+
 def revoke_by_key(server: Server, files: Files) -> None:
     """Revoke with our own client, for a client that cannot: it takes the certificate's key and nothing else."""
     ca_url = server.directory.removesuffix("/acme/directory")
