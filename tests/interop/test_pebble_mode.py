@@ -13,11 +13,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from interop.clients.certbot import Certbot
 from interop.clients.libraries import Go
 from interop.harness import ExternalAccount, Files, Names, Site, examine, listens, new_names, openssl, running, until
 from running import free_port
@@ -74,9 +77,25 @@ class Mode:
         return bool(self.status(serial)["Status"] == "Revoked")
 
 
+@contextmanager
+def started(mode: Mode, resolver: str, configuration: dict[str, object], **env: str) -> Iterator[Mode]:
+    """Start the mode as a suite does, by a Pebble configuration."""
+    configuration |= {
+        "listenAddress": f"127.0.0.1:{mode.port}",
+        "managementListenAddress": f"127.0.0.1:{mode.management_port}",
+    }
+    (mode.home / "pebble.json").write_text(json.dumps({"pebble": configuration}))
+    command = (PEBBLE, "-config", mode.home / "pebble.json", "-dnsserver", resolver, "-strict")
+    log = mode.home / "log"
+    with running(*command, env={**os.environ, "PEBBLE_PYTHON": sys.executable, **env}, log=log) as process:
+        until(lambda: listens(mode.port) or process.poll() is not None, "the test mode")
+        assert process.poll() is None, log.read_text()
+        yield mode
+
+
 @pytest.fixture(scope="module")
 def mode(names: Names, ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mode]:
-    """The mode as a suite starts it: by a Pebble configuration, with the TLS certificate of a root of the suite's."""
+    """With external account keys, bad nonces, and the TLS certificate of a root of the suite's."""
     home = tmp_path_factory.mktemp("mode")
     mode = Mode(home, free_port(), free_port())
     new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
@@ -85,8 +104,6 @@ def mode(names: Names, ports: tuple[int, int], tmp_path_factory: pytest.TempPath
             "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:false",
             "-CA", mode.root, "-CAkey", home / "minica.key")  # fmt: skip
     configuration = {
-        "listenAddress": f"127.0.0.1:{mode.port}",
-        "managementListenAddress": f"127.0.0.1:{mode.management_port}",
         "certificate": str(home / "cert.pem"),
         "privateKey": str(home / "key.pem"),
         "httpPort": ports[0],
@@ -94,12 +111,20 @@ def mode(names: Names, ports: tuple[int, int], tmp_path_factory: pytest.TempPath
         "externalAccountBindingRequired": True,
         "externalAccountMACKeys": {KEY.kid: KEY.key},
     }
-    (home / "pebble.json").write_text(json.dumps({"pebble": configuration}))
-    env = {**os.environ, "PEBBLE_WFE_NONCEREJECT": "20", "PEBBLE_PYTHON": sys.executable}
-    command = (PEBBLE, "-config", home / "pebble.json", "-dnsserver", names.resolver, "-strict")
-    with running(*command, env=env, log=home / "log") as process:
-        until(lambda: listens(mode.port) or process.poll() is not None, "the test mode")
-        assert process.poll() is None, (home / "log").read_text()
+    with started(mode, names.resolver, configuration, PEBBLE_WFE_NONCEREJECT="20"):
+        yield mode
+
+
+@pytest.fixture(scope="module")
+def calm_mode(names: Names, ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mode]:
+    """With good nonces, two alternate roots, and a TLS certificate of its own."""
+    mode = Mode(tmp_path_factory.mktemp("calm"), free_port(), free_port())
+    configuration: dict[str, object] = {"httpPort": ports[0], "tlsPort": ports[1]}
+    with started(mode, names.resolver, configuration, PEBBLE_WFE_NONCEREJECT="0", PEBBLE_ALTERNATE_ROOTS="2"):
+        trusting = ssl._create_unverified_context()  # noqa: S323 - the root is what is fetched
+        url = f"https://localhost:{mode.management_port}/roots/0"
+        with urllib.request.urlopen(url, context=trusting, timeout=10) as answer:
+            mode.root.write_bytes(answer.read())
         yield mode
 
 
@@ -113,14 +138,34 @@ def test_a_client_gets_and_revokes_a_certificate_though_every_fifth_nonce_is_ref
     assert mode.revoked(issued.serial)
 
 
-def test_the_endpoints_give_roots_intermediates_and_their_keys(mode: Mode) -> None:
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_endpoints_give_roots_intermediates_and_their_keys(calm_mode: Mode, tmp_path: Path, number: int) -> None:
+    paths = {}
     for certificates, keys in (("roots", "root-keys"), ("intermediates", "intermediate-keys")):
-        certificate, key = mode.get(f"{certificates}/0").decode(), mode.get(f"{keys}/0").decode()
+        certificate, key = (
+            calm_mode.get(f"{certificates}/{number}").decode(),
+            calm_mode.get(f"{keys}/{number}").decode(),
+        )
         assert openssl("x509", "-noout", "-pubkey", stdin=certificate) == openssl("pkey", "-pubout", stdin=key)
+        paths[certificates] = tmp_path / certificates
+        paths[certificates].write_text(certificate)
+    openssl("verify", "-CAfile", paths["roots"], paths["intermediates"])
+
+
+@pytest.mark.parametrize("path", ["roots/3", "roots/x", "intermediate-keys/3", "cert-status-by-serial/1234"])
+def test_what_there_is_none_of_is_not_found(calm_mode: Mode, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        mode.get("roots/1")
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        mode.get("cert-status-by-serial/1234")
+        calm_mode.get(path)
+
+
+def test_certbot_gets_the_chain_that_it_prefers(calm_mode: Mode, site: Site, tmp_path: Path) -> None:
+    root = tmp_path / "other-root.pem"
+    root.write_bytes(calm_mode.get("roots/2"))
+    client = Certbot(site, calm_mode)
+    client.preferred_chain = (
+        x509.load_pem_x509_certificate(root.read_bytes()).subject.rfc4514_string().partition("=")[2]
+    )
+    examine(client.issue(new_names(), "http-01", "ec"), root)
 
 
 def test_the_directory_takes_post_as_get_at_pebbles_path(mode: Mode, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from pebble_mode.settings import Settings
 from running import CA
 
 from acme_iid import config
-from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance import keys
+from acme_iid.issuance.ca import CertificateAuthority, create_root
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.identifiers import from_text
 from acme_iid.protocol.resources import ExternalKey
@@ -21,10 +24,20 @@ DOMAINS = ("com", "dev", "example", "internal", "invalid", "io", "le", "local", 
 _YEAR = 365 * 86400
 
 
+class Alternate(NamedTuple):
+    """The files of another root: ``chain`` is the intermediate as it signed it, and the root."""
+
+    root: Path
+    key: Path
+    chain: Path
+
+
 def make(home: Path, settings: Settings) -> Path:
     """Make the CA, and return the PEM file with the key and the chain for its TLS servers."""
     domains = [word for domain in DOMAINS for word in ("--domain", domain)]
     CA(home).cli("init", "--name", "Pebble mode", "--url", settings.url, "--listen", "127.0.0.1:0", *domains)
+    for number in range(1, settings.alternate_roots + 1):
+        _cross_sign(home, number)
     path = home / config.FILE_NAME
     path.write_text(path.read_text().replace("[ca]\n", f"[ca]\n{_of_ca(settings)}", 1) + _provisioner(settings))
     loaded = config.load(home)
@@ -44,9 +57,26 @@ def make(home: Path, settings: Settings) -> Path:
     return ServingCertificate(home / "tls-front", authority, _YEAR).issue(names, int(time.time()))
 
 
+def alternate(home: Path, number: int) -> Alternate:
+    """Where the files of another root are."""
+    folder = home / "alternates" / str(number)
+    return Alternate(folder / "root.pem", folder / "root.key", folder / "chain.pem")
+
+
+def _cross_sign(home: Path, number: int) -> None:
+    files = alternate(home, number)
+    files.root.parent.mkdir(parents=True)
+    root = create_root(f"Pebble mode {number}", int(time.time()))
+    files.root.write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    keys.write_new(files.key, keys.to_pem(root.key), 0o600)
+    CA(home).cli("cross-sign", "--root-cert", files.root, "--root-key", files.key, files.chain)
+
+
 def _of_ca(settings: Settings) -> str:
     required = "external_account_required = true" if settings.external_required else ""
-    return f"""lifetime = "{settings.lifetime // 60}m"
+    chains = [f"alternates/{number}/chain.pem" for number in range(1, settings.alternate_roots + 1)]
+    return f"""alternate_chains = {chains}
+lifetime = "{settings.lifetime // 60}m"
 maximum_lifetime = "825d"
 terms_of_service = "{settings.url}/terms"
 {required}

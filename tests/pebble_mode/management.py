@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cryptography import x509
+from pebble_mode.home import alternate
 
 from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY, ROOT_CERTIFICATE, ROOT_KEY
 from acme_iid.protocol.renewal import Window
 from acme_iid.store import certificates
 from acme_iid.store.database import Database
 
-_FILES = {
-    "roots": ROOT_CERTIFICATE,
-    "root-keys": ROOT_KEY,
-    "intermediates": INTERMEDIATE_CERTIFICATE,
-    "intermediate-keys": INTERMEDIATE_KEY,
-}
 _END = "-----END CERTIFICATE-----\n"
 
 
@@ -29,10 +25,20 @@ class Management(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, home: Path, database: Database) -> None:
+    def __init__(self, home: Path, database: Database, alternate_roots: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.home = home
         self.database = database
+        others = [alternate(home, number) for number in range(1, alternate_roots + 1)]
+        intermediate_key = (home / INTERMEDIATE_KEY).read_text()
+        self.pems: dict[str, list[str]] = {
+            "roots": [path.read_text() for path in (home / ROOT_CERTIFICATE, *(other.root for other in others))],
+            "root-keys": [path.read_text() for path in (home / ROOT_KEY, *(other.key for other in others))],
+            "intermediates": [
+                path.read_text().partition(_END)[0] + _END
+                for path in (home / INTERMEDIATE_CERTIFICATE, *(other.chain for other in others))
+            ],
+            "intermediate-keys": [intermediate_key] * (1 + alternate_roots),
+        }
 
     def status(self, serial: str) -> dict[str, object] | None:
         """What cert-status-by-serial says; None of a certificate that was not issued here."""
@@ -69,8 +75,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         kind, _, which = self.path.strip("/").partition("/")
-        if kind in _FILES and which == "0":
-            self._answer(200, (self.server.home / _FILES[kind]).read_bytes(), "application/pem-certificate-chain")
+        pems = self.server.pems.get(kind, [])
+        if which.isascii() and which.isdigit() and int(which) < len(pems):
+            links = [
+                ("Link", f'<https://{self.headers["Host"]}/{kind}/{number}>;rel="alternate"')
+                for number in range(len(pems))
+                if number != int(which)
+            ]
+            self._answer(200, pems[int(which)].encode(), "application/pem-certificate-chain", links)
         elif kind == "cert-status-by-serial" and re.fullmatch("[0-9a-fA-F]{1,40}", which):
             status = self.server.status(f"{int(which, 16):x}")
             self._answer(404 if status is None else 200, json.dumps(status).encode(), "application/json")
@@ -87,9 +99,16 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._answer(400, str(error).encode())
 
-    def _answer(self, status: int, body: bytes = b"", content_type: str = "text/plain") -> None:
+    def _answer(
+        self,
+        status: int,
+        body: bytes = b"",
+        content_type: str = "text/plain",
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", f"{content_type}; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
+        length = ("Content-Length", str(len(body)))
+        for name, value in (("Content-Type", f"{content_type}; charset=utf-8"), length, *headers):
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)

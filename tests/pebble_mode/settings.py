@@ -23,6 +23,7 @@ class Settings:
     :ivar resolver: the DNS server; None for the system's.
     :ivar lifetime: of certificates, seconds; whole minutes count.
     :ivar nonce_reject: how many good nonces are refused, percent.
+    :ivar alternate_roots: how many other roots vouch for the intermediate.
     :ivar external_keys: MAC keys by their id, base64url.
     """
 
@@ -35,6 +36,7 @@ class Settings:
     resolver: str | None
     lifetime: int
     nonce_reject: int
+    alternate_roots: int
     external_required: bool
     external_keys: Mapping[str, str]
 
@@ -64,6 +66,7 @@ def read(arguments: Sequence[str]) -> Settings:
         resolver=None if chosen.dnsserver is None else "{}:{}".format(*_address(chosen.dnsserver)),
         lifetime=min(int(lifetime), _MOST),
         nonce_reject=int(os.environ.get("PEBBLE_WFE_NONCEREJECT", "5")),
+        alternate_roots=int(os.environ.get("PEBBLE_ALTERNATE_ROOTS", "0")),
         external_required=bool(known.get("externalAccountBindingRequired")),
         external_keys=known.get("externalAccountMACKeys") or {},
     )

@@ -19,6 +19,8 @@ class Certbot(Client):
     challenges = ("http-01", "dns-01")
     renews_by = "renew --force-renewal"
     revokes_by = "revoke"
+    preferred_chain: str | None = None
+    """the common name of the root that its chain is to lead to"""
 
     def _certbot(self, *arguments: str) -> None:
         folders = [word for kind in ("config", "work", "logs") for word in (f"--{kind}-dir", self.site.home / kind)]
@@ -36,6 +38,8 @@ class Certbot(Client):
             hook = str(self.site.script("hook", HOOK))
             way = ["--manual", "--preferred-challenges", "dns", "--manual-auth-hook", hook]
         bound = ["--eab-kid", self.eab.kid, "--eab-hmac-key", self.eab.key] if self.eab else []
+        if self.preferred_chain:
+            way += ["--preferred-chain", self.preferred_chain]
         kind = ["--key-type", "ecdsa" if key == "ec" else "rsa"]
         domains = [word for name in names for word in ("-d", name)]
         self._certbot("certonly", "--server", self.server.directory, "--agree-tos", "--email", "a@example.com",
