@@ -1,0 +1,78 @@
+"""Debian's nginx in front of a CA: TLS ends there, at another host name, and the CA's paths begin with a prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from interop.harness import listens, openssl, running, until, with_mounted
+from interop.ours import Ours
+from running import free_port
+
+HOST = "acme.example.test"
+PREFIX = "/pki"
+_CONFIGURATION = """
+daemon off;
+user root;
+pid {home}/nginx.pid;
+events {{}}
+http {{
+    access_log {home}/access.log;
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        server_name {host};
+        ssl_certificate {home}/chain.pem;
+        ssl_certificate_key {home}/key.pem;
+        location {prefix}/ {{
+            proxy_pass http://127.0.0.1:{backend}/;
+        }}
+    }}
+}}
+"""
+
+
+@dataclass
+class ProxiedCA(Ours):
+    """A CA whose clients know it by its proxy's address; it listens on plain HTTP itself."""
+
+    public_port: int = field(default_factory=free_port)
+
+    @property
+    def url(self) -> str:
+        return f"https://{HOST}:{self.public_port}{PREFIX}"
+
+    @contextmanager
+    def behind_nginx(self, home: Path) -> Iterator[None]:
+        """Serve, with nginx in front, which has a certificate of this CA's."""
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", home / "key.pem",
+                "-out", home / "csr.pem", "-subj", f"/CN={HOST}")  # fmt: skip
+        (home / "extensions").write_text(f"subjectAltName=DNS:{HOST}\nbasicConstraints=critical,CA:false\n")
+        intermediate = self.home / "certs" / "intermediate_ca.crt"
+        openssl("x509", "-req", "-in", home / "csr.pem", "-CA", intermediate, "-CAkey",
+                self.home / "secrets" / "intermediate_ca_key", "-days", "2", "-extfile", home / "extensions",
+                "-out", home / "leaf.pem")  # fmt: skip
+        (home / "chain.pem").write_text((home / "leaf.pem").read_text() + intermediate.read_text())
+        configuration = home / "nginx.conf"
+        configuration.write_text(
+            _CONFIGURATION.format(home=home, port=self.public_port, backend=self.port, host=HOST, prefix=PREFIX)
+        )
+        with (
+            self.served("--plain-http"),
+            running("/usr/sbin/nginx", "-c", configuration, "-e", home / "error.log", log=home / "nginx.log"),
+        ):
+            until(lambda: listens(self.public_port), "nginx")
+            yield
+
+
+def knowing(home: Path) -> list[str | Path]:
+    """What to put before a command that is to find the proxy by its name."""
+    hosts = home / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost {HOST}\n")
+    return with_mounted(hosts, "/etc/hosts")

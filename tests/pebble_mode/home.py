@@ -1,0 +1,97 @@
+"""A throw-away CA with everything that Pebble's clients may ask of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from pebble_mode.settings import Settings
+from running import CA
+
+from acme_iid import config
+from acme_iid.issuance import keys
+from acme_iid.issuance.ca import CertificateAuthority, create_root
+from acme_iid.issuance.serving import ServingCertificate
+from acme_iid.protocol.identifiers import from_text
+from acme_iid.protocol.resources import ExternalKey
+from acme_iid.store import external_keys
+from acme_iid.store.database import open_store
+
+DOMAINS = ("com", "dev", "example", "internal", "invalid", "io", "le", "local", "net", "org", "test", "wtf")
+"""This CA issues inside its domains only; suites ask for names in these."""
+_YEAR = 365 * 86400
+
+
+class Alternate(NamedTuple):
+    """The files of another root: ``chain`` is the intermediate as it signed it, and the root."""
+
+    root: Path
+    key: Path
+    chain: Path
+
+
+def make(home: Path, settings: Settings) -> Path:
+    """Make the CA, and return the PEM file with the key and the chain for its TLS servers."""
+    domains = [word for domain in DOMAINS for word in ("--domain", domain)]
+    CA(home).cli("init", "--name", "Pebble mode", "--url", settings.url, "--listen", "127.0.0.1:0", *domains)
+    for number in range(1, settings.alternate_roots + 1):
+        _cross_sign(home, number)
+    path = home / config.FILE_NAME
+    path.write_text(path.read_text().replace("[ca]\n", f"[ca]\n{_of_ca(settings)}", 1) + _provisioner(settings))
+    loaded = config.load(home)
+    database = open_store(loaded.store.path)
+    with database.transaction() as transaction:
+        for kid, key in settings.external_keys.items():
+            external_keys.add(
+                transaction,
+                ExternalKey(id=kid, secret=key.rstrip("="), label="pebble", reusable=True, created_at=int(time.time())),
+            )
+    if settings.certificate is not None and settings.key is not None:
+        both = home / "served.pem"
+        both.write_bytes(settings.key.read_bytes() + b"\n" + settings.certificate.read_bytes())
+        return both
+    authority = CertificateAuthority.load(home)
+    names = [from_text(name) for name in ("localhost", "127.0.0.1", "::1")]
+    return ServingCertificate(home / "tls-front", authority, _YEAR).issue(names, int(time.time()))
+
+
+def alternate(home: Path, number: int) -> Alternate:
+    """Where the files of another root are."""
+    folder = home / "alternates" / str(number)
+    return Alternate(folder / "root.pem", folder / "root.key", folder / "chain.pem")
+
+
+def _cross_sign(home: Path, number: int) -> None:
+    files = alternate(home, number)
+    files.root.parent.mkdir(parents=True)
+    root = create_root(f"Pebble mode {number}", int(time.time()))
+    files.root.write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    keys.write_new(files.key, keys.to_pem(root.key), 0o600)
+    CA(home).cli("cross-sign", "--root-cert", files.root, "--root-key", files.key, files.chain)
+
+
+def _of_ca(settings: Settings) -> str:
+    required = "external_account_required = true" if settings.external_required else ""
+    chains = [f"alternates/{number}/chain.pem" for number in range(1, settings.alternate_roots + 1)]
+    return f"""alternate_chains = {chains}
+lifetime = "{settings.lifetime // 60}m"
+maximum_lifetime = "825d"
+terms_of_service = "{settings.url}/terms"
+{required}
+"""
+
+
+def _provisioner(settings: Settings) -> str:
+    resolver = f'resolver = ["{settings.resolver}"]\n' if settings.resolver else ""
+    return f"""
+[[provisioner]]
+name = "Pebble"
+type = "ACME"
+challenges = ["http-01", "dns-01", "tls-alpn-01"]
+allow_wildcards = true
+networks = ["127.0.0.0/8", "::1/128", "0.0.0.0/0", "::/0"]
+http_port = {settings.http_port}
+tls_port = {settings.tls_port}
+{resolver}"""
