@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,9 +64,8 @@ class Node(Library):
         folder = self.site.prepared / "node"
         if not folder.is_dir():
             folder.mkdir()
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(PROGRAMS / name, folder)
-            self.site.run("npm", "ci", "--no-audit", "--no-fund", "--prefix", folder, env=dict(os.environ))
+            wanted = f"acme-client@{self.version}"
+            self.site.run("npm", "install", "--no-audit", "--no-fund", "--prefix", folder, wanted, env=dict(os.environ))
         return folder / "node_modules"
 
     def installed(self) -> str:
