@@ -1,16 +1,10 @@
-"""Giving an external account key to another user of the machine, by a process that is that user.
-
-Run as a module, this is that process: it reads what is given from its standard input.
-"""
+"""Giving an external account key to another user of the machine, by a process that is that user."""
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
-import subprocess
-import sys
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 
 from acme_iid_client import authority as authorities
@@ -45,35 +39,45 @@ def hand_to(name: str, authority: Authority, given: Given) -> Path:
     :raises ClientError: if it cannot be written.
     """
     user = require_user(name)
-    content = {"root": authority.root.read_text(), "azure_resource": authority.azure_resource, "given": asdict(given)}
-    root = os.getuid() == 0
-    done = subprocess.run(
-        [sys.executable, "-m", "acme_iid_client.handing"],
-        input=json.dumps(content),
-        env={"HOME": user.pw_dir, "PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-        umask=0o077,
-        user=user.pw_uid if root else None,
-        group=user.pw_gid if root else None,
-        extra_groups=os.getgrouplist(name, user.pw_gid) if root else None,
-    )
-    if done.returncode != 0:
-        why = (done.stderr.strip().splitlines() or ["?"])[-1]
-        raise ClientError(f"The key could not be written for {name} below {user.pw_dir}: {why}")
-    return Path(done.stdout.strip())
+    root = authority.root.read_bytes()
+    where = places.find({"HOME": user.pw_dir}, user.pw_uid)
+
+    def write() -> None:
+        authorities.save(where, given.ca_url, root, authority.azure_resource)
+        enrolled.save(where.state, given)
+
+    why = _as_user(user, write)
+    if why:
+        raise ClientError(f"The key could not be written for {name}: {why}.")
+    return enrolled.file_of(where.state, given.ca_url)
 
 
-def _receive() -> None:
-    """Write what stands on standard input, as the user that this process is; prints the file."""
-    content = json.load(sys.stdin)
-    given = enrolled.of_json(content["given"])
-    where = places.find({"HOME": os.environ["HOME"]}, os.getuid())
-    authorities.save(where, given.ca_url, content["root"].encode(), content["azure_resource"])
-    print(enrolled.save(where.state, given))  # noqa: T201 - the answer to the process that started this one
+def _as_user(user: pwd.struct_passwd, do: Callable[[], None]) -> str:
+    """Do something in a process that is a user; what went wrong, or an empty text."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # Whatever happens, this process never goes on as its parent would.
+        try:
+            why = _try(user, do)
+            os.write(writing, why.encode()[:1000])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        why = answer.read().decode()
+    os.waitpid(child, 0)
+    return why.removeprefix("done") if why else "the process that wrote it ended"
 
 
-if __name__ == "__main__":
-    _receive()
+def _try(user: pwd.struct_passwd, do: Callable[[], None]) -> str:
+    try:
+        if os.getuid() == 0:
+            os.initgroups(user.pw_name, user.pw_gid)
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+        os.umask(0o077)
+        do()
+    except (OSError, ClientError) as error:
+        return str(error)
+    return "done"

@@ -46,17 +46,15 @@ def _env(given: Settings) -> str:
 
 
 def _caddy(given: Settings) -> str:
+    # The issuer is named, or Caddy would make certificates for names below .local and .internal by itself.
     return (
-        "{\n"
-        f"\tacme_ca {given.server}\n"
-        f'\tacme_ca_root "{given.root}"\n'
-        "\tacme_eab {\n"
-        f"\t\tkey_id {given.kid}\n"
-        f"\t\tmac_key {given.hmac_key}\n"
+        f"{', '.join(given.names)} {{\n"
+        "\ttls {\n"
+        f"\t\tissuer acme {given.server} {{\n"
+        f'\t\t\ttrusted_roots "{given.root}"\n'
+        f"\t\t\teab {given.kid} {given.hmac_key}\n"
+        "\t\t}\n"
         "\t}\n"
-        "}\n"
-        f"\n{', '.join(given.names)} {{\n"
-        "\trespond ok\n"
         "}\n"
     )
 

@@ -85,9 +85,9 @@ def test_certbot_without_the_plugin(tmp_path: Path, vm: VM, shared_ca: CA, insta
     check(tmp_path / "config" / "live" / NAME / "cert.pem")
     assert typed(f"{command} --force-renewal", tmp_path).returncode == 0
     release(shared_ca, instance)
-    done = typed(f"{command} --force-renewal", tmp_path)
-    assert done.returncode != 0
-    assert RELEASED in said(done)
+    assert typed(f"{command} --force-renewal", tmp_path).returncode != 0
+    # Debian's certbot stumbles over the library's error before it prints it.
+    assert RELEASED in (tmp_path / "logs" / "letsencrypt.log").read_text()
 
 
 def test_uacme(tmp_path: Path, vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
@@ -129,10 +129,10 @@ def until(condition: Callable[[], bool], log: Path) -> None:
 
 
 def test_caddy(tmp_path: Path, vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
-    ours = (
-        f"\tadmin off\n\thttp_port {free_port()}\n\thttps_port {free_port()}\n\tstorage file_system {tmp_path}/kept\n"
-    )
-    (tmp_path / "Caddyfile").write_text(printed(vm, "caddy").replace("{\n", "{\n" + ours, 1))
+    # A port that nobody else has, and nothing of its own CA's in the system's trust.
+    ours = f"http_port {free_port()}\nhttps_port {free_port()}\nstorage file_system {tmp_path}/kept\n"
+    settings = f"{{\nadmin off\nskip_install_trust\n{ours}}}\n"
+    (tmp_path / "Caddyfile").write_text(settings + printed(vm, "caddy"))
     log = tmp_path / "caddy.log"
 
     def run(condition: Callable[[], bool]) -> None:

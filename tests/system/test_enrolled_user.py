@@ -6,17 +6,19 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from enrolling import whole_id
-from programs import PROGRAM
 from running import CA
 from vms import VM, ec2
 
 from acme_iid.simulator import aws
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -39,12 +41,22 @@ def user() -> Iterator[tuple[str, Path]]:
 
 
 def as_user(user: tuple[str, Path], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run acme-iid as the user, who has no metadata service to ask."""
+    """Run acme-iid as the user, who has no metadata service to ask.
+
+    By the distribution's Python, since the one that runs the tests may be in a folder that is root's alone.
+    """
     name, home = user
+    packages = [path for path in sys.path if path.endswith("site-packages")]
     return subprocess.run(
-        [PROGRAM, *arguments],
+        ["/usr/bin/python3", "-m", "acme_iid_client", *arguments],
         cwd=home,
-        env={"HOME": str(home), "PATH": os.defpath, "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"},
+        env={
+            "HOME": str(home),
+            "PATH": os.defpath,
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "client"), *packages]),
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9",
+            "NO_PROXY": "*",
+        },
         user=name,
         group=name,
         extra_groups=[],

@@ -31,13 +31,14 @@ class Given:
     hmac_key: str
 
 
-def _file(state: Path, ca_url: str) -> Path:
+def file_of(state: Path, ca_url: str) -> Path:
+    """Where what was given for a CA is kept."""
     return state / "enrolled" / f"{places.safe_name(ca_url.removeprefix('https://'))}.json"
 
 
 def save(state: Path, given: Given) -> Path:
     """Keep what was given, for the user alone; returns the file."""
-    file = _file(state, given.ca_url)
+    file = file_of(state, given.ca_url)
     places.make_directory(file.parent)
     places.write_file(file, json.dumps(asdict(given), indent=2).encode() + b"\n")
     return file
@@ -48,7 +49,7 @@ def load(state: Path, ca_url: str) -> Given | None:
 
     :raises ClientError: if it cannot be read.
     """
-    file = _file(state, ca_url)
+    file = file_of(state, ca_url)
     try:
         return of_json(json.loads(file.read_bytes()))
     except FileNotFoundError:
