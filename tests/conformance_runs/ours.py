@@ -11,6 +11,8 @@ from pathlib import Path
 from conformance_runs.pebble import Challenges
 from running import CA
 
+from acme_iid.issuance.ca import ROOT_KEY
+
 DOMAIN = "conformance.local"
 
 
@@ -37,7 +39,24 @@ def serving(folder: Path, challenges: Challenges, *settings: str) -> Iterator[Ou
     ca = CA(folder / "ca")
     ca.init()
     file = ca.home / "ca.toml"
-    lines = "\n".join(['terms_of_service = "https://ca.local/terms"', *settings])
+    other = CA(folder / "other")
+    other.init()
+    ca.cli(
+        "cross-sign",
+        ca.home / "certs" / "alternate.crt",
+        "--root-cert",
+        other.root,
+        "--root-key",
+        other.home / ROOT_KEY,
+    )
+    lines = "\n".join(
+        (
+            'terms_of_service = "https://ca.local/terms"',
+            "crl = true",
+            'alternate_chains = ["certs/alternate.crt"]',
+            *settings,
+        )
+    )
     text = file.read_text().replace("[ca]\n", f"[ca]\n{lines}\n", 1)
     file.write_text(
         text
