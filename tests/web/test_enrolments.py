@@ -13,6 +13,7 @@ from enrolling import delegate, enrol, enrolled, finalize, issue, proven, regist
 from running import ACCOUNT, CA, PROVISIONER, answer
 from wire import Account, b64, problem
 
+from acme_iid.protocol.renewal import CertificateId
 from acme_iid.simulator import aws
 from acme_iid.store.database import Database, open_store
 
@@ -213,10 +214,8 @@ def test_a_delegates_order_is_born_ready_with_one_valid_challenge_each(
     leaf = x509.load_pem_x509_certificate(account.post(done["certificate"]).content)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
     assert set(names) == {"foo.local", "bar.local"}
-    listed = json.loads(
-        shared_ca.cli("certificate", "list", "--account", account.url.rpartition("/")[2], "--json").stdout
-    )
-    assert listed[0]["provisioner"] == PROVISIONER
+    shown = json.loads(shared_ca.cli("certificate", "show", str(leaf.serial_number), "--json").stdout)
+    assert (shown["provisioner"], shown["instance"]) == (PROVISIONER, whole_id(instance))
 
 
 def test_a_delegate_is_no_second_owner(shared_ca: CA, bound: Account, instance: aws.Instance) -> None:
@@ -266,12 +265,20 @@ def test_a_delegate_answers_no_challenge_with_evidence(shared_ca: CA, bound: Acc
     assert shared_ca.try_cli("instance", "show", whole_id(other)).code == 1
 
 
-def test_a_delegates_certificate_is_replaced_by_its_own_order(
+def test_a_delegates_certificate_is_replaced_by_its_own_order_and_no_other_accounts(
     shared_ca: CA, bound: Account, instance: aws.Instance
 ) -> None:
     account = delegate(shared_ca, bound, instance, "foo.local")
-    issue(account, "foo.local")
-    issue(account, "foo.local")
+    leaf = x509.load_pem_x509_certificate(account.post(issue(account, "foo.local")["certificate"]).content)
+    authority_key = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    assert authority_key is not None
+    named = str(CertificateId(authority_key, leaf.serial_number))
+    advice = account.wire.session.get(f"{account.wire.directory['renewalInfo']}/{named}", timeout=10).json()
+    assert advice["suggestedWindow"]["start"] < advice["suggestedWindow"]["end"]
+    assert problem(bound.order("foo.local", replaces=named)) == "unauthorized"
+    order = account.order("foo.local", replaces=named).json()
+    assert (order["status"], order["replaces"]) == ("ready", named)
+    assert finalize(account, order, "foo.local").json()["status"] == "valid"
 
 
 # What ends it
