@@ -13,6 +13,8 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.rules import Demand, NameRule
 from acme_iid.values import Network
 
+ENROLMENT_LIFETIME = 7 * 86400
+"""How long a proof serves delegates where a provisioner does not say otherwise, seconds."""
 CLOUDS = {"AWS": "aws", "GCP": "gcp", "AZURE": "azure"}
 """The types of provisioners, and the cloud whose evidence each is for."""
 
@@ -57,7 +59,7 @@ class Provisioner:
     disable_custom_sans: bool = False
     disable_trust_on_first_use: bool = False
     profiles: tuple[str, ...] | None = None
-    enrolment_lifetime: int = 7 * 86400
+    enrolment_lifetime: int = ENROLMENT_LIFETIME
 
     def gives_profile(self, profile: str | None) -> bool:
         """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""

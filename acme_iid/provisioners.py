@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from acme_iid.admission import Provisioner
+from acme_iid.admission import ENROLMENT_LIFETIME, Provisioner
 from acme_iid.attestation.keysets import key_set
 from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
 from acme_iid.kinds import KINDS, UNDATED, Kind, kind
@@ -43,7 +43,7 @@ def read(table: Table, home: Path) -> tuple[Provisioner, TrustSources]:
         disable_custom_sans=table.flag("disable_custom_sans"),
         disable_trust_on_first_use=table.flag("disable_trust_on_first_use"),
         profiles=table.texts("profiles", "a list of names of [profile.NAME] tables", str),
-        enrolment_lifetime=table.text("enrolment_lifetime", 'a duration such as "7d"', duration, 7 * 86400),
+        enrolment_lifetime=table.text("enrolment_lifetime", 'a duration such as "7d"', duration, ENROLMENT_LIFETIME),
     )
     table.done()
     _check(table, provisioner, sources, known)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from acme_iid.admission import Provisioner
+from acme_iid.admission import ENROLMENT_LIFETIME, Provisioner
 from acme_iid.cli import Home, config_file
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
@@ -159,7 +159,7 @@ def _row(entry: Provisioner, sources: TrustSources) -> dict[str, object]:
         **{key: demands.get(key) for key in KINDS[entry.type].lists if key not in PCRS or key in demands},
         "formats": list(entry.formats),
         "instance_age": entry.instance_age,
-        "enrolment_lifetime": entry.enrolment_lifetime,
+        "enrolment_lifetime": None if entry.enrolment_lifetime == ENROLMENT_LIFETIME else entry.enrolment_lifetime,
         "allow": None if entry.allow is None else _rules(entry.allow),
         "allow_wildcards": _rules(entry.allow_wildcards, "*.") or None,
         "profiles": None if entry.profiles is None else list(entry.profiles),

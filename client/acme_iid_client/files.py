@@ -14,6 +14,7 @@ import grp
 import os
 import pwd
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from acme_iid_client.places import sync_directory
 
 _NO_BITS_FOR_OTHERS = ~0o007
 _MAX_LINKS = 40
+_GRACE = 0.25
+"""Seconds that a program may take to open a file whose name led through links, before they are removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,10 @@ def install(where: Pair, certificate: bytes, key: bytes, permissions: Permission
             for target in where.existing:
                 _write(switch.old(target), target.read_bytes(), target, Permissions())
             switch.make(where.certificate, where.key)
+            switch.settle(where.certificate, where.key)
+            _sync(where)
+            # Who was on the way through the links gets there before they go.
+            time.sleep(_GRACE)
         finally:
             # What makes good an installation that was cut off is also how one ends.
             _recover(where)

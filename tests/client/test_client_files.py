@@ -248,7 +248,7 @@ def test_whoever_reads_all_the_time_never_finds_a_file_missing_or_cut_off(tmp_pa
 
     reader = threading.Thread(target=read)
     reader.start()
-    for number in range(1, 60):
+    for number in range(1, 30):
         files.install(pair, *known[number % 4], Permissions())
     done.set()
     reader.join()
