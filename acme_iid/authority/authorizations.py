@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 
 from acme_iid import hosts
 from acme_iid.admission import refusal_to_order
@@ -41,26 +42,32 @@ def _challenge_types(config: Config, identifier: Identifier) -> tuple[str, ...]:
 
 def offer(config: Config, account: Account, order_id: str | None, identifier: Identifier, now: int) -> Authorization:
     """A new pending authorization, with one challenge for each way in which the name can be proven."""
-    # One token for all of them would let the answer to one be found in the answer to another.
-    return Authorization(
-        id=secrets.token_urlsafe(16),
-        account_id=account.id,
-        order_id=order_id,
-        identifier=identifier.base,
-        wildcard=identifier.wildcard,
-        created_at=now,
-        expires_at=now + LIFETIME,
-        challenges=tuple(
-            Challenge(secrets.token_urlsafe(16), kind, secrets.token_urlsafe(32))
-            for kind in _challenge_types(config, identifier)
-        ),
-    )
+    challenges = tuple(_challenge(kind) for kind in _challenge_types(config, identifier))
+    return _authorization(account, order_id, identifier, challenges, now)
 
 
 def give(
     enrolment: Enrolment, account: Account, order_id: str | None, identifier: Identifier, now: int
 ) -> Authorization:
     """A new authorization of a delegate, valid by the proof behind its enrolment: one iid-01 challenge that was met."""
+    met = replace(
+        _challenge(CHALLENGE_TYPE),
+        validated_at=enrolment.proven_at,
+        proof=enrolment.proof,
+        names=enrolment.names,
+        identity=enrolment.identity,
+    )
+    return _authorization(account, order_id, identifier, (met,), now)
+
+
+def _challenge(kind: str) -> Challenge:
+    # A token for each: with one for all, the answer to one could be found in the answer to another.
+    return Challenge(secrets.token_urlsafe(16), kind, secrets.token_urlsafe(32))
+
+
+def _authorization(
+    account: Account, order_id: str | None, identifier: Identifier, challenges: tuple[Challenge, ...], now: int
+) -> Authorization:
     return Authorization(
         id=secrets.token_urlsafe(16),
         account_id=account.id,
@@ -69,17 +76,7 @@ def give(
         wildcard=identifier.wildcard,
         created_at=now,
         expires_at=now + LIFETIME,
-        challenges=(
-            Challenge(
-                secrets.token_urlsafe(16),
-                CHALLENGE_TYPE,
-                secrets.token_urlsafe(32),
-                validated_at=enrolment.proven_at,
-                proof=enrolment.proof,
-                names=enrolment.names,
-                identity=enrolment.identity,
-            ),
-        ),
+        challenges=challenges,
     )
 
 
