@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from acme_iid_client import places
 from acme_iid_client.certificates import fingerprint, load_certificates, to_pem
 from acme_iid_client.errors import ClientError
+from acme_iid_client.told import Told
 from acme_iid_client.trust import Deadline, PinnedSession, explain, fetch_unverified
 
 _APPLICATION = re.compile(r"api://[A-Za-z0-9][A-Za-z0-9._/-]{0,254}\Z")
@@ -36,12 +37,14 @@ class Authority:
     :ivar root: the file that holds its root certificate, PEM.
     :ivar azure_resource: what this CA takes managed identity tokens for, as the bootstrap settled it.
     :ivar account_key: the file with the account key that a person keeps; None is the key that this machine made.
+    :ivar told: what the command was told about the account here.
     """
 
     ca_url: str
     root: Path
     azure_resource: str | None = None
     account_key: Path | None = None
+    told: Told = field(default_factory=Told)
 
     @property
     def directory_url(self) -> str:
@@ -216,7 +219,7 @@ def load(where: places.Places, ca_url: str | None = None, root: Path | None = No
     if root is not None and not root.is_file():
         raise ClientError(f"The root certificate {root} does not exist.")
     if asked is not None and root is not None:
-        return Authority(asked, root, account_key=where.account_key)
+        return Authority(asked, root, account_key=where.account_key, told=where.told)
     known = _read(_files(where.config)[1])
     if known is None:
         raise ClientError(
@@ -231,7 +234,7 @@ def load(where: places.Places, ca_url: str | None = None, root: Path | None = No
         )
     if root is None and not known.root.is_file():
         raise ClientError(f"The root certificate {known.root} is gone. Run 'acme-iid bootstrap' again.")
-    return replace(known, root=root or known.root, account_key=where.account_key)
+    return replace(known, root=root or known.root, account_key=where.account_key, told=where.told)
 
 
 def load_issuer(

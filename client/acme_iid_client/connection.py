@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Self
+from urllib.parse import urljoin
 
 import requests
 from acme import client, messages
@@ -41,12 +42,14 @@ class CaError(ClientError):
 
     :ivar code: the ACME error type without its prefix (``rejectedIdentifier``), or "" for another type.
     :ivar retry_after: the seconds after which the CA asked to try again, if that was more than there was time for.
+    :ivar terms: the URL of the terms that the refusal links to (RFC 8555 section 7.3.3).
     """
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.retry_after: float | None = None
+        self.terms: str | None = None
 
     @property
     def says_deactivated(self) -> bool:
@@ -149,6 +152,11 @@ class Connection:
         """
         return self._repeat(lambda: self._net.post(url, body, new_nonce_url=self.directory["newNonce"]), what)
 
+    @property
+    def ca_url(self) -> str:
+        """The CA's address."""
+        return self._authority.ca_url
+
     def offers(self, name: str) -> bool:
         """Whether the directory lists a resource."""
         return name in self.directory.to_partial_json()
@@ -172,6 +180,12 @@ class Connection:
         if not isinstance(url, str):
             raise CaError(f"The CA at {self._authority.ca_url} offers no {name!r}; it may be an older acme-iid-ca.")
         return url
+
+    @property
+    def terms(self) -> str | None:
+        """The URL of the CA's terms of service, if it has any."""
+        url = self._meta.get("termsOfService")
+        return url if isinstance(url, str) and url else None
 
     def wait(self, response: requests.Response) -> None:
         """Wait as long as an answer asks with Retry-After, one second if it does not.
@@ -223,7 +237,9 @@ class Connection:
         try:
             return send()
         except messages.Error as problem:
-            return refusal(what, problem)
+            refused = refusal(what, problem)
+            refused.terms = self._linked_terms()
+            return refused
         except requests.RequestException as error:
             explained = UnreachableError(str(explain(error, self._authority.ca_url)))
             if is_final(error):
@@ -238,6 +254,11 @@ class Connection:
             return unusable
         except (DeserializationError, AttributeError, TypeError, ValueError) as error:
             raise CaError(f"{what}: the answer cannot be read{self._status()}.") from error
+
+    def _linked_terms(self) -> str | None:
+        response = self._session.last_response
+        link = None if response is None else response.links.get("terms-of-service")
+        return None if response is None or link is None else urljoin(response.url, link["url"])
 
     def _conflict(self, what: str) -> CaError:
         response = self._session.last_response

@@ -18,6 +18,7 @@ from acme_iid_client import places
 from acme_iid_client.authority import Authority
 from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
+from acme_iid_client.conditions import Conditions
 from acme_iid_client.connection import CaError, Connection
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical
@@ -77,7 +78,7 @@ def enrol(
     account = settled(account_here(state, authority, cloud, notice), authority, deadline, notice)
     with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
         resource = connection.extension("iidEnrolment")
-        placed = place(request, connection, account, cloud, notice)
+        placed = place(request, connection, account, cloud, Conditions.of(state, authority), notice)
         body = _EnrolmentRequest(order=placed.url, renew=renew)
         answer = connection.post(resource, body, f"The CA refused to enrol {', '.join(placed.request.names)}")
     try:

@@ -26,11 +26,12 @@ from acme_iid_client.authority import Authority
 from acme_iid_client.certificates import check_issued, load_certificates, to_pem
 from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
+from acme_iid_client.conditions import Conditions
 from acme_iid_client.connection import CaError, Connection, decode, refusal
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical, is_address
 from acme_iid_client.proof import prove
-from acme_iid_client.registration import settled
+from acme_iid_client.registration import NOT_AGREED, agree, open_account, settled
 from acme_iid_client.trust import Deadline
 
 _MAX_POLLS = 1000
@@ -125,7 +126,7 @@ def order(
     # should hear so before the CA is asked for anything.
     account = settled(account_here(state, authority, cloud, notice), authority, deadline, notice)
     with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
-        placed = place(request, connection, account, cloud, notice)
+        placed = place(request, connection, account, cloud, Conditions.of(state, authority), notice)
         request = placed.request
         key, signing_request, public_key = _subject(request)
         body = _finalize(placed.url, placed.body, signing_request, request, connection)
@@ -140,23 +141,31 @@ def order(
 
 
 def place(
-    request: Request, connection: Connection, account: accounts.Account, cloud: Cloud, notice: Callable[[str], None]
+    request: Request,
+    connection: Connection,
+    account: accounts.Account,
+    cloud: Cloud,
+    conditions: Conditions,
+    notice: Callable[[str], None],
 ) -> Placed:
     """Make an order, and prove each of its names.
 
+    :param conditions: what this machine was told about those that the CA makes.
     :raises CaError: if the CA refuses.
     :raises ClientError: if anything else stands in the way.
     """
+    # An agreement that was said now is kept also where the account needs none, for the one after it.
+    conditions.agrees(connection.terms)
     if request.further == "none":
-        return _place(request, connection, account, cloud)
+        return _place(request, connection, account, cloud, conditions)
     # Which names the instance may hold is in the answer to a proof, and a refused name ends an order. So
     # one name goes first, and where there are more, that order is left to expire.
     first = replace(request, names=request.names[:1])
-    placed = _place(first, connection, account, cloud)
+    placed = _place(first, connection, account, cloud, conditions)
     request = _with_further_names(request, placed.held, cloud)
     notice(f"Ordering a certificate for {', '.join(request.names)}.")
     if request.names != first.names:
-        return _place(request, connection, placed.account, cloud)
+        return _place(request, connection, placed.account, cloud, conditions)
     return replace(placed, request=request)
 
 
@@ -173,8 +182,10 @@ def _subject(
     return key, keys.signing_request(key, request.names), key.public_key()
 
 
-def _place(request: Request, connection: Connection, account: accounts.Account, cloud: Cloud) -> Placed:
-    account, answer = _new_order(request, connection, account, cloud)
+def _place(
+    request: Request, connection: Connection, account: accounts.Account, cloud: Cloud, conditions: Conditions
+) -> Placed:
+    account, answer = _new_order(request, connection, account, cloud, conditions)
     body = decode(messages.Order, answer, "the order")
     held: dict[str, None] = {}
     for url in body.authorizations or ():
@@ -201,19 +212,31 @@ def account_here(state: Path, authority: Authority, cloud: Cloud, notice: Callab
 
 
 def _new_order(
-    request: Request, connection: Connection, account: accounts.Account, cloud: Cloud
+    request: Request, connection: Connection, account: accounts.Account, cloud: Cloud, conditions: Conditions
 ) -> tuple[accounts.Account, Any]:
     """Make the order, and before it the account where the CA does not know it (any more)."""
     known = account.url is not None
-    account = account if known else _register(connection, account, cloud)
+    account = account if known else open_account(connection, account, cloud, conditions)
     try:
-        return account, _post_order(request, connection)
+        return account, _order_on_terms(request, connection, account, conditions)
     except CaError as error:
         if not known or error.code != "accountDoesNotExist":
             raise
     # The CA was set up anew, or restored from before this account: the same key registers again, once.
-    account = _register(connection, account, cloud)
-    return account, _post_order(request, connection)
+    account = open_account(connection, account, cloud, conditions)
+    return account, _order_on_terms(request, connection, account, conditions)
+
+
+def _order_on_terms(
+    request: Request, connection: Connection, account: accounts.Account, conditions: Conditions
+) -> requests.Response:
+    try:
+        return _post_order(request, connection)
+    except CaError as error:
+        if error.code != NOT_AGREED:
+            raise
+        agree(error, connection, account, conditions)
+    return _post_order(request, connection)
 
 
 def _post_order(request: Request, connection: Connection) -> requests.Response:
@@ -233,25 +256,6 @@ def _post_order(request: Request, connection: Connection) -> requests.Response:
             raise
     # It has a successor already, is another account's, or is none that the CA knows: that stops no renewal.
     return connection.post(connection.resource("newOrder"), body.update(replaces=None), what)
-
-
-def _register(connection: Connection, account: accounts.Account, cloud: Cloud) -> accounts.Account:
-    connection.use_account(None)
-    bound = None
-    if isinstance(cloud, Enrolled):
-        bound = messages.ExternalAccountBinding.from_data(
-            account.key.public_key(), cloud.given.kid, cloud.given.hmac_key, connection.directory
-        )
-    answer = connection.post(
-        connection.resource("newAccount"),
-        messages.NewRegistration(external_account_binding=bound),
-        "The CA refused to open an account",
-    )
-    url = answer.headers.get("Location")
-    if not url:
-        raise CaError("The CA opened an account and did not say where; it is not an ACME server as RFC 8555 has it.")
-    connection.use_account(url)
-    return account.registered(url)
 
 
 def _identifier(name: str) -> messages.Identifier:

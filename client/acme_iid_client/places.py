@@ -7,24 +7,28 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from acme_iid_client.told import Told
 
 _NAME = "acme-iid"
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The two directories, and a key that a person keeps elsewhere.
+    """The two directories, a key that a person keeps elsewhere, and what else was said about the account.
 
     :ivar config: what an administrator chose: the CA's root and address.
     :ivar state: what the program made: account keys, and which certificates it put where.
     :ivar account_key: the file that ``--account-key`` names; None is the key that this machine made.
+    :ivar told: what the command was told about the account.
     """
 
     config: Path
     state: Path
     account_key: Path | None = None
+    told: Told = field(default_factory=Told)
 
 
 def find(env: Mapping[str, str], uid: int, config: Path | None = None, state: Path | None = None) -> Places:

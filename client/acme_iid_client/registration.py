@@ -1,4 +1,4 @@
-"""The account at the CA: shown, given another key, deactivated (RFC 8555 section 7.3).
+"""The account at the CA: made, shown, given another key, deactivated (RFC 8555 section 7.3).
 
 A key change must not lose the account, whenever the program, the machine or the CA dies. So the new key is on
 the disk before the CA is asked to take it, and both stay there until it is known which of them counts. Whatever
@@ -20,12 +20,17 @@ from acme_iid_client import account as accounts
 from acme_iid_client.account import Account
 from acme_iid_client.authority import Authority
 from acme_iid_client.clouds import Cloud
+from acme_iid_client.clouds.enrolled import Enrolled
+from acme_iid_client.conditions import Conditions
 from acme_iid_client.connection import CaError, Connection, UnreachableError, decode
 from acme_iid_client.errors import ClientError
+from acme_iid_client.told import ExternalKey
 from acme_iid_client.trust import Deadline
 
 Notice = Callable[[str], None]
 
+NOT_AGREED = "userActionRequired"
+"""How a CA refuses accounts that have not agreed to its terms."""
 _NOBODYS = "accountDoesNotExist"
 
 
@@ -39,6 +44,91 @@ class Standing:
 
     status: str
     contact: tuple[str, ...]
+
+
+def open_account(connection: Connection, account: Account, cloud: Cloud, conditions: Conditions) -> Account:
+    """Make the account of a key, or find it where the CA has one (RFC 8555 section 7.3).
+
+    :returns: the account with its URL, as which the connection signs from now on.
+    :raises CaError: if the CA refuses, which it does where its conditions are not met.
+    """
+    connection.use_account(None)
+    key = _external_key(cloud, conditions)
+    bound = None
+    if key is not None:
+        bound = messages.ExternalAccountBinding.from_data(
+            account.key.public_key(), key.kid, key.hmac_key, connection.directory
+        )
+    agreed = conditions.agrees(connection.terms)
+    body = messages.NewRegistration(terms_of_service_agreed=agreed or None, external_account_binding=bound)
+    try:
+        answer = connection.post(connection.resource("newAccount"), body, "The CA refused to open an account")
+    except CaError as error:
+        if error.code == NOT_AGREED and not agreed and (terms := error.terms or connection.terms):
+            raise _not_agreed(terms, connection) from error
+        if error.code == "externalAccountRequired":
+            error.add(
+                "Whoever runs the CA makes one with 'acme-iid-ca eab add'. Run this command again with it: "
+                "--eab-kid and --eab-hmac-key-file."
+            )
+        elif error.code == "unauthorized" and key is not None and not error.says_deactivated:
+            error.add(_other_key(key, cloud, conditions))
+        raise
+    url = answer.headers.get("Location")
+    if not url:
+        raise CaError("The CA opened an account and did not say where; it is not an ACME server as RFC 8555 has it.")
+    connection.use_account(url)
+    conditions.keep_external_key()
+    return account.registered(url)
+
+
+def agree(refused: CaError, connection: Connection, account: Account, conditions: Conditions) -> None:
+    """Agree to terms that have changed since the account did (RFC 8555 section 7.3.3), if this machine was told to.
+
+    :param refused: what the CA said about a request of the account.
+    :raises CaError: if nobody has agreed to these terms, or if it is not about terms at all.
+    """
+    terms = refused.terms or connection.terms
+    if terms is None or account.url is None:
+        raise refused
+    if not conditions.agrees(terms):
+        raise _not_agreed(terms, connection) from refused
+    body = messages.UpdateRegistration(terms_of_service_agreed=True)
+    connection.post(account.url, body, f"The CA refused the agreement to its terms of service at {terms}")
+
+
+def terms_of(authority: Authority, deadline: Deadline, notice: Notice) -> str | None:
+    """The URL of a CA's terms of service, if it has any.
+
+    :raises ClientError: if its directory cannot be read.
+    """
+    # The directory is there for everybody: nothing is signed with this key.
+    with Connection(authority, accounts.new_key(), ES256, None, deadline, notice) as connection:
+        return connection.terms
+
+
+def _external_key(cloud: Cloud, conditions: Conditions) -> ExternalKey | None:
+    if not isinstance(cloud, Enrolled):
+        return conditions.external_key
+    if conditions.told.external_key is not None:
+        raise ClientError("This user was enrolled, and its account takes the key of that: leave out --eab-kid.")
+    return ExternalKey(cloud.given.kid, cloud.given.hmac_key)
+
+
+def _not_agreed(terms: str, connection: Connection) -> CaError:
+    return CaError(
+        f"The CA at {connection.ca_url} gives certificates only to whoever agrees to its terms of service, and nobody "
+        f"on this machine has agreed to them as they are now: {terms}\n"
+        "  If you agree to them, run this command again with --agree-tos.",
+        NOT_AGREED,
+    )
+
+
+def _other_key(key: ExternalKey, cloud: Cloud, conditions: Conditions) -> str:
+    if isinstance(cloud, Enrolled):
+        return "'acme-iid enroll --for-user' gives this user another."
+    kept = "" if conditions.told.external_key is not None else f", kept in {conditions.key_file}"
+    return f"The key's id is {key.kid}{kept}. --eab-kid and --eab-hmac-key-file give another."
 
 
 def known_here(state: Path, authority: Authority, cloud: Callable[[], Cloud]) -> Account:

@@ -17,6 +17,7 @@ from acme_iid_client.places import Places
 )
 @click.option("--default", "first", is_flag=True, help="Talk to this CA from now on when a command has no --ca-url.")
 @click.option("--force", is_flag=True, help="Replace the root that this machine knows of this CA without asking.")
+@options.account_conditions
 @options.azure_resource
 @options.timeout
 @options.json
@@ -38,9 +39,13 @@ def command(
 
     A machine can know several CAs. The first one is the default; the others are chosen with --ca-url, on each command
     or with ACME_IID_CA_URL.
+
+    Where the CA has terms of service, their address is printed; --agree-tos is remembered for these terms and no
+    others. An external account key is remembered too, for the account that the first order makes.
     """
-    from acme_iid_client import authority
-    from acme_iid_client.cli.terminal import may_overwrite, notice
+    from acme_iid_client import authority, registration
+    from acme_iid_client.cli.terminal import may_overwrite, notice, printable
+    from acme_iid_client.conditions import Conditions
     from acme_iid_client.errors import ClientError
     from acme_iid_client.trust import Deadline
 
@@ -48,17 +53,29 @@ def command(
         url, expected = authority.parse_url(ca_url), authority.parse_fingerprint(fingerprint)
     except ClientError as error:
         raise click.UsageError(str(error)) from error
-    pem = authority.fetch_root(url, expected, Deadline(timeout))
+    deadline = Deadline(timeout)
+    pem = authority.fetch_root(url, expected, deadline)
     may_overwrite(authority.different(where, url, pem), force)
     root_file, configuration = authority.save(where, url, pem, azure_resource, first=first)
     default = authority.load(where).ca_url
+    ca = authority.load(where, url)
+    conditions = Conditions.of(where.state, ca)
+    conditions.keep_external_key()
+    terms = registration.terms_of(ca, deadline, notice)
+    agreed = conditions.agrees(terms)
     if as_json:
         import json
 
         facts = {"ca": url, "fingerprint": expected, "root": str(root_file), "configuration": str(configuration)}
-        click.echo(json.dumps({**facts, "default": default == url}, indent=2))
+        consent = {"terms_of_service": terms, "terms_of_service_agreed": agreed}
+        click.echo(json.dumps({**facts, "default": default == url, **consent}, indent=2))
         return
     click.echo(f"The root certificate has been saved in {root_file}.")
     click.echo(f"The authority configuration has been saved in {configuration}.")
+    if terms is not None and agreed:
+        click.echo(printable(f"The CA's terms of service have been agreed to: {terms}"))
+    elif terms is not None:
+        click.echo(printable(f"The CA has terms of service: {terms}"))
+        notice("An account takes agreement to them: --agree-tos, here or with 'acme-iid order'.")
     if default != url:
         notice(f"Commands talk to {default} unless they have --ca-url {url}; 'bootstrap --default' changes that.")

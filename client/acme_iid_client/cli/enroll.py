@@ -37,6 +37,7 @@ _FORMATS = (
 @options.ca_url
 @options.root
 @options.account_key
+@options.account_conditions
 @options.metadata_url
 @options.azure_resource
 @options.timeout

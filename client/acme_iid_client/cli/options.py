@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,6 +27,32 @@ def _account_key(context: click.Context, _parameter: click.Parameter, value: Pat
     """Hand the file on with the places where things are kept, so that all that sign find it there."""
     if value is not None:
         context.obj = replace(context.obj, account_key=value)
+
+
+def account_conditions(command: Callable[..., None]) -> Callable[..., None]:
+    """Options about what a CA may make a condition of an account, handed on with the places where things are kept."""
+
+    @click.option("--agree-tos", is_flag=True, help="Agree to the CA's terms of service as they are now.")
+    @click.option(
+        "--eab-kid", metavar="ID", help="The id of an external account key, where the CA wants one for an account."
+    )
+    @click.option(
+        "--eab-hmac-key-file", type=FILE, help="The file that holds the external account key itself, in base64url."
+    )
+    @wraps(command)
+    def with_conditions(
+        *args: Any, agree_tos: bool, eab_kid: str | None, eab_hmac_key_file: Path | None, **kwargs: Any
+    ) -> None:
+        from acme_iid_client.told import Told, read_external_key
+
+        if (eab_kid is None) != (eab_hmac_key_file is None):
+            raise click.UsageError("--eab-kid and --eab-hmac-key-file go together.")
+        key = None if eab_kid is None or eab_hmac_key_file is None else read_external_key(eab_kid, eab_hmac_key_file)
+        context = click.get_current_context()
+        context.obj = replace(context.obj, told=Told(agree_tos, key))
+        command(*args, **kwargs)
+
+    return with_conditions
 
 
 ca_url = click.option(

@@ -30,6 +30,7 @@ from acme_iid_client.places import Places
 @options.ca_url
 @options.root
 @options.account_key
+@options.account_conditions
 @options.metadata_url
 @options.azure_resource
 @options.timeout

@@ -33,6 +33,7 @@ from acme_iid_client.places import Places
 @options.ca_url
 @options.root
 @options.account_key
+@options.account_conditions
 @options.metadata_url
 @options.azure_resource
 @options.timeout
@@ -84,6 +85,11 @@ def command(
         after = hooks.parse(execute, exec_timeout, signal, pid, pid_file)
     except ClientError as error:
         raise click.UsageError(str(error)) from error
+    if daemon and where.told.agree_tos:
+        raise click.UsageError(
+            "A daemon would agree to whatever terms are to come. Agree once, without --daemon: "
+            "acme-iid renew --agree-tos"
+        )
     if len(files) % 2:
         raise click.UsageError("Each certificate goes with its key: acme-iid renew foo.crt foo.key")
     task = renewing.Task(
