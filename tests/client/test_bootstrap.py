@@ -40,8 +40,19 @@ def test_scripts_read_where_things_are(acme_iid: Run, ca: ScriptedCA, tmp_path: 
     assert told == {
         "ca": ca.url, "fingerprint": digits, "root": str(config / "certs/root_ca.crt"),
         "configuration": str(config / "authority.json"), "default": True,
+        "terms_of_service": None, "terms_of_service_agreed": False,
     }  # fmt: skip
     assert json.loads(acme_iid("health", "--json").stdout) == {"ca": ca.url, "status": "ok"}
+
+
+def test_the_address_of_terms_cannot_write_on_the_terminal(acme_iid: Run, ca: ScriptedCA) -> None:
+    body = ca.usual("/acme/directory", None).body
+    assert isinstance(body, dict)
+    for options in ((), ("--agree-tos",)):
+        ca.once["/acme/directory"] = [Reply(body=body | {"meta": {"termsOfService": "https://ca.local/\x1b[2J"}})]
+        done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", fingerprint(ca.root.certificate), *options)
+        assert done.returncode == 0, done.stderr
+        assert "https://ca.local/?[2J" in done.stdout
 
 
 def test_bootstrap_takes_a_fingerprint_as_openssl_prints_it(acme_iid: Run, ca: ScriptedCA) -> None:

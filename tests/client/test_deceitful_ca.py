@@ -18,6 +18,7 @@ from acme_iid_client import clouds, keys, order
 from acme_iid_client.authority import Authority
 from acme_iid_client.connection import CaError
 from acme_iid_client.errors import ClientError
+from acme_iid_client.told import Told
 from acme_iid_client.trust import Deadline
 
 EVIDENCE = "ZXZpZGVuY2U="
@@ -49,12 +50,11 @@ def get(ca: ScriptedCA, metadata: str, tmp_path: Path) -> Callable[..., order.Is
     root.write_bytes(ca.root.pem)
     notices: list[str] = []
 
-    def ask(seconds: float = 10, *names: str) -> order.Issued:
+    def ask(seconds: float = 10, *names: str, agree_tos: bool = False) -> order.Issued:
         request = order.Request(list(names or ["foo.local"]), keys.KeyType("EC", "P-256"))
         cloud = clouds.here({}, metadata)
-        return order.order(
-            request, Authority(ca.url, root), tmp_path / "state", cloud, Deadline(seconds), notices.append
-        )
+        authority = Authority(ca.url, root, told=Told(agree_tos))
+        return order.order(request, authority, tmp_path / "state", cloud, Deadline(seconds), notices.append)
 
     return ask
 
@@ -290,3 +290,63 @@ def test_ip_addresses_are_ordered_as_such(get: Callable[..., order.Issued], ca: 
 def test_evidence_is_sent_in_the_answer_and_nowhere_else(get: Callable[..., order.Issued], ca: ScriptedCA) -> None:
     get()
     assert [path for path, payload in ca.asked if EVIDENCE in str(payload)] == ["/acme/challenge/1"]
+
+
+def directory_with(ca: ScriptedCA, terms: object) -> Reply:
+    body = ca.usual("/acme/directory", None).body
+    assert isinstance(body, dict)
+    return Reply(body=body | {"meta": {"termsOfService": terms}})
+
+
+def agreements(ca: ScriptedCA) -> list[str]:
+    """Where an agreement was sent to."""
+    return [path for path, payload in ca.asked if isinstance(payload, dict) and "termsOfServiceAgreed" in payload]
+
+
+@pytest.mark.parametrize("terms", ["https://ca.local/terms", None, True, ["https://ca.local/terms"], ""])
+def test_only_terms_that_there_are_and_that_it_was_told_to_agree_to_are_agreed_to(
+    get: Callable[..., order.Issued], ca: ScriptedCA, terms: object, tmp_path: Path
+) -> None:
+    ca.once["/acme/directory"] = [directory_with(ca, terms)]
+    get()
+    assert agreements(ca) == []
+    (file,) = (tmp_path / "state" / "accounts").rglob("*.json")
+    file.unlink()
+    ca.once["/acme/directory"] = [directory_with(ca, terms)]
+    get(agree_tos=True)
+    assert agreements(ca) == (["/acme/new-account"] if terms == "https://ca.local/terms" else [])
+
+
+def test_an_agreement_is_to_the_terms_that_the_refusal_links_to_or_to_none(
+    get: Callable[..., order.Issued], ca: ScriptedCA
+) -> None:
+    ca.once["/acme/directory"] = [directory_with(ca, "/terms/1"), directory_with(ca, "/terms/1")]
+    get(agree_tos=True)
+    ca.asked.clear()
+    refused = problem("userActionRequired", "agree")
+    ca.once["/acme/new-order"] = [
+        Reply(403, refused.body, {**refused.headers, "Link": '</terms/2>;rel="terms-of-service"'})
+    ]
+    with pytest.raises(CaError, match=f"{ca.url}/terms/2\n.*--agree-tos"):
+        get()
+    assert agreements(ca) == []
+
+
+def test_a_ca_that_is_never_content_with_an_agreement_is_given_up(
+    get: Callable[..., order.Issued], ca: ScriptedCA
+) -> None:
+    ca.once["/acme/directory"] = [directory_with(ca, "https://ca.local/terms")]
+    ca.once["/acme/new-order"] = [problem("userActionRequired", "agree once more")] * 2
+    with pytest.raises(CaError, match="agree once more"):
+        get(agree_tos=True)
+    assert agreements(ca) == ["/acme/new-account", "/acme/account/1"]
+
+
+def test_an_action_that_is_not_about_terms_is_what_the_ca_says(
+    get: Callable[..., order.Issued], ca: ScriptedCA
+) -> None:
+    for path in ("/acme/new-account", "/acme/new-order"):
+        ca.once[path] = [problem("userActionRequired", "call the help desk")]
+        with pytest.raises(CaError, match="call the help desk"):
+            get(agree_tos=True)
+    assert agreements(ca) == []

@@ -17,6 +17,7 @@ from running import ACCOUNT, CA, Outcome
 from vms import VM, ec2
 
 from acme_iid.simulator import aws
+from acme_iid_client.clouds import enrolled
 
 OLD, NEW = "https://ca.local/terms/1", "https://ca.local/terms/2"
 
@@ -302,6 +303,25 @@ def test_a_key_is_given_whole(vm: VM) -> None:
     refused = vm.try_("order", "foo.local", "--eab-kid", "a")
     assert refused.code == 2
     assert "go together" in refused.stderr
+
+
+def test_an_enrolled_user_agrees_itself_and_brings_no_other_key(vm: VM, terms: Change, tmp_path: Path) -> None:
+    vm.bootstrap(terms.ca)
+    made = json.loads(vm.run("enroll", "web.foo.local", "--format", "json", "--agree-tos").stdout)
+    user = VM(tmp_path / "user", "http://127.0.0.1:9")
+    user.folder.mkdir()
+    user.bootstrap(terms.ca)
+    enrolled.save(
+        user.folder / "state",
+        enrolled.Given(terms.ca.url, made["enrolment"], tuple(made["names"]), made["kid"], made["hmac_key"]),
+    )
+    order = ("order", "web.foo.local", user.crt, user.key)
+    refused = user.try_(*order, *new_key(terms.ca, tmp_path).options)
+    assert refused.code == 1
+    assert "leave out --eab-kid" in refused.stderr
+    assert asks_for(user.try_(*order), OLD)
+    user.run(*order, "--agree-tos")
+    assert len(events(terms.ca, "account.created")) == 2
 
 
 def test_terms_and_a_key_are_both_met_at_once(vm: VM, keyed: CA, tmp_path: Path) -> None:
