@@ -64,15 +64,6 @@ class CaError(ClientError):
 class UnreachableError(CaError):
     """No answer came that an honest CA's could be: nothing is said about what was asked."""
 
-    @property
-    def says_deactivated(self) -> bool:
-        """Whether the reason is that the account is deactivated, which ACME has no error type for."""
-        return self.code == "unauthorized" and "account is deactivated" in str(self)
-
-    def add(self, advice: str) -> None:
-        """Say what to try as well, on a line of its own."""
-        self.args = (f"{self}\n  {advice}",)
-
 
 def refusal(what: str, problem: messages.Error) -> CaError:
     """A problem document as a sentence, with the single faults below it (RFC 8555 sections 6.7 and 6.7.1).
