@@ -53,18 +53,21 @@ def copy(target: Path) -> None:
             shutil.copy(source, target / name)
 
 
-def pytest(tree: Path, tests: tuple[str, ...]) -> int:
-    """Run tests against the code in ``tree``; pytest's exit code."""
+def pytest(tree: Path, tests: tuple[str, ...], workers: tuple[str, ...] = (), timeout: int = TIMEOUT) -> int:
+    """Run tests against the code in ``tree``; pytest's exit code.
+
+    :param workers: options of pytest-xdist.
+    """
     environment = {
         **os.environ,
         # Before the installed package: the copy is what is tested, in child processes too.
         "PYTHONPATH": os.pathsep.join([str(tree), str(tree / "client"), str(tree / "tests")]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *workers, *tests]
     try:
         return subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, timeout=TIMEOUT, check=False
+            command, cwd=tree, env=environment, capture_output=True, timeout=timeout, check=False
         ).returncode
     except subprocess.TimeoutExpired:
         return -1
@@ -93,7 +96,7 @@ def main(names: list[str]) -> int:
     wanted = [mutation for mutation in load() if not names or mutation.name in names]
     print(f"{len(wanted)} mutations; first their tests without any.", flush=True)
     tests = tuple(sorted({test for mutation in wanted for test in mutation.tests}))
-    if pytest(REPOSITORY, tests) != 0:
+    if pytest(REPOSITORY, tests, ("-n", "auto"), 1800) != 0:
         print("The tests do not pass on the unchanged tree.")
         return 1
     failures = 0
