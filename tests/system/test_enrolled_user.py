@@ -19,6 +19,9 @@ from vms import VM, ec2
 from acme_iid.simulator import aws
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGES = [Path(path) for path in sys.path if path.endswith("site-packages")]
+SEEN: list[Path] = []
+"""Where the user sees them, the repository first."""
 
 
 @pytest.fixture
@@ -35,7 +38,16 @@ def user() -> Iterator[tuple[str, Path]]:
     home = Path(tempfile.mkdtemp(prefix="home-"))
     subprocess.run(["useradd", "--no-create-home", "--home-dir", home, name], check=True)
     shutil.chown(home, name, name)
+    # The checkout and the environment may be in folders that are root's alone: the user gets to them by another way.
+    places = [REPOSITORY, *PACKAGES]
+    seen = [Path(tempfile.mkdtemp(prefix="seen-")) for _ in places]
+    for place, mounted in zip(places, seen, strict=True):
+        subprocess.run(["mount", "--bind", place, mounted], check=True)
+    SEEN[:] = seen
     yield name, home
+    for mounted in seen:
+        subprocess.run(["umount", mounted], check=True)
+        mounted.rmdir()
     subprocess.run(["userdel", name], check=True)
     shutil.rmtree(home)
 
@@ -46,14 +58,13 @@ def as_user(user: tuple[str, Path], *arguments: str) -> subprocess.CompletedProc
     By the distribution's Python, since the one that runs the tests may be in a folder that is root's alone.
     """
     name, home = user
-    packages = [path for path in sys.path if path.endswith("site-packages")]
     return subprocess.run(
         ["/usr/bin/python3", "-m", "acme_iid_client", *arguments],
         cwd=home,
         env={
             "HOME": str(home),
             "PATH": os.defpath,
-            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "client"), *packages]),
+            "PYTHONPATH": os.pathsep.join(map(str, (SEEN[0], SEEN[0] / "client", *SEEN[1:]))),
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9",
             "NO_PROXY": "*",
         },
