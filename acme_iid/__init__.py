@@ -9,10 +9,11 @@ The rooms, and who may lean on whom (checked by the import contract in setup.cfg
     admission   who is admitted, and which names an instance may hold
     issuance    keys and certificates
     protocol    RFC 8555 without I/O: resources, statuses, identifiers, CSRs
-    iid01       the challenge on the wire, for both sides
+    iid01       the challenge on the wire, for clients
+    binding     what ties evidence to a challenge and a key, for both sides
     errors      what every room raises
 
 ``config`` reads ca.toml, ``app.create_app`` is the only wiring, ``server`` runs it under TLS, ``cli``
 is acme-iid-ca and ``simulator`` stands in for the clouds' metadata services. The client lives in
-client/ and leans on ``iid01``, ``errors`` and ``attestation`` only.
+client/ and leans on ``iid01``, ``binding``, ``errors`` and ``attestation`` only.
 """

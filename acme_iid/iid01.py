@@ -1,15 +1,12 @@
 """The iid-01 challenge on the wire, for both sides (rfc-notes/iid-01.md).
 
 josepy and the acme library give the classes that every ACME client in Python knows; this module adds
-the one challenge type and the binding that ties evidence to a challenge and to an account key.
+the one challenge type.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from acme import challenges
@@ -17,43 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from josepy.json_util import field
 from josepy.jwk import JWK
 
-CHALLENGE_TYPE = "iid-01"
-AUDIENCE_PREFIX = "acme-iid-01:"
-EVIDENCE_FIELDS = ("evidence", "document", "signature", "rsa2048", "attested", "intermediates")
-"""The members of an answer that hold evidence, whatever its format."""
-MAX_ANSWER_BYTES = 64 * 1024
-"""The size an answer's payload may have, in octets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What evidence is bound to: one challenge and one account key.
-
-    ``digest`` is K, the SHA-256 of the key authorization's ASCII bytes (32 octets). ``public_key`` is the
-    account key's SubjectPublicKeyInfo in DER, which evidence that names a key must name; left empty, no such
-    evidence is accepted.
-    """
-
-    digest: bytes
-    public_key: bytes = b""
-
-    @property
-    def audience(self) -> str:
-        """The audience that token formats carry: ``acme-iid-01:`` and base64url(K), unpadded."""
-        return AUDIENCE_PREFIX + base64.urlsafe_b64encode(self.digest).rstrip(b"=").decode()
-
-    @property
-    def nonce(self) -> str:
-        """The nonce that Azure's documents carry: lower-case base32 of K's first 20 octets, 32 characters."""
-        return base64.b32encode(self.digest[:20]).decode().lower()
-
-
-def binding(key_authorization: str, public_key: bytes = b"") -> Binding:
-    """The binding for a key authorization: token, a dot, the account key's thumbprint (RFC 8555 section 8.1).
-
-    :param public_key: the account key's SubjectPublicKeyInfo in DER.
-    """
-    return Binding(hashlib.sha256(key_authorization.encode("ascii")).digest(), public_key)
+from acme_iid.binding import CHALLENGE_TYPE, Binding, binding
 
 
 @challenges.ChallengeResponse.register

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ settings.register_profile("usual", deadline=None)
 settings.register_profile("fuzz", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("usual")
 
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 _LEFT_OUT = "Left out are the tests with documents that real clouds signed: ACME_IID_SAMPLES names no folder of them."
 
@@ -80,3 +84,35 @@ def samples() -> Path:
     found = Path(os.environ["ACME_IID_SAMPLES"])
     assert list(found.glob("*.json")), f"{found} holds no documents"
     return found
+
+
+@pytest.fixture
+def acme_iid(tmp_path: Path) -> Run:
+    """Run acme-iid in a process of its own, with directories of its own, in ``tmp_path``."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().endswith("_PROXY") and not name.startswith(("ACME_IID_", "AWS_", "XDG_", "REQUESTS_"))
+    }
+    places = {
+        "HOME": str(tmp_path / "home"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+
+    def run(
+        *arguments: object, stdin: str | bytes = b"", env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "acme_iid_client", *map(str, arguments)],
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            capture_output=True,
+            cwd=tmp_path,
+            env=clean | places | (env or {}),
+            timeout=60,
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run

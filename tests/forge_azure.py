@@ -25,7 +25,7 @@ from acme_iid.attestation.azure import Environment
 from acme_iid.attestation.chains import read_pem
 from acme_iid.attestation.identity import Evidence
 from acme_iid.attestation.trust import AzureTenant, TrustStore
-from acme_iid.iid01 import Binding
+from acme_iid.binding import Binding
 from acme_iid.simulator import azure
 from acme_iid.simulator.authority import Authority, Extension, key_usage, name
 from acme_iid.simulator.azure import Keys, Signer, Vm, content_info, signed_data, signer_info

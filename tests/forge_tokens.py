@@ -13,7 +13,7 @@ from forge import SIGNED_AT
 
 from acme_iid.attestation.identity import Evidence
 from acme_iid.attestation.trust import TrustStore, WebIdentityIssuer
-from acme_iid.iid01 import Binding, binding
+from acme_iid.binding import Binding, binding
 from acme_iid.simulator import aws, gcp, sts, tokens
 from acme_iid.simulator.tokens import TokenKey
 

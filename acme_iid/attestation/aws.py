@@ -23,8 +23,8 @@ from acme_iid.attestation import cms
 from acme_iid.attestation.fields import base64url, check, json_document, standard_base64
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import AwsKey, AwsKind, TrustStore
+from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
-from acme_iid.iid01 import Binding
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 

@@ -22,8 +22,8 @@ from acme_iid.attestation import aws, chains, cose
 from acme_iid.attestation.fields import base64url, check
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore, believed_by_both
+from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
-from acme_iid.iid01 import Binding
 
 MAX_AGE = 5 * 60
 """How long after its timestamp a document is accepted, in seconds."""

@@ -16,8 +16,8 @@ from acme_iid.attestation import aws, fields, tokens
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm, ScopedKeySet
 from acme_iid.attestation.trust import TrustStore
+from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
-from acme_iid.iid01 import Binding
 
 NAMESPACE = "https://sts.amazonaws.com/"
 """The claim that holds what AWS says; what the token's owner adds stands apart below it, in ``request_tags``."""

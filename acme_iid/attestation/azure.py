@@ -24,8 +24,8 @@ from acme_iid.attestation import asn1, chains, cms
 from acme_iid.attestation.fields import check, json_document, standard_base64
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore
+from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
-from acme_iid.iid01 import Binding
 from acme_iid.protocol import identifiers
 
 MAX_AGE = 15 * 60

@@ -19,8 +19,8 @@ from acme_iid.attestation.azure import AzureClaims
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm, ScopedKeySet
 from acme_iid.attestation.trust import TrustStore, believed_by_both
+from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
-from acme_iid.iid01 import Binding
 
 MAX_TOKEN_AGE = 24 * 3600
 """Seconds that the metadata service may hand out a token that it has kept."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 
+from acme_iid.binding import MAX_ANSWER_BYTES
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
-from acme_iid.iid01 import MAX_ANSWER_BYTES
 from acme_iid.protocol import strict_json
 
 MAX_DOCUMENT_BYTES = 16 * 1024

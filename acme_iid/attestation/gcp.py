@@ -16,8 +16,8 @@ from acme_iid.attestation import fields, tokens
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm
 from acme_iid.attestation.trust import TrustStore
+from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
-from acme_iid.iid01 import Binding
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 

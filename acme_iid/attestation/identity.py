@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Protocol, Self
 
 from acme_iid.attestation.trust import TrustStore
-from acme_iid.iid01 import Binding
+from acme_iid.binding import Binding
 from acme_iid.protocol.identifiers import Identifier
 
 

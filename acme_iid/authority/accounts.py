@@ -7,9 +7,9 @@ import secrets
 from dataclasses import dataclass
 
 from acme_iid.authority import enrolments, limits
+from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config import CASettings, Config
 from acme_iid.errors import AcmeError, Fault, Problem, RequestError
-from acme_iid.iid01 import CHALLENGE_TYPE
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts, events, external_keys, orders
 from acme_iid.store.database import Database, Reader, Transaction

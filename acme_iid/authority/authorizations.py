@@ -10,9 +10,9 @@ from acme_iid import hosts
 from acme_iid.admission import refusal_to_order
 from acme_iid.authority import Authority, delegates, limits, refusals
 from acme_iid.authority.accounts import require_terms_agreed
+from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem
-from acme_iid.iid01 import CHALLENGE_TYPE
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment

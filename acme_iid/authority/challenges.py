@@ -17,8 +17,8 @@ from acme_iid.admission import Grant, admit, formats, names
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.authority import Authority, validations
+from acme_iid.binding import CHALLENGE_TYPE, EVIDENCE_FIELDS, MAX_ANSWER_BYTES, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Step
-from acme_iid.iid01 import CHALLENGE_TYPE, EVIDENCE_FIELDS, MAX_ANSWER_BYTES, binding
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from acme_iid.authority import Authority, delegates, limits, refusals
 from acme_iid.authority.external_keys import new_key
+from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, Fault, Problem
-from acme_iid.iid01 import CHALLENGE_TYPE
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Challenge, Enrolment, ExternalKey, Order
 from acme_iid.protocol.status import Status, of_authorization

@@ -12,12 +12,11 @@ import click
 from acme_iid.admission import CLOUDS
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
-from acme_iid.authority.challenges import parse_answer
+from acme_iid.binding import MAX_ANSWER_BYTES, binding
 from acme_iid.cli import Home, provisioner_hosts
 from acme_iid.cli.explanation import Explanation, explain, identity_of
 from acme_iid.cli.output import timestamp
 from acme_iid.errors import AttestationError, Step
-from acme_iid.iid01 import MAX_ANSWER_BYTES, binding
 from acme_iid.kinds import KINDS
 from acme_iid.protocol import strict_json
 from acme_iid.protocol.identifiers import Identifier, from_text
@@ -146,6 +145,8 @@ def _evidence(content: bytes, format_: str | None) -> Evidence:
         assert isinstance(members, dict)  # it begins with a brace
         if format_ is not None:
             members.setdefault("format", format_)
+        from acme_iid.authority.challenges import parse_answer
+
         return parse_answer(members, text).evidence
     if format_ is None:
         raise click.UsageError("a document or token alone does not say what it is; give its --format")

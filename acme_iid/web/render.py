@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.config import Config
 from acme_iid.hosts import PERSISTENT
-from acme_iid.iid01 import CHALLENGE_TYPE, binding
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Challenge, Enrolment, ExternalKey, Order

@@ -11,15 +11,15 @@ import json
 import time
 from dataclasses import dataclass
 
-from acme_iid import iid01
 from acme_iid.attestation import VERIFIERS, cms, gcp
 from acme_iid.attestation.azure_managed_identity import ManagedIdentityClaims
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
+from acme_iid.binding import MAX_ANSWER_BYTES, binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid_client.errors import ClientError
 
-MAX_BYTES = iid01.MAX_ANSWER_BYTES
+MAX_BYTES = MAX_ANSWER_BYTES
 """The octets that are read of a file: what the CA would take."""
 
 _GIVEN = "given"
@@ -156,7 +156,7 @@ def verify(content: bytes, kind: str | None, believed: Believed, now: int) -> Ve
     stale = None
     try:
         # Nobody asked for it here, so that it cannot be bound to what somebody asked for.
-        verifier.judge(claims, iid01.binding("verify.offline"), now)
+        verifier.judge(claims, binding("verify.offline"), now)
     except AttestationError as error:
         stale = error.detail if error.step is Step.FRESHNESS else None
     return Verified(identity, claims.scope is not None, _bound_to(claims, identity), stale)

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from acme_iid.attestation import VERIFIERS, cose
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.trust import TrustStore
+from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
-from acme_iid.iid01 import Binding
 from acme_iid.simulator import nitro
 
 VERIFIER = VERIFIERS["aws-nitrotpm"]

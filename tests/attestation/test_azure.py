@@ -26,8 +26,8 @@ from acme_iid.attestation.asn1 import tlv
 from acme_iid.attestation.azure import AzureClaims, Environment
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
 from acme_iid.attestation.trust import TrustStore
+from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
-from acme_iid.iid01 import Binding
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.simulator.authority import key_usage
 from acme_iid.simulator.azure import content_info, signed_data, signer_info

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.trust import AzureTenant, TrustStore
+from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
-from acme_iid.iid01 import Binding
 
 VERIFIER = VERIFIERS["azure-managed-identity"]
 ATTESTED = VERIFIERS["azure-attested"]

@@ -22,14 +22,12 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.fetching import MAX_LIFETIME, MIN_LIFETIME, USUAL_LIFETIME
 from acme_iid.attestation.keysets import (
     COOLDOWN,
     FETCH_SECONDS,
     MAX_KEY_SET_BYTES,
-    MAX_LIFETIME,
-    MIN_LIFETIME,
     REFRESH_AHEAD,
-    USUAL_LIFETIME,
     WAIT_SECONDS,
     FetchedKeySet,
     KeySet,

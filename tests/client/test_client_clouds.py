@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from acme_iid import iid01
 from acme_iid.attestation import VERIFIERS
+from acme_iid.binding import binding
 from acme_iid.simulator import aws, server
 from acme_iid_client import account, clouds
 from acme_iid_client.errors import ClientError
@@ -22,7 +22,7 @@ from acme_iid_client.errors import ClientError
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 INSTANCE = aws.Instance(instance_id="i-0123456789abcdef0", private_ip="172.31.65.180")
-BINDING = iid01.binding("token.thumbprint")
+BINDING = binding("token.thumbprint")
 DOCUMENTS = ("aws-rsa2048", "aws-signature", "aws-pkcs7")
 
 

@@ -27,6 +27,7 @@ from acme_iid import iid01
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
 from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
+from acme_iid.binding import EVIDENCE_FIELDS, Binding, binding
 from acme_iid.protocol import jwk
 from acme_iid.simulator import gcp, nitro
 from acme_iid.simulator.azure_service import AzureService
@@ -41,9 +42,7 @@ from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.errors import ClientError
 
 KEY = ec.generate_private_key(ec.SECP256R1())
-BINDING = iid01.binding(
-    "token.thumbprint", KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-)
+BINDING = binding("token.thumbprint", KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 @dataclass
@@ -89,10 +88,10 @@ def trust(folder: Path) -> TrustStore:
     )
 
 
-def judged(answer: iid01.IID01Response, believed: TrustStore, binding: iid01.Binding) -> InstanceIdentity:
+def judged(answer: iid01.IID01Response, believed: TrustStore, binding: Binding) -> InstanceIdentity:
     """What the CA makes of an answer."""
     members: Mapping[str, str] = answer.to_json()
-    fields = {name: value for name, value in members.items() if name in iid01.EVIDENCE_FIELDS}
+    fields = {name: value for name, value in members.items() if name in EVIDENCE_FIELDS}
     verifier, now = VERIFIERS[answer.format], int(time.time())
     return verifier.judge(verifier.authenticate(Evidence(answer.format, fields), believed, now), binding, now)
 
@@ -114,7 +113,7 @@ def test_the_challenges_binding_holds_the_account_key_as_the_server_has_it() -> 
     challenge = iid01.IID01(token=b"t" * 32)
     bound = challenge.binding(account)
     assert bound.public_key == jwk.spki(KEY.public_key())
-    assert bound == iid01.binding(challenge.key_authorization(account), bound.public_key)
+    assert bound == binding(challenge.key_authorization(account), bound.public_key)
 
 
 # Azure

@@ -14,7 +14,7 @@ import pytest
 import stand_ins
 from stand_ins import EC2, GCE, VM
 
-from acme_iid import iid01
+from acme_iid.binding import binding
 from acme_iid.simulator import aws
 from acme_iid.simulator.gcp import MetadataServer
 from acme_iid.simulator.listener import listening
@@ -24,7 +24,7 @@ from acme_iid_client.clouds.azure import Azure
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-BINDING = iid01.binding("token.thumbprint")
+BINDING = binding("token.thumbprint")
 
 
 @pytest.fixture

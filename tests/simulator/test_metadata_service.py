@@ -20,7 +20,7 @@ from acme_iid.attestation import VERIFIERS, asn1
 from acme_iid.attestation.asn1 import Node
 from acme_iid.attestation.identity import Evidence
 from acme_iid.attestation.trust import TrustStore
-from acme_iid.iid01 import Binding
+from acme_iid.binding import Binding
 from acme_iid.simulator import aws, cms
 from acme_iid.simulator.aws import Instance, Keys
 from acme_iid.simulator.server import TokenAnswers, serve

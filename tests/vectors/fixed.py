@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from acme_iid.iid01 import Binding, binding
+from acme_iid.binding import Binding, binding
 from acme_iid.protocol import jwk
 from acme_iid.simulator.authority import Authority
 from acme_iid.simulator.tokens import TokenKey

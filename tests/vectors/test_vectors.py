@@ -22,6 +22,7 @@ from acme_iid.attestation.identity import Evidence, InstanceIdentity
 from acme_iid.attestation.keysets import PinnedKeySet, ScopedKeySet, parse
 from acme_iid.attestation.trust import AwsKey, AzureTenant, TrustStore, WebIdentityIssuer
 from acme_iid.authority.challenges import parse_answer
+from acme_iid.binding import Binding, binding
 from acme_iid.errors import AcmeError, AttestationError, MalformedEvidenceError
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
@@ -71,11 +72,11 @@ def trust() -> TrustStore:
     )
 
 
-def bound() -> iid01.Binding:
+def bound() -> Binding:
     """What the file's evidence is for."""
     entry = FILE["bindings"][0]
     assert entry["name"] == "example"
-    return iid01.binding(entry["key_authorization"], unpadded(entry["spki"]))
+    return binding(entry["key_authorization"], unpadded(entry["spki"]))
 
 
 def verify(case: Mapping[str, Any], believed: TrustStore | None = None) -> InstanceIdentity:
@@ -93,7 +94,7 @@ def test_a_binding_follows_from_token_and_account_key(entry: dict[str, Any]) -> 
     key = jwk.load(json.dumps(entry["jwk"]))
     assert jwk.thumbprint(key) == entry["thumbprint"]
     assert base64.urlsafe_b64encode(jwk.spki(key)).rstrip(b"=").decode() == entry["spki"]
-    found = iid01.binding(entry["key_authorization"], jwk.spki(key))
+    found = binding(entry["key_authorization"], jwk.spki(key))
     assert (found.digest.hex(), found.audience, found.nonce) == (entry["k"], entry["audience"], entry["nonce"])
     assert found.public_key == unpadded(entry["spki"])
 

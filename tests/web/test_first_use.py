@@ -12,7 +12,7 @@ import pytest
 from running import ACCOUNT, CA, PROVISIONER, answer, restarted
 from wire import Account, b64, csr, problem
 
-from acme_iid.iid01 import binding
+from acme_iid.binding import binding
 from acme_iid.simulator import aws
 
 

@@ -13,7 +13,7 @@ import requests
 from running import CA
 from wire import Account
 
-from acme_iid.iid01 import binding
+from acme_iid.binding import binding
 from acme_iid.simulator.azure import Keys, Vm, signed_data
 
 PROVISIONER = """

@@ -25,7 +25,7 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, azure_resourc
     import os
     import secrets
 
-    from acme_iid import iid01
+    from acme_iid.binding import binding
     from acme_iid_client import clouds
     from acme_iid_client.cli.terminal import notice, printable
 
@@ -35,9 +35,9 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, azure_resourc
         raise click.UsageError("--format goes with --raw.")
     cloud = clouds.here(os.environ, metadata_url, azure_resource, notice)
     # Evidence that can be bound is bound to a challenge that nobody made, so that it opens nothing.
-    binding = iid01.binding(f"evidence.{secrets.token_urlsafe()}")
+    bound = binding(f"evidence.{secrets.token_urlsafe()}")
     if raw:
-        answer = clouds.collect(cloud, cloud.formats if kind is None else (kind,), binding)
+        answer = clouds.collect(cloud, cloud.formats if kind is None else (kind,), bound)
         click.echo(json.dumps(answer.to_json()))
         if cloud.title == "AWS":
             notice(
@@ -45,7 +45,7 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, azure_resourc
             )
         return
     facts = cloud.facts()
-    found, missing = clouds.available(cloud, binding)
+    found, missing = clouds.available(cloud, bound)
     if as_json:
         shown = {"cloud": cloud.title, "formats": found, "missing": missing, "facts": dict(facts)}
         click.echo(json.dumps(shown, indent=2))

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from acme_iid.iid01 import Binding, IID01Response
+from acme_iid.binding import Binding
+from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds import detection
 from acme_iid_client.clouds.aws import AWS
 from acme_iid_client.clouds.azure import Azure

@@ -12,7 +12,8 @@ import json
 import re
 from collections.abc import Mapping
 
-from acme_iid.iid01 import Binding, IID01Response
+from acme_iid.binding import Binding
+from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds import nitrotpm, sts
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from acme_iid.iid01 import Binding, IID01Response
+from acme_iid.binding import Binding
+from acme_iid.iid01 import IID01Response
 from acme_iid_client.certificates import element
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,

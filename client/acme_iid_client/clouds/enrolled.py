@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from acme_iid.iid01 import Binding, IID01Response
+from acme_iid.binding import Binding
+from acme_iid.iid01 import IID01Response
 from acme_iid_client import places
 from acme_iid_client.errors import ClientError
 

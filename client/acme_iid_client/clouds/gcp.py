@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from acme_iid.iid01 import Binding, IID01Response
+from acme_iid.binding import Binding
+from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
     READ_SECONDS,

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from acme_iid.iid01 import Binding
+from acme_iid.binding import Binding
 from acme_iid_client.clouds.metadata import FormatUnavailableError
 from acme_iid_client.errors import ClientError
 
