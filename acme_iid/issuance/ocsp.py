@@ -87,7 +87,7 @@ def read(der: bytes) -> Question:
         )
     except (ValueError, NotImplementedError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise OCSPError(ocsp.OCSPResponseStatus.MALFORMED_REQUEST) from error
-    if not isinstance(question.algorithm, _HASHES):
+    if not isinstance(question.algorithm, _HASHES) or question.serial < 0:  # an answer cannot hold a negative one
         raise OCSPError(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
     return question
 

@@ -57,6 +57,14 @@ def test_a_request_that_was_tampered_with_is_answered(data: st.DataObject) -> No
     )
 
 
+def test_a_negative_serial_number_is_refused() -> None:
+    one = bytes.fromhex("020101")  # INTEGER 1, which stands last in the request's certificate
+    assert GOOD.count(one) == 1
+    assert answered(GOOD.replace(one, bytes.fromhex("0201ff"))).response_status is (
+        ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+    )
+
+
 def test_a_request_has_a_limit() -> None:
     def sized(extra: int) -> bytes:
         filler = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\0" * extra)
