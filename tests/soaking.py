@@ -131,10 +131,12 @@ class Soak:
             rekeyed = [path for pair in pairs[self.certificates :] for path in (pair.certificate, pair.key)]
             kept = stack.enter_context(machine.stay("--timeout", "10", env=clock.env))
             replaced = stack.enter_context(machine.stay("--new-key", "--timeout", "10", *rekeyed, env=clock.env))
-            self._disturb(ca, witness, (clock, cas_clock))
-            # For whoever has to find out what went wrong.
-            (folder / "daemon.log").write_text("\n".join(kept.lines + replaced.lines))
-            (folder / "ca.log").write_text("".join(ca.log))
+            try:
+                self._disturb(ca, witness, (clock, cas_clock))
+            finally:
+                # For whoever has to find out what went wrong.
+                (folder / "daemon.log").write_text("\n".join(kept.lines + replaced.lines))
+                (folder / "ca.log").write_text("".join(ca.log))
             for daemon in (kept, replaced):
                 assert daemon.stop() == 0, daemon.lines[-20:]
                 assert not any("Traceback" in line for line in daemon.lines), daemon.lines

@@ -49,7 +49,7 @@ _LAST_WORK = 10.0
 """Seconds that renewals which are under way get when the program is to end. What they miss is tried the next time."""
 
 
-What = Literal["renew", "advise"]
+What = Literal["renew", "advise", "tell"]
 """What threads do."""
 
 
@@ -212,8 +212,9 @@ class Daemon:
         if self.duties.expires_in is None:
             # An expired certificate is not asked about (RFC 9773 section 4.3).
             chosen += [("advise", w) for w in waiting if now >= w.ask_at and now < min(w.planned, w.end)]
+        chosen += [("tell", w) for w in waiting if w.untold is not None and clock >= w.tell_at]
         for what, watched in chosen:
-            if free and watched.since is None and self._may_try(watched, clock):
+            if free and watched.since is None and (what == "tell" or self._may_try(watched, clock)):
                 watched.since = clock
                 self._jobs.put((what, watched))
                 free -= 1
@@ -229,11 +230,21 @@ class Daemon:
         while True:
             what, watched = self._jobs.get()
             try:
-                done = self._renew(watched) if what == "renew" else self._ask(watched)
+                done = self._do(what, watched)
             except Exception as error:  # noqa: BLE001 - a fault of ours ends one try, never the renewing
                 done = _Done(watched, what, error)
             self._done.put(done)
             self._bell.ring()
+
+    def _do(self, what: What, watched: Watched) -> _Done:
+        match what:
+            case "renew":
+                return self._renew(watched)
+            case "advise":
+                return self._ask(watched)
+            case "tell":
+                assert watched.untold is not None
+                return _Done(watched, "tell", watched.untold, None, self._tell(watched.record, watched.untold))
 
     def _renew(self, watched: Watched) -> _Done:
         issued = self.duties.renew(watched.record)
@@ -269,13 +280,14 @@ class Daemon:
             if isinstance(done.outcome, Exception):
                 self._failed(done, done.outcome)
                 continue
-            self._away.pop(watched.ca, None)
+            if done.what != "tell":
+                self._away.pop(watched.ca, None)
             if done.outcome is None:
                 self._advised(watched, done.wish)
                 continue
-            self._renewed(watched, done.outcome, done.wish)
-            if done.untold is not None:
-                self.journal.error("untold", f"{watched.name}: {done.untold}", certificate=watched.name)
+            if done.what == "renew":
+                self._renewed(watched, done.outcome, done.wish)
+            self._told(watched, done.outcome, done.untold)
 
     def _renewed(self, watched: Watched, issued: Issued, wish: ari.Window | Exception | None) -> None:
         watched.forced, watched.failures, watched.retry_at = False, 0, 0.0
@@ -289,6 +301,21 @@ class Daemon:
             certificate=watched.name,
             serial=str(issued.leaf.serial_number),
             not_after=rfc3339(issued.leaf.not_valid_after_utc),
+        )
+
+    def _told(self, watched: Watched, issued: Issued, fault: Exception | None) -> None:
+        """Note whether everybody knows of a certificate; who does not is told again, after pauses as for renewals."""
+        if fault is None:
+            if watched.untold is not None:
+                self.journal.info("told", f"now everybody knows: {watched.name}", certificate=watched.name)
+            watched.untold, watched.tellings = None, 0
+            return
+        watched.tellings = watched.tellings + 1 if watched.untold is issued else 1
+        watched.untold = issued
+        pause = watched.pause(watched.tellings, fault)
+        watched.tell_at = time.monotonic() + pause
+        self.journal.error(
+            "untold", f"{watched.name}: {fault} The next try is in {span(pause)}.", certificate=watched.name
         )
 
     def _advised(self, watched: Watched, wish: ari.Window | Exception | None) -> None:

@@ -73,8 +73,21 @@ def note_revoked(state: Path, leaf: x509.Certificate) -> None:
     places.write_file(file, b"")
 
 
+def revocations(state: Path) -> Path:
+    """Where it is kept which certificates have been revoked from here."""
+    return state / "revoked"
+
+
+def is_revoked(state: Path, certificate: Path) -> bool:
+    """Whether the certificate in a file has been revoked from here."""
+    try:
+        return _revoked(state, _leaf(certificate)).exists()
+    except (OSError, ClientError):
+        return False
+
+
 def _revoked(state: Path, leaf: x509.Certificate) -> Path:
-    return state / "revoked" / fingerprint(leaf)
+    return revocations(state) / fingerprint(leaf)
 
 
 def _record(state: Path, certificate: Path) -> records.Record | None:

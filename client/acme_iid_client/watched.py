@@ -11,6 +11,7 @@ from cryptography import x509
 
 from acme_iid_client import ari, renewal
 from acme_iid_client.connection import CaError
+from acme_iid_client.order import Issued
 from acme_iid_client.records import Record
 
 LONGEST_PAUSE = 300.0
@@ -26,6 +27,8 @@ class Watched:
     :ivar planned: when it is renewed, and ``ask_at`` when the CA is asked for its wish; seconds since the epoch.
     :ivar retry_at: before this moment of the monotonic clock, nothing is tried.
     :ivar forced: whether it is to be renewed, due or not.
+    :ivar untold: what was issued, and not everybody could be told of; ``tellings`` says how often that was tried, and
+        ``tell_at`` when it is tried again, by the monotonic clock.
     :ivar since: when a thread took it up, by the monotonic clock; None if none has.
     """
 
@@ -37,6 +40,9 @@ class Watched:
     failures: int = 0
     retry_at: float = 0.0
     forced: bool = False
+    untold: Issued | None = None
+    tellings: int = 0
+    tell_at: float = 0.0
     since: float | None = None
     looked_at: float = 0.0
 

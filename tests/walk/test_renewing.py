@@ -327,6 +327,32 @@ def test_the_daemon_renews_again_and_again_and_a_failing_command_does_not_stop_i
         assert daemon.stop() == 0
 
 
+def test_the_daemon_runs_a_command_that_failed_again_until_it_succeeds(vm: Machine) -> None:
+    ready, told = vm.folder / "ready", vm.folder / "told"
+    script = vm.folder / "hook"
+    script.write_text(f'#!/bin/sh\ntest -e {ready} && echo "$ACME_IID_SERIAL" >> {told}\n')
+    script.chmod(0o755)
+    with vm.stay("--exec", str(script), vm.crt, vm.key) as daemon:
+        daemon.wait_for("first renewal in")
+        daemon.send(signal.SIGHUP)
+        for _ in range(2):
+            assert "ended with status 1" in daemon.wait_for("The next try is in")
+        ready.touch()
+        daemon.wait_for("now everybody knows")
+        assert told.read_text() == f"{leaf(vm.crt).serial_number}\n"
+        assert daemon.stop() == 0
+
+
+def test_a_certificate_that_was_revoked_is_no_longer_renewed_unless_it_is_asked_for_by_name(vm: Machine) -> None:
+    with vm.stay() as daemon:
+        daemon.wait_for("first renewal in")
+        vm.run("revoke", "--cert", vm.crt)
+        daemon.wait_for("no longer renewed")
+        assert daemon.stop() == 0
+    assert "Nothing was ordered on this machine that is to be renewed" in vm.try_("renew", "--force").stderr
+    assert "closed to this instance" in vm.try_("renew", "--force", vm.crt, vm.key).stderr
+
+
 def test_the_daemon_takes_up_what_is_ordered_while_it_runs_and_drops_what_is_removed(vm: Machine) -> None:
     bar = (vm.folder / "bar.crt", vm.folder / "bar.key")
     with vm.stay() as daemon:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from cryptography import x509
 
-from acme_iid_client import certificates, hooks, records, renewal, systemd
+from acme_iid_client import certificates, hooks, inventory, records, renewal, systemd
 from acme_iid_client.cli.terminal import achieved, notice, printable
 from acme_iid_client.errors import ClientError
 from acme_iid_client.order import Issued
@@ -72,9 +72,13 @@ class Task:
         :param complain: called with a sentence about what cannot be read.
         """
         if not self.pairs:
-            # Whoever removed a certificate does not want it back.
+            # Whoever removed a certificate or revoked it does not want another in its place.
             ordered = records.all_of(self.where.state, complain)
-            return [self.origin.of(record) for record in ordered if record.certificate.exists()]
+            return [
+                self.origin.of(record)
+                for record in ordered
+                if record.certificate.exists() and not inventory.is_revoked(self.where.state, record.certificate)
+            ]
         found = []
         for certificate, key in self.pairs:
             known = records.find(self.where.state, certificate)
@@ -90,7 +94,10 @@ class Task:
         """
         found = self.find(notice)
         if not found:
-            raise ClientError("Nothing was ordered on this machine. Name the files: acme-iid renew foo.crt foo.key")
+            raise ClientError(
+                "Nothing was ordered on this machine that is to be renewed. Name the files: "
+                "acme-iid renew foo.crt foo.key"
+            )
         failures = []
         for record in found:
             try:
@@ -168,22 +175,26 @@ class Task:
 
 
 class _Cached:
-    """The records, read again when one was added or changed: a daemon looks every second."""
+    """The records, read again when one was added or changed, or a certificate revoked: a daemon looks all the time."""
 
     def __init__(self, where: Places, read: Callable[[], list[records.Record]]) -> None:
-        self._directory = records.directory(where.state)
+        self._directories = (records.directory(where.state), inventory.revocations(where.state))
         self._read = read
-        self._stamp: int | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._found: list[records.Record] = []
 
     def get(self) -> list[records.Record]:
-        try:
-            stamp = self._directory.stat().st_mtime_ns
-        except FileNotFoundError:
-            stamp = 0
+        stamp = tuple(map(_modified, self._directories))
         if stamp != self._stamp:
             self._found, self._stamp = self._read(), stamp
         return self._found
+
+
+def _modified(directory: Path) -> int:
+    try:
+        return directory.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _ca_url(where: Places) -> str:

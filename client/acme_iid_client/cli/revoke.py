@@ -46,7 +46,8 @@ def command(
     """Revoke a certificate.
 
     The CA then also refuses to renew it: for this machine, its names stay closed until an operator opens
-    them again, unless the reason is superseded. Programs that have the certificate go on using it until they are told.
+    them again, unless the reason is superseded. It is no longer renewed by itself. Programs that have the
+    certificate go on using it until they are told.
     """
     import os
 
