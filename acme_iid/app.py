@@ -49,7 +49,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     gate = Gate(
         database,
         links,
-        Nonces(nonces.mac_key(database), nonces.open_spent(config.store.path.parent)),
+        Nonces(nonces.mac_key(database), nonces.NonceFile(config.store.path.parent / "nonces")),
         config.ca.account_algorithms,
     )
     app = flask.Flask("acme_iid", static_folder=None)

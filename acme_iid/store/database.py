@@ -60,13 +60,10 @@ class SQLite:
     """A SQLite file, through sqlite-utils.
 
     :param path: the database file; created if it does not exist.
-    :param durable: whether a commit waits for the disk. Only spent nonces do without: they need to be
-        right across processes, not across a power failure.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._durable = durable
         self._local = threading.local()
 
     def _connection(self) -> sqlite_utils.Database:
@@ -82,7 +79,7 @@ class SQLite:
                 raw.row_factory = sqlite3.Row
                 connection = sqlite_utils.Database(raw, recursive_triggers=False, execute_plugins=False)
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = " + ("FULL" if self._durable else "OFF"))
+                connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
             except (sqlite3.Error, OSError) as error:
                 raise StoreUnavailableError(f"the database {self.path} cannot be opened: {error}") from error

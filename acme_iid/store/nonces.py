@@ -1,18 +1,56 @@
-"""Spent nonces, and the key under which nonces are made.
+"""Which nonces were spent, and the key under which nonces are made.
 
-Spent ones live in a database file of their own that no commit waits for the disk for: two processes
-never accept the same nonce, and after a power failure the worst is that a request captured in the
-minutes before could be sent again, to a server that has its own record of what was done.
+On one machine: nonces are numbered, and a file that all processes map into their memory has a bit for each of the
+latest sixteen million. No request waits for the disk for it, and none of the other processes is asked. The numbers hold
+for one boot of the machine, since what a power failure leaves of such a file may be old: after it, the nonces of before
+are refused, and clients ask again (RFC 8555 section 6.5).
 """
 
 from __future__ import annotations
 
+import fcntl
+import mmap
+import os
 import secrets
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from acme_iid.store.database import Database, SQLite
+from acme_iid.errors import StoreUnavailableError
+from acme_iid.store.database import Database
+
+ID_BYTES = 16
+"""The size of what identifies a nonce, in octets."""
 
 _KEY_BYTES = 32
+_HEADER = struct.Struct(">16s16s8sQ")  # what this file is, the boot, the epoch, the next number
+_MAGIC = b"acme-iid nonces1"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BITS_AT = 4096
+NUMBERS = 1 << 24
+"""How many numbers are remembered; a nonce that is older is refused, whatever its time."""
+BLOCK = 256
+"""How many numbers a process takes at a time, to give them out by itself."""
+
+
+class SpentNonces(Protocol):
+    """Makes the part of a nonce that identifies it, and remembers which were spent."""
+
+    def fresh(self) -> bytes:
+        """An identifier that no nonce had before, :data:`ID_BYTES` octets; it may be guessable.
+
+        :raises StoreUnavailableError: if there can be none now.
+        """
+
+    def spend(self, identifier: bytes, expires_at: int, now: int) -> bool:
+        """Spend a nonce by its identifier; False if it was spent before, or may have been.
+
+        :param expires_at: until when it would be accepted, seconds.
+        :raises StoreUnavailableError: if that cannot be known now.
+        """
 
 
 def mac_key(database: Database) -> bytes:
@@ -28,28 +66,76 @@ def mac_key(database: Database) -> bytes:
     return bytes.fromhex(value)
 
 
-def open_spent(folder: Path) -> Database:
-    """Open the file of spent nonces in ``folder``, beside the store."""
-    database = SQLite(folder / "nonces.db", durable=False)
-    with database.transaction() as transaction:
-        transaction.run("CREATE TABLE IF NOT EXISTS spent (nonce TEXT PRIMARY KEY, expires_at BIGINT NOT NULL)")
-        transaction.run("CREATE INDEX IF NOT EXISTS spent_by_expiry ON spent (expires_at)")
-    return database
+class NonceFile:
+    """The nonces of one machine, in a file that its processes share.
 
+    :param path: the file; it is made if it does not exist, and made anew after a reboot or if it is no such file.
+    :param numbers: how many numbers are remembered, a multiple of :data:`BLOCK`; all processes say the same.
+    :raises StoreUnavailableError: if it cannot be opened.
+    """
 
-def spend(database: Database, nonce: str, expires_at: int) -> bool:
-    """Spend a nonce; False if it was spent before."""
-    with database.transaction() as transaction:
-        return bool(
-            transaction.run(
-                "INSERT INTO spent (nonce, expires_at) VALUES (:nonce, :expires_at) ON CONFLICT DO NOTHING",
-                nonce=nonce,
-                expires_at=expires_at,
-            )
-        )
+    def __init__(self, path: Path, numbers: int = NUMBERS) -> None:
+        self._threads = threading.Lock()
+        self._mine = iter(range(0))
+        self._numbers = numbers
+        size = _BITS_AT + numbers // 8
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._alone():
+                # With its blocks: to write to a page that the disk has no room for would end the process.
+                os.posix_fallocate(self._file, 0, size)
+                self._memory = mmap.mmap(self._file, size)
+                boot = bytes.fromhex(_BOOT_ID.read_text().strip().replace("-", ""))
+                if self._memory[:32] != _MAGIC + boot:
+                    self._memory[:] = bytes(size)
+                    _HEADER.pack_into(self._memory, 0, _MAGIC, boot, secrets.token_bytes(8), 0)
+        except (OSError, ValueError) as error:
+            raise StoreUnavailableError(f"the file of nonces {path} cannot be used: {error}") from error
+        # Read once: a process that still runs when another makes the file anew goes on in neither's numbers.
+        self._epoch: bytes = _HEADER.unpack_from(self._memory)[2]
 
+    def fresh(self) -> bytes:
+        """See :meth:`SpentNonces.fresh`."""
+        with self._threads:
+            number = next(self._mine, None)
+            # A block that was taken long ago may have lost its places to others by now.
+            if number is None or number < _HEADER.unpack_from(self._memory)[3] - self._numbers:
+                self._mine = iter(self._block())
+                number = next(self._mine)
+        return self._epoch + number.to_bytes(8, "big")
 
-def forget_expired(database: Database, now: int) -> int:
-    """Forget nonces that are too old to be accepted anyway; how many."""
-    with database.transaction() as transaction:
-        return transaction.run("DELETE FROM spent WHERE expires_at <= :now", now=now)
+    def spend(self, identifier: bytes, expires_at: int, now: int) -> bool:
+        """See :meth:`SpentNonces.spend`."""
+        del expires_at, now
+        epoch, number = identifier[:8], int.from_bytes(identifier[8:], "big")
+        at, bit = self._place(number)
+        with self._threads, self._alone():
+            _, _, current, head = _HEADER.unpack_from(self._memory)
+            if epoch != current or not head - self._numbers <= number < head or self._memory[at] & bit:
+                return False
+            self._memory[at] |= bit
+        return True
+
+    def _block(self) -> range:
+        """Take the next numbers, and forget who had their places before."""
+        with self._alone():
+            magic, boot, epoch, head = _HEADER.unpack_from(self._memory)
+            at, _ = self._place(head)
+            # The head first: whoever had these places is refused from then on, and nobody has the new numbers yet.
+            _HEADER.pack_into(self._memory, 0, magic, boot, epoch, head + BLOCK)
+            self._memory[at : at + BLOCK // 8] = bytes(BLOCK // 8)
+        return range(head, head + BLOCK)
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Where a number's bit is: its octet, and the octet's bit."""
+        index = number % self._numbers
+        return _BITS_AT + index // 8, 1 << index % 8
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the other processes out; the kernel lets them in again if this one is killed."""
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)

@@ -1,4 +1,4 @@
-"""Replay nonces: time, random and MAC, so that only spent ones need remembering (RFC 8555 section 6.5)."""
+"""Replay nonces: time, identifier and MAC, so that only spent ones need remembering (RFC 8555 section 6.5)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
 
-from acme_iid.store import nonces
-from acme_iid.store.database import Database
+from acme_iid.store.nonces import ID_BYTES, SpentNonces
 
 LIFETIME = 1800
 """Seconds for which a nonce is good."""
 
-_TIME_BYTES, _RANDOM_BYTES, _MAC_BYTES = 5, 16, 16
-_FORGET_ONE_IN = 256
+_TIME_BYTES, _MAC_BYTES = 5, 16
 
 
 class Nonces:
@@ -25,13 +22,13 @@ class Nonces:
     :param spent: where spent nonces are remembered.
     """
 
-    def __init__(self, key: bytes, spent: Database) -> None:
+    def __init__(self, key: bytes, spent: SpentNonces) -> None:
         self._key = key
         self._spent = spent
 
     def issue(self, now: int) -> str:
         """A fresh nonce: base64url, 50 characters."""
-        body = now.to_bytes(_TIME_BYTES, "big") + secrets.token_bytes(_RANDOM_BYTES)
+        body = now.to_bytes(_TIME_BYTES, "big") + self._spent.fresh()
         return base64.urlsafe_b64encode(body + self._mac(body)).rstrip(b"=").decode()
 
     def spend(self, nonce: str, now: int) -> bool:
@@ -41,18 +38,14 @@ class Nonces:
         except (binascii.Error, ValueError):
             return False
         body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        if len(body) != _TIME_BYTES + _RANDOM_BYTES or not hmac.compare_digest(mac, self._mac(body)):
+        if len(body) != _TIME_BYTES + ID_BYTES or not hmac.compare_digest(mac, self._mac(body)):
             return False
         issued_at = int.from_bytes(body[:_TIME_BYTES], "big")
         # One that is from the future was made before our clock was set back; nothing is wrong with it.
         if issued_at + LIFETIME <= now:
             return False
-        # The random part alone is the key: base64 has more than one spelling of the last bits.
-        if not nonces.spend(self._spent, body.hex(), issued_at + LIFETIME):
-            return False
-        if secrets.randbelow(_FORGET_ONE_IN) == 0:
-            nonces.forget_expired(self._spent, now)
-        return True
+        # The identifier counts, not the text: base64 has more than one spelling of the last bits.
+        return self._spent.spend(body[_TIME_BYTES:], issued_at + LIFETIME, now)
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, hashlib.sha256)[:_MAC_BYTES]

@@ -39,13 +39,11 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
 
 def test_the_files_are_their_owners_alone(tmp_path: Path) -> None:
     database = open_store(tmp_path / "ca.db")
-    spent = nonces.open_spent(tmp_path)
-    assert nonces.spend(spent, "n", NOW)
+    nonces.NonceFile(tmp_path / "nonces")
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert len(modes) >= 4
     assert set(modes.values()) == {0o600}
     database.close()
-    spent.close()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -189,16 +187,6 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.db").write_bytes(b"not a database, and long enough to look like a header" * 20)
     with pytest.raises(StoreUnavailableError, match=r"ca\.db"):
         open_store(tmp_path / "ca.db")
-
-
-def test_a_nonce_is_spent_once_across_connections(tmp_path: Path) -> None:
-    first, second = nonces.open_spent(tmp_path), nonces.open_spent(tmp_path)
-    assert nonces.spend(first, "n", NOW)
-    assert not nonces.spend(second, "n", NOW)
-    assert nonces.forget_expired(second, NOW) == 1
-    assert nonces.spend(first, "n", NOW)
-    first.close()
-    second.close()
 
 
 def test_all_processes_share_the_nonce_key(tmp_path: Path) -> None:

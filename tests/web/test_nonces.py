@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from acme_iid.store import nonces as store
+from acme_iid.store.nonces import NonceFile
 from acme_iid.web.nonces import LIFETIME, Nonces
 
 NOW = 1_800_000_000
@@ -15,7 +15,7 @@ KEY = bytes(32)
 
 @pytest.fixture
 def nonces(tmp_path: Path) -> Nonces:
-    return Nonces(KEY, store.open_spent(tmp_path))
+    return Nonces(KEY, NonceFile(tmp_path / "nonces"))
 
 
 def test_a_nonce_is_spent_once(nonces: Nonces) -> None:
@@ -25,14 +25,14 @@ def test_a_nonce_is_spent_once(nonces: Nonces) -> None:
 
 
 def test_another_process_with_the_same_key_agrees(nonces: Nonces, tmp_path: Path) -> None:
-    other = Nonces(KEY, store.open_spent(tmp_path))
+    other = Nonces(KEY, NonceFile(tmp_path / "nonces"))
     nonce = other.issue(NOW)
     assert nonces.spend(nonce, NOW)
     assert not other.spend(nonce, NOW)
 
 
 def test_a_nonce_made_under_another_key_is_none(nonces: Nonces, tmp_path: Path) -> None:
-    stranger = Nonces(bytes([1]) * 32, store.open_spent(tmp_path))
+    stranger = Nonces(bytes([1]) * 32, NonceFile(tmp_path / "nonces"))
     assert not nonces.spend(stranger.issue(NOW), NOW)
 
 
@@ -43,16 +43,6 @@ def test_a_nonce_runs_out(nonces: Nonces) -> None:
 
 def test_a_clock_that_is_set_back_refuses_nobody(nonces: Nonces) -> None:
     assert nonces.spend(nonces.issue(NOW + 3600), NOW)
-
-
-def test_spent_nonces_are_forgotten_only_when_they_are_too_old_to_pass(nonces: Nonces, tmp_path: Path) -> None:
-    nonce = nonces.issue(NOW)
-    assert nonces.spend(nonce, NOW)
-    spent = store.open_spent(tmp_path)
-    assert store.forget_expired(spent, NOW + LIFETIME - 1) == 0
-    assert store.forget_expired(spent, NOW + LIFETIME) == 1
-    assert not nonces.spend(nonce, NOW + LIFETIME)
-    spent.close()
 
 
 @pytest.mark.parametrize("text", ["", "A", "AAAA", "=", "\u00fc" * 50, "A" * 50, "-" * 49, "A" * 5000])
