@@ -18,6 +18,7 @@ from acme_iid.store import nonces
 from acme_iid.store.database import open_store
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources
+from acme_iid.web.application import Application
 from acme_iid.web.jws import Gate
 from acme_iid.web.links import Links
 from acme_iid.web.nonces import Nonces
@@ -52,7 +53,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
         Nonces(nonces.mac_key(database), nonces.NonceFile(config.store.path.parent / "nonces")),
         config.ca.account_algorithms,
     )
-    app = flask.Flask("acme_iid", static_folder=None)
+    app = Application("acme_iid")
     app.register_blueprint(Resources(authority, gate).blueprint())
     app.register_blueprint(public.blueprint(authority))
     if config.ca.crl:

@@ -108,19 +108,23 @@ def find(authority: Authority, account: Account, challenge_id: str) -> tuple[Aut
 
     :raises AcmeError: ``malformed`` with 404 if there is none, ``unauthorized`` if it is another account's.
     """
-    target = _target(authority.database, account, challenge_id)
-    return target.authorization, target.challenge
+    return _own(authority.database, account, challenge_id)
 
 
-def _target(reader: Reader, account: Account, challenge_id: str) -> Target:
+def _own(reader: Reader, account: Account, challenge_id: str) -> tuple[Authorization, Challenge]:
     found = orders.authorization_of_challenge(reader, challenge_id)
     if found is None:
         raise AcmeError(Problem.MALFORMED, "there is no challenge at this URL", status=404)
     if found.account_id != account.id:
         raise AcmeError(Problem.UNAUTHORIZED, "this challenge belongs to another account")
+    return found, next(entry for entry in found.challenges if entry.id == challenge_id)
+
+
+def _target(reader: Reader, account: Account, challenge_id: str) -> Target:
+    found, challenge = _own(reader, account, challenge_id)
     order = None if found.order_id is None else orders.get(reader, found.order_id)
     # From the first look, since a key change may have taken the challenge back by the second.
-    return Target(order, found, next(entry for entry in found.challenges if entry.id == challenge_id))
+    return Target(order, found, challenge)
 
 
 def answer(
@@ -148,8 +152,7 @@ def answer(
         _answer_iid01(authority, account, target, parse_answer(payload, raw), remote, now)
     else:
         validations.answer(authority, challenge_id, remote, now)
-    current = _target(authority.database, account, challenge_id)
-    return current.authorization, current.challenge
+    return _own(authority.database, account, challenge_id)
 
 
 def _answer_iid01(authority: Authority, account: Account, target: Target, given: Answer, remote: str, now: int) -> None:

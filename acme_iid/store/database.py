@@ -1,6 +1,6 @@
 """The engine: reading, and transactions that are durable before they are acknowledged.
 
-SQLite in WAL mode with ``synchronous=FULL``, opened through sqlite-utils, one connection a thread.
+SQLite in WAL mode with ``synchronous=FULL``, opened through sqlite-utils.
 Writing begins with BEGIN IMMEDIATE: a deferred transaction that reads and then writes fails at once
 when another process wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -53,47 +52,92 @@ class Database(Reader, Protocol):
         """A write transaction, durable when the block has ended without an exception."""
 
     def close(self) -> None:
-        """Close this thread's connection."""
+        """Close the connections that nobody uses now."""
 
 
 class SQLite:
     """A SQLite file, through sqlite-utils.
+
+    Connections are kept for whoever comes next, the one that was used last first: its pages and prepared statements are
+    warm, and of a hundred threads few are in the store at the same time.
 
     :param path: the database file; created if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._local = threading.local()
+        self._idle: list[sqlite3.Connection] = []
 
-    def _connection(self) -> sqlite_utils.Database:
-        connection: sqlite_utils.Database | None = getattr(self._local, "connection", None)
-        if connection is None:
+    def _open(self) -> sqlite3.Connection:
+        try:
+            # It holds the nonce key: nobody else's to read, whatever the umask. SQLite's other files follow suit.
+            # One that exists is never opened here: to close it again would end the locks of the process's other
+            # connections, and another process would then remove the log under them (sqlite.org/howtocorrupt.html).
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            # Of several threads, one at a time has it.
+            raw = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            raw.row_factory = sqlite3.Row
+            connection = sqlite_utils.Database(raw, recursive_triggers=False, execute_plugins=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailableError(f"the database {self.path} cannot be opened: {error}") from error
+        return raw
+
+    @contextmanager
+    def _connection(self) -> Iterator[_Connection]:
+        """A connection that nobody else has meanwhile."""
+        try:
+            raw = self._idle.pop()
+        except IndexError:
+            raw = self._open()
+        try:
+            yield _Connection(raw, self.path)
+        finally:
+            self._idle.append(raw)
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        """See :meth:`Reader.rows`."""
+        with self._connection() as connection:
+            return connection.rows(statement, **parameters)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See :meth:`Database.transaction`."""
+        with self._connection() as connection:
+            connection.run("BEGIN IMMEDIATE")
             try:
-                # It holds the nonce key: nobody else's to read, whatever the umask. SQLite's other files follow suit.
-                # One that exists is never opened here: to close it again would end the locks of the process's other
-                # connections, and another process would then remove the log under them (sqlite.org/howtocorrupt.html).
-                with suppress(FileExistsError):
-                    os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-                raw = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
-                raw.row_factory = sqlite3.Row
-                connection = sqlite_utils.Database(raw, recursive_triggers=False, execute_plugins=False)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA foreign_keys = ON")
-            except (sqlite3.Error, OSError) as error:
-                raise StoreUnavailableError(f"the database {self.path} cannot be opened: {error}") from error
-            self._local.connection = connection
-        return connection
+                yield connection
+                connection.run("COMMIT")
+            except BaseException:
+                connection.roll_back()
+                raise
+
+    def close(self) -> None:
+        """See :meth:`Database.close`."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+class _Connection:
+    """A connection while somebody has it."""
+
+    def __init__(self, raw: sqlite3.Connection, path: Path) -> None:
+        self._raw = raw
+        self._path = path
 
     def _execute(self, statement: str, parameters: dict[str, object]) -> sqlite3.Cursor:
         try:
-            return self._connection().execute(statement, parameters)
+            return self._raw.execute(statement, parameters)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except sqlite3.DatabaseError as error:
             # Busy, full, read-only, I/O error, damaged: the operator's to mend, and nothing was changed.
-            raise StoreUnavailableError(f"the database {self.path} cannot be used now: {error}") from error
+            raise StoreUnavailableError(f"the database {self._path} cannot be used now: {error}") from error
 
     def rows(self, statement: str, **parameters: object) -> list[Row]:
         """See :meth:`Reader.rows`."""
@@ -103,25 +147,10 @@ class SQLite:
         """See :meth:`Transaction.run`."""
         return self._execute(statement, parameters).rowcount
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """See :meth:`Database.transaction`."""
-        self._execute("BEGIN IMMEDIATE", {})
-        try:
-            yield self
-            self._execute("COMMIT", {})
-        except BaseException:
-            # SQLite has rolled back by itself after some errors (disk full, I/O).
-            if self._connection().conn.in_transaction:
-                self._connection().conn.execute("ROLLBACK")
-            raise
-
-    def close(self) -> None:
-        """See :meth:`Database.close`."""
-        connection: sqlite_utils.Database | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.conn.close()
-            self._local.connection = None
+    def roll_back(self) -> None:
+        """Undo what the transaction has done; SQLite has rolled back by itself after some errors (disk full, I/O)."""
+        if self._raw.in_transaction:
+            self._raw.execute("ROLLBACK")
 
 
 def migrate(database: Database) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, request
 
 from acme_iid.admission import formats
 from acme_iid.authority import (
@@ -26,6 +26,7 @@ from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Authorization, Order
 from acme_iid.protocol.status import next_look
 from acme_iid.web import external_binding, problems, render
+from acme_iid.web.application import Response
 from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, SignedRequest, decode_field, require_account, require_jwk
 from acme_iid.web.remote import client_address
 

@@ -48,4 +48,5 @@ class Nonces:
         return self._spent.spend(body[_TIME_BYTES:], issued_at + LIFETIME, now)
 
     def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, hashlib.sha256)[:_MAC_BYTES]
+        # Made to be keyed (RFC 7693), and a tenth of the cost of HMAC as OpenSSL has it.
+        return hashlib.blake2b(body, digest_size=_MAC_BYTES, key=self._key).digest()

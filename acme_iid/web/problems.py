@@ -6,10 +6,10 @@ import json
 import logging
 import secrets
 
-from flask import Response
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from acme_iid.errors import AcmeError, Fault, Problem, StoreUnavailableError, TrustUnavailableError
+from acme_iid.web.application import Response
 
 _log = logging.getLogger(__name__)
 

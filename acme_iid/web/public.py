@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, abort
+from flask import Blueprint, abort
 
 from acme_iid.authority import Authority
 from acme_iid.web import problems
+from acme_iid.web.application import Response
 
 
 def blueprint(authority: Authority) -> Blueprint:
