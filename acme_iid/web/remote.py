@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection
+from functools import lru_cache
 
 from acme_iid.values import Network
 
@@ -33,6 +34,7 @@ def client_address(peer: str, forwarded: str, proxies: Collection[Network]) -> s
     return address
 
 
+@lru_cache(maxsize=4096)
 def _plain(address: str) -> str:
     """``address``, as IPv4 if it is an IPv4 address as a listener for both families sees it (``::ffff:192.0.2.1``)."""
     try:
