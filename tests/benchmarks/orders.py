@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -76,7 +76,7 @@ def measure(server: servers.Server, options: argparse.Namespace) -> Figures:
 
 def median(rounds: list[Figures]) -> Figures:
     """Each figure's median."""
-    return Figures(*(statistics.median(values) for values in zip(*(asdict(one).values() for one in rounds))))
+    return Figures(*(statistics.median(values) for values in zip(*map(astuple, rounds), strict=True)))
 
 
 def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
@@ -99,8 +99,12 @@ def show(lines: list[list[str]], markdown: bool) -> None:
         lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
         print("\n".join(f"| {' | '.join(line)} |" for line in lines))
         return
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    print("\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print(
+        "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
+    )
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""The servers that are compared: ours as its users get it, Debian's Pebble and Debian's Caddy, each with orders to match."""
+"""The servers that are compared: ours as its users get it, Debian's Pebble and Debian's Caddy, with orders to match."""
 
 from __future__ import annotations
 
