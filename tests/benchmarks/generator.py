@@ -33,6 +33,7 @@ _TIMEOUT = 30.0
 """Seconds for which one answer is waited."""
 _POLLS = 200
 _BETWEEN_POLLS = 0.005
+_FREE = nullcontext()
 
 
 class LoadError(Exception):
@@ -206,7 +207,7 @@ def with_http01(
     session: Session,
     job: Job,
     respond: Callable[[str, str], None] = lambda _token, _authorization: None,
-    guard: AbstractContextManager[object] = nullcontext(),
+    guard: AbstractContextManager[object] = _FREE,
 ) -> None:
     """Seven requests if the server has always validated and issued when it is asked again, else more.
 
@@ -222,7 +223,7 @@ def with_http01(
 
 
 def _begin(
-    session: Session, job: Job, kind: str, guard: AbstractContextManager[object] = nullcontext()
+    session: Session, job: Job, kind: str, guard: AbstractContextManager[object] = _FREE
 ) -> tuple[Account, dict[str, Any], dict[str, Any]]:
     account = job.account
     with guard:
@@ -234,7 +235,7 @@ def _begin(
 
 
 def _poll(
-    session: Session, account: Account, url: str, guard: AbstractContextManager[object] = nullcontext()
+    session: Session, account: Account, url: str, guard: AbstractContextManager[object] = _FREE
 ) -> dict[str, Any]:
     for _ in range(_POLLS):
         with guard:
@@ -265,11 +266,13 @@ class Load:
     :ivar latencies: seconds from the first request of each order until its certificate was there.
     :ivar seconds: from the first request of all to the last answer.
     :ivar requests: signed ones.
+    :ivar faults: what ended it.
     """
 
     latencies: list[float] = field(default_factory=list)
     seconds: float = 0.0
     requests: int = 0
+    faults: list[Exception] = field(default_factory=list)
 
 
 class Generator:
@@ -300,38 +303,43 @@ class Generator:
 
         :raises LoadError: if any of them fails.
         """
-        load, waiting, faults = Load(), deque(jobs), list[BaseException]()
+        load, waiting = Load(), deque(jobs)
         if not self._new_connections:
             for session in self._sessions:
                 session.connection.open()
         before = sum(session.requests for session in self._sessions)
         start = time.perf_counter()
-
-        def work(session: Session) -> None:
-            try:
-                while not faults and time.perf_counter() < start + seconds:
-                    try:
-                        job = waiting.popleft()
-                    except IndexError:
-                        return
-                    begun = time.perf_counter()
-                    if self._new_connections:
-                        session.connection.close()
-                    self._flow(session, job)
-                    load.latencies.append(time.perf_counter() - begun)
-            except (LoadError, OSError) as error:
-                faults.append(error)
-
-        threads = [threading.Thread(target=work, args=(session,)) for session in self._sessions]
+        threads = [
+            threading.Thread(target=self._work, args=(session, waiting, load, start + seconds))
+            for session in self._sessions
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         load.seconds = time.perf_counter() - start
-        if faults:
-            raise LoadError(f"{len(load.latencies)} orders were placed, then: {faults[0]}") from faults[0]
+        if load.faults:
+            raise LoadError(f"{len(load.latencies)} orders were placed, then: {load.faults[0]}") from load.faults[0]
         load.requests = sum(session.requests for session in self._sessions) - before
         return load
+
+    def _work(self, session: Session, waiting: deque[Job], load: Load, end: float) -> None:
+        try:
+            while waiting and not load.faults and time.perf_counter() < end:
+                try:
+                    job = waiting.popleft()
+                except IndexError:
+                    return  # Another thread took the last one.
+                self._place(session, job, load)
+        except (LoadError, OSError) as error:
+            load.faults.append(error)
+
+    def _place(self, session: Session, job: Job, load: Load) -> None:
+        begun = time.perf_counter()
+        if self._new_connections:
+            session.connection.close()
+        self._flow(session, job)
+        load.latencies.append(time.perf_counter() - begun)
 
     def close(self) -> None:
         for session in self._sessions:

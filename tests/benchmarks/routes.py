@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,8 @@ def load(options: argparse.Namespace, functions: bool) -> Taken:
     with tempfile.TemporaryDirectory(prefix="acme-iid-benchmark-") as folder:
         ca = CA(Path(folder) / "ca")
         ca.init()
-        command = (sys.executable, __file__, "--serve", ca.home, *(["--functions"] if functions else []))
-        with running(*command, log=Path(folder) / "log") as process:
+        flags = ["--functions"] if functions else []
+        with running(sys.executable, __file__, "--serve", ca.home, *flags, log=Path(folder) / "log") as process:
 
             def report() -> dict[str, Any]:
                 found: dict[str, Any] = requests.get(ca.url + _REPORT, verify=str(ca.root), timeout=20).json()
@@ -165,7 +166,7 @@ def by_function(taken: Taken, count: int, column: int, folder: str = "") -> list
     """
     lines = [["function", "calls/certificate", "own ms/certificate", "whole ms/certificate"]]
     chosen = [entry for entry in taken.functions if entry[0].startswith(folder)]
-    for name, calls, own, whole in sorted(chosen, key=lambda entry: -entry[column])[:count]:
+    for name, calls, own, whole in sorted(chosen, key=itemgetter(column), reverse=True)[:count]:
         each = (f"{1000 * value / taken.certificates:.3f}" for value in (own, whole))
         lines.append([name, f"{calls / taken.certificates:.1f}", *each])
     return lines
