@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -266,30 +267,31 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
         " of an owner, a page in the middle": Filter(owner=owner, before=middle),
     }
     for text, wanted in filters.items():
-        yield f"certificate list{text}", lambda w=wanted: certificates.page(reader, w, None, now)
-    for status in ("valid", "expired", "revoked"):
-        yield f"certificate list --status {status}", lambda s=status: certificates.page(reader, Filter(), s, now)
+        yield f"certificate list{text}", partial(certificates.page, reader, wanted, None, now)
+    statuses: tuple[certificates.Status, ...] = ("valid", "expired", "revoked")
+    for status in statuses:
+        yield f"certificate list --status {status}", partial(certificates.page, reader, Filter(), status, now)
         yield (
             f"certificate list --status {status} of an owner",
-            lambda s=status: certificates.page(reader, Filter(owner=owner), s, now),
+            partial(certificates.page, reader, Filter(owner=owner), status, now),
         )
     for text, image in (("an image", row["certificates"]["image"]), ("an image that nobody has", "ami-0")):
-        yield f"valid certificates of {text}", lambda i=image: certificates.page(reader, Filter(), "valid", now, i)
+        yield f"valid certificates of {text}", partial(certificates.page, reader, Filter(), "valid", now, image)
     for text, wanted in filters.items():
-        yield f"instance list{text}", lambda w=wanted: instances.page(reader, w)
+        yield f"instance list{text}", partial(instances.page, reader, wanted)
     middle_event = Filter(before=Place(middle.time, 1))
     for text, wanted in filters.items():
         if "middle" not in text:
-            yield f"events{text}", lambda w=wanted: events.page(reader, w)
-    yield "events of an instance", lambda: events.page(reader, Filter(instance=instance))
-    yield "events, a page in the middle", lambda: events.page(reader, middle_event)
-    yield "account list", lambda: accounts.page(reader, Filter())
-    yield "orders list of an account", lambda: orders.of_account(reader, account, None, 100)
-    yield "open orders of an account", lambda: orders.count_open(reader, account, now, 100)
-    yield "waiting authorizations of an account", lambda: orders.unclaimed(reader, account, now)
-    yield "names of an account", lambda: orders.authorized_names(reader, account, now)
-    yield "revoked certificates, counted", lambda: revocation_lists.count(reader, now)
-    yield "revoked certificates, for a list", lambda: revocation_lists.revoked(reader, now)
+            yield f"events{text}", partial(events.page, reader, wanted)
+    yield "events of an instance", partial(events.page, reader, Filter(instance=instance))
+    yield "events, a page in the middle", partial(events.page, reader, middle_event)
+    yield "account list", partial(accounts.page, reader, Filter())
+    yield "orders list of an account", partial(orders.of_account, reader, account, None, 100)
+    yield "open orders of an account", partial(orders.count_open, reader, account, now, 100)
+    yield "waiting authorizations of an account", partial(orders.unclaimed, reader, account, now)
+    yield "names of an account", partial(orders.authorized_names, reader, account, now)
+    yield "revoked certificates, counted", partial(revocation_lists.count, reader, now)
+    yield "revoked certificates, for a list", partial(revocation_lists.revoked, reader, now)
 
 
 def ask(home: Home) -> dict[str, tuple[float, str]]:
@@ -319,9 +321,9 @@ def serve(home: Home, count: int) -> dict[str, tuple[float, str]]:
     for name, which in (("order", generator.accounts(8)), ("order of an account with many", [home.account])):
         jobs = jobs_of_instances(which, count + 40)
         generator.run(jobs[:40], 120)
-        before = processes.cpu_seconds(ca.process.pid)
+        before = processes.cpu(ca.process.pid)
         load = generator.run(jobs[40:], 120)
-        taken = processes.cpu_seconds(ca.process.pid) - before
+        taken = sum(processes.cpu(ca.process.pid).since(before))
         found[f"{name}, CPU"] = (1000 * taken / len(load.latencies), "")
         found[f"{name}, p99"] = (1000 * sorted(load.latencies)[len(load.latencies) * 99 // 100], "")
     generator.close()

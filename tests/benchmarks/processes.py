@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -17,14 +18,25 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of the tree so far, with that of processes that ended and were waited for."""
-    ticks = 0
+class Times(NamedTuple):
+    """CPU time, seconds."""
+
+    user: float
+    system: float
+
+    def since(self, before: Times) -> Times:
+        return Times(self.user - before.user, self.system - before.system)
+
+
+def cpu(pid: int) -> Times:
+    """What the tree has used so far, with what processes of it used that ended and were waited for."""
+    user = system = 0
     for process in tree(pid):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        # utime, stime, cutime and cstime, fields 14 to 17 (proc(5)); these begin with the third.
-        ticks += sum(map(int, fields[11:15]))
-    return ticks / _TICK
+        # utime, stime, cutime and cstime are fields 14 to 17 (proc(5)); these begin with the third.
+        mine, kernel, childrens, childrens_kernel = map(int, fields[11:15])
+        user, system = user + mine + childrens, system + kernel + childrens_kernel
+    return Times(user / _TICK, system / _TICK)
 
 
 def memory_bytes(pid: int) -> int:

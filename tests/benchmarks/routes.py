@@ -77,9 +77,25 @@ class Watched:
         functions = []
         if self._profile is not None:
             for (file, line, name), (_, calls, own, whole, _) in pstats.Stats(self._profile).stats.items():  # type: ignore[attr-defined]  # typeshed leaves out what it is for
-                functions.append((f"{Path(*Path(file).parts[-2:])}:{line} {name}", calls, own, whole))
+                functions.append((f"{_short(file)}:{line} {name}", calls, own, whole, _home(file)))
             self._profile = _profile()
         return json.dumps({"routes": taken, "functions": functions}).encode()
+
+
+def _short(file: str) -> str:
+    return "/".join(Path(file).parts[-2:])
+
+
+def _home(file: str) -> str:
+    """Which part of the server, which package or which module of Python's a file belongs to."""
+    parts, folder = Path(file).parts, Path(file).parent.name
+    if file == "~":
+        return "in C"
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1]
+    if "acme_iid" in parts:
+        return "/".join(parts[parts.index("acme_iid") :][:2]).removesuffix(".py")
+    return f"python: {folder if folder in ('json', 'importlib', 'collections') else Path(file).stem}"
 
 
 def _profile() -> cProfile.Profile:
@@ -102,13 +118,13 @@ class Taken:
     :ivar certificates: how many were issued.
     :ivar whole: CPU of all of the server's processes, seconds.
     :ivar routes: nanoseconds of each request, by route.
-    :ivar functions: name, calls, seconds in itself and seconds with what it called.
+    :ivar functions: name, calls, seconds in itself, seconds with what it called, and where it belongs.
     """
 
     certificates: int
     whole: float
     routes: dict[str, list[int]]
-    functions: list[tuple[str, int, float, float]]
+    functions: list[tuple[str, int, float, float, str]]
 
 
 def load(options: argparse.Namespace, functions: bool) -> Taken:
@@ -135,9 +151,9 @@ def load(options: argparse.Namespace, functions: bool) -> Taken:
             jobs = generator.jobs_of_instances(load.accounts(options.connections), options.orders + 100)
             load.run(jobs[:100], 60)
             report()
-            before = processes.cpu_seconds(process.pid)
+            before = processes.cpu(process.pid)
             done = load.run(jobs[100:], 60)
-            whole = processes.cpu_seconds(process.pid) - before
+            whole = sum(processes.cpu(process.pid).since(before))
             load.close()
             found = report()
     return Taken(len(done.latencies), whole, found["routes"], [tuple(entry) for entry in found["functions"]])
@@ -166,9 +182,23 @@ def by_function(taken: Taken, count: int, column: int, folder: str = "") -> list
     """
     lines = [["function", "calls/certificate", "own ms/certificate", "whole ms/certificate"]]
     chosen = [entry for entry in taken.functions if entry[0].startswith(folder)]
-    for name, calls, own, whole in sorted(chosen, key=itemgetter(column), reverse=True)[:count]:
+    for name, calls, own, whole, _ in sorted(chosen, key=itemgetter(column), reverse=True)[:count]:
         each = (f"{1000 * value / taken.certificates:.3f}" for value in (own, whole))
         lines.append([name, f"{calls / taken.certificates:.1f}", *each])
+    return lines
+
+
+def by_part(taken: Taken, count: int) -> list[list[str]]:
+    """The parts of the server and the packages whose own functions took most; what is in C stands by itself."""
+    calls: dict[str, int] = defaultdict(int)
+    own: dict[str, float] = defaultdict(float)
+    for _, called, seconds, _, part in taken.functions:
+        calls[part] += called
+        own[part] += seconds
+    lines = [["part", "calls/certificate", "own ms/certificate"]]
+    for part in sorted(own, key=own.__getitem__, reverse=True)[:count]:
+        each = 1000 * own[part] / taken.certificates
+        lines.append([part, f"{calls[part] / taken.certificates:.0f}", f"{each:.3f}"])
     return lines
 
 
@@ -196,6 +226,8 @@ def main() -> None:
         return
     show(by_route(load(options, functions=False)), options.markdown)
     profiled = load(options, functions=True)
+    print("\nParts by what they take themselves, and all that is in C\n")
+    show(by_part(profiled, options.top), options.markdown)
     for heading, column, folder in (
         ("Functions by what they take themselves", 2, ""),
         ("Functions by what they take with all that they call", 3, ""),
