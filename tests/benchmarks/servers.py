@@ -75,9 +75,9 @@ def _pebble(folder: Path) -> Iterator[Served]:
         "privateKey": str(tls.key),
     }
     (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
-    # It validates nothing, never waits, refuses no good nonce, and looks for no older authorization of the name.
-    env = {"PEBBLE_VA_ALWAYS_VALID": "1", "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
-    env |= {**os.environ, "PEBBLE_AUTHZREUSE": "0"}
+    # It validates nothing, never waits, refuses no good nonce and reuses no authorization, though it looks for one.
+    variables = {"VA_ALWAYS_VALID": "1", "VA_NOSLEEP": "1", "WFE_NONCEREJECT": "0", "AUTHZREUSE": "0"}
+    env = os.environ | {f"PEBBLE_{name}": value for name, value in variables.items()}
     with running("/usr/bin/pebble", "-config", folder / "pebble.json", env=env, log=folder / "log") as process:
         until(lambda: listens(port), "pebble")
         # Making an order while an authorization is read can lock Pebble 2.4 up for good: the one holds the store and
