@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import tempfile
@@ -140,6 +141,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Measure and print."""
+    # The servers end with us, whoever ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = arguments()
     options = parser.parse_args()
     known = {server.name: server for server in (servers.ours(options.workers), servers.PEBBLE, servers.CADDY)}
