@@ -1,0 +1,167 @@
+"""What a certificate costs a server: CPU, throughput, latency and memory, of ours beside Debian's Pebble and Caddy.
+
+Run it with ``python tests/benchmarks/orders.py`` (``--only acme-iid`` for ours alone). The servers are measured in
+turn, each time with a fresh home, and what is printed are medians. It asserts nothing of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import processes, servers
+from benchmarks.generator import Generator
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one server in one round.
+
+    :ivar cpu: of the server's processes, milliseconds a certificate; system is the kernel's part of it.
+    :ivar rate: certificates a second.
+    :ivar p50: of an order's latency, milliseconds; so is p99.
+    :ivar memory: proportional set size of the server's processes at the end, megabytes.
+    :ivar requests: signed requests a certificate.
+    :ivar generator: CPU that the load itself took, milliseconds a certificate.
+    """
+
+    cpu: float
+    system: float
+    rate: float
+    p50: float
+    p99: float
+    memory: float
+    requests: float
+    generator: float
+
+
+def measure(server: servers.Server, options: argparse.Namespace) -> Figures:
+    """Start a server, warm it up, load it."""
+    with tempfile.TemporaryDirectory(prefix="acme-iid-benchmark-") as folder, server.serve(Path(folder)) as served:
+        generator = Generator(
+            served.directory,
+            served.root,
+            served.flow,
+            options.connections,
+            new_connections=options.new_connections,
+        )
+        accounts = generator.accounts(options.accounts or options.connections)
+        warming = max(options.orders // 10, options.connections)
+        jobs = server.jobs(accounts, warming + options.orders)
+        generator.run(jobs[:warming], options.seconds)
+        before, own = processes.cpu(served.pid), time.process_time()
+        load = generator.run(jobs[warming:], options.seconds)
+        own = time.process_time() - own
+        cpu, memory = processes.cpu(served.pid).since(before), processes.memory_bytes(served.pid)
+        generator.close()
+    count = len(load.latencies)
+    latencies = sorted(load.latencies)
+    return Figures(
+        cpu=1000 * sum(cpu) / count,
+        system=1000 * cpu.system / count,
+        rate=count / load.seconds,
+        p50=1000 * statistics.median(latencies),
+        p99=1000 * latencies[min(count - 1, count * 99 // 100)],
+        memory=memory / 1e6,
+        requests=load.requests / count,
+        generator=1000 * own / count,
+    )
+
+
+def median(rounds: list[Figures]) -> Figures:
+    """Each figure's median."""
+    return Figures(*(statistics.median(values) for values in zip(*map(astuple, rounds), strict=True)))
+
+
+def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
+    """A line for each server, with ratios to Pebble where it was measured."""
+    peer = found.get("Pebble")
+    lines = [
+        [
+            "server",
+            "CPU/cert ms",
+            "of it system",
+            "certs/s",
+            "p50 ms",
+            "p99 ms",
+            "memory MB",
+            "requests",
+            "generator ms",
+            "notes",
+        ]
+    ]
+    for name, figures in found.items():
+        cells = [name]
+        for key in ("cpu", "system", "rate", "p50", "p99", "memory"):
+            value = getattr(figures, key)
+            ratio = "" if peer is None or figures is peer else f" ({value / getattr(peer, key):.2f})"
+            cells.append(f"{value:.{2 if key in ('cpu', 'system') else 0}f}{ratio}")
+        lines.append([*cells, f"{figures.requests:.1f}", f"{figures.generator:.2f}", what[name]])
+    return lines
+
+
+def show(lines: list[list[str]], markdown: bool) -> None:
+    """Print a table."""
+    if markdown:
+        lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+        print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        return
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print(
+        "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
+    )
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What can be asked."""
+    parser = argparse.ArgumentParser(description="What a certificate costs a server.")
+    parser.add_argument("--only", action="append", help="a server; may be given several times")
+    parser.add_argument("--orders", type=int, default=2000, help="certificates in each round (2000)")
+    parser.add_argument("--connections", type=int, default=8, help="clients at a time (8)")
+    parser.add_argument("--accounts", type=int, help="accounts that the orders are spread over (one a connection)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each server is measured (5)")
+    parser.add_argument("--seconds", type=float, default=60, help="when a round ends at the latest (60)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of acme-iid (2)")
+    parser.add_argument("--new-connections", action="store_true", help="a TLS connection for each order")
+    parser.add_argument("--markdown", action="store_true", help="the table as README.md has it")
+    parser.add_argument("--json", action="store_true", help="every round's figures as JSON")
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    # The servers end with us, whoever ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parser = arguments()
+    options = parser.parse_args()
+    known = {server.name: server for server in (servers.ours(options.workers), servers.PEBBLE, servers.CADDY)}
+    for name in options.only or ():
+        if name not in known:
+            parser.error(f"{name} is not one of {', '.join(known)}")
+    chosen = [server for name, server in known.items() if name in (options.only or known)]
+    rounds: dict[str, list[Figures]] = {server.name: [] for server in chosen}
+    for number in range(options.rounds):
+        for server in chosen:
+            figures = measure(server, options)
+            rounds[server.name].append(figures)
+            print(f"round {number + 1}: {server.name}: {figures.cpu:.2f} ms, {figures.rate:.0f}/s", file=sys.stderr)
+    if options.json:
+        print(json.dumps({name: [asdict(one) for one in found] for name, found in rounds.items()}, indent=2))
+        return
+    found = {name: median(figures) for name, figures in rounds.items()}
+    show(table(found, {server.name: server.what for server in chosen}), options.markdown)
+
+
+if __name__ == "__main__":
+    main()

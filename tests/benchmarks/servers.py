@@ -1,0 +1,173 @@
+"""The servers that are compared: ours as its users get it, Debian's Pebble and Debian's Caddy, with orders to match."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from benchmarks import generator
+from benchmarks.generator import Account, Flow, Job, Session
+from conformance_runs.pebble import TLS
+from interop.harness import listens, running, until
+from running import CA, free_port
+
+_HTTP01 = ("127.0.0.1", 80)
+"""Where a server that cannot be told otherwise looks for http-01 (RFC 8555 section 8.3)."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs.
+
+    :ivar directory: the directory's URL.
+    :ivar root: the PEM file of the root that its TLS certificate leads to.
+    :ivar pid: the process that all of its processes descend from.
+    """
+
+    directory: str
+    root: Path
+    pid: int
+    flow: Flow
+
+
+@dataclass(frozen=True)
+class Server:
+    """One that is measured.
+
+    :ivar what: what it does for an order, for readers of the table.
+    :ivar serve: starts it with a fresh home in an empty folder.
+    :ivar jobs: makes orders for it.
+    """
+
+    name: str
+    what: str
+    serve: Callable[[Path], AbstractContextManager[Served]]
+    jobs: Callable[[Sequence[Account], int], list[Job]]
+
+
+@contextmanager
+def _ours(folder: Path, workers: int = 2) -> Iterator[Served]:
+    ca = CA(folder / "ca")
+    ca.init()
+    ca.start("--workers", str(workers))
+    assert ca.process is not None
+    try:
+        yield Served(ca.directory, ca.root, ca.process.pid, generator.with_iid01)
+    finally:
+        ca.stop()
+
+
+@contextmanager
+def _pebble(folder: Path) -> Iterator[Served]:
+    tls, port = TLS.make(folder), free_port()
+    config = {
+        "listenAddress": f"127.0.0.1:{port}",
+        "managementListenAddress": "",
+        "certificate": str(tls.certificate),
+        "privateKey": str(tls.key),
+    }
+    (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
+    # It validates nothing, never waits, refuses no good nonce and reuses no authorization, though it looks for one.
+    variables = {"VA_ALWAYS_VALID": "1", "VA_NOSLEEP": "1", "WFE_NONCEREJECT": "0", "AUTHZREUSE": "0"}
+    env = os.environ | {f"PEBBLE_{name}": value for name, value in variables.items()}
+    with running("/usr/bin/pebble", "-config", folder / "pebble.json", env=env, log=folder / "log") as process:
+        until(lambda: listens(port), "pebble")
+        # Making an order while an authorization is read can lock Pebble 2.4 up for good: the one holds the store and
+        # waits for the authorization, the other holds that and waits for the store.
+        guard = threading.Lock()
+
+        def flow(session: Session, job: Job) -> None:
+            generator.with_http01(session, job, guard=guard)
+
+        yield Served(f"https://127.0.0.1:{port}/dir", tls.root, process.pid, flow)
+
+
+@contextmanager
+def _caddy(folder: Path) -> Iterator[Served]:
+    port = free_port()
+    config = {
+        "admin": {"disabled": True},
+        "logging": {"logs": {"default": {"level": "ERROR"}}},
+        "storage": {"module": "file_system", "root": str(folder / "storage")},
+        "apps": {
+            "http": {
+                "servers": {
+                    "ca": {
+                        "listen": [f"127.0.0.1:{port}"],
+                        "automatic_https": {"disable_redirects": True},
+                        "routes": [{"match": [{"host": ["127.0.0.1"]}], "handle": [{"handler": "acme_server"}]}],
+                        "tls_connection_policies": [{}],
+                    }
+                }
+            },
+            "tls": {"automation": {"policies": [{"subjects": ["127.0.0.1"], "issuers": [{"module": "internal"}]}]}},
+            "pki": {"certificate_authorities": {"local": {"install_trust": False}}},
+        },
+    }
+    (folder / "caddy.json").write_text(json.dumps(config))
+    env = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    root = folder / "storage/pki/authorities/local/root.crt"
+    directory = f"https://127.0.0.1:{port}/acme/local/directory"
+
+    def answers() -> bool:
+        # It listens before it has a certificate.
+        try:
+            return requests.get(directory, verify=str(root), timeout=5).status_code == 200
+        except (OSError, ssl.SSLError):
+            return False
+
+    command = ("/usr/bin/caddy", "run", "--config", folder / "caddy.json")
+    with _responder() as respond, running(*command, env=env, log=folder / "log") as process:
+        until(answers, "caddy")
+        yield Served(directory, root, process.pid, lambda session, job: generator.with_http01(session, job, respond))
+
+
+@contextmanager
+def _responder() -> Iterator[Callable[[str, str], None]]:
+    """Answers http-01 on this machine; yields what it is told tokens and key authorizations with."""
+    known: dict[str, str] = {}
+    listener = socket.create_server(_HTTP01, backlog=128)
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(5)
+                token = connection.recv(4096).split(b" ", 2)[1].rpartition(b"/")[2].decode()
+                body = known.pop(token, "").encode()
+                head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+                connection.sendall(head + body)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield known.__setitem__
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+def ours(workers: int) -> Server:
+    """This project's server."""
+    return Server(
+        "acme-iid",
+        f"SQLite, durable at every answer; {workers} workers; verifies AWS's signature",
+        lambda folder: _ours(folder, workers),
+        generator.jobs_of_instances,
+    )
+
+
+PEBBLE = Server("Pebble", "all in memory; validates nothing", _pebble, generator.jobs_of_names)
+CADDY = Server("Caddy", "BadgerDB; fetches http-01 from this machine", _caddy, generator.jobs_of_loopback)
