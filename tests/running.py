@@ -107,9 +107,10 @@ class CA:
                  *options)  # fmt: skip
 
     def start(self, *options: str, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> None:
-        """Serve; returns when the server has said that it listens."""
+        """Serve, with one worker unless ``options`` say otherwise; returns when the server has said that it listens."""
+        workers = () if "--workers" in options else ("--workers", "1")
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "acme_iid.cli", "--home", str(self.home), "serve", *options],
+            [*prefix, sys.executable, "-m", "acme_iid.cli", "--home", str(self.home), "serve", *workers, *options],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(env or {})},

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     help="No TLS: for use behind a proxy that ends it, reachable from nowhere else.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many processes answer requests."
+    "--workers", type=click.IntRange(1, 64), help="How many processes answer requests; by default, one for each core."
 )
 @password_file
 @click.pass_obj
-def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int, password_file: Path | None) -> None:
+def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int | None, password_file: Path | None) -> None:
     """Run the ACME server until SIGTERM or ctrl-C; SIGHUP reads ca.toml again.
 
     TLS uses a certificate from the CA itself, which is renewed while the server runs.
@@ -41,4 +41,10 @@ def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int, pas
 
     # Whatever the server writes is nobody else's.
     os.umask(0o077)
-    server.run(home.config(), password=password(password_file), listen=listen, plain_http=plain_http, workers=workers)
+    server.run(
+        home.config(),
+        password=password(password_file),
+        listen=listen,
+        plain_http=plain_http,
+        workers=workers or min(len(os.sched_getaffinity(0)), 64),
+    )

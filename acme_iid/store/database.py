@@ -7,8 +7,11 @@ when another process wrote in between, whatever the busy timeout (sqlite.org/iso
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -22,6 +25,7 @@ from acme_iid.errors import StoreUnavailableError
 Row = Mapping[str, Any]
 
 BUSY_TIMEOUT_SECONDS = 5.0
+_POLL_SECONDS = 0.0005
 
 
 class Reader(Protocol):
@@ -67,6 +71,7 @@ class SQLite:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._idle: list[sqlite3.Connection] = []
+        self._writers = _Queue(path.with_name(path.name + "-writers"))
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -108,7 +113,7 @@ class SQLite:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See :meth:`Database.transaction`."""
-        with self._connection() as connection:
+        with self._connection() as connection, self._writers.turn():
             connection.run("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -121,6 +126,54 @@ class SQLite:
         """See :meth:`Database.close`."""
         while self._idle:
             self._idle.pop().close()
+
+
+class _Queue:
+    """Where those wait who want to write, in all processes.
+
+    SQLite would have them sleep, longer each time, so that who has waited longest looks least often. This is no lock
+    that anything relies on: BEGIN IMMEDIATE is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._threads = threading.Lock()
+        self._file: int | None = None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for those who are before."""
+        if not self._threads.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+            raise self._late()
+        try:
+            with self._among_processes():
+                yield
+        finally:
+            self._threads.release()
+
+    @contextmanager
+    def _among_processes(self) -> Iterator[None]:
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailableError(f"{self._path} cannot be opened: {error}") from error
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise self._late() from None
+                time.sleep(_POLL_SECONDS)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _late(self) -> StoreUnavailableError:
+        return StoreUnavailableError(f"others have been writing to the database beside {self._path} all the time")
 
 
 class _Connection:
