@@ -9,6 +9,7 @@ import flask
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
+from acme_iid.authority.pruning import Pruning
 from acme_iid.authority.validations import Validations
 from acme_iid.config import Config
 from acme_iid.issuance import alternates
@@ -61,4 +62,5 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     app.register_error_handler(Exception, problems.of_exception)
     # Last, since an app that is made for trial only ends right after this, and should take no attempt with it.
     Validations(authority, links).start()
+    Pruning(authority).start()
     return app

@@ -23,7 +23,19 @@ from acme_iid.protocol.csr import ANY_KEY, KEY_TYPES, RSA_BITS, KeyPolicy
 from acme_iid.protocol.identifiers import Identifier, from_text
 from acme_iid.sources import TrustSources
 from acme_iid.tables import ConfigError, Table
-from acme_iid.values import Listen, Network, Rate, domain, listen_address, name, network, page_url, rate, server_url
+from acme_iid.values import (
+    Listen,
+    Network,
+    Rate,
+    domain,
+    duration,
+    listen_address,
+    name,
+    network,
+    page_url,
+    rate,
+    server_url,
+)
 
 FILE_NAME = "ca.toml"
 HOME_VARIABLE = "ACME_IID_CA_HOME"
@@ -93,6 +105,18 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """The table ``[retention]``: seconds that things stay in the store after their end.
+
+    :ivar orders: orders that led to no certificate, authorizations that no order took, and external keys.
+    :ivar certificates: certificates with their orders, and enrolments.
+    """
+
+    orders: int = 7 * 86400
+    certificates: int = 90 * 86400
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The table ``[limits]``; None for no limit.
 
@@ -125,6 +149,7 @@ class Config:
     trust: tuple[TrustSources, ...] = ()
     hosts: tuple[HostProvisioner, ...] = ()
     limits: Limits = Limits()
+    retention: Retention = Retention()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
 
@@ -214,7 +239,7 @@ def parse(data: bytes, home: Path) -> Config:
         raise ConfigError(f"{file} is not TOML: its values are nested too deep") from error
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
-    limits = _limits(top.table("limits"))
+    limits, retention = _limits(top.table("limits")), _retention(top.table("retention"))
     tables, kinds = top.tables("provisioner"), top.named_tables("profile")
     top.done()
     settings = _ca(ca, home), _server(server), _store(store, home)
@@ -228,6 +253,7 @@ def parse(data: bytes, home: Path) -> Config:
         home,
         *settings,
         limits=limits,
+        retention=retention,
         provisioners=tuple(provisioner for provisioner, _ in read),
         trust=tuple(sources for _, sources in read),
         hosts=hosts,
@@ -344,6 +370,24 @@ def _limits(table: Table) -> Limits:
         open_orders_per_account=most,
         certificates_per_instance=limit("certificates_per_instance"),
         certificates_per_name=limit("certificates_per_name"),
+    )
+    table.done()
+    return settings
+
+
+def _retention(table: Table) -> Retention:
+    def stay(key: str, least: int, usual: int, why: str) -> int:
+        seconds = table.text(key, 'a duration such as "7d"', duration, usual)
+        if seconds < least:
+            raise table.error(key, f"is too short: {why}")
+        return seconds
+
+    defaults = Retention()
+    settings = Retention(
+        orders=stay("orders", 3600, defaults.orders, "clients look at what has ended; write at least 1h"),
+        certificates=stay(
+            "certificates", 86400, defaults.certificates, "revocation lists are relied on for a day; write at least 1d"
+        ),
     )
     table.done()
     return settings

@@ -32,6 +32,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "account": ("acme_iid.cli.account:account", "The ACME accounts."),
     "eab": ("acme_iid.cli.eab:eab", "Keys that let their holder make an account."),
     "events": ("acme_iid.cli.events:events", "What was decided, and why."),
+    "prune": ("acme_iid.cli.prune:prune", "Remove what ended long ago from the store."),
+    "backup": ("acme_iid.cli.backup:backup", "Write the CA into one file, while it runs."),
+    "restore": ("acme_iid.cli.backup:restore", "Make a home from a backup."),
     "metadata": ("acme_iid.cli.metadata:metadata", "Stand in for a cloud's metadata service."),
 }
 """Each command's place, ``module:attribute``, and the line that ``--help`` shows for it."""

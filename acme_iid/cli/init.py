@@ -42,6 +42,11 @@ listen = {listen}
 # The database, a file in this directory.
 url = "sqlite:ca.db"
 
+# How long things stay in the store after their end: what led to no certificate, and certificates with their orders.
+# [retention]
+# orders = "7d"
+# certificates = "90d"
+
 # Kinds of certificates that orders ask for by name; one that asks for none gets the first.
 # [profile.server]
 # description = "TLS servers"

@@ -40,3 +40,9 @@ def wait(reader: Reader, key: str, rate: Rate, now: int) -> int:
 def forget(transaction: Transaction, now: int) -> int:
     """Forget subjects whose actions count no longer; how many."""
     return transaction.run("DELETE FROM limits WHERE until <= :now", now=now * 1000)
+
+
+def count_past(reader: Reader, now: int) -> int:
+    """How many subjects :func:`forget` would forget."""
+    found: int = reader.rows("SELECT count(*) AS found FROM limits WHERE until <= :now", now=now * 1000)[0]["found"]
+    return found

@@ -18,6 +18,9 @@ CREATE INDEX orders_by_account ON orders (account_id, created_at, id);
 
 CREATE INDEX orders_open ON orders (account_id, expires_at) WHERE certificate_id IS NULL AND ended_at IS NULL;
 
+-- What came to nothing is found by its end, and so is what is still open (acme_iid/store/pruning.py).
+CREATE INDEX orders_without_certificate ON orders (expires_at) WHERE certificate_id IS NULL;
+
 CREATE INDEX orders_by_replaced ON orders (replaces) WHERE replaces IS NOT NULL;
 
 -- An authorization serves one order. One that newAuthz made has no order until one takes it.

@@ -26,6 +26,8 @@ CREATE INDEX certificates_by_instance ON certificates (instance_id);
 
 CREATE INDEX certificates_by_issue ON certificates (issued_at, id);
 
+CREATE INDEX certificates_by_end ON certificates (not_after, id);
+
 CREATE INDEX certificates_of_account ON certificates (account_id, issued_at, id);
 
 CREATE INDEX certificates_of_cloud ON certificates (cloud, issued_at, id);

@@ -1,0 +1,201 @@
+"""A backup: the CA's home as one tar file, written while the server runs (rfc-notes/decisions/0013-backups.md).
+
+It begins with a manifest, which has the size and the SHA-256 of each file behind it, and a sum of its own. What is in it
+is named by what the CA is: ca.toml, certs/, secrets/, files that ca.toml names inside the home, and the database as it
+was at one moment. Spent nonces and the server's own TLS certificate are made anew wherever the CA runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from acme_iid.config import FILE_NAME, Config
+from acme_iid.errors import RequestError
+from acme_iid.store import copies, events
+from acme_iid.store.database import SQLite
+
+MANIFEST = "manifest.json"
+DATABASE = "store.db"
+"""The database's name in a backup, wherever it is in a home."""
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Of any file but the database."""
+_FORMAT = 1
+_FOLDERS = ("certs", "secrets")
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What was written, or is there to be restored.
+
+    :ivar made_at: seconds.
+    :ivar head: the latest event that is in it, NUMBER:HASH; None without a database.
+    :ivar files: size, SHA-256 and mode by name.
+    :ivar outside: files that ca.toml names and that are outside the home, so not in the backup.
+    """
+
+    made_at: int
+    head: str | None
+    files: Mapping[str, tuple[int, str, int]]
+    outside: tuple[str, ...]
+
+    def manifest(self) -> bytes:
+        """The manifest, with its own sum."""
+        content = {
+            "format": _FORMAT,
+            "made_at": self.made_at,
+            "head": self.head,
+            "files": {name: list(facts) for name, facts in self.files.items()},
+            "outside": list(self.outside),
+        }
+        return json.dumps({"sha256": _sum_of(content), "content": content}, indent=1).encode()
+
+
+def read_manifest(data: bytes) -> Backup:
+    """Read a manifest.
+
+    :raises RequestError: if it is none, or not as it was written.
+    """
+    try:
+        whole = json.loads(data)
+        content = whole["content"]
+        if whole["sha256"] != _sum_of(content):
+            raise RequestError("the backup was changed or damaged: its manifest does not have its own sum")
+        if content["format"] != _FORMAT:
+            raise RequestError(f"this is a backup of format {content['format']}, which a newer acme-iid-ca reads")
+        files = {str(name): (int(size), str(sum_), int(mode)) for name, (size, sum_, mode) in content["files"].items()}
+        return Backup(content["made_at"], content["head"], files, tuple(content["outside"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RequestError("the backup was changed or damaged: its manifest cannot be read") from error
+
+
+def _sum_of(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write(config: Config, database: Path | None, target: Path, now: int, *, force: bool) -> Backup:
+    """Write a backup of the CA to the file ``target``, which has its name when it is whole and on the disk.
+
+    :param database: the SQLite file; None where the store is a server's, which its own tools copy.
+    :param force: replace a file that exists.
+    :raises RequestError: if ``target`` exists, or a file of the CA's is none that could be restored.
+    :raises StoreUnavailableError: if the store cannot be copied.
+    :raises OSError: if a file cannot be read or written.
+    """
+    if not force and os.path.lexists(target):
+        raise RequestError(f"{target} exists; choose another name, or give --force to replace it")
+    small, outside = _files(config)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        head = None
+        if database is not None:
+            copy = folder / DATABASE
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            copies.write(database, copy)
+            head = _head(copy)
+        facts = {name: (len(data), hashlib.sha256(data).hexdigest(), mode) for name, (data, mode) in small.items()}
+        if database is not None:
+            with copy.open("rb") as stream:
+                sum_ = hashlib.file_digest(stream, "sha256").hexdigest()
+            facts[DATABASE] = (copy.stat().st_size, sum_, 0o600)
+        backup = Backup(now, head, facts, outside)
+        partial = folder / "backup"
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            _pack(out, backup, small, folder)
+            out.flush()
+            os.fsync(out.fileno())
+        _give_name(partial, target, force=force)
+    finally:
+        shutil.rmtree(folder)
+    return backup
+
+
+def _give_name(partial: Path, target: Path, *, force: bool) -> None:
+    if force:
+        partial.rename(target)
+    else:
+        try:
+            target.hardlink_to(partial)  # a rename would replace what another one has written there meanwhile
+        except FileExistsError as error:
+            raise RequestError(f"{target} exists by now; choose another name, or give --force to replace it") from error
+    sync(target.parent)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _pack(out: BinaryIO, backup: Backup, small: Mapping[str, tuple[bytes, int]], folder: Path) -> None:
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        _add(tar, backup, MANIFEST, io.BytesIO(backup.manifest()), len(backup.manifest()), 0o600)
+        for name, (size, _, mode) in backup.files.items():
+            if name != DATABASE:
+                _add(tar, backup, name, io.BytesIO(small[name][0]), size, mode)
+        if DATABASE in backup.files:
+            with (folder / DATABASE).open("rb") as stream:
+                _add(tar, backup, DATABASE, stream, backup.files[DATABASE][0], 0o600)
+
+
+def _add(tar: tarfile.TarFile, backup: Backup, name: str, stream: BinaryIO, size: int, mode: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.mtime = size, mode, backup.made_at
+    tar.addfile(member, stream)
+
+
+def _head(database: Path) -> str:
+    opened = SQLite(database)
+    try:
+        return str(events.head(opened))
+    finally:
+        opened.close()
+        # Opening has turned the log on; nothing was written to it.
+        for suffix in ("-wal", "-shm"):
+            database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+def _files(config: Config) -> tuple[dict[str, tuple[bytes, int]], tuple[str, ...]]:
+    """The small files with their modes, by name; and those that the configuration names outside the home."""
+    home = config.home
+    found, outside = {home / FILE_NAME}, []
+    for folder in _FOLDERS:
+        found |= {path for path in (home / folder).rglob("*") if path.is_file()}
+    for named in _named(config):
+        path = Path(os.path.normpath(named))
+        if path.is_relative_to(home):
+            found.add(path)
+        else:
+            outside.append(str(path))
+    return {str(path.relative_to(home)): _read(path) for path in sorted(found)}, tuple(sorted(set(outside)))
+
+
+def _named(config: Config) -> Iterator[Path]:
+    yield from config.ca.alternate_chains
+    for sources in config.trust:
+        further = (issuer.jwks for issuer in sources.web_identity)
+        for path in (sources.iid_roots, sources.nitro_roots, sources.jwks, *further):
+            if isinstance(path, Path):
+                yield path
+
+
+def _read(path: Path) -> tuple[bytes, int]:
+    with path.open("rb") as stream:
+        data = stream.read(MAX_FILE_BYTES + 1)
+        mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o644
+    if len(data) > MAX_FILE_BYTES:
+        raise RequestError(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of a CA is; move it away")
+    return data, mode

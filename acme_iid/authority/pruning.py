@@ -1,0 +1,194 @@
+"""Keeping the store bounded: what ended long ago goes, a few rows at a time (rfc-notes/decisions/0012-pruning.md).
+
+What a client may still ask for stays: what is open or valid, certificates for a time after their end, and what an
+order replaces or a revocation list must still name. Accounts, instances, blocks, closed names and events are never
+removed here; events are a chain of hashes.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+
+from acme_iid.authority import Authority
+from acme_iid.config import Config
+from acme_iid.errors import StoreUnavailableError
+from acme_iid.protocol.renewal import CertificateId
+from acme_iid.store import events, jobs, limits, pruning
+from acme_iid.store.database import Database, Reader, Transaction
+from acme_iid.store.pruning import Ends, Expired
+
+BATCH = 500
+"""How many things go in one transaction: what waits for the store's one lock waits for that long."""
+INTERVAL = 3600
+"""Seconds from one turn of the job to the next."""
+
+_JOB = "prune"
+_FIRST_LOOK_SECONDS = 2.0
+_POLL_SECONDS = 60.0
+_FIRST = (-1, "")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many things went.
+
+    :ivar certificates: with their orders.
+    :ivar orders: that led to no certificate.
+    :ivar authorizations: that no order took.
+    :ivar limits: subjects of rate limits whose actions count no longer.
+    """
+
+    certificates: int = 0
+    orders: int = 0
+    authorizations: int = 0
+    external_keys: int = 0
+    enrolments: int = 0
+    limits: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers by their names."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.counts.items() if count)
+
+
+def ends(config: Config, reader: Reader, now: int) -> Ends:
+    """The moments by which something must have ended to go now."""
+    retention = config.retention
+    certificates = now - retention.certificates
+    listed = pruning.listed_until(reader) if config.ca.crl else None
+    return Ends(now - retention.orders, certificates, certificates if listed is None else listed, now)
+
+
+def count(config: Config, reader: Reader, now: int) -> Pruned:
+    """What :func:`prune` would remove now."""
+    terms = ends(config, reader, now)
+    going, after = 0, _FIRST
+    while page := pruning.expired(reader, terms, after, BATCH):
+        going += len(_that_go(reader, terms, page))
+        after = (page[-1].not_after, page[-1].id)
+    kinds = {kind: pruning.count(reader, kind, terms) for kind in pruning.KINDS}
+    return Pruned(certificates=going, limits=limits.count_past(reader, now), **kinds)
+
+
+def prune(config: Config, database: Database, by: str, now: int, goes_on: Callable[[], bool] = lambda: True) -> Pruned:
+    """Remove what can go, in transactions of a few rows each, and record how many of what were removed.
+
+    :param by: who wants it, for the record: "operator" or "server".
+    :param goes_on: asked after each transaction.
+    """
+    terms = ends(config, database, now)
+    total, after, more = Pruned(), _FIRST, True
+    while more:
+        begun = time.monotonic()
+        with database.transaction() as transaction:
+            removed, after, more = _batch(transaction, terms, after)
+            if any(removed.counts.values()):
+                _record(transaction, by, removed, now)
+        total += removed
+        if not goes_on():
+            break
+        if more:
+            # As long again, so that whoever waits for the lock gets it.
+            time.sleep(time.monotonic() - begun)
+    return total
+
+
+def _record(transaction: Transaction, by: str, removed: Pruned, now: int) -> None:
+    detail: dict[str, object] = {name: count for name, count in removed.counts.items() if count}
+    events.add(transaction, "store.pruned", now, by=by, removed=detail)
+
+
+def _batch(transaction: Transaction, terms: Ends, after: tuple[int, str]) -> tuple[Pruned, tuple[int, str], bool]:
+    """Remove up to :data:`BATCH` things: what went, how far certificates were seen, and if there may be more."""
+    left = BATCH
+    page = pruning.expired(transaction, terms, after, left)
+    if page:
+        after = (page[-1].not_after, page[-1].id)
+    gone = _that_go(transaction, terms, page)
+    pruning.remove_certificates(transaction, gone)
+    left -= len(page)
+    kinds = {}
+    for kind in pruning.KINDS:
+        kinds[kind] = pruning.remove(transaction, kind, terms, left) if left else 0
+        left -= kinds[kind]
+    past = limits.forget(transaction, terms.now) if left else 0
+    return Pruned(certificates=len(gone), limits=past, **kinds), after, not left
+
+
+def _that_go(reader: Reader, terms: Ends, page: list[Expired]) -> list[Expired]:
+    """Those of the certificates that nothing else needs.
+
+    One that an open order replaces is looked at when that is finalized. The order that replaced a certificate stays as
+    long as that could be named again: it is why no second one may (RFC 9773 section 5).
+    """
+    if not page:
+        return []
+    needed = {_serial(text) for text in pruning.open_replacements(reader, terms.now)}
+    replaced = {one.id: _serial(one.replaces) for one in page if one.replaces is not None}
+    staying = pruning.staying(reader, sorted(set(replaced.values())), terms)
+    return [one for one in page if one.serial not in needed and replaced.get(one.id) not in staying]
+
+
+def _serial(text: str) -> str:
+    return f"{CertificateId.read(text).serial:x}"
+
+
+class Pruning:
+    """The thread of one process that prunes when it is this process's turn: each hour one of all processes has it."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+
+    def start(self) -> None:
+        """Begin. The thread ends with the process, which need not wait for it."""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        time.sleep(_FIRST_LOOK_SECONDS)
+        while True:
+            try:
+                turn(self._authority.config, self._authority.database, int(time.time()))
+            except StoreUnavailableError as error:
+                _log.warning("The store is not pruned now: %s", error)
+            except Exception:  # noqa: BLE001 - a fault of ours must not end it for good
+                _log.exception("pruning the store failed")
+            time.sleep(_POLL_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - so that not all ask at once
+
+
+def turn(config: Config, database: Database, now: int) -> Pruned | None:
+    """Prune if nobody has done it in the last hour, nor does now; None if somebody has or does."""
+    if not jobs.is_due(database, _JOB, now, INTERVAL):
+        return None
+    with database.transaction() as transaction:
+        mine = jobs.take(transaction, _JOB, now, INTERVAL)
+    if mine is None:
+        return None
+
+    def goes_on() -> bool:
+        nonlocal mine
+        assert mine is not None
+        until = int(time.time()) + INTERVAL
+        if until <= mine + 60:
+            return True  # it is ours for long enough
+        with database.transaction() as transaction:
+            kept = jobs.keep(transaction, _JOB, mine, until)
+        mine = until
+        return kept
+
+    removed = prune(config, database, "server", now, goes_on)
+    if any(removed.counts.values()):
+        _log.info("Pruned the store: %s", removed)
+    return removed

@@ -1,0 +1,137 @@
+"""Making a home from a backup: all of it is proven before anything has the home's name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import tomlkit
+
+from acme_iid.authority.backups import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest, sync
+from acme_iid.config import FILE_NAME
+from acme_iid.errors import RequestError
+from acme_iid.store import copies, events
+from acme_iid.store.database import open_store
+
+_STORE = "ca.db"
+_CHUNK = 1024 * 1024
+_MAX_FILES = 10_000
+
+
+def restore(archive: Path, home: Path, now: int) -> Backup:
+    """Make the home of a CA from a backup.
+
+    :param home: a folder that is empty or does not exist.
+    :raises RequestError: if there is something there, or the backup is not whole and as it was written.
+    :raises BrokenChainError: if its events were tampered with.
+    :raises OSError: if a file cannot be read or written.
+    """
+    if os.path.lexists(home) and (not home.is_dir() or any(home.iterdir())):
+        raise RequestError(f"{home} is not empty; restore into a folder that does not exist, or is empty (--home)")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
+    try:
+        backup = _unpack(archive, made)
+        _point_inside(made, backup)
+        if DATABASE in backup.files:
+            _put_to_use(made, backup, now)
+        for folder, _, _ in os.walk(made):
+            sync(Path(folder))
+        made.rename(home)  # over an empty folder, or none
+        sync(home.parent)
+    except BaseException:
+        shutil.rmtree(made)
+        raise
+    return backup
+
+
+def _unpack(archive: Path, target: Path) -> Backup:
+    """Write what the manifest names, and nothing else, below ``target``."""
+    with archive.open("rb") as stream:
+        try:
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                first = tar.next()
+                if first is None or first.name != MANIFEST:
+                    raise RequestError(f"{archive} is no backup of acme-iid-ca: it does not begin with a manifest")
+                backup = read_manifest(_read(tar, first))
+                if len(backup.files) > _MAX_FILES:
+                    raise RequestError(f"the backup names more than {_MAX_FILES} files, which no CA has")
+                left = dict(backup.files)
+                while (member := tar.next()) is not None:
+                    if member.name not in left:
+                        raise RequestError(f"the backup holds {member.name!a}, which its manifest does not name")
+                    size, expected, mode = left.pop(member.name)
+                    _write(tar, member, target, size, expected, mode)
+        except (tarfile.TarError, EOFError) as error:
+            raise RequestError(f"{archive} is no backup, or was damaged: {error}") from error
+    if left:
+        raise RequestError(f"the backup was cut off or damaged: {min(left)!a} is not in it")
+    return backup
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    with _content(tar, member, MAX_FILE_BYTES) as content:
+        return content.read(MAX_FILE_BYTES)
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> IO[bytes]:
+    content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+    if content is None:
+        raise RequestError(f"the backup holds {member.name!a}, which is no plain file; nothing of it was restored")
+    if member.size > most:
+        raise RequestError(f"{member.name!a} in the backup is too large; nothing of it was restored")
+    return content
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, size: int, expected: str, mode: int) -> None:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or "\0" in member.name or not name.parts:
+        raise RequestError(f"the backup holds {member.name!a}, which leads out of it; nothing of it was restored")
+    # The database is as large as the backup has room for; it is stored as it is.
+    content = _content(tar, member, size if member.name == DATABASE else min(size, MAX_FILE_BYTES))
+    path = target / (_STORE if member.name == DATABASE else name)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = hashlib.sha256()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode & 0o644)
+    with content, os.fdopen(descriptor, "wb") as out:
+        while chunk := content.read(_CHUNK):
+            found.update(chunk)
+            out.write(chunk)
+        out.flush()
+        os.fsync(out.fileno())
+    if found.hexdigest() != expected:
+        raise RequestError(f"the backup was changed or damaged: {member.name!a} does not have the sum of its manifest")
+
+
+def _point_inside(made: Path, backup: Backup) -> None:
+    """Let ca.toml name the store that was restored, and not the one that the backup was made from."""
+    if DATABASE not in backup.files:
+        return
+    file = made / FILE_NAME
+    document = tomlkit.parse(file.read_text("utf-8"))
+    store = document.get("store", {})
+    wanted = f"sqlite:{_STORE}"
+    if store.get("url", wanted) != wanted:
+        store["url"] = wanted
+        file.write_text(tomlkit.dumps(document), "utf-8")
+
+
+def _put_to_use(made: Path, backup: Backup, now: int) -> None:
+    """Walk the chain of events, and let the store know that it goes on from a copy."""
+    database = open_store(made / _STORE)
+    try:
+        last = None
+        for last in events.check(database):
+            pass
+        if str(last or events.head(database)) != backup.head:
+            raise RequestError(f"the events in the backup do not end with {backup.head}, as its manifest says")
+        with database.transaction() as transaction:
+            copies.put_to_use(transaction, now)
+            events.add(transaction, "store.restored", now, made_at=backup.made_at, head=backup.head)
+    finally:
+        database.close()

@@ -1,0 +1,87 @@
+"""``acme-iid-ca backup`` and ``acme-iid-ca restore``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from pathlib import Path
+
+import click
+
+from acme_iid.cli import Home
+from acme_iid.cli.filters import as_json as json_option
+from acme_iid.cli.output import timestamp
+
+_KEYS = "It holds the CA's private keys: keep it as you keep those."
+_NO_DATABASE = (
+    "The database is not in it: copy that with PostgreSQL's own pg_dump, at about the same time, and restore it with "
+    "pg_restore."
+)
+_OUTSIDE = "Not in it are files outside the home that ca.toml names: "
+
+
+@click.command(short_help="Write the CA into one file, while it runs.")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@json_option
+@click.pass_obj
+def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
+    """Write the whole CA into FILE, a tar file: ca.toml, certificates, private keys and the database.
+
+    The server may run; the database is in it as it is at one moment. FILE holds the private keys and is readable by
+    its owner only. It has its name when it is whole and on the disk; 'acme-iid-ca restore' proves and unpacks it.
+    """
+    from acme_iid.authority import backups
+
+    os.umask(0o077)
+    config = home.config()
+    database = config.store.path if config.store.url.startswith("sqlite:") else None
+    made = backups.write(config, database, file.absolute(), int(time.time()), force=force)
+    size = file.stat().st_size
+    if as_json:
+        told = {
+            "file": str(file.absolute()),
+            "made_at": timestamp(made.made_at),
+            "bytes": size,
+            "files": list(made.files),
+            "head": made.head,
+            "private_keys": True,
+            "outside": list(made.outside),
+            "database": "included" if database is not None else _NO_DATABASE,
+        }
+        click.echo(json.dumps(told, indent=2))
+        return
+    click.echo(f"The CA is in {file}: {len(made.files)} files, {size} bytes. {_KEYS}")
+    click.echo(f"Its last event is {made.head}." if made.head is not None else _NO_DATABASE)
+    if made.outside:
+        click.echo(_OUTSIDE + ", ".join(made.outside))
+
+
+@click.command(short_help="Make a home from a backup.")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def restore(home: Home, file: Path) -> None:
+    """Make the CA's home, --home, from FILE, which 'acme-iid-ca backup' wrote. The home is empty, or not there yet.
+
+    Every file's sum and the chain of events are proven first; where something does not fit, nothing is left behind.
+    """
+    from acme_iid.authority import restoring
+
+    os.umask(0o077)
+    found = restoring.restore(file, home.path, int(time.time()))
+    made = timestamp(found.made_at)
+    click.echo(f"The CA as it was at {made} is in {home.path}.")
+    if found.head is None:
+        click.echo(f"{_NO_DATABASE} Do that before the server is started.")
+    if found.outside:
+        click.echo(_OUTSIDE + ", ".join(found.outside))
+    click.echo(f"""
+What happened after {made} is not known here:
+- Certificates issued since stay valid until they end, and cannot be revoked here; OCSP does not know them.
+- Revocations, blocks, releases and closed names since are undone: do them again. The revocation list is signed anew,
+  with a number above the former ones.
+- Accounts made since are made again by their clients. Instances used first since belong to nobody yet.
+Make sure that the former server never runs again, and start this one:
+  acme-iid-ca --home {shlex.quote(str(home.path))} serve""")

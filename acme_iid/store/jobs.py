@@ -1,0 +1,45 @@
+"""What one process at a time does now and then, whichever of all processes and replicas that is.
+
+One moment is both the time of the next turn and the lease of the present one: whoever takes a job moves it on by one
+compare-and-set, and moves it on again while the work lasts. A process that is killed leaves a moment that comes.
+"""
+
+from __future__ import annotations
+
+from acme_iid.store.database import Reader, Transaction
+
+
+def is_due(reader: Reader, name: str, now: int, interval: int) -> bool:
+    """Whether a job is due; only :func:`take` says whose it is.
+
+    :param interval: seconds from one turn to the next. A moment that is more than two of them away was set by a clock
+        that was wrong, and keeps nobody waiting.
+    """
+    rows = reader.rows("SELECT due_at FROM jobs WHERE name = :name", name=name)
+    return not rows or not now < rows[0]["due_at"] <= now + 2 * interval
+
+
+def take(transaction: Transaction, name: str, now: int, interval: int) -> int | None:
+    """Take a job that is due; returns the moment until which it is the caller's, None if it is another's."""
+    rows = transaction.rows(
+        """INSERT INTO jobs (name, due_at) VALUES (:name, :now + :interval)
+           ON CONFLICT (name) DO UPDATE SET due_at = :now + :interval
+           WHERE jobs.due_at <= :now OR jobs.due_at > :now + 2 * :interval
+           RETURNING due_at""",
+        name=name,
+        now=now,
+        interval=interval,
+    )
+    return rows[0]["due_at"] if rows else None
+
+
+def keep(transaction: Transaction, name: str, mine: int, until: int) -> bool:
+    """Keep a job until the moment ``until``; False if another process has taken it meanwhile.
+
+    :param mine: the moment that :func:`take` or the last :func:`keep` set.
+    """
+    return bool(
+        transaction.run(
+            "UPDATE jobs SET due_at = :until WHERE name = :name AND due_at = :mine", name=name, mine=mine, until=until
+        )
+    )
