@@ -1,7 +1,7 @@
 """A backup: the CA's home as one tar file, written while the server runs (rfc-notes/decisions/0013-backups.md).
 
-It begins with a manifest, which has the size and the SHA-256 of each file behind it, and a sum of its own. What is in it
-is named by what the CA is: ca.toml, certs/, secrets/, files that ca.toml names inside the home, and the database as it
+It begins with a manifest, which has the size and the SHA-256 of each file behind it, and a sum of its own. In it
+is what the CA is: ca.toml, certs/, secrets/, files that ca.toml names inside the home, and the database as it
 was at one moment. Spent nonces and the server's own TLS certificate are made anew wherever the CA runs.
 """
 
@@ -23,7 +23,7 @@ from typing import BinaryIO
 from acme_iid.config import FILE_NAME, Config
 from acme_iid.errors import RequestError
 from acme_iid.store import copies, events
-from acme_iid.store.database import SQLite
+from acme_iid.store.database import SQLite, migrate
 
 MANIFEST = "manifest.json"
 DATABASE = "store.db"
@@ -40,12 +40,14 @@ class Backup:
 
     :ivar made_at: seconds.
     :ivar head: the latest event that is in it, NUMBER:HASH; None without a database.
+    :ivar home: where the CA was.
     :ivar files: size, SHA-256 and mode by name.
     :ivar outside: files that ca.toml names and that are outside the home, so not in the backup.
     """
 
     made_at: int
     head: str | None
+    home: str
     files: Mapping[str, tuple[int, str, int]]
     outside: tuple[str, ...]
 
@@ -55,6 +57,7 @@ class Backup:
             "format": _FORMAT,
             "made_at": self.made_at,
             "head": self.head,
+            "home": self.home,
             "files": {name: list(facts) for name, facts in self.files.items()},
             "outside": list(self.outside),
         }
@@ -74,7 +77,7 @@ def read_manifest(data: bytes) -> Backup:
         if content["format"] != _FORMAT:
             raise RequestError(f"this is a backup of format {content['format']}, which a newer acme-iid-ca reads")
         files = {str(name): (int(size), str(sum_), int(mode)) for name, (size, sum_, mode) in content["files"].items()}
-        return Backup(content["made_at"], content["head"], files, tuple(content["outside"]))
+        return Backup(content["made_at"], content["head"], content["home"], files, tuple(content["outside"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError("the backup was changed or damaged: its manifest cannot be read") from error
 
@@ -99,6 +102,8 @@ def write(config: Config, database: Path | None, target: Path, now: int, *, forc
     try:
         head = None
         if database is not None:
+            if not database.exists():
+                _make(database)  # a CA that has never served
             copy = folder / DATABASE
             os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             copies.write(database, copy)
@@ -108,7 +113,7 @@ def write(config: Config, database: Path | None, target: Path, now: int, *, forc
             with copy.open("rb") as stream:
                 sum_ = hashlib.file_digest(stream, "sha256").hexdigest()
             facts[DATABASE] = (copy.stat().st_size, sum_, 0o600)
-        backup = Backup(now, head, facts, outside)
+        backup = Backup(now, head, str(config.home), facts, outside)
         partial = folder / "backup"
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             _pack(out, backup, small, folder)
@@ -155,6 +160,12 @@ def _add(tar: tarfile.TarFile, backup: Backup, name: str, stream: BinaryIO, size
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.mtime = size, mode, backup.made_at
     tar.addfile(member, stream)
+
+
+def _make(database: Path) -> None:
+    opened = SQLite(database)
+    migrate(opened)
+    opened.close()
 
 
 def _head(database: Path) -> str:

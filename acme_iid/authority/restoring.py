@@ -7,8 +7,10 @@ import os
 import shutil
 import tarfile
 import tempfile
+from collections import deque
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import tomlkit
 
@@ -109,26 +111,33 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, size: in
 
 
 def _point_inside(made: Path, backup: Backup) -> None:
-    """Let ca.toml name the store that was restored, and not the one that the backup was made from."""
-    if DATABASE not in backup.files:
-        return
+    """Let ca.toml name what was restored, wherever that is, and not what the backup was made from."""
     file = made / FILE_NAME
-    document = tomlkit.parse(file.read_text("utf-8"))
+    text = file.read_text("utf-8")
+    document = tomlkit.parse(text)
     store = document.get("store", {})
-    wanted = f"sqlite:{_STORE}"
-    if store.get("url", wanted) != wanted:
-        store["url"] = wanted
-        file.write_text(tomlkit.dumps(document), "utf-8")
+    if DATABASE in backup.files and "url" in store:
+        store["url"] = f"sqlite:{_STORE}"
+    _make_relative(document, f"{backup.home}/", backup.files)
+    if (changed := tomlkit.dumps(document)) != text:
+        file.write_text(changed, "utf-8")
+
+
+def _make_relative(values: Any, home: str, files: Collection[str]) -> None:
+    """Shorten the paths of files in the former home, which are read from where ca.toml is."""
+    for key, value in list(values.items() if isinstance(values, dict) else enumerate(values)):
+        if isinstance(value, str) and value.startswith(home) and value.removeprefix(home) in files:
+            values[key] = value.removeprefix(home)
+        elif isinstance(value, dict | list):
+            _make_relative(value, home, files)
 
 
 def _put_to_use(made: Path, backup: Backup, now: int) -> None:
     """Walk the chain of events, and let the store know that it goes on from a copy."""
     database = open_store(made / _STORE)
     try:
-        last = None
-        for last in events.check(database):
-            pass
-        if str(last or events.head(database)) != backup.head:
+        deque(events.check(database), maxlen=0)
+        if str(events.head(database)) != backup.head:
             raise RequestError(f"the events in the backup do not end with {backup.head}, as its manifest says")
         with database.transaction() as transaction:
             copies.put_to_use(transaction, now)

@@ -1,0 +1,116 @@
+"""Backups that were changed, and homes that are in use: nothing is restored, and nothing replaced."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from running import CA, run_module
+
+from acme_iid.authority.backups import Backup
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of a CA that has never served."""
+    folder = tmp_path_factory.mktemp("backed-up")
+    ca = CA(folder / "ca")
+    ca.init()
+    (ca.home / "nonces").write_bytes(b"x")
+    told = json.loads(ca.cli("backup", folder / "backup.tar", "--json").stdout)
+    assert told["private_keys"] is True
+    assert told["database"] == "included"
+    assert {"ca.toml", "secrets/intermediate_ca_key", "test-roots.pem", "store.db"} <= set(told["files"])
+    assert "nonces" not in told["files"]
+    return folder / "backup.tar"
+
+
+def refused(archive: Path, home: Path) -> str:
+    """What is said about an archive that must not be restored."""
+    outcome = run_module("acme_iid.cli", "--home", home, "restore", archive)
+    assert outcome.code == 1, outcome.stdout
+    assert not home.exists()
+    assert [path for path in home.parent.iterdir() if path.name.startswith(f".{home.name}.")] == []
+    return outcome.stderr
+
+
+def test_a_backup_is_its_owners_alone_and_replaces_nothing(tmp_path: Path) -> None:
+    ca = CA(tmp_path / "ca")
+    ca.init()
+    target = tmp_path / "backup.tar"
+    assert "private keys" in ca.cli("backup", target).stdout
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    first = target.read_bytes()
+    outcome = ca.try_cli("backup", target)
+    assert (outcome.code, target.read_bytes()) == (1, first)
+    assert "--force" in outcome.stderr
+    ca.cli("backup", target, "--force")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.tar", "ca"]
+    full = ca.try_cli("restore", target)
+    assert full.code == 1
+    assert "is not empty" in full.stderr
+
+
+def test_a_flipped_byte_anywhere_in_a_file_is_found(whole: Path, tmp_path: Path) -> None:
+    data = whole.read_bytes()
+    with tarfile.open(whole) as tar:
+        places = [(member.name, member.offset_data + member.size // 2) for member in tar]
+        places += [(member.name, member.offset + 3) for member in tar]
+    for name, place in places:
+        changed = tmp_path / "changed.tar"
+        changed.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        assert "backup" in refused(changed, tmp_path / "new"), name
+
+
+def test_a_backup_that_was_cut_off_is_refused(whole: Path, tmp_path: Path) -> None:
+    data = whole.read_bytes()
+    cut = tmp_path / "cut.tar"
+    for size in (0, 512, len(data) // 3, len(data) - 20_000):
+        cut.write_bytes(data[:size])
+        assert "backup" in refused(cut, tmp_path / "new")
+
+
+def outside(member: tarfile.TarInfo) -> None:
+    member.name = "../x"
+
+
+def absolute(member: tarfile.TarInfo) -> None:
+    member.name = "/tmp/acme-iid-x"
+
+
+def link(member: tarfile.TarInfo) -> None:
+    member.type, member.linkname, member.size = tarfile.SYMTYPE, "/etc/passwd", 0
+
+
+def hard_link(member: tarfile.TarInfo) -> None:
+    member.type, member.linkname, member.size = tarfile.LNKTYPE, "manifest.json", 0
+
+
+def device(member: tarfile.TarInfo) -> None:
+    member.type, member.size = tarfile.FIFOTYPE, 0
+
+
+@pytest.mark.parametrize("made", [outside, absolute, link, hard_link, device])
+def test_what_leads_out_of_a_backup_or_is_no_file_is_refused(
+    tmp_path: Path, made: Callable[[tarfile.TarInfo], None]
+) -> None:
+    content = b"x"
+    member = tarfile.TarInfo("certs/x")
+    member.size = 1
+    made(member)
+    digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+    manifest = Backup(0, None, "/x", {member.name: (member.size, digest, 0o600)}, ()).manifest()
+    archive = tmp_path / "forged.tar"
+    with tarfile.open(archive, "w") as tar:
+        first = tarfile.TarInfo("manifest.json")
+        first.size = len(manifest)
+        tar.addfile(first, io.BytesIO(manifest))
+        tar.addfile(member, io.BytesIO(content))
+    told = refused(archive, tmp_path / "deep" / "new")
+    assert "leads out" in told or "no plain file" in told
+    assert not (tmp_path / "deep" / "x").exists()
