@@ -26,7 +26,7 @@ from acme_iid.protocol.resources import (
     Order,
     Proof,
 )
-from acme_iid.protocol.status import Status, of_authorization, of_order
+from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import (
     accounts,
     certificates,

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running import CA, run_module
+from running import CA
 
+from acme_iid.authority import restoring
 from acme_iid.authority.backups import Backup
+from acme_iid.errors import RequestError
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(archive: Path, home: Path) -> str:
-    """What is said about an archive that must not be restored."""
-    outcome = run_module("acme_iid.cli", "--home", home, "restore", archive)
-    assert outcome.code == 1, outcome.stdout
+    """What is said about an archive that must not be restored, and of which nothing is left."""
+    with pytest.raises(RequestError) as caught:
+        restoring.restore(archive, home, 0)
     assert not home.exists()
     assert [path for path in home.parent.iterdir() if path.name.startswith(f".{home.name}.")] == []
-    return outcome.stderr
+    return str(caught.value)
 
 
 def test_a_backup_is_its_owners_alone_and_replaces_nothing(tmp_path: Path) -> None:

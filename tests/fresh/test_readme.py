@@ -32,6 +32,7 @@ STEPS = (
     "terminal-1-eab",
     "terminal-1-fleet",
     "terminal-1-block",
+    "terminal-1-keep",
 )
 OF_CERTBOT = {"certbot", "certbot-debian", "certbot-pip"}
 """Run by tests/certbot."""
@@ -208,6 +209,7 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "caddy on web-1" in walked["terminal-1-eab"]
     assert "Asked for the renewal of " in walked["terminal-1-fleet"]
     assert "OK" in walked["terminal-1-block"]
+    assert "It holds the CA's private keys" in walked["terminal-1-keep"]
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
