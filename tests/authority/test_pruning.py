@@ -45,7 +45,16 @@ START = 1_800_000_000
 NAME = Identifier("dns", "foo.local")
 PROOF = Proof("aws:aws:1:us-west-2:i-0", "aws", "p", "c")
 FAULT = Fault(Problem.UNAUTHORIZED, "ended")
-CONFIG = b'[ca]\nname = "x"\ncrl = true\n[server]\nurl = "https://ca.local"\n[retention]\norders = "1h"\ncertificates = "2d"\n'
+CONFIG = b"""
+[ca]
+name = "x"
+crl = true
+[server]
+url = "https://ca.local"
+[retention]
+orders = "1h"
+certificates = "2d"
+"""
 STEPS = ("order", "prove", "finalize", "fail", "replace", "revoke", "list", "ahead", "key", "enrol", "end", "delegate")
 
 
@@ -164,7 +173,8 @@ class History:
 
     def answers(self, at: int) -> dict[str, object]:
         """All that may still be asked for at a moment."""
-        read, told = self.database, {}
+        read = self.database
+        told: dict[str, object] = {}
         for order_id in self.orders:
             order = orders.get(read, order_id)
             if order is not None and of_order(order, at) in (Status.PENDING, Status.READY):
@@ -179,9 +189,6 @@ class History:
                 told[f"replaced {certificate.id}"] = orders.replaced(read, named(certificate), at)
             if any(order.replaces == named(certificate) for order in told.values() if isinstance(order, Order)):
                 told[f"to be replaced {certificate.id}"] = known
-            if known is not None:
-                told[f"named {certificate.id}"] = None
-        told = {key: value for key, value in told.items() if not key.startswith("named")}
         listed = revocation_lists.latest(read, "k")
         told["list"] = listed
         if listed is not None:

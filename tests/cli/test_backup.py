@@ -82,7 +82,7 @@ def outside(member: tarfile.TarInfo) -> None:
 
 
 def absolute(member: tarfile.TarInfo) -> None:
-    member.name = "/tmp/acme-iid-x"
+    member.name = "/certs/acme-iid-x"
 
 
 def link(member: tarfile.TarInfo) -> None:
