@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from acme_iid.authority import pruning
@@ -219,7 +219,15 @@ LIVES = st.sampled_from([600, HOUR, DAY, 5 * DAY])
 STORY = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 7), LIVES, MOMENTS), min_size=5, max_size=60)
 
 
-@settings(max_examples=40)
+ISSUED = [("order", 0, 600, 0), ("prove", 0, 600, 0)]
+
+
+@example([*ISSUED, ("finalize", 0, 600, 3 * DAY), ("replace", 0, 600, 0)])
+@example(
+    [*ISSUED, ("finalize", 0, 5 * DAY, 0), ("replace", 0, 600, 0), ("prove", 1, 600, 0), ("finalize", 1, 600, 3 * DAY)]
+)
+@example([*ISSUED, ("finalize", 0, 600, 0), ("list", 0, 600, 0), ("revoke", 0, 600, 3 * DAY)])
+@settings(max_examples=25)
 @given(STORY)
 def test_after_pruning_every_answer_that_may_be_asked_for_is_the_same(story: list[tuple[str, int, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -63,6 +63,7 @@ def test_a_flipped_byte_anywhere_in_a_file_is_found(whole: Path, tmp_path: Path)
     with tarfile.open(whole) as tar:
         places = [(member.name, member.offset_data + member.size // 2) for member in tar]
         places += [(member.name, member.offset + 3) for member in tar]
+    places.append(("the manifest's time", data.index(b'"made_at": ') + 14))
     for name, place in places:
         changed = tmp_path / "changed.tar"
         changed.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
@@ -72,7 +73,9 @@ def test_a_flipped_byte_anywhere_in_a_file_is_found(whole: Path, tmp_path: Path)
 def test_a_backup_that_was_cut_off_is_refused(whole: Path, tmp_path: Path) -> None:
     data = whole.read_bytes()
     cut = tmp_path / "cut.tar"
-    for size in (0, 512, len(data) // 3, len(data) - 20_000):
+    with tarfile.open(whole) as tar:
+        last = tar.getmembers()[-1].offset
+    for size in (0, 512, last, len(data) // 3, len(data) - 20_000):
         cut.write_bytes(data[:size])
         assert "backup" in refused(cut, tmp_path / "new")
 
