@@ -221,6 +221,8 @@ STORY = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 7), LIVES, MOM
 
 ISSUED = [("order", 0, 600, 0), ("prove", 0, 600, 0)]
 
+SUCCEEDED = [("replace", 0, 600, 0), ("prove", 1, 600, 0), ("finalize", 1, 600, 3 * DAY)]
+
 
 @example([*ISSUED, ("finalize", 0, 600, 3 * DAY), ("replace", 0, 600, 0)])
 @example(
