@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import postgresql
 import pytest
 
 from acme_iid.protocol.identifiers import Identifier
@@ -29,7 +30,7 @@ COUNT = 120
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """Many certificates, each of an instance and account and with two names, ten in each second."""
-    opened = open_store(tmp_path_factory.mktemp("lists") / "ca.db")
+    opened = open_store(postgresql.new_store(tmp_path_factory.mktemp("lists")))
     with opened.transaction() as transaction:
         for number, account in enumerate(ACCOUNTS):
             accounts.add(transaction, Account(account, "{}", f"thumb-{account}", (), NOW + number))
