@@ -1,7 +1,8 @@
 """Debian's PostgreSQL, run for the tests: a cluster of their own, with a database for whoever asks.
 
 ``tox -e postgresql`` says with ``ACME_IID_TEST_STORE=postgresql`` that stores are to be in it, where plain ``tox``,
-which needs no PostgreSQL, has them in SQLite files. It sorts as English does (ICU), which SQLite does not, and asks for a password.
+which needs no PostgreSQL, has them in SQLite files. It sorts as English does (ICU), which SQLite does not, and it asks
+for a password.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import forge
 import postgresql
-from ports import free_port as free_port  # for those who take the other parts from here
+from ports import free_port
 from wire import Account, Wire
 
 from acme_iid import config

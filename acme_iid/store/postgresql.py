@@ -41,7 +41,7 @@ _CLOCKS_SECONDS = 3600
 _FORGOTTEN_AT_ONCE = 1000
 _ATTEMPTS = 4
 _MIGRATION_LOCK = 0x61636D6569696401  # "acmeiid" and 1: nobody else's
-_DEFAULTS: Mapping[str, object] = {
+_DEFAULTS: Mapping[str, str | int] = {
     "application_name": "acme-iid-ca",
     "connect_timeout": 3,
     # A machine that went away without a word is noticed.
@@ -90,7 +90,7 @@ class PostgreSQL:
 
     def __init__(self, url: str) -> None:
         try:
-            given = conninfo.conninfo_to_dict(url)
+            given: dict[str, Any] = conninfo.conninfo_to_dict(url)
         except psycopg.ProgrammingError:
             raise StoreUnavailableError(
                 "the store's url is none that PostgreSQL's library can read; write for example "
@@ -316,7 +316,7 @@ class SpentNonces:
 
 def random_pause(attempt: int) -> float:
     """Seconds to wait after the failed attempt with this number, from 0: other than others who failed together."""
-    return secrets.randbelow(1000) / 1000 * 0.02 * 2**attempt
+    return secrets.randbelow(20 << attempt) / 1000
 
 
 def _execute(connection: Connection, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:

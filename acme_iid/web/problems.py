@@ -56,9 +56,7 @@ def of_exception(error: Exception) -> Response:
         _log.error("%s", error)
         detail = "the server cannot do this now; nothing was changed, try again later"
         if isinstance(error, OutcomeUnknownError):
-            detail = (
-                "the server lost its database while it did this, and cannot say whether it was done; look again later"
-            )
+            detail = "the server lost its database and cannot say whether this was done; look again later"
         return of_acme_error(
             AcmeError(Problem.SERVER_INTERNAL, detail, status=503, headers={"Retry-After": RETRY_AFTER})
         )

@@ -13,7 +13,7 @@ from pebble_mode import home as homes
 from pebble_mode import settings
 from pebble_mode.management import Management
 from pebble_mode.relay import Relay
-from running import free_port
+from ports import free_port
 
 from acme_iid import config
 from acme_iid.store.database import open_store
