@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "account": ("acme_iid.cli.account:account", "The ACME accounts."),
     "eab": ("acme_iid.cli.eab:eab", "Keys that let their holder make an account."),
     "events": ("acme_iid.cli.events:events", "What was decided, and why."),
+    "store": ("acme_iid.cli.store:store", "The database as a whole."),
     "metadata": ("acme_iid.cli.metadata:metadata", "Stand in for a cloud's metadata service."),
 }
 """Each command's place, ``module:attribute``, and the line that ``--help`` shows for it."""

@@ -12,3 +12,10 @@ CREATE TABLE spent_nonces (
 );
 
 CREATE INDEX spent_nonces_by_expiry ON spent_nonces (expires_at);
+
+-- How far a store has come that is being copied into this database (acme_iid/store/copying.py); empty otherwise.
+CREATE TABLE copied (
+    table_name TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    last_key TEXT NOT NULL
+);
