@@ -1,8 +1,8 @@
 """Copying a store in a SQLite file into one in PostgreSQL: table by table in batches, and then compared row by row.
 
-How far each table has come stands in the target's table ``copied``, which each batch moves on in its own transaction. So
-a copy that was cut off goes on where it was, a target that is half full opens as no store, and one that holds something
-else is known by having none of these rows.
+How far each table has come stands in the target's table ``copied``, which each batch moves on in its own transaction.
+So a copy that was cut off goes on where it was, a target that is half full opens as no store, and one that holds
+something else is known by having none of these rows.
 """
 
 from __future__ import annotations
@@ -202,15 +202,16 @@ def _compare(source: Reader, target: Reader, table: Table, progress: Progress) -
             copied = there.get(tuple(row[column] for column in table.key))
             if copied is None or any(copied[column] != row[column] for column in table.columns):
                 raise CopyError(
-                    f"{_named(table, row)} is {'missing from' if copied is None else 'another in'} the copy: the store "
-                    "was changed since its rows were copied; stop the server that uses it, empty the target and copy again"
+                    f"{_named(table, row)} is {'missing from' if copied is None else 'another in'} the copy: the "
+                    "store was changed since its rows were copied; stop the server that uses it, empty the target and "
+                    "copy again"
                 )
         total += len(batch)
         progress(f"comparing {table.name}", len(batch))
     if _count(target, table) != total:
         raise CopyError(
-            f"the copy's table {table.name} has rows that the store does not have: one was removed since it was copied, or "
-            "somebody else writes to the target; stop the servers, empty the target and copy again"
+            f"the copy's table {table.name} has rows that the store does not have: one was removed since it was "
+            "copied, or somebody else writes to the target; stop the servers, empty the target and copy again"
         )
     return total
 

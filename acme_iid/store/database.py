@@ -250,15 +250,19 @@ def open_store(url: str) -> Database:
     database = connect(url)
     try:
         migrate(database)
-        if database.rows("SELECT table_name FROM copied LIMIT 1"):
-            raise StoreUnavailableError(
-                "the database holds a part of a store that is being copied into it; "
-                "run acme-iid-ca store migrate again, until it says that all was copied"
-            )
+        _require_whole(database)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _require_whole(database: Reader) -> None:
+    if database.rows("SELECT table_name FROM copied LIMIT 1"):
+        raise StoreUnavailableError(
+            "the database holds a part of a store that is being copied into it; "
+            "run acme-iid-ca store migrate again, until it says that all was copied"
+        )
 
 
 def connect(url: str) -> Database:

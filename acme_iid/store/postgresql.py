@@ -25,6 +25,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from acme_iid.errors import OutcomeUnknownError, StoreConflictError, StoreUnavailableError, UnstorableTextError
 from acme_iid.store.database import Row, Transaction
+from acme_iid.store.nonces import ID_BYTES
 
 Connection = psycopg.Connection[dict[str, Any]]
 Pool = ConnectionPool[Connection]
@@ -38,6 +39,7 @@ _STATEMENT_SECONDS = 20
 _IDLE_SECONDS = 10
 _MIGRATION_SECONDS = 60
 _CLOCKS_SECONDS = 3600
+_FORGET_ONE_IN = 256
 _FORGOTTEN_AT_ONCE = 1000
 _ATTEMPTS = 4
 _MIGRATION_LOCK = 0x61636D6569696401  # "acmeiid" and 1: nobody else's
@@ -275,31 +277,34 @@ class _Transaction:
             raise self._database.failure(error) from error
 
 
-class SpentNonces:
-    """Spent nonces, for all replicas: in one statement, without the writers' lock, and not waiting for the disk.
+class NonceTable:
+    """The nonces of all replicas: spent in one statement, without the writers' lock, and not waiting for the disk.
 
-    When the database server crashes, those of its last moments are forgotten, and nothing else
-    (postgresql.org/docs, "Asynchronous Commit"); see rfc-notes/decisions/0003-spent-nonces.md for what that means.
+    When the database server crashes, it may forget those of its last moments, and nothing else
+    (PostgreSQL's manual, "Asynchronous Commit"); see rfc-notes/decisions/0003-spent-nonces.md for what that means.
     """
 
     def __init__(self, database: PostgreSQL) -> None:
         self._database = database
 
-    def spend(self, nonce: str, expires_at: int, now: int) -> bool:
-        """Spend a nonce that can be used until ``expires_at``, seconds; False if it was spent before.
+    def fresh(self) -> bytes:
+        """See :meth:`~acme_iid.store.nonces.SpentNonces.fresh`."""
+        return secrets.token_bytes(ID_BYTES)
+
+    def spend(self, identifier: bytes, expires_at: int, now: int) -> bool:
+        """See :meth:`~acme_iid.store.nonces.SpentNonces.spend`.
 
         One whose outcome was lost with a connection counts as spent: the client uses another.
-
-        :raises StoreUnavailableError: if that cannot be known now.
         """
-        del now
         _, spent = self._database.run_alone(
             """INSERT INTO spent_nonces (nonce, expires_at)
                SELECT :nonce, :expires_at FROM set_config('synchronous_commit', 'off', true)
                ON CONFLICT DO NOTHING""",
-            nonce=nonce,
+            nonce=identifier.hex(),
             expires_at=expires_at,
         )
+        if spent and secrets.randbelow(_FORGET_ONE_IN) == 0:
+            self.forget_expired(now)
         return bool(spent)
 
     def forget_expired(self, now: int) -> int:
