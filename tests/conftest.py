@@ -52,6 +52,12 @@ def closed_sessions() -> Iterator[None]:
         wire.OPEN.pop().close()
 
 
+def pytest_sessionfinish() -> None:
+    """End the database server; the processes of xdist end without what Python does at exit."""
+    if postgresql.cluster.cache_info().currsize:
+        postgresql.cluster().remove()
+
+
 @pytest.fixture(autouse=True)
 def dropped_databases() -> Iterator[None]:
     """Drop the databases that a test has made."""

@@ -110,7 +110,7 @@ class Cluster:
         """Stop it, and remove all that it has."""
         if self._process is not None:
             self.stop(signal.SIGQUIT)
-        shutil.rmtree(self._home)
+        shutil.rmtree(self._home, ignore_errors=True)
 
 
 _MADE: list[str] = []

@@ -141,7 +141,8 @@ class PostgreSQL:
     def _why(self, error: PoolTimeout) -> str:
         """Why the pool has no connection: what the server says to one more."""
         try:
-            psycopg.connect(self._conninfo).close()
+            with psycopg.connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection:
+                _configure(connection)
         except psycopg.Error as cause:
             return _text(cause)
         return f"all {MAX_CONNECTIONS} connections are in use ({_text(error)})"
@@ -228,6 +229,8 @@ class PostgreSQL:
                     pass
                 return pool, connection, cursor.fetchone()
             except psycopg.Error as error:
+                if _is_lost(error):
+                    connection.close()
                 self._give_back(pool, connection)
                 if not self._is_worth_another(error, attempt):
                     raise self.failure(error) from error
