@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -9,12 +10,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from pathlib import Path
 
 import postgresql
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ports import free_port
 
@@ -76,10 +76,10 @@ def test_a_statement_means_what_it_says(database: PostgreSQL) -> None:
     assert rows == [{"a": "it's :x 100%", "b": "%s :y", "c": 3, "d": 5}]
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
-def test_every_text_comes_back_as_it_was(text: str) -> None:
-    with closing(PostgreSQL(postgresql.cluster().url("postgres"))) as opened:
-        assert opened.rows("SELECT CAST(:text AS TEXT) AS text", text=text) == [{"text": text}]
+def test_every_text_comes_back_as_it_was(database: PostgreSQL, text: str) -> None:
+    assert database.rows("SELECT CAST(:text AS TEXT) AS text", text=text) == [{"text": text}]
 
 
 def test_a_text_with_a_nul_names_nothing_and_is_not_stored(database: PostgreSQL) -> None:
@@ -123,10 +123,7 @@ def test_a_writer_that_another_keeps_waiting_too_long_is_told_so(database: Postg
         assert transaction.rows("SELECT 1 AS one") == [{"one": 1}]
 
 
-def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(
-    database: PostgreSQL, tmp_path: Path, url: str
-) -> None:
-    del tmp_path
+def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(database: PostgreSQL, url: str) -> None:
     script = (
         "import sys, time\nfrom acme_iid.store.database import open_store\n"
         "database = open_store(sys.argv[1])\nwith database.transaction():\n    print(flush=True)\n    time.sleep(60)\n"
@@ -193,9 +190,7 @@ def test_a_connection_that_is_cut_before_the_commit_is_answered_leaves_the_outco
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
 
 
-def test_all_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(
-    database: PostgreSQL, url: str
-) -> None:
+def test_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(database: PostgreSQL, url: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: database.rows("SELECT pg_sleep(0.1)"), range(16)))
         with as_somebody(url) as other:
@@ -203,7 +198,7 @@ def test_all_connections_that_a_restart_took_are_replaced_before_anybody_sees_it
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        assert list(pool.map(lambda number: database.rows("SELECT 1 AS one"), range(16))) == [[{"one": 1}]] * 16
+        assert list(pool.map(lambda _: database.rows("SELECT 1 AS one"), range(16))) == [[{"one": 1}]] * 16
         for number in range(3):
             with database.transaction() as transaction:
                 events.add(transaction, "after", NOW + number)
@@ -249,13 +244,10 @@ def test_what_serializable_transactions_refuse_is_a_conflict(database: PostgreSQ
         late()
 
 
-@pytest.mark.parametrize("read_only", ["default_transaction_read_only = on"])
-def test_a_database_that_takes_no_writes_is_unavailable_and_then_not(
-    database: PostgreSQL, url: str, read_only: str
-) -> None:
+def test_a_database_that_takes_no_writes_is_unavailable_and_then_not(database: PostgreSQL, url: str) -> None:
     name = url.rpartition("/")[2]
     with as_somebody(url) as other:
-        other.execute(f"ALTER DATABASE {name} SET {read_only}".encode())
+        other.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
         other.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                       "WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
         with pytest.raises(StoreUnavailableError, match="read-only"), database.transaction():
@@ -305,7 +297,10 @@ def test_only_a_nonce_does_not_wait_for_the_disk(database: PostgreSQL, url: str)
 
 
 def test_replicas_that_start_at_once_make_one_schema(url: str) -> None:
-    script = "import sys\nfrom acme_iid.store.database import open_store\nsys.stdin.readline()\nopen_store(sys.argv[1]).close()"
+    script = (
+        "import sys\nfrom acme_iid.store.database import open_store\n"
+        "sys.stdin.readline()\nopen_store(sys.argv[1]).close()"
+    )
     starting = [
         subprocess.Popen([sys.executable, "-c", script, url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(4)
@@ -346,10 +341,7 @@ def test_a_url_that_cannot_be_read_is_not_shown(wrong: str) -> None:
     assert "hidden" not in str(caught.value)
 
 
-def test_a_server_that_never_answers_is_given_up_soon(url: str) -> None:
-    del url
-    import socket  # noqa: PLC0415
-
+def test_a_server_that_never_answers_is_given_up_soon() -> None:
     with socket.create_server(("127.0.0.1", free_port())) as silent:
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="timeout"):
