@@ -1,4 +1,4 @@
-"""Three servers of one CA behind nginx, on one PostgreSQL, with clients that do not give up: killed, restarted, cut off.
+"""Three servers of one CA behind nginx, on one PostgreSQL: killed and restarted, with clients that do not give up.
 
 Clients are the raw one of ``wire.py`` with what every ACME client does: after a 5xx, a cut connection or a bad nonce it
 looks where its order stands and goes on.
@@ -209,14 +209,15 @@ class Load:
         while True:
             try:
                 return step()
-            except (Again, requests.ConnectionError, requests.Timeout) as error:
-                assert time.monotonic() < deadline, error
+            except (AgainError, requests.ConnectionError, requests.Timeout) as error:
+                if time.monotonic() > deadline:
+                    raise
                 with self._lock:
-                    self.troubles.append(str(error) if isinstance(error, Again) else type(error).__name__)
+                    self.troubles.append(str(error) if isinstance(error, AgainError) else type(error).__name__)
                 time.sleep(0.2)
 
 
-class Again(Exception):
+class AgainError(Exception):
     """The server could not do it now, or took no such nonce; the text is its answer."""
 
 
@@ -225,9 +226,9 @@ def _checked(response: requests.Response) -> requests.Response:
     if response.status_code in (502, 503, 504):
         # What does not come from nginx itself says when to come back.
         assert response.headers["Content-Type"].startswith("text/html") or response.headers["Retry-After"]
-        raise Again(f"{response.status_code}")
+        raise AgainError(f"{response.status_code}")
     if response.status_code == 400 and response.json()["type"].endswith(":badNonce"):
-        raise Again("badNonce")
+        raise AgainError("badNonce")
     assert response.status_code < 400, response.text
     return response
 
@@ -276,6 +277,8 @@ def _require_refused(wire: Wire, url: str, body: Mapping[str, object]) -> None:
 def check(load: Load) -> None:
     """Nothing acknowledged is lost, nothing was given twice, and the record is whole."""
     assert load.done == load.count
+    # Clients saw that something was the matter, and that it passed.
+    assert "503" in load.troubles, load.troubles
     by_instance: dict[str, list[Outcome]] = {}
     for outcome in load.outcomes:
         by_instance.setdefault(outcome.instance, []).append(outcome)
