@@ -89,6 +89,11 @@ class Cluster:
         self._process.wait(timeout=60)
         self._process = None
 
+    def ensure_started(self) -> None:
+        """Start it if a test has left it stopped."""
+        if self._process is None:
+            self.start()
+
     def url(self, name: str) -> str:
         """A database's URL, with the password."""
         return f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -79,7 +79,7 @@ class Replica(CA):
 class Fleet:
     """The replicas, and their database's URL."""
 
-    replicas: list[Replica]
+    replicas: Sequence[CA]
     store_url: str
 
     @classmethod

@@ -39,7 +39,7 @@ url = {url}
 listen = {listen}
 
 [store]
-# The database, a file in this directory.
+# The database, a file in this directory; for several servers, postgresql://user@host/database.
 url = "sqlite:ca.db"
 
 # Kinds of certificates that orders ask for by name; one that asks for none gets the first.
