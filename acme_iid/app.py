@@ -16,7 +16,7 @@ from acme_iid.issuance import alternates
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
 from acme_iid.store import nonces
-from acme_iid.store.database import open_store
+from acme_iid.store.database import Database, open_store
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources
 from acme_iid.web.application import Application
@@ -34,6 +34,15 @@ def _keep_fresh(trust: TrustStore) -> None:
         trust.refresh_if_due(int(time.time()))
 
 
+def _spent_nonces(config: Config, database: Database) -> nonces.SpentNonces:
+    if config.store.path is not None:
+        return nonces.NonceFile(config.store.path.parent / "nonces")
+    from acme_iid.store.postgresql import NonceTable, PostgreSQL  # noqa: PLC0415 - who has SQLite needs no psycopg
+
+    assert isinstance(database, PostgreSQL)
+    return NonceTable(database)
+
+
 def create_app(config: Config, password: str | None = None) -> flask.Flask:
     """The application of the CA in ``config.home``.
 
@@ -41,7 +50,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     :raises CAFileError, ValueError, OSError: if a key cannot be loaded.
     :raises StoreUnavailableError: if the store cannot be opened.
     """
-    database = open_store(config.store.path)
+    database = open_store(config.store.url)
     trust = trust_store(config.trust)
     ca = CertificateAuthority.load(config.home, password)
     chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
@@ -51,7 +60,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     gate = Gate(
         database,
         links,
-        Nonces(nonces.mac_key(database), nonces.NonceFile(config.store.path.parent / "nonces")),
+        Nonces(nonces.mac_key(database), _spent_nonces(config, database)),
         config.ca.account_algorithms,
     )
     app = Application("acme_iid")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -94,14 +94,17 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """The table ``[store]``: ``url`` is ``sqlite:`` and an absolute path."""
+    """The table ``[store]``: ``url`` is ``sqlite:`` and an absolute path, or ``postgresql://...``.
 
-    url: str
+    The latter may hold a password, and so it is shown nowhere.
+    """
+
+    url: str = field(repr=False)
 
     @property
-    def path(self) -> Path:
-        """The database file."""
-        return Path(self.url.removeprefix("sqlite:"))
+    def path(self) -> Path | None:
+        """The database file; None of a store that is not in one."""
+        return Path(self.url.removeprefix("sqlite:")) if self.url.startswith("sqlite:") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,13 +348,20 @@ def _server(table: Table) -> ServerSettings:
 
 
 def _store(table: Table, home: Path) -> StoreSettings:
-    def sqlite(text: str) -> StoreSettings:
+    def store(text: str) -> StoreSettings:
         scheme, _, path = text.partition(":")
+        if scheme in ("postgresql", "postgres") and path.startswith("//") and text.isprintable():
+            return StoreSettings(text)
         if scheme != "sqlite" or not path or path.startswith("//") or "\0" in path:
-            raise ValueError(f'{text!r} is no store; write "sqlite:" and a file, for example "sqlite:ca.db"')
+            # What is meant for PostgreSQL may hold a password.
+            shown = f"{text!r}" if scheme == "sqlite" or "@" not in text else "this"
+            raise ValueError(
+                f'{shown} is no store; write "sqlite:" and a file, for example "sqlite:ca.db", '
+                'or "postgresql://user@host/database"'
+            )
         return StoreSettings(f"sqlite:{home / path}")
 
-    settings = table.text("url", 'a store such as "sqlite:ca.db"', sqlite, StoreSettings(f"sqlite:{home / 'ca.db'}"))
+    settings = table.text("url", 'a store such as "sqlite:ca.db"', store, StoreSettings(f"sqlite:{home / 'ca.db'}"))
     table.done()
     return settings
 

@@ -144,5 +144,17 @@ class StoreUnavailableError(Exception):
     """The store cannot take or give data now (busy, disk full, gone). HTTP 503, nothing was changed."""
 
 
+class StoreConflictError(StoreUnavailableError):
+    """The store let another transaction go first, and nothing was changed: the whole use case can run again."""
+
+
+class OutcomeUnknownError(StoreUnavailableError):
+    """The store went away while it committed: what was asked for may have been done. HTTP 503."""
+
+
+class UnstorableTextError(Exception):
+    """A text that no store can hold (it has a NUL in it), so that it names nothing: HTTP 400 ``malformed``."""
+
+
 class RequestError(Exception):
     """What an operator asked for cannot be done; the text says why."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import postgresql
 import pytest
 import wire
 from hypothesis import HealthCheck, settings
@@ -49,6 +50,26 @@ def closed_sessions() -> Iterator[None]:
     yield
     while wire.OPEN:
         wire.OPEN.pop().close()
+
+
+def pytest_sessionfinish() -> None:
+    """End the database server; the processes of xdist end without what Python does at exit."""
+    if postgresql.cluster.cache_info().currsize:
+        postgresql.cluster().remove()
+
+
+@pytest.fixture(autouse=True)
+def dropped_databases() -> Iterator[None]:
+    """Drop the databases that a test has made."""
+    number = postgresql.made_so_far()
+    yield
+    postgresql.drop_all_after(number)
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    """The URL of a new store."""
+    return postgresql.new_store(tmp_path)
 
 
 @pytest.fixture(scope="session")

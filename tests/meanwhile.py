@@ -26,5 +26,10 @@ class Meanwhile:
         with self._database.transaction() as transaction:
             yield transaction
 
+    @contextmanager
+    def migration(self) -> Iterator[Transaction]:
+        with self._database.migration() as transaction:
+            yield transaction
+
     def close(self) -> None:
         self._database.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,20 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import forge
+import postgresql
+from ports import free_port
 from wire import Account, Wire
 
+from acme_iid import config
 from acme_iid.simulator import aws
 
 ACCOUNT = "123456789042"
 PROVISIONER = "AWS IID Provisioner"
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -84,6 +78,10 @@ class CA:
         return self.home / "certs" / "root_ca.crt"
 
     @property
+    def store_url(self) -> str:
+        return config.load(self.home).store.url
+
+    @property
     def fingerprint(self) -> str:
         return self.cli("fingerprint").stdout.strip()
 
@@ -101,6 +99,9 @@ class CA:
         """Make the CA, and a provisioner that believes the forge's keys."""
         self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
                  "--listen", f"127.0.0.1:{self.port}")  # fmt: skip
+        if postgresql.is_wanted():
+            file = self.home / "ca.toml"
+            file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.new_store(self.home)}"', 1))
         roots = self.home / "test-roots.pem"
         roots.write_bytes(forge.keys().certificates)
         self.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots,

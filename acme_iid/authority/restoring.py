@@ -134,7 +134,7 @@ def _make_relative(values: Any, home: str, files: Collection[str]) -> None:
 
 def _put_to_use(made: Path, backup: Backup, now: int) -> None:
     """Walk the chain of events, and let the store know that it goes on from a copy."""
-    database = open_store(made / _STORE)
+    database = open_store(f"sqlite:{made / _STORE}")
     try:
         deque(events.check(database), maxlen=0)
         if str(events.head(database)) != backup.head:

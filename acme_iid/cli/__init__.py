@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "prune": ("acme_iid.cli.prune:prune", "Remove what ended long ago from the store."),
     "backup": ("acme_iid.cli.backup:backup", "Write the CA into one file, while it runs."),
     "restore": ("acme_iid.cli.backup:restore", "Make a home from a backup."),
+    "store": ("acme_iid.cli.store:store", "The database as a whole."),
     "metadata": ("acme_iid.cli.metadata:metadata", "Stand in for a cloud's metadata service."),
 }
 """Each command's place, ``module:attribute``, and the line that ``--help`` shows for it."""

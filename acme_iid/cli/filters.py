@@ -103,7 +103,7 @@ def on_store(command: Callable[Concatenate[Database, P], None]) -> Callable[...,
         from acme_iid.store.database import open_store
 
         home: Home = context.obj
-        database = open_store(home.config().store.path)
+        database = open_store(home.config().store.url)
         try:
             command(database, *args, **kwargs)
         finally:

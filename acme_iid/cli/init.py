@@ -39,7 +39,7 @@ url = {url}
 listen = {listen}
 
 [store]
-# The database, a file in this directory.
+# The database, a file in this directory; for several servers, postgresql://user@host/database.
 url = "sqlite:ca.db"
 
 # How long things stay in the store after their end: what led to no certificate, and certificates with their orders.

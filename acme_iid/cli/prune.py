@@ -26,7 +26,7 @@ def prune(home: Home, *, dry_run: bool, as_json: bool) -> None:
     from acme_iid.store.database import open_store
 
     config, now = home.config(), int(time.time())
-    database = open_store(config.store.path)
+    database = open_store(config.store.url)
     try:
         removed = pruning.count(config, database, now) if dry_run else pruning.prune(config, database, "operator", now)
     finally:

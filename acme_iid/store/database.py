@@ -1,8 +1,8 @@
-"""The engine: reading, and transactions that are durable before they are acknowledged.
+"""The engines: reading, and transactions that are durable before they are acknowledged.
 
-SQLite in WAL mode with ``synchronous=FULL``, opened through sqlite-utils.
-Writing begins with BEGIN IMMEDIATE: a deferred transaction that reads and then writes fails at once
-when another process wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
+One, for several machines, is in postgresql.py. The other is SQLite in WAL mode with ``synchronous=FULL``,
+opened through sqlite-utils. Writing begins with BEGIN IMMEDIATE: a deferred transaction that reads and then
+writes fails at once when another process wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class Database(Reader, Protocol):
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A write transaction, durable when the block has ended without an exception."""
+
+    @contextmanager
+    def migration(self) -> Iterator[Transaction]:
+        """A write transaction that all other migrations wait for."""
 
     def close(self) -> None:
         """Close the connections that nobody uses now."""
@@ -121,6 +125,12 @@ class SQLite:
             except BaseException:
                 connection.roll_back()
                 raise
+
+    @contextmanager
+    def migration(self) -> Iterator[Transaction]:
+        """See :meth:`Database.migration`."""
+        with self.transaction() as transaction:
+            yield transaction
 
     def close(self) -> None:
         """See :meth:`Database.close`."""
@@ -208,15 +218,15 @@ class _Connection:
 
 def migrate(database: Database) -> None:
     """Bring the schema up to date: each numbered file under schema/ once, in order, all in one transaction."""
-    with database.transaction() as transaction:
+    known = sorted(
+        (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql")),
+        key=lambda entry: entry.name,
+    )
+    with database.migration() as transaction:
         transaction.run(
             "CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY)",
         )
         applied = {row["name"] for row in transaction.rows("SELECT name FROM schema_migrations")}
-        known = sorted(
-            (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql")),
-            key=lambda entry: entry.name,
-        )
         unknown = applied - {entry.name for entry in known}
         if unknown:
             raise StoreUnavailableError(
@@ -231,11 +241,41 @@ def migrate(database: Database) -> None:
                 transaction.run("INSERT INTO schema_migrations (name) VALUES (:name)", name=entry.name)
 
 
-def open_store(path: Path) -> Database:
-    """Open the SQLite store in the file ``path`` and bring its schema up to date.
+def open_store(url: str) -> Database:
+    """Open the store and bring its schema up to date.
 
+    :param url: ``sqlite:`` and the path of a file, or ``postgresql://...``.
     :raises StoreUnavailableError: if it cannot be opened.
     """
-    database = SQLite(path)
-    migrate(database)
+    database = connect(url)
+    try:
+        migrate(database)
+        _require_whole(database)
+    except BaseException:
+        database.close()
+        raise
     return database
+
+
+def _require_whole(database: Reader) -> None:
+    if database.rows("SELECT table_name FROM copied LIMIT 1"):
+        raise StoreUnavailableError(
+            "the database holds a part of a store that is being copied into it; "
+            "run acme-iid-ca store migrate again, until it says that all was copied"
+        )
+
+
+def connect(url: str) -> Database:
+    """The store at ``url``, whatever its schema is.
+
+    :raises StoreUnavailableError: if there is no such kind of store here.
+    """
+    if url.startswith("sqlite:"):
+        return SQLite(Path(url.removeprefix("sqlite:")))
+    try:
+        from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - who has SQLite needs no psycopg
+    except ImportError as error:
+        raise StoreUnavailableError(
+            f"a store in PostgreSQL takes the extra 'postgresql': pip install 'acme-iid[server,postgresql]' ({error})"
+        ) from error
+    return PostgreSQL(url)

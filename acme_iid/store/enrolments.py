@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection
 
@@ -48,12 +49,13 @@ def prove(transaction: Transaction, enrolment: Enrolment) -> Enrolment | None:
 
     :returns: the enrolment as it is then; None, and nothing changed, if its latest proof is newer than this one.
     """
+    names = json.dumps(sorted(enrolment.names))
     rows = transaction.rows(
-        """INSERT INTO enrolments (id, account_id, instance_id, names, identity, cloud, provisioner, credential_id,
-                                   created_at, proven_at, expires_at)
-           VALUES (:id, :account_id, :instance_id, :names, :identity, :cloud, :provisioner, :credential_id,
-                   :created_at, :proven_at, :expires_at)
-           ON CONFLICT (account_id, instance_id, names) WHERE ended_at IS NULL DO UPDATE
+        """INSERT INTO enrolments (id, account_id, instance_id, names, names_digest, identity, cloud, provisioner,
+                                   credential_id, created_at, proven_at, expires_at)
+           VALUES (:id, :account_id, :instance_id, :names, :names_digest, :identity, :cloud, :provisioner,
+                   :credential_id, :created_at, :proven_at, :expires_at)
+           ON CONFLICT (account_id, instance_id, names_digest) WHERE ended_at IS NULL DO UPDATE
            SET identity = excluded.identity, cloud = excluded.cloud, provisioner = excluded.provisioner,
                credential_id = excluded.credential_id, proven_at = excluded.proven_at, expires_at = excluded.expires_at
            WHERE excluded.proven_at >= enrolments.proven_at
@@ -61,7 +63,8 @@ def prove(transaction: Transaction, enrolment: Enrolment) -> Enrolment | None:
         id=enrolment.id,
         account_id=enrolment.account_id,
         instance_id=enrolment.instance_id,
-        names=json.dumps(sorted(enrolment.names)),
+        names=names,
+        names_digest=hashlib.sha256(names.encode()).hexdigest(),
         identity=enrolment.identity,
         cloud=enrolment.proof.cloud,
         provisioner=enrolment.proof.provisioner,

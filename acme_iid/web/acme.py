@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterable
 
@@ -21,7 +22,7 @@ from acme_iid.authority import (
     renewal,
     revocation,
 )
-from acme_iid.errors import AcmeError, Problem
+from acme_iid.errors import AcmeError, Problem, StoreConflictError
 from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Authorization, Order
 from acme_iid.protocol.status import next_look
@@ -31,6 +32,8 @@ from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, SignedRequest, decode_fiel
 from acme_iid.web.remote import client_address
 
 _DRAINED_BYTES = 1024 * 1024
+_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds, at most, before a view runs again for which the store had no turn."""
 
 
 class Resources:
@@ -87,6 +90,12 @@ class Resources:
         def checked(**names: str) -> Response:
             now = int(time.time())
             signed = self.gate.check(_body(), request.content_type, _path(), now)
+            # The nonce is spent; what the view does is all in one transaction, of which nothing was kept.
+            for pause in _PAUSES:
+                try:
+                    return view(signed, now, **names)
+                except StoreConflictError:
+                    time.sleep(pause * random.random())  # noqa: S311 - no secret: only others who failed are avoided
             return view(signed, now, **names)
 
         return checked

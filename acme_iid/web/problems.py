@@ -8,7 +8,15 @@ import secrets
 
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from acme_iid.errors import AcmeError, Fault, Problem, StoreUnavailableError, TrustUnavailableError
+from acme_iid.errors import (
+    AcmeError,
+    Fault,
+    OutcomeUnknownError,
+    Problem,
+    StoreUnavailableError,
+    TrustUnavailableError,
+    UnstorableTextError,
+)
 from acme_iid.web.application import Response
 
 _log = logging.getLogger(__name__)
@@ -47,9 +55,13 @@ def of_exception(error: Exception) -> Response:
     if isinstance(error, StoreUnavailableError | TrustUnavailableError):
         _log.error("%s", error)
         detail = "the server cannot do this now; nothing was changed, try again later"
+        if isinstance(error, OutcomeUnknownError):
+            detail = "the server lost its database and cannot say whether this was done; look again later"
         return of_acme_error(
             AcmeError(Problem.SERVER_INTERNAL, detail, status=503, headers={"Retry-After": RETRY_AFTER})
         )
+    if isinstance(error, UnstorableTextError):
+        return of_acme_error(AcmeError(Problem.MALFORMED, str(error)))
     if isinstance(error, HTTPException) and not isinstance(error, InternalServerError):
         return _of_http_exception(error)
     reference = secrets.token_hex(8)

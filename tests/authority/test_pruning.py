@@ -233,7 +233,7 @@ SUCCEEDED = [("replace", 0, 600, 0), ("prove", 1, 600, 0), ("finalize", 1, 600, 
 @given(STORY)
 def test_after_pruning_every_answer_that_may_be_asked_for_is_the_same(story: list[tuple[str, int, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        database = open_store(Path(folder) / "ca.db")
+        database = open_store(f"sqlite:{folder}/ca.db")
         try:
             history = History(database)
             for kind, choice, life, pause in story:
@@ -252,7 +252,7 @@ def test_after_pruning_every_answer_that_may_be_asked_for_is_the_same(story: lis
 
 def full(folder: Path, orders_: int) -> Database:
     """A store with as many orders that came to nothing long ago, and certificates that ended."""
-    database = open_store(folder / "ca.db")
+    database = open_store(f"sqlite:{folder / 'ca.db'}")
     history = History(database)
     history.now = START
     with database.transaction() as transaction:
@@ -292,7 +292,7 @@ def test_of_many_that_look_at_once_one_prunes_in_an_hour(tmp_path: Path) -> None
     start = threading.Barrier(6)
 
     def look() -> None:
-        database = open_store(tmp_path / "ca.db")
+        database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
         start.wait()
         found.append(pruning.turn(config(tmp_path), database, later))
         database.close()
@@ -303,7 +303,7 @@ def test_of_many_that_look_at_once_one_prunes_in_an_hour(tmp_path: Path) -> None
     for thread in threads:
         thread.join()
     assert [removed.orders for removed in found if removed is not None] == [10]
-    database = open_store(tmp_path / "ca.db")
+    database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
     assert pruning.turn(config(tmp_path), database, later + 3599) is None
     assert pruning.turn(config(tmp_path), database, later + 3600) == pruning.Pruned()
     # A moment that a wrong clock has set keeps nobody waiting.

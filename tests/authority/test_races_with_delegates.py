@@ -43,7 +43,7 @@ Happening = Callable[[Database], object]
 @pytest.fixture
 def authority(own_ca: CA) -> Iterator[Authority]:
     loaded = config.load(own_ca.home)
-    database = open_store(loaded.store.path)
+    database = open_store(loaded.store.url)
     yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
     database.close()
 

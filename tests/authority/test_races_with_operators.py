@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from meanwhile import Meanwhile
@@ -31,14 +30,14 @@ NAMES = (Identifier("dns", "foo.local"), Identifier("dns", "bar.local"))
 @pytest.fixture
 def authority(own_ca: CA) -> Iterator[Authority]:
     loaded = config.load(own_ca.home)
-    database = open_store(loaded.store.path)
+    database = open_store(loaded.store.url)
     yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
     database.close()
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_store(tmp_path / "ca.db")
+def database(store_url: str) -> Iterator[Database]:
+    opened = open_store(store_url)
     yield opened
     opened.close()
 

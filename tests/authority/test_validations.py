@@ -55,7 +55,7 @@ def authority(own_ca: CA, host: Host) -> Iterator[Authority]:
     own_ca.cli("provisioner", "remove", PROVISIONER)
     add_hosts(own_ca, names, host.listener.port)
     loaded = config.load(own_ca.home)
-    database = open_store(loaded.store.path)
+    database = open_store(loaded.store.url)
     yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
     database.close()
     names.close()
@@ -97,7 +97,7 @@ def elsewhere(authority: Authority, act: Callable[[Database], None]) -> Meanwhil
     """``act`` on a connection of its own."""
 
     def meanwhile() -> None:
-        database = open_store(authority.config.store.path)
+        database = open_store(authority.config.store.url)
         act(database)
         database.close()
 

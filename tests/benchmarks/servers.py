@@ -17,7 +17,8 @@ from benchmarks import generator
 from benchmarks.generator import Account, Flow, Job, Session
 from conformance_runs.pebble import TLS
 from interop.harness import listens, running, until
-from running import CA, free_port
+from ports import free_port
+from running import CA
 
 _HTTP01 = ("127.0.0.1", 80)
 """Where a server that cannot be told otherwise looks for http-01 (RFC 8555 section 8.3)."""

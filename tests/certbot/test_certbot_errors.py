@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from certbots import Machine, Program
-from running import CA, Outcome, free_port
+from ports import free_port
+from running import CA, Outcome
 from stand_ins import ACCOUNT, StandIn, ec2, gce
 
 from acme_iid.simulator import aws, gcp

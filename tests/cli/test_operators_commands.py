@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import shutil
-import sqlite3
 import struct
 import subprocess
 import sys
@@ -41,7 +40,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = CliRunner().invoke(main, ["--home", str(home), "init"])
     assert made.exit_code == 0, made.output
     chain = (home / "certs" / "root_ca.crt").read_text()
-    database = open_store(config.load(home).store.path)
+    database = open_store(config.load(home).store.url)
     with database.transaction() as transaction:
         for number, (instance, hours) in enumerate([(AWS, 3), (GCP, 1)], 1):
             at = NOW - hours * 3600
@@ -257,7 +256,7 @@ def chained(tmp_path: Path) -> Path:
     """A CA with a few events in its record."""
     made = CliRunner().invoke(main, ["--home", str(tmp_path), "init"])
     assert made.exit_code == 0, made.output
-    database = open_store(config.load(tmp_path).store.path)
+    database = open_store(config.load(tmp_path).store.url)
     with database.transaction() as transaction:
         for number in range(12):
             events.add(transaction, "test", NOW, number=number)
@@ -266,9 +265,11 @@ def chained(tmp_path: Path) -> Path:
 
 
 def behind(home: Path, statement: str) -> None:
-    with sqlite3.connect(config.load(home).store.path) as raw:
-        raw.executescript(statement)
-    raw.close()
+    database = open_store(config.load(home).store.url)
+    with database.transaction() as transaction:
+        for one in statement.split(";"):
+            transaction.run(one)
+    database.close()
 
 
 def head(home: Path) -> str:
@@ -335,7 +336,7 @@ def test_a_tail_that_was_cut_off_is_seen_by_whoever_kept_a_head(chained: Path) -
 def test_a_tail_that_was_cut_off_and_grew_again_is_seen(chained: Path) -> None:
     kept = head(chained)
     behind(chained, "DELETE FROM events WHERE seq > 9")
-    database = open_store(config.load(chained).store.path)
+    database = open_store(config.load(chained).store.url)
     with database.transaction() as transaction:
         for _ in range(5):
             events.add(transaction, "other", NOW)
@@ -346,7 +347,7 @@ def test_a_tail_that_was_cut_off_and_grew_again_is_seen(chained: Path) -> None:
 
 
 def test_a_long_check_shows_how_far_it_is_on_a_terminal_only(chained: Path) -> None:
-    database = open_store(config.load(chained).store.path)
+    database = open_store(config.load(chained).store.url)
     with database.transaction() as transaction:
         for _ in range(20_000):
             events.add(transaction, "many", NOW)

@@ -218,8 +218,8 @@ def test_keys_of_other_clouds_and_rules_that_do_not_exist_are_refused_and_not_ig
         ('"https://ca.local"', '"https://ca.local"\nlisten = "0.0.0.0:65536"', "is no address to listen on"),
         (
             '"https://ca.local"',
-            '"https://ca.local"\n[store]\nurl = "postgresql://db"',
-            "[store] url: 'postgresql://db'",
+            '"https://ca.local"\n[store]\nurl = "mysql://db"',
+            "[store] url: 'mysql://db' is no store",
         ),
         ('"https://ca.local"', '"https://ca.local"\n[store]\nurl = "sqlite:"', "[store] url: 'sqlite:' is no store"),
     ],

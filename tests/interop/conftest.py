@@ -10,7 +10,7 @@ import pytest
 from interop.harness import Names, Server, Site, openssl
 from interop.ours import Ours
 from interop.pebble import Pebble
-from running import free_port
+from ports import free_port
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

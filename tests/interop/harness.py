@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from running import Outcome, free_port
+from ports import free_port
+from running import Outcome
 
 DOMAIN = "example.test"
 """All names that clients ask for are below this one."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from interop.harness import listens, openssl, running, until
-from running import free_port
+from ports import free_port
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from interop.harness import listens, openssl, running, until, with_mounted
 from interop.ours import Ours
-from running import free_port
+from ports import free_port
 
 HOST = "acme.example.test"
 PREFIX = "/pki"

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from enrolling import whole_id
-from running import CA, free_port
+from ports import free_port
+from running import CA
 from vms import VM, ec2
 
 from acme_iid.simulator import aws

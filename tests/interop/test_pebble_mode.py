@@ -23,7 +23,7 @@ from cryptography import x509
 from interop.clients.certbot import Certbot
 from interop.clients.libraries import Go
 from interop.harness import ExternalAccount, Files, Names, Site, examine, listens, new_names, openssl, running, until
-from running import free_port
+from ports import free_port
 from wire import Account, Key, Wire, b64, problem
 
 PEBBLE = Path(__file__).parents[1] / "pebble_mode" / "pebble"

@@ -88,7 +88,7 @@ def main(home: str, port: str, nonce_reject: str) -> None:
         app = create_app(config, password)
         for name, method in (("directory", "GET"), ("directory_as_get", "POST")):
             app.add_url_rule("/dir", f"pebble_{name}", app.view_functions[f"acme.{name}"], methods=[method])
-        return Application(app, open_store(config.store.path), int(nonce_reject))
+        return Application(app, open_store(config.store.url), int(nonce_reject))
 
     config = configuration.load(Path(home))
     server.run(config, listen=Listen("127.0.0.1", int(port)), plain_http=True, application=factory)

@@ -41,7 +41,7 @@ def make(home: Path, settings: Settings) -> Path:
     path = home / config.FILE_NAME
     path.write_text(path.read_text().replace("[ca]\n", f"[ca]\n{_of_ca(settings)}", 1) + _provisioner(settings))
     loaded = config.load(home)
-    database = open_store(loaded.store.path)
+    database = open_store(loaded.store.url)
     with database.transaction() as transaction:
         for kid, key in settings.external_keys.items():
             external_keys.add(

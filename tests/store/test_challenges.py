@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,16 +18,17 @@ FAULT = Fault(Problem.DNS, "the DNS has no foo.local")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(store_url: str) -> Iterator[Database]:
     """A store with an order whose authorization has two challenges, the first of them answered at 10."""
-    database = open_store(tmp_path / "ca.db")
+    database = open_store(store_url)
     offered = (Challenge("c", "http-01", "token"), Challenge("d", "dns-01", "other"))
     with database.transaction() as transaction:
         accounts.add(transaction, Account("a", "{}", "t", (), 1))
         orders.add(transaction, Order("o", "a", (NAME,), 1, 100))
         orders.add_authorization(transaction, Authorization("z", "a", "o", NAME, False, 1, 100, offered))
         assert challenges.set_answered(transaction, "c", "192.0.2.1", 10)
-    return database
+    yield database
+    database.close()
 
 
 def read(database: Database, challenge_id: str = "c") -> Challenge:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,9 +16,9 @@ NAME = Identifier("dns", "foo.local")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(store_url: str) -> Iterator[Database]:
     """A store with an account, two orders and an authorization that waits."""
-    database = open_store(tmp_path / "ca.db")
+    database = open_store(store_url)
     with database.transaction() as transaction:
         accounts.add(transaction, Account("a", "{}", "t", (), 1))
         for order_id in ("first", "second"):
@@ -27,7 +26,8 @@ def database(tmp_path: Path) -> Database:
         orders.add_authorization(
             transaction, Authorization("z", "a", None, NAME, False, 1, 100, (Challenge("c", "iid-01", "token"),))
         )
-    return database
+    yield database
+    database.close()
 
 
 def test_the_second_claim_of_an_authorization_changes_nothing(database: Database) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from acme_iid.errors import StoreUnavailableError
@@ -21,24 +22,24 @@ NOW = 1_800_000_000
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_store(tmp_path / "ca.db")
+def database(store_url: str) -> Iterator[Database]:
+    opened = open_store(store_url)
     yield opened
     opened.close()
 
 
-def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
-    first = open_store(tmp_path / "ca.db")
+def test_opening_twice_changes_nothing(store_url: str) -> None:
+    first = open_store(store_url)
     with first.transaction() as transaction:
         accounts.add(transaction, Account("a", "{}", "t", (), NOW))
     first.close()
-    again = open_store(tmp_path / "ca.db")
+    again = open_store(store_url)
     assert accounts.get(again, "a") == Account("a", "{}", "t", (), NOW)
     again.close()
 
 
 def test_the_files_are_their_owners_alone(tmp_path: Path) -> None:
-    database = open_store(tmp_path / "ca.db")
+    database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
     nonces.NonceFile(tmp_path / "nonces")
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert len(modes) >= 4
@@ -48,7 +49,7 @@ def test_the_files_are_their_owners_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="nowhere"):
-        open_store(tmp_path / "nowhere" / "ca.db")
+        open_store(f"sqlite:{tmp_path}/nowhere/ca.db")
 
 
 def test_a_transaction_that_raises_leaves_nothing_behind(database: Database) -> None:
@@ -69,8 +70,8 @@ def test_one_key_has_one_account(database: Database) -> None:
     assert accounts.get(database, "b") is None
 
 
-def test_threads_that_read_and_write_wait_for_each_other(tmp_path: Path) -> None:
-    database = open_store(tmp_path / "ca.db")
+def test_threads_that_read_and_write_wait_for_each_other(store_url: str) -> None:
+    database = open_store(store_url)
     with database.transaction() as transaction:
         instances.use(transaction, instance("a"))
 
@@ -80,7 +81,9 @@ def test_threads_that_read_and_write_wait_for_each_other(tmp_path: Path) -> None
             assert known is not None
             assert known.started_at is not None
             used = instances.use(transaction, instance("a", started_at=known.started_at + 1))
-        database.close()
+        # A thread has its own connection to a file; those to a server are all of the process's.
+        if store_url.startswith("sqlite:"):
+            database.close()
         return used and turn >= 0
 
     with ThreadPoolExecutor(8) as pool:
@@ -130,22 +133,21 @@ def test_a_vm_resource_is_one_instances_until_that_is_released(database: Databas
         holder = instances.of_resource(transaction, "/vm/one")
         assert holder is not None
         assert holder.id == "one"
-    with pytest.raises(sqlite3.IntegrityError), database.transaction() as transaction:
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)), database.transaction() as transaction:
         instances.use(transaction, vm("two", "/vm/one"))
     with database.transaction() as transaction:
         instances.release(transaction, "one", "thumb-b", NOW, NOW + 60)
         assert instances.use(transaction, vm("two", "/vm/one"))
 
 
-def test_of_processes_that_race_for_an_instance_one_wins(tmp_path: Path) -> None:
-    open_store(tmp_path / "ca.db").close()
+def test_of_processes_that_race_for_an_instance_one_wins(store_url: str) -> None:
+    open_store(store_url).close()
     script = """
 import sys
-from pathlib import Path
 from acme_iid.protocol.resources import Instance
 from acme_iid.store import instances
 from acme_iid.store.database import open_store
-database = open_store(Path(sys.argv[1]))
+database = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(50):
@@ -155,7 +157,7 @@ for turn in range(50):
 """
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", script, tmp_path / "ca.db", name],
+            [sys.executable, "-c", script, store_url, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -174,23 +176,23 @@ for turn in range(50):
     assert sorted(turn for turn in won if turn >= 0) == list(range(50))
 
 
-def test_a_database_from_a_newer_version_is_not_touched(tmp_path: Path) -> None:
-    open_store(tmp_path / "ca.db").close()
-    with sqlite3.connect(tmp_path / "ca.db") as raw:
-        raw.execute("INSERT INTO schema_migrations VALUES ('9999_future.sql')")
-    raw.close()
+def test_a_database_from_a_newer_version_is_not_touched(store_url: str) -> None:
+    database = open_store(store_url)
+    with database.transaction() as transaction:
+        transaction.run("INSERT INTO schema_migrations VALUES ('9999_future.sql')")
+    database.close()
     with pytest.raises(StoreUnavailableError, match="newer"):
-        open_store(tmp_path / "ca.db")
+        open_store(store_url)
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.db").write_bytes(b"not a database, and long enough to look like a header" * 20)
     with pytest.raises(StoreUnavailableError, match=r"ca\.db"):
-        open_store(tmp_path / "ca.db")
+        open_store(f"sqlite:{tmp_path / 'ca.db'}")
 
 
-def test_all_processes_share_the_nonce_key(tmp_path: Path) -> None:
-    first, second = open_store(tmp_path / "ca.db"), open_store(tmp_path / "ca.db")
+def test_all_processes_share_the_nonce_key(store_url: str) -> None:
+    first, second = open_store(store_url), open_store(store_url)
     key = nonces.mac_key(first)
     assert len(key) == 32
     assert nonces.mac_key(second) == key

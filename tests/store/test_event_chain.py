@@ -30,7 +30,7 @@ def fill(database: Database, count: int, first: int = 1) -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_store(tmp_path / "ca.db")
+    opened = open_store(f"sqlite:{tmp_path / 'ca.db'}")
     fill(opened, 20)
     yield opened
     opened.close()
@@ -61,8 +61,8 @@ def test_an_untouched_record_is_whole_from_any_event_on(database: Database) -> N
     assert found(database, 23) == "there is no event 22 to begin after: the last event is 20"
 
 
-def test_a_record_without_events_is_whole(tmp_path: Path) -> None:
-    database = open_store(tmp_path / "empty.db")
+def test_a_record_without_events_is_whole(store_url: str) -> None:
+    database = open_store(store_url)
     assert found(database) == "OK 0"
     assert events.head(database) == events.Link(0, "0" * 64)
     database.close()
@@ -189,14 +189,13 @@ def test_an_event_of_a_transaction_that_fails_leaves_no_gap(database: Database) 
     assert found(database) == "OK 21"
 
 
-def test_processes_that_record_at_once_make_one_chain(tmp_path: Path) -> None:
-    open_store(tmp_path / "ca.db").close()
+def test_processes_that_record_at_once_make_one_chain(store_url: str) -> None:
+    open_store(store_url).close()
     script = """
 import sys
-from pathlib import Path
 from acme_iid.store import events
 from acme_iid.store.database import open_store
-database = open_store(Path(sys.argv[1]))
+database = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(50):
@@ -207,7 +206,7 @@ for turn in range(50):
 """
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", script, tmp_path / "ca.db", str(number)],
+            [sys.executable, "-c", script, store_url, str(number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -224,7 +223,7 @@ for turn in range(50):
     for writer in writers:
         writer.communicate(timeout=60)
     assert [writer.returncode for writer in writers] == [0] * 8
-    database = open_store(tmp_path / "ca.db")
+    database = open_store(store_url)
     assert found(database) == "OK 480"
     database.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import postgresql
 import pytest
 
 from acme_iid.protocol.identifiers import Identifier
@@ -28,8 +29,22 @@ COUNT = 120
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    opened = open_store(postgresql.new_store(tmp_path_factory.mktemp("lists")))
+    fill(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def in_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    opened = open_store(f"sqlite:{tmp_path_factory.mktemp('file')}/ca.db")
+    fill(opened)
+    yield opened
+    opened.close()
+
+
+def fill(opened: Database) -> None:
     """Many certificates, each of an instance and account and with two names, ten in each second."""
-    opened = open_store(tmp_path_factory.mktemp("lists") / "ca.db")
     with opened.transaction() as transaction:
         for number, account in enumerate(ACCOUNTS):
             accounts.add(transaction, Account(account, "{}", f"thumb-{account}", (), NOW + number))
@@ -59,8 +74,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
                 instances.block(transaction, instances.Block(f"{instance}{number}", at, "why"))
         instances.block(transaction, instances.Block("gcp:4711:666", NOW, None))
         events.add(transaction, "challenge.refused", NOW + 99, cloud="gcp", name="n0.local")
-    yield opened
-    opened.close()
 
 
 List = Callable[[Reader, Filter], Sequence[tuple[Place, str]]]
@@ -156,11 +169,11 @@ class Explaining:
 )
 @pytest.mark.parametrize("before", [None, Place(NOW + 4, "5")])
 def test_every_page_is_read_from_an_index_in_its_own_order(
-    database: Database, kind: str, by: str, before: Place | None
+    in_file: Database, kind: str, by: str, before: Place | None
 ) -> None:
     if kind == "events" and before is not None:
         before = Place(before.time, 5)
-    reader = Explaining(database)
+    reader = Explaining(in_file)
     LISTS[kind](reader, replace(FILTERS[by], before=before))
     reads = [line for line in reader.plan if line.startswith(("SCAN", "SEARCH"))]
     assert reads
@@ -173,6 +186,27 @@ def test_every_page_is_read_from_an_index_in_its_own_order(
     for line in reader.plan:
         # Within one second a key may decide that stands in no index; a whole list is never sorted.
         assert "TEMP B-TREE" not in line or "FOR RIGHT PART" in line or "FOR LAST TERM" in line, reader.plan
+
+
+class ExplainingMany(Explaining):
+    """The same for PostgreSQL, which plans as it would for more rows than could all be read or sorted."""
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        with self.database.transaction() as transaction:
+            for way in ("seqscan", "bitmapscan", "sort"):
+                transaction.run(f"SET LOCAL enable_{way} = off")
+            self.plan.extend(row["QUERY PLAN"] for row in transaction.rows(f"EXPLAIN {statement}", **parameters))
+        return self.database.rows(statement, **parameters)
+
+
+if postgresql.is_wanted():
+
+    @pytest.mark.parametrize(("kind", "by"), PAIRS)
+    def test_postgresql_sorts_no_list_whole(database: Database, kind: str, by: str) -> None:
+        reader = ExplainingMany(database)
+        LISTS[kind](reader, FILTERS[by])
+        assert reader.plan
+        assert not [line for line in reader.plan if "Seq Scan" in line or "-> Sort" in line or line.startswith("Sort")]
 
 
 def values(database: Database, kind: str, wanted: Filter) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts
@@ -14,13 +13,13 @@ from acme_iid.store.database import open_store
 NOW = 1_800_000_000
 
 
-def test_a_command_that_comes_and_goes_takes_nothing_from_a_server_of_several_threads(tmp_path: Path) -> None:
+def test_a_command_that_comes_and_goes_takes_nothing_from_a_server_of_several_threads(store_url: str) -> None:
     # Closing any descriptor of the file ends the locks that the process's other connections hold on it (POSIX), and
     # a command that believes it is alone removes the log that the server goes on writing to.
-    server = open_store(tmp_path / "ca.db")
+    server = open_store(store_url)
     command = (
-        "import sys; from pathlib import Path; from acme_iid.store.database import open_store\n"
-        "database = open_store(Path(sys.argv[1]))\n"
+        "import sys; from acme_iid.store.database import open_store\n"
+        "database = open_store(sys.argv[1])\n"
         "print(len(database.rows('SELECT id FROM accounts')))\n"
         "database.close()"
     )
@@ -35,7 +34,7 @@ def test_a_command_that_comes_and_goes_takes_nothing_from_a_server_of_several_th
             add(f"here{number}")
             pool.submit(add, f"there{number}").result()
             done = subprocess.run(
-                [sys.executable, "-c", command, tmp_path / "ca.db"],
+                [sys.executable, "-c", command, store_url],
                 capture_output=True,
                 text=True,
                 check=True,

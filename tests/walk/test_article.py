@@ -14,7 +14,8 @@ from pathlib import Path
 
 import forge
 import pytest
-from running import ACCOUNT, CA, Outcome, free_port
+from ports import free_port
+from running import ACCOUNT, CA, Outcome
 
 from acme_iid.simulator import aws
 from acme_iid.simulator.server import serve

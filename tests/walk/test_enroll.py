@@ -61,7 +61,7 @@ def test_each_form_has_what_its_client_needs(vm: VM, shared_ca: CA) -> None:
 
 def test_renew_proves_anew_what_was_enrolled(vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
     first = json.loads(vm.run("enroll", "foo.local", "--format", "json").stdout)
-    store = open_store(shared_ca.home / "ca.db")
+    store = open_store(shared_ca.store_url)
     with store.transaction() as transaction:
         transaction.run("UPDATE enrolments SET expires_at = 7, proven_at = 6 WHERE id = :id", id=first["enrolment"])
     store.close()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import forge
 import pytest
-from running import CA, free_port
+from ports import free_port
+from running import CA
 from scripted_ca import new_issuer
 from vms import VM, ec2
 

@@ -12,7 +12,8 @@ import forge_azure
 import pytest
 import stand_ins
 from cryptography import x509
-from running import CA, Outcome, free_port, run_module
+from ports import free_port
+from running import CA, Outcome, run_module
 from stand_ins import ACCOUNT, PROJECT, RESOURCE, SUBSCRIPTION, StandIn, azure_vm, ec2, gce
 
 from acme_iid.simulator import aws, gcp

@@ -20,7 +20,8 @@ import forge
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from running import CA, PROVISIONER, Outcome, free_port, run_module
+from ports import free_port
+from running import CA, PROVISIONER, Outcome, run_module
 
 from acme_iid.simulator import aws, cms
 from acme_iid.simulator.server import serve

@@ -144,7 +144,7 @@ def test_a_chain_is_offered_until_it_runs_out_and_for_the_present_intermediate_o
     loaded = load(home)
     ca = CertificateAuthority.load(home)
     chain = alternates.load(loaded.ca.alternate_chains[0], ca.intermediate)
-    database = open_store(loaded.store.path)
+    database = open_store(loaded.store.url)
     rows = database.rows("SELECT id FROM certificates")
     certificate = certificates.get(database, rows[0]["id"])
     assert certificate is not None

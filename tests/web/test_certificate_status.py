@@ -194,7 +194,7 @@ def test_of_fetches_that_race_after_a_revocation_each_has_it_and_a_number_is_one
 def authority(own_ca: CA) -> Iterator[Authority]:
     turn_on(own_ca)
     loaded = config.load(own_ca.home)
-    database = open_store(loaded.store.path)
+    database = open_store(loaded.store.url)
     yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
     database.close()
 

@@ -27,7 +27,7 @@ def bound(shared_ca: CA) -> Account:
 @pytest.fixture
 def store(shared_ca: CA) -> Iterator[Database]:
     """The store, behind the server's back."""
-    opened = open_store(shared_ca.home / "ca.db")
+    opened = open_store(shared_ca.store_url)
     yield opened
     opened.close()
 

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 from running import CA
@@ -77,8 +76,8 @@ def test_a_bound_account_is_made_and_shows_its_binding(ca: CA) -> None:
     assert secret not in ca.cli("eab", "list", "--json").stdout
 
 
-def test_neither_part_of_a_key_looks_like_an_option_of_a_clients_command_line(tmp_path: Path) -> None:
-    opened = open_store(tmp_path / "ca.db")
+def test_neither_part_of_a_key_looks_like_an_option_of_a_clients_command_line(store_url: str) -> None:
+    opened = open_store(store_url)
     keys = [external_keys.add(opened, None, None, 1_800_000_000, reusable=False) for _ in range(300)]
     opened.close()
     assert not [key for key in keys if key.id.startswith("-") or key.secret.startswith("-")]

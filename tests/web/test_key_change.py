@@ -39,7 +39,7 @@ def account(shared_ca: CA) -> Account:
 @pytest.fixture
 def authority(own_ca: CA) -> Iterator[Authority]:
     loaded = config.load(own_ca.home)
-    database = open_store(loaded.store.path)
+    database = open_store(loaded.store.url)
     yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
     database.close()
 

@@ -205,7 +205,7 @@ class Ready:
 
     def __init__(self, home: Path, instance: aws.Instance, profile: str | None) -> None:
         self.config = config.load(home)
-        database = open_store(self.config.store.path)
+        database = open_store(self.config.store.url)
         self.authority = Authority(
             self.config, database, CertificateAuthority.load(home, None), trust_store(self.config.trust)
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from pathlib import Path
 
 import pytest
 import requests
@@ -122,8 +121,8 @@ def test_a_renewal_that_is_due_does_not_count_and_one_that_is_not_does(limited: 
     assert account.post(ordered["finalize"], request).json()["status"] == "valid"
 
 
-def test_an_ipv6_hosts_many_addresses_are_one_subject(tmp_path: Path) -> None:
-    database = open_store(tmp_path / "ca.db")
+def test_an_ipv6_hosts_many_addresses_are_one_subject(store_url: str) -> None:
+    database = open_store(store_url)
     settings = Limits(accounts_per_address=Rate(1, 60))
     with database.transaction() as transaction:
         account_made(transaction, settings, "2001:db8::1", 1000)
@@ -132,8 +131,8 @@ def test_an_ipv6_hosts_many_addresses_are_one_subject(tmp_path: Path) -> None:
         account_made(transaction, settings, "2001:db8:0:1::1", 1000)
 
 
-def test_subjects_whose_actions_count_no_longer_are_forgotten(tmp_path: Path) -> None:
-    database = open_store(tmp_path / "ca.db")
+def test_subjects_whose_actions_count_no_longer_are_forgotten(store_url: str) -> None:
+    database = open_store(store_url)
     settings = Limits(accounts_per_address=Rate(2, 60))
     with database.transaction() as transaction:
         for number in range(5):
@@ -150,7 +149,7 @@ def test_no_period_sees_more_than_the_rate_twice_over(most: int, seconds: int, s
     wanted, now = Rate(most, seconds), 1_000_000
     passed: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
-        database = open_store(Path(folder) / "ca.db")
+        database = open_store(f"sqlite:{folder}/ca.db")
         with database.transaction() as transaction:
             for step in steps:
                 now += step

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 import requests
 from cryptography import x509
+from ports import free_port
 from responders import Names, Page, Shown, Web, add_hosts, certificate, digest, settled, standard
-from running import CA, free_port
+from running import CA
 from wire import Account, Key, b64, csr, problem
 
 from acme_iid.issuance.provisioner_extension import OID

@@ -5,6 +5,7 @@ CREATE TABLE enrolments (
     account_id TEXT NOT NULL REFERENCES accounts (id),
     instance_id TEXT NOT NULL,
     names TEXT NOT NULL,
+    names_digest TEXT NOT NULL,
     identity TEXT NOT NULL,
     cloud TEXT NOT NULL,
     provisioner TEXT NOT NULL,
@@ -16,7 +17,8 @@ CREATE TABLE enrolments (
     reason TEXT
 );
 
--- One enrolment for the same names of an instance, until it is ended: enrolling again extends it.
-CREATE UNIQUE INDEX enrolments_in_force ON enrolments (account_id, instance_id, names) WHERE ended_at IS NULL;
+-- One enrolment for the same names of an instance, until it is ended: enrolling again extends it. The names themselves
+-- may be longer than what an index of PostgreSQL's takes (2,704 octets); names_digest is their SHA-256.
+CREATE UNIQUE INDEX enrolments_in_force ON enrolments (account_id, instance_id, names_digest) WHERE ended_at IS NULL;
 
 CREATE INDEX enrolments_of_instance ON enrolments (instance_id);

@@ -1,0 +1,74 @@
+"""``acme-iid-ca store``: the database as a whole."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from acme_iid.cli.filters import as_json as json_option
+
+if TYPE_CHECKING:
+    from acme_iid.cli import Home
+
+
+@click.group(short_help="The database as a whole.")
+def store() -> None:
+    """Look after the CA's database."""
+
+
+@store.command(short_help="Copy the store into PostgreSQL.")
+@click.option(
+    "--to",
+    "url",
+    metavar="URL",
+    required=True,
+    help="An empty database, such as postgresql://acme_iid@db.internal/acme_iid. Give the password in PGPASSWORD or "
+    "~/.pgpass: others can see a command's arguments.",
+)
+@json_option
+@click.pass_context
+def migrate(context: click.Context, url: str, *, as_json: bool) -> None:
+    """Copy the store from its SQLite file into a database of PostgreSQL's.
+
+    Stop the server first: what it would write meanwhile is not copied, and the command then says so and fails.
+    Everything is copied, the key of the nonces and other secrets too, and then compared row by row. When the command is
+    interrupted, the same command goes on where it was. The file stays as it is.
+    """
+    from acme_iid.errors import RequestError
+    from acme_iid.store import copying
+    from acme_iid.store.database import connect, migrate, open_store
+
+    home: Home = context.obj
+    settings = home.config().store
+    if settings.path is None:
+        raise RequestError("this CA's store is in PostgreSQL already; ca.toml says so in [store] url")
+    if not settings.path.exists():
+        raise RequestError(f"{settings.path} does not exist: there is nothing to copy")
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise click.UsageError("--to takes a URL that begins with postgresql://")
+    source = open_store(settings.url)
+    try:
+        target = connect(url)
+        try:
+            migrate(target)
+            # Each row is copied, and then compared.
+            with click.progressbar(
+                length=2 * copying.count(source),
+                file=sys.stderr,
+                item_show_func=lambda item: item or "",
+                hidden=not sys.stderr.isatty(),
+            ) as bar:
+                done = copying.copy(source, target, lambda what, rows: bar.update(rows, what))
+        finally:
+            target.close()
+    finally:
+        source.close()
+    rows = sum(copied.rows for copied in done)
+    if as_json:
+        click.echo(json.dumps({"rows": rows, "tables": {copied.table: copied.rows for copied in done}}, indent=2))
+        return
+    click.echo(f"Copied and compared {rows} rows of {len(done)} tables.")
+    click.echo("Now give that URL as url in [store] of ca.toml, and start the server.")

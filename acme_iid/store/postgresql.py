@@ -1,0 +1,363 @@
+"""PostgreSQL through psycopg: one store for several machines (rfc-notes/decisions/0015-postgresql.md).
+
+A write transaction begins by locking the one row of the table ``writer``, so that writers queue as they do for SQLite's
+BEGIN IMMEDIATE: what a use case has read in its transaction stays true until it commits. Everything else reads without
+a lock. What a distributed relative of PostgreSQL refuses all the same, because of another transaction, is a
+:class:`~acme_iid.errors.StoreConflictError`, after which the whole use case can run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg import conninfo, errors
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from acme_iid.errors import OutcomeUnknownError, StoreConflictError, StoreUnavailableError, UnstorableTextError
+from acme_iid.store.database import Row, Transaction
+from acme_iid.store.nonces import ID_BYTES
+
+Connection = psycopg.Connection[dict[str, Any]]
+Pool = ConnectionPool[Connection]
+
+MAX_CONNECTIONS = 8
+"""Connections of one process. Writers queue for one row anyway, and a read takes less than a millisecond."""
+
+_WAIT_SECONDS = 3.0
+_LOCK_SECONDS = 5
+_STATEMENT_SECONDS = 20
+_IDLE_SECONDS = 10
+_MIGRATION_SECONDS = 60
+_CLOCKS_SECONDS = 3600
+_FORGET_ONE_IN = 256
+_FORGOTTEN_AT_ONCE = 1000
+_ATTEMPTS = 4
+_MIGRATION_LOCK = 0x61636D6569696401  # "acmeiid" and 1: nobody else's
+_DEFAULTS: Mapping[str, str | int] = {
+    "application_name": "acme-iid-ca",
+    "connect_timeout": 3,
+    # A machine that went away without a word is noticed.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 8000,
+}
+_BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT id FROM writer WHERE id = 1 FOR UPDATE"
+_BEGIN_MIGRATION = (
+    f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; "
+    f"SET LOCAL lock_timeout = '{_MIGRATION_SECONDS}s'; SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"
+).encode()
+_SETTINGS = f"""
+    SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS}s', false),
+           set_config('lock_timeout', '{_LOCK_SECONDS}s', false),
+           set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
+           set_config('client_encoding', 'UTF8', false),
+           current_setting('server_encoding') AS encoding, current_setting('synchronous_commit') AS durable
+""".encode()
+
+# The errors that we raise say what the pool's warnings do.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+# What stands in quotes or a comment, and a cast, has no parameters in it.
+_TOKEN = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|::|:([A-Za-z_][A-Za-z0-9_]*)|%""")
+
+_LOST = re.compile(r"08|57P0[1-3]|25006|25P03")
+"""The SQLSTATEs after which a connection is of no more use: it ended, or leads to a server that takes no writes."""
+_UNDECIDED = re.compile(r"08|57|40003")
+"""The SQLSTATEs that do not say whether a COMMIT took place."""
+
+
+@lru_cache(maxsize=512)
+def translate(statement: str) -> bytes:
+    """A statement with ``:name`` parameters as psycopg takes it, with ``%(name)s``."""
+    return _TOKEN.sub(lambda match: f"%({match[1]})s" if match[1] else match[0].replace("%", "%%"), statement).encode()
+
+
+class PostgreSQL:
+    """A PostgreSQL database, through a pool of connections that is opened when it is needed.
+
+    :param url: ``postgresql://...`` with libpq's parameters; what it leaves out comes from libpq's environment.
+    :raises StoreUnavailableError: if it is no such URL. No error says what stands in it but for host and database.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            given: dict[str, Any] = conninfo.conninfo_to_dict(url)
+        except psycopg.ProgrammingError:
+            raise StoreUnavailableError(
+                "the store's url is none that PostgreSQL's library can read; write for example "
+                "postgresql://acme_iid@db.internal/acme_iid, with %40 for an @ in a user's name or password"
+            ) from None
+        self._conninfo = conninfo.make_conninfo(**{**_DEFAULTS, **given})
+        self.name = f"the database {given.get('dbname', '')!r} on {given.get('host') or 'this machine'}"
+        self._lock = threading.Lock()
+        self._pool: Pool | None = None
+
+    def _opened(self) -> Pool:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    self._conninfo,
+                    connection_class=psycopg.Connection[dict[str, Any]],
+                    kwargs={"autocommit": True, "row_factory": dict_row},
+                    min_size=1,
+                    max_size=MAX_CONNECTIONS,
+                    timeout=_WAIT_SECONDS,
+                    # Whoever needs a connection tries again: a database that is back is found at once.
+                    reconnect_timeout=1.0,
+                    configure=_configure,
+                    open=True,
+                )
+            return self._pool
+
+    def _take(self) -> tuple[Pool, Connection]:
+        pool = self._opened()
+        try:
+            return pool, pool.getconn()
+        except PoolTimeout as error:
+            raise StoreUnavailableError(f"{self.name} cannot be used now: {self._why(error)}") from error
+
+    @staticmethod
+    def _give_back(pool: Pool, connection: Connection) -> None:
+        """Give a connection back to its pool, with no transaction open; one that cannot have that is closed."""
+        try:
+            if not connection.closed and connection.info.transaction_status:
+                connection.execute(b"ROLLBACK")
+        except psycopg.Error:
+            connection.close()
+        finally:
+            pool.putconn(connection)
+
+    def _why(self, error: PoolTimeout) -> str:
+        """Why the pool has no connection: what the server says to one more."""
+        try:
+            with psycopg.connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection:
+                _configure(connection)
+        except psycopg.Error as cause:
+            return _text(cause)
+        return f"all {MAX_CONNECTIONS} connections are in use ({_text(error)})"
+
+    def failure(self, error: psycopg.Error) -> Exception:
+        """What an error of psycopg's is to the rooms above; itself if it is a fault of ours."""
+        if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
+            return StoreConflictError(f"{self.name} let another transaction go first: {_text(error)}")
+        if isinstance(error, errors.InsufficientPrivilege):
+            return StoreUnavailableError(f"{self.name} does not let us do that: {_text(error)}")
+        ours = psycopg.IntegrityError | psycopg.ProgrammingError | psycopg.DataError | psycopg.NotSupportedError
+        if isinstance(error, ours):
+            return error
+        return StoreUnavailableError(f"{self.name} cannot be used now: {_text(error)}")
+
+    def _is_worth_another(self, error: psycopg.Error, attempt: int) -> bool:
+        """Whether to try again what has changed nothing, once dead connections are dropped, or after a short pause."""
+        if attempt + 1 == _ATTEMPTS:
+            return False
+        if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
+            time.sleep(random_pause(attempt))
+            return True
+        if _is_lost(error):
+            # The server was restarted, most likely, and took all of our connections with it.
+            self._opened().check()
+            return True
+        return False
+
+    def run_alone(self, statement: str, **parameters: object) -> tuple[list[Row], int]:
+        """Run one statement that does no harm if it is run twice, without the writers' lock.
+
+        :returns: its rows, and how many it gave or changed.
+        :raises StoreUnavailableError: if the store cannot take it now.
+        """
+        for attempt in range(_ATTEMPTS):
+            pool, connection = self._take()
+            try:
+                return _execute(connection, statement, parameters)
+            except psycopg.Error as error:
+                if not self._is_worth_another(error, attempt):
+                    raise self.failure(error) from error
+            finally:
+                self._give_back(pool, connection)
+        raise AssertionError  # the last attempt returns or raises
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        """See :meth:`~acme_iid.store.database.Reader.rows`."""
+        return self.run_alone(statement, **parameters)[0]
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See :meth:`~acme_iid.store.database.Database.transaction`.
+
+        :raises StoreConflictError: if the engine preferred another transaction: all of it can run again.
+        :raises OutcomeUnknownError: if the connection was lost while it was committed.
+        """
+        with self._committed(_BEGIN) as (transaction, writer):
+            if writer is None:
+                raise StoreUnavailableError(f"{self.name} has no row in the table 'writer', for which writers queue")
+            yield transaction
+
+    @contextmanager
+    def migration(self) -> Iterator[Transaction]:
+        """See :meth:`~acme_iid.store.database.Database.migration`."""
+        with self._committed(_BEGIN_MIGRATION) as (transaction, _):
+            yield transaction
+
+    @contextmanager
+    def _committed(self, begin: bytes) -> Iterator[tuple[_Transaction, Row | None]]:
+        pool, connection, locked = self._begin(begin)
+        try:
+            yield _Transaction(self, connection), locked
+            self._commit(connection)
+        finally:
+            self._give_back(pool, connection)
+
+    def _begin(self, begin: bytes) -> tuple[Pool, Connection, Row | None]:
+        """A connection in a transaction that was begun, and the row that it has locked."""
+        for attempt in range(_ATTEMPTS):
+            pool, connection = self._take()
+            try:
+                cursor = connection.execute(begin, prepare=False)
+                while cursor.nextset():
+                    pass
+                return pool, connection, cursor.fetchone()
+            except psycopg.Error as error:
+                if _is_lost(error):
+                    connection.close()
+                self._give_back(pool, connection)
+                if not self._is_worth_another(error, attempt):
+                    raise self.failure(error) from error
+        raise AssertionError  # the last attempt returns or raises
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            done = connection.execute(b"COMMIT").statusmessage
+        except psycopg.Error as error:
+            # Without an answer it may be that all was stored.
+            if error.sqlstate is None or _UNDECIDED.match(error.sqlstate):
+                raise OutcomeUnknownError(
+                    f"{self.name} went away while a transaction was committed: {_text(error)}"
+                ) from error
+            raise self.failure(error) from error
+        if done != "COMMIT":
+            # That is how the server answers where a statement failed and the failure was passed over.
+            raise StoreUnavailableError(f"{self.name} did not commit a transaction in which a statement failed")
+
+    def close(self) -> None:
+        """Close all connections; the next use opens others."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+
+class _Transaction:
+    """See :class:`~acme_iid.store.database.Transaction`."""
+
+    def __init__(self, database: PostgreSQL, connection: Connection) -> None:
+        self._database = database
+        self._connection = connection
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        """See :meth:`~acme_iid.store.database.Reader.rows`."""
+        return self._execute(statement, parameters)[0]
+
+    def run(self, statement: str, **parameters: object) -> int:
+        """See :meth:`~acme_iid.store.database.Transaction.run`."""
+        return self._execute(statement, parameters)[1]
+
+    def _execute(self, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:
+        try:
+            return _execute(self._connection, statement, parameters)
+        except psycopg.Error as error:
+            raise self._database.failure(error) from error
+
+
+class NonceTable:
+    """The nonces of all replicas: spent in one statement, without the writers' lock, and not waiting for the disk.
+
+    When the database server crashes, it may forget those of its last moments, and nothing else
+    (PostgreSQL's manual, "Asynchronous Commit"); see rfc-notes/decisions/0003-spent-nonces.md for what that means.
+    """
+
+    def __init__(self, database: PostgreSQL) -> None:
+        self._database = database
+
+    def fresh(self) -> bytes:
+        """See :meth:`~acme_iid.store.nonces.SpentNonces.fresh`."""
+        return secrets.token_bytes(ID_BYTES)
+
+    def spend(self, identifier: bytes, expires_at: int, now: int) -> bool:
+        """See :meth:`~acme_iid.store.nonces.SpentNonces.spend`.
+
+        One whose outcome was lost with a connection counts as spent: the client uses another.
+        """
+        _, spent = self._database.run_alone(
+            """INSERT INTO spent_nonces (nonce, expires_at)
+               SELECT :nonce, :expires_at FROM set_config('synchronous_commit', 'off', true)
+               ON CONFLICT DO NOTHING""",
+            nonce=identifier.hex(),
+            expires_at=expires_at,
+        )
+        if spent and secrets.randbelow(_FORGET_ONE_IN) == 0:
+            self.forget_expired(now)
+        return bool(spent)
+
+    def forget_expired(self, now: int) -> int:
+        """Forget some of the nonces that no replica takes any more, be its clock an hour behind; how many."""
+        _, forgotten = self._database.run_alone(
+            """DELETE FROM spent_nonces WHERE nonce IN (
+                   SELECT nonce FROM spent_nonces WHERE expires_at <= :before
+                   ORDER BY expires_at LIMIT :most FOR UPDATE SKIP LOCKED)""",
+            before=now - _CLOCKS_SECONDS,
+            most=_FORGOTTEN_AT_ONCE,
+        )
+        return forgotten
+
+
+def random_pause(attempt: int) -> float:
+    """Seconds to wait after the failed attempt with this number, from 0: other than others who failed together."""
+    return secrets.randbelow(20 << attempt) / 1000
+
+
+def _execute(connection: Connection, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:
+    for value in parameters.values():
+        if isinstance(value, str) and "\0" in value:
+            raise UnstorableTextError("a text holds the character NUL, which nothing here has in it")
+    try:
+        cursor = connection.execute(translate(statement), parameters)
+        return (list(cursor) if cursor.description else []), cursor.rowcount
+    except psycopg.Error as error:
+        if _is_lost(error):
+            connection.close()
+        raise
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection that failed with ``error`` is of no more use: it ended, or leads where nobody writes."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return _LOST.match(error.sqlstate) is not None
+
+
+def _text(error: psycopg.Error) -> str:
+    """The server's words in one line; none of them is a password."""
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _configure(connection: Connection) -> None:
+    """Make a new connection one that waits for nothing for ever, and acknowledges what is on the disk only."""
+    row = connection.execute(_SETTINGS).fetchone()
+    assert row is not None
+    if row["durable"] == "off":
+        connection.execute(b"SELECT set_config('synchronous_commit', 'on', false)")
+    if row["encoding"] != "UTF8":
+        connection.close()
+        raise psycopg.OperationalError(f"the database's encoding is {row['encoding']}, not UTF8; create it as UTF8")

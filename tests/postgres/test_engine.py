@@ -1,0 +1,378 @@
+"""PostgreSQL as the engine: statements as written, writers one after the other, and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+
+import postgresql
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ports import free_port
+
+from acme_iid.errors import (
+    OutcomeUnknownError,
+    StoreConflictError,
+    StoreUnavailableError,
+    UnstorableTextError,
+)
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Enrolment, Proof
+from acme_iid.store import accounts, enrolments, events
+from acme_iid.store.database import connect, migrate, open_store
+from acme_iid.store.postgresql import NonceTable, PostgreSQL, translate
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def url() -> str:
+    return postgresql.cluster().create()
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[PostgreSQL]:
+    opened = open_store(url)
+    assert isinstance(opened, PostgreSQL)
+    yield opened
+    opened.close()
+
+
+def as_somebody(url: str) -> closing[psycopg.Connection[tuple[object, ...]]]:
+    """A connection of somebody else's."""
+    return closing(psycopg.connect(url, autocommit=True))
+
+
+def backend(database: PostgreSQL, words: str) -> int:
+    """The process of ours in the server whose latest statement begins with ``words``."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found = database.rows(
+            "SELECT pid FROM pg_stat_activity WHERE query LIKE :words AND datname = current_database() "
+            "AND pid <> pg_backend_pid()",
+            words=f"{words}%",
+        )
+        if found:
+            pid: int = found[0]["pid"]
+            return pid
+    raise AssertionError(f"no process began with {words}")
+
+
+def test_what_stands_in_quotes_comments_and_casts_has_no_parameters() -> None:
+    statement = "SELECT ':a%', \":b\", c::text, 5 % :d -- :e\n, ':' || :word, :d"
+    assert translate(statement) == (b"SELECT ':a%%', \":b\", c::text, 5 %% %(d)s -- :e\n, ':' || %(word)s, %(d)s")
+
+
+def test_a_statement_means_what_it_says(database: PostgreSQL) -> None:
+    rows = database.rows("SELECT 'it''s :x 100%' AS a, CAST(:x AS TEXT) AS b, 7 % 4 AS c, '5'::bigint AS d", x="%s :y")
+    assert rows == [{"a": "it's :x 100%", "b": "%s :y", "c": 3, "d": 5}]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_every_text_comes_back_as_it_was(database: PostgreSQL, text: str) -> None:
+    assert database.rows("SELECT CAST(:text AS TEXT) AS text", text=text) == [{"text": text}]
+
+
+def test_a_text_with_a_nul_names_nothing_and_is_not_stored(database: PostgreSQL) -> None:
+    with pytest.raises(UnstorableTextError, match="NUL"):
+        accounts.get(database, "a\0b")
+    with pytest.raises(UnstorableTextError), database.transaction() as transaction:
+        accounts.add(transaction, Account("a", "{}", "t\0", (), NOW))
+    assert accounts.get(database, "a") is None
+
+
+def test_writers_wait_for_each_other_and_readers_for_nobody(database: PostgreSQL) -> None:
+    inside = threading.Event()
+    order: list[str] = []
+
+    def second() -> None:
+        inside.wait(10)
+        with database.transaction() as transaction:
+            order.append("second")
+            assert accounts.get(transaction, "a") is not None
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(second)
+        with database.transaction() as transaction:
+            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+            inside.set()
+            backend(database, "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT id FROM writer")
+            assert accounts.get(database, "a") is None
+            order.append("first")
+        waiting.result(10)
+    assert order == ["first", "second"]
+
+
+def test_a_writer_that_another_keeps_waiting_too_long_is_told_so(database: PostgreSQL, url: str) -> None:
+    with as_somebody(url) as other:
+        other.execute("BEGIN; SELECT 1 FROM writer FOR UPDATE")
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match="lock timeout"), database.transaction():
+            pass
+        assert time.monotonic() - began < 15
+    with database.transaction() as transaction:
+        assert transaction.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(database: PostgreSQL, url: str) -> None:
+    script = (
+        "import sys, time\nfrom acme_iid.store.database import open_store\n"
+        "database = open_store(sys.argv[1])\nwith database.transaction():\n    print(flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE) as stopped:
+        assert stopped.stdout is not None
+        stopped.stdout.readline()
+        deadline = time.monotonic() + 30
+        done = False
+        while not done and time.monotonic() < deadline:
+            with suppress(StoreUnavailableError), database.transaction():
+                done = True
+        assert done
+        stopped.kill()
+
+
+def test_without_the_row_that_writers_queue_for_nobody_writes(database: PostgreSQL, url: str) -> None:
+    with as_somebody(url) as other:
+        other.execute("DELETE FROM writer")
+    with pytest.raises(StoreUnavailableError, match="'writer'"), database.transaction():
+        pass
+
+
+def test_a_transaction_in_which_a_statement_failed_is_not_committed_whatever_was_caught(database: PostgreSQL) -> None:
+    def pass_over() -> None:
+        with database.transaction() as transaction:
+            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+            with suppress(psycopg.Error):
+                transaction.run("INSERT INTO writer (id) VALUES (1)")
+
+    with pytest.raises(StoreUnavailableError, match="did not commit"):
+        pass_over()
+    assert accounts.get(database, "a") is None
+
+
+def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing_and_the_next_one_works(
+    database: PostgreSQL, url: str
+) -> None:
+    def cut() -> None:
+        with database.transaction() as transaction, as_somebody(url) as other:
+            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+            pid = transaction.rows("SELECT pg_backend_pid() AS pid")[0]["pid"]
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+            accounts.add(transaction, Account("b", "{}", "u", (), NOW))
+
+    with pytest.raises(StoreUnavailableError) as caught:
+        cut()
+    assert not isinstance(caught.value, OutcomeUnknownError)
+    assert accounts.get(database, "a") is None
+    with database.transaction() as transaction:
+        assert accounts.add(transaction, Account("b", "{}", "u", (), NOW))
+
+
+def test_a_connection_that_is_cut_before_the_commit_is_answered_leaves_the_outcome_unknown(
+    database: PostgreSQL, url: str
+) -> None:
+    def cut() -> None:
+        with database.transaction() as transaction, as_somebody(url) as other:
+            pid = transaction.rows("SELECT pg_backend_pid() AS pid")[0]["pid"]
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+    with pytest.raises(OutcomeUnknownError):
+        cut()
+    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(database: PostgreSQL, url: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: database.rows("SELECT pg_sleep(0.1)"), range(16)))
+        with as_somebody(url) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert list(pool.map(lambda _: database.rows("SELECT 1 AS one"), range(16))) == [[{"one": 1}]] * 16
+        for number in range(3):
+            with database.transaction() as transaction:
+                events.add(transaction, "after", NOW + number)
+
+
+def test_a_deadlock_is_a_conflict(database: PostgreSQL, url: str) -> None:
+    with database.transaction() as transaction:
+        for name in ("a", "b"):
+            accounts.add(transaction, Account(name, "{}", name, (), NOW))
+
+    def cross() -> None:
+        with as_somebody(url) as other, ThreadPoolExecutor(1) as pool:
+            # The one that has waited for less time finds out: it is to be us.
+            other.execute("SET deadlock_timeout = '30s'")
+            other.execute("BEGIN; UPDATE accounts SET contact = '[]' WHERE id = 'b'")
+            with database.transaction() as transaction:
+                accounts.set_contact(transaction, "a", ("mailto:a@example.com",))
+                waiting = pool.submit(other.execute, "UPDATE accounts SET contact = '[]' WHERE id = 'a'")
+                backend(database, "UPDATE accounts SET contact = '[]' WHERE id = 'a'")
+                try:
+                    accounts.set_contact(transaction, "b", ("mailto:b@example.com",))
+                finally:
+                    # What is rolled back lets the other one go on.
+                    transaction.run("ROLLBACK")
+                    waiting.result(10)
+
+    with pytest.raises(StoreConflictError):
+        cross()
+
+
+def test_what_serializable_transactions_refuse_is_a_conflict(database: PostgreSQL, url: str) -> None:
+    with database.transaction() as transaction:
+        accounts.add(transaction, Account("a", "{}", "a", (), NOW))
+
+    def late() -> None:
+        with database.transaction() as transaction, as_somebody(url) as other:
+            transaction.run("COMMIT; BEGIN ISOLATION LEVEL SERIALIZABLE")
+            assert accounts.get(transaction, "a") is not None
+            other.execute("UPDATE accounts SET contact = '[]' WHERE id = 'a'")
+            accounts.set_contact(transaction, "a", ())
+
+    with pytest.raises(StoreConflictError):
+        late()
+
+
+def test_a_database_that_takes_no_writes_is_unavailable_and_then_not(database: PostgreSQL, url: str) -> None:
+    name = url.rpartition("/")[2]
+    with as_somebody(url) as other:
+        other.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+        other.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                      "WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
+        with pytest.raises(StoreUnavailableError, match="read-only"), database.transaction():
+            pass
+        other.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
+    with database.transaction() as transaction:
+        events.add(transaction, "after", NOW)
+
+
+def test_an_enrolment_may_have_more_names_than_an_index_takes(database: PostgreSQL) -> None:
+    names = tuple(Identifier("dns", f"{number:063x}.{number * 7:063x}.local") for number in range(100))
+    proof = Proof("aws:aws:1:r:i", "aws", "AWS", "")
+    wanted = Enrolment("e", "a", "aws:aws:1:r:i", names, proof, "{}", NOW, NOW, NOW + 60)
+    with database.transaction() as transaction:
+        accounts.add(transaction, Account("a", "{}", "a", (), NOW))
+        assert enrolments.prove(transaction, wanted) is not None
+
+
+def test_a_nonce_is_spent_once_by_all_replicas(database: PostgreSQL, url: str) -> None:
+    with closing(open_store(url)) as other:
+        assert isinstance(other, PostgreSQL)
+        replicas = [NonceTable(database), NonceTable(other)]
+        identifiers = [replicas[0].fresh() for _ in range(60)]
+        with ThreadPoolExecutor(8) as pool:
+            spent = list(
+                pool.map(lambda n: replicas[n % 2].spend(identifiers[n // 8], NOW, NOW), range(8 * len(identifiers)))
+            )
+    assert [sum(spent[n : n + 8]) for n in range(0, len(spent), 8)] == [1] * len(identifiers)
+
+
+def test_a_nonce_is_forgotten_an_hour_after_it_ran_out(database: PostgreSQL) -> None:
+    nonces = NonceTable(database)
+    assert nonces.spend(b"n", NOW, NOW)
+    assert nonces.forget_expired(NOW + 3599) == 0
+    assert not nonces.spend(b"n", NOW, NOW)
+    assert nonces.forget_expired(NOW + 3600) == 1
+
+
+def test_only_a_nonce_does_not_wait_for_the_disk(database: PostgreSQL, url: str) -> None:
+    with as_somebody(url) as other:
+        other.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET synchronous_commit = off".encode())
+    with closing(PostgreSQL(url)) as opened:
+        NonceTable(opened).spend(b"n", NOW, NOW)
+        with opened.transaction() as transaction:
+            assert transaction.rows("SHOW synchronous_commit") == [{"synchronous_commit": "on"}]
+    assert database.rows("SHOW synchronous_commit") == [{"synchronous_commit": "on"}]
+
+
+def test_replicas_that_start_at_once_make_one_schema(url: str) -> None:
+    script = (
+        "import sys\nfrom acme_iid.store.database import open_store\n"
+        "sys.stdin.readline()\nopen_store(sys.argv[1]).close()"
+    )
+    starting = [
+        subprocess.Popen([sys.executable, "-c", script, url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    ended = [process.communicate("go\n", timeout=60) for process in starting]
+    assert [process.returncode for process in starting] == [0] * 4, ended
+    with closing(open_store(url)) as database:
+        assert len(database.rows("SELECT name FROM schema_migrations")) == 10
+        assert database.rows("SELECT id FROM writer") == [{"id": 1}]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"port": "1"}, "Connection refused"),
+        ({"password": "wrong"}, "password authentication failed"),
+        ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_named_at_once_and_its_password_is_not(
+    url: str, changed: dict[str, str], message: str
+) -> None:
+    wrong = psycopg.conninfo.make_conninfo(url, **changed)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match=message) as caught:
+        open_store("postgresql://?" + "&".join(wrong.replace("'", "").split()))
+    assert time.monotonic() - began < 10
+    assert postgresql.PASSWORD not in str(caught.value)
+    assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["postgresql://u:hidden@[::1/x", "postgresql://u:hidden@h/d?hidden=1", "postgresql://u:p%zzhidden@h"]
+)
+def test_a_url_that_cannot_be_read_is_not_shown(wrong: str) -> None:
+    with pytest.raises(StoreUnavailableError, match="is none that") as caught:
+        connect(wrong)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_server_that_never_answers_is_given_up_soon() -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as silent:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match="timeout"):
+            open_store(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d")
+        assert time.monotonic() - began < 15
+
+
+def test_a_database_in_another_encoding_is_refused() -> None:
+    cluster = postgresql.cluster()
+    with as_somebody(cluster.url("postgres")) as other:
+        other.execute("CREATE DATABASE latin ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(StoreUnavailableError, match="SQL_ASCII, not UTF8"):
+            open_store(cluster.url("latin"))
+    finally:
+        cluster.drop("latin")
+
+
+def test_without_psycopg_the_extra_is_named() -> None:
+    script = (
+        "import sys\nsys.modules['psycopg'] = None\nfrom acme_iid.store.database import open_store\n"
+        "open_store('postgresql://h/d')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "StoreUnavailableError: a store in PostgreSQL takes the extra 'postgresql': pip install" in done.stderr
+
+
+def test_a_schema_that_is_there_is_left_alone(url: str) -> None:
+    with closing(connect(url)) as database:
+        migrate(database)
+        before = database.rows("SELECT relname, relfilenode FROM pg_class WHERE relkind IN ('r', 'i') ORDER BY relname")
+        migrate(database)
+        after = database.rows("SELECT relname, relfilenode FROM pg_class WHERE relkind IN ('r', 'i') ORDER BY relname")
+    assert before == after

@@ -1,0 +1,146 @@
+"""Debian's PostgreSQL, run for the tests: a cluster of their own, with a database for whoever asks.
+
+``tox -e postgresql`` says with ``ACME_IID_TEST_STORE=postgresql`` that stores are to be in it, where plain ``tox``,
+which needs no PostgreSQL, has them in SQLite files. It sorts as English does (ICU), which SQLite does not, and it asks
+for a password.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+from ports import free_port
+
+PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+PASSWORD = "correct-horse"
+_USER = "acme_iid"
+
+
+def is_wanted() -> bool:
+    """Whether stores are to be in PostgreSQL wherever a test does not say otherwise."""
+    return os.environ.get("ACME_IID_TEST_STORE") == "postgresql"
+
+
+class Cluster:
+    """A cluster in a folder of its own, on a loopback port, with fsync; for root it runs as another user."""
+
+    def __init__(self) -> None:
+        assert (PROGRAMS / "postgres").exists(), f"{PROGRAMS} has no postgres: apt-get install postgresql"
+        self.port = free_port()
+        self._home = Path(tempfile.mkdtemp(prefix="acme-iid-postgresql-"))
+        self._owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        if self._owner is not None:
+            os.chown(self._home, self._owner.pw_uid, self._owner.pw_gid)
+        self._data = self._home / "data"
+        self._numbers = itertools.count()
+        self._process: subprocess.Popen[bytes] | None = None
+        password = self._home / "password"
+        password.write_text(PASSWORD)
+        self._run("initdb", "--pgdata", self._data, "--username", _USER, "--auth=scram-sha-256", "--encoding=UTF8",
+                  "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en", "--pwfile", password)  # fmt: skip
+
+    def _options(self) -> dict[str, object]:
+        if self._owner is None:
+            return {}
+        return {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        done = subprocess.run(
+            [PROGRAMS / program, *arguments], capture_output=True, check=False, cwd="/", text=True,
+            **self._options(),  # type: ignore[call-overload]
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [PROGRAMS / "postgres", "-D", self._data, "-p", str(self.port), "-k", self._home,
+                 "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"],
+                stdout=log, stderr=log, cwd="/", **self._options(),  # type: ignore[call-overload]
+            )  # fmt: skip
+        assert self._process is not None
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.url("postgres")).close()
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, (self._home / "log").read_text()[-4000:]
+                assert time.monotonic() < deadline, (self._home / "log").read_text()[-4000:]
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: SIGINT ends all sessions in good order, SIGQUIT is a crash."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        self._process.wait(timeout=60)
+        self._process = None
+
+    def ensure_started(self) -> None:
+        """Start it if a test has left it stopped."""
+        if self._process is None:
+            self.start()
+
+    def url(self, name: str) -> str:
+        """A database's URL, with the password."""
+        return f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
+
+    def create(self) -> str:
+        """Create an empty database; returns its URL."""
+        name = f"t{next(self._numbers)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+        _MADE.append(name)
+        return self.url(name)
+
+    def drop(self, name: str) -> None:
+        """Drop a database, whoever uses it."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+    def remove(self) -> None:
+        """Stop it, and remove all that it has."""
+        if self._process is not None:
+            self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
+_MADE: list[str] = []
+
+
+@functools.cache
+def cluster() -> Cluster:
+    """The cluster of this test process, started when it is first asked for."""
+    made = Cluster()
+    atexit.register(made.remove)
+    made.start()
+    return made
+
+
+def new_store(folder: Path) -> str:
+    """The URL of a new store: in PostgreSQL where that is wanted, else a file in ``folder``."""
+    return cluster().create() if is_wanted() else f"sqlite:{folder / 'ca.db'}"
+
+
+def made_so_far() -> int:
+    """How many databases there are."""
+    return len(_MADE)
+
+
+def drop_all_after(number: int) -> None:
+    """Drop the databases that were made since there were ``number``."""
+    while len(_MADE) > number:
+        cluster().drop(_MADE.pop())

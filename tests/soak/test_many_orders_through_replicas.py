@@ -1,0 +1,14 @@
+"""Three replicas on one PostgreSQL, 5,000 orders, kills and restarts in between: nothing is lost or given twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import replicas
+
+
+def test_of_5000_orders_through_three_replicas_none_is_lost_or_given_twice(tmp_path: Path) -> None:
+    with replicas.Fleet.serving(tmp_path) as fleet:
+        load = replicas.Load(fleet, 5000)
+        load.run(replicas.kill_and_restart)
+        replicas.check(load)
