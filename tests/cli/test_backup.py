@@ -22,7 +22,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of a CA that has never served."""
     folder = tmp_path_factory.mktemp("backed-up")
     ca = CA(folder / "ca")
-    ca.init()
+    ca.init(in_a_file=True)
     (ca.home / "nonces").write_bytes(b"x")
     told = json.loads(ca.cli("backup", folder / "backup.tar", "--json").stdout)
     assert told["private_keys"] is True
@@ -43,7 +43,7 @@ def refused(archive: Path, home: Path) -> str:
 
 def test_a_backup_is_its_owners_alone_and_replaces_nothing(tmp_path: Path) -> None:
     ca = CA(tmp_path / "ca")
-    ca.init()
+    ca.init(in_a_file=True)
     target = tmp_path / "backup.tar"
     assert "private keys" in ca.cli("backup", target).stdout
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
