@@ -250,6 +250,29 @@ def test_after_pruning_every_answer_that_may_be_asked_for_is_the_same(story: lis
             database.close()
 
 
+def test_what_refers_to_something_keeps_it(tmp_path: Path) -> None:
+    database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
+    history, later = History(database), START + 10 * DAY
+    with database.transaction() as transaction:
+        for made in ("000001", "000002"):
+            orders.add(transaction, Order(made, "a", (NAME,), START, START + HOUR))
+            until = later + DAY if made == "000001" else START + HOUR
+            challenge = Challenge(f"c{made}", "iid-01", "t")
+            orders.add_authorization(
+                transaction, Authorization(made, "a", made, NAME, False, START, until, (challenge,))
+            )
+        for name, made in (("foo.local", "000003"), ("bar.local", "000004")):
+            names = (Identifier("dns", name),)
+            enrolments.prove(transaction, Enrolment(made, "a", "i", names, PROOF, "{}", START, START, START + HOUR))
+        accounts.add(transaction, Account("d", "{}", "td", (), START, enrolment_id="000003"))
+    history.step("end", 0, 0)
+    pruning.prune(config(tmp_path), database, "operator", later)
+    # The authorization of the first says which names its account may revoke; the delegate's account names the third.
+    assert [made for made in ("000001", "000002") if orders.get(database, made)] == ["000001"]
+    assert [made for made in ("000003", "000004") if enrolments.get(database, made)] == ["000003"]
+    database.close()
+
+
 def full(folder: Path, orders_: int) -> Database:
     """A store with as many orders that came to nothing long ago, and certificates that ended."""
     database = open_store(f"sqlite:{folder / 'ca.db'}")
