@@ -301,14 +301,27 @@ def test_only_a_nonce_does_not_wait_for_the_disk(database: PostgreSQL, url: str)
 
 def test_replicas_that_start_at_once_make_one_schema(url: str) -> None:
     script = (
-        "import sys\nfrom acme_iid.store.database import open_store\n"
-        "sys.stdin.readline()\nopen_store(sys.argv[1]).close()"
+        "import sys\nfrom acme_iid.store.database import open_store\nimport acme_iid.store.postgresql\n"
+        "print(flush=True)\nsys.stdin.readline()\nopen_store(sys.argv[1]).close()"
     )
     starting = [
-        subprocess.Popen([sys.executable, "-c", script, url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", script, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(4)
     ]
-    ended = [process.communicate("go\n", timeout=60) for process in starting]
+    for process in starting:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in starting:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [process.communicate(timeout=60) for process in starting]
     assert [process.returncode for process in starting] == [0] * 4, ended
     with closing(open_store(url)) as database:
         assert len(database.rows("SELECT name FROM schema_migrations")) == SCHEMA
