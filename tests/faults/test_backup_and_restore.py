@@ -110,10 +110,13 @@ def test_a_kill_during_a_backup_leaves_a_whole_file_or_none(own_ca: CA, tmp_path
     )  # fmt: skip
     killed = done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
     assert killed or done.returncode == 0, done.stderr
-    if killed and (call, number) != ("fsync", 2):
+    if (call, number) in (("pwrite64", 1), ("fsync", 1)):
+        assert killed
         assert not target.exists()
-    else:
+    if target.exists():  # how many writes there are, and whether linkat is link, is the system's business
         tarfile.open(target).close()
         assert run_module("acme_iid.cli", "--home", tmp_path / "new", "restore", target).code == 0
+    else:
+        assert killed
     again = own_ca.try_cli("backup", target, "--force")
     assert again.code == 0, again.stderr
