@@ -311,5 +311,6 @@ def kill_and_restart(load: Load) -> None:
         load.fleet.restart(number)
         if number == 1:
             cluster.stop()
-            time.sleep(2)
+            # Short enough, and nobody notices.
+            until(lambda: "503" in load.troubles, "a client that sees that the database is away", 60)
             cluster.start()
