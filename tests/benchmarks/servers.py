@@ -171,4 +171,4 @@ def ours(workers: int) -> Server:
 
 
 PEBBLE = Server("Pebble", "all in memory; validates nothing", _pebble, generator.jobs_of_names)
-CADDY = Server("Caddy", "BadgerDB; fetches http-01 from this machine", _caddy, generator.jobs_of_loopback)
+CADDY = Server("Caddy", "BadgerDB; fetches the challenge from this machine", _caddy, generator.jobs_of_loopback)
