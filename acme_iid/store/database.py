@@ -75,7 +75,7 @@ class SQLite:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._idle: list[sqlite3.Connection] = []
-        self._writers = _Queue(path.with_name(path.name + "-writers"))
+        self._writers = _Queue(path)
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -145,8 +145,9 @@ class _Queue:
     that anything relies on: BEGIN IMMEDIATE is.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._path = database.with_name(database.name + "-writers")
         self._threads = threading.Lock()
         self._file: int | None = None
 
@@ -167,6 +168,10 @@ class _Queue:
         try:
             if self._file is None:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                if os.geteuid() == 0:
+                    # As SQLite does with its own files: the server may be another user's.
+                    owner = self._database.stat()
+                    os.fchown(self._file, owner.st_uid, owner.st_gid)
         except OSError as error:
             raise StoreUnavailableError(f"{self._path} cannot be opened: {error}") from error
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 import subprocess
@@ -45,6 +46,16 @@ def test_the_files_are_their_owners_alone(tmp_path: Path) -> None:
     assert len(modes) >= 4
     assert set(modes.values()) == {0o600}
     database.close()
+
+
+def test_what_root_writes_first_is_the_databases_owners(tmp_path: Path) -> None:
+    path = tmp_path / "ca.db"
+    path.touch(0o600)
+    owner = (12345, 23456) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(path, *owner)
+    open_store(f"sqlite:{path}").close()
+    found = (tmp_path / "ca.db-writers").stat()
+    assert (found.st_uid, found.st_gid) == owner
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
