@@ -151,6 +151,7 @@ class Pruning:
 
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
+        self._ahead = ahead()
 
     def start(self) -> None:
         """Begin. The thread ends with the process, which need not wait for it."""
@@ -160,12 +161,28 @@ class Pruning:
         time.sleep(_FIRST_LOOK_SECONDS)
         while True:
             try:
-                turn(self._authority.config, self._authority.database, int(time.time()))
+                if clock_was_set(self._ahead):
+                    _log.warning("The clock was set by more than an hour; the store is pruned again after a restart.")
+                else:
+                    turn(self._authority.config, self._authority.database, int(time.time()))
             except StoreUnavailableError as error:
                 _log.warning("The store is not pruned now: %s", error)
             except Exception:  # noqa: BLE001 - a fault of ours must not end it for good
                 _log.exception("pruning the store failed")
             time.sleep(_POLL_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - so that not all ask at once
+
+
+def ahead() -> float:
+    """What the clock is ahead of the time since the machine's start, seconds: it changes when the clock is set."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def clock_was_set(before: float) -> bool:
+    """Whether the clock was set by more than an hour since :func:`ahead` was ``before``.
+
+    A clock that has jumped ahead must not make certificates old that are in force.
+    """
+    return abs(ahead() - before) > INTERVAL
 
 
 def turn(config: Config, database: Database, now: int) -> Pruned | None:

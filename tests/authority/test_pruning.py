@@ -273,6 +273,12 @@ def test_what_refers_to_something_keeps_it(tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_clock_that_was_set_by_hours_is_noticed() -> None:
+    now = pruning.ahead()
+    assert [pruning.clock_was_set(now + step) for step in (0, 600, -600)] == [False] * 3
+    assert [pruning.clock_was_set(now + step) for step in (2 * HOUR, -400 * DAY)] == [True] * 2
+
+
 def full(folder: Path, orders_: int) -> Database:
     """A store with as many orders that came to nothing long ago, and certificates that ended."""
     database = open_store(f"sqlite:{folder / 'ca.db'}")
