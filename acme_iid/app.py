@@ -19,7 +19,7 @@ from acme_iid.store import nonces
 from acme_iid.store.database import Database, open_store
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources
-from acme_iid.web.application import Application
+from acme_iid.web.application import Application, Shortcut
 from acme_iid.web.jws import Gate
 from acme_iid.web.links import Links
 from acme_iid.web.nonces import Nonces
@@ -63,12 +63,13 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
         Nonces(nonces.mac_key(database), _spent_nonces(config, database)),
         config.ca.account_algorithms,
     )
-    app = Application("acme_iid")
-    app.register_blueprint(Resources(authority, gate).blueprint())
+    shortcut = Shortcut("/acme/")
+    app = Application("acme_iid", shortcut)
+    app.register_blueprint(Resources(authority, gate).blueprint(shortcut))
     app.register_blueprint(public.blueprint(authority))
     if config.ca.crl:
         app.register_blueprint(certificate_status.blueprint(authority))
-    app.register_error_handler(Exception, problems.of_exception)
+    app.register_error_handler(Exception, problems.response_of)
     # Last, since an app that is made for trial only ends right after this, and should take no attempt with it.
     Validations(authority, links).start()
     Pruning(authority).start()

@@ -40,9 +40,7 @@ def loads(data: bytes, *, max_depth: int = 16, max_bytes: int = MAX_BYTES) -> ob
     if data.count(b"[") + data.count(b"{") > max_depth:
         _check_depth(text, max_depth)
     try:
-        value: object = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer
-        )
+        value: object = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not one JSON value: {error}") from error
     if "\\ud" in text or "\\uD" in text:
@@ -92,6 +90,11 @@ def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ValueError("the JSON text holds a number that is too large")
     return int(digits)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer
+)
 
 
 def _check_surrogates(value: object) -> None:

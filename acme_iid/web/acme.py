@@ -6,8 +6,11 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
-from flask import Blueprint, request
+import flask
+from flask import Blueprint
 
 from acme_iid.admission import formats
 from acme_iid.authority import (
@@ -27,9 +30,12 @@ from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Authorization, Order
 from acme_iid.protocol.status import next_look
 from acme_iid.web import external_binding, problems, render
-from acme_iid.web.application import Response
-from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, SignedRequest, decode_field, require_account, require_jwk
+from acme_iid.web.application import Answer, Shortcut
+from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, Request, SignedRequest, decode_field, require_account, require_jwk
 from acme_iid.web.remote import client_address
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _DRAINED_BYTES = 1024 * 1024
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
@@ -46,8 +52,8 @@ class Resources:
         self.formats = formats(authority.config.provisioners)
         self.issuer = authority.config.issuer_domain
 
-    def blueprint(self) -> Blueprint:
-        """The routes, below /acme."""
+    def blueprint(self, shortcut: Shortcut) -> Blueprint:
+        """The routes, below /acme; those of signed requests are in ``shortcut`` too."""
         blueprint = Blueprint("acme", __name__, url_prefix="/acme")
         for rule, view in (
             ("/new-account", self.new_account),
@@ -65,31 +71,36 @@ class Resources:
             ("/revoke-cert", self.revoke_cert),
             ("/iid-enrolment", self.iid_enrolment),
         ):
-            self._add(blueprint, rule, view.__name__, self._signed(view), "POST")
+            checked = self._signed(view)
+            self._add(blueprint, rule, view.__name__, _of_environment(checked), "POST")
+            shortcut.add(rule, self._past_flask(checked))
         # "in addition to POST-as-GET requests for these resources" (RFC 8555 section 6.3)
         for rule, name, read in (
             ("/directory", "directory", self.directory),
             ("/new-nonce", "new_nonce", self.new_nonce),
         ):
             self._add(blueprint, rule, name, read, "GET")
-            self._add(blueprint, rule, f"{name}_as_get", self._signed(self._as_get(read)), "POST")
+            self._add(blueprint, rule, f"{name}_as_get", _of_environment(self._signed(self._as_get(read))), "POST")
         self._add(blueprint, "/renewal-info/<certificate_id>", "renewal_info", self.renewal_info, "GET")
-        blueprint.register_error_handler(Exception, problems.of_exception)
+        blueprint.register_error_handler(Exception, problems.response_of)
         # The whole app's, since requests that no route takes are answered with a nonce and the index too.
         blueprint.after_app_request(self._decorate)
         return blueprint
 
     @staticmethod
-    def _add(blueprint: Blueprint, rule: str, name: str, view: Callable[..., Response], method: str) -> None:
+    def _add(blueprint: Blueprint, rule: str, name: str, view: Callable[..., Answer], method: str) -> None:
+        def called(**names: str) -> flask.Response:
+            return view(**names).response()
+
         # Flask would answer OPTIONS by itself, which is no request that ACME has.
-        blueprint.add_url_rule(rule, name, view, methods=[method], provide_automatic_options=False)
+        blueprint.add_url_rule(rule, name, called, methods=[method], provide_automatic_options=False)
 
-    def _signed(self, view: Callable[..., Response]) -> Callable[..., Response]:
-        """``view`` as Flask calls it: with the checked request and the time first."""
+    def _signed(self, view: Callable[..., Answer]) -> Callable[..., Answer]:
+        """``view`` for a request that nobody has looked at: with the checked request and the time first."""
 
-        def checked(**names: str) -> Response:
+        def checked(environ: WSGIEnvironment, **names: str) -> Answer:
             now = int(time.time())
-            signed = self.gate.check(_body(), request.content_type, _path(), now)
+            signed = self.gate.check(self._request(environ), now)
             # The nonce is spent; what the view does is all in one transaction, of which nothing was kept.
             for pause in _PAUSES:
                 try:
@@ -100,32 +111,66 @@ class Resources:
 
         return checked
 
+    def _request(self, environ: WSGIEnvironment) -> Request:
+        """What there is to check of a request; a path or a query that is no text is no URL of ours, and is told so."""
+        path = "/" + environ["PATH_INFO"].encode("latin-1").decode(errors="replace").lstrip("/")
+        query = environ.get("QUERY_STRING", "").encode("latin-1").decode(errors="replace")
+        return Request(
+            body=_body(environ),
+            content_type=environ.get("CONTENT_TYPE"),
+            path=path,
+            query=query,
+            remote=client_address(
+                environ.get("REMOTE_ADDR", ""),
+                environ.get("HTTP_X_FORWARDED_FOR", ""),
+                self.authority.config.server.proxies,
+            ),
+        )
+
+    def _past_flask(self, view: Callable[..., Answer]) -> Callable[..., Answer]:
+        """``view`` with what Flask would do round it: errors are answered, and the answer is decorated."""
+
+        def called(environ: WSGIEnvironment, **names: str) -> Answer:
+            try:
+                answer = view(environ, **names)
+            except Exception as error:  # noqa: BLE001 - as Flask's: whatever it is, there is an answer to it
+                answer = problems.of_exception(error)
+            answer.headers += self._fresh_nonce()
+            answer.headers.append(self._index)
+            return answer
+
+        return called
+
     @staticmethod
-    def _as_get(view: Callable[[], Response]) -> Callable[..., Response]:
+    def _as_get(view: Callable[[], Answer]) -> Callable[..., Answer]:
         """``view``, which anybody may GET, for POST-as-GET."""
 
-        def read(signed: SignedRequest, _now: int) -> Response:
+        def read(signed: SignedRequest, _now: int) -> Answer:
             require_account(signed)
             signed.require_post_as_get()
             return view()
 
         return read
 
-    def _decorate(self, response: Response) -> Response:
+    def _fresh_nonce(self) -> list[tuple[str, str]]:
+        return [("Replay-Nonce", self.gate.nonces.issue(int(time.time()))), ("Cache-Control", "no-store")]
+
+    @property
+    def _index(self) -> tuple[str, str]:
+        return "Link", f'<{self.links.directory}>;rel="index"'
+
+    def _decorate(self, response: flask.Response) -> flask.Response:
+        request = flask.request
         if not request.path.startswith("/acme/"):
             return response
         if request.method == "POST":
-            response.headers["Replay-Nonce"] = self.gate.nonces.issue(int(time.time()))
-            response.headers["Cache-Control"] = "no-store"
+            for name, value in self._fresh_nonce():
+                response.headers[name] = value
         if request.endpoint not in ("acme.directory", "acme.directory_as_get"):
-            response.headers.add("Link", f'<{self.links.directory}>;rel="index"')
+            response.headers.add(*self._index)
         return response
 
-    def _remote(self) -> str:
-        forwarded = request.headers.get("X-Forwarded-For", "")
-        return client_address(request.remote_addr or "", forwarded, self.authority.config.server.proxies)
-
-    def directory(self) -> Response:
+    def directory(self) -> Answer:
         """RFC 8555 section 7.1.1."""
         path = self.links.path
         return _json(
@@ -155,21 +200,20 @@ class Resources:
             meta["profiles"] = {profile.name: profile.description for profile in profiles}
         return meta | render.issuer(self.links, self.authority.config)
 
-    def new_nonce(self) -> Response:
+    def new_nonce(self) -> Answer:
         """RFC 8555 section 7.2: 200 to HEAD, 204 to GET."""
-        response = Response(status=200 if request.method == "HEAD" else 204)
-        response.headers["Replay-Nonce"] = self.gate.nonces.issue(int(time.time()))
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        answer = Answer(status=200 if flask.request.method == "HEAD" else 204)
+        answer.headers += self._fresh_nonce()
+        return answer
 
-    def renewal_info(self, certificate_id: str) -> Response:
+    def renewal_info(self, certificate_id: str) -> Answer:
         """RFC 9773 section 4.2; anybody may ask."""
         certificate = renewal.find(self.authority.database, certificate_id)
-        response = _json(render.renewal(certificate))
-        response.headers["Retry-After"] = str(retry_after(certificate))
-        return response
+        answer = _json(render.renewal(certificate))
+        answer.add("Retry-After", str(retry_after(certificate)))
+        return answer
 
-    def new_account(self, signed: SignedRequest, now: int) -> Response:
+    def new_account(self, signed: SignedRequest, now: int) -> Answer:
         """RFC 8555 section 7.3."""
         require_jwk(signed)
         payload = signed.json()
@@ -179,7 +223,7 @@ class Resources:
         if known is not None:
             return self._account(known, 200)
         wanted = self._new_account(signed, payload)
-        account, new = accounts.create(self.authority.database, self.authority.config, wanted, self._remote(), now)
+        account, new = accounts.create(self.authority.database, self.authority.config, wanted, signed.remote, now)
         return self._account(account, 201 if new else 200)
 
     def _new_account(self, signed: SignedRequest, payload: dict[str, object]) -> accounts.NewAccount:
@@ -196,7 +240,7 @@ class Resources:
             external_account_binding=None if bound is None else bound.jws,
         )
 
-    def account(self, signed: SignedRequest, now: int, account_id: str) -> Response:
+    def account(self, signed: SignedRequest, now: int, account_id: str) -> Answer:
         """RFC 8555 sections 7.3.2 and 7.3.6: read, update or deactivate."""
         account = _own_account(signed, account_id)
         if signed.payload:
@@ -216,12 +260,12 @@ class Resources:
             account = accounts.agree_to_terms(self.authority.database, self.authority.config.ca, account, now)
         return account
 
-    def key_change(self, signed: SignedRequest, now: int) -> Response:
+    def key_change(self, signed: SignedRequest, now: int) -> Answer:
         """RFC 8555 section 7.3.5."""
         account = require_account(signed)
-        new = self.gate.new_key(signed, _path())
+        new = self.gate.new_key(signed)
         holder, changed = accounts.change_key(
-            self.authority.database, account, new.jwk, new.thumbprint, self._remote(), now
+            self.authority.database, account, new.jwk, new.thumbprint, signed.remote, now
         )
         if not changed:
             raise AcmeError(
@@ -232,58 +276,56 @@ class Resources:
             )
         return self._account(holder, 200)
 
-    def _account(self, account: Account, status: int) -> Response:
-        response = _json(render.account(self.links, account), status)
-        response.headers["Location"] = self.links.account(account.id)
-        return response
+    def _account(self, account: Account, status: int) -> Answer:
+        answer = _json(render.account(self.links, account), status)
+        answer.add("Location", self.links.account(account.id))
+        return answer
 
-    def account_orders(self, signed: SignedRequest, _now: int, account_id: str) -> Response:
+    def account_orders(self, signed: SignedRequest, _now: int, account_id: str) -> Answer:
         """RFC 8555 section 7.1.2.1: newest first, in pages."""
         account = _own_account(signed, account_id)
         signed.require_post_as_get()
-        page = reading.orders_of_account(self.authority.database, account, _cursor(request.args.get("before")))
-        response = _json({"orders": [self.links.order(order_id) for _, order_id in page]})
+        page = reading.orders_of_account(self.authority.database, account, _cursor(signed.query))
+        answer = _json({"orders": [self.links.order(order_id) for _, order_id in page]})
         if len(page) == reading.PAGE:
             created_at, order_id = page[-1]
-            response.headers.add(
-                "Link", f'<{self.links.account_orders(account.id)}?before={created_at}.{order_id}>;rel="next"'
-            )
-        return response
+            answer.add("Link", f'<{self.links.account_orders(account.id)}?before={created_at}.{order_id}>;rel="next"')
+        return answer
 
-    def new_order(self, signed: SignedRequest, now: int) -> Response:
+    def new_order(self, signed: SignedRequest, now: int) -> Answer:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
         wanted = orders.parse_new_order(signed.json())
-        return self._order(orders.new_order(self.authority, account, wanted, self._remote(), now), now, 201)
+        return self._order(orders.new_order(self.authority, account, wanted, signed.remote, now), now, 201)
 
-    def order(self, signed: SignedRequest, now: int, order_id: str) -> Response:
+    def order(self, signed: SignedRequest, now: int, order_id: str) -> Answer:
         """An order, read."""
         account = require_account(signed)
         signed.require_post_as_get()
         return self._order(reading.order(self.authority.database, account, order_id), now)
 
-    def finalize(self, signed: SignedRequest, now: int, order_id: str) -> Response:
+    def finalize(self, signed: SignedRequest, now: int, order_id: str) -> Answer:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
         order = reading.order(self.authority.database, account, order_id)
         csr = decode_field(signed.json(), "csr")
-        return self._order(finalization.finalize(self.authority, account, order, csr, self._remote(), now), now)
+        return self._order(finalization.finalize(self.authority, account, order, csr, signed.remote, now), now)
 
-    def _order(self, order: Order, now: int, status: int = 200) -> Response:
-        response = _json(render.order(self.links, order, now), status)
-        response.headers["Location"] = self.links.order(order.id)
-        return _with_retry_after(response, order.authorizations, now)
+    def _order(self, order: Order, now: int, status: int = 200) -> Answer:
+        answer = _json(render.order(self.links, order, now), status)
+        answer.add("Location", self.links.order(order.id))
+        return _with_retry_after(answer, order.authorizations, now)
 
-    def new_authorization(self, signed: SignedRequest, now: int) -> Response:
+    def new_authorization(self, signed: SignedRequest, now: int) -> Answer:
         """RFC 8555 section 7.4.1."""
         account = require_account(signed)
         identifier = authorizations.parse_new_authorization(signed.json())
-        made = authorizations.new_authorization(self.authority, account, identifier, self._remote(), now)
-        response = _json(render.authorization(self.links, made, account, self.formats, self.issuer, now), 201)
-        response.headers["Location"] = self.links.authorization(made.id)
-        return response
+        made = authorizations.new_authorization(self.authority, account, identifier, signed.remote, now)
+        answer = _json(render.authorization(self.links, made, account, self.formats, self.issuer, now), 201)
+        answer.add("Location", self.links.authorization(made.id))
+        return answer
 
-    def authorization(self, signed: SignedRequest, now: int, authorization_id: str) -> Response:
+    def authorization(self, signed: SignedRequest, now: int, authorization_id: str) -> Answer:
         """RFC 8555 sections 7.5 and 7.5.2: read or deactivate."""
         account = require_account(signed)
         found = reading.authorization(self.authority.database, account, authorization_id)
@@ -291,27 +333,27 @@ class Resources:
             if signed.json().get("status") != "deactivated":
                 raise AcmeError(Problem.MALFORMED, "an authorization's status can only be set to 'deactivated'")
             found = authorizations.deactivate(self.authority.database, found, now)
-        response = _json(render.authorization(self.links, found, account, self.formats, self.issuer, now))
-        return _with_retry_after(response, (found,), now)
+        answer = _json(render.authorization(self.links, found, account, self.formats, self.issuer, now))
+        return _with_retry_after(answer, (found,), now)
 
-    def challenge(self, signed: SignedRequest, now: int, challenge_id: str) -> Response:
+    def challenge(self, signed: SignedRequest, now: int, challenge_id: str) -> Answer:
         """RFC 8555 section 7.5.1: read, or answer."""
         account = require_account(signed)
         if signed.payload:
             authorization, challenge = challenges.answer(
-                self.authority, account, challenge_id, signed.json(), signed.payload, self._remote(), now
+                self.authority, account, challenge_id, signed.json(), signed.payload, signed.remote, now
             )
         else:
             authorization, challenge = challenges.find(self.authority, account, challenge_id)
-        response = _json(render.challenge(self.links, challenge, account, self.formats, self.issuer))
-        response.headers.add("Link", f'<{self.links.authorization(authorization.id)}>;rel="up"')
-        return _with_retry_after(response, (authorization,), now)
+        answer = _json(render.challenge(self.links, challenge, account, self.formats, self.issuer))
+        answer.add("Link", f'<{self.links.authorization(authorization.id)}>;rel="up"')
+        return _with_retry_after(answer, (authorization,), now)
 
-    def certificate(self, signed: SignedRequest, now: int, certificate_id: str) -> Response:
+    def certificate(self, signed: SignedRequest, now: int, certificate_id: str) -> Answer:
         """RFC 8555 section 7.4.2."""
         return self.chain(signed, now, certificate_id, "0")
 
-    def chain(self, signed: SignedRequest, now: int, certificate_id: str, number: str) -> Response:
+    def chain(self, signed: SignedRequest, now: int, certificate_id: str, number: str) -> Answer:
         """RFC 8555 section 7.4.2: a certificate with one of its chains, and links to the others."""
         account = require_account(signed)
         signed.require_post_as_get()
@@ -319,24 +361,24 @@ class Resources:
         chains = reading.chains(self.authority, certificate, now)
         if number not in chains:
             raise AcmeError(Problem.MALFORMED, "the certificate has no such chain", status=404)
-        response = Response(chains.pop(number), content_type="application/pem-certificate-chain")
+        answer = Answer(chains.pop(number), content_type="application/pem-certificate-chain")
         for other in chains:
-            response.headers.add("Link", f'<{self.links.chain(certificate_id, other)}>;rel="alternate"')
-        return response
+            answer.add("Link", f'<{self.links.chain(certificate_id, other)}>;rel="alternate"')
+        return answer
 
-    def revoke_cert(self, signed: SignedRequest, now: int) -> Response:
+    def revoke_cert(self, signed: SignedRequest, now: int) -> Answer:
         """RFC 8555 section 7.6: by an account, or by the certificate's key."""
         payload = signed.json()
         database = self.authority.database
         certificate = revocation.find(database, decode_field(payload, "certificate"))
         reason = revocation.reason(payload.get("reason"))
         if signed.account is not None:
-            revocation.revoke_by_account(database, signed.account, certificate, reason, self._remote(), now)
+            revocation.revoke_by_account(database, signed.account, certificate, reason, signed.remote, now)
         else:
-            revocation.revoke_by_key(database, signed.thumbprint, certificate, reason, self._remote(), now)
-        return Response(status=200)
+            revocation.revoke_by_key(database, signed.thumbprint, certificate, reason, signed.remote, now)
+        return Answer()
 
-    def iid_enrolment(self, signed: SignedRequest, now: int) -> Response:
+    def iid_enrolment(self, signed: SignedRequest, now: int) -> Answer:
         """rfc-notes/iid-01.md, "Enrolment": an external account key for a delegate, or more time for those that are."""
         account = require_account(signed)
         payload = signed.json()
@@ -347,22 +389,25 @@ class Resources:
         if renew is not None and not isinstance(renew, str):
             raise AcmeError(Problem.MALFORMED, "'renew' is the id of an enrolment, a string")
         order = reading.order(self.authority.database, account, url.removeprefix(prefix))
-        enrolled = enrolments.enrol(self.authority, account, order, renew, self._remote(), now)
+        enrolled = enrolments.enrol(self.authority, account, order, renew, signed.remote, now)
         return _json(render.enrolled(enrolled.enrolment, enrolled.key), 201 if enrolled.made else 200)
 
 
-def _path() -> str:
-    """The request's path with its query; what is no text there is no URL of ours, and is told so."""
-    query = request.query_string.decode(errors="replace")
-    return f"{request.path}?{query}" if query else request.path
+def _of_environment(view: Callable[..., Answer]) -> Callable[..., Answer]:
+    """``view``, which takes a WSGI environment, for Flask's request."""
+
+    def called(**names: str) -> Answer:
+        return view(flask.request.environ, **names)
+
+    return called
 
 
-def _body() -> bytes:
+def _body(environ: WSGIEnvironment) -> bytes:
     """The request's body.
 
     :raises AcmeError: ``malformed`` with status 413 if it is too large.
     """
-    stream = request.environ["wsgi.input"]
+    stream = environ["wsgi.input"]
     body: bytes = stream.read(MAX_REQUEST_BYTES + 1)
     if len(body) <= MAX_REQUEST_BYTES:
         return body
@@ -373,16 +418,16 @@ def _body() -> bytes:
     raise AcmeError(Problem.MALFORMED, f"the request is larger than {MAX_REQUEST_BYTES} bytes", status=413)
 
 
-def _json(body: dict[str, object], status: int = 200) -> Response:
-    return Response(json.dumps(body), status=status, content_type="application/json")
+def _json(body: dict[str, object], status: int = 200) -> Answer:
+    return Answer(json.dumps(body), status, "application/json")
 
 
-def _with_retry_after(response: Response, authorizations: Iterable[Authorization], now: int) -> Response:
+def _with_retry_after(answer: Answer, authorizations: Iterable[Authorization], now: int) -> Answer:
     """Say when something may have changed, while anything is processing (RFC 8555 section 8.2)."""
     looks = [at for entry in authorizations if (at := next_look(entry, now)) is not None]
     if looks:
-        response.headers["Retry-After"] = str(min(looks) - now)
-    return response
+        answer.add("Retry-After", str(min(looks) - now))
+    return answer
 
 
 def _own_account(signed: SignedRequest, account_id: str) -> Account:
@@ -392,7 +437,9 @@ def _own_account(signed: SignedRequest, account_id: str) -> Account:
     return account
 
 
-def _cursor(text: str | None) -> tuple[int, str] | None:
+def _cursor(query: str) -> tuple[int, str] | None:
+    """Where the page begins that a query asks for; None for the first one."""
+    text = dict(parse_qsl(query, keep_blank_values=True)).get("before")
     if text is None:
         return None
     created_at, _, order_id = text.partition(".")

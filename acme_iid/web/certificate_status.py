@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.ocsp import OCSPResponseStatus
-from flask import Blueprint, request
+from flask import Blueprint, Response, request
 
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.issuance.ocsp import MAX_REQUEST_BYTES, OCSPError
 from acme_iid.web import problems
-from acme_iid.web.application import Response
 
 ANSWER_MAX_AGE = 300
 """Seconds that caches may keep an OCSP answer; a revocation is seen there that much later."""
@@ -55,7 +54,7 @@ def blueprint(authority: Authority) -> Blueprint:
         der = authority.ca.intermediate.public_bytes(Encoding.DER)
         return Response(der, content_type="application/pkix-cert")
 
-    status.register_error_handler(Exception, problems.of_exception)
+    status.register_error_handler(Exception, problems.response_of)
     return status
 
 

@@ -7,7 +7,6 @@ payload, which is read in the same way and has no nonce (section 7.3.5).
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Collection, Mapping
@@ -37,6 +36,28 @@ _ALGORITHMS: Mapping[str, Algorithm] = {name: get_default_algorithms()[name] for
 _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 _SIGNATURE_BYTES = {"ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_PADDING = (b"", b"", b"==", b"=")
+_LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
+
+
+class Request(NamedTuple):
+    """A request that nobody has looked at.
+
+    :ivar path: below the server's URL, without the query.
+    :ivar remote: the client's address.
+    """
+
+    body: bytes
+    content_type: str | None
+    path: str
+    query: str
+    remote: str
+
+    @property
+    def target(self) -> str:
+        """The path with the query."""
+        return f"{self.path}?{self.query}" if self.query else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +68,18 @@ class SignedRequest:
     :ivar jwk: the key as canonical JSON, for a request that carries it.
     :ivar thumbprint: of the key that signed.
     :ivar payload: the payload's bytes; empty for POST-as-GET.
+    :ivar url: the URL that it was sent to, and signed for.
+    :ivar query: of the URL.
+    :ivar remote: the client's address.
     """
 
     account: Account | None
     jwk: str
     thumbprint: str
     payload: bytes
+    url: str
+    query: str
+    remote: str
 
     def json(self) -> dict[str, object]:
         """The payload as an object.
@@ -146,22 +173,21 @@ class Gate:
     nonces: Nonces
     algorithms: tuple[str, ...] = jwk.ALGORITHMS
 
-    def check(self, body: bytes, content_type: str | None, path: str, now: int) -> SignedRequest:
-        """Check a request to ``path`` and say who sent it.
+    def check(self, request: Request, now: int) -> SignedRequest:
+        """Check a request and say who sent it.
 
-        :param path: the request's path with its query, below the server's URL.
         :raises AcmeError: saying what is wrong with it.
         """
-        if content_type != CONTENT_TYPE:
+        if request.content_type != CONTENT_TYPE:
             raise AcmeError(Problem.MALFORMED, f"requests are sent with the content type {CONTENT_TYPE}", status=415)
-        jws = JWS.read(body, "the request body", jwk.ALGORITHMS if path == REVOKE_CERT else self.algorithms)
+        jws = JWS.read(
+            request.body, "the request body", jwk.ALGORITHMS if request.target == REVOKE_CERT else self.algorithms
+        )
         if "jwk" not in jws.header and jws.algorithm not in self.algorithms:
             raise _bad_algorithm(self.algorithms)
-        if jws.header.get("url") != self.links.path(path):
-            raise AcmeError(
-                Problem.UNAUTHORIZED,
-                f"the protected header's 'url' is not this resource's URL, {self.links.path(path)}",
-            )
+        url = self.links.path(request.target)
+        if jws.header.get("url") != url:
+            raise AcmeError(Problem.UNAUTHORIZED, f"the protected header's 'url' is not this resource's URL, {url}")
         account, key_text = self._key(jws)
         key = jws.verify(key_text)
         nonce = jws.header.get("nonce")
@@ -172,13 +198,12 @@ class Gate:
         if account is not None:
             require_active(account)
         thumbprint = jwk.thumbprint(key) if account is None else account.thumbprint
-        return SignedRequest(account, key_text, thumbprint, jws.payload)
+        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, request.remote)
 
-    def new_key(self, request: SignedRequest, path: str) -> NewKey:
+    def new_key(self, request: SignedRequest) -> NewKey:
         """The key that a key change is to, once the JWS in the payload shows that it agrees (RFC 8555 section 7.3.5).
 
         :param request: the change, signed with the account's key as it is now.
-        :param path: as for :meth:`check`; both JWS name it.
         :raises AcmeError: saying what is wrong with it.
         """
         account = require_account(request)
@@ -186,7 +211,7 @@ class Gate:
         for name, why in (("nonce", "only the outer JWS has one"), ("kid", "it carries the new key, 'jwk'")):
             if name in inner.header:
                 raise _malformed(f"the inner JWS has {name!r} in its protected header; {why}")
-        if inner.header.get("url") != self.links.path(path):
+        if inner.header.get("url") != request.url:
             raise _malformed("the inner JWS's 'url' is not that of the outer one")
         key_text = inner.own_key()
         key = inner.verify(key_text)
@@ -268,13 +293,13 @@ def _decode(text: str, what: str) -> bytes:
     """base64url without padding or junk, in its one canonical spelling (RFC 7515 section 2)."""
     if not _BASE64URL.match(text):
         raise _malformed(f"{what!r} is not base64url without padding")
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error as error:
-        raise _malformed(f"{what!r} is not base64url") from error
-    if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:
+    over = len(text) % 4
+    if over == 1:
+        raise _malformed(f"{what!r} is not base64url")
+    # The last of two characters over has four bits that are no part of an octet, that of three has two.
+    if over and text[-1] not in _LAST[over]:
         raise _malformed(f"{what!r} is base64url with stray bits at its end")
-    return data
+    return binascii.a2b_base64(text.encode("ascii").translate(_STANDARD) + _PADDING[over])
 
 
 def _thumbprint(value: object) -> str:

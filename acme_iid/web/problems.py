@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 
+import flask
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from acme_iid.errors import (
@@ -17,7 +18,7 @@ from acme_iid.errors import (
     TrustUnavailableError,
     UnstorableTextError,
 )
-from acme_iid.web.application import Response
+from acme_iid.web.application import Answer
 
 _log = logging.getLogger(__name__)
 
@@ -35,17 +36,15 @@ def document(fault: Fault) -> dict[str, object]:
     return problem
 
 
-def of_acme_error(error: AcmeError) -> Response:
+def of_acme_error(error: AcmeError) -> Answer:
     """The response for an error that ACME has a name for."""
     body = document(Fault(error.problem, error.detail)) | {"status": error.status} | error.members
     if error.subproblems:
         body["subproblems"] = [document(fault) for fault in error.subproblems]
-    return Response(
-        json.dumps(body), status=error.status, headers=error.headers, content_type="application/problem+json"
-    )
+    return Answer(json.dumps(body), error.status, "application/problem+json", error.headers)
 
 
-def of_exception(error: Exception) -> Response:
+def of_exception(error: Exception) -> Answer:
     """The response for whatever a request ended with.
 
     A failure that nobody foresaw is logged under a reference id, and that is all the client is told of it.
@@ -74,7 +73,12 @@ def of_exception(error: Exception) -> Response:
     )
 
 
-def _of_http_exception(error: HTTPException) -> Response:
+def response_of(error: Exception) -> flask.Response:
+    """What :func:`of_exception` answers, for Flask."""
+    return of_exception(error).response()
+
+
+def _of_http_exception(error: HTTPException) -> Answer:
     """What Flask itself refuses: unknown paths, methods, bodies that are too long."""
     status = error.code or 500
     headers = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}

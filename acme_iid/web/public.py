@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort
+from flask import Blueprint, Response, abort
 
 from acme_iid.authority import Authority
 from acme_iid.web import problems
-from acme_iid.web.application import Response
 
 
 def blueprint(authority: Authority) -> Blueprint:
@@ -33,5 +32,5 @@ def blueprint(authority: Authority) -> Blueprint:
             abort(404)
         return Response(by_fingerprint[fingerprint.lower()], content_type="application/x-pem-file")
 
-    public.register_error_handler(Exception, problems.of_exception)
+    public.register_error_handler(Exception, problems.response_of)
     return public

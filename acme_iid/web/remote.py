@@ -23,6 +23,8 @@ def client_address(peer: str, forwarded: str, proxies: Collection[Network]) -> s
     :param proxies: the networks of the proxies.
     """
     address = _plain(peer)
+    if not proxies:
+        return address
     for entry in reversed(forwarded.split(",")[-MAX_HOPS:]):
         if not _is_proxy(address, proxies):
             break
