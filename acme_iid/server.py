@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -106,13 +106,12 @@ def run(
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     factory = application or _create_app()
     authority = CertificateAuthority.load(config.home, password)
-    with _bind(listen or config.server.listen) as listener:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(one) for one in _listeners(listen or config.server.listen, workers)]
         certificate = None if plain_http else ServingCertificate(config.home / "tls", authority, serving_lifetime)
-        try:
-            _Server(listener, _Application(config, password, factory), authority, certificate, workers).run()
-        finally:
-            if certificate is not None:
-                certificate.discard()
+        if certificate is not None:
+            stack.callback(certificate.discard)
+        _Server(listeners, _Application(config, password, factory), authority, certificate).run()
 
 
 def _create_app() -> ApplicationFactory:
@@ -122,11 +121,23 @@ def _create_app() -> ApplicationFactory:
     return create_app
 
 
-def _bind(listen: Listen) -> socket.socket:
-    """Return a listening socket that accepts for ``listen``.
+def _listeners(listen: Listen, workers: int) -> list[socket.socket]:
+    """Listening sockets that accept for ``listen``, one for each worker.
 
-    The kernel queues connections from here on, also while no worker runs.
+    The kernel queues connections from here on, also while no worker runs, and deals them out by their addresses. On one
+    socket for all, whichever worker wakes first takes all that wait, and the others have nothing to do.
+
+    :raises ServerError: if the address cannot be had.
     """
+    if workers == 1:
+        return [_bind(listen, shared=False)]
+    # Who may share an address may also share it with a server that runs already, so ask for it alone first.
+    with _bind(listen, shared=False) as alone:
+        port = alone.getsockname()[1]
+    return [_bind(Listen(listen.host, port), shared=True) for _ in range(workers)]
+
+
+def _bind(listen: Listen, *, shared: bool) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -136,6 +147,8 @@ def _bind(listen: Listen) -> socket.socket:
         raise ServerError(f"cannot listen on {listen}: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         # Connections inherit it. Without, an answer's body would wait for its header to be acknowledged, which a client
         # that has nothing to send does 40 milliseconds later.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -145,12 +158,12 @@ def _bind(listen: Listen) -> socket.socket:
         for attempt in range(10):
             try:
                 listener.bind(address)
+                listener.listen(_BACKLOG)
                 break
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or attempt == 9:
                     raise
                 time.sleep(0.1)
-        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise ServerError(f"cannot listen on {listen}: {_reason(error, listen)}") from error
@@ -241,13 +254,12 @@ class _Server(MPServer):
 
     def __init__(
         self,
-        listener: socket.socket,
+        listeners: list[socket.socket],
         app: _Application,
         authority: CertificateAuthority,
         certificate: ServingCertificate | None,
-        workers: int,
     ) -> None:
-        host, port = listener.getsockname()[:2]
+        host, port = listeners[0].getsockname()[:2]
         super().__init__(
             "acme-iid-ca",
             address=host,
@@ -256,7 +268,7 @@ class _Server(MPServer):
             # HTTP/2 would gain a client of five requests nothing, and its floods have a history.
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT * 1000, max_buffer_size=_MAX_HEADER_BYTES),
-            workers=workers,
+            workers=len(listeners),
             blocking_threads=_BLOCKING_THREADS,
             backlog=_BACKLOG,
             backpressure=_MAX_CONNECTIONS,
@@ -267,7 +279,7 @@ class _Server(MPServer):
             respawn_interval=_OVERLAP,
             workers_kill_timeout=STOP_TIMEOUT,
         )
-        self._listener = listener
+        self._listeners = listeners
         self._app = app
         self._authority = authority
         self._certificate = certificate
@@ -298,12 +310,17 @@ class _Server(MPServer):
 
     def _init_shared_socket(self) -> None:
         # granian would have each worker bind for itself, and what waits in an old worker's queue at a reload would be
-        # reset; on the parent's socket it waits for the next worker.
+        # reset; on a socket of the parent's it waits for the next worker.
         holder: Any = SocketHolder
         self._ssp = None
-        self._shd = holder(self._listener.fileno(), False, _BACKLOG)
-        self._sfd = self._listener.fileno()
-        self._sso = self._listener
+        self._holders = [holder(listener.fileno(), False, _BACKLOG) for listener in self._listeners]
+
+    def _spawn_worker(self, idx: int, *arguments: Any, **named: Any) -> Any:
+        self._shd, self._sfd, self._sso = self._holders[idx], self._listeners[idx].fileno(), self._listeners[idx]
+        return super()._spawn_worker(idx, *arguments, **named)
+
+    def _drop_shared_socket(self) -> None:
+        """They are closed by whoever opened them."""
 
     def signal_handler_reload(self, *_: object) -> None:
         """Note a SIGHUP; the main thread does the rest."""

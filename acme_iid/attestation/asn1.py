@@ -8,6 +8,7 @@ no cloud sends: multi-byte tags, lengths that are not minimal, and trees that ar
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 24
@@ -172,7 +173,11 @@ def integer(node: Node, what: str) -> int:
 
 def oid(node: Node, what: str) -> str:
     """An OBJECT IDENTIFIER in dotted form (X.690 section 8.19)."""
-    value = expect(node, OID, what).value
+    return _dotted(expect(node, OID, what).value, what)
+
+
+@lru_cache(maxsize=256)
+def _dotted(value: bytes, what: str) -> str:
     if not value or value[-1] & 0x80 or len(value) > 64:
         raise ValueError(f"{what} is not an OBJECT IDENTIFIER")
     arcs, arc = [], 0
@@ -206,7 +211,11 @@ def der(node: Node, tag: int | None = None) -> bytes:
         return tlv(tag, node.value)
     if node.tag < 0x40 and node.tag not in (SEQUENCE, SET):
         raise ValueError("a string is encoded in pieces where DER is demanded")
-    parts = [der(child) for child in node.children]
+    parts = [
+        # A primitive value whose length is in its shortest form, as all are that were read, is in DER.
+        child.encoding if not child.tag & CONSTRUCTED else der(child)
+        for child in node.children
+    ]
     return tlv(tag, b"".join(sorted(parts) if tag == SET else parts))
 
 

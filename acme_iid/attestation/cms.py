@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from acme_iid.attestation import asn1
@@ -187,7 +187,7 @@ def _time(node: Node) -> int:
     if not (text[:14].isascii() and text[:14].isdigit() and text[14] == "Z"):
         raise ValueError("the signingTime is not a time in UTC with seconds")
     try:
-        return int(datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp())
+        return int(datetime.fromisoformat(f"{text[:8]}T{text[8:14]}+00:00").timestamp())
     except ValueError as error:
         raise ValueError("the signingTime is not a time that exists") from error
 

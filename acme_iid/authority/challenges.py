@@ -114,17 +114,26 @@ def find(authority: Authority, account: Account, challenge_id: str) -> tuple[Aut
 def _own(reader: Reader, account: Account, challenge_id: str) -> tuple[Authorization, Challenge]:
     found = orders.authorization_of_challenge(reader, challenge_id)
     if found is None:
-        raise AcmeError(Problem.MALFORMED, "there is no challenge at this URL", status=404)
+        raise _not_there()
     if found.account_id != account.id:
         raise AcmeError(Problem.UNAUTHORIZED, "this challenge belongs to another account")
     return found, next(entry for entry in found.challenges if entry.id == challenge_id)
 
 
+def _not_there() -> AcmeError:
+    return AcmeError(Problem.MALFORMED, "there is no challenge at this URL", status=404)
+
+
 def _target(reader: Reader, account: Account, challenge_id: str) -> Target:
-    found, challenge = _own(reader, account, challenge_id)
-    order = None if found.order_id is None else orders.get(reader, found.order_id)
-    # From the first look, since a key change may have taken the challenge back by the second.
-    return Target(order, found, challenge)
+    order = orders.of_challenge(reader, challenge_id)
+    if order is None or order.account_id != account.id:
+        # None yet, for an authorization that newAuthz made; or not this account's, which is told so.
+        return Target(None, *_own(reader, account, challenge_id))
+    for authorization in order.authorizations:
+        for challenge in authorization.challenges:
+            if challenge.id == challenge_id:
+                return Target(order, authorization, challenge)
+    raise _not_there()  # a key change took it back a moment ago
 
 
 def answer(

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import sqlite_utils
 
@@ -26,6 +26,8 @@ Row = Mapping[str, Any]
 
 BUSY_TIMEOUT_SECONDS = 5.0
 _POLL_SECONDS = 0.0005
+_LOG_PAGES = 4000
+"""How long the write-ahead log grows until it is written back, in pages of 4 KiB; SQLite's own is 1,000."""
 
 
 class Reader(Protocol):
@@ -74,10 +76,10 @@ class SQLite:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[_Connection] = []
         self._writers = _Queue(path)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> _Connection:
         try:
             # It holds the nonce key: nobody else's to read, whatever the umask. SQLite's other files follow suit.
             # One that exists is never opened here: to close it again would end the locks of the process's other
@@ -93,38 +95,45 @@ class SQLite:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            # An order changes the same pages as the one before it: the rarer they are written back, the fewer.
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"the database {self.path} cannot be opened: {error}") from error
-        return raw
+        return _Connection(raw, self.path)
 
-    @contextmanager
-    def _connection(self) -> Iterator[_Connection]:
-        """A connection that nobody else has meanwhile."""
+    def _take(self) -> _Connection:
+        """A connection that nobody else has, until it is among the idle ones again."""
         try:
-            raw = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            raw = self._open()
-        try:
-            yield _Connection(raw, self.path)
-        finally:
-            self._idle.append(raw)
+            return self._open()
 
     def rows(self, statement: str, **parameters: object) -> list[Row]:
         """See :meth:`Reader.rows`."""
-        with self._connection() as connection:
-            return connection.rows(statement, **parameters)
+        connection = self._take()
+        try:
+            return connection.execute(statement, parameters).fetchall()
+        finally:
+            self._idle.append(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See :meth:`Database.transaction`."""
-        with self._connection() as connection, self._writers.turn():
-            connection.run("BEGIN IMMEDIATE")
+        connection = self._take()
+        try:
+            self._writers.enter()
             try:
-                yield connection
-                connection.run("COMMIT")
-            except BaseException:
-                connection.roll_back()
-                raise
+                connection.run("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.run("COMMIT")
+                except BaseException:
+                    connection.roll_back()
+                    raise
+            finally:
+                self._writers.leave()
+        finally:
+            self._idle.append(connection)
 
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
@@ -151,19 +160,26 @@ class _Queue:
         self._threads = threading.Lock()
         self._file: int | None = None
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for those who are before."""
+    def enter(self) -> None:
+        """Wait for those who are before; :meth:`leave` lets the next one on.
+
+        :raises StoreUnavailableError: if that takes too long.
+        """
         if not self._threads.acquire(timeout=BUSY_TIMEOUT_SECONDS):
             raise self._late()
         try:
-            with self._among_processes():
-                yield
-        finally:
+            self._wait_for_processes()
+        except BaseException:
             self._threads.release()
+            raise
 
-    @contextmanager
-    def _among_processes(self) -> Iterator[None]:
+    def leave(self) -> None:
+        """Let the next one on."""
+        assert self._file is not None
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._threads.release()
+
+    def _wait_for_processes(self) -> None:
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
         try:
             if self._file is None:
@@ -177,15 +193,12 @@ class _Queue:
         while True:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise self._late() from None
                 time.sleep(_POLL_SECONDS)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            else:
+                return
 
     def _late(self) -> StoreUnavailableError:
         return StoreUnavailableError(f"others have been writing to the database beside {self._path} all the time")
@@ -198,7 +211,11 @@ class _Connection:
         self._raw = raw
         self._path = path
 
-    def _execute(self, statement: str, parameters: dict[str, object]) -> sqlite3.Cursor:
+    def execute(self, statement: str, parameters: dict[str, object]) -> sqlite3.Cursor:
+        """Run a statement.
+
+        :raises StoreUnavailableError: if the database cannot take it now.
+        """
         try:
             return self._raw.execute(statement, parameters)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -209,11 +226,15 @@ class _Connection:
 
     def rows(self, statement: str, **parameters: object) -> list[Row]:
         """See :meth:`Reader.rows`."""
-        return cast("list[Row]", self._execute(statement, parameters).fetchall())
+        return self.execute(statement, parameters).fetchall()
 
     def run(self, statement: str, **parameters: object) -> int:
         """See :meth:`Transaction.run`."""
-        return self._execute(statement, parameters).rowcount
+        return self.execute(statement, parameters).rowcount
+
+    def close(self) -> None:
+        """Close it."""
+        self._raw.close()
 
     def roll_back(self) -> None:
         """Undo what the transaction has done; SQLite has rolled back by itself after some errors (disk full, I/O)."""

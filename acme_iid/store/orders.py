@@ -8,7 +8,7 @@ comes first wins.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from acme_iid.errors import Fault
 from acme_iid.protocol.identifiers import Identifier
@@ -61,7 +61,21 @@ def _authorizations(rows: Iterable[Row]) -> tuple[Authorization, ...]:
 
 def get(reader: Reader, order_id: str) -> Order | None:
     """The order with its authorizations and their challenges."""
-    rows = reader.rows("SELECT * FROM orders WHERE id = :id", id=order_id)
+    return _order(reader, reader.rows("SELECT * FROM orders WHERE id = :id", id=order_id))
+
+
+def of_challenge(reader: Reader, challenge_id: str) -> Order | None:
+    """The order that a challenge's authorization serves, as :func:`get` gives it; None if it serves none."""
+    rows = reader.rows(
+        """SELECT o.* FROM challenges c JOIN authorizations a ON a.id = c.authorization_id
+           JOIN orders o ON o.id = a.order_id WHERE c.id = :id""",
+        id=challenge_id,
+    )
+    return _order(reader, rows)
+
+
+def _order(reader: Reader, rows: Sequence[Row]) -> Order | None:
+    """The order in the one row, if there is one, with its authorizations."""
     if not rows:
         return None
     row = rows[0]
@@ -79,7 +93,7 @@ def get(reader: Reader, order_id: str) -> Order | None:
         error=fault_of_text(row["error"]),
         certificate_id=row["certificate_id"],
         authorizations=_authorizations(
-            reader.rows(_AUTHORIZATIONS + "WHERE a.order_id = :id ORDER BY a.position, c.id", id=order_id)
+            reader.rows(_AUTHORIZATIONS + "WHERE a.order_id = :id ORDER BY a.position, c.id", id=row["id"])
         ),
     )
 
