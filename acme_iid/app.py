@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import nullcontext
 
 import flask
 
@@ -23,6 +24,7 @@ from acme_iid.web.application import Application, Shortcut
 from acme_iid.web.jws import Gate
 from acme_iid.web.links import Links
 from acme_iid.web.nonces import Nonces
+from acme_iid.web.turns import Turns
 
 _REFRESH_SECONDS = 30
 
@@ -65,7 +67,9 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     )
     shortcut = Shortcut("/acme/")
     app = Application("acme_iid", shortcut)
-    app.register_blueprint(Resources(authority, gate).blueprint(shortcut))
+    # With a database on another machine a request waits more than it computes.
+    turns = nullcontext() if config.store.path is None else Turns()
+    app.register_blueprint(Resources(authority, gate, turns).blueprint(shortcut))
     app.register_blueprint(public.blueprint(authority))
     if config.ca.crl:
         app.register_blueprint(certificate_status.blueprint(authority))

@@ -14,7 +14,7 @@ def _account(row: Row) -> Account:
         id=row["id"],
         jwk=row["jwk"],
         thumbprint=row["thumbprint"],
-        contact=tuple(json.loads(row["contact"])),
+        contact=() if row["contact"] == "[]" else tuple(json.loads(row["contact"])),
         created_at=row["created_at"],
         deactivated_at=row["deactivated_at"],
         terms_agreed=row["terms_agreed"],

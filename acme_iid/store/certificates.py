@@ -11,6 +11,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import Window
 from acme_iid.protocol.resources import Certificate
 from acme_iid.store.chain import cloud_and_owner
+from acme_iid.store.challenges import names_of_text
 from acme_iid.store.database import Reader, Row, Transaction
 from acme_iid.store.listing import Filter, Place
 
@@ -30,7 +31,7 @@ def _certificate(row: Row) -> Certificate:
         serial=row["serial"],
         order_id=row["order_id"],
         account_id=row["account_id"],
-        names=tuple(Identifier(*pair) for pair in json.loads(row["names"])),
+        names=names_of_text(row["names"]),
         not_before=row["not_before"],
         not_after=row["not_after"],
         issued_at=row["issued_at"],

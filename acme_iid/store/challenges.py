@@ -7,6 +7,7 @@ out: the attempt's number is in the condition of what it then records, so that o
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 from acme_iid.errors import Fault, Problem
 from acme_iid.protocol.identifiers import Identifier
@@ -43,6 +44,12 @@ def fault_of_text(text: str | None) -> Fault | None:
     return Fault(Problem[name], detail)
 
 
+@lru_cache(maxsize=1024)
+def names_of_text(text: str) -> tuple[Identifier, ...]:
+    """The names in a column; an order's are read with each of its requests."""
+    return tuple(Identifier(*pair) for pair in json.loads(text))
+
+
 def of_row(row: Row) -> Challenge:
     """The challenge in a row with :data:`COLUMNS`."""
     proof = None
@@ -60,7 +67,7 @@ def of_row(row: Row) -> Challenge:
         failed_at=row["failed_at"],
         error=fault_of_text(row["error"]),
         proof=proof,
-        names=tuple(Identifier(*pair) for pair in json.loads(row["names"] or "[]")),
+        names=() if row["names"] is None else names_of_text(row["names"]),
         identity=row["identity"],
     )
 

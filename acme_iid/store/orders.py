@@ -15,7 +15,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Authorization, Order
 from acme_iid.protocol.status import Status, of_authorization
 from acme_iid.store import challenges
-from acme_iid.store.challenges import COLUMNS, fault_as_text, fault_of_text, of_row
+from acme_iid.store.challenges import COLUMNS, fault_as_text, fault_of_text, names_of_text, of_row
 from acme_iid.store.database import Reader, Row, Transaction
 
 _AUTHORIZATIONS = f"""
@@ -82,7 +82,7 @@ def _order(reader: Reader, rows: Sequence[Row]) -> Order | None:
     return Order(
         id=row["id"],
         account_id=row["account_id"],
-        identifiers=tuple(Identifier(*pair) for pair in json.loads(row["identifiers"])),
+        identifiers=names_of_text(row["identifiers"]),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         not_before=row["not_before"],

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -43,11 +44,15 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4)
 
 
 class Resources:
-    """The ACME blueprint's views over one authority."""
+    """The ACME blueprint's views over one authority.
 
-    def __init__(self, authority: Authority, gate: Gate) -> None:
+    :param turns: what requests enter once they have arrived.
+    """
+
+    def __init__(self, authority: Authority, gate: Gate, turns: AbstractContextManager[None]) -> None:
         self.authority = authority
         self.gate = gate
+        self.turns = turns
         self.links = gate.links
         self.formats = formats(authority.config.provisioners)
         self.issuer = authority.config.issuer_domain
@@ -99,8 +104,13 @@ class Resources:
         """``view`` for a request that nobody has looked at: with the checked request and the time first."""
 
         def checked(environ: WSGIEnvironment, **names: str) -> Answer:
+            sent = self._request(environ)
+            with self.turns:
+                return answered(sent, **names)
+
+        def answered(sent: Request, **names: str) -> Answer:
             now = int(time.time())
-            signed = self.gate.check(self._request(environ), now)
+            signed = self.gate.check(sent, now)
             # The nonce is spent; what the view does is all in one transaction, of which nothing was kept.
             for pause in _PAUSES:
                 try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.config import Config
@@ -16,6 +17,7 @@ from acme_iid.web import problems
 from acme_iid.web.links import Links
 
 
+@lru_cache(maxsize=1024)
 def timestamp(seconds: int) -> str:
     """A time as ACME writes it (RFC 3339, UTC)."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

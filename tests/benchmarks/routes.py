@@ -68,7 +68,8 @@ class Watched:
         begun = time.thread_time_ns()
         answer = self._app(environ, start_response)
         body = list(answer)
-        answer.close()
+        if hasattr(answer, "close"):
+            answer.close()
         self._taken[_route(environ)].append(time.thread_time_ns() - begun)
         return body
 

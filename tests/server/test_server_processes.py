@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -338,8 +339,35 @@ def test_a_port_in_use_is_a_sentence(home: Path) -> None:
             server.run(configuration.load(home), listen=listen, application=never)
 
 
+def test_a_server_with_several_workers_shares_its_port_with_no_other() -> None:
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(one) for one in server._listeners(Listen("127.0.0.1", 0), 2))
+        assert first.getsockname() == second.getsockname()
+        with pytest.raises(server.ServerError, match="another process is listening there"):
+            server._listeners(Listen("127.0.0.1", first.getsockname()[1]), 2)
+
+
+def test_connections_are_dealt_out_among_the_workers() -> None:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(one) for one in server._listeners(Listen("127.0.0.1", 0), 2)]
+        for _ in range(64):
+            stack.enter_context(socket.create_connection(listeners[0].getsockname()))
+        accepted = [0, 0]
+        for place, listener in enumerate(listeners):
+            with suppress(BlockingIOError):
+                while True:
+                    stack.enter_context(listener.accept()[0])
+                    accepted[place] += 1
+    # All 64 on one side would be a chance of one in 2^63.
+    assert sum(accepted) == 64
+    assert min(accepted) > 0
+
+
 def test_an_answer_does_not_wait_for_its_beginning_to_be_acknowledged() -> None:
-    with server._bind(Listen("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+    with (
+        server._bind(Listen("127.0.0.1", 0), shared=False) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1

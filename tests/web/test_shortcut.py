@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import flask
@@ -33,7 +33,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> flask.Flask:
     return create_app(config.load(ca.home))
 
 
-def _asked(wsgi: Callable[..., object], method: str, path: str, body: bytes) -> tuple[str, dict[str, str], bytes]:
+def _asked(
+    wsgi: Callable[..., Iterable[bytes]], method: str, path: str, body: bytes
+) -> tuple[str, dict[str, str], bytes]:
     """The status, the headers and the body; of a nonce, that there is one."""
     begun: list[tuple[str, list[tuple[str, str]]]] = []
     environ = {
@@ -51,8 +53,7 @@ def _asked(wsgi: Callable[..., object], method: str, path: str, body: bytes) -> 
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
     }
-    parts = wsgi(environ, lambda status, headers, _info=None: begun.append((status, headers)))
-    whole = b"".join(parts)  # type: ignore[call-overload]  # WSGI's type says no more than that it is iterable
+    whole = b"".join(wsgi(environ, lambda status, headers, _info=None: begun.append((status, headers))))
     ((status, headers),) = begun
     assert len({name for name, _ in headers if name != "Link"}) == len([name for name, _ in headers if name != "Link"])
     shown = {name: "a nonce" if name == "Replay-Nonce" else value for name, value in headers}
