@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -135,6 +136,12 @@ class CA:
         while "Listening on" not in (line := lines.get(timeout=60)):
             assert line, f"the server ended: {self.log}"
 
+    def start_refused(self) -> str:
+        """Try to serve what cannot be served; what it says."""
+        outcome = self.try_cli("serve", "--workers", "1")
+        assert outcome.code == 1, outcome.stderr
+        return outcome.stderr
+
     def stop(self) -> int:
         """Stop gracefully; returns the exit code."""
         assert self.process is not None
@@ -143,17 +150,23 @@ class CA:
         self.process = None
         return code
 
+    def workers(self) -> list[int]:
+        """The processes that answer requests now."""
+        assert self.process is not None
+        return [
+            int(pid)
+            for task in Path(f"/proc/{self.process.pid}/task").iterdir()
+            for pid in (task / "children").read_text().split()
+        ]
+
     def kill(self) -> None:
         """End the server and its workers with SIGKILL, at once."""
         assert self.process is not None
-        parent = self.process.pid
-        children = [
-            int(pid)
-            for task in Path(f"/proc/{parent}/task").iterdir()
-            for pid in (task / "children").read_text().split()
-        ]
-        for pid in (parent, *children):
-            os.kill(pid, signal.SIGKILL)
+        children = self.workers()
+        self.process.kill()
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(timeout=30)
         self.process = None
         deadline = time.monotonic() + 10

@@ -4,96 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 import requests
-from cryptography import x509
-from running import ACCOUNT, CA, answer
-from wire import Account, Key, Wire, b64, csr
-
-from acme_iid.simulator import aws
-
-
-@dataclass
-class Story:
-    """An order as far as it has come: what the server has acknowledged, and what was asked of it."""
-
-    ca: CA
-    key: Key = field(default_factory=Key)
-    instance: aws.Instance = field(default_factory=lambda: aws.Instance(account=ACCOUNT))
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def account(self) -> Account:
-        return Account(Wire(self.ca.directory, self.ca.root), self.key, self.facts["account"])
-
-    def new_account(self) -> None:
-        self.facts["account"] = Account.new(Wire(self.ca.directory, self.ca.root), self.key).url
-
-    def new_order(self) -> None:
-        response = self.account().order("foo.local")
-        self.facts["order"], self.facts["ordered"] = response.headers["Location"], response.json()
-
-    def read_authorization(self) -> None:
-        self.facts["challenge"] = self.account().challenge(self.facts["ordered"])["url"]
-
-    def answer(self) -> None:
-        response = self.account().post(self.facts["challenge"], answer(self.instance))
-        self.facts["challenge status"] = response.json()["status"]
-
-    def finalize(self) -> None:
-        response = self.account().post(self.facts["ordered"]["finalize"], {"csr": b64(csr("foo.local")[1])})
-        self.facts["certificate"] = response.json()["certificate"]
-
-    def download(self) -> None:
-        self.facts["chain"] = self.account().post(self.facts["certificate"]).text
-
-    def check_nothing_acknowledged_is_lost(self) -> None:
-        account = self.account() if "account" in self.facts else None
-        if account is None:
-            return
-        assert account.post(account.url).json()["status"] == "valid"
-        if "order" in self.facts:
-            order = account.post(self.facts["order"]).json()
-            assert order["identifiers"] == self.facts["ordered"]["identifiers"]
-            if "certificate" in self.facts:
-                assert order["status"] == "valid"
-                assert order["certificate"] == self.facts["certificate"]
-            elif "challenge status" in self.facts:
-                assert order["status"] in ("ready", "valid")
-        if "challenge status" in self.facts:
-            assert account.post(self.facts["challenge"]).json()["status"] == "valid"
-        if "chain" in self.facts:
-            assert account.post(self.facts["certificate"]).text == self.facts["chain"]
-
-    def go_on(self) -> None:
-        """Finish the order wherever it stands, as a client that was told nothing would."""
-        self.new_account()
-        account = self.account()
-        if "order" not in self.facts:
-            self.new_order()
-        order = account.post(self.facts["order"]).json()
-        if order["status"] == "pending":
-            response = account.post(account.challenge(order)["url"], answer(self.instance))
-            assert response.json()["status"] == "valid", response.text
-        if order["status"] != "valid":
-            done = account.post(order["finalize"], {"csr": b64(csr("foo.local")[1])})
-            assert done.status_code == 200, done.text
-        order = account.post(self.facts["order"]).json()
-        chain = account.post(order["certificate"]).text
-        assert len(x509.load_pem_x509_certificates(chain.encode())) == 2
-
-
-STEPS: list[Callable[[Story], None]] = [
-    Story.new_account,
-    Story.new_order,
-    Story.read_authorization,
-    Story.answer,
-    Story.finalize,
-    Story.download,
-]
+from running import CA
+from stories import STEPS, Story
 
 
 @pytest.mark.parametrize("count", range(1, len(STEPS) + 1))
