@@ -36,6 +36,7 @@ from acme_iid.config import Config
 from acme_iid.errors import AcmeError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.serving import ServingCertificate
+from acme_iid.slow_bodies import SlowBodies
 from acme_iid.tables import ConfigError
 from acme_iid.values import Listen
 
@@ -44,12 +45,13 @@ SERVING_LIFETIME = 24 * 3600
 STOP_TIMEOUT = 10
 """Seconds that requests being answered have to finish when a worker stops."""
 
-# A body that comes slowly holds one of these; those that nobody needs end by themselves.
-_BLOCKING_THREADS = 128
+# A body that comes slowly holds one of these (acme_iid/slow_bodies.py); those that nobody needs end by themselves.
+_BLOCKING_THREADS = 256
 _BACKLOG = 1024
-_MAX_CONNECTIONS = 512  # being served by one worker; further ones wait in the backlog
+_MOST_CONNECTIONS = 16384  # being served by one worker; further ones wait in the backlog
 _HEADER_TIMEOUT = 15  # seconds for a request's header, and for the next one on a connection that is kept alive
 _MAX_HEADER_BYTES = 64 * 1024
+_UNACKNOWLEDGED = 30  # seconds that what was sent may go unacknowledged, or unsent because the client takes no more
 _OVERLAP = 1.0  # seconds that old workers stay after new ones were started
 _REHEARSAL_TIMEOUT = 30
 _RETRY = 60  # seconds until a renewal that failed is tried again
@@ -111,7 +113,8 @@ def run(
         certificate = None if plain_http else ServingCertificate(config.home / "tls", authority, serving_lifetime)
         if certificate is not None:
             stack.callback(certificate.discard)
-        _Server(listeners, _Application(config, password, factory), authority, certificate).run()
+        app = _Application(config, password, factory, listeners[0].getsockname()[1])
+        _Server(listeners, app, authority, certificate).run()
 
 
 def _create_app() -> ApplicationFactory:
@@ -152,6 +155,8 @@ def _bind(listen: Listen, *, shared: bool) -> socket.socket:
         # Connections inherit it. Without, an answer's body would wait for its header to be acknowledged, which a client
         # that has nothing to send does 40 milliseconds later.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # And this: who is gone without a word, or takes nothing of an answer, is given up.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED * 1000)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         # A worker whose parent was killed needs a moment to see it and to let go of the address.
@@ -181,11 +186,18 @@ def _reason(error: OSError, listen: Listen) -> str:
     return error.strerror or str(error)
 
 
+def _most_connections() -> int:
+    """How many connections a worker serves at a time: idle ones must not keep others out, nor take all files."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(_MOST_CONNECTIONS, most * 3 // 4)
+
+
 class _Application:
     """What workers load: the app for the configuration in force when they start."""
 
-    def __init__(self, config: Config, password: str | None, factory: ApplicationFactory) -> None:
+    def __init__(self, config: Config, password: str | None, factory: ApplicationFactory, port: int) -> None:
         self.config = config
+        self._port = port
         self._password = password
         self._factory = factory
 
@@ -197,7 +209,7 @@ class _Application:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
-            return self._factory(self.config, self._password)
+            return SlowBodies(self._factory(self.config, self._password), self._port, _BLOCKING_THREADS)
         except Exception as error:  # noqa: BLE001 - a worker has nobody to raise to, and tracebacks are no messages
             _log.error("A worker cannot start: %s", _sentence(error))
             sys.exit(1)
@@ -271,7 +283,7 @@ class _Server(MPServer):
             workers=len(listeners),
             blocking_threads=_BLOCKING_THREADS,
             backlog=_BACKLOG,
-            backpressure=_MAX_CONNECTIONS,
+            backpressure=_most_connections(),
             websockets=False,
             log_level=LogLevels.error,
             log_dictconfig=_LOGGING,

@@ -418,13 +418,15 @@ def _body(environ: WSGIEnvironment) -> bytes:
     :raises AcmeError: ``malformed`` with status 413 if it is too large.
     """
     stream = environ["wsgi.input"]
-    body: bytes = stream.read(MAX_REQUEST_BYTES + 1)
-    if len(body) <= MAX_REQUEST_BYTES:
-        return body
-    # A client that is still sending would see its connection end, and not the answer.
-    for _ in range(_DRAINED_BYTES // MAX_REQUEST_BYTES):
-        if not stream.read(MAX_REQUEST_BYTES):
-            break
+    # What is larger than what would be read is not waited for.
+    if int(environ.get("CONTENT_LENGTH") or 0) <= _DRAINED_BYTES:
+        body: bytes = stream.read(MAX_REQUEST_BYTES + 1)
+        if len(body) <= MAX_REQUEST_BYTES:
+            return body
+        # A client that is still sending would see its connection end, and not the answer.
+        for _ in range(_DRAINED_BYTES // MAX_REQUEST_BYTES):
+            if not stream.read(MAX_REQUEST_BYTES):
+                break
     raise AcmeError(Problem.MALFORMED, f"the request is larger than {MAX_REQUEST_BYTES} bytes", status=413)
 
 

@@ -373,6 +373,13 @@ def test_an_answer_does_not_wait_for_its_beginning_to_be_acknowledged() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
+def test_who_acknowledges_nothing_is_given_up() -> None:
+    with server._bind(Listen("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
 def test_an_app_that_cannot_start_is_a_sentence_and_leaves_nothing(home: Path) -> None:
     def unusable(*_: object) -> server.WSGIApplication:
         raise OSError(28, "No space left on device", "ca.db")
