@@ -27,6 +27,11 @@ BATCH = 500
 INTERVAL = 3600
 """Seconds from one turn of the job to the next."""
 
+LONG = 7 * 24 * 3600
+"""Seconds: who finds that nobody has pruned for longer has a clock that may be wrong."""
+DOUBT = 24 * 3600
+"""Seconds for which that clock is watched, and perhaps set, before it is believed."""
+
 _JOB = "prune"
 _FIRST_LOOK_SECONDS = 2.0
 _POLL_SECONDS = 60.0
@@ -152,6 +157,7 @@ class Pruning:
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
         self._ahead = ahead()
+        self._began = time.monotonic()
 
     def start(self) -> None:
         """Begin. The thread ends with the process, which need not wait for it."""
@@ -163,6 +169,12 @@ class Pruning:
             try:
                 if clock_was_set(self._ahead):
                     _log.warning("The clock was set by more than an hour; the store is pruned again after a restart.")
+                elif in_doubt(self._authority.database, int(time.time()), time.monotonic() - self._began):
+                    _log.warning(
+                        "The store was not pruned for more than a week, by this machine's clock; check it. "
+                        "Nothing is pruned until the server has run for a day with it."
+                    )
+                    time.sleep(INTERVAL)
                 else:
                     turn(self._authority.config, self._authority.database, int(time.time()))
             except StoreUnavailableError as error:
@@ -183,6 +195,18 @@ def clock_was_set(before: float) -> bool:
     A clock that has jumped ahead must not make certificates old that are in force.
     """
     return abs(ahead() - before) > INTERVAL
+
+
+def in_doubt(reader: Reader, now: int, running: float) -> bool:
+    """Whether the clock cannot be believed yet: by it nobody has pruned for long.
+
+    A machine that starts with a clock that is years ahead must not make certificates old that are in force, and a
+    server that was off for long can wait another day.
+
+    :param running: for how many seconds this process has run; its clock was not set meanwhile.
+    """
+    due = jobs.due_at(reader, _JOB)
+    return due is not None and now - due > LONG and running < DOUBT
 
 
 def turn(config: Config, database: Database, now: int) -> Pruned | None:

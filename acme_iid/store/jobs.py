@@ -19,6 +19,12 @@ def is_due(reader: Reader, name: str, now: int, interval: int) -> bool:
     return not rows or not now < rows[0]["due_at"] <= now + 2 * interval
 
 
+def due_at(reader: Reader, name: str) -> int | None:
+    """When a job's next turn is, or until when the present one has it; None if nobody ever had one."""
+    rows = reader.rows("SELECT due_at FROM jobs WHERE name = :name", name=name)
+    return rows[0]["due_at"] if rows else None
+
+
 def take(transaction: Transaction, name: str, now: int, interval: int) -> int | None:
     """Take a job that is due; returns the moment until which it is the caller's, None if it is another's."""
     rows = transaction.rows(

@@ -279,6 +279,21 @@ def test_a_clock_that_was_set_by_hours_is_noticed() -> None:
     assert [pruning.clock_was_set(now + step) for step in (2 * HOUR, -400 * DAY)] == [True] * 2
 
 
+def test_a_clock_that_is_weeks_ahead_of_the_last_turn_is_believed_after_a_day(tmp_path: Path) -> None:
+    database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
+    assert not pruning.in_doubt(database, START, 0)  # a store that is new
+    assert pruning.turn(config(tmp_path), database, START) == pruning.Pruned()
+    assert [pruning.in_doubt(database, START + ago, 0) for ago in (0, 6 * DAY, 8 * DAY, 4000 * DAY)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert not pruning.in_doubt(database, START + 8 * DAY, DAY)
+    assert not pruning.in_doubt(database, START - 4000 * DAY, 0)  # behind, nothing has ended
+    database.close()
+
+
 def full(folder: Path, orders_: int) -> Database:
     """A store with as many orders that came to nothing long ago, and certificates that ended."""
     database = open_store(f"sqlite:{folder / 'ca.db'}")
