@@ -374,7 +374,10 @@ def test_an_answer_does_not_wait_for_its_beginning_to_be_acknowledged() -> None:
 
 
 def test_who_acknowledges_nothing_is_given_up() -> None:
-    with server._bind(Listen("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+    with (
+        server._bind(Listen("127.0.0.1", 0), shared=False) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
