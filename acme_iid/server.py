@@ -189,7 +189,7 @@ def _reason(error: OSError, listen: Listen) -> str:
 def _most_connections() -> int:
     """How many connections a worker serves at a time: idle ones must not keep others out, nor take all files."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(_MOST_CONNECTIONS, most * 3 // 4)
+    return min(_MOST_CONNECTIONS, most // 2)
 
 
 class _Application:
