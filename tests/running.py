@@ -153,11 +153,12 @@ class CA:
     def workers(self) -> list[int]:
         """The processes that answer requests now."""
         assert self.process is not None
-        return [
-            int(pid)
-            for task in Path(f"/proc/{self.process.pid}/task").iterdir()
-            for pid in (task / "children").read_text().split()
-        ]
+        while True:
+            tasks = Path(f"/proc/{self.process.pid}/task")
+            # A thread may end between being listed and being asked; what it has started is then another thread's.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+            assert tasks.exists(), "the server has ended"
 
     def kill(self) -> None:
         """End the server and its workers with SIGKILL, at once."""
