@@ -153,8 +153,11 @@ def test_a_length_beyond_all_bounds_is_refused_without_waiting_for_it(shared_ca:
     ids=["huge", "negative", "hexadecimal", "plus", "none", "too long", "no end", "extensions", "trailer", "bare LF"],
 )
 def test_chunks_that_are_none_are_refused_and_end_the_connection(shared_ca: CA, body: bytes) -> None:
-    (refused,) = exchange(shared_ca, post("/acme/new-order", CHUNKED) + body)
-    check_refused([refused], 400, 408, 413)
+    found = exchange(shared_ca, post("/acme/new-order", CHUNKED) + body)
+    # Who still sends when the server closes may miss the answer.
+    assert len(found) == 1 or (found == [] and len(body) > 65536)
+    for refused in found:
+        check_refused([refused], 400, 408, 413)
 
 
 @pytest.mark.parametrize(
