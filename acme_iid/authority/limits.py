@@ -13,6 +13,8 @@ from acme_iid.store import limits, orders
 from acme_iid.store.database import Transaction
 from acme_iid.values import Rate
 
+_FORGOTTEN_AT_ONCE = 100
+
 
 def account_made(transaction: Transaction, settings: Limits, remote: str, now: int) -> None:
     """Count a new account of a client's address; of IPv6, where a host has 2^64 of them, of its network.
@@ -83,7 +85,7 @@ def _spend(transaction: Transaction, rate: Rate | None, what: str, subject: str,
             seconds,
         )
     # A row for each address that ever called would never go away by itself.
-    limits.forget(transaction, now)
+    limits.forget(transaction, now, _FORGOTTEN_AT_ONCE)
 
 
 def _limited(detail: str, seconds: int) -> AcmeError:

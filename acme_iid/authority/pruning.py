@@ -129,7 +129,8 @@ def _batch(transaction: Transaction, terms: Ends, after: tuple[int, str]) -> tup
     for kind in pruning.KINDS:
         kinds[kind] = pruning.remove(transaction, kind, terms, left) if left else 0
         left -= kinds[kind]
-    past = limits.forget(transaction, terms.now) if left else 0
+    past = limits.forget(transaction, terms.now, left) if left else 0
+    left -= past
     return Pruned(certificates=len(gone), limits=past, **kinds), after, not left
 
 

@@ -94,7 +94,8 @@ def page(
             _COLUMNS | {"name": "n.name"},
             time="n.at",
             key="c.id",
-            where=where,
+            # Events stay when certificates are pruned: none of what is older has one.
+            where=(*where, "n.at >= (SELECT min(issued_at) FROM certificates)"),
             now=now,
             image=image,
         )

@@ -14,8 +14,13 @@ from acme_iid.store.database import Reader, Row, Transaction
 from acme_iid.store.listing import Filter
 
 _COLUMNS = {"cloud": "i.cloud", "owner": "i.owner", "account": "i.account_id"}
-_NAMED = "(SELECT n.instance_id FROM event_names n WHERE n.name = :held AND n.certificate_id IS NOT NULL)"
-"""The instances that got a certificate for a name."""
+_HOLDERS = """WITH RECURSIVE holders (id) AS (
+    SELECT min(n.instance_id) FROM event_names n WHERE n.name = :held AND n.certificate_id IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(n.instance_id) FROM event_names n
+            WHERE n.name = :held AND n.certificate_id IS NOT NULL AND n.instance_id > h.id)
+    FROM holders h WHERE h.id IS NOT NULL)"""
+"""The instances that got a certificate for a name: a step in the index for each, however many certificates it got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +65,19 @@ def find(reader: Reader, word: str) -> list[Instance]:
 
 def page(reader: Reader, wanted: Filter) -> list[Listed]:
     """Instances that were used, the latest first use first."""
+    columns = "i.*, b.instance_id AS blocked_id, b.blocked_at, b.reason"
+    blocks = "LEFT JOIN blocked_instances b ON b.instance_id = i.id"
+    select = f"SELECT {columns} FROM instances i {blocks}"  # noqa: S608 - constants only
+    if wanted.name is not None:
+        # CROSS JOIN is where SQLite begins with the left side (sqlite.org/optoverview.html): who holds a name are few.
+        select = f"{_HOLDERS} SELECT {columns} FROM holders h CROSS JOIN instances i {blocks}"  # noqa: S608 - as above
     rows = wanted.page(
         reader,
-        """SELECT i.*, b.instance_id AS blocked_id, b.blocked_at, b.reason
-           FROM instances i LEFT JOIN blocked_instances b ON b.instance_id = i.id""",
+        select,
         _COLUMNS,
         time="i.first_used_at",
         key="i.id",
-        where=() if wanted.name is None else (f"i.id IN {_NAMED}",),
+        where=() if wanted.name is None else ("i.id = h.id",),
         held=wanted.name,
     )
     return [Listed(row["id"], _instance(row), _block(row)) for row in rows]
@@ -75,14 +85,16 @@ def page(reader: Reader, wanted: Filter) -> list[Listed]:
 
 def page_of_blocked(reader: Reader, wanted: Filter) -> list[Listed]:
     """Instances that are blocked, the latest first, whether they were ever used or not."""
+    held = "b.instance_id IN (SELECT h.id FROM holders h WHERE h.id IS NOT NULL)"
+    select = """SELECT i.*, b.instance_id AS blocked_id, b.blocked_at, b.reason
+                FROM blocked_instances b LEFT JOIN instances i ON i.id = b.instance_id"""
     rows = wanted.page(
         reader,
-        """SELECT i.*, b.instance_id AS blocked_id, b.blocked_at, b.reason
-           FROM blocked_instances b LEFT JOIN instances i ON i.id = b.instance_id""",
+        select if wanted.name is None else f"{_HOLDERS} {select}",
         _COLUMNS | {"cloud": "b.cloud", "owner": "b.owner"},
         time="b.blocked_at",
         key="b.instance_id",
-        where=() if wanted.name is None else (f"b.instance_id IN {_NAMED}",),
+        where=() if wanted.name is None else (held,),
         held=wanted.name,
     )
     return [Listed(row["blocked_id"], None if row["id"] is None else _instance(row), _block(row)) for row in rows]

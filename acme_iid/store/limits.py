@@ -37,9 +37,13 @@ def wait(reader: Reader, key: str, rate: Rate, now: int) -> int:
     return max(1, -(-ahead // 1000))
 
 
-def forget(transaction: Transaction, now: int) -> int:
-    """Forget subjects whose actions count no longer; how many."""
-    return transaction.run("DELETE FROM limits WHERE until <= :now", now=now * 1000)
+def forget(transaction: Transaction, now: int, most: int) -> int:
+    """Forget up to ``most`` subjects whose actions count no longer; how many."""
+    return transaction.run(
+        "DELETE FROM limits WHERE key IN (SELECT key FROM limits WHERE until <= :now ORDER BY until LIMIT :most)",
+        now=now * 1000,
+        most=most,
+    )
 
 
 def count_past(reader: Reader, now: int) -> int:

@@ -97,7 +97,7 @@ def expired(reader: Reader, ends: Ends, after: tuple[int, str], most: int) -> li
         f"""SELECT c.id, c.serial, c.not_after, c.order_id, o.replaces
             FROM certificates c JOIN orders o ON o.id = c.order_id
             WHERE {_OVER} AND {_UNUSED}
-              AND (c.not_after > :not_after OR (c.not_after = :not_after AND c.id > :id))
+              AND c.not_after >= :not_after AND (c.not_after > :not_after OR c.id > :id)
             ORDER BY c.not_after, c.id LIMIT :most""",  # noqa: S608 - constants only
         end=ends.certificates,
         revoked=ends.revoked,

@@ -2,8 +2,9 @@
 
 Run it with ``python tests/benchmarks/million.py --certificates 1000000`` (some 7 GB of disk). One order is placed at a
 server for real; its rows are then written again and again under fresh ids, names and times, the record of events with
-right hashes. Ninety days of them, so most have expired; a tenth are of one account and instance. Signed certificates
-alone are copies, since a million signatures would be most of the work.
+right hashes. Ninety days of them, so most have expired; a tenth are of one account and instance, and as many of those
+that are in force are revoked in either store. Signed certificates alone are copies, since a million signatures would be
+most of the work. In the end both are pruned of what ended thirty days ago, as far as a few transactions come.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,19 @@ from benchmarks.generator import Account, Generator, jobs_of_instances, with_iid
 from benchmarks.orders import show
 from running import CA
 
+from acme_iid import config
+from acme_iid.authority import pruning
 from acme_iid.store import accounts, certificates, events, instances, orders, revocation_lists
 from acme_iid.store.chain import Entry
-from acme_iid.store.database import Row
+from acme_iid.store.database import Row, open_store
 from acme_iid.store.listing import Filter, Place
 
 _DAYS = 90
 _PER_INSTANCE = 4
 _BATCH = 5000
+_REVOKED = 50
+_KEPT_DAYS = 30
+_PRUNED_BATCHES = 10
 _RUNS = 15
 
 
@@ -64,8 +70,8 @@ def make(folder: Path) -> Home:
     """Make a CA and place an order at it."""
     ca = CA(folder)
     ca.init()
-    config = ca.home / "ca.toml"
-    config.write_text(config.read_text().replace("[ca]\n", "[ca]\ncrl = true\n", 1))
+    settings = ca.home / "ca.toml"
+    settings.write_text(settings.read_text().replace("[ca]\n", "[ca]\ncrl = true\n", 1))
     ca.start()
     generator = Generator(ca.directory, ca.root, with_iid01, 1)
     found = generator.accounts(1)
@@ -179,6 +185,7 @@ class Copies:
         known: dict[int, dict[str, str]] = {0: self._own}
         start = int(time.time()) - 3600 - _DAYS * 86400
         lifetime = self._home.rows["certificates"][0]["not_after"] - self._made
+        left = _REVOKED
         for number in range(self._count):
             at = start + number * _DAYS * 86400 // self._count
             owner = 0 if number % 10 == 0 else number % self._instances
@@ -187,8 +194,9 @@ class Copies:
                 known[owner] = self._instance(owner)
             names = known[owner] | self._order()
             made = {table: [one.fill(names, at) for one in patterns] for table, patterns in self._patterns.items()}
-            revoked = number % 500 == 1 or (at + lifetime > time.time() and number % 2)
-            if revoked:
+            in_force = at + lifetime > time.time() + 3600
+            if (number % 2 and left > 0) if in_force else number % 500 == 1:
+                left -= in_force
                 columns = self._patterns["certificates"][0].columns
                 for column, value in (("revoked_at", at + 60), ("revocation_reason", 1), ("revoked_by", "operator")):
                     made["certificates"][0][columns.index(column)] = value
@@ -347,6 +355,27 @@ def _lists(ca: CA) -> dict[str, tuple[float, str]]:
     return found
 
 
+def prune(home: Home) -> dict[str, tuple[float, str]]:
+    """What it takes to remove what ended long ago, CPU milliseconds and milliseconds a transaction."""
+    settings = config.load(home.ca.home)
+    settings = replace(settings, retention=replace(settings.retention, certificates=_KEPT_DAYS * 86400))
+    database, now = open_store(settings.store.url), int(time.time())
+    marks = [(time.process_time(), time.perf_counter())]
+
+    def goes_on() -> bool:
+        marks.append((time.process_time(), time.perf_counter()))
+        return len(marks) <= _PRUNED_BATCHES
+
+    removed = pruning.prune(settings, database, "operator", now, goes_on)
+    database.close()
+    cpu, taken = (
+        statistics.median(after - before for before, after in pairwise(column)) for column in zip(*marks, strict=True)
+    )
+    name = f"pruning {pruning.BATCH} certificates"
+    # Between two transactions it waits as long as the one took.
+    return {f"{name}, CPU": (1000 * cpu, str(removed)), f"{name}, with its pause": (1000 * taken, "")}
+
+
 def main() -> None:
     """Fill, measure and print."""
     parser = argparse.ArgumentParser(description="Whether cost stays flat with many certificates in the store.")
@@ -366,7 +395,7 @@ def main() -> None:
             Copies(home, count).write()
             size = home.file.stat().st_size / 1e6
             print(f"{count} certificates, {size:.0f} MB, {time.monotonic() - begun:.0f} s", file=sys.stderr)
-        before, after = ({**ask(home), **serve(home, options.orders)} for home in (few, many))
+        before, after = ({**ask(home), **serve(home, options.orders), **prune(home)} for home in (few, many))
     lines = [["what", f"{options.few} certificates, ms", f"{options.certificates}, ms", "ratio", "notes"]]
     for name, (taken, _) in before.items():
         then, notes = after[name]

@@ -36,3 +36,5 @@ CREATE TABLE external_keys (
 CREATE INDEX external_keys_by_enrolment ON external_keys (enrolment_id) WHERE enrolment_id IS NOT NULL;
 
 CREATE INDEX external_keys_by_creation ON external_keys (created_at, id);
+
+CREATE INDEX external_keys_by_end ON external_keys (expires_at) WHERE expires_at IS NOT NULL;

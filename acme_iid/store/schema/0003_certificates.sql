@@ -24,15 +24,20 @@ CREATE TABLE certificates (
 
 CREATE INDEX certificates_by_instance ON certificates (instance_id);
 
-CREATE INDEX certificates_by_issue ON certificates (issued_at, id);
+-- not_after and revoked_at stand in the indexes of lists, so that a page of those that are valid, or expired, passes over
+-- the others without a look at their rows.
+CREATE INDEX certificates_by_issue ON certificates (issued_at, id, not_after, revoked_at);
 
 CREATE INDEX certificates_by_end ON certificates (not_after, id);
 
-CREATE INDEX certificates_of_account ON certificates (account_id, issued_at, id);
+CREATE INDEX certificates_of_account ON certificates (account_id, issued_at, id, not_after, revoked_at);
 
-CREATE INDEX certificates_of_cloud ON certificates (cloud, issued_at, id);
+CREATE INDEX certificates_of_cloud ON certificates (cloud, issued_at, id, not_after, revoked_at);
 
-CREATE INDEX certificates_of_owner ON certificates (owner, issued_at, id);
+CREATE INDEX certificates_of_owner ON certificates (owner, issued_at, id, not_after, revoked_at);
+
+CREATE INDEX certificates_of_image ON certificates (image, issued_at, id, not_after, revoked_at)
+    WHERE image IS NOT NULL;
 
 CREATE INDEX certificates_revoked ON certificates (issued_at, id) WHERE revoked_at IS NOT NULL;
 

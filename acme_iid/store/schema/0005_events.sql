@@ -34,3 +34,6 @@ CREATE TABLE event_names (
     instance_id TEXT,
     PRIMARY KEY (name, at, seq)
 );
+
+-- Which instances got a certificate for a name, however many each got (acme_iid/store/instances.py).
+CREATE INDEX event_names_by_holder ON event_names (name, instance_id) WHERE certificate_id IS NOT NULL;

@@ -22,3 +22,5 @@ CREATE TABLE enrolments (
 CREATE UNIQUE INDEX enrolments_in_force ON enrolments (account_id, instance_id, names_digest) WHERE ended_at IS NULL;
 
 CREATE INDEX enrolments_of_instance ON enrolments (instance_id);
+
+CREATE INDEX enrolments_by_end ON enrolments (ended_at) WHERE ended_at IS NOT NULL;
