@@ -89,6 +89,21 @@ class Cluster:
         self._process.wait(timeout=60)
         self._process = None
 
+    def freeze(self) -> None:
+        """Stop it in the middle of whatever it does: it keeps its connections, takes new ones and answers nothing."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        assert self._process is not None
+        first = self._process.pid
+        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+
     def ensure_started(self) -> None:
         """Start it if a test has left it stopped."""
         if self._process is None:

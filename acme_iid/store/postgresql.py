@@ -25,9 +25,9 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from acme_iid.errors import OutcomeUnknownError, StoreConflictError, StoreUnavailableError, UnstorableTextError
 from acme_iid.store.database import Row, Transaction
+from acme_iid.store.deadlines import ANSWER_SECONDS, Connection, NoAnswerError
 from acme_iid.store.nonces import ID_BYTES
 
-Connection = psycopg.Connection[dict[str, Any]]
 Pool = ConnectionPool[Connection]
 
 MAX_CONNECTIONS = 8
@@ -35,9 +35,10 @@ MAX_CONNECTIONS = 8
 
 _WAIT_SECONDS = 3.0
 _LOCK_SECONDS = 5
-_STATEMENT_SECONDS = 20
+_STATEMENT_SECONDS = 10
 _IDLE_SECONDS = 10
 _MIGRATION_SECONDS = 60
+_SCHEMA_SECONDS = 3600
 _CLOCKS_SECONDS = 3600
 _FORGET_ONE_IN = 256
 _FORGOTTEN_AT_ONCE = 1000
@@ -108,7 +109,7 @@ class PostgreSQL:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self._conninfo,
-                    connection_class=psycopg.Connection[dict[str, Any]],
+                    connection_class=Connection,
                     kwargs={"autocommit": True, "row_factory": dict_row},
                     min_size=1,
                     max_size=MAX_CONNECTIONS,
@@ -130,6 +131,7 @@ class PostgreSQL:
     @staticmethod
     def _give_back(pool: Pool, connection: Connection) -> None:
         """Give a connection back to its pool, with no transaction open; one that cannot have that is closed."""
+        connection.seconds = ANSWER_SECONDS
         try:
             if not connection.closed and connection.info.transaction_status:
                 connection.execute(b"ROLLBACK")
@@ -141,7 +143,7 @@ class PostgreSQL:
     def _why(self, error: PoolTimeout) -> str:
         """Why the pool has no connection: what the server says to one more."""
         try:
-            with psycopg.connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection:
+            with Connection.connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection:
                 _configure(connection)
         except psycopg.Error as cause:
             return _text(cause)
@@ -160,7 +162,7 @@ class PostgreSQL:
 
     def _is_worth_another(self, error: psycopg.Error, attempt: int) -> bool:
         """Whether to try again what has changed nothing, once dead connections are dropped, or after a short pause."""
-        if attempt + 1 == _ATTEMPTS:
+        if attempt + 1 == _ATTEMPTS or isinstance(error, NoAnswerError):
             return False
         if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
             time.sleep(random_pause(attempt))
@@ -207,22 +209,26 @@ class PostgreSQL:
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
         """See :meth:`~acme_iid.store.database.Database.migration`."""
-        with self._committed(_BEGIN_MIGRATION) as (transaction, _):
+        with self._committed(_BEGIN_MIGRATION, _SCHEMA_SECONDS) as (transaction, _):
             yield transaction
 
     @contextmanager
-    def _committed(self, begin: bytes) -> Iterator[tuple[_Transaction, Row | None]]:
-        pool, connection, locked = self._begin(begin)
+    def _committed(self, begin: bytes, seconds: float = ANSWER_SECONDS) -> Iterator[tuple[_Transaction, Row | None]]:
+        pool, connection, locked = self._begin(begin, seconds)
         try:
             yield _Transaction(self, connection), locked
             self._commit(connection)
         finally:
             self._give_back(pool, connection)
 
-    def _begin(self, begin: bytes) -> tuple[Pool, Connection, Row | None]:
-        """A connection in a transaction that was begun, and the row that it has locked."""
+    def _begin(self, begin: bytes, seconds: float) -> tuple[Pool, Connection, Row | None]:
+        """A connection in a transaction that was begun, and the row that it has locked.
+
+        :param seconds: for how long each answer in it is waited for.
+        """
         for attempt in range(_ATTEMPTS):
             pool, connection = self._take()
+            connection.seconds = seconds
             try:
                 cursor = connection.execute(begin, prepare=False)
                 while cursor.nextset():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def ca(tmp_path: Path) -> Iterator[CA]:
     made.init()
     file = made.home / "ca.toml"
     if not made.store_url.startswith("postgresql:"):
-        file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.new_store(made.home)}"'))
+        file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"'))
     made.start("--workers", "2")
     yield made
     if made.process is not None:
@@ -63,6 +64,35 @@ def test_while_the_database_is_away_clients_are_told_to_wait_soon_and_then_serve
         assert time.monotonic() < deadline
     assert account.obtain("foo.local", answer=answer(aws.Instance(account=ACCOUNT))).chain
     assert postgresql.PASSWORD not in "".join(ca.log)
+    assert "Traceback" not in "".join(ca.log)
+
+
+def test_while_the_database_answers_nothing_clients_are_told_to_wait_in_time_and_then_served(ca: CA) -> None:
+    account = ca.account()
+    cluster = postgresql.cluster()
+    with ThreadPoolExecutor(6) as pool:
+        # Several connections to the database are open, and will all be stopped in the middle.
+        assert all(
+            response.status_code == 201 for response in pool.map(lambda _: ca.account().order("foo.local"), range(6))
+        )
+
+        def ask(post: Callable[[], requests.Response]) -> tuple[bool, float]:
+            began = time.monotonic()
+            return is_unavailable(post()), time.monotonic() - began
+
+        cluster.freeze()
+        try:
+            reading = [pool.submit(ask, lambda: account.post(account.url)) for _ in range(3)]
+            writing = [pool.submit(ask, lambda: account.order("foo.local")) for _ in range(3)]
+            answers = [future.result(60) for future in (*reading, *writing)]
+        finally:
+            cluster.thaw()
+    assert all(unavailable for unavailable, _ in answers), answers
+    assert max(seconds for _, seconds in answers) < 20
+    deadline = time.monotonic() + 10
+    while is_unavailable(account.post(account.url)):
+        assert time.monotonic() < deadline
+    assert account.obtain("foo.local", answer=answer(aws.Instance(account=ACCOUNT))).chain
     assert "Traceback" not in "".join(ca.log)
 
 

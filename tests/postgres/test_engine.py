@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -191,6 +193,34 @@ def test_a_connection_that_is_cut_before_the_commit_is_answered_leaves_the_outco
     with pytest.raises(OutcomeUnknownError):
         cut()
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_a_commit_that_is_not_answered_is_waited_for_so_long_and_its_outcome_is_unknown(database: PostgreSQL) -> None:
+    stopped = 0
+
+    def stop() -> None:
+        nonlocal stopped
+        with database.transaction() as transaction:
+            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+            stopped = transaction.rows("SELECT pg_backend_pid() AS pid")[0]["pid"]
+            os.kill(stopped, signal.SIGSTOP)
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(OutcomeUnknownError, match="has not answered"):
+            stop()
+        assert 10 < time.monotonic() - began < 20
+        # It alone was stopped, with the writers' lock: others read.
+        assert accounts.get(database, "a") is None
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    # The server takes the COMMIT, or finds that the time for it is over; in either case the lock is free.
+    deadline = time.monotonic() + 10
+    written = False
+    while not written:
+        assert time.monotonic() < deadline
+        with suppress(StoreUnavailableError), database.transaction() as transaction:
+            written = accounts.add(transaction, Account("b", "{}", "u", (), NOW))
 
 
 def test_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(database: PostgreSQL, url: str) -> None:

@@ -1,0 +1,90 @@
+"""A limit to waiting for the answer of a database server that is there and says nothing.
+
+A server that is stopped in the middle, or whose disk hangs, keeps its connections open: neither its own timeouts nor
+TCP's end what waits for it, and psycopg waits for as long as the connection is open.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+
+ANSWER_SECONDS = 12
+"""For how long an answer is waited for: longer than the server's own timeouts, which leave the connection usable."""
+
+_LOOK_SECONDS = 0.5
+
+
+class NoAnswerError(psycopg.OperationalError):
+    """The server did not answer in time; what it was asked may be done or not, and the connection is closed."""
+
+
+class _Watch:
+    """The thread that ends the connections of those who have waited too long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[psycopg.Connection[Any], float] = {}
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def over(self, connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+        """Wait for the connection's server in here, for so long at most.
+
+        :raises NoAnswerError: if that was not enough.
+        """
+        deadline = time.monotonic() + seconds
+        with self._lock:
+            self._waiting[connection] = deadline
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+        try:
+            yield
+        except psycopg.OperationalError as error:
+            if time.monotonic() >= deadline and error.sqlstate is None:
+                raise NoAnswerError(f"the server has not answered for {seconds} seconds") from error
+            raise
+        finally:
+            with self._lock:
+                del self._waiting[connection]
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            # Whoever waits stays until we are done, so that the socket is still the connection's.
+            with self._lock:
+                for connection, deadline in self._waiting.items():
+                    if now > deadline:
+                        _cut(connection)
+
+
+def _cut(connection: psycopg.Connection[Any]) -> None:
+    """Let whoever waits for the connection see its end."""
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        ours.shutdown(socket.SHUT_RDWR)
+
+
+_watch = _Watch()
+
+
+class Connection(psycopg.Connection[dict[str, Any]]):
+    """A connection whose statements are waited for as long as :attr:`seconds` at most."""
+
+    seconds: float = ANSWER_SECONDS
+
+    def execute(self, *arguments: Any, **options: Any) -> psycopg.Cursor[dict[str, Any]]:
+        """See :meth:`psycopg.Connection.execute`.
+
+        :raises NoAnswerError: if the server did not answer in time.
+        """
+        with _watch.over(self, self.seconds):
+            return super().execute(*arguments, **options)
