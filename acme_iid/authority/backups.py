@@ -2,7 +2,8 @@
 
 It begins with a manifest, which has the size and the SHA-256 of each file behind it, and a sum of its own. In it
 is what the CA is: ca.toml, certs/, secrets/, files that ca.toml names inside the home, and the database as it
-was at one moment. Spent nonces and the server's own TLS certificate are made anew wherever the CA runs.
+was at one moment, a SQLite file whatever engine it is in. Spent nonces and the server's own TLS certificate are made
+anew wherever the CA runs.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ class Backup:
     """What was written, or is there to be restored.
 
     :ivar made_at: seconds.
-    :ivar head: the latest event that is in it, NUMBER:HASH; None without a database.
+    :ivar head: the latest event that is in it, NUMBER:HASH.
     :ivar home: where the CA was.
     :ivar files: size, SHA-256 and mode by name.
     :ivar outside: files that ca.toml names and that are outside the home, so not in the backup.
     """
 
     made_at: int
-    head: str | None
+    head: str
     home: str
     files: Mapping[str, tuple[int, str, int]]
     outside: tuple[str, ...]
@@ -86,10 +87,9 @@ def _sum_of(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write(config: Config, database: Path | None, target: Path, now: int, *, force: bool) -> Backup:
+def write(config: Config, target: Path, now: int, *, force: bool) -> Backup:
     """Write a backup of the CA to the file ``target``, which has its name when it is whole and on the disk.
 
-    :param database: the SQLite file; None where the store is a server's, which its own tools copy.
     :param force: replace a file that exists.
     :raises RequestError: if ``target`` exists, or a file of the CA's is none that could be restored.
     :raises StoreUnavailableError: if the store cannot be copied.
@@ -100,19 +100,13 @@ def write(config: Config, database: Path | None, target: Path, now: int, *, forc
     small, outside = _files(config)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        head = None
-        if database is not None:
-            if not database.exists():
-                _make(database)  # a CA that has never served
-            copy = folder / DATABASE
-            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            copies.write(database, copy)
-            head = _head(copy)
+        copy = folder / DATABASE
+        _copy_store(config, copy)
+        head = _head(copy)
         facts = {name: (len(data), hashlib.sha256(data).hexdigest(), mode) for name, (data, mode) in small.items()}
-        if database is not None:
-            with copy.open("rb") as stream:
-                sum_ = hashlib.file_digest(stream, "sha256").hexdigest()
-            facts[DATABASE] = (copy.stat().st_size, sum_, 0o600)
+        with copy.open("rb") as stream:
+            sum_ = hashlib.file_digest(stream, "sha256").hexdigest()
+        facts[DATABASE] = (copy.stat().st_size, sum_, 0o600)
         backup = Backup(now, head, str(config.home), facts, outside)
         partial = folder / "backup"
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
@@ -151,15 +145,26 @@ def _pack(out: BinaryIO, backup: Backup, small: Mapping[str, tuple[bytes, int]],
         for name, (size, _, mode) in backup.files.items():
             if name != DATABASE:
                 _add(tar, backup, name, io.BytesIO(small[name][0]), size, mode)
-        if DATABASE in backup.files:
-            with (folder / DATABASE).open("rb") as stream:
-                _add(tar, backup, DATABASE, stream, backup.files[DATABASE][0], 0o600)
+        with (folder / DATABASE).open("rb") as stream:
+            _add(tar, backup, DATABASE, stream, backup.files[DATABASE][0], 0o600)
 
 
 def _add(tar: tarfile.TarFile, backup: Backup, name: str, stream: BinaryIO, size: int, mode: int) -> None:
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.mtime = size, mode, backup.made_at
     tar.addfile(member, stream)
+
+
+def _copy_store(config: Config, copy: Path) -> None:
+    """Copy the database as it is now to a new SQLite file."""
+    path = config.store.path
+    if path is None:
+        copies.of_server(config.store.url, copy)
+        return
+    if not path.exists():
+        _make(path)  # a CA that has never served
+    os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    copies.of_file(path, copy)
 
 
 def _make(database: Path) -> None:

@@ -17,18 +17,21 @@ import tomlkit
 from acme_iid.authority.backups import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest, sync
 from acme_iid.config import FILE_NAME
 from acme_iid.errors import RequestError
-from acme_iid.store import copies, events
-from acme_iid.store.database import open_store
+from acme_iid.store import copies, copying, events
+from acme_iid.store.database import connect, migrate, open_store
 
 _STORE = "ca.db"
 _CHUNK = 1024 * 1024
 _MAX_FILES = 10_000
 
 
-def restore(archive: Path, home: Path, now: int) -> Backup:
+def restore(archive: Path, home: Path, now: int, server: str | None = None) -> Backup:
     """Make the home of a CA from a backup.
 
     :param home: a folder that is empty or does not exist.
+    :param server: the URL of an empty database of PostgreSQL's for the store, which else is a file in the home.
+    :raises CopyError: if the database is not empty, or the copy in it not the same.
+    :raises StoreUnavailableError: if it cannot be used.
     :raises RequestError: if there is something there, or the backup is not whole and as it was written.
     :raises BrokenChainError: if its events were tampered with.
     :raises OSError: if a file cannot be read or written.
@@ -39,9 +42,10 @@ def restore(archive: Path, home: Path, now: int) -> Backup:
     made = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
     try:
         backup = _unpack(archive, made)
-        _point_inside(made, backup)
-        if DATABASE in backup.files:
-            _put_to_use(made, backup, now)
+        _point_to(server or f"sqlite:{_STORE}", made, backup)
+        _put_to_use(made, backup, now)
+        if server is not None:
+            _move(made / _STORE, server)
         for folder, _, _ in os.walk(made):
             sync(Path(folder))
         made.rename(home)  # over an empty folder, or none
@@ -71,6 +75,8 @@ def _unpack(archive: Path, target: Path) -> Backup:
                     _write(tar, member, target, size, expected, mode)
         except (tarfile.TarError, EOFError) as error:
             raise RequestError(f"{archive} is no backup, or was damaged: {error}") from error
+    if DATABASE not in backup.files:
+        raise RequestError("the backup holds no database; nothing of it was restored")
     if left:
         raise RequestError(f"the backup was cut off or damaged: {min(left)!a} is not in it")
     return backup
@@ -110,14 +116,15 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, size: in
         raise RequestError(f"the backup was changed or damaged: {member.name!a} does not have the sum of its manifest")
 
 
-def _point_inside(made: Path, backup: Backup) -> None:
-    """Let ca.toml name what was restored, wherever that is, and not what the backup was made from."""
+def _point_to(url: str, made: Path, backup: Backup) -> None:
+    """Let ca.toml name what was restored, wherever that is, and not what the backup was made from.
+
+    :param url: the store's.
+    """
     file = made / FILE_NAME
     text = file.read_text("utf-8")
     document = tomlkit.parse(text)
-    store = document.get("store", {})
-    if DATABASE in backup.files and "url" in store:
-        store["url"] = f"sqlite:{_STORE}"
+    document.setdefault("store", tomlkit.table())["url"] = url
     _make_relative(document, f"{backup.home}/", backup.files)
     if (changed := tomlkit.dumps(document)) != text:
         file.write_text(changed, "utf-8")
@@ -144,3 +151,16 @@ def _put_to_use(made: Path, backup: Backup, now: int) -> None:
             events.add(transaction, "store.restored", now, made_at=backup.made_at, head=backup.head)
     finally:
         database.close()
+
+
+def _move(file: Path, server: str) -> None:
+    """Move the store into an empty database of PostgreSQL's, which opens as one when all was copied and compared."""
+    source, target = open_store(f"sqlite:{file}"), connect(server)
+    try:
+        migrate(target)
+        copying.copy(source, target, lambda _what, _rows: None)
+    finally:
+        target.close()
+        source.close()
+    for path in file.parent.glob(f"{file.name}*"):
+        path.unlink()

@@ -15,10 +15,6 @@ from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import timestamp
 
 _KEYS = "It holds the CA's private keys: keep it as you keep those."
-_NO_DATABASE = (
-    "The database is not in it: copy that with PostgreSQL's own pg_dump, at about the same time, and restore it with "
-    "pg_restore."
-)
 _OUTSIDE = "Not in it are files outside the home that ca.toml names: "
 
 
@@ -30,15 +26,15 @@ _OUTSIDE = "Not in it are files outside the home that ca.toml names: "
 def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
     """Write the whole CA into FILE, a tar file: ca.toml, certificates, private keys and the database.
 
-    The server may run; the database is in it as it is at one moment. FILE holds the private keys and is readable by
-    its owner only. It has its name when it is whole and on the disk; 'acme-iid-ca restore' proves and unpacks it.
+    The server may run; the database is in it as it is at one moment, be it a file or PostgreSQL's. FILE holds the
+    private keys and is readable by its owner only. It has its name when it is whole and on the disk; 'acme-iid-ca
+    restore' proves and unpacks it.
     """
     from acme_iid.authority import backups
 
     os.umask(0o077)
     config = home.config()
-    database = config.store.path if config.store.url.startswith("sqlite:") else None
-    made = backups.write(config, database, file.absolute(), int(time.time()), force=force)
+    made = backups.write(config, file.absolute(), int(time.time()), force=force)
     size = file.stat().st_size
     if as_json:
         told = {
@@ -49,32 +45,41 @@ def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
             "head": made.head,
             "private_keys": True,
             "outside": list(made.outside),
-            "database": "included" if database is not None else _NO_DATABASE,
         }
         click.echo(json.dumps(told, indent=2))
         return
     click.echo(f"The CA is in {file}: {len(made.files)} files, {size} bytes. {_KEYS}")
-    click.echo(f"Its last event is {made.head}." if made.head is not None else _NO_DATABASE)
+    click.echo(f"Its last event is {made.head}.")
     if made.outside:
         click.echo(_OUTSIDE + ", ".join(made.outside))
 
 
 @click.command(short_help="Make a home from a backup.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--to",
+    "url",
+    metavar="URL",
+    help="An empty database of PostgreSQL's for the store, such as postgresql://acme_iid@db.internal/acme_iid. Without "
+    "it the store is a file in the home.",
+)
 @click.pass_obj
-def restore(home: Home, file: Path) -> None:
+def restore(home: Home, file: Path, url: str | None) -> None:
     """Make the CA's home, --home, from FILE, which 'acme-iid-ca backup' wrote. The home is empty, or not there yet.
 
-    Every file's sum and the chain of events are proven first; where something does not fit, nothing is left behind.
+    Every file's sum and the chain of events are proven first; where something does not fit, no home is left behind.
+    With --to the database is compared with the backup row by row. What an interrupted command has left in it opens as
+    no store; empty it and begin again.
     """
     from acme_iid.authority import restoring
 
+    if url is not None and not url.startswith(("postgresql://", "postgres://")):
+        raise click.UsageError("--to takes a URL that begins with postgresql://")
     os.umask(0o077)
-    found = restoring.restore(file, home.path, int(time.time()))
+    found = restoring.restore(file, home.path, int(time.time()), url)
     made = timestamp(found.made_at)
-    click.echo(f"The CA as it was at {made} is in {home.path}.")
-    if found.head is None:
-        click.echo(f"{_NO_DATABASE} Do that before the server is started.")
+    where = "its store is a file, ca.db" if url is None else "its store is in the database"
+    click.echo(f"The CA as it was at {made} is in {home.path}; {where}.")
     if found.outside:
         click.echo(_OUTSIDE + ", ".join(found.outside))
     click.echo(f"""

@@ -1,19 +1,35 @@
-"""A copy of a SQLite store as it is at one moment, and what a store that came from one is told."""
+"""A copy of a store as it is at one moment, in a SQLite file, and what a store that came from one is told."""
 
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from acme_iid.errors import StoreUnavailableError
-from acme_iid.store.database import Transaction
+from acme_iid.store import copying
+from acme_iid.store.database import Transaction, open_store
 
 NUMBERS_BETWEEN = 86_400
 """How far list numbers go on above the time at which a copy is put to use: more than were ever ahead of it."""
 
 
-def write(source: Path, target: Path) -> None:
-    """Copy the store in ``source`` as it is now to ``target``, which is empty; writers are not kept waiting.
+def of_server(url: str, target: Path) -> None:
+    """Copy the store in PostgreSQL as it is now into the SQLite file ``target``, which does not exist.
+
+    :raises StoreUnavailableError: if it cannot be read, or the copy not be written.
+    :raises CopyError: if the copy is not whole.
+    """
+    with closing(open_store(url)) as source:
+        from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - who has SQLite needs no psycopg
+
+        assert isinstance(source, PostgreSQL)
+        with closing(open_store(f"sqlite:{target}")) as copy, source.snapshot() as snapshot:
+            copying.save(snapshot, copy)
+
+
+def of_file(source: Path, target: Path) -> None:
+    """Copy the store in the SQLite file ``source`` as it is now to ``target``, which is empty; writers go on.
 
     :raises StoreUnavailableError: if it cannot be read, or the copy not be written.
     """

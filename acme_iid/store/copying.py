@@ -1,8 +1,11 @@
-"""Copying a store in a SQLite file into one in PostgreSQL: table by table in batches, and then compared row by row.
+"""Copying a store from one engine to the other, table by table in batches.
 
-How far each table has come stands in the target's table ``copied``, which each batch moves on in its own transaction.
-So a copy that was cut off goes on where it was, a target that is half full opens as no store, and one that holds
-something else is known by having none of these rows.
+A store in a SQLite file is moved into PostgreSQL, and then compared row by row; one in PostgreSQL is saved as it is at
+one moment in a SQLite file, which is what a backup holds.
+
+Of a store that is moved, how far each table has come stands in the target's table ``copied``, which each batch moves on
+in its own transaction. So a copy that was cut off goes on where it was, a target that is half full opens as no store,
+and one that holds something else is known by having none of these rows.
 """
 
 from __future__ import annotations
@@ -11,12 +14,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from acme_iid.store.database import Database, Reader, Row, Transaction
 
 BATCH = 200
 """Rows that are copied, or compared, at a time."""
+_AT_ONCE = 25
+"""Batches that are saved in one transaction."""
 _OWN = ("schema_migrations", "writer", "spent_nonces", "copied")
 _ALL = "all"
 
@@ -47,7 +53,7 @@ class Copied:
 def tables(source: Reader) -> list[Table]:
     """The tables that hold a CA's facts, those first that others refer to.
 
-    :param source: a SQLite store.
+    :param source: a SQLite store, of which the schema is read.
     """
     found = []
     # In the order in which they were made, so what a table refers to comes before it.
@@ -94,6 +100,22 @@ def copy(source: Database, target: Database, progress: Progress) -> list[Copied]
     with target.transaction() as transaction:
         transaction.run("DELETE FROM copied")
     return found
+
+
+def save(source: Reader, target: Database) -> None:
+    """Copy all that the source holds into a SQLite store that is new.
+
+    :param source: a snapshot of a store in PostgreSQL with the same schema.
+    :raises CopyError: if the copy is not whole.
+    """
+    for table in tables(target):
+        batches = _batches(source, table, None)
+        while several := list(islice(batches, _AT_ONCE)):
+            with target.transaction() as transaction:
+                for batch in several:
+                    _insert(transaction, table, batch)
+        if _count(target, table) != _count(source, table):
+            raise CopyError(f"the copy's table {table.name} does not have as many rows as the store's")
 
 
 def _identity(source: Database) -> str:

@@ -24,7 +24,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from acme_iid.errors import OutcomeUnknownError, StoreConflictError, StoreUnavailableError, UnstorableTextError
-from acme_iid.store.database import Row, Transaction
+from acme_iid.store.database import Reader, Row, Transaction
 from acme_iid.store.deadlines import ANSWER_SECONDS, Connection, NoAnswerError
 from acme_iid.store.nonces import ID_BYTES
 
@@ -39,6 +39,7 @@ _STATEMENT_SECONDS = 10
 _IDLE_SECONDS = 10
 _MIGRATION_SECONDS = 60
 _SCHEMA_SECONDS = 3600
+_SNAPSHOT_SECONDS = 600
 _CLOCKS_SECONDS = 3600
 _FORGET_ONE_IN = 256
 _FORGOTTEN_AT_ONCE = 1000
@@ -57,6 +58,10 @@ _BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT id FROM writer WHERE id 
 _BEGIN_MIGRATION = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; "
     f"SET LOCAL lock_timeout = '{_MIGRATION_SECONDS}s'; SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"
+).encode()
+_BEGIN_SNAPSHOT = (
+    f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '{_SNAPSHOT_SECONDS - 10}s'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{_SNAPSHOT_SECONDS - 10}s'; SELECT 1 AS one"
 ).encode()
 _SETTINGS = f"""
     SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS}s', false),
@@ -211,6 +216,18 @@ class PostgreSQL:
         """See :meth:`~acme_iid.store.database.Database.migration`."""
         with self._committed(_BEGIN_MIGRATION, _SCHEMA_SECONDS) as (transaction, _):
             yield transaction
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        """All that is stored as it is at one moment, however long it is read; writers are not kept waiting.
+
+        :raises StoreUnavailableError: if the store cannot answer now.
+        """
+        pool, connection, _ = self._begin(_BEGIN_SNAPSHOT, _SNAPSHOT_SECONDS)
+        try:
+            yield _Transaction(self, connection)
+        finally:
+            self._give_back(pool, connection)
 
     @contextmanager
     def _committed(self, begin: bytes, seconds: float = ANSWER_SECONDS) -> Iterator[tuple[_Transaction, Row | None]]:

@@ -22,11 +22,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of a CA that has never served."""
     folder = tmp_path_factory.mktemp("backed-up")
     ca = CA(folder / "ca")
-    ca.init(in_a_file=True)
+    ca.init()
     (ca.home / "nonces").write_bytes(b"x")
     told = json.loads(ca.cli("backup", folder / "backup.tar", "--json").stdout)
     assert told["private_keys"] is True
-    assert told["database"] == "included"
     assert {"ca.toml", "secrets/intermediate_ca_key", "test-roots.pem", "store.db"} <= set(told["files"])
     assert "nonces" not in told["files"]
     return folder / "backup.tar"
@@ -43,7 +42,7 @@ def refused(archive: Path, home: Path) -> str:
 
 def test_a_backup_is_its_owners_alone_and_replaces_nothing(tmp_path: Path) -> None:
     ca = CA(tmp_path / "ca")
-    ca.init(in_a_file=True)
+    ca.init()
     target = tmp_path / "backup.tar"
     assert "private keys" in ca.cli("backup", target).stdout
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
@@ -109,7 +108,7 @@ def test_what_leads_out_of_a_backup_or_is_no_file_is_refused(
     member.size = 1
     made(member)
     digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-    manifest = Backup(0, None, "/x", {member.name: (member.size, digest, 0o600)}, ()).manifest()
+    manifest = Backup(0, "", "/x", {member.name: (member.size, digest, 0o600)}, ()).manifest()
     archive = tmp_path / "forged.tar"
     with tarfile.open(archive, "w") as tar:
         first = tarfile.TarInfo("manifest.json")

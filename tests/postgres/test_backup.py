@@ -1,0 +1,171 @@
+"""A CA whose store is in PostgreSQL: its backup is of one moment, and what was restored from it issues."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import postgresql
+import psycopg
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from running import ACCOUNT, CA, answer
+from wire import Account as Client
+from wire import Wire, b64
+
+from acme_iid.protocol.resources import Account
+from acme_iid.simulator import aws
+from acme_iid.store import accounts, copying, events
+from acme_iid.store.database import open_store
+from acme_iid.store.postgresql import PostgreSQL
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Iterator[CA]:
+    """A CA whose store is in PostgreSQL."""
+    made = CA(tmp_path / "ca")
+    made.init()
+    file = made.home / "ca.toml"
+    if not made.store_url.startswith("postgresql:"):
+        file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"'))
+    yield made
+    if made.process is not None:
+        made.kill()
+
+
+def revoke(account: Client, chain: str) -> int:
+    leaf = x509.load_pem_x509_certificate(chain.encode()).public_bytes(Encoding.DER)
+    return account.post(account.wire.directory["revokeCert"], {"certificate": b64(leaf), "reason": 4}).status_code
+
+
+def left_behind(folder: Path) -> list[str]:
+    """What there is in a folder beside the CA."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "ca")
+
+
+def test_what_is_saved_is_the_store_at_one_moment(tmp_path: Path) -> None:
+    with (
+        closing(open_store(postgresql.cluster().create())) as source,
+        closing(open_store(f"sqlite:{tmp_path / 'copy.db'}")) as copy,
+    ):
+        assert isinstance(source, PostgreSQL)
+        with source.transaction() as transaction:
+            for number in range(3 * copying.BATCH):
+                events.add(transaction, "before", NOW, account_id=f"ä{number}", detail="'\"%s :x \\ \t")
+                for name in (f"a-{number}", f"A_{number}", f"-{number}"):  # SQLite sorts them otherwise
+                    accounts.add(transaction, Account(name, "{}", name, (), NOW))
+        head = events.head(source)
+        with source.snapshot() as snapshot:
+            with source.transaction() as transaction:
+                events.add(transaction, "after", NOW)
+            copying.save(snapshot, copy)
+        assert events.head(copy) == head != events.head(source)
+        assert len(list(events.check(copy))) == 3 * copying.BATCH
+        everyone = "SELECT id FROM accounts"
+        assert {row["id"] for row in copy.rows(everyone)} == {row["id"] for row in source.rows(everyone)}
+
+
+def test_a_ca_goes_on_in_another_database_from_a_backup_that_was_written_under_load(ca: CA, tmp_path: Path) -> None:
+    ca.start("--workers", "2")
+    account, instance = ca.account(), aws.Instance(account=ACCOUNT)
+    before = account.obtain("foo.local", answer=answer(instance)).chain
+    stop, served = threading.Event(), [0]
+
+    def load() -> None:
+        other, another = ca.account(), aws.Instance(account=ACCOUNT, instance_id="i-0123456789abcdef0")
+        while not stop.is_set() and served[0] < 500:
+            other.obtain("bar.local", answer=answer(another))
+            served[0] += 1
+
+    running = threading.Thread(target=load)
+    running.start()
+    try:
+        while served[0] < 2:
+            assert running.is_alive()
+            stop.wait(0.05)
+        ca.cli("backup", tmp_path / "backup.tar")
+    finally:
+        stop.set()
+        running.join(timeout=60)
+    after = account.obtain("foo.local", answer=answer(instance)).chain
+    ca.stop()
+
+    url = postgresql.cluster().create()
+    restored = CA(tmp_path / "restored", port=ca.port)
+    restored.cli("restore", tmp_path / "backup.tar", "--to", url)
+    assert restored.store_url == url
+    assert not list(restored.home.glob("ca.db*"))
+    assert restored.cli("events", "--check").stdout.startswith("OK")
+    restored.start()
+    try:
+        again = Client(Wire(restored.directory, restored.root), account.key, account.url)
+        renewed = again.obtain("foo.local", answer=answer(instance)).chain
+        assert revoke(again, before) == 200
+        assert revoke(again, renewed) == 200
+        assert revoke(again, after) == 404
+    finally:
+        restored.stop()
+    # What another CA uses is not written over.
+    refused = CA(tmp_path / "third").try_cli("restore", tmp_path / "backup.tar", "--to", url)
+    assert refused.code == 1
+    assert "not empty" in refused.stderr
+    assert left_behind(tmp_path) == ["backup.tar", "restored"]
+    assert restored.cli("events", "--check").stdout.startswith("OK")
+
+
+def test_where_the_database_ends_during_a_backup_nothing_is_left(ca: CA, tmp_path: Path) -> None:
+    with closing(open_store(ca.store_url)) as store, store.transaction() as transaction:
+        for number in range(5000):
+            events.add(transaction, "test", NOW, number=number)
+    backing_up = subprocess.Popen(
+        [sys.executable, "-m", "acme_iid.cli", "--home", ca.home, "backup", tmp_path / "backup.tar"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with closing(psycopg.connect(ca.store_url, autocommit=True)) as there:
+        ended = None
+        while backing_up.poll() is None and ended is None:
+            ended = there.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'SELECT seq, at%'"
+            ).fetchone()
+    _, told = backing_up.communicate(timeout=60)
+    assert ended is not None
+    assert backing_up.returncode == 1
+    assert "cannot be used now" in told
+    assert left_behind(tmp_path) == []
+
+
+def test_a_kill_during_a_backup_leaves_nothing_with_its_name(ca: CA, tmp_path: Path) -> None:
+    with closing(open_store(ca.store_url)) as store, store.transaction() as transaction:
+        for number in range(2000):
+            events.add(transaction, "test", NOW, number=number)
+    target = tmp_path / "backup.tar"
+    for number in (1, 40):
+        done = subprocess.run(
+            ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64",
+             "-e", f"inject=pwrite64:signal=SIGKILL:when={number}",
+             sys.executable, "-m", "acme_iid.cli", "--home", str(ca.home), "backup", str(target)],
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+        assert not target.exists()
+    ca.cli("backup", target)
+    restored = CA(tmp_path / "restored")
+    restored.cli("restore", target)
+    with closing(open_store(restored.store_url)) as store:
+        assert restored.store_url.startswith("sqlite:")
+        assert accounts.get(store, "nobody") is None
+        assert len(list(events.check(store))) > 2000
