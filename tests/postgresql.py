@@ -89,6 +89,12 @@ class Cluster:
         self._process.wait(timeout=60)
         self._process = None
 
+    @property
+    def pid(self) -> int:
+        """The process that all of its processes descend from."""
+        assert self._process is not None
+        return self._process.pid
+
     def freeze(self) -> None:
         """Stop it in the middle of whatever it does: it keeps its connections, takes new ones and answers nothing."""
         for pid in self._processes():
@@ -100,8 +106,7 @@ class Cluster:
             os.kill(pid, signal.SIGCONT)
 
     def _processes(self) -> list[int]:
-        assert self._process is not None
-        first = self._process.pid
+        first = self.pid
         return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
 
     def ensure_started(self) -> None:

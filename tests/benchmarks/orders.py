@@ -32,6 +32,7 @@ class Figures:
     :ivar memory: proportional set size of the server's processes at the end, megabytes.
     :ivar requests: signed requests a certificate.
     :ivar generator: CPU that the load itself took, milliseconds a certificate.
+    :ivar database: CPU of its database server, milliseconds a certificate.
     """
 
     cpu: float
@@ -42,6 +43,7 @@ class Figures:
     memory: float
     requests: float
     generator: float
+    database: float
 
 
 def measure(server: servers.Server, options: argparse.Namespace) -> Figures:
@@ -59,8 +61,10 @@ def measure(server: servers.Server, options: argparse.Namespace) -> Figures:
         jobs = server.jobs(accounts, warming + options.orders)
         generator.run(jobs[:warming], options.seconds)
         before, own = processes.cpu(served.pid), time.process_time()
+        database = _used(served.database)
         load = generator.run(jobs[warming:], options.seconds)
         own = time.process_time() - own
+        database = _used(served.database) - database
         cpu, memory = processes.cpu(served.pid).since(before), processes.memory_bytes(served.pid)
         generator.close()
     count = len(load.latencies)
@@ -74,7 +78,12 @@ def measure(server: servers.Server, options: argparse.Namespace) -> Figures:
         memory=memory / 1e6,
         requests=load.requests / count,
         generator=1000 * own / count,
+        database=1000 * database / count,
     )
+
+
+def _used(database: int | None) -> float:
+    return 0.0 if database is None else sum(processes.cpu(database))
 
 
 def median(rounds: list[Figures]) -> Figures:
@@ -96,6 +105,7 @@ def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
             "memory MB",
             "requests",
             "generator ms",
+            "database ms",
             "notes",
         ]
     ]
@@ -105,7 +115,9 @@ def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
             value = getattr(figures, key)
             ratio = "" if peer is None or figures is peer else f" ({value / getattr(peer, key):.2f})"
             cells.append(f"{value:.{2 if key in ('cpu', 'system') else 0}f}{ratio}")
-        lines.append([*cells, f"{figures.requests:.1f}", f"{figures.generator:.2f}", what[name]])
+        lines.append(
+            [*cells, f"{figures.requests:.1f}", f"{figures.generator:.2f}", f"{figures.database:.2f}", what[name]]
+        )
     return lines
 
 
@@ -133,6 +145,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="how often each server is measured (5)")
     parser.add_argument("--seconds", type=float, default=60, help="when a round ends at the latest (60)")
     parser.add_argument("--workers", type=int, default=2, help="processes of acme-iid (2)")
+    parser.add_argument("--postgresql", action="store_true", help="acme-iid's store is in PostgreSQL on this machine")
     parser.add_argument("--new-connections", action="store_true", help="a TLS connection for each order")
     parser.add_argument("--markdown", action="store_true", help="the table as README.md has it")
     parser.add_argument("--json", action="store_true", help="every round's figures as JSON")
@@ -145,7 +158,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = arguments()
     options = parser.parse_args()
-    known = {server.name: server for server in (servers.ours(options.workers), servers.PEBBLE, servers.CADDY)}
+    ours = servers.ours(options.workers, in_postgresql=options.postgresql)
+    known = {server.name: server for server in (ours, servers.PEBBLE, servers.CADDY)}
     for name in options.only or ():
         if name not in known:
             parser.error(f"{name} is not one of {', '.join(known)}")

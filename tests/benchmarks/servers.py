@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import postgresql
 import requests
 from benchmarks import generator
 from benchmarks.generator import Account, Flow, Job, Session
@@ -31,12 +32,14 @@ class Served:
     :ivar directory: the directory's URL.
     :ivar root: the PEM file of the root that its TLS certificate leads to.
     :ivar pid: the process that all of its processes descend from.
+    :ivar database: the same of its database server, if it has one.
     """
 
     directory: str
     root: Path
     pid: int
     flow: Flow
+    database: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,17 @@ class Server:
 
 
 @contextmanager
-def _ours(folder: Path, workers: int = 2) -> Iterator[Served]:
+def _ours(folder: Path, workers: int = 2, *, in_postgresql: bool = False) -> Iterator[Served]:
     ca = CA(folder / "ca")
     ca.init()
+    if in_postgresql:
+        settings = ca.home / "ca.toml"
+        settings.write_text(settings.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))
     ca.start("--workers", str(workers))
     assert ca.process is not None
     try:
-        yield Served(ca.directory, ca.root, ca.process.pid, generator.with_iid01)
+        database = postgresql.cluster().pid if in_postgresql else None
+        yield Served(ca.directory, ca.root, ca.process.pid, generator.with_iid01, database)
     finally:
         ca.stop()
 
@@ -160,8 +167,15 @@ def _responder() -> Iterator[Callable[[str, str], None]]:
         thread.join()
 
 
-def ours(workers: int) -> Server:
-    """This project's server."""
+def ours(workers: int, *, in_postgresql: bool = False) -> Server:
+    """This project's server, with its store in a file or in Debian's PostgreSQL on the same machine."""
+    if in_postgresql:
+        return Server(
+            "acme-iid",
+            f"PostgreSQL, durable at every answer; {workers} workers; verifies AWS's signature",
+            lambda folder: _ours(folder, workers, in_postgresql=True),
+            generator.jobs_of_instances,
+        )
     return Server(
         "acme-iid",
         f"SQLite, durable at every answer; {workers} workers; verifies AWS's signature",

@@ -164,14 +164,14 @@ class Explaining:
         return self.database.rows(statement, **parameters)
 
 
-# What people block or revoke by hand is never many, and a name's instances are as many as hold it; an image alone finds
+# What people block by hand is never many, and a name's instances are as many as hold it; an image alone finds
 # what it should.
 @pytest.mark.parametrize(
     ("kind", "by"),
     [
         pair
         for pair in PAIRS
-        if pair[0] not in ("blocked", "revoked", "image") and not (pair[0] == "instances" and "name" in pair[1])
+        if pair[0] not in ("blocked", "image") and not (pair[0] == "instances" and "name" in pair[1])
     ],
 )
 @pytest.mark.parametrize("before", [None, Place(NOW + 4, "5")])

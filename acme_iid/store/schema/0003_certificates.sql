@@ -39,7 +39,14 @@ CREATE INDEX certificates_of_owner ON certificates (owner, issued_at, id, not_af
 CREATE INDEX certificates_of_image ON certificates (image, issued_at, id, not_after, revoked_at)
     WHERE image IS NOT NULL;
 
+-- Only a revocation writes to these.
 CREATE INDEX certificates_revoked ON certificates (issued_at, id) WHERE revoked_at IS NOT NULL;
+
+CREATE INDEX certificates_revoked_of_account ON certificates (account_id, issued_at, id) WHERE revoked_at IS NOT NULL;
+
+CREATE INDEX certificates_revoked_of_cloud ON certificates (cloud, issued_at, id) WHERE revoked_at IS NOT NULL;
+
+CREATE INDEX certificates_revoked_of_owner ON certificates (owner, issued_at, id) WHERE revoked_at IS NOT NULL;
 
 -- What stands in a revocation list: revoked, and not expired before it.
 CREATE INDEX certificates_revoked_by_end ON certificates (not_after) WHERE revoked_at IS NOT NULL;
