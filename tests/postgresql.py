@@ -25,6 +25,14 @@ from ports import free_port
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 PASSWORD = "correct-horse"
 _USER = "acme_iid"
+_WATCH = """
+cat
+pid=$(head -n 1 "$0/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid" && kill -CONT "$pid"
+n=0
+while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+rm -rf "$0"
+"""
+"""Ends the cluster in the folder $0 when nobody holds the other end of its input any more, after SIGKILL too."""
 
 
 def is_wanted() -> bool:
@@ -38,14 +46,15 @@ class Cluster:
     def __init__(self) -> None:
         assert (PROGRAMS / "postgres").exists(), f"{PROGRAMS} has no postgres: apt-get install postgresql"
         self.port = free_port()
-        self._home = Path(tempfile.mkdtemp(prefix="acme-iid-postgresql-"))
+        self.home = Path(tempfile.mkdtemp(prefix="acme-iid-postgresql-"))
         self._owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         if self._owner is not None:
-            os.chown(self._home, self._owner.pw_uid, self._owner.pw_gid)
-        self._data = self._home / "data"
+            os.chown(self.home, self._owner.pw_uid, self._owner.pw_gid)
+        self._data = self.home / "data"
         self._numbers = itertools.count()
+        self._watch = subprocess.Popen(["sh", "-c", _WATCH, self.home], stdin=subprocess.PIPE, start_new_session=True)
         self._process: subprocess.Popen[bytes] | None = None
-        password = self._home / "password"
+        password = self.home / "password"
         password.write_text(PASSWORD)
         self._run("initdb", "--pgdata", self._data, "--username", _USER, "--auth=scram-sha-256", "--encoding=UTF8",
                   "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en", "--pwfile", password)  # fmt: skip
@@ -64,9 +73,9 @@ class Cluster:
 
     def start(self) -> None:
         """Start it; returns when it answers."""
-        with (self._home / "log").open("ab") as log:
+        with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [PROGRAMS / "postgres", "-D", self._data, "-p", str(self.port), "-k", self._home,
+                [PROGRAMS / "postgres", "-D", self._data, "-p", str(self.port), "-k", self.home,
                  "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"],
                 stdout=log, stderr=log, cwd="/", **self._options(),  # type: ignore[call-overload]
             )  # fmt: skip
@@ -76,8 +85,8 @@ class Cluster:
             try:
                 psycopg.connect(self.url("postgres")).close()
             except psycopg.OperationalError:
-                assert self._process.poll() is None, (self._home / "log").read_text()[-4000:]
-                assert time.monotonic() < deadline, (self._home / "log").read_text()[-4000:]
+                assert self._process.poll() is None, (self.home / "log").read_text()[-4000:]
+                assert time.monotonic() < deadline, (self.home / "log").read_text()[-4000:]
                 time.sleep(0.05)
             else:
                 return
@@ -135,7 +144,8 @@ class Cluster:
         """Stop it, and remove all that it has."""
         if self._process is not None:
             self.stop(signal.SIGQUIT)
-        shutil.rmtree(self._home, ignore_errors=True)
+        shutil.rmtree(self.home, ignore_errors=True)
+        self._watch.communicate(timeout=30)
 
 
 _MADE: list[str] = []

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from importlib.resources import files
+from pathlib import Path
 
 import postgresql
 import psycopg
@@ -413,6 +414,21 @@ def test_without_psycopg_the_extra_is_named() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "StoreUnavailableError: a store in PostgreSQL takes the extra 'postgresql': pip install" in done.stderr
+
+
+def test_a_test_process_that_is_killed_leaves_no_cluster_behind() -> None:
+    script = (
+        "import os, signal, postgresql\ncluster = postgresql.cluster()\n"
+        "print(cluster.home, cluster.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    folder = Path(postgresql.__file__).parent
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    home, pid = done.stdout.split()
+    deadline = time.monotonic() + 20
+    while Path(home).exists() or Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_schema_that_is_there_is_left_alone(url: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -227,3 +228,30 @@ def test_what_cannot_be_copied_is_said(ca: CA, url: str) -> None:
     move(ca, url)
     there = ca.try_cli("store", "migrate", "--to", url)
     assert (there.code, "in PostgreSQL already" in there.stderr) == (1, True)
+
+
+def test_the_readmes_command_moves_a_store(ca: CA) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    (command,) = re.findall(r"`(acme-iid-ca store migrate [^`]*)`", readme)
+    cluster = postgresql.cluster()
+    with closing(psycopg.connect(cluster.url("postgres"), autocommit=True)) as there:
+        there.execute("CREATE DATABASE acme_iid TEMPLATE template0")
+    try:
+        fill(ca, 3)
+        # The host of the README is this one, as libpq finds it; the password is where the README has it.
+        where = {"PGHOSTADDR": "127.0.0.1", "PGPORT": str(cluster.port), "PGPASSWORD": postgresql.PASSWORD}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env=os.environ | where | {"ACME_IID_CA_HOME": str(ca.home), "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("Copied and compared ")
+        with closing(open_store(cluster.url("acme_iid"))) as target:
+            assert len(list(events.check(target))) >= 3
+    finally:
+        cluster.drop("acme_iid")
