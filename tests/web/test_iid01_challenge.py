@@ -206,7 +206,7 @@ def test_of_answers_that_race_all_see_one_outcome(shared_ca: CA, account: Accoun
         )
     final = account.post(url).json()
     assert final["status"] in ("valid", "invalid")
-    assert [entry["status"] for entry in answers] == [final["status"]] * 8
+    assert [entry["status"] for entry in answers] == [final["status"]] * 8, answers
 
 
 def test_of_two_accounts_that_race_for_an_instance_one_wins(shared_ca: CA) -> None:
