@@ -88,7 +88,8 @@ def test_while_the_database_answers_nothing_clients_are_told_to_wait_in_time_and
         finally:
             cluster.thaw()
     assert all(unavailable for unavailable, _ in answers), answers
-    assert max(seconds for _, seconds in answers) < 20
+    # 12 seconds for an answer; one who then tried again would wait 3 for a connection and 3 for the reason.
+    assert max(seconds for _, seconds in answers) < 16.5, answers
     deadline = time.monotonic() + 10
     while is_unavailable(account.post(account.url)):
         assert time.monotonic() < deadline
