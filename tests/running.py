@@ -96,11 +96,14 @@ class CA:
         """Run acme-iid-ca on this home, whatever comes of it."""
         return run_module("acme_iid.cli", "--home", self.home, *arguments)
 
-    def init(self, *options: str) -> None:
-        """Make the CA, and a provisioner that believes the forge's keys."""
+    def init(self, *options: str, in_a_file: bool = False) -> None:
+        """Make the CA, and a provisioner that believes the forge's keys.
+
+        :param in_a_file: its store is a SQLite file, whatever the environment says.
+        """
         self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
                  "--listen", f"127.0.0.1:{self.port}")  # fmt: skip
-        if postgresql.is_wanted():
+        if postgresql.is_wanted() and not in_a_file:
             file = self.home / "ca.toml"
             file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.new_store(self.home)}"', 1))
         roots = self.home / "test-roots.pem"
