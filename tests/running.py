@@ -136,6 +136,13 @@ class CA:
         while "Listening on" not in (line := lines.get(timeout=60)):
             assert line, f"the server ended: {self.log}"
 
+    def until_logged(self, *sentences: str) -> None:
+        """Wait until the server has written a line with one of the sentences; it writes beside its answers."""
+        deadline = time.monotonic() + 10
+        while not any(sentence in line for line in list(self.log) for sentence in sentences):
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.01)
+
     def start_refused(self) -> str:
         """Try to serve what cannot be served; what it says."""
         outcome = self.try_cli("serve", "--workers", "1")

@@ -67,7 +67,7 @@ def test_a_full_disk_is_503_with_retry_after_and_the_order_goes_on_when_there_is
             assert problem(response) == "serverInternal"
             assert int(response.headers["Retry-After"]) > 0
             assert "nothing was changed" in response.json()["detail"]
-        assert "disk" in "".join(ca.log)
+        ca.until_logged("disk")
         assert "Traceback" not in "".join(ca.log)
         filler.unlink()
         done = account.post(ordered.json()["finalize"], payload)

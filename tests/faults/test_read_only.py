@@ -74,7 +74,7 @@ def test_a_disk_that_the_kernel_makes_read_only_is_503_and_keeps_what_was_acknow
         # What only reads is answered.
         assert account.post(ordered.headers["Location"]).json()["status"] == "ready"
         assert account.wire.session.get(f"{ca.url}/health", timeout=10).status_code == 200
-        assert "disk I/O error" in "".join(ca.log) or "readonly" in "".join(ca.log)
+        ca.until_logged("disk I/O error", "readonly")
         assert "Traceback" not in "".join(ca.log)
         ca.kill()
         # On a disk that is still read-only there is no server, and it says why.
