@@ -63,9 +63,12 @@ class Node(Library):
     def _modules(self) -> Path:
         folder = self.site.prepared / "node"
         if not folder.is_dir():
-            folder.mkdir()
-            wanted = f"acme-client@{self.version}"
-            self.site.run("npm", "install", "--no-audit", "--no-fund", "--prefix", folder, wanted, env=dict(os.environ))
+            # By itself npm waits five minutes for an answer that does not come; and half of an installation is none.
+            patience = ("--fetch-timeout=20000", "--fetch-retries=5", "--fetch-retry-mintimeout=1000")
+            whole, wanted = self.site.prepared / "node-whole", f"acme-client@{self.version}"
+            command = ("npm", "install", "--no-audit", "--no-fund", *patience, "--prefix", whole, wanted)
+            self.site.run(*command, env=dict(os.environ), timeout=240)
+            whole.rename(folder)
         return folder / "node_modules"
 
     def installed(self) -> str:
