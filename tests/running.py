@@ -96,16 +96,16 @@ class CA:
         """Run acme-iid-ca on this home, whatever comes of it."""
         return run_module("acme_iid.cli", "--home", self.home, *arguments)
 
-    def init(self, *options: str, in_a_file: bool = False) -> None:
+    def init(self, *options: str, in_a_file: bool = False, in_postgresql: bool = False) -> None:
         """Make the CA, and a provisioner that believes the forge's keys.
 
-        :param in_a_file: its store is a SQLite file, whatever the environment says.
+        :param in_a_file: its store is a SQLite file, whatever the environment says; ``in_postgresql`` likewise.
         """
         self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
                  "--listen", f"127.0.0.1:{self.port}")  # fmt: skip
-        if postgresql.is_wanted() and not in_a_file:
+        if in_postgresql or (postgresql.is_wanted() and not in_a_file):
             file = self.home / "ca.toml"
-            file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.new_store(self.home)}"', 1))
+            file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))
         roots = self.home / "test-roots.pem"
         roots.write_bytes(forge.keys().certificates)
         self.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots,

@@ -75,8 +75,6 @@ def order(links: Links, facts: Order, now: int) -> dict[str, object]:
         body["notBefore"] = timestamp(facts.not_before)
     if facts.not_after is not None:
         body["notAfter"] = timestamp(facts.not_after)
-    if facts.profile is not None:
-        body["profile"] = facts.profile
     if facts.replaces is not None:
         body["replaces"] = facts.replaces
     if facts.error is not None and status is Status.INVALID:

@@ -33,10 +33,7 @@ NOW = 1_800_000_000
 def ca(tmp_path: Path) -> Iterator[CA]:
     """A CA whose store is in PostgreSQL."""
     made = CA(tmp_path / "ca")
-    made.init()
-    file = made.home / "ca.toml"
-    if not made.store_url.startswith("postgresql:"):
-        file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"'))
+    made.init(in_postgresql=True)
     yield made
     if made.process is not None:
         made.kill()

@@ -22,10 +22,7 @@ from acme_iid.simulator import aws
 @pytest.fixture
 def ca(tmp_path: Path) -> Iterator[CA]:
     made = CA(tmp_path / "ca")
-    made.init()
-    file = made.home / "ca.toml"
-    if not made.store_url.startswith("postgresql:"):
-        file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"'))
+    made.init(in_postgresql=True)
     made.start("--workers", "2")
     yield made
     if made.process is not None:

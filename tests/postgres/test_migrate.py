@@ -33,9 +33,7 @@ NOW = 1_800_000_000
 def ca(tmp_path: Path) -> Iterator[CA]:
     """A CA whose store is a file."""
     made = CA(tmp_path / "ca")
-    made.init()
-    file = made.home / "ca.toml"
-    file.write_text(file.read_text().replace(f'"{made.store_url}"', '"sqlite:ca.db"'))
+    made.init(in_a_file=True)
     yield made
     if made.process is not None:
         made.kill()
