@@ -2,8 +2,11 @@
 
 The parent process holds the listening socket, the configuration and the certificate; workers hold the app.
 A reload (SIGHUP, or a certificate that is due) starts new workers on the same socket and then lets the old ones
-finish what they have, so that no connection is refused or cut. Everything that touches keys or files runs in the
-parent's main thread: a thread that held a lock of OpenSSL's while a worker is forked would leave it locked there.
+finish what they have, so that no connection is refused or cut. A connection that is kept alive could be closed just as
+its client sends the next request; so the old workers say before that each of their answers is a connection's last.
+
+Everything that touches keys or files runs in the parent's main thread: a thread that held a lock of OpenSSL's while a
+worker is forked would leave it locked there.
 """
 
 from __future__ import annotations
@@ -53,6 +56,7 @@ _HEADER_TIMEOUT = 15  # seconds for a request's header, and for the next one on 
 _MAX_HEADER_BYTES = 64 * 1024
 _UNACKNOWLEDGED = 30  # seconds that what was sent may go unacknowledged, or unsent because the client takes no more
 _OVERLAP = 1.0  # seconds that old workers stay after new ones were started
+_LAST_ANSWERS = signal.SIGUSR1  # to a worker: let go of your clients, another worker is there
 _REHEARSAL_TIMEOUT = 30
 _RETRY = 60  # seconds until a renewal that failed is tried again
 _TICK = 0.5
@@ -209,10 +213,13 @@ class _Application:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
-            return SlowBodies(self._factory(self.config, self._password), self._port, _BLOCKING_THREADS)
+            app = self._factory(self.config, self._password)
         except Exception as error:  # noqa: BLE001 - a worker has nobody to raise to, and tracebacks are no messages
             _log.error("A worker cannot start: %s", _sentence(error))
             sys.exit(1)
+        lasting = _Connections(SlowBodies(app, self._port, _BLOCKING_THREADS))
+        signal.signal(_LAST_ANSWERS, lasting.end)
+        return lasting
 
     def rehearse(self, config: Config) -> str | None:
         """Make the app for ``config`` in a process of its own; return what is wrong with it, None if nothing is."""
@@ -240,6 +247,28 @@ class _Application:
             sender.send(_sentence(error))
         else:
             sender.send(None)
+
+
+class _Connections:
+    """A WSGI application around another one, which can end connections where a client expects it: with an answer."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+        self._ending = False
+
+    def end(self, *_: object) -> None:
+        """Say with every answer from now on that its connection ends (RFC 9112 section 9.6)."""
+        self._ending = True
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """See PEP 3333, which has such a header set by servers only; granian's workers have no other way to set it."""
+        if not self._ending:
+            return self._app(environ, start_response)
+
+        def last(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [*headers, ("Connection", "close")], *more)
+
+        return self._app(environ, last)
 
 
 def _end_with_parent() -> None:
@@ -307,6 +336,8 @@ class _Server(MPServer):
             raise ServerError(fault)
         if self._certificate is not None:
             self._use(self._certificate.issue(self._app.config.server.names, int(time.time())))
+        # Workers start with this; one that is replaced before it has its own handler has no clients either.
+        signal.signal(_LAST_ANSWERS, signal.SIG_IGN)
         watch = threading.Thread(target=self._watch_over, daemon=True)
         watch.start()
         try:
@@ -330,6 +361,13 @@ class _Server(MPServer):
     def _spawn_worker(self, idx: int, *arguments: Any, **named: Any) -> Any:
         self._shd, self._sfd, self._sso = self._holders[idx], self._listeners[idx].fileno(), self._listeners[idx]
         return super()._spawn_worker(idx, *arguments, **named)
+
+    def _respawn_workers(self, workers: Any, spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
+        for idx in workers:
+            old = self.wrks[idx].inner
+            if delay and old.is_alive():
+                os.kill(old.pid, _LAST_ANSWERS)
+            super()._respawn_workers([idx], spawn_target, target_loader, delay)
 
     def _drop_shared_socket(self) -> None:
         """They are closed by whoever opened them."""

@@ -209,6 +209,23 @@ def test_a_due_certificate_is_renewed_and_no_request_of_a_client_that_stays_conn
     assert len(list((home / "tls").iterdir())) <= 2
 
 
+def test_a_worker_that_is_replaced_lets_go_of_its_clients_with_an_answer(start: Start) -> None:
+    running = start()
+    with running.session() as session:
+        seen: list[tuple[str, str | None]] = []
+
+        def another_worker_answers() -> bool:
+            answer = session.get(running.url + "/pid", timeout=DEADLINE)
+            seen.append((answer.text, answer.headers.get("Connection")))
+            return seen[-1][0] != seen[0][0]
+
+        assert not another_worker_answers()
+        running.process.send_signal(signal.SIGHUP)
+        wait_until(another_worker_answers)
+        # Closed without this, a connection could be closed just as its client sends the next request.
+        assert [end for _, end in seen[:1] + seen[-2:]] == [None, "close", None]
+
+
 def test_sighup_takes_up_a_changed_configuration_and_a_new_certificate(start: Start, home: Path) -> None:
     running = start()
     before = running.serial()
