@@ -8,7 +8,9 @@ import shutil
 import tarfile
 import tempfile
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -18,19 +20,30 @@ from acme_iid.authority.backups import DATABASE, MANIFEST, MAX_FILE_BYTES, Backu
 from acme_iid.config import FILE_NAME
 from acme_iid.errors import RequestError
 from acme_iid.store import copies, copying, events
-from acme_iid.store.database import connect, migrate, open_store
+from acme_iid.store.copying import Progress
+from acme_iid.store.database import Database, Transaction, connect, migrate, open_store
 
 _STORE = "ca.db"
 _CHUNK = 1024 * 1024
 _MAX_FILES = 10_000
 
+Watch = Callable[[int], AbstractContextManager[Progress]]
+"""Given how many rows there will be to copy and compare, what is told of each batch of them."""
 
-def restore(archive: Path, home: Path, now: int, server: str | None = None) -> Backup:
+
+def restore(
+    archive: Path,
+    home: Path,
+    now: int,
+    server: str | None = None,
+    watch: Watch = lambda _rows: nullcontext(lambda _what, _more: None),
+) -> Backup:
     """Make the home of a CA from a backup.
 
     :param home: a folder that is empty or does not exist.
-    :param server: the URL of an empty database of PostgreSQL's for the store, which else is a file in the home.
-    :raises CopyError: if the database is not empty, or the copy in it not the same.
+    :param server: the URL of a database of PostgreSQL's for the store, which else is a file in the home. It is empty,
+        or holds what an interrupted restoration of the same backup has copied so far.
+    :raises CopyError: if the database holds something else, or the copy in it is not the same.
     :raises StoreUnavailableError: if it cannot be used.
     :raises RequestError: if there is something there, or the backup is not whole and as it was written.
     :raises BrokenChainError: if its events were tampered with.
@@ -43,9 +56,7 @@ def restore(archive: Path, home: Path, now: int, server: str | None = None) -> B
     try:
         backup = _unpack(archive, made)
         _point_to(server or f"sqlite:{_STORE}", made, backup)
-        _put_to_use(made, backup, now)
-        if server is not None:
-            _move(made / _STORE, server)
+        _install(made / _STORE, server, backup, now, watch)
         for folder, _, _ in os.walk(made):
             sync(Path(folder))
         made.rename(home)  # over an empty folder, or none
@@ -139,28 +150,36 @@ def _make_relative(values: Any, home: str, files: Collection[str]) -> None:
             _make_relative(value, home, files)
 
 
-def _put_to_use(made: Path, backup: Backup, now: int) -> None:
-    """Walk the chain of events, and let the store know that it goes on from a copy."""
-    database = open_store(f"sqlite:{made / _STORE}")
+def _install(file: Path, server: str | None, backup: Backup, now: int, watch: Watch) -> None:
+    """Prove the store, move it into ``server`` if there is one, and let it know that it goes on from a copy."""
+    store = open_store(f"sqlite:{file}")
     try:
-        deque(events.check(database), maxlen=0)
-        if str(events.head(database)) != backup.head:
+        deque(events.check(store), maxlen=0)
+        if str(events.head(store)) != backup.head:
             raise RequestError(f"the events in the backup do not end with {backup.head}, as its manifest says")
-        with database.transaction() as transaction:
-            copies.put_to_use(transaction, now)
-            events.add(transaction, "store.restored", now, made_at=backup.made_at, head=backup.head)
+        if server is None:
+            with store.transaction() as transaction:
+                _put_to_use(backup, now, transaction)
+        else:
+            _move(store, server, partial(_put_to_use, backup, now), watch)
     finally:
-        database.close()
+        store.close()
+    if server is not None:
+        for path in file.parent.glob(f"{file.name}*"):
+            path.unlink()
 
 
-def _move(file: Path, server: str) -> None:
-    """Move the store into an empty database of PostgreSQL's, which opens as one when all was copied and compared."""
-    source, target = open_store(f"sqlite:{file}"), connect(server)
+def _put_to_use(backup: Backup, now: int, transaction: Transaction) -> None:
+    copies.put_to_use(transaction, now)
+    events.add(transaction, "store.restored", now, made_at=backup.made_at, head=backup.head)
+
+
+def _move(store: Database, server: str, put_to_use: Callable[[Transaction], None], watch: Watch) -> None:
+    """Copy the store into a database of PostgreSQL's, which opens as one when all was copied and compared."""
+    target = connect(server)
     try:
         migrate(target)
-        copying.copy(source, target, lambda _what, _rows: None)
+        with watch(2 * copying.count(store)) as progress:
+            copying.copy(store, target, progress, put_to_use)
     finally:
         target.close()
-        source.close()
-    for path in file.parent.glob(f"{file.name}*"):
-        path.unlink()

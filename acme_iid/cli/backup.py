@@ -12,7 +12,7 @@ import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.output import timestamp
+from acme_iid.cli.output import rows_progress, timestamp
 
 _KEYS = "It holds the CA's private keys: keep it as you keep those."
 _OUTSIDE = "Not in it are files outside the home that ca.toml names: "
@@ -68,15 +68,15 @@ def restore(home: Home, file: Path, url: str | None) -> None:
     """Make the CA's home, --home, from FILE, which 'acme-iid-ca backup' wrote. The home is empty, or not there yet.
 
     Every file's sum and the chain of events are proven first; where something does not fit, no home is left behind.
-    With --to the database is compared with the backup row by row. What an interrupted command has left in it opens as
-    no store; empty it and begin again.
+    With --to the database is compared with the backup row by row before it opens as a store. When the command is
+    interrupted, the same command goes on where it was.
     """
     from acme_iid.authority import restoring
 
     if url is not None and not url.startswith(("postgresql://", "postgres://")):
         raise click.UsageError("--to takes a URL that begins with postgresql://")
     os.umask(0o077)
-    found = restoring.restore(file, home.path, int(time.time()), url)
+    found = restoring.restore(file, home.path, int(time.time()), url, rows_progress)
     made = timestamp(found.made_at)
     where = "its store is a file, ca.db" if url is None else "its store is in the database"
     click.echo(f"The CA as it was at {made} is in {home.path}; {where}.")

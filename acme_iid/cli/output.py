@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import click
@@ -37,6 +38,18 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> 
         return
     for line in [[head.replace("_", " ").upper() for head in heads], *cells]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@contextmanager
+def rows_progress(rows: int) -> Iterator[Callable[[str, int], None]]:
+    """A bar on a terminal for so many rows; what it gives is told what is being done, and with how many more rows."""
+    with click.progressbar(
+        length=rows,
+        file=sys.stderr,
+        item_show_func=lambda item: item or "",
+        hidden=not sys.stderr.isatty(),
+    ) as bar:
+        yield lambda what, more: bar.update(more, what)
 
 
 def show_one(row: Mapping[str, object], *, as_json: bool) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from acme_iid.cli.filters import as_json as json_option
+from acme_iid.cli.output import rows_progress
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home
@@ -55,13 +55,8 @@ def migrate(context: click.Context, url: str, *, as_json: bool) -> None:
         try:
             migrate(target)
             # Each row is copied, and then compared.
-            with click.progressbar(
-                length=2 * copying.count(source),
-                file=sys.stderr,
-                item_show_func=lambda item: item or "",
-                hidden=not sys.stderr.isatty(),
-            ) as bar:
-                done = copying.copy(source, target, lambda what, rows: bar.update(rows, what))
+            with rows_progress(2 * copying.count(source)) as progress:
+                done = copying.copy(source, target, progress)
         finally:
             target.close()
     finally:

@@ -70,11 +70,17 @@ def count(source: Reader) -> int:
     return sum(_count(source, table) for table in tables(source))
 
 
-def copy(source: Database, target: Database, progress: Progress) -> list[Copied]:
+def copy(
+    source: Database,
+    target: Database,
+    progress: Progress,
+    put_to_use: Callable[[Transaction], None] = lambda _transaction: None,
+) -> list[Copied]:
     """Copy all that the source holds into the target, and compare every column of every row.
 
     :param source: a SQLite store that no server uses.
     :param target: a store in PostgreSQL with the same schema, which is empty or was partly copied from the same source.
+    :param put_to_use: changes the copy in the transaction from which on it opens as a store.
     :raises CopyError: if the target holds something else, or the two are not the same at the end.
     """
     identity = _identity(source)
@@ -98,6 +104,9 @@ def copy(source: Database, target: Database, progress: Progress) -> list[Copied]
             "and copy again"
         )
     with target.transaction() as transaction:
+        if not _done(transaction, identity):
+            raise CopyError("somebody else has copied the same store into the database, and it may be in use by now")
+        put_to_use(transaction)
         transaction.run("DELETE FROM copied")
     return found
 

@@ -287,7 +287,7 @@ def _require_whole(database: Reader) -> None:
     if database.rows("SELECT table_name FROM copied LIMIT 1"):
         raise StoreUnavailableError(
             "the database holds a part of a store that is being copied into it; "
-            "run acme-iid-ca store migrate again, until it says that all was copied"
+            "run the acme-iid-ca store migrate, or restore, again that copies it, until it says that all was copied"
         )
 
 

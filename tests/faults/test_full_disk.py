@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import disks
 import pytest
 from running import ACCOUNT, CA, answer
 from wire import b64, csr, problem
@@ -18,32 +15,9 @@ from acme_iid.simulator import aws
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of 4 MiB. Mounting takes root; without it this fails, it does not skip."""
-    # Not in pytest's own folders: those of earlier runs are removed while others may still be mounted there.
-    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
-    yield folder
-    # The kernel lets go of a killed process's files a moment after the process has ended.
-    for attempt in range(100):
-        if subprocess.run(["umount", folder], check=attempt == 99, stderr=subprocess.DEVNULL).returncode == 0:
-            break
-        time.sleep(0.05)
-    folder.rmdir()
-
-
-def fill(folder: Path) -> Path:
-    """Take all the space that is left."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as stream:
-        size = 65536
-        while size:
-            try:
-                if stream.write(b"\0" * size) < size:
-                    size //= 2
-            except OSError:
-                size //= 2
-    assert os.statvfs(folder).f_bavail == 0
-    return filler
+    """A file system of 4 MiB."""
+    with disks.small() as folder:
+        yield folder
 
 
 def test_a_full_disk_is_503_with_retry_after_and_the_order_goes_on_when_there_is_space(small_disk: Path) -> None:
@@ -55,7 +29,7 @@ def test_a_full_disk_is_503_with_retry_after_and_the_order_goes_on_when_there_is
         ordered, (proven,) = account.prove("foo.local", answer=answer(instance))
         assert proven.json()["status"] == "valid"
         payload = {"csr": b64(csr("foo.local")[1])}
-        filler = fill(small_disk)
+        filler = disks.fill(small_disk)
         refused = []
         for _ in range(40):
             response = account.order("bar.local")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import disks
 import postgresql
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from running import ACCOUNT, CA, answer
 from wire import Account as Client
 from wire import Wire, b64
 
+from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.resources import Account
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, copying, events
@@ -42,6 +44,37 @@ def ca(tmp_path: Path) -> Iterator[CA]:
 def revoke(account: Client, chain: str) -> int:
     leaf = x509.load_pem_x509_certificate(chain.encode()).public_bytes(Encoding.DER)
     return account.post(account.wire.directory["revokeCert"], {"certificate": b64(leaf), "reason": 4}).status_code
+
+
+def add_events(url: str, many: int) -> None:
+    """Let a store have something to copy."""
+    with closing(open_store(url)) as store, store.transaction() as transaction:
+        for number in range(many):
+            events.add(transaction, "test", NOW, number=number)
+
+
+def killed_at(call: str, number: int, ca: CA, *command: str | Path) -> None:
+    """Run a command that SIGKILL ends at this one of its system calls."""
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+         "-e", f"inject={call}:signal=SIGKILL:when={number}",
+         sys.executable, "-m", "acme_iid.cli", "--home", ca.home, *command],
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+
+
+def kinds(url: str, kind: str) -> int:
+    """How many events of a kind there are; the chain of them all is whole."""
+    with closing(open_store(url)) as store:
+        chain = len(list(events.check(store)))
+        (found,) = store.rows("SELECT count(*) AS number, sum(CASE kind WHEN :kind THEN 1 END) AS of_kind FROM events",
+                              kind=kind)  # fmt: skip
+        assert found["number"] == chain
+        return int(found["of_kind"])
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -120,9 +153,7 @@ def test_a_ca_goes_on_in_another_database_from_a_backup_that_was_written_under_l
 
 
 def test_where_the_database_ends_during_a_backup_nothing_is_left(ca: CA, tmp_path: Path) -> None:
-    with closing(open_store(ca.store_url)) as store, store.transaction() as transaction:
-        for number in range(5000):
-            events.add(transaction, "test", NOW, number=number)
+    add_events(ca.store_url, 5000)
     backing_up = subprocess.Popen(
         [sys.executable, "-m", "acme_iid.cli", "--home", ca.home, "backup", tmp_path / "backup.tar"],
         stderr=subprocess.PIPE,
@@ -143,21 +174,10 @@ def test_where_the_database_ends_during_a_backup_nothing_is_left(ca: CA, tmp_pat
 
 
 def test_a_kill_during_a_backup_leaves_nothing_with_its_name(ca: CA, tmp_path: Path) -> None:
-    with closing(open_store(ca.store_url)) as store, store.transaction() as transaction:
-        for number in range(2000):
-            events.add(transaction, "test", NOW, number=number)
+    add_events(ca.store_url, 2000)
     target = tmp_path / "backup.tar"
     for number in (1, 40):
-        done = subprocess.run(
-            ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64",
-             "-e", f"inject=pwrite64:signal=SIGKILL:when={number}",
-             sys.executable, "-m", "acme_iid.cli", "--home", str(ca.home), "backup", str(target)],
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+        killed_at("pwrite64", number, ca, "backup", target)
         assert not target.exists()
     ca.cli("backup", target)
     restored = CA(tmp_path / "restored")
@@ -166,3 +186,53 @@ def test_a_kill_during_a_backup_leaves_nothing_with_its_name(ca: CA, tmp_path: P
         assert restored.store_url.startswith("sqlite:")
         assert accounts.get(store, "nobody") is None
         assert len(list(events.check(store))) > 2000
+
+
+def test_where_the_disk_is_full_a_backup_says_so_and_leaves_nothing(ca: CA) -> None:
+    add_events(ca.store_url, 2000)
+    with disks.small() as disk:
+        for leaving in (0, 200_000):
+            filler = disks.fill(disk, leaving)
+            refused = ca.try_cli("backup", disk / "backup.tar")
+            assert refused.code == 1
+            assert "full" in refused.stderr or "No space left" in refused.stderr
+            assert "Traceback" not in refused.stderr
+            assert list(disk.iterdir()) == [filler]
+            filler.unlink()
+        ca.cli("backup", disk / "backup.tar")
+
+
+def test_a_restoration_into_a_database_that_was_killed_goes_on_where_it_was(ca: CA, tmp_path: Path) -> None:
+    add_events(ca.store_url, 2000)
+    ca.cli("backup", tmp_path / "backup.tar")
+    url = postgresql.cluster().create()
+    restored = CA(tmp_path / "restored")
+    for number in (150, 30):  # the schema takes the first ninety of the first command
+        killed_at("sendto", number, restored, "restore", tmp_path / "backup.tar", "--to", url)
+        assert not restored.home.exists()
+        with pytest.raises(StoreUnavailableError, match="a part of a store"):
+            open_store(url)
+    restored.cli("restore", tmp_path / "backup.tar", "--to", url)
+    assert kinds(url, "test") == 2000
+    assert kinds(url, "store.restored") == 1
+    assert restored.cli("events", "--check").stdout.startswith("OK")
+
+
+def test_of_two_restorations_into_one_database_one_takes_place(ca: CA, tmp_path: Path) -> None:
+    add_events(ca.store_url, 2000)
+    ca.cli("backup", tmp_path / "backup.tar")
+    url = postgresql.cluster().create()
+    homes = [tmp_path / "one", tmp_path / "two"]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "acme_iid.cli", "--home", home, "restore", tmp_path / "backup.tar", "--to", url],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for home in homes
+    ]
+    told = [process.communicate(timeout=60)[1] for process in running]
+    assert sorted(process.returncode for process in running) == [0, 1], told
+    assert "Traceback" not in "".join(told)
+    assert [home.exists() for home in homes] == [process.returncode == 0 for process in running]
+    assert kinds(url, "store.restored") == 1
