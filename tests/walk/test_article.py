@@ -232,7 +232,8 @@ def test_a_certificate_is_renewed_and_revoked_and_then_not_renewed_any_more(scen
 def test_a_process_gets_its_signal_after_a_renewal(scene: Scene) -> None:
     bootstrap(scene)
     scene.vm.type("acme-iid order foo.local foo.crt foo.key")
-    with subprocess.Popen(["sleep", "60"]) as waiting:
+    # Whoever started the tests may have had SIGHUP ignored (nohup), and programs inherit that.
+    with subprocess.Popen(["env", "--default-signal=HUP", "sleep", "60"]) as waiting:
         scene.vm.type(f'acme-iid renew --force --exec "kill -HUP {waiting.pid}" foo.crt foo.key')
         assert waiting.wait(timeout=30) == -signal.SIGHUP
 
