@@ -36,6 +36,7 @@ from granian.server.mp import MPServer
 
 from acme_iid import config as configuration
 from acme_iid.config import Config
+from acme_iid.connections import Connections, Loads
 from acme_iid.errors import AcmeError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.serving import ServingCertificate
@@ -117,7 +118,7 @@ def run(
         certificate = None if plain_http else ServingCertificate(config.home / "tls", authority, serving_lifetime)
         if certificate is not None:
             stack.callback(certificate.discard)
-        app = _Application(config, password, factory, listeners[0].getsockname()[1])
+        app = _Application(config, password, factory, listeners[0].getsockname()[1], workers)
         _Server(listeners, app, authority, certificate).run()
 
 
@@ -197,10 +198,17 @@ def _most_connections() -> int:
 
 
 class _Application:
-    """What workers load: the app for the configuration in force when they start."""
+    """What workers load: the app for the configuration in force when they start.
 
-    def __init__(self, config: Config, password: str | None, factory: ApplicationFactory, port: int) -> None:
+    :ivar worker: the number of the one that is forked next, from 0.
+    """
+
+    def __init__(
+        self, config: Config, password: str | None, factory: ApplicationFactory, port: int, workers: int
+    ) -> None:
         self.config = config
+        self.worker = 0
+        self._loads = Loads(workers)
         self._port = port
         self._password = password
         self._factory = factory
@@ -217,9 +225,9 @@ class _Application:
         except Exception as error:  # noqa: BLE001 - a worker has nobody to raise to, and tracebacks are no messages
             _log.error("A worker cannot start: %s", _sentence(error))
             sys.exit(1)
-        lasting = _Connections(SlowBodies(app, self._port, _BLOCKING_THREADS))
-        signal.signal(_LAST_ANSWERS, lasting.end)
-        return lasting
+        connections = Connections(SlowBodies(app, self._port, _BLOCKING_THREADS), self._loads, self.worker)
+        signal.signal(_LAST_ANSWERS, connections.end)
+        return connections
 
     def rehearse(self, config: Config) -> str | None:
         """Make the app for ``config`` in a process of its own; return what is wrong with it, None if nothing is."""
@@ -247,28 +255,6 @@ class _Application:
             sender.send(_sentence(error))
         else:
             sender.send(None)
-
-
-class _Connections:
-    """A WSGI application around another one, which can end connections where a client expects it: with an answer."""
-
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
-        self._ending = False
-
-    def end(self, *_: object) -> None:
-        """Say with every answer from now on that its connection ends (RFC 9112 section 9.6)."""
-        self._ending = True
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """See PEP 3333, which has such a header set by servers only; granian's workers have no other way to set it."""
-        if not self._ending:
-            return self._app(environ, start_response)
-
-        def last(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            return start_response(status, [*headers, ("Connection", "close")], *more)
-
-        return self._app(environ, last)
 
 
 def _end_with_parent() -> None:
@@ -359,6 +345,7 @@ class _Server(MPServer):
         self._holders = [holder(listener.fileno(), False, _BACKLOG) for listener in self._listeners]
 
     def _spawn_worker(self, idx: int, *arguments: Any, **named: Any) -> Any:
+        self._app.worker = idx
         self._shd, self._sfd, self._sso = self._holders[idx], self._listeners[idx].fileno(), self._listeners[idx]
         return super()._spawn_worker(idx, *arguments, **named)
 

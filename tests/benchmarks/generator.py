@@ -99,11 +99,15 @@ class Connection:
             name, _, value = line.partition(b":")
             headers[name.lower()] = value.strip()
         status = int(first.split(b" ", 2)[1])
-        if method == "HEAD" or status == 204:
-            return Answer(status, headers, b"")
+        answer_body = b"" if method == "HEAD" or status == 204 else self._body(headers)
+        if headers.get(b"connection", b"").lower() == b"close":
+            self.close()
+        return Answer(status, headers, answer_body)
+
+    def _body(self, headers: dict[bytes, bytes]) -> bytes:
         if b"chunked" in headers.get(b"transfer-encoding", b""):
-            return Answer(status, headers, self._chunks())
-        return Answer(status, headers, self._exactly(int(headers[b"content-length"])))
+            return self._chunks()
+        return self._exactly(int(headers[b"content-length"]))
 
     def _chunks(self) -> bytes:
         pieces = []

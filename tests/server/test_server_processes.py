@@ -38,6 +38,7 @@ def application(settings, password):
     app = flask.Flask("test")
     app.add_url_rule("/pid", view_func=lambda: str(os.getpid()), endpoint="pid")
     app.add_url_rule("/name", view_func=lambda: settings.ca.name, endpoint="name")
+    app.add_url_rule("/brief", view_func=lambda: (time.sleep(0.02), str(os.getpid()))[1], endpoint="brief")
     app.add_url_rule("/slow", view_func=lambda: (time.sleep(1), "done")[1], endpoint="slow")
     return app
 
@@ -46,6 +47,7 @@ try:
         config.load(Path(sys.argv[1])),
         listen=values.listen_address(sys.argv[2]),
         plain_http="plain" in sys.argv[4:],
+        workers=2 if "two-workers" in sys.argv[4:] else 1,
         serving_lifetime=int(sys.argv[3]),
         application=application,
     )
@@ -224,6 +226,37 @@ def test_a_worker_that_is_replaced_lets_go_of_its_clients_with_an_answer(start: 
         wait_until(another_worker_answers)
         # Closed without this, a connection could be closed just as its client sends the next request.
         assert [end for _, end in seen[:1] + seen[-2:]] == [None, "close", None]
+
+
+def test_a_worker_that_has_most_of_the_connections_sends_some_on_and_no_request_fails(start: Start) -> None:
+    running = start("two-workers")
+    with ExitStack() as stack:
+        dealt: dict[str, list[requests.Session]] = {}
+
+        def one_has_six_and_the_other_two() -> bool:
+            session = stack.enter_context(running.session())
+            dealt.setdefault(session.get(running.url + "/pid", timeout=DEADLINE).text, []).append(session)
+            return len(dealt) == 2 and min(many := [len(one) for one in dealt.values()]) >= 2 and max(many) >= 6
+
+        wait_until(one_has_six_and_the_other_two)  # the kernel deals connections out by chance
+        fewer, more = sorted(dealt.values(), key=len)
+        stop = threading.Event()
+        answered_by = [""] * 8
+
+        def ask(place: int, session: requests.Session) -> None:
+            while not stop.is_set():
+                answered_by[place] = session.get(running.url + "/brief", timeout=DEADLINE).text
+
+        clients = [threading.Thread(target=ask, args=each) for each in enumerate([*more[:6], *fewer[:2]])]
+        for client in clients:
+            client.start()
+        try:
+            wait_until(lambda: sorted(map(answered_by.count, dealt)) == [4, 4])
+            assert all(client.is_alive() for client in clients)
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
 
 
 def test_sighup_takes_up_a_changed_configuration_and_a_new_certificate(start: Start, home: Path) -> None:
