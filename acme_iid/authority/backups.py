@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from acme_iid.config import FILE_NAME, Config
+from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
 from acme_iid.store import copies, events
 from acme_iid.store.database import SQLite, migrate
@@ -127,16 +128,7 @@ def _give_name(partial: Path, target: Path, *, force: bool) -> None:
             target.hardlink_to(partial)  # a rename would replace what another one has written there meanwhile
         except FileExistsError as error:
             raise RequestError(f"{target} exists by now; choose another name, or give --force to replace it") from error
-    sync(target.parent)
-
-
-def sync(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_names(target.parent)
 
 
 def _pack(out: BinaryIO, backup: Backup, small: Mapping[str, tuple[bytes, int]], folder: Path) -> None:

@@ -16,8 +16,9 @@ from typing import IO, Any
 
 import tomlkit
 
-from acme_iid.authority.backups import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest, sync
+from acme_iid.authority.backups import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest
 from acme_iid.config import FILE_NAME
+from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
 from acme_iid.store import copies, copying, events
 from acme_iid.store.copying import Progress
@@ -58,9 +59,9 @@ def restore(
         _point_to(server or f"sqlite:{_STORE}", made, backup)
         _install(made / _STORE, server, backup, now, watch)
         for folder, _, _ in os.walk(made):
-            sync(Path(folder))
+            sync_names(Path(folder))
         made.rename(home)  # over an empty folder, or none
-        sync(home.parent)
+        sync_names(home.parent)
     except BaseException:
         shutil.rmtree(made)
         raise

@@ -23,7 +23,7 @@ from tomlkit.exceptions import TOMLKitError
 from acme_iid import config
 from acme_iid.cli import Home
 from acme_iid.config import Config
-from acme_iid.issuance.keys import write_new
+from acme_iid.durable import sync_names, write_new
 from acme_iid.tables import ConfigError
 
 Edit = Callable[[MutableMapping[str, Any]], None]
@@ -164,8 +164,4 @@ def _replace(file: Path, data: bytes) -> None:
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_names(file.parent)

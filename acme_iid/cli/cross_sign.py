@@ -27,6 +27,7 @@ def cross_sign(home: Home, root_cert: Path, root_key: Path, password_file: Path 
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
+    from acme_iid.durable import write_new
     from acme_iid.issuance import alternates, ca, keys
 
     root = ca.Issuer(ca.load_certificate(root_cert), keys.load(root_key, password(password_file)))
@@ -34,7 +35,7 @@ def cross_sign(home: Home, root_cert: Path, root_key: Path, password_file: Path 
     signed = ca.cross_sign(root, intermediate, int(time.time()))
     pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in (signed, root.certificate))
     try:
-        keys.write_new(out, pem, 0o644)
+        write_new(out, pem, 0o644)
     except FileExistsError as error:
         raise click.ClickException(f"{out} exists; choose another file") from error
     chain = alternates.load(out, intermediate)

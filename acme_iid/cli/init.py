@@ -129,7 +129,7 @@ def _quoted(text: str) -> str:
 
 def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
     from acme_iid.config import FILE_NAME
-    from acme_iid.issuance.keys import write_new
+    from acme_iid.durable import sync_names, write_new
 
     if (home / FILE_NAME).exists():
         raise click.ClickException(f"{home} already holds a CA; choose another directory with --home")
@@ -155,22 +155,13 @@ def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
             made.append(partial)
             write_new(partial, data, mode)
             for changed in {(home / other).parent for other in files}:
-                _sync(changed)
+                sync_names(changed)
             partial.rename(home / path)
-            _sync(home)
+            sync_names(home)
     except BaseException:
         for path in made:
             path.unlink(missing_ok=True)
         raise
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _tell(home: Home, name: str, url: str, fingerprint: str, password_file: Path | None) -> None:

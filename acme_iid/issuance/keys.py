@@ -41,18 +41,6 @@ def to_pem(key: PrivateKey, password: str | None = None) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
-def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Create ``path`` with ``data``, durably, and with ``mode`` from its first moment.
-
-    :raises FileExistsError: if it exists; nothing is ever overwritten.
-    """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def load(path: Path, password: str | None) -> PrivateKey:
     """Return the private key in ``path``.
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from acme_iid.durable import write_new
 from acme_iid.issuance import keys
 from acme_iid.issuance.ca import CertificateAuthority, LeafRequest
 from acme_iid.protocol.identifiers import Identifier
@@ -50,7 +51,7 @@ class ServingCertificate:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._remove_leftovers()
         path = self._folder / f"{os.getpid()}-{issued.serial:x}.pem"
-        keys.write_new(path, keys.to_pem(key) + issued.chain_pem.encode(), 0o600)
+        write_new(path, keys.to_pem(key) + issued.chain_pem.encode(), 0o600)
         self._files.append(path)
         # A worker that is just starting may still read the one before.
         while len(self._files) > 2:

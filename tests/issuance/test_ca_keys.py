@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from acme_iid.durable import write_new
 from acme_iid.issuance import keys
 from acme_iid.issuance.keys import CAFileError
 
@@ -21,7 +22,7 @@ def refusal(path: Path, password: str | None = None) -> str:
 @pytest.mark.parametrize("password", [None, "hunter2", "pässword with blanks"])
 def test_a_key_comes_back_from_its_private_file(tmp_path: Path, password: str | None) -> None:
     key = keys.generate()
-    keys.write_new(tmp_path / "key", keys.to_pem(key, password), 0o600)
+    write_new(tmp_path / "key", keys.to_pem(key, password), 0o600)
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     assert (b"ENCRYPTED" in (tmp_path / "key").read_bytes()) is (password is not None)
     loaded = keys.load(tmp_path / "key", password)
@@ -29,20 +30,20 @@ def test_a_key_comes_back_from_its_private_file(tmp_path: Path, password: str | 
 
 
 def test_an_encrypted_key_needs_its_own_password(tmp_path: Path) -> None:
-    keys.write_new(tmp_path / "key", keys.to_pem(keys.generate(), "right"), 0o600)
+    write_new(tmp_path / "key", keys.to_pem(keys.generate(), "right"), 0o600)
     assert "is encrypted; give the file with its password: --password-file" in refusal(tmp_path / "key")
     assert "the password does not open" in refusal(tmp_path / "key", "wrong")
 
 
 def test_a_key_that_is_not_encrypted_needs_no_password_and_minds_none(tmp_path: Path) -> None:
     key = keys.generate()
-    keys.write_new(tmp_path / "key", keys.to_pem(key), 0o600)
+    write_new(tmp_path / "key", keys.to_pem(key), 0o600)
     assert keys.load(tmp_path / "key", "superfluous").public_key() == key.public_key()
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o644])
 def test_a_key_that_others_may_touch_is_refused_with_the_command_that_helps(tmp_path: Path, mode: int) -> None:
-    keys.write_new(tmp_path / "key", keys.to_pem(keys.generate()), 0o600)
+    write_new(tmp_path / "key", keys.to_pem(keys.generate()), 0o600)
     (tmp_path / "key").chmod(mode)
     message = refusal(tmp_path / "key")
     assert f"(mode {mode:04o})" in message
@@ -51,13 +52,13 @@ def test_a_key_that_others_may_touch_is_refused_with_the_command_that_helps(tmp_
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
 def test_a_file_without_a_key_is_refused(tmp_path: Path, content: bytes) -> None:
-    keys.write_new(tmp_path / "key", content, 0o600)
+    write_new(tmp_path / "key", content, 0o600)
     assert "holds no readable private key" in refusal(tmp_path / "key")
 
 
 def test_a_key_that_no_ca_signs_with_is_refused(tmp_path: Path) -> None:
     pem = dsa.generate_private_key(2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    keys.write_new(tmp_path / "key", pem, 0o600)
+    write_new(tmp_path / "key", pem, 0o600)
     assert "ECDSA, Ed25519 or RSA is needed" in refusal(tmp_path / "key")
 
 
@@ -70,7 +71,7 @@ def test_nothing_is_overwritten_and_no_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     for name in ("there", "link"):
         with pytest.raises(FileExistsError):
-            keys.write_new(tmp_path / name, b"new", 0o600)
+            write_new(tmp_path / name, b"new", 0o600)
     assert (tmp_path / "there").read_text() == "mine"
     assert not (tmp_path / "elsewhere").exists()
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from acme_iid.durable import write_new
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance import ca, keys, provisioner_extension
 from acme_iid.issuance.ca import CertificateAuthority, Issuer, LeafRequest
@@ -45,7 +46,7 @@ def write_home(home: Path, root: Issuer, intermediate: Issuer, password: str | N
     (home / "secrets").mkdir()
     (home / ca.ROOT_CERTIFICATE).write_bytes(root.certificate.public_bytes(Encoding.PEM))
     (home / ca.INTERMEDIATE_CERTIFICATE).write_bytes(intermediate.certificate.public_bytes(Encoding.PEM))
-    keys.write_new(home / ca.INTERMEDIATE_KEY, keys.to_pem(intermediate.key, password), 0o600)
+    write_new(home / ca.INTERMEDIATE_KEY, keys.to_pem(intermediate.key, password), 0o600)
 
 
 def test_the_root_lives_ten_years_and_the_intermediate_five_under_their_names() -> None:

@@ -11,6 +11,7 @@ from pebble_mode.settings import Settings
 from running import CA
 
 from acme_iid import config
+from acme_iid.durable import write_new
 from acme_iid.issuance import keys
 from acme_iid.issuance.ca import CertificateAuthority, create_root
 from acme_iid.issuance.serving import ServingCertificate
@@ -68,7 +69,7 @@ def _cross_sign(home: Path, number: int) -> None:
     files.root.parent.mkdir(parents=True)
     root = create_root(f"Pebble mode {number}", int(time.time()))
     files.root.write_bytes(root.certificate.public_bytes(Encoding.PEM))
-    keys.write_new(files.key, keys.to_pem(root.key), 0o600)
+    write_new(files.key, keys.to_pem(root.key), 0o600)
     CA(home).cli("cross-sign", "--root-cert", files.root, "--root-key", files.key, files.chain)
 
 
