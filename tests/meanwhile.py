@@ -31,5 +31,8 @@ class Meanwhile:
         with self._database.migration() as transaction:
             yield transaction
 
+    def dialect(self) -> str:
+        return self._database.dialect()
+
     def close(self) -> None:
         self._database.close()

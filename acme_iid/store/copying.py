@@ -23,7 +23,7 @@ BATCH = 200
 """Rows that are copied, or compared, at a time."""
 _AT_ONCE = 25
 """Batches that are saved in one transaction."""
-_OWN = ("schema_migrations", "writer", "spent_nonces", "copied")
+_OWN = ("schema_migrations", "writer", "spent_nonces", "nonce_epochs", "copied")
 _ALL = "all"
 
 Progress = Callable[[str, int], None]

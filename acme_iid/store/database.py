@@ -53,6 +53,12 @@ class Transaction(Reader, Protocol):
 class Database(Reader, Protocol):
     """An open store."""
 
+    def dialect(self) -> str:
+        """What files of the schema are named for that only one kind of database takes.
+
+        :raises StoreUnavailableError: if the store cannot answer now.
+        """
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A write transaction, durable when the block has ended without an exception."""
@@ -78,6 +84,10 @@ class SQLite:
         self.path = path
         self._idle: list[_Connection] = []
         self._writers = _Queue(path)
+
+    def dialect(self) -> str:
+        """See :meth:`Database.dialect`."""
+        return "sqlite"
 
     def _open(self) -> _Connection:
         try:
@@ -243,7 +253,11 @@ class _Connection:
 
 
 def migrate(database: Database) -> None:
-    """Bring the schema up to date: each numbered file under schema/ once, in order, all in one transaction."""
+    """Bring the schema up to date: each numbered file under schema/ once, in order, all in one transaction.
+
+    ``NUMBER_NAME.sql`` is for every database, ``NUMBER_NAME.DIALECT.sql`` for those of one dialect.
+    """
+    dialect = database.dialect()
     known = sorted(
         (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql")),
         key=lambda entry: entry.name,
@@ -260,7 +274,8 @@ def migrate(database: Database) -> None:
                 "run that version, or restore a backup made before the upgrade"
             )
         for entry in known:
-            if entry.name not in applied:
+            wanted = entry.name.split(".")[1:-1] in ([], [dialect])
+            if wanted and entry.name not in applied:
                 for statement in entry.read_text(encoding="ascii").split(";\n"):
                     if statement.strip():
                         transaction.run(statement)

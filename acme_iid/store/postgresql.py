@@ -41,6 +41,7 @@ _MIGRATION_SECONDS = 60
 _SCHEMA_SECONDS = 3600
 _SNAPSHOT_SECONDS = 600
 _CLOCKS_SECONDS = 3600
+_EPOCH_BYTES = 8
 _FORGET_ONE_IN = 256
 _FORGOTTEN_AT_ONCE = 1000
 _ATTEMPTS = 4
@@ -178,6 +179,11 @@ class PostgreSQL:
             return True
         return False
 
+    def dialect(self) -> str:
+        """See :meth:`~acme_iid.store.database.Database.dialect`; PostgreSQL's relatives have no files of their own."""
+        version: str = self.rows("SELECT version() AS version")[0]["version"]
+        return "postgresql" if version.startswith("PostgreSQL ") and "-YB-" not in version else "relative"
+
     def run_alone(self, statement: str, **parameters: object) -> tuple[list[Row], int]:
         """Run one statement that does no harm if it is run twice, without the writers' lock.
 
@@ -306,16 +312,30 @@ class _Transaction:
 class NonceTable:
     """The nonces of all replicas: spent in one statement, without the writers' lock, and not waiting for the disk.
 
-    When the database server crashes, it may forget those of its last moments, and nothing else
-    (PostgreSQL's manual, "Asynchronous Commit"); see rfc-notes/decisions/0003-spent-nonces.md for what that means.
+    What was spent last is forgotten when the database server crashes, or another takes over. Both tables are unlogged,
+    and are emptied then; so the epoch, which is in each nonce, is over, and nonces of before are refused
+    (rfc-notes/decisions/0003-spent-nonces.md; PostgreSQL's manual, "The Initialization Fork").
+
+    :raises StoreUnavailableError: if the store cannot answer now.
     """
 
     def __init__(self, database: PostgreSQL) -> None:
         self._database = database
+        self._epoch = self._current_epoch()
+
+    def _current_epoch(self) -> bytes:
+        """The epoch, of which there is a new one where there is none."""
+        statement = "SELECT epoch FROM nonce_epochs WHERE id = 1"
+        if not self._database.rows(statement):
+            self._database.run_alone(
+                "INSERT INTO nonce_epochs (id, epoch) VALUES (1, :epoch) ON CONFLICT DO NOTHING",
+                epoch=secrets.token_hex(_EPOCH_BYTES),
+            )
+        return bytes.fromhex(self._database.rows(statement)[0]["epoch"])
 
     def fresh(self) -> bytes:
         """See :meth:`~acme_iid.store.nonces.SpentNonces.fresh`."""
-        return secrets.token_bytes(ID_BYTES)
+        return self._epoch + secrets.token_bytes(ID_BYTES - _EPOCH_BYTES)
 
     def spend(self, identifier: bytes, expires_at: int, now: int) -> bool:
         """See :meth:`~acme_iid.store.nonces.SpentNonces.spend`.
@@ -324,12 +344,16 @@ class NonceTable:
         """
         _, spent = self._database.run_alone(
             """INSERT INTO spent_nonces (nonce, expires_at)
-               SELECT :nonce, :expires_at FROM set_config('synchronous_commit', 'off', true)
+               SELECT :nonce, :expires_at FROM nonce_epochs WHERE id = 1 AND epoch = :epoch
                ON CONFLICT DO NOTHING""",
             nonce=identifier.hex(),
             expires_at=expires_at,
+            epoch=identifier[:_EPOCH_BYTES].hex(),
         )
-        if spent and secrets.randbelow(_FORGET_ONE_IN) == 0:
+        if not spent:
+            # The epoch may be over: the nonce that the client is given now is of the present one.
+            self._epoch = self._current_epoch()
+        elif secrets.randbelow(_FORGET_ONE_IN) == 0:
             self.forget_expired(now)
         return bool(spent)
 

@@ -314,17 +314,37 @@ def test_a_nonce_is_spent_once_by_all_replicas(database: PostgreSQL, url: str) -
 
 def test_a_nonce_is_forgotten_an_hour_after_it_ran_out(database: PostgreSQL) -> None:
     nonces = NonceTable(database)
-    assert nonces.spend(b"n", NOW, NOW)
+    nonce = nonces.fresh()
+    assert nonces.spend(nonce, NOW, NOW)
     assert nonces.forget_expired(NOW + 3599) == 0
-    assert not nonces.spend(b"n", NOW, NOW)
+    assert not nonces.spend(nonce, NOW, NOW)
     assert nonces.forget_expired(NOW + 3600) == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
+def test_a_nonce_is_spent_once_whatever_a_crash_has_forgotten(database: PostgreSQL, how: signal.Signals) -> None:
+    here, there = NonceTable(database), NonceTable(database)
+    spent, unspent = here.fresh(), here.fresh()
+    assert here.spend(spent, NOW, NOW)
+    postgresql.cluster().stop(how)
+    postgresql.cluster().start()
+    assert not here.spend(spent, NOW, NOW)
+    # After a crash nobody knows which were spent; in good order nothing is forgotten.
+    assert here.spend(unspent, NOW, NOW) is (how is signal.SIGINT)
+    # Each replica goes on by itself, with what it gives out once it has refused something.
+    assert here.spend(here.fresh(), NOW, NOW)
+    for replica in (there, here):
+        replica.spend(spent, NOW, NOW)
+        assert here.spend(replica.fresh(), NOW, NOW)
+        assert there.spend(replica.fresh(), NOW, NOW)
 
 
 def test_only_a_nonce_does_not_wait_for_the_disk(database: PostgreSQL, url: str) -> None:
     with as_somebody(url) as other:
         other.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET synchronous_commit = off".encode())
     with closing(PostgreSQL(url)) as opened:
-        NonceTable(opened).spend(b"n", NOW, NOW)
+        nonces = NonceTable(opened)
+        assert nonces.spend(nonces.fresh(), NOW, NOW)
         with opened.transaction() as transaction:
             assert transaction.rows("SHOW synchronous_commit") == [{"synchronous_commit": "on"}]
     assert database.rows("SHOW synchronous_commit") == [{"synchronous_commit": "on"}]
