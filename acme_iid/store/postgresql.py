@@ -325,13 +325,15 @@ class NonceTable:
 
     def _current_epoch(self) -> bytes:
         """The epoch, of which there is a new one where there is none."""
-        statement = "SELECT epoch FROM nonce_epochs WHERE id = 1"
-        if not self._database.rows(statement):
-            self._database.run_alone(
-                "INSERT INTO nonce_epochs (id, epoch) VALUES (1, :epoch) ON CONFLICT DO NOTHING",
+        found = self._database.rows("SELECT epoch FROM nonce_epochs WHERE id = 1")
+        if not found:
+            # Of replicas that find none, all get the one that was put in first.
+            found, _ = self._database.run_alone(
+                """INSERT INTO nonce_epochs (id, epoch) VALUES (1, :epoch)
+                   ON CONFLICT (id) DO UPDATE SET epoch = nonce_epochs.epoch RETURNING epoch""",
                 epoch=secrets.token_hex(_EPOCH_BYTES),
             )
-        return bytes.fromhex(self._database.rows(statement)[0]["epoch"])
+        return bytes.fromhex(found[0]["epoch"])
 
     def fresh(self) -> bytes:
         """See :meth:`~acme_iid.store.nonces.SpentNonces.fresh`."""
