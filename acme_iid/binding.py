@@ -15,6 +15,11 @@ EVIDENCE_FIELDS = ("evidence", "document", "signature", "rsa2048", "attested", "
 """The members of an answer that hold evidence, whatever its format."""
 MAX_ANSWER_BYTES = 64 * 1024
 """The size an answer's payload may have, in octets."""
+SERVING_MARK = "1.3.6.1.5.5.7.3.28"
+"""The extended key usage that marks the serving certificate of a CA, and that no other certificate of a CA may carry.
+
+It is id-kp-cmcRA (RFC 6402 section 2.10), as EST uses it (RFC 7030 section 3.6.1): who has it speaks for the CA.
+"""
 
 
 @dataclass(frozen=True, slots=True)
