@@ -6,9 +6,11 @@ the default in force, so an unknown key is an error that names the nearest known
 
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,9 +20,10 @@ from acme_iid.hosts import PERSISTENT, HostProvisioner
 from acme_iid.issuance import profiles
 from acme_iid.issuance.ca import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
+from acme_iid.namespace import Namespace
 from acme_iid.protocol import jwk
 from acme_iid.protocol.csr import ANY_KEY, KEY_TYPES, RSA_BITS, KeyPolicy
-from acme_iid.protocol.identifiers import Identifier, from_text
+from acme_iid.protocol.identifiers import Identifier, dns, from_text
 from acme_iid.sources import TrustSources
 from acme_iid.tables import ConfigError, Table
 from acme_iid.values import (
@@ -32,6 +35,7 @@ from acme_iid.values import (
     listen_address,
     name,
     network,
+    own_name,
     page_url,
     rate,
     server_url,
@@ -48,6 +52,7 @@ class CASettings:
     """The table ``[ca]``.
 
     :ivar domains: canonical dns names; custom names stay inside these.
+    :ivar reserved: further names and addresses of the CA itself, such as those of proxies in front of it.
     :ivar lifetimes: of certificates, and of those profiles that do not give their own.
     :ivar keys: which keys get certificates.
     :ivar crl: whether certificates say where their status can be seen, and the server shows it: list and OCSP.
@@ -70,6 +75,7 @@ class CASettings:
     issuer_domain: str | None = None
     crl: bool = False
     alternate_chains: tuple[Path, ...] = ()
+    reserved: tuple[Identifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +193,32 @@ class Config:
         )
 
     @property
+    def namespace(self) -> Namespace:
+        """The names that certificates may hold: those in the domains, and no name or address of the CA itself."""
+        return _namespace(
+            self.ca.domains, self.server.names[0], self.server.listen, self.ca.issuer_domain, self.ca.reserved
+        )
+
+    @property
     def issuer_domain(self) -> str | None:
         """The CA's own name in CAA and dns-persist-01 records; None if it has but an address."""
         server = self.server.names[0]
         return self.ca.issuer_domain or (server.value if server.type == "dns" else None)
+
+
+@lru_cache(maxsize=16)
+def _namespace(
+    domains: tuple[str, ...],
+    server: Identifier,
+    listen: Listen,
+    issuer_domain: str | None,
+    reserved: tuple[Identifier, ...],
+) -> Namespace:
+    # An interface's zone is no part of an address in a certificate.
+    listening = from_text(listen.host.partition("%")[0])
+    everywhere = listening.type == "ip" and ipaddress.ip_address(listening.value).is_unspecified
+    own = {server, *reserved, *([] if everywhere else [listening]), *([dns(issuer_domain)] if issuer_domain else [])}
+    return Namespace(domains, frozenset(own))
 
 
 def default_home(environment: Mapping[str, str], uid: int) -> Path:
@@ -296,6 +324,8 @@ def _ca(table: Table, home: Path) -> CASettings:
     settings = CASettings(
         name=table.text("name", "the CA's name", name),
         domains=table.texts("domains", 'a list of domains such as ["local"]', domain) or (),
+        reserved=table.texts("reserved", 'a list of names and addresses such as ["ca.local", "10.0.0.5"]', own_name)
+        or (),
         lifetimes=profiles.lifetimes(table, defaults.lifetimes),
         keys=_key_policy(table),
         account_algorithms=jwk.ALGORITHMS if algorithms is None else algorithms,

@@ -163,6 +163,17 @@ def network(text: str) -> Network:
         raise ValueError(f"{text!r} is no network; write for example 10.0.0.0/8") from error
 
 
+def own_name(text: str) -> Identifier:
+    """Return a name or an address of the CA itself.
+
+    :raises ValueError: if it is neither, or a wildcard.
+    """
+    name = from_text(text)
+    if name.wildcard:
+        raise ValueError(f"{text!r} is a wildcard; list each name of the CA itself")
+    return name
+
+
 def domain(text: str) -> str:
     """Return a domain that names may be issued in, canonical.
 

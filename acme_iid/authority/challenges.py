@@ -227,7 +227,7 @@ def _admit(
     closed = _not_blocked(authority.database, identity)
     grant = admit(
         config.provisioners,
-        config.ca.domains,
+        config.namespace,
         identity,
         target.name,
         others=target.names,
@@ -235,7 +235,7 @@ def _admit(
         profile=None if target.order is None else target.order.profile,
     )
     _check_open(closed, identity, target.name)
-    held = names(grant.provisioner, config.ca.domains, identity)
+    held = names(grant.provisioner, config.namespace, identity)
     return grant, tuple(name for name in held if name.value not in closed)
 
 

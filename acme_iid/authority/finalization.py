@@ -29,12 +29,13 @@ def finalize(authority: Authority, account: Account, order: Order, csr_der: byte
     :param account: the order's own.
     :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
-        no longer holds, ``invalidProfile`` if the order's profile is no longer given, ``rateLimited``.
+        no longer holds, ``rejectedIdentifier`` for a name that has become the CA's own, ``invalidProfile`` if the
+        order's profile is no longer given, ``rateLimited``.
     """
     try:
         return _finalize(authority, account, order, csr_der, now)
     except AcmeError as error:
-        if error.problem is Problem.UNAUTHORIZED:
+        if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
             proofs = {challenge.proof for _, challenge in _proven(order)}
             proof = proofs.pop() if len(proofs) == 1 else None
             refusals.record(authority, "finalize.refused", account, order.identifiers, error, remote, now, proof)
@@ -66,6 +67,7 @@ def _finalize(authority: Authority, account: Account, order: Order, csr_der: byt
             key_usages=profile.key_usages,
             status=authority.config.status_urls,
         ),
+        authority.config.namespace,
         now,
     )
     certificate = Certificate(
@@ -165,9 +167,10 @@ def _proven(order: Order) -> Iterator[tuple[Identifier, Challenge]]:
 def _require_still_given(config: Config, order: Order, profile: Profile) -> InstanceIdentity | None:
     """Refuse names that the rules have been narrowed to exclude since they were proven; whose the proof is.
 
-    :raises AcmeError: ``unauthorized``; ``invalidProfile`` if they were proven under a provisioner that does not give
-        the profile.
+    :raises AcmeError: ``unauthorized``; ``rejectedIdentifier`` for the CA's own; ``invalidProfile`` if they were
+        proven under a provisioner that does not give the profile.
     """
+    config.namespace.require_unreserved(order.identifiers)
     known = {entry.name: entry for entry in config.all_provisioners}
     identity = None
     for name, challenge in _proven(order):
@@ -187,11 +190,11 @@ def _require_still_given(config: Config, order: Order, profile: Profile) -> Inst
         if challenge.identity is not None:
             identity = InstanceIdentity.from_json(challenge.identity)
             try:
-                admit(config.provisioners, config.ca.domains, identity, name, only=under)
+                admit(config.provisioners, config.namespace, identity, name, only=under)
             except AttestationError as error:
                 refusal = error.detail
         elif not any(
-            entry.name == under and challenge.type in entry.offers(config.ca.domains, name) for entry in config.hosts
+            entry.name == under and challenge.type in entry.offers(config.namespace, name) for entry in config.hosts
         ):
             refusal = f"provisioner {under!r} does not give {name} by {challenge.type}"
         if refusal is not None:

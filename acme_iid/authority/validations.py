@@ -128,7 +128,7 @@ def make(authority: Authority, challenge_id: str, links: Links) -> None:
     assert account is not None  # accounts are never removed
     order = None if authorization.order_id is None else orders.get(database, authorization.order_id)
     config = authority.config if order is None else authority.config.giving(order.profile)
-    host = hosts.giver(config.hosts, config.ca.domains, authorization.name, challenge.type)
+    host = hosts.giver(config.hosts, config.namespace, authorization.name, challenge.type)
     validation = _Validation(account, order, authorization, challenge, None if host is None else host.name)
     try:
         until = _look(authority, authorization, challenge, account, links, host)
@@ -153,6 +153,8 @@ def _look(
 
     :raises ValidationError: if what is there is not what the challenge asks for, or it may not be looked.
     """
+    if (reason := authority.config.namespace.refusal(authorization.name)) is not None:
+        raise ValidationError(Problem.REJECTED_IDENTIFIER, reason, ONCE)
     if host is None:
         raise ValidationError(
             Problem.UNAUTHORIZED, f"no provisioner lets {authorization.name} be proven by {challenge.type}", ONCE

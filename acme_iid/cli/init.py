@@ -20,6 +20,8 @@ _CONFIGURATION = """\
 name = {name}
 # The names that clients may choose stay inside these domains, whatever a provisioner allows.
 domains = {domains}
+# Nobody gets a certificate for the CA's own names: the host in url, issuer_domain, the address in listen, and these.
+# reserved = ["proxy.local", "10.0.0.5"]
 # How long certificates are valid, unless an order asks for another time between the two limits.
 # lifetime = "24h"
 # minimum_lifetime = "5m"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from acme_iid.durable import write_new
 from acme_iid.issuance import keys
-from acme_iid.issuance.ca import CertificateAuthority, LeafRequest
+from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
 
 
@@ -46,7 +46,7 @@ class ServingCertificate:
         :raises AcmeError: if the intermediate is at its end.
         """
         key = keys.generate()
-        issued = self._authority.issue(LeafRequest(key.public_key(), identifiers, now + self._lifetime), now)
+        issued = self._authority.issue_serving(key.public_key(), identifiers, now + self._lifetime, now)
         if not self._files:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._remove_leftovers()

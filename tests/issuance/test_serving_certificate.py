@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from acme_iid.binding import SERVING_MARK
 from acme_iid.issuance import ca, keys
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.serving import ServingCertificate
@@ -32,6 +33,9 @@ def test_each_has_a_new_key_in_a_private_file_of_its_own(authority: CertificateA
         assert path.stat().st_mode & 0o777 == 0o600
         leaf, intermediate = x509.load_pem_x509_certificates(path.read_bytes())
         assert intermediate == authority.intermediate
+        assert (
+            x509.ObjectIdentifier(SERVING_MARK) in leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        )
         key = keys.load(path, None)
         assert key.public_key() == leaf.public_key()
         assert isinstance(key.public_key(), type(keys.generate().public_key()))

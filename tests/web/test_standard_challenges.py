@@ -207,12 +207,14 @@ def test_a_wildcard_is_offered_no_challenge_that_only_proves_a_host(account: Acc
 
 
 def test_an_address_in_the_networks_is_proven_by_http_01(account: Account, web: Web) -> None:
-    wanted = {"identifiers": [{"type": "ip", "value": "127.0.0.1"}]}
+    wanted = {"identifiers": [{"type": "ip", "value": "127.0.0.2"}]}  # 127.0.0.1 is the CA's own
     order = account.post(account.wire.directory["newOrder"], wanted)
     found = standard(account, order.json(), "http-01")
-    web.pages[TOKENS + found["token"]] = Page(f"{found['token']}.{account.key.thumbprint}".encode())
+    neighbour = Web("127.0.0.2", web.port)
+    neighbour.pages[TOKENS + found["token"]] = Page(f"{found['token']}.{account.key.thumbprint}".encode())
     answer(account, found["url"])
     assert settled(account, found["url"]).json()["status"] == "valid"
+    neighbour.close()
     offered = {entry["type"] for entry in account.post(order.json()["authorizations"][0]).json()["challenges"]}
     assert offered == {"http-01"}  # only the one that decided it is shown
 
