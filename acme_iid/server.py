@@ -64,6 +64,7 @@ _TICK = 0.5
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Any]
 ApplicationFactory = Callable[[Config, str | None], WSGIApplication]
+Check = Callable[[Config], None]
 
 _log = logging.getLogger("acme_iid.server")
 _LOGGING = {
@@ -94,6 +95,7 @@ def run(
     plain_http: bool = False,
     workers: int = 1,
     application: ApplicationFactory | None = None,
+    check: Check = lambda _config: None,
     serving_lifetime: int = SERVING_LIFETIME,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
@@ -102,6 +104,7 @@ def run(
     :param listen: where to listen, the configuration's own address if None; port 0 is any free one.
     :param plain_http: no TLS, for use behind a proxy that ends it.
     :param application: makes the WSGI app in each worker; ``acme_iid.app.create_app`` if None.
+    :param check: raises what speaks against starting; a server that runs goes on, also when it is reloaded.
     :param serving_lifetime: seconds the server's own certificate lives.
     :raises ServerError: if it cannot start, or its workers keep failing.
     :raises CAFileError: if the CA's files cannot be used.
@@ -119,7 +122,7 @@ def run(
         if certificate is not None:
             stack.callback(certificate.discard)
         app = _Application(config, password, factory, listeners[0].getsockname()[1], workers)
-        _Server(listeners, app, authority, certificate).run()
+        _Server(listeners, app, authority, certificate).run(check)
 
 
 def _create_app() -> ApplicationFactory:
@@ -229,11 +232,14 @@ class _Application:
         signal.signal(_LAST_ANSWERS, connections.end)
         return connections
 
-    def rehearse(self, config: Config) -> str | None:
-        """Make the app for ``config`` in a process of its own; return what is wrong with it, None if nothing is."""
+    def rehearse(self, config: Config, check: Check = lambda _config: None) -> str | None:
+        """Make the app for ``config`` in a process of its own; return what is wrong with it, None if nothing is.
+
+        :param check: raises what else is wrong.
+        """
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=self._rehearsal, args=(config, sender))
+        process = context.Process(target=self._rehearsal, args=(config, check, sender))
         process.start()
         sender.close()
         try:
@@ -247,9 +253,10 @@ class _Application:
             process.join()
         return f"the app did not start within {_REHEARSAL_TIMEOUT} seconds"
 
-    def _rehearsal(self, config: Config, sender: Connection) -> None:
+    def _rehearsal(self, config: Config, check: Check, sender: Connection) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
+            check(config)
             self._factory(config, self._password)
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to know
             sender.send(_sentence(error))
@@ -316,9 +323,9 @@ class _Server(MPServer):
         self.on_reload(self._reconfigure)
         logging.getLogger("_granian").addFilter(lambda _: not self.interrupt_signal)
 
-    def run(self) -> None:
+    def run(self, check: Check) -> None:
         """Serve until told to stop."""
-        if fault := self._app.rehearse(self._app.config):
+        if fault := self._app.rehearse(self._app.config, check):
             raise ServerError(fault)
         if self._certificate is not None:
             self._use(self._certificate.issue(self._app.config.server.names, int(time.time())))
