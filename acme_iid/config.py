@@ -14,12 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from acme_iid import host_provisioners, provisioners
+from acme_iid import host_provisioners, limit_settings, provisioners
 from acme_iid.admission import Provisioner
 from acme_iid.hosts import PERSISTENT, HostProvisioner
 from acme_iid.issuance import profiles
 from acme_iid.issuance.ca import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
+from acme_iid.limit_settings import Limits
 from acme_iid.namespace import Namespace
 from acme_iid.protocol import jwk
 from acme_iid.protocol.csr import ANY_KEY, KEY_TYPES, RSA_BITS, KeyPolicy
@@ -29,7 +30,6 @@ from acme_iid.tables import ConfigError, Table
 from acme_iid.values import (
     Listen,
     Network,
-    Rate,
     domain,
     duration,
     listen_address,
@@ -37,7 +37,6 @@ from acme_iid.values import (
     network,
     own_name,
     page_url,
-    rate,
     server_url,
 )
 
@@ -126,20 +125,6 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The table ``[limits]``; None for no limit.
-
-    :ivar open_orders_per_account: how many orders an account may have that can still lead to a certificate.
-    """
-
-    accounts_per_address: Rate | None = None
-    orders_per_account: Rate | None = None
-    open_orders_per_account: int | None = None
-    certificates_per_instance: Rate | None = None
-    certificates_per_name: Rate | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """One ca.toml, complete and checked.
 
@@ -157,7 +142,7 @@ class Config:
     provisioners: tuple[Provisioner, ...] = ()
     trust: tuple[TrustSources, ...] = ()
     hosts: tuple[HostProvisioner, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     retention: Retention = Retention()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
@@ -270,7 +255,7 @@ def parse(data: bytes, home: Path) -> Config:
         raise ConfigError(f"{file} is not TOML: its values are nested too deep") from error
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
-    limits, retention = _limits(top.table("limits")), _retention(top.table("retention"))
+    limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"))
     tables, kinds = top.tables("provisioner"), top.named_tables("profile")
     top.done()
     settings = _ca(ca, home), _server(server), _store(store, home)
@@ -392,25 +377,6 @@ def _store(table: Table, home: Path) -> StoreSettings:
         return StoreSettings(f"sqlite:{home / path}")
 
     settings = table.text("url", 'a store such as "sqlite:ca.db"', store, StoreSettings(f"sqlite:{home / 'ca.db'}"))
-    table.done()
-    return settings
-
-
-def _limits(table: Table) -> Limits:
-    def limit(key: str) -> Rate | None:
-        value = table.take(key, str, 'a rate such as "300/1h"')
-        return None if value is None else table.parsed(key, value, rate)
-
-    most = table.take("open_orders_per_account", int, "a number of orders, such as 100")
-    if most is not None and most < 1:
-        raise table.error("open_orders_per_account", "is below 1, so nobody could order anything")
-    settings = Limits(
-        accounts_per_address=limit("accounts_per_address"),
-        orders_per_account=limit("orders_per_account"),
-        open_orders_per_account=most,
-        certificates_per_instance=limit("certificates_per_instance"),
-        certificates_per_name=limit("certificates_per_name"),
-    )
     table.done()
     return settings
 

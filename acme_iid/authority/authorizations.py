@@ -106,7 +106,8 @@ def new_authorization(
     try:
         return _new_authorization(authority, account, identifier, now)
     except AcmeError as refused:
-        refusals.record(authority, "authorization.refused", account, (identifier,), refused, remote, now)
+        if refused.problem is not Problem.RATE_LIMITED:
+            refusals.record(authority, "authorization.refused", account, (identifier,), refused, remote, now)
         raise
 
 
@@ -114,7 +115,10 @@ def _new_authorization(authority: Authority, account: Account, identifier: Ident
     if (reason := refusal(authority.config, identifier)) is not None:
         fault = Fault(Problem.REJECTED_IDENTIFIER, reason, identifier)
         raise AcmeError(fault.problem, reason, subproblems=[fault])
+    # Refused without the store's one lock where that is possible; what is under way meanwhile counts under it.
+    limits.require_room_to_wait(authority.database, account, now)
     with authority.database.transaction() as transaction:
+        limits.require_room_to_wait(transaction, account, now)
         limits.order_made(transaction, authority.config.limits, account, now)
         enrolment = delegates.enrolment_of(transaction, account)
         if enrolment is None:

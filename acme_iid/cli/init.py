@@ -44,6 +44,14 @@ listen = {listen}
 # The database, a file in this directory; for several servers, postgresql://user@host/database.
 url = "sqlite:ca.db"
 
+# How much may be asked for; these are the defaults, and "off" turns one off.
+# [limits]
+# accounts_per_address = "100/1h"
+# orders_per_account = "300/1h"
+# open_orders_per_account = 100
+# certificates_per_instance = "100/1d"
+# certificates_per_name = "100/1d"
+
 # How long things stay in the store after their end: what led to no certificate, and certificates with their orders.
 # [retention]
 # orders = "7d"

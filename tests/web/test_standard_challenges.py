@@ -206,6 +206,13 @@ def test_a_wildcard_is_offered_no_challenge_that_only_proves_a_host(account: Acc
     assert offered == {"dns-01", "dns-account-01", "dns-persist-01"}
 
 
+def test_a_wildcard_takes_no_authorization_of_the_plain_name(account: Account) -> None:
+    wanted = {"identifier": {"type": "dns", "value": "plain.local"}}
+    url = account.post(account.wire.directory["newAuthz"], wanted).headers["Location"]
+    assert url not in account.order("*.plain.local").json()["authorizations"]
+    assert account.order("plain.local").json()["authorizations"] == [url]
+
+
 def test_an_address_in_the_networks_is_proven_by_http_01(account: Account, web: Web) -> None:
     wanted = {"identifiers": [{"type": "ip", "value": "127.0.0.2"}]}  # 127.0.0.1 is the CA's own
     order = account.post(account.wire.directory["newOrder"], wanted)
