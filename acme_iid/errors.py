@@ -58,6 +58,18 @@ class Problem(Enum):
         return URN_PREFIX + self.code
 
 
+class Remedy(Enum):
+    """What has to be done before a refused request can be granted, where asking again is of no use.
+
+    The value is the word in a problem document's member ``remedy`` (rfc-notes/iid-01.md, "Errors").
+    """
+
+    NEW_KEY = "newKey"
+    """The client makes another key for the certificate."""
+    OPERATOR = "operator"
+    """An operator of the CA changes a rule, or releases, unblocks or reopens something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What went wrong, as a fact: why an order or challenge failed, or one of several faults in a request.
@@ -68,6 +80,7 @@ class Fault:
     problem: Problem
     detail: str
     identifier: tuple[str, str] | None = None
+    remedy: Remedy | None = None
 
 
 class AcmeError(Exception):
@@ -79,6 +92,7 @@ class AcmeError(Exception):
     :param subproblems: the single faults, where there are several.
     :param headers: further response headers (``Location``, ``Retry-After``, ``Allow``).
     :param members: further members of the problem document (``algorithms``).
+    :param remedy: what has to be done first; None where asking again may do.
     """
 
     def __init__(
@@ -90,6 +104,7 @@ class AcmeError(Exception):
         subproblems: Sequence[Fault] = (),
         headers: Mapping[str, str] | None = None,
         members: Mapping[str, object] | None = None,
+        remedy: Remedy | None = None,
     ) -> None:
         super().__init__(detail)
         self.problem = problem
@@ -98,6 +113,7 @@ class AcmeError(Exception):
         self.subproblems = tuple(subproblems)
         self.headers = dict(headers or {})
         self.members = dict(members or {})
+        self.remedy = remedy
 
 
 class Step(Enum):
@@ -121,12 +137,14 @@ class AttestationError(Exception):
     :param step: which step refused it.
     :param detail: which rule refused it and what an operator would do about it. It is shown to
         whoever sent the evidence, so it never holds another instance's data.
+    :param remedy: what has to be done first; None where other evidence may do.
     """
 
-    def __init__(self, step: Step, detail: str) -> None:
+    def __init__(self, step: Step, detail: str, remedy: Remedy | None = None) -> None:
         super().__init__(detail)
         self.step = step
         self.detail = detail
+        self.remedy = remedy
 
 
 class MalformedEvidenceError(AttestationError):

@@ -6,7 +6,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from acme_iid.authority import enrolments, limits
+from acme_iid.authority import compromise, enrolments, limits
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config import CASettings, Config
 from acme_iid.errors import AcmeError, Fault, Problem, RequestError
@@ -101,7 +101,8 @@ def create(database: Database, config: Config, wanted: NewAccount, remote: str, 
     :param remote: the client's address, for limits and for the record.
     :returns: the account, and whether it is new.
     :raises AcmeError: ``unauthorized`` if the key's account was deactivated or the external key cannot be used,
-        ``externalAccountRequired``, ``userActionRequired`` where the terms were not agreed to, ``rateLimited``.
+        ``externalAccountRequired``, ``userActionRequired`` where the terms were not agreed to, ``rateLimited``,
+        ``badPublicKey`` for a key that was revoked as compromised.
     """
     settings = config.ca
     existing = accounts.by_thumbprint(database, wanted.thumbprint)
@@ -130,6 +131,7 @@ def create(database: Database, config: Config, wanted: NewAccount, remote: str, 
         )
         with database.transaction() as transaction:
             if accounts.add(transaction, account):
+                compromise.require_usable_by_account(transaction, account.jwk)
                 limits.account_made(transaction, config.limits, account, now)
                 _use_external_key(transaction, account, now)
                 events.add(
@@ -211,13 +213,15 @@ def change_key(
     :param jwk: the new public key as canonical JSON; its thumbprint is ``thumbprint``.
     :param remote: the client's address, for the record.
     :returns: the account that has the new key, and whether this change gave it to it; if not, nothing was changed.
-    :raises AcmeError: ``unauthorized`` if the account was deactivated or got another key meanwhile.
+    :raises AcmeError: ``unauthorized`` if the account was deactivated or got another key meanwhile, ``badPublicKey``
+        for a key that was revoked as compromised.
     """
     error = Fault(
         Problem.UNAUTHORIZED, "the account's key was changed, and the challenge was bound to the old one; order again"
     )
     with database.transaction() as transaction:
         if accounts.set_key(transaction, account.id, account.thumbprint, jwk, thumbprint):
+            compromise.require_usable_by_account(transaction, jwk)
             ended = orders.fail_pending(transaction, account.id, CHALLENGE_TYPE, error, now)
             events.add(
                 transaction,
@@ -258,15 +262,18 @@ def deactivate(database: Database, account: Account, now: int, by: str = "accoun
 
     :param by: on whose word, for the record: "account" or "operator".
     """
-    error = Fault(Problem.UNAUTHORIZED, "the account was deactivated")
     with database.transaction() as transaction:
-        if accounts.deactivate(transaction, account.id, now):
-            orders.end_of_account(transaction, account.id, error, now)
-            enrolments.end_of_account(transaction, account.id, "the account that enrolled it was deactivated", now)
-            events.add(
-                transaction, "account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint, by=by
-            )
+        end(transaction, account, now, by)
     return _reread(database, account)
+
+
+def end(transaction: Transaction, account: Account, now: int, by: str) -> None:
+    """As :func:`deactivate`, within a transaction; an account that is deactivated already stays as it is."""
+    error = Fault(Problem.UNAUTHORIZED, "the account was deactivated")
+    if accounts.deactivate(transaction, account.id, now):
+        orders.end_of_account(transaction, account.id, error, now)
+        enrolments.end_of_account(transaction, account.id, "the account that enrolled it was deactivated", now)
+        events.add(transaction, "account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint, by=by)
 
 
 def _reread(reader: Reader, account: Account) -> Account:

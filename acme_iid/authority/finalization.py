@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, delegates, limits, refusals, renewal
+from acme_iid.authority import Authority, compromise, delegates, limits, refusals, renewal
 from acme_iid.config import Config
-from acme_iid.errors import AcmeError, AttestationError, Problem
+from acme_iid.errors import AcmeError, AttestationError, Problem, Remedy
 from acme_iid.issuance.ca import LeafRequest
 from acme_iid.issuance.profiles import Profile
 from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
@@ -35,7 +35,9 @@ def finalize(authority: Authority, account: Account, order: Order, csr_der: byte
     try:
         return _finalize(authority, account, order, csr_der, now)
     except AcmeError as error:
-        if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
+        # A bad CSR leaves no event, but one with a key that others may hold does.
+        refused = error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER)
+        if refused or error.remedy is Remedy.NEW_KEY:
             proofs = {challenge.proof for _, challenge in _proven(order)}
             proof = proofs.pop() if len(proofs) == 1 else None
             refusals.record(authority, "finalize.refused", account, order.identifiers, error, remote, now, proof)
@@ -87,6 +89,7 @@ def _finalize(authority: Authority, account: Account, order: Order, csr_der: byt
         instance=proof.instance,
     )
     with authority.database.transaction() as transaction:
+        compromise.require_certifiable(transaction, certificate.key_id)
         if (enrolment := delegates.enrolment_of(transaction, account)) is not None:
             delegates.require(transaction, authority.config, enrolment, order.identifiers, profile.name, now)
         if proof.instance is not None:

@@ -169,12 +169,16 @@ def _end_all(transaction: Transaction, instance_id: str, fault: Fault, now: int)
 
 
 def _revoke_all(transaction: Transaction, instance_id: str, code: int, now: int, *, closes: bool) -> int:
-    """Revoke an instance's certificates that are still in force; how many."""
+    """Revoke an instance's certificates that are still in force; how many.
+
+    For keyCompromise, the keys of the others are noted as well: they were on the same machine.
+    """
     revoked = 0
     for certificate in certificates.of_instance(transaction, instance_id):
         if certificate.revoked_at is None and certificate.not_after > now:
-            revocation.revoke(transaction, certificate, code, "operator", now, closes=closes)
-            revoked += 1
+            revoked += revocation.revoke(transaction, certificate, code, "operator", now, closes=closes)
+        elif code == revocation.KEY_COMPROMISE:
+            revocation.note_compromise(transaction, certificate, "operator", now)
     return revoked
 
 

@@ -6,11 +6,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.authority import accounts as active_accounts
 from acme_iid.authority import delegates, enrolments
 from acme_iid.errors import AcmeError, Fault, Problem, RequestError
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
-from acme_iid.store import accounts, certificates, events, instances, orders
+from acme_iid.store import accounts, certificates, compromised_keys, events, instances, orders
 from acme_iid.store.database import Database, Reader, Transaction
 
 REASONS = {
@@ -70,22 +71,41 @@ def _leaf(certificate: Certificate) -> x509.Certificate:
     return x509.load_pem_x509_certificate(certificate.chain.encode())
 
 
+def _thumbprint(certificate: Certificate) -> str:
+    """The thumbprint of a certificate's key."""
+    key = _leaf(certificate).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey)
+    return jwk.thumbprint(key)
+
+
 def revoke_by_account(
     database: Database, account: Account, certificate: Certificate, code: int, remote: str, now: int
 ) -> None:
-    """Revoke on the word of the account that got the certificate, or of one authorized for all its names.
+    """Revoke on the word of an account: the one that got the certificate, or that enrolled the one that did.
 
-    :raises AcmeError: ``unauthorized``, ``alreadyRevoked``.
+    A host's certificate is revoked by another account too that controls all its names (RFC 8555 section 7.6). An
+    instance's is not: the rules may give one name to many instances, and holding a name is not controlling it.
+
+    :raises AcmeError: ``unauthorized``, ``badRevocationReason``, ``alreadyRevoked``.
     """
-    own = certificate.account_id == account.id
-    if not own and not set(certificate.names) <= orders.authorized_names(database, account.id, now):
+    own = account.id in (certificate.account_id, _owner(database, certificate))
+    if not own and certificate.instance is not None:
+        raise AcmeError(
+            Problem.UNAUTHORIZED,
+            "a certificate of an instance is revoked by the account that got it, by its own key, or by an operator",
+        )
+    if not own and not set(certificate.names) <= orders.controlled_names(database, account.id, now):
         raise AcmeError(
             Problem.UNAUTHORIZED, "this account neither got the certificate nor is authorized for all its names"
         )
-    with database.transaction() as transaction:
-        # Another account that holds the names now must not be able to lock the instance out of them.
-        closes = own and _still_theirs(transaction, certificate)
-        revoke(transaction, certificate, code, f"account {account.id}", now, closes=closes, remote=remote)
+    if code == KEY_COMPROMISE:
+        others = ", ".join(f"{other} ({word})" for other, word in REASONS.items() if other != code)
+        raise AcmeError(
+            Problem.BAD_REVOCATION_REASON,
+            "keyCompromise takes a request that the certificate's own key signs, or an operator; an account gives one "
+            f"of {others}",
+        )
+    _revoke_once(database, certificate, code, f"account {account.id}", now, may_close=own, remote=remote)
 
 
 def revoke_by_key(
@@ -96,13 +116,40 @@ def revoke_by_key(
     :param thumbprint: of the key that signed the request.
     :raises AcmeError: ``unauthorized``, ``alreadyRevoked``.
     """
-    key = _leaf(certificate).public_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey)
-    if jwk.thumbprint(key) != thumbprint:
+    if _thumbprint(certificate) != thumbprint:
         raise AcmeError(Problem.UNAUTHORIZED, "the request is not signed by the certificate's key")
+    _revoke_once(database, certificate, code, "certificate key", now, may_close=True, remote=remote)
+
+
+def revoke_by_operator(database: Database, certificate: Certificate, code: int, now: int) -> None:
+    """Revoke on an operator's word, and close the names to the instance.
+
+    :raises AcmeError: ``alreadyRevoked``.
+    """
     with database.transaction() as transaction:
-        closes = _still_theirs(transaction, certificate)
-        revoke(transaction, certificate, code, "certificate key", now, closes=closes, remote=remote)
+        done = revoke(transaction, certificate, code, "operator", now, closes=True)
+    _require_revoked(done)
+
+
+def _revoke_once(
+    database: Database, certificate: Certificate, code: int, by: str, now: int, *, may_close: bool, remote: str
+) -> None:
+    """Revoke on somebody's word over the wire.
+
+    :param may_close: whether it closes names; another account that controls them must not be able to lock the
+        instance out of them, nor one whose instance was released to another.
+    :raises AcmeError: ``alreadyRevoked``.
+    """
+    with database.transaction() as transaction:
+        closes = may_close and _still_theirs(transaction, certificate)
+        done = revoke(transaction, certificate, code, by, now, closes=closes, remote=remote)
+    _require_revoked(done)
+
+
+def _require_revoked(done: bool) -> None:
+    # Behind the transaction: that the key is compromised was recorded all the same.
+    if not done:
+        raise AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
 
 
 def _still_theirs(reader: Reader, certificate: Certificate) -> bool:
@@ -131,16 +178,20 @@ def revoke(
     *,
     closes: bool,
     remote: str | None = None,
-) -> None:
+) -> bool:
     """Revoke a certificate; with ``closes``, close its names to its instance and end what it has proven for them.
 
-    A certificate that was superseded closes nothing: its successor is in use.
+    A certificate that was superseded closes nothing: its successor is in use. Of one that was revoked before, for
+    whatever reason, nothing changes but that its key is noted if it is compromised.
 
+    :param code: keyCompromise only on the word of the certificate's key or of an operator.
     :param revoked_by: "account <id>", "certificate key" or "operator".
-    :raises AcmeError: ``alreadyRevoked``.
+    :returns: False if it was revoked before.
     """
+    if code == KEY_COMPROMISE:
+        note_compromise(transaction, certificate, revoked_by, now)
     if not certificates.revoke(transaction, certificate.id, code, revoked_by, now):
-        raise AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
+        return False
     closed = closes and code != SUPERSEDED and certificate.instance is not None
     if closed:
         assert certificate.instance is not None
@@ -164,3 +215,26 @@ def revoke(
         remote=remote,
     )
     events.add_names(transaction, event, now, certificate.names, certificate.instance)
+    return True
+
+
+def note_compromise(transaction: Transaction, certificate: Certificate, by: str, now: int) -> None:
+    """Note that a certificate's key is compromised: it is never certified again, and an account with it has ended.
+
+    :param by: as for :func:`revoke`.
+    """
+    if not compromised_keys.add(transaction, certificate.key_id, now):
+        return
+    events.add(
+        transaction,
+        "key.compromised",
+        now,
+        account_id=certificate.account_id,
+        instance_id=certificate.instance,
+        spki_sha256=certificate.key_id,
+        serial=certificate.serial,
+        by=by,
+    )
+    signing = accounts.by_thumbprint(transaction, _thumbprint(certificate))
+    if signing is not None:
+        active_accounts.end(transaction, signing, now, "compromised key")

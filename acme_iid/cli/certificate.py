@@ -173,6 +173,5 @@ def revoke(database: Database, serial: int, reason: str) -> None:
 
     code = revocation.reason_of_text(reason)
     found = _find(database, serial)
-    with database.transaction() as transaction:
-        revocation.revoke(transaction, found, code, "operator", int(time.time()), closes=True)
+    revocation.revoke_by_operator(database, found, code, int(time.time()))
     click.echo(f"Certificate with Serial Number {serial} has been revoked.")

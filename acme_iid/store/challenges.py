@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
-from acme_iid.errors import Fault, Problem
+from acme_iid.errors import Fault, Problem, Remedy
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Challenge, Proof
 from acme_iid.store.database import Row, Transaction
@@ -43,15 +43,16 @@ def _of(column: str) -> str:
 
 def fault_as_text(error: Fault) -> str:
     """A fault as its column holds it."""
-    return json.dumps([error.problem.name, error.detail])
+    remedy = () if error.remedy is None else (error.remedy.name,)
+    return json.dumps([error.problem.name, error.detail, *remedy])
 
 
 def fault_of_text(text: str | None) -> Fault | None:
     """The fault in a column."""
     if text is None:
         return None
-    name, detail = json.loads(text)
-    return Fault(Problem[name], detail)
+    name, detail, *remedy = json.loads(text)
+    return Fault(Problem[name], detail, remedy=Remedy[remedy[0]] if remedy else None)
 
 
 @lru_cache(maxsize=1024)

@@ -152,13 +152,16 @@ def of_account(reader: Reader, account_id: str, before: tuple[int, str] | None, 
     return [(row["created_at"], row["id"]) for row in rows]
 
 
-def authorized_names(reader: Reader, account_id: str, now: int) -> set[Identifier]:
-    """The names that an account holds valid authorizations for."""
+def controlled_names(reader: Reader, account_id: str, now: int) -> set[Identifier]:
+    """The names that an account has valid authorizations for which it got by the standard challenges.
+
+    iid-01 does not count: it proves which instance asks, and the rules may give a name to many.
+    """
     rows = reader.rows(
         """SELECT a.identifier_type, a.identifier_value, a.wildcard
            FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
            WHERE a.account_id = :account_id AND a.expires_at > :now AND c.validated_at IS NOT NULL
-             AND a.deactivated_at IS NULL AND a.revoked_at IS NULL""",
+             AND c.instance_id IS NULL AND a.deactivated_at IS NULL AND a.revoked_at IS NULL""",
         account_id=account_id,
         now=now,
     )

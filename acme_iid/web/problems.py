@@ -33,12 +33,14 @@ def document(fault: Fault) -> dict[str, object]:
         problem["identifier"] = dict(zip(("type", "value"), fault.identifier, strict=True))
     else:
         problem["status"] = fault.problem.status
+    if fault.remedy is not None:
+        problem["remedy"] = fault.remedy.value
     return problem
 
 
 def of_acme_error(error: AcmeError) -> Answer:
     """The response for an error that ACME has a name for."""
-    body = document(Fault(error.problem, error.detail)) | {"status": error.status} | error.members
+    body = document(Fault(error.problem, error.detail, remedy=error.remedy)) | {"status": error.status} | error.members
     if error.subproblems:
         body["subproblems"] = [document(fault) for fault in error.subproblems]
     return Answer(json.dumps(body), error.status, "application/problem+json", error.headers)

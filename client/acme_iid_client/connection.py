@@ -22,6 +22,7 @@ from josepy.interfaces import JSONDeSerializable
 from josepy.jwa import JWASignature
 from josepy.jwk import JWK
 
+from acme_iid.errors import Remedy
 from acme_iid_client.authority import Authority
 from acme_iid_client.errors import ClientError
 from acme_iid_client.trust import Deadline, PinnedSession, explain, is_final
@@ -43,6 +44,7 @@ class CaError(ClientError):
     :ivar code: the ACME error type without its prefix (``rejectedIdentifier``), or "" for another type.
     :ivar retry_after: the seconds after which the CA asked to try again, if that was more than there was time for.
     :ivar terms: the URL of the terms that the refusal links to (RFC 8555 section 7.3.3).
+    :ivar remedy: what has to be done before asking again is of use, if the CA says so.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
@@ -50,6 +52,7 @@ class CaError(ClientError):
         self.code = code
         self.retry_after: float | None = None
         self.terms: str | None = None
+        self.remedy: Remedy | None = None
 
     @property
     def says_deactivated(self) -> bool:
@@ -230,6 +233,7 @@ class Connection:
         except messages.Error as problem:
             refused = refusal(what, problem)
             refused.terms = self._linked_terms()
+            refused.remedy = remedy_in(self._session.last_response)
             return refused
         except requests.RequestException as error:
             explained = UnreachableError(str(explain(error, self._authority.ca_url)))
@@ -271,6 +275,18 @@ class Connection:
     def _status(self) -> str:
         response = self._session.last_response
         return "" if response is None else f" (status {response.status_code})"
+
+
+def remedy_in(response: requests.Response | None, member: str | None = None) -> Remedy | None:
+    """The remedy that an answer's problem document names; the acme library drops the member.
+
+    :param member: where in the answer's object the document is; None if the answer is one.
+    """
+    try:
+        body: Any = None if response is None else response.json()
+        return Remedy((body if member is None else body[member])["remedy"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def retry_after(response: requests.Response, default: float) -> float:

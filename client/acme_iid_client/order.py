@@ -27,7 +27,7 @@ from acme_iid_client.certificates import check_issued, load_certificates, to_pem
 from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
 from acme_iid_client.conditions import Conditions
-from acme_iid_client.connection import CaError, Connection, decode, refusal
+from acme_iid_client.connection import CaError, Connection, decode, refusal, remedy_in
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical, is_address
 from acme_iid_client.proof import prove
@@ -285,7 +285,9 @@ def _prove(url: str, request: Request, connection: Connection, account: accounts
         if body.status == messages.STATUS_VALID:
             return _held(body)
         if body.status == messages.STATUS_INVALID:
-            raise refusal(what, body.error) if body.error else CaError(f"{what} and does not say why.")
+            refused = refusal(what, body.error) if body.error else CaError(f"{what} and does not say why.")
+            refused.remedy = remedy_in(response, "error")
+            raise refused
         connection.wait(response)
         response = connection.post(body.uri, None, what)
         body = decode(messages.ChallengeBody, response, "the challenge")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
+from acme_iid.errors import Remedy
 from acme_iid_client import ari, authority, clouds, files, keys
 from acme_iid_client.certificates import (
     due_at,
@@ -17,6 +18,7 @@ from acme_iid_client.certificates import (
     parse_duration,
     provisioner_of,
 )
+from acme_iid_client.connection import CaError
 from acme_iid_client.errors import ClientError
 from acme_iid_client.keys import KeyType, type_of
 from acme_iid_client.order import Issued, Request, order
@@ -131,7 +133,8 @@ def renew(
 ) -> Issued:
     """Get a new certificate for a pair and put it in place.
 
-    An expired certificate is no obstacle: what renews it is an order like the first, proven anew.
+    An expired certificate is no obstacle: what renews it is an order like the first, proven anew. The key is kept,
+    unless a new one was asked for, or the CA says that it was revoked as compromised.
 
     :param env: the environment.
     :raises CaError: if the CA refuses.
@@ -154,7 +157,14 @@ def renew(
     cloud = clouds.at(
         where.state, ca.ca_url, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
     )
-    issued = order(request, ca, where.state, cloud, deadline, notice)
+    try:
+        issued = order(request, ca, where.state, cloud, deadline, notice)
+    except CaError as error:
+        if not keep or error.remedy is not Remedy.NEW_KEY:
+            raise
+        notice(f"The CA takes the key in {record.key} no more: it was revoked as compromised. Making a new one.")
+        keep, request = False, replace(request, key=type_of(leaf.public_key()) or KeyType("EC", "P-256"))
+        issued = order(request, ca, where.state, cloud, deadline, notice)
     if keep:
         files.install_certificate(pair, issued.certificate_pem, wishes.permissions)
     else:

@@ -14,7 +14,7 @@ from josepy.jwk import JWK, JWKEC, JWKRSA
 from acme_iid_client import keys, registration
 from acme_iid_client.authority import Authority
 from acme_iid_client.clouds import Cloud
-from acme_iid_client.connection import Connection
+from acme_iid_client.connection import CaError, Connection
 from acme_iid_client.errors import ClientError
 from acme_iid_client.trust import Deadline
 
@@ -66,7 +66,12 @@ def by_account(
     account = registration.settled(account, authority, deadline, notice)
     url = registration.url_of(account, authority, deadline, notice)
     with Connection(authority, account.key, ES256, url, deadline, notice) as connection:
-        _revoke(certificate, reason, connection)
+        try:
+            _revoke(certificate, reason, connection)
+        except CaError as error:
+            if error.code == "badRevocationReason":
+                error.add("Give the certificate's private key with --key: keyCompromise has to be signed by it.")
+            raise
 
 
 def _signer(key: keys.PrivateKey) -> tuple[JWK, JWASignature]:

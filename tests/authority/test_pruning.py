@@ -45,6 +45,7 @@ HOUR, DAY = 3600, 86400
 START = 1_800_000_000
 NAME = Identifier("dns", "foo.local")
 PROOF = Proof("aws:aws:1:us-west-2:i-0", "aws", "p", "c")
+HOST = Proof(None, "acme", "h", "")
 FAULT = Fault(Problem.UNAUTHORIZED, "ended")
 CONFIG = b"""
 [ca]
@@ -102,7 +103,8 @@ class History:
         del life
         if self.orders and (order := orders.get(transaction, self.orders[choice % len(self.orders)])):
             for authorization in order.authorizations:
-                challenges.set_valid(transaction, authorization.challenges[0], PROOF, self.now, (NAME,), "{}")
+                proof = HOST if choice % 2 else PROOF
+                challenges.set_valid(transaction, authorization.challenges[0], proof, self.now, (NAME,), "{}")
 
     def _finalize(self, transaction: Any, choice: int, life: int) -> None:
         if not self.orders:
@@ -196,7 +198,7 @@ class History:
         if listed is not None:
             told["listed"] = revocation_lists.revoked(read, listed.since)
             told["next list"] = revocation_lists.revoked(read, listed.signed_at)
-        told["names"] = orders.authorized_names(read, "a", at)
+        told["names"] = orders.controlled_names(read, "a", at)
         told["open"] = orders.count_open(read, "a", at, 1000)
         told["keys"] = [
             found for key in self.keys if (found := external_keys.get(read, key)) and (found.expires_at or 0) > at

@@ -14,7 +14,7 @@ from wire import Key, csr
 
 from acme_iid import config
 from acme_iid.authority import Authority, accounts, challenges, finalization, instances, orders, reading, revocation
-from acme_iid.errors import AcmeError, Problem, RequestError
+from acme_iid.errors import AcmeError, Problem, Remedy, RequestError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Order
@@ -133,11 +133,37 @@ def test_a_revocation_between_ready_and_issued_leads_to_no_certificate(
     ready = reading.order(authority.database, account, second.id)
 
     def revoke(database: Database) -> None:
-        revocation.revoke_by_account(database, account, certificate, 1, "127.0.0.1", now())
+        revocation.revoke_by_account(database, account, certificate, 5, "127.0.0.1", now())
 
     racing = replace(authority, database=Meanwhile(authority.database, revoke))
     with pytest.raises(AcmeError, match=r"foo\.local was revoked for this instance meanwhile"):
         finalization.finalize(racing, account, ready, csr("foo.local", "bar.local")[1], "127.0.0.1", now())
+
+
+def test_a_compromise_between_ready_and_issued_leads_to_no_certificate(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    account, other = register(authority), register(authority)
+    key, request = csr("foo.local", "bar.local")
+    first = order(authority, account)
+    prove(authority, account, first, instance)
+    ready = reading.order(authority.database, account, first.id)
+    issued = finalization.finalize(authority, account, ready, request, "127.0.0.1", now())
+    assert issued.certificate_id is not None
+    certificate = reading.certificate(authority.database, account, issued.certificate_id)
+    # Another instance's order with the same key, which no name that is closed stands in the way of.
+    second = order(authority, other)
+    prove(authority, other, second, aws.Instance(account=ACCOUNT))
+    ready = reading.order(authority.database, other, second.id)
+
+    def compromise(database: Database) -> None:
+        revocation.revoke_by_key(database, key.thumbprint, certificate, 1, "127.0.0.1", now())
+
+    racing = replace(authority, database=Meanwhile(authority.database, compromise))
+    with pytest.raises(AcmeError, match="revoked as compromised") as caught:
+        finalization.finalize(racing, other, ready, request, "127.0.0.1", now())
+    assert (caught.value.problem, caught.value.remedy) == (Problem.BAD_CSR, Remedy.NEW_KEY)
+    assert of_order(reading.order(authority.database, other, second.id), now()) is Status.READY
 
 
 def test_the_digest_of_evidence_is_of_the_evidence_alone(instance: aws.Instance) -> None:

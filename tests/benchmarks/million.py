@@ -297,7 +297,7 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
     yield "orders list of an account", partial(orders.of_account, reader, account, None, 100)
     yield "open orders of an account", partial(orders.count_open, reader, account, now, 100)
     yield "waiting authorizations of an account", partial(waiting.count, reader, account, now, 300)
-    yield "names of an account", partial(orders.authorized_names, reader, account, now)
+    yield "names of an account", partial(orders.controlled_names, reader, account, now)
     yield "revoked certificates, counted", partial(revocation_lists.count, reader, now)
     yield "revoked certificates, for a list", partial(revocation_lists.revoked, reader, now)
 

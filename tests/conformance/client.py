@@ -174,6 +174,8 @@ class Settings:
     :ivar domain: the suffix of all names that are ordered.
     :ivar address: an address that an ``ip`` identifier may name.
     :ivar http_port: where the server fetches http-01 from.
+    :ivar revokers: "names" if each account that is authorized for all names of a certificate revokes it, "account" if
+        only the one that got it does.
     :ivar patience: seconds that a validation or an issuance may take.
     """
 
@@ -184,6 +186,7 @@ class Settings:
     address: str
     http_port: int = 80
     binding: Binding | None = None
+    revokers: str = "names"
     patience: float = 30.0
 
 

@@ -27,6 +27,16 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("address", "IP", {"default": "127.0.0.1", "help": "an address for ip identifiers (default: %(default)s)"}),
     ("http-port", "PORT", {"type": int, "default": 80, "help": "where http-01 is fetched from (default: %(default)s)"}),
     ("eab", "KID:KEY", {"help": "a reusable key for external account binding, the key in base64url"}),
+    (
+        "revokers",
+        "WHO",
+        {
+            "choices": ("names", "account"),
+            "default": "names",
+            "help": "which accounts revoke a certificate: those that are authorized for all its names (names, as RFC "
+            "8555 section 7.6 has it), or the one that got it alone (account) (default: %(default)s)",
+        },
+    ),
     ("patience", "SECONDS", {"type": float, "default": 30.0, "help": "for a validation (default: %(default)s)"}),
     ("report", "FILE", {"help": "write what was found: JSON if the name ends in .json, else a Markdown table"}),
 )
@@ -74,6 +84,7 @@ def settings(pytestconfig: pytest.Config) -> Settings:
         address=option.acme_address,
         http_port=option.acme_http_port,
         binding=binding,
+        revokers=option.acme_revokers,
         patience=option.acme_patience,
     )
 

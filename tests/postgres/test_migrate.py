@@ -22,11 +22,12 @@ from running import ACCOUNT, CA, answer
 from wire import Account, Wire, problem
 
 from acme_iid.simulator import aws
-from acme_iid.store import certificates, events
+from acme_iid.store import certificates, compromised_keys, events
 from acme_iid.store.copying import tables
 from acme_iid.store.database import Database, open_store
 
 NOW = 1_800_000_000
+COMPROMISED = "ab" * 32
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def fill(ca: CA, count: int) -> None:
     with closing(open_store(ca.store_url)) as store, store.transaction() as transaction:
         for number in range(count):
             events.add(transaction, "test", NOW + number, account_id=f"a{number}", detail="ä'\"%s :x \\ \t")
+        compromised_keys.add(transaction, COMPROMISED, NOW)
         for name in ("a", "B", "_", "-c", "Z9", "ä", "a b", "10", "9"):
             transaction.run(
                 """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at) VALUES (:id, '{}', :id, '[]', 1)""",
@@ -88,6 +90,7 @@ def test_a_ca_goes_on_with_its_store_in_postgresql(ca: CA, url: str) -> None:
     with closing(open_store(url)) as target:
         assert everything(target, names) == before
         assert len(list(events.check(target))) == len(before["events"])
+        assert compromised_keys.has(target, COMPROMISED)
         assert certificates.by_serial(target, f"{issued.leaf.serial_number:x}") is not None
     move(ca, url)
     ca.start()

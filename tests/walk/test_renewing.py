@@ -58,6 +58,25 @@ def short_lived(ca: CA, lifetime: str = "1m") -> None:
     file.write_text(file.read_text().replace("[ca]\n", f'[ca]\nlifetime = "{lifetime}"\nminimum_lifetime = "1m"\n', 1))
 
 
+def test_renewing_makes_a_new_key_where_the_old_one_is_compromised(
+    vm: Machine, shared_ca: CA, instance: aws.Instance
+) -> None:
+    old = leaf(vm.crt)
+    by_account = vm.try_("revoke", "--cert", vm.crt, "--reason", "keyCompromise")
+    assert by_account.code == 1
+    assert "with --key: keyCompromise has to be signed by it" in by_account.stderr
+    vm.run("revoke", "--cert", vm.crt, "--key", vm.key, "--reason", "keyCompromise")
+    shared_ca.cli("instance", "reopen", instance.instance_id, "foo.local")
+    done = vm.run("renew", "--force", vm.crt, vm.key)
+    assert "it was revoked as compromised. Making a new one." in done.stderr
+    vm.check_pair()
+    new = leaf(vm.crt)
+    assert new.public_key() != old.public_key()
+    assert keys.type_of(new.public_key()) == keys.type_of(old.public_key())
+    vm.run("renew", "--force", vm.crt, vm.key)
+    assert leaf(vm.crt).public_key() == new.public_key()
+
+
 def test_renewing_keeps_the_key_and_rekeying_makes_a_new_one(vm: Machine) -> None:
     key, serials = vm.key.read_bytes(), {leaf(vm.crt).serial_number}
     done = vm.run("renew", "--force", vm.crt, vm.key)

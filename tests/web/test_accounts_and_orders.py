@@ -368,7 +368,7 @@ def revoke(account: Account, der: bytes, **members: object) -> Any:
 
 def test_a_certificate_is_revoked_by_its_account_once(account: Account, instance: aws.Instance) -> None:
     issued = account.obtain("foo.local", answer=answer(instance))
-    assert revoke(account, issued.der, reason=1).status_code == 200
+    assert revoke(account, issued.der, reason=5).status_code == 200
     assert problem(revoke(account, issued.der)) == "alreadyRevoked"
 
 
@@ -379,17 +379,6 @@ def test_a_certificate_is_revoked_by_its_own_key(account: Account, instance: aws
     assert wrong.status_code == 403
     assert problem(wrong) == "unauthorized"
     assert account.wire.post(url, {"certificate": b64(issued.der)}, issued.key).status_code == 200
-
-
-def test_a_certificate_is_revoked_by_another_account_that_is_authorized_for_its_names_and_closes_nothing(
-    shared_ca: CA, instance: aws.Instance
-) -> None:
-    owner, other = shared_ca.account(), shared_ca.account()
-    issued = owner.obtain("foo.local", answer=answer(instance))
-    assert problem(revoke(other, issued.der)) == "unauthorized"
-    other.prove("foo.local", answer=answer(aws.Instance(account=instance.account)))
-    assert revoke(other, issued.der).status_code == 200
-    owner.obtain("foo.local", answer=answer(instance))
 
 
 @pytest.mark.parametrize("reason", [2, 6, 7, 8, 9, 10, 11, -1, "1", True, 1.0], ids=str)

@@ -332,7 +332,7 @@ def test_revocation_that_closes_a_name_ends_the_enrolments_that_have_it(
     apart = delegate(shared_ca, bound, instance, "apart.local")
     order = account.order("foo.local").json()
     issued = bound.obtain("bar.local", answer=answer(instance))
-    done = bound.post(bound.wire.directory["revokeCert"], {"certificate": b64(issued.der), "reason": 1})
+    done = bound.post(bound.wire.directory["revokeCert"], {"certificate": b64(issued.der), "reason": 5})
     assert done.status_code == 200
     assert "a certificate for one of its names was revoked" in refused(account, order, "foo.local")[1]
     issue(apart, "apart.local")
@@ -352,7 +352,7 @@ def test_a_delegate_that_revokes_closes_the_names_to_the_instance(
     account = delegate(shared_ca, bound, instance, "foo.local")
     chain = account.post(issue(account, "foo.local")["certificate"]).content
     der = x509.load_pem_x509_certificate(chain).public_bytes(Encoding.DER)
-    done = account.post(account.wire.directory["revokeCert"], {"certificate": b64(der), "reason": 1})
+    done = account.post(account.wire.directory["revokeCert"], {"certificate": b64(der), "reason": 5})
     assert done.status_code == 200, done.text
     assert problem(account.order("foo.local")) == "unauthorized"
     _, answers = bound.prove("foo.local", answer=answer(instance))

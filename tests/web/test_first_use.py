@@ -157,18 +157,6 @@ def test_a_deactivated_account_keeps_its_instance_until_it_is_released(
     assert outcome(other, "foo.local", answer(instance)) == "valid"
 
 
-def test_a_revocation_by_another_account_closes_nothing(
-    shared_ca: CA, account: Account, instance: aws.Instance
-) -> None:
-    issued = account.obtain("shared.local", answer=answer(instance))
-    other = shared_ca.account()
-    mine = aws.Instance(account=ACCOUNT)
-    assert outcome(other, "shared.local", answer(mine)) == "valid"
-    response = other.post(other.wire.directory["revokeCert"], {"certificate": b64(issued.der), "reason": 1})
-    assert response.status_code == 200, response.text
-    assert outcome(account, "shared.local", answer(instance)) == "valid"
-
-
 def test_a_blocked_instance_is_refused_whoever_answers_and_what_it_has_proven_ends(
     shared_ca: CA, account: Account, instance: aws.Instance
 ) -> None:

@@ -295,7 +295,7 @@ def test_revocation_closes_the_names_to_the_instance_until_they_are_reopened(
 ) -> None:
     issued = account.obtain("foo.local", "bar.local", answer=answer(instance))
     ready, _ = account.prove("bar.local", answer=answer(instance))
-    assert revoke(account, issued.der, reason=1) == 200
+    assert revoke(account, issued.der, reason=5) == 200
     assert account.post(ready.headers["Location"]).json()["status"] == "invalid"
     detail = refused(account, "foo.local", answer(instance))
     account.obtain("other.local", answer=answer(instance))
@@ -333,7 +333,7 @@ def test_a_former_account_cannot_lock_the_instance_out_of_its_names(
     successor = shared_ca.account()
     shared_ca.cli("instance", "release", instance.instance_id, "--to", successor.key.thumbprint)
     successor.obtain("foo.local", answer=answer(instance))
-    assert revoke(account, issued.der, reason=1) == 200
+    assert revoke(account, issued.der, reason=5) == 200
     successor.obtain("foo.local", answer=answer(instance))
 
 

@@ -58,3 +58,10 @@ CREATE TABLE closed_names (
     closed_at BIGINT NOT NULL,
     PRIMARY KEY (instance_id, name)
 );
+
+-- Keys that were revoked for keyCompromise, by the SHA-256 of their SubjectPublicKeyInfo in hex. They stay for good: the
+-- certificates that had them are pruned, and whoever holds a key may ask for it to be certified at any time.
+CREATE TABLE compromised_keys (
+    spki_sha256 TEXT PRIMARY KEY,
+    compromised_at BIGINT NOT NULL
+);

@@ -23,7 +23,8 @@ _REASONS = {
     "--reasonCode",
     metavar="CODE",
     default="unspecified",
-    help=f"Why: a number of RFC 5280, or one of {', '.join(_REASONS)} (default: unspecified).",
+    help=f"Why: a number of RFC 5280, or one of {', '.join(_REASONS)} (default: unspecified). "
+    "keyCompromise takes --key, and the key is never certified again.",
 )
 @options.ca_url
 @options.root
