@@ -16,8 +16,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
+from acme_iid.binding import SERVING_MARK
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance import keys
 from acme_iid.issuance.keys import CAFileError, PrivateKey
@@ -38,6 +39,7 @@ INTERMEDIATE_LIFETIME = 5 * 365 * 86400
 
 _MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
 _BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
+_SERVING_USAGE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, x509.ObjectIdentifier(SERVING_MARK)])
 
 
 def _ca_key_usage(*, responder: bool) -> x509.KeyUsage:
@@ -88,6 +90,7 @@ class LeafRequest:
     :ivar usages: what it is for, keys of :data:`profiles.USAGES`.
     :ivar key_usages: of :data:`profiles.KEY_USAGES`.
     :ivar status: where its status can be seen; None for nowhere.
+    :ivar serving: whether it is the CA's own server's, and carries the mark that says so.
     """
 
     public_key: PublicKey
@@ -98,6 +101,7 @@ class LeafRequest:
     usages: Sequence[str] = tuple(USAGES)
     key_usages: Sequence[str] = DEFAULT_KEY_USAGES
     status: StatusURLs | None = None
+    serving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +278,7 @@ class CertificateAuthority:
             .not_valid_after(_time(not_after))
             .add_extension(_BASIC_CONSTRAINTS, critical=True)
             .add_extension(key_usage(request.key_usages, request.public_key), critical=True)
-            .add_extension(extended_key_usage(request.usages), critical=False)
+            .add_extension(_SERVING_USAGE if request.serving else extended_key_usage(request.usages), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.public_key), critical=False)
             .add_extension(self._authority_key_identifier, critical=False)
         )

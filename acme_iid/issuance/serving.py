@@ -46,7 +46,8 @@ class ServingCertificate:
         :raises AcmeError: if the intermediate is at its end.
         """
         key = keys.generate()
-        issued = self._authority.issue(LeafRequest(key.public_key(), identifiers, now + self._lifetime), now)
+        request = LeafRequest(key.public_key(), identifiers, now + self._lifetime, serving=True)
+        issued = self._authority.issue(request, now)
         if not self._files:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._remove_leftovers()
