@@ -3,6 +3,7 @@
 The modules, from the bottom up::
 
     errors        the one error a person sees
+    deadline      the time by which a command has to be done
     names         what a person types as a name, in the form that goes into a certificate
     places        where configuration and state live
     keys          key pairs and certificate signing requests
@@ -12,7 +13,8 @@ The modules, from the bottom up::
     files         a key and its certificate, put in place together
     copies        further files with the same content: one PEM file with everything, PKCS #12
     records       what was ordered on this machine
-    trust         HTTPS under the CA's own root
+    session       all HTTP, bounded in size and time
+    trust         HTTPS under the CA's own root, to servers with its mark
     authority     which CAs this machine trusts: bootstrap
     account       the account key of this machine at that CA
     clouds        which cloud this is, and evidence from its metadata service

@@ -26,8 +26,8 @@ from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
 from acme_iid_client import places
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.trust import Deadline
 
 _REGISTERED_SECONDS = 60.0
 """How long the file of a key is waited for, to keep the account's URL in it."""

@@ -19,9 +19,10 @@ from cryptography.exceptions import InvalidSignature
 
 from acme_iid_client import places
 from acme_iid_client.certificates import fingerprint, load_certificates, to_pem
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.told import Told
-from acme_iid_client.trust import Deadline, PinnedSession, explain, fetch_unverified
+from acme_iid_client.trust import PinnedSession, explain, fetch_unverified
 
 _APPLICATION = re.compile(r"api://[A-Za-z0-9][A-Za-z0-9._/-]{0,254}\Z")
 _FEDERATION = "api://azureadtokenexchange"

@@ -20,11 +20,11 @@ from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
 from acme_iid_client.conditions import Conditions
 from acme_iid_client.connection import CaError, Connection
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical
 from acme_iid_client.order import Request, account_here, place
 from acme_iid_client.registration import settled
-from acme_iid_client.trust import Deadline
 
 
 class _EnrolmentRequest(JSONObjectWithFields):

@@ -28,11 +28,11 @@ from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
 from acme_iid_client.conditions import Conditions
 from acme_iid_client.connection import CaError, Connection, decode, refusal, remedy_in
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical, is_address
 from acme_iid_client.proof import prove
 from acme_iid_client.registration import NOT_AGREED, agree, open_account, settled
-from acme_iid_client.trust import Deadline
 
 _MAX_POLLS = 1000
 _NOT_REPLACED = frozenset({"alreadyReplaced", "malformed", "unauthorized"})

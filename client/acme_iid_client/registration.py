@@ -23,9 +23,9 @@ from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
 from acme_iid_client.conditions import Conditions
 from acme_iid_client.connection import CaError, Connection, UnreachableError, decode
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.told import ExternalKey
-from acme_iid_client.trust import Deadline
 
 Notice = Callable[[str], None]
 

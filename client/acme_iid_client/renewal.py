@@ -19,12 +19,12 @@ from acme_iid_client.certificates import (
     provisioner_of,
 )
 from acme_iid_client.connection import CaError
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.keys import KeyType, type_of
 from acme_iid_client.order import Issued, Request, order
 from acme_iid_client.places import Places
 from acme_iid_client.records import Record
-from acme_iid_client.trust import Deadline
 
 _JITTER = 20
 """Into how many parts a time is divided, by up to one of which certificates are renewed earlier than others."""

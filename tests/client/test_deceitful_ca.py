@@ -17,9 +17,9 @@ from acme_iid.simulator import aws, server
 from acme_iid_client import clouds, keys, order
 from acme_iid_client.authority import Authority
 from acme_iid_client.connection import CaError
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.told import Told
-from acme_iid_client.trust import Deadline
 
 EVIDENCE = "ZXZpZGVuY2U="
 

@@ -87,9 +87,9 @@ def command(
     from acme_iid_client.cli import ordering
     from acme_iid_client.cli.terminal import achieved, notice
     from acme_iid_client.copies import Copies
+    from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
     from acme_iid_client.order import Request, order
-    from acme_iid_client.trust import Deadline
 
     if p12_password_file is not None and p12 is None:
         raise click.UsageError("--p12-password-file goes with --p12.")

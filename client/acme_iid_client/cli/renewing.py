@@ -14,10 +14,10 @@ from cryptography import x509
 
 from acme_iid_client import certificates, hooks, inventory, records, renewal, systemd
 from acme_iid_client.cli.terminal import achieved, notice, printable
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.order import Issued
 from acme_iid_client.places import Places
-from acme_iid_client.trust import Deadline
 
 _ADVICE_SECONDS = 10.0
 """How long a CA is waited for that is only asked whether it has a wish."""

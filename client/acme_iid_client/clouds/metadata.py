@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import requests
 import urllib3
 
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
+from acme_iid_client.session import Session, TooLargeError
 
 LINK_LOCAL = "http://169.254.169.254"
 """Where AWS, GCP and Azure all have their service. It is reached without asking anybody for a name."""
@@ -61,39 +63,32 @@ class MetadataService:
 
     def __init__(self, base: str) -> None:
         self.base = base.rstrip("/")
-        self._session = requests.Session()
-        # A proxy would see the evidence, and could not reach the address of this very machine anyway.
-        self._session.trust_env = False
-        # No decompression, and nothing left open: a program asks three times and is done.
-        self._session.headers.update({"Accept-Encoding": "identity", "Connection": "close"})
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], seconds: float = READ_SECONDS) -> Answer:
         """One request.
 
         :param path: from the root of the service, with the query.
-        :param seconds: how long to wait for an answer.
+        :param seconds: how long to wait for an answer, whole.
         :raises NoAnswerError: if the connection stands and no answer comes.
         :raises NobodyThereError: if there is nobody.
         :raises ClientError: if the answer is too large, or the address is none.
         """
+        # A proxy would see the evidence, and could not reach the address of this very machine anyway. Nothing is left
+        # open: a program asks three times and is done.
+        session = Session(
+            Deadline(seconds),
+            max_bytes=MAX_ANSWER_BYTES,
+            proxies=False,
+            connect_seconds=min(CONNECT_SECONDS, seconds),
+        )
         try:
-            with self._session.request(
-                method,
-                self.base + path,
-                headers=dict(headers),
-                timeout=(min(CONNECT_SECONDS, seconds), seconds),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = b""
-                for chunk in response.iter_content(8192):
-                    content += chunk
-                    if len(content) > MAX_ANSWER_BYTES:
-                        raise ClientError(
-                            f"The metadata service's answer for {path.partition('?')[0]} is larger than "
-                            f"{MAX_ANSWER_BYTES} octets."
-                        )
-                return Answer(response.status_code, content, response.headers)
+            with session:
+                response = session.request(method, self.base + path, headers={**headers, "Connection": "close"})
+                return Answer(response.status_code, response.content, response.headers)
+        except TooLargeError as error:
+            raise ClientError(
+                f"The metadata service's answer for {path.partition('?')[0]} is larger than {MAX_ANSWER_BYTES} octets."
+            ) from error
         except (
             requests.exceptions.InvalidURL,
             requests.exceptions.InvalidSchema,
