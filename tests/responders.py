@@ -102,7 +102,7 @@ class Names:
             if values:
                 response.answer.append(dns.rrset.from_text(question.name, 1, dns.rdataclass.IN, held, *values))
                 break
-        if not any(known == name for known, _ in self.records):
+        if not any(known == name for known, _ in tuple(self.records)):
             response.set_rcode(dns.rcode.NXDOMAIN)
         return response.to_wire(max_size=65535)
 

@@ -189,9 +189,12 @@ class CA:
         while any(map(_runs, children)) and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def wire(self) -> Wire:
-        """A raw client that trusts this CA's root and nothing else."""
-        return Wire(self.directory, self.root)
+    def wire(self, source: str | None = None) -> Wire:
+        """A raw client that trusts this CA's root and nothing else.
+
+        :param source: the address that it connects from, where it matters.
+        """
+        return Wire(self.directory, self.root, source)
 
     def account(self) -> Account:
         """A new account."""
