@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from acme_iid.binding import Binding
 from acme_iid.iid01 import IID01Response
 from acme_iid_client.certificates import element
+from acme_iid_client.clouds import azure_issuers
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
     READ_SECONDS,
@@ -60,6 +63,7 @@ class Azure:
         self._env = env
         self._resource = resource
         self._compute: Mapping[str, object] | None = None
+        self._issuers: str | None = None
 
     @staticmethod
     def named(env: Mapping[str, str]) -> bool:  # noqa: ARG004 - Azure's tools have no variable for it
@@ -90,12 +94,13 @@ class Azure:
 
     def evidence(self, kind: str, binding: Binding) -> IID01Response:
         """The attested document with the binding's nonce, and for a managed identity its token beside it."""
-        more = self._intermediates()
         if kind == "azure-managed-identity":
             # The token first: where there is none, the document need not be asked for.
             token = self._token()
-            return IID01Response(format=kind, evidence=token, attested=self._attested(binding.nonce), **more)
-        return IID01Response(format=kind, evidence=self._attested(binding.nonce), **more)
+            document = self._attested(binding.nonce)
+            return IID01Response(format=kind, evidence=token, attested=document, **self._intermediates(document))
+        document = self._attested(binding.nonce)
+        return IID01Response(format=kind, evidence=document, **self._intermediates(document))
 
     def _vm_id(self) -> str:
         return str(self._described()["vmId"]).lower()
@@ -165,11 +170,15 @@ class Azure:
             "needs an identity, and the tenant an application with this ID URI."
         )
 
-    def _intermediates(self) -> dict[str, str]:
+    def _intermediates(self, document: str) -> dict[str, str]:
         """Certificates between the document's signer and its root, for a CA that does not have them yet."""
         file = self._env.get(INTERMEDIATES_VARIABLE)
         if not file:
-            return {}
+            # Documents of one program have one signer, or at most two.
+            if self._issuers is None:
+                found = azure_issuers.issuers(base64.b64decode(document))
+                self._issuers = "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in found)
+            return {"intermediates": self._issuers} if self._issuers else {}
         content = Path(file).read_bytes()
         if len(content) > MAX_INTERMEDIATES_BYTES or b"-----BEGIN CERTIFICATE" not in content or not content.isascii():
             raise ClientError(f"{file} ({INTERMEDIATES_VARIABLE}) is no PEM file with a few certificates.")
