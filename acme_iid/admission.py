@@ -84,6 +84,10 @@ class Grant:
     rule: str
 
 
+_UNOWNED = (
+    "{} does not list the owner of this instance, {}, and the token beside its document names no resource of it; "
+    "an operator adds the owner to subscriptions"
+)
 OWN_NAME = "own name"
 ANY_NAME = "any name in the domains"
 
@@ -200,6 +204,12 @@ def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tup
     if identity.scope is not None and provisioner.name not in identity.scope:
         refusal = f"{provisioner} does not trust the key that signed this evidence; it is configured for another one"
     yield "key", refusal
+    if identity.unbound:
+        # Whoever has a token by theft could otherwise show it with an instance of any owner's in the world.
+        owned = any(
+            identity.facts.get(fact) == identity.owner for demand in provisioner.demands for fact in demand.facts
+        )
+        yield "owner", None if owned else _UNOWNED.format(provisioner, identity.owner)
     for demand in provisioner.demands:
         if (refusal := demand.refusal(identity.facts)) is not None:
             yield demand.key, f"{provisioner} {refusal}"

@@ -65,6 +65,10 @@ _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 _PEM_BLOCK = re.compile(r"\s*-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----\s*")
 
 
+class NoChainError(ValueError):
+    """No chain leads from a signer to a root: an issuer may be missing, or nobody here trusts the root."""
+
+
 @dataclass(frozen=True, slots=True)
 class Root:
     """A certificate at which chains may end.
@@ -155,7 +159,8 @@ def verify(
     :param now: seconds.
     :param purpose: the extended key usage that every certificate must allow that restricts its usage.
     :returns: the scope of the roots reached: None if one of them is pinned.
-    :raises ValueError: with a sentence, if no root is reached.
+    :raises NoChainError: with a sentence, if no root is reached.
+    :raises ValueError: likewise, if the signer or what came along is refused.
     """
     if len(supplied) > MAX_SUPPLIED:
         raise ValueError(f"there are more than {MAX_SUPPLIED} certificates")
@@ -166,7 +171,7 @@ def verify(
     search = _Search(anchors, tuple(dict.fromkeys((*supplied, *anchors.intermediates))), moment, purpose)
     reached = search.roots(leaf)
     if not reached:
-        raise ValueError(
+        raise NoChainError(
             f"no chain leads from the signer's certificate, issued by {_name(leaf.issuer)}, to a trusted root"
             + "".join(f"; {reason}" for reason in search.reasons)
         )

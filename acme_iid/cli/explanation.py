@@ -189,6 +189,8 @@ def _met(entry: Provisioner, key: str, identity: InstanceIdentity) -> str:
             return identity.format if identity.key_id else f"as if it proved itself with {identity.format}"
         case "key":
             return "the cloud's own" if identity.scope is None else "one that this provisioner is configured with"
+        case "owner":
+            return "the provisioner lists owners, and the document proves this instance's"
     demand = next(demand for demand in entry.demands if demand.key == key)
     proven = [f"{fact} {identity.facts[fact]}" for fact in demand.facts if fact in identity.facts]
     return " and ".join(proven) + " is listed"

@@ -42,7 +42,7 @@ def client_address(peer: str, forwarded: str, proxies: Collection[Network]) -> s
 
 @lru_cache(maxsize=4096)
 def _read(entry: str) -> str | None:
-    """The address in an entry of X-Forwarded-For, with or without a port (Azure's gateway has one); None for others."""
+    """The address in an entry of X-Forwarded-For, also with a port as Azure's gateway writes it; None for others."""
     match = _WITH_PORT.match(entry)
     try:
         if match is None:

@@ -59,6 +59,8 @@ def clock(tmp_path: Path) -> Clock:
 
 @pytest.mark.parametrize(("seconds", "sentence"), [(90, "seconds ahead of"), (-7200, "7200 seconds behind")])
 def test_a_replica_whose_clock_is_wrong_does_not_start(ca: CA, clock: Clock, seconds: int, sentence: str) -> None:
+    ca.start()
+    assert ca.stop() == 0
     clock.set(seconds)
     done = run_module("acme_iid.cli", "--home", ca.home, "serve", "--workers", "1", env=clock.env)
     assert done.code == 1
