@@ -57,7 +57,7 @@ def make(home: Path, settings: Settings) -> Path:
         return both
     authority = CertificateAuthority.load(home)
     names = [from_text(name) for name in ("localhost", "127.0.0.1", "::1")]
-    return ServingCertificate(home / "tls-front", authority, _YEAR).issue(names, int(time.time()))
+    return ServingCertificate(home / "tls-front", _YEAR).issue(authority, names, int(time.time()))
 
 
 def alternate(home: Path, number: int) -> Alternate:
