@@ -5,11 +5,13 @@ The modules, from the bottom up::
     errors        the one error a person sees
     deadline      the time by which a command has to be done
     names         what a person types as a name, in the form that goes into a certificate
+    entries       names in an open directory, and what is done to them by its descriptor
+    descriptors   directories that are reached through no link of somebody else's
     places        where configuration and state live
     keys          key pairs and certificate signing requests
     csr           signing requests that somebody else made
     certificates  what is read out of certificates
-    switch        two files replaced in one step
+    switch        two files replaced in one step, or in two where there are no links
     files         a key and its certificate, put in place together
     copies        further files with the same content: one PEM file with everything, PKCS #12
     records       what was ordered on this machine
@@ -22,6 +24,7 @@ The modules, from the bottom up::
     connection    signed ACME requests, repeated when the CA was away
     registration  the account at the CA: shown, given another key, ended
     order         from names to a verified certificate
+    kept          what was issued, until it is in place
     ari           when the CA would like a certificate to be renewed
     renewal       when a certificate is due, and renewing it
     hooks         telling programs that it was

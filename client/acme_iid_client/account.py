@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from josepy.jwk import JWKEC
 
 from acme_iid_client import places
 from acme_iid_client.deadline import Deadline
+from acme_iid_client.descriptors import open_directory, read_secret
 from acme_iid_client.errors import ClientError
 
 _REGISTERED_SECONDS = 60.0
@@ -85,8 +84,7 @@ class Account:
 
     def drop_coming(self) -> None:
         """Forget the key that was to replace this one."""
-        self._coming_file.unlink(missing_ok=True)
-        places.sync_directory(self.file.parent)
+        places.remove_file(self._coming_file)
 
     def replaced(self, key: JWKEC) -> Account:
         """The account with the other key, kept in the place of this one."""
@@ -108,7 +106,8 @@ class Account:
     def set_aside(self) -> Path:
         """Move the key away, so that the next order makes another; returns where it is now."""
         aside = self.file.with_name(f".{self.file.name}.{self.thumbprint}.deactivated")
-        self.file.rename(aside)
+        with open_directory(self.file.parent) as directory:
+            directory.entry(self.file.name).rename(directory.entry(aside.name))
         self.drop_coming()
         return aside
 
@@ -118,11 +117,10 @@ class Account:
 
         :raises ClientError: if one of them does not end within the time.
         """
-        descriptor = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with open_directory(self.file.parent) as directory:
             while True:
                 try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(directory.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if not deadline.sleep(_LOCK_PAUSE):
@@ -130,8 +128,6 @@ class Account:
                             f"Another acme-iid is changing the account key in {self.file}, and does not end."
                         ) from None
             yield
-        finally:
-            os.close(descriptor)
 
 
 def thumbprint(key: JWKEC) -> str:
@@ -180,18 +176,12 @@ def from_file(file: Path) -> Account:
     """
     file = file.absolute()
     try:
-        mode = stat.S_IMODE(file.stat().st_mode)
-        key = _load_pem(file.read_bytes(), file)
+        key = _load_pem(read_secret(file, f"The account key {file}"), file)
     except FileNotFoundError as error:
         raise ClientError(
             f"The account key {file} does not exist. This makes one, readable by you alone: "
             f"(umask 077; openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file})"
         ) from error
-    if mode & 0o077:
-        raise ClientError(
-            f"The account key {file} has the mode {mode:04o}, so that others can use it. Make it yours alone: "
-            f"chmod 600 {file}"
-        )
     return Account(file, "", key)
 
 

@@ -117,7 +117,7 @@ def kept(state: Path, authority: Authority) -> list[Enrolment]:
 
 def forget(state: Path, authority: Authority, made: Enrolment) -> None:
     """Forget an enrolment that the CA has ended: no proof extends it."""
-    (_directory(state, authority) / f"{places.safe_name(made.id)}.json").unlink(missing_ok=True)
+    places.remove_file(_directory(state, authority) / f"{places.safe_name(made.id)}.json")
 
 
 def _directory(state: Path, authority: Authority) -> Path:

@@ -94,11 +94,12 @@ class Issued:
 
     :ivar chain: leaf first, without the root.
     :ivar key: None if it was ordered with a signing request.
+    :ivar account: who ordered it; None if that was at another time.
     """
 
     chain: list[x509.Certificate]
     key: keys.PrivateKey | None
-    account: accounts.Account
+    account: accounts.Account | None
 
     @property
     def leaf(self) -> x509.Certificate:

@@ -8,6 +8,7 @@ environment names, or else one that came with it. certbot does not remember the 
 from __future__ import annotations
 
 import atexit
+import os
 import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
@@ -48,8 +49,8 @@ def add(bundle: Path, env: MutableMapping[str, str]) -> None:
         together = Path(file.name)
         atexit.register(together.unlink, missing_ok=True)
         file.write(trusted.rstrip() + b"\n" + content)
-    # Hooks may run as somebody else, and the certificates are public.
-    together.chmod(0o644)
+        # Hooks may run as somebody else, and the certificates are public.
+        os.fchmod(file.fileno(), 0o644)
     env[VARIABLE] = str(together)
 
 

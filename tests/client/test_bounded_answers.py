@@ -160,7 +160,7 @@ def test_a_root_that_does_not_end_is_left_before_it_is_verified(tmp_path: Path) 
 def test_a_metadata_services_answer_that_trickles_ends_with_the_time(tmp_path: Path) -> None:
     with serving(tmp_path, SLOW["a header"], tls=False) as server:
         with pytest.raises(NoAnswerError):
-            MetadataService(server.url).ask("GET", "/latest/meta-data/", {}, seconds=1)
+            MetadataService(server.url).try_once("GET", "/latest/meta-data/", {}, seconds=1)
         assert server.gone.wait(60), "the client has not hung up"
 
 
@@ -169,7 +169,7 @@ def test_a_metadata_services_answer_that_is_too_large_is_left(tmp_path: Path) ->
         serving(tmp_path, whole(b" " * (128 * 1024), "identity"), tls=False) as server,
         pytest.raises(ClientError, match="larger than 65536 octets"),
     ):
-        MetadataService(server.url).ask("GET", "/latest/meta-data/", {}, seconds=60)
+        MetadataService(server.url).try_once("GET", "/latest/meta-data/", {}, seconds=60)
 
 
 def test_an_answer_of_sts_that_is_larger_than_any_token_is_left(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_passwords_in_netrc_are_sent_to_nobody(tmp_path: Path, monkeypatch: pyte
         with PinnedSession(ca.root_file, Deadline(60)) as session:
             session.get(ca.url)
         fetch_unverified(f"{ca.url}/root/00", Deadline(60))
-        MetadataService(plain.url).ask("GET", "/latest/meta-data/", {}, seconds=60)
+        MetadataService(plain.url).try_once("GET", "/latest/meta-data/", {}, seconds=60)
         with pytest.raises(Exception, match="gives no web identity token"):
             web_identity_token(
                 Credentials("AKIDEXAMPLE", "secret", "token"),

@@ -83,7 +83,7 @@ def command(
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    from acme_iid_client import authority, clouds, files, keys, names, renewal
+    from acme_iid_client import authority, clouds, files, kept, keys, names, renewal
     from acme_iid_client.cli import ordering
     from acme_iid_client.cli.terminal import achieved, notice
     from acme_iid_client.copies import Copies
@@ -117,9 +117,20 @@ def command(
     elif wanted == [instance] and csr_file is None:
         request = replace(request, names=[own], further="own")
     shown = shown or target.prepare(own, force)
-    issued = order(request, ca, where.state, cloud, Deadline(timeout), notice)
-    target.install(issued, shown)
+    waiting = ordering.obtain(
+        where.state,
+        shown,
+        request,
+        ca.ca_url,
+        not_after,
+        permissions,
+        lambda: order(request, ca, where.state, cloud, Deadline(timeout), notice),
+    )
     if shown[1] is not None:
+        # Before the files, so that a renewal puts them in place if this cannot.
         pair = shown[0], shown[1]
         ordering.record(where, target, pair, ca.ca_url, root, metadata_url, azure_resource, not_after, profile)
-    achieved(ca.ca_url, issued, shown, as_json)
+    target.install(waiting, shown)
+    kept.drop(where.state, shown[0])
+    target.refresh(shown)
+    achieved(ca.ca_url, waiting.issued, shown, as_json)

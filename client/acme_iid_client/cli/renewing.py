@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from pathlib import Path
 import click
 from cryptography import x509
 
-from acme_iid_client import certificates, hooks, inventory, records, renewal, systemd
+from acme_iid_client import certificates, hooks, inventory, kept, records, renewal, systemd
 from acme_iid_client.cli.terminal import achieved, notice, printable
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
@@ -21,6 +22,8 @@ from acme_iid_client.places import Places
 
 _ADVICE_SECONDS = 10.0
 """How long a CA is waited for that is only asked whether it has a wish."""
+_TRY_AGAIN = 60.0
+"""Seconds between two tries to put in place what a first order could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ class Task:
             return [
                 self.origin.of(record)
                 for record in ordered
-                if record.certificate.exists() and not inventory.is_revoked(self.where.state, record.certificate)
+                if kept.find(self.where.state, record.certificate) is not None
+                or (record.certificate.exists() and not inventory.is_revoked(self.where.state, record.certificate))
             ]
         found = []
         for certificate, key in self.pairs:
@@ -111,13 +115,15 @@ class Task:
 
     def _one(self, record: records.Record) -> None:
         deadline = Deadline(self.timeout)
-        _, leaf = renewal.current(record)
-        if not self.force:
-            due = self._due_at(record, leaf)
-            if datetime.now(UTC) < due:
-                _not_due(record, leaf, due, self.as_json)
-                return
-        issued = renewal.renew(record, self.wishes, self.where, os.environ, deadline, notice)
+        issued = renewal.finish(record, self.wishes, self.where)
+        if issued is None:
+            _, leaf = renewal.current(record)
+            if not self.force:
+                due = self._due_at(record, leaf)
+                if datetime.now(UTC) < due:
+                    _not_due(record, leaf, due, self.as_json)
+                    return
+            issued = renewal.renew(record, self.wishes, self.where, os.environ, deadline, notice)
         ca_url = record.ca_url or _ca_url(self.where)
         if self.as_json:
             achieved(ca_url, issued, (record.certificate, record.key), as_json=True)
@@ -154,8 +160,13 @@ class Task:
         def renew(record: records.Record) -> Issued:
             return renewal.renew(record, self.wishes, self.where, os.environ, Deadline(self.timeout), say)
 
+        def find() -> list[records.Record]:
+            found = self.find(lambda text: journal.error("unusable", text))
+            self._finish_first(found, lambda text: journal.error("failed", text))
+            return found
+
         duties = Duties(
-            find=_Cached(self.where, lambda: self.find(lambda text: journal.error("unusable", text))).get,
+            find=_Cached(self.where, find).get,
             renew=renew,
             tell=self._tell,
             advise=lambda record, leaf: renewal.advice(record, leaf, self.where, Deadline(_ADVICE_SECONDS)),
@@ -163,6 +174,17 @@ class Task:
             seconds=self.timeout + self.after.seconds,
         )
         Daemon(duties, journal, Notifier(os.environ), self.force).run()
+
+    def _finish_first(self, found: list[records.Record], complain: Callable[[str], None]) -> None:
+        """Put in place what a first order could not: there is no pair yet that could be renewed."""
+        for record in found:
+            try:
+                if not record.certificate.exists():
+                    issued = renewal.finish(record, self.wishes, self.where)
+                    if issued is not None:
+                        self._tell(record, issued)
+            except (ClientError, OSError) as error:
+                complain(f"{record.certificate}: {error}")
 
     def _tell(self, record: records.Record, issued: Issued) -> None:
         ca_url = record.ca_url or _ca_url(self.where)
@@ -179,12 +201,16 @@ class _Cached:
 
     def __init__(self, where: Places, read: Callable[[], list[records.Record]]) -> None:
         self._directories = (records.directory(where.state), inventory.revocations(where.state))
+        self._kept = kept.directory(where.state)
         self._read = read
         self._stamp: tuple[int, ...] | None = None
         self._found: list[records.Record] = []
 
     def get(self) -> list[records.Record]:
         stamp = tuple(map(_modified, self._directories))
+        if self._kept.is_dir() and any(self._kept.glob("[!.]*")):
+            # It may be possible now to put in place what could not be.
+            stamp += (int(time.monotonic() / _TRY_AGAIN),)
         if stamp != self._stamp:
             self._found, self._stamp = self._read(), stamp
         return self._found
