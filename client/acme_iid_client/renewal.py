@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from acme_iid_client import ari, authority, clouds, files, keys
 from acme_iid_client.certificates import (
@@ -26,6 +28,10 @@ from acme_iid_client.trust import Deadline
 
 _JITTER = 20
 """Into how many parts a time is divided, by up to one of which certificates are renewed earlier than others."""
+
+
+class MissingError(ClientError):
+    """The certificate's file is not there: somebody removed it, or its directory or volume is not there (yet)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +97,35 @@ def current(record: Record) -> tuple[files.Pair, x509.Certificate]:
     """The pair as it is, after making good what an installation that was cut off has left.
 
     :returns: where its files are, and the certificate.
-    :raises ClientError: if there is no certificate, or the key is another one's.
+    :raises MissingError: if the certificate's file is not there.
+    :raises ClientError: if it holds no certificate, the key cannot be read, or the key is another one's.
+    :raises OSError: if one of them cannot be looked at.
     """
+    missing = MissingError(
+        f"{record.certificate} does not exist. 'acme-iid order NAME {record.certificate} {record.key}' makes it."
+    )
+    try:
+        os.lstat(record.certificate)
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing from None
     pair = files.pair(record.certificate, record.key)
     files.recover(pair)
     if not pair.certificate.exists():
-        raise ClientError(
-            f"{record.certificate} does not exist. 'acme-iid order NAME {record.certificate} {record.key}' makes it."
-        )
+        raise missing
     try:
         leaf = load_certificates(pair.certificate.read_bytes())[0]
+        public = keys.spki(leaf.public_key())
     except ClientError as error:
         raise ClientError(f"{record.certificate} is no certificate: {error}") from error
-    if pair.key.exists() and not files.belong_together(pair.certificate, pair.key):
-        raise ClientError(
-            f"{record.key} is not the key of {record.certificate}, so it is not overwritten. "
-            "Which file is the right one?"
-        )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ClientError(f"The key in {record.certificate} is of a kind that this program does not know.") from error
     if pair.key.exists():
+        key = keys.load(pair.key.read_bytes(), str(record.key))
+        if keys.spki(key.public_key()) != public:
+            raise ClientError(
+                f"{record.key} is not the key of {record.certificate}, so it is not overwritten. "
+                "Which file is the right one?"
+            )
         record.copies.refresh(pair, files.Permissions())
     return pair, leaf
 
@@ -128,12 +145,14 @@ def renew(
     env: Mapping[str, str],
     deadline: Deadline,
     notice: Callable[[str], None],
+    installing: Callable[[x509.Certificate], None],
 ) -> Issued:
     """Get a new certificate for a pair and put it in place.
 
     An expired certificate is no obstacle: what renews it is an order like the first, proven anew.
 
     :param env: the environment.
+    :param installing: called with the certificate that is there, just before another takes its place.
     :raises CaError: if the CA refuses.
     :raises ClientError: if anything else stands in the way; the old pair is in use then.
     :raises OSError: if the new one cannot be written; likewise.
@@ -155,6 +174,7 @@ def renew(
         where.state, ca.ca_url, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
     )
     issued = order(request, ca, where.state, cloud, deadline, notice)
+    installing(leaf)
     if keep:
         files.install_certificate(pair, issued.certificate_pem, wishes.permissions)
     else:
