@@ -90,6 +90,8 @@ def server_url(text: str) -> str:
     """
     if not text.isprintable() or " " in text:  # urlsplit would drop some of them silently
         raise ValueError(f"{text!r} has blanks or control characters in it")
+    if not text.isascii():  # urlsplit lowers the host, and some characters become ASCII ones
+        raise ValueError(f"{text!r} is not ASCII; an internationalized host is given as A-labels (xn--...)")
     parts = urlsplit(text)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ValueError(f'{text!r} is no URL to serve; write for example "https://ca.local"')

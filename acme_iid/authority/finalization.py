@@ -216,11 +216,19 @@ def _require_open(closed: instances.Closed, order: Order) -> None:
 def validity(profile: Profile, order: Order, now: int) -> tuple[int, int]:
     """The validity of a certificate issued now, in seconds: what the order asked for, which was checked then.
 
+    An end that is beyond the profile's longest or shortest lifetime by no more than a clock may be off is brought back
+    to it, reckoned from when the order was made.
+
     :raises AcmeError: ``malformed`` if it is over by now.
     """
     # Back-dated by a minute unless the order says otherwise, for relying parties whose clocks are behind.
     starts = now - 60 if order.not_before is None else order.not_before
-    ends = max(starts, now) + profile.lifetimes.usual if order.not_after is None else order.not_after
+    lifetimes = profile.lifetimes
+    if order.not_after is None:
+        ends = max(starts, now) + lifetimes.usual
+    else:
+        basis = max(order.not_before or 0, order.created_at)
+        ends = min(max(order.not_after, basis + lifetimes.minimum), basis + lifetimes.maximum)
     if ends <= now:
         raise AcmeError(Problem.MALFORMED, "the order's 'notAfter' has passed; make a new order")
     return starts, ends

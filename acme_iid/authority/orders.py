@@ -21,6 +21,8 @@ from acme_iid.store import orders, waiting
 from acme_iid.store.database import Transaction
 
 MAX_IDENTIFIERS = 100
+CLOCK_SKEW = 60
+"""Seconds that a client's clock, by which it reckons the validity that it asks for, may be ahead of or behind ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,14 +251,15 @@ def _check_validity(
     ends = basis + lifetimes.usual if not_after is None else not_after
     if not_before is not None and not_before < now - LIFETIME:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is in the past; leave it out for a certificate valid from now")
-    if not_before is not None and not_before > now + lifetimes.maximum:
+    if not_before is not None and not_before > now + lifetimes.maximum + CLOCK_SKEW:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is further ahead than this CA's longest certificate lasts")
-    if not lifetimes.minimum <= ends - basis <= lifetimes.maximum:
+    # By the client's clock it may be the very longest or shortest; what is issued is neither longer nor shorter.
+    if not lifetimes.minimum - CLOCK_SKEW <= ends - basis <= lifetimes.maximum + CLOCK_SKEW:
         raise AcmeError(
             Problem.MALFORMED,
             f"'notAfter' asks for a certificate of {max(ends - basis, 0)} seconds; "
             f"{'this CA' if profile.name is None else f'the profile {profile.name!r}'} gives "
             f"{lifetimes.minimum} to {lifetimes.maximum} seconds",
         )
-    if not_after is not None and not_after > authority.ca.not_after:
+    if not_after is not None and not_after > authority.ca.not_after + CLOCK_SKEW:
         raise AcmeError(Problem.MALFORMED, "'notAfter' is after the end of this CA's intermediate certificate")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -49,6 +50,9 @@ _UNREADABLE = (
     x509.UnsupportedGeneralNameType,
 )
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
+
+# The library warns of an empty common name; whatever a client sends is no news for the log.
+warnings.filterwarnings("ignore", message="Attribute's length must be", category=UserWarning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,8 @@ def _requested_names(subject: x509.Name, extensions: x509.Extensions) -> frozens
                 kind = type(general_name).__name__
                 raise _bad(f"the CSR asks for a {kind}; certificates hold dns names and addresses only")
         for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+            if not str(attribute.value).strip():
+                continue  # OpenSSL writes an empty one where a person was asked for a name and gave none
             common_name = names.from_text(str(attribute.value))
             # An address counts where RFC 8738 section 3 puts it, in the subjectAltName.
             if common_name.type == "ip" and common_name not in found:

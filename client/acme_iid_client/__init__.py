@@ -27,16 +27,19 @@ The modules, from the bottom up::
     kept          what was issued, until it is in place
     ari           when the CA would like a certificate to be renewed
     renewal       when a certificate is due, and renewing it
+    refusals      which refusals only an operator can change, and how long the CA is left alone then
+    notifications which programs do not know yet of a renewal
     hooks         telling programs that it was
     journal       the lines of a program that runs for months
     systemd       what the service manager is told
     wakeups       what wakes a program that waits
     watched       a pair that the daemon looks after
+    workers       the threads that renew, ask and tell for it
     daemon        one process that renews all of them
     inventory     the certificates of this machine as they are
     cli           acme-iid
     manual        manual pages and completions, made out of the commands; building runs it
 
-Nothing here imports the server's modules, save ``acme_iid.iid01`` and ``acme_iid.errors`` and, for
-``acme-iid verify`` alone, ``acme_iid.attestation``.
+Nothing here imports the server's modules, save ``acme_iid.iid01``, ``acme_iid.errors`` and ``acme_iid.key_files`` and,
+for ``acme-iid verify`` alone, ``acme_iid.attestation``.
 """

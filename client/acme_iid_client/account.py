@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
+from acme_iid import key_files
 from acme_iid_client import places
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.descriptors import open_directory, read_secret
@@ -199,8 +201,8 @@ def _to_pem(key: JWKEC) -> bytes:
 def _load_pem(content: bytes, file: Path) -> JWKEC:
     try:
         key = serialization.load_pem_private_key(content, password=None)
-    except (ValueError, TypeError) as error:
-        raise ClientError(f"The account key {file} is no private key in PEM form without a password.") from error
+    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm) as error:
+        raise ClientError(f"The account key {file} is {key_files.describe(content, str(file))}.") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ClientError(f"The account key {file} is not an EC key on the curve P-256, which this program signs with.")
     return JWKEC(key=key)

@@ -79,6 +79,8 @@ def parse_url(text: str) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+        # Lowered, some characters outside ASCII would become those of another host.
+        valid = valid and parts.netloc.isascii()
     except ValueError:
         valid = False
     if not valid or parts.query or parts.fragment or not url.isprintable() or " " in url:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
+
 from acme_iid_client import certificates, descriptors
 from acme_iid_client.errors import ClientError
-from acme_iid_client.order import Issued
 from acme_iid_client.records import Record
 
 _GRACE_SECONDS = 2.0
@@ -36,6 +37,11 @@ class Hooks:
     number: int = signal.SIGHUP
     pid: int | None = None
     pid_file: Path | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is told."""
+        return not self.command and self.pid is None and self.pid_file is None
 
     def run(self, env: Mapping[str, str]) -> None:
         """Run the command, then send the signal.
@@ -138,14 +144,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def variables(record: Record, issued: Issued, ca_url: str) -> dict[str, str]:
+def variables(record: Record, leaf: x509.Certificate, ca_url: str) -> dict[str, str]:
     """What a command sees of the certificate that was renewed."""
     return {
         "ACME_IID_CERTIFICATE": str(record.certificate.absolute()),
         "ACME_IID_KEY": str(record.key.absolute()),
-        "ACME_IID_NAMES": " ".join(certificates.names_in(issued.leaf)),
-        "ACME_IID_SERIAL": str(issued.leaf.serial_number),
-        "ACME_IID_NOT_AFTER": certificates.rfc3339(issued.leaf.not_valid_after_utc),
+        "ACME_IID_NAMES": " ".join(certificates.names_in(leaf)),
+        "ACME_IID_SERIAL": str(leaf.serial_number),
+        "ACME_IID_NOT_AFTER": certificates.rfc3339(leaf.not_valid_after_utc),
         "ACME_IID_CA_URL": ca_url,
     }
 

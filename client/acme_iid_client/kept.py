@@ -119,6 +119,11 @@ def room(state: Path, certificate: Path) -> Iterator[Room]:
         yield Room(taken, target)
 
 
+def exists(state: Path, certificate: Path) -> bool:
+    """Whether anything is kept for a certificate's file."""
+    return _file(state, certificate).exists()
+
+
 def find(state: Path, certificate: Path) -> Kept | None:
     """What is kept for a certificate's file, if anything can be used.
 

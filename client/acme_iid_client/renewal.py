@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from acme_iid.errors import Remedy
 from acme_iid_client import ari, authority, clouds, files, kept, keys
@@ -29,6 +31,10 @@ from acme_iid_client.records import Record
 
 _JITTER = 20
 """Into how many parts a time is divided, by up to one of which certificates are renewed earlier than others."""
+
+
+class MissingError(ClientError):
+    """The certificate's file is not there: somebody removed it, or its directory or volume is not there (yet)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +100,35 @@ def current(record: Record) -> tuple[files.Pair, x509.Certificate]:
     """The pair as it is, after making good what an installation that was cut off has left.
 
     :returns: where its files are, and the certificate.
-    :raises ClientError: if there is no certificate, or the key is another one's.
+    :raises MissingError: if the certificate's file is not there.
+    :raises ClientError: if it holds no certificate, the key cannot be read, or the key is another one's.
+    :raises OSError: if one of them cannot be looked at.
     """
+    missing = MissingError(
+        f"{record.certificate} does not exist. 'acme-iid order NAME {record.certificate} {record.key}' makes it."
+    )
+    try:
+        os.lstat(record.certificate)
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing from None
     pair = files.pair(record.certificate, record.key)
     files.recover(pair)
     if not pair.certificate.exists():
-        raise ClientError(
-            f"{record.certificate} does not exist. 'acme-iid order NAME {record.certificate} {record.key}' makes it."
-        )
+        raise missing
     try:
         leaf = load_certificates(files.read(pair.certificate))[0]
+        public = keys.spki(leaf.public_key())
     except ClientError as error:
         raise ClientError(f"{record.certificate} is no certificate: {error}") from error
-    if pair.key.exists() and not files.belong_together(pair.certificate, pair.key):
-        raise ClientError(
-            f"{record.key} is not the key of {record.certificate}, so it is not overwritten. "
-            "Which file is the right one?"
-        )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ClientError(f"The key in {record.certificate} is of a kind that this program does not know.") from error
     if pair.key.exists():
+        key = keys.load(files.read(pair.key), str(record.key))
+        if keys.spki(key.public_key()) != public:
+            raise ClientError(
+                f"{record.key} is not the key of {record.certificate}, so it is not overwritten. "
+                "Which file is the right one?"
+            )
         record.copies.refresh(pair, files.Permissions())
     return pair, leaf
 
@@ -131,6 +148,7 @@ def renew(
     env: Mapping[str, str],
     deadline: Deadline,
     notice: Callable[[str], None],
+    installing: Callable[[x509.Certificate | None], None],
 ) -> Issued:
     """Get a new certificate for a pair and put it in place.
 
@@ -138,11 +156,12 @@ def renew(
     unless a new one was asked for, or the CA says that it was revoked as compromised.
 
     :param env: the environment.
+    :param installing: called with the certificate that is there, just before another takes its place.
     :raises CaError: if the CA refuses.
     :raises ClientError: if anything else stands in the way; the old pair is in use then.
     :raises OSError: if the new one cannot be written; likewise.
     """
-    finished = finish(record, wishes, where)
+    finished = finish(record, wishes, where, installing)
     if finished is not None:
         return finished
     pair, leaf = current(record)
@@ -175,13 +194,20 @@ def renew(
             issued = order(request, ca, where.state, cloud, deadline, notice)
         waiting = kept.Kept(replace(issued, key=None) if keep else issued, wishes.permissions)
         room.keep(waiting)
+    installing(leaf)
     _put_in_place(waiting, pair, record, wishes, where)
     return issued
 
 
-def finish(record: Record, wishes: Wishes, where: Places) -> Issued | None:
+def finish(
+    record: Record,
+    wishes: Wishes,
+    where: Places,
+    installing: Callable[[x509.Certificate | None], None] = lambda _: None,
+) -> Issued | None:
     """Put in place what was issued for a pair earlier and could not be, so that it is not ordered again.
 
+    :param installing: called with the certificate that is there, if any, just before another takes its place.
     :returns: what is in place now; None if nothing was kept, or nothing that serves.
     :raises ClientError: if it still cannot be put in place.
     """
@@ -193,6 +219,7 @@ def finish(record: Record, wishes: Wishes, where: Places) -> Issued | None:
     if not _serves(waiting, pair, wishes):
         kept.drop(where.state, record.certificate)
         return None
+    installing(_there(pair))
     _put_in_place(waiting, pair, record, wishes, where)
     return waiting.issued
 
@@ -208,13 +235,20 @@ def _serves(waiting: kept.Kept, pair: files.Pair, wishes: Wishes) -> bool:
         return False
     if wishes.key_type is not None and type_of(issued.leaf.public_key()) != wishes.key_type:
         return False
-    try:
-        there = load_certificates(_content(pair.certificate))[0]
-    except ClientError:
+    there = _there(pair)
+    if there is None:
         return True
     # Another program, or another order, may have been here since.
     newer = there.not_valid_before_utc <= issued.leaf.not_valid_before_utc and there != issued.leaf
     return newer and set(names_in(there)) == set(names_in(issued.leaf))
+
+
+def _there(pair: files.Pair) -> x509.Certificate | None:
+    """The certificate of a pair as it is, if it is one."""
+    try:
+        return load_certificates(_content(pair.certificate))[0]
+    except ClientError:
+        return None
 
 
 def _content(path: Path) -> bytes:

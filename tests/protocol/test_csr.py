@@ -348,3 +348,11 @@ def test_any_common_name_is_the_orders_or_refused(text: str) -> None:
         with suppress(AcmeError):
             csr.check(der, FOO)
             assert text.lower() == "foo.local"
+
+
+@pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning")
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_common_name_is_none(empty: str) -> None:
+    nothing = x509.NameAttribute(NameOID.COMMON_NAME, empty, _validate=False)
+    assert csr.check(request(other=[nothing]), FOO).public_key == KEY.public_key()
+    assert "lacks foo.local" in refusal(request(None, other=[nothing]))
