@@ -23,8 +23,8 @@ from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.limit_settings import Limits
 from acme_iid.namespace import Namespace
 from acme_iid.protocol import jwk
-from acme_iid.protocol.csr import ANY_KEY, KEY_TYPES, RSA_BITS, KeyPolicy
 from acme_iid.protocol.identifiers import Identifier, dns, from_text
+from acme_iid.protocol.public_keys import CERTIFIED, KEY_TYPES, RSA_BITS, KeyPolicy
 from acme_iid.sources import TrustSources
 from acme_iid.tables import ConfigError, Table
 from acme_iid.values import (
@@ -66,7 +66,7 @@ class CASettings:
     name: str
     domains: tuple[str, ...]
     lifetimes: Lifetimes = _LIFETIMES
-    keys: KeyPolicy = ANY_KEY
+    keys: KeyPolicy = CERTIFIED
     account_algorithms: tuple[str, ...] = jwk.ALGORITHMS
     terms_of_service: str | None = None
     website: str | None = None

@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
+
+from acme_iid.protocol.public_keys import EVIDENCE
 
 _UNREADABLE = (
     ValueError,
@@ -34,13 +34,15 @@ MAX_INTERMEDIATES = 4
 """Certificates between signer and root; Azure has had one or two, Nitro has three."""
 MAX_SUPPLIED = 8
 """Certificates that may come with evidence."""
-MAX_CERTIFICATE_BYTES = 8 * 1024
+MAX_CERTIFICATE_BYTES = 3 * 1024
 """Real ones have some 2,400 bytes at most."""
-MAX_LINKS = 64
-"""Signatures that are checked for one chain. A genuine one takes fewer than ten, cross-signed issuers included."""
+MAX_ATTRIBUTES = 16
+"""Attributes of a name; real ones have six at most."""
+MAX_EXTENSIONS = 32
+"""Real certificates have some ten."""
+MAX_LINKS = 10
+"""Signatures that are checked for one chain. A genuine one takes six at most, cross-signed issuers included."""
 
-_RSA_BITS = range(2048, 8193)
-_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 _SIGNATURES = frozenset(
     {
         SignatureAlgorithmOID.RSA_WITH_SHA256,
@@ -103,11 +105,13 @@ def read(der: bytes) -> x509.Certificate:
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     except _UNREADABLE as error:
         raise ValueError("a certificate cannot be read") from error
-    if isinstance(key, RSAPublicKey):
-        if key.key_size not in _RSA_BITS:
-            raise ValueError(f"a certificate's RSA key has {key.key_size} bits, which is too short or too long")
-    elif not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise ValueError("a certificate's key is neither RSA nor of the curve P-256, P-384 or P-521")
+    # Names are compared with each other, and extensions looked at once a link.
+    if max(len(certificate.subject), len(certificate.issuer)) > MAX_ATTRIBUTES:
+        raise ValueError(f"a certificate has a name of more than {MAX_ATTRIBUTES} attributes")
+    if len(certificate.extensions) > MAX_EXTENSIONS:
+        raise ValueError(f"a certificate has more than {MAX_EXTENSIONS} extensions")
+    if (refusal := EVIDENCE.refusal(key, certificate.public_key_algorithm_oid)) is not None:
+        raise ValueError(f"a certificate's key is refused: {refusal}")
     return certificate
 
 

@@ -25,7 +25,7 @@ from acme_iid.issuance.keys import CAFileError, PrivateKey
 from acme_iid.issuance.profiles import DEFAULT_KEY_USAGES, USAGES, extended_key_usage, key_usage
 from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.jwk import PublicKey
+from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
 
 ROOT_CERTIFICATE = Path("certs/root_ca.crt")
 INTERMEDIATE_CERTIFICATE = Path("certs/intermediate_ca.crt")
@@ -239,6 +239,8 @@ class CertificateAuthority:
         root = load_certificate(home / ROOT_CERTIFICATE)
         intermediate = load_certificate(home / INTERMEDIATE_CERTIFICATE)
         key = keys.load(home / INTERMEDIATE_KEY, password)
+        if (refusal := AUTHORITIES.refusal(root.public_key(), root.public_key_algorithm_oid)) is not None:
+            raise CAFileError(f"{home / ROOT_CERTIFICATE} has a key that no CA signs with: {refusal}")
         if intermediate.public_key() != key.public_key():
             raise CAFileError(f"{home / INTERMEDIATE_KEY} is not the key of {home / INTERMEDIATE_CERTIFICATE}")
         try:

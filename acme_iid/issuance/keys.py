@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from acme_iid import key_files
+from acme_iid.protocol.public_keys import AUTHORITIES
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 """The kinds of key that a CA may sign with."""
@@ -71,6 +72,8 @@ def load(path: Path, password: str | None) -> PrivateKey:
         raise CAFileError(f"{path} holds {key_files.describe(data, str(path))}") from error
     if not isinstance(key, PrivateKey):
         raise CAFileError(f"{path} holds a kind of key that a CA does not sign with; ECDSA, Ed25519 or RSA is needed")
+    if (refusal := AUTHORITIES.refusal(key.public_key())) is not None:
+        raise CAFileError(f"{path} holds a key that a CA does not sign with: {refusal}")
     return key
 
 

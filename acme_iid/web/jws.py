@@ -19,6 +19,7 @@ from jwt.algorithms import Algorithm, get_default_algorithms
 from acme_iid.authority.accounts import require_active
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
+from acme_iid.protocol.public_keys import PublicKey
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts
 from acme_iid.store.database import Database
@@ -146,7 +147,7 @@ class JWS:
         except ValueError as error:
             raise _bad_key(str(error)) from error
 
-    def verify(self, key_text: str) -> jwk.PublicKey:
+    def verify(self, key_text: str) -> PublicKey:
         """The key in JWK JSON, once it is one that this server takes and has made the signature.
 
         :raises AcmeError: ``badPublicKey`` or ``malformed``.
@@ -312,7 +313,7 @@ def _thumbprint(value: object) -> str:
         raise _malformed(f"'oldKey' in the inner JWS: {error}") from error
 
 
-def _public_key(text: str) -> jwk.PublicKey:
+def _public_key(text: str) -> PublicKey:
     try:
         key = jwk.load(text)
     except ValueError as error:
@@ -332,7 +333,7 @@ def _bad_key(detail: str) -> AcmeError:
     return AcmeError(Problem.BAD_PUBLIC_KEY, detail)
 
 
-def _check_key_fits(algorithm: str, key: jwk.PublicKey) -> None:
+def _check_key_fits(algorithm: str, key: PublicKey) -> None:
     if isinstance(key, ec.EllipticCurvePublicKey):
         fits = _CURVES.get(algorithm) == key.curve.name
     elif isinstance(key, rsa.RSAPublicKey):
@@ -343,7 +344,7 @@ def _check_key_fits(algorithm: str, key: jwk.PublicKey) -> None:
         raise _bad_key(f"the key is not one that signs with {algorithm}")
 
 
-def _verify(algorithm: str, key: jwk.PublicKey, signed: bytes, signature: bytes) -> None:
+def _verify(algorithm: str, key: PublicKey, signed: bytes, signature: bytes) -> None:
     length = _SIGNATURE_BYTES.get(algorithm, len(signature))
     if len(signature) != length or not _ALGORITHMS[algorithm].verify(signed, key, signature):
         raise _malformed("the signature does not verify")

@@ -15,8 +15,8 @@ from acme_iid.admission import CLOUDS, Provisioner
 from acme_iid.config import CASettings, ServerSettings
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.kinds import KINDS, PCRS
-from acme_iid.protocol.csr import KeyPolicy
 from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.public_keys import KeyPolicy
 from acme_iid.rules import Demand
 from acme_iid.sources import TrustSources, WebIdentity
 from acme_iid.tables import ConfigError

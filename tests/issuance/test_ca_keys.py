@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -92,6 +92,14 @@ def test_a_key_that_no_ca_signs_with_is_refused(tmp_path: Path) -> None:
     pem = dsa.generate_private_key(2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_new(tmp_path / "key", pem, 0o600)
     assert "ECDSA, Ed25519 or RSA is needed" in refusal(tmp_path / "key")
+
+
+@pytest.mark.parametrize(("exponent", "bits", "reason"), [(3, 2048, "exponent"), (65537, 1024, "has 1024 bits")])
+def test_an_rsa_key_that_is_not_acceptable_is_refused(tmp_path: Path, exponent: int, bits: int, reason: str) -> None:
+    write_new(tmp_path / "key", keys.to_pem(rsa.generate_private_key(exponent, bits)), 0o600)
+    message = refusal(tmp_path / "key")
+    assert "holds a key that a CA does not sign with: the RSA key" in message
+    assert reason in message
 
 
 def test_a_missing_key_is_a_sentence(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.profiles import USAGES
 from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, ip
-from acme_iid.protocol.jwk import PublicKey
+from acme_iid.protocol.public_keys import PublicKey
 
 NOW = 1_800_000_000
 NAMESPACE = Namespace(("local",), frozenset({dns("ca.local"), ip("10.0.0.5")}))
@@ -254,6 +254,16 @@ def test_an_end_entity_certificate_is_no_intermediate(authority: CertificateAuth
     leaf = issue(authority, key=key.public_key())
     write_home(tmp_path, INTERMEDIATE, Issuer(leaf, key))
     with pytest.raises(CAFileError, match="is no CA certificate, so it can issue none"):
+        CertificateAuthority.load(tmp_path)
+
+
+def test_a_root_whose_key_is_not_acceptable_is_refused(tmp_path: Path) -> None:
+    key, of = rsa.generate_private_key(3, 2048), ROOT.certificate
+    root = x509.CertificateBuilder(
+        of.issuer, of.subject, key.public_key(), 1, of.not_valid_before_utc, of.not_valid_after_utc, list(of.extensions)
+    ).sign(key, hashes.SHA256())
+    write_home(tmp_path, Issuer(root, key), ca.create_intermediate(Issuer(root, key), "My CA", NOW))
+    with pytest.raises(CAFileError, match="has a key that no CA signs with: the RSA key's public exponent"):
         CertificateAuthority.load(tmp_path)
 
 
