@@ -140,4 +140,4 @@ def forget(state: Path, authority: Authority, made: Enrolment) -> None:
 
 
 def _directory(state: Path, authority: Authority) -> Path:
-    return state / "enrolments" / places.safe_name(authority.ca_url.removeprefix("https://"))
+    return state / "enrolments" / authority.identity

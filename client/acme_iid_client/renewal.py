@@ -152,7 +152,7 @@ def renew(
     chain = load_certificates(pair.certificate.read_bytes())
     ca = authority.load_issuer(_with_account_key(where, record), chain, record.ca_url, record.root)
     cloud = clouds.at(
-        where.state, ca.ca_url, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
+        where.state, ca.identity, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
     )
     issued = order(request, ca, where.state, cloud, deadline, notice)
     if keep:
