@@ -83,11 +83,13 @@ class ServerSettings:
 
     :ivar url: the URL that clients use, canonical and without a trailing slash.
     :ivar proxies: where proxies are that are believed about whose request it is (X-Forwarded-For).
+    :ivar former_urls: what ``url`` was before; clients that know accounts and orders by these find them again.
     """
 
     url: str
     listen: Listen
     proxies: tuple[Network, ...] = ()
+    former_urls: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[Identifier, ...]:
@@ -357,8 +359,11 @@ def _server(table: Table) -> ServerSettings:
         url=table.text("url", 'the URL that clients use, such as "https://ca.local"', server_url),
         listen=table.text("listen", 'an address such as "0.0.0.0:443"', listen_address, Listen("0.0.0.0", 443)),  # noqa: S104 - a server's default
         proxies=table.texts("proxies", 'a list of networks such as ["127.0.0.1"]', network) or (),
+        former_urls=table.texts("former_urls", 'a list of URLs such as ["https://old.local"]', server_url) or (),
     )
     table.done()
+    if settings.url in settings.former_urls:
+        raise table.error("former_urls", f"has {settings.url}, which is the 'url' of now")
     return settings
 
 

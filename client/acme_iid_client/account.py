@@ -142,9 +142,10 @@ def new_key() -> JWKEC:
     return JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
 
 
-def of_instance(state: Path, ca_url: str, instance: str, key_file: Path | None = None) -> tuple[Account, list[str]]:
+def of_instance(state: Path, ca: str, instance: str, key_file: Path | None = None) -> tuple[Account, list[str]]:
     """The account of this instance at a CA; its key is made if there is none.
 
+    :param ca: what the CA's things are kept under, its root's fingerprint.
     :param key_file: the key that a person keeps, which counts before the one that is kept here.
     :returns: the account and, if its key was just made although the disk holds others' keys for the same CA,
         the instances that those belong to.
@@ -152,12 +153,12 @@ def of_instance(state: Path, ca_url: str, instance: str, key_file: Path | None =
     """
     if key_file is not None:
         return from_file(key_file), []
-    directory = _directory(state, ca_url)
+    directory = _directory(state, ca)
     file = directory / f"{places.safe_name(instance)}.json"
     known = _load(file)
     if known is not None:
         return known, []
-    others = [account.instance for account in all_of(state, ca_url)]
+    others = [account.instance for account in all_of(state, ca)]
     places.make_directory(directory)
     made = Account(file, instance, new_key())
     # Two first orders may run at the same time, at boot for one: the first key counts for both.
@@ -165,9 +166,9 @@ def of_instance(state: Path, ca_url: str, instance: str, key_file: Path | None =
     return _load(file) or made, others
 
 
-def all_of(state: Path, ca_url: str) -> list[Account]:
+def all_of(state: Path, ca: str) -> list[Account]:
     """The accounts at a CA whose keys this disk holds."""
-    accounts = [_load(file) for file in sorted(_directory(state, ca_url).glob("[!.]*.json"))]
+    accounts = [_load(file) for file in sorted(_directory(state, ca).glob("[!.]*.json"))]
     return [account for account in accounts if account is not None]
 
 
@@ -187,8 +188,8 @@ def from_file(file: Path) -> Account:
     return Account(file, "", key)
 
 
-def _directory(state: Path, ca_url: str) -> Path:
-    return state / "accounts" / places.safe_name(ca_url.removeprefix("https://"))
+def _directory(state: Path, ca: str) -> Path:
+    return state / "accounts" / places.safe_name(ca)
 
 
 def _to_pem(key: JWKEC) -> bytes:

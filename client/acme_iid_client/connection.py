@@ -152,6 +152,10 @@ class Connection:
         """The CA's address."""
         return self._authority.ca_url
 
+    def has(self, url: str) -> bool:
+        """Whether a resource that the CA has named is under its address of now."""
+        return self._authority.has(url)
+
     def offers(self, name: str) -> bool:
         """Whether the directory lists a resource."""
         return name in self.directory.to_partial_json()

@@ -21,9 +21,14 @@ def canonical(text: str) -> str:
     :raises ClientError: if it is neither.
     """
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         pass
+    else:
+        # A scope, any text after a %, means something on one machine only.
+        if getattr(address, "scope_id", None) is not None:
+            raise ClientError(f"{text!r} has a scope, the part after %, which no certificate can have.")
+        return str(address)
     name = text.removesuffix(".")
     wildcard, rest = ("*.", name[2:]) if name.startswith("*.") else ("", name)
     rest = ".".join(label.lower() if label.isascii() else _a_label(text, label) for label in rest.split("."))

@@ -178,7 +178,7 @@ def renew(
     chain = load_certificates(files.read(pair.certificate))
     ca = authority.load_issuer(_with_account_key(where, record), chain, record.ca_url, record.root)
     cloud = clouds.at(
-        where.state, ca.ca_url, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
+        where.state, ca.identity, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
     )
     files.rehearse(pair, wishes.permissions, key_stays=keep)
     record.copies.rehearse(wishes.permissions)

@@ -96,7 +96,7 @@ def _description(der: bytes) -> str:
         return "which cannot be read"
     shown = ", ".join(titles[:3]) + (" and more" if len(titles) > 3 else "")
     issuer = certificate.issuer.rfc4514_string()[:100]
-    return f"for {shown or 'no name'}, issued by {issuer!r} with the serial number {certificate.serial_number:x}"
+    return f"for {shown or 'no name'}, issued by {issuer!r} with the serial number {certificate.serial_number}"
 
 
 def is_final(error: requests.RequestException) -> bool:

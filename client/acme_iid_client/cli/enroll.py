@@ -81,7 +81,7 @@ def command(
         raise click.UsageError(str(error)) from error
     ca = authority.load(where, ca_url, root)
     key_type = keys.KeyType("EC", "P-256")
-    cloud = clouds.at(where.state, ca.ca_url, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
+    cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
     if renew:
         _renew(where, ca, cloud, wanted, provisioner, timeout, as_json=kind == "json")
         return

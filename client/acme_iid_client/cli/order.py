@@ -109,7 +109,7 @@ def command(
     # Asked before anything else is, unless only the cloud can say the name.
     shown = target.prepare(wanted[0], force) if named else None
     ca = authority.load(where, ca_url, root)
-    cloud = clouds.at(where.state, ca.ca_url, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
+    cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
     request = Request(wanted, subject, provisioner, end, profile=profile)
     own, instance = cloud.names()[0], cloud.instance().partition(":")[2]
     if not named:

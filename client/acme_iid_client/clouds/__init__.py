@@ -105,7 +105,7 @@ def here(
 
 def at(
     state: Path,
-    ca_url: str,
+    ca: str,
     env: Mapping[str, str],
     metadata_url: str | None,
     azure_resource: str | None = None,
@@ -114,9 +114,10 @@ def at(
     """What speaks for this user at a CA: what ``acme-iid enroll --for-user`` gave, or else the machine's cloud.
 
     :param state: where the user's state is kept.
+    :param ca: what the CA's things are kept under, its root's fingerprint.
     :raises ClientError: as :func:`here`, or if what was given cannot be read.
     """
-    given = load(state, ca_url)
+    given = load(state, ca)
     return here(env, metadata_url, azure_resource, notice) if given is None else Enrolled(given)
 
 
