@@ -177,7 +177,7 @@ def _look(
         account_hash_prefix=links.account_hashes,
         issuer=authority.config.issuer_domain,
         now=int(time.time()),
-        may_follow=lambda target: challenge.type in host.offers(authority.config.ca.domains, target),
+        may_follow=lambda target: challenge.type in host.offers(authority.config.namespace, target),
     )
     return validate(attempt, host)
 

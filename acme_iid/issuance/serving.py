@@ -19,7 +19,7 @@ from acme_iid.issuance import keys
 from acme_iid.issuance.ca import BACKDATE, CertificateAuthority
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.jwk import PublicKey
+from acme_iid.protocol.public_keys import PublicKey
 
 LIFETIME = 24 * 3600
 """Seconds a serving certificate lives; it is due when a third is left."""

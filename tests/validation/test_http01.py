@@ -176,7 +176,7 @@ def test_a_redirect_goes_only_where_the_provisioner_lets_a_name_be_proven(
     names.set("other.example", "A", "127.0.0.1")
     names.set("foo.local.evil", "A", "127.0.0.1")
     made = host(networks=(network("127.0.0.1/32"),))
-    attempt = look("http-01", may_follow=lambda to: "http-01" in made.offers(["local"], to))
+    attempt = look("http-01", may_follow=lambda to: "http-01" in made.offers(Namespace(("local",)), to))
     web.pages[PATH] = Page(status=302, headers={"Location": f"http://{target}:{web.port}/"})
     with pytest.raises(ValidationError, match="which the provisioner lets nobody prove") as caught:
         validate(attempt, made)
