@@ -10,6 +10,7 @@ from cryptography import x509
 from responders import Host, Listener, Look, Names, Page, Web, certificate, closing, context
 
 from acme_iid.errors import Problem
+from acme_iid.namespace import Namespace
 from acme_iid.validation import validate
 from acme_iid.validation.attempt import FEW, MANY, ONCE, SECONDS, ValidationError
 from acme_iid.validation.http01 import MAX_REDIRECTS
