@@ -12,7 +12,7 @@ from acme_iid.authority import Authority, delegates, limits, refusals
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config import Config
-from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment
@@ -112,7 +112,7 @@ def new_authorization(
 
 def _new_authorization(authority: Authority, account: Account, identifier: Identifier, now: int) -> Authorization:
     if (reason := refusal(authority.config, identifier)) is not None:
-        raise AcmeError(Problem.REJECTED_IDENTIFIER, reason)
+        raise AcmeError(Problem.REJECTED_IDENTIFIER, reason, remedy=Remedy.OPERATOR)
     with authority.database.transaction() as transaction:
         limits.order_made(transaction, authority.config.limits, account, now)
         enrolment = delegates.enrolment_of(transaction, account)

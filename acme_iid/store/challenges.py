@@ -31,10 +31,14 @@ _WANTED = """EXISTS (SELECT 1 FROM authorizations a JOIN accounts ON accounts.id
 """The authorization can still become valid, and serve somebody."""
 
 
+_MAX_DETAIL = 700
+
+
 def fault_as_text(error: Fault) -> str:
-    """A fault as its column holds it."""
+    """A fault as its column holds it; a sentence that is too long ends with dots."""
+    detail = error.detail if len(error.detail) <= _MAX_DETAIL else f"{error.detail[:_MAX_DETAIL]}..."
     remedy = () if error.remedy is None else (error.remedy.name,)
-    return json.dumps([error.problem.name, error.detail, *remedy])
+    return json.dumps([error.problem.name, detail, *remedy])
 
 
 def fault_of_text(text: str | None) -> Fault | None:
