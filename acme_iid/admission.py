@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.errors import AttestationError, Remedy, Step
+from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.rules import Demand, NameRule
 from acme_iid.values import Network
@@ -83,6 +84,10 @@ class Grant:
     rule: str
 
 
+_UNOWNED = (
+    "{} does not list the owner of this instance, {}, and the token beside its document names no resource of it; "
+    "an operator adds the owner to subscriptions"
+)
 OWN_NAME = "own name"
 ANY_NAME = "any name in the domains"
 
@@ -92,16 +97,16 @@ def formats(provisioners: Sequence[Provisioner]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for provisioner in provisioners for name in provisioner.formats))
 
 
-def refusal_to_order(
-    provisioners: Sequence[Provisioner], domains: Collection[str], identifier: Identifier
-) -> str | None:
+def refusal_to_order(provisioners: Sequence[Provisioner], namespace: Namespace, identifier: Identifier) -> str | None:
     """Why no instance whatever may hold this name, or None: an order for it is refused before evidence is asked for."""
+    if (reason := namespace.refusal(identifier)) is not None:
+        return reason
     if identifier.wildcard and not any(provisioner.allow_wildcards for provisioner in provisioners):
         return f"{identifier} is a wildcard, and no provisioner gives wildcard names (allow_wildcards)"
     if identifier.type == "ip" or _CLOUD_NAME.match(identifier.value):
         return None
-    if not inside(identifier, domains):
-        return _outside(identifier, domains)
+    if not namespace.contains(identifier):
+        return namespace.outside(identifier)
     if not identifier.wildcard and all(provisioner.disable_custom_sans for provisioner in provisioners):
         return f"{identifier} is a name of the client's choosing, and every provisioner here has disable_custom_sans"
     return None
@@ -109,7 +114,7 @@ def refusal_to_order(
 
 def admit(
     provisioners: Sequence[Provisioner],
-    domains: Collection[str],
+    namespace: Namespace,
     identity: InstanceIdentity,
     identifier: Identifier,
     *,
@@ -145,15 +150,15 @@ def admit(
     giving = [
         (provisioner, rule)
         for provisioner in admitting
-        if (rule := rule_giving(provisioner, domains, identity, identifier)) is not None
+        if (rule := rule_giving(provisioner, namespace, identity, identifier)) is not None
     ]
     if not giving:
-        reasons = [refusal_to_name(provisioner, domains, identity, identifier) for provisioner in admitting]
+        reasons = [refusal_to_name(provisioner, namespace, identity, identifier) for provisioner in admitting]
         raise AttestationError(Step.NAMES, "; ".join(reason for reason in reasons if reason), Remedy.OPERATOR)
     whole = [
         (provisioner, rule)
         for provisioner, rule in giving
-        if all(rule_giving(provisioner, domains, identity, other) is not None for other in others)
+        if all(rule_giving(provisioner, namespace, identity, other) is not None for other in others)
     ]
     chosen, rule = (whole or giving)[0]
     # Of those that admit an instance, all must have turned first use off: one that relies on it would
@@ -203,6 +208,12 @@ def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tup
     if identity.scope is not None and provisioner.name not in identity.scope:
         refusal = f"{provisioner} does not trust the key that signed this evidence; it is configured for another one"
     yield "key", refusal
+    if identity.unbound:
+        # Whoever has a token by theft could otherwise show it with an instance of any owner's in the world.
+        owned = any(
+            identity.facts.get(fact) == identity.owner for demand in provisioner.demands for fact in demand.facts
+        )
+        yield "owner", None if owned else _UNOWNED.format(provisioner, identity.owner)
     for demand in provisioner.demands:
         if (refusal := demand.refusal(identity.facts)) is not None:
             yield demand.key, f"{provisioner} {refusal}"
@@ -215,11 +226,14 @@ def refusal_to_admit(provisioner: Provisioner, identity: InstanceIdentity) -> st
     return next((refusal for _, refusal in checks(provisioner, identity) if refusal is not None), None)
 
 
-def own_names(provisioner: Provisioner, identity: InstanceIdentity) -> tuple[Identifier, ...]:
-    """The names and addresses that follow from an instance's facts, as far as the provisioner believes them."""
+def own_names(provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity) -> tuple[Identifier, ...]:
+    """The names and addresses that follow from an instance's facts, as far as the provisioner believes them.
+
+    A name of the CA itself is not among them: facts repeat, and another instance may have the CA's private address.
+    """
     believed = believed_facts(provisioner, identity)
     unbelieved = {value for name, value in identity.facts.items() if name not in believed}
-    return tuple(name for name in identity.names if name.value not in unbelieved)
+    return tuple(name for name in identity.names if name.value not in unbelieved and not namespace.reserves(name))
 
 
 def believed_facts(provisioner: Provisioner, identity: InstanceIdentity) -> Mapping[str, str]:
@@ -232,27 +246,29 @@ def believed_facts(provisioner: Provisioner, identity: InstanceIdentity) -> Mapp
     return {name: fact for name, fact in identity.facts.items() if name not in ("private_ip", "private_name")}
 
 
-def names(provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity) -> tuple[Identifier, ...]:
+def names(provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity) -> tuple[Identifier, ...]:
     """All the names that can be listed: those that follow from the facts, and those that rules give exactly."""
-    found, facts = list(own_names(provisioner, identity)), believed_facts(provisioner, identity)
+    found, facts = list(own_names(provisioner, namespace, identity)), believed_facts(provisioner, identity)
     for rule in () if provisioner.disable_custom_sans else provisioner.allow or ():
         name = rule.template.name(facts) if rule.applies(facts) else None
-        if name is not None and inside(name, domains):
+        if name is not None and namespace.contains(name) and not namespace.reserves(name):
             found.append(name)
     return tuple(dict.fromkeys(found))
 
 
 def rule_giving(
-    provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity, identifier: Identifier
+    provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity, identifier: Identifier
 ) -> str | None:
     """The rule by which a provisioner lets an instance that it admits hold a name; None if it does not.
 
     :returns: :data:`OWN_NAME` for a name that follows from the facts, :data:`ANY_NAME` where nothing is ruled, or
         the entry of ``allow`` or ``allow_wildcards`` as it stands in ca.toml.
     """
-    if identifier in own_names(provisioner, identity):
+    if namespace.reserves(identifier):
+        return None
+    if identifier in own_names(provisioner, namespace, identity):
         return OWN_NAME
-    if identifier.type == "ip" or provisioner.disable_custom_sans or not inside(identifier, domains):
+    if identifier.type == "ip" or provisioner.disable_custom_sans or not namespace.contains(identifier):
         return None
     facts = believed_facts(provisioner, identity)
     if identifier.wildcard:
@@ -265,12 +281,14 @@ def rule_giving(
 
 
 def refusal_to_name(
-    provisioner: Provisioner, domains: Collection[str], identity: InstanceIdentity, identifier: Identifier
+    provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity, identifier: Identifier
 ) -> str | None:
     """Why a provisioner does not let an instance that it admits hold a name, or None if it does."""
-    if rule_giving(provisioner, domains, identity, identifier) is not None:
+    if rule_giving(provisioner, namespace, identity, identifier) is not None:
         return None
-    listed = ", ".join(name.value for name in own_names(provisioner, identity)) or "none"
+    if (reason := namespace.refusal(identifier)) is not None:
+        return reason
+    listed = ", ".join(name.value for name in own_names(provisioner, namespace, identity)) or "none"
     if identifier.type == "ip":
         return f"{provisioner} does not give {identifier}: an instance's addresses follow from its evidence ({listed})"
     if provisioner.disable_custom_sans:
@@ -282,22 +300,10 @@ def refusal_to_name(
             f"{provisioner} does not give {identifier}: it is the cloud's name for another instance; "
             f"this one's are {listed}"
         )
-    if not inside(identifier, domains):
-        return _outside(identifier, domains)
+    if not namespace.contains(identifier):
+        return namespace.outside(identifier)
     if identifier.wildcard:
         given = ", ".join(f"*.{rule}" for rule in provisioner.allow_wildcards) or "empty"
         return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {given}"
     rules = ", ".join(str(rule) for rule in provisioner.allow or ()) or "nothing"
     return f"{provisioner} does not give {identifier}: its allow is {rules}; this instance's own names are {listed}"
-
-
-def inside(identifier: Identifier, domains: Collection[str]) -> bool:
-    """Whether a name, or the base of a wildcard, is one of ``domains`` or below one."""
-    return any(identifier.base.value == domain or identifier.value.endswith("." + domain) for domain in domains)
-
-
-def _outside(identifier: Identifier, domains: Collection[str]) -> str:
-    return (
-        f"{identifier} is outside this CA's domains ({', '.join(domains) or 'none'}); "
-        "an operator adds a domain to [ca] domains in ca.toml"
-    )

@@ -58,7 +58,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
     authority = Authority(config, database, ca, trust, alternates=chains)
     threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
-    links = Links(config.server.url)
+    links = Links(config.server.url, config.server.former_urls)
     gate = Gate(
         database,
         links,

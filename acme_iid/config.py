@@ -6,34 +6,37 @@ the default in force, so an unknown key is an error that names the nearest known
 
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from acme_iid import host_provisioners, provisioners
+from acme_iid import host_provisioners, limit_settings, provisioners
 from acme_iid.admission import Provisioner
 from acme_iid.hosts import PERSISTENT, HostProvisioner
 from acme_iid.issuance import profiles
 from acme_iid.issuance.ca import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
+from acme_iid.limit_settings import Limits
+from acme_iid.namespace import Namespace
 from acme_iid.protocol import jwk
-from acme_iid.protocol.csr import ANY_KEY, KEY_TYPES, RSA_BITS, KeyPolicy
-from acme_iid.protocol.identifiers import Identifier, from_text
+from acme_iid.protocol.identifiers import Identifier, dns, from_text
+from acme_iid.protocol.public_keys import CERTIFIED, KEY_TYPES, RSA_BITS, KeyPolicy
 from acme_iid.sources import TrustSources
 from acme_iid.tables import ConfigError, Table
 from acme_iid.values import (
     Listen,
     Network,
-    Rate,
     domain,
     duration,
     listen_address,
     name,
     network,
+    own_name,
     page_url,
-    rate,
     server_url,
 )
 
@@ -48,6 +51,7 @@ class CASettings:
     """The table ``[ca]``.
 
     :ivar domains: canonical dns names; custom names stay inside these.
+    :ivar reserved: further names and addresses of the CA itself, such as those of proxies in front of it.
     :ivar lifetimes: of certificates, and of those profiles that do not give their own.
     :ivar keys: which keys get certificates.
     :ivar crl: whether certificates say where their status can be seen, and the server shows it: list and OCSP.
@@ -62,7 +66,7 @@ class CASettings:
     name: str
     domains: tuple[str, ...]
     lifetimes: Lifetimes = _LIFETIMES
-    keys: KeyPolicy = ANY_KEY
+    keys: KeyPolicy = CERTIFIED
     account_algorithms: tuple[str, ...] = jwk.ALGORITHMS
     terms_of_service: str | None = None
     website: str | None = None
@@ -70,6 +74,7 @@ class CASettings:
     issuer_domain: str | None = None
     crl: bool = False
     alternate_chains: tuple[Path, ...] = ()
+    reserved: tuple[Identifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +83,13 @@ class ServerSettings:
 
     :ivar url: the URL that clients use, canonical and without a trailing slash.
     :ivar proxies: where proxies are that are believed about whose request it is (X-Forwarded-For).
+    :ivar former_urls: what ``url`` was before; clients that know accounts and orders by these find them again.
     """
 
     url: str
     listen: Listen
     proxies: tuple[Network, ...] = ()
+    former_urls: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[Identifier, ...]:
@@ -120,20 +127,6 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The table ``[limits]``; None for no limit.
-
-    :ivar open_orders_per_account: how many orders an account may have that can still lead to a certificate.
-    """
-
-    accounts_per_address: Rate | None = None
-    orders_per_account: Rate | None = None
-    open_orders_per_account: int | None = None
-    certificates_per_instance: Rate | None = None
-    certificates_per_name: Rate | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """One ca.toml, complete and checked.
 
@@ -151,7 +144,7 @@ class Config:
     provisioners: tuple[Provisioner, ...] = ()
     trust: tuple[TrustSources, ...] = ()
     hosts: tuple[HostProvisioner, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     retention: Retention = Retention()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
@@ -187,10 +180,32 @@ class Config:
         )
 
     @property
+    def namespace(self) -> Namespace:
+        """The names that certificates may hold: those in the domains, and no name or address of the CA itself."""
+        return _namespace(
+            self.ca.domains, self.server.names[0], self.server.listen, self.ca.issuer_domain, self.ca.reserved
+        )
+
+    @property
     def issuer_domain(self) -> str | None:
         """The CA's own name in CAA and dns-persist-01 records; None if it has but an address."""
         server = self.server.names[0]
         return self.ca.issuer_domain or (server.value if server.type == "dns" else None)
+
+
+@lru_cache(maxsize=16)
+def _namespace(
+    domains: tuple[str, ...],
+    server: Identifier,
+    listen: Listen,
+    issuer_domain: str | None,
+    reserved: tuple[Identifier, ...],
+) -> Namespace:
+    # An interface's zone is no part of an address in a certificate.
+    listening = from_text(listen.host.partition("%")[0])
+    everywhere = listening.type == "ip" and ipaddress.ip_address(listening.value).is_unspecified
+    own = {server, *reserved, *([] if everywhere else [listening]), *([dns(issuer_domain)] if issuer_domain else [])}
+    return Namespace(domains, frozenset(own))
 
 
 def default_home(environment: Mapping[str, str], uid: int) -> Path:
@@ -242,7 +257,7 @@ def parse(data: bytes, home: Path) -> Config:
         raise ConfigError(f"{file} is not TOML: its values are nested too deep") from error
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
-    limits, retention = _limits(top.table("limits")), _retention(top.table("retention"))
+    limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"))
     tables, kinds = top.tables("provisioner"), top.named_tables("profile")
     top.done()
     settings = _ca(ca, home), _server(server), _store(store, home)
@@ -296,6 +311,8 @@ def _ca(table: Table, home: Path) -> CASettings:
     settings = CASettings(
         name=table.text("name", "the CA's name", name),
         domains=table.texts("domains", 'a list of domains such as ["local"]', domain) or (),
+        reserved=table.texts("reserved", 'a list of names and addresses such as ["ca.local", "10.0.0.5"]', own_name)
+        or (),
         lifetimes=profiles.lifetimes(table, defaults.lifetimes),
         keys=_key_policy(table),
         account_algorithms=jwk.ALGORITHMS if algorithms is None else algorithms,
@@ -342,8 +359,11 @@ def _server(table: Table) -> ServerSettings:
         url=table.text("url", 'the URL that clients use, such as "https://ca.local"', server_url),
         listen=table.text("listen", 'an address such as "0.0.0.0:443"', listen_address, Listen("0.0.0.0", 443)),  # noqa: S104 - a server's default
         proxies=table.texts("proxies", 'a list of networks such as ["127.0.0.1"]', network) or (),
+        former_urls=table.texts("former_urls", 'a list of URLs such as ["https://old.local"]', server_url) or (),
     )
     table.done()
+    if settings.url in settings.former_urls:
+        raise table.error("former_urls", f"has {settings.url}, which is the 'url' of now")
     return settings
 
 
@@ -362,25 +382,6 @@ def _store(table: Table, home: Path) -> StoreSettings:
         return StoreSettings(f"sqlite:{home / path}")
 
     settings = table.text("url", 'a store such as "sqlite:ca.db"', store, StoreSettings(f"sqlite:{home / 'ca.db'}"))
-    table.done()
-    return settings
-
-
-def _limits(table: Table) -> Limits:
-    def limit(key: str) -> Rate | None:
-        value = table.take(key, str, 'a rate such as "300/1h"')
-        return None if value is None else table.parsed(key, value, rate)
-
-    most = table.take("open_orders_per_account", int, "a number of orders, such as 100")
-    if most is not None and most < 1:
-        raise table.error("open_orders_per_account", "is below 1, so nobody could order anything")
-    settings = Limits(
-        accounts_per_address=limit("accounts_per_address"),
-        orders_per_account=limit("orders_per_account"),
-        open_orders_per_account=most,
-        certificates_per_instance=limit("certificates_per_instance"),
-        certificates_per_name=limit("certificates_per_name"),
-    )
     table.done()
     return settings
 

@@ -18,6 +18,18 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         os.fsync(stream.fileno())
 
 
+def replace_file(path: Path, data: bytes, mode: int) -> None:
+    """Give ``path`` new contents and ``mode``, whole or not at all, durably; a link is replaced, not followed."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        write_new(partial, data, 0o600)
+        partial.chmod(mode)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_names(path.parent)
+
+
 def sync_names(folder: Path) -> None:
     """Make the names in ``folder`` durable: what was created, renamed and removed in it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

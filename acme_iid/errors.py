@@ -176,3 +176,7 @@ class UnstorableTextError(Exception):
 
 class RequestError(Exception):
     """What an operator asked for cannot be done; the text says why."""
+
+
+class ServerError(Exception):
+    """The server cannot start or go on; the text says why and what to do."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acme_iid.admission import inside
+from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.rules import NameRule
 from acme_iid.values import Listen, Network
@@ -58,13 +58,15 @@ class HostProvisioner:
     def __str__(self) -> str:
         return f"provisioner {self.name!r}"
 
-    def offers(self, domains: Collection[str], identifier: Identifier) -> tuple[str, ...]:
+    def offers(self, namespace: Namespace, identifier: Identifier) -> tuple[str, ...]:
         """The types of challenges by which ``identifier`` can be proven under this provisioner; empty for none."""
+        if namespace.reserves(identifier):
+            return ()
         if identifier.type == "ip":
             address = ipaddress.ip_address(identifier.value)
             known = self.networks is not None and any(address in network for network in self.networks)
             return tuple(kind for kind in self.challenges if kind in OF_HOSTS) if known else ()
-        if not inside(identifier, domains) or not self._gives(identifier.base):
+        if not namespace.contains(identifier) or not self._gives(identifier.base):
             return ()
         if identifier.wildcard:
             return tuple(kind for kind in self.challenges if kind in OF_DNS) if self.allow_wildcards else ()
@@ -74,13 +76,13 @@ class HostProvisioner:
         return self.allow is None or any(rule.template.gives(identifier, {}) for rule in self.allow)
 
 
-def offered(hosts: Sequence[HostProvisioner], domains: Collection[str], identifier: Identifier) -> tuple[str, ...]:
+def offered(hosts: Sequence[HostProvisioner], namespace: Namespace, identifier: Identifier) -> tuple[str, ...]:
     """The types of standard challenges by which some provisioner lets ``identifier`` be proven."""
-    return tuple(dict.fromkeys(kind for host in hosts for kind in host.offers(domains, identifier)))
+    return tuple(dict.fromkeys(kind for host in hosts for kind in host.offers(namespace, identifier)))
 
 
 def giver(
-    hosts: Sequence[HostProvisioner], domains: Collection[str], identifier: Identifier, kind: str
+    hosts: Sequence[HostProvisioner], namespace: Namespace, identifier: Identifier, kind: str
 ) -> HostProvisioner | None:
     """The first provisioner under which ``identifier`` can be proven by a challenge of type ``kind``."""
-    return next((host for host in hosts if kind in host.offers(domains, identifier)), None)
+    return next((host for host in hosts if kind in host.offers(namespace, identifier)), None)

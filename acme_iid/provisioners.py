@@ -10,6 +10,7 @@ from acme_iid.admission import ENROLMENT_LIFETIME, Provisioner
 from acme_iid.attestation.keysets import key_set
 from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
 from acme_iid.kinds import KINDS, UNDATED, Kind, kind
+from acme_iid.protocol.identifiers import lowered
 from acme_iid.rules import Demand, NameRule, template
 from acme_iid.sources import TrustSources, WebIdentity
 from acme_iid.tables import Table
@@ -55,7 +56,7 @@ def _demands(table: Table, known: Kind) -> tuple[Demand, ...]:
     for key, listed in known.lists.items():
         values = table.texts(key, f"a list of {key}", listed.parse)
         if values is not None:
-            found.append(Demand(key, listed.facts, tuple(value.lower() for value in values)))
+            found.append(Demand(key, listed.facts, tuple(map(lowered, values))))
     return tuple(found)
 
 
@@ -166,7 +167,7 @@ def _when(table: Table, known: Kind) -> tuple[Demand, ...]:
     for fact in sorted({fact for listed in known.lists.values() for fact in listed.facts} | set(known.placeholders)):
         values = table.one_or_more(fact, "a value, or a list of values")
         if values:
-            found.append(Demand(fact, (fact,), tuple(value.lower() for value in values)))
+            found.append(Demand(fact, (fact,), tuple(map(lowered, values))))
     table.done()
     return tuple(found)
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from acme_iid.protocol.identifiers import Identifier, dns
+from acme_iid.protocol.identifiers import Identifier, dns, lowered
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LABEL_PIECE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z")
@@ -37,7 +37,7 @@ class Demand:
     def refusal(self, facts: Mapping[str, str]) -> str | None:
         """Why an instance with ``facts`` is not on the list, or None if it is."""
         proven = [facts[name] for name in self.facts if name in facts]
-        if any(value.lower() in self.values for value in proven):
+        if any(lowered(value) in self.values for value in proven):
             return None
         if not proven:
             return f"demands one of its {self.key}, and this evidence does not prove the {self.facts[0]}"
@@ -91,7 +91,7 @@ class Template:
             if found is None:
                 labels.append(label)
                 continue
-            value = facts.get(found[1], "").lower()
+            value = lowered(facts.get(found[1], ""))
             if found[1] in _DASHED:
                 value = _DASHED[found[1]].sub("-", value)
             if not _LABEL_PIECE.match(value):

@@ -90,6 +90,8 @@ def server_url(text: str) -> str:
     """
     if not text.isprintable() or " " in text:  # urlsplit would drop some of them silently
         raise ValueError(f"{text!r} has blanks or control characters in it")
+    if not text.isascii():  # urlsplit lowers the host, and some characters become ASCII ones
+        raise ValueError(f"{text!r} is not ASCII; an internationalized host is given as A-labels (xn--...)")
     parts = urlsplit(text)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ValueError(f'{text!r} is no URL to serve; write for example "https://ca.local"')
@@ -161,6 +163,17 @@ def network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is no network; write for example 10.0.0.0/8") from error
+
+
+def own_name(text: str) -> Identifier:
+    """Return a name or an address of the CA itself.
+
+    :raises ValueError: if it is neither, or a wildcard.
+    """
+    name = from_text(text)
+    if name.wildcard:
+        raise ValueError(f"{text!r} is a wildcard; list each name of the CA itself")
+    return name
 
 
 def domain(text: str) -> str:

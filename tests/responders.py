@@ -25,7 +25,7 @@ import dns.rrset
 import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from running import CA
 from wire import Account
@@ -102,7 +102,7 @@ class Names:
             if values:
                 response.answer.append(dns.rrset.from_text(question.name, 1, dns.rdataclass.IN, held, *values))
                 break
-        if not any(known == name for known, _ in self.records):
+        if not any(known == name for known, _ in tuple(self.records)):
             response.set_rcode(dns.rcode.NXDOMAIN)
         return response.to_wire(max_size=65535)
 
@@ -200,9 +200,10 @@ def certificate(
     critical: bool = True,
     issued_by_another: bool = False,
     twice: bool = False,
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]:
     """A certificate as tls-alpn-01 has it, or with one thing wrong."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ACME Challenge")])
     now = dt.datetime.now(dt.UTC)
     builder = (
@@ -233,7 +234,8 @@ def certificate(
 
 
 def context(
-    shown: tuple[x509.Certificate, ec.EllipticCurvePrivateKey], protocols: tuple[str, ...] = ("acme-tls/1",)
+    shown: tuple[x509.Certificate, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey],
+    protocols: tuple[str, ...] = ("acme-tls/1",),
 ) -> ssl.SSLContext:
     """A TLS server's context that shows one certificate."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -256,7 +258,7 @@ def context(
 class Shown:
     """A TLS server that shows a certificate and ends, and the names that it was asked for."""
 
-    certificate: tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+    certificate: tuple[x509.Certificate, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]
     protocols: tuple[str, ...] = ("acme-tls/1",)
     address: str = "127.0.0.1"
     port: int = 0

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import forge
@@ -18,11 +18,13 @@ import postgresql
 from ports import free_port
 from wire import Account, Wire
 
-from acme_iid import config
+from acme_iid import config, limit_settings
 from acme_iid.simulator import aws
 
 ACCOUNT = "123456789042"
 PROVISIONER = "AWS IID Provisioner"
+UNLIMITED = "\n".join(f'{field.name} = "{limit_settings.OFF}"' for field in fields(limit_settings.Limits))
+"""A table [limits] with all of them off."""
 
 
 @dataclass
@@ -96,16 +98,22 @@ class CA:
         """Run acme-iid-ca on this home, whatever comes of it."""
         return run_module("acme_iid.cli", "--home", self.home, *arguments)
 
-    def init(self, *options: str, in_a_file: bool = False, in_postgresql: bool = False) -> None:
+    def init(
+        self, *options: str, in_a_file: bool = False, in_postgresql: bool = False, limits: str = UNLIMITED
+    ) -> None:
         """Make the CA, and a provisioner that believes the forge's keys.
 
         :param in_a_file: its store is a SQLite file, whatever the environment says; ``in_postgresql`` likewise.
+        :param limits: the table [limits]; "" for the defaults. Tests make many accounts from one address.
         """
         self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
                  "--listen", f"127.0.0.1:{self.port}")  # fmt: skip
         if in_postgresql or (postgresql.is_wanted() and not in_a_file):
             file = self.home / "ca.toml"
             file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))
+        if limits:
+            file = self.home / "ca.toml"
+            file.write_text(f"{file.read_text()}\n[limits]\n{limits}\n")
         roots = self.home / "test-roots.pem"
         roots.write_bytes(forge.keys().certificates)
         self.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots,
@@ -181,9 +189,12 @@ class CA:
         while any(map(_runs, children)) and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def wire(self) -> Wire:
-        """A raw client that trusts this CA's root and nothing else."""
-        return Wire(self.directory, self.root)
+    def wire(self, source: str | None = None) -> Wire:
+        """A raw client that trusts this CA's root and nothing else.
+
+        :param source: the address that it connects from, where it matters.
+        """
+        return Wire(self.directory, self.root, source)
 
     def account(self) -> Account:
         """A new account."""

@@ -26,6 +26,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from acme_iid.binding import SERVING_MARK
 
 Json = dict[str, Any]
 
@@ -57,8 +60,12 @@ def issue(
     extension: x509.UnrecognizedExtension | None = None,
     start: datetime | None = None,
     days: float = 1,
+    serving: bool = False,
 ) -> x509.Certificate:
-    """Sign a certificate: a CA's if there are no ``names``, self-signed if there is no issuer."""
+    """Sign a certificate: a CA's if there are no ``names``, self-signed if there is no issuer.
+
+    :param serving: whether it has the mark of a CA's own server.
+    """
     own = key if isinstance(key, ec.EllipticCurvePrivateKey) else None
     public = key.public_key() if isinstance(key, ec.EllipticCurvePrivateKey) else key
     start = start or datetime.now(UTC) - timedelta(minutes=1)
@@ -77,6 +84,9 @@ def issue(
         builder = builder.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
     if extension is not None:
         builder = builder.add_extension(extension, critical=False)
+    if serving:
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, x509.ObjectIdentifier(SERVING_MARK)]
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     signer = issuer.key if issuer else own
     assert signer is not None
     return builder.sign(signer, hashes.SHA256())
@@ -215,15 +225,16 @@ class ScriptedCA:
 
 
 @contextmanager
-def serve(folder: Path, tls: Issuer | None = None) -> Iterator[ScriptedCA]:
+def serve(folder: Path, tls: Issuer | None = None, *, marked: bool = True) -> Iterator[ScriptedCA]:
     """Serve on a free port of 127.0.0.1.
 
     :param folder: for the server's key.
     :param tls: who issued the server's own certificate; the CA's root if None.
+    :param marked: whether that has the mark of a CA's own server.
     """
     ca = ScriptedCA()
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = issue(tls or ca.root, "server", key, ["127.0.0.1", "localhost"])
+    certificate = issue(tls or ca.root, "server", key, ["127.0.0.1", "localhost"], serving=marked)
     pem = folder / "server.pem"
     pem.write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)

@@ -23,8 +23,8 @@ from acme_iid.simulator import aws
 from acme_iid.simulator.server import serve
 from acme_iid_client import clouds, files, keys, records
 from acme_iid_client.authority import Authority
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.order import Request, order
-from acme_iid_client.trust import Deadline
 
 INTERVAL = 0.05
 _TRIES = 5

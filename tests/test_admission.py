@@ -10,11 +10,12 @@ import pytest
 from acme_iid.admission import Provisioner, admit, names, refusal_to_order
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.errors import AttestationError, Step
+from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, ip
 from acme_iid.rules import Demand, NameRule, template
 
 OURS = "123456789042"
-DOMAINS = ("local", "internal")
+DOMAINS = Namespace(("local", "internal"))
 P = Provisioner("P", "AWS", (Demand("accounts", ("account",), (OURS,)),), ("aws-rsa2048", "aws-signature"))
 STRANGERS = (Demand("accounts", ("account",), ("999999999999",)),)
 INSTANCE = InstanceIdentity(
@@ -57,7 +58,7 @@ def test_an_admitted_instance_holds_a_name_inside_the_domains() -> None:
 @pytest.mark.parametrize("name", INSTANCE.names, ids=str)
 def test_an_instance_holds_what_follows_from_its_document_even_without_custom_names(name: Identifier) -> None:
     strict = replace(P, disable_custom_sans=True)
-    assert admit([strict], (), INSTANCE, name).provisioner is strict
+    assert admit([strict], Namespace(), INSTANCE, name).provisioner is strict
 
 
 def test_an_account_that_is_not_on_the_list_is_refused_by_name() -> None:
@@ -178,10 +179,21 @@ def test_rules_give_the_names_that_they_name_and_no_others(name: str, *, given: 
         assert refusal(dns(name), ruled).step is Step.NAMES
 
 
+def test_no_rule_gives_a_name_of_the_cas_own() -> None:
+    own = replace(DOMAINS, reserved=frozenset({dns("ca.local"), INSTANCE.names[0]}))
+    exact = replace(P, allow=(NameRule(template("ca.local", ())),), allow_wildcards=(NameRule(template("local", ())),))
+    for provisioner in (P, exact):
+        for name in (dns("ca.local"), dns("*.local"), INSTANCE.names[0]):
+            with pytest.raises(AttestationError, match="is reserved") as caught:
+                admit([provisioner], own, INSTANCE, name)
+            assert caught.value.step is Step.NAMES
+        assert not {dns("ca.local"), INSTANCE.names[0]} & set(names(provisioner, own, INSTANCE))
+
+
 def test_an_instances_own_names_need_no_rule() -> None:
     ruled = replace(P, allow=())
     for name in INSTANCE.names:
-        assert admit([ruled], (), INSTANCE, name).provisioner is ruled
+        assert admit([ruled], Namespace(), INSTANCE, name).provisioner is ruled
 
 
 def test_rules_stay_inside_the_domains() -> None:
@@ -252,8 +264,8 @@ def test_addresses_outside_the_networks_are_not_believed_nor_names_made_of_them(
     near = replace(P, networks=(ipaddress.ip_network("10.0.0.0/8"),), disable_custom_sans=True)
     far = replace(near, networks=(ipaddress.ip_network("192.168.0.0/16"),))
     for name in INSTANCE.names:
-        assert admit([near], (), INSTANCE, name).provisioner is near
-    assert admit([far], (), INSTANCE, INSTANCE.names[0]).provisioner is far
+        assert admit([near], Namespace(), INSTANCE, name).provisioner is near
+    assert admit([far], Namespace(), INSTANCE, INSTANCE.names[0]).provisioner is far
     for name in INSTANCE.names[1:]:
         assert refusal(name, far).step is Step.NAMES
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_iid.protocol.identifiers import Identifier, dns
-from acme_iid.rules import template
+from acme_iid.rules import Demand, template
 
 KNOWN = ("instance_name", "region")
 
@@ -42,3 +43,22 @@ def test_two_instances_with_different_facts_share_no_name(one: str, other: str) 
     first, second = pattern.name({"instance_name": one}), pattern.name({"instance_name": other})
     if one.lower() != other.lower() and first is not None:
         assert first != second
+
+
+# Each of them lowers, or maps, to ASCII.
+LOOKALIKES = ["ban\u212a", "\u017fhop", "\uff46\uff4f\uff4f", "\u0130nfo"]
+
+
+@pytest.mark.parametrize("label", LOOKALIKES)
+def test_what_only_looks_like_ascii_makes_no_name(label: str) -> None:
+    assert template("{instance_name}.local", KNOWN).name({"instance_name": label}) is None
+    assert not template("{instance_name}.local", KNOWN).gives(dns("bank.local"), {"instance_name": label})
+    with pytest.raises(ValueError, match="not ASCII"):
+        template(f"{label}.local", KNOWN)
+
+
+@pytest.mark.parametrize("listed", ["bank", "BANK"])
+def test_what_only_looks_like_ascii_is_on_no_list_of_the_ascii_one(listed: str) -> None:
+    demand = Demand("projects", ("project",), (listed.lower(),))
+    assert demand.refusal({"project": "Bank"}) is None
+    assert demand.refusal({"project": "ban\u212a"}) is not None

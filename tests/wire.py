@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import requests.adapters
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -55,15 +56,29 @@ OPEN: list[requests.Session] = []
 """The sessions that a test has opened; they are closed when it ends."""
 
 
+class _From(requests.adapters.HTTPAdapter):
+    """Connections that come from one address."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, source_address=(self._source, 0))
+
+
 class Wire:
     """A connection to one ACME server.
 
     :param directory: the directory's URL.
     :param root: the PEM file of the one root to trust.
+    :param source: the address to connect from, where it matters.
     """
 
-    def __init__(self, directory: str, root: Path) -> None:
+    def __init__(self, directory: str, root: Path, source: str | None = None) -> None:
         self.session = requests.Session()
+        if source is not None:
+            self.session.mount("https://", _From(source))
         OPEN.append(self.session)
         self.session.trust_env = False
         self.session.verify = str(root)

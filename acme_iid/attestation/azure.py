@@ -41,8 +41,16 @@ _ENVIRONMENTS: Final[Mapping[str, Environment]] = {"com": "public", "us": "gover
 _SIGNER_NAME = re.compile(r"(?:(?P<region>[a-z0-9]{1,63})\.)?metadata\.azure\.(?P<domain>com|us|cn)\Z")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _TIME = re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) -0000\Z")
+
 # Marketplace terms that end up in rules; one that looks otherwise is left out, so that no rule can match it.
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+# Azure takes up issuing authorities that no list here has yet; this CA fetches nothing.
+_REMEDY = (
+    "if Azure has a new issuing authority, the client sends its certificate along: acme-iid fetches it where the "
+    "signer's certificate says, by HTTP, or takes it from the PEM file that ACME_IID_AZURE_INTERMEDIATES names; a new "
+    "root is for an operator to add, with --iid-roots"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,8 @@ def authenticate(name: str, fields: Mapping[str, str], field: str, trust: TrustS
         environment, region = _names(signer)
         scope = chains.verify(signer, (*attached, *supplied), trust.azure, now, ExtendedKeyUsageOID.SERVER_AUTH)
         _verify(signer, read)
+    except chains.NoChainError as error:
+        raise AttestationError(Step.SIGNATURE, f"{error}; {_REMEDY}") from error
     except ValueError as error:
         raise AttestationError(Step.SIGNATURE, str(error)) from error
     return AzureClaims(

@@ -1,10 +1,14 @@
-"""A managed identity's token beside attested data: it adds tenant, resource group and VM name.
+"""A managed identity's token beside attested data: it adds tenant and principal, and the VM's name where it has it.
 
 Source: Microsoft Learn, "Access token claims reference" and "How managed identities for Azure resources work with
 Azure virtual machines". The token can carry no challenge: its audience is a resource of this CA's own, and it is
-cached for a day. What is bound is the attested document beside it; the two must be of one subscription, and
-since Azure puts no vmId in the token, the pair of VM resource and vmId (the facts ``resource_id`` and ``vm_id``)
-is there to be pinned at first use.
+cached for a day. What is bound is the attested document beside it. Azure puts no vmId in the token:
+
+- a token that names a VM must be of the document's subscription, and the pair of VM resource and vmId (the facts
+  ``resource_id`` and ``vm_id``) is there to be pinned at first use;
+- one that names a scale set, as those of uniform instances do, must be of that subscription, and names no VM;
+- one without a resource, as Entra makes them for an operator's own application, says tenant and principal only, so
+  that the owner is the document's to prove (rfc-notes/decisions/0024-tokens-that-name-no-vm.md).
 """
 
 from __future__ import annotations
@@ -36,6 +40,15 @@ _MACHINE = re.compile(
     r"/providers/microsoft\.compute/(?:virtualmachinescalesets/(?P<set>[a-z0-9._-]{1,64})/)?"
     r"virtualmachines/(?P<name>[a-z0-9._-]{1,64})\Z"
 )
+_SCALE_SET = re.compile(
+    rf"/subscriptions/(?P<subscription>{_UUID_PATTERN})/resourcegroups/[a-z0-9._()-]{{1,90}}"
+    r"/providers/microsoft\.compute/virtualmachinescalesets/[a-z0-9._-]{1,64}\Z"
+)
+_ASSIGNED = re.compile(
+    rf"/subscriptions/{_UUID_PATTERN}/resourcegroups/[a-z0-9._()-]{{1,90}}"
+    r"/providers/microsoft\.managedidentity/userassignedidentities/[a-z0-9._-]{1,128}\Z"
+)
+_RESOURCE_CLAIMS = ("xms_mirid", "xms_az_rid")
 _MAX_RESOURCE_ID = 512
 
 
@@ -96,24 +109,16 @@ class _ManagedIdentityVerifier:
         """Read the facts of token and document, which must be of one subscription."""
         attested = _attested(claims)
         tenant, object_id = _uuid(claims.document, "tid"), _uuid(claims.document, "oid")
-        machine = _machine(claims.document)
+        _require_application(claims.document)
+        resource = _resource(claims.document)
         identity = azure.identify(attested)
-        if machine["subscription"] != identity.owner:
+        if resource is not None and resource["subscription"] != identity.owner:
             raise AttestationError(
                 Step.BINDING, "the token is of a VM in another subscription than the attested document is"
             )
-        # Azure itself calls an instance of a scale set by both names; its number alone is many instances'.
-        name = machine["name"] if machine["set"] is None else f"{machine['set']}_{machine['name']}"
-        facts = {
-            **identity.facts,
-            "tenant": tenant,
-            "object_id": object_id,
-            "resource_group": machine["group"],
-            "resource_id": machine.group(),
-            "vm_name": name,
-        }
-        if machine["set"] is not None:
-            facts["scale_set"] = machine["set"]
+        facts = {**identity.facts, "tenant": tenant, "object_id": object_id}
+        if resource is not None and resource.re is _MACHINE:
+            facts |= _machine_facts(resource)
         times = {name: tokens.seconds(claims.document, name) for name in ("iat", "exp")}
         return replace(
             identity,
@@ -122,6 +127,7 @@ class _ManagedIdentityVerifier:
             scope=claims.scope,
             facts=facts,
             times={**identity.times, **times},
+            unbound=resource is None,
         )
 
     def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
@@ -153,28 +159,59 @@ def _uuid(claims: Mapping[str, object], name: str) -> str:
     return value
 
 
-def _machine(claims: Mapping[str, object]) -> re.Match[str]:
-    """The VM that the token was given to.
+def _require_application(claims: Mapping[str, object]) -> None:
+    """Refuse the token of a person: whoever may sign in at the application gets one, on any machine.
+
+    :raises AttestationError: step decoding.
+    """
+    if "scp" in claims or claims.get("idtyp", "app") != "app":
+        raise AttestationError(
+            Step.DECODE, "the token was made for a person (scp, idtyp), and not for the managed identity of a VM"
+        )
+
+
+def _resource(claims: Mapping[str, object]) -> re.Match[str] | None:
+    """The VM that the token was given to, or the scale set whose instance it was given to; None if it names nothing.
 
     ``xms_mirid`` is the VM where the identity is the VM's own. Of an identity that may be assigned to many it is
     the identity's own resource, which proves no VM; then ``xms_az_rid`` has to.
+
+    :raises AttestationError: step decoding, if it names two, or something else.
     """
-    found = [match for name in ("xms_mirid", "xms_az_rid") if (match := _resource(claims, name)) is not None]
-    if not found:
+    named = {name: _lowered(claims[name]) for name in _RESOURCE_CLAIMS if name in claims}
+    machines = [match for text in named.values() if (match := _MACHINE.match(text)) is not None]
+    sets = [match for text in named.values() if (match := _SCALE_SET.match(text)) is not None]
+    found = [*machines, *sets]
+    # A set and an instance of it are no two resources.
+    if any(other.group() != found[0].group() and not _is_in(found[0], other) for other in found):
+        raise AttestationError(
+            Step.DECODE, "the token's xms_mirid and xms_az_rid are two virtual machines or scale sets"
+        )
+    if machines:
+        return machines[0]
+    own = sum(_ASSIGNED.match(text) is not None for name, text in named.items() if name == "xms_mirid")
+    if named and (not sets or len(sets) + own < len(named)):
         raise AttestationError(
             Step.DECODE,
             "the token names no virtual machine in xms_mirid or xms_az_rid; it is one of an identity elsewhere",
         )
-    if found[0].group() != found[-1].group():
-        raise AttestationError(Step.DECODE, "the token's xms_mirid and xms_az_rid are two virtual machines")
-    return found[0]
+    return sets[0] if sets else None
 
 
-def _resource(claims: Mapping[str, object], name: str) -> re.Match[str] | None:
-    value = claims.get(name)
-    if not isinstance(value, str) or not value.isascii() or len(value) > _MAX_RESOURCE_ID:
-        return None
-    return _MACHINE.match(value.lower())
+def _is_in(machine: re.Match[str], scale_set: re.Match[str]) -> bool:
+    return scale_set.re is _SCALE_SET and machine.group().startswith(f"{scale_set.group()}/")
+
+
+def _lowered(value: object) -> str:
+    """A resource id in lower case; what is none becomes an empty text."""
+    return value.lower() if isinstance(value, str) and value.isascii() and len(value) <= _MAX_RESOURCE_ID else ""
+
+
+def _machine_facts(machine: re.Match[str]) -> dict[str, str]:
+    # Azure itself calls an instance of a scale set by both names; its number alone is many instances'.
+    name = machine["name"] if machine["set"] is None else f"{machine['set']}_{machine['name']}"
+    facts = {"resource_group": machine["group"], "resource_id": machine.group(), "vm_name": name}
+    return facts if machine["set"] is None else {**facts, "scale_set": machine["set"]}
 
 
 def _check_times(claims: Mapping[str, object], now: int) -> None:

@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
+
+from acme_iid.protocol.public_keys import EVIDENCE
 
 _UNREADABLE = (
     ValueError,
@@ -34,13 +34,15 @@ MAX_INTERMEDIATES = 4
 """Certificates between signer and root; Azure has had one or two, Nitro has three."""
 MAX_SUPPLIED = 8
 """Certificates that may come with evidence."""
-MAX_CERTIFICATE_BYTES = 8 * 1024
+MAX_CERTIFICATE_BYTES = 3 * 1024
 """Real ones have some 2,400 bytes at most."""
-MAX_LINKS = 64
-"""Signatures that are checked for one chain. A genuine one takes fewer than ten, cross-signed issuers included."""
+MAX_ATTRIBUTES = 16
+"""Attributes of a name; real ones have six at most."""
+MAX_EXTENSIONS = 32
+"""Real certificates have some ten."""
+MAX_LINKS = 10
+"""Signatures that are checked for one chain. A genuine one takes six at most, cross-signed issuers included."""
 
-_RSA_BITS = range(2048, 8193)
-_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 _SIGNATURES = frozenset(
     {
         SignatureAlgorithmOID.RSA_WITH_SHA256,
@@ -63,6 +65,10 @@ _UNDERSTOOD = frozenset(
 )
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 _PEM_BLOCK = re.compile(r"\s*-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----\s*")
+
+
+class NoChainError(ValueError):
+    """No chain leads from a signer to a root: an issuer may be missing, or nobody here trusts the root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +105,13 @@ def read(der: bytes) -> x509.Certificate:
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     except _UNREADABLE as error:
         raise ValueError("a certificate cannot be read") from error
-    if isinstance(key, RSAPublicKey):
-        if key.key_size not in _RSA_BITS:
-            raise ValueError(f"a certificate's RSA key has {key.key_size} bits, which is too short or too long")
-    elif not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise ValueError("a certificate's key is neither RSA nor of the curve P-256, P-384 or P-521")
+    # Names are compared with each other, and extensions looked at once a link.
+    if max(len(certificate.subject), len(certificate.issuer)) > MAX_ATTRIBUTES:
+        raise ValueError(f"a certificate has a name of more than {MAX_ATTRIBUTES} attributes")
+    if len(certificate.extensions) > MAX_EXTENSIONS:
+        raise ValueError(f"a certificate has more than {MAX_EXTENSIONS} extensions")
+    if (refusal := EVIDENCE.refusal(key, certificate.public_key_algorithm_oid)) is not None:
+        raise ValueError(f"a certificate's key is refused: {refusal}")
     return certificate
 
 
@@ -155,7 +163,8 @@ def verify(
     :param now: seconds.
     :param purpose: the extended key usage that every certificate must allow that restricts its usage.
     :returns: the scope of the roots reached: None if one of them is pinned.
-    :raises ValueError: with a sentence, if no root is reached.
+    :raises NoChainError: with a sentence, if no root is reached.
+    :raises ValueError: likewise, if the signer or what came along is refused.
     """
     if len(supplied) > MAX_SUPPLIED:
         raise ValueError(f"there are more than {MAX_SUPPLIED} certificates")
@@ -166,7 +175,7 @@ def verify(
     search = _Search(anchors, tuple(dict.fromkeys((*supplied, *anchors.intermediates))), moment, purpose)
     reached = search.roots(leaf)
     if not reached:
-        raise ValueError(
+        raise NoChainError(
             f"no chain leads from the signer's certificate, issued by {_name(leaf.issuer)}, to a trusted root"
             + "".join(f"; {reason}" for reason in search.reasons)
         )

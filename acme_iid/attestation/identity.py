@@ -54,6 +54,8 @@ class InstanceIdentity:
     :ivar started_at: when the instance was last started (AWS pendingTime), seconds; None where unknown.
     :ivar binding: how the evidence was bound: "first use", "audience" or "nonce".
     :ivar times: the times in the evidence, by the evidence's own names, seconds.
+    :ivar unbound: whether some facts are from a token that nothing ties to the instance's owner, so that they do not
+        say whose instance it is.
     """
 
     cloud: str
@@ -69,6 +71,7 @@ class InstanceIdentity:
     names: tuple[Identifier, ...] = ()
     started_at: int | None = None
     times: Mapping[str, int] = field(default_factory=dict)
+    unbound: bool = False
 
     def to_json(self) -> str:
         """The identity as JSON text, from which :meth:`from_json` makes it again."""

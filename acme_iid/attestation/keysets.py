@@ -18,11 +18,12 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from acme_iid.errors import TrustUnavailableError
 from acme_iid.protocol import strict_json
+from acme_iid.protocol.public_keys import TOKENS
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ KeySource = bytes | str
 """Where a configured key set comes from: the bytes of a file that pins it, or a URL to fetch it from."""
 
 MAX_KEY_SET_BYTES = 64 * 1024
-MIN_RSA_BITS = 2048
 WAIT_SECONDS = 2.0
 """How long a request waits for key sets that it needs."""
 FETCH_SECONDS = 5.0
@@ -163,11 +163,10 @@ def _usable(member: dict[str, object]) -> tuple[Algorithm, PublicKey] | None:
         key = jwt.PyJWK(public, algorithm).key
     except (jwt.PyJWTError, ValueError) as error:
         raise ValueError(f"a member of the JWK Set is not the {public['kty']} key that it says it is") from error
-    if isinstance(key, RSAPublicKey):
-        return (algorithm, key) if key.key_size >= MIN_RSA_BITS else None
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP384R1):
-        return algorithm, key
-    return None
+    if TOKENS.refusal(key) is not None:
+        return None
+    assert isinstance(key, PublicKey)  # no other kind is accepted
+    return algorithm, key
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,10 @@ from cryptography.hazmat.primitives.serialization import (
 from acme_iid.attestation import anchors
 from acme_iid.attestation.chains import Anchors
 from acme_iid.attestation.keysets import KeySet, KeySource, ScopedKeySet, fetched, key_set
+from acme_iid.protocol.public_keys import AWS_DOCUMENTS
 
 AwsKind = Literal["rsa2048", "rsa1024", "dsa"]
 """AWS's kinds of document signing keys, named after the paths and certificates that they stand behind."""
-
-MIN_RSA_BITS = 1024
-"""AWS's own ``signature`` keys are this short; anything shorter is nobody's."""
 
 GOOGLE_KEYS = "https://www.googleapis.com/oauth2/v3/certs"
 """Where Google publishes the keys of its OpenID Connect issuer."""
@@ -262,12 +260,11 @@ def _aws_key(key: object) -> AwsKey:
 
     :raises ValueError: for a key that signs no AWS document.
     """
-    kind: AwsKind
-    if isinstance(key, RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
+    if (refusal := AWS_DOCUMENTS.refusal(key)) is not None:
+        raise ValueError(f"a key signs no AWS document: {refusal}")
+    assert isinstance(key, RSAPublicKey | DSAPublicKey)  # no other kind is accepted
+    kind: AwsKind = "dsa"
+    if isinstance(key, RSAPublicKey):
         kind = "rsa2048" if key.key_size >= 2048 else "rsa1024"
-    elif isinstance(key, DSAPublicKey):
-        kind = "dsa"
-    else:
-        raise ValueError(f"a key is neither RSA of {MIN_RSA_BITS} bits or more nor DSA, as AWS's are")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return AwsKey(kind, key, "sha256:" + hashlib.sha256(spki).hexdigest())

@@ -98,7 +98,7 @@ class NewAccount:
 def create(database: Database, config: Config, wanted: NewAccount, remote: str, now: int) -> tuple[Account, bool]:
     """The account of a key, made if there is none.
 
-    :param remote: the client's address, for the record.
+    :param remote: the client's address, for limits and for the record.
     :returns: the account, and whether it is new.
     :raises AcmeError: ``unauthorized`` if the key's account was deactivated or the external key cannot be used,
         ``externalAccountRequired``, ``userActionRequired`` where the terms were not agreed to, ``rateLimited``,
@@ -125,11 +125,14 @@ def create(database: Database, config: Config, wanted: NewAccount, remote: str, 
             external_key_id=wanted.external_key_id,
             external_account_binding=wanted.external_account_binding,
             enrolment_id=None if key is None else key.enrolment_id,
+            made_from=limits.subject(remote),
+            # Whoever gave the key to it has proven something, or is the operator.
+            proven_at=None if wanted.external_key_id is None else now,
         )
         with database.transaction() as transaction:
             if accounts.add(transaction, account):
                 compromise.require_usable_by_account(transaction, account.jwk)
-                limits.account_made(transaction, config.limits, remote, now)
+                limits.account_made(transaction, config.limits, account, now)
                 _use_external_key(transaction, account, now)
                 events.add(
                     transaction,

@@ -25,16 +25,16 @@ LIFETIME = 3600
 
 def refusal(config: Config, identifier: Identifier) -> str | None:
     """Why nobody whatever may hold this name, or None: such an order is refused before any proof is asked for."""
-    if hosts.offered(config.hosts, config.ca.domains, identifier):
+    if hosts.offered(config.hosts, config.namespace, identifier):
         return None
-    return refusal_to_order(config.provisioners, config.ca.domains, identifier)
+    return refusal_to_order(config.provisioners, config.namespace, identifier)
 
 
 def _challenge_types(config: Config, identifier: Identifier) -> tuple[str, ...]:
     """The types of challenges by which a name can be proven, iid-01 first."""
-    standard = hosts.offered(config.hosts, config.ca.domains, identifier)
+    standard = hosts.offered(config.hosts, config.namespace, identifier)
     # With no provisioner at all iid-01 is what says so.
-    by_instances = refusal_to_order(config.provisioners, config.ca.domains, identifier) is None and (
+    by_instances = refusal_to_order(config.provisioners, config.namespace, identifier) is None and (
         bool(config.provisioners) or not standard
     )
     return (CHALLENGE_TYPE, *standard) if by_instances else standard
@@ -106,14 +106,19 @@ def new_authorization(
     try:
         return _new_authorization(authority, account, identifier, now)
     except AcmeError as refused:
-        refusals.record(authority, "authorization.refused", account, (identifier,), refused, remote, now)
+        if refused.problem is not Problem.RATE_LIMITED:
+            refusals.record(authority, "authorization.refused", account, (identifier,), refused, remote, now)
         raise
 
 
 def _new_authorization(authority: Authority, account: Account, identifier: Identifier, now: int) -> Authorization:
     if (reason := refusal(authority.config, identifier)) is not None:
-        raise AcmeError(Problem.REJECTED_IDENTIFIER, reason, remedy=Remedy.OPERATOR)
+        fault = Fault(Problem.REJECTED_IDENTIFIER, reason, identifier, Remedy.OPERATOR)
+        raise AcmeError(fault.problem, reason, subproblems=[fault], remedy=fault.remedy)
+    # Refused without the store's one lock where that is possible; what is under way meanwhile counts under it.
+    limits.require_room_to_wait(authority.database, account, now)
     with authority.database.transaction() as transaction:
+        limits.require_room_to_wait(transaction, account, now)
         limits.order_made(transaction, authority.config.limits, account, now)
         enrolment = delegates.enrolment_of(transaction, account)
         if enrolment is None:

@@ -33,6 +33,8 @@ _ATTEMPTS = 5
 def current_list(authority: Authority, now: int) -> SignedList:
     """The list that is current: every revocation that was acknowledged before is in it.
 
+    Where nothing can be written, the list before is served for as long as it is relied on and lacks no revocation.
+
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     database = authority.database
@@ -42,16 +44,25 @@ def current_list(authority: Authority, now: int) -> SignedList:
         if known is not None and _is_current(database, known, now):
             return known
         signed = _sign(authority, key_id, known, now)
-        with database.transaction() as transaction:
-            if revocation_lists.put(transaction, signed, None if known is None else known.number):
-                return signed
+        try:
+            with database.transaction() as transaction:
+                if revocation_lists.put(transaction, signed, None if known is None else known.number):
+                    return signed
+        except StoreUnavailableError:
+            if known is None or now >= known.next_update or not _is_whole(database, known):
+                raise
+            return known
         # Another process was first; its list may be just what is needed.
     raise StoreUnavailableError("certificates are being revoked faster than lists are signed")
 
 
 def _is_current(reader: Reader, known: SignedList, now: int) -> bool:
     due = known.next_update - LIST_LIFETIME // 2
-    return known.signed_at - CLOCK_SKEW <= now < due and revocation_lists.count(reader, known.since) == known.revoked
+    return known.signed_at - CLOCK_SKEW <= now < due and _is_whole(reader, known)
+
+
+def _is_whole(reader: Reader, known: SignedList) -> bool:
+    return revocation_lists.count(reader, known.since) == known.revoked
 
 
 def _sign(authority: Authority, key_id: str, known: SignedList | None, now: int) -> SignedList:

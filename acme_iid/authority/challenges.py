@@ -23,7 +23,7 @@ from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order
-from acme_iid.store import challenges, events, instances, orders
+from acme_iid.store import accounts, challenges, events, instances, orders
 from acme_iid.store.database import Reader, Transaction
 
 _log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ def _admit(
     closed = _not_blocked(authority.database, identity)
     grant = admit(
         config.provisioners,
-        config.ca.domains,
+        config.namespace,
         identity,
         target.name,
         others=target.names,
@@ -236,7 +236,7 @@ def _admit(
         profile=None if target.order is None else target.order.profile,
     )
     _check_open(closed, identity, target.name)
-    held = names(grant.provisioner, config.ca.domains, identity)
+    held = names(grant.provisioner, config.namespace, identity)
     return grant, tuple(name for name in held if name.value not in closed)
 
 
@@ -354,6 +354,8 @@ def _record_valid(
     """Record a good answer: the challenge, the instance's use, the event; or nothing if another answer came first."""
     if not challenges.set_valid(transaction, target.challenge, proof, now, held, identity.to_json()):
         return
+    if account.proven_at is None:
+        accounts.set_proven(transaction, account.id, now)
     known = instances.get(transaction, identity.id)
     _check_resource(transaction, account, identity)
     # disable_trust_on_first_use makes no new record; one that exists always holds.

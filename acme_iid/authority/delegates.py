@@ -44,12 +44,13 @@ def require(
 
     :param reader: the transaction that goes on to write, so that nothing can end the enrolment in between.
     :param profile: the certificate profile that is wanted.
-    :raises AcmeError: ``unauthorized`` with the reason; ``rejectedIdentifier`` for names that were not enrolled;
-        ``invalidProfile``.
+    :raises AcmeError: ``unauthorized`` with the reason; ``rejectedIdentifier`` for names that were not enrolled or are
+        the CA's own; ``invalidProfile``.
     """
     if enrolment.ended_at is not None:
         raise AcmeError(Problem.UNAUTHORIZED, f"the enrolment has ended: {enrolment.reason}; {_ENROL}")
     _require_owner(reader, enrolment)
+    config.namespace.require_unreserved(names)
     faults = [
         Fault(Problem.REJECTED_IDENTIFIER, f"{name} was not enrolled; enrolled were {_listed(enrolment.names)}", name)
         for name in names
@@ -112,7 +113,7 @@ def _require_given(
     identity = InstanceIdentity.from_json(enrolment.identity)
     for name in names:
         try:
-            admit(config.provisioners, config.ca.domains, identity, name, only=under)
+            admit(config.provisioners, config.namespace, identity, name, only=under)
         except AttestationError as error:
             raise AcmeError(
                 Problem.UNAUTHORIZED,

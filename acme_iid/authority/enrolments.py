@@ -34,12 +34,13 @@ def enrol(authority: Authority, account: Account, order: Order, renew: str | Non
     :param order: the account's own; it is not used up.
     :param renew: the id of the enrolment to extend, for which no key is made.
     :param remote: the client's address, for the record.
-    :raises AcmeError: ``unauthorized``, with the reason; ``malformed`` if there is no such enrolment; ``rateLimited``.
+    :raises AcmeError: ``unauthorized``, with the reason; ``rejectedIdentifier`` for the CA's own names; ``malformed``
+        if there is no such enrolment; ``rateLimited``.
     """
     try:
         return _enrol(authority, account, order, renew, remote, now)
     except AcmeError as error:
-        if error.problem is Problem.UNAUTHORIZED:
+        if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
             refusals.record(authority, "enrolment.refused", account, order.identifiers, error, remote, now)
         raise
 

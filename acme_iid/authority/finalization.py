@@ -29,13 +29,15 @@ def finalize(authority: Authority, account: Account, order: Order, csr_der: byte
     :param account: the order's own.
     :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
-        no longer holds, ``invalidProfile`` if the order's profile is no longer given, ``rateLimited``.
+        no longer holds, ``rejectedIdentifier`` for a name that has become the CA's own, ``invalidProfile`` if the
+        order's profile is no longer given, ``rateLimited``.
     """
     try:
         return _finalize(authority, account, order, csr_der, now)
     except AcmeError as error:
         # A bad CSR leaves no event, but one with a key that others may hold does.
-        if error.problem is Problem.UNAUTHORIZED or error.remedy is Remedy.NEW_KEY:
+        refused = error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER)
+        if refused or error.remedy is Remedy.NEW_KEY:
             proofs = {challenge.proof for _, challenge in _proven(order)}
             proof = proofs.pop() if len(proofs) == 1 else None
             refusals.record(authority, "finalize.refused", account, order.identifiers, error, remote, now, proof)
@@ -67,6 +69,7 @@ def _finalize(authority: Authority, account: Account, order: Order, csr_der: byt
             key_usages=profile.key_usages,
             status=authority.config.status_urls,
         ),
+        authority.config.namespace,
         now,
     )
     certificate = Certificate(
@@ -167,9 +170,10 @@ def _proven(order: Order) -> Iterator[tuple[Identifier, Challenge]]:
 def _require_still_given(config: Config, order: Order, profile: Profile) -> InstanceIdentity | None:
     """Refuse names that the rules have been narrowed to exclude since they were proven; whose the proof is.
 
-    :raises AcmeError: ``unauthorized``; ``invalidProfile`` if they were proven under a provisioner that does not give
-        the profile.
+    :raises AcmeError: ``unauthorized``; ``rejectedIdentifier`` for the CA's own; ``invalidProfile`` if they were
+        proven under a provisioner that does not give the profile.
     """
+    config.namespace.require_unreserved(order.identifiers)
     known = {entry.name: entry for entry in config.all_provisioners}
     identity = None
     for name, challenge in _proven(order):
@@ -189,11 +193,11 @@ def _require_still_given(config: Config, order: Order, profile: Profile) -> Inst
         if challenge.identity is not None:
             identity = InstanceIdentity.from_json(challenge.identity)
             try:
-                admit(config.provisioners, config.ca.domains, identity, name, only=under)
+                admit(config.provisioners, config.namespace, identity, name, only=under)
             except AttestationError as error:
                 refusal = error.detail
         elif not any(
-            entry.name == under and challenge.type in entry.offers(config.ca.domains, name) for entry in config.hosts
+            entry.name == under and challenge.type in entry.offers(config.namespace, name) for entry in config.hosts
         ):
             refusal = f"provisioner {under!r} does not give {name} by {challenge.type}"
         if refusal is not None:
@@ -218,11 +222,19 @@ def _require_open(closed: instances.Closed, order: Order) -> None:
 def validity(profile: Profile, order: Order, now: int) -> tuple[int, int]:
     """The validity of a certificate issued now, in seconds: what the order asked for, which was checked then.
 
+    An end that is beyond the profile's longest or shortest lifetime by no more than a clock may be off is brought back
+    to it, reckoned from when the order was made.
+
     :raises AcmeError: ``malformed`` if it is over by now.
     """
     # Back-dated by a minute unless the order says otherwise, for relying parties whose clocks are behind.
     starts = now - 60 if order.not_before is None else order.not_before
-    ends = max(starts, now) + profile.lifetimes.usual if order.not_after is None else order.not_after
+    lifetimes = profile.lifetimes
+    if order.not_after is None:
+        ends = max(starts, now) + lifetimes.usual
+    else:
+        basis = max(order.not_before or 0, order.created_at)
+        ends = min(max(order.not_after, basis + lifetimes.minimum), basis + lifetimes.maximum)
     if ends <= now:
         raise AcmeError(Problem.MALFORMED, "the order's 'notAfter' has passed; make a new order")
     return starts, ends

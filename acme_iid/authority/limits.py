@@ -5,26 +5,45 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-from acme_iid.config import Limits
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.limit_settings import Limits
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account
-from acme_iid.store import limits, orders
-from acme_iid.store.database import Transaction
+from acme_iid.store import accounts, limits, orders, waiting
+from acme_iid.store.database import Reader, Transaction
 from acme_iid.values import Rate
 
+MAX_WAITING = 300
+"""Authorizations of an account that wait for an order, whatever [limits] says: three orders of the longest kind."""
 _FORGOTTEN_AT_ONCE = 100
+_SOON = 30
+"""Seconds after which whoever has to wait for others is told to try again."""
 
 
-def account_made(transaction: Transaction, settings: Limits, remote: str, now: int) -> None:
-    """Count a new account of a client's address; of IPv6, where a host has 2^64 of them, of its network.
+def account_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
+    """Refuse an account, which was added already, if too many of its address have proven nothing.
+
+    Accounts cost nothing, and many VMs may share an address: the ones that have proven a name count no longer.
 
     :raises AcmeError: ``rateLimited``.
     """
-    _spend(transaction, settings.accounts_per_address, "accounts", f"address {_network(remote)}", now)
+    rate = settings.accounts_per_address
+    if rate is None or account.made_from is None or account.proven_at is not None:
+        return
+    oldest = accounts.unproven_before(transaction, account.made_from, now - rate.seconds, rate.most)
+    if oldest is not None:
+        # Others may prove a name at any moment.
+        seconds = max(1, min(oldest + rate.seconds - now, _SOON))
+        raise _limited(
+            f"there are too many new accounts of address {account.made_from} that have proven nothing: {rate.most} in "
+            f"{rate.seconds} seconds is this CA's limit; each counts until it has proven its first name. Try again in "
+            f"{seconds} seconds",
+            seconds,
+        )
 
 
-def _network(remote: str) -> str:
+def subject(remote: str) -> str:
+    """What a client's address counts as: itself; of IPv6, where a host has 2^64 of them, its network."""
     address, _, _zone = remote.partition("%")
     return str(ipaddress.ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
@@ -40,6 +59,19 @@ def order_made(transaction: Transaction, settings: Limits, account: Account, now
         raise _limited(
             f"this account has {most} open orders, with authorizations that wait for one; finish them, or let them "
             "run out",
+            60,
+        )
+
+
+def require_room_to_wait(reader: Reader, account: Account, now: int) -> None:
+    """Refuse an authorization ahead of an order to an account that has :data:`MAX_WAITING` of them.
+
+    :raises AcmeError: ``rateLimited``.
+    """
+    if waiting.count(reader, account.id, now, MAX_WAITING) >= MAX_WAITING:
+        raise _limited(
+            f"this account has {MAX_WAITING} authorizations that wait for an order; order their names, deactivate "
+            "those that are not needed, or let them run out, an hour after they were made",
             60,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -17,10 +17,12 @@ from acme_iid.issuance.profiles import Profile
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Order
-from acme_iid.store import orders
+from acme_iid.store import orders, waiting
 from acme_iid.store.database import Transaction
 
 MAX_IDENTIFIERS = 100
+CLOCK_SKEW = 60
+"""Seconds that a client's clock, by which it reckons the validity that it asks for, may be ahead of or behind ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,35 +130,52 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, remote: 
         profile=profile.name,
         replaces=wanted.replaces,
     )
+    giving = authority.config.giving(profile.name)
+    # A delegate's order stands on one proof; what newAuthz gave it may stand on an earlier one.
+    names = order.identifiers if enrolment is None else ()
+    ahead = waiting.for_names(authority.database, account.id, names, _names(giving), now)
     try:
         with authority.database.transaction() as transaction:
-            return _add(transaction, authority.config, account, order, now)
+            return _add(transaction, authority.config, giving, account, order, ahead, now)
     except AcmeError as refused:
         if enrolment is not None and refused.problem is not Problem.RATE_LIMITED:
             refusals.record(authority, "order.refused", account, wanted.identifiers, refused, remote, now)
         raise
 
 
-def _add(transaction: Transaction, config: Config, account: Account, order: Order, now: int) -> Order:
-    """Add an order with its authorizations: pending ones, or, to a delegate, valid ones, so that it is born ready."""
+def _names(config: Config) -> list[str]:
+    return [entry.name for entry in config.all_provisioners]
+
+
+def _add(
+    transaction: Transaction,
+    config: Config,
+    giving: Config,
+    account: Account,
+    order: Order,
+    ahead: Mapping[Identifier, Authorization],
+    now: int,
+) -> Order:
+    """Add an order with its authorizations: pending ones, or, to a delegate, valid ones, so that it is born ready.
+
+    :param giving: ``config`` with those provisioners only that give the order's profile.
+    :param ahead: authorizations that waited for an order, when they were read.
+    """
     limits.order_made(transaction, config.limits, account, now)
     if order.replaces is not None:
         require_not_replaced(transaction, order.replaces, now)
-    giving = config.giving(order.profile)
     enrolment = delegates.enrolment_of(transaction, account)
     if enrolment is None:
-        waiting = [entry for entry in orders.unclaimed(transaction, account.id, now) if _proven_for(giving, entry)]
         authorizations = [offer(giving, account, order.id, identifier, now) for identifier in order.identifiers]
     else:
         delegates.require(transaction, config, enrolment, order.identifiers, order.profile, now)
-        # What newAuthz gave it may stand on an earlier proof; an order stands on one.
-        waiting = []
         authorizations = [give(enrolment, account, order.id, identifier, now) for identifier in order.identifiers]
     orders.add(transaction, order)
     return replace(
         order,
         authorizations=tuple(
-            _authorize(transaction, position, entry, waiting) for position, entry in enumerate(authorizations)
+            _authorize(transaction, giving, position, offered, ahead.get(offered.name), now)
+            for position, offered in enumerate(authorizations)
         ),
     )
 
@@ -204,24 +223,21 @@ def _fault(config: Config, giving: Config, profile: Profile, identifier: Identif
     return None
 
 
-def _proven_for(giving: Config, authorization: Authorization) -> bool:
-    """Whether an authorization is of use to an order: not proven, or under a provisioner that gives the profile."""
-    known = {entry.name for entry in giving.all_provisioners}
-    return all(
-        challenge.proof is None or challenge.proof.provisioner in known for challenge in authorization.challenges
-    )
-
-
 def _authorize(
-    transaction: Transaction, position: int, offered: Authorization, waiting: list[Authorization]
+    transaction: Transaction,
+    giving: Config,
+    position: int,
+    offered: Authorization,
+    ahead: Authorization | None,
+    now: int,
 ) -> Authorization:
     """Give an order the authorization that waits for it, or else the one that is offered."""
     assert offered.order_id is not None
-    for found in waiting:
-        if (found.identifier, offered.wildcard) == (offered.identifier, False) and orders.claim(
-            transaction, found.id, offered.order_id, position
-        ):
-            return replace(found, order_id=offered.order_id)
+    if ahead is not None and waiting.take(transaction, ahead.id, offered.order_id, position, _names(giving), now):
+        # As it is by now: an answer may have been judged since it was read.
+        taken = orders.get_authorization(transaction, ahead.id)
+        assert taken is not None
+        return taken
     orders.add_authorization(transaction, offered, position)
     return offered
 
@@ -238,14 +254,15 @@ def _check_validity(
     ends = basis + lifetimes.usual if not_after is None else not_after
     if not_before is not None and not_before < now - LIFETIME:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is in the past; leave it out for a certificate valid from now")
-    if not_before is not None and not_before > now + lifetimes.maximum:
+    if not_before is not None and not_before > now + lifetimes.maximum + CLOCK_SKEW:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is further ahead than this CA's longest certificate lasts")
-    if not lifetimes.minimum <= ends - basis <= lifetimes.maximum:
+    # By the client's clock it may be the very longest or shortest; what is issued is neither longer nor shorter.
+    if not lifetimes.minimum - CLOCK_SKEW <= ends - basis <= lifetimes.maximum + CLOCK_SKEW:
         raise AcmeError(
             Problem.MALFORMED,
             f"'notAfter' asks for a certificate of {max(ends - basis, 0)} seconds; "
             f"{'this CA' if profile.name is None else f'the profile {profile.name!r}'} gives "
             f"{lifetimes.minimum} to {lifetimes.maximum} seconds",
         )
-    if not_after is not None and not_after > authority.ca.not_after:
+    if not_after is not None and not_after > authority.ca.not_after + CLOCK_SKEW:
         raise AcmeError(Problem.MALFORMED, "'notAfter' is after the end of this CA's intermediate certificate")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from queue import SimpleQueue
 from typing import Protocol
 
 from acme_iid import hosts
-from acme_iid.authority import Authority, refusals
+from acme_iid.authority import Authority, limits, refusals
+from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
 from acme_iid.hosts import HostProvisioner
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order, Proof
@@ -27,8 +27,10 @@ PAUSES = (1, 3, 9, 20, 30)
 """Seconds between attempts: what a host or the DNS needs to show what it was told to."""
 LEASE = 2 * int(SECONDS) + 5
 """Seconds that an attempt is one process's. It is over before that, whatever a host does."""
-THREADS = 16
-"""Attempts at a time in one process; they wait for others nearly all the while."""
+MOST = 64
+"""Attempts at a time in one process. Each has a thread, which waits for others nearly all the while."""
+_TRIES = 4 * MOST
+"""Attempts that are tried to be taken before it is looked anew whose turn it is."""
 
 _POLL_SECONDS = 1.0
 _CLOUD = "acme"
@@ -39,10 +41,10 @@ _log = logging.getLogger(__name__)
 def answer(authority: Authority, challenge_id: str, remote: str, now: int) -> None:
     """Note that a client asked for validation; once more changes nothing.
 
-    :param remote: the client's address, for the record.
+    :param remote: the client's address, for its turns and for the record.
     """
     with authority.database.transaction() as transaction:
-        answered = challenges.set_answered(transaction, challenge_id, remote, now)
+        answered = challenges.set_answered(transaction, challenge_id, remote, limits.subject(remote), now)
     if answered:
         authority.answered.set()
 
@@ -67,15 +69,14 @@ class Validations:
     def __init__(self, authority: Authority, links: Links) -> None:
         self._authority = authority
         self._links = links
-        self._idle = threading.Semaphore(THREADS)
-        self._taken: SimpleQueue[str] = SimpleQueue()
+        self._idle = threading.Semaphore(MOST)
+        self._rounds = Rounds()
 
     def start(self) -> None:
         """Begin. The threads end with the process, which need not wait for them."""
         # Without a provisioner of this type nothing can be due that could be validated.
         if self._authority.config.hosts:
-            for work in (self._dispatch, *[self._work] * THREADS):
-                threading.Thread(target=work, daemon=True).start()
+            threading.Thread(target=self._dispatch, daemon=True).start()
 
     def _dispatch(self) -> None:
         answered = self._authority.answered
@@ -90,32 +91,35 @@ class Validations:
                 _log.exception("looking for challenges that are due failed")
 
     def _take_due(self, now: int) -> None:
-        """Take what is due, as far as there are threads for it: a lease must not run out in a queue."""
-        for challenge_id in challenges.due(self._authority.database, now, THREADS):
+        """Take what is due, as far as there is room for it: a lease must not run out in a queue."""
+        turns = self._rounds.due(self._authority.database, now)
+        for _ in range(_TRIES):
             if not self._idle.acquire(blocking=False):
                 return
-            taken = False
+            begun = False
             try:
+                challenge_id = next(turns, None)
+                if challenge_id is None:
+                    return
                 with self._authority.database.transaction() as transaction:
                     taken = challenges.take(transaction, challenge_id, now, now + LEASE)
+                if taken:
+                    threading.Thread(target=self._attempt, args=(challenge_id,), daemon=True).start()
+                    begun = True
             finally:
-                if not taken:
+                if not begun:
                     self._idle.release()
-            if taken:
-                self._taken.put(challenge_id)
 
-    def _work(self) -> None:
-        while True:
-            challenge_id = self._taken.get()
-            try:
-                make(self._authority, challenge_id, self._links)
-            except StoreUnavailableError as error:
-                _log.warning("What came of validating challenge %s was not recorded: %s", challenge_id, error)
-            except Exception:  # noqa: BLE001 - a fault of ours in one attempt must not end the thread; the lease runs out
-                _log.exception("validating challenge %s failed", challenge_id)
-            finally:
-                self._idle.release()
-                self._authority.answered.set()
+    def _attempt(self, challenge_id: str) -> None:
+        try:
+            make(self._authority, challenge_id, self._links)
+        except StoreUnavailableError as error:
+            _log.warning("What came of validating challenge %s was not recorded: %s", challenge_id, error)
+        except Exception:  # noqa: BLE001 - a fault of ours in one attempt; the lease runs out
+            _log.exception("validating challenge %s failed", challenge_id)
+        finally:
+            self._idle.release()
+            self._authority.answered.set()
 
 
 def make(authority: Authority, challenge_id: str, links: Links) -> None:
@@ -128,7 +132,7 @@ def make(authority: Authority, challenge_id: str, links: Links) -> None:
     assert account is not None  # accounts are never removed
     order = None if authorization.order_id is None else orders.get(database, authorization.order_id)
     config = authority.config if order is None else authority.config.giving(order.profile)
-    host = hosts.giver(config.hosts, config.ca.domains, authorization.name, challenge.type)
+    host = hosts.giver(config.hosts, config.namespace, authorization.name, challenge.type)
     validation = _Validation(account, order, authorization, challenge, None if host is None else host.name)
     try:
         until = _look(authority, authorization, challenge, account, links, host)
@@ -153,6 +157,8 @@ def _look(
 
     :raises ValidationError: if what is there is not what the challenge asks for, or it may not be looked.
     """
+    if (reason := authority.config.namespace.refusal(authorization.name)) is not None:
+        raise ValidationError(Problem.REJECTED_IDENTIFIER, reason, ONCE)
     if host is None:
         raise ValidationError(
             Problem.UNAUTHORIZED, f"no provisioner lets {authorization.name} be proven by {challenge.type}", ONCE
@@ -171,6 +177,7 @@ def _look(
         account_hash_prefix=links.account_hashes,
         issuer=authority.config.issuer_domain,
         now=int(time.time()),
+        may_follow=lambda target: challenge.type in host.offers(authority.config.namespace, target),
     )
     return validate(attempt, host)
 
@@ -210,6 +217,8 @@ class _Validation:
         elif challenges.set_valid(transaction, self._challenge, proof, now):
             if until is not None:
                 orders.limit_authorization(transaction, self._authorization.id, until)
+            if current.proven_at is None:
+                accounts.set_proven(transaction, current.id, now)
             events.add(
                 transaction,
                 "challenge.valid",

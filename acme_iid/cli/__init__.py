@@ -25,6 +25,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "provisioner": ("acme_iid.cli.provisioner:provisioner", "Say whose instances get certificates."),
     "cross-sign": ("acme_iid.cli.cross_sign:cross_sign", "Have another root sign the intermediate too."),
     "serve": ("acme_iid.cli.serve:serve", "Run the ACME server."),
+    "serving-certificate": (
+        "acme_iid.cli.serving_certificate:serving_certificate",
+        "Write the certificate of a proxy in front of the CA.",
+    ),
     "demo": ("acme_iid.cli.demo:demo", "See the whole way of a certificate, in one terminal."),
     "fingerprint": ("acme_iid.cli.fingerprint:fingerprint", "Print the root's fingerprint."),
     "instance": ("acme_iid.cli.instance:instance", "The instances that have certificates here."),

@@ -23,7 +23,7 @@ from tomlkit.exceptions import TOMLKitError
 from acme_iid import config
 from acme_iid.cli import Home
 from acme_iid.config import Config
-from acme_iid.durable import sync_names, write_new
+from acme_iid.durable import replace_file
 from acme_iid.tables import ConfigError
 
 Edit = Callable[[MutableMapping[str, Any]], None]
@@ -137,7 +137,8 @@ def _write(home: Home, text: str, meant: object = None) -> Config:
         raise _by_hand()
     data = text.encode()
     result = config.parse(data, home.path)
-    _replace((home.path / config.FILE_NAME).resolve(), data)
+    file = (home.path / config.FILE_NAME).resolve()
+    replace_file(file, data, file.stat().st_mode & 0o777)
     return result
 
 
@@ -153,15 +154,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Give ``file`` new contents, whole or not at all."""
-    partial = file.with_name(f"{file.name}.{os.getpid()}.new")
-    try:
-        write_new(partial, data, 0o600)
-        partial.chmod(file.stat().st_mode & 0o777)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync_names(file.parent)

@@ -90,9 +90,11 @@ _TIMES = ("not_after", "until")
 """Further facts that are times, in seconds in the record."""
 
 
-def _times(detail: Mapping[str, object]) -> dict[str, object]:
-    """An event's further facts with its times as all of this program's JSON has them."""
+def _spelled(detail: Mapping[str, object]) -> dict[str, object]:
+    """An event's further facts with its times and its serial number as all of this program's output has them."""
     told = dict(detail)
+    if isinstance(serial := told.get("serial"), str):
+        told["serial"] = str(int(serial, 16))
     for key in _TIMES:
         if isinstance(seconds := told.get(key), int):
             told[key] = timestamp(seconds)
@@ -109,7 +111,7 @@ def _fields(event: Event) -> dict[str, object]:
         "account": event.account_id,
         "instance": event.instance_id,
         "name": event.name,
-        **_times(event.detail),
+        **_spelled(event.detail),
     }
 
 
@@ -119,7 +121,7 @@ def _line(event: Event) -> dict[str, object]:
         "at": timestamp(event.at),
         "event": event.kind,
         "instance": event.instance_id,
-        "what": _summary({"name": event.name or event.detail.get("identifiers"), **event.detail}),
+        "what": _summary({"name": event.name or event.detail.get("identifiers"), **_spelled(event.detail)}),
     }
 
 

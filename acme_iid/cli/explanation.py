@@ -12,6 +12,7 @@ from acme_iid.admission import Provisioner
 from acme_iid.attestation import aws, gcp
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.config import Config
+from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns
 from acme_iid.rules import NameRule
 
@@ -127,7 +128,7 @@ def explain(
     verdicts = tuple(
         _verdict(
             entry,
-            config.ca.domains,
+            config.namespace,
             replace(identity, format=entry.formats[0]) if as_preferred and _same_cloud(entry, identity) else identity,
             wanted,
             now,
@@ -154,7 +155,7 @@ def _outcome(verdicts: Sequence[Verdict], giving: str | None, wanted: Sequence[I
 
 
 def _verdict(
-    entry: Provisioner, domains: Sequence[str], identity: InstanceIdentity, wanted: Sequence[Identifier], now: int
+    entry: Provisioner, namespace: Namespace, identity: InstanceIdentity, wanted: Sequence[Identifier], now: int
 ) -> Verdict:
     checks = list(admission.checks(entry, identity))
     rules = [
@@ -167,16 +168,16 @@ def _verdict(
             rules = rules[:1]  # what another cloud's lists say of it explains nothing
         return Verdict(entry.name, entry.type, admits=False, rules=tuple(rules))
     rules += _first_use(entry, identity, now)
-    rules += [_name_rule(entry, "allow", rule, domains, identity) for rule in entry.allow or ()]
-    rules += [_name_rule(entry, "allow_wildcards", rule, domains, identity) for rule in entry.allow_wildcards]
+    rules += [_name_rule(entry, "allow", rule, namespace, identity) for rule in entry.allow or ()]
+    rules += [_name_rule(entry, "allow_wildcards", rule, namespace, identity) for rule in entry.allow_wildcards]
     return Verdict(
         entry.name,
         entry.type,
         admits=True,
         rules=tuple(rules),
-        names=tuple(_wish(entry, domains, identity, name) for name in wanted),
-        listed=tuple(name.value for name in admission.names(entry, domains, identity)),
-        further=_further(entry, domains),
+        names=tuple(_wish(entry, namespace, identity, name) for name in wanted),
+        listed=tuple(name.value for name in admission.names(entry, namespace, identity)),
+        further=_further(entry, namespace),
     )
 
 
@@ -188,6 +189,8 @@ def _met(entry: Provisioner, key: str, identity: InstanceIdentity) -> str:
             return identity.format if identity.key_id else f"as if it proved itself with {identity.format}"
         case "key":
             return "the cloud's own" if identity.scope is None else "one that this provisioner is configured with"
+        case "owner":
+            return "the provisioner lists owners, and the document proves this instance's"
     demand = next(demand for demand in entry.demands if demand.key == key)
     proven = [f"{fact} {identity.facts[fact]}" for fact in demand.facts if fact in identity.facts]
     return " and ".join(proven) + " is listed"
@@ -202,9 +205,7 @@ def _first_use(entry: Provisioner, identity: InstanceIdentity, now: int) -> list
     return [Rule("instance_age", age <= entry.instance_age, f"instance_age: {said}")]
 
 
-def _name_rule(
-    entry: Provisioner, key: str, rule: NameRule, domains: Sequence[str], identity: InstanceIdentity
-) -> Rule:
+def _name_rule(entry: Provisioner, key: str, rule: NameRule, namespace: Namespace, identity: InstanceIdentity) -> Rule:
     """What one rule gives to the instance, by the answers that an order would get."""
     prefix = "*." if key == "allow_wildcards" else ""
     title = f"{key} {prefix}{rule}"
@@ -223,18 +224,18 @@ def _name_rule(
         example = None
     if text is None or example is None:
         return Rule(key, met=False, said=f"{title}: a fact cannot stand in a name, so it gives nothing")
-    refusal = admission.refusal_to_name(entry, domains, identity, Identifier("dns", prefix + example.value))
+    refusal = admission.refusal_to_name(entry, namespace, identity, Identifier("dns", prefix + example.value))
     if refusal is not None:
         return Rule(key, met=False, said=f"{title}: {refusal}")
     star = ", with any one label for *" if "*" in text else ""
     return Rule(key, met=True, said=f"{title}: gives {prefix}{text}{star}")
 
 
-def _wish(entry: Provisioner, domains: Sequence[str], identity: InstanceIdentity, name: Identifier) -> Wish:
-    refusal = admission.refusal_to_name(entry, domains, identity, name)
+def _wish(entry: Provisioner, namespace: Namespace, identity: InstanceIdentity, name: Identifier) -> Wish:
+    refusal = admission.refusal_to_name(entry, namespace, identity, name)
     if refusal is not None:
         return Wish(name.value, given=False, why=refusal)
-    if name in admission.own_names(entry, identity):
+    if name in admission.own_names(entry, namespace, identity):
         return Wish(name.value, given=True, why="follows from its evidence")
     facts = admission.believed_facts(entry, identity)
     rules, prefix = (entry.allow_wildcards, "*.") if name.wildcard else (entry.allow or (), "")
@@ -244,7 +245,7 @@ def _wish(entry: Provisioner, domains: Sequence[str], identity: InstanceIdentity
     return Wish(name.value, given=True, why="there is no allow, so any name inside the CA's domains is given")
 
 
-def _further(entry: Provisioner, domains: Sequence[str]) -> str:
-    if entry.allow is None and not entry.disable_custom_sans and domains:
-        return f"; and any name in {', '.join(domains)}, as there is no allow"
+def _further(entry: Provisioner, namespace: Namespace) -> str:
+    if entry.allow is None and not entry.disable_custom_sans and namespace.domains:
+        return f"; and any name in {', '.join(namespace.domains)} but the CA's own, as there is no allow"
     return ""

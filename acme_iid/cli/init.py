@@ -20,6 +20,8 @@ _CONFIGURATION = """\
 name = {name}
 # The names that clients may choose stay inside these domains, whatever a provisioner allows.
 domains = {domains}
+# Nobody gets a certificate for the CA's own names: the host in url, issuer_domain, the address in listen, and these.
+# reserved = ["proxy.local", "10.0.0.5"]
 # How long certificates are valid, unless an order asks for another time between the two limits.
 # lifetime = "24h"
 # minimum_lifetime = "5m"
@@ -41,6 +43,14 @@ listen = {listen}
 [store]
 # The database, a file in this directory; for several servers, postgresql://user@host/database.
 url = "sqlite:ca.db"
+
+# How much may be asked for; these are the defaults, and "off" turns one off.
+# [limits]
+# accounts_per_address = "100/1h"
+# orders_per_account = "300/1h"
+# open_orders_per_account = 100
+# certificates_per_instance = "100/1d"
+# certificates_per_name = "100/1d"
 
 # How long things stay in the store after their end: what led to no certificate, and certificates with their orders.
 # [retention]

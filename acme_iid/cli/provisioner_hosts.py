@@ -6,16 +6,16 @@ import json
 
 import click
 
-from acme_iid.admission import inside
 from acme_iid.config import Config
 from acme_iid.hosts import OF_DNS, HostProvisioner
+from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 
 
 def tell(config: Config, names: tuple[Identifier, ...], *, as_json: bool) -> bool:
     """Print which provisioners let each name be proven, by which challenges; returns whether each has one."""
     offers = {
-        name.value: {host.name: list(host.offers(config.ca.domains, name)) for host in config.hosts} for name in names
+        name.value: {host.name: list(host.offers(config.namespace, name)) for host in config.hosts} for name in names
     }
     if as_json:
         click.echo(json.dumps({"names": offers}, indent=2))
@@ -24,16 +24,18 @@ def tell(config: Config, names: tuple[Identifier, ...], *, as_json: bool) -> boo
             click.echo(f"{name}:")
             for host in config.hosts:
                 kinds = offers[name.value][host.name]
-                said = f"by {' or '.join(kinds)}" if kinds else _why_not(host, config.ca.domains, name)
+                said = f"by {' or '.join(kinds)}" if kinds else _why_not(host, config.namespace, name)
                 click.echo(f"  {'ok' if kinds else 'NO':<4}{host.name!r}: {said}")
     return all(any(by_host.values()) for by_host in offers.values())
 
 
-def _why_not(host: HostProvisioner, domains: tuple[str, ...], name: Identifier) -> str:
+def _why_not(host: HostProvisioner, namespace: Namespace, name: Identifier) -> str:
+    if (reason := namespace.refusal(name)) is not None:
+        return reason
     if name.type == "ip":
         return "an address is proven only inside its networks, by http-01 or tls-alpn-01"
-    if not inside(name, domains):
-        return f"outside this CA's domains ({', '.join(domains) or 'none'})"
+    if not namespace.contains(name):
+        return f"outside this CA's domains ({', '.join(namespace.domains) or 'none'})"
     if name.wildcard and not host.allow_wildcards:
         return "a wildcard, and allow_wildcards is off"
     if name.wildcard and not set(host.challenges) & set(OF_DNS):

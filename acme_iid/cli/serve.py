@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from acme_iid.cli import Home
 from acme_iid.cli.parameters import Checked, password, password_file
 
 if TYPE_CHECKING:
+    from acme_iid.config import Config
     from acme_iid.values import Listen
 
 
@@ -46,5 +48,21 @@ def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int | No
         password=password(password_file),
         listen=listen,
         plain_http=plain_http,
+        check=_require_right_clock,
         workers=workers or min(len(os.sched_getaffinity(0)), 64),
     )
+
+
+def _require_right_clock(config: Config) -> None:
+    """Refuse a machine whose clock is too far from that of the database's; a file is on this machine.
+
+    :raises StoreUnavailableError: if it is, or the store cannot answer now.
+    """
+    from acme_iid.store.database import connect
+
+    with closing(connect(config.store.url)) as database:
+        if config.store.path is None:
+            from acme_iid.store.postgresql import PostgreSQL
+
+            assert isinstance(database, PostgreSQL)
+            database.require_right_clock()

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.issuance import keys
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.protocol.public_keys import AUTHORITIES
 
 MAX_LENGTH = 4
 """Certificates in a file: the intermediate as another CA signed it, those above it, and the root."""
@@ -67,6 +68,8 @@ def load(path: Path, intermediate: x509.Certificate) -> AlternateChain:
             "cross-signed one"
         )
     for certificate, issuer in (*pairwise(chain), (root, root)):
+        if (refusal := AUTHORITIES.refusal(issuer.public_key(), issuer.public_key_algorithm_oid)) is not None:
+            raise CAFileError(f"{path} has a key that no CA signs with: {refusal}")
         try:
             certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature) as error:

@@ -16,14 +16,16 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+from acme_iid.binding import SERVING_MARK
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance import keys
 from acme_iid.issuance.keys import CAFileError, PrivateKey
 from acme_iid.issuance.profiles import DEFAULT_KEY_USAGES, USAGES, extended_key_usage, key_usage
+from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.jwk import PublicKey
+from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
 
 ROOT_CERTIFICATE = Path("certs/root_ca.crt")
 INTERMEDIATE_CERTIFICATE = Path("certs/intermediate_ca.crt")
@@ -38,6 +40,8 @@ INTERMEDIATE_LIFETIME = 5 * 365 * 86400
 
 _MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
 _BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
+_OF_THE_SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ObjectIdentifier(SERVING_MARK)])
+"""What the CA's own serving certificate is for: by the mark, clients tell it from every other certificate of the CA."""
 
 
 def _ca_key_usage(*, responder: bool) -> x509.KeyUsage:
@@ -79,9 +83,9 @@ class StatusURLs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LeafRequest:
-    """A certificate to issue.
+    """A certificate to issue to somebody. It has no place for the mark of the CA's own serving certificate.
 
-    :ivar identifiers: its names, the subject's first; canonical.
+    :ivar identifiers: its names; canonical. The first dns name is the subject's, too.
     :ivar not_after: seconds; a certificate never outlives the intermediate, whatever this says.
     :ivar not_before: seconds; None for one minute before now.
     :ivar provisioner: the extension that says under which provisioner the names were proven.
@@ -235,6 +239,8 @@ class CertificateAuthority:
         root = load_certificate(home / ROOT_CERTIFICATE)
         intermediate = load_certificate(home / INTERMEDIATE_CERTIFICATE)
         key = keys.load(home / INTERMEDIATE_KEY, password)
+        if (refusal := AUTHORITIES.refusal(root.public_key(), root.public_key_algorithm_oid)) is not None:
+            raise CAFileError(f"{home / ROOT_CERTIFICATE} has a key that no CA signs with: {refusal}")
         if intermediate.public_key() != key.public_key():
             raise CAFileError(f"{home / INTERMEDIATE_KEY} is not the key of {home / INTERMEDIATE_CERTIFICATE}")
         try:
@@ -249,13 +255,29 @@ class CertificateAuthority:
             raise CAFileError(f"{home / INTERMEDIATE_CERTIFICATE} is no CA certificate, so it can issue none")
         return cls(root, Issuer(intermediate, key))
 
-    def issue(self, request: LeafRequest, now: int) -> IssuedCertificate:
+    def issue(self, request: LeafRequest, namespace: Namespace, now: int) -> IssuedCertificate:
         """Sign an end-entity certificate for TLS servers and clients.
 
-        The names and the key are taken as they are: that they are proven and strong was checked before.
+        The names and the key are taken as they are: that they are proven and strong was checked before. But the CA's
+        own names are refused here again, so that whoever comes here by any other way gets no certificate for them.
 
-        :raises AcmeError: ``serverInternal`` if the intermediate has run out, or does before the request's beginning.
+        :raises AcmeError: ``serverInternal`` if the intermediate has run out, or does before the request's beginning;
+            ``rejectedIdentifier`` for names that are reserved.
         """
+        namespace.require_unreserved(request.identifiers)
+        return self._sign(request, extended_key_usage(request.usages), now)
+
+    def issue_serving(
+        self, public_key: PublicKey, identifiers: Sequence[Identifier], not_after: int, now: int
+    ) -> IssuedCertificate:
+        """Sign the certificate of the CA's own TLS server, marked as such (decision 17).
+
+        :param not_after: seconds.
+        :raises AcmeError: ``serverInternal`` if the intermediate has run out.
+        """
+        return self._sign(LeafRequest(public_key, identifiers, not_after), _OF_THE_SERVER, now)
+
+    def _sign(self, request: LeafRequest, purposes: x509.ExtendedKeyUsage, now: int) -> IssuedCertificate:
         not_before = now - BACKDATE if request.not_before is None else request.not_before
         not_after = min(request.not_after, self.not_after)
         if now > self.not_after or not_before >= not_after:
@@ -274,7 +296,7 @@ class CertificateAuthority:
             .not_valid_after(_time(not_after))
             .add_extension(_BASIC_CONSTRAINTS, critical=True)
             .add_extension(key_usage(request.key_usages, request.public_key), critical=True)
-            .add_extension(extended_key_usage(request.usages), critical=False)
+            .add_extension(purposes, critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.public_key), critical=False)
             .add_extension(self._authority_key_identifier, critical=False)
         )
@@ -305,8 +327,9 @@ def load_certificate(path: Path) -> x509.Certificate:
 
 
 def _add_names(builder: x509.CertificateBuilder, identifiers: Sequence[Identifier]) -> x509.CertificateBuilder:
-    first = identifiers[0].value
-    subject = [x509.NameAttribute(NameOID.COMMON_NAME, first)] if len(first) <= _MAX_COMMON_NAME else []
+    # An address is none: RFC 8738 section 3 puts it into the subjectAltName, and certbot ends at one in the subject.
+    first = next((identifier.value for identifier in identifiers if identifier.type == "dns"), "")
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, first)] if 0 < len(first) <= _MAX_COMMON_NAME else []
     names: list[x509.GeneralName] = [
         x509.IPAddress(ipaddress.ip_address(identifier.value))
         if identifier.type == "ip"

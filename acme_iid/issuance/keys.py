@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -15,6 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+
+from acme_iid import key_files
+from acme_iid.protocol.public_keys import AUTHORITIES
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 """The kinds of key that a CA may sign with."""
@@ -57,17 +61,19 @@ def load(path: Path, password: str | None) -> PrivateKey:
             f"the private key {path} is open to other users (mode {stat.S_IMODE(mode):04o}); "
             f"make it private with: chmod 600 '{path}'"
         )
-    encrypted = b"ENCRYPTED" in data
+    encrypted = key_files.is_encrypted(data)
     if encrypted and password is None:
         raise CAFileError(f"the private key {path} is encrypted; give the file with its password: --password-file FILE")
     try:
         key = load_pem_private_key(data, password.encode() if encrypted and password is not None else None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm) as error:
         if encrypted:
             raise CAFileError(f"the password does not open the private key {path}") from error
-        raise CAFileError(f"{path} holds no readable private key in PEM form") from error
+        raise CAFileError(f"{path} holds {key_files.describe(data, str(path))}") from error
     if not isinstance(key, PrivateKey):
         raise CAFileError(f"{path} holds a kind of key that a CA does not sign with; ECDSA, Ed25519 or RSA is needed")
+    if (refusal := AUTHORITIES.refusal(key.public_key())) is not None:
+        raise CAFileError(f"{path} holds a key that a CA does not sign with: {refusal}")
     return key
 
 

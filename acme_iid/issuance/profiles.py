@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from acme_iid.protocol.jwk import PublicKey
+from acme_iid.protocol.public_keys import PublicKey
 from acme_iid.tables import Table
 from acme_iid.values import duration
 

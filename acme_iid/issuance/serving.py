@@ -1,17 +1,30 @@
-"""The HTTPS server's own certificate: from the CA's intermediate, short-lived, in a file of its own each time."""
+"""Certificates of the CA's own TLS servers: marked, short-lived, and tried before anybody is shown them."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from acme_iid.durable import write_new
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from acme_iid.binding import SERVING_MARK
+from acme_iid.durable import replace_file, write_new
 from acme_iid.issuance import keys
-from acme_iid.issuance.ca import CertificateAuthority, LeafRequest
+from acme_iid.issuance.ca import BACKDATE, CertificateAuthority
+from acme_iid.issuance.keys import CAFileError
 from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.public_keys import PublicKey
+
+LIFETIME = 24 * 3600
+"""Seconds a serving certificate lives; it is due when a third is left."""
+
+_FLIGHTS = 10  # more than a TLS handshake has
 
 
 class ServingCertificate:
@@ -25,9 +38,8 @@ class ServingCertificate:
     :param lifetime: seconds.
     """
 
-    def __init__(self, folder: Path, authority: CertificateAuthority, lifetime: int) -> None:
+    def __init__(self, folder: Path, lifetime: int) -> None:
         self._folder = folder
-        self._authority = authority
         self._lifetime = lifetime
         self._files: list[Path] = []
         self._not_after = 0
@@ -39,25 +51,32 @@ class ServingCertificate:
         """When the certificate in force ends, RFC 3339 in UTC."""
         return datetime.fromtimestamp(self._not_after, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def issue(self, identifiers: Sequence[Identifier], now: int) -> Path:
+    def issue(self, authority: CertificateAuthority, identifiers: Sequence[Identifier], now: int) -> Path:
         """Make a new key and certificate for ``identifiers``, and return the PEM file that holds both.
 
         :raises OSError: if the file cannot be written.
         :raises AcmeError: if the intermediate is at its end.
+        :raises CAFileError: if no client would take the certificate.
         """
         key = keys.generate()
-        issued = self._authority.issue(LeafRequest(key.public_key(), identifiers, now + self._lifetime), now)
+        issued = authority.issue_serving(key.public_key(), identifiers, now + self._lifetime, now)
         if not self._files:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._remove_leftovers()
         path = self._folder / f"{os.getpid()}-{issued.serial:x}.pem"
         write_new(path, keys.to_pem(key) + issued.chain_pem.encode(), 0o600)
         self._files.append(path)
+        try:
+            verify(path, path, authority.root_pem, identifiers[0])
+        except CAFileError:
+            self._files.remove(path)
+            path.unlink()
+            raise
         # A worker that is just starting may still read the one before.
         while len(self._files) > 2:
             self._files.pop(0).unlink(missing_ok=True)
         self._not_after = issued.not_after
-        self.renew_at = issued.not_after - (issued.not_after - now) // 3
+        self.renew_at = _due_at(issued.not_before, issued.not_after)
         return path
 
     def discard(self) -> None:
@@ -72,6 +91,114 @@ class ServingCertificate:
             owner = path.name.partition("-")[0]
             if owner.isascii() and owner.isdigit() and (int(owner) == os.getpid() or not _alive(int(owner))):
                 path.unlink(missing_ok=True)
+
+
+def verify(chain: Path, key: Path, root_pem: str, identifier: Identifier) -> None:
+    """Have OpenSSL shake hands with itself, as a client that trusts the root does with a server at ``identifier``.
+
+    :param chain: a PEM file with a server's certificate and what is above it.
+    :param key: its private key, in PEM.
+    :raises CAFileError: with OpenSSL's reason, if it does not come to a connection.
+    """
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        serving.load_cert_chain(chain, key)
+        trusting = ssl.create_default_context(cadata=root_pem)
+        client = trusting.wrap_bio(to_client, to_server, server_hostname=identifier.value)
+        server = serving.wrap_bio(to_server, to_client, server_side=True)
+        for _ in range(_FLIGHTS):
+            with suppress(ssl.SSLWantReadError):
+                client.do_handshake()
+                return
+            with suppress(ssl.SSLWantReadError):
+                server.do_handshake()
+    except ssl.SSLError as error:
+        reason = getattr(error, "verify_message", "") or error.reason or str(error)
+        raise CAFileError(
+            f"no client would take the server's own certificate for {identifier}: OpenSSL says '{reason}'. Look at "
+            "certs/root_ca.crt, which has to be self-signed, and at certs/intermediate_ca.crt, whose name constraints "
+            "have to allow the name"
+        ) from error
+    raise CAFileError(f"the server's own certificate for {identifier} leads to no TLS connection")
+
+
+def key_in(path: Path, authority: CertificateAuthority) -> keys.PrivateKey:
+    """Return the private key in a file; where there is none, a new one is made there, with mode 0600.
+
+    :raises CAFileError: if the file cannot be used, or holds a key of the CA itself.
+    """
+    if not path.exists():
+        write_new(path, keys.to_pem(keys.generate()), 0o600)
+    key = keys.load(path, None)
+    if key.public_key() in (authority.root.public_key(), authority.intermediate.public_key()):
+        raise CAFileError(f"{path} is a key of the CA itself; name another file, and a key is made there")
+    return key
+
+
+def is_due(
+    chain: Path, key: PublicKey, authority: CertificateAuthority, identifiers: Sequence[Identifier], now: int
+) -> bool:
+    """Whether there is no serving certificate in a file, or one that has to be replaced.
+
+    That is one of which a third of its life is left, and one for another key, for other names, or from another issuer.
+
+    :raises CAFileError: if the file is there and cannot be read.
+    """
+    try:
+        with chain.open("rb") as stream:
+            text = stream.read(keys.MAX_FILE_BYTES).decode()
+        leaf, *above = x509.load_pem_x509_certificates(text.encode())
+        leaf.verify_directly_issued_by(authority.intermediate)
+        alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise CAFileError(f"the certificate {chain} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return True
+    return (
+        (leaf.public_key(), above) != (key, [authority.intermediate])
+        or {_identifier(name) for name in alternatives} != set(identifiers)
+        or x509.ObjectIdentifier(SERVING_MARK) not in purposes
+        or not leaf.not_valid_before_utc.timestamp()
+        <= now
+        < _due_at(int(leaf.not_valid_before_utc.timestamp()), int(leaf.not_valid_after_utc.timestamp()))
+    )
+
+
+def write(
+    chain: Path, key_file: Path, authority: CertificateAuthority, identifiers: Sequence[Identifier], now: int
+) -> int:
+    """Write a new serving certificate and what is above it to a file, whole or not at all; returns when it ends.
+
+    :param key_file: the file of its private key.
+    :raises OSError: if the file cannot be written.
+    :raises AcmeError: if the intermediate is at its end.
+    :raises CAFileError: if no client would take the certificate.
+    """
+    key = key_in(key_file, authority)
+    issued = authority.issue_serving(key.public_key(), identifiers, now + LIFETIME, now)
+    trial = chain.with_name(f"{chain.name}.{os.getpid()}.trial")
+    try:
+        write_new(trial, issued.chain_pem.encode(), 0o644)
+        verify(trial, key_file, authority.root_pem, identifiers[0])
+    finally:
+        trial.unlink(missing_ok=True)
+    replace_file(chain, issued.chain_pem.encode(), 0o644)
+    return issued.not_after
+
+
+def _due_at(not_before: int, not_after: int) -> int:
+    """When a third of the lifetime is left, seconds."""
+    return not_after - (not_after - not_before - BACKDATE) // 3
+
+
+def _identifier(name: x509.GeneralName) -> Identifier | None:
+    if isinstance(name, x509.IPAddress) and isinstance(name.value, ipaddress.IPv4Address | ipaddress.IPv6Address):
+        return Identifier("ip", str(name.value))
+    return Identifier("dns", name.value) if isinstance(name, x509.DNSName) else None
 
 
 def _alive(pid: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -17,20 +18,16 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import identifiers as names
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.public_keys import CERTIFIED, KeyPolicy, PublicKey
 
 MAX_BYTES = 8 * 1024
 """The size a CSR may have, octets of DER."""
-RSA_BITS = (2048, 8192)
-"""The smallest and the largest RSA modulus."""
-KEY_TYPES = (*jwk.CURVES.values(), "Ed25519", "RSA")
-"""The kinds of keys that certificates can have, as ca.toml calls them."""
 
 _SMALL_PRIMES = math.prod(n for n in range(3, 752) if all(n % divisor for divisor in range(2, math.isqrt(n) + 1)))
 # Primes that the ROCA library makes are powers of 65537 modulo each small prime, and so are products of them. That a
@@ -50,21 +47,8 @@ _UNREADABLE = (
 )
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 
-
-@dataclass(frozen=True, slots=True)
-class KeyPolicy:
-    """Which keys get certificates.
-
-    :ivar types: of :data:`KEY_TYPES`.
-    :ivar rsa_bits: the smallest and the largest RSA modulus, within :data:`RSA_BITS`.
-    """
-
-    types: tuple[str, ...] = KEY_TYPES
-    rsa_bits: tuple[int, int] = RSA_BITS
-
-
-ANY_KEY = KeyPolicy()
-"""All the kinds of keys that certificates can have."""
+# The library warns of an empty common name; whatever a client sends is no news for the log.
+warnings.filterwarnings("ignore", message="Attribute's length must be", category=UserWarning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +59,7 @@ class CheckedCSR:
     :ivar thumbprint: the key as an account key would be known (RFC 7638).
     """
 
-    public_key: jwk.PublicKey
+    public_key: PublicKey
     spki_sha256: bytes
     thumbprint: str
 
@@ -84,7 +68,7 @@ def check(
     der: bytes,
     identifiers: Collection[Identifier],
     forbidden_keys: Collection[bytes] = (),
-    policy: KeyPolicy = ANY_KEY,
+    policy: KeyPolicy = CERTIFIED,
 ) -> CheckedCSR:
     """Check a CSR against the order that it finalizes.
 
@@ -98,15 +82,14 @@ def check(
         raise _bad(f"the CSR is larger than {MAX_BYTES} bytes")
     try:
         csr, signed = _load(der)
-        key = csr.public_key()
         extensions = csr.extensions
         subject = csr.subject
     except _UNREADABLE as error:
         raise _bad("the CSR cannot be read; send one PKCS #10 request in DER, base64url without padding") from error
     # The key is judged before it is used: verifying with an absurd one is work for us and none for its sender.
-    public_key = _strong(key, policy)
+    public_key = _strong(csr, policy)
     _check_signature(csr, public_key, signed)
-    spki_sha256 = hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    spki_sha256 = hashlib.sha256(jwk.spki(public_key)).digest()
     if spki_sha256 in forbidden_keys:
         raise _bad("the CSR's key is the CA's own; make a new key for the certificate")
     _check_names(_requested_names(subject, extensions), frozenset(identifiers))
@@ -118,33 +101,48 @@ def _bad(detail: str) -> AcmeError:
     return AcmeError(Problem.BAD_CSR, detail)
 
 
-def _strong(key: object, policy: KeyPolicy) -> jwk.PublicKey:
-    listed = ", ".join(policy.types)
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        if jwk.CURVES.get(key.curve.name) not in policy.types:
-            raise _bad(f"the curve {key.curve.name} is not accepted; the keys that are: {listed}")
-        return key
-    if isinstance(key, ed25519.Ed25519PublicKey) and "Ed25519" in policy.types:
-        return key
-    if isinstance(key, rsa.RSAPublicKey) and "RSA" in policy.types:
-        _check_rsa(key, policy.rsa_bits)
-        return key
-    raise _bad(f"this kind of key is not accepted; those that are: {listed}")
+def _strong(csr: x509.CertificateSigningRequest, policy: KeyPolicy) -> PublicKey:
+    """The CSR's key, once it is one that gets certificates and stands in the CSR as it would in a certificate."""
+    try:
+        key = csr.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _bad(
+            "the CSR's key cannot be read: its algorithm, its curve or their parameters are not known here; the keys "
+            f"that are accepted: {', '.join(policy.types)}"
+        ) from error
+    if (refusal := policy.refusal(key)) is not None:
+        raise _bad(refusal)
+    assert isinstance(key, PublicKey)  # no other kind is accepted
+    # A certificate would hold the key in this one form: a key for RSASSA-PSS alone (RFC 4055 section 1.2) as one for
+    # any use, and a curve with parameters of its own (RFC 5480 section 2.1.1) as a named one.
+    if jwk.spki(key) != _key_info(csr.tbs_certrequest_bytes):
+        if isinstance(key, rsa.RSAPublicKey):
+            raise _bad(
+                "the CSR's RSA key is for RSASSA-PSS alone, or has other parameters; certificates here hold RSA keys "
+                "for any use (rsaEncryption): make a key of that kind"
+            )
+        raise _bad(
+            "the CSR's key is not in the form that certificates here have: a curve is named, without parameters of its "
+            "own, and its point is not compressed; make the CSR in that form"
+        )
+    if isinstance(key, rsa.RSAPublicKey):
+        _check_modulus(key.public_numbers().n)
+    return key
 
 
-def _check_rsa(key: rsa.RSAPublicKey, bits: tuple[int, int]) -> None:
-    least, most = bits
-    if not least <= key.key_size <= most:
-        raise _bad(f"the RSA key has {key.key_size} bits; between {least} and {most} are accepted")
-    numbers = key.public_numbers()
-    # The bounds of NIST SP 800-89 section 5.3.3 on the exponent.
-    if numbers.e < 65537 or numbers.e % 2 == 0 or numbers.e >= 1 << 256:
-        raise _bad("the RSA key's public exponent is not accepted; make a new key with the exponent 65537")
-    if numbers.n % 2 == 0 or math.gcd(numbers.n, _SMALL_PRIMES) != 1:
+def _key_info(info: bytes) -> bytes:
+    """The SubjectPublicKeyInfo in a CertificationRequestInfo (RFC 2986 section 4.1): after version and subject."""
+    version = _content(info, 0)
+    start = _end(info, _end(info, version))
+    return info[start : _end(info, start)]
+
+
+def _check_modulus(modulus: int) -> None:
+    if math.gcd(modulus, _SMALL_PRIMES) != 1:
         raise _bad("the RSA key is weak: its modulus has a small factor; make a new key")
-    if all(numbers.n % prime in residues for prime, residues in _ROCA.items()):
+    if all(modulus % prime in residues for prime, residues in _ROCA.items()):
         raise _bad("the RSA key is weak: it was made by a faulty library (ROCA, CVE-2017-15361); make a new key")
-    if _has_close_factors(numbers.n):
+    if _has_close_factors(modulus):
         raise _bad("the RSA key is weak: its two primes are close to each other; make a new key")
 
 
@@ -184,7 +182,13 @@ def _content(der: bytes, start: int) -> int:
     return start + 2 + (length & 0x7F if length & 0x80 else 0)
 
 
-def _check_signature(csr: x509.CertificateSigningRequest, key: jwk.PublicKey, signed: bytes | None) -> None:
+def _end(der: bytes, start: int) -> int:
+    """Where the DER value at ``start`` ends. Its length was read before, and is in its shortest form."""
+    contents = _content(der, start)
+    return contents + (der[start + 1] if contents == start + 2 else int.from_bytes(der[start + 2 : contents]))
+
+
+def _check_signature(csr: x509.CertificateSigningRequest, key: PublicKey, signed: bytes | None) -> None:
     """Refuse a CSR that its key has not signed.
 
     :param signed: the bytes that were signed, where they are not the CSR's own.
@@ -200,7 +204,7 @@ def _check_signature(csr: x509.CertificateSigningRequest, key: jwk.PublicKey, si
         raise _bad("the CSR's signature does not verify with the key in it")
 
 
-def _verifies(csr: x509.CertificateSigningRequest, key: jwk.PublicKey, signed: bytes) -> bool:
+def _verifies(csr: x509.CertificateSigningRequest, key: PublicKey, signed: bytes) -> bool:
     algorithm, hash_algorithm = csr.signature_algorithm_parameters, csr.signature_hash_algorithm
     try:
         if isinstance(key, rsa.RSAPublicKey) and isinstance(algorithm, padding.AsymmetricPadding):
@@ -234,6 +238,8 @@ def _requested_names(subject: x509.Name, extensions: x509.Extensions) -> frozens
                 kind = type(general_name).__name__
                 raise _bad(f"the CSR asks for a {kind}; certificates hold dns names and addresses only")
         for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+            if not str(attribute.value).strip():
+                continue  # OpenSSL writes an empty one where a person was asked for a name and gave none
             common_name = names.from_text(str(attribute.value))
             # An address counts where RFC 8738 section 3 puts it, in the subjectAltName.
             if common_name.type == "ip" and common_name not in found:

@@ -45,9 +45,10 @@ def dns(value: str) -> Identifier:
 
     :raises ValueError: with what is wrong, in words.
     """
-    name = value.lower()
-    if not name.isascii():
+    # Before it is lowered: the Kelvin sign (U+212A) becomes a k then.
+    if not value.isascii():
         raise ValueError(f"{value!r} is not ASCII; internationalized names are given as A-labels (xn--...)")
+    name = value.lower()
     if name.endswith("."):
         raise ValueError(f"{value!r} ends with a dot; names are given without the trailing dot")
     if len(name) > MAX_NAME_LENGTH:
@@ -73,6 +74,11 @@ def _check_a_label(value: str, label: str) -> None:
         idna.ulabel(label)
     except idna.IDNAError as error:
         raise ValueError(f"{value!r} has the label {label!r}, which is no valid A-label") from error
+
+
+def lowered(text: str) -> str:
+    """Text in lower case for a comparison: ASCII is lowered, and whatever else there is stays a text of its own."""
+    return text.lower() if text.isascii() else text
 
 
 def ip(value: str) -> Identifier:

@@ -10,23 +10,16 @@ from functools import lru_cache
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
-"""The kinds of public key that accounts and certificates may have."""
-
-RSA_BITS = (2048, 8192)
-"""The smallest and the largest RSA modulus of an account key."""
+from acme_iid.protocol.public_keys import ACCOUNTS, CURVES, PublicKey
 
 ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "RS256")
 """The JWS algorithms that requests can be signed with (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
 
 _KEY_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 _MAX_MEMBER = 1400  # characters: the modulus of 8192 bits has 1366
-
-CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-"""The curves by the name that cryptography gives them, with their JWK name (RFC 7518 section 6.2.1.1)."""
 
 
 def canonical(members: Mapping[str, object]) -> str:
@@ -52,21 +45,13 @@ def load(text: str) -> PublicKey:
     :raises ValueError: with what is wrong, in words: no key that this server knows, or a weak one.
     """
     try:
-        found: object = jwt.PyJWK(json.loads(text)).key
+        key: object = jwt.PyJWK(json.loads(text)).key
     except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, AttributeError) as error:
         raise ValueError("the JWK is not a key that this server knows") from error
-    if isinstance(found, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
-        return found
-    if isinstance(found, rsa.RSAPublicKey):
-        least, most = RSA_BITS
-        if not least <= found.key_size <= most:
-            raise ValueError(f"the RSA key has {found.key_size} bits; between {least} and {most} are accepted")
-        exponent = found.public_numbers().e
-        # The upper bound is NIST SP 800-89's: verifying with a longer one is work for us and none for its sender.
-        if exponent < 3 or exponent % 2 == 0 or exponent >= 1 << 256:
-            raise ValueError("the RSA key's exponent is not accepted; use 65537")
-        return found
-    raise ValueError("account keys are P-256, P-384, P-521, Ed25519 or RSA")
+    if (refusal := ACCOUNTS.refusal(key)) is not None:
+        raise ValueError(refusal)
+    assert isinstance(key, PublicKey)  # no other kind is accepted
+    return key
 
 
 def spki(public_key: PublicKey) -> bytes:

@@ -17,7 +17,8 @@ class Account:
 
     ``terms_agreed`` is the URL of the terms that were agreed to; ``external_account_binding`` the JWS, as JSON, by
     which the external key ``external_key_id`` was bound to it. ``enrolment_id`` makes it a delegate
-    (:class:`Enrolment`).
+    (:class:`Enrolment`). ``made_from`` is the address that it was made from, as limits count it; ``proven_at`` is when
+    it first proved a name, or was made with an external key.
     """
 
     id: str
@@ -30,6 +31,8 @@ class Account:
     external_key_id: str | None = None
     external_account_binding: str | None = None
     enrolment_id: str | None = None
+    made_from: str | None = None
+    proven_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

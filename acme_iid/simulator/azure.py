@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from acme_iid.attestation import asn1, cms
 from acme_iid.attestation.asn1 import tlv
 from acme_iid.attestation.azure import Environment
-from acme_iid.simulator.authority import Authority, key_usage, name
+from acme_iid.simulator.authority import Authority, Extension, key_usage, name
 from acme_iid.simulator.cms import NULL, oid, sequence
 from acme_iid.simulator.keyfiles import open_or_make
 from acme_iid.simulator.tokens import TokenKey, key_set
@@ -54,6 +54,7 @@ class Vm:
     :ivar location: its region, in whose name its metadata service signs.
     :ivar scale_set: the scale set that it is an instance of; ``name`` is then its number.
     :ivar user_identity: the name of the user-assigned identity that its tokens are for; None for its own.
+    :ivar issuer_url: where its signer's certificate says that its issuer's is; None for no word about it.
     """
 
     subscription: str = "8a205152-b25a-417f-a676-80465535a6c9"
@@ -70,6 +71,7 @@ class Vm:
     private_ip: str = "10.0.0.4"
     scale_set: str | None = None
     user_identity: str | None = None
+    issuer_url: str | None = None
 
     @property
     def resource_id(self) -> str:
@@ -181,12 +183,16 @@ class Keys:
         domain = _DOMAINS[vm.environment]
         key, moment = _new_key(), datetime.fromtimestamp(now, UTC)
         names = [x509.DNSName(f"{vm.location}.{domain}"), x509.DNSName(domain)]
-        extensions = (
+        extensions: list[Extension] = [
             (key_usage(signatures=True, certificates=False), True),
             (x509.SubjectAlternativeName(names), False),
             (x509.BasicConstraints(ca=False, path_length=None), True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-        )
+        ]
+        if vm.issuer_url is not None:
+            location = x509.UniformResourceIdentifier(vm.issuer_url)
+            issuer = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, location)
+            extensions.append((x509.AuthorityInformationAccess([issuer]), False))
         days = timedelta(days=90)
         subject = name(domain, _ORGANIZATION)
         return Signer(key, self.issuing.certify(subject, key.public_key(), extensions, moment - days, moment + days))

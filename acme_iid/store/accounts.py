@@ -21,6 +21,8 @@ def _account(row: Row) -> Account:
         external_key_id=row["external_key_id"],
         external_account_binding=row["external_account_binding"],
         enrolment_id=row["enrolment_id"],
+        made_from=row["made_from"],
+        proven_at=row["proven_at"],
     )
 
 
@@ -55,9 +57,9 @@ def add(transaction: Transaction, account: Account) -> bool:
     return bool(
         transaction.run(
             """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at, terms_agreed, external_key_id,
-                                     external_account_binding, enrolment_id)
+                                     external_account_binding, enrolment_id, made_from, proven_at)
                VALUES (:id, :jwk, :thumbprint, :contact, :created_at, :terms_agreed, :external_key_id,
-                       :external_account_binding, :enrolment_id) ON CONFLICT DO NOTHING""",
+                       :external_account_binding, :enrolment_id, :made_from, :proven_at) ON CONFLICT DO NOTHING""",
             id=account.id,
             jwk=account.jwk,
             thumbprint=account.thumbprint,
@@ -67,8 +69,32 @@ def add(transaction: Transaction, account: Account) -> bool:
             external_key_id=account.external_key_id,
             external_account_binding=account.external_account_binding,
             enrolment_id=account.enrolment_id,
+            made_from=account.made_from,
+            proven_at=account.proven_at,
         )
     )
+
+
+def unproven_before(reader: Reader, made_from: str, since: int, most: int) -> int | None:
+    """When the oldest was made of the newest accounts of an address that have proven nothing, one more than ``most``.
+
+    :param since: only accounts that were made after that moment.
+    :returns: None if there are no more than ``most``.
+    """
+    rows = reader.rows(
+        """SELECT created_at FROM accounts
+           WHERE made_from = :made_from AND proven_at IS NULL AND created_at > :since
+           ORDER BY created_at DESC LIMIT 1 OFFSET :most""",
+        made_from=made_from,
+        since=since,
+        most=most,
+    )
+    return rows[0]["created_at"] if rows else None
+
+
+def set_proven(transaction: Transaction, account_id: str, now: int) -> None:
+    """Note that an account has proven a name; only its first proof is noted."""
+    transaction.run("UPDATE accounts SET proven_at = :now WHERE id = :id AND proven_at IS NULL", id=account_id, now=now)
 
 
 def set_contact(transaction: Transaction, account_id: str, contact: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from acme_iid.errors import Fault, Problem, Remedy
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Challenge, Proof
-from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.store.database import Row, Transaction
 
 COLUMNS = """c.id AS challenge_id, c.type, c.token, c.answered_at, c.answered_from, c.attempts, c.due_at,
              c.validated_at, c.failed_at, c.error, c.instance_id, c.cloud, c.provisioner, c.credential_id, c.names,
@@ -32,6 +32,15 @@ _WANTED = """EXISTS (SELECT 1 FROM authorizations a JOIN accounts ON accounts.id
 
 
 _MAX_DETAIL = 700
+"""Characters of a sentence that is stored."""
+MOST_OF_ADDRESS, MOST_OF_ACCOUNT, MOST_AT_TARGET = 16, 8, 8
+"""Attempts under way at a time, in all processes: of an address that asked for them, of an account, at a target."""
+
+
+def _of(column: str) -> str:
+    """How many attempts are under way that have the same in a column as a challenge has."""
+    return f"""(SELECT count(*) FROM challenges busy WHERE busy.leased_until IS NOT NULL AND busy.leased_until > :now
+                AND busy.{column} = challenges.{column})"""  # noqa: S608 - our own words
 
 
 def fault_as_text(error: Fault) -> str:
@@ -146,56 +155,47 @@ def set_failed(transaction: Transaction, challenge: Challenge, error: Fault, now
     )
 
 
-def set_answered(transaction: Transaction, challenge_id: str, remote: str, now: int) -> bool:
+def set_answered(transaction: Transaction, challenge_id: str, remote: str, requester: str, now: int) -> bool:
     """Record that a client asked for validation, due at once; False if it has before, or it can lead to nothing.
 
     :param remote: the client's address, for the record.
+    :param requester: what it counts as.
     """
     return bool(
         transaction.run(
-            f"""UPDATE challenges SET answered_at = :now, answered_from = :remote, due_at = :now
+            f"""UPDATE challenges SET answered_at = :now, answered_from = :remote, due_at = :now,
+                    requester = :requester,
+                    (account_id, target) = (SELECT a.account_id, a.identifier_value FROM authorizations a
+                                            WHERE a.id = challenges.authorization_id)
                 WHERE id = :id AND answered_at IS NULL AND {_UNDECIDED} AND {_WANTED}""",  # noqa: S608 - constants only
             id=challenge_id,
             remote=remote,
+            requester=requester,
             now=now,
         )
     )
 
 
-def due(reader: Reader, now: int, limit: int) -> list[str]:
-    """The ids of challenges whose next attempt is due and nobody's, accounts in turn.
-
-    The first is of the account with the fewest attempts under way, and of an account's own the longest due: one that
-    has answered a thousand, for hosts that never answer, keeps nobody else waiting for all of them.
-    """
-    rows = reader.rows(
-        """SELECT id FROM (
-               SELECT c.id, c.due_at, c.leased_until,
-                      row_number() OVER (PARTITION BY a.account_id
-                                         ORDER BY CASE WHEN c.leased_until > :now THEN 0 ELSE 1 END, c.due_at, c.id)
-                          AS turn
-               FROM challenges c JOIN authorizations a ON a.id = c.authorization_id
-               WHERE c.due_at IS NOT NULL AND c.due_at <= :now) AS waiting
-           WHERE leased_until IS NULL OR leased_until <= :now
-           ORDER BY turn, due_at, id LIMIT :limit""",
-        now=now,
-        limit=limit,
-    )
-    return [row["id"] for row in rows]
-
-
 def take(transaction: Transaction, challenge_id: str, now: int, until: int) -> bool:
-    """Take a challenge's next attempt, until the time ``until``; False if another process has it, or it has ended.
+    """Take a challenge's next attempt, until the time ``until``.
 
     What has ended is not looked at again.
+
+    :returns: False if another process has it, it has ended, or too many attempts are under way: of the address that
+        asked for it, of its account, or at its target.
     """
     taken = transaction.run(
         f"""UPDATE challenges SET leased_until = :until, attempts = attempts + 1
             WHERE id = :id AND due_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
+              AND {_of("requester")} < :of_address AND {_of("account_id")} < :of_account
+              AND {_of("target")} < :at_target
               AND {_UNDECIDED} AND {_WANTED}""",  # noqa: S608 - constants only
         id=challenge_id,
         now=now,
         until=until,
+        of_address=MOST_OF_ADDRESS,
+        of_account=MOST_OF_ACCOUNT,
+        at_target=MOST_AT_TARGET,
     )
     if not taken:
         transaction.run(

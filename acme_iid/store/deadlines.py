@@ -1,4 +1,4 @@
-"""A limit to waiting for the answer of a database server that is there and says nothing.
+"""Connections to a database server, with limits to waiting: also for one that is there and says nothing.
 
 A server that is stopped in the middle, or whose disk hangs, keeps its connections open: neither its own timeouts nor
 TCP's end what waits for it, and psycopg waits for as long as the connection is open.
@@ -10,16 +10,36 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 
+_LOCK_SECONDS = 5
+_STATEMENT_SECONDS = 10
+_IDLE_SECONDS = 10
 ANSWER_SECONDS = 12
 """For how long an answer is waited for: longer than the server's own timeouts, which leave the connection usable."""
 
 _LOOK_SECONDS = 0.5
+CONNECTION_DEFAULTS: Mapping[str, str | int] = {
+    "application_name": "acme-iid-ca",
+    "connect_timeout": 3,
+    # A machine that went away without a word is noticed.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 8000,
+}
+"""What libpq is asked for where the store's URL does not say otherwise."""
+_SETTINGS = f"""
+    SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS}s', false),
+           set_config('lock_timeout', '{_LOCK_SECONDS}s', false),
+           set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
+           set_config('client_encoding', 'UTF8', false),
+           current_setting('server_encoding') AS encoding, current_setting('synchronous_commit') AS durable
+""".encode()
 
 
 class NoAnswerError(psycopg.OperationalError):
@@ -88,3 +108,17 @@ class Connection(psycopg.Connection[dict[str, Any]]):
         """
         with _watch.over(self, self.seconds):
             return super().execute(*arguments, **options)
+
+
+def configure(connection: Connection) -> None:
+    """Make a new connection one that waits for nothing for ever, and acknowledges what is on the disk only.
+
+    :raises psycopg.OperationalError: if the database cannot hold every text.
+    """
+    row = connection.execute(_SETTINGS).fetchone()
+    assert row is not None
+    if row["durable"] == "off":
+        connection.execute(b"SELECT set_config('synchronous_commit', 'on', false)")
+    if row["encoding"] != "UTF8":
+        connection.close()
+        raise psycopg.OperationalError(f"the database's encoding is {row['encoding']}, not UTF8; create it as UTF8")

@@ -45,10 +45,15 @@ class SpentNonces(Protocol):
         :raises StoreUnavailableError: if there can be none now.
         """
 
-    def spend(self, identifier: bytes, expires_at: int, now: int) -> bool:
-        """Spend a nonce by its identifier; False if it was spent before, or may have been.
+    def time(self, now: int) -> int:
+        """What the clock that dates nonces says when this machine's says ``now``; both in seconds."""
 
-        :param expires_at: until when it would be accepted, seconds.
+    def spend(self, identifier: bytes, issued_at: int, expires_at: int, now: int) -> bool:
+        """Spend a nonce by its identifier; False if it ran out, was spent before, or may have been.
+
+        :param issued_at: what :meth:`time` said when it was made.
+        :param expires_at: until when it is accepted, by the same clock.
+        :param now: what this machine's clock says.
         :raises StoreUnavailableError: if that cannot be known now.
         """
 
@@ -104,9 +109,16 @@ class NonceFile:
                 number = next(self._mine)
         return self._epoch + number.to_bytes(8, "big")
 
-    def spend(self, identifier: bytes, expires_at: int, now: int) -> bool:
+    def time(self, now: int) -> int:
+        """See :meth:`SpentNonces.time`: there is one machine, and one clock."""
+        return now
+
+    def spend(self, identifier: bytes, issued_at: int, expires_at: int, now: int) -> bool:
         """See :meth:`SpentNonces.spend`."""
-        del expires_at, now
+        # One that is from the future was made before the clock was set back; nothing is wrong with it.
+        del issued_at
+        if expires_at <= now:
+            return False
         epoch, number = identifier[:8], int.from_bytes(identifier[8:], "big")
         at, bit = self._place(number)
         with self._threads, self._alone():

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from acme_iid.errors import Fault
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Authorization, Order
-from acme_iid.protocol.status import Status, of_authorization
 from acme_iid.store import challenges
 from acme_iid.store.challenges import COLUMNS, fault_as_text, fault_of_text, names_of_text, of_row
 from acme_iid.store.database import Reader, Row, Transaction
@@ -24,15 +23,6 @@ _AUTHORIZATIONS = f"""
            {COLUMNS}
     FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
 """  # noqa: S608 - constants only
-MAX_WAITING = 1000
-"""Authorizations of an account's that are looked at for its next order."""
-_WAITING = """
-    WHERE a.id IN (SELECT w.id FROM authorizations w
-                   WHERE w.account_id = :account_id AND w.order_id IS NULL AND w.expires_at > :now
-                     AND w.deactivated_at IS NULL AND w.revoked_at IS NULL
-                   ORDER BY w.expires_at DESC LIMIT :most)
-    ORDER BY a.created_at DESC, a.id, c.id
-"""
 _OF_CHALLENGE = "WHERE a.id = (SELECT authorization_id FROM challenges WHERE id = :id) ORDER BY c.id"
 
 
@@ -98,21 +88,20 @@ def _order(reader: Reader, rows: Sequence[Row]) -> Order | None:
     )
 
 
+def read_authorization(reader: Reader, condition: str, **parameters: object) -> Authorization | None:
+    """The authorization that a condition of our own names (WHERE and ORDER BY), with its challenges."""
+    found = _authorizations(reader.rows(_AUTHORIZATIONS + condition, **parameters))
+    return found[0] if found else None
+
+
 def get_authorization(reader: Reader, authorization_id: str) -> Authorization | None:
     """The authorization with its challenges."""
-    found = _authorizations(reader.rows(_AUTHORIZATIONS + "WHERE a.id = :id ORDER BY c.id", id=authorization_id))
-    return found[0] if found else None
+    return read_authorization(reader, "WHERE a.id = :id ORDER BY c.id", id=authorization_id)
 
 
 def authorization_of_challenge(reader: Reader, challenge_id: str) -> Authorization | None:
     """The authorization that a challenge belongs to."""
-    found = _authorizations(
-        reader.rows(
-            _AUTHORIZATIONS + _OF_CHALLENGE,
-            id=challenge_id,
-        )
-    )
-    return found[0] if found else None
+    return read_authorization(reader, _OF_CHALLENGE, id=challenge_id)
 
 
 def count_open(reader: Reader, account_id: str, now: int, most: int) -> int:
@@ -145,22 +134,6 @@ def replaced(reader: Reader, certificate_id: str, now: int) -> bool:
             now=now,
         )
     )
-
-
-def unclaimed(reader: Reader, account_id: str, now: int) -> list[Authorization]:
-    """An account's authorizations that wait for an order, and are pending or valid; the newest first.
-
-    Only the newest of them are looked at: an order is made under the store's one lock, and there may be any number.
-    """
-    found = _authorizations(
-        reader.rows(
-            _AUTHORIZATIONS + _WAITING,
-            account_id=account_id,
-            now=now,
-            most=MAX_WAITING,
-        )
-    )
-    return [entry for entry in found if of_authorization(entry, now) in (Status.PENDING, Status.VALID)]
 
 
 def of_account(reader: Reader, account_id: str, before: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
@@ -245,19 +218,6 @@ def limit_authorization(transaction: Transaction, authorization_id: str, until: 
         "UPDATE authorizations SET expires_at = :until WHERE id = :id AND expires_at > :until",
         id=authorization_id,
         until=until,
-    )
-
-
-def claim(transaction: Transaction, authorization_id: str, order_id: str, position: int) -> bool:
-    """Give an authorization that newAuthz made to an order; False if another order has it, or it has ended."""
-    return bool(
-        transaction.run(
-            """UPDATE authorizations SET order_id = :order_id, position = :position
-               WHERE id = :id AND order_id IS NULL AND deactivated_at IS NULL AND revoked_at IS NULL""",
-            id=authorization_id,
-            order_id=order_id,
-            position=position,
-        )
     )
 
 

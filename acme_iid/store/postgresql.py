@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -24,9 +23,11 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from acme_iid.errors import OutcomeUnknownError, StoreConflictError, StoreUnavailableError, UnstorableTextError
+from acme_iid.store.clock import MAX_SECONDS_OFF, StoreClock
 from acme_iid.store.database import Reader, Row, Transaction
-from acme_iid.store.deadlines import ANSWER_SECONDS, Connection, NoAnswerError
+from acme_iid.store.deadlines import ANSWER_SECONDS, CONNECTION_DEFAULTS, Connection, NoAnswerError, configure
 from acme_iid.store.nonces import ID_BYTES
+from acme_iid.store.statements import translate
 
 Pool = ConnectionPool[Connection]
 
@@ -34,28 +35,19 @@ MAX_CONNECTIONS = 8
 """Connections of one process. Writers queue for one row anyway, and a read takes less than a millisecond."""
 
 _WAIT_SECONDS = 3.0
-_LOCK_SECONDS = 5
-_STATEMENT_SECONDS = 10
-_IDLE_SECONDS = 10
 _MIGRATION_SECONDS = 60
 _SCHEMA_SECONDS = 3600
 _SNAPSHOT_SECONDS = 600
-_CLOCKS_SECONDS = 3600
+_KEPT_SECONDS = 3600
 _EPOCH_BYTES = 8
 _FORGET_ONE_IN = 256
 _FORGOTTEN_AT_ONCE = 1000
 _ATTEMPTS = 4
 _MIGRATION_LOCK = 0x61636D6569696401  # "acmeiid" and 1: nobody else's
-_DEFAULTS: Mapping[str, str | int] = {
-    "application_name": "acme-iid-ca",
-    "connect_timeout": 3,
-    # A machine that went away without a word is noticed.
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 8000,
-}
-_BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT id FROM writer WHERE id = 1 FOR UPDATE"
+_BEGIN = (
+    b"BEGIN ISOLATION LEVEL READ COMMITTED; "
+    b"SELECT extract(epoch FROM clock_timestamp())::float8 AS time FROM writer WHERE id = 1 FOR UPDATE"
+)
 _BEGIN_MIGRATION = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; "
     f"SET LOCAL lock_timeout = '{_MIGRATION_SECONDS}s'; SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"
@@ -64,30 +56,13 @@ _BEGIN_SNAPSHOT = (
     f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '{_SNAPSHOT_SECONDS - 10}s'; "
     f"SET LOCAL idle_in_transaction_session_timeout = '{_SNAPSHOT_SECONDS - 10}s'; SELECT 1 AS one"
 ).encode()
-_SETTINGS = f"""
-    SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS}s', false),
-           set_config('lock_timeout', '{_LOCK_SECONDS}s', false),
-           set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
-           set_config('client_encoding', 'UTF8', false),
-           current_setting('server_encoding') AS encoding, current_setting('synchronous_commit') AS durable
-""".encode()
-
 # The errors that we raise say what the pool's warnings do.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-
-# What stands in quotes or a comment, and a cast, has no parameters in it.
-_TOKEN = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|::|:([A-Za-z_][A-Za-z0-9_]*)|%""")
 
 _LOST = re.compile(r"08|57P0[1-3]|25006|25P03")
 """The SQLSTATEs after which a connection is of no more use: it ended, or leads to a server that takes no writes."""
 _UNDECIDED = re.compile(r"08|57|40003")
 """The SQLSTATEs that do not say whether a COMMIT took place."""
-
-
-@lru_cache(maxsize=512)
-def translate(statement: str) -> bytes:
-    """A statement with ``:name`` parameters as psycopg takes it, with ``%(name)s``."""
-    return _TOKEN.sub(lambda match: f"%({match[1]})s" if match[1] else match[0].replace("%", "%%"), statement).encode()
 
 
 class PostgreSQL:
@@ -105,8 +80,9 @@ class PostgreSQL:
                 "the store's url is none that PostgreSQL's library can read; write for example "
                 "postgresql://acme_iid@db.internal/acme_iid, with %40 for an @ in a user's name or password"
             ) from None
-        self._conninfo = conninfo.make_conninfo(**{**_DEFAULTS, **given})
+        self._conninfo = conninfo.make_conninfo(**{**CONNECTION_DEFAULTS, **given})
         self.name = f"the database {given.get('dbname', '')!r} on {given.get('host') or 'this machine'}"
+        self.clock = StoreClock(self.name)
         self._lock = threading.Lock()
         self._pool: Pool | None = None
 
@@ -122,7 +98,7 @@ class PostgreSQL:
                     timeout=_WAIT_SECONDS,
                     # Whoever needs a connection tries again: a database that is back is found at once.
                     reconnect_timeout=1.0,
-                    configure=_configure,
+                    configure=configure,
                     open=True,
                 )
             return self._pool
@@ -150,7 +126,7 @@ class PostgreSQL:
         """Why the pool has no connection: what the server says to one more."""
         try:
             with Connection.connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection:
-                _configure(connection)
+                configure(connection)
         except psycopg.Error as cause:
             return _text(cause)
         return f"all {MAX_CONNECTIONS} connections are in use ({_text(error)})"
@@ -211,10 +187,13 @@ class PostgreSQL:
 
         :raises StoreConflictError: if the engine preferred another transaction: all of it can run again.
         :raises OutcomeUnknownError: if the connection was lost while it was committed.
+        :raises ClockError: if this machine's clock is too far from the server's.
         """
         with self._committed(_BEGIN) as (transaction, writer):
             if writer is None:
                 raise StoreUnavailableError(f"{self.name} has no row in the table 'writer', for which writers queue")
+            self.clock.set(writer["time"])
+            self.clock.require_right()
             yield transaction
 
     @contextmanager
@@ -279,6 +258,11 @@ class PostgreSQL:
             # That is how the server answers where a statement failed and the failure was passed over.
             raise StoreUnavailableError(f"{self.name} did not commit a transaction in which a statement failed")
 
+    def require_right_clock(self) -> None:
+        """Raise ClockError if this machine's clock differs too much from the server's."""
+        self.clock.set(self.rows("SELECT extract(epoch FROM clock_timestamp())::float8 AS time")[0]["time"])
+        self.clock.require_right()
+
     def close(self) -> None:
         """Close all connections; the next use opens others."""
         with self._lock:
@@ -324,48 +308,62 @@ class NonceTable:
         self._epoch = self._current_epoch()
 
     def _current_epoch(self) -> bytes:
-        """The epoch, of which there is a new one where there is none."""
-        found = self._database.rows("SELECT epoch FROM nonce_epochs WHERE id = 1")
+        """The epoch, of which there is a new one where there is none; the server's time comes with it."""
+        found = self._database.rows(
+            "SELECT epoch, extract(epoch FROM clock_timestamp())::float8 AS time FROM nonce_epochs WHERE id = 1"
+        )
         if not found:
             # Of replicas that find none, all get the one that was put in first.
             found, _ = self._database.run_alone(
                 """INSERT INTO nonce_epochs (id, epoch) VALUES (1, :epoch)
-                   ON CONFLICT (id) DO UPDATE SET epoch = nonce_epochs.epoch RETURNING epoch""",
+                   ON CONFLICT (id) DO UPDATE SET epoch = nonce_epochs.epoch
+                   RETURNING epoch, extract(epoch FROM clock_timestamp())::float8 AS time""",
                 epoch=secrets.token_hex(_EPOCH_BYTES),
             )
+        self._database.clock.set(found[0]["time"])
         return bytes.fromhex(found[0]["epoch"])
 
     def fresh(self) -> bytes:
         """See :meth:`~acme_iid.store.nonces.SpentNonces.fresh`."""
         return self._epoch + secrets.token_bytes(ID_BYTES - _EPOCH_BYTES)
 
-    def spend(self, identifier: bytes, expires_at: int, now: int) -> bool:
-        """See :meth:`~acme_iid.store.nonces.SpentNonces.spend`.
+    def time(self, now: int) -> int:
+        """See :meth:`~acme_iid.store.nonces.SpentNonces.time`: the server's clock dates them."""
+        return int(now - self._database.clock.ahead())
+
+    def spend(self, identifier: bytes, issued_at: int, expires_at: int, now: int) -> bool:
+        """See :meth:`~acme_iid.store.nonces.SpentNonces.spend`; the server's clock decides, also against the future.
 
         One whose outcome was lost with a connection counts as spent: the client uses another.
         """
         _, spent = self._database.run_alone(
             """INSERT INTO spent_nonces (nonce, expires_at)
                SELECT :nonce, :expires_at FROM nonce_epochs WHERE id = 1 AND epoch = :epoch
+               AND :expires_at > extract(epoch FROM now()) AND :latest <= extract(epoch FROM now())
                ON CONFLICT DO NOTHING""",
             nonce=identifier.hex(),
+            latest=issued_at - MAX_SECONDS_OFF,
             expires_at=expires_at,
             epoch=identifier[:_EPOCH_BYTES].hex(),
         )
         if not spent:
-            # The epoch may be over: the nonce that the client is given now is of the present one.
+            # The epoch may be over, or the server's clock was set: the client's next nonce is right again.
             self._epoch = self._current_epoch()
         elif secrets.randbelow(_FORGET_ONE_IN) == 0:
             self.forget_expired(now)
         return bool(spent)
 
     def forget_expired(self, now: int) -> int:
-        """Forget some of the nonces that no replica takes any more, be its clock an hour behind; how many."""
+        """Forget some of the nonces that ran out an hour ago, in case the server's clock is set back; how many.
+
+        :param now: seconds; the server's clock counts where it is behind.
+        """
         _, forgotten = self._database.run_alone(
             """DELETE FROM spent_nonces WHERE nonce IN (
-                   SELECT nonce FROM spent_nonces WHERE expires_at <= :before
+                   SELECT nonce FROM spent_nonces WHERE expires_at <= LEAST(:now, extract(epoch FROM now())) - :kept
                    ORDER BY expires_at LIMIT :most FOR UPDATE SKIP LOCKED)""",
-            before=now - _CLOCKS_SECONDS,
+            now=now,
+            kept=_KEPT_SECONDS,
             most=_FORGOTTEN_AT_ONCE,
         )
         return forgotten
@@ -399,14 +397,3 @@ def _is_lost(error: psycopg.Error) -> bool:
 def _text(error: psycopg.Error) -> str:
     """The server's words in one line; none of them is a password."""
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-
-
-def _configure(connection: Connection) -> None:
-    """Make a new connection one that waits for nothing for ever, and acknowledges what is on the disk only."""
-    row = connection.execute(_SETTINGS).fetchone()
-    assert row is not None
-    if row["durable"] == "off":
-        connection.execute(b"SELECT set_config('synchronous_commit', 'on', false)")
-    if row["encoding"] != "UTF8":
-        connection.close()
-        raise psycopg.OperationalError(f"the database's encoding is {row['encoding']}, not UTF8; create it as UTF8")

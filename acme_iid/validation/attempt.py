@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from acme_iid.errors import Fault, Problem
@@ -42,6 +43,7 @@ class Attempt:
     :ivar account_hash_prefix: what accounts' hashes begin with (draft-ietf-acme-dns-persist-02 section 4.1).
     :ivar issuer: this CA's issuer domain name (RFC 8659); None if it has none.
     :ivar now: the time, in seconds since the epoch.
+    :ivar may_follow: whether the provisioner would let a name or address be proven, so that a redirect may lead there.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class Attempt:
     account_hash_prefix: str
     issuer: str | None
     now: int
+    may_follow: Callable[[Identifier], bool]
 
     @property
     def key_authorization(self) -> str:

@@ -45,45 +45,73 @@ class _Place(NamedTuple):
         return name if self.port == {"http": 80, "https": 443}[self.scheme] else f"{name}:{self.port}"
 
 
+class _Answer(NamedTuple):
+    """A response: its status, its Location and the first octets of its body."""
+
+    status: int
+    location: str | None
+    body: bytes
+
+
 def validate(attempt: Attempt, host: HostProvisioner) -> None:
     """Fetch the key authorization from the host.
 
     :raises ValidationError: ``dns``, ``connection``, ``tls`` or ``incorrectResponse``.
     """
     deadline = Deadline()
-    place = _Place("http", attempt.identifier, host.http_port, _PATH + attempt.token)
-    for _ in range(MAX_REDIRECTS + 1):
+    first = place = _Place("http", attempt.identifier, host.http_port, _PATH + attempt.token)
+    for redirects in range(MAX_REDIRECTS + 1):
         try:
-            status, location, body = _get(place, host, deadline)
-        except TimeoutError as error:
-            raise ValidationError(Problem.CONNECTION, f"{place.url} gave no answer in time") from error
-        except ssl.SSLError as error:
-            raise ValidationError(Problem.TLS, f"there is no TLS connection to {place.url}: {error.reason}") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ValidationError(
-                Problem.CONNECTION, f"{place.url} gave no answer that is HTTP ({type(error).__name__})"
-            ) from error
-        if status not in _REDIRECTS:
-            break
-        place = _redirected(place, location, host)
-    else:
-        raise _wrong(f"{place.url} is the end of more than {MAX_REDIRECTS} redirects", ONCE)
-    if status != 200:
-        raise _wrong(f"{place.url} was answered with status {status}, not 200")
+            answer = _answer(place, host, deadline)
+            if answer.status not in _REDIRECTS:
+                _check(place, answer, attempt)
+                return
+            place = _redirected(place, answer.location, attempt, host)
+        except ValidationError as error:
+            if redirects == 0:
+                raise
+            raise _led_nowhere(first) from error
+    raise _led_nowhere(first)
+
+
+def _answer(place: _Place, host: HostProvisioner, deadline: Deadline) -> _Answer:
+    try:
+        return _get(place, host, deadline)
+    except TimeoutError as error:
+        raise ValidationError(Problem.CONNECTION, f"{place.url} gave no answer in time") from error
+    except ssl.SSLError as error:
+        raise ValidationError(Problem.TLS, f"there is no TLS connection to {place.url}: {error.reason}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ValidationError(
+            Problem.CONNECTION, f"{place.url} gave no answer that is HTTP ({type(error).__name__})"
+        ) from error
+
+
+def _check(place: _Place, answer: _Answer, attempt: Attempt) -> None:
+    if answer.status != 200:
+        raise _wrong(f"{place.url} was answered with status {answer.status}, not 200")
     # The white space of RFC 8555 section 8.3; bytes.rstrip would take other control characters as well.
-    if len(body) > MAX_BODY_BYTES or body.rstrip(b" \t\r\n") != attempt.key_authorization.encode():
+    if len(answer.body) > MAX_BODY_BYTES or answer.body.rstrip(b" \t\r\n") != attempt.key_authorization.encode():
         raise _wrong(
             f"the answer of {place.url} is not the key authorization, which is the token, a dot and the account "
             "key's thumbprint"
         )
 
 
+def _led_nowhere(first: _Place) -> ValidationError:
+    """What is said of anything that went wrong behind a redirect.
+
+    Whoever controls a host chooses where it redirects to. Were a closed port, a status or an address told apart here,
+    accounts could look round in the networks that this server reaches.
+    """
+    return _wrong(f"{first.url} redirects, and the redirect does not lead to the key authorization")
+
+
 def _wrong(detail: str, worth: int = FEW) -> ValidationError:
     return ValidationError(Problem.INCORRECT_RESPONSE, detail, worth)
 
 
-def _get(place: _Place, host: HostProvisioner, deadline: Deadline) -> tuple[int, str | None, bytes]:
-    """The response's status, its Location and the first octets of its body."""
+def _get(place: _Place, host: HostProvisioner, deadline: Deadline) -> _Answer:
     request = (
         f"GET {place.path} HTTP/1.1\r\nHost: {place.authority}\r\nUser-Agent: acme-iid\r\nAccept: */*\r\n"
         "Accept-Encoding: identity\r\nConnection: close\r\n\r\n"
@@ -95,7 +123,7 @@ def _get(place: _Place, host: HostProvisioner, deadline: Deadline) -> tuple[int,
             stream.sendall(request.encode("ascii"))
             response = http.client.HTTPResponse(cast("socket.socket", _Stream(stream, deadline)), method="GET")
             response.begin()
-            return response.status, response.getheader("Location"), response.read(MAX_BODY_BYTES + 1)
+            return _Answer(response.status, response.getheader("Location"), response.read(MAX_BODY_BYTES + 1))
 
 
 def _tls(stream: socket.socket, target: Identifier) -> ssl.SSLSocket:
@@ -106,7 +134,7 @@ def _tls(stream: socket.socket, target: Identifier) -> ssl.SSLSocket:
     return context.wrap_socket(stream, server_hostname=target.value)
 
 
-def _redirected(place: _Place, location: str | None, host: HostProvisioner) -> _Place:
+def _redirected(place: _Place, location: str | None, attempt: Attempt, host: HostProvisioner) -> _Place:
     """Where a redirect leads.
 
     :raises ValidationError: ``incorrectResponse`` if validation does not go there.
@@ -119,11 +147,19 @@ def _redirected(place: _Place, location: str | None, host: HostProvisioner) -> _
     except ValueError as error:
         raise _wrong(f"{place.url} redirects to a place that has no name: {error}") from error
     ports = {"http": host.http_port, "https": host.tls_port}
-    if parts.scheme not in ports or target.wildcard or "@" in parts.netloc:
+    if "@" in parts.netloc:
+        raise _wrong(f"{place.url} redirects to a URL with a user or password in it", ONCE)
+    if parts.scheme not in ports or target.wildcard:
         raise _wrong(f"{place.url} redirects to what is neither an http nor an https URL", ONCE)
     if port not in (None, *ports.values()):
         raise _wrong(
             f"{place.url} redirects to port {port}; validation goes to {host.http_port} and {host.tls_port}", ONCE
+        )
+    if not attempt.may_follow(target):
+        raise _wrong(
+            f"{place.url} redirects to {target}, which the provisioner lets nobody prove (allow, networks); validation "
+            "goes only where a name or address could be proven",
+            ONCE,
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return _Place(parts.scheme, target, ports[parts.scheme] if port is None else port, path)

@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from acme_iid.errors import Problem
 from acme_iid.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.public_keys import SHOWN
 from acme_iid.validation.attempt import FEW, Attempt, Deadline, ValidationError
 from acme_iid.validation.connecting import connected
 
@@ -18,7 +19,13 @@ PROTOCOL = "acme-tls/1"
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 
 _OCTET_STRING_OF_32 = b"\x04\x20"
-_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def validate(attempt: Attempt, host: HostProvisioner) -> None:
@@ -68,9 +75,11 @@ def _check(der: bytes, attempt: Attempt) -> None:
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
-        extensions = certificate.extensions
+        extensions, key = certificate.extensions, certificate.public_key()
     except _UNREADABLE as error:
         raise _wrong(attempt, "is not well-formed") from error
+    if (refusal := SHOWN.refusal(key, certificate.public_key_algorithm_oid)) is not None:
+        raise _wrong(attempt, f"has a key that is not accepted: {refusal}")
     try:
         certificate.verify_directly_issued_by(certificate)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 _DRAINED_BYTES = 1024 * 1024
+_ORDER = "/acme/order/"
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds, at most, before a view runs again for which the store had no turn."""
 
@@ -239,8 +240,7 @@ class Resources:
     def _new_account(self, signed: SignedRequest, payload: dict[str, object]) -> accounts.NewAccount:
         bound = None
         if payload.get("externalAccountBinding") is not None:
-            url = self.links.path("/acme/new-account")
-            bound = external_binding.read(self.authority.database, signed, payload["externalAccountBinding"], url)
+            bound = external_binding.read(self.authority.database, signed, payload["externalAccountBinding"])
         return accounts.NewAccount(
             jwk=signed.jwk,
             thumbprint=signed.thumbprint,
@@ -393,12 +393,12 @@ class Resources:
         account = require_account(signed)
         payload = signed.json()
         url, renew = payload.get("order"), payload.get("renew")
-        prefix = self.links.order("")
-        if not isinstance(url, str) or not url.startswith(prefix):
+        path = self.links.path_of(url) if isinstance(url, str) else ""
+        if not path.startswith(_ORDER):
             raise AcmeError(Problem.MALFORMED, "'order' is the URL of an order of this account, a string")
         if renew is not None and not isinstance(renew, str):
             raise AcmeError(Problem.MALFORMED, "'renew' is the id of an enrolment, a string")
-        order = reading.order(self.authority.database, account, url.removeprefix(prefix))
+        order = reading.order(self.authority.database, account, path.removeprefix(_ORDER))
         enrolled = enrolments.enrol(self.authority, account, order, renew, signed.remote, now)
         return _json(render.enrolled(enrolled.enrolment, enrolled.key), 201 if enrolled.made else 200)
 

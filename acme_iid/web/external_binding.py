@@ -26,11 +26,10 @@ class Binding(NamedTuple):
     jws: str
 
 
-def read(reader: Reader, request: SignedRequest, value: object, url: str) -> Binding:
-    """Check that the holder of an external key binds it to the key that signed ``request``.
+def read(reader: Reader, request: SignedRequest, value: object) -> Binding:
+    """Check that the holder of an external key binds it to the key that signed ``request``; both JWS name its URL.
 
     :param value: the member ``externalAccountBinding``.
-    :param url: newAccount's, which both JWS name.
     :raises AcmeError: ``malformed``, ``badSignatureAlgorithm``, or ``unauthorized`` for a key that is not known or a
         MAC that is not made with it: who guesses does not learn which.
     """
@@ -40,7 +39,7 @@ def read(reader: Reader, request: SignedRequest, value: object, url: str) -> Bin
     jws = JWS.read(text.encode(), "'externalAccountBinding'", ALGORITHMS)
     if "nonce" in jws.header:
         raise _malformed("has a nonce in its protected header; only the outer JWS has one")
-    if jws.header.get("url") != url:
+    if jws.header.get("url") != request.url:
         raise _malformed("has a 'url' that is not the outer JWS's")
     key_id = jws.header.get("kid")
     if not isinstance(key_id, str):

@@ -19,6 +19,7 @@ from jwt.algorithms import Algorithm, get_default_algorithms
 from acme_iid.authority.accounts import require_active
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
+from acme_iid.protocol.public_keys import PublicKey
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts
 from acme_iid.store.database import Database
@@ -29,6 +30,7 @@ CONTENT_TYPE = "application/jose+json"
 MAX_REQUEST_BYTES = 128 * 1024
 """The size a request's body may have: an answer of 64 KiB, base64url, and its envelope."""
 
+_ACCOUNT = "/acme/account/"
 REVOKE_CERT = "/acme/revoke-cert"
 """The path at which a certificate's own key signs, whose kind is not the accounts' business."""
 
@@ -146,7 +148,7 @@ class JWS:
         except ValueError as error:
             raise _bad_key(str(error)) from error
 
-    def verify(self, key_text: str) -> jwk.PublicKey:
+    def verify(self, key_text: str) -> PublicKey:
         """The key in JWK JSON, once it is one that this server takes and has made the signature.
 
         :raises AcmeError: ``badPublicKey`` or ``malformed``.
@@ -185,9 +187,12 @@ class Gate:
         )
         if "jwk" not in jws.header and jws.algorithm not in self.algorithms:
             raise _bad_algorithm(self.algorithms)
-        url = self.links.path(request.target)
-        if jws.header.get("url") != url:
-            raise AcmeError(Problem.UNAUTHORIZED, f"the protected header's 'url' is not this resource's URL, {url}")
+        url = jws.header.get("url")
+        if not isinstance(url, str) or self.links.path_of(url) != request.target:
+            raise AcmeError(
+                Problem.UNAUTHORIZED,
+                f"the protected header's 'url' is not this resource's URL, {self.links.path(request.target)}",
+            )
         account, key_text = self._key(jws)
         key = jws.verify(key_text)
         nonce = jws.header.get("nonce")
@@ -229,10 +234,18 @@ class Gate:
             raise _malformed("the protected header has one of 'kid' and 'jwk', and only one")
         if own is not None:
             return None, jws.own_key()
-        prefix = self.links.account("")
-        if not isinstance(kid, str) or not kid.startswith(prefix) or not _BASE64URL.match(kid[len(prefix) :]):
+        path = self.links.path_of(kid) if isinstance(kid, str) else ""
+        account_id = path.removeprefix(_ACCOUNT)
+        if account_id == path or not _BASE64URL.match(account_id):
             raise _malformed("the protected header's 'kid' is not the URL of an account of this server")
-        account = accounts.get(self.database, kid[len(prefix) :])
+        if kid != self.links.account(account_id):
+            # Whoever signs with a URL of before would look for everything else there, too.
+            raise AcmeError(
+                Problem.ACCOUNT_DOES_NOT_EXIST,
+                "the account's URL is under a former address of this CA; newAccount with onlyReturnExisting gives the "
+                "one of now",
+            )
+        account = accounts.get(self.database, account_id)
         if account is None:
             raise AcmeError(Problem.ACCOUNT_DOES_NOT_EXIST, "there is no such account here; create one with newAccount")
         return account, account.jwk
@@ -312,7 +325,7 @@ def _thumbprint(value: object) -> str:
         raise _malformed(f"'oldKey' in the inner JWS: {error}") from error
 
 
-def _public_key(text: str) -> jwk.PublicKey:
+def _public_key(text: str) -> PublicKey:
     try:
         key = jwk.load(text)
     except ValueError as error:
@@ -332,7 +345,7 @@ def _bad_key(detail: str) -> AcmeError:
     return AcmeError(Problem.BAD_PUBLIC_KEY, detail)
 
 
-def _check_key_fits(algorithm: str, key: jwk.PublicKey) -> None:
+def _check_key_fits(algorithm: str, key: PublicKey) -> None:
     if isinstance(key, ec.EllipticCurvePublicKey):
         fits = _CURVES.get(algorithm) == key.curve.name
     elif isinstance(key, rsa.RSAPublicKey):
@@ -343,7 +356,7 @@ def _check_key_fits(algorithm: str, key: jwk.PublicKey) -> None:
         raise _bad_key(f"the key is not one that signs with {algorithm}")
 
 
-def _verify(algorithm: str, key: jwk.PublicKey, signed: bytes, signature: bytes) -> None:
+def _verify(algorithm: str, key: PublicKey, signed: bytes, signature: bytes) -> None:
     length = _SIGNATURE_BYTES.get(algorithm, len(signature))
     if len(signature) != length or not _ALGORITHMS[algorithm].verify(signed, key, signature):
         raise _malformed("the signature does not verify")

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Makes URLs; ``base`` is [server] url without a trailing slash."""
+    """Makes URLs; ``base`` is [server] url without a trailing slash, ``former`` what it was before."""
 
     base: str
+    former: tuple[str, ...] = ()
+
+    def path_of(self, url: str) -> str:
+        """The path of ours that a URL is for, under the address of now or a former one; "" if it is under none."""
+        bases = [base for base in (self.base, *self.former) if url.startswith(base + "/")]
+        # One may go on where another ends.
+        return url[len(max(bases, key=len)) :] if bases else ""
 
     def path(self, path: str) -> str:
         """The URL of a path of ours."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 from functools import lru_cache
 
 from acme_iid.values import Network
 
+# An IPv6 address without brackets has no port: its last group would look like one.
+_WITH_PORT = re.compile(
+    r"(?:(?P<v4>[0-9.]{7,15})|\[(?P<v6>[0-9A-Fa-f:.]{2,45})\])(?::(?P<port>[0-9]{1,5}))?\Z", re.ASCII
+)
 MAX_HOPS = 20
 """Entries of X-Forwarded-For that are looked at, from the last one on."""
 
@@ -28,12 +33,26 @@ def client_address(peer: str, forwarded: str, proxies: Collection[Network]) -> s
     for entry in reversed(forwarded.split(",")[-MAX_HOPS:]):
         if not _is_proxy(address, proxies):
             break
-        candidate = entry.strip()
-        try:
-            address = _plain(str(ipaddress.ip_address(candidate)))
-        except ValueError:
+        candidate = _read(entry.strip())
+        if candidate is None:
             break
+        address = candidate
     return address
+
+
+@lru_cache(maxsize=4096)
+def _read(entry: str) -> str | None:
+    """The address in an entry of X-Forwarded-For, also with a port as Azure's gateway writes it; None for others."""
+    match = _WITH_PORT.match(entry)
+    try:
+        if match is None:
+            return _plain(str(ipaddress.ip_address(entry)))
+        if match["port"] is not None and int(match["port"]) > 65535:
+            return None
+        address = ipaddress.IPv4Address(match["v4"]) if match["v4"] else ipaddress.IPv6Address(match["v6"])
+    except ValueError:
+        return None
+    return _plain(str(address))
 
 
 @lru_cache(maxsize=4096)

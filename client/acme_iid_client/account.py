@@ -14,20 +14,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
+from acme_iid import key_files
 from acme_iid_client import places
+from acme_iid_client.deadline import Deadline
+from acme_iid_client.descriptors import open_directory, read_secret
 from acme_iid_client.errors import ClientError
-from acme_iid_client.trust import Deadline
 
 _REGISTERED_SECONDS = 60.0
 """How long the file of a key is waited for, to keep the account's URL in it."""
@@ -85,8 +86,7 @@ class Account:
 
     def drop_coming(self) -> None:
         """Forget the key that was to replace this one."""
-        self._coming_file.unlink(missing_ok=True)
-        places.sync_directory(self.file.parent)
+        places.remove_file(self._coming_file)
 
     def replaced(self, key: JWKEC) -> Account:
         """The account with the other key, kept in the place of this one."""
@@ -108,7 +108,8 @@ class Account:
     def set_aside(self) -> Path:
         """Move the key away, so that the next order makes another; returns where it is now."""
         aside = self.file.with_name(f".{self.file.name}.{self.thumbprint}.deactivated")
-        self.file.rename(aside)
+        with open_directory(self.file.parent) as directory:
+            directory.entry(self.file.name).rename(directory.entry(aside.name))
         self.drop_coming()
         return aside
 
@@ -118,11 +119,10 @@ class Account:
 
         :raises ClientError: if one of them does not end within the time.
         """
-        descriptor = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with open_directory(self.file.parent) as directory:
             while True:
                 try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(directory.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if not deadline.sleep(_LOCK_PAUSE):
@@ -130,8 +130,6 @@ class Account:
                             f"Another acme-iid is changing the account key in {self.file}, and does not end."
                         ) from None
             yield
-        finally:
-            os.close(descriptor)
 
 
 def thumbprint(key: JWKEC) -> str:
@@ -144,9 +142,10 @@ def new_key() -> JWKEC:
     return JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
 
 
-def of_instance(state: Path, ca_url: str, instance: str, key_file: Path | None = None) -> tuple[Account, list[str]]:
+def of_instance(state: Path, ca: str, instance: str, key_file: Path | None = None) -> tuple[Account, list[str]]:
     """The account of this instance at a CA; its key is made if there is none.
 
+    :param ca: what the CA's things are kept under, its root's fingerprint.
     :param key_file: the key that a person keeps, which counts before the one that is kept here.
     :returns: the account and, if its key was just made although the disk holds others' keys for the same CA,
         the instances that those belong to.
@@ -154,12 +153,12 @@ def of_instance(state: Path, ca_url: str, instance: str, key_file: Path | None =
     """
     if key_file is not None:
         return from_file(key_file), []
-    directory = _directory(state, ca_url)
+    directory = _directory(state, ca)
     file = directory / f"{places.safe_name(instance)}.json"
     known = _load(file)
     if known is not None:
         return known, []
-    others = [account.instance for account in all_of(state, ca_url)]
+    others = [account.instance for account in all_of(state, ca)]
     places.make_directory(directory)
     made = Account(file, instance, new_key())
     # Two first orders may run at the same time, at boot for one: the first key counts for both.
@@ -167,9 +166,9 @@ def of_instance(state: Path, ca_url: str, instance: str, key_file: Path | None =
     return _load(file) or made, others
 
 
-def all_of(state: Path, ca_url: str) -> list[Account]:
+def all_of(state: Path, ca: str) -> list[Account]:
     """The accounts at a CA whose keys this disk holds."""
-    accounts = [_load(file) for file in sorted(_directory(state, ca_url).glob("[!.]*.json"))]
+    accounts = [_load(file) for file in sorted(_directory(state, ca).glob("[!.]*.json"))]
     return [account for account in accounts if account is not None]
 
 
@@ -180,23 +179,17 @@ def from_file(file: Path) -> Account:
     """
     file = file.absolute()
     try:
-        mode = stat.S_IMODE(file.stat().st_mode)
-        key = _load_pem(file.read_bytes(), file)
+        key = _load_pem(read_secret(file, f"The account key {file}"), file)
     except FileNotFoundError as error:
         raise ClientError(
             f"The account key {file} does not exist. This makes one, readable by you alone: "
             f"(umask 077; openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file})"
         ) from error
-    if mode & 0o077:
-        raise ClientError(
-            f"The account key {file} has the mode {mode:04o}, so that others can use it. Make it yours alone: "
-            f"chmod 600 {file}"
-        )
     return Account(file, "", key)
 
 
-def _directory(state: Path, ca_url: str) -> Path:
-    return state / "accounts" / places.safe_name(ca_url.removeprefix("https://"))
+def _directory(state: Path, ca: str) -> Path:
+    return state / "accounts" / places.safe_name(ca)
 
 
 def _to_pem(key: JWKEC) -> bytes:
@@ -209,8 +202,8 @@ def _to_pem(key: JWKEC) -> bytes:
 def _load_pem(content: bytes, file: Path) -> JWKEC:
     try:
         key = serialization.load_pem_private_key(content, password=None)
-    except (ValueError, TypeError) as error:
-        raise ClientError(f"The account key {file} is no private key in PEM form without a password.") from error
+    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm) as error:
+        raise ClientError(f"The account key {file} is {key_files.describe(content, str(file))}.") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ClientError(f"The account key {file} is not an EC key on the curve P-256, which this program signs with.")
     return JWKEC(key=key)

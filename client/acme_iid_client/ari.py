@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid_client.authority import Authority
 from acme_iid_client.connection import CaError, UnreachableError, retry_after
-from acme_iid_client.trust import Deadline, PinnedSession, explain
+from acme_iid_client.deadline import Deadline
+from acme_iid_client.trust import PinnedSession, explain
 
 USUAL_INTERVAL = 6 * 3600.0
 """Seconds until the CA is asked again, where it does not say."""

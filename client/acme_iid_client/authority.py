@@ -19,9 +19,10 @@ from cryptography.exceptions import InvalidSignature
 
 from acme_iid_client import places
 from acme_iid_client.certificates import fingerprint, load_certificates, to_pem
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.told import Told
-from acme_iid_client.trust import Deadline, PinnedSession, explain, fetch_unverified
+from acme_iid_client.trust import PinnedSession, explain, fetch_unverified
 
 _APPLICATION = re.compile(r"api://[A-Za-z0-9][A-Za-z0-9._/-]{0,254}\Z")
 _FEDERATION = "api://azureadtokenexchange"
@@ -38,6 +39,7 @@ class Authority:
     :ivar azure_resource: what this CA takes managed identity tokens for, as the bootstrap settled it.
     :ivar account_key: the file with the account key that a person keeps; None is the key that this machine made.
     :ivar told: what the command was told about the account here.
+    :ivar former: its addresses of before, as long as this machine knows it.
     """
 
     ca_url: str
@@ -45,6 +47,19 @@ class Authority:
     azure_resource: str | None = None
     account_key: Path | None = None
     told: Told = field(default_factory=Told)
+    former: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """What everything about this CA is kept under: its root's fingerprint, for its address may change.
+
+        :raises ClientError: if the root's file cannot be read as a certificate.
+        """
+        return fingerprint(load_certificates(self.root.read_bytes())[0])
+
+    def has(self, url: str) -> bool:
+        """Whether a resource that the CA has named is under its address of now."""
+        return url.startswith(f"{self.ca_url}/acme/")
 
     @property
     def directory_url(self) -> str:
@@ -78,13 +93,17 @@ def parse_url(text: str) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+        # Lowered, some characters outside ASCII would become those of another host.
+        valid = valid and parts.netloc.isascii()
     except ValueError:
         valid = False
     if not valid or parts.query or parts.fragment or not url.isprintable() or " " in url:
         raise ClientError(
             f"{text!r} is not a CA's address, which looks like https://ca.local or https://ca.local:8443."
         )
-    return f"https://{parts.netloc.lower().removesuffix(':443')}{parts.path.rstrip('/')}"
+    # The address of the directory, which other clients are given, says as much.
+    path = parts.path.rstrip("/").removesuffix("/acme/directory").rstrip("/")
+    return f"https://{parts.netloc.lower().removesuffix(':443')}{path}"
 
 
 def parse_fingerprint(text: str) -> str:
@@ -150,7 +169,7 @@ def different(where: places.Places, ca_url: str, root: bytes) -> list[Path]:
     """The files that :func:`save` would change of what an earlier bootstrap for the same CA wrote."""
     changed = []
     try:
-        home = _home(where, ca_url)
+        home = _home(where, ca_url, root)
     except ClientError:
         # Which CA is the first cannot be read, so that it may be this one.
         home = where.config
@@ -171,39 +190,42 @@ def save(
     :returns: the root's file and the configuration's.
     """
     try:
-        home, before = _home(where, ca_url), _read(_files(where.config)[1])
+        home, before = _home(where, ca_url, root), _read(_files(where.config)[1])
     except ClientError:
         home, before = where.config, None
-    if azure_resource is None:
-        known = before if home == where.config else _read(_files(home)[1])
-        azure_resource = None if known is None else known.azure_resource
-    saved = _write(home, ca_url, root, azure_resource)
+    known = before if home == where.config else _read(_files(home)[1])
+    if azure_resource is None and known is not None:
+        azure_resource = known.azure_resource
+    former = () if known is None else tuple(url for url in (known.ca_url, *known.former) if url != ca_url)
+    ca = Authority(ca_url, _files(home)[0], azure_resource, former=tuple(dict.fromkeys(former)))
+    saved = _write(home, ca, root)
     if not first or home == where.config or before is None:
         return saved
     # At each of these steps, a crash leaves a first CA that can be used.
     if before.root.is_file():
-        _write(_beside(where, before.ca_url), before.ca_url, before.root.read_bytes(), before.azure_resource)
-    _write_configuration(_files(where.config)[1], ca_url, saved[0], azure_resource)
-    return _write(where.config, ca_url, root, azure_resource)
+        _write(_beside(where, before.ca_url), before, before.root.read_bytes())
+    _write_configuration(_files(where.config)[1], ca, saved[0])
+    return _write(where.config, ca, root)
 
 
-def _write(home: Path, ca_url: str, root: bytes, azure_resource: str | None) -> tuple[Path, Path]:
+def _write(home: Path, ca: Authority, root: bytes) -> tuple[Path, Path]:
     root_file, configuration = _files(home)
     # Both are public, and the programs that verify the certificates need the root.
     for directory in (home, root_file.parent):
         places.make_directory(directory, public=True)
     places.write_file(root_file, root, public=True)
-    _write_configuration(configuration, ca_url, root_file, azure_resource)
+    _write_configuration(configuration, ca, root_file)
     return root_file, configuration
 
 
-def _write_configuration(configuration: Path, ca_url: str, root_file: Path, azure_resource: str | None) -> None:
+def _write_configuration(configuration: Path, ca: Authority, root_file: Path) -> None:
     content = {
-        "ca_url": ca_url,
-        "directory": Authority(ca_url, root_file).directory_url,
+        "ca_url": ca.ca_url,
+        "directory": ca.directory_url,
         "fingerprint": fingerprint(load_certificates(root_file.read_bytes())[0]),
         "root": str(root_file),
-        **({} if azure_resource is None else {"azure_resource": azure_resource}),
+        **({} if ca.azure_resource is None else {"azure_resource": ca.azure_resource}),
+        **({"former_urls": list(ca.former)} if ca.former else {}),
     }
     places.write_file(configuration, json.dumps(content, indent=2).encode() + b"\n", public=True)
 
@@ -218,6 +240,7 @@ def load(where: places.Places, ca_url: str | None = None, root: Path | None = No
     asked = None if ca_url is None else parse_url(ca_url)
     if root is not None and not root.is_file():
         raise ClientError(f"The root certificate {root} does not exist.")
+    root = None if root is None else _in_pem(where, root)
     if asked is not None and root is not None:
         return Authority(asked, root, account_key=where.account_key, told=where.told)
     known = _read(_files(where.config)[1])
@@ -226,7 +249,10 @@ def load(where: places.Places, ca_url: str | None = None, root: Path | None = No
             "This machine does not know a CA yet. Run: acme-iid bootstrap --ca-url https://ca.local --fingerprint ..."
         )
     if asked is not None and asked != known.ca_url:
-        known = _read(_files(_beside(where, asked))[1])
+        others = known_to(where)
+        # An address of now counts before one of before, which somebody else may have by now.
+        known = next((ca for ca in others if ca.ca_url == asked), None)
+        known = known or next((ca for ca in others if asked in ca.former), None)
     if known is None:
         raise ClientError(
             f"This machine knows {' and '.join(known.ca_url for known in known_to(where))}, and not {asked}. "
@@ -265,10 +291,39 @@ def known_to(where: places.Places) -> list[Authority]:
     return list({known.ca_url: known for known in reversed(found) if known is not None}.values())[::-1]
 
 
-def _home(where: places.Places, ca_url: str) -> Path:
-    """The directory of a CA's files: the first CA's are at the top."""
+def _in_pem(where: places.Places, root: Path) -> Path:
+    """A root's file as the TLS library takes it; one in DER is written once more, below what this program keeps.
+
+    :raises ClientError: if it holds no certificate.
+    """
+    content = root.read_bytes()
+    certificates = load_certificates(content)
+    if b"-----BEGIN" in content:
+        return root
+    copy = where.state / "roots" / f"{fingerprint(certificates[0])}.pem"
+    if not copy.exists():
+        places.make_directory(copy.parent)
+        places.write_file(copy, to_pem(certificates[0]), public=True)
+    return copy
+
+
+def _home(where: places.Places, ca_url: str, root: bytes) -> Path:
+    """The directory of a CA's files: the first CA's are at the top.
+
+    :param root: with which a CA that this machine knows by another address is the same CA.
+    """
     first = _read(_files(where.config)[1])
-    return where.config if first is None or first.ca_url == ca_url else _beside(where, ca_url)
+    if first is None or first.ca_url == ca_url:
+        return where.config
+    homes = [where.config, *(file.parent for file in sorted((where.config / _OTHERS).glob("*/" + _CONFIGURATION)))]
+    with_address = [home for home in homes if (known := _read(_files(home)[1])) and known.ca_url == ca_url]
+    with_root = [home for home in homes if _has_root(home, root)]
+    return (with_address or with_root or [_beside(where, ca_url)])[0]
+
+
+def _has_root(home: Path, root: bytes) -> bool:
+    file = _files(home)[0]
+    return file.is_file() and file.read_bytes() == root
 
 
 def _beside(where: places.Places, ca_url: str) -> Path:
@@ -285,7 +340,9 @@ def _read(configuration: Path) -> Authority | None:
     try:
         content = json.loads(configuration.read_bytes())
         resource = content.get("azure_resource")
-        return Authority(parse_url(content["ca_url"]), Path(content["root"]), resource and parse_resource(resource))
+        former = tuple(parse_url(url) for url in content.get("former_urls") or ())
+        url, root = parse_url(content["ca_url"]), Path(content["root"])
+        return Authority(url, root, resource and parse_resource(resource), former=former)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,6 +1,6 @@
 """What a CA may make a condition of an account: that its terms are agreed to, and an external account key.
 
-Both are kept by the CA's address, for each account that this machine makes there: the instance that is started from a
+Both are kept by the CA's root, for each account that this machine makes there: the instance that is started from a
 copy of the disk needs another. They are state and not configuration: an order with ``--ca-url`` and ``--root`` has no
 configuration, and the key is no file that others may read.
 """
@@ -30,8 +30,7 @@ class Conditions:
     @classmethod
     def of(cls, state: Path, authority: Authority) -> Conditions:
         """Those of a CA."""
-        name = places.safe_name(authority.ca_url.removeprefix("https://"))
-        return cls(state / "conditions" / name, authority.told)
+        return cls(state / "conditions" / authority.identity, authority.told)
 
     def agrees(self, terms: str | None) -> bool:
         """Whether somebody has agreed to the CA's terms: to these, or to all that they are when told so now.

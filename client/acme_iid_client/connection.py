@@ -24,8 +24,9 @@ from josepy.jwk import JWK
 
 from acme_iid.errors import Remedy
 from acme_iid_client.authority import Authority
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.trust import Deadline, PinnedSession, explain, is_final
+from acme_iid_client.trust import PinnedSession, explain, is_final
 
 _BACK_OFF = (0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0)
 """Seconds between tries when the CA cannot be reached: a restart takes less than their sum."""
@@ -150,6 +151,10 @@ class Connection:
     def ca_url(self) -> str:
         """The CA's address."""
         return self._authority.ca_url
+
+    def has(self, url: str) -> bool:
+        """Whether a resource that the CA has named is under its address of now."""
+        return self._authority.has(url)
 
     def offers(self, name: str) -> bool:
         """Whether the directory lists a resource."""

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from acme_iid_client import files, keys
-from acme_iid_client.certificates import common_name, load_certificates
+from acme_iid_client.certificates import load_certificates, names_in
 from acme_iid_client.errors import ClientError
 
 _MAX_PASSWORD_BYTES = 4096
@@ -32,17 +32,30 @@ class Copies:
     @property
     def existing(self) -> list[Path]:
         """Those that exist."""
-        return [path for path in (self.bundle, self.p12) if path is not None and path.exists()]
+        return [path for path in self._paths if path.exists()]
+
+    @property
+    def _paths(self) -> list[Path]:
+        return [path for path in (self.bundle, self.p12) if path is not None]
 
     def check(self) -> None:
         """See that they can be written.
 
         :raises ClientError: if they cannot.
         """
-        for path in (self.bundle, self.p12):
-            if path is not None:
-                files.place(path)
+        for path in self._paths:
+            files.place(path)
         self._password()
+
+    def rehearse(self, permissions: files.Permissions) -> None:
+        """Try to write them, as :func:`~acme_iid_client.files.rehearse` has it.
+
+        :raises ClientError: if they cannot be written.
+        """
+        self.check()
+        for path in self._paths:
+            where = files.place(path)
+            files.rehearse(files.Pair(where, where), permissions)
 
     def refresh(self, pair: files.Pair, permissions: files.Permissions) -> None:
         """Write those anew that do not hold what the pair holds.
@@ -55,23 +68,25 @@ class Copies:
         """
         if self.bundle is None and self.p12 is None:
             return
-        chain, key = pair.certificate.read_bytes(), pair.key.read_bytes()
+        chain, key = files.read(pair.certificate), files.read(pair.key)
+        # In a directory of somebody else's, the one or the other may just have become something else.
+        if not files.match(chain, key):
+            raise ClientError(f"{pair.key} is not the key of {pair.certificate}, so nothing was copied from them.")
         if self.bundle is not None:
             where = files.place(self.bundle)
-            if not where.exists() or where.read_bytes() != chain + key:
+            if _content(where) != chain + key:
                 files.install_file(where, chain + key, permissions)
         if self.p12 is not None:
             where, password = files.place(self.p12), self._password()
             leaf, *rest = load_certificates(chain)
             private = keys.load(key, str(pair.key))
-            if not where.exists() or not _holds(where.read_bytes(), password, leaf):
+            if not _holds(_content(where), password, leaf):
                 encryption = (
                     serialization.NoEncryption()
                     if password is None
                     else serialization.BestAvailableEncryption(password)
                 )
-                name = common_name(leaf.subject).encode()
-                content = pkcs12.serialize_key_and_certificates(name, private, leaf, rest, encryption)
+                content = pkcs12.serialize_key_and_certificates(_alias(leaf), private, leaf, rest, encryption)
                 files.install_file(where, content, permissions)
 
     def _password(self) -> bytes | None:
@@ -84,9 +99,24 @@ class Copies:
         return line
 
 
+def _content(file: Path) -> bytes:
+    """What is in a file; nothing for one that is missing."""
+    try:
+        return files.read(file)
+    except FileNotFoundError:
+        return b""
+
+
+def _alias(leaf: x509.Certificate) -> bytes:
+    """What programs ask a PKCS #12 file for: the common name, the first name where there is none, never nothing."""
+    subject = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    texts = [*(str(attribute.value) for attribute in subject), *names_in(leaf), f"{leaf.serial_number:x}"]
+    return next(text for text in texts if text.strip()).encode()
+
+
 def _holds(content: bytes, password: bytes | None, expected: x509.Certificate) -> bool:
     try:
         held = pkcs12.load_pkcs12(content, password).cert
     except ValueError:
         return False
-    return held is not None and held.certificate == expected
+    return held is not None and held.certificate == expected and bool(held.friendly_name)

@@ -7,6 +7,7 @@ minutes. What was enrolled is kept here, without the key, so that it can be prov
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +21,15 @@ from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
 from acme_iid_client.conditions import Conditions
 from acme_iid_client.connection import CaError, Connection
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical
 from acme_iid_client.order import Request, account_here, place
 from acme_iid_client.registration import settled
-from acme_iid_client.trust import Deadline
+from acme_iid_client.told import parse_external_key
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z\Z")
 
 
 class _EnrolmentRequest(JSONObjectWithFields):
@@ -84,12 +89,26 @@ def enrol(
     try:
         content = answer.json()
         names = tuple(canonical(str(name["value"])) for name in content["names"])
-        made = Enrolment(str(content["enrolment"]), names, str(content["until"]))
+        # Without a name, the first of them would be missed later.
+        names[0]
+        made = Enrolment(_text(content["enrolment"], _ID), names, _text(content["until"], _TIME))
         if renew is not None:
             return made, None
-        return made, Key(str(content["kid"]), str(content["hmacKey"]), str(content["expires"]))
-    except (ValueError, KeyError, TypeError) as error:
+        # What the CA writes is printed as shell text, and is checked as what its operator types is.
+        key = parse_external_key(_text(content["kid"]), _text(content["hmacKey"]), "The CA's answer")
+        return made, Key(key.kid, key.hmac_key, _text(content["expires"], _TIME))
+    except (ValueError, LookupError, TypeError, ClientError) as error:
         raise CaError("The CA's answer about the enrolment cannot be read.") from error
+
+
+def _text(value: object, form: re.Pattern[str] = re.compile("")) -> str:
+    """A text of a form.
+
+    :raises ValueError: if it is none.
+    """
+    if not isinstance(value, str) or not form.match(value):
+        raise ValueError("another form")
+    return value
 
 
 def keep(state: Path, authority: Authority, made: Enrolment) -> None:
@@ -117,8 +136,8 @@ def kept(state: Path, authority: Authority) -> list[Enrolment]:
 
 def forget(state: Path, authority: Authority, made: Enrolment) -> None:
     """Forget an enrolment that the CA has ended: no proof extends it."""
-    (_directory(state, authority) / f"{places.safe_name(made.id)}.json").unlink(missing_ok=True)
+    places.remove_file(_directory(state, authority) / f"{places.safe_name(made.id)}.json")
 
 
 def _directory(state: Path, authority: Authority) -> Path:
-    return state / "enrolments" / places.safe_name(authority.ca_url.removeprefix("https://"))
+    return state / "enrolments" / authority.identity

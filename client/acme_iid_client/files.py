@@ -3,13 +3,13 @@
 A renewal keeps the key, so that one rename replaces the certificate and there is no moment at which the two
 files do not belong together. Where the key changes as well, :mod:`acme_iid_client.switch` replaces both in one step.
 
-There is no lock file: the directories themselves are locked for the time of an installation.
+There is no lock file: the directories themselves are locked for the time of an installation. They are opened as
+:mod:`acme_iid_client.descriptors` has it, so that no link of somebody else's leads what root writes elsewhere.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import os
 import pwd
@@ -19,13 +19,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from acme_iid_client import keys, switch
+from acme_iid_client import descriptors, entries, keys, switch
 from acme_iid_client.certificates import load_certificates
+from acme_iid_client.entries import Directory, Entry
 from acme_iid_client.errors import ClientError
-from acme_iid_client.places import sync_directory
 
 _NO_BITS_FOR_OTHERS = ~0o007
-_MAX_LINKS = 40
+_ROOM = 32 * 1024
+"""Octets that are tried for each file: more than any key or chain takes."""
 _GRACE = 0.25
 """Seconds that a program may take to open a file whose name led through links, before they are removed."""
 
@@ -71,23 +72,39 @@ def pair(certificate: Path, key: Path) -> Pair:
 def place(path: Path) -> Path:
     """Where a file really is, or will be; a link of an installation that was cut off is not followed.
 
-    :raises ClientError: if no file can be put there.
+    :raises ClientError: if no file can be put there, or somebody else may have put a link on the way.
     """
-    found = path
-    for _ in range(_MAX_LINKS):
-        found = found.parent.resolve() / found.name
-        if not found.is_symlink() or switch.is_link(found):
-            break
-        found = found.parent / found.readlink()
-    else:
-        raise ClientError(f"{path} is a symbolic link that leads nowhere.")
-    if found.exists() and not found.is_file():
-        raise ClientError(f"{found} is not a regular file.")
-    if not found.parent.is_dir():
-        raise ClientError(f"The directory {found.parent} does not exist.")
-    if not os.access(found.parent, os.W_OK | os.X_OK):
-        raise ClientError(f"No file can be written to {found.parent}: it does not permit it.")
-    return found
+    with _entry(path) as entry:
+        found, status = entry.path, entry.status()
+        if status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+            raise ClientError(f"{found} is not a regular file.")
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=entry.directory.descriptor):
+            raise ClientError(f"No file can be written to {found.parent}: it does not permit it.")
+        return found
+
+
+def read(path: Path) -> bytes:
+    """What is in a file of a pair.
+
+    :raises ClientError: if somebody else may have put a link on the way.
+    :raises OSError: if it cannot be read.
+    """
+    with _entry(path) as entry:
+        return entry.read()
+
+
+@contextlib.contextmanager
+def _entry(path: Path) -> Iterator[Entry]:
+    """The name of a file in its open directory.
+
+    :raises ClientError: if there is no such directory.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            entry = stack.enter_context(descriptors.open_entry(path, switch.is_link))
+        except FileNotFoundError as error:
+            raise ClientError(f"The directory {error.filename} does not exist.") from error
+        yield entry
 
 
 def parse_permissions(mode: str | None, owner: str | None, group: str | None) -> Permissions:
@@ -117,28 +134,88 @@ def parse_permissions(mode: str | None, owner: str | None, group: str | None) ->
     return Permissions(bits, uid, gid)
 
 
+def rehearse(where: Pair, permissions: Permissions, *, key_stays: bool = False) -> None:
+    """Do beside the files of a pair what an installation will do, and undo it: before anything is ordered.
+
+    :param where: the same path twice for one file.
+    :param key_stays: whether the key's file stays what it is.
+    :raises ClientError: saying what stands in the way.
+    """
+    paths = {where.certificate} if key_stays else {where.certificate, where.key}
+    try:
+        with _locked(where) as pair:
+            _recover(*pair)
+            targets = [entry for entry in dict.fromkeys(pair) if entry.path in paths]
+            try:
+                for target in targets:
+                    _require_replaceable(target)
+                    # What there is is kept beside the new file for a while.
+                    before = target.status()
+                    size = _ROOM + (0 if before is None else before.st_size)
+                    _write(switch.trial(target), b"\0" * size, target, permissions)
+                for target in targets:
+                    switch.trial(target).rename(switch.new(target))
+            finally:
+                _recover(*pair)
+            if key_stays and permissions != Permissions():
+                with pair[1].opened() as (_, status):
+                    _require_one_name(status, where.key)
+    except OSError as error:
+        raise ClientError(
+            f"{error.filename or where.certificate} cannot be put in place ({error.strerror}), so nothing was ordered."
+        ) from error
+
+
+def _require_replaceable(target: Entry) -> None:
+    """See that a rename can replace what is there.
+
+    :raises ClientError: if it cannot.
+    """
+    if target.is_mount_point():
+        raise ClientError(
+            f"{target.path} is mounted by itself, as 'docker run -v FILE:FILE' does it, so that no new file can take "
+            "its place, and nothing was ordered. Mount its directory instead."
+        )
+    status, parent = target.status(), os.fstat(target.directory.descriptor)
+    if status is None:
+        return
+    if parent.st_mode & stat.S_ISVTX and os.geteuid() not in (0, parent.st_uid, status.st_uid):
+        raise ClientError(
+            f"{target.path} is another user's, in a directory where each may replace their own files only, so nothing "
+            "was ordered."
+        )
+    if target.is_immutable():
+        raise ClientError(
+            f"{target.path} is immutable or append-only (lsattr shows it), so nothing was ordered: chattr -i -a FILE"
+        )
+
+
 def install(where: Pair, certificate: bytes, key: bytes, permissions: Permissions) -> None:
-    """Put a new key and its certificate in place, both in one step.
+    """Put a new key and its certificate in place: both in one step, or in two where there are no links.
 
     :param certificate: leaf and intermediates, PEM.
     :param key: PEM.
     :raises OSError: if they cannot be written; the old pair is in use then.
     """
-    with _locked(where):
-        _recover(where)
+    with _locked(where) as (crt, private):
+        _recover(crt, private)
         try:
-            _write(switch.new(where.key), key, where.key, permissions, _NO_BITS_FOR_OTHERS)
-            _write(switch.new(where.certificate), certificate, where.certificate, permissions)
-            for target in where.existing:
-                _write(switch.old(target), target.read_bytes(), target, Permissions())
-            switch.make(where.certificate, where.key)
-            switch.settle(where.certificate, where.key)
-            _sync(where)
-            # Who was on the way through the links gets there before they go.
-            time.sleep(_GRACE)
+            _write(switch.new(private), key, private, permissions, _NO_BITS_FOR_OTHERS)
+            _write(switch.new(crt), certificate, crt, permissions)
+            for target in (crt, private):
+                if target.status() is not None:
+                    _write(switch.old(target), target.read(), target, Permissions())
+            if switch.has_links(crt) and switch.has_links(private):
+                switch.make(crt, private)
+                switch.settle(crt, private)
+                _sync(crt, private)
+                # Who was on the way through the links gets there before they go.
+                time.sleep(_GRACE)
+            else:
+                switch.make_in_two(crt, private)
         finally:
             # What makes good an installation that was cut off is also how one ends.
-            _recover(where)
+            _recover(crt, private)
 
 
 def install_certificate(where: Pair, certificate: bytes, permissions: Permissions) -> None:
@@ -148,17 +225,17 @@ def install_certificate(where: Pair, certificate: bytes, permissions: Permission
     :raises ClientError: if the key has become another one meanwhile; the old pair is in use then.
     :raises OSError: if it cannot be written; the old pair is in use then.
     """
-    with _locked(where):
-        _recover(where)
-        new = switch.new(where.certificate)
+    with _locked(where) as (crt, private):
+        _recover(crt, private)
         try:
-            _write(new, certificate, where.certificate, permissions)
-            if not belong_together(new, where.key):
-                raise ClientError(f"{where.key} has become another key meanwhile, so nothing was changed.")
-            _permit(where.key, permissions)
-            new.replace(where.certificate)
+            _write(switch.new(crt), certificate, crt, permissions)
+            with private.opened() as (descriptor, status):
+                if not match(certificate, entries.read(descriptor, where.key)):
+                    raise ClientError(f"{where.key} has become another key meanwhile, so nothing was changed.")
+                _permit(descriptor, status, where.key, permissions)
+            switch.new(crt).rename(crt)
         finally:
-            _recover(where)
+            _recover(crt, private)
 
 
 def install_file(path: Path, content: bytes, permissions: Permissions, *, private: bool = True) -> None:
@@ -168,84 +245,108 @@ def install_file(path: Path, content: bytes, permissions: Permissions, *, privat
     :param private: whether others get no bits, as for a key.
     :raises OSError: if it cannot be written; what stood there before still does.
     """
-    with _locked(Pair(path, path)):
-        new = switch.new(path)
-        new.unlink(missing_ok=True)
+    with _locked(Pair(path, path)) as (target, _):
+        new = switch.new(target)
+        new.unlink()
         try:
-            _write(new, content, path, permissions, _NO_BITS_FOR_OTHERS if private else ~0)
-            new.replace(path)
+            _write(new, content, target, permissions, _NO_BITS_FOR_OTHERS if private else ~0)
+            new.rename(target)
         finally:
-            new.unlink(missing_ok=True)
-        sync_directory(path.parent)
+            new.unlink()
+        target.directory.sync()
 
 
 def recover(where: Pair) -> None:
-    """Finish or undo an installation that was cut off; without one, nothing happens."""
-    if switch.is_left(where.certificate, where.key):
-        with _locked(where):
-            _recover(where)
+    """Finish or undo an installation that was cut off; without one, nothing happens.
+
+    :raises ClientError: if somebody else may have put a link on the way.
+    """
+    with _opened(where) as (crt, private):
+        left = switch.is_left(crt, private)
+    if left:
+        with _locked(where) as (crt, private):
+            _recover(crt, private)
 
 
-def _recover(where: Pair) -> None:
-    switch.settle(where.certificate, where.key)
-    _sync(where)
-    switch.clear(where.certificate, where.key)
-    _sync(where)
+def _recover(crt: Entry, private: Entry) -> None:
+    switch.settle(crt, private)
+    _sync(crt, private)
+    switch.clear(crt, private)
+    _sync(crt, private)
 
 
 def belong_together(certificate: Path, key: Path) -> bool:
     """Whether both files are whole and the certificate is for the key."""
     try:
-        leaf = load_certificates(certificate.read_bytes())[0]
-        private = keys.load(key.read_bytes(), str(key))
-        return keys.spki(leaf.public_key()) == keys.spki(private.public_key())
-    except (OSError, ClientError, ValueError, TypeError):
+        return match(read(certificate), read(key))
+    except (OSError, ClientError):
         return False
 
 
-def _write(path: Path, content: bytes, target: Path, permissions: Permissions, mask: int = ~0) -> None:
+def match(certificate: bytes, key: bytes) -> bool:
+    """Whether what is in a certificate's file is for what is in a key's."""
+    try:
+        leaf = load_certificates(certificate)[0]
+        private = keys.load(key, "the key")
+        return keys.spki(leaf.public_key()) == keys.spki(private.public_key())
+    except (ClientError, ValueError, TypeError):
+        return False
+
+
+def _write(entry: Entry, content: bytes, target: Entry, permissions: Permissions, mask: int = ~0) -> None:
     """Write and sync a temporary file that has the permissions which the target is to have."""
     mode, owner, group = permissions.mode, permissions.owner, permissions.group
-    with contextlib.suppress(FileNotFoundError):
-        before = target.stat()
+    before = target.status()
+    if before is not None and stat.S_ISREG(before.st_mode):
         mode = stat.S_IMODE(before.st_mode) & 0o777 if mode is None else mode
         owner = before.st_uid if owner is None else owner
         group = before.st_gid if group is None else group
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-        file.write(content)
-        file.flush()
-        made = os.fstat(descriptor)
-        if owner not in (None, made.st_uid) or group not in (None, made.st_gid):
-            os.fchown(descriptor, -1 if owner is None else owner, -1 if group is None else group)
-        # After the owner, so that nobody gets bits that were meant for another.
-        os.fchmod(descriptor, (0o600 if mode is None else mode) & mask)
-        os.fsync(descriptor)
+    entry.create(content, (0o600 if mode is None else mode) & mask, owner, group)
 
 
-def _permit(key: Path, permissions: Permissions) -> None:
-    """Give a key that stays what it is the permissions that are asked for."""
-    if permissions.owner is not None or permissions.group is not None:
-        os.chown(
-            key,
-            -1 if permissions.owner is None else permissions.owner,
-            -1 if permissions.group is None else permissions.group,
-        )
+def _permit(descriptor: int, status: os.stat_result, key: Path, permissions: Permissions) -> None:
+    """Give a key that stays what it is, and is open, the permissions that are asked for."""
+    if permissions == Permissions():
+        return
+    _require_one_name(status, key)
+    owner, group = permissions.owner, permissions.group
+    if owner is not None or group is not None:
+        os.fchown(descriptor, -1 if owner is None else owner, -1 if group is None else group)
     if permissions.mode is not None:
-        key.chmod(permissions.mode & _NO_BITS_FOR_OTHERS)
+        os.fchmod(descriptor, permissions.mode & _NO_BITS_FOR_OTHERS)
 
 
-def _sync(where: Pair) -> None:
-    for directory in {where.certificate.parent, where.key.parent}:
-        sync_directory(directory)
+def _require_one_name(status: os.stat_result, key: Path) -> None:
+    """See that a key's file has no other name, under which it is something that nobody asked about.
+
+    :raises ClientError: if it has.
+    """
+    if status.st_nlink != 1:
+        raise ClientError(f"{key} is one file under several names, so its owner and mode are not changed.")
+
+
+def _sync(*targets: Entry) -> None:
+    for directory in {target.directory for target in targets}:
+        directory.sync()
 
 
 @contextlib.contextmanager
-def _locked(where: Pair) -> Iterator[None]:
-    """Hold the directories of a pair, always in the same order, so that two processes do not wait for each other."""
+def _opened(where: Pair) -> Iterator[tuple[Entry, Entry]]:
+    """The names of a pair in their open directories; those in one directory have it in common."""
     with contextlib.ExitStack() as stack:
-        for directory in sorted({where.certificate.parent, where.key.parent}):
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        opened: dict[tuple[int, int], Directory] = {}
+        names = []
+        for path in (where.certificate, where.key):
+            entry = stack.enter_context(_entry(path))
+            directory = opened.setdefault(entry.directory.identity, entry.directory)
+            names.append(directory.entry(entry.name))
+        yield names[0], names[1]
+
+
+@contextlib.contextmanager
+def _locked(where: Pair) -> Iterator[tuple[Entry, Entry]]:
+    """The same, held always in the same order, so that two processes do not wait for each other."""
+    with _opened(where) as names:
+        for directory in sorted({entry.directory for entry in names}, key=lambda held: held.identity):
+            directory.lock()
+        yield names

@@ -39,17 +39,17 @@ def hand_to(name: str, authority: Authority, given: Given) -> Path:
     :raises ClientError: if it cannot be written.
     """
     user = require_user(name)
-    root = authority.root.read_bytes()
+    root, identity = authority.root.read_bytes(), authority.identity
     where = places.find({"HOME": user.pw_dir}, user.pw_uid)
 
     def write() -> None:
         authorities.save(where, given.ca_url, root, authority.azure_resource)
-        enrolled.save(where.state, given)
+        enrolled.save(where.state, identity, given)
 
     why = _as_user(user, write)
     if why:
         raise ClientError(f"The key could not be written for {name}: {why}.")
-    return enrolled.file_of(where.state, given.ca_url)
+    return enrolled.file_of(where.state, identity)
 
 
 def _as_user(user: pwd.struct_passwd, do: Callable[[], None]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from acme_iid_client import certificates
+from cryptography import x509
+
+from acme_iid_client import certificates, descriptors
 from acme_iid_client.errors import ClientError
-from acme_iid_client.order import Issued
 from acme_iid_client.records import Record
 
 _GRACE_SECONDS = 2.0
@@ -35,6 +37,11 @@ class Hooks:
     number: int = signal.SIGHUP
     pid: int | None = None
     pid_file: Path | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is told."""
+        return not self.command and self.pid is None and self.pid_file is None
 
     def run(self, env: Mapping[str, str]) -> None:
         """Run the command, then send the signal.
@@ -79,28 +86,52 @@ class Hooks:
             raise ClientError(f"The command {shown} {how}.")
 
     def _signal(self) -> None:
-        for pid in (self.pid, self._pid_in_file()):
-            if pid is not None:
+        processes = [] if self.pid is None else [(self.pid, None)]
+        for pid, user in [*processes, *self._in_file()]:
+            try:
+                # Held, so that no other process gets the number between a look at it and the signal.
+                process = os.pidfd_open(pid)
                 try:
-                    os.kill(pid, self.number)
-                except OSError as error:
-                    raise ClientError(
-                        f"Process {pid} could not be sent signal {self.number}: {error.strerror}."
-                    ) from error
+                    if user is not None and _users_of(pid) != {user}:
+                        raise ClientError(
+                            f"Process {pid} is not one of user {user}, who wrote {self.pid_file}, so it got no signal."
+                        )
+                    signal.pidfd_send_signal(process, self.number)
+                finally:
+                    os.close(process)
+            except OSError as error:
+                raise ClientError(f"Process {pid} could not be sent signal {self.number}: {error.strerror}.") from error
 
-    def _pid_in_file(self) -> int | None:
+    def _in_file(self) -> list[tuple[int, int | None]]:
+        """The process in the file, and the user whose it has to be, where others than root could write the file."""
         if self.pid_file is None:
-            return None
+            return []
         try:
-            with self.pid_file.open("rb") as stream:
-                text = stream.read(_MAX_PID_FILE).strip()
+            with descriptors.open_entry(self.pid_file) as entry, entry.opened() as (descriptor, status):
+                text = os.read(descriptor, _MAX_PID_FILE).strip()
+                user = status.st_uid if descriptors.may_be_replaced(entry.directory, status) else None
         except OSError as error:
             raise ClientError(
                 f"{self.pid_file} cannot be read, so no process got a signal: {error.strerror}."
             ) from error
         if not text.isdigit() or not 0 < int(text) < 2**31:
             raise ClientError(f"{self.pid_file} holds no process id, so no process got a signal.")
-        return int(text)
+        if not descriptors.is_own(status):
+            if status.st_uid in (0, os.geteuid()):
+                raise ClientError(
+                    f"Others can write to {self.pid_file}, so no process got a signal: chmod go-w {self.pid_file}"
+                )
+            user = status.st_uid
+        return [(int(text), user)]
+
+
+def _users_of(pid: int) -> set[int]:
+    """The real, effective and saved user ids of a process.
+
+    :raises OSError: if there is none.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    return {int(number) for line in lines if line.startswith("Uid:") for number in line.split()[1:4]}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -113,14 +144,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def variables(record: Record, issued: Issued, ca_url: str) -> dict[str, str]:
+def variables(record: Record, leaf: x509.Certificate, ca_url: str) -> dict[str, str]:
     """What a command sees of the certificate that was renewed."""
     return {
         "ACME_IID_CERTIFICATE": str(record.certificate.absolute()),
         "ACME_IID_KEY": str(record.key.absolute()),
-        "ACME_IID_NAMES": " ".join(certificates.names_in(issued.leaf)),
-        "ACME_IID_SERIAL": str(issued.leaf.serial_number),
-        "ACME_IID_NOT_AFTER": certificates.rfc3339(issued.leaf.not_valid_after_utc),
+        "ACME_IID_NAMES": " ".join(certificates.names_in(leaf)),
+        "ACME_IID_SERIAL": str(leaf.serial_number),
+        "ACME_IID_NOT_AFTER": certificates.rfc3339(leaf.not_valid_after_utc),
         "ACME_IID_CA_URL": ca_url,
     }
 
@@ -138,9 +169,33 @@ def parse(command: str | None, seconds: float, name: str | None, pid: int | None
         raise ClientError(f"--exec {command!r} cannot be split into words: {error}.") from error
     if command is not None and not words:
         raise ClientError("--exec names no program.")
+    if words and os.geteuid() == 0:
+        _require_own_program(words[0])
     if name is not None and pid is None and pid_file is None:
         raise ClientError("--signal needs --pid or --pid-file: whom to send it to.")
     return Hooks(words, seconds, _number(name), pid, pid_file)
+
+
+def _require_own_program(program: str) -> None:
+    """See that what is run as root is not what another user could write.
+
+    :raises ClientError: if one could.
+    """
+    path = shutil.which(program)
+    if path is None:
+        # It may be there later; if not, running it says so.
+        return
+    try:
+        with descriptors.open_entry(Path(path)) as entry, entry.opened() as (_, status):
+            if descriptors.is_own(status) and not descriptors.may_be_replaced(entry.directory, status):
+                return
+            where = entry.path
+    except OSError as error:
+        raise ClientError(f"--exec {program} cannot be read: {error.strerror}.") from error
+    raise ClientError(
+        f"--exec would run {where} as root, and another user of this machine can write to it or to a directory on its "
+        "way. Keep it where only root can write, or let it run as its user: --exec 'runuser -u USER -- PROGRAM'"
+    )
 
 
 def _number(name: str | None) -> int:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from acme_iid_client import places, records
+from acme_iid_client import keys, places, records
 from acme_iid_client.certificates import due_at, fingerprint, load_certificates
 from acme_iid_client.errors import ClientError
-from acme_iid_client.files import belong_together
 
 MAX_FILE_BYTES = 1024 * 1024
 """The largest file that is looked into for a certificate."""
@@ -33,7 +32,7 @@ class Found:
     :ivar ca_url: where it was ordered; None if that is not known.
     :ivar leaf: the certificate; None if there is none that can be read.
     :ivar status: a word for people and scripts: valid, due, expired, early (valid only later), revoked, mismatched
-        (the key is another certificate's), missing or unreadable.
+        (the key is another certificate's), missing or unreadable (the certificate, or the key beside it).
     """
 
     certificate: Path
@@ -52,16 +51,15 @@ def ordered(state: Path, now: datetime, complain: Callable[[str], None]) -> list
 
 
 def in_paths(state: Path, paths: tuple[Path, ...], now: datetime) -> list[Found]:
-    """The certificates in files and directories; what else is in a directory is passed over, and so are CAs'."""
+    """The certificates in files and directories; what else is in a directory is passed over, and so are CAs'.
+
+    A directory that cannot be read is listed itself.
+    """
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            files += (
-                file
-                for file in sorted(path.iterdir())
-                if file.suffix in _SUFFIXES and file.is_file() and _holds_a_leaf(file)
-            )
-        else:
+        try:
+            files += _leaves_in(path) if path.is_dir() else [path]
+        except OSError:
             files.append(path)
     return [_look(state, file.absolute(), _record(state, file), now) for file in files]
 
@@ -93,7 +91,7 @@ def _revoked(state: Path, leaf: x509.Certificate) -> Path:
 def _record(state: Path, certificate: Path) -> records.Record | None:
     try:
         return records.find(state, certificate)
-    except ClientError:
+    except (OSError, ClientError):
         return None
 
 
@@ -108,8 +106,13 @@ def _look(state: Path, certificate: Path, record: records.Record | None, now: da
         return Found(certificate, key, ca_url, None, "unreadable")
     if _revoked(state, leaf).exists():
         return Found(certificate, key, ca_url, leaf, "revoked")
-    if now < leaf.not_valid_after_utc and key is not None and not belong_together(certificate, key):
-        return Found(certificate, key, ca_url, leaf, "mismatched")
+    if now < leaf.not_valid_after_utc and key is not None:
+        try:
+            public = keys.load(key.read_bytes(), str(key)).public_key()
+        except (OSError, ClientError):
+            return Found(certificate, key, ca_url, leaf, "unreadable")
+        if keys.spki(public) != keys.spki(leaf.public_key()):
+            return Found(certificate, key, ca_url, leaf, "mismatched")
     return Found(certificate, key, ca_url, leaf, _by_time(leaf, now))
 
 
@@ -127,8 +130,14 @@ def _leaf(file: Path) -> x509.Certificate:
     return load_certificates(file.read_bytes())[0]
 
 
+def _leaves_in(directory: Path) -> list[Path]:
+    return [file for file in sorted(directory.iterdir()) if file.suffix in _SUFFIXES and _holds_a_leaf(file)]
+
+
 def _holds_a_leaf(file: Path) -> bool:
     try:
+        if not file.is_file():
+            return False
         constraints = _leaf(file).extensions.get_extension_for_class(x509.BasicConstraints).value
     except (OSError, ClientError, ValueError):
         return False

@@ -6,9 +6,11 @@ import ipaddress
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from acme_iid import key_files
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import is_address
 
@@ -92,14 +94,12 @@ def load(content: bytes, label: str) -> PrivateKey:
     """The private key in a PEM file.
 
     :param label: what error messages call the file.
-    :raises ClientError: if it holds none, or it needs a password.
+    :raises ClientError: saying what it holds instead, if that is no private key, or one that needs a password.
     """
     try:
         key = serialization.load_pem_private_key(content, password=None)
-    except TypeError as error:
-        raise ClientError(f"{label} is encrypted with a password, which this program does not ask for.") from error
-    except (ValueError, OverflowError) as error:
-        raise ClientError(f"{label} holds no private key in PEM form.") from error
+    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm) as error:
+        raise ClientError(f"{label} holds {key_files.describe(content, label)}.") from error
     if not isinstance(key, PrivateKey):
         raise ClientError(f"{label} holds a key of a kind that is not used in TLS certificates.")
     return key

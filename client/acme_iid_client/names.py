@@ -21,22 +21,39 @@ def canonical(text: str) -> str:
     :raises ClientError: if it is neither.
     """
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         pass
+    else:
+        # A scope, any text after a %, means something on one machine only.
+        if getattr(address, "scope_id", None) is not None:
+            raise ClientError(f"{text!r} has a scope, the part after %, which no certificate can have.")
+        return str(address)
     name = text.removesuffix(".")
     wildcard, rest = ("*.", name[2:]) if name.startswith("*.") else ("", name)
-    if not rest.isascii():
-        import idna  # noqa: PLC0415 - its tables cost every start of the program
-
-        try:
-            rest = idna.encode(rest, uts46=True).decode("ascii")
-        except idna.IDNAError as error:
-            raise ClientError(f"{text!r} is no internationalized name: {error}.") from error
-    rest = rest.lower()
+    rest = ".".join(label.lower() if label.isascii() else _a_label(text, label) for label in rest.split("."))
     if len(wildcard + rest) > 253 or not all(_LABEL.match(label) for label in rest.split(".")):
         raise ClientError(f"{text!r} is neither a name nor an address. A name looks like foo.local, or *.foo.local.")
     return wildcard + rest
+
+
+def _a_label(text: str, label: str) -> str:
+    """The A-label of an internationalized label.
+
+    Some characters outside ASCII stand for ASCII ones, as the Kelvin sign does for a k. A label that is an ASCII one
+    but for such characters only looks like it; the person may not have meant it.
+
+    :param text: the whole name, for the message.
+    """
+    import idna  # noqa: PLC0415 - its tables cost every start of the program
+
+    try:
+        found = idna.encode(label, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise ClientError(f"{text!r} is no internationalized name: {error}.") from error
+    if not found.startswith("xn--") or "." in found:
+        raise ClientError(f"{text!r} is not the name {found!r}, which it looks like. Type it in ASCII.")
+    return found
 
 
 def is_address(name: str) -> bool:

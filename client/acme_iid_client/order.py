@@ -28,11 +28,11 @@ from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
 from acme_iid_client.conditions import Conditions
 from acme_iid_client.connection import CaError, Connection, decode, refusal, remedy_in
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical, is_address
 from acme_iid_client.proof import prove
-from acme_iid_client.registration import NOT_AGREED, agree, open_account, settled
-from acme_iid_client.trust import Deadline
+from acme_iid_client.registration import NOBODYS, NOT_AGREED, agree, holder, open_account, settled
 
 _MAX_POLLS = 1000
 _NOT_REPLACED = frozenset({"alreadyReplaced", "malformed", "unauthorized"})
@@ -94,11 +94,12 @@ class Issued:
 
     :ivar chain: leaf first, without the root.
     :ivar key: None if it was ordered with a signing request.
+    :ivar account: who ordered it; None if that was at another time.
     """
 
     chain: list[x509.Certificate]
     key: keys.PrivateKey | None
-    account: accounts.Account
+    account: accounts.Account | None
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -202,7 +203,7 @@ def _with_further_names(request: Request, held: list[str], cloud: Cloud) -> Requ
 
 def account_here(state: Path, authority: Authority, cloud: Cloud, notice: Callable[[str], None]) -> accounts.Account:
     """The account key of this instance, with a word to the person if the disk was another instance's."""
-    account, others = accounts.of_instance(state, authority.ca_url, cloud.instance(), authority.account_key)
+    account, others = accounts.of_instance(state, authority.identity, cloud.instance(), authority.account_key)
     if others and not isinstance(cloud, Enrolled):
         notice(
             f"This machine is {account.instance}, and the account key on its disk was made on {', '.join(others)}: "
@@ -216,15 +217,25 @@ def _new_order(
 ) -> tuple[accounts.Account, Any]:
     """Make the order, and before it the account where the CA does not know it (any more)."""
     known = account.url is not None
-    account = account if known else open_account(connection, account, cloud, conditions)
+    if known and not connection.has(str(account.url)):
+        account = _found_again(connection, account) or open_account(connection, account, cloud, conditions)
+    elif not known:
+        account = open_account(connection, account, cloud, conditions)
     try:
         return account, _order_on_terms(request, connection, account, conditions)
     except CaError as error:
-        if not known or error.code != "accountDoesNotExist":
+        if not known or error.code != NOBODYS:
             raise
-    # The CA was set up anew, or restored from before this account: the same key registers again, once.
-    account = open_account(connection, account, cloud, conditions)
+    # The CA has another address, was set up anew, or restored from before this account: the same key has an account
+    # still, or registers again, once.
+    account = _found_again(connection, account) or open_account(connection, account, cloud, conditions)
     return account, _order_on_terms(request, connection, account, conditions)
+
+
+def _found_again(connection: Connection, account: accounts.Account) -> accounts.Account | None:
+    """The account of a key with the URL that it has at the CA now; None if the key is nobody's there."""
+    url = holder(connection)
+    return None if url is None else account.registered(url)
 
 
 def _order_on_terms(

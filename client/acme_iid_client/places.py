@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acme_iid_client.descriptors import open_directory
 from acme_iid_client.told import Told
 
 _NAME = "acme-iid"
@@ -65,10 +64,10 @@ def make_directory(directory: Path, *, public: bool = False) -> None:
     """Make a directory of ours and its missing parents.
 
     :param public: whether others may look into it; its parents they may not, if they have to be made (mode 0700).
+    :raises ClientError: if somebody else may have put a link on the way.
     """
-    for part in [*reversed(directory.parents), directory]:
-        if not part.exists():
-            part.mkdir(mode=0o755 if public and part == directory else 0o700, exist_ok=True)
+    with open_directory(directory, make=0o755 if public else 0o700):
+        pass
 
 
 def write_file(path: Path, content: bytes, *, public: bool = False, keep: bool = False) -> None:
@@ -77,31 +76,28 @@ def write_file(path: Path, content: bytes, *, public: bool = False, keep: bool =
     :param public: whether others may read it (mode 0644, less what the umask takes away); otherwise it is 0600
         from the first moment.
     :param keep: whether a file that stands there already, perhaps since just now, is left as it is.
+    :raises ClientError: if somebody else may have put a link on the way.
     :raises OSError: if it cannot be written; what stood there before still does.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o644 if public else 0o600)
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep:
-            # A link, unlike a rename, does not replace.
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(temporary)
-        else:
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    with open_directory(path.parent) as directory:
+        target, temporary = directory.entry(path.name), directory.entry(f".{path.name}.{secrets.token_hex(8)}")
+        try:
+            temporary.create(content, 0o644 if public else 0o600)
+            if keep:
+                # No other program of ours is here meanwhile. A link would tell as much, where there are links.
+                directory.lock()
+            if not keep or target.status() is None:
+                temporary.rename(target)
+        finally:
+            temporary.unlink()
+        directory.sync()
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable: a rename is not until its directory is."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def remove_file(path: Path) -> None:
+    """Remove a file of ours, durably; without one, nothing happens."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with open_directory(path.parent) as directory:
+            directory.entry(path.name).unlink()
+            directory.sync()
+    except FileNotFoundError:
+        return

@@ -92,19 +92,31 @@ def all_of(state: Path, complain: Callable[[str], None]) -> list[Record]:
     return sorted(found, key=lambda record: record.certificate)
 
 
-def _file(state: Path, certificate: Path) -> Path:
+def file_of(folder: Path, certificate: Path) -> Path:
+    """Where in a folder of the state something about a certificate's file is kept."""
     name = hashlib.sha256(bytes(certificate.absolute())).hexdigest()[:32]
-    return directory(state) / f"{name}.json"
+    return folder / f"{name}.json"
+
+
+def _file(state: Path, certificate: Path) -> Path:
+    return file_of(directory(state), certificate)
 
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path.absolute())
 
 
+def _texts(content: dict[str, object]) -> dict[str, str]:
+    texts = {name: str(value) for name, value in content.items()}
+    if any("\0" in text for text in texts.values()):
+        raise ValueError("no path has a zero character")
+    return texts
+
+
 def _load(file: Path) -> Record | None:
     try:
         content = json.loads(file.read_bytes())
-        texts = {name: str(value) for name, value in content.items()}
+        texts = _texts(content)
         paths = {
             name: Path(texts[name])
             for name in ("certificate", "key", "root", "account_key", "bundle", "p12", "p12_password_file")

@@ -23,15 +23,16 @@ from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
 from acme_iid_client.conditions import Conditions
 from acme_iid_client.connection import CaError, Connection, UnreachableError, decode
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.told import ExternalKey
-from acme_iid_client.trust import Deadline
 
 Notice = Callable[[str], None]
 
 NOT_AGREED = "userActionRequired"
 """How a CA refuses accounts that have not agreed to its terms."""
-_NOBODYS = "accountDoesNotExist"
+NOBODYS = "accountDoesNotExist"
+"""How a CA refuses requests of accounts that it does not have, or not at their URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def known_here(state: Path, authority: Authority, cloud: Callable[[], Cloud]) ->
     """
     if authority.account_key is not None:
         return accounts.from_file(authority.account_key)
-    known = accounts.all_of(state, authority.ca_url)
+    known = accounts.all_of(state, authority.identity)
     if len(known) > 1:
         instance = cloud().instance()
         known = [account for account in known if account.instance == instance]
@@ -224,19 +225,29 @@ def _change(account: Account, new: JWKEC, authority: Authority, deadline: Deadli
 def _holder(key: JWKEC, authority: Authority, deadline: Deadline, notice: Notice) -> str | None:
     """The URL of the account that has a key, as the CA says (RFC 8555 section 7.3.1); None if none has."""
     with Connection(authority, key, ES256, None, deadline, notice) as connection:
-        try:
-            answer = connection.post(
-                connection.resource("newAccount"),
-                messages.NewRegistration(only_return_existing=True),
-                "The CA does not say whose the account key is",
-            )
-        except CaError as error:
-            if error.code == _NOBODYS:
-                return None
-            raise
+        return holder(connection)
+
+
+def holder(connection: Connection) -> str | None:
+    """The URL of the account that has the key which signs a connection, and signs as that account from now on.
+
+    :returns: None if no account has it (RFC 8555 section 7.3.1); the connection signs with the bare key then.
+    """
+    connection.use_account(None)
+    try:
+        answer = connection.post(
+            connection.resource("newAccount"),
+            messages.NewRegistration(only_return_existing=True),
+            "The CA does not say whose the account key is",
+        )
+    except CaError as error:
+        if error.code == NOBODYS:
+            return None
+        raise
     url = answer.headers.get("Location")
     if not url:
         raise CaError("The CA knows the account and does not say where; it is not an ACME server as RFC 8555 has it.")
+    connection.use_account(url)
     return url
 
 
@@ -255,12 +266,14 @@ def url_of(account: Account, authority: Authority, deadline: Deadline, notice: N
 
     :raises CaError: if the CA has no account with this key.
     """
-    url = account.url or _holder(account.key, authority, deadline, notice)
+    # The CA may have got another address, where the account has another URL.
+    url = account.url if account.url is not None and authority.has(account.url) else None
+    url = url or _holder(account.key, authority, deadline, notice)
     if url is None:
         raise CaError(
             f"The CA at {authority.ca_url} has no account with the key in {account.file}. "
             "The first 'acme-iid order' with this key makes one.",
-            _NOBODYS,
+            NOBODYS,
         )
     return url
 
@@ -277,7 +290,7 @@ def standing(account: Account, authority: Authority, deadline: Deadline, notice:
     except CaError as error:
         if error.says_deactivated:
             return account, Standing("deactivated", ())
-        if error.code == _NOBODYS:
+        if error.code == NOBODYS:
             return account, Standing("unknown", ())
         raise
     body = decode(messages.Registration, answer, "the account")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from acme_iid.errors import Remedy
-from acme_iid_client import ari, authority, clouds, files, keys
+from acme_iid_client import ari, authority, clouds, files, kept, keys
 from acme_iid_client.certificates import (
     due_at,
     due_when_left,
@@ -19,15 +22,19 @@ from acme_iid_client.certificates import (
     provisioner_of,
 )
 from acme_iid_client.connection import CaError
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.keys import KeyType, type_of
 from acme_iid_client.order import Issued, Request, order
 from acme_iid_client.places import Places
 from acme_iid_client.records import Record
-from acme_iid_client.trust import Deadline
 
 _JITTER = 20
 """Into how many parts a time is divided, by up to one of which certificates are renewed earlier than others."""
+
+
+class MissingError(ClientError):
+    """The certificate's file is not there: somebody removed it, or its directory or volume is not there (yet)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +100,35 @@ def current(record: Record) -> tuple[files.Pair, x509.Certificate]:
     """The pair as it is, after making good what an installation that was cut off has left.
 
     :returns: where its files are, and the certificate.
-    :raises ClientError: if there is no certificate, or the key is another one's.
+    :raises MissingError: if the certificate's file is not there.
+    :raises ClientError: if it holds no certificate, the key cannot be read, or the key is another one's.
+    :raises OSError: if one of them cannot be looked at.
     """
+    missing = MissingError(
+        f"{record.certificate} does not exist. 'acme-iid order NAME {record.certificate} {record.key}' makes it."
+    )
+    try:
+        os.lstat(record.certificate)
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing from None
     pair = files.pair(record.certificate, record.key)
     files.recover(pair)
     if not pair.certificate.exists():
-        raise ClientError(
-            f"{record.certificate} does not exist. 'acme-iid order NAME {record.certificate} {record.key}' makes it."
-        )
+        raise missing
     try:
-        leaf = load_certificates(pair.certificate.read_bytes())[0]
+        leaf = load_certificates(files.read(pair.certificate))[0]
+        public = keys.spki(leaf.public_key())
     except ClientError as error:
         raise ClientError(f"{record.certificate} is no certificate: {error}") from error
-    if pair.key.exists() and not files.belong_together(pair.certificate, pair.key):
-        raise ClientError(
-            f"{record.key} is not the key of {record.certificate}, so it is not overwritten. "
-            "Which file is the right one?"
-        )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ClientError(f"The key in {record.certificate} is of a kind that this program does not know.") from error
     if pair.key.exists():
+        key = keys.load(files.read(pair.key), str(record.key))
+        if keys.spki(key.public_key()) != public:
+            raise ClientError(
+                f"{record.key} is not the key of {record.certificate}, so it is not overwritten. "
+                "Which file is the right one?"
+            )
         record.copies.refresh(pair, files.Permissions())
     return pair, leaf
 
@@ -130,6 +148,7 @@ def renew(
     env: Mapping[str, str],
     deadline: Deadline,
     notice: Callable[[str], None],
+    installing: Callable[[x509.Certificate | None], None],
 ) -> Issued:
     """Get a new certificate for a pair and put it in place.
 
@@ -137,41 +156,113 @@ def renew(
     unless a new one was asked for, or the CA says that it was revoked as compromised.
 
     :param env: the environment.
+    :param installing: called with the certificate that is there, just before another takes its place.
     :raises CaError: if the CA refuses.
     :raises ClientError: if anything else stands in the way; the old pair is in use then.
     :raises OSError: if the new one cannot be written; likewise.
     """
+    finished = finish(record, wishes, where, installing)
+    if finished is not None:
+        return finished
     pair, leaf = current(record)
     now = datetime.now(UTC)
     request = successor(leaf, wishes.provisioner, parse_not_after(wishes.life or record.life, now))
     request = replace(request, profile=record.profile)
     keep = pair.key.exists() and not wishes.new_key and wishes.key_type is None
     if keep:
-        request = replace(request, key=keys.load(pair.key.read_bytes(), str(record.key)))
+        request = replace(request, key=keys.load(files.read(pair.key), str(record.key)))
     elif wishes.key_type is not None:
         request = replace(request, key=wishes.key_type)
     if leaf.not_valid_after_utc <= now:
         request = replace(request, replaces=None)
-    chain = load_certificates(pair.certificate.read_bytes())
+    chain = load_certificates(files.read(pair.certificate))
     ca = authority.load_issuer(_with_account_key(where, record), chain, record.ca_url, record.root)
     cloud = clouds.at(
-        where.state, ca.ca_url, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
+        where.state, ca.identity, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
     )
-    try:
-        issued = order(request, ca, where.state, cloud, deadline, notice)
-    except CaError as error:
-        if not keep or error.remedy is not Remedy.NEW_KEY:
-            raise
-        notice(f"The CA takes the key in {record.key} no more: it was revoked as compromised. Making a new one.")
-        keep, request = False, replace(request, key=type_of(leaf.public_key()) or KeyType("EC", "P-256"))
-        issued = order(request, ca, where.state, cloud, deadline, notice)
-    if keep:
-        files.install_certificate(pair, issued.certificate_pem, wishes.permissions)
-    else:
-        assert issued.key is not None
-        files.install(pair, issued.certificate_pem, keys.to_pem(issued.key), wishes.permissions)
-    record.copies.refresh(pair, wishes.permissions)
+    files.rehearse(pair, wishes.permissions, key_stays=keep)
+    record.copies.rehearse(wishes.permissions)
+    with kept.room(where.state, record.certificate) as room:
+        try:
+            issued = order(request, ca, where.state, cloud, deadline, notice)
+        except CaError as error:
+            if not keep or error.remedy is not Remedy.NEW_KEY:
+                raise
+            notice(f"The CA takes the key in {record.key} no more: it was revoked as compromised. Making a new one.")
+            keep, request = False, replace(request, key=type_of(leaf.public_key()) or KeyType("EC", "P-256"))
+            files.rehearse(pair, wishes.permissions, key_stays=False)
+            issued = order(request, ca, where.state, cloud, deadline, notice)
+        waiting = kept.Kept(replace(issued, key=None) if keep else issued, wishes.permissions)
+        room.keep(waiting)
+    installing(leaf)
+    _put_in_place(waiting, pair, record, wishes, where)
     return issued
+
+
+def finish(
+    record: Record,
+    wishes: Wishes,
+    where: Places,
+    installing: Callable[[x509.Certificate | None], None] = lambda _: None,
+) -> Issued | None:
+    """Put in place what was issued for a pair earlier and could not be, so that it is not ordered again.
+
+    :param installing: called with the certificate that is there, if any, just before another takes its place.
+    :returns: what is in place now; None if nothing was kept, or nothing that serves.
+    :raises ClientError: if it still cannot be put in place.
+    """
+    waiting = kept.find(where.state, record.certificate)
+    if waiting is None:
+        return None
+    pair = files.pair(record.certificate, record.key)
+    files.recover(pair)
+    if not _serves(waiting, pair, wishes):
+        kept.drop(where.state, record.certificate)
+        return None
+    installing(_there(pair))
+    _put_in_place(waiting, pair, record, wishes, where)
+    return waiting.issued
+
+
+def _serves(waiting: kept.Kept, pair: files.Pair, wishes: Wishes) -> bool:
+    """Whether what is kept is as good as what a renewal would order now."""
+    issued, now = waiting.issued, datetime.now(UTC)
+    if not waiting.is_fresh(now):
+        return False
+    if issued.key is None and (
+        wishes.new_key or wishes.key_type is not None or not files.match(issued.certificate_pem, _content(pair.key))
+    ):
+        return False
+    if wishes.key_type is not None and type_of(issued.leaf.public_key()) != wishes.key_type:
+        return False
+    there = _there(pair)
+    if there is None:
+        return True
+    # Another program, or another order, may have been here since.
+    newer = there.not_valid_before_utc <= issued.leaf.not_valid_before_utc and there != issued.leaf
+    return newer and set(names_in(there)) == set(names_in(issued.leaf))
+
+
+def _there(pair: files.Pair) -> x509.Certificate | None:
+    """The certificate of a pair as it is, if it is one."""
+    try:
+        return load_certificates(_content(pair.certificate))[0]
+    except ClientError:
+        return None
+
+
+def _content(path: Path) -> bytes:
+    """What is in a file of a pair; nothing for one that is missing."""
+    try:
+        return files.read(path)
+    except FileNotFoundError:
+        return b""
+
+
+def _put_in_place(waiting: kept.Kept, pair: files.Pair, record: Record, wishes: Wishes, where: Places) -> None:
+    waiting.put_in_place(pair, wishes.permissions)
+    kept.drop(where.state, record.certificate)
+    record.copies.refresh(pair, wishes.permissions)
 
 
 def _with_account_key(where: Places, record: Record) -> Places:

@@ -15,8 +15,8 @@ from acme_iid_client import keys, registration
 from acme_iid_client.authority import Authority
 from acme_iid_client.clouds import Cloud
 from acme_iid_client.connection import CaError, Connection
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.trust import Deadline
 
 _ALGORITHMS = {"P-256": ES256, "P-384": ES384, "P-521": ES512}
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from acme_iid_client.errors import ClientError
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+-]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +31,14 @@ class Settings:
 
 
 def _text(given: Settings) -> str:
-    return (
-        f"Server:    {given.server}\n"
-        f"CA bundle: {given.root}\n"
-        f"Key id:    {given.kid}\n"
-        f"HMAC key:  {given.hmac_key}\n"
-        f"Names:     {', '.join(given.names)}\n"
-    )
+    values = {
+        "Server": given.server,
+        "CA bundle": str(given.root),
+        "Key id": given.kid,
+        "HMAC key": given.hmac_key,
+        "Names": ", ".join(given.names),
+    }
+    return "".join(f"{name + ':':<11}{_line(value)}\n" for name, value in values.items())
 
 
 def _env(given: Settings) -> str:
@@ -42,17 +49,17 @@ def _env(given: Settings) -> str:
         "ACME_EAB_HMAC_KEY": given.hmac_key,
         "ACME_NAMES": " ".join(given.names),
     }
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    return "".join(f"{name}={_shell(value)}\n" for name, value in values.items())
 
 
 def _caddy(given: Settings) -> str:
     # The issuer is named, or Caddy would make certificates for names below .local and .internal by itself.
     return (
-        f"{', '.join(given.names)} {{\n"
+        f"{', '.join(map(_site, given.names))} {{\n"
         "\ttls {\n"
-        f"\t\tissuer acme {given.server} {{\n"
-        f'\t\t\ttrusted_roots "{given.root}"\n'
-        f"\t\t\teab {given.kid} {given.hmac_key}\n"
+        f"\t\tissuer acme {_token(given.server)} {{\n"
+        f"\t\t\ttrusted_roots {_token(str(given.root))}\n"
+        f"\t\t\teab {_token(given.kid)} {_token(given.hmac_key)}\n"
         "\t\t}\n"
         "\t}\n"
         "}\n"
@@ -64,33 +71,38 @@ def _traefik(given: Settings) -> str:
         "certificatesResolvers:\n"
         "  acme-iid:\n"
         "    acme:\n"
-        f"      caServer: {given.server}\n"
-        f"      caCertificates: ['{given.root}']\n"
+        f"      caServer: {_yaml(given.server)}\n"
+        f"      caCertificates: [{_yaml(str(given.root))}]\n"
         "      eab:\n"
-        f"        kid: '{given.kid}'\n"
-        f"        hmacEncoded: '{given.hmac_key}'\n"
+        f"        kid: {_yaml(given.kid)}\n"
+        f"        hmacEncoded: {_yaml(given.hmac_key)}\n"
         "      storage: acme.json\n"
         "      tlsChallenge: {}\n"
     )
 
 
 def _domains(given: Settings, option: str) -> str:
-    return " ".join(f"{option} {shlex.quote(name)}" for name in given.names)
+    return " ".join(f"{option} {_shell(name)}" for name in given.names)
 
 
 def _lego(given: Settings) -> str:
+    email = f"acme@{given.names[0].removeprefix('*.')}"
     return (
-        f"LEGO_CA_CERTIFICATES={shlex.quote(str(given.root))} lego --accept-tos --server {given.server} "
-        f"--email acme@{given.names[0].removeprefix('*.')} --eab --kid {given.kid} --hmac {given.hmac_key} "
+        f"LEGO_CA_CERTIFICATES={_shell(str(given.root))} lego --accept-tos --server {_shell(given.server)} "
+        f"--email {_shell(email)} --eab --kid={_shell(given.kid)} --hmac={_shell(given.hmac_key)} "
         f"{_domains(given, '--domains')} --http run\n"
     )
 
 
 def _acme_sh(given: Settings) -> str:
-    trusting = f"--server {given.server} --ca-bundle {shlex.quote(str(given.root))}"
+    trusting = f"--server {_shell(given.server)} --ca-bundle {_shell(str(given.root))}"
+    key = f"--eab-kid {_shell(given.kid)} --eab-hmac-key {_shell(given.hmac_key)}"
+    # acme.sh renews after 60 days, and looks once a day, unless it is told otherwise.
     return (
-        f"acme.sh --register-account {trusting} --eab-kid {given.kid} --eab-hmac-key {given.hmac_key}\n"
-        f"acme.sh --issue {trusting} --standalone {_domains(given, '--domain')}\n"
+        f"acme.sh --register-account {trusting} {key}\n"
+        f"acme.sh --issue {trusting} --standalone --days 1 {_domains(given, '--domain')}\n"
+        "# For certificates of a day, this line goes in the place of acme.sh's own, once a day, in 'crontab -e':\n"
+        "# 23 */8 * * * acme.sh --cron\n"
     )
 
 
@@ -100,18 +112,18 @@ def _cert_manager(given: Settings) -> str:
         "apiVersion: v1\n"
         "kind: Secret\n"
         "metadata: {name: acme-iid-eab}\n"
-        f"stringData: {{secret: '{given.hmac_key}'}}\n"
+        f"stringData: {{secret: {_yaml(given.hmac_key)}}}\n"
         "---\n"
         "apiVersion: cert-manager.io/v1\n"
         "kind: Issuer\n"
         "metadata: {name: acme-iid}\n"
         "spec:\n"
         "  acme:\n"
-        f"    server: {given.server}\n"
+        f"    server: {_yaml(given.server)}\n"
         f"    caBundle: {bundle}\n"
         "    privateKeySecretRef: {name: acme-iid-account}\n"
         "    externalAccountBinding:\n"
-        f"      keyID: '{given.kid}'\n"
+        f"      keyID: {_yaml(given.kid)}\n"
         "      keySecretRef: {name: acme-iid-eab, key: secret}\n"
         "    solvers:\n"
         "      - http01: {ingress: {}}\n"
@@ -120,29 +132,67 @@ def _cert_manager(given: Settings) -> str:
 
 def _certbot(given: Settings) -> str:
     return (
-        f"REQUESTS_CA_BUNDLE={shlex.quote(str(given.root))} certbot certonly --standalone --agree-tos "
-        f"--register-unsafely-without-email --server {given.server} --eab-kid {given.kid} "
-        f"--eab-hmac-key {given.hmac_key} {_domains(given, '--domain')}\n"
+        f"REQUESTS_CA_BUNDLE={_shell(str(given.root))} certbot certonly --standalone --agree-tos "
+        f"--register-unsafely-without-email --server {_shell(given.server)} --eab-kid={_shell(given.kid)} "
+        f"--eab-hmac-key={_shell(given.hmac_key)} {_domains(given, '--domain')}\n"
     )
 
 
 def _uacme(given: Settings) -> str:
-    names = " ".join(map(shlex.quote, given.names))
+    names = " ".join(map(_shell, given.names))
+    # A path stands in no comment: a line end in it would end the comment.
     return (
-        f"# uacme trusts what the system does: cp {shlex.quote(str(given.root))} /usr/local/share/ca-certificates/ "
-        "&& update-ca-certificates\n"
-        f"uacme --acme-url {given.server} --eab {given.kid}:{given.hmac_key} --yes new\n"
-        f"uacme --acme-url {given.server} issue {names}\n"
+        f"ROOT={_shell(str(given.root))}\n"
+        '# uacme trusts what the system does: cp "$ROOT" /usr/local/share/ca-certificates/ && update-ca-certificates\n'
+        f"uacme --acme-url {_shell(given.server)} --eab {_shell(f'{given.kid}:{given.hmac_key}')} --yes new\n"
+        f"uacme --acme-url {_shell(given.server)} issue {names}\n"
     )
 
 
 def _dehydrated(given: Settings) -> str:
+    root = str(given.root)
+    # dehydrated splits the options where blanks are, and has curl look for nothing else than options in them.
+    if not _PLAIN_PATH.match(root):
+        raise ClientError(
+            f"dehydrated cannot take the path {root!r}, because of characters in it that the shell reads. Copy the "
+            "file to a path of letters, digits and ._/+-, and name that with --root and --ca-url."
+        )
     return (
-        f"CA={given.server}\n"
-        f"CURL_OPTS={shlex.quote(f'--cacert {given.root}')}\n"
-        f"EAB_KID={given.kid}\n"
-        f"EAB_HMAC_KEY={given.hmac_key}\n"
+        f"CA={_shell(given.server)}\n"
+        f"CURL_OPTS={_shell(f'--cacert {root}')}\n"
+        f"EAB_KID={_shell(given.kid)}\n"
+        f"EAB_HMAC_KEY={_shell(given.hmac_key)}\n"
     )
+
+
+def _line(value: str) -> str:
+    """A value that ends no line, for people."""
+    return "".join(character if character.isprintable() else "?" for character in value)
+
+
+def _shell(value: str) -> str:
+    """A word of a POSIX shell."""
+    return shlex.quote(value)
+
+
+def _yaml(value: str) -> str:
+    """A double-quoted scalar, which YAML reads as JSON does."""
+    return json.dumps(value)
+
+
+def _token(value: str) -> str:
+    """A token of a Caddyfile: in double quotes, or in backticks, where a backslash is a backslash.
+
+    :raises ClientError: for what no token can hold: Caddy puts variables in the place of braces, in quotes too.
+    """
+    if "{" in value or ("`" in value and ("\\" in value or '"' in value)):
+        raise ClientError(f"A Caddyfile cannot hold {value!r}; '--format json' prints it for other programs.")
+    return f"`{value}`" if "\\" in value or '"' in value else f'"{value}"'
+
+
+def _site(name: str) -> str:
+    """A name as the address of a site in a Caddyfile."""
+    return f"[{name}]" if ":" in name else name
 
 
 FORMATS: Mapping[str, Callable[[Settings], str]] = {
@@ -157,4 +207,4 @@ FORMATS: Mapping[str, Callable[[Settings], str]] = {
     "uacme": _uacme,
     "dehydrated": _dehydrated,
 }
-"""How the key is written for whom; names and keys have no characters that would need quoting in YAML or a Caddyfile."""
+"""How the key is written for whom. Every value is quoted, whatever it is: a shell may read what is printed here."""

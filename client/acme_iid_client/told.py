@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acme_iid_client.descriptors import read_secret
 from acme_iid_client.errors import ClientError
 
 _MAX_KEY_BYTES = 4096
@@ -41,14 +41,7 @@ def read_external_key(kid: str, file: Path) -> ExternalKey:
     :raises ClientError: if it is none, or others can read it.
     :raises OSError: if the file cannot be read.
     """
-    with file.open("rb") as stream:
-        mode = stat.S_IMODE(file.stat().st_mode)
-        content = stream.read(_MAX_KEY_BYTES)
-    if mode & 0o077:
-        raise ClientError(
-            f"The external account key in {file} has the mode {mode:04o}, so that others can read it. Make it yours "
-            f"alone: chmod 600 {file}"
-        )
+    content = read_secret(file, f"The external account key in {file}")[:_MAX_KEY_BYTES]
     return parse_external_key(kid, content.decode("ascii", "replace").strip().rstrip("="), str(file))
 
 

@@ -9,43 +9,29 @@ from typing import Any
 
 import requests
 import urllib3
+from cryptography import x509
 
+from acme_iid.binding import SERVING_MARK
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
+from acme_iid_client.session import Session, TooLargeError
 
 MAX_ROOT_BYTES = 64 * 1024
 """More than any root certificate in PEM takes."""
-
-_REQUEST_SECONDS = 30.0
-"""The longest that one request may take, connecting and then between two reads."""
-
-
-class Deadline:
-    """The time by which a command has to be done.
-
-    :param seconds: from now.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    @property
-    def remaining(self) -> float:
-        """Seconds left, never negative."""
-        return max(0.0, self._end - time.monotonic())
-
-    def sleep(self, seconds: float) -> bool:
-        """Wait that long if the time allows it; otherwise do not wait, and return False."""
-        if seconds >= self.remaining:
-            return False
-        time.sleep(seconds)
-        return True
+_AGAIN = 3
+"""How often a GET is sent again whose connection the CA closed, as it does when its workers are replaced."""
 
 
-class PinnedSession(requests.Session):
+class UnmarkedServerError(ClientError):
+    """What answers has a certificate of the CA's, and is not the CA by it."""
+
+
+class PinnedSession(Session):
     """A session that trusts one root, speaks HTTPS only and follows no redirect.
 
     ``verify`` is set on each request, because a value on the session gives way to
-    ``REQUESTS_CA_BUNDLE`` (psf/requests issue 3829). Proxies from the environment apply.
+    ``REQUESTS_CA_BUNDLE`` (psf/requests issue 3829). Proxies from the environment apply. Every connection ends
+    unless the server's certificate has the mark (:data:`~acme_iid.binding.SERVING_MARK`), before anything is sent.
 
     :param root: the PEM file of the root; the system's trust store is not consulted.
     :param deadline: when the command has to be done; it shortens the time that a request may take.
@@ -53,10 +39,8 @@ class PinnedSession(requests.Session):
     """
 
     def __init__(self, root: Path, deadline: Deadline) -> None:
-        super().__init__()
+        super().__init__(deadline, check=require_mark, again=_AGAIN)
         self._root = root
-        self._deadline = deadline
-        self.max_redirects = 0
         self.last_response: requests.Response | None = None
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
@@ -68,10 +52,51 @@ class PinnedSession(requests.Session):
             )
         self.last_response = None
         kwargs["verify"] = str(self._root)
-        kwargs["timeout"] = max(0.1, min(_REQUEST_SECONDS, self._deadline.remaining))
         response = super().request(method, url, *args, **kwargs)
+        if response.is_redirect:
+            raise requests.TooManyRedirects(f"redirects to {response.headers['Location']}", response=response)
+        if response.status_code == requests.codes.service_unavailable:
+            # A balancer can send a new connection to a server that is well.
+            self.close()
         self.last_response = response
         return response
+
+
+def require_mark(der: bytes) -> None:
+    """See that a server's certificate is one that the CA has made for itself, by the mark in it.
+
+    Everybody who gets certificates from the CA has some that verify under its root, and a name can be made to lead
+    anywhere. So the name alone does not say that a server is the CA.
+
+    :param der: the certificate; empty if there is none.
+    :raises UnmarkedServerError: if it has no mark.
+    """
+    usages = None
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (ValueError, x509.ExtensionNotFound):
+        pass
+    if usages is None or x509.ObjectIdentifier(SERVING_MARK) not in usages:
+        raise UnmarkedServerError(
+            f"The server's certificate, {_description(der)}, verifies under the CA's root, but it lacks the mark of "
+            f"the CA's own servers (the extended key usage {SERVING_MARK}): another machine may pose as the CA. "
+            "Nothing was sent to it. If a proxy of the CA's ends TLS there, its certificate has to be one that the "
+            "CA's operator makes with 'acme-iid-ca serving-certificate'."
+        )
+
+
+def _description(der: bytes) -> str:
+    """What a certificate says that it is."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        titles = [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+    except (ValueError, x509.ExtensionNotFound):
+        return "which cannot be read"
+    shown = ", ".join(titles[:3]) + (" and more" if len(titles) > 3 else "")
+    issuer = certificate.issuer.rfc4514_string()[:100]
+    return f"for {shown or 'no name'}, issued by {issuer!r} with the serial number {certificate.serial_number}"
 
 
 def is_final(error: requests.RequestException) -> bool:
@@ -139,27 +164,18 @@ def fetch_unverified(url: str, deadline: Deadline) -> bytes:
     """
     try:
         # Once the fingerprint matches, the same server is verified under the root that it gave.
-        with warnings.catch_warnings(), requests.Session() as session:
+        with warnings.catch_warnings(), Session(deadline, max_bytes=MAX_ROOT_BYTES, again=_AGAIN) as session:
             warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-            with session.get(
-                url,
-                verify=False,
-                timeout=max(0.1, min(_REQUEST_SECONDS, deadline.remaining)),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                if response.status_code == requests.codes.not_found:
-                    raise ClientError(
-                        f"The server has no root certificate with that fingerprint ({url} does not exist). "
-                        "Compare it with what 'acme-iid-ca fingerprint' prints on the CA."
-                    )
-                if response.status_code != requests.codes.ok:
-                    raise ClientError(f"{url} answers with status {response.status_code}. Is this the CA's address?")
-                content = b""
-                for chunk in response.iter_content(8192):
-                    content += chunk
-                    if len(content) > MAX_ROOT_BYTES:
-                        raise ClientError(f"{url} is larger than any root certificate. Is this the CA's address?")
-                return content
+            response = session.get(url, verify=False)
     except requests.RequestException as error:
         raise explain(error, url) from error
+    except TooLargeError as error:
+        raise ClientError(f"{url} is larger than any root certificate. Is this the CA's address?") from error
+    if response.status_code == requests.codes.not_found:
+        raise ClientError(
+            f"The server has no root certificate with that fingerprint ({url} does not exist). "
+            "Compare it with what 'acme-iid-ca fingerprint' prints on the CA."
+        )
+    if response.status_code != requests.codes.ok:
+        raise ClientError(f"{url} answers with status {response.status_code}. Is this the CA's address?")
+    return response.content

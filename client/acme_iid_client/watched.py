@@ -11,36 +11,42 @@ from cryptography import x509
 
 from acme_iid_client import ari, renewal
 from acme_iid_client.connection import CaError
-from acme_iid_client.order import Issued
 from acme_iid_client.records import Record
+from acme_iid_client.refusals import RefusedError
 
 LONGEST_PAUSE = 300.0
-"""Seconds between two tries at most."""
+"""Seconds between two tries at most, unless only an operator can change what was refused."""
 
 
 @dataclass
 class Watched:
     """A pair, and what is planned for it.
 
-    :ivar leaf: the certificate; None while the files cannot be used.
+    :ivar leaf: the certificate; None while the files cannot be used, or it is not to be renewed.
+    :ivar trouble: why the files cannot be used, as it was said; None if they can.
+    :ivar absent: whether there is nothing to be renewed: no certificate, or one that was revoked from here.
     :ivar stamp: what the files looked like when they were read, at ``looked_at`` by the monotonic clock.
     :ivar planned: when it is renewed, and ``ask_at`` when the CA is asked for its wish; seconds since the epoch.
     :ivar retry_at: before this moment of the monotonic clock, nothing is tried.
     :ivar forced: whether it is to be renewed, due or not.
-    :ivar untold: what was issued, and not everybody could be told of; ``tellings`` says how often that was tried, and
-        ``tell_at`` when it is tried again, by the monotonic clock.
+    :ivar refused: the refusal that was said last, which only an operator can change; None if none stands.
+    :ivar untold: whether there are programs that do not know of the certificate yet; ``tellings`` says how often it was
+        tried to tell them, and ``tell_at`` when it is tried again, by the monotonic clock.
     :ivar since: when a thread took it up, by the monotonic clock; None if none has.
     """
 
     record: Record
     leaf: x509.Certificate | None = None
+    trouble: str | None = None
+    absent: bool = False
     stamp: tuple[int, ...] | None = None
     planned: float = 0.0
     ask_at: float = 0.0
     failures: int = 0
     retry_at: float = 0.0
     forced: bool = False
-    untold: Issued | None = None
+    refused: str | None = None
+    untold: bool = False
     tellings: int = 0
     tell_at: float = 0.0
     since: float | None = None
@@ -84,6 +90,8 @@ class Watched:
         :param tries: how many have failed in a row.
         :param error: what the last one failed with.
         """
+        if isinstance(error, RefusedError):
+            return max(0.0, error.refusal.until - time.time())
         pause = min(self._longest_pause, 2.0 ** min(tries - 1, 30)) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         if isinstance(error, CaError) and error.retry_after is not None:
             # As long as the CA asks for, but never so long that the certificate's end is risked.
@@ -97,7 +105,8 @@ def stamp(record: Record) -> tuple[int, ...]:
     for path in (record.certificate, record.key):
         try:
             found = os.stat(path)  # noqa: PTH116 - two hundred of them each second
-            looks += [found.st_ino, found.st_mtime_ns, found.st_size]
-        except OSError:
+            # The time of the last change, not of the content alone: who may read a file changes as well.
+            looks += [found.st_ino, found.st_ctime_ns, found.st_size]
+        except (OSError, ValueError):
             looks += [0, 0, 0]
     return tuple(looks)

@@ -99,10 +99,12 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
     def perform(self, achalls: list[AnnotatedChallenge]) -> list[ChallengeResponse]:
         """Evidence for each challenge; certbot sends it.
 
-        :raises certbot.errors.PluginError: if this machine has none that the CA takes, or the account is another's.
+        :raises certbot.errors.PluginError: if this machine has none that the CA takes, the account is another's, or
+            what answers at the CA's address is not the CA.
         """
         try:
             known = self._bootstrapped()
+            trust.require_ca(str(self.config.server), None if known is None else known.root, os.environ)
             resource = self.conf("azure-resource") or (None if known is None else known.azure_resource)
             cloud = clouds.here(os.environ, self.conf("metadata-url"), resource, display_util.notify)
             self._require_own_key(achalls[0].account_key, cloud.instance())

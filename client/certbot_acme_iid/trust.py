@@ -1,4 +1,4 @@
-"""How certbot is brought to trust the CA.
+"""How certbot is brought to trust the CA, and how the plugin sees for itself that the server is the CA.
 
 certbot has no option for it. It verifies servers with what the requests library trusts, and that is a file which the
 environment names, or else one that came with it. certbot does not remember the variable for renewals (certbot issue
@@ -8,17 +8,23 @@ environment names, or else one that came with it. certbot does not remember the 
 from __future__ import annotations
 
 import atexit
+import os
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from requests import RequestException
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
+from acme_iid_client.trust import PinnedSession, explain
 
 VARIABLE = "REQUESTS_CA_BUNDLE"
 MAX_BYTES = 1024 * 1024
 """More than the root certificates of a private CA take."""
+_SECONDS = 30.0
+"""How long the CA may take to answer the plugin."""
 
 
 def add(bundle: Path, env: MutableMapping[str, str]) -> None:
@@ -43,9 +49,29 @@ def add(bundle: Path, env: MutableMapping[str, str]) -> None:
         together = Path(file.name)
         atexit.register(together.unlink, missing_ok=True)
         file.write(trusted.rstrip() + b"\n" + content)
-    # Hooks may run as somebody else, and the certificates are public.
-    together.chmod(0o644)
+        # Hooks may run as somebody else, and the certificates are public.
+        os.fchmod(file.fileno(), 0o644)
     env[VARIABLE] = str(together)
+
+
+def require_ca(server: str, root: Path | None, env: Mapping[str, str]) -> None:
+    """See, over a connection of our own, that what answers at the address that certbot uses is the CA.
+
+    certbot's own connections are certbot's: it verifies names and roots, and knows nothing of the mark in the
+    certificate of a CA's server. So this finds another machine that answers under the CA's name; one that tells the two
+    connections apart and passes this one on it does not find.
+
+    :param server: the directory's URL.
+    :param root: the CA's root, where the bootstrap has left one; else what certbot trusts decides.
+    :param env: the environment.
+    :raises ClientError: if it is not, or cannot be reached.
+    """
+    bundle = root or Path(env.get(VARIABLE) or env.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
+    try:
+        with PinnedSession(bundle, Deadline(_SECONDS)) as session:
+            session.get(server)
+    except RequestException as error:
+        raise explain(error, server) from error
 
 
 def _read(bundle: Path) -> bytes:

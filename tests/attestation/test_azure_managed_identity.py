@@ -84,6 +84,94 @@ def test_an_instance_of_a_scale_set_has_the_name_that_azure_gives_it() -> None:
     assert identity.facts["resource_id"].endswith("/virtualmachinescalesets/fleet/virtualmachines/7")
 
 
+SCALE_SET = (
+    f"/subscriptions/{fa.SUBSCRIPTION}/resourcegroups/Servers/providers/Microsoft.Compute/virtualMachineScaleSets/Nodes"
+)
+
+
+def _plain_facts() -> dict[str, str]:
+    """What the attested document proves, and the token's tenant and principal."""
+    plain = ATTESTED.judge(ATTESTED.authenticate(fa.attested(), fa.trust(), NOW), fa.BINDING, NOW)
+    return {**plain.facts, "tenant": fa.TENANT, "object_id": "11111111-2222-3333-4444-555555555555"}
+
+
+def test_a_token_for_an_application_of_ones_own_says_tenant_and_principal() -> None:
+    identity = _judge(fa.managed_identity(xms_mirid=...))
+    assert identity.facts == _plain_facts()
+    assert identity.unbound
+    assert InstanceIdentity.from_json(identity.to_json()) == identity
+    assert not _judge(GOOD).unbound
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"xms_mirid": SCALE_SET, "xms_az_rid": SCALE_SET},
+        {"xms_mirid": SCALE_SET},
+        {"xms_mirid": ..., "xms_az_rid": SCALE_SET.upper()},
+        {"xms_mirid": USER_IDENTITY, "xms_az_rid": SCALE_SET},
+    ],
+)
+def test_a_token_of_a_scale_set_names_no_vm(claims: dict[str, object]) -> None:
+    identity = _judge(fa.managed_identity(claims))
+    assert identity.facts == _plain_facts()
+    assert not identity.unbound
+
+
+def test_an_instance_and_its_scale_set_are_no_two_resources() -> None:
+    instance = f"{SCALE_SET}/virtualMachines/3"
+    for claims in ({"xms_mirid": SCALE_SET, "xms_az_rid": instance}, {"xms_mirid": instance, "xms_az_rid": SCALE_SET}):
+        assert _judge(fa.managed_identity(claims)).facts["vm_name"] == "nodes_3"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"xms_mirid": SCALE_SET, "xms_az_rid": _machine()},
+        {"xms_mirid": SCALE_SET, "xms_az_rid": f"{SCALE_SET}-2"},
+        {"xms_mirid": SCALE_SET, "xms_az_rid": f"{SCALE_SET}-2/virtualMachines/3"},
+        {"xms_mirid": f"{SCALE_SET}/virtualMachines/3", "xms_az_rid": f"{SCALE_SET}/virtualMachines/4"},
+        {"xms_mirid": _machine(), "xms_az_rid": SCALE_SET},
+    ],
+)
+def test_a_token_that_names_a_vm_and_another_resource_is_refused(claims: dict[str, object]) -> None:
+    error = _judged_badly(fa.managed_identity(claims))
+    assert error.step is Step.DECODE
+    assert "two virtual machines or scale sets" in error.detail
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"xms_mirid": SCALE_SET, "xms_az_rid": ""},
+        {"xms_mirid": "nothing", "xms_az_rid": SCALE_SET},
+        {"xms_mirid": SCALE_SET, "xms_az_rid": USER_IDENTITY},
+        {"xms_mirid": f"{SCALE_SET}/"},
+        {"xms_mirid": ..., "xms_az_rid": None},
+        {"xms_mirid": ..., "xms_az_rid": USER_IDENTITY},
+    ],
+)
+def test_a_token_of_an_identity_elsewhere_is_refused(claims: dict[str, object]) -> None:
+    error = _judged_badly(fa.managed_identity(claims))
+    assert error.step is Step.DECODE
+    assert "names no virtual machine" in error.detail
+
+
+def test_a_token_of_a_scale_set_in_another_subscription_is_refused() -> None:
+    error = _judged_badly(fa.managed_identity(xms_mirid=SCALE_SET.replace(fa.SUBSCRIPTION, OTHER_TENANT)))
+    assert error.step is Step.BINDING
+    assert "another subscription" in error.detail
+
+
+@pytest.mark.parametrize("claims", [{"scp": "user_impersonation"}, {"scp": ""}, {"idtyp": "user"}, {"idtyp": None}])
+def test_a_token_of_a_person_is_refused(claims: dict[str, object]) -> None:
+    for more in ({}, {"xms_mirid": ...}):
+        error = _judged_badly(fa.managed_identity({**claims, **more}))
+        assert error.step is Step.DECODE
+        assert "made for a person" in error.detail
+    assert _judge(fa.managed_identity(idtyp=...)).facts["vm_name"] == "vm-1"
+
+
 def test_resource_ids_are_compared_without_case() -> None:
     identity = _judge(fa.managed_identity(xms_mirid=_machine(group="PROD.Group_(1)", name="VM-A").upper()))
     assert (identity.facts["resource_group"], identity.facts["vm_name"]) == ("prod.group_(1)", "vm-a")
@@ -137,13 +225,12 @@ def test_a_user_assigned_identity_whose_xms_mirid_is_not_the_vm_needs_the_vm_in_
 @pytest.mark.parametrize(
     "resource",
     [
-        ...,
         None,
         "",
         5,
         USER_IDENTITY,
         f"/subscriptions/{fa.SUBSCRIPTION}/resourcegroups/g/providers/Microsoft.Web/sites/virtualMachines",
-        f"/subscriptions/{fa.SUBSCRIPTION}/resourcegroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/s",
+        f"/subscriptions/{fa.SUBSCRIPTION}/resourcegroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/",
         _machine() + "/extensions/x",
         _machine() + "\n",
         "x" + _machine(),

@@ -10,7 +10,7 @@ import forge
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, SECP256R1, SECP521R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec
 from cryptography.hazmat.primitives.hashes import SHA3_256, SHA224, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -250,9 +250,10 @@ def test_certificates_that_came_along_cannot_make_much_work() -> None:
     ("key", "sentence"),
     [
         (lambda: forge.keys().rsa1024.key, "RSA key has 1024 bits"),
-        (lambda: dsa.generate_private_key(2048), "neither RSA nor"),
-        (ed25519.Ed25519PrivateKey.generate, "neither RSA nor"),
-        (lambda: generate_ec(SECP256K1()), "neither RSA nor"),
+        (lambda: dsa.generate_private_key(2048), "DSA keys are not accepted"),
+        (ed25519.Ed25519PrivateKey.generate, "Ed25519 keys are not accepted"),
+        (lambda: generate_ec(SECP256K1()), "secp256k1 keys are not accepted"),
+        (lambda: generate_ec(SECP521R1()), "P-521 keys are not accepted"),
     ],
 )
 def test_a_certificate_with_another_kind_of_key_is_refused(key: Callable[[], rsa.RSAPrivateKey], sentence: str) -> None:
@@ -261,9 +262,58 @@ def test_a_certificate_with_another_kind_of_key_is_refused(key: Callable[[], rsa
         chains.read(certificate.public_bytes(Encoding.DER))
 
 
+@pytest.mark.parametrize("exponent", [3, (1 << 32) + 1, (1 << 3071) + 1], ids=["3", "33 bits", "3072 bits"])
+def test_a_certificate_with_an_absurd_exponent_is_refused_unused(exponent: int) -> None:
+    key = rsa.RSAPublicNumbers(exponent, (1 << 3071) | (1 << 3070) | 1).public_key()
+    certificate = _root().certify(_named("Costly"), key, (), _BEFORE, _AFTER)
+    for read in (chains.read, lambda der: anchors.with_operators(Anchors(), {"mine": _pem(der)}, "iid_roots")):
+        with pytest.raises(ValueError, match="a certificate's key is refused: the RSA key's public exponent"):
+            read(certificate.public_bytes(Encoding.DER))
+
+
+def _pem(der: bytes) -> bytes:
+    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+
+
+def test_a_key_for_rsassa_pss_alone_is_refused() -> None:
+    key = rsa.RSAPublicNumbers(65537, (1 << 2047) + 1).public_key()
+    der = _root().certify(_named("PSS"), key, (), _BEFORE, _AFTER).public_bytes(Encoding.DER)
+    any_use, pss = (bytes.fromhex("06092a864886f70d0101") + last for last in (b"\x01\x05\0", b"\x0a\x30\0"))
+    assert chains.read(der)
+    assert der.count(any_use) == 1
+    with pytest.raises(ValueError, match="RSASSA-PSS keys are not accepted"):
+        chains.read(der.replace(any_use, pss))
+
+
+@pytest.mark.parametrize("multi", [False, True], ids=["one after the other", "in one RDN"])
+def test_a_name_of_many_attributes_is_refused(multi: bool) -> None:
+    for count, fits in ((chains.MAX_ATTRIBUTES, True), (chains.MAX_ATTRIBUTES + 1, False)):
+        parts = [x509.NameAttribute(x509.NameOID.COMMON_NAME, str(number)) for number in range(count)]
+        long = x509.Name([x509.RelativeDistinguishedName(parts)] if multi else parts)
+        of_subject = _root().certify(long, _key().public_key(), (), _BEFORE, _AFTER)
+        of_issuer = _leaf(Authority.root(long, _key()))
+        for certificate in (of_subject, of_issuer):
+            der = certificate.public_bytes(Encoding.DER)
+            if fits:
+                assert chains.read(der)
+                continue
+            with pytest.raises(ValueError, match="a certificate has a name of more than 16 attributes"):
+                chains.read(der)
+
+
+def test_a_certificate_of_many_extensions_is_refused() -> None:
+    extensions: list[Extension] = [
+        (x509.UnrecognizedExtension(x509.ObjectIdentifier(f"1.2.3.{number}"), b""), False)
+        for number in range(chains.MAX_EXTENSIONS + 1)
+    ]
+    assert chains.read(_leaf(_root(), extensions[:-1]).public_bytes(Encoding.DER))
+    with pytest.raises(ValueError, match="a certificate has more than 32 extensions"):
+        chains.read(_leaf(_root(), extensions).public_bytes(Encoding.DER))
+
+
 def test_a_certificate_that_is_too_long_or_has_an_extension_twice_is_refused() -> None:
-    long = _leaf(_root(), [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(9000)), False)])
-    with pytest.raises(ValueError, match="8192 is the limit"):
+    long = _leaf(_root(), [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(3072)), False)])
+    with pytest.raises(ValueError, match="3072 is the limit"):
         chains.read(long.public_bytes(Encoding.DER))
     twice = [(x509.UnrecognizedExtension(x509.ObjectIdentifier(f"1.2.{arc}"), b"x"), False) for arc in (3, 4)]
     data = _leaf(_root(), twice).public_bytes(Encoding.DER)

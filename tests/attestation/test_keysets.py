@@ -82,12 +82,14 @@ def _find(keys: KeySet, kid: TokenKey, now: int = NOW) -> bool:
 
 def test_a_set_holds_the_keys_that_sign_tokens_and_passes_over_others() -> None:
     small, curve = rsa.generate_private_key(65537, 1536).public_key(), ec.generate_private_key(ec.SECP256R1())  # noqa: S505 - it is to be passed over
+    costly = rsa.RSAPublicNumbers((1 << 2047) - 1, (1 << 2047) + 1).public_key()
     usable = [tokens.google().jwk, OLD.jwk]
     others: list[dict[str, object]] = [
         {"kty": "oct", "k": "AAAA", "kid": "secret"},
         {"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "edwards"},
         {"kid": "kindless"},
         {**RSAAlgorithm.to_jwk(small, as_dict=True), "kid": "short"},
+        {**RSAAlgorithm.to_jwk(costly, as_dict=True), "kid": "an exponent as long as the modulus"},
         {**ECAlgorithm.to_jwk(curve.public_key(), as_dict=True), "kid": "another curve"},
         {**NEW.jwk, "use": "enc"},
         {**NEW.jwk, "alg": "ECDH-ES"},

@@ -104,7 +104,11 @@ def test_a_pinned_key_given_again_stays_everybodys_in_its_region_and_only_there(
     [
         (b"", "hold no key"),
         (b"-----BEGIN CERTIFICATE-----\n", "hold no key"),
-        (_pem(ec.generate_private_key(ec.SECP256R1()).public_key()), "neither RSA of 1024 bits or more nor DSA"),
+        (
+            _pem(ec.generate_private_key(ec.SECP256R1()).public_key()),
+            "P-256 keys are not accepted",
+        ),
+        (_pem(rsa.RSAPublicNumbers(3, (1 << 2047) + 1).public_key()), "the RSA key's public exponent is not accepted"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "'mine': "),
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "'mine': "),
         (
@@ -112,7 +116,7 @@ def test_a_pinned_key_given_again_stays_everybodys_in_its_region_and_only_there(
             "a block is a PRIVATE KEY",
         ),
     ],
-    ids=["empty", "cut off", "elliptic curve", "broken certificate", "broken key", "private key"],
+    ids=["empty", "cut off", "elliptic curve", "exponent", "broken certificate", "broken key", "private key"],
 )
 @pytest.mark.parametrize("before", [b"", forge.keys().certificates], ids=["alone", "after good ones"])
 def test_a_file_with_anything_but_usable_keys_is_refused(pem: bytes, sentence: str, before: bytes) -> None:

@@ -36,6 +36,7 @@ from acme_iid.store import (
     external_keys,
     orders,
     revocation_lists,
+    waiting,
 )
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter
@@ -181,8 +182,9 @@ class History:
             order = orders.get(read, order_id)
             if order is not None and of_order(order, at) in (Status.PENDING, Status.READY):
                 told[f"order {order_id}"] = order
-        for authorization in orders.unclaimed(read, "a", at):
+        for authorization in waiting.for_names(read, "a", (NAME,), ("p",), at).values():
             told[f"authorization {authorization.id}"] = authorization
+        told["authorizations that wait"] = waiting.count(read, "a", at, 1000)
         for certificate in self.certificates:
             known = certificates.get(read, certificate.id)
             if certificate.not_after > at - 2 * DAY:

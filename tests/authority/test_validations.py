@@ -19,6 +19,7 @@ from acme_iid.errors import Problem
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.resources import Account, Challenge
 from acme_iid.sources import trust_store
+from acme_iid.store import accounts as stored
 from acme_iid.store import challenges as store
 from acme_iid.store.database import Database, open_store
 from acme_iid.web.links import Links
@@ -107,9 +108,13 @@ def elsewhere(authority: Authority, act: Callable[[Database], None]) -> Meanwhil
 def test_an_attempt_that_finds_what_it_looks_for_makes_the_challenge_valid(
     authority: Authority, account: Account, answered: str
 ) -> None:
+    assert account.proven_at is None
     attempt(authority, answered, now())
     found = read(authority, account, answered)
     assert found.validated_at is not None
+    proven = stored.get(authority.database, account.id)
+    assert proven is not None
+    assert proven.proven_at == found.validated_at
     assert found.proof is not None
     assert (found.proof.instance, found.proof.cloud, found.proof.provisioner) == (None, "acme", "Racks")
 

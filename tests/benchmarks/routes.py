@@ -34,6 +34,7 @@ from acme_iid import config as configuration
 from acme_iid import server
 from acme_iid.app import create_app
 from acme_iid.config import Config
+from acme_iid.worker import WSGIApplication
 
 _REPORT = "/benchmark"
 
@@ -44,7 +45,7 @@ class Watched:
     :param functions: profile it, which makes everything slower.
     """
 
-    def __init__(self, app: server.WSGIApplication, functions: bool) -> None:
+    def __init__(self, app: WSGIApplication, functions: bool) -> None:
         self._app = app
         self._profile = _profile() if functions else None
         self._one = threading.Lock()
@@ -76,7 +77,7 @@ class Watched:
     def _report(self) -> bytes:
         taken, self._taken = self._taken, defaultdict(list)
         functions = []
-        if self._profile is not None:
+        if self._profile is not None and self._profile.getstats():  # pstats refuses an empty one
             for (file, line, name), (_, calls, own, whole, _) in pstats.Stats(self._profile).stats.items():  # type: ignore[attr-defined]  # typeshed leaves out what it is for
                 functions.append((f"{_short(file)}:{line} {name}", calls, own, whole, _home(file)))
             self._profile = _profile()
@@ -206,7 +207,7 @@ def by_part(taken: Taken, count: int) -> list[list[str]]:
 def serve(home: Path, functions: bool) -> None:
     """Be the server, until a signal."""
 
-    def application(config: Config, password: str | None) -> server.WSGIApplication:
+    def application(config: Config, password: str | None) -> WSGIApplication:
         return Watched(create_app(config, password), functions)
 
     server.run(configuration.load(home), application=application)

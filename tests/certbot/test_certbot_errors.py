@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import scripted_ca
 from certbots import Machine, Program
 from ports import free_port
 from running import CA, Outcome
@@ -65,6 +66,20 @@ def test_an_instance_of_another_key_is_let_in_with_the_command_that_is_printed(
     command = text.split("an operator lets this one in with: acme-iid-ca ")[1].split()[:5]
     machine.ca.cli(*command)
     second.order("foo.local")
+
+
+def test_a_server_without_the_cas_mark_gets_no_evidence(machine: Machine, tmp_path: Path) -> None:
+    assert machine.stand_in is not None
+    with scripted_ca.serve(tmp_path, marked=False) as other:
+        root = tmp_path / "root.pem"
+        root.write_bytes(other.root.pem)
+        options = ("--authenticator", "acme-iid", "--agree-tos", "--register-unsafely-without-email", "-d", "foo.local")
+        places = ("--server", f"{other.url}/acme/directory", "--acme-iid-ca-bundle", root)
+        stand_in = ("--acme-iid-metadata-url", machine.stand_in.url)
+        text = said(machine.certbot("certonly", *options, *places, *stand_in))
+    assert "lacks the mark of the CA's own servers" in text
+    assert "/acme/authz/1" in other.paths()
+    assert "/acme/challenge/1" not in other.paths()
 
 
 def test_an_account_key_that_came_with_a_copied_disk_is_not_used(

@@ -171,7 +171,10 @@ def test_without_names_those_that_it_may_hold_are_listed(home: Path) -> None:
     assert report["given_by"] == "Cloud"
     assert of(report, "Cloud")["listed"] == ["web.us-west1-b.c.my-project.internal", "web.c.my-project.internal"]
     done = run(home, "test", *GCP)
-    assert "web.c.my-project.internal; and any name in local, internal, as there is no allow" in done.stdout
+    assert (
+        "web.c.my-project.internal; and any name in local, internal but the CA's own, as there is no allow"
+        in done.stdout
+    )
     assert "Provisioner 'Cloud' would admit it." in done.stdout
 
 

@@ -9,6 +9,7 @@ import pytest
 from pairs import certificate_for, issuance, pair_in
 
 from acme_iid_client import files
+from acme_iid_client.copies import Copies
 from acme_iid_client.errors import ClientError
 from acme_iid_client.files import Permissions
 
@@ -143,3 +144,12 @@ def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bar.crt").symlink_to(tmp_path / "foo.crt")
     with pytest.raises(ClientError, match="leads nowhere"):
         pair_in(tmp_path)
+
+
+def test_a_bundle_is_never_made_of_two_pairs(tmp_path: Path) -> None:
+    pair = pair_in(tmp_path)
+    files.install(pair, *issuance(), Permissions())
+    pair.key.write_bytes(issuance()[1])
+    with pytest.raises(ClientError, match="is not the key of"):
+        Copies(bundle=tmp_path / "all.pem").refresh(pair, Permissions())
+    assert not (tmp_path / "all.pem").exists()

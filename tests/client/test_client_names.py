@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_ca import issue
 
-from acme_iid_client import certificates, keys, names, places, renewal
+from acme_iid_client import authority, certificates, keys, names, places, renewal
 from acme_iid_client.errors import ClientError
 from acme_iid_client.keys import KeyType
 
@@ -37,6 +37,23 @@ def test_names_have_one_form(typed: str, meant: str) -> None:
 )
 def test_what_could_be_no_name_is_refused(typed: str) -> None:
     with pytest.raises(ClientError, match="name"):
+        names.canonical(typed)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "ban\u212a.local",
+        "*.ban\u212a.local",
+        "\u017fhop.local",
+        "\uff46\uff4f\uff4f.local",
+        "foo\u3002local",
+        "b\u00fccher\u3002local",
+        "x\uff0elocal",
+    ],
+)
+def test_a_name_that_only_looks_like_an_ascii_one_is_refused(typed: str) -> None:
+    with pytest.raises(ClientError, match="which it looks like"):
         names.canonical(typed)
 
 
@@ -124,3 +141,9 @@ def test_a_certificate_is_due_with_a_third_of_its_life_left() -> None:
 def test_files_live_where_they_belong(env: dict[str, str], uid: int, config: str, state: str) -> None:
     assert places.find(env, uid) == places.Places(Path(config), Path(state))
     assert places.find(env, uid, Path("/mine"), Path("/own")) == places.Places(Path("/mine"), Path("/own"))
+
+
+@pytest.mark.parametrize("url", ["https://ban\u212a.local", "https://foo\u3002local:8443"])
+def test_a_cas_address_is_ascii_before_its_host_is_lowered(url: str) -> None:
+    with pytest.raises(ClientError, match="not a CA's address"):
+        authority.parse_url(url)

@@ -17,9 +17,9 @@ from acme_iid.simulator import aws, server
 from acme_iid_client import clouds, keys, order
 from acme_iid_client.authority import Authority
 from acme_iid_client.connection import CaError
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.told import Told
-from acme_iid_client.trust import Deadline
 
 EVIDENCE = "ZXZpZGVuY2U="
 
@@ -273,6 +273,8 @@ def test_a_valid_authorization_is_not_proven_again(get: Callable[..., order.Issu
 
 def test_the_account_key_is_private_and_made_once(get: Callable[..., order.Issued], tmp_path: Path) -> None:
     first, second = get(), get()
+    assert first.account is not None
+    assert second.account is not None
     assert first.account.thumbprint == second.account.thumbprint
     files = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
     assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600]

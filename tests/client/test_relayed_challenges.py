@@ -25,8 +25,8 @@ from acme_iid.simulator.listener import NoAnswer, Request, Response, Service, li
 from acme_iid_client import clouds, keys, order
 from acme_iid_client.authority import Authority
 from acme_iid_client.connection import CaError
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.trust import Deadline
 
 TOKEN = "R" * 43
 ATTACKER = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))

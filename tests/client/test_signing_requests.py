@@ -49,6 +49,17 @@ def test_a_request_for_something_else_is_refused(asked: x509.CertificateSigningR
         csr.names(asked, "request")
 
 
+@pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning")
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_common_name_is_none(empty: str) -> None:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, empty, _validate=False)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    with pytest.raises(ClientError, match="names nothing"):
+        csr.names(builder.sign(KEY, hashes.SHA256()), "request")
+    named = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("foo.local")]), critical=False)
+    assert csr.names(named.sign(KEY, hashes.SHA256()), "request") == ["foo.local"]
+
+
 def test_a_request_that_its_key_did_not_sign_is_refused() -> None:
     der = bytearray(request("foo.local").public_bytes(Encoding.DER))
     assert csr.load(bytes(der), "request").is_signature_valid

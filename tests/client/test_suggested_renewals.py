@@ -21,7 +21,7 @@ from acme_iid.simulator import aws, server
 from acme_iid_client import ari, keys, renewal
 from acme_iid_client.authority import Authority
 from acme_iid_client.connection import CaError, UnreachableError
-from acme_iid_client.trust import Deadline
+from acme_iid_client.deadline import Deadline
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 

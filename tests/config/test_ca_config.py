@@ -15,8 +15,8 @@ from acme_iid.admission import CLOUDS, Provisioner
 from acme_iid.config import CASettings, ServerSettings
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.kinds import KINDS, PCRS
-from acme_iid.protocol.csr import KeyPolicy
 from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.public_keys import KeyPolicy
 from acme_iid.rules import Demand
 from acme_iid.sources import TrustSources, WebIdentity
 from acme_iid.tables import ConfigError
@@ -159,6 +159,7 @@ def test_keys_of_other_clouds_and_rules_that_do_not_exist_are_refused_and_not_ig
         ('["local", "Internal"]', "[1]", "[ca] domains: 1 is not a string"),
         ('["local", "Internal"]', '["*.local"]', "[ca] domains: '*.local' is a wildcard"),
         ('["local", "Internal"]', '["lo cal"]', "[ca] domains: 'lo cal' has the label 'lo cal'"),
+        ('["local", "Internal"]', '["ban\u212a.local"]', "[ca] domains: 'ban\u212a.local' is not ASCII"),
         ('["local", "Internal"]', '["local", "LOCAL"]', "[ca] domains: 'LOCAL' is listed twice"),
         ("[server]", 'lifetime = "1y"\n[server]', "[ca] lifetime: '1y' is no duration; write for example \"1h\""),
         ("[server]", "lifetime = 3600\n[server]", "[ca] lifetime: 3600 is not a string; it is a duration"),
@@ -284,6 +285,14 @@ def test_provisioners_have_different_names() -> None:
 def test_the_url_has_one_spelling(given_url: str, canonical: str) -> None:
     assert values.server_url(given_url) == canonical
     assert values.server_url(canonical) == canonical
+
+
+@pytest.mark.parametrize(
+    "url", ["https://ban\u212a.local", "https://\uff46oo.local", "https://foo\u3002local", "https://ca.local/\u212a"]
+)
+def test_a_url_is_ascii_before_its_host_is_lowered(url: str) -> None:
+    with pytest.raises(ValueError, match="not ASCII"):
+        values.server_url(url)
 
 
 @pytest.mark.parametrize(

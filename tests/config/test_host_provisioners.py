@@ -9,6 +9,7 @@ import pytest
 from acme_iid import config
 from acme_iid.host_provisioners import name_server
 from acme_iid.hosts import CHALLENGES
+from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import from_text
 from acme_iid.tables import ConfigError
 from acme_iid.values import Listen, network
@@ -50,8 +51,8 @@ def test_all_settings_are_read() -> None:
     assert found.networks == (network("10.0.0.0/8"), network("fd00::/8"))
     assert found.resolver == (Listen("10.0.0.53", 53), Listen("fd00::53", 5353))
     assert (found.http_port, found.tls_port, found.caa, found.allow_wildcards) == (8080, 8443, True, True)
-    assert found.offers(("local",), from_text("a.web.local")) == ("dns-01", "http-01")
-    assert found.offers(("local",), from_text("a.local")) == ()
+    assert found.offers(Namespace(("local",)), from_text("a.web.local")) == ("dns-01", "http-01")
+    assert found.offers(Namespace(("local",)), from_text("a.local")) == ()
     assert read.issuer_domain == "ca.local"
 
 

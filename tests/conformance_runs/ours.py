@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance_runs.pebble import Challenges
+from conformance_runs.pebble import ADDRESS, Challenges
 from running import CA
 
 from acme_iid.issuance.ca import ROOT_KEY
@@ -27,7 +27,7 @@ class Ours:
     @property
     def options(self) -> tuple[str, ...]:
         """What the suite is told besides the directory and the root."""
-        return (*self.challenges.options, "--acme-domain", DOMAIN, "--acme-eab", self.eab)
+        return (*self.challenges.options, "--acme-domain", DOMAIN, "--acme-address", ADDRESS, "--acme-eab", self.eab)
 
 
 @contextmanager

@@ -75,6 +75,10 @@ class TLS:
         return made
 
 
+ADDRESS = "127.0.0.2"
+"""Where http-01 is answered for an address: 127.0.0.1 is our CA's own, for which nobody gets a certificate."""
+
+
 @dataclass
 class Challenges:
     """A pebble-challtestsrv: where it answers and where it is told what."""
@@ -135,7 +139,7 @@ def challtestsrv(folder: Path) -> Iterator[Challenges]:
         "-dns01",
         f"127.0.0.1:{dns}",
         "-http01",
-        f"127.0.0.1:{http}",
+        f"127.0.0.1:{http},{ADDRESS}:{http}",
         "-tlsalpn01",
         f"127.0.0.1:{tls}",
         "-https01",

@@ -16,20 +16,20 @@ from acme_iid_client import files
 from acme_iid_client.files import Permissions
 
 # In the working directory, a process for each line of stdin: "install N" puts the pair in new/ in place and dies
-# before the N-th thing that it does to the file system (every such call of Python's raises an audit event),
+# before the N-th change that it makes to the file system (every such call of Python's raises an audit event),
 # "recover N" carries on likewise, and "refuse E" installs where replacing the certificate raises E.
 _PROCESSES = """
 import builtins, os, signal, sys
 from pathlib import Path
 from acme_iid_client import files
 from acme_iid_client.files import Permissions
-EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.chmod", "fcntl.flock")
+EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "os.chmod", "fcntl.flock")
 def act(what, limit):
     left = int(limit) if limit.isdigit() else 999
     certificate, key = Path("new/foo.crt").read_bytes(), Path("new/foo.key").read_bytes()
     def hook(event, arguments):
         nonlocal left
-        if event in EVENTS:
+        if event in EVENTS and not (event == "open" and not arguments[2] & (os.O_WRONLY | os.O_CREAT)):
             left -= 1
             if left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)

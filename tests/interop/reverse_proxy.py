@@ -11,6 +11,8 @@ from interop.harness import listens, openssl, running, until, with_mounted
 from interop.ours import Ours
 from ports import free_port
 
+from acme_iid.binding import SERVING_MARK
+
 HOST = "acme.example.test"
 PREFIX = "/pki"
 _CONFIGURATION = """
@@ -53,7 +55,10 @@ class ProxiedCA(Ours):
         """Serve, with nginx in front, which has a certificate of this CA's."""
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", home / "key.pem",
                 "-out", home / "csr.pem", "-subj", f"/CN={HOST}")  # fmt: skip
-        (home / "extensions").write_text(f"subjectAltName=DNS:{HOST}\nbasicConstraints=critical,CA:false\n")
+        (home / "extensions").write_text(
+            f"subjectAltName=DNS:{HOST}\nbasicConstraints=critical,CA:false\n"
+            f"extendedKeyUsage=serverAuth,{SERVING_MARK}\n"
+        )
         intermediate = self.home / "certs" / "intermediate_ca.crt"
         openssl("x509", "-req", "-in", home / "csr.pem", "-CA", intermediate, "-CAkey",
                 self.home / "secrets" / "intermediate_ca_key", "-days", "2", "-extfile", home / "extensions",

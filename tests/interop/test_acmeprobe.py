@@ -12,14 +12,14 @@ HOOK = f"""#!/bin/sh
 """
 
 
-def probe(site: Site, server: Server, challenge: str, *arguments: str) -> None:
+def probe(site: Site, server: Server, challenge: str, *arguments: str, address: str = "127.0.0.1") -> None:
     """Run the probe, which ends with 1 if it finds anything wrong."""
     program = site.prepared / "acmeprobe"
     if not program.exists():
         packaged = site.env(GOPATH="/usr/share/gocode", GO111MODULE="off", GOCACHE=site.prepared / "go-cache")
         site.run("/usr/bin/go", "build", "-o", program, SOURCE, env=packaged)
     port = site.http_port if challenge == "http-01" else site.tls_port
-    way = ["-s", str(site.script("hook", HOOK))] if challenge == "dns-01" else ["-a", f"127.0.0.1:{port}"]
+    way = ["-s", str(site.script("hook", HOOK))] if challenge == "dns-01" else ["-a", f"{address}:{port}"]
     env = site.env(SSL_CERT_FILE=server.root)
     site.run(program, "-d", server.directory, "-t", challenge, *way, *arguments, env=env)
 
@@ -32,4 +32,4 @@ def test_acmeprobe_finds_nothing_wrong(flow: str, challenge: str, server: Server
 
 def test_acmeprobe_finds_nothing_wrong_with_an_address(server: Server, site: Site) -> None:
     # By tls-alpn-01 it shows a dNSName in place of the iPAddress of RFC 8738 section 6, which no server may take.
-    probe(site, server, "http-01", "-f", "order", "-ip", "127.0.0.1")
+    probe(site, server, "http-01", "-f", "order", "-ip", "127.0.0.2", address="127.0.0.2")  # not the CA's own

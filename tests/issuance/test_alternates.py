@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.issuance import alternates, ca, keys
 from acme_iid.issuance.ca import Issuer
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 
 NOW = 1_800_000_000
@@ -51,7 +52,7 @@ def test_a_root_signs_with_its_own_key_and_is_a_ca() -> None:
         ca.cross_sign(Issuer(OTHER.certificate, ROOT.key), INTERMEDIATE, NOW)
     key = keys.generate()
     leaf = ca.CertificateAuthority(ROOT.certificate, Issuer(INTERMEDIATE, ROOT.key)).issue(
-        ca.LeafRequest(key.public_key(), [Identifier("dns", "foo.local")], NOW + 60), NOW
+        ca.LeafRequest(key.public_key(), [Identifier("dns", "foo.local")], NOW + 60), Namespace(), NOW
     )
     with pytest.raises(CAFileError, match="is no CA certificate"):
         ca.cross_sign(Issuer(x509.load_der_x509_certificate(leaf.der), key), INTERMEDIATE, NOW)
@@ -75,6 +76,7 @@ def test_a_chain_is_served_without_its_root_until_its_first_certificate_ends(tmp
     assert found.not_after == int(CROSS.not_valid_after_utc.timestamp())
 
 
+KINDS = (x509.BasicConstraints, x509.KeyUsage, x509.SubjectKeyIdentifier)
 NAMESAKE = ca.create_intermediate(OTHER, "My CA", NOW).certificate
 BELOW = ca.create_intermediate(OTHER, "Between", NOW)
 
@@ -98,6 +100,18 @@ def test_what_is_no_chain_from_the_intermediate_to_a_root_is_refused(
 ) -> None:
     with pytest.raises(CAFileError, match=reason):
         alternates.load(write(tmp_path / "chain", *chain), INTERMEDIATE)
+
+
+def test_a_chain_with_a_key_that_is_not_acceptable_is_refused(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(3, 2048)
+    name = OTHER.certificate.subject
+    extensions = [OTHER.certificate.extensions.get_extension_for_class(kind) for kind in KINDS]
+    root = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, INTERMEDIATE.not_valid_before_utc, INTERMEDIATE.not_valid_after_utc, extensions
+    ).sign(key, hashes.SHA256())
+    cross = ca.cross_sign(Issuer(root, key), INTERMEDIATE, NOW)
+    with pytest.raises(CAFileError, match="has a key that no CA signs with: the RSA key's public exponent"):
+        alternates.load(write(tmp_path / "chain", cross, root), INTERMEDIATE)
 
 
 def test_a_file_that_holds_no_certificates_is_named(tmp_path: Path) -> None:

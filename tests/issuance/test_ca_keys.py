@@ -3,12 +3,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import dsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from acme_iid.durable import write_new
 from acme_iid.issuance import keys
 from acme_iid.issuance.keys import CAFileError
+
+KEY = keys.generate()
+DER = KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+ENCRYPTED_DER = KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(b"hunter2"))
+PUBLIC = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def refusal(path: Path, password: str | None = None) -> str:
@@ -50,16 +61,45 @@ def test_a_key_that_others_may_touch_is_refused_with_the_command_that_helps(tmp_
     assert f"chmod 600 '{tmp_path / 'key'}'" in message
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
-def test_a_file_without_a_key_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds no private key in PEM form"),
+        (b"junk", "holds no private key in PEM form"),
+        (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "a private key that cannot be read"),
+        (DER, "holds a private key in DER form, not PEM: openssl pkey -inform DER -in"),
+        (ENCRYPTED_DER, "holds an encrypted private key in DER form, not PEM"),
+        (PUBLIC, "holds no private key but a public key"),
+    ],
+    ids=["empty", "junk", "damaged", "DER", "encrypted DER", "public"],
+)
+def test_a_file_without_a_key_is_refused_with_what_it_holds(tmp_path: Path, content: bytes, said: str) -> None:
     write_new(tmp_path / "key", content, 0o600)
-    assert "holds no readable private key" in refusal(tmp_path / "key")
+    assert said in refusal(tmp_path / "key")
+    assert said in refusal(tmp_path / "key", "hunter2")
+
+
+def test_a_key_that_is_encrypted_as_openssl_used_to_needs_its_password(tmp_path: Path) -> None:
+    key = keys.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"right"))
+    assert b"Proc-Type: 4,ENCRYPTED" in pem
+    write_new(tmp_path / "key", pem, 0o600)
+    assert "is encrypted; give the file with its password" in refusal(tmp_path / "key")
+    assert keys.load(tmp_path / "key", "right").public_key() == key.public_key()
 
 
 def test_a_key_that_no_ca_signs_with_is_refused(tmp_path: Path) -> None:
     pem = dsa.generate_private_key(2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_new(tmp_path / "key", pem, 0o600)
     assert "ECDSA, Ed25519 or RSA is needed" in refusal(tmp_path / "key")
+
+
+@pytest.mark.parametrize(("exponent", "bits", "reason"), [(3, 2048, "exponent"), (65537, 1024, "has 1024 bits")])
+def test_an_rsa_key_that_is_not_acceptable_is_refused(tmp_path: Path, exponent: int, bits: int, reason: str) -> None:
+    write_new(tmp_path / "key", keys.to_pem(rsa.generate_private_key(exponent, bits)), 0o600)
+    message = refusal(tmp_path / "key")
+    assert "holds a key that a CA does not sign with: the RSA key" in message
+    assert reason in message
 
 
 def test_a_missing_key_is_a_sentence(tmp_path: Path) -> None:

@@ -10,17 +10,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from acme_iid.binding import SERVING_MARK
 from acme_iid.durable import write_new
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance import ca, keys, provisioner_extension
 from acme_iid.issuance.ca import CertificateAuthority, Issuer, LeafRequest
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.profiles import USAGES
+from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, ip
-from acme_iid.protocol.jwk import PublicKey
+from acme_iid.protocol.public_keys import PublicKey
 
 NOW = 1_800_000_000
+NAMESPACE = Namespace(("local",), frozenset({dns("ca.local"), ip("10.0.0.5")}))
 DAY = 86400
 LEAF_KEY = keys.generate().public_key()
 ROOT = ca.create_root("My CA", NOW)
@@ -33,7 +37,7 @@ def authority() -> CertificateAuthority:
 
 
 def issue(authority: CertificateAuthority, *names: Identifier, key: PublicKey = LEAF_KEY) -> x509.Certificate:
-    issued = authority.issue(LeafRequest(key, names or (dns("foo.local"),), NOW + DAY), NOW)
+    issued = authority.issue(LeafRequest(key, names or (dns("foo.local"),), NOW + DAY), NAMESPACE, NOW)
     return x509.load_der_x509_certificate(issued.der)
 
 
@@ -77,7 +81,7 @@ def test_the_word_ca_stands_once_in_a_subject(name: str, subject: str) -> None:
 def test_openssl_verifies_what_is_issued_and_sees_every_detail(authority: CertificateAuthority, tmp_path: Path) -> None:
     under = provisioner_extension.extension("AWS", "AWS IID Provisioner", "123456789042")
     names = [dns("foo.local"), dns("*.bar.local"), ip("10.0.0.1"), ip("2001:db8::1")]
-    issued = authority.issue(LeafRequest(LEAF_KEY, names, NOW + DAY, provisioner=under), NOW)
+    issued = authority.issue(LeafRequest(LEAF_KEY, names, NOW + DAY, provisioner=under), NAMESPACE, NOW)
     (tmp_path / "root").write_text(authority.root_pem)
     (tmp_path / "chain").write_text(issued.chain_pem)
     verify = ["openssl", "verify", "-x509_strict", "-attime", str(NOW), "-CAfile", str(tmp_path / "root")]
@@ -104,7 +108,7 @@ def test_openssl_verifies_what_is_issued_and_sees_every_detail(authority: Certif
 
 
 def test_the_chain_is_the_leaf_and_then_the_intermediate(authority: CertificateAuthority) -> None:
-    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NOW)
+    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NAMESPACE, NOW)
     leaf, intermediate = x509.load_pem_x509_certificates(issued.chain_pem.encode())
     assert leaf.public_bytes(Encoding.DER) == issued.der
     assert leaf.serial_number == issued.serial
@@ -119,9 +123,9 @@ def test_the_chain_is_the_leaf_and_then_the_intermediate(authority: CertificateA
 
 
 def test_times_are_back_dated_by_a_minute_unless_asked_otherwise(authority: CertificateAuthority) -> None:
-    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NOW)
+    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NAMESPACE, NOW)
     assert (issued.not_before, issued.not_after) == (NOW - 60, NOW + DAY)
-    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY, not_before=NOW + 100), NOW)
+    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY, not_before=NOW + 100), NAMESPACE, NOW)
     certificate = x509.load_der_x509_certificate(issued.der)
     assert (issued.not_before, issued.not_after) == (NOW + 100, NOW + DAY)
     assert certificate.not_valid_before_utc.timestamp() == NOW + 100
@@ -130,11 +134,11 @@ def test_times_are_back_dated_by_a_minute_unless_asked_otherwise(authority: Cert
 
 def test_nothing_outlives_the_intermediate(authority: CertificateAuthority) -> None:
     end = int(INTERMEDIATE.certificate.not_valid_after_utc.timestamp())
-    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY), end - 10)
+    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY), NAMESPACE, end - 10)
     assert issued.not_after == end
     for not_before, now in ((None, end + 1), (end, end - 10)):
         with pytest.raises(AcmeError, match="the CA's intermediate certificate is at its end") as caught:
-            authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY, not_before), now)
+            authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY, not_before), NAMESPACE, now)
         assert caught.value.problem is Problem.SERVER_INTERNAL
 
 
@@ -171,11 +175,39 @@ def test_a_name_too_long_for_a_subject_leaves_it_empty_and_the_alternatives_crit
     assert names.value == x509.SubjectAlternativeName([x509.DNSName(too_long.value), x509.DNSName(fits.value)])
 
 
-def test_an_address_is_written_as_one(authority: CertificateAuthority) -> None:
+def test_an_address_is_written_as_one_and_is_no_common_name(authority: CertificateAuthority) -> None:
     certificate = issue(authority, ip("10.0.0.1"))
     address = x509.IPAddress(ipaddress.ip_address("10.0.0.1"))
-    assert extension(certificate, x509.SubjectAlternativeName).value == x509.SubjectAlternativeName([address])
-    assert certificate.subject.rfc4514_string() == "CN=10.0.0.1"
+    found = extension(certificate, x509.SubjectAlternativeName)
+    assert found.value == x509.SubjectAlternativeName([address])
+    assert (certificate.subject, found.critical) == (x509.Name([]), True)
+
+
+def test_the_common_name_is_the_first_dns_name(authority: CertificateAuthority) -> None:
+    certificate = issue(authority, ip("10.0.0.1"), dns("foo.local"), dns("bar.local"))
+    assert certificate.subject.rfc4514_string() == "CN=foo.local"
+    assert not extension(certificate, x509.SubjectAlternativeName).critical
+
+
+@pytest.mark.parametrize("name", [dns("ca.local"), dns("*.local"), ip("10.0.0.5"), ip("::ffff:10.0.0.5")], ids=str)
+def test_no_certificate_is_signed_for_the_cas_own_names(authority: CertificateAuthority, name: Identifier) -> None:
+    with pytest.raises(AcmeError, match="is reserved") as caught:
+        issue(authority, dns("foo.local"), name)
+    assert caught.value.problem is Problem.REJECTED_IDENTIFIER
+    assert [fault.identifier for fault in caught.value.subproblems] == [name]
+
+
+def test_only_the_cas_own_serving_certificate_has_the_mark(authority: CertificateAuthority) -> None:
+    issued = authority.issue_serving(LEAF_KEY, [dns("ca.local"), ip("10.0.0.5")], NOW + DAY, NOW)
+    serving = x509.load_der_x509_certificate(issued.der)
+    mark = x509.ObjectIdentifier(SERVING_MARK)
+    assert extension(serving, x509.ExtendedKeyUsage).value == x509.ExtendedKeyUsage(
+        [ExtendedKeyUsageOID.SERVER_AUTH, mark]
+    )
+    purposes = extension(issue(authority), x509.ExtendedKeyUsage).value
+    assert purposes == x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    # Nor is there a word by which a profile, or anything else that issues, could ask for it.
+    assert mark not in USAGES.values()
 
 
 def test_serials_are_random_and_128_bits_long(authority: CertificateAuthority) -> None:
@@ -222,6 +254,16 @@ def test_an_end_entity_certificate_is_no_intermediate(authority: CertificateAuth
     leaf = issue(authority, key=key.public_key())
     write_home(tmp_path, INTERMEDIATE, Issuer(leaf, key))
     with pytest.raises(CAFileError, match="is no CA certificate, so it can issue none"):
+        CertificateAuthority.load(tmp_path)
+
+
+def test_a_root_whose_key_is_not_acceptable_is_refused(tmp_path: Path) -> None:
+    key, of = rsa.generate_private_key(3, 2048), ROOT.certificate
+    root = x509.CertificateBuilder(
+        of.issuer, of.subject, key.public_key(), 1, of.not_valid_before_utc, of.not_valid_after_utc, list(of.extensions)
+    ).sign(key, hashes.SHA256())
+    write_home(tmp_path, Issuer(root, key), ca.create_intermediate(Issuer(root, key), "My CA", NOW))
+    with pytest.raises(CAFileError, match="has a key that no CA signs with: the RSA key's public exponent"):
         CertificateAuthority.load(tmp_path)
 
 

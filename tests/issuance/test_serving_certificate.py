@@ -3,17 +3,19 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
+from acme_iid.binding import SERVING_MARK
 from acme_iid.issuance import ca, keys
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.identifiers import dns
 
-NOW = 1_800_000_000
+NOW = int(time.time())
 NAMES = (dns("ca.local"),)
 
 
@@ -24,14 +26,17 @@ def authority() -> CertificateAuthority:
 
 
 def test_each_has_a_new_key_in_a_private_file_of_its_own(authority: CertificateAuthority, tmp_path: Path) -> None:
-    serving = ServingCertificate(tmp_path / "tls", authority, 900)
-    first, second = serving.issue(NAMES, NOW), serving.issue(NAMES, NOW + 600)
+    serving = ServingCertificate(tmp_path / "tls", 900)
+    first, second = serving.issue(authority, NAMES, NOW), serving.issue(authority, NAMES, NOW + 1)
     assert (tmp_path / "tls").stat().st_mode & 0o777 == 0o700
     public_keys = set()
     for path in (first, second):
         assert path.stat().st_mode & 0o777 == 0o600
         leaf, intermediate = x509.load_pem_x509_certificates(path.read_bytes())
         assert intermediate == authority.intermediate
+        assert (
+            x509.ObjectIdentifier(SERVING_MARK) in leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        )
         key = keys.load(path, None)
         assert key.public_key() == leaf.public_key()
         assert isinstance(key.public_key(), type(keys.generate().public_key()))
@@ -40,15 +45,15 @@ def test_each_has_a_new_key_in_a_private_file_of_its_own(authority: CertificateA
 
 
 def test_it_is_due_when_a_third_is_left(authority: CertificateAuthority, tmp_path: Path) -> None:
-    serving = ServingCertificate(tmp_path / "tls", authority, 900)
-    serving.issue(NAMES, NOW)
+    serving = ServingCertificate(tmp_path / "tls", 900)
+    serving.issue(authority, NAMES, NOW)
     assert serving.renew_at == NOW + 600
-    assert serving.until == "2027-01-15T08:15:00Z"
+    assert serving.until == datetime.fromtimestamp(NOW + 900, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def test_only_the_last_two_files_are_kept_and_none_at_the_end(authority: CertificateAuthority, tmp_path: Path) -> None:
-    serving = ServingCertificate(tmp_path / "tls", authority, 900)
-    paths = [serving.issue(NAMES, NOW) for _ in range(4)]
+    serving = ServingCertificate(tmp_path / "tls", 900)
+    paths = [serving.issue(authority, NAMES, NOW) for _ in range(4)]
     assert [path.exists() for path in paths] == [False, False, True, True]
     serving.discard()
     assert list((tmp_path / "tls").iterdir()) == []
@@ -64,5 +69,5 @@ def test_files_of_servers_that_ended_are_removed_and_those_of_living_ones_are_no
     left, living, foreign = folder / f"{ended.pid}-1.pem", folder / f"{os.getppid()}-1.pem", folder / "mine-1.pem"
     for path in (left, living, foreign):
         path.touch()
-    made = ServingCertificate(folder, authority, 900).issue(NAMES, int(time.time()))
+    made = ServingCertificate(folder, 900).issue(authority, NAMES, int(time.time()))
     assert set(folder.iterdir()) == {made, living, foreign}

@@ -10,6 +10,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ def main(home: str, port: str, nonce_reject: str) -> None:
     """Serve without TLS until SIGTERM."""
 
     def factory(config: Config, password: str | None) -> Application:
+        # What listens here is a relay's other side; suites may order the address for themselves.
+        config = replace(config, server=replace(config.server, listen=Listen("0.0.0.0", 0)))  # noqa: S104 - not bound
         app = create_app(config, password)
         for name, method in (("directory", "GET"), ("directory_as_get", "POST")):
             app.add_url_rule("/dir", f"pebble_{name}", app.view_functions[f"acme.{name}"], methods=[method])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from pebble_mode.settings import Settings
-from running import CA
+from running import CA, UNLIMITED
 
 from acme_iid import config
 from acme_iid.durable import write_new
@@ -41,6 +41,8 @@ def make(home: Path, settings: Settings) -> Path:
         _cross_sign(home, number)
     path = home / config.FILE_NAME
     path.write_text(path.read_text().replace("[ca]\n", f"[ca]\n{_of_ca(settings)}", 1) + _provisioner(settings))
+    # Other people's suites make accounts and orders by the thousand, from one address.
+    path.write_text(f"{path.read_text()}\n[limits]\n{UNLIMITED}\n")
     loaded = config.load(home)
     database = open_store(loaded.store.url)
     with database.transaction() as transaction:
@@ -55,7 +57,7 @@ def make(home: Path, settings: Settings) -> Path:
         return both
     authority = CertificateAuthority.load(home)
     names = [from_text(name) for name in ("localhost", "127.0.0.1", "::1")]
-    return ServingCertificate(home / "tls-front", authority, _YEAR).issue(names, int(time.time()))
+    return ServingCertificate(home / "tls-front", _YEAR).issue(authority, names, int(time.time()))
 
 
 def alternate(home: Path, number: int) -> Alternate:

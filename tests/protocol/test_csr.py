@@ -16,9 +16,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acme_iid.attestation import asn1
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import csr, jwk
 from acme_iid.protocol.identifiers import Identifier, dns, ip
+from acme_iid.protocol.public_keys import KEY_TYPES, KeyPolicy
+from acme_iid.simulator.cms import oid, sequence
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 RSA_KEY = rsa.generate_private_key(65537, 2048)
@@ -111,15 +114,85 @@ def test_a_csr_of_another_version_is_read_as_it_was_signed(key: AnyKey, version:
     [
         (rsa.generate_private_key(65537, 1024), "the RSA key has 1024 bits; between 2048 and 8192"),  # noqa: S505 - refused
         (rsa.generate_private_key(3, 2048), "public exponent is not accepted"),
-        (ec.generate_private_key(ec.SECP256K1()), "the curve secp256k1 is not accepted"),
-        (ec.generate_private_key(ec.SECP224R1()), "the curve secp224r1 is not accepted"),
-        (ed448.Ed448PrivateKey.generate(), "this kind of key is not accepted"),
-        (dsa.generate_private_key(2048), "this kind of key is not accepted"),
+        (ec.generate_private_key(ec.SECP256K1()), "secp256k1 keys are not accepted; the keys that are: P-256, P-384"),
+        (ec.generate_private_key(ec.SECP224R1()), "secp224r1 keys are not accepted"),
+        (ed448.Ed448PrivateKey.generate(), "Ed448 keys are not accepted"),
+        (dsa.generate_private_key(2048), "DSA keys are not accepted"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_weak_and_unusual_keys_are_refused(key: AnyKey, reason: str) -> None:
     assert reason in refusal(request(key=key))
+
+
+def with_key_info(info: bytes) -> bytes:
+    """A CSR that holds another SubjectPublicKeyInfo than that of the key that signed it."""
+    csr_ = x509.load_der_x509_csr(request())
+    own = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    members = [part.encoding for part in asn1.parse(csr_.tbs_certrequest_bytes).children]
+    assert members[2] == own
+    members[2] = info
+    rest = [part.encoding for part in asn1.parse(csr_.public_bytes(Encoding.DER)).children[1:]]
+    return sequence(sequence(*members), *rest)
+
+
+def info_of(algorithm: bytes, parameters: bytes, key: bytes) -> bytes:
+    """A SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7)."""
+    return sequence(sequence(algorithm, parameters), asn1.tlv(0x03, b"\0" + key))
+
+
+def explicit_curve() -> bytes:
+    """P-256 with parameters of its own (SEC 1 section C.2)."""
+    p = 2**256 - 2**224 + 2**192 + 2**96 - 1
+    b = bytes.fromhex("5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604b")
+    base = "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    point = bytes.fromhex("04" + base + "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5")
+    order = bytes.fromhex("00ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551")
+    field = sequence(oid("1.2.840.10045.1.1"), asn1.tlv(asn1.INTEGER, b"\0" + p.to_bytes(32, "big")))
+    curve = sequence(asn1.tlv(4, (p - 3).to_bytes(32, "big")), asn1.tlv(4, b))
+    one = asn1.tlv(asn1.INTEGER, b"\x01")
+    return sequence(one, field, curve, asn1.tlv(4, point), asn1.tlv(asn1.INTEGER, order), one)
+
+
+POINT, COMPRESSED = (
+    KEY.public_key().public_bytes(Encoding.X962, form)
+    for form in (PublicFormat.UncompressedPoint, PublicFormat.CompressedPoint)
+)
+EC, P256 = oid("1.2.840.10045.2.1"), oid("1.2.840.10045.3.1.7")
+PKCS1 = RSA_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+NULL = asn1.tlv(asn1.NULL, b"")
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        (info_of(oid("1.2.840.113549.1.1.10"), b"", PKCS1), "RSA key is for RSASSA-PSS alone"),
+        (info_of(EC, P256, COMPRESSED), "its point is not compressed"),
+        (info_of(EC, explicit_curve(), POINT), "a curve is named, without parameters of its own"),
+        (info_of(EC, NULL, POINT), "key cannot be read: its algorithm, its curve or their parameters"),
+        (info_of(EC, oid("1.3.132.0.39"), POINT), "key cannot be read: its algorithm, its curve or their parameters"),
+        (info_of(oid("1.3.132.1.12"), P256, POINT), "key cannot be read: its algorithm, its curve or their parameters"),
+        (info_of(EC, P256, b"\4" + bytes(64)), "key cannot be read: its algorithm, its curve or their parameters"),
+        (info_of(oid("1.3.101.110"), b"", bytes(32)), "X25519 keys are not accepted; the keys that are: P-256"),
+    ],
+    ids=["PSS", "compressed", "explicit", "NULL", "another curve", "id-ecDH", "no point", "X25519"],
+)
+def test_a_key_in_another_form_than_a_certificates_is_refused(info: bytes, reason: str) -> None:
+    assert reason in refusal(with_key_info(info))
+
+
+@pytest.mark.parametrize(
+    "exponent", [3, 65535, (1 << 32) + 1, (1 << 255) + 1], ids=["3", "65535", "33 bits", "256 bits"]
+)
+def test_an_exponent_beyond_the_bounds_is_refused(exponent: int) -> None:
+    modulus = RSA_KEY.public_key().public_numbers().n
+    key = asn1.tlv(0x30, integer(modulus) + integer(exponent))
+    reason = refusal(with_key_info(info_of(oid("1.2.840.113549.1.1.1"), NULL, key)))
+    assert reason == "the RSA key's public exponent is not accepted; make a new key with the exponent 65537"
+
+
+def integer(value: int) -> bytes:
+    return asn1.tlv(asn1.INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
 def with_modulus(change: int) -> bytes:
@@ -180,7 +253,7 @@ def test_a_key_of_two_primes_that_are_close_to_each_other_is_refused() -> None:
     assert "its two primes are close" in refusal(with_modulus(square))
 
 
-@pytest.mark.parametrize("kind", csr.KEY_TYPES)
+@pytest.mark.parametrize("kind", KEY_TYPES)
 def test_the_policy_says_which_kinds_of_keys_are_accepted(kind: str) -> None:
     known: dict[str, AnyKey] = {
         "P-256": KEY,
@@ -189,7 +262,7 @@ def test_the_policy_says_which_kinds_of_keys_are_accepted(kind: str) -> None:
         "Ed25519": ed25519.Ed25519PrivateKey.generate(),
         "RSA": RSA_KEY,
     }
-    policy = csr.KeyPolicy((kind,))
+    policy = KeyPolicy((kind,))
     assert csr.check(request(key=known.pop(kind)), FOO, policy=policy).public_key
     for key in known.values():
         with pytest.raises(AcmeError, match=f": {kind}$") as caught:
@@ -200,7 +273,7 @@ def test_the_policy_says_which_kinds_of_keys_are_accepted(kind: str) -> None:
 def test_the_policy_says_how_large_rsa_keys_are() -> None:
     larger = rsa.generate_private_key(65537, 3072)
     for bits, key, other in (((2048, 2048), RSA_KEY, larger), ((3072, 4096), larger, RSA_KEY)):
-        policy = csr.KeyPolicy(rsa_bits=bits)
+        policy = KeyPolicy(rsa_bits=bits)
         csr.check(request(key=key), FOO, policy=policy)
         with pytest.raises(AcmeError, match=f"between {bits[0]} and {bits[1]} are accepted"):
             csr.check(request(key=other), FOO, policy=policy)
@@ -348,3 +421,11 @@ def test_any_common_name_is_the_orders_or_refused(text: str) -> None:
         with suppress(AcmeError):
             csr.check(der, FOO)
             assert text.lower() == "foo.local"
+
+
+@pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning")
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_common_name_is_none(empty: str) -> None:
+    nothing = x509.NameAttribute(NameOID.COMMON_NAME, empty, _validate=False)
+    assert csr.check(request(other=[nothing]), FOO).public_key == KEY.public_key()
+    assert "lacks foo.local" in refusal(request(None, other=[nothing]))

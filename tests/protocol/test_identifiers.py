@@ -29,6 +29,14 @@ def test_a_name_is_made_canonical(text: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        # They lower, or map, to ASCII: the Kelvin sign, a long s, full-width letters, a dotted I, another full stop.
+        ("ban\u212a.local", "not ASCII"),
+        ("BAN\u212a.LOCAL", "not ASCII"),
+        ("\u017fhop.local", "not ASCII"),
+        ("\uff46\uff4f\uff4f.local", "not ASCII"),
+        ("\u0130nfo.local", "not ASCII"),
+        ("foo\u3002local", "not ASCII"),
+        ("*.ban\u212a.local", "not ASCII"),
         ("foo.local.", "trailing dot"),
         ("b\u00fccher.local", "A-labels"),
         ("foo.*.local", "leftmost"),

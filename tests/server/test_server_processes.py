@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -22,22 +23,28 @@ from click.testing import CliRunner
 from cryptography import x509
 
 from acme_iid import config as configuration
-from acme_iid import server
+from acme_iid import server, sockets
 from acme_iid.cli import main
+from acme_iid.errors import ServerError
 from acme_iid.values import Listen
+from acme_iid.worker import WSGIApplication
 
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
 import flask
-from acme_iid import config, server, values
+from acme_iid import config, errors, server, values
 
 def application(settings, password):
     if settings.ca.name == "unusable":
         raise ValueError("the app cannot work with this name")
+    if (settings.home / "broken").exists():
+        raise ValueError("the app is broken")
     app = flask.Flask("test")
     app.add_url_rule("/pid", view_func=lambda: str(os.getpid()), endpoint="pid")
     app.add_url_rule("/name", view_func=lambda: settings.ca.name, endpoint="name")
+    own = " ".join(sorted(name.value for name in settings.namespace.reserved))
+    app.add_url_rule("/own", view_func=lambda: own, endpoint="own")
     app.add_url_rule("/brief", view_func=lambda: (time.sleep(0.02), str(os.getpid()))[1], endpoint="brief")
     app.add_url_rule("/slow", view_func=lambda: (time.sleep(1), "done")[1], endpoint="slow")
     return app
@@ -51,10 +58,10 @@ try:
         serving_lifetime=int(sys.argv[3]),
         application=application,
     )
-except server.ServerError as error:
+except errors.ServerError as error:
     sys.exit(f"refused: {error}")
 """
-DEADLINE = 15
+DEADLINE = 60
 
 
 @dataclass
@@ -316,6 +323,78 @@ def test_a_worker_that_is_killed_is_replaced_and_requests_wait_for_the_new_one(s
     assert running.process.poll() is None
 
 
+def reload_workers(running: Running) -> str:
+    """Reload, and return the process that answers then."""
+    before = running.get("/pid")
+    running.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: running.get("/pid") != before)
+    return running.get("/pid")
+
+
+def test_workers_that_are_killed_just_after_a_reload_are_replaced(start: Start) -> None:
+    running = start()
+    for _ in range(2):
+        pid = reload_workers(running)
+        for _ in range(2):
+            os.kill(int(pid), signal.SIGKILL)
+            killed, pid = pid, running.get("/pid")
+            assert pid != killed
+    assert running.process.poll() is None
+    assert running.stop() == 0
+
+
+def test_workers_that_cannot_start_any_more_leave_the_old_one_in_its_place(start: Start, home: Path) -> None:
+    running = start(lifetime=6)
+    pid = running.get("/pid")
+    (home / "broken").touch()
+    running.wait_for("A worker cannot start: the app is broken")
+    running.wait_for("A new worker did not start, so the old ones go on")
+    assert running.get("/pid") == pid
+    assert running.stop() == 0
+
+
+def test_a_worker_that_keeps_ending_ends_the_server_with_a_sentence(start: Start, home: Path) -> None:
+    running = start()
+    (home / "broken").touch()
+    os.kill(int(running.get("/pid")), signal.SIGKILL)
+    assert running.process.wait(120) == 1
+    running.wait_for("refused: the server's processes keep ending")
+
+
+def test_clients_that_connect_anew_are_all_answered_while_workers_are_replaced(start: Start) -> None:
+    running = start()
+    stop = threading.Event()
+    failures: list[Exception] = []
+    answered = [0] * 12
+
+    def ask(place: int) -> None:
+        while not stop.is_set():
+            try:
+                running.get("/pid")
+                answered[place] += 1
+            except requests.RequestException as error:
+                failures.append(error)
+
+    clients = [threading.Thread(target=ask, args=(place,)) for place in range(len(answered))]
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(3):
+            pid = int(running.get("/pid"))
+            running.process.send_signal(signal.SIGHUP)
+            wait_until(lambda pid=pid: ended(pid))  # type: ignore[misc]
+    finally:
+        stop.set()
+        for client in clients:
+            client.join()
+    assert min(answered) > 0
+    assert failures == []
+
+
+def test_the_address_on_the_command_line_is_one_of_the_cas_own(start: Start) -> None:
+    assert start("plain", listen="[::1]:0").get("/own") == "127.0.0.1 ::1"
+
+
 def test_after_a_kill_of_the_parent_the_same_address_can_be_served_at_once(start: Start, home: Path) -> None:
     running = start()
     address = running.url.removeprefix("https://")
@@ -336,7 +415,7 @@ def ended(pid: int) -> bool:
     """Whether a process has ended, waited for or not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
@@ -366,7 +445,7 @@ def test_tls_1_2_is_spoken_and_http_2_is_not_offered(start: Start) -> None:
         assert (stream.version(), stream.selected_alpn_protocol()) == ("TLSv1.2", "http/1.1")
 
 
-def never(*_: object) -> server.WSGIApplication:
+def never(*_: object) -> WSGIApplication:
     raise AssertionError("no app is made for a server that cannot listen")
 
 
@@ -378,28 +457,28 @@ def never(*_: object) -> server.WSGIApplication:
     ],
 )
 def test_an_address_that_cannot_be_listened_on_is_a_sentence(home: Path, listen: Listen, reason: str) -> None:
-    with pytest.raises(server.ServerError, match=re.escape(reason)):
+    with pytest.raises(ServerError, match=re.escape(reason)):
         server.run(configuration.load(home), listen=listen, application=never)
 
 
 def test_a_port_in_use_is_a_sentence(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = Listen("127.0.0.1", taken.getsockname()[1])
-        with pytest.raises(server.ServerError, match="another process is listening there"):
+        with pytest.raises(ServerError, match="another process is listening there"):
             server.run(configuration.load(home), listen=listen, application=never)
 
 
 def test_a_server_with_several_workers_shares_its_port_with_no_other() -> None:
     with ExitStack() as stack:
-        first, second = (stack.enter_context(one) for one in server._listeners(Listen("127.0.0.1", 0), 2))
+        first, second = (stack.enter_context(one) for one in sockets.listeners(Listen("127.0.0.1", 0), 2))
         assert first.getsockname() == second.getsockname()
-        with pytest.raises(server.ServerError, match="another process is listening there"):
-            server._listeners(Listen("127.0.0.1", first.getsockname()[1]), 2)
+        with pytest.raises(ServerError, match="another process is listening there"):
+            sockets.listeners(Listen("127.0.0.1", first.getsockname()[1]), 2)
 
 
 def test_connections_are_dealt_out_among_the_workers() -> None:
     with ExitStack() as stack:
-        listeners = [stack.enter_context(one) for one in server._listeners(Listen("127.0.0.1", 0), 2)]
+        listeners = [stack.enter_context(one) for one in sockets.listeners(Listen("127.0.0.1", 0), 2)]
         for _ in range(64):
             stack.enter_context(socket.create_connection(listeners[0].getsockname()))
         accepted = [0, 0]
@@ -413,9 +492,41 @@ def test_connections_are_dealt_out_among_the_workers() -> None:
     assert min(accepted) > 0
 
 
+def test_a_process_that_accepts_no_more_leaves_connections_to_the_others() -> None:
+    with sockets.bind(Listen("127.0.0.1", 0), shared=False) as listener:
+        port = listener.getsockname()[1]
+        context = multiprocessing.get_context("fork")
+        receiver, sender = context.Pipe(duplex=False)
+
+        def let_go() -> None:
+            sockets.accept_no_more(port)
+            found = []
+            for _ in range(2):  # before and after the connections
+                with suppress(BlockingIOError):
+                    found.append(str(listener.accept()))
+                sender.send(found)
+                proceed.wait(DEADLINE)
+
+        proceed = context.Event()
+        process = context.Process(target=let_go)
+        process.start()
+        try:
+            assert receiver.recv() == []
+            with ExitStack() as stack:
+                for _ in range(4):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE))
+                proceed.set()
+                assert receiver.recv() == []
+                for _ in range(4):
+                    stack.enter_context(listener.accept()[0])
+        finally:
+            process.join(DEADLINE)
+        assert process.exitcode == 0
+
+
 def test_an_answer_does_not_wait_for_its_beginning_to_be_acknowledged() -> None:
     with (
-        server._bind(Listen("127.0.0.1", 0), shared=False) as listener,
+        sockets.bind(Listen("127.0.0.1", 0), shared=False) as listener,
         socket.create_connection(listener.getsockname()),
     ):
         accepted, _ = listener.accept()
@@ -425,7 +536,7 @@ def test_an_answer_does_not_wait_for_its_beginning_to_be_acknowledged() -> None:
 
 def test_who_acknowledges_nothing_is_given_up() -> None:
     with (
-        server._bind(Listen("127.0.0.1", 0), shared=False) as listener,
+        sockets.bind(Listen("127.0.0.1", 0), shared=False) as listener,
         socket.create_connection(listener.getsockname()),
     ):
         accepted, _ = listener.accept()
@@ -434,15 +545,15 @@ def test_who_acknowledges_nothing_is_given_up() -> None:
 
 
 def test_an_app_that_cannot_start_is_a_sentence_and_leaves_nothing(home: Path) -> None:
-    def unusable(*_: object) -> server.WSGIApplication:
+    def unusable(*_: object) -> WSGIApplication:
         raise OSError(28, "No space left on device", "ca.db")
 
-    with pytest.raises(server.ServerError, match="No space left on device"):
+    with pytest.raises(ServerError, match="No space left on device"):
         server.run(configuration.load(home), listen=Listen("127.0.0.1", 0), application=unusable)
     assert not (home / "tls").exists()
 
 
 def test_a_plain_url_needs_the_flag_that_says_so(home: Path) -> None:
     rename_ca(home, "https://127.0.0.1", "http://127.0.0.1:8080")
-    with pytest.raises(server.ServerError, match="serve with --plain-http"):
+    with pytest.raises(ServerError, match="serve with --plain-http"):
         server.run(configuration.load(home), listen=Listen("127.0.0.1", 0), application=never)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import pytest
 
+from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order, Proof
@@ -26,7 +28,7 @@ def database(store_url: str) -> Iterator[Database]:
         accounts.add(transaction, Account("a", "{}", "t", (), 1))
         orders.add(transaction, Order("o", "a", (NAME,), 1, 100))
         orders.add_authorization(transaction, Authorization("z", "a", "o", NAME, False, 1, 100, offered))
-        assert challenges.set_answered(transaction, "c", "192.0.2.1", 10)
+        assert challenges.set_answered(transaction, "c", "192.0.2.1", "192.0.2.1", 10)
     yield database
     database.close()
 
@@ -37,6 +39,11 @@ def read(database: Database, challenge_id: str = "c") -> Challenge:
     return next(entry for entry in found.challenges if entry.id == challenge_id)
 
 
+def due(database: Database, now: int) -> list[str]:
+    """The first attempt that a process finds which has just been started."""
+    return list(islice(Rounds().due(database, now), 1))
+
+
 def take(database: Database, now: int, until: int) -> bool:
     with database.transaction() as transaction:
         return challenges.take(transaction, "c", now, until)
@@ -44,18 +51,18 @@ def take(database: Database, now: int, until: int) -> bool:
 
 def test_a_challenge_is_answered_once(database: Database) -> None:
     with database.transaction() as transaction:
-        assert not challenges.set_answered(transaction, "c", "192.0.2.2", 20)
+        assert not challenges.set_answered(transaction, "c", "192.0.2.2", "192.0.2.2", 20)
     answered = read(database)
     assert (answered.answered_at, answered.answered_from, answered.due_at) == (10, "192.0.2.1", 10)
-    assert challenges.due(database, 10, 5) == ["c"]
-    assert challenges.due(database, 9, 5) == []
+    assert due(database, 10) == ["c"]
+    assert due(database, 9) == []
 
 
 def test_an_attempt_is_one_processs_until_its_lease_runs_out(database: Database) -> None:
     assert take(database, 10, 30)
     assert not take(database, 29, 50)
-    assert challenges.due(database, 29, 5) == []
-    assert challenges.due(database, 30, 5) == ["c"]
+    assert due(database, 29) == []
+    assert due(database, 30) == ["c"]
     assert take(database, 30, 50)
     assert read(database).attempts == 2
 
@@ -109,7 +116,7 @@ def test_what_has_ended_is_not_taken_and_not_due_again(database: Database, end: 
     with database.transaction() as transaction:
         end(transaction)
     assert not take(database, 12, 30)
-    assert challenges.due(database, 1000, 5) == []
+    assert due(database, 1000) == []
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -124,35 +131,12 @@ def test_an_attempt_that_was_under_way_when_all_ended_makes_nothing_valid(
 
 def test_an_authorization_that_has_run_out_is_not_looked_at(database: Database) -> None:
     assert not take(database, 100, 130)
-    assert challenges.due(database, 1000, 5) == []
+    assert due(database, 1000) == []
     with database.transaction() as transaction:
-        assert not challenges.set_answered(transaction, "d", "", 100)
+        assert not challenges.set_answered(transaction, "d", "", "", 100)
 
 
 def test_an_attempt_that_ends_after_the_authorization_makes_nothing_valid(database: Database) -> None:
     take(database, 99, 130)
     with database.transaction() as transaction:
         assert not challenges.set_valid(transaction, read(database), PROOF, 100)
-
-
-def answer_another(database: Database, account_id: str, number: int) -> None:
-    """An account's further challenge, ``account_id`` and ``number``, that is due at 20."""
-    challenge_id = f"{account_id}{number}"
-    offered = (Challenge(challenge_id, "http-01", challenge_id),)
-    with database.transaction() as transaction:
-        accounts.add(transaction, Account(account_id, "{}", account_id * 2, (), 1))
-        authorization = Authorization(f"z{challenge_id}", account_id, None, NAME, False, 1, 100, offered)
-        orders.add_authorization(transaction, authorization)
-        assert challenges.set_answered(transaction, challenge_id, "192.0.2.1", 20)
-
-
-def test_an_account_that_answers_many_keeps_no_other_waiting(database: Database) -> None:
-    for number in range(5):
-        answer_another(database, "a", number)
-    answer_another(database, "b", 0)
-    assert challenges.due(database, 20, 3) == ["c", "b0", "a0"]
-    assert take(database, 20, 30)
-    # The one has an attempt under way now, and the other has none.
-    assert challenges.due(database, 20, 3) == ["b0", "a0", "a1"]
-    # What a process left behind is no attempt under way.
-    assert challenges.due(database, 30, 3) == ["c", "b0", "a0"]

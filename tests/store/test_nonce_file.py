@@ -26,7 +26,7 @@ STEPS = st.lists(
 
 
 def spend(nonces: NonceFile, identifier: bytes) -> bool:
-    return nonces.spend(identifier, 0, 0)
+    return nonces.spend(identifier, 0, 1, 0)
 
 
 @given(STEPS)

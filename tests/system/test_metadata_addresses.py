@@ -29,6 +29,29 @@ def test_the_metadata_service_is_found_where_ec2_has_it(tmp_path: Path, address:
     assert "i-05e360db6e50b5eda" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("cloud", "address", "options", "instance"),
+    [
+        ("aws", "fd00:ec2::254", "--instance-id i-05e360db6e50b5eda", "i-05e360db6e50b5eda"),
+        ("gcp", "fd20:ce::254", "--instance-id 4711", "4711"),
+    ],
+)
+def test_an_instance_without_ipv4_finds_its_cloud(
+    tmp_path: Path, cloud: str, address: str, options: str, instance: str
+) -> None:
+    script = f"""
+        ip link set lo up
+        ip address add {address}/128 dev lo nodad
+        {METADATA} --cloud {cloud} --listen '[{address}]:80' {options} > started &
+        for _ in $(seq 300); do [ -s started ] && break; sleep 0.1; done
+        acme-iid evidence
+        kill $!
+    """
+    done = system("unshare", "--net", "bash", "-euc", script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert instance in done.stdout
+
+
 def test_a_machine_in_no_cloud_is_told_what_was_tried(tmp_path: Path) -> None:
     # A network with a loopback interface only: nothing leads to any cloud's address.
     done = system("unshare", "--net", "bash", "-euc", "ip link set lo up; acme-iid evidence", cwd=tmp_path)

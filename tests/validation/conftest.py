@@ -63,6 +63,7 @@ def look() -> Look:
             account_hash_prefix="https://ca.example/account-hash/",
             issuer="authority.example",
             now=1_800_000_000,
+            may_follow=lambda _: True,
         )
         return dataclasses.replace(usual, **changes)  # type: ignore[arg-type]  # each test gives its fields right
 

@@ -10,6 +10,7 @@ from cryptography import x509
 from responders import Host, Listener, Look, Names, Page, Web, certificate, closing, context
 
 from acme_iid.errors import Problem
+from acme_iid.namespace import Namespace
 from acme_iid.validation import validate
 from acme_iid.validation.attempt import FEW, MANY, ONCE, SECONDS, ValidationError
 from acme_iid.validation.http01 import MAX_REDIRECTS
@@ -19,10 +20,19 @@ PATH = "/.well-known/acme-challenge/evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
 RIGHT = b"evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA.NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
+LED_NOWHERE = "redirects, and the redirect does not lead to the key authorization"
+
+
 def fault(look: Look, host: Host, name: str = "foo.local", **changes: object) -> ValidationError:
     with pytest.raises(ValidationError) as caught:
         validate(look("http-01", name), host(**changes))
     return caught.value
+
+
+def led_nowhere(error: ValidationError, port: int) -> bool:
+    """Whether an error is the one that says nothing of what is behind a redirect."""
+    said = (error.fault.problem, error.fault.detail, error.worth)
+    return said == (Problem.INCORRECT_RESPONSE, f"http://foo.local:{port}{PATH} {LED_NOWHERE}", FEW)
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b" \t\n\n"])
@@ -114,17 +124,74 @@ def test_https_is_followed_whatever_its_certificate_says(host: Host, look: Look,
         validate(look("http-01"), host(tls_port=secure.port))
 
 
-def test_a_redirect_to_https_where_nobody_speaks_tls_is_a_tls_problem(host: Host, look: Look, web: Web) -> None:
-    plain = Web()
-    with closing(plain):
-        web.pages[PATH] = Page(status=301, headers={"Location": f"https://foo.local:{plain.port}/"})
-        assert fault(look, host, tls_port=plain.port).fault.problem is Problem.TLS
+def pour_nothing(stream: socket.socket) -> None:
+    stream.recv(4096)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "a closed port",
+        "a closed address",
+        "no such name",
+        "no TLS",
+        "no HTTP",
+        "no answer",
+        "a status",
+        "another answer",
+        "a redirect to another port",
+        "a redirect to no URL",
+    ],
+)
+def test_nothing_is_said_of_what_is_behind_a_redirect(
+    host: Host, look: Look, names: Names, web: Web, behind: str
+) -> None:
+    """Each of these would tell an account what is in the networks that only the CA reaches."""
+    names.set("inner.local", "A", "169.254.169.254" if behind == "a closed address" else "127.0.0.2")
+    target = "nowhere.local" if behind == "no such name" else "inner.local"
+    scheme = "https" if behind == "no TLS" else "http"
+    web.pages[PATH] = Page(status=302, headers={"Location": f"{scheme}://{target}/inner"})
+    servers: list[Web | Listener] = []
+    if behind == "no HTTP":
+        servers.append(Listener(lambda stream: stream.sendall(b"220 inner ESMTP\r\n"), "127.0.0.2", web.port))
+    elif behind == "no answer":
+        servers.append(Listener(pour_nothing, "127.0.0.2", web.port))
+    elif behind not in ("a closed port", "a closed address", "no such name"):
+        inner = Web("127.0.0.2", web.port)
+        inner.pages["/inner"] = {
+            "a status": Page(b"secret", 401),
+            "a redirect to another port": Page(status=301, headers={"Location": "http://secret.local:8443/"}),
+            "a redirect to no URL": Page(status=301, headers={"Location": "secret://"}),
+        }.get(behind, Page(b"secret"))
+        servers.append(inner)
+    with closing(*servers):
+        error = fault(look, host, tls_port=web.port)
+    assert led_nowhere(error, web.port), error.fault
+    assert all(server.seen for server in servers if isinstance(server, Web) and behind != "no TLS")
+
+
+@pytest.mark.parametrize("target", ["other.example", "foo.local.evil", "10.0.0.1", "127.0.0.2", "[::1]"])
+def test_a_redirect_goes_only_where_the_provisioner_lets_a_name_be_proven(
+    host: Host, look: Look, names: Names, web: Web, target: str
+) -> None:
+    names.set("other.example", "A", "127.0.0.1")
+    names.set("foo.local.evil", "A", "127.0.0.1")
+    made = host(networks=(network("127.0.0.1/32"),))
+    attempt = look("http-01", may_follow=lambda to: "http-01" in made.offers(Namespace(("local",)), to))
+    web.pages[PATH] = Page(status=302, headers={"Location": f"http://{target}:{web.port}/"})
+    with pytest.raises(ValidationError, match="which the provisioner lets nobody prove") as caught:
+        validate(attempt, made)
+    assert (caught.value.fault.problem, caught.value.worth) == (Problem.INCORRECT_RESPONSE, ONCE)
+    assert len(web.seen) == 1
+    for allowed in ("foo.local", "127.0.0.1"):
+        web.pages[PATH] = Page(status=302, headers={"Location": f"http://{allowed}:{web.port}/there"})
+        web.pages["/there"] = Page(RIGHT)
+        validate(attempt, made)
 
 
 def test_redirects_come_to_an_end(host: Host, look: Look, web: Web) -> None:
     web.pages[PATH] = Page(status=302, headers={"Location": PATH})
-    error = fault(look, host)
-    assert (error.fault.problem, error.worth) == (Problem.INCORRECT_RESPONSE, ONCE)
+    assert led_nowhere(fault(look, host), web.port)
     assert len(web.seen) == MAX_REDIRECTS + 1
 
 
@@ -137,6 +204,10 @@ def test_redirects_come_to_an_end(host: Host, look: Look, web: Web) -> None:
         "file:///etc/passwd",
         "gopher://foo.local/",
         "http://user@foo.local/",
+        "http://user:password@foo.local/",
+        "http://:@foo.local/",
+        "//user@foo.local/",
+        "http://foo.local\\@evil.local/",
         "http://*.foo.local/",
         "http://foo.local:99999/",
         "http://[::1/",
@@ -144,6 +215,12 @@ def test_redirects_come_to_an_end(host: Host, look: Look, web: Web) -> None:
         "http://2130706433/",
         "http://0x7f.1/",
         "http://foo.local/ HTTP/1.1",
+        "http://foo.local/\t",
+        "http://foo.local/\x0b",
+        "http://foo.local/\x7f",
+        "http://foo.local/\x85",
+        "/\x1f",
+        "http://foo.local/a\r\n Host: evil.local",
         "",
     ],
 )
@@ -166,7 +243,7 @@ def test_a_redirect_to_loopback_or_metadata_is_never_followed(
         first.pages[PATH] = Page(status=302, headers={"Location": f"http://{target}:{first.port}/stolen"})
         hidden.pages["/stolen"] = Page(RIGHT)
         error = fault(look, host, networks=(network("127.0.0.2/32"),), http_port=first.port)
-    assert (error.fault.problem, error.worth) == (Problem.CONNECTION, ONCE)
+    assert led_nowhere(error, first.port)
     assert hidden.seen == []
 
 

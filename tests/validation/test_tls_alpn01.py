@@ -8,6 +8,7 @@ import time
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from responders import Host, Listener, Look, Shown, certificate, closing, digest
 
 from acme_iid.errors import Problem
@@ -71,6 +72,14 @@ def test_a_certificate_that_is_wrong_in_one_thing_proves_nothing(host: Host, loo
     with closing(server):
         error = fault(look, host, server.port)
     assert (error.fault.problem, error.worth) == (Problem.INCORRECT_RESPONSE, FEW)
+
+
+def test_a_certificate_with_a_key_that_is_not_accepted_proves_nothing(host: Host, look: Look) -> None:
+    server = Shown(certificate(FOO, digest=RIGHT, key=rsa.generate_private_key(3, 2048)))
+    with closing(server):
+        error = fault(look, host, server.port)
+    assert (error.fault.problem, error.worth) == (Problem.INCORRECT_RESPONSE, FEW)
+    assert "has a key that is not accepted: the RSA key's public exponent" in error.fault.detail
 
 
 def test_an_address_is_not_proven_by_a_name_that_reads_like_it(host: Host, look: Look) -> None:

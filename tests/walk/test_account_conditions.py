@@ -313,6 +313,7 @@ def test_an_enrolled_user_agrees_itself_and_brings_no_other_key(vm: VM, terms: C
     user.bootstrap(terms.ca)
     enrolled.save(
         user.folder / "state",
+        terms.ca.fingerprint,
         enrolled.Given(terms.ca.url, made["enrolment"], tuple(made["names"]), made["kid"], made["hmac_key"]),
     )
     order = ("order", "web.foo.local", user.crt, user.key)

@@ -227,7 +227,7 @@ def test_several_faults_come_as_subproblems_that_name_their_identifiers(account:
     assert [entry["identifier"]["value"] for entry in response.json()["subproblems"]] == ["foo.example", "bar.example"]
 
 
-@pytest.mark.parametrize(("ahead", "fine"), [(299, False), (3600, True), (86400, True), (86400 + 300, False)])
+@pytest.mark.parametrize(("ahead", "fine"), [(200, False), (3600, True), (86400, True), (86400 + 300, False)])
 def test_not_after_is_honoured_or_refused(account: Account, instance: aws.Instance, ahead: int, *, fine: bool) -> None:
     ends = when(time.time() + ahead)
     response = account.order("foo.local", notAfter=ends)
@@ -240,6 +240,28 @@ def test_not_after_is_honoured_or_refused(account: Account, instance: aws.Instan
     done = account.post(order["finalize"], {"csr": b64(csr("foo.local")[1])}).json()
     leaf = x509.load_pem_x509_certificate(account.post(done["certificate"]).content)
     assert when(leaf.not_valid_after_utc.timestamp()) == ends
+
+
+@pytest.mark.parametrize(("ahead", "lifetime"), [(86400 + 55, 86400), (300 - 10, 300)], ids=["longest", "shortest"])
+@pytest.mark.parametrize("starts", [None, 3600], ids=["now", "later"])
+def test_the_longest_and_shortest_life_by_a_clock_that_is_off(
+    account: Account, instance: aws.Instance, ahead: int, lifetime: int, starts: int | None
+) -> None:
+    before = time.time()
+    wanted = {"notAfter": when(before + (starts or 0) + ahead)}
+    if starts is not None:
+        wanted["notBefore"] = when(before + starts)
+    order = account.order("foo.local", **wanted).json()
+    after = time.time()
+    # As they were asked for; it is the certificate that lives no longer and no shorter than this CA's do.
+    assert {name: order[name] for name in wanted} == wanted
+    account.post(account.challenge(order)["url"], answer(instance))
+    done = account.post(order["finalize"], {"csr": b64(csr("foo.local")[1])}).json()
+    assert {name: done[name] for name in wanted} == wanted
+    leaf = x509.load_pem_x509_certificate(account.post(done["certificate"]).content)
+    ends = leaf.not_valid_after_utc.timestamp() - (starts or 0)
+    assert int(before) + lifetime <= ends <= after + lifetime
+    assert when(leaf.not_valid_after_utc.timestamp()) != wanted["notAfter"]
 
 
 def test_the_list_of_orders_is_newest_first_and_paginated(account: Account) -> None:

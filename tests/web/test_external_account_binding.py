@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from running import CA
@@ -74,6 +75,21 @@ def test_a_bound_account_is_made_and_shows_its_binding(ca: CA) -> None:
     assert (listed["key_id"], listed["label"]) == (key_id, "caddy")
     assert made.headers["Location"].endswith("/" + listed["account"])
     assert secret not in ca.cli("eab", "list", "--json").stdout
+
+
+def test_an_account_with_an_external_key_counts_for_no_address(tmp_path: Path) -> None:
+    ca = CA(tmp_path / "ca")
+    ca.init(limits='accounts_per_address = "1/1h"')
+    ca.start()
+    try:
+        for _ in range(2):
+            wire, key = ca.wire(), Key()
+            bound = {"externalAccountBinding": bind(wire, key, *new_key(ca))}
+            assert wire.post(wire.directory["newAccount"], bound, key).status_code == 201
+        ca.account()
+        assert problem(wire.post(wire.directory["newAccount"], {}, Key())) == "rateLimited"
+    finally:
+        ca.stop()
 
 
 def test_neither_part_of_a_key_looks_like_an_option_of_a_clients_command_line(store_url: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from running import CA, answer
 from wire import Account, b64, csr, problem
 
+from acme_iid.authority.limits import MAX_WAITING
 from acme_iid.simulator import aws
 
 
@@ -89,3 +92,21 @@ def test_what_cannot_be_authorized_ahead_is_refused(
 ) -> None:
     refused = account.post(account.wire.directory["newAuthz"], {"identifier": identifier})
     assert problem(refused) == expected
+
+
+def test_so_many_wait_for_an_order_and_no_more_until_some_are_used(account: Account, shared_ca: CA) -> None:
+    made = [ahead(account, f"w{number}.local")[0] for number in range(MAX_WAITING)]
+    wanted = {"identifier": {"type": "dns", "value": "more.local"}}
+    refused = account.post(account.wire.directory["newAuthz"], wanted)
+    assert (refused.status_code, problem(refused)) == (429, "rateLimited")
+    assert "order their names" in refused.json()["detail"]
+    assert int(refused.headers["Retry-After"]) >= 1
+    recorded = json.loads(shared_ca.cli("events", "--account", account.url.rpartition("/")[2], "--json").stdout)
+    assert "authorization.refused" not in {entry["kind"] for entry in recorded}
+    assert account.order("w0.local").json()["authorizations"] == [made[0]]
+    ahead(account, "more.local")
+    refused = account.post(account.wire.directory["newAuthz"], wanted)
+    assert problem(refused) == "rateLimited"
+    account.post(made[1], {"status": "deactivated"})
+    ahead(account, "more.local")
+    assert ahead(shared_ca.account(), "w0.local")

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
-from running import CA, answer
+from running import CA, UNLIMITED, answer
 from wire import Account, Key, b64, csr, problem
 
-from acme_iid.authority.limits import account_made
-from acme_iid.config import Limits
+from acme_iid.authority.limits import account_made, order_asked, subject
 from acme_iid.errors import AcmeError
+from acme_iid.limit_settings import Limits
+from acme_iid.protocol import resources
 from acme_iid.protocol.renewal import CertificateId
 from acme_iid.simulator import aws
-from acme_iid.store import limits
+from acme_iid.store import accounts, limits
 from acme_iid.store.database import open_store
 from acme_iid.values import Rate, rate
 
 
 @pytest.fixture
-def limited(own_ca: CA, request: pytest.FixtureRequest) -> CA:
-    """A CA that serves with the lines of [limits] that the test names."""
-    toml = own_ca.home / "ca.toml"
-    toml.write_text(f"{toml.read_text()}\n[limits]\n{request.param}\n")
-    own_ca.start("--workers", "2")
-    return own_ca
+def limited(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[CA]:
+    """A CA that serves with the lines of [limits] that the test names; with "", as it was made."""
+    ca = CA(tmp_path / "ca")
+    ca.init(limits=request.param)
+    ca.start("--workers", "2")
+    yield ca
+    if ca.process is not None:
+        ca.kill()
 
 
 def refused(response: requests.Response) -> str:
@@ -121,26 +126,82 @@ def test_a_renewal_that_is_due_does_not_count_and_one_that_is_not_does(limited: 
     assert account.post(ordered["finalize"], request).json()["status"] == "valid"
 
 
+@pytest.mark.parametrize("limited", ['accounts_per_address = "2/1h"'], indirect=True)
+@pytest.mark.parametrize("name", ["foo.local", None])
+def test_an_account_counts_for_its_address_until_its_first_proof(
+    limited: CA, name: str | None, instance: aws.Instance
+) -> None:
+    first, _ = limited.account(), limited.account()
+    wire = limited.wire()
+    assert "proven nothing" in refused(wire.post(wire.directory["newAccount"], {}, Key()))
+    if name is not None:
+        first.prove(name, answer=answer(instance))
+        assert wire.post(wire.directory["newAccount"], {}, Key()).status_code == 201
+    assert "proven nothing" in refused(wire.post(wire.directory["newAccount"], {}, Key()))
+
+
+@pytest.mark.parametrize("limited", [""], indirect=True)
+def test_limits_are_in_force_where_the_configuration_names_none(limited: CA) -> None:
+    one, other, *_ = [limited.account() for _ in range(100)]
+    wire = limited.wire()
+    assert "100 in 3600 seconds" in refused(wire.post(wire.directory["newAccount"], {}, Key()))
+    assert {one.order("foo.local").status_code for _ in range(100)} == {201}
+    assert "100 open orders" in refused(one.order("foo.local"))
+    statuses = [other.order("foo.example").status_code for _ in range(300)]
+    assert set(statuses) == {400}
+    assert "300 in 3600 seconds" in refused(other.order("foo.local"))
+
+
+@pytest.mark.parametrize("limited", [UNLIMITED], indirect=True)
+def test_each_limit_can_be_turned_off(limited: CA) -> None:
+    made = [limited.account() for _ in range(101)]
+    assert {made[-1].order("foo.local").status_code for _ in range(301)} == {201}
+
+
+def made(number: int, remote: str, now: int, proven: int | None = None) -> resources.Account:
+    """An account as it is stored."""
+    return resources.Account(f"a{number}", "{}", f"t{number}", (), now, made_from=subject(remote), proven_at=proven)
+
+
 def test_an_ipv6_hosts_many_addresses_are_one_subject(store_url: str) -> None:
     database = open_store(store_url)
     settings = Limits(accounts_per_address=Rate(1, 60))
     with database.transaction() as transaction:
-        account_made(transaction, settings, "2001:db8::1", 1000)
-        with pytest.raises(AcmeError, match="address 2001:db8::/64"):
-            account_made(transaction, settings, "2001:db8::f:1", 1000)
-        account_made(transaction, settings, "2001:db8:0:1::1", 1000)
+        for number, (remote, most) in enumerate((("2001:db8::1", 1), ("2001:db8::f:1", 2), ("2001:db8:0:1::1", 1))):
+            account = made(number, remote, 1000)
+            assert accounts.add(transaction, account)
+            if most == 1:
+                account_made(transaction, settings, account, 1000)
+            else:
+                with pytest.raises(AcmeError, match="address 2001:db8::/64"):
+                    account_made(transaction, settings, account, 1000)
+
+
+def test_accounts_of_more_than_a_period_ago_count_no_longer(store_url: str) -> None:
+    database = open_store(store_url)
+    settings = Limits(accounts_per_address=Rate(2, 60))
+    with database.transaction() as transaction:
+        for number, at in enumerate((1000, 1001, 1010, 1060)):
+            account = made(number, "192.0.2.1", at)
+            assert accounts.add(transaction, account)
+            if at == 1010:
+                with pytest.raises(AcmeError, match="Try again in 30 seconds"):
+                    account_made(transaction, settings, account, at)
+                accounts.set_proven(transaction, account.id, at)
+            else:
+                account_made(transaction, settings, account, at)
 
 
 def test_subjects_whose_actions_count_no_longer_are_forgotten(store_url: str) -> None:
     database = open_store(store_url)
-    settings = Limits(accounts_per_address=Rate(2, 60))
+    settings = Limits(orders_per_account=Rate(2, 60))
     with database.transaction() as transaction:
         for number in range(5):
-            account_made(transaction, settings, f"192.0.2.{number}", 1000 + number)
+            order_asked(transaction, settings, made(number, "192.0.2.1", 1000), 1000 + number)
         assert len(transaction.rows("SELECT key FROM limits")) == 5
-        account_made(transaction, settings, "198.51.100.1", 1033)
+        order_asked(transaction, settings, made(9, "192.0.2.1", 1000), 1033)
         kept = {row["key"].rpartition(" ")[2] for row in transaction.rows("SELECT key FROM limits")}
-    assert kept == {"192.0.2.4", "198.51.100.1"}
+    assert kept == {"a4", "a9"}
 
 
 @given(st.integers(1, 20), st.integers(1, 100), st.lists(st.integers(0, 30), max_size=60))

@@ -98,6 +98,36 @@ def test_http_01_from_the_order_to_the_certificate(ca: CA, account: Account, nam
     assert "certificate.issued" in kinds
 
 
+def test_a_redirect_out_of_the_domains_is_not_followed_and_one_inside_says_nothing(
+    account: Account, names: Names, web: Web
+) -> None:
+    names.set("outside.example", "A", "127.0.0.1")
+    names.set("inside.local", "A", "127.0.0.1")
+    for number, (target, sentence) in enumerate(
+        (
+            ("outside.example", "redirects to outside.example, which the provisioner lets nobody prove"),
+            ("inside.local", "redirects, and the redirect does not lead to the key authorization"),
+        )
+    ):
+        name = f"redirecting{number}.local"
+        names.set(name, "A", "127.0.0.1")
+        found = standard(account, account.order(name).json(), "http-01")
+        web.pages[TOKENS + found["token"]] = Page(
+            status=302, headers={"Location": f"http://{target}:{web.port}/{name}"}
+        )
+        answer(account, found["url"])
+        done = settled(account, found["url"]).json()
+        assert (done["status"], problem_type(done["error"])) == ("invalid", "incorrectResponse")
+        assert sentence in done["error"]["detail"]
+        asked = [host for host, path in web.seen if path == f"/{name}"]
+        assert set(asked) == (set() if target == "outside.example" else {f"{target}:{web.port}"})
+
+
+def problem_type(error: dict[str, str]) -> str:
+    """The last part of a problem's URN."""
+    return error["type"].rpartition(":")[2]
+
+
 @pytest.mark.parametrize("name", ["web2.local", "*.apps.local"])
 def test_dns_01_proves_a_name_and_a_wildcard(account: Account, names: Names, name: str) -> None:
     order = account.order(name)
@@ -206,13 +236,22 @@ def test_a_wildcard_is_offered_no_challenge_that_only_proves_a_host(account: Acc
     assert offered == {"dns-01", "dns-account-01", "dns-persist-01"}
 
 
+def test_a_wildcard_takes_no_authorization_of_the_plain_name(account: Account) -> None:
+    wanted = {"identifier": {"type": "dns", "value": "plain.local"}}
+    url = account.post(account.wire.directory["newAuthz"], wanted).headers["Location"]
+    assert url not in account.order("*.plain.local").json()["authorizations"]
+    assert account.order("plain.local").json()["authorizations"] == [url]
+
+
 def test_an_address_in_the_networks_is_proven_by_http_01(account: Account, web: Web) -> None:
-    wanted = {"identifiers": [{"type": "ip", "value": "127.0.0.1"}]}
+    wanted = {"identifiers": [{"type": "ip", "value": "127.0.0.2"}]}  # 127.0.0.1 is the CA's own
     order = account.post(account.wire.directory["newOrder"], wanted)
     found = standard(account, order.json(), "http-01")
-    web.pages[TOKENS + found["token"]] = Page(f"{found['token']}.{account.key.thumbprint}".encode())
+    neighbour = Web("127.0.0.2", web.port)
+    neighbour.pages[TOKENS + found["token"]] = Page(f"{found['token']}.{account.key.thumbprint}".encode())
     answer(account, found["url"])
     assert settled(account, found["url"]).json()["status"] == "valid"
+    neighbour.close()
     offered = {entry["type"] for entry in account.post(order.json()["authorizations"][0]).json()["challenges"]}
     assert offered == {"http-01"}  # only the one that decided it is shown
 

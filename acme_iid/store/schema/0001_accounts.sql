@@ -1,6 +1,8 @@
 -- Rows hold what happened and when; statuses are derived (acme_iid/protocol/status.py).
 -- Identifiers are made by us, times are seconds, lists are JSON: what every SQL engine shares.
 
+-- made_from is the address that an account was made from, of IPv6 its network (/64); proven_at is when it first proved a
+-- name, or was made with an external key. Until then it counts towards the limit of its address.
 CREATE TABLE accounts (
     id TEXT PRIMARY KEY,
     jwk TEXT NOT NULL,
@@ -10,9 +12,13 @@ CREATE TABLE accounts (
     external_key_id TEXT,
     external_account_binding TEXT,
     enrolment_id TEXT,
+    made_from TEXT,
     created_at BIGINT NOT NULL,
+    proven_at BIGINT,
     deactivated_at BIGINT
 );
+
+CREATE INDEX accounts_unproven ON accounts (made_from, created_at) WHERE proven_at IS NULL;
 
 CREATE INDEX accounts_by_enrolment ON accounts (enrolment_id) WHERE enrolment_id IS NOT NULL;
 

@@ -13,7 +13,7 @@ from acme_iid_client.places import Places
 if TYPE_CHECKING:
     from acme_iid_client.account import Account
     from acme_iid_client.authority import Authority
-    from acme_iid_client.trust import Deadline
+    from acme_iid_client.deadline import Deadline
 
 
 def _known(
@@ -56,7 +56,7 @@ def show(
 
     from acme_iid_client import registration
     from acme_iid_client.cli.terminal import notice, printable
-    from acme_iid_client.trust import Deadline
+    from acme_iid_client.deadline import Deadline
 
     deadline = Deadline(timeout)
     account, ca = _known(where, ca_url, root, metadata_url, deadline)
@@ -99,7 +99,7 @@ def rollover(
 
     from acme_iid_client import registration
     from acme_iid_client.cli.terminal import notice
-    from acme_iid_client.trust import Deadline
+    from acme_iid_client.deadline import Deadline
 
     deadline = Deadline(timeout)
     account, ca = _known(where, ca_url, root, metadata_url, deadline)
@@ -130,7 +130,7 @@ def deactivate(
     """
     from acme_iid_client import registration
     from acme_iid_client.cli.terminal import confirm, notice
-    from acme_iid_client.trust import Deadline
+    from acme_iid_client.deadline import Deadline
 
     deadline = Deadline(timeout)
     account, ca = _known(where, ca_url, root, metadata_url, deadline)

@@ -46,8 +46,8 @@ def command(
     from acme_iid_client import authority, registration
     from acme_iid_client.cli.terminal import may_overwrite, notice, printable
     from acme_iid_client.conditions import Conditions
+    from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
-    from acme_iid_client.trust import Deadline
 
     try:
         url, expected = authority.parse_url(ca_url), authority.parse_fingerprint(fingerprint)

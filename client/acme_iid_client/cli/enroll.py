@@ -69,9 +69,9 @@ def command(
     from acme_iid_client import names as spelling
     from acme_iid_client.cli.terminal import notice
     from acme_iid_client.clouds.enrolled import Given
+    from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
     from acme_iid_client.order import Request
-    from acme_iid_client.trust import Deadline
 
     if renew and (user is not None or kind not in ("text", "json")):
         raise click.UsageError("--renew gives no key, so neither --for-user nor --format goes with it.")
@@ -81,7 +81,7 @@ def command(
         raise click.UsageError(str(error)) from error
     ca = authority.load(where, ca_url, root)
     key_type = keys.KeyType("EC", "P-256")
-    cloud = clouds.at(where.state, ca.ca_url, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
+    cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
     if renew:
         _renew(where, ca, cloud, wanted, provisioner, timeout, as_json=kind == "json")
         return
@@ -135,9 +135,9 @@ def _renew(
     from acme_iid_client import enrolment, keys
     from acme_iid_client.cli.terminal import notice
     from acme_iid_client.connection import CaError
+    from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
     from acme_iid_client.order import Request
-    from acme_iid_client.trust import Deadline
 
     known = [entry for entry in enrolment.kept(where.state, ca) if not wanted or set(entry.names) == set(wanted)]
     if not known:

@@ -20,7 +20,7 @@ def command(where: Places, ca_url: str | None, root: Path | None, timeout: float
     """Ask whether the CA is well, and whether this machine trusts it: prints ok."""
     from acme_iid_client import authority
     from acme_iid_client.cli.terminal import printable
-    from acme_iid_client.trust import Deadline
+    from acme_iid_client.deadline import Deadline
 
     ca = authority.load(where, ca_url, root)
     answer = ca.check_health(Deadline(timeout))

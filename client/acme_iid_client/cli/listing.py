@@ -11,15 +11,15 @@ from acme_iid_client.places import Places
 
 
 @click.command("list")
-@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(exists=True, readable=False, path_type=Path))
 @options.json
 @click.pass_obj
 def command(where: Places, paths: tuple[Path, ...], as_json: bool) -> None:
     """List the certificates that this machine has ordered, or those in the given files and directories.
 
     The status is read out of the files: valid, due for renewal, expired, early (valid only later), mismatched (the key
-    beside it is another certificate's), missing, unreadable, or revoked, if it was revoked from here. Whether anybody
-    else has revoked it, the CA knows.
+    beside it is another certificate's), missing, unreadable (the certificate or the key), or revoked, if it was revoked
+    from here. Whether anybody else has revoked it, the CA knows.
     """
     import json
     from datetime import UTC, datetime

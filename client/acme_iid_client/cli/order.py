@@ -83,13 +83,13 @@ def command(
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    from acme_iid_client import authority, clouds, files, keys, names, renewal
+    from acme_iid_client import authority, clouds, files, kept, keys, names, renewal
     from acme_iid_client.cli import ordering
     from acme_iid_client.cli.terminal import achieved, notice
     from acme_iid_client.copies import Copies
+    from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
     from acme_iid_client.order import Request, order
-    from acme_iid_client.trust import Deadline
 
     if p12_password_file is not None and p12 is None:
         raise click.UsageError("--p12-password-file goes with --p12.")
@@ -109,7 +109,7 @@ def command(
     # Asked before anything else is, unless only the cloud can say the name.
     shown = target.prepare(wanted[0], force) if named else None
     ca = authority.load(where, ca_url, root)
-    cloud = clouds.at(where.state, ca.ca_url, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
+    cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
     request = Request(wanted, subject, provisioner, end, profile=profile)
     own, instance = cloud.names()[0], cloud.instance().partition(":")[2]
     if not named:
@@ -117,9 +117,20 @@ def command(
     elif wanted == [instance] and csr_file is None:
         request = replace(request, names=[own], further="own")
     shown = shown or target.prepare(own, force)
-    issued = order(request, ca, where.state, cloud, Deadline(timeout), notice)
-    target.install(issued, shown)
+    waiting = ordering.obtain(
+        where.state,
+        shown,
+        request,
+        ca.ca_url,
+        not_after,
+        permissions,
+        lambda: order(request, ca, where.state, cloud, Deadline(timeout), notice),
+    )
     if shown[1] is not None:
+        # Before the files, so that a renewal puts them in place if this cannot.
         pair = shown[0], shown[1]
         ordering.record(where, target, pair, ca.ca_url, root, metadata_url, azure_resource, not_after, profile)
-    achieved(ca.ca_url, issued, shown, as_json)
+    target.install(waiting, shown)
+    kept.drop(where.state, shown[0])
+    target.refresh(shown)
+    achieved(ca.ca_url, waiting.issued, shown, as_json)

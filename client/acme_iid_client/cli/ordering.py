@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 
-from acme_iid_client import csr, files, keys, names, records
+from acme_iid_client import csr, files, kept, keys, names, records
 from acme_iid_client.certificates import parse_duration
-from acme_iid_client.cli.terminal import may_overwrite
+from acme_iid_client.cli.terminal import may_overwrite, notice
 from acme_iid_client.copies import Copies
 from acme_iid_client.errors import ClientError
-from acme_iid_client.order import Issued
+from acme_iid_client.order import Issued, Request
 from acme_iid_client.places import Places
 
 Shown = tuple[Path, Path | None]
@@ -44,25 +46,73 @@ class Target:
         if not self.with_key:
             there = files.place(crt)
             may_overwrite([there] if there.exists() else [], force)
+            files.rehearse(files.Pair(there, there), self.permissions)
             return crt, None
         pair = files.pair(crt, key)
         files.recover(pair)
         self.copies.check()
         may_overwrite([*pair.existing, *self.copies.existing], force)
+        files.rehearse(pair, self.permissions)
+        self.copies.rehearse(self.permissions)
         return crt, key
 
-    def install(self, issued: Issued, shown: Shown) -> None:
-        """Put everything in place.
+    def install(self, waiting: kept.Kept, shown: Shown) -> None:
+        """Put the certificate, and its key if there is one, in place.
 
-        :raises OSError: if it cannot be written; what was in use still is.
+        :raises ClientError: if that is impossible; what was in use still is.
         """
         crt, key = shown
-        if key is None or issued.key is None:
-            files.install_file(files.place(crt), issued.certificate_pem, self.permissions, private=False)
-            return
-        pair = files.pair(crt, key)
-        files.install(pair, issued.certificate_pem, keys.to_pem(issued.key), self.permissions)
-        self.copies.refresh(pair, self.permissions)
+        if key is None:
+            there = files.place(crt)
+            waiting.put_in_place(files.Pair(there, there), self.permissions)
+        else:
+            waiting.put_in_place(files.pair(crt, key), self.permissions)
+
+    def refresh(self, shown: Shown) -> None:
+        """Write the further files with the same content.
+
+        :raises OSError: if one cannot be written.
+        """
+        crt, key = shown
+        if key is not None:
+            self.copies.refresh(files.pair(crt, key), self.permissions)
+
+
+def obtain(
+    state: Path,
+    shown: Shown,
+    request: Request,
+    ca_url: str,
+    not_after: str | None,
+    permissions: files.Permissions,
+    get: Callable[[], Issued],
+) -> kept.Kept:
+    """What was issued for the same order earlier and could not be put in place, or what is issued now.
+
+    :param not_after: as it was typed.
+    :param get: orders it.
+    :returns: what is kept now, until it is in place.
+    """
+    key = request.key
+    kind = str(key) if isinstance(key, keys.KeyType) else keys.spki(key.public_key()).hex()
+    purpose = {
+        "ca": ca_url,
+        "names": request.names,
+        "further": request.further,
+        "provisioner": request.provisioner,
+        "profile": request.profile,
+        "not_after": not_after,
+        "key": kind,
+        "key_file": None if shown[1] is None else str(shown[1].absolute()),
+    }
+    waiting = kept.find(state, shown[0])
+    if waiting is not None and waiting.purpose == purpose and waiting.is_fresh(datetime.now(UTC)):
+        notice("What the CA issued for this order before, and could not be put in place, is used now.")
+        return waiting
+    with kept.room(state, shown[0]) as room:
+        made = kept.Kept(get(), permissions, purpose)
+        room.keep(made)
+    return made
 
 
 def record(

@@ -11,7 +11,8 @@ from acme_iid_client.places import Places
 
 
 @click.command("renew")
-@click.argument("files", metavar="[CRT KEY]...", nargs=-1, type=options.FILE)
+# Whatever is wrong with one of them is no reason to leave the others.
+@click.argument("files", metavar="[CRT KEY]...", nargs=-1, type=click.Path(readable=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Renew now, due or not.")
 @click.option(
     "--expires-in",

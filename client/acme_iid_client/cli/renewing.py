@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from cryptography import x509
 
-from acme_iid_client import certificates, hooks, inventory, records, renewal, systemd
+from acme_iid_client import certificates, hooks, inventory, kept, notifications, records, refusals, renewal, systemd
 from acme_iid_client.cli.terminal import achieved, notice, printable
+from acme_iid_client.connection import CaError
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.order import Issued
 from acme_iid_client.places import Places
-from acme_iid_client.trust import Deadline
+
+if TYPE_CHECKING:
+    from acme_iid_client.workers import Current
 
 _ADVICE_SECONDS = 10.0
 """How long a CA is waited for that is only asked whether it has a wish."""
+_READ_AGAIN = 10.0
+"""Seconds after which records that could not be read are read again, whatever their directory says."""
+_FINISH_AGAIN = 60.0
+"""Seconds between two tries to put in place what was issued and could not be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +82,14 @@ class Task:
         :param complain: called with a sentence about what cannot be read.
         """
         if not self.pairs:
-            # Whoever removed a certificate or revoked it does not want another in its place.
-            ordered = records.all_of(self.where.state, complain)
-            return [
-                self.origin.of(record)
-                for record in ordered
-                if record.certificate.exists() and not inventory.is_revoked(self.where.state, record.certificate)
-            ]
+            return [self.origin.of(record) for record in records.all_of(self.where.state, complain)]
         found = []
         for certificate, key in self.pairs:
-            known = records.find(self.where.state, certificate)
+            try:
+                known = records.find(self.where.state, certificate)
+            except (ClientError, OSError) as error:
+                complain(str(error))
+                continue
             # The files as they were typed, for messages.
             record = records.Record(certificate, key) if known is None else known
             found.append(self.origin.of(replace(record, certificate=certificate, key=key)))
@@ -92,40 +100,108 @@ class Task:
 
         :raises ClientError: if one could not be renewed.
         """
-        found = self.find(notice)
-        if not found:
+        failures: list[str] = []
+        found = self.find(failures.append)
+        looked_after = 0
+        for record in found:
+            # Who removed a certificate, or revoked it, does not want another in its place unless it is named.
+            if not self.pairs and inventory.is_revoked(self.where.state, record.certificate):
+                continue
+            looked_after += 1
+            try:
+                self._one(record)
+            except renewal.MissingError as error:
+                if self.pairs:
+                    failures.append(str(error))
+                else:
+                    looked_after -= 1
+                    notice(f"{record.certificate} does not exist, so it is not renewed.")
+            except (ClientError, OSError) as error:
+                if len(found) == 1 and not failures:
+                    raise
+                failures.append(f"{record.certificate}: {error}")
+        if not looked_after and not failures:
             raise ClientError(
                 "Nothing was ordered on this machine that is to be renewed. Name the files: "
                 "acme-iid renew foo.crt foo.key"
             )
-        failures = []
-        for record in found:
-            try:
-                self._one(record)
-            except (ClientError, OSError) as error:
-                if len(found) == 1:
-                    raise
-                failures.append(f"{record.certificate}: {error}")
         if failures:
-            raise ClientError("\n".join([f"{len(failures)} of {len(found)} were not renewed.", *failures]))
+            total = max(looked_after, len(failures))
+            raise ClientError("\n".join([f"{len(failures)} of {total} were not renewed.", *failures]))
 
     def _one(self, record: records.Record) -> None:
         deadline = Deadline(self.timeout)
-        _, leaf = renewal.current(record)
-        if not self.force:
-            due = self._due_at(record, leaf)
-            if datetime.now(UTC) < due:
-                _not_due(record, leaf, due, self.as_json)
-                return
-        issued = renewal.renew(record, self.wishes, self.where, os.environ, deadline, notice)
+        new = self._finish(record, notice)
+        if new is None:
+            _, leaf = renewal.current(record)
+            if not self.force:
+                due = self._due_at(record, leaf)
+                if datetime.now(UTC) < due:
+                    _not_due(record, leaf, due, self.as_json)
+                    self._tell_if_pending(record, leaf)
+                    return
+                self._require_no_refusal(record, leaf)
+            try:
+                new = self._renew(record, deadline, notice)
+            except refusals.RefusedError as error:
+                _add_advice(error)
+                raise
         ca_url = record.ca_url or _ca_url(self.where)
         if self.as_json:
-            achieved(ca_url, issued, (record.certificate, record.key), as_json=True)
+            achieved(ca_url, new, (record.certificate, record.key), as_json=True)
         else:
             click.echo(f"Your certificate has been saved in {printable(str(record.certificate))}.")
             if self.wishes.new_key:
                 click.echo(f"Your private key has been saved in {printable(str(record.key))}.")
-        self._tell(record, issued)
+        self._tell(record, new.leaf)
+
+    def _renew(self, record: records.Record, deadline: Deadline, say: Callable[[str], None]) -> Issued:
+        """Renew a pair, and keep on the disk what another run has to know of it.
+
+        :raises refusals.RefusedError: if only an operator can change that the CA refuses.
+        """
+        state, certificate = self.where.state, record.certificate
+        installing = self._installing(certificate, say)
+        try:
+            issued = renewal.renew(record, self.wishes, self.where, os.environ, deadline, say, installing)
+        except CaError as error:
+            if not refusals.lasts(error):
+                raise
+            _, leaf = renewal.current(record)
+            raise refusals.RefusedError(refusals.keep(state, certificate, leaf, error, time.time())) from error
+        refusals.forget(state, certificate)
+        return issued
+
+    def _finish(self, record: records.Record, say: Callable[[str], None]) -> Issued | None:
+        """Put in place what was issued before and could not be; returns it, None if nothing was kept.
+
+        :raises ClientError: if it still cannot be put in place.
+        """
+        return renewal.finish(record, self.wishes, self.where, self._installing(record.certificate, say))
+
+    def _installing(self, certificate: Path, say: Callable[[str], None]) -> Callable[[x509.Certificate | None], None]:
+        """What keeps, just before a certificate is replaced, that programs are to be told of the new one."""
+
+        def keep(before: x509.Certificate | None) -> None:
+            if self.after.is_empty:
+                return
+            try:
+                notifications.keep(self.where.state, certificate, before)
+            except OSError as error:
+                say(f"A command that fails will not be run again after this one: {error}.")
+
+        return keep
+
+    def _require_no_refusal(self, record: records.Record, leaf: x509.Certificate) -> None:
+        """Leave the CA alone while a refusal stands.
+
+        :raises refusals.RefusedError: with what it has said.
+        """
+        refusal = refusals.standing(self.where.state, record.certificate, leaf, time.time())
+        if refusal is not None:
+            error = refusals.RefusedError(refusal)
+            _add_advice(error)
+            raise error
 
     def _due_at(self, record: records.Record, leaf: x509.Certificate) -> datetime:
         planned = renewal.planned_at(leaf, None, self.expires_in)
@@ -142,21 +218,24 @@ class Task:
 
     def stay(self) -> None:
         """Renew each whenever it is due, until SIGTERM."""
-        from acme_iid_client.daemon import Daemon, Duties
+        from acme_iid_client.daemon import Daemon
         from acme_iid_client.journal import Journal
         from acme_iid_client.systemd import Notifier
+        from acme_iid_client.watched import stamp
+        from acme_iid_client.workers import Duties
 
         journal = Journal(as_json=self.as_json)
 
         def say(text: str) -> None:
             journal.info("notice", text)
 
-        def renew(record: records.Record) -> Issued:
-            return renewal.renew(record, self.wishes, self.where, os.environ, Deadline(self.timeout), say)
-
+        revocations = inventory.revocations(self.where.state)
         duties = Duties(
-            find=_Cached(self.where, lambda: self.find(lambda text: journal.error("unusable", text))).get,
-            renew=renew,
+            find=_Cached(self.where, self.find, lambda text: journal.error("unusable", text)).get,
+            # A certificate that is revoked stays the file that it is.
+            stamp=lambda record: (*stamp(record), _modified(revocations), *self._finishing_again(record)),
+            look=lambda record: self._look(record, say),
+            renew=lambda record: self._renew(record, Deadline(self.timeout), say).leaf,
             tell=self._tell,
             advise=lambda record, leaf: renewal.advice(record, leaf, self.where, Deadline(_ADVICE_SECONDS)),
             expires_in=self.expires_in,
@@ -164,29 +243,76 @@ class Task:
         )
         Daemon(duties, journal, Notifier(os.environ), self.force).run()
 
-    def _tell(self, record: records.Record, issued: Issued) -> None:
+    def _finishing_again(self, record: records.Record) -> tuple[int, ...]:
+        """What changes when it is time to try again to put in place what was issued."""
+        return (int(time.monotonic() / _FINISH_AGAIN),) if kept.exists(self.where.state, record.certificate) else ()
+
+    def _look(self, record: records.Record, say: Callable[[str], None]) -> Current:
+        """A pair as it is, for the daemon.
+
+        :raises MissingError: if there is no certificate.
+        :raises ClientError: if the pair cannot be used.
+        :raises OSError: if it cannot be looked at.
+        """
+        from acme_iid_client.workers import Current
+
+        state, certificate = self.where.state, record.certificate
+        self._finish(record, say)
+        _, leaf = renewal.current(record)
+        return Current(
+            leaf,
+            # One that is named is renewed whatever was done to it.
+            not self.pairs and inventory.is_revoked(state, certificate),
+            not self.after.is_empty and notifications.pending(state, certificate, leaf),
+            refusals.standing(state, certificate, leaf, time.time()),
+        )
+
+    def _tell_if_pending(self, record: records.Record, leaf: x509.Certificate) -> None:
+        if not self.after.is_empty and notifications.pending(self.where.state, record.certificate, leaf):
+            self._tell(record, leaf)
+
+    def _tell(self, record: records.Record, leaf: x509.Certificate) -> None:
         ca_url = record.ca_url or _ca_url(self.where)
         # What systemd says to this process is not meant for commands.
         env = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
         try:
-            self.after.run({**env, **hooks.variables(record, issued, ca_url)})
+            self.after.run({**env, **hooks.variables(record, leaf, ca_url)})
         except ClientError as error:
             raise ClientError(f"{record.certificate} was renewed, but not everybody knows: {error}") from error
+        if not self.after.is_empty:
+            notifications.remove(self.where.state, record.certificate)
 
 
 class _Cached:
-    """The records, read again when one was added or changed, or a certificate revoked: a daemon looks all the time."""
+    """The records, read again when one was added or changed: a daemon looks all the time.
 
-    def __init__(self, where: Places, read: Callable[[], list[records.Record]]) -> None:
-        self._directories = (records.directory(where.state), inventory.revocations(where.state))
+    :param read: reads them; what it is given is called with a sentence about each that cannot be read.
+    :param complain: called once with each of these sentences, for as long as it holds.
+    """
+
+    def __init__(
+        self,
+        where: Places,
+        read: Callable[[Callable[[str], None]], list[records.Record]],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._directory = records.directory(where.state)
         self._read = read
-        self._stamp: tuple[int, ...] | None = None
+        self._complain = complain
+        self._stamp: int | None = None
+        self._read_at = 0.0
+        self._complaints: list[str] = []
         self._found: list[records.Record] = []
 
     def get(self) -> list[records.Record]:
-        stamp = tuple(map(_modified, self._directories))
-        if stamp != self._stamp:
-            self._found, self._stamp = self._read(), stamp
+        now, stamp = time.monotonic(), _modified(self._directory)
+        # Whether a file may be read can change without a trace in its directory.
+        if stamp != self._stamp or (self._complaints and now >= self._read_at + _READ_AGAIN):
+            before, self._complaints = self._complaints, []
+            self._found, self._stamp, self._read_at = self._read(self._complaints.append), stamp, now
+            for text in self._complaints:
+                if text not in before:
+                    self._complain(text)
         return self._found
 
 
@@ -201,6 +327,11 @@ def _ca_url(where: Places) -> str:
     from acme_iid_client import authority
 
     return authority.load(where).ca_url
+
+
+def _add_advice(error: refusals.RefusedError) -> None:
+    until = certificates.rfc3339(datetime.fromtimestamp(error.refusal.until, UTC))
+    error.add(f"Only an operator can change that. The CA is asked again from {until} on, or now with --force.")
 
 
 def _not_due(record: records.Record, leaf: x509.Certificate, due: datetime, as_json: bool) -> None:

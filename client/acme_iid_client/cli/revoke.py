@@ -54,7 +54,7 @@ def command(
 
     from acme_iid_client import authority, certificates, clouds, inventory, revocation
     from acme_iid_client.cli.terminal import notice
-    from acme_iid_client.trust import Deadline
+    from acme_iid_client.deadline import Deadline
 
     code = _REASONS.get(reason, int(reason) if reason.isascii() and reason.isdigit() else None)
     if code is None:

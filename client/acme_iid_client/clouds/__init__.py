@@ -12,7 +12,7 @@ from typing import Protocol
 
 from acme_iid.binding import Binding
 from acme_iid.iid01 import IID01Response
-from acme_iid_client.clouds import detection
+from acme_iid_client.clouds import aws, detection, gcp
 from acme_iid_client.clouds.aws import AWS
 from acme_iid_client.clouds.azure import Azure
 from acme_iid_client.clouds.enrolled import Enrolled, load
@@ -73,7 +73,8 @@ def here(
     """The cloud that this machine is in, by what its metadata service answers.
 
     An address that is given settles where to ask, and its answers settle which cloud it is. Without one, those
-    clouds are asked whose address the environment has in their own tools' variables, and else all of them.
+    clouds are asked whose address the environment has in their own tools' variables, and else all of them: by IPv4,
+    then by IPv6.
 
     :param env: the environment.
     :param metadata_url: what ``--metadata-url`` says.
@@ -91,12 +92,20 @@ def here(
     named = [cloud for cloud, kind in zip(candidates, CLOUDS, strict=True) if kind.named(env)]
     if named:
         return detection.find(named, detection.NAMED_SECONDS, notice)
-    return detection.find(candidates, detection.SECONDS, notice)
+    try:
+        return detection.find(candidates, detection.SECONDS, notice)
+    except detection.NoCloudError as error:
+        # An instance without IPv4. Not asked at the same time: where IPv6 leads somewhere else, nobody answers there.
+        by_ipv6: list[Cloud] = [AWS(env, aws.IPV6), GCP(env, gcp.IPV6)]
+        try:
+            return detection.find(by_ipv6, detection.SECONDS, notice)
+        except detection.NoCloudError:
+            raise error from None
 
 
 def at(
     state: Path,
-    ca_url: str,
+    ca: str,
     env: Mapping[str, str],
     metadata_url: str | None,
     azure_resource: str | None = None,
@@ -105,9 +114,10 @@ def at(
     """What speaks for this user at a CA: what ``acme-iid enroll --for-user`` gave, or else the machine's cloud.
 
     :param state: where the user's state is kept.
+    :param ca: what the CA's things are kept under, its root's fingerprint.
     :raises ClientError: as :func:`here`, or if what was given cannot be read.
     """
-    given = load(state, ca_url)
+    given = load(state, ca)
     return here(env, metadata_url, azure_resource, notice) if given is None else Enrolled(given)
 
 

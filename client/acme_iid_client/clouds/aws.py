@@ -17,7 +17,8 @@ from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds import nitrotpm, sts
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
-    READ_SECONDS,
+    Answer,
+    BusyError,
     FormatUnavailableError,
     MetadataService,
     NoAnswerError,
@@ -26,7 +27,10 @@ from acme_iid_client.clouds.metadata import (
 from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.errors import ClientError
 
-_IPV6 = "http://[fd00:ec2::254]"
+IPV6 = "http://[fd00:ec2::254]"
+"""Where instances without IPv4 have the service."""
+_SERVER = "EC2ws"
+"""What the service calls itself."""
 _ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 _TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 _DOCUMENTS = "/latest/dynamic/instance-identity/"
@@ -34,6 +38,7 @@ _ROLES = "/latest/meta-data/iam/security-credentials/"
 _ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}\Z")
 _TOKEN_SECONDS = 300
 """How long a session token is asked for: longer than any order takes (AWS allows 1 to 21600)."""
+_TOKEN_HEADERS: Mapping[str, str] = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
 
 _FACTS = (
     "accountId",
@@ -59,7 +64,7 @@ class AWS:
 
     def __init__(self, env: Mapping[str, str], metadata_url: str | None = None) -> None:
         ipv6 = env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "").lower() == "ipv6"
-        base = metadata_url or env.get(_ENDPOINT) or (_IPV6 if ipv6 else LINK_LOCAL)
+        base = metadata_url or env.get(_ENDPOINT) or (IPV6 if ipv6 else LINK_LOCAL)
         self._off = not metadata_url and env.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
         self._env = env
         self._service = MetadataService(base)
@@ -78,17 +83,37 @@ class AWS:
         return self._service.base
 
     def probe(self, seconds: float) -> None:
-        """Ask for a session token, which only AWS gives out, or where there are no sessions for the document."""
-        self._headers = self._open_session(seconds / 2)
-        if self._headers:
+        """Ask for a session token, which only AWS gives out, or for the document.
+
+        A service that gives no token now, but the document or a demand for a token, is this cloud's, and so is a busy
+        one of its name.
+        """
+        self._require_on()
+        try:
+            answer = self._service.try_once("PUT", _TOKEN_PATH, _TOKEN_HEADERS, seconds / 2)
+        except NoAnswerError:
+            self._probe_document(seconds / 2)
             return
-        answer = self._service.ask("GET", _DOCUMENTS + "document", {}, seconds / 2)
+        if answer.status == 200:
+            self._headers = self._headers_with(answer)
+        elif answer.busy:
+            if answer.server != _SERVER:
+                raise BusyError(self._refusal(answer))
+        elif answer.status not in (403, 404, 405):
+            raise ClientError(self._refusal(answer))
+        elif document := self._probe_document(seconds / 2):
+            self._headers, self._fetched["document"] = {}, document
+
+    def _probe_document(self, seconds: float) -> bytes | None:
+        """Ask for the document without a session; None from a service that demands one."""
+        answer = self._service.try_once("GET", _DOCUMENTS + "document", {}, seconds)
         if answer.status == 200 and _is_document(answer.content):
-            self._fetched["document"] = answer.content
-            return
+            return answer.content
         # Google's service also answers 403, to whoever lacks its header.
         if answer.status in (401, 403) and "Metadata-Flavor" not in answer.headers:
-            raise self._no_token() if answer.status == 401 else self._switched_off()
+            if answer.status == 401:
+                return None
+            raise self._switched_off()
         raise NotThisCloudError("it has neither session tokens nor an identity document")
 
     def instance(self) -> str:
@@ -179,26 +204,27 @@ class AWS:
         return self._fetched[name]
 
     def _session(self) -> Mapping[str, str]:
+        """The headers for what follows: those of a session, none where the service has no sessions."""
         if self._headers is None:
-            self._headers = self._open_session(READ_SECONDS)
+            self._require_on()
+            try:
+                answer = self._service.ask("PUT", _TOKEN_PATH, _TOKEN_HEADERS)
+            except NoAnswerError as error:
+                raise self._why_no_token(error) from error
+            if answer.status in (403, 404, 405):
+                self._headers = {}
+            elif answer.status == 200:
+                self._headers = self._headers_with(answer)
+            else:
+                raise ClientError(self._refusal(answer))
         return self._headers
 
-    def _open_session(self, seconds: float) -> Mapping[str, str]:
-        """Get a session token, and return the headers for what follows: none where the service has no sessions."""
+    def _require_on(self) -> None:
         if self._off:
             raise ClientError("The metadata service is switched off by AWS_EC2_METADATA_DISABLED; unset it to use it.")
-        try:
-            answer = self._service.ask(
-                "PUT", _TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}, seconds
-            )
-        except NoAnswerError as error:
-            raise self._why_no_token(error, seconds) from error
-        if answer.status in (403, 404, 405):
-            return {}
-        if answer.status != 200:
-            raise ClientError(
-                f"The metadata service answers with status {answer.status} when asked for a session token."
-            )
+
+    def _headers_with(self, answer: Answer) -> Mapping[str, str]:
+        """The headers with the session token in an answer."""
         token = answer.content.decode("latin-1").strip()
         if not token or not token.isascii() or not token.isprintable():
             raise ClientError(
@@ -206,10 +232,17 @@ class AWS:
             )
         return {"X-aws-ec2-metadata-token": token}
 
-    def _why_no_token(self, error: NoAnswerError, seconds: float) -> ClientError:
-        """The hop limit counts for the answer to the PUT only, so that a GET answers when it was too low."""
+    @staticmethod
+    def _refusal(answer: Answer) -> str:
+        return f"The metadata service answers with status {answer.status} when asked for a session token."
+
+    def _why_no_token(self, error: NoAnswerError) -> ClientError:
+        """Why no token came, however often it was asked for.
+
+        The hop limit counts for the answer to the PUT only, so that a GET answers when it was too low.
+        """
         try:
-            self._service.ask("GET", _DOCUMENTS + "document", {}, seconds)
+            self._service.try_once("GET", _DOCUMENTS + "document", {})
         except ClientError:
             return error
         return ClientError(

@@ -14,13 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from acme_iid.binding import Binding
 from acme_iid.iid01 import IID01Response
 from acme_iid_client.certificates import element
+from acme_iid_client.clouds import azure_issuers
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
-    READ_SECONDS,
     Answer,
+    BusyError,
     FormatUnavailableError,
     MetadataService,
     NotThisCloudError,
@@ -30,13 +33,14 @@ from acme_iid_client.errors import ClientError
 INTERMEDIATES_VARIABLE = "ACME_IID_AZURE_INTERMEDIATES"
 MAX_INTERMEDIATES_BYTES = 32 * 1024
 
+_HEADERS: Mapping[str, str] = {"Metadata": "true"}
 _ATTESTED = "/metadata/attested/document?api-version=2021-02-01"
 _INSTANCE = "/metadata/instance?api-version=2021-02-01"
 _IDENTITY = "/metadata/identity/oauth2/token?api-version=2018-02-01"
 _PAUSES = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0)
-"""Seconds before each try for a document: the service answers five requests a second, and keeps documents for some."""
-_BUSY = frozenset({410, 429, 500, 503, 504})
-"""Statuses with which the service says: later (410 while it is being updated)."""
+"""Seconds before each try for a document that is not an older one: the service keeps documents for some."""
+_SERVERS = ("IMDS/", "Microsoft-IIS/")
+"""What the service calls itself, now and formerly."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
@@ -56,10 +60,12 @@ class Azure:
     formats: tuple[str, ...] = ("azure-attested", "azure-managed-identity")
 
     def __init__(self, env: Mapping[str, str], metadata_url: str | None = None, resource: str | None = None) -> None:
+        # It has no IPv6 address (Microsoft Learn, "Azure Instance Metadata Service").
         self._service = MetadataService(metadata_url or LINK_LOCAL)
         self._env = env
         self._resource = resource
         self._compute: Mapping[str, object] | None = None
+        self._issuers: str | None = None
 
     @staticmethod
     def named(env: Mapping[str, str]) -> bool:  # noqa: ARG004 - Azure's tools have no variable for it
@@ -72,8 +78,10 @@ class Azure:
         return self._service.base
 
     def probe(self, seconds: float) -> None:
-        """Ask for the instance's description, which only Azure writes like this."""
-        self._compute = self._describe(seconds)
+        """Ask for the instance's description, which only Azure writes like this, or a busy service of Azure's name."""
+        answer = self._service.try_once("GET", _INSTANCE, _HEADERS, seconds)
+        if not (answer.busy and answer.server.startswith(_SERVERS)):
+            self._compute = self._read_description(answer)
 
     def instance(self) -> str:
         """``azure:`` and the vmId."""
@@ -90,26 +98,28 @@ class Azure:
 
     def evidence(self, kind: str, binding: Binding) -> IID01Response:
         """The attested document with the binding's nonce, and for a managed identity its token beside it."""
-        more = self._intermediates()
         if kind == "azure-managed-identity":
             # The token first: where there is none, the document need not be asked for.
             token = self._token()
-            return IID01Response(format=kind, evidence=token, attested=self._attested(binding.nonce), **more)
-        return IID01Response(format=kind, evidence=self._attested(binding.nonce), **more)
+            document = self._attested(binding.nonce)
+            return IID01Response(format=kind, evidence=token, attested=document, **self._intermediates(document))
+        document = self._attested(binding.nonce)
+        return IID01Response(format=kind, evidence=document, **self._intermediates(document))
 
     def _vm_id(self) -> str:
         return str(self._described()["vmId"]).lower()
 
     def _described(self) -> Mapping[str, object]:
         if self._compute is None:
-            self._compute = self._describe(READ_SECONDS)
+            self._compute = self._read_description(self._service.ask("GET", _INSTANCE, _HEADERS))
         return self._compute
 
-    def _describe(self, seconds: float) -> Mapping[str, object]:
-        answer = self._service.ask("GET", _INSTANCE, {"Metadata": "true"}, seconds)
+    def _read_description(self, answer: Answer) -> Mapping[str, object]:
         match _json(answer):
             case {"compute": {"vmId": str()} as compute} if answer.status == 200:
                 return {str(name): value for name, value in compute.items()}
+        if answer.busy:
+            raise BusyError(f"The metadata service at {self.base} answers with status {answer.status}.")
         raise NotThisCloudError(
             "it does not describe an instance as Azure's does",
             f"What answers at {self.base} does not describe an instance as Azure's metadata service does.",
@@ -120,26 +130,22 @@ class Azure:
 
         :raises ClientError: if the service gives none, or only ones that were made for another nonce.
         """
-        stale, status = False, 200
         for pause in _PAUSES:
             time.sleep(pause)
-            answer = self._service.ask("GET", f"{_ATTESTED}&nonce={nonce}", {"Metadata": "true"})
-            status = answer.status
-            if status == 200:
-                document = _document(answer)
-                if document is None:
-                    raise ClientError(f"What {self.base} gives as an attested document is none.")
-                if nonce_of(base64.b64decode(document)) == nonce:
-                    return document
-                stale = True
-            elif status not in _BUSY:
-                break
-        if stale:
-            raise ClientError(
-                f"Azure's metadata service gave {len(_PAUSES)} attested documents that it had made for an earlier "
-                "request, and none for this one. It keeps documents for a while; try again in a minute."
-            )
-        raise ClientError(f"Azure's metadata service answers with status {status} for an attested document.")
+            answer = self._service.ask("GET", f"{_ATTESTED}&nonce={nonce}", _HEADERS)
+            if answer.status != 200:
+                raise ClientError(
+                    f"Azure's metadata service answers with status {answer.status} for an attested document."
+                )
+            document = _document(answer)
+            if document is None:
+                raise ClientError(f"What {self.base} gives as an attested document is none.")
+            if nonce_of(base64.b64decode(document)) == nonce:
+                return document
+        raise ClientError(
+            f"Azure's metadata service gave {len(_PAUSES)} attested documents that it had made for an earlier "
+            "request, and none for this one. It keeps documents for a while; try again in a minute."
+        )
 
     def _token(self) -> str:
         if self._resource is None:
@@ -152,7 +158,7 @@ class Azure:
         client = self._env.get("AZURE_CLIENT_ID")
         which = f"&client_id={quote(client, safe='')}" if client else ""
         path = f"{_IDENTITY}&resource={quote(self._resource, safe='')}{which}"
-        answer = self._service.ask("GET", path, {"Metadata": "true"})
+        answer = self._service.ask("GET", path, _HEADERS)
         match _json(answer):
             case {"access_token": str(token)} if answer.status == 200 and _TOKEN.match(token):
                 return token
@@ -165,11 +171,15 @@ class Azure:
             "needs an identity, and the tenant an application with this ID URI."
         )
 
-    def _intermediates(self) -> dict[str, str]:
+    def _intermediates(self, document: str) -> dict[str, str]:
         """Certificates between the document's signer and its root, for a CA that does not have them yet."""
         file = self._env.get(INTERMEDIATES_VARIABLE)
         if not file:
-            return {}
+            # Documents of one program have one signer, or at most two.
+            if self._issuers is None:
+                found = azure_issuers.issuers(base64.b64decode(document))
+                self._issuers = "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in found)
+            return {"intermediates": self._issuers} if self._issuers else {}
         content = Path(file).read_bytes()
         if len(content) > MAX_INTERMEDIATES_BYTES or b"-----BEGIN CERTIFICATE" not in content or not content.isascii():
             raise ClientError(f"{file} ({INTERMEDIATES_VARIABLE}) is no PEM file with a few certificates.")

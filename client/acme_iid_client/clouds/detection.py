@@ -1,4 +1,8 @@
-"""Which cloud this machine runs in, found out by asking."""
+"""Which cloud this machine runs in, found out by asking.
+
+A service that is busy answers like none of them. So where nobody is known by what it answers, but somebody answers, all
+are asked again for a while.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from acme_iid_client.clouds.metadata import NobodyThereError, NotThisCloudError
+from acme_iid_client.clouds.metadata import PAUSES, BusyError, NoAnswerError, NobodyThereError, NotThisCloudError
 from acme_iid_client.errors import ClientError
 
 SECONDS = 1.0
 """How long clouds are waited for where nobody said which one it is."""
 NAMED_SECONDS = 5.0
-"""How long a service is waited for whose address was given."""
+"""How long a service is waited for whose address was given, or that answers and is no cloud's yet."""
+
+
+class NoCloudError(ClientError):
+    """No cloud's metadata service was found."""
 
 
 class Candidate(Protocol):
@@ -32,7 +40,8 @@ class Candidate(Protocol):
         """Ask for what only this cloud answers.
 
         :param seconds: how long it may take.
-        :raises NotThisCloudError: if it is not this cloud.
+        :raises NotThisCloudError: if it is not this cloud, or so busy that it cannot be known.
+        :raises BusyError, NoAnswerError: likewise.
         :raises ClientError: if it is, and its service cannot be used.
         """
 
@@ -47,26 +56,34 @@ def find(candidates: Sequence[C], seconds: float, notice: Callable[[str], None])
     the machine is the same instance the next time.
 
     :param seconds: how long to wait for the first answer.
-    :param notice: called with a sentence if several answer.
-    :raises ClientError: if there is none, naming what was tried.
+    :param notice: called with a sentence if several clouds answer.
+    :raises NoCloudError: if there is none, naming what was tried.
+    :raises ClientError: if there is one that cannot be used.
     """
     start = time.monotonic()
     outcomes: dict[int, ClientError | None] = {}
-    answers: queue.SimpleQueue[tuple[int, ClientError | None]] = queue.SimpleQueue()
+    unfinished = set(range(len(candidates)))
+    answers: queue.SimpleQueue[tuple[int, ClientError | None, bool]] = queue.SimpleQueue()
+    ended = threading.Event()
     for index, candidate in enumerate(candidates):
         # Daemons: a resolver or a firewall that keeps one of them waiting must not keep the program.
-        threading.Thread(target=_probe, args=(index, candidate, seconds, answers), daemon=True).start()
-    while len(outcomes) < len(candidates):
+        asking = (index, candidate, seconds, answers, ended)
+        threading.Thread(target=_probe, args=asking, daemon=True).start()
+    while unfinished and not (any(map(_decides, outcomes.values())) and len(outcomes) == len(candidates)):
         limit = min(seconds, SECONDS) if None in outcomes.values() else seconds
+        if any(map(_is_answer, outcomes.values())):
+            limit = max(limit, NAMED_SECONDS)
         try:
-            index, outcome = answers.get(timeout=max(0.0, start + limit - time.monotonic()))
+            index, outcome, final = answers.get(timeout=max(0.0, start + limit - time.monotonic()))
         except queue.Empty:
             break
         outcomes[index] = outcome
+        unfinished -= {index} if final else set()
+    ended.set()
     found = [candidate for index, candidate in enumerate(candidates) if outcomes.get(index, candidate) is None]
     if not found:
         raise _explain(candidates, outcomes)
-    if len(found) > 1:
+    if len({candidate.title for candidate in found}) > 1:
         named = " and ".join(f"{candidate.title} ({candidate.base})" for candidate in found)
         notice(
             f"The metadata services of {named} both answer. This machine is taken for one of {found[0].title}'s; "
@@ -76,14 +93,33 @@ def find(candidates: Sequence[C], seconds: float, notice: Callable[[str], None])
 
 
 def _probe(
-    index: int, candidate: Candidate, seconds: float, answers: queue.SimpleQueue[tuple[int, ClientError | None]]
+    index: int,
+    candidate: Candidate,
+    seconds: float,
+    answers: queue.SimpleQueue[tuple[int, ClientError | None, bool]],
+    ended: threading.Event,
 ) -> None:
-    outcome: ClientError | None = None
-    try:
-        candidate.probe(seconds)
-    except ClientError as error:
-        outcome = error
-    answers.put((index, outcome))
+    """Ask one candidate, and again while it answers what a busy service might; each outcome says if it is the last."""
+    for pause in (*PAUSES, None):
+        outcome: ClientError | None = None
+        try:
+            candidate.probe(seconds)
+        except ClientError as error:
+            outcome = error
+        final = pause is None or not (_is_answer(outcome) or isinstance(outcome, NoAnswerError))
+        answers.put((index, outcome, final))
+        if final or ended.wait(pause):
+            return
+
+
+def _decides(outcome: ClientError | None) -> bool:
+    """Whether this is the cloud, be it that its service cannot be used."""
+    return not isinstance(outcome, NotThisCloudError | BusyError | NoAnswerError)
+
+
+def _is_answer(outcome: ClientError | None) -> bool:
+    """Whether somebody answers there, if not as this cloud does."""
+    return isinstance(outcome, NotThisCloudError | BusyError) and not isinstance(outcome, NobodyThereError)
 
 
 def _explain(candidates: Sequence[Candidate], outcomes: dict[int, ClientError | None]) -> ClientError:
@@ -94,13 +130,13 @@ def _explain(candidates: Sequence[Candidate], outcomes: dict[int, ClientError | 
             return error
     one_address = len({candidate.base for candidate in candidates}) == 1
     if one_address and isinstance(errors[0], NobodyThereError):
-        return errors[0]
+        return NoCloudError(str(errors[0]))
     tried = "; ".join(
         f"{candidate.title} at {candidate.base}: "
         + (error.cause if isinstance(error, NotThisCloudError) else "no answer in time")
         for candidate, error in zip(candidates, errors, strict=True)
     )
-    return ClientError(
+    return NoCloudError(
         f"This machine does not seem to be a cloud instance, or a firewall on it keeps this user from the metadata "
         f"service. Tried {tried}. --metadata-url names another address."
     )

@@ -32,25 +32,28 @@ class Given:
     hmac_key: str
 
 
-def file_of(state: Path, ca_url: str) -> Path:
-    """Where what was given for a CA is kept."""
-    return state / "enrolled" / f"{places.safe_name(ca_url.removeprefix('https://'))}.json"
+def file_of(state: Path, ca: str) -> Path:
+    """Where what was given for a CA is kept.
+
+    :param ca: what the CA's things are kept under, its root's fingerprint.
+    """
+    return state / "enrolled" / f"{places.safe_name(ca)}.json"
 
 
-def save(state: Path, given: Given) -> Path:
+def save(state: Path, ca: str, given: Given) -> Path:
     """Keep what was given, for the user alone; returns the file."""
-    file = file_of(state, given.ca_url)
+    file = file_of(state, ca)
     places.make_directory(file.parent)
     places.write_file(file, json.dumps(asdict(given), indent=2).encode() + b"\n")
     return file
 
 
-def load(state: Path, ca_url: str) -> Given | None:
+def load(state: Path, ca: str) -> Given | None:
     """What this user was given for a CA, if anything.
 
     :raises ClientError: if it cannot be read.
     """
-    file = file_of(state, ca_url)
+    file = file_of(state, ca)
     try:
         return of_json(json.loads(file.read_bytes()))
     except FileNotFoundError:

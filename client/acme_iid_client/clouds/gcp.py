@@ -14,7 +14,6 @@ from acme_iid.binding import Binding
 from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
-    READ_SECONDS,
     Answer,
     FormatUnavailableError,
     MetadataService,
@@ -24,8 +23,11 @@ from acme_iid_client.clouds.metadata import (
 from acme_iid_client.errors import ClientError
 
 _HOST = "GCE_METADATA_HOST"
+IPV6 = "http://[fd20:ce::254]"
+"""Where instances without IPv4 have the server."""
 _ROOT = "/computeMetadata/v1/"
 _FLAVOR = "Metadata-Flavor"
+_HEADERS: Mapping[str, str] = {_FLAVOR: "Google"}
 _ACCOUNT = "instance/service-accounts/default/"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
@@ -67,7 +69,7 @@ class GCP:
 
     def probe(self, seconds: float) -> None:
         """Ask for the instance's id; whatever the answer, Google's says whose it is."""
-        self._get("instance/id", seconds)
+        self._require_google(self._service.try_once("GET", f"{_ROOT}instance/id", _HEADERS, seconds))
 
     def instance(self) -> str:
         """``gcp:`` and the instance's number."""
@@ -111,9 +113,11 @@ class GCP:
             raise ClientError(f"The metadata server at {self.base} answers with status {answer.status} for {path}.")
         return text_of(answer.content, path)
 
-    def _get(self, path: str, seconds: float = READ_SECONDS) -> Answer:
-        """One request; an answer without Google's header is not the metadata server's, whatever it says."""
-        answer = self._service.ask("GET", _ROOT + path, {_FLAVOR: "Google"}, seconds)
+    def _get(self, path: str) -> Answer:
+        """One request, of which an answer without Google's header is not the metadata server's, whatever it says."""
+        return self._require_google(self._service.ask("GET", _ROOT + path, _HEADERS))
+
+    def _require_google(self, answer: Answer) -> Answer:
         if answer.headers.get(_FLAVOR) != "Google":
             raise NotThisCloudError(
                 f"its answers have no {_FLAVOR}",

@@ -1,21 +1,37 @@
-"""HTTP to a cloud's metadata service: one hop away, never through a proxy, with short times and small answers."""
+"""HTTP to a cloud's metadata service: one hop away, never through a proxy, with short times and small answers.
+
+The services of all clouds are busy at times: they answer with 404, 410, 429 or 5xx, late, or hang up, and do a moment
+later what they are asked. So each request is repeated with pauses, here and nowhere else.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import requests
 import urllib3
 
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
+from acme_iid_client.session import Session, TooLargeError
 
 LINK_LOCAL = "http://169.254.169.254"
 """Where AWS, GCP and Azure all have their service. It is reached without asking anybody for a name."""
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 3.0
+PATIENCE_SECONDS = 12.0
+"""How long a request is repeated while the service is busy, its tries and pauses together."""
+PAUSES = (0.2, 0.4, 0.8, 1.5, 2.0, 2.5)
+"""Seconds before each further try. Azure's service answers five requests a second."""
 MAX_ANSWER_BYTES = 64 * 1024
 """The largest answer that is read; documents and tokens have a few thousand octets."""
+
+
+_TRIES_AFTER_404 = 3
+"""How often what is not there is asked for again: most often it never will be."""
+_TRIES_AFTER_SILENCE = 2
 
 
 class FormatUnavailableError(ClientError):
@@ -24,6 +40,10 @@ class FormatUnavailableError(ClientError):
 
 class NoAnswerError(ClientError):
     """The metadata service took the connection, and then did not answer in time or hung up."""
+
+
+class BusyError(ClientError):
+    """The metadata service cannot answer now, and may a moment later."""
 
 
 class NotThisCloudError(ClientError):
@@ -52,6 +72,16 @@ class Answer:
     content: bytes
     headers: Mapping[str, str]
 
+    @property
+    def busy(self) -> bool:
+        """Whether it says: later. Azure has 410 for a service that is being updated."""
+        return self.status in (410, 429) or self.status >= 500
+
+    @property
+    def server(self) -> str:
+        """What the service calls itself."""
+        return self.headers.get("Server") or ""
+
 
 class MetadataService:
     """A metadata service at an address.
@@ -61,39 +91,57 @@ class MetadataService:
 
     def __init__(self, base: str) -> None:
         self.base = base.rstrip("/")
-        self._session = requests.Session()
-        # A proxy would see the evidence, and could not reach the address of this very machine anyway.
-        self._session.trust_env = False
-        # No decompression, and nothing left open: a program asks three times and is done.
-        self._session.headers.update({"Accept-Encoding": "identity", "Connection": "close"})
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str], seconds: float = READ_SECONDS) -> Answer:
+    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """One request, repeated while the service is busy.
+
+        :param path: from the root of the service, with the query.
+        :returns: the last answer, when it is still busy after :data:`PATIENCE_SECONDS`.
+        :raises ClientError: as :meth:`try_once`; when nothing came of some tries, if there was no answer.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        silent = absent = 0
+        for pause in PAUSES:
+            try:
+                answer = self.try_once(method, path, headers)
+            except NoAnswerError:
+                silent += 1
+                if silent > _TRIES_AFTER_SILENCE or time.monotonic() + pause + READ_SECONDS > deadline:
+                    raise
+            else:
+                absent += answer.status == 404
+                if not answer.busy and (answer.status != 404 or absent > _TRIES_AFTER_404):
+                    return answer
+                if time.monotonic() + pause > deadline:
+                    return answer
+            time.sleep(pause)
+        return self.try_once(method, path, headers)
+
+    def try_once(self, method: str, path: str, headers: Mapping[str, str], seconds: float = READ_SECONDS) -> Answer:
         """One request.
 
         :param path: from the root of the service, with the query.
-        :param seconds: how long to wait for an answer.
+        :param seconds: how long to wait for an answer, whole.
         :raises NoAnswerError: if the connection stands and no answer comes.
         :raises NobodyThereError: if there is nobody.
         :raises ClientError: if the answer is too large, or the address is none.
         """
+        # A proxy would see the evidence, and could not reach the address of this very machine anyway. Nothing is left
+        # open: a program asks three times and is done.
+        session = Session(
+            Deadline(seconds),
+            max_bytes=MAX_ANSWER_BYTES,
+            proxies=False,
+            connect_seconds=min(CONNECT_SECONDS, seconds),
+        )
         try:
-            with self._session.request(
-                method,
-                self.base + path,
-                headers=dict(headers),
-                timeout=(min(CONNECT_SECONDS, seconds), seconds),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = b""
-                for chunk in response.iter_content(8192):
-                    content += chunk
-                    if len(content) > MAX_ANSWER_BYTES:
-                        raise ClientError(
-                            f"The metadata service's answer for {path.partition('?')[0]} is larger than "
-                            f"{MAX_ANSWER_BYTES} octets."
-                        )
-                return Answer(response.status_code, content, response.headers)
+            with session:
+                response = session.request(method, self.base + path, headers={**headers, "Connection": "close"})
+                return Answer(response.status_code, response.content, response.headers)
+        except TooLargeError as error:
+            raise ClientError(
+                f"The metadata service's answer for {path.partition('?')[0]} is larger than {MAX_ANSWER_BYTES} octets."
+            ) from error
         except (
             requests.exceptions.InvalidURL,
             requests.exceptions.InvalidSchema,

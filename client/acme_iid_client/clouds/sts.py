@@ -16,14 +16,18 @@ import requests
 
 from acme_iid_client.clouds.metadata import FormatUnavailableError
 from acme_iid_client.clouds.sigv4 import Credentials, headers_for_post
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
+from acme_iid_client.session import Session, TooLargeError
 
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_STS"
 MAX_ANSWER_BYTES = 64 * 1024
 TOKEN_SECONDS = 300
 """How long a token is asked for: as long as the CA takes one (AWS gives 60 to 3600)."""
 
-_TIMEOUT = (5.0, 10.0)
+_CONNECT_SECONDS = 5.0
+_SECONDS = 15.0
+"""How long an answer may take as a whole."""
 # The region comes from the metadata service, unsigned, and goes into a host name.
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2}\Z")
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,255}\Z")
@@ -83,31 +87,24 @@ def _loopback(url: SplitResult) -> bool:
 
 def _post(url: SplitResult, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
     """Send a signed form, once, and return the status and the answer."""
+    # A proxy of the machine's is on the way to AWS, and none on the way to this machine itself.
+    session = Session(
+        Deadline(_SECONDS),
+        max_bytes=MAX_ANSWER_BYTES,
+        proxies=url.scheme == "https",
+        connect_seconds=_CONNECT_SECONDS,
+    )
     try:
-        with requests.Session() as session:
-            # A proxy of the machine's is on the way to AWS, and none on the way to this machine itself.
-            session.trust_env = url.scheme == "https"
-            with session.post(
-                url.geturl(),
-                data=body,
-                headers=dict(headers),
-                # Set so that requests takes none from a .netrc file in the signature's place.
-                auth=lambda request: request,
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = b""
-                for chunk in response.iter_content(8192):
-                    content += chunk
-                    if len(content) > MAX_ANSWER_BYTES:
-                        raise FormatUnavailableError(f"The answer of STS at {url.netloc} is larger than any token.")
-                return response.status_code, content.decode("utf-8", "replace")
+        with session:
+            response = session.post(url.geturl(), data=body, headers=dict(headers))
+    except TooLargeError as error:
+        raise FormatUnavailableError(f"The answer of STS at {url.netloc} is larger than any token.") from error
     except requests.RequestException as error:
         raise FormatUnavailableError(
             f"STS at {url.netloc} cannot be reached for a web identity token; the instance needs a way to it, "
             "for example a VPC endpoint."
         ) from error
+    return response.status_code, response.content.decode("utf-8", "replace")
 
 
 def _refusal(url: SplitResult, status: int, text: str) -> str:

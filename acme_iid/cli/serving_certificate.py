@@ -1,0 +1,103 @@
+"""``acme-iid-ca serving-certificate``: the certificate of a proxy that ends TLS in front of the CA."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from acme_iid.cli import Home
+from acme_iid.cli.output import timestamp
+from acme_iid.cli.parameters import password, password_file
+
+EXEC_SECONDS = 60.0
+"""Seconds that the command of ``--exec`` may take."""
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("serving-certificate", short_help="Write the certificate of a proxy in front of the CA.")
+@click.option("--key", required=True, type=_file, help="The proxy's private key, PEM; it is made if there is none.")
+@click.option("--out", required=True, type=_file, help="Where to write the certificate and the intermediate, PEM.")
+@click.option("--renew", is_flag=True, help="Do nothing while the certificate in OUT is good and not due.")
+@click.option(
+    "--exec",
+    "command",
+    metavar="COMMAND",
+    help="A command to run, without a shell, once there is a new certificate; it may take a minute.",
+)
+@password_file
+@click.pass_obj
+def serving_certificate(
+    home: Home, key: Path, out: Path, renew: bool, command: str | None, password_file: Path | None
+) -> None:
+    r"""Write the certificate with which a proxy speaks for the CA: for the host in [server] url, marked, for a day.
+
+    No ACME order gets one. With --renew the command replaces it when a third of its life is left, or when the key, the
+    url or the intermediate has changed; run it every hour from a timer. A COMMAND that failed is run again then.
+    ACME_IID_CERTIFICATE and ACME_IID_KEY are in its environment. No database is asked, and the server need not run.
+
+    \b
+    Example, for cron:
+      acme-iid-ca serving-certificate --key /etc/nginx/ca.key \
+        --out /etc/nginx/ca.pem --renew --exec "nginx -s reload"
+    """
+    from acme_iid.issuance import serving
+    from acme_iid.issuance.ca import CertificateAuthority
+
+    words = _words(command)
+    config = home.config()
+    authority = CertificateAuthority.load(home.path, password(password_file))
+    # It outlives a kill and a command that failed: the proxy has to take up what it was not told of yet.
+    untold = out.with_name(f"{out.name}.exec-pending")
+    names, now = config.server.names, int(time.time())
+    if not renew or serving.is_due(out, serving.key_in(key, authority).public_key(), authority, names, now):
+        if words:
+            untold.touch(mode=0o600)
+        until = serving.write(out, key, authority, names, now)
+        click.echo(f"The certificate for {names[0]} is in {out}, valid until {timestamp(until)}.")
+    else:
+        click.echo(f"The certificate in {out} is good and not due.")
+    if words and untold.exists():
+        _run(words, {"ACME_IID_CERTIFICATE": str(out.absolute()), "ACME_IID_KEY": str(key.absolute())})
+        untold.unlink(missing_ok=True)
+
+
+def _words(command: str | None) -> list[str]:
+    try:
+        words = shlex.split(command or "")
+    except ValueError as error:
+        raise click.BadParameter(f"{command!r} cannot be split into words: {error}", param_hint="--exec") from error
+    if command is not None and not words:
+        raise click.BadParameter("names no program", param_hint="--exec")
+    return words
+
+
+def _run(words: list[str], variables: dict[str, str]) -> None:
+    shown = shlex.join(words)
+    again = "The next run with --renew runs it again"
+    try:
+        # Standard output is for what this command says itself.
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+            env={**os.environ, **variables},
+            timeout=EXEC_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise click.ClickException(
+            f"the command {shown} cannot be run: {error.strerror}; it is run without a shell. {again}"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise click.ClickException(
+            f"the command {shown} did not end within {EXEC_SECONDS:g} seconds. {again}"
+        ) from error
+    if done.returncode:
+        raise click.ClickException(f"the command {shown} ended with status {done.returncode}. {again}")

@@ -1,0 +1,87 @@
+"""The names that this CA issues at all: what its domains hold, and never a name of its own (decision 17)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.protocol.identifiers import Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """The names of one CA.
+
+    :ivar domains: canonical dns names; a name that somebody chooses is one of these or below one.
+    :ivar reserved: the names and addresses of the CA itself. Its serving certificate holds them, and no other does.
+    """
+
+    domains: tuple[str, ...] = ()
+    reserved: frozenset[Identifier] = frozenset()
+
+    def contains(self, identifier: Identifier) -> bool:
+        """Whether a name, or the base of a wildcard, is one of the domains or below one."""
+        value = identifier.value
+        return any(identifier.base.value == domain or value.endswith("." + domain) for domain in self.domains)
+
+    def outside(self, identifier: Identifier) -> str:
+        """The reason to refuse a name that no domain contains."""
+        return (
+            f"{identifier} is outside this CA's domains ({', '.join(self.domains) or 'none'}); "
+            "an operator adds a domain to [ca] domains in ca.toml"
+        )
+
+    def reserves(self, identifier: Identifier) -> bool:
+        """Whether a certificate for a name would speak for the CA itself."""
+        return self._reserved_by(identifier) is not None
+
+    def refusal(self, identifier: Identifier) -> str | None:
+        """The reason to refuse a name that is the CA's own or covers one; None for any other."""
+        own = self._reserved_by(identifier)
+        if own is None:
+            return None
+        what = "it is" if not identifier.wildcard else f"it covers {own},"
+        kind = "an address" if own.type == "ip" else "a name"
+        return (
+            f"{identifier} is reserved: {what} {kind} of this CA itself, and nobody else gets a certificate for it; "
+            "order another name. (For a proxy in front of the CA, its operator runs 'acme-iid-ca serving-certificate')"
+        )
+
+    def require_unreserved(self, identifiers: Collection[Identifier]) -> None:
+        """Refuse names that are the CA's own or cover one.
+
+        :raises AcmeError: ``rejectedIdentifier``, with a subproblem for each of them.
+        """
+        faults = [
+            Fault(Problem.REJECTED_IDENTIFIER, reason, identifier)
+            for identifier in identifiers
+            if (reason := self.refusal(identifier)) is not None
+        ]
+        if faults:
+            raise AcmeError(
+                Problem.REJECTED_IDENTIFIER, "; ".join(fault.detail for fault in faults[:5]), subproblems=faults
+            )
+
+    def _reserved_by(self, identifier: Identifier) -> Identifier | None:
+        for own in self.reserved:
+            if own.type == identifier.type and _speaks_for(identifier, own):
+                return own
+        return None
+
+
+def _speaks_for(identifier: Identifier, own: Identifier) -> bool:
+    if identifier.type == "ip":
+        return _address(identifier) == _address(own)
+    if identifier.wildcard:
+        # It stands for exactly one label (RFC 6125 section 6.4.3): *.local covers ca.local, *.ca.local does not.
+        return own.value.partition(".")[2] == identifier.base.value
+    return identifier == own
+
+
+def _address(identifier: Identifier) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address, an IPv4 one also where it is written as IPv6 (RFC 4291 section 2.5.5.2): both reach one host."""
+    address = ipaddress.ip_address(identifier.value)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped

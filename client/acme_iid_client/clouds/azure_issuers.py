@@ -1,0 +1,166 @@
+"""The certificate that stands above the signer of an attested document, for a CA that does not have it yet.
+
+Azure attaches its signer's certificate alone, and takes up new issuing authorities when it likes. So the one that made
+the signer's certificate is sent along: from the list that is installed, or else fetched from where the certificate
+says (caIssuers, RFC 5280 section 4.2.2.1), if that is a place of Microsoft's or DigiCert's. Nobody here believes it:
+the CA checks the chain up to a root that it has.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from importlib.resources import files
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+from acme_iid_client.certificates import element
+
+HOSTS = frozenset({"www.microsoft.com", "caissuers.microsoft.com", "cacerts.digicert.com", "cacerts.digicert.cn"})
+"""Where the issuers of Azure's signers are fetched from. They are certificates, so HTTP does."""
+SECONDS = 3.0
+"""How long that may take, all in all."""
+MAX_BYTES = 64 * 1024
+MAX_REDIRECTS = 2
+"""All within one host."""
+
+_UNREADABLE = (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+
+
+def issuers(cms: bytes) -> tuple[x509.Certificate, ...]:
+    """The certificates of the authority that made the certificate of a document's signer; none where none is found.
+
+    :param cms: SignedData in DER (RFC 5652 section 5.1), which nobody has verified.
+    """
+    try:
+        signer = _signer(cms)
+    except ValueError:
+        return ()
+    if signer is None or signer.issuer == signer.subject:
+        return ()
+    return tuple(_installed(signer)) or _fetched(signer)
+
+
+def _signer(cms: bytes) -> x509.Certificate | None:
+    """The attached certificate that the first SignerInfo names by issuer and serial number.
+
+    :raises ValueError: if this is no SignedData in DER.
+    """
+    _, rest = element(element(cms, 0x30)[0], 0x06)
+    _, rest = element(element(element(rest, 0xA0)[0], 0x30)[0], 0x02)
+    _, rest = element(rest, 0x31)
+    _, rest = element(rest, 0x30)
+    attached, rest = element(rest, 0xA0)
+    _, info = element(element(element(rest, 0x31)[0], 0x30)[0], 0x02)
+    named = element(info, 0x30)[0]
+    while attached:
+        _, behind = element(attached, 0x30)
+        certificate = x509.load_der_x509_certificate(attached[: len(attached) - len(behind)])
+        issuer = certificate.issuer.public_bytes()
+        serial = named.removeprefix(issuer)
+        if serial != named and int.from_bytes(element(serial, 0x02)[0], "big") == certificate.serial_number:
+            return certificate
+        attached = behind
+    return None
+
+
+def _installed(signer: x509.Certificate) -> Iterator[x509.Certificate]:
+    """Those in the list that the verifiers have here; an older CA may not have them."""
+    listed = json.loads(files("acme_iid").joinpath("attestation/keys/azure.json").read_bytes())
+    for entry in listed["intermediates"]:
+        certificate = x509.load_der_x509_certificate(base64.b64decode(entry["der"]))
+        if certificate.subject == signer.issuer:
+            yield certificate
+
+
+def _fetched(signer: x509.Certificate) -> tuple[x509.Certificate, ...]:
+    """The one that can be fetched, within :data:`SECONDS`."""
+    found: list[x509.Certificate] = []
+    deadline = time.monotonic() + SECONDS
+
+    def fetch() -> None:
+        for url in _addresses(signer):
+            content = _get(url, deadline)
+            if content is not None and (certificate := _read(content)) and certificate.subject == signer.issuer:
+                found.append(certificate)
+                return
+
+    # A daemon: a resolver that keeps it waiting must not keep the program.
+    fetching = threading.Thread(target=fetch, daemon=True)
+    fetching.start()
+    fetching.join(SECONDS)
+    return tuple(found)
+
+
+def _addresses(signer: x509.Certificate) -> list[str]:
+    """Where the certificate says that its issuer is, as far as that is a place that is asked."""
+    try:
+        access = signer.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except _UNREADABLE:
+        return []
+    locations = [
+        entry.access_location for entry in access if entry.access_method == AuthorityInformationAccessOID.CA_ISSUERS
+    ]
+    urls = [location.value for location in locations if isinstance(location, x509.UniformResourceIdentifier)]
+    return [url for url in urls if _is_allowed(url)]
+
+
+def _is_allowed(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "http" and parts.netloc in HOSTS and parts.path.startswith("/")
+    except ValueError:
+        return False
+
+
+def _get(url: str, deadline: float) -> bytes | None:
+    """What is there, if it is there and small."""
+    with requests.Session() as session:
+        for _ in range(1 + MAX_REDIRECTS):
+            try:
+                left = max(0.1, deadline - time.monotonic())
+                with session.get(
+                    url,
+                    # Set so that requests takes none from a .netrc file; the machine's proxy is on the way.
+                    auth=lambda request: request,
+                    timeout=(left, left),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response:
+                    target = urljoin(url, response.headers.get("Location", ""))
+                    if not response.is_redirect:
+                        return _content(response, deadline) if response.status_code == 200 else None
+            except (requests.RequestException, ValueError):
+                return None
+            if not _is_allowed(target) or urlsplit(target).netloc != urlsplit(url).netloc:
+                return None
+            url = target
+    return None
+
+
+def _content(response: requests.Response, deadline: float) -> bytes | None:
+    content = b""
+    for chunk in response.iter_content(4096):
+        content += chunk
+        if len(content) > MAX_BYTES or time.monotonic() > deadline:
+            return None
+    return content
+
+
+def _read(content: bytes) -> x509.Certificate | None:
+    """A certificate in DER, as RFC 5280 has it, or in PEM."""
+    load = x509.load_pem_x509_certificate if content.startswith(b"-----BEGIN") else x509.load_der_x509_certificate
+    try:
+        certificate = load(content)
+        # Read here, as the package reads them when they are first asked for.
+        _ = certificate.subject, certificate.public_bytes(Encoding.DER)
+    except ValueError:
+        return None
+    return certificate

@@ -1,0 +1,91 @@
+"""A user who exchanges their files and directories with links to root's, while root's client works there."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pairs import certificate_for, issuance
+from strangers import NOBODY, Ground, as_nobody, ground, swapping
+
+from acme_iid_client import files
+from acme_iid_client.copies import Copies
+from acme_iid_client.errors import ClientError
+from acme_iid_client.files import Permissions
+
+_TRIES = 150
+
+
+@pytest.fixture
+def place() -> Iterator[Ground]:
+    with ground() as made:
+        yield made
+
+
+def _facts(path: Path) -> tuple[int, int, int, bytes]:
+    status = path.lstat()
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), path.read_bytes()
+
+
+def test_files_of_roots_stay_while_their_links_are_swapped_for_a_pair(place: Ground) -> None:
+    certs = place.app / "certs"
+    subprocess.run(as_nobody("mkdir", certs), check=True)
+    pair, made, done = files.pair(certs / "tls.crt", certs / "tls.key"), issuance(), 0
+    for name in ("tls.crt", "tls.key"):
+        (place.own / name).write_bytes(b"root's")
+    before = [_facts(place.own / name) for name in ("tls.crt", "tls.key")]
+    with swapping(certs, place.own):
+        for attempt in range(_TRIES):
+            try:
+                if attempt % 20:
+                    files.install_file(pair.certificate, made[0], Permissions(0o644, NOBODY, NOBODY))
+                else:
+                    files.install(pair, *made, Permissions(0o644, NOBODY, NOBODY))
+                done += 1
+            except (ClientError, OSError):
+                pass
+    assert [_facts(place.own / name) for name in ("tls.crt", "tls.key")] == before
+    assert sorted(path.name for path in place.own.iterdir()) == ["tls.crt", "tls.key"]
+    assert 0 < done < _TRIES
+
+
+def test_a_file_of_roots_is_never_given_away_in_the_place_of_a_key(place: Ground) -> None:
+    certificate, key = issuance()
+    pair = files.pair(place.app / "tls.crt", place.app / "tls.key")
+    files.install(pair, certificate, key, Permissions(0o600, NOBODY, NOBODY))
+    secret = place.own / "shadow"
+    # The very key, so that nothing but the link is wrong with it.
+    secret.write_bytes(key)
+    secret.chmod(0o600)
+    before, done = _facts(secret), 0
+    with swapping(pair.key, secret):
+        for _ in range(_TRIES):
+            try:
+                files.install_certificate(pair, certificate_for(key), Permissions(0o644, NOBODY, NOBODY))
+                done += 1
+            except (ClientError, OSError):
+                pass
+    assert _facts(secret) == before
+    assert 0 < done < _TRIES
+
+
+def test_what_root_reads_for_a_bundle_comes_through_no_link(place: Ground) -> None:
+    certificate, key = issuance()
+    pair = files.pair(place.app / "tls.crt", place.app / "tls.key")
+    files.install(pair, certificate, key, Permissions(0o644, NOBODY, NOBODY))
+    other = issuance()
+    (place.own / "secret.key").write_bytes(other[1])
+    copies, done = Copies(bundle=place.app / "all.pem"), 0
+    with swapping(pair.key, place.own / "secret.key"):
+        for _ in range(_TRIES):
+            try:
+                (place.app / "all.pem").unlink(missing_ok=True)
+                copies.refresh(pair, Permissions(0o644, NOBODY, NOBODY))
+                done += 1
+            except (ClientError, OSError):
+                continue
+            assert (place.app / "all.pem").read_bytes() == certificate + key
+    assert 0 < done < _TRIES

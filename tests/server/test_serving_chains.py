@@ -1,0 +1,107 @@
+"""Servers whose own certificate no client would take, and chains that are changed while they run."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from running import CA
+
+from acme_iid.issuance import ca as issuing
+from acme_iid.issuance import keys
+
+
+def resign(
+    home: Path, *, by: issuing.Issuer | None = None, constraints: x509.NameConstraints | None = None
+) -> x509.Certificate:
+    """Sign the intermediate again, with another serial number; returns it as it is in its file then."""
+    path = home / issuing.INTERMEDIATE_CERTIFICATE
+    old = x509.load_pem_x509_certificate(path.read_bytes())
+    root = issuing.Issuer(
+        x509.load_pem_x509_certificate((home / issuing.ROOT_CERTIFICATE).read_bytes()),
+        keys.load(home / issuing.ROOT_KEY, None),
+    )
+    new = issuing.cross_sign(by or root, old, int(time.time()))
+    if constraints is not None:
+        builder = x509.CertificateBuilder(
+            new.issuer, new.subject, new.public_key(), new.serial_number, new.not_valid_before_utc,
+            new.not_valid_after_utc, list(new.extensions),
+        )  # fmt: skip
+        new = builder.add_extension(constraints, critical=True).sign(root.key, hashes.SHA256())
+    path.write_bytes(new.public_bytes(Encoding.PEM))
+    return new
+
+
+def test_a_name_that_the_issuers_constraints_exclude_is_a_reason_to_end(own_ca: CA) -> None:
+    resign(own_ca.home, constraints=x509.NameConstraints([x509.DNSName("corp.example")], None))
+    own_ca.home.joinpath("ca.toml").write_text(
+        own_ca.home.joinpath("ca.toml").read_text().replace(own_ca.url, "https://ca.local")
+    )
+    said = own_ca.start_refused()
+    assert "no client would take the server's own certificate for ca.local" in said
+    assert "permitted subtree violation" in said
+    assert not list((own_ca.home / "tls").iterdir())
+
+
+def test_a_root_that_is_not_self_signed_is_a_reason_to_end(own_ca: CA) -> None:
+    now = int(time.time())
+    above = issuing.create_root("Above", now)
+    path = own_ca.home / issuing.ROOT_CERTIFICATE
+    root = x509.load_pem_x509_certificate(path.read_bytes())
+    signed = issuing.cross_sign(above, root, now)  # the same key and name, signed by another
+    builder = x509.CertificateBuilder(
+        signed.issuer, signed.subject, signed.public_key(), signed.serial_number, signed.not_valid_before_utc,
+        signed.not_valid_after_utc,
+        [entry if not isinstance(entry.value, x509.BasicConstraints)
+         else x509.Extension(entry.oid, True, x509.BasicConstraints(ca=True, path_length=1))
+         for entry in signed.extensions],
+    )  # fmt: skip
+    path.write_bytes(builder.sign(above.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    assert "OpenSSL says 'unable to get issuer certificate'" in own_ca.start_refused()
+
+
+def shown_intermediate(ca: CA) -> int:
+    """The serial number of the intermediate that the server shows."""
+    shown = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{ca.port}", "-showcerts"],
+        input=b"", capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    _, intermediate = x509.load_pem_x509_certificates(shown.stdout)
+    return intermediate.serial_number
+
+
+def wait_until_shown(ca: CA, serial: int) -> None:
+    deadline = time.monotonic() + 60
+    while shown_intermediate(ca) != serial:
+        assert time.monotonic() < deadline, ca.log
+        time.sleep(0.1)
+
+
+def test_sighup_takes_up_an_intermediate_that_was_signed_again(own_ca: CA) -> None:
+    own_ca.start()
+    assert own_ca.process is not None
+    before = shown_intermediate(own_ca)
+    new = resign(own_ca.home)
+    assert new.serial_number != before
+    own_ca.process.send_signal(signal.SIGHUP)
+    wait_until_shown(own_ca, new.serial_number)
+
+
+@pytest.mark.parametrize("text", ["", "no certificate"])
+def test_an_intermediate_that_cannot_be_used_leaves_the_one_before_in_force(own_ca: CA, text: str) -> None:
+    own_ca.start()
+    assert own_ca.process is not None
+    before = shown_intermediate(own_ca)
+    path = own_ca.home / issuing.INTERMEDIATE_CERTIFICATE
+    path.write_text(text)
+    own_ca.process.send_signal(signal.SIGHUP)
+    own_ca.until_logged("stays in force")
+    own_ca.until_logged("A new worker did not start, so the old ones go on")
+    assert shown_intermediate(own_ca) == before
+    assert own_ca.account().order("foo.local").status_code == 201

@@ -1,0 +1,166 @@
+"""Attempts at challenges take turns: by addresses that ask, by targets, first ones first, in all processes together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+
+from acme_iid.authority.rounds import Rounds
+from acme_iid.errors import Fault, Problem
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Authorization, Challenge
+from acme_iid.store import accounts, attempts, challenges, orders
+from acme_iid.store.challenges import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS
+from acme_iid.store.database import Database, open_store
+
+NOW = 20
+FAULT = Fault(Problem.CONNECTION, "no answer")
+
+
+@pytest.fixture
+def database(store_url: str) -> Iterator[Database]:
+    database = open_store(store_url)
+    yield database
+    database.close()
+
+
+def answer(database: Database, address: str, target: str, account_id: str | None = None, count: int = 1) -> list[str]:
+    """Answer challenges for a target from an address, each by an account of its own unless one is named; their ids."""
+    made = []
+    with database.transaction() as transaction:
+        number: int = transaction.rows("SELECT count(*) AS number FROM challenges")[0]["number"]
+        for challenge_id in (f"{address}/{target}/{number + extra}" for extra in range(count)):
+            owner = account_id or challenge_id
+            accounts.add(transaction, Account(owner, "{}", owner, (), 1))
+            offered = (Challenge(challenge_id, "http-01", challenge_id),)
+            name = Identifier("dns", target)
+            orders.add_authorization(
+                transaction, Authorization(challenge_id, owner, None, name, False, 1, 999, offered)
+            )
+            assert challenges.set_answered(transaction, challenge_id, address, address, NOW)
+            made.append(challenge_id)
+    return made
+
+
+def take(database: Database, challenge_id: str, now: int = NOW) -> bool:
+    with database.transaction() as transaction:
+        return challenges.take(transaction, challenge_id, now, now + 25)
+
+
+def taken(database: Database, rounds: Rounds, most: int = 100, now: int = NOW) -> list[str]:
+    """What a process takes that has room for ``most`` attempts, in its order."""
+    found: list[str] = []
+    for challenge_id in islice(rounds.due(database, now), most):
+        assert take(database, challenge_id, now)
+        found.append(challenge_id)
+    return found
+
+
+def fail(database: Database, challenge_id: str, again_at: int) -> None:
+    found = orders.authorization_of_challenge(database, challenge_id)
+    assert found is not None
+    with database.transaction() as transaction:
+        assert challenges.set_due(transaction, found.challenges[0], FAULT, again_at)
+
+
+def addresses(ids: list[str]) -> list[str]:
+    return [challenge_id.partition("/")[0] for challenge_id in ids]
+
+
+def test_addresses_take_turns_however_much_each_asks_for(database: Database) -> None:
+    for number in range(9):
+        answer(database, "a", f"dead{number}.local")
+    answer(database, "b", "foo.local", count=2)
+    answer(database, "c", "bar.local")
+    assert sorted(addresses(taken(database, Rounds(), 3))) == ["a", "b", "c"]
+
+
+def test_an_address_that_has_just_had_its_turn_comes_after_those_that_wait(database: Database) -> None:
+    rounds = Rounds()
+    for number in range(9):
+        for address in "abcd":
+            answer(database, address, f"dead{number}.{address}.local")
+    order: list[str] = []
+    for _ in range(12):
+        # One place, which is free again after each attempt: no address has anything under way then.
+        (challenge_id,) = taken(database, rounds, 1)
+        fail(database, challenge_id, 900)
+        order.append(challenge_id)
+    assert {tuple(sorted(addresses(order[start : start + 4]))) for start in (0, 4, 8)} == {("a", "b", "c", "d")}
+    late = answer(database, "late", "foo.local")
+    assert taken(database, rounds, 1) == late
+
+
+def test_an_address_has_so_many_attempts_under_way_in_all_processes(database: Database) -> None:
+    for number in range(MOST_OF_ADDRESS + 2):
+        answer(database, "a", f"dead{number}.local")
+    first = taken(database, Rounds(), MOST_OF_ADDRESS - 1)
+    assert len(taken(database, Rounds())) == 1
+    assert taken(database, Rounds()) == []
+    assert addresses(taken(database, Rounds(), now=NOW + 25)) == ["a"] * MOST_OF_ADDRESS
+    assert len(first) == MOST_OF_ADDRESS - 1
+
+
+def test_a_target_has_so_many_attempts_under_way_whoever_asks(database: Database) -> None:
+    for number in range(MOST_AT_TARGET + 2):
+        answer(database, f"a{number}", "dead.local")
+    assert len(taken(database, Rounds())) == MOST_AT_TARGET
+    other = answer(database, "a0", "foo.local")
+    assert taken(database, Rounds()) == other
+
+
+def test_an_account_has_so_many_attempts_under_way(database: Database) -> None:
+    for number in range(MOST_OF_ACCOUNT + 2):
+        answer(database, "a", f"dead{number}.local", account_id="one")
+    assert len(taken(database, Rounds())) == MOST_OF_ACCOUNT
+    other = answer(database, "a", "foo.local")
+    assert taken(database, Rounds()) == other
+
+
+@pytest.mark.parametrize(
+    ("most", "others"),
+    [
+        (MOST_OF_ADDRESS, [("a", f"dead{number}.local", f"b{number}") for number in range(MOST_OF_ADDRESS)]),
+        (MOST_OF_ACCOUNT, [(f"a{number}", f"dead{number}.local", "b") for number in range(MOST_OF_ACCOUNT)]),
+        (MOST_AT_TARGET, [(f"a{number}", "foo.local", f"b{number}") for number in range(MOST_AT_TARGET)]),
+    ],
+    ids=["address", "account", "target"],
+)
+def test_what_is_taken_by_two_processes_at_once_is_no_more_than_that(
+    database: Database, most: int, others: list[tuple[str, str, str]]
+) -> None:
+    (late,) = answer(database, "a", "foo.local", account_id="b")
+    ids = [answer(database, *entry)[0] for entry in others]
+    assert [take(database, challenge_id) for challenge_id in ids] == [True] * most
+    assert not take(database, late)
+    fail(database, ids[0], 900)
+    assert take(database, late)
+
+
+def test_targets_of_an_address_take_turns(database: Database) -> None:
+    answer(database, "a", "dead.local", count=20)
+    answer(database, "a", "foo.local")
+    answer(database, "a", "zoo.local", count=20)
+    rounds = Rounds()
+    targets = [challenge_id.split("/")[1] for challenge_id in taken(database, rounds, 6)]
+    assert targets == ["dead.local", "foo.local", "zoo.local", "dead.local", "zoo.local", "dead.local"]
+
+
+def test_first_attempts_come_before_repeated_ones(database: Database) -> None:
+    repeated = answer(database, "a", "dead.local", count=3)
+    assert taken(database, Rounds()) == repeated
+    for challenge_id in repeated:
+        fail(database, challenge_id, NOW + 1)
+    first = answer(database, "a", "foo.local", count=2)
+    assert taken(database, Rounds(), now=NOW + 10) == [*first, *repeated]
+
+
+def test_a_repeated_attempt_is_not_due_before_its_time(database: Database) -> None:
+    (challenge_id,) = answer(database, "a", "dead.local")
+    assert take(database, challenge_id)
+    fail(database, challenge_id, 30)
+    assert attempts.requesters(database) == {"a"}
+    assert taken(database, Rounds(), now=29) == []
+    assert taken(database, Rounds(), now=30) == [challenge_id]
