@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.errors import AttestationError, Step
+from acme_iid.errors import AttestationError, Remedy, Step
 from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.rules import Demand, NameRule
@@ -138,11 +138,14 @@ def admit(
             if only is not None
             else "this CA has no provisioner, so it admits nobody; an operator adds one with "
             "'acme-iid-ca provisioner add'",
+            Remedy.OPERATOR,
         )
     refusals = {provisioner.name: refusal_to_admit(provisioner, identity) for provisioner in provisioners}
     admitting = [provisioner for provisioner in tried if refusals[provisioner.name] is None]
     if not admitting:
-        raise AttestationError(Step.ADMISSION, "; ".join(refusals[entry.name] or "" for entry in tried))
+        raise AttestationError(
+            Step.ADMISSION, "; ".join(refusals[entry.name] or "" for entry in tried), Remedy.OPERATOR
+        )
     admitting = _giving_profile(admitting, profile)
     giving = [
         (provisioner, rule)
@@ -151,7 +154,7 @@ def admit(
     ]
     if not giving:
         reasons = [refusal_to_name(provisioner, namespace, identity, identifier) for provisioner in admitting]
-        raise AttestationError(Step.NAMES, "; ".join(reason for reason in reasons if reason))
+        raise AttestationError(Step.NAMES, "; ".join(reason for reason in reasons if reason), Remedy.OPERATOR)
     whole = [
         (provisioner, rule)
         for provisioner, rule in giving
@@ -183,6 +186,7 @@ def _giving_profile(admitting: Sequence[Provisioner], profile: str | None) -> li
                 f"{', '.join(provisioner.profiles or ()) or 'none'}"
                 for provisioner in admitting
             ),
+            Remedy.OPERATOR,
         )
     return giving
 

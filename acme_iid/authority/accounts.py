@@ -220,7 +220,7 @@ def change_key(
         Problem.UNAUTHORIZED, "the account's key was changed, and the challenge was bound to the old one; order again"
     )
     with database.transaction() as transaction:
-        if accounts.set_key(transaction, account.id, account.thumbprint, jwk, thumbprint):
+        if accounts.set_key(transaction, account.id, account.thumbprint, jwk, thumbprint, now):
             compromise.require_usable_by_account(transaction, jwk)
             ended = orders.fail_pending(transaction, account.id, CHALLENGE_TYPE, error, now)
             events.add(

@@ -12,7 +12,7 @@ from acme_iid.authority import Authority, delegates, limits, refusals
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config import Config
-from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment
@@ -113,8 +113,8 @@ def new_authorization(
 
 def _new_authorization(authority: Authority, account: Account, identifier: Identifier, now: int) -> Authorization:
     if (reason := refusal(authority.config, identifier)) is not None:
-        fault = Fault(Problem.REJECTED_IDENTIFIER, reason, identifier)
-        raise AcmeError(fault.problem, reason, subproblems=[fault])
+        fault = Fault(Problem.REJECTED_IDENTIFIER, reason, identifier, Remedy.OPERATOR)
+        raise AcmeError(fault.problem, reason, subproblems=[fault], remedy=fault.remedy)
     # Refused without the store's one lock where that is possible; what is under way meanwhile counts under it.
     limits.require_room_to_wait(authority.database, account, now)
     with authority.database.transaction() as transaction:

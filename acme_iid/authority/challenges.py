@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from acme_iid.admission import Grant, admit, formats, names
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
-from acme_iid.authority import Authority, validations
+from acme_iid.authority import Authority, refusals, validations
 from acme_iid.binding import CHALLENGE_TYPE, EVIDENCE_FIELDS, MAX_ANSWER_BYTES, binding
-from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Step
+from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
@@ -169,7 +169,6 @@ def _answer_iid01(authority: Authority, account: Account, target: Target, given:
     record: dict[str, object] = {
         "challenge": target.challenge.id,
         "format": given.evidence.format,
-        "identifiers": [name.value for name in target.names],
         "evidence_sha256": given.digest,
         "thumbprint": account.thumbprint,
         "remote": remote,
@@ -214,7 +213,9 @@ def _authenticate(authority: Authority, evidence: Evidence, now: int) -> Claims:
         # Before any key is looked for: evidence that nobody wants must not make this CA fetch a key set.
         listed = ", ".join(accepted) or "none"
         raise AttestationError(
-            Step.ADMISSION, f"no provisioner accepts evidence of format {evidence.format}; accepted: {listed}"
+            Step.ADMISSION,
+            f"no provisioner accepts evidence of format {evidence.format}; accepted: {listed}",
+            Remedy.OPERATOR,
         )
     return VERIFIERS[evidence.format].authenticate(evidence, authority.trust, now)
 
@@ -243,7 +244,9 @@ def _not_blocked(reader: Reader, identity: InstanceIdentity) -> frozenset[str]:
     """The names that are closed to an instance; refuses one that is blocked, whatever any provisioner says of it."""
     closed = instances.closed(reader, identity.id)
     if closed.blocked:
-        raise AttestationError(Step.ADMISSION, "an operator blocked this instance; whoever runs this CA can say why")
+        raise AttestationError(
+            Step.ADMISSION, "an operator blocked this instance; whoever runs this CA can say why", Remedy.OPERATOR
+        )
     return closed.names
 
 
@@ -253,6 +256,7 @@ def _check_open(closed: frozenset[str], identity: InstanceIdentity, name: Identi
             Step.NAMES,
             f"{name} was closed to this instance when its certificate was revoked; an operator opens it again with: "
             f"acme-iid-ca instance reopen {identity.id} {name}",
+            Remedy.OPERATOR,
         )
 
 
@@ -287,6 +291,7 @@ def _check_first_use(reader: Reader, account: Account, identity: InstanceIdentit
             f"the instance was started more than {age} seconds ago (instance_age of provisioner "
             f"{grant.provisioner.name!r}), and this would be its first use; stop and start it, or an operator "
             f"lets it in with: {_release_command(identity, account)}",
+            Remedy.OPERATOR,
         )
 
 
@@ -297,6 +302,7 @@ def _check_owner(known: Instance, account: Account, identity: InstanceIdentity, 
             Step.FIRST_USE,
             "this instance belongs to another account key since its first use. If it was rebuilt and lost that key, "
             f"an operator lets this one in with: {_release_command(identity, account)}",
+            Remedy.OPERATOR,
         )
     if known.started_at is not None and identity.started_at is not None and identity.started_at < known.started_at:
         raise AttestationError(
@@ -319,12 +325,14 @@ def _check_resource(reader: Reader, account: Account, identity: InstanceIdentity
             Step.FIRST_USE,
             f"the VM {resource} has been used with another vmId. If it was made anew under the same name, an operator "
             "releases the old one, which 'acme-iid-ca instance list' shows",
+            Remedy.OPERATOR,
         )
     if known is not None and known.resource_id not in (None, resource):
         raise AttestationError(
             Step.FIRST_USE,
             "this vmId has been used as another VM than the managed identity's token names; if the VM was moved or "
             f"renamed, an operator releases it with: {_release_command(identity, account)}",
+            Remedy.OPERATOR,
         )
 
 
@@ -380,6 +388,7 @@ def _record_valid(
         instance_id=identity.id,
         cloud=identity.cloud,
         name=target.name.value,
+        identifiers=[name.value for name in target.names],
         **record,
     )
 
@@ -398,18 +407,18 @@ def _record_refused(
 
     :param named: the instance that authentic evidence names, proven or not: the record's ``proven`` says which.
     """
-    fault = Fault(Problem.UNAUTHORIZED, f"refused at step {error.step.value!r}: {error.detail}")
+    fault = Fault(Problem.UNAUTHORIZED, f"refused at step {error.step.value!r}: {error.detail}", remedy=error.remedy)
     if challenges.set_failed(transaction, target.challenge, fault, now):
         orders.end_of_authorization(transaction, target.authorization.id, fault, now)
-        events.add(
+        refusals.add(
             transaction,
             "challenge.refused",
+            account.id,
+            target.names,
             now,
-            account_id=account.id,
+            {"step": error.step.value, **record},
+            reason=error.detail,
             instance_id=None if named is None else named.id,
             cloud=VERIFIERS[given.evidence.format].cloud,
             name=target.name.value,
-            step=error.step.value,
-            reason=error.detail,
-            **record,
         )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from acme_iid.admission import Provisioner, admit
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.config import Config
-from acme_iid.errors import AcmeError, AttestationError, Fault, Problem
+from acme_iid.errors import AcmeError, AttestationError, Fault, Problem, Remedy
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Enrolment
 from acme_iid.store import accounts, enrolments, instances
@@ -62,13 +62,18 @@ def require(
         )
     closed = instances.closed(reader, enrolment.instance_id)
     if closed.blocked:
-        raise AcmeError(Problem.UNAUTHORIZED, "an operator blocked the instance; whoever runs this CA can say why")
+        raise AcmeError(
+            Problem.UNAUTHORIZED,
+            "an operator blocked the instance; whoever runs this CA can say why",
+            remedy=Remedy.OPERATOR,
+        )
     for name in names:
         if name.value in closed.names:
             raise AcmeError(
                 Problem.UNAUTHORIZED,
                 f"{name} was closed to the instance when its certificate was revoked; an operator opens it again with: "
                 f"acme-iid-ca instance reopen {enrolment.instance_id} {name}",
+                remedy=Remedy.OPERATOR,
             )
     provisioner = _require_given(config, enrolment, names, profile)
     if min(enrolment.expires_at, enrolment.proven_at + provisioner.enrolment_lifetime) <= now:
@@ -95,7 +100,11 @@ def _require_given(
     under = enrolment.proof.provisioner
     found = next((entry for entry in config.provisioners if entry.name == under), None)
     if found is None:
-        raise AcmeError(Problem.UNAUTHORIZED, f"provisioner {under!r} was removed since the names were proven")
+        raise AcmeError(
+            Problem.UNAUTHORIZED,
+            f"provisioner {under!r} was removed since the names were proven",
+            remedy=Remedy.OPERATOR,
+        )
     if not found.gives_profile(profile):
         raise AcmeError(
             Problem.INVALID_PROFILE,
@@ -107,7 +116,9 @@ def _require_given(
             admit(config.provisioners, config.namespace, identity, name, only=under)
         except AttestationError as error:
             raise AcmeError(
-                Problem.UNAUTHORIZED, f"the rules have changed since the name was proven: {error.detail}"
+                Problem.UNAUTHORIZED,
+                f"the rules have changed since the name was proven: {error.detail}",
+                remedy=error.remedy,
             ) from error
     return found
 

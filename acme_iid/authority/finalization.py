@@ -201,16 +201,22 @@ def _require_still_given(config: Config, order: Order, profile: Profile) -> Inst
         ):
             refusal = f"provisioner {under!r} does not give {name} by {challenge.type}"
         if refusal is not None:
-            raise AcmeError(Problem.UNAUTHORIZED, f"the rules have changed since the name was proven: {refusal}")
+            raise AcmeError(
+                Problem.UNAUTHORIZED,
+                f"the rules have changed since the name was proven: {refusal}",
+                remedy=Remedy.OPERATOR,
+            )
     return identity
 
 
 def _require_open(closed: instances.Closed, order: Order) -> None:
     if closed.blocked:
-        raise AcmeError(Problem.UNAUTHORIZED, "an operator blocked this instance meanwhile")
+        raise AcmeError(Problem.UNAUTHORIZED, "an operator blocked this instance meanwhile", remedy=Remedy.OPERATOR)
     for name in order.identifiers:
         if name.value in closed.names:
-            raise AcmeError(Problem.UNAUTHORIZED, f"{name} was revoked for this instance meanwhile")
+            raise AcmeError(
+                Problem.UNAUTHORIZED, f"{name} was revoked for this instance meanwhile", remedy=Remedy.OPERATOR
+            )
 
 
 def validity(profile: Profile, order: Order, now: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, give, offer, refusal
 from acme_iid.authority.renewal import check_replaces, require_not_replaced
 from acme_iid.config import Config
-from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.issuance.profiles import Profile
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
@@ -74,7 +74,9 @@ def _several(faults: Sequence[Fault]) -> AcmeError:
     """One error for several faults: the first one's type, unless they differ."""
     kinds = {fault.problem for fault in faults}
     problem = faults[0].problem if len(kinds) == 1 else Problem.MALFORMED
-    return AcmeError(problem, "; ".join(fault.detail for fault in faults[:5]), subproblems=faults)
+    # One that an operator has to remedy is in the way, whatever the others are.
+    remedy = next((fault.remedy for fault in faults if fault.remedy is not None), None)
+    return AcmeError(problem, "; ".join(fault.detail for fault in faults[:5]), subproblems=faults, remedy=remedy)
 
 
 def _replaces(payload: dict[str, object]) -> str | None:
@@ -209,13 +211,14 @@ def _fault(config: Config, giving: Config, profile: Profile, identifier: Identif
     :param giving: ``config`` with those provisioners only that give the profile.
     """
     if (reason := refusal(config, identifier)) is not None:
-        return Fault(Problem.REJECTED_IDENTIFIER, reason, identifier)
+        return Fault(Problem.REJECTED_IDENTIFIER, reason, identifier, Remedy.OPERATOR)
     nobody = not giving.all_provisioners and config.all_provisioners
     if nobody or refusal(giving, identifier) is not None:
         return Fault(
             Problem.INVALID_PROFILE,
             f"no provisioner that may give {identifier} gives the profile {profile.name!r}",
             identifier,
+            Remedy.OPERATOR,
         )
     return None
 

@@ -18,7 +18,7 @@ from acme_iid.authority import Authority
 from acme_iid.config import Config
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.renewal import CertificateId
-from acme_iid.store import events, jobs, limits, pruning
+from acme_iid.store import events, jobs, limits, pruning, refusals
 from acme_iid.store.database import Database, Reader, Transaction
 from acme_iid.store.pruning import Ends, Expired
 
@@ -51,6 +51,7 @@ class Pruned:
     :ivar orders: that led to no certificate.
     :ivar authorizations: that no order took.
     :ivar limits: subjects of rate limits whose actions count no longer.
+    :ivar refusals: refusals that are counted no longer; their events stay.
     """
 
     certificates: int = 0
@@ -59,6 +60,7 @@ class Pruned:
     external_keys: int = 0
     enrolments: int = 0
     limits: int = 0
+    refusals: int = 0
 
     def __add__(self, other: Pruned) -> Pruned:
         return Pruned(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -88,7 +90,9 @@ def count(config: Config, reader: Reader, now: int) -> Pruned:
         going += len(_that_go(reader, terms, page))
         after = (page[-1].not_after, page[-1].id)
     kinds = {kind: pruning.count(reader, kind, terms) for kind in pruning.KINDS}
-    return Pruned(certificates=going, limits=limits.count_past(reader, now), **kinds)
+    return Pruned(
+        certificates=going, limits=limits.count_past(reader, now), refusals=refusals.count_past(reader, now), **kinds
+    )
 
 
 def prune(config: Config, database: Database, by: str, now: int, goes_on: Callable[[], bool] = lambda: True) -> Pruned:
@@ -134,7 +138,9 @@ def _batch(transaction: Transaction, terms: Ends, after: tuple[int, str]) -> tup
         left -= kinds[kind]
     past = limits.forget(transaction, terms.now, left) if left else 0
     left -= past
-    return Pruned(certificates=len(gone), limits=past, **kinds), after, not left
+    counted = refusals.forget(transaction, terms.now, left) if left else 0
+    left -= counted
+    return Pruned(certificates=len(gone), limits=past, refusals=counted, **kinds), after, not left
 
 
 def _that_go(reader: Reader, terms: Ends, page: list[Expired]) -> list[Expired]:

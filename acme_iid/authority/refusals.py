@@ -1,14 +1,27 @@
-"""The record of requests that the rules refused outside a challenge: orders, and orders that were to be finalized."""
+"""The record of what was refused: few events, and small ones, however often an account asks and for whatever names.
+
+What is given, and what operators do, is always an event. A refusal is one when it is new; the same again within an hour
+is only counted, and the next event of the kind says how many there were (rfc-notes/decisions/0019).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 
 from acme_iid.authority import Authority, limits
 from acme_iid.errors import AcmeError
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Proof
-from acme_iid.store import events
+from acme_iid.store import events, refusals
+from acme_iid.store.database import Transaction
+
+_DIGITS = 32
+"""Of the digest by which refusals are the same: 128 bits tell those of one account apart."""
+_MAX_REASON = 400
+_MAX_NAMES = 256
+"""Characters of names, all in all, that an event shows and is found by."""
 
 
 def record(
@@ -21,9 +34,7 @@ def record(
     now: int,
     proof: Proof | None = None,
 ) -> None:
-    """Record a refusal, in a transaction of its own; it takes no more room than an order for the names would.
-
-    It counts as one, too: nobody writes the record full with what is refused.
+    """Record a refusal outside a challenge, in a transaction of its own. It counts as an order.
 
     :param kind: the event's: ``order.refused`` or ``finalize.refused``.
     :param names: what the request was for.
@@ -31,19 +42,83 @@ def record(
     :param proof: what stands behind the names, where one instance does.
     :raises AcmeError: ``rateLimited``; then nothing is recorded.
     """
-    instance = None if proof is None else proof.instance
     with authority.database.transaction() as transaction:
         limits.order_asked(transaction, authority.config.limits, account, now)
-        event = events.add(
+        add(
             transaction,
             kind,
+            account.id,
+            names,
             now,
-            account_id=account.id,
-            instance_id=instance,
-            identifiers=[name.value for name in names],
-            provisioner=None if proof is None else proof.provisioner,
+            {
+                "provisioner": None if proof is None else proof.provisioner,
+                "thumbprint": account.thumbprint,
+                "remote": remote,
+            },
             reason=error.detail,
-            thumbprint=account.thumbprint,
-            remote=remote,
+            instance_id=None if proof is None else proof.instance,
         )
-        events.add_names(transaction, event, now, names, instance)
+
+
+def add(
+    transaction: Transaction,
+    kind: str,
+    account_id: str,
+    names: Sequence[Identifier],
+    now: int,
+    detail: Mapping[str, object],
+    *,
+    reason: str,
+    instance_id: str | None = None,
+    cloud: str | None = None,
+    name: str | None = None,
+) -> None:
+    """Count a refusal, with an event if one is due.
+
+    The same refusal is one of the same kind at the same step, under the same provisioner, of the same account, instance
+    and names. The event has the names; of many the first ones, how many there are and the SHA-256 of all: of their
+    sorted values as a JSON list without blanks.
+
+    :param names: all that the request was for; ``name`` is the one that the refusal is about, if it is about one.
+    :param detail: further facts, each short; ``step`` and ``provisioner`` among them.
+    :param reason: a sentence; what is too long of it stands in the answer to the client alone.
+    """
+    values = [identifier.value for identifier in names]
+    names_sha256 = _digest(sorted(values))
+    what = _digest([kind, detail.get("step"), detail.get("provisioner"), instance_id, name, names_sha256])
+    due = refusals.count(transaction, account_id, what[:_DIGITS], now)
+    if due is None:
+        return
+    shown = _first(values)
+    event = events.add(
+        transaction,
+        kind,
+        now,
+        account_id=account_id,
+        instance_id=instance_id,
+        cloud=cloud,
+        name=name,
+        identifiers=shown,
+        identifiers_count=len(values) if len(shown) < len(values) else None,
+        identifiers_sha256=names_sha256 if len(shown) < len(values) else None,
+        reason=reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...",
+        refused=due.refused if due.refused > 1 else None,
+        various=True if due.various else None,
+        **detail,
+    )
+    if name is None and shown:
+        events.add_names(transaction, event, now, names[: len(shown)], instance_id)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
+
+
+def _first(values: Sequence[str]) -> list[str]:
+    """As many of the first names as fit."""
+    shown: list[str] = []
+    for value in values:
+        if sum(map(len, shown)) + len(value) > _MAX_NAMES:
+            break
+        shown.append(value)
+    return shown

@@ -13,7 +13,7 @@ import time
 from typing import Protocol
 
 from acme_iid import hosts
-from acme_iid.authority import Authority, limits
+from acme_iid.authority import Authority, limits, refusals
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
 from acme_iid.hosts import HostProvisioner
@@ -172,7 +172,7 @@ def _look(
         wildcard=authorization.wildcard,
         token=challenge.token,
         thumbprint=account.thumbprint,
-        earlier_thumbprints=events.earlier_thumbprints(authority.database, account.id),
+        earlier_thumbprints=accounts.earlier_thumbprints(authority.database, account.id),
         account_url=links.account(account.id),
         account_hash_prefix=links.account_hashes,
         issuer=authority.config.issuer_domain,
@@ -195,11 +195,10 @@ class _Validation:
     ) -> None:
         self._authorization = authorization
         self._challenge = challenge
-        names = (authorization.name,) if order is None else order.identifiers
+        self._names = (authorization.name,) if order is None else order.identifiers
         self._record: dict[str, object] = {
             "challenge": challenge.id,
             "type": challenge.type,
-            "identifiers": [name.value for name in names],
             "thumbprint": account.thumbprint,
             "remote": challenge.answered_from,
             "provisioner": provisioner,
@@ -220,7 +219,16 @@ class _Validation:
                 orders.limit_authorization(transaction, self._authorization.id, until)
             if current.proven_at is None:
                 accounts.set_proven(transaction, current.id, now)
-            self._add_event(transaction, "challenge.valid", now)
+            events.add(
+                transaction,
+                "challenge.valid",
+                now,
+                account_id=self._authorization.account_id,
+                instance_id=None,
+                cloud=_CLOUD,
+                name=self._authorization.name.value,
+                **self._record | {"identifiers": [name.value for name in self._names]},
+            )
 
     def record_failure(self, transaction: Transaction, error: ValidationError, now: int) -> None:
         """Record a bad outcome: when to try again, or that it is final and the order with it."""
@@ -231,18 +239,14 @@ class _Validation:
         _log.info("challenge %s refused after %d attempts: %s", self._challenge.id, attempts, fault.detail)
         if challenges.set_failed(transaction, self._challenge, fault, now):
             orders.end_of_authorization(transaction, self._authorization.id, fault, now)
-            self._add_event(transaction, "challenge.refused", now, problem=fault.problem.code, reason=fault.detail)
-
-    def _add_event(self, transaction: Transaction, kind: str, now: int, **detail: object) -> None:
-        authorization = self._authorization
-        events.add(
-            transaction,
-            kind,
-            now,
-            account_id=authorization.account_id,
-            instance_id=None,
-            cloud=_CLOUD,
-            name=authorization.name.value,
-            **self._record,
-            **detail,
-        )
+            refusals.add(
+                transaction,
+                "challenge.refused",
+                self._authorization.account_id,
+                self._names,
+                now,
+                self._record | {"problem": fault.problem.code},
+                reason=fault.detail,
+                cloud=_CLOUD,
+                name=self._authorization.name.value,
+            )

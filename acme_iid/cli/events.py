@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LONG = 20_000
 """Events whose walk takes long enough for a person to wonder."""
 _EXPECTED = re.compile(r"(?:([0-9]{1,18}):)?([0-9a-f]{64})\Z")
-_TOLD = ("names", "provisioner", "rule", "step", "reason", "by", "released_to")
+_TOLD = ("names", "provisioner", "rule", "step", "reason", "by", "released_to", "refused")
 
 
 class _Expected(click.ParamType[tuple[int | None, str]]):

@@ -119,14 +119,14 @@ def set_terms_agreed(transaction: Transaction, account_id: str, terms: str) -> b
     )
 
 
-def set_key(transaction: Transaction, account_id: str, old: str, jwk: str, thumbprint: str) -> bool:
+def set_key(transaction: Transaction, account_id: str, old: str, jwk: str, thumbprint: str, now: int) -> bool:
     """Give an account that is not deactivated another key, in place of the one with the thumbprint ``old``.
 
     One statement, so that of two changes that race one wins.
 
     :returns: False, and nothing changed, if its key is another by now, or the new key is an account's.
     """
-    return bool(
+    changed = bool(
         transaction.run(
             """UPDATE accounts SET jwk = :jwk, thumbprint = :thumbprint
                WHERE id = :id AND thumbprint = :old AND deactivated_at IS NULL
@@ -137,6 +137,25 @@ def set_key(transaction: Transaction, account_id: str, old: str, jwk: str, thumb
             thumbprint=thumbprint,
         )
     )
+    if changed:
+        transaction.run(
+            """INSERT INTO former_keys (account_id, thumbprint, replaced_at) VALUES (:account_id, :old, :now)
+               ON CONFLICT (account_id, thumbprint) DO UPDATE SET replaced_at = excluded.replaced_at""",
+            account_id=account_id,
+            old=old,
+            now=now,
+        )
+    return changed
+
+
+def earlier_thumbprints(reader: Reader, account_id: str) -> tuple[str, ...]:
+    """The thumbprints of the keys that an account had before its present one, the latest first; a hundred at most."""
+    rows = reader.rows(
+        """SELECT thumbprint FROM former_keys WHERE account_id = :account_id
+           ORDER BY replaced_at DESC, thumbprint LIMIT 100""",
+        account_id=account_id,
+    )
+    return tuple(row["thumbprint"] for row in rows)
 
 
 def deactivate(transaction: Transaction, account_id: str, now: int) -> bool:

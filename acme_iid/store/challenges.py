@@ -31,6 +31,8 @@ _WANTED = """EXISTS (SELECT 1 FROM authorizations a JOIN accounts ON accounts.id
 """The authorization can still become valid, and serve somebody."""
 
 
+_MAX_DETAIL = 700
+"""Characters of a sentence that is stored."""
 MOST_OF_ADDRESS, MOST_OF_ACCOUNT, MOST_AT_TARGET = 16, 8, 8
 """Attempts under way at a time, in all processes: of an address that asked for them, of an account, at a target."""
 
@@ -42,9 +44,10 @@ def _of(column: str) -> str:
 
 
 def fault_as_text(error: Fault) -> str:
-    """A fault as its column holds it."""
+    """A fault as its column holds it; a sentence that is too long ends with dots."""
+    detail = error.detail if len(error.detail) <= _MAX_DETAIL else f"{error.detail[:_MAX_DETAIL]}..."
     remedy = () if error.remedy is None else (error.remedy.name,)
-    return json.dumps([error.problem.name, error.detail, *remedy])
+    return json.dumps([error.problem.name, detail, *remedy])
 
 
 def fault_of_text(text: str | None) -> Fault | None:

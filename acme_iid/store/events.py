@@ -100,16 +100,6 @@ def add_names(
     )
 
 
-def earlier_thumbprints(reader: Reader, account_id: str) -> tuple[str, ...]:
-    """The thumbprints of the keys that an account had before its present one, the latest first."""
-    rows = reader.rows(
-        """SELECT detail FROM events WHERE account_id = :account_id AND kind = 'account.key_changed'
-           ORDER BY seq DESC""",
-        account_id=account_id,
-    )
-    return tuple(json.loads(row["detail"])["old_thumbprint"] for row in rows)
-
-
 def page(reader: Reader, wanted: Filter) -> list[Event]:
     """Events, newest first."""
     if wanted.name is None:

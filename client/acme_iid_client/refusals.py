@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from acme_iid.errors import Remedy
 from acme_iid_client import places, records
 from acme_iid_client.certificates import fingerprint
 from acme_iid_client.connection import CaError
@@ -74,6 +75,8 @@ class RefusedError(CaError):
 
 def lasts(error: CaError) -> bool:
     """Whether only an operator, here or at the CA, can change a refusal."""
+    if error.remedy is not None:
+        return error.remedy is Remedy.OPERATOR
     text = str(error)
     if error.code not in _CODES or any(word in text for word in _AGAIN):
         return False

@@ -22,6 +22,14 @@ CREATE INDEX accounts_unproven ON accounts (made_from, created_at) WHERE proven_
 
 CREATE INDEX accounts_by_enrolment ON accounts (enrolment_id) WHERE enrolment_id IS NOT NULL;
 
+-- The keys that an account had before its present one, by their thumbprints.
+CREATE TABLE former_keys (
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    thumbprint TEXT NOT NULL,
+    replaced_at BIGINT NOT NULL,
+    PRIMARY KEY (account_id, thumbprint)
+);
+
 CREATE INDEX accounts_by_creation ON accounts (created_at, id);
 
 -- External account keys. account_id is the account that was last made with one; enrolment_id is what makes that account

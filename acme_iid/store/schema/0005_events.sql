@@ -37,3 +37,15 @@ CREATE TABLE event_names (
 
 -- Which instances got a certificate for a name, however many each got (acme_iid/store/instances.py).
 CREATE INDEX event_names_by_holder ON event_names (name, instance_id) WHERE certificate_id IS NOT NULL;
+
+-- What each account was refused lately (acme_iid/store/refusals.py): when it became an event, and how often it was
+-- refused since. "what" is a digest; empty for all that was too varied to become an event each.
+CREATE TABLE refusals (
+    account_id TEXT NOT NULL,
+    what TEXT NOT NULL,
+    recorded_at BIGINT NOT NULL,
+    further BIGINT NOT NULL,
+    PRIMARY KEY (account_id, what)
+);
+
+CREATE INDEX refusals_by_time ON refusals (recorded_at);
