@@ -159,8 +159,7 @@ def _replace(file: Path, data: bytes) -> None:
     """Give ``file`` new contents, whole or not at all."""
     partial = file.with_name(f"{file.name}.{os.getpid()}.new")
     try:
-        write_new(partial, data, 0o600)
-        partial.chmod(file.stat().st_mode & 0o777)
+        write_new(partial, data, 0o600, final=file.stat().st_mode & 0o777)
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
