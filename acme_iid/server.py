@@ -35,6 +35,7 @@ from granian.net import SocketHolder  # type: ignore[attr-defined]  # granian do
 from granian.server.mp import MPServer
 
 from acme_iid import config as configuration
+from acme_iid import findings
 from acme_iid.config import Config
 from acme_iid.connections import Connections, Loads
 from acme_iid.errors import AcmeError
@@ -90,6 +91,7 @@ def run(
     config: Config,
     *,
     password: str | None = None,
+    password_file: Path | None = None,
     listen: Listen | None = None,
     plain_http: bool = False,
     workers: int = 1,
@@ -99,6 +101,7 @@ def run(
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
     :param password: opens the intermediate's private key.
+    :param password_file: where it was read, for what is said of files that others can touch.
     :param listen: where to listen, the configuration's own address if None; port 0 is any free one.
     :param plain_http: no TLS, for use behind a proxy that ends it.
     :param application: makes the WSGI app in each worker; ``acme_iid.app.create_app`` if None.
@@ -119,7 +122,7 @@ def run(
         if certificate is not None:
             stack.callback(certificate.discard)
         app = _Application(config, password, factory, listeners[0].getsockname()[1], workers)
-        _Server(listeners, app, authority, certificate).run()
+        _Server(listeners, app, authority, certificate, password_file).run()
 
 
 def _create_app() -> ApplicationFactory:
@@ -285,6 +288,7 @@ class _Server(MPServer):
         app: _Application,
         authority: CertificateAuthority,
         certificate: ServingCertificate | None,
+        password_file: Path | None,
     ) -> None:
         host, port = listeners[0].getsockname()[:2]
         super().__init__(
@@ -310,6 +314,7 @@ class _Server(MPServer):
         self._app = app
         self._authority = authority
         self._certificate = certificate
+        self._password_file = password_file
         self._reread = False
         self._retry_at = 0.0
         self._stopped = threading.Event()
@@ -320,6 +325,7 @@ class _Server(MPServer):
         """Serve until told to stop."""
         if fault := self._app.rehearse(self._app.config):
             raise ServerError(fault)
+        self._warn()
         if self._certificate is not None:
             self._use(self._certificate.issue(self._app.config.server.names, int(time.time())))
         # Workers start with this; one that is replaced before it has its own handler has no clients either.
@@ -400,8 +406,15 @@ class _Server(MPServer):
             return
         self._app.config = found
         _log.info("The configuration was reloaded.")
+        self._warn()
         if found.server.listen != running.server.listen:
             _log.warning("The address to listen on has changed; that takes a restart.")
+
+    def _warn(self) -> None:
+        """Say in the log what ``acme-iid-ca check`` says."""
+        config = self._app.config
+        for finding in (*findings.of_configuration(config), *findings.of_files(config, self._password_file)):
+            _log.warning("%s: %s [%s]", finding.severity, finding, finding.code)
 
     def _watch_over(self) -> None:
         """Say when the server answers, then see to renewals; touches neither keys nor files."""

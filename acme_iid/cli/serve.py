@@ -44,6 +44,7 @@ def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int | No
     server.run(
         home.config(),
         password=password(password_file),
+        password_file=password_file,
         listen=listen,
         plain_http=plain_http,
         workers=workers or min(len(os.sched_getaffinity(0)), 64),
