@@ -17,7 +17,7 @@ from cryptography import x509
 from acme_iid_client import certificates, hooks, inventory, notifications, records, refusals, renewal, systemd
 from acme_iid_client.cli.terminal import achieved, notice, printable
 from acme_iid_client.connection import CaError
-from acme_iid_client.errors import ClientError
+from acme_iid_client.errors import ClientError, sentence
 from acme_iid_client.order import Issued
 from acme_iid_client.places import Places
 from acme_iid_client.trust import Deadline
@@ -86,7 +86,7 @@ class Task:
             try:
                 known = records.find(self.where.state, certificate)
             except (ClientError, OSError) as error:
-                complain(str(error))
+                complain(sentence(error))
                 continue
             # The files as they were typed, for messages.
             record = records.Record(certificate, key) if known is None else known
@@ -117,7 +117,7 @@ class Task:
             except (ClientError, OSError) as error:
                 if len(found) == 1 and not failures:
                     raise
-                failures.append(f"{record.certificate}: {error}")
+                failures.append(f"{record.certificate}: {sentence(error)}")
         if not looked_after and not failures:
             raise ClientError(
                 "Nothing was ordered on this machine that is to be renewed. Name the files: "
@@ -164,7 +164,7 @@ class Task:
             try:
                 notifications.keep(state, certificate, before)
             except OSError as error:
-                say(f"A command that fails will not be run again after this one: {error}.")
+                say(f"A command that fails will not be run again after this one: {sentence(error)}")
 
         try:
             issued = renewal.renew(record, self.wishes, self.where, os.environ, deadline, say, installing)
