@@ -337,6 +337,7 @@ def connect(url: str) -> Database:
         from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - who has SQLite needs no psycopg
     except ImportError as error:
         raise StoreUnavailableError(
-            f"a store in PostgreSQL takes the extra 'postgresql': pip install 'acme-iid[server,postgresql]' ({error})"
+            "a store in PostgreSQL takes the extra 'postgresql': pip install 'FROM[server,postgresql]', where FROM is "
+            f"the folder or wheel that acme-iid was installed from ({error})"
         ) from error
     return PostgreSQL(url)
