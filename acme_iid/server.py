@@ -240,8 +240,9 @@ class _Server(MPServer):
                 _log.info("Listening on %s, for %s", self._address(), self._loader.config.server.url)
             if self.reload_signal or self._is_due():
                 reread, self.reload_signal = self.reload_signal, False
-                self._reconfigure(reread=reread)
-                self._replace_workers(start)
+                renewed = self._reconfigure(reread=reread)
+                if renewed or reread:
+                    self._replace_workers(start)
 
     def _restart_ended(self, start: _Start) -> bool:
         """Start workers that have ended again; returns whether that is of any use."""
@@ -303,21 +304,22 @@ class _Server(MPServer):
     def _use(self, pem: Path) -> None:
         self.build_ssl_context(pem, pem, None, SSLProtocols.tls12, None, [], client_verify=False)
 
-    def _reconfigure(self, *, reread: bool) -> None:
-        """Prepare for new workers: on SIGHUP the files as they are now, and a new certificate."""
+    def _reconfigure(self, *, reread: bool) -> bool:
+        """Prepare for new workers: on SIGHUP the files as they are now, and a new certificate; False if that failed."""
         self._retry_at = None
         if reread:
             self._read_files()
         if self._certificate is None:
-            return
+            return True
         try:
             names = self._loader.config.server.names
             self._use(self._certificate.issue(self._authority, names, int(time.time())))
         except (OSError, AcmeError, CAFileError) as error:
             self._retry_at = time.monotonic() + _RETRY
             _log.error("The server's own certificate was not renewed: %s", error)
-        else:
-            _log.info("The server has a new certificate, valid until %s.", self._certificate.until)
+            return False
+        _log.info("The server has a new certificate, valid until %s.", self._certificate.until)
+        return True
 
     def _read_files(self) -> None:
         """Read ca.toml and the CA's certificates again, or leave what runs in force."""

@@ -343,7 +343,7 @@ def test_workers_that_are_killed_just_after_a_reload_are_replaced(start: Start) 
     assert running.stop() == 0
 
 
-def test_workers_that_cannot_start_any_more_leave_the_old_one_in_its_place(start: Start, home: Path) -> None:
+def test_a_worker_that_does_not_start_replaces_none(start: Start, home: Path) -> None:
     running = start(lifetime=6)
     pid = running.get("/pid")
     (home / "broken").touch()
@@ -361,7 +361,7 @@ def test_a_worker_that_keeps_ending_ends_the_server_with_a_sentence(start: Start
     running.wait_for("refused: the server's processes keep ending")
 
 
-def test_clients_that_connect_anew_are_all_answered_while_workers_are_replaced(start: Start) -> None:
+def test_new_connections_are_answered_while_workers_are_replaced(start: Start) -> None:
     running = start()
     stop = threading.Event()
     failures: list[Exception] = []

@@ -94,7 +94,7 @@ def test_sighup_takes_up_an_intermediate_that_was_signed_again(own_ca: CA) -> No
 
 
 @pytest.mark.parametrize("text", ["", "no certificate"])
-def test_an_intermediate_that_cannot_be_used_leaves_the_one_before_in_force(own_ca: CA, text: str) -> None:
+def test_an_unusable_intermediate_leaves_the_one_before_in_force(own_ca: CA, text: str) -> None:
     own_ca.start()
     assert own_ca.process is not None
     before = shown_intermediate(own_ca)

@@ -196,9 +196,7 @@ def test_what_was_proven_before_a_name_was_reserved_leads_to_nothing(
         time.sleep(0.2)
 
 
-def test_a_signing_request_that_asks_for_the_mark_gets_a_certificate_without(
-    account: Account, instance: aws.Instance
-) -> None:
+def test_a_signing_request_for_the_mark_gets_a_certificate_without(account: Account, instance: aws.Instance) -> None:
     order = account.post(proven(account, instance, "foo.local")).json()
     mark = x509.ObjectIdentifier(SERVING_MARK)
     request = (
