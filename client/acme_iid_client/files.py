@@ -208,7 +208,7 @@ def install(where: Pair, certificate: bytes, key: bytes, permissions: Permission
             for target in (crt, private):
                 if target.status() is not None:
                     _write(switch.old(target), target.read(), target, Permissions())
-            if switch.has_links(crt) and switch.has_links(private):
+            if switch.has_links(crt, private):
                 switch.make(crt, private)
                 switch.settle(crt, private)
                 _sync(crt, private)
