@@ -147,7 +147,7 @@ def rehearse(where: Pair, permissions: Permissions, *, key_stays: bool = False) 
     paths = {where.certificate} if key_stays else {where.certificate, where.key}
     try:
         with _locked(where) as pair:
-            _recover(*pair)
+            _recover_what_is_left(*pair)
             targets = [entry for entry in dict.fromkeys(pair) if entry.path in paths]
             try:
                 for target in targets:
@@ -159,7 +159,9 @@ def rehearse(where: Pair, permissions: Permissions, *, key_stays: bool = False) 
                 for target in targets:
                     switch.trial(target).rename(switch.new(target))
             finally:
-                _recover(*pair)
+                for target in targets:
+                    switch.trial(target).unlink()
+                    switch.new(target).unlink()
             if key_stays and permissions != Permissions():
                 with pair[1].opened() as (_, status):
                     _require_one_name(pair[1], status)
@@ -201,14 +203,14 @@ def install(where: Pair, certificate: bytes, key: bytes, permissions: Permission
     :raises OSError: if they cannot be written; the old pair is in use then.
     """
     with _locked(where) as (crt, private):
-        _recover(crt, private)
+        _recover_what_is_left(crt, private)
         try:
             _write(switch.new(private), key, private, permissions, _NO_BITS_FOR_OTHERS)
             _write(switch.new(crt), certificate, crt, permissions)
             for target in (crt, private):
                 if target.status() is not None:
                     _write(switch.old(target), target.read(), target, Permissions())
-            if switch.has_links(crt) and switch.has_links(private):
+            if switch.has_links(crt, private):
                 switch.make(crt, private)
                 switch.settle(crt, private)
                 _sync(crt, private)
@@ -229,7 +231,7 @@ def install_certificate(where: Pair, certificate: bytes, permissions: Permission
     :raises OSError: if it cannot be written; the old pair is in use then.
     """
     with _locked(where) as (crt, private):
-        _recover(crt, private)
+        _recover_what_is_left(crt, private)
         try:
             _write(switch.new(crt), certificate, crt, permissions)
             with private.opened() as (descriptor, status):
@@ -268,7 +270,12 @@ def recover(where: Pair) -> None:
         left = switch.is_left(crt, private)
     if left:
         with _locked(where) as (crt, private):
-            _recover(crt, private)
+            _recover_what_is_left(crt, private)
+
+
+def _recover_what_is_left(crt: Entry, private: Entry) -> None:
+    if switch.is_left(crt, private):
+        _recover(crt, private)
 
 
 def _recover(crt: Entry, private: Entry) -> None:

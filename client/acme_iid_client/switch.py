@@ -62,26 +62,30 @@ def is_link(text: str) -> bool:
     return any(text.endswith(f"{_DIRECTORY}/{_IN_USE}/{name}") for name in _NAMES)
 
 
-def has_links(target: Entry) -> bool:
-    """Whether there are symbolic and hard links beside a target.
+def has_links(certificate: Entry, key: Entry) -> bool:
+    """Whether there are symbolic and hard links beside both targets, and a directory of ours for those of a switch.
 
     :raises OSError: if nothing at all can be written there.
     """
-    first, second = trial(target), target.beside(_LINK)
-    first.unlink()
-    second.unlink()
+    place = certificate.beside(_DIRECTORY)
     try:
-        first.symlink(target.name)
-        first.link(second)
+        for target in (certificate, key):
+            first, second = trial(target), target.beside(_LINK)
+            first.symlink(target.name)
+            first.link(second)
+            second.unlink()
+            first.unlink()
+        place.make_directory()
+        place.remove_directory()
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
+        for target in (certificate, key):
+            trial(target).unlink()
+            target.beside(_LINK).unlink()
         return False
     else:
         return True
-    finally:
-        second.unlink()
-        first.unlink()
 
 
 def make(certificate: Entry, key: Entry) -> None:

@@ -100,7 +100,7 @@ def _kept(vm: Disturbed) -> list[Path]:
     return list((vm.machine.folder / "state/issued").iterdir())
 
 
-def test_a_certificate_that_is_mounted_by_itself_is_refused_before_an_order(shared_ca: CA, vm: Disturbed) -> None:
+def test_a_file_that_is_mounted_by_itself_is_refused_before_an_order(shared_ca: CA, vm: Disturbed) -> None:
     crt, key = vm.machine.crt, vm.machine.key
     with mounted_by_itself(crt):
         refused = vm.machine.try_(*vm.order(crt, key))

@@ -14,7 +14,13 @@ from vms import VM, ec2
 
 from acme_iid.simulator import aws
 
-POINTS = [("connect", 1), *(("fsync", number) for number in range(1, 6)), ("rename", 1), ("rename", 2), ("unlink", 1)]
+POINTS = [
+    ("connect", 1),
+    *(("fsync", number) for number in range(1, 6)),
+    ("renameat", 1),
+    ("renameat", 2),
+    ("unlinkat", 1),
+]
 """System calls in front of which it is killed. The CA takes the new key between the second fsync and the third."""
 
 
