@@ -62,6 +62,10 @@ def serving(web: Web) -> Iterator[int]:
                     return
                 self.wfile.write(body[start : start + 1000])
 
+        def do_CONNECT(self) -> None:
+            web.asked.append((self.path, dict(self.headers)))
+            self.send_error(502)
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -82,7 +86,8 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
             monkeypatch.delenv(name.upper(), raising=False)
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         netrc = tmp_path / "netrc"
         netrc.write_text("default login somebody password secret\n")
         monkeypatch.setenv("NETRC", str(netrc))
@@ -175,7 +180,10 @@ def test_redirects_have_an_end(web: Web) -> None:
 
 
 def test_what_is_fetched_is_small_and_comes_soon(web: Web) -> None:
-    web.there = {URL: (200, {}, DER + bytes(64 * 1024))}
+    # Blank lines behind it would be no fault.
+    web.there = {URL: (200, {}, ISSUER.public_bytes(Encoding.PEM) + b"\n" * 30_000)}
+    assert issuers(document(URL)) == (ISSUER,)
+    web.there = {URL: (200, {}, ISSUER.public_bytes(Encoding.PEM) + b"\n" * 64 * 1024)}
     assert issuers(document(URL)) == ()
     web.there = {URL: (200, {}, bytes(60 * 1000))}
     web.seconds = 0.5

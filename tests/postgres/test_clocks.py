@@ -100,7 +100,7 @@ def test_while_the_clock_is_wrong_nothing_is_written(ca: CA, clock: Clock, secon
     assert account.obtain("foo.local", answer=answer(aws.Instance(account=ACCOUNT))).chain
 
 
-def test_where_nothing_is_written_a_list_without_a_revocation_is_not_served(ca: CA, clock: Clock) -> None:
+def test_a_list_that_lacks_a_revocation_is_not_served_in_any_case(ca: CA, clock: Clock) -> None:
     ca.start(env=clock.env)
     account = ca.account()
     leaf = account.obtain("foo.local", answer=answer(aws.Instance(account=ACCOUNT))).leaf
