@@ -122,7 +122,7 @@ class Daemon:
         if trouble is not None and trouble != self._trouble:
             self.journal.error("unusable", trouble)
         self._trouble = trouble
-        if first and not records:
+        if first and not records and trouble is None:
             self.journal.info("idle", "nothing was ordered on this machine yet; waiting for 'acme-iid order'")
         for name in self._watched.keys() - records.keys():
             if self._watched[name].since is None:

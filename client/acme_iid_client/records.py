@@ -80,9 +80,16 @@ def all_of(state: Path, complain: Callable[[str], None]) -> list[Record]:
     """What was ordered on this machine, in the order of the files' names.
 
     :param complain: called with a sentence about each record that cannot be read; the others count nevertheless.
+    :raises OSError: if their directory cannot be read.
     """
     found = []
-    for file in directory(state).glob("[!.]*.json"):
+    try:
+        files = list(directory(state).iterdir())
+    except FileNotFoundError:
+        return []
+    for file in files:
+        if file.suffix != ".json" or file.name.startswith("."):
+            continue
         try:
             record = _load(file)
         except (ClientError, OSError) as error:

@@ -6,6 +6,7 @@ import os
 import random
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography import x509
 
@@ -100,13 +101,15 @@ class Watched:
 
 
 def stamp(record: Record) -> tuple[int, ...]:
-    """What changes when a file is replaced."""
-    looks: list[int] = []
-    for path in (record.certificate, record.key):
-        try:
-            found = os.stat(path)  # noqa: PTH116 - two hundred of them each second
-            # The time of the last change, not of the content alone: who may read a file changes as well.
-            looks += [found.st_ino, found.st_ctime_ns, found.st_size]
-        except (OSError, ValueError):
-            looks += [0, 0, 0]
-    return tuple(looks)
+    """What changes when a file of a pair is replaced."""
+    return (*stamp_of(record.certificate), *stamp_of(record.key))
+
+
+def stamp_of(path: Path) -> tuple[int, int, int]:
+    """What changes when a file, or what is in a directory, does; zeros if it cannot be looked at."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - two hundred of them each second
+    except (OSError, ValueError):
+        return 0, 0, 0
+    # The time of the last change, not of the content alone: who may read a file changes as well.
+    return found.st_ino, found.st_ctime_ns, found.st_size

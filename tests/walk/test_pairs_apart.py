@@ -218,3 +218,22 @@ def test_what_was_revoked_while_it_was_away_is_not_renewed(vm: Machine) -> None:
         vm.run("order", "baz.local", crt, key, "--force")
         assert "renewal in" in daemon.wait_for(str(crt))
         assert daemon.stop() == 0
+
+
+def test_records_that_may_not_be_read_at_the_start_are_read_when_they_may(vm: Machine) -> None:
+    folder = vm.folder / "state/certificates"
+    folder.chmod(0)
+    done = confined(vm, "renew", "--force")
+    assert done.returncode == 1
+    assert f"{folder}: Permission denied" in done.stderr
+    with confined_daemon(vm) as daemon:
+        assert "Permission denied" in daemon.wait_for("ERROR")
+        folder.chmod(0o700)
+        daemon.wait_for("first renewal in", count=2)
+        folder.chmod(0)
+        daemon.wait_for("ERROR")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for("certificate renewed", count=2)
+        assert said(daemon, "no longer renewed") + said(daemon, "nothing was ordered") == 0
+        assert said(daemon, "ERROR") == 2
+        assert daemon.stop() == 0

@@ -221,7 +221,7 @@ class Task:
         from acme_iid_client.daemon import Daemon
         from acme_iid_client.journal import Journal
         from acme_iid_client.systemd import Notifier
-        from acme_iid_client.watched import stamp
+        from acme_iid_client.watched import stamp, stamp_of
         from acme_iid_client.workers import Duties
 
         journal = Journal(as_json=self.as_json)
@@ -233,7 +233,7 @@ class Task:
         duties = Duties(
             find=_Cached(self.where, self.find, lambda text: journal.error("unusable", text)).get,
             # A certificate that is revoked stays the file that it is.
-            stamp=lambda record: (*stamp(record), _modified(revocations), *self._finishing_again(record)),
+            stamp=lambda record: (*stamp(record), *stamp_of(revocations), *self._finishing_again(record)),
             look=lambda record: self._look(record, say),
             renew=lambda record: self._renew(record, Deadline(self.timeout), say).leaf,
             tell=self._tell,
@@ -305,7 +305,7 @@ class _Cached:
         self._found: list[records.Record] = []
 
     def get(self) -> list[records.Record]:
-        now, stamp = time.monotonic(), _modified(self._directory)
+        now, stamp = time.monotonic(), _changed(self._directory)
         # Whether a file may be read can change without a trace in its directory.
         if stamp != self._stamp or (self._complaints and now >= self._read_at + _READ_AGAIN):
             before, self._complaints = self._complaints, []
@@ -316,9 +316,13 @@ class _Cached:
         return self._found
 
 
-def _modified(directory: Path) -> int:
+def _changed(directory: Path) -> int:
+    """When a directory was changed, or who may read it.
+
+    :raises OSError: if it cannot be looked at.
+    """
     try:
-        return directory.stat().st_mtime_ns
+        return directory.stat().st_ctime_ns
     except FileNotFoundError:
         return 0
 
