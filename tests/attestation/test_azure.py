@@ -227,6 +227,14 @@ def test_a_genuine_certificate_is_found_wherever_it_is_attached() -> None:
         assert _authenticate(fa.cms_evidence(data)).content == fa.document()
 
 
+def test_a_certificate_of_another_issuer_with_the_signers_serial_number_is_not_the_signers() -> None:
+    genuine = fa.usual_signer().certificate
+    other = fa.self_signed(serial=genuine.serial_number).certificate
+    for attached in ([genuine, other], [other, genuine]):
+        data = fa.with_certificates(fa.document(), attached, genuine)
+        assert _authenticate(fa.cms_evidence(data)).content == fa.document()
+
+
 def test_two_certificates_of_the_signers_issuer_and_serial_number_are_refused() -> None:
     genuine = fa.usual_signer().certificate
     for attached in ([genuine, genuine], [fa.self_signed().certificate], []):
