@@ -13,8 +13,8 @@ The rooms, and who may lean on whom (checked by the import contract in setup.cfg
     binding     what ties evidence to a challenge and a key, for both sides
     errors      what every room raises
 
-``config`` reads ca.toml, ``app.create_app`` is the only wiring, ``server`` runs it under TLS: processes of ``worker``
-on ``sockets`` that they share. ``namespace`` says which names are issued at all, ``cli`` is acme-iid-ca and
-``simulator`` stands in for the clouds' metadata services. The client lives in
-client/ and leans on ``iid01``, ``binding``, ``errors`` and ``attestation`` only.
+``config`` reads ca.toml, ``findings`` says what is unsafe in it, ``app.create_app`` is the only wiring, ``server``
+runs it under TLS: processes of ``worker`` on ``sockets`` that they share. ``namespace`` says which names are issued at
+all, ``cli`` is acme-iid-ca and ``simulator`` stands in for the clouds' metadata services. The client lives in client/
+and leans on ``iid01``, ``binding``, ``errors`` and ``attestation`` only.
 """

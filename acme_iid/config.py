@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from acme_iid import host_provisioners, limit_settings, provisioners
+from acme_iid import host_provisioners, limit_settings, provisioners, store_settings
 from acme_iid.admission import Provisioner
 from acme_iid.hosts import PERSISTENT, HostProvisioner
 from acme_iid.issuance import profiles
@@ -26,6 +26,7 @@ from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier, dns, from_text
 from acme_iid.protocol.public_keys import CERTIFIED, KEY_TYPES, RSA_BITS, KeyPolicy
 from acme_iid.sources import TrustSources
+from acme_iid.store_settings import StoreSettings
 from acme_iid.tables import ConfigError, Table
 from acme_iid.values import (
     Listen,
@@ -97,21 +98,6 @@ class ServerSettings:
         host = urlsplit(self.url).hostname
         assert host is not None
         return (from_text(host),)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """The table ``[store]``: ``url`` is ``sqlite:`` and an absolute path, or ``postgresql://...``.
-
-    The latter may hold a password, and so it is shown nowhere.
-    """
-
-    url: str = field(repr=False)
-
-    @property
-    def path(self) -> Path | None:
-        """The database file; None of a store that is not in one."""
-        return Path(self.url.removeprefix("sqlite:")) if self.url.startswith("sqlite:") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +246,7 @@ def parse(data: bytes, home: Path) -> Config:
     limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"))
     tables, kinds = top.tables("provisioner"), top.named_tables("profile")
     top.done()
-    settings = _ca(ca, home), _server(server), _store(store, home)
+    settings = _ca(ca, home), _server(server), store_settings.read(store, home)
     names = [table.look("name") for table in tables]
     of_hosts = [table for table in tables if host_provisioners.is_of_hosts(table)]
     of_clouds = [table for table in tables if not host_provisioners.is_of_hosts(table)]
@@ -364,25 +350,6 @@ def _server(table: Table) -> ServerSettings:
     table.done()
     if settings.url in settings.former_urls:
         raise table.error("former_urls", f"has {settings.url}, which is the 'url' of now")
-    return settings
-
-
-def _store(table: Table, home: Path) -> StoreSettings:
-    def store(text: str) -> StoreSettings:
-        scheme, _, path = text.partition(":")
-        if scheme in ("postgresql", "postgres") and path.startswith("//") and text.isprintable():
-            return StoreSettings(text)
-        if scheme != "sqlite" or not path or path.startswith("//") or "\0" in path:
-            # What is meant for PostgreSQL may hold a password.
-            shown = f"{text!r}" if scheme == "sqlite" or "@" not in text else "this"
-            raise ValueError(
-                f'{shown} is no store; write "sqlite:" and a file, for example "sqlite:ca.db", '
-                'or "postgresql://user@host/database"'
-            )
-        return StoreSettings(f"sqlite:{home / path}")
-
-    settings = table.text("url", 'a store such as "sqlite:ca.db"', store, StoreSettings(f"sqlite:{home / 'ca.db'}"))
-    table.done()
     return settings
 
 

@@ -31,7 +31,7 @@ from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.simulator.authority import key_usage
 from acme_iid.simulator.azure import content_info, signed_data, signer_info
-from acme_iid.simulator.cms import indefinite, oid
+from acme_iid.simulator.cms import indefinite, oid, sequence
 from acme_iid.simulator.listener import Request, Response, listening
 
 VERIFIER = VERIFIERS["azure-attested"]
@@ -222,6 +222,14 @@ def test_a_chain_anchored_on_the_first_certificate_instead_of_the_signer_is_refu
 
 def test_a_genuine_certificate_is_found_wherever_it_is_attached() -> None:
     genuine, other = fa.usual_signer().certificate, fa.self_signed().certificate
+    for attached in ([genuine, other], [other, genuine]):
+        data = fa.with_certificates(fa.document(), attached, genuine)
+        assert _authenticate(fa.cms_evidence(data)).content == fa.document()
+
+
+def test_a_certificate_of_another_issuer_with_the_signers_serial_number_is_not_the_signers() -> None:
+    genuine = fa.usual_signer().certificate
+    other = fa.self_signed(serial=genuine.serial_number).certificate
     for attached in ([genuine, other], [other, genuine]):
         data = fa.with_certificates(fa.document(), attached, genuine)
         assert _authenticate(fa.cms_evidence(data)).content == fa.document()
@@ -424,6 +432,21 @@ def test_algorithms_that_azure_does_not_use_are_refused() -> None:
     pss = oid("1.2.840.113549.1.1.10")
     assert len(pss) == len(encryption)
     error = _refused(fa.cms_evidence(head + pss + tail))
+    assert error.step is Step.SIGNATURE
+    assert "other algorithms" in error.detail
+
+
+def test_a_digest_that_azure_does_not_use_is_refused() -> None:
+    genuine, content = fa.usual_signer().certificate, fa.document()
+    sha1 = sequence(oid(cms.SHA1), tlv(asn1.NULL, b""))
+    signature = fa.signing_key().sign(content, PKCS1v15(), SHA256())
+    info = [member.encoding for member in asn1.parse(signer_info(genuine, signature)).children]
+    info[2] = sha1
+    whole = asn1.parse(content_info(content, [genuine], sequence(*info)))
+    signed = [member.encoding for member in whole.children[1].children[0].children]
+    signed[1] = tlv(asn1.SET, sha1)
+    data = sequence(whole.children[0].encoding, tlv(asn1.CONTEXT_0, sequence(*signed)))
+    error = _refused(fa.cms_evidence(data))
     assert error.step is Step.SIGNATURE
     assert "other algorithms" in error.detail
 

@@ -222,6 +222,32 @@ def test_a_weak_signature_is_refused_except_a_roots_over_itself(algorithm: SHA22
     assert "algorithm that is not accepted" in _refused(Authority(_key(60), (under, *_root().chain)))
 
 
+def test_issuers_of_other_names_cost_nothing_and_are_not_spoken_of() -> None:
+    authority = _below(1)
+    strangers = [_authority(_root(), USUAL, before=_AFTER.replace(year=2039)).chain[0] for _ in range(chains.MAX_LINKS)]
+    anchors_ = Anchors((Root(_root().chain[0]),), tuple(strangers))
+    assert chains.verify(_leaf(authority), authority.chain[:-1], anchors_, NOW) is None
+    with pytest.raises(ValueError, match=r"to a trusted root\Z"):
+        chains.verify(_leaf(authority), (), anchors_, NOW)
+
+
+def test_no_more_signatures_are_checked_than_a_chain_may_take() -> None:
+    """Issuers of one name, of which each was issued by the next: as many signatures as their number allows."""
+    keys = [_key(90 + number) for number in range(chains.MAX_INTERMEDIATES)]
+    ladder = [
+        Authority.root(_named("Ladder"), above).certify(_named("Ladder"), key.public_key(), USUAL, _BEFORE, _AFTER)
+        for key, above in zip(keys, [*keys[1:], _key(89)], strict=True)
+    ]
+    leaf = Authority(keys[0], (ladder[0],)).certify(_named("Signer"), _key(99).public_key(), (), _BEFORE, _AFTER)
+    roots = (Root(_root().chain[0]),)
+    # 4 + 3 + 2 + 1 signatures, of which one in each row is right.
+    with pytest.raises(ValueError, match="no chain leads"):
+        chains.verify(leaf, ladder, Anchors(roots), NOW)
+    one_more = Authority.root(_named("Ladder"), _key(88)).chain[0]
+    with pytest.raises(ValueError, match="too entangled"):
+        chains.verify(leaf, (*ladder, one_more), Anchors(roots), NOW)
+
+
 def test_certificates_that_came_along_cannot_make_much_work() -> None:
     """Each of these could have issued each other one by name, and none did."""
     tangled = [

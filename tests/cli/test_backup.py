@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import stat
@@ -13,7 +14,7 @@ import pytest
 from running import CA
 
 from acme_iid.authority import restoring
-from acme_iid.authority.backups import Backup
+from acme_iid.authority.backups import MAX_FILE_BYTES, Backup
 from acme_iid.errors import RequestError
 
 
@@ -118,3 +119,34 @@ def test_what_leads_out_of_a_backup_or_is_no_file_is_refused(
     told = refused(archive, tmp_path / "deep" / "new")
     assert "leads out" in told or "no plain file" in told
     assert not (tmp_path / "deep" / "x").exists()
+
+
+def forged(path: Path, name: str, content: bytes, listed: int, manifest_filler: int = 0) -> Path:
+    """An archive whose manifest gives a file another size than it has; its sum is right."""
+    digest = hashlib.sha256(content).hexdigest()
+    manifest = Backup(0, "", "/x" + "x" * manifest_filler, {name: (listed, digest, 0o600)}, ()).manifest()
+    with tarfile.open(path, "w") as tar:
+        for member_name, data in (("manifest.json", manifest), (name, content)):
+            member = tarfile.TarInfo(member_name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "listed"),
+    [
+        ("certs/x", 2, 1),
+        ("store.db", 2, 1),
+        ("certs/x", MAX_FILE_BYTES + 1, MAX_FILE_BYTES + 1),
+    ],
+    ids=["than the manifest says", "than the manifest says of the database", "than any file of a CA"],
+)
+def test_a_file_that_is_larger_is_refused(tmp_path: Path, name: str, size: int, listed: int) -> None:
+    archive = forged(tmp_path / "forged.tar", name, bytes(size), listed)
+    assert refused(archive, tmp_path / "new") == f"{name!r} in the backup is too large; nothing of it was restored"
+
+
+def test_a_manifest_has_a_limit(tmp_path: Path) -> None:
+    archive = forged(tmp_path / "forged.tar", "certs/x", b"x", 1, manifest_filler=MAX_FILE_BYTES)
+    assert refused(archive, tmp_path / "new").startswith("'manifest.json' in the backup is too large")

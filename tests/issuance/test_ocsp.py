@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -94,6 +95,14 @@ def test_the_answer_is_by_the_key_and_says_whose_it_is() -> None:
     key = INTERMEDIATE.key.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     key.verify(found.signature, found.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
+
+
+def test_an_issuer_is_the_one_of_its_name_and_key_together() -> None:
+    question = read(GOOD)
+    other = ca.create_intermediate(ca.create_root("Other CA", NOW), "Other CA", NOW).certificate
+    name_hash, key_hash = issuer_hashes(other, question.algorithm)
+    assert not replace(question, name_hash=name_hash).is_about(INTERMEDIATE)
+    assert not replace(question, key_hash=key_hash).is_about(INTERMEDIATE)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from running import CA, answer
@@ -75,6 +76,25 @@ def test_one_that_failed_serves_no_order(account: Account, instance: aws.Instanc
     assert account.post(challenge, wrong).json()["status"] == "invalid"
     assert account.post(url).json()["status"] == "invalid"
     assert account.order("failed.local").json()["status"] == "pending"
+
+
+def test_a_wildcards_order_takes_none_that_waits_for_the_plain_name(tmp_path: Path, instance: aws.Instance) -> None:
+    ca = CA(tmp_path / "ca")
+    ca.init("--allow-wildcard", "*.apps.local")
+    ca.start()
+    try:
+        account = ca.account()
+        url, challenge = ahead(account, "apps.local")
+        assert account.post(challenge, answer(instance)).json()["status"] == "valid"
+        wildcard = account.order("*.apps.local").json()
+        assert wildcard["status"] == "pending"
+        assert url not in wildcard["authorizations"]
+        authorization = account.post(wildcard["authorizations"][0]).json()
+        assert (authorization["identifier"]["value"], authorization["wildcard"]) == ("apps.local", True)
+        # The plain name's order takes it still.
+        assert account.order("apps.local").json()["authorizations"] == [url]
+    finally:
+        ca.stop()
 
 
 @pytest.mark.parametrize(

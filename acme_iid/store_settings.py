@@ -1,0 +1,47 @@
+"""Where the store is: the table ``[store]`` of ca.toml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acme_iid.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The table ``[store]``: ``url`` is ``sqlite:`` and an absolute path, or ``postgresql://...``.
+
+    The latter may hold a password, and so it is shown nowhere.
+    """
+
+    url: str = field(repr=False)
+
+    @property
+    def path(self) -> Path | None:
+        """The database file; None of a store that is not in one."""
+        return Path(self.url.removeprefix("sqlite:")) if self.url.startswith("sqlite:") else None
+
+
+def read(table: Table, home: Path) -> StoreSettings:
+    """Read the table ``[store]`` of the CA in ``home``.
+
+    :raises ConfigError: if it says what cannot be meant.
+    """
+
+    def store(text: str) -> StoreSettings:
+        scheme, _, path = text.partition(":")
+        if scheme in ("postgresql", "postgres") and path.startswith("//") and text.isprintable():
+            return StoreSettings(text)
+        if scheme != "sqlite" or not path or path.startswith("//") or "\0" in path:
+            # What is meant for PostgreSQL may hold a password.
+            shown = f"{text!r}" if scheme == "sqlite" or "@" not in text else "this"
+            raise ValueError(
+                f'{shown} is no store; write "sqlite:" and a file, for example "sqlite:ca.db", '
+                'or "postgresql://user@host/database"'
+            )
+        return StoreSettings(f"sqlite:{home / path}")
+
+    settings = table.text("url", 'a store such as "sqlite:ca.db"', store, StoreSettings(f"sqlite:{home / 'ca.db'}"))
+    table.done()
+    return settings
