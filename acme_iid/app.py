@@ -18,6 +18,7 @@ from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
 from acme_iid.store import nonces
 from acme_iid.store.database import Database, open_store
+from acme_iid.store.health import WatchedStore
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources
 from acme_iid.web.application import Application, Shortcut
@@ -56,7 +57,8 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     trust = trust_store(config.trust)
     ca = CertificateAuthority.load(config.home, password)
     chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
-    authority = Authority(config, database, ca, trust, alternates=chains)
+    store = WatchedStore(database)
+    authority = Authority(config, store, ca, trust, alternates=chains)
     threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
     links = Links(config.server.url, config.server.former_urls)
     gate = Gate(
@@ -70,7 +72,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     # With a database on another machine a request waits more than it computes.
     turns = nullcontext() if config.store.path is None else Turns()
     app.register_blueprint(Resources(authority, gate, turns).blueprint(shortcut))
-    app.register_blueprint(public.blueprint(authority))
+    app.register_blueprint(public.blueprint(authority, store))
     if config.ca.crl:
         app.register_blueprint(certificate_status.blueprint(authority))
     app.register_error_handler(Exception, problems.response_of)

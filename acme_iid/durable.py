@@ -6,15 +6,19 @@ import os
 from pathlib import Path
 
 
-def write_new(path: Path, data: bytes, mode: int) -> None:
+def write_new(path: Path, data: bytes, mode: int, *, final: int | None = None) -> None:
     """Create ``path`` with ``data``, durably, and with ``mode`` from its first moment.
 
+    :param final: the mode that it has in the end, whatever the umask is. It is given to the file that was made, never
+        to the path: in a home that is the service's user's, that could be a link by then.
     :raises FileExistsError: if it exists; nothing is ever overwritten.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
         stream.flush()
+        if final is not None:
+            os.fchmod(stream.fileno(), final)
         os.fsync(stream.fileno())
 
 
@@ -22,8 +26,7 @@ def replace_file(path: Path, data: bytes, mode: int) -> None:
     """Give ``path`` new contents and ``mode``, whole or not at all, durably; a link is replaced, not followed."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        write_new(partial, data, 0o600)
-        partial.chmod(mode)
+        write_new(partial, data, 0o600, final=mode)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

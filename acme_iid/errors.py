@@ -162,6 +162,10 @@ class StoreUnavailableError(Exception):
     """The store cannot take or give data now (busy, disk full, gone). HTTP 503, nothing was changed."""
 
 
+class StoreBusyError(StoreUnavailableError):
+    """Others were writing all the time that could be waited; the store itself has no fault. Nothing was changed."""
+
+
 class StoreConflictError(StoreUnavailableError):
     """The store let another transaction go first, and nothing was changed: the whole use case can run again."""
 

@@ -31,7 +31,7 @@ from granian.net import SocketHolder  # type: ignore[attr-defined]  # granian do
 from granian.server.mp import MPServer
 
 from acme_iid import config as configuration
-from acme_iid import sockets
+from acme_iid import findings, sockets
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, ServerError
 from acme_iid.issuance.ca import CertificateAuthority
@@ -75,6 +75,7 @@ def run(
     config: Config,
     *,
     password: str | None = None,
+    password_file: Path | None = None,
     listen: Listen | None = None,
     plain_http: bool = False,
     workers: int = 1,
@@ -85,6 +86,7 @@ def run(
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration and the CA's certificates again.
 
     :param password: opens the intermediate's private key.
+    :param password_file: where it was read, for what is said of files that others can touch.
     :param listen: where to listen, the configuration's own address if None; port 0 is any free one.
     :param plain_http: no TLS, for use behind a proxy that ends it.
     :param application: makes the WSGI app in each worker; ``acme_iid.app.create_app`` if None.
@@ -107,7 +109,7 @@ def run(
         if certificate is not None:
             stack.callback(certificate.discard)
         loader = Loader(config, password, factory, listeners[0].getsockname()[1], workers)
-        _Server(listeners, loader, authority, certificate, password, listen).run(check)
+        _Server(listeners, loader, authority, certificate, password, password_file, listen).run(check)
 
 
 def _create_app() -> ApplicationFactory:
@@ -143,6 +145,7 @@ class _Server(MPServer):
         authority: CertificateAuthority,
         certificate: ServingCertificate | None,
         password: str | None,
+        password_file: Path | None,
         listen: Listen | None,
     ) -> None:
         host, port = listeners[0].getsockname()[:2]
@@ -168,6 +171,7 @@ class _Server(MPServer):
         self._authority = authority
         self._certificate = certificate
         self._password = password
+        self._password_file = password_file
         self._listen = listen
         self._announced = False
         self._retry_at: float | None = None
@@ -178,6 +182,7 @@ class _Server(MPServer):
         """Serve until told to stop."""
         if fault := self._loader.rehearse(self._loader.config, check):
             raise ServerError(fault)
+        self._warn()
         if self._certificate is not None:
             self._use(self._certificate.issue(self._authority, self._loader.config.server.names, int(time.time())))
         # Workers start with this; one that is replaced before it has its own handler has no clients either.
@@ -330,8 +335,15 @@ class _Server(MPServer):
             return
         self._loader.config, self._authority = found, authority
         _log.info("The configuration was reloaded.")
+        self._warn()
         if found.server.listen != running.server.listen:
             _log.warning("The address to listen on has changed; that takes a restart.")
+
+    def _warn(self) -> None:
+        """Say in the log what ``acme-iid-ca check`` says."""
+        config = self._loader.config
+        for finding in (*findings.of_configuration(config), *findings.of_files(config, self._password_file)):
+            _log.warning("%s: %s [%s]", finding.severity, finding, finding.code)
 
     def _address(self) -> str:
         scheme = "http" if self._certificate is None else "https"

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import postgresql
 import requests
-from interop.harness import listens, openssl, running, until
+from interop.harness import listens, running, until
 from ports import free_port
 from running import ACCOUNT, CA, answer
 from wire import Account, Key, Wire, b64, csr
@@ -127,14 +127,7 @@ def _end(replica: Replica) -> None:
 @contextmanager
 def _nginx(ca: Replica, ports: list[int], home: Path) -> Iterator[None]:
     home.mkdir()
-    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", home / "key.pem",
-            "-out", home / "csr.pem", "-subj", "/CN=replicas")  # fmt: skip
-    (home / "extensions").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:false\n")
-    intermediate = ca.home / "certs" / "intermediate_ca.crt"
-    openssl("x509", "-req", "-in", home / "csr.pem", "-CA", intermediate, "-CAkey",
-            ca.home / "secrets" / "intermediate_ca_key", "-days", "2", "-extfile", home / "extensions",
-            "-out", home / "leaf.pem")  # fmt: skip
-    (home / "chain.pem").write_text((home / "leaf.pem").read_text() + intermediate.read_text())
+    ca.cli("serving-certificate", "--key", home / "key.pem", "--out", home / "chain.pem")
     servers = "\n        ".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;" for port in ports)
     (home / "nginx.conf").write_text(_CONFIGURATION.format(home=home, port=ca.public_port, servers=servers))
     with running("/usr/sbin/nginx", "-c", home / "nginx.conf", "-e", home / "error.log", log=home / "nginx.log"):

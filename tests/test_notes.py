@@ -70,6 +70,26 @@ def test_every_file_that_a_note_names_or_links_exists(note: Path) -> None:
     assert missing == []
 
 
+def test_what_a_section_rests_on_is_defined_in_the_module_beside_it() -> None:
+    rows = table((ROOT / "rfc-notes" / "rfc8555.md").read_text("utf-8"), "section")
+    named = [(file, name) for row in rows for file, names in _definitions(row[2]) for name in names]
+    # Use cases are spread over the modules of one room, so each of its modules is named with what it has.
+    silent = [file for row in rows for file, names in _definitions(row[2]) if "authority/" in file and not names]
+    assert silent == []
+    assert len(named) > 25
+    missing = [(file, name) for file, name in named if not _defines(ROOT / "acme_iid" / file, name)]
+    assert missing == []
+
+
+def _definitions(cell: str) -> list[tuple[str, list[str]]]:
+    """The files in a cell of the column "module", each with the definitions in brackets behind it."""
+    return [(file, quoted(names)) for file, names in re.findall(r"`([\w/]+\.py)`(?: \(([^)]*)\))?", cell)]
+
+
+def _defines(file: Path, name: str) -> bool:
+    return re.search(rf"^(?:def|class) {name}\b", file.read_text("utf-8"), re.MULTILINE) is not None
+
+
 def test_the_draft_names_a_test_for_every_attack() -> None:
     rows = table(section("### 13.3. Attacks that happened elsewhere"), "attack")
     assert len(rows) >= 15

@@ -8,6 +8,7 @@ signature however often it is fetched.
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 from cryptography.x509.ocsp import OCSPResponseStatus
 
@@ -79,8 +80,18 @@ def _sign(authority: Authority, key_id: str, known: SignedList | None, now: int)
     return SignedList(key_id, number, since, len(revoked), now, next_update, der)
 
 
-def answer(authority: Authority, request: bytes, now: int) -> bytes:
-    """The answer to an OCSP request; both are DER.
+class Answer(NamedTuple):
+    """An OCSP answer in DER, and the seconds for which it can be relied on."""
+
+    der: bytes
+    lifetime: int
+
+
+def answer(authority: Authority, request: bytes, now: int) -> Answer:
+    """The answer to an OCSP request in DER.
+
+    It does not outlive its certificate: Caddy staples no other. One for an expired certificate has no nextUpdate, which
+    says that there may be news at any time (RFC 6960 section 4.2.2.1).
 
     :raises OCSPError: if there is none: ``malformedRequest``, ``unauthorized`` for another CA's certificates.
     """
@@ -91,6 +102,8 @@ def answer(authority: Authority, request: bytes, now: int) -> bytes:
     revoked = None
     if found is not None and found.revoked_at is not None:
         revoked = Revoked(question.serial, found.revoked_at, found.revocation_reason or 0)
-    return ocsp.answer(
-        issuer, question, issued=found is not None, revoked=revoked, now=now, next_update=now + ANSWER_LIFETIME
-    )
+    until = now + ANSWER_LIFETIME if found is None else min(now + ANSWER_LIFETIME, found.not_after)
+    lifetime = max(0, until - now)
+    next_update = until if lifetime else None
+    der = ocsp.answer(issuer, question, issued=found is not None, revoked=revoked, now=now, next_update=next_update)
+    return Answer(der, lifetime)

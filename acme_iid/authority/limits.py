@@ -14,7 +14,7 @@ from acme_iid.store.database import Reader, Transaction
 from acme_iid.values import Rate
 
 MAX_WAITING = 300
-"""Authorizations of an account that wait for an order, whatever [limits] says: three orders of the longest kind."""
+"""Authorizations of an account that no order has taken, whatever [limits] says: three orders of the longest kind."""
 _FORGOTTEN_AT_ONCE = 100
 _SOON = 30
 """Seconds after which whoever has to wait for others is told to try again."""
@@ -70,8 +70,8 @@ def require_room_to_wait(reader: Reader, account: Account, now: int) -> None:
     """
     if waiting.count(reader, account.id, now, MAX_WAITING) >= MAX_WAITING:
         raise _limited(
-            f"this account has {MAX_WAITING} authorizations that wait for an order; order their names, deactivate "
-            "those that are not needed, or let them run out, an hour after they were made",
+            f"this account has {MAX_WAITING} authorizations that no order has taken; order their names, deactivate "
+            "those that failed or are not needed, or let them run out, an hour after they were made",
             60,
         )
 

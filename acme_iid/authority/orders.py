@@ -16,7 +16,7 @@ from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.issuance.profiles import Profile
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Authorization, Order
+from acme_iid.protocol.resources import Account, Order
 from acme_iid.store import orders, waiting
 from acme_iid.store.database import Transaction
 
@@ -136,11 +136,17 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, remote: 
     ahead = waiting.for_names(authority.database, account.id, names, _names(giving), now)
     try:
         with authority.database.transaction() as transaction:
-            return _add(transaction, authority.config, giving, account, order, ahead, now)
+            made = _add(transaction, authority.config, giving, account, order, ahead, now)
     except AcmeError as refused:
         if enrolment is not None and refused.problem is not Problem.RATE_LIMITED:
             refusals.record(authority, "order.refused", account, wanted.identifiers, refused, remote, now)
         raise
+    if made is not None:
+        return made
+    # As they are by now: an answer may have been judged since they were read.
+    current = orders.get(authority.database, order.id)
+    assert current is not None  # orders are kept for longer
+    return current
 
 
 def _names(config: Config) -> list[str]:
@@ -153,13 +159,14 @@ def _add(
     giving: Config,
     account: Account,
     order: Order,
-    ahead: Mapping[Identifier, Authorization],
+    ahead: Mapping[Identifier, str],
     now: int,
-) -> Order:
+) -> Order | None:
     """Add an order with its authorizations: pending ones, or, to a delegate, valid ones, so that it is born ready.
 
     :param giving: ``config`` with those provisioners only that give the order's profile.
-    :param ahead: authorizations that waited for an order, when they were read.
+    :param ahead: by their names, the ids of authorizations that waited for an order when they were looked for.
+    :returns: the order as it is; None if it took some of those, so that it has to be read.
     """
     limits.order_made(transaction, config.limits, account, now)
     if order.replaces is not None:
@@ -171,13 +178,14 @@ def _add(
         delegates.require(transaction, config, enrolment, order.identifiers, order.profile, now)
         authorizations = [give(enrolment, account, order.id, identifier, now) for identifier in order.identifiers]
     orders.add(transaction, order)
-    return replace(
-        order,
-        authorizations=tuple(
-            _authorize(transaction, giving, position, offered, ahead.get(offered.name), now)
-            for position, offered in enumerate(authorizations)
-        ),
-    )
+    under, taken = _names(giving), False
+    for position, offered in enumerate(authorizations):
+        waits = ahead.get(offered.name)
+        if waits is not None and waiting.take(transaction, waits, order.id, position, under, now):
+            taken = True
+        else:
+            orders.add_authorization(transaction, offered, position)
+    return None if taken else replace(order, authorizations=tuple(authorizations))
 
 
 def _profile(config: Config, wanted: NewOrder) -> Profile:
@@ -221,25 +229,6 @@ def _fault(config: Config, giving: Config, profile: Profile, identifier: Identif
             Remedy.OPERATOR,
         )
     return None
-
-
-def _authorize(
-    transaction: Transaction,
-    giving: Config,
-    position: int,
-    offered: Authorization,
-    ahead: Authorization | None,
-    now: int,
-) -> Authorization:
-    """Give an order the authorization that waits for it, or else the one that is offered."""
-    assert offered.order_id is not None
-    if ahead is not None and waiting.take(transaction, ahead.id, offered.order_id, position, _names(giving), now):
-        # As it is by now: an answer may have been judged since it was read.
-        taken = orders.get_authorization(transaction, ahead.id)
-        assert taken is not None
-        return taken
-    orders.add_authorization(transaction, offered, position)
-    return offered
 
 
 def _check_validity(

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from acme_iid import findings
 from acme_iid.admission import ENROLMENT_LIFETIME, Provisioner
 from acme_iid.cli import Home, config_file
 from acme_iid.cli.output import show
@@ -207,29 +208,6 @@ def _of(config: Config, name: str) -> Provisioner:
 
 
 def _warn(config: Config, name: str) -> None:
-    """Say so where admission is all that it takes for a name: that is the article's default, and a broad privilege."""
-    if any(entry.name == name for entry in config.hosts):
-        return  # each of their names is proven by itself
-    entry = _of(config, name)
-    if entry.allow is None and not entry.disable_custom_sans and config.ca.domains:
-        click.echo(
-            f"Warning: any instance that {name!r} admits may hold any name in {', '.join(config.ca.domains)}. --allow "
-            "says which names it may hold, --disable-custom-sans leaves those that follow from its evidence.",
-            err=True,
-        )
-    domains = ", ".join(config.ca.domains) or "none"
-    for rule in (*(entry.allow or ()), *entry.allow_wildcards):
-        if not any(_may_be_inside(rule.template.text, domain) for domain in config.ca.domains):
-            click.echo(
-                f"Warning: {rule.template.text} is in none of this CA's domains ({domains}), so nobody gets it; add "
-                "the domain to domains in [ca] of ca.toml.",
-                err=True,
-            )
-
-
-def _may_be_inside(template: str, domain: str) -> bool:
-    """Whether some name that the template gives is the domain or below it."""
-    labels, ends = template.split("."), domain.split(".")
-    return len(labels) >= len(ends) and all(
-        label in (end, "*") or "{" in label for label, end in zip(labels[-len(ends) :], ends, strict=True)
-    )
+    """Say what ``acme-iid-ca check`` says of the provisioner."""
+    for finding in findings.of_provisioner(config, name):
+        click.echo(f"Warning: {finding}", err=True)

@@ -46,6 +46,7 @@ def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int | No
     server.run(
         home.config(),
         password=password(password_file),
+        password_file=password_file,
         listen=listen,
         plain_http=plain_http,
         check=_require_right_clock,

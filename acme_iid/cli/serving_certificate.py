@@ -51,6 +51,8 @@ def serving_certificate(
     from acme_iid.issuance.ca import CertificateAuthority
 
     words = _words(command)
+    if key.absolute() == out.absolute():
+        raise click.UsageError("the key and the certificate are in two files; give --key and --out different ones")
     config = home.config()
     authority = CertificateAuthority.load(home.path, password(password_file))
     # It outlives a kill and a command that failed: the proxy has to take up what it was not told of yet.

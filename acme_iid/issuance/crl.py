@@ -37,7 +37,7 @@ def sign(issuer: Issuer, revoked: Iterable[Revoked], number: int, now: int, next
     """
     # Given at once: the builder's own method copies the list with each that it adds.
     builder = (
-        x509.CertificateRevocationListBuilder(revoked_certificates=[_entry(one) for one in revoked])
+        x509.CertificateRevocationListBuilder(revoked_certificates=[_entry(one, now - BACKDATE) for one in revoked])
         .issuer_name(issuer.certificate.subject)
         .last_update(_time(now - BACKDATE))
         .next_update(_time(next_update))
@@ -47,8 +47,10 @@ def sign(issuer: Issuer, revoked: Iterable[Revoked], number: int, now: int, next
     return builder.sign(issuer.key, signature_hash(issuer.key)).public_bytes(Encoding.DER)
 
 
-def _entry(one: Revoked) -> x509.RevokedCertificate:
-    builder = x509.RevokedCertificateBuilder().serial_number(one.serial).revocation_date(_time(one.at))
+def _entry(one: Revoked, this_update: int) -> x509.RevokedCertificate:
+    # A list is of its thisUpdate, which is a minute back: nothing in it is later.
+    at = min(one.at, this_update)
+    builder = x509.RevokedCertificateBuilder().serial_number(one.serial).revocation_date(_time(at))
     if one.reason in REASONS:
         builder = builder.add_extension(x509.CRLReason(REASONS[one.reason]), critical=False)
     return builder.build()

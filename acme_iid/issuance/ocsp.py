@@ -105,14 +105,14 @@ def _nonce(extensions: x509.Extensions) -> bytes | None:
 
 
 def answer(
-    issuer: Issuer, question: Question, *, issued: bool, revoked: Revoked | None, now: int, next_update: int
+    issuer: Issuer, question: Question, *, issued: bool, revoked: Revoked | None, now: int, next_update: int | None
 ) -> bytes:
     """Sign the answer to a question about a certificate of ``issuer``, in DER.
 
     :param issued: whether there is such a certificate; of one that there is not nothing is known.
     :param revoked: its revocation, None if it is good.
     :param now: seconds; the answer says a minute less, for clocks that lag.
-    :param next_update: seconds; until then the answer can be relied on.
+    :param next_update: seconds; until then the answer can be relied on. None where nobody relies on one any more.
     """
     status = ocsp.OCSPCertStatus.GOOD if issued else ocsp.OCSPCertStatus.UNKNOWN
     if revoked is not None:
@@ -126,8 +126,9 @@ def answer(
             question.algorithm,
             status,
             _time(now - BACKDATE),
-            _time(next_update),
-            None if revoked is None else _time(revoked.at),
+            None if next_update is None else _time(next_update),
+            # Nothing in an answer is later than its thisUpdate, which is a minute back.
+            None if revoked is None else _time(min(revoked.at, now - BACKDATE)),
             None if revoked is None else REASONS.get(revoked.reason),
         )
         .responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)

@@ -1,4 +1,4 @@
-"""Certificate profiles: kinds of certificates that a client asks for by name (draft-aaron-acme-profiles)."""
+"""Certificate profiles: kinds of certificates that a client asks for by name (draft-ietf-acme-profiles)."""
 
 from __future__ import annotations
 

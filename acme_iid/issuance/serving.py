@@ -176,8 +176,9 @@ def write(
     :param key_file: the file of its private key.
     :raises OSError: if the file cannot be written.
     :raises AcmeError: if the intermediate is at its end.
-    :raises CAFileError: if no client would take the certificate.
+    :raises CAFileError: if no client would take the certificate, or the file holds what is none of a server's.
     """
+    _require_replaceable(chain)
     key = key_in(key_file, authority)
     issued = authority.issue_serving(key.public_key(), identifiers, now + LIFETIME, now)
     trial = chain.with_name(f"{chain.name}.{os.getpid()}.trial")
@@ -188,6 +189,24 @@ def write(
         trial.unlink(missing_ok=True)
     replace_file(chain, issued.chain_pem.encode(), 0o644)
     return issued.not_after
+
+
+def _require_replaceable(chain: Path) -> None:
+    """Refuse to replace a file that somebody may have named by mistake."""
+    try:
+        text = chain.read_bytes()
+    except FileNotFoundError:
+        return
+    choose = "choose another file, or remove it"
+    if text and b"-----BEGIN CERTIFICATE-----" not in text:
+        raise CAFileError(f"{chain} holds something else than certificates; {choose}")
+    try:
+        leaf = x509.load_pem_x509_certificate(text)
+        authority = leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (ValueError, x509.ExtensionNotFound):
+        return  # cut off, or a server's
+    if authority:
+        raise CAFileError(f"{chain} holds a certificate of a CA; {choose}")
 
 
 def _due_at(not_before: int, not_after: int) -> int:

@@ -14,6 +14,8 @@ from typing import NoReturn
 
 MAX_BYTES = 1024 * 1024
 """The size of a text that is looked at, in octets, where the caller sets no smaller one."""
+MAX_OPENINGS = 10_000
+"""How many brackets a text may open, those in strings counted: each array and object costs more than its two octets."""
 MAX_DIGITS = 100
 """How many characters an integer may have: reading a decimal takes time quadratic in its length."""
 
@@ -36,8 +38,11 @@ def loads(data: bytes, *, max_depth: int = 16, max_bytes: int = MAX_BYTES) -> ob
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"the JSON text is not valid UTF-8 (byte {error.start})") from error
+    openings = data.count(b"[") + data.count(b"{")
+    if openings > MAX_OPENINGS:
+        raise ValueError(f"the JSON text has more than {MAX_OPENINGS} opening brackets")
     # Most texts have too few brackets to nest too deep, whatever their order; only others are scanned.
-    if data.count(b"[") + data.count(b"{") > max_depth:
+    if openings > max_depth:
         _check_depth(text, max_depth)
     try:
         value: object = _DECODER.decode(text)

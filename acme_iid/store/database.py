@@ -20,12 +20,19 @@ from typing import Any, Protocol
 
 import sqlite_utils
 
-from acme_iid.errors import StoreUnavailableError
+from acme_iid.errors import StoreBusyError, StoreUnavailableError
 
 Row = Mapping[str, Any]
 
 BUSY_TIMEOUT_SECONDS = 5.0
+OLDEST_SQLITE = (3, 35)
+"""The first version with RETURNING, without which no order can be recorded."""
 _POLL_SECONDS = 0.0005
+# The primary result codes of statements that fail however often they are tried (sqlite.org/rescode.html).
+_NEVER = frozenset(
+    {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE}
+)
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _LOG_PAGES = 4000
 """How long the write-ahead log grows until it is written back, in pages of 4 KiB; SQLite's own is 1,000."""
 
@@ -78,9 +85,16 @@ class SQLite:
     warm, and of a hundred threads few are in the store at the same time.
 
     :param path: the database file; created if it does not exist.
+    :raises StoreUnavailableError: if this machine's SQLite is too old.
     """
 
     def __init__(self, path: Path) -> None:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise StoreUnavailableError(
+                f"the SQLite of this machine's Python is version {sqlite3.sqlite_version}, and "
+                f"{'.'.join(map(str, OLDEST_SQLITE))} or later is needed; use a newer system (Debian 12, Ubuntu 22.04) "
+                "or a Python that brings its own SQLite, or keep the store in PostgreSQL"
+            )
         self.path = path
         self._idle: list[_Connection] = []
         self._writers = _Queue(path)
@@ -211,7 +225,7 @@ class _Queue:
                 return
 
     def _late(self) -> StoreUnavailableError:
-        return StoreUnavailableError(f"others have been writing to the database beside {self._path} all the time")
+        return StoreBusyError(f"others have been writing to the database beside {self._path} all the time")
 
 
 class _Connection:
@@ -225,12 +239,18 @@ class _Connection:
         """Run a statement.
 
         :raises StoreUnavailableError: if the database cannot take it now.
+        :raises sqlite3.Error: if it never will: a fault of ours.
         """
         try:
             return self._raw.execute(statement, parameters)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except sqlite3.DatabaseError as error:
+            code = error.sqlite_errorcode & 0xFF
+            if code in _NEVER:
+                raise
+            if code in _BUSY:
+                raise StoreBusyError(f"the database {self._path} is in use by others all the time: {error}") from error
             # Busy, full, read-only, I/O error, damaged: the operator's to mend, and nothing was changed.
             raise StoreUnavailableError(f"the database {self._path} cannot be used now: {error}") from error
 
@@ -317,6 +337,7 @@ def connect(url: str) -> Database:
         from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - who has SQLite needs no psycopg
     except ImportError as error:
         raise StoreUnavailableError(
-            f"a store in PostgreSQL takes the extra 'postgresql': pip install 'acme-iid[server,postgresql]' ({error})"
+            "a store in PostgreSQL takes the extra 'postgresql': pip install 'FROM[server,postgresql]', where FROM is "
+            f"the folder or wheel that acme-iid was installed from ({error})"
         ) from error
     return PostgreSQL(url)

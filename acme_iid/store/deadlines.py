@@ -7,6 +7,7 @@ TCP's end what waits for it, and psycopg waits for as long as the connection is 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -40,6 +41,9 @@ _SETTINGS = f"""
            set_config('client_encoding', 'UTF8', false),
            current_setting('server_encoding') AS encoding, current_setting('synchronous_commit') AS durable
 """.encode()
+
+_LOST = re.compile(r"08|57P0[1-3]|25006|25P03")
+"""The SQLSTATEs after which a connection is of no more use: it ended, or leads to a server that takes no writes."""
 
 
 class NoAnswerError(psycopg.OperationalError):
@@ -122,3 +126,15 @@ def configure(connection: Connection) -> None:
     if row["encoding"] != "UTF8":
         connection.close()
         raise psycopg.OperationalError(f"the database's encoding is {row['encoding']}, not UTF8; create it as UTF8")
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection that failed with ``error`` is of no more use: it ended, or leads where nobody writes."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return _LOST.match(error.sqlstate) is not None
+
+
+def text_of(error: psycopg.Error) -> str:
+    """The server's words in one line; none of them is a password."""
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

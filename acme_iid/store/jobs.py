@@ -49,3 +49,13 @@ def keep(transaction: Transaction, name: str, mine: int, until: int) -> bool:
             "UPDATE jobs SET due_at = :until WHERE name = :name AND due_at = :mine", name=name, mine=mine, until=until
         )
     )
+
+
+def mark(transaction: Transaction, name: str, now: int) -> None:
+    """Write down that a job was done just now, whoever did it."""
+    transaction.run(
+        """INSERT INTO jobs (name, due_at) VALUES (:name, :now)
+           ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at""",
+        name=name,
+        now=now,
+    )

@@ -88,20 +88,21 @@ def _order(reader: Reader, rows: Sequence[Row]) -> Order | None:
     )
 
 
-def read_authorization(reader: Reader, condition: str, **parameters: object) -> Authorization | None:
-    """The authorization that a condition of our own names (WHERE and ORDER BY), with its challenges."""
-    found = _authorizations(reader.rows(_AUTHORIZATIONS + condition, **parameters))
-    return found[0] if found else None
-
-
 def get_authorization(reader: Reader, authorization_id: str) -> Authorization | None:
     """The authorization with its challenges."""
-    return read_authorization(reader, "WHERE a.id = :id ORDER BY c.id", id=authorization_id)
+    found = _authorizations(reader.rows(_AUTHORIZATIONS + "WHERE a.id = :id ORDER BY c.id", id=authorization_id))
+    return found[0] if found else None
 
 
 def authorization_of_challenge(reader: Reader, challenge_id: str) -> Authorization | None:
     """The authorization that a challenge belongs to."""
-    return read_authorization(reader, _OF_CHALLENGE, id=challenge_id)
+    found = _authorizations(
+        reader.rows(
+            _AUTHORIZATIONS + _OF_CHALLENGE,
+            id=challenge_id,
+        )
+    )
+    return found[0] if found else None
 
 
 def count_open(reader: Reader, account_id: str, now: int, most: int) -> int:

@@ -22,10 +22,24 @@ from psycopg import conninfo, errors
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from acme_iid.errors import OutcomeUnknownError, StoreConflictError, StoreUnavailableError, UnstorableTextError
+from acme_iid.errors import (
+    OutcomeUnknownError,
+    StoreBusyError,
+    StoreConflictError,
+    StoreUnavailableError,
+    UnstorableTextError,
+)
 from acme_iid.store.clock import MAX_SECONDS_OFF, StoreClock
 from acme_iid.store.database import Reader, Row, Transaction
-from acme_iid.store.deadlines import ANSWER_SECONDS, CONNECTION_DEFAULTS, Connection, NoAnswerError, configure
+from acme_iid.store.deadlines import (
+    ANSWER_SECONDS,
+    CONNECTION_DEFAULTS,
+    Connection,
+    NoAnswerError,
+    configure,
+    is_lost,
+    text_of,
+)
 from acme_iid.store.nonces import ID_BYTES
 from acme_iid.store.statements import translate
 
@@ -59,8 +73,6 @@ _BEGIN_SNAPSHOT = (
 # The errors that we raise say what the pool's warnings do.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
-_LOST = re.compile(r"08|57P0[1-3]|25006|25P03")
-"""The SQLSTATEs after which a connection is of no more use: it ended, or leads to a server that takes no writes."""
 _UNDECIDED = re.compile(r"08|57|40003")
 """The SQLSTATEs that do not say whether a COMMIT took place."""
 
@@ -128,19 +140,21 @@ class PostgreSQL:
             with Connection.connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection:
                 configure(connection)
         except psycopg.Error as cause:
-            return _text(cause)
-        return f"all {MAX_CONNECTIONS} connections are in use ({_text(error)})"
+            return text_of(cause)
+        return f"all {MAX_CONNECTIONS} connections are in use ({text_of(error)})"
 
     def failure(self, error: psycopg.Error) -> Exception:
         """What an error of psycopg's is to the rooms above; itself if it is a fault of ours."""
         if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
-            return StoreConflictError(f"{self.name} let another transaction go first: {_text(error)}")
+            return StoreConflictError(f"{self.name} let another transaction go first: {text_of(error)}")
+        if isinstance(error, errors.LockNotAvailable):
+            return StoreBusyError(f"others have been writing to {self.name} all the time: {text_of(error)}")
         if isinstance(error, errors.InsufficientPrivilege):
-            return StoreUnavailableError(f"{self.name} does not let us do that: {_text(error)}")
+            return StoreUnavailableError(f"{self.name} does not let us do that: {text_of(error)}")
         ours = psycopg.IntegrityError | psycopg.ProgrammingError | psycopg.DataError | psycopg.NotSupportedError
         if isinstance(error, ours):
             return error
-        return StoreUnavailableError(f"{self.name} cannot be used now: {_text(error)}")
+        return StoreUnavailableError(f"{self.name} cannot be used now: {text_of(error)}")
 
     def _is_worth_another(self, error: psycopg.Error, attempt: int) -> bool:
         """Whether to try again what has changed nothing, once dead connections are dropped, or after a short pause."""
@@ -149,7 +163,7 @@ class PostgreSQL:
         if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
             time.sleep(random_pause(attempt))
             return True
-        if _is_lost(error):
+        if is_lost(error):
             # The server was restarted, most likely, and took all of our connections with it.
             self._opened().check()
             return True
@@ -186,8 +200,7 @@ class PostgreSQL:
         """See :meth:`~acme_iid.store.database.Database.transaction`.
 
         :raises StoreConflictError: if the engine preferred another transaction: all of it can run again.
-        :raises OutcomeUnknownError: if the connection was lost while it was committed.
-        :raises ClockError: if this machine's clock is too far from the server's.
+        :raises OutcomeUnknownError: if the connection was lost while it was committed; ClockError for a wrong clock.
         """
         with self._committed(_BEGIN) as (transaction, writer):
             if writer is None:
@@ -237,7 +250,7 @@ class PostgreSQL:
                     pass
                 return pool, connection, cursor.fetchone()
             except psycopg.Error as error:
-                if _is_lost(error):
+                if is_lost(error):
                     connection.close()
                 self._give_back(pool, connection)
                 if not self._is_worth_another(error, attempt):
@@ -251,7 +264,7 @@ class PostgreSQL:
             # Without an answer it may be that all was stored.
             if error.sqlstate is None or _UNDECIDED.match(error.sqlstate):
                 raise OutcomeUnknownError(
-                    f"{self.name} went away while a transaction was committed: {_text(error)}"
+                    f"{self.name} went away while a transaction was committed: {text_of(error)}"
                 ) from error
             raise self.failure(error) from error
         if done != "COMMIT":
@@ -332,7 +345,7 @@ class NonceTable:
         return int(now - self._database.clock.ahead())
 
     def spend(self, identifier: bytes, issued_at: int, expires_at: int, now: int) -> bool:
-        """See :meth:`~acme_iid.store.nonces.SpentNonces.spend`; the server's clock decides, also against the future.
+        """See :meth:`~acme_iid.store.nonces.SpentNonces.spend`; by the server's clock, also against the future.
 
         One whose outcome was lost with a connection counts as spent: the client uses another.
         """
@@ -382,18 +395,6 @@ def _execute(connection: Connection, statement: str, parameters: Mapping[str, ob
         cursor = connection.execute(translate(statement), parameters)
         return (list(cursor) if cursor.description else []), cursor.rowcount
     except psycopg.Error as error:
-        if _is_lost(error):
+        if is_lost(error):
             connection.close()
         raise
-
-
-def _is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection that failed with ``error`` is of no more use: it ended, or leads where nobody writes."""
-    if error.sqlstate is None:
-        return isinstance(error, psycopg.OperationalError)
-    return _LOST.match(error.sqlstate) is not None
-
-
-def _text(error: psycopg.Error) -> str:
-    """The server's words in one line; none of them is a password."""
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

@@ -6,16 +6,16 @@ and before its transaction. Whatever must hold is a condition of the statement t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Authorization
-from acme_iid.store import orders
 from acme_iid.store.database import Reader, Transaction
 
-_LIVE = """order_id IS NULL AND expires_at > :now AND deactivated_at IS NULL AND revoked_at IS NULL
+_WAITING = "order_id IS NULL AND expires_at > :now AND deactivated_at IS NULL AND revoked_at IS NULL"
+"""No order has taken it, and it has not ended; it may have failed."""
+_LIVE = f"""{_WAITING}
     AND NOT EXISTS (SELECT 1 FROM challenges failed
-                    WHERE failed.authorization_id = authorizations.id AND failed.failed_at IS NOT NULL)"""
+                    WHERE failed.authorization_id = authorizations.id AND failed.failed_at IS NOT NULL)"""  # noqa: S608 - a constant
 """It is pending or valid, and no order's."""
 
 
@@ -31,10 +31,13 @@ def _of_use(provisioners: Collection[str]) -> tuple[str, dict[str, str]]:
 
 
 def count(reader: Reader, account_id: str, now: int, most: int) -> int:
-    """How many authorizations of an account wait for an order, up to ``most``."""
+    """How many authorizations of an account no order has taken, up to ``most``.
+
+    One that failed counts until it runs out or is deactivated: how many there are is then bounded, and this with it.
+    """
     rows = reader.rows(
         f"""SELECT count(*) AS waiting FROM (SELECT 1 FROM authorizations
-                WHERE account_id = :account_id AND {_LIVE} LIMIT :most) AS found""",  # noqa: S608 - a constant
+                WHERE account_id = :account_id AND {_WAITING} LIMIT :most) AS found""",  # noqa: S608 - a constant
         account_id=account_id,
         now=now,
         most=most,
@@ -44,34 +47,28 @@ def count(reader: Reader, account_id: str, now: int, most: int) -> int:
 
 
 def for_names(
-    reader: Reader, account_id: str, names: Iterable[Identifier], provisioners: Collection[str], now: int
-) -> dict[Identifier, Authorization]:
-    """By its name, the newest authorization of an account that an order for the names can take.
+    reader: Reader, account_id: str, names: Collection[Identifier], provisioners: Collection[str], now: int
+) -> dict[Identifier, str]:
+    """By its name, the id of the newest authorization of an account that an order for the names can take.
 
     :param names: of the order; a wildcard takes none, since none is made ahead for one.
     :param provisioners: those under which a proof is of use to the order.
     """
-    if not count(reader, account_id, now, 1):
+    if not names or not count(reader, account_id, now, 1):
         return {}
     condition, values = _of_use(provisioners)
-    found: dict[Identifier, Authorization] = {}
-    for name in names:
-        authorization = orders.read_authorization(
-            reader,
-            f"""WHERE a.id = (SELECT id FROM authorizations
-                              WHERE account_id = :account_id AND identifier_type = :type
-                                AND identifier_value = :value AND {condition}
-                              ORDER BY expires_at DESC, id LIMIT 1)
-                ORDER BY c.id""",  # noqa: S608 - as above
-            account_id=account_id,
-            type=name.type,
-            value=name.value,
-            now=now,
-            **values,
-        )
-        if authorization is not None:
-            found[name] = authorization
-    return found
+    wanted = {f"n{number}": name.value for number, name in enumerate(names)}
+    rows = reader.rows(
+        f"""SELECT id, identifier_type, identifier_value FROM authorizations
+            WHERE account_id = :account_id AND identifier_value IN ({", ".join(f":{name}" for name in wanted)})
+              AND {condition}
+            ORDER BY expires_at, id DESC""",  # noqa: S608 - our own words and numbers
+        account_id=account_id,
+        now=now,
+        **wanted,
+        **values,
+    )
+    return {Identifier(row["identifier_type"], row["identifier_value"]): row["id"] for row in rows}
 
 
 def take(

@@ -64,11 +64,12 @@ def _answer(authority: Authority, question: bytes) -> Response:
         answer = certificate_status.answer(authority, question, now)
     except OCSPError as error:
         return _response(error.response())
-    response = _response(answer)
+    response = _response(answer.der)
     if request.method == "GET":
-        response.headers["Cache-Control"] = f"max-age={ANSWER_MAX_AGE}, public, no-transform, must-revalidate"
+        max_age = min(ANSWER_MAX_AGE, answer.lifetime)
+        response.headers["Cache-Control"] = f"max-age={max_age}, public, no-transform, must-revalidate"
         response.last_modified = _time(now)
-        response.expires = _time(now + ANSWER_MAX_AGE)
+        response.expires = _time(now + max_age)
         response.add_etag()
     return response
 

@@ -197,8 +197,11 @@ class Gate:
         key = jws.verify(key_text)
         nonce = jws.header.get("nonce")
         if not isinstance(nonce, str) or not self.nonces.spend(nonce, now):
+            # acme.sh goes on after a problem of this type only if the text holds these very words.
             raise AcmeError(
-                Problem.BAD_NONCE, "the nonce is missing, unknown, too old or was used before; use the fresh one"
+                Problem.BAD_NONCE,
+                "JWS has an invalid anti-replay nonce: it is missing, unknown, too old or was used before; "
+                "use the fresh one",
             )
         if account is not None:
             require_active(account)

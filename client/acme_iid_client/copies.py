@@ -68,7 +68,7 @@ class Copies:
         """
         if self.bundle is None and self.p12 is None:
             return
-        chain, key = files.read(pair.certificate), files.read(pair.key)
+        chain, key = files.read(pair.certificate), files.read(pair.key, to_copy=True)
         # In a directory of somebody else's, the one or the other may just have become something else.
         if not files.match(chain, key):
             raise ClientError(f"{pair.key} is not the key of {pair.certificate}, so nothing was copied from them.")

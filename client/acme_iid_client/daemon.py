@@ -23,7 +23,7 @@ from cryptography import x509
 from acme_iid_client import ari
 from acme_iid_client.certificates import rfc3339
 from acme_iid_client.connection import UnreachableError
-from acme_iid_client.errors import ClientError
+from acme_iid_client.errors import ClientError, sentence
 from acme_iid_client.journal import Journal, span
 from acme_iid_client.records import Record
 from acme_iid_client.refusals import Refusal, RefusedError
@@ -117,7 +117,7 @@ class Daemon:
             records = {str(record.certificate): record for record in self.duties.find()}
         except (ClientError, OSError) as error:
             # Those that are known are renewed nevertheless.
-            trouble = str(error)
+            trouble = sentence(error)
             records = {name: watched.record for name, watched in self._watched.items()}
         if trouble is not None and trouble != self._trouble:
             self.journal.error("unusable", trouble)
@@ -153,14 +153,14 @@ class Daemon:
         watched.ask_at, watched.failures, watched.retry_at, watched.refused = 0.0, 0, 0.0, None
         watched.untold = watched.untold or current.untold
         again = trouble is not None
-        self._announce(watched, "first" if first else "found again," if again else "certificate has changed, next")
+        self._announce(watched, "first" if first else "found again, next" if again else "certificate has changed, next")
         if current.refusal is not None and not watched.forced:
             self._refused(watched, current.refusal)
 
     def _cannot_be_used(self, watched: Watched, error: Exception, first: bool) -> None:
         """Note what is wrong with the files of a pair, and say it once."""
         watched.leaf, watched.absent = None, isinstance(error, MissingError)
-        text, before = _sentence(error), watched.trouble
+        text, before = sentence(error), watched.trouble
         watched.trouble = text
         if text == before:
             return
@@ -289,7 +289,7 @@ class Daemon:
             self._refused(watched, error.refusal)
             return
         watched.failures, watched.retry_at, watched.refused = watched.failures + 1, now + pause, None
-        text = _sentence(error)
+        text = sentence(error)
         self.journal.error(
             "failed",
             f"renewal failed, next try in {span(pause)}: {watched.name}: {text}",
@@ -361,10 +361,6 @@ class Daemon:
         while any(w.since is not None for w in self._watched.values()) and time.monotonic() < deadline:
             self._bell.wait(0.2)
             self._take_results()
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, ClientError | OSError) else f"{type(error).__name__}: {error}"
 
 
 def _rfc3339(seconds: float) -> str:

@@ -20,16 +20,10 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from acme_iid_client.entries import Directory, Entry, read
+from acme_iid_client.entries import Directory, Entry, is_own, read
 from acme_iid_client.errors import ClientError
 
 _MAX_LINKS = 40
-_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-
-
-def is_own(status: os.stat_result) -> bool:
-    """Whether nobody but root and the present user can write to a file or directory."""
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & _WRITABLE_BY_OTHERS
 
 
 @contextlib.contextmanager
@@ -152,7 +146,7 @@ def read_secret(path: Path, what: str) -> bytes:
     :raises ClientError: if others can read it.
     :raises OSError: if it cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
         mode = stat.S_IMODE(status.st_mode)
@@ -170,8 +164,7 @@ def _require_own_link(directory: Directory, status: os.stat_result | None, path:
 
     :raises ClientError: if somebody can.
     """
-    own = status is not None and status.st_uid in (0, os.geteuid())
-    if own and not directory.shared and is_own(os.fstat(directory.descriptor)):
+    if status is not None and status.st_uid in (0, os.geteuid()) and directory.is_own:
         return
     raise ClientError(
         f"{path} is a symbolic link that another user of this machine may have put there, so it is not followed. Give "

@@ -23,6 +23,7 @@ _LONGEST_NAME = 255
 _GET_FLAGS = 0x80000000 | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 """FS_IOC_GETFLAGS of ioctl_iflags(2)."""
 _IMMUTABLE_OR_APPEND_ONLY = 0x10 | 0x20
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Directory:
         """The same for two that are one."""
         status = os.fstat(self.descriptor)
         return status.st_dev, status.st_ino
+
+    @property
+    def is_own(self) -> bool:
+        """Whether nobody but root and the present user can have put something into it."""
+        return not self.shared and is_own(os.fstat(self.descriptor))
 
     def lock(self) -> None:
         """Keep other programs of ours out until the directory is closed."""
@@ -127,6 +133,10 @@ class Entry:
         """
         with self.opened() as (descriptor, _):
             return read(descriptor, self.path)
+
+    def may_be_linked(self, status: os.stat_result) -> bool:
+        """Whether somebody else may have given a file from elsewhere this name (a hard link)."""
+        return status.st_nlink != 1 and not self.directory.is_own
 
     def create(self, content: bytes, mode: int, owner: int | None = None, group: int | None = None) -> None:
         """Make a new file, durably, that nobody else can open before it has its owner and its mode.
@@ -251,6 +261,11 @@ class Entry:
         except OSError:
             return False
         return bool(flags & _IMMUTABLE_OR_APPEND_ONLY)
+
+
+def is_own(status: os.stat_result) -> bool:
+    """Whether nobody but root and the present user can write to a file or directory."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & _WRITABLE_BY_OTHERS
 
 
 def read(descriptor: int, path: Path) -> bytes:

@@ -83,14 +83,17 @@ def place(path: Path) -> Path:
         return found
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, *, to_copy: bool = False) -> bytes:
     """What is in a file of a pair.
 
+    :param to_copy: whether it goes into another file, which others may read.
     :raises ClientError: if somebody else may have put a link on the way.
     :raises OSError: if it cannot be read.
     """
-    with _entry(path) as entry:
-        return entry.read()
+    with _entry(path) as entry, entry.opened() as (descriptor, status):
+        if to_copy:
+            _require_one_name(entry, status)
+        return entries.read(descriptor, path)
 
 
 @contextlib.contextmanager
@@ -159,7 +162,7 @@ def rehearse(where: Pair, permissions: Permissions, *, key_stays: bool = False) 
                 _recover(*pair)
             if key_stays and permissions != Permissions():
                 with pair[1].opened() as (_, status):
-                    _require_one_name(status, where.key)
+                    _require_one_name(pair[1], status)
     except OSError as error:
         raise ClientError(
             f"{error.filename or where.certificate} cannot be put in place ({error.strerror}), so nothing was ordered."
@@ -232,7 +235,7 @@ def install_certificate(where: Pair, certificate: bytes, permissions: Permission
             with private.opened() as (descriptor, status):
                 if not match(certificate, entries.read(descriptor, where.key)):
                     raise ClientError(f"{where.key} has become another key meanwhile, so nothing was changed.")
-                _permit(descriptor, status, where.key, permissions)
+                _permit(private, descriptor, status, permissions)
             switch.new(crt).rename(crt)
         finally:
             _recover(crt, private)
@@ -304,11 +307,11 @@ def _write(entry: Entry, content: bytes, target: Entry, permissions: Permissions
     entry.create(content, (0o600 if mode is None else mode) & mask, owner, group)
 
 
-def _permit(descriptor: int, status: os.stat_result, key: Path, permissions: Permissions) -> None:
+def _permit(key: Entry, descriptor: int, status: os.stat_result, permissions: Permissions) -> None:
     """Give a key that stays what it is, and is open, the permissions that are asked for."""
     if permissions == Permissions():
         return
-    _require_one_name(status, key)
+    _require_one_name(key, status)
     owner, group = permissions.owner, permissions.group
     if owner is not None or group is not None:
         os.fchown(descriptor, -1 if owner is None else owner, -1 if group is None else group)
@@ -316,13 +319,15 @@ def _permit(descriptor: int, status: os.stat_result, key: Path, permissions: Per
         os.fchmod(descriptor, permissions.mode & _NO_BITS_FOR_OTHERS)
 
 
-def _require_one_name(status: os.stat_result, key: Path) -> None:
-    """See that a key's file has no other name, under which it is something that nobody asked about.
+def _require_one_name(entry: Entry, status: os.stat_result) -> None:
+    """See that a file is no other one, to which somebody else has given this name as well.
 
-    :raises ClientError: if it has.
+    :raises ClientError: if it may be.
     """
-    if status.st_nlink != 1:
-        raise ClientError(f"{key} is one file under several names, so its owner and mode are not changed.")
+    if entry.may_be_linked(status):
+        raise ClientError(
+            f"{entry.path} is one file under several names, and another user may have made this one: it stays as it is."
+        )
 
 
 def _sync(*targets: Entry) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography import x509
 
 from acme_iid_client import certificates, descriptors
+from acme_iid_client.entries import is_own
 from acme_iid_client.errors import ClientError
 from acme_iid_client.records import Record
 
@@ -116,7 +117,7 @@ class Hooks:
             ) from error
         if not text.isdigit() or not 0 < int(text) < 2**31:
             raise ClientError(f"{self.pid_file} holds no process id, so no process got a signal.")
-        if not descriptors.is_own(status):
+        if not is_own(status):
             if status.st_uid in (0, os.geteuid()):
                 raise ClientError(
                     f"Others can write to {self.pid_file}, so no process got a signal: chmod go-w {self.pid_file}"
@@ -187,7 +188,7 @@ def _require_own_program(program: str) -> None:
         return
     try:
         with descriptors.open_entry(Path(path)) as entry, entry.opened() as (_, status):
-            if descriptors.is_own(status) and not descriptors.may_be_replaced(entry.directory, status):
+            if is_own(status) and not descriptors.may_be_replaced(entry.directory, status):
                 return
             where = entry.path
     except OSError as error:

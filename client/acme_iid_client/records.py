@@ -10,7 +10,7 @@ from pathlib import Path
 
 from acme_iid_client import places
 from acme_iid_client.copies import Copies
-from acme_iid_client.errors import ClientError
+from acme_iid_client.errors import ClientError, sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def all_of(state: Path, complain: Callable[[str], None]) -> list[Record]:
         try:
             record = _load(file)
         except (ClientError, OSError) as error:
-            complain(str(error))
+            complain(sentence(error))
         else:
             found += [] if record is None else [record]
     return sorted(found, key=lambda record: record.certificate)

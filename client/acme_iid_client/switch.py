@@ -128,7 +128,7 @@ def make_in_two(certificate: Entry, key: Entry) -> None:
         for target in targets:
             new(target).rename(target)
         _sync(targets)
-    except OSError:
+    except BaseException:
         # What there was is in the note too: a kill from here on goes on going back.
         back = journal.beside(_LINK)
         back.unlink()
@@ -169,6 +169,9 @@ def _follow_note(certificate: Entry, key: Entry) -> None:
                 new(target).rename(target)
     elif note.startswith(_BACK):
         for target, had in zip((key, certificate), note.removeprefix(_BACK).split(), strict=False):
+            if new(target).status() is not None:
+                # It was not renamed, so that there is nothing to take back.
+                continue
             if had == _NOTHING:
                 target.unlink()
             elif old(target).status() is not None:

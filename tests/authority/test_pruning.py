@@ -182,8 +182,8 @@ class History:
             order = orders.get(read, order_id)
             if order is not None and of_order(order, at) in (Status.PENDING, Status.READY):
                 told[f"order {order_id}"] = order
-        for authorization in waiting.for_names(read, "a", (NAME,), ("p",), at).values():
-            told[f"authorization {authorization.id}"] = authorization
+        for waits in waiting.for_names(read, "a", (NAME,), ("p",), at).values():
+            told[f"authorization {waits}"] = orders.get_authorization(read, waits)
         told["authorizations that wait"] = waiting.count(read, "a", at, 1000)
         for certificate in self.certificates:
             known = certificates.get(read, certificate.id)

@@ -77,7 +77,9 @@ def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest
         "--disable-trust-on-first-use",
     )
     assert done.exit_code == 0, done.output
-    assert "Warning" not in done.output
+    assert [line.split(":")[1] for line in done.stderr.splitlines() if line.startswith("Warning")] == [
+        " whoever gets hold of a document of an instance of 'Na\"me' is that instance, for ever"
+    ]
     assert tomllib.loads((home / "ca.toml").read_text())["provisioner"] == [
         {
             "name": 'Na"me',

@@ -68,7 +68,7 @@ def test_an_order_imports_no_verifier_and_no_flask() -> None:
         " or name.startswith('acme_iid.')))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['acme_iid.binding', 'acme_iid.iid01']"
+    assert done.stdout.strip() == "['acme_iid.binding', 'acme_iid.errors', 'acme_iid.iid01', 'acme_iid.key_files']"
 
 
 def test_a_machine_that_knows_no_ca_is_told_to_bootstrap(acme_iid: Run) -> None:

@@ -6,9 +6,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from pairs import certificate_for, issuance, pair_in
+from scripted_ca import issue
 
-from acme_iid_client import files
+from acme_iid_client import files, keys
 from acme_iid_client.copies import Copies
 from acme_iid_client.errors import ClientError
 from acme_iid_client.files import Permissions
@@ -153,3 +156,18 @@ def test_a_bundle_is_never_made_of_two_pairs(tmp_path: Path) -> None:
     with pytest.raises(ClientError, match="is not the key of"):
         Copies(bundle=tmp_path / "all.pem").refresh(pair, Permissions())
     assert not (tmp_path / "all.pem").exists()
+
+
+@pytest.mark.parametrize(
+    ("subject", "names", "alias"),
+    [("foo.local", ["bar.local"], b"foo.local"), (" ", ["bar.local"], b"bar.local"), ("", ["10.0.0.1"], b"10.0.0.1")],
+)
+def test_a_pkcs12_file_always_has_an_alias(tmp_path: Path, subject: str, names: list[str], alias: bytes) -> None:
+    pair, (_, key) = pair_in(tmp_path), issuance()
+    private = keys.load(key, "the key")
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    files.install(pair, issue(None, subject, private, names).public_bytes(Encoding.PEM), key, Permissions())
+    Copies(p12=tmp_path / "foo.p12").refresh(pair, Permissions())
+    held = pkcs12.load_pkcs12((tmp_path / "foo.p12").read_bytes(), None).cert
+    assert held is not None
+    assert held.friendly_name == alias

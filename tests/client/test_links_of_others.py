@@ -15,7 +15,8 @@ import pytest
 from pairs import certificate_for, issuance
 from strangers import NOBODY, Ground, as_nobody, ground, link
 
-from acme_iid_client import account, files, hooks, places
+from acme_iid_client import account, files, hooks, places, records
+from acme_iid_client.copies import Copies
 from acme_iid_client.descriptors import open_directory
 from acme_iid_client.errors import ClientError
 from acme_iid_client.files import Permissions
@@ -95,6 +96,18 @@ def test_a_key_under_a_second_name_keeps_its_owner(place: Ground) -> None:
     assert (place.own / "mine.key").stat().st_uid == 0
 
 
+def test_a_key_of_roots_under_a_second_name_gets_into_no_bundle(place: Ground) -> None:
+    # As another user can do it where the kernel does not protect hard links.
+    certificate, key = issuance()
+    (place.own / "tls.key").write_bytes(key)
+    (place.app / "tls.key").hardlink_to(place.own / "tls.key")
+    (place.app / "tls.crt").write_bytes(certificate)
+    pair = files.pair(place.app / "tls.crt", place.app / "tls.key")
+    with pytest.raises(ClientError, match="several names"):
+        Copies(bundle=place.app / "all.pem").refresh(pair, Permissions(0o644, NOBODY, NOBODY))
+    assert not (place.app / "all.pem").exists()
+
+
 def test_a_directory_of_roots_in_the_place_of_a_switch_stays_as_it_is(place: Ground) -> None:
     private = place.app / ".tls.crt.acme-iid-switch"
     private.mkdir(0o700)
@@ -142,6 +155,13 @@ def test_a_pipe_in_the_place_of_a_certificate_is_not_waited_for(place: Ground) -
     subprocess.run(as_nobody("mkfifo", place.app / "tls.crt"), check=True)
     with pytest.raises(OSError, match="Not a regular file"):
         files.read(place.app / "tls.crt")
+    state = place.own / "state"
+    records.save(state, records.Record(place.app / "tls.crt", place.app / "tls.key"))
+    seen = subprocess.run(
+        [sys.executable, "-m", "acme_iid_client", "--state-dir", state, "list"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "unreadable" in seen.stdout
 
 
 def test_a_pid_file_of_another_user_is_good_for_that_users_processes(place: Ground) -> None:

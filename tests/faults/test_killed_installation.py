@@ -17,14 +17,16 @@ from acme_iid_client.files import Permissions
 
 # In the working directory, a process for each line of stdin: "install N" puts the pair in new/ in place and dies
 # before the N-th change that it makes to the file system (every such call of Python's raises an audit event),
-# "recover N" carries on likewise, and "refuse E" installs where replacing the certificate raises E.
+# "recover N" carries on likewise, and "refuse E" installs where replacing the certificate raises E. With "linkless-"
+# before it, there are neither symbolic nor hard links.
 _PROCESSES = """
-import builtins, os, signal, sys
+import builtins, errno, os, signal, sys
 from pathlib import Path
 from acme_iid_client import files
 from acme_iid_client.files import Permissions
 EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "os.chmod", "fcntl.flock")
 def act(what, limit):
+    linkless, what = what.startswith("linkless-"), what.removeprefix("linkless-")
     left = int(limit) if limit.isdigit() else 999
     certificate, key = Path("new/foo.crt").read_bytes(), Path("new/foo.key").read_bytes()
     def hook(event, arguments):
@@ -33,6 +35,8 @@ def act(what, limit):
             left -= 1
             if left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
+        if linkless and event in ("os.symlink", "os.link"):
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
         if what == "refuse" and event == "os.rename" and str(arguments[1]).endswith("foo.crt"):
             raise getattr(builtins, limit)("immutable")
     pair = files.pair(Path("foo.crt"), Path("foo.key"))
@@ -137,6 +141,61 @@ def test_a_kill_while_carrying_on_after_a_kill_changes_nothing_either(tmp_path: 
             kills += 1
         assert sorted(path.name for path in tmp_path.iterdir()) == ["foo.crt", "foo.key", "new"]
     assert kills > 100
+
+
+@pytest.mark.parametrize("before", ["a pair", "nothing"])
+def test_without_links_the_next_start_makes_a_kill_good(tmp_path: Path, processes: _Processes, before: str) -> None:
+    old, new = (issuance() if before == "a pair" else None), issuance()
+    (tmp_path / "new/foo.crt").write_bytes(new[0])
+    (tmp_path / "new/foo.key").write_bytes(new[1])
+    outcomes, torn = [], 0
+    for step in range(80):
+        pair = pair_in(tmp_path)
+        if old is None:
+            for path in pair.existing:
+                path.unlink()
+        else:
+            files.install(pair, *old, Permissions())
+        code = processes.run("linkless-install", step)
+        torn += _files_in(tmp_path) not in (old, new, (None, None))
+        # Killed again while it carries on, at one step and another.
+        processes.run("linkless-recover", step % 7)
+        assert processes.run("linkless-recover", "-") == 0
+        assert contents(tmp_path) in (old, new)
+        assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+        outcomes.append(contents(tmp_path) == new)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert outcomes[-1], "the last round was not killed"
+    assert outcomes.count(False) > 5
+    assert outcomes.count(True) > 3
+    assert outcomes == sorted(outcomes), "once the note is written, it goes forward"
+    assert torn == 1, "the one instant between the two renames"
+
+
+def _files_in(folder: Path) -> tuple[bytes | None, bytes | None]:
+    certificate, key = (
+        path.read_bytes() if path.exists() else None for path in (folder / "foo.crt", folder / "foo.key")
+    )
+    return certificate, key
+
+
+@pytest.mark.parametrize("before", ["a pair", "nothing"])
+@pytest.mark.parametrize("trouble", ["PermissionError", "KeyboardInterrupt"])
+def test_without_links_a_second_rename_that_fails_takes_the_first_back(
+    tmp_path: Path, processes: _Processes, trouble: str, before: str
+) -> None:
+    old, new = (issuance() if before == "a pair" else None), issuance()
+    if old is not None:
+        files.install(pair_in(tmp_path), *old, Permissions())
+    (tmp_path / "new/foo.crt").write_bytes(new[0])
+    (tmp_path / "new/foo.key").write_bytes(new[1])
+    assert processes.run("linkless-refuse", trouble) == 1
+    assert contents(tmp_path) == old
+    assert sorted(path.name for path in tmp_path.iterdir()) == (
+        ["new"] if old is None else ["foo.crt", "foo.key", "new"]
+    )
 
 
 @pytest.mark.parametrize("trouble", ["PermissionError", "KeyboardInterrupt"])

@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interop.harness import listens, openssl, running, until, with_mounted
+from interop.harness import listens, running, until, with_mounted
 from interop.ours import Ours
 from ports import free_port
-
-from acme_iid.binding import SERVING_MARK
 
 HOST = "acme.example.test"
 PREFIX = "/pki"
@@ -52,18 +50,8 @@ class ProxiedCA(Ours):
 
     @contextmanager
     def behind_nginx(self, home: Path) -> Iterator[None]:
-        """Serve, with nginx in front, which has a certificate of this CA's."""
-        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", home / "key.pem",
-                "-out", home / "csr.pem", "-subj", f"/CN={HOST}")  # fmt: skip
-        (home / "extensions").write_text(
-            f"subjectAltName=DNS:{HOST}\nbasicConstraints=critical,CA:false\n"
-            f"extendedKeyUsage=serverAuth,{SERVING_MARK}\n"
-        )
-        intermediate = self.home / "certs" / "intermediate_ca.crt"
-        openssl("x509", "-req", "-in", home / "csr.pem", "-CA", intermediate, "-CAkey",
-                self.home / "secrets" / "intermediate_ca_key", "-days", "2", "-extfile", home / "extensions",
-                "-out", home / "leaf.pem")  # fmt: skip
-        (home / "chain.pem").write_text((home / "leaf.pem").read_text() + intermediate.read_text())
+        """Serve, with nginx in front, which shows a certificate that is marked as this CA's."""
+        self.cli("serving-certificate", "--key", home / "key.pem", "--out", home / "chain.pem")
         configuration = home / "nginx.conf"
         configuration.write_text(
             _CONFIGURATION.format(home=home, port=self.public_port, backend=self.port, host=HOST, prefix=PREFIX)

@@ -112,3 +112,14 @@ def test_a_string_that_does_not_end_is_looked_at_once(tail: bytes) -> None:
     text = b"[]" * 20 + b'"' + tail * (100_000 // len(tail))
     with pytest.raises(ValueError, match=r"\w"):
         strict_json.loads(text)
+
+
+@pytest.mark.parametrize("unit", ["[],", "{},", "[[]],", '"[",'])
+def test_a_text_of_nothing_but_brackets_is_refused(unit: str) -> None:
+    opened = unit.count("[") + unit.count("{")
+    fits = (strict_json.MAX_OPENINGS - 1) // opened
+    value = strict_json.loads(f"[{unit * fits}0]".encode())
+    assert isinstance(value, list)
+    assert len(value) == fits + 1
+    with pytest.raises(ValueError, match="more than 10000 opening brackets"):
+        strict_json.loads(f"[{unit * (fits + 1)}0]".encode())

@@ -66,3 +66,9 @@ def test_a_store_that_was_filled_is_one_that_the_server_could_have_written(tmp_p
     assert len(json.loads(home.ca.cli("instance", "list", "--json").stdout)) == 10
     found = million.ask(home)
     assert found["certificate list"][0] > 0
+
+
+def test_what_others_make_everybody_wait_for_is_measured() -> None:
+    printed = run("fairness.py", "--workers", "1", "--orders", "3", "--waiting", "3", "--one", "2", "--each", "0")
+    assert "3 authorizations that wait" in printed
+    assert printed.count("http-01 beside 1 address(es)") == 3

@@ -35,7 +35,7 @@ def database(store_url: str) -> Iterator[Database]:
 
 def ahead(reader: Reader, now: int, *names: Identifier) -> list[str]:
     """What waits for an order for the names, by ids."""
-    return [entry.id for entry in waiting.for_names(reader, "a", names or (NAME,), UNDER, now).values()]
+    return sorted(waiting.for_names(reader, "a", names or (NAME,), UNDER, now).values())
 
 
 def take(transaction: Transaction, order_id: str, now: int = 50) -> bool:
@@ -105,8 +105,20 @@ def test_an_order_reads_the_newest_for_each_of_its_names_and_no_others(database:
             orders.add_authorization(transaction, made)
     counting = Counting(database)
     assert ahead(counting, 50, NAME, bar, Identifier("dns", "*.n1.local")) == ["y0", "y1"]
-    assert counting.read <= 3
+    assert counting.read <= 4
     assert waiting.count(database, "a", 50, 300) == 23
+
+
+@pytest.mark.parametrize(("end", "left"), [(fail, 1), (deactivate, 0), (revoke, 0)])
+def test_what_failed_counts_until_it_is_deactivated(
+    database: Database, end: Callable[[Transaction], None], left: int
+) -> None:
+    with database.transaction() as transaction:
+        end(transaction)
+    assert waiting.count(database, "a", 50, 300) == left
+    with database.transaction() as transaction:
+        deactivate(transaction)
+    assert waiting.count(database, "a", 50, 300) == 0
 
 
 class Counting:

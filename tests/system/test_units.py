@@ -36,7 +36,7 @@ def test_systemd_finds_nothing_wrong_with_any_unit(tmp_path: Path) -> None:
         name = unit.name.replace("@.", f"@{NAME}.")
         (tmp_path / name).write_text(unit.read_text().replace("/usr/local/bin/acme-iid", str(PROGRAM)))
         names.append(name)
-    assert len(names) == 6
+    assert len(names) == 8
     done = system("systemd-analyze", "verify", "--man=no", *names, cwd=tmp_path)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

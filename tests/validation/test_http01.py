@@ -226,7 +226,9 @@ def test_redirects_come_to_an_end(host: Host, look: Look, web: Web) -> None:
 )
 def test_a_redirect_to_anywhere_else_is_refused(host: Host, look: Look, web: Web, location: str) -> None:
     web.pages[PATH] = Page(status=302, headers={"Location": location})
-    assert fault(look, host).fault.problem is Problem.INCORRECT_RESPONSE
+    error = fault(look, host)
+    assert error.fault.problem is Problem.INCORRECT_RESPONSE
+    assert LED_NOWHERE not in error.fault.detail  # it was not even tried
     assert len(web.seen) == 1
 
 

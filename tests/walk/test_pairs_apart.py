@@ -74,7 +74,7 @@ def test_a_folder_that_may_not_be_looked_into_stops_no_other_renewal(vm: Machine
     assert [row["status"] for row in json.loads(named.stdout)] == ["valid", "unreadable"]
 
 
-def test_the_daemon_says_once_that_it_may_not_look_and_goes_on_when_it_may(vm: Machine) -> None:
+def test_the_daemon_says_once_that_it_may_not_look_until_it_may(vm: Machine) -> None:
     crt, key = bar(vm)
     crt.parent.chmod(0)
     with confined_daemon(vm) as daemon:
@@ -133,7 +133,7 @@ def test_what_is_not_there_is_named_and_is_no_failure(vm: Machine) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["folder", "loop", "text", "long"])
-def test_whatever_is_in_a_certificates_place_the_others_are_renewed(vm: Machine, wrong: str) -> None:
+def test_whatever_is_in_a_certificates_place_others_are_renewed(vm: Machine, wrong: str) -> None:
     before, (crt, key) = vm.crt.read_bytes(), bar(vm)
     crt.unlink()
     match wrong:
@@ -200,7 +200,7 @@ def test_a_record_that_cannot_be_read_is_no_fault_of_the_other_names(vm: Machine
     assert vm.crt.read_bytes() != before
 
 
-def test_what_was_revoked_while_it_was_away_is_not_renewed_when_it_is_back(vm: Machine) -> None:
+def test_what_was_revoked_while_it_was_away_is_not_renewed(vm: Machine) -> None:
     crt, key = bar(vm)
     away = vm.folder / "away"
     crt.parent.rename(away)

@@ -59,7 +59,7 @@ def test_a_daemon_that_starts_runs_what_the_one_before_it_could_not(vm: Machine,
     assert told.read_text() == f"{serial(vm)}\n", "once, of the certificate that is there, and not again"
 
 
-def test_a_renewal_whose_command_failed_is_told_of_by_the_next_one(vm: Machine) -> None:
+def test_a_command_that_failed_is_run_by_the_next_renewal(vm: Machine) -> None:
     told = vm.folder / "told"
     assert vm.try_("renew", "--force", "--exec", "/bin/false", vm.crt, vm.key).code == 1
     before = serial(vm)

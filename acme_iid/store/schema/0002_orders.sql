@@ -42,14 +42,16 @@ CREATE INDEX authorizations_by_order ON authorizations (order_id);
 
 CREATE INDEX authorizations_by_account ON authorizations (account_id, expires_at);
 
-CREATE INDEX authorizations_unclaimed ON authorizations (account_id, expires_at) WHERE order_id IS NULL;
+-- What may wait for an order is bounded (acme_iid/authority/limits.py), what was deactivated is not.
+CREATE INDEX authorizations_waiting ON authorizations (account_id, expires_at)
+    WHERE order_id IS NULL AND deactivated_at IS NULL AND revoked_at IS NULL;
 
-CREATE INDEX authorizations_unclaimed_of_name ON authorizations (account_id, identifier_value, expires_at)
-    WHERE order_id IS NULL;
+CREATE INDEX authorizations_waiting_by_name ON authorizations (account_id, identifier_value, expires_at)
+    WHERE order_id IS NULL AND deactivated_at IS NULL AND revoked_at IS NULL;
 
--- answered_at, answered_from: when, and from which address, the client asked for the attempt. Of a challenge that takes a look at the network, an attempt belongs to
--- the process that holds its lease until leased_until; when it runs out, or at due_at after a failed attempt, any
--- process may take the next one. requester is what the address counts as (of IPv6, its /64), account_id and target are
+-- answered_at, answered_from: when, and from which address, the client asked for the attempt. Of a challenge that takes
+-- a look at the network, an attempt belongs to the process that holds its lease until leased_until; when it runs out, or
+-- at due_at after a failed attempt, any process may take the next one. requester is what the address counts as (of IPv6, its /64), account_id and target are
 -- whose and what for: by these, attempts take turns.
 CREATE TABLE challenges (
     id TEXT PRIMARY KEY,
@@ -79,10 +81,10 @@ CREATE INDEX challenges_by_authorization ON challenges (authorization_id);
 
 CREATE INDEX challenges_by_instance ON challenges (instance_id) WHERE instance_id IS NOT NULL;
 
-CREATE INDEX challenges_first ON challenges (requester, target, due_at, account_id)
+CREATE INDEX challenges_first ON challenges (requester, target, due_at, id, account_id)
     WHERE due_at IS NOT NULL AND attempts = 0;
 
-CREATE INDEX challenges_repeated ON challenges (requester, target, due_at, account_id)
+CREATE INDEX challenges_repeated ON challenges (requester, target, due_at, id, account_id)
     WHERE due_at IS NOT NULL AND attempts > 0;
 
 CREATE INDEX challenges_under_way ON challenges (leased_until, requester, account_id, target)

@@ -117,6 +117,8 @@ def command(
     elif wanted == [instance] and csr_file is None:
         request = replace(request, names=[own], further="own")
     shown = shown or target.prepare(own, force)
+    if p12 is not None and p12_password_file is None:
+        notice(f"{p12} gets no password. Java finds nothing in such a file: --p12-password-file sets one.")
     waiting = ordering.obtain(
         where.state,
         shown,

@@ -68,7 +68,8 @@ def command(
 
     The key in KEY, the names and the provisioner stay what they are, and so do the files' owner and mode; a
     certificate that has expired is ordered afresh. Before it is due, this says when it will be and exits with 0.
-    Without files, all that were ordered on this machine are renewed. 'acme-iid rekey' makes a new key.
+    Without files, all that were ordered on this machine are renewed. 'acme-iid rekey' makes a new key. What only an
+    operator can change, a refusal by a rule for one, is asked about again after hours, or at once with --force.
 
     With --daemon this stays and renews each certificate in time. SIGHUP renews all of them now; SIGTERM ends it.
     """

@@ -18,7 +18,7 @@ from acme_iid_client import certificates, hooks, inventory, kept, notifications,
 from acme_iid_client.cli.terminal import achieved, notice, printable
 from acme_iid_client.connection import CaError
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.errors import ClientError
+from acme_iid_client.errors import ClientError, sentence
 from acme_iid_client.order import Issued
 from acme_iid_client.places import Places
 
@@ -88,7 +88,7 @@ class Task:
             try:
                 known = records.find(self.where.state, certificate)
             except (ClientError, OSError) as error:
-                complain(str(error))
+                complain(sentence(error))
                 continue
             # The files as they were typed, for messages.
             record = records.Record(certificate, key) if known is None else known
@@ -119,7 +119,7 @@ class Task:
             except (ClientError, OSError) as error:
                 if len(found) == 1 and not failures:
                     raise
-                failures.append(f"{record.certificate}: {error}")
+                failures.append(f"{record.certificate}: {sentence(error)}")
         if not looked_after and not failures:
             raise ClientError(
                 "Nothing was ordered on this machine that is to be renewed. Name the files: "
@@ -188,7 +188,7 @@ class Task:
             try:
                 notifications.keep(self.where.state, certificate, before)
             except OSError as error:
-                say(f"A command that fails will not be run again after this one: {error}.")
+                say(f"A command that fails will not be run again after this one: {sentence(error)}")
 
         return keep
 

@@ -1,0 +1,55 @@
+"""``acme-iid-ca check``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from acme_iid.cli.filters import as_json as json_option
+from acme_iid.cli.output import show
+from acme_iid.cli.parameters import password_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from acme_iid.cli import Home
+
+
+class _UnusableError(click.ClickException):
+    """A file that cannot be used, so that nothing can be said of the configuration."""
+
+    exit_code = 2
+
+
+@click.command(short_help="Say what is unsafe in the configuration.")
+@password_file
+@json_option
+@click.pass_obj
+def check(home: Home, password_file: Path | None, *, as_json: bool) -> None:
+    """Say what is unsafe in ca.toml, and in the files that the CA rests on.
+
+    The server says the same in its log when it starts and when it reads ca.toml again. Nothing is changed, and no
+    running server is asked. A finding is unsafe if somebody may get what is not theirs, and a remark if somebody does
+    not get what was meant for them. The exit status is 0 if there is none, 1 if there are some, and 2 if ca.toml or a
+    file that it names cannot be used.
+    """
+    from acme_iid import findings
+    from acme_iid.tables import ConfigError
+
+    try:
+        config = home.config()
+        if password_file is not None:
+            password_file.read_bytes()
+    except (ConfigError, OSError) as error:
+        raise _UnusableError(str(error)) from error
+    found = [*findings.of_configuration(config), *findings.of_files(config, password_file)]
+    if as_json:
+        show([asdict(finding) for finding in found], as_json=True, empty="")
+    elif not found:
+        click.echo(f"Nothing unsafe in {config.home / 'ca.toml'}.")
+    for finding in () if as_json else found:
+        click.echo(f"{finding.severity}: {finding} [{finding.code}]")
+    if found:
+        click.get_current_context().exit(1)

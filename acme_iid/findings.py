@@ -1,0 +1,337 @@
+"""What is unsafe in a configuration that can be used: for ``check``, for the server's log and for ``provisioner add``.
+
+ca.toml is refused where it cannot be meant (:mod:`config`). What stands here can be meant, and most often is a mistake:
+each finding says what can happen and what an operator would do about it, in the same words wherever it is shown.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from acme_iid.admission import Provisioner
+from acme_iid.attestation.trust import pinned_aws_keys
+from acme_iid.config import FILE_NAME, Config
+from acme_iid.hosts import OF_HOSTS, HostProvisioner
+from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY, ROOT_CERTIFICATE
+from acme_iid.rules import Demand
+from acme_iid.sources import TrustSources
+from acme_iid.values import Network
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
+
+Severity = Literal["unsafe", "remark"]
+"""``unsafe``: somebody may get what is not theirs. ``remark``: somebody does not get what was meant for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that an operator should look at.
+
+    :ivar code: what it is, for scripts; it stays.
+    :ivar where: the table of ca.toml, or the file.
+    :ivar sentence: what can happen.
+    :ivar remedy: what to do about it, a sentence too.
+    """
+
+    code: str
+    severity: Severity
+    where: str
+    sentence: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.remedy}"
+
+
+def of_configuration(config: Config) -> list[Finding]:
+    """What is to be said of a ca.toml, in the order of its tables."""
+    found = [*_of_ca(config), *_of_server(config)]
+    if not config.all_provisioners:
+        found.append(
+            Finding(
+                "no-provisioner",
+                "remark",
+                "provisioner",
+                "this CA has no provisioner, so it admits nobody.",
+                "Add one with acme-iid-ca provisioner add.",
+            )
+        )
+    for name in config.names:
+        found += of_provisioner(config, name)
+    return found
+
+
+def of_provisioner(config: Config, name: str) -> list[Finding]:
+    """What is to be said of one provisioner."""
+    for entry, sources in zip(config.provisioners, config.trust, strict=True):
+        if entry.name == name:
+            return [*_of_instances(config, entry, sources), *_outside(config, entry)]
+    return [finding for host in config.hosts if host.name == name for finding in _of_hosts(config, host)]
+
+
+def of_files(config: Config, password_file: Path | None = None, uid: int | None = None) -> list[Finding]:
+    """What is to be said of the files that the CA rests on, and of the directories above them.
+
+    :param password_file: the file with the password of the intermediate's key, if there is one.
+    :param uid: the user who may own them, root apart; None for the one who looks.
+    """
+    uid = os.geteuid() if uid is None else uid
+    home = config.home
+    files = [
+        home / FILE_NAME,
+        *(home / name for name in (ROOT_CERTIFICATE, INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY)),
+    ]
+    files += [*config.ca.alternate_chains, *(path for sources in config.trust for path in _trust_files(sources))]
+    if config.store.path is not None:
+        files.append(config.store.path)
+    if password_file is not None:
+        files.append(password_file.absolute())
+    paths = dict.fromkeys(path for file in files for path in (*reversed(file.parents), file))
+    trusted = {0, uid}
+    if uid == 0 and (owner := _status(home)) is not None:
+        trusted.add(owner.st_uid)  # root looks at the home of the user that the server runs as
+    found = [finding for path in paths for finding in _of_path(path, trusted)]
+    status = None if password_file is None else _status(password_file)
+    if status is not None and status.st_mode & stat.S_IROTH:
+        found.append(
+            Finding(
+                "others-read",
+                "unsafe",
+                str(password_file),
+                f"everybody on this machine can read the password of the CA's key in {password_file}.",
+                f"Make it private: chmod 600 '{password_file}'",
+            )
+        )
+    return found
+
+
+# [ca] and [server]
+
+
+def _of_ca(config: Config) -> Iterator[Finding]:
+    for domain in config.ca.domains:
+        if _is_public_suffix(domain):
+            yield Finding(
+                "public-suffix",
+                "unsafe",
+                "ca.domains",
+                f"the domain {domain} is a public suffix: names below it belong to many strangers, and whoever trusts "
+                "this CA would believe its certificates for all of them.",
+                "Give domains that are yours alone, such as ca.example.com, or private ones, such as internal.",
+            )
+
+
+# Domains that are in nobody's public DNS: RFC 6761, RFC 6762 appendix G, RFC 8375, RFC 9476, ICANN's "internal".
+_PRIVATE = re.compile(
+    r"(?:.+\.)?(?:alt|corp|example|home|home\.arpa|internal|intranet|invalid|lan|local|localhost|private|test)\Z"
+)
+
+
+def _is_public_suffix(domain: str) -> bool:
+    return not _PRIVATE.match(domain) and _public_suffixes().is_public(domain)
+
+
+@cache
+def _public_suffixes() -> PublicSuffixList:
+    # Imported here: the list takes a third of a second to read, and most CAs have private domains.
+    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415
+
+    return PublicSuffixList(accept_unknown=False)
+
+
+def _of_server(config: Config) -> Iterator[Finding]:
+    for network in _wide(config.server.proxies):
+        yield Finding(
+            "wide-proxies",
+            "unsafe",
+            "server.proxies",
+            f"any client in {network} is believed about whose request it is (X-Forwarded-For): it chooses the address "
+            "that limits count and events name.",
+            "List the addresses of the proxies themselves in proxies.",
+        )
+
+
+def _wide(networks: Collection[Network]) -> Iterator[Network]:
+    """The networks that hold more than one operator's machines, those that are halves of one put together."""
+    for version, private_bits, public_bits in ((4, 8, 16), (6, 16, 32)):
+        of_version = [network for network in networks if network.version == version]
+        merged: Iterator[Network] = ipaddress.collapse_addresses(of_version)  # type: ignore[type-var]
+        for network in merged:
+            if network.prefixlen < (private_bits if _all_private(network) else public_bits):
+                yield network
+
+
+def _all_private(network: Network) -> bool:
+    return network.is_private and network.prefixlen > 0
+
+
+# Provisioners
+
+
+# Formats that hold nothing of the challenge: whoever has such a document is the instance, unless its first use is kept.
+_UNBOUND = ("aws-rsa2048", "aws-signature", "aws-pkcs7")
+
+
+def _of_instances(config: Config, entry: Provisioner, sources: TrustSources) -> Iterator[Finding]:
+    if entry.allow is None and not entry.disable_custom_sans and config.ca.domains:
+        yield Finding(
+            "any-name",
+            "unsafe",
+            str(entry),
+            f"any instance that {entry.name!r} admits may hold any name in {', '.join(config.ca.domains)}.",
+            "allow (--allow) says which names it may hold; disable_custom_sans (--disable-custom-sans) leaves those "
+            "that follow from its evidence.",
+        )
+    if entry.disable_trust_on_first_use and (unbound := [name for name in entry.formats if name in _UNBOUND]):
+        yield Finding(
+            "first-use-off",
+            "unsafe",
+            str(entry),
+            f"whoever gets hold of a document of an instance of {entry.name!r} is that instance, for ever: "
+            f"disable_trust_on_first_use is set, and {', '.join(unbound)} are bound to nothing else.",
+            "Take disable_trust_on_first_use out, or accept only formats that are bound to the challenge.",
+        )
+    for place in _unknown_places(entry, sources):
+        yield Finding(
+            "unknown-region",
+            "remark",
+            str(entry),
+            f"{entry.name!r} lists {place}, which is no region of {entry.type} that is known here: nobody is admitted "
+            "from there.",
+            "Correct it" + (", or give the region's keys with iid_roots." if entry.type == "AWS" else "."),
+        )
+    if sources.audience is not None and _is_foreign(sources.audience, config):
+        yield Finding(
+            "foreign-audience",
+            "unsafe",
+            str(entry),
+            f"tokens for the audience {sources.audience} are made for somebody else, who could pass them on to this CA "
+            f"as an instance of {entry.name!r}.",
+            "Give an audience of this CA's own, such as api:// and a name that you registered for it.",
+        )
+
+
+def _outside(config: Config, entry: Provisioner) -> Iterator[Finding]:
+    domains = ", ".join(config.ca.domains) or "none"
+    for rule in (*(entry.allow or ()), *entry.allow_wildcards):
+        if not any(_may_be_inside(rule.template.text, domain) for domain in config.ca.domains):
+            yield Finding(
+                "outside-domains",
+                "remark",
+                str(entry),
+                f"{rule.template.text} is in none of this CA's domains ({domains}), so nobody gets it.",
+                "Add the domain to domains in [ca] of ca.toml.",
+            )
+
+
+def _may_be_inside(template: str, domain: str) -> bool:
+    """Whether some name that the template gives is the domain or below it."""
+    labels, ends = template.split("."), domain.split(".")
+    return len(labels) >= len(ends) and all(
+        label in (end, "*") or "{" in label for label, end in zip(labels[-len(ends) :], ends, strict=True)
+    )
+
+
+_GCP_PLACE = re.compile(r"(?:africa|asia|australia|europe|me|northamerica|southamerica|us)-[a-z]+[0-9]{1,2}(-[a-z])?\Z")
+
+
+def _unknown_places(entry: Provisioner, sources: TrustSources) -> Iterator[str]:
+    """The regions and zones in a provisioner's lists, and in its rules' conditions, that nobody knows."""
+    conditions = (demand for rule in (*(entry.allow or ()), *entry.allow_wildcards) for demand in rule.when)
+    for demand in dict.fromkeys((*entry.demands, *conditions)):
+        for value in demand.values if demand.facts[0] in ("region", "zone") else ():
+            if entry.type == "GCP":
+                match = _GCP_PLACE.match(value)
+                known = match is not None and (match[1] is not None) == (demand.facts[0] == "zone")
+            else:
+                known = sources.iid_roots is not None or _is_aws_place(demand, value)
+            if not known:
+                yield value
+
+
+def _is_aws_place(demand: Demand, value: str) -> bool:
+    """A zone is its region with a letter; a local zone has more between (us-west-2-lax-1a)."""
+    regions = {region for key in pinned_aws_keys() for region in key.regions or ()}
+    if demand.facts[0] == "region":
+        return value in regions
+    return any(re.fullmatch(rf"{region}(?:-[a-z0-9]+-[0-9]+)?[a-z]", value) for region in regions)
+
+
+# Microsoft's own resources by their application ids (Graph, Azure AD, Key Vault and others; Azure Resource Manager).
+_MICROSOFTS_OWN = re.compile(r"[0-9a-f]{8}-0000-0000-c000-000000000000\Z|797f4846-ba00-4fd7-ba43-dac1f8f63013\Z")
+
+
+def _is_foreign(audience: str, config: Config) -> bool:
+    """Whether an audience of managed identity tokens is known to be somebody else's: a URL of another host's."""
+    text = audience.lower().rstrip("/")
+    if _MICROSOFTS_OWN.match(text) or text.startswith("api://azureadtokenexchange"):
+        return True
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https"):
+        return False
+    host = parts.hostname or ""
+    own = {config.server.names[0].value, *config.ca.domains, *filter(None, [config.issuer_domain])}
+    return not any(host == name or host.endswith("." + name) for name in own)
+
+
+def _of_hosts(config: Config, host: HostProvisioner) -> Iterator[Finding]:
+    looked_at = [kind for kind in host.challenges if kind in OF_HOSTS]
+    if looked_at and (host.networks is None or any(_wide(host.networks))):
+        yield Finding(
+            "hosts-anywhere",
+            "unsafe",
+            str(host),
+            f"whoever can have a name in {', '.join(config.ca.domains) or 'no domain'} point to an address has this CA "
+            f"connect to it ({' and '.join(looked_at)} of {host.name!r}), in your own networks too.",
+            "networks (--network) says where the hosts are.",
+        )
+
+
+# Files
+
+
+def _trust_files(sources: TrustSources) -> Iterator[Path]:
+    places = (sources.iid_roots, sources.nitro_roots, sources.jwks, *(issuer.jwks for issuer in sources.web_identity))
+    yield from (place for place in places if isinstance(place, Path))
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _of_path(path: Path, trusted: Collection[int]) -> Iterator[Finding]:
+    status = _status(path)
+    if status is None:
+        return
+    # In a directory such as /tmp others make files, and cannot touch those that are there.
+    shared = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not shared:
+        who = "everybody on this machine" if status.st_mode & stat.S_IWOTH else "its whole group"
+        yield Finding(
+            "others-write",
+            "unsafe",
+            str(path),
+            f"{who} can write {path}, and so decide what this CA does.",
+            f"Take that away: chmod go-w '{path}'",
+        )
+    if status.st_uid not in trusted:
+        yield Finding(
+            "others-own",
+            "unsafe",
+            str(path),
+            f"{path} belongs to another user (uid {status.st_uid}), who can decide what this CA does.",
+            "Give it to root, or to the user that the server runs as, with chown.",
+        )

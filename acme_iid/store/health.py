@@ -1,0 +1,86 @@
+"""Whether the store takes writes, known from those that there were."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from acme_iid.errors import StoreBusyError, StoreConflictError, StoreUnavailableError
+from acme_iid.store import jobs
+from acme_iid.store.database import Database, Row, Transaction
+
+PROBE_SECONDS = 5.0
+"""How long the outcome of the latest write counts; after that, whoever asks has something written."""
+BUSY_SECONDS = 30.0
+"""For how long a store may be busy with other writers before that counts as a fault."""
+
+_JOB = "health"
+
+
+class WatchedStore:
+    """A store of which it is remembered how the latest write of this process went.
+
+    A transaction that its user gave up says nothing of the store, and one that others went before says little.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._probing = threading.Lock()
+        self._began = time.monotonic()
+        self._succeeded_at = self._failed_at = -float("inf")
+        self._failure: StoreUnavailableError | None = None
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        """See :meth:`~acme_iid.store.database.Reader.rows`."""
+        return self._database.rows(statement, **parameters)
+
+    def dialect(self) -> str:
+        """See :meth:`~acme_iid.store.database.Database.dialect`."""
+        return self._database.dialect()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See :meth:`~acme_iid.store.database.Database.transaction`."""
+        try:
+            with self._database.transaction() as transaction:
+                yield transaction
+        except StoreUnavailableError as error:
+            self._note(error)
+            raise
+        self._succeeded_at, self._failure = time.monotonic(), None
+
+    @contextmanager
+    def migration(self) -> Iterator[Transaction]:
+        """See :meth:`~acme_iid.store.database.Database.migration`."""
+        with self._database.migration() as transaction:
+            yield transaction
+
+    def close(self) -> None:
+        """See :meth:`~acme_iid.store.database.Database.close`."""
+        self._database.close()
+
+    def require_writable(self) -> None:
+        """Find out whether the store takes writes: from the latest one, or from one more if that is long ago.
+
+        :raises StoreUnavailableError: if it does not.
+        """
+        latest = max(self._succeeded_at, self._failed_at)
+        # Of several who ask, one has it tried, and the others are told what was so before.
+        if time.monotonic() - latest > PROBE_SECONDS and self._probing.acquire(blocking=False):
+            try:
+                with suppress(StoreUnavailableError), self.transaction() as transaction:
+                    jobs.mark(transaction, _JOB, int(time.time()))
+            finally:
+                self._probing.release()
+        failure = self._failure
+        if failure is not None:
+            raise StoreUnavailableError(f"the store takes no writes: {failure}")
+
+    def _note(self, error: StoreUnavailableError) -> None:
+        now = time.monotonic()
+        busy_since = max(self._succeeded_at, self._began)
+        if isinstance(error, StoreConflictError | StoreBusyError) and now - busy_since < BUSY_SECONDS:
+            return
+        self._failed_at, self._failure = now, error

@@ -1,0 +1,127 @@
+"""The cloud-init and Ansible examples as they are shipped, run whole in a machine that boots with systemd."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from booted import Container, container, wheels
+from cryptography import x509
+from programs import EXAMPLES
+from running import CA
+from vms import VM, ec2
+
+from acme_iid.simulator import aws
+
+CRT = "etc/ssl/acme-iid/foo.local.crt"
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, beside those that it needs."""
+    return wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture
+def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[VM]:
+    with ec2(tmp_path / "vm", instance) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path, package: Path, vm: VM) -> Iterator[Container]:
+    """A machine that is an instance of the cloud, with wheels that an operator has put there, and nothing installed."""
+    with container(tmp_path / "machine") as made:
+        shutil.copytree(package.parent, made.root / "wheels")
+        made.write("/etc/pip.conf", "[global]\nno-index = true\nfind-links = /wheels\n")
+        endpoint = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={vm.metadata}"
+        made.write("/etc/systemd/system.conf.d/metadata.conf", f"[Manager]\nDefaultEnvironment={endpoint}\n")
+        yield made
+
+
+def listed(machine: Container) -> list[tuple[str, str]]:
+    done = machine.run("/usr/local/bin/acme-iid", "list", "--json")
+    return [(row["certificate"], row["status"]) for row in json.loads(done.stdout)]
+
+
+def is_renewed_on_reload(machine: Container) -> None:
+    """The service that renews runs, and may write where certificates are."""
+    before = (machine.root / CRT).read_bytes()
+    machine.until(lambda: "foo.local" in machine.run("journalctl", "-u", "acme-iid-renew").stdout, 60)
+    assert machine.run("systemctl", "is-active", "acme-iid-renew").stdout == "active\n"
+    assert machine.run("systemctl", "reload", "acme-iid-renew").returncode == 0
+    machine.until(lambda: (machine.root / CRT).read_bytes() != before, 60)
+    leaf = x509.load_pem_x509_certificate((machine.root / CRT).read_bytes())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["foo.local"]
+
+
+def restarts(machine: Container, unit: str) -> int:
+    return int(machine.run("systemctl", "show", "--value", "--property=NRestarts", unit).stdout.strip() or 0)
+
+
+def test_cloud_init_brings_up_a_machine_whose_ca_is_away_at_first(
+    machine: Container, package: Path, own_ca: CA
+) -> None:
+    text = (EXAMPLES / "cloud-init.yaml").read_text()
+    for example, real in (
+        ("https://ca.local", own_ca.url),
+        ("f501ed49263c1369bd490a85660ddd4388d4175e0337100a11d4e82eae496499", own_ca.fingerprint),
+        ("https://packages.local/acme_iid-0.1.0-py3-none-any.whl", f"/wheels/{package.name}"),
+    ):
+        assert text.count(example) == 1
+        text = text.replace(example, real)
+    machine.write("/var/lib/cloud/seed/nocloud/user-data", text)
+    machine.write("/var/lib/cloud/seed/nocloud/meta-data", "instance-id: first\nlocal-hostname: foo\n")
+    # What an image says of itself: no other cloud is looked for, the network is there, and locales are not installed.
+    own = "datasource_list: [NoCloud]\nnetwork: {config: disabled}\nlocale: false\n"
+    machine.write("/etc/cloud/cloud.cfg.d/99.cfg", own)
+    with machine.booted():
+        status = machine.run("cloud-init", "status", "--wait", "--long")
+        log = machine.root / "var/log/cloud-init-output.log"
+        assert "status: done" in status.stdout, (status.stdout, log.read_text()[-3000:])
+        machine.until(lambda: restarts(machine, "acme-iid-bootstrap.service") > 0, 120)
+        own_ca.start()
+        machine.until((machine.root / CRT).exists, 120)
+        machine.until(lambda: listed(machine) == [(f"/{CRT}", "valid")], 30)
+        is_renewed_on_reload(machine)
+        enabled = machine.run("systemctl", "is-enabled", "acme-iid-renew").stdout
+        assert enabled == "enabled\n"
+
+
+def test_the_playbook_sets_up_a_machine_once(machine: Container, package: Path, vm: VM, shared_ca: CA) -> None:
+    shutil.copy(EXAMPLES / "ansible.yml", machine.root / "root")
+    given = {
+        "acme_iid_package": f"/wheels/{package.name}", "ca_url": shared_ca.url,
+        "ca_fingerprint": shared_ca.fingerprint, "certificate_name": "foo.local",
+    }  # fmt: skip
+    options = [word for name, value in given.items() for word in ("-e", f"{name}={value}")]
+    command = ("ansible-playbook", "-i", "localhost,", "-c", "local", *options, "/root/ansible.yml")
+    with machine.booted():
+        first = machine.run(*command, AWS_EC2_METADATA_SERVICE_ENDPOINT=vm.metadata)
+        assert first.returncode == 0, first.stdout + first.stderr
+        assert listed(machine) == [(f"/{CRT}", "valid")]
+        second = machine.run(*command, AWS_EC2_METADATA_SERVICE_ENDPOINT=vm.metadata)
+        assert second.returncode == 0, second.stdout + second.stderr
+        assert "changed=0 " in second.stdout, second.stdout
+        is_renewed_on_reload(machine)
+
+
+def test_an_order_is_tried_again_soon_or_after_hours_if_refused(machine: Container) -> None:
+    for name in ("acme-iid-order@.service", "acme-iid-order@.timer"):
+        shutil.copy(EXAMPLES / name, machine.root / "etc/systemd/system")
+    program = machine.root / "usr/local/bin/acme-iid"
+    program.write_text('#!/bin/sh\ncase "$2" in refused.*) exit 10;; esac\nexit 1\n')
+    program.chmod(0o755)
+    with machine.booted():
+        units = ("acme-iid-order@away.local.service", "acme-iid-order@refused.local.service")
+        machine.run("systemctl", "start", "--no-block", *units)
+        machine.until(lambda: restarts(machine, units[0]) > 0, 120)
+        assert machine.run("systemctl", "is-failed", units[1]).stdout == "failed\n"
+        assert restarts(machine, units[1]) == 0
+        left = machine.run("systemctl", "list-timers", "--no-legend", "acme-iid-order@refused.local.timer").stdout
+        assert re.search(r"\b[12]h .*left", left), left
