@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.protocol.identifiers import Identifier
 
 
@@ -55,13 +55,16 @@ class Namespace:
         :raises AcmeError: ``rejectedIdentifier``, with a subproblem for each of them.
         """
         faults = [
-            Fault(Problem.REJECTED_IDENTIFIER, reason, identifier)
+            Fault(Problem.REJECTED_IDENTIFIER, reason, identifier, Remedy.OPERATOR)
             for identifier in identifiers
             if (reason := self.refusal(identifier)) is not None
         ]
         if faults:
             raise AcmeError(
-                Problem.REJECTED_IDENTIFIER, "; ".join(fault.detail for fault in faults[:5]), subproblems=faults
+                Problem.REJECTED_IDENTIFIER,
+                "; ".join(fault.detail for fault in faults[:5]),
+                subproblems=faults,
+                remedy=Remedy.OPERATOR,
             )
 
     def _reserved_by(self, identifier: Identifier) -> Identifier | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from scripted_ca import ScriptedCA, issue, serve
+from scripted_ca import Reply, ScriptedCA, issue, serve
 
 from acme_iid.issuance import provisioner_extension
 from acme_iid.simulator import aws, server
@@ -165,6 +165,21 @@ def test_a_failed_renewal_leaves_the_pair_as_it_was(
     assert done.returncode == 1
     assert "Error: The CA refused the evidence for foo.local: closed" in done.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.glob("foo.*")} == before
+
+
+@pytest.mark.parametrize(("remedy", "lasts"), [("operator", True), ("another word", False)])
+def test_a_refusal_lasts_if_the_ca_says_that_an_operator_mends_it(
+    acme_iid: Run, options: list[str], ca: ScriptedCA, remedy: str, lasts: bool
+) -> None:
+    acme_iid("order", "foo.local", "foo.crt", "foo.key", *options)
+    error = {"type": "urn:ietf:params:acme:error:connection", "detail": "closed", "remedy": remedy}
+    refused = {"type": "iid-01", "status": "invalid", "url": f"{ca.url}/acme/challenge/1", "token": "t" * 43}
+    ca.once["/acme/challenge/1"] = [Reply(body={**refused, "error": error}) for _ in range(2)]
+    renew = ("renew", "--expires-in", "30h", "foo.crt", "foo.key", *options)
+    assert "The CA refused the evidence for foo.local: closed" in acme_iid(*renew).stderr
+    before = len(ca.asked)
+    assert "closed" in acme_iid(*renew).stderr
+    assert (len(ca.asked) == before) is lasts
 
 
 def test_a_revocation_names_the_serial_number(
