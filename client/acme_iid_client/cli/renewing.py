@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from cryptography import x509
 
-from acme_iid_client import certificates, hooks, inventory, records, renewal, systemd
+from acme_iid_client import certificates, errors, hooks, inventory, records, renewal, systemd
 from acme_iid_client.cli.terminal import achieved, notice, printable
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
@@ -98,7 +98,8 @@ class Task:
                 "Nothing was ordered on this machine that is to be renewed. Name the files: "
                 "acme-iid renew foo.crt foo.key"
             )
-        failures = []
+        failures: list[str] = []
+        worst = errors.LOCAL
         for record in found:
             try:
                 self._one(record)
@@ -106,8 +107,11 @@ class Task:
                 if len(found) == 1:
                     raise
                 failures.append(f"{record.certificate}: {error}")
+                worst = min(worst, getattr(error, "exit_status", errors.LOCAL))
         if failures:
-            raise ClientError("\n".join([f"{len(failures)} of {len(found)} were not renewed.", *failures]))
+            failed = ClientError("\n".join([f"{len(failures)} of {len(found)} were not renewed.", *failures]))
+            failed.exit_status = worst
+            raise failed
 
     def _one(self, record: records.Record) -> None:
         deadline = Deadline(self.timeout)
