@@ -117,6 +117,12 @@ def _home_first(args: list[str]) -> list[str]:
 def _sentence(error: Exception) -> str:
     if type(error).__module__.startswith("acme_iid."):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "acme_iid").startswith("acme_iid"):
+        extra = "postgresql" if (error.name or "").startswith("psycopg") else "server"
+        return (
+            f"acme-iid-ca needs the module {error.name}, which comes with the extra {extra!r}: "
+            f"pip install 'acme-iid[{extra}]'"
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     trace = error.__traceback__

@@ -10,6 +10,7 @@ import click
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import filtered, on_store, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
+from acme_iid.cli.parameters import TakesRandomText
 
 if TYPE_CHECKING:
     from acme_iid.protocol.resources import Account
@@ -32,10 +33,6 @@ def _row(account: Account) -> dict[str, object]:
     }
 
 
-# A key's thumbprint may begin with a dash, and then with the letter of any option.
-_TAKES_THUMBPRINTS = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
-
-
 @click.group(short_help="The ACME accounts.")
 def account() -> None:
     """Show the ACME accounts, and deactivate them."""
@@ -53,7 +50,7 @@ def list_(database: Database, wanted: Filter, *, as_json: bool) -> None:
     show_page(rows, wanted, as_json=as_json, empty="There is no such account.")
 
 
-@account.command("show", context_settings=_TAKES_THUMBPRINTS, short_help="One account in full.")
+@account.command("show", cls=TakesRandomText, short_help="One account in full.")
 @_id
 @json_option
 @on_store
@@ -81,7 +78,7 @@ def show_account(database: Database, id: str, *, as_json: bool) -> None:  # noqa
         click.echo(f"It has more; they are listed with: acme-iid-ca instance list --account {found.id}", err=True)
 
 
-@account.command("deactivate", context_settings=_TAKES_THUMBPRINTS, short_help="End an account.")
+@account.command("deactivate", cls=TakesRandomText, short_help="End an account.")
 @_id
 @on_store
 def deactivate(database: Database, id: str) -> None:  # noqa: A002 - as above

@@ -10,7 +10,7 @@ import click
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import filtered, on_store, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
-from acme_iid.cli.parameters import Checked
+from acme_iid.cli.parameters import Checked, TakesRandomText
 
 if TYPE_CHECKING:
     from acme_iid.protocol.resources import ExternalKey
@@ -70,7 +70,7 @@ def list_(database: Database, wanted: Filter, *, as_json: bool) -> None:
 
 @eab.command(
     "revoke",
-    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
+    cls=TakesRandomText,
     short_help="Let a key make no further account.",
 )
 @click.argument("key_id")

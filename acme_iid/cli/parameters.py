@@ -15,6 +15,18 @@ password_file = click.option(
 )
 
 
+class TakesRandomText(click.Command):
+    """A command whose argument, a key's id or thumbprint, may begin with a dash and then the letter of any option."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["context_settings"] = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+        super().__init__(*args, **kwargs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments; -h by itself asks for help, as it does everywhere."""
+        return super().parse_args(ctx, ["--help" if argument == "-h" else argument for argument in args])
+
+
 class Checked(click.ParamType[Any]):
     """A text that the configuration would accept: ``rule`` is a function of ``acme_iid.values``."""
 

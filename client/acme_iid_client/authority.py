@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from acme_iid_client import places
 from acme_iid_client.certificates import fingerprint, load_certificates, to_pem
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.errors import ClientError
+from acme_iid_client.errors import AwayError, ClientError
 from acme_iid_client.told import Told
 from acme_iid_client.trust import PinnedSession, explain, fetch_unverified
 
@@ -80,7 +80,7 @@ class Authority:
             raise explain(error, self.ca_url) from error
         text = response.text.strip()[:200]
         if response.status_code != requests.codes.ok:
-            raise ClientError(f"The CA at {self.ca_url} is not well: status {response.status_code}, {text!r}.")
+            raise AwayError(f"The CA at {self.ca_url} is not well: status {response.status_code}, {text!r}.")
         return text
 
 

@@ -25,7 +25,7 @@ from josepy.jwk import JWK
 from acme_iid.errors import Remedy
 from acme_iid_client.authority import Authority
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.errors import ClientError
+from acme_iid_client.errors import AWAY, REFUSED, AwayError, ClientError
 from acme_iid_client.trust import PinnedSession, explain, is_final
 
 _BACK_OFF = (0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0)
@@ -33,6 +33,9 @@ _BACK_OFF = (0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0)
 
 _AWAY = frozenset({429, 502, 503, 504})
 """Statuses with which a server, or a proxy before it, says: later."""
+
+_LATER = frozenset({"rateLimited", "serverInternal", "badNonce"})
+"""Error types with which a CA refuses what it may take another time."""
 
 _MAX_TRIES = 60
 _MAX_BAD_NONCES = 4
@@ -47,6 +50,8 @@ class CaError(ClientError):
     :ivar terms: the URL of the terms that the refusal links to (RFC 8555 section 7.3.3).
     :ivar remedy: what has to be done before asking again is of use, if the CA says so.
     """
+
+    exit_status = REFUSED
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
@@ -67,6 +72,8 @@ class CaError(ClientError):
 
 class UnreachableError(CaError):
     """No answer came that an honest CA's could be: nothing is said about what was asked."""
+
+    exit_status = AWAY
 
 
 def refusal(what: str, problem: messages.Error) -> CaError:
@@ -192,7 +199,7 @@ class Connection:
         :raises ClientError: if the command's time is up before.
         """
         if not self._deadline.sleep(retry_after(response, default=1.0)):
-            raise ClientError(
+            raise AwayError(
                 "The CA is still working on it, and the time is up. Try again, or give it a longer --timeout."
             )
 
@@ -239,9 +246,14 @@ class Connection:
             refused = refusal(what, problem)
             refused.terms = self._linked_terms()
             refused.remedy = remedy_in(self._session.last_response)
+            refused.status = None if self._session.last_response is None else self._session.last_response.status_code
+            if refused.code in _LATER or (refused.status or 0) in _AWAY:
+                refused.exit_status = AWAY
             return refused
         except requests.RequestException as error:
-            explained = UnreachableError(str(explain(error, self._authority.ca_url)))
+            cause = explain(error, self._authority.ca_url)
+            explained = UnreachableError(str(cause), cause.code)
+            explained.exit_status = cause.exit_status
             if is_final(error):
                 raise explained from error
             return explained

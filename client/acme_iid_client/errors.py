@@ -1,10 +1,29 @@
-"""The error that ends a command."""
+"""The errors that end a command, and the exit statuses that say which kind each is."""
 
 from __future__ import annotations
 
+REFUSED, AWAY, LOCAL = 10, 11, 12
+"""The CA refused, and would again; the CA cannot be reached or says later; something on this machine is not right."""
+
 
 class ClientError(Exception):
-    """A sentence for the person at the terminal: what happened, and what to try. The command exits with 1."""
+    """A sentence for the person at the terminal: what happened, and what to try.
+
+    :ivar exit_status: what the command exits with.
+    :ivar code: the kind of error as a word for programs, the ACME error type where the CA has given one.
+    :ivar status: the HTTP status of the CA's answer, if it is about one.
+    """
+
+    exit_status: int = LOCAL
+    code: str = "local"
+    status: int | None = None
+
+
+class AwayError(ClientError):
+    """The CA cannot be reached, or does not answer."""
+
+    exit_status = AWAY
+    code = "unreachable"
 
 
 def sentence(error: Exception) -> str:

@@ -24,7 +24,12 @@ _COMPLETIONS: dict[str, type[ShellComplete]] = {
     "fish/vendor_completions.d/acme-iid.fish": FishComplete,
 }
 
-_EXIT_STATUS = """0 is success, 1 a failure, and 2 wrong usage. needs-renewal has its own, which its page lists."""
+_EXIT_STATUS = (
+    "0 is success, 2 wrong usage. 10: the CA refused, and would again until somebody changes something. 11: the CA is "
+    "away, or says later. 12: something on this machine is not right: its files, its metadata service, its clock, whom "
+    "it trusts. With --json, an error is an object on standard output too: error, detail, status (HTTP) and exit. "
+    "needs-renewal has statuses of its own, which its page lists."
+)
 
 _ENVIRONMENT = {
     "HTTPS_PROXY, NO_PROXY": "The proxy to the CA, and the hosts that are reached without it. The metadata service is "

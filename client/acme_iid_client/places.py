@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from acme_iid_client.descriptors import open_directory
+from acme_iid_client.errors import ClientError
 from acme_iid_client.told import Told
 
 _NAME = "acme-iid"
@@ -37,6 +38,7 @@ def find(env: Mapping[str, str], uid: int, config: Path | None = None, state: Pa
     :param uid: the user's id; root's certificates belong to the machine, so root's files are under /etc and /var/lib.
     :param config: what ``--config-dir`` says, which counts before all else.
     :param state: what ``--state-dir`` says.
+    :raises ClientError: if neither options nor the environment say it, and the user has no home.
     """
     return Places(
         (config or _directory(env, uid, "XDG_CONFIG_HOME", "/etc", ".config")).absolute(),
@@ -51,7 +53,13 @@ def _directory(env: Mapping[str, str], uid: int, variable: str, system: str, hom
         return Path(base, _NAME)
     if uid == 0:
         return Path(system, _NAME)
-    return Path(env.get("HOME") or "~", home).expanduser() / _NAME
+    try:
+        return Path(env.get("HOME") or "~", home).expanduser() / _NAME
+    except RuntimeError:
+        raise ClientError(
+            f"The user {uid} of this process has no home directory, and HOME is not set. Set it, or say where things "
+            "are to be kept: --config-dir and --state-dir, or ACME_IID_CONFIG_DIR and ACME_IID_STATE_DIR."
+        ) from None
 
 
 def safe_name(text: str) -> str:

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from acme_iid.binding import SERVING_MARK
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.errors import ClientError
+from acme_iid_client.errors import AwayError, ClientError
 from acme_iid_client.session import Session, TooLargeError
 
 MAX_ROOT_BYTES = 64 * 1024
@@ -125,19 +125,17 @@ def explain(error: requests.RequestException, url: str) -> ClientError:
             "It may be another server, or the CA has a new root; compare fingerprints and run 'acme-iid bootstrap'."
         )
     if isinstance(error, requests.exceptions.ProxyError):
-        return ClientError(
+        return AwayError(
             f"The proxy for {url} cannot be used: {_cause(error)}. "
             "Check HTTPS_PROXY, or name the CA's host in NO_PROXY to go round it."
         )
     if isinstance(error, requests.exceptions.Timeout):
-        return ClientError(f"The CA at {url} did not answer in time. Is the address right, and is a firewall between?")
+        return AwayError(f"The CA at {url} did not answer in time. Is the address right, and is a firewall between?")
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return ClientError(f"The server at {url} answers with a redirect, which a CA does not. Is the address right?")
     if isinstance(error, requests.exceptions.ConnectionError):
-        return ClientError(
-            f"The CA at {url} cannot be reached: {_cause(error)}. Is the address right, and does it run?"
-        )
-    return ClientError(f"{url} cannot be fetched: {_cause(error)}.")
+        return AwayError(f"The CA at {url} cannot be reached: {_cause(error)}. Is the address right, and does it run?")
+    return AwayError(f"{url} cannot be fetched: {_cause(error)}.")
 
 
 def _cause(error: BaseException) -> str:

@@ -155,8 +155,8 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
     def _bootstrapped(self) -> authority.Authority | None:
         """What 'acme-iid bootstrap' has left here about the CA that certbot was told to use."""
         given = os.environ.get("ACME_IID_CONFIG_DIR")
-        where = places.find(os.environ, os.geteuid(), Path(given) if given else None)
         try:
+            where = places.find(os.environ, os.geteuid(), Path(given) if given else None, Path("/nonexistent"))
             return authority.load(where, str(self.config.server).removesuffix("/acme/directory"))
         except ClientError:
             # Nothing that can be used. The CA may be trusted for another reason; if not, certbot says so.

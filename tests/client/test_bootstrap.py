@@ -65,7 +65,7 @@ def test_bootstrap_saves_nothing_when_the_server_sends_another_root(
     acme_iid: Run, ca: ScriptedCA, tmp_path: Path
 ) -> None:
     done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", "ab" * 32)
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert fingerprint(ca.root.certificate) in done.stderr
     assert "Nothing was saved" in done.stderr
     assert not (tmp_path / "config").exists()
@@ -76,7 +76,7 @@ def test_bootstrap_saves_nothing_when_the_server_has_no_such_root(
 ) -> None:
     ca.once[f"/root/{'ab' * 32}"] = [Reply(404)]
     done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", "ab" * 32)
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "no root certificate with that fingerprint" in done.stderr
     assert not (tmp_path / "config").exists()
 
@@ -85,7 +85,7 @@ def test_bootstrap_saves_nothing_when_the_server_does_not_verify_under_the_root(
     # The right root, relayed by a server that has no certificate from it.
     with serve(tmp_path, tls=new_issuer("Somebody Else")) as ca:
         done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", fingerprint(ca.root.certificate))
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "does not verify under the CA's root certificate" in done.stderr
     assert "/health" not in ca.paths()
     assert not (tmp_path / "config").exists()
@@ -104,7 +104,7 @@ def test_bootstrap_refuses_what_is_no_root(acme_iid: Run, ca: ScriptedCA, reply:
     expected = fingerprint(ca.root.certificate)
     ca.once[f"/root/{expected}"] = [reply]
     done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", expected)
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert complaint in done.stderr
 
 
@@ -126,7 +126,7 @@ def test_no_other_trust_store_counts(acme_iid: Run, tmp_path: Path) -> None:
         root.write_bytes(ca.root.pem)
         env = {"REQUESTS_CA_BUNDLE": str(bundle), "SSL_CERT_FILE": str(bundle), "CURL_CA_BUNDLE": str(bundle)}
         done = acme_iid("health", "--ca-url", ca.url, "--root", root, env=env)
-        assert done.returncode == 1
+        assert done.returncode >= 10
         assert "does not verify" in done.stderr
         root.write_bytes(stranger.pem)
         assert acme_iid("health", "--ca-url", ca.url, "--root", root, env=env).returncode == 0

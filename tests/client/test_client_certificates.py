@@ -117,7 +117,7 @@ def test_the_fingerprint_is_that_of_openssl(acme_iid: Run, tmp_path: Path) -> No
 def test_what_is_no_certificate_is_said_to_be_none(acme_iid: Run) -> None:
     for content in (b"", b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         done = acme_iid("inspect", "-", stdin=content)
-        assert done.returncode == 1
+        assert done.returncode >= 10
         assert "no certificate in it" in done.stderr
 
 

@@ -164,14 +164,14 @@ def test_a_machine_in_no_cloud_hears_so(acme_iid: Run) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         done = acme_iid("evidence", "--metadata-url", f"http://127.0.0.1:{unused.getsockname()[1]}")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "does not seem to be a cloud instance" in done.stderr
     assert "the connection is refused" in done.stderr
 
 
 def test_a_metadata_address_that_is_none_is_refused(acme_iid: Run) -> None:
     done = acme_iid("evidence", "--metadata-url", "here")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "is not a metadata service's address" in done.stderr
 
 
@@ -201,7 +201,7 @@ def test_evidence_is_verified_by_its_neighbour(
     assert done.stdout.startswith(f"Verified: {kind}\n")
     assert "172.31.65.180" in done.stdout
     unknown = acme_iid("verify", stdin=raw.stdout)
-    assert unknown.returncode == 1
+    assert unknown.returncode >= 10
     assert "Refused at step 'signature'" in unknown.stderr
 
 
@@ -223,7 +223,7 @@ def test_verify_names_the_failed_step_and_exits_with_1(
         ("", "decoding"),
     ):
         done = acme_iid("verify", "--iid-roots", "roots.pem", "--json", stdin=content)
-        assert done.returncode == 1
+        assert done.returncode >= 10
         assert json.loads(done.stdout)["step"] == step
         assert f"Refused at step '{step}'" in done.stderr
 

@@ -74,7 +74,7 @@ def test_an_order_imports_no_verifier_and_no_flask() -> None:
 def test_a_machine_that_knows_no_ca_is_told_to_bootstrap(acme_iid: Run) -> None:
     for arguments in (("order", "foo.local"), ("health",)):
         done = acme_iid(*arguments)
-        assert done.returncode == 1
+        assert done.returncode >= 10
         assert "acme-iid bootstrap" in done.stderr
 
 
@@ -82,7 +82,7 @@ def test_a_configuration_that_is_damaged_is_said_to_be(acme_iid: Run, tmp_path: 
     (tmp_path / "config/acme-iid").mkdir(parents=True)
     (tmp_path / "config/acme-iid/authority.json").write_text("{")
     done = acme_iid("health")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "bootstrap --force" in done.stderr
 
 
@@ -110,7 +110,7 @@ def test_existing_files_are_not_overwritten_where_nobody_can_be_asked(acme_iid: 
     _write_pair(tmp_path)
     before = (tmp_path / "foo.crt").read_bytes()
     done = acme_iid("order", "foo.local", "foo.crt", "foo.key")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "Use --force to overwrite" in done.stderr
     assert (tmp_path / "foo.crt").read_bytes() == before
 
@@ -126,7 +126,7 @@ def test_a_key_that_is_not_the_certificates_is_not_overwritten(acme_iid: Run, tm
     _write_pair(tmp_path)
     (tmp_path / "foo.key").write_bytes(keys.to_pem(ec.generate_private_key(ec.SECP256R1())))
     done = acme_iid("renew", "--force", "foo.crt", "foo.key")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "is not the key of foo.crt" in done.stderr
 
 
@@ -150,21 +150,21 @@ def test_renewal_begins_by_carrying_on_where_an_installation_was_cut_off(acme_ii
 
 def test_files_that_do_not_exist_are_named(acme_iid: Run) -> None:
     done = acme_iid("renew", "foo.crt", "foo.key")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "foo.crt does not exist" in done.stderr
     done = acme_iid("revoke", "--cert", "foo.crt")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "foo.crt: No such file or directory" in done.stderr
 
 
 def test_another_ca_than_the_bootstrapped_one_needs_its_root(acme_iid: Run) -> None:
     done = acme_iid("health", "--ca-url", "https://ca.local", "--root", "missing.pem")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "missing.pem does not exist" in done.stderr
 
 
 def test_a_ca_that_is_not_there_is_named_with_the_cause(acme_iid: Run, tmp_path: Path) -> None:
     _write_pair(tmp_path)
     done = acme_iid("health", "--ca-url", "https://127.0.0.1:1", "--root", "foo.crt")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "The CA at https://127.0.0.1:1 cannot be reached: connection refused" in done.stderr

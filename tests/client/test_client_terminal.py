@@ -162,7 +162,7 @@ def test_a_failed_renewal_leaves_the_pair_as_it_was(
         "error": {"type": "urn:ietf:params:acme:error:unauthorized", "detail": "closed"},
     }
     done = acme_iid("renew", "--force", "foo.crt", "foo.key", *options)
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "Error: The CA refused the evidence for foo.local: closed" in done.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.glob("foo.*")} == before
 

@@ -180,7 +180,7 @@ def test_a_second_certificate_is_refused_to_another_key_and_given_to_the_same(sc
     # Another user of the VM can fetch the same document, and has another account key.
     other = Shell(scene.vm.folder, {**scene.vm.env, "XDG_STATE_HOME": str(scene.vm.folder / "other")})
     refused = other.try_("acme-iid order baz.local baz.crt baz.key")
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "belongs to another account key since its first use" in refused.stderr
     assert "✔" not in refused.stderr
     assert not (scene.vm.folder / "baz.crt").exists()
@@ -203,7 +203,7 @@ def test_without_custom_names_an_instance_gets_its_own_and_no_other(scene: Scene
     own = scene.instance.instance_id, scene.instance.private_name, scene.instance.private_ip
     assert scene.vm.type("acme-iid inspect --short vm.crt").stdout == short(scene, "vm.crt", *own)
     refused = scene.vm.try_("acme-iid order foo.local foo.crt foo.key")
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "foo.local" in refused.stderr
     assert not (scene.vm.folder / "foo.crt").exists()
 
@@ -223,7 +223,7 @@ def test_a_certificate_is_renewed_and_revoked_and_then_not_renewed_any_more(scen
     revoked = scene.vm.type("acme-iid revoke --cert foo.crt --key foo.key")
     assert revoked.stdout == f"Certificate with Serial Number {second} has been revoked.\n"
     refused = scene.vm.try_("acme-iid renew --force foo.crt foo.key")
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "Error: " in refused.stderr
     assert "closed to this instance" in refused.stderr
     assert serial_of(scene, "foo.crt") == second

@@ -57,7 +57,7 @@ def test_the_account_key_is_made_once_and_is_its_owners_alone(vm: VM) -> None:
 
 def test_show_says_what_the_ca_and_the_disk_have(vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
     nobody = vm.try_("account", "show")
-    assert nobody.code == 1
+    assert nobody.code >= 10
     assert "has no account at" in nobody.stderr
     vm.order()
     shown = vm.json("account", "show")
@@ -92,7 +92,7 @@ def test_a_disk_that_was_copied_to_another_instance_gets_a_key_of_its_own(
 def test_a_key_that_a_person_keeps_signs_whatever_is_signed(vm: VM, shared_ca: CA, tmp_path: Path) -> None:
     key = tmp_path / "account.pem"
     missing = vm.try_("order", "foo.local", vm.crt, vm.key, "--account-key", key)
-    assert missing.code == 1
+    assert missing.code >= 10
     # The command that the message names makes it.
     command = missing.stderr.partition("alone: ")[2].strip()
     subprocess.run(["bash", "-c", command], check=True)
@@ -107,7 +107,7 @@ def test_a_key_that_a_person_keeps_signs_whatever_is_signed(vm: VM, shared_ca: C
     vm.run("renew", "--force", vm.crt, vm.key)
     assert not files_of(vm)
     refused = vm.try_("order", "foo.local", vm.crt, vm.key, "--force")
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "belongs to another account key" in refused.stderr
     vm.run("revoke", "--cert", vm.crt, "--account-key", key)
 
@@ -128,7 +128,7 @@ def test_a_key_that_cannot_be_used_is_refused_before_anything_is_sent(
     key.write_bytes(subprocess.run(content.split(), check=True, capture_output=True).stdout)
     key.chmod(mode)
     done = vm.try_("order", "foo.local", vm.crt, vm.key, "--account-key", key)
-    assert done.code == 1
+    assert done.code >= 10
     assert message in done.stderr
     assert str(key) in done.stderr
     assert not vm.key.exists()
@@ -170,7 +170,7 @@ def test_a_kept_key_is_replaced_in_its_own_file(vm: VM, tmp_path: Path) -> None:
 
 def test_an_account_that_does_not_exist_gets_no_other_key(vm: VM) -> None:
     done = vm.try_("account", "rollover")
-    assert done.code == 1
+    assert done.code >= 10
     assert "has no account at" in done.stderr
 
 
@@ -235,7 +235,7 @@ def test_a_change_that_the_ca_does_not_hear_of_keeps_both_keys(
         old = the_key(vm)
         own_ca.kill()
         done = vm.try_("account", "rollover", "--timeout", "2")
-        assert done.code == 1
+        assert done.code >= 10
         assert "cannot be reached" in done.stderr
         kept = old.coming()
         assert kept is not None
@@ -263,7 +263,7 @@ def test_two_changes_at_once_leave_a_key_that_counts(vm: VM) -> None:
 def test_an_account_is_ended_only_on_a_clear_word(vm: VM) -> None:
     vm.order()
     done = vm.try_("account", "deactivate")
-    assert done.code == 1
+    assert done.code >= 10
     assert "--force" in done.stderr
     assert vm.json("account", "show")["status"] == "valid"
 
@@ -277,7 +277,7 @@ def test_after_the_end_of_its_account_the_instance_is_let_in_by_an_operator_alon
     assert stat.S_IMODE(aside.stat().st_mode) == 0o600
     assert of_ca(shared_ca, before["thumbprint"])["deactivated"] is not None
     refused = vm.try_("renew", "--force", vm.crt, vm.key)
-    assert refused.code == 1
+    assert refused.code >= 10
     command = refused.stderr.partition("acme-iid-ca ")[2].splitlines()[0].strip(" '.`")
     assert command.startswith("instance release")
     shared_ca.cli(*command.split())
@@ -290,7 +290,7 @@ def test_an_account_that_the_operator_ended_is_explained_and_can_be_set_aside(vm
     shown = vm.json("account", "show")
     shared_ca.cli("account", "deactivate", shown["thumbprint"])
     refused = vm.try_("renew", "--force", vm.crt, vm.key)
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "this account is deactivated" in refused.stderr
     assert "acme-iid account deactivate" in refused.stderr
     assert vm.json("account", "show")["status"] == "deactivated"

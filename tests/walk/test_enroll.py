@@ -78,14 +78,14 @@ def test_renew_proves_anew_what_was_enrolled(vm: VM, shared_ca: CA, instance: aw
         json.loads(vm.run("account", "show", "--json").stdout)["thumbprint"],
     )
     refused = vm.try_("enroll", "--renew")
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "the enrolment has ended: the instance was released" in refused.stderr
     assert "Nothing was enrolled" in vm.try_("enroll", "--renew").stderr
 
 
 def test_a_name_that_the_instance_may_not_hold_is_refused_with_the_reason(vm: VM) -> None:
     refused = vm.try_("enroll", "foo.example")
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "outside this CA's domains" in refused.stderr
 
 

@@ -42,7 +42,7 @@ def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
 def refused(vm: VM, *arguments: str | Path) -> str:
     """Order, which must fail and leave no file; what was said."""
     done = vm.try_("order", *(arguments or ("foo.local",)), vm.crt, vm.key, "--force", "--timeout", "5")
-    assert done.code == 1
+    assert done.code >= 10
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1] != ""
     assert not vm.crt.exists()
@@ -149,7 +149,7 @@ def test_a_ca_that_is_not_under_the_root_that_is_known(vm: VM, shared_ca: CA) ->
 
 def test_a_fingerprint_that_is_another_ones(vm: VM, shared_ca: CA) -> None:
     done = vm.try_("bootstrap", "--ca-url", shared_ca.url, "--fingerprint", "ab" * 32)
-    assert done.code == 1
+    assert done.code >= 10
     assert "The server has no root certificate with that fingerprint" in done.stderr
     assert "'acme-iid-ca fingerprint'" in done.stderr
 

@@ -66,7 +66,7 @@ def test_a_change_that_the_ca_refuses_leaves_the_old_key_alone(
     ca.once["/acme/key-change"] = [problem("unauthorized", "not today")]
     ca.once["/acme/new-account"] = [NOBODYS]
     done = acme_iid("account", "rollover", *options)
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "The CA refused the new account key: not today" in done.stderr
     assert the_key(tmp_path).thumbprint == old.thumbprint
     assert old.coming() is None
@@ -90,7 +90,7 @@ def test_a_change_without_an_answer_keeps_both_keys_although_the_new_one_is_not_
     ca.once["/acme/key-change"] = [Reply(CUT)] * 20
     ca.once["/acme/new-account"] = [NOBODYS]
     done = acme_iid("account", "rollover", *options)
-    assert done.returncode == 1
+    assert done.returncode >= 10
     kept = old.coming()
     assert kept is not None
     assert the_key(tmp_path).thumbprint == old.thumbprint

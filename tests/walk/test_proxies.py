@@ -107,7 +107,7 @@ def test_a_proxy_that_is_not_there_is_named_as_the_cause(shared_ca: CA, vm: VM) 
     vm.bootstrap(shared_ca)
     vm.env |= {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": ""}
     done = vm.try_("health")
-    assert done.code == 1
+    assert done.code >= 10
     assert "The proxy for" in done.stderr
     assert "HTTPS_PROXY" in done.stderr
     assert "NO_PROXY" in done.stderr

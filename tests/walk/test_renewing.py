@@ -113,7 +113,7 @@ def test_rekeying_changes_the_kind_of_key_and_keeps_names_owner_and_mode(vm: Mac
 def test_rekeying_asks_before_it_replaces_a_key(vm: Machine) -> None:
     key = vm.key.read_bytes()
     refused = vm.try_("rekey", vm.crt, vm.key)
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "Use --force to overwrite" in refused.stderr
     assert vm.key.read_bytes() == key
 
@@ -174,7 +174,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_renewed(vm: Machine)
     bar[1].write_bytes(keys.to_pem(ec.generate_private_key(ec.SECP256R1())))
     before = vm.crt.read_bytes()
     done = vm.try_("renew", "--force", *bar, vm.crt, vm.key)
-    assert done.code == 1
+    assert done.code >= 10
     assert "1 of 2 were not renewed" in done.stderr
     assert "bar.key is not the key of" in done.stderr
     assert vm.crt.read_bytes() != before
@@ -183,7 +183,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_renewed(vm: Machine)
 def test_a_machine_that_ordered_nothing_says_so(shared_ca: CA, machine: Machine) -> None:
     machine.bootstrap(shared_ca)
     done = machine.try_("renew")
-    assert done.code == 1
+    assert done.code >= 10
     assert "Nothing was ordered on this machine" in done.stderr
     assert machine.try_("renew", machine.crt).code == 2
 
@@ -219,7 +219,7 @@ def test_a_command_that_fails_is_reported_and_the_certificate_stays_renewed(
 ) -> None:
     before = vm.crt.read_bytes()
     done = vm.try_("renew", "--force", "--exec", command, "--exec-timeout", "0.5", vm.crt, vm.key)
-    assert done.code == 1
+    assert done.code >= 10
     assert said in done.stderr
     assert "was renewed, but" in done.stderr
     assert vm.crt.read_bytes() != before
@@ -239,7 +239,7 @@ def test_a_process_gets_a_signal_by_its_id_or_by_a_file(vm: Machine) -> None:
         vm.run("renew", "--force", "--signal", "USR1", "--pid-file", file, vm.crt, vm.key)
         assert process.stdout.read().split() == ["SIGHUP", "SIGUSR1"]
     refused = vm.try_("renew", "--force", "--pid-file", file, vm.crt, vm.key)
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "No such process" in refused.stderr
     file.write_text("-1")
     assert "holds no process id" in vm.try_("renew", "--force", "--pid-file", file, vm.crt, vm.key).stderr
@@ -267,7 +267,7 @@ def test_a_bundle_and_a_pkcs12_file_are_written_and_kept_up_to_date(shared_ca: C
     machine.run("renew", machine.crt, machine.key)
     assert bundle.read_bytes() == machine.crt.read_bytes() + machine.key.read_bytes()
     refused = machine.try_("order", "foo.local", machine.folder / "x", machine.folder / "y", "--bundle", bundle)
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "foo.pem exists already" in refused.stderr
 
 

@@ -66,7 +66,7 @@ def test_an_unknown_ca_is_answered_with_those_that_are_known(
     bootstrap(acme_iid, first)
     bootstrap(acme_iid, second)
     done = asked(acme_iid, "--ca-url", "https://ca.local")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert f"knows {first.url} and {second.url}, and not https://ca.local" in done.stderr
 
 
@@ -106,7 +106,7 @@ def test_another_root_for_a_known_ca_wants_force(
     other = new_issuer("Another Root CA")
     files[0].write_bytes(other.pem)
     refused = bootstrap(acme_iid, ca)
-    assert refused.returncode == 1
+    assert refused.returncode >= 10
     assert f"{files[0]} exists already. Use --force" in refused.stderr
     assert files[0].read_bytes() == other.pem
     assert bootstrap(acme_iid, ca, "--force").returncode == 0
@@ -132,7 +132,7 @@ def test_the_client_renews_and_revokes_at_the_ca_that_issued(
         vm.run("renew", "--force", *other)
         load_certificates(other[0].read_bytes())[1].verify_directly_issued_by(root)
         vm.run("revoke", "--cert", other[0], "--key", other[1])
-        assert vm.try_("renew", "--force", *other).code == 1
+        assert vm.try_("renew", "--force", *other).code >= 10
         assert vm.run("renew", "--force", vm.crt, vm.key).code == 0
         # Each CA knows its own account key, so that what one learns opens nothing at the other.
         first, second = (vm.json("account", "show", "--ca-url", ca.url) for ca in (shared_ca, own_ca))
@@ -166,8 +166,8 @@ def test_one_of_several_provisioners_is_asked_for_by_its_name(
             vm.run("renew", "--force", *pair)
             assert vm.json("inspect", pair[0])["provisioner"]["name"] == provisioner
         refused = vm.try_("order", "foo.local", vm.crt, vm.key, "--provisioner", "Staging VMs")
-        assert refused.code == 1
+        assert refused.code >= 10
         assert "Staging VMs" in refused.stderr
         unknown = vm.try_("order", "foo.local", vm.crt, vm.key, "--provisioner", "Nobody")
-        assert unknown.code == 1
+        assert unknown.code >= 10
         assert "Nobody" in unknown.stderr

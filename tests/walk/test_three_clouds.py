@@ -129,7 +129,7 @@ def test_a_nitrotpm_document_of_another_instance_is_refused(ca: CA, keys: Path, 
         vm.bootstrap()
         other = stand_ins.nitro_tpm_attest(keys, aws.Instance(account=ACCOUNT))
         done = vm.order("foo.local", ACME_IID_NITRO_TPM_ATTEST=other)
-        assert done.code == 1
+        assert done.code >= 10
         assert "not of the same instance" in done.stderr
 
 
@@ -145,7 +145,7 @@ def test_a_google_vm_proves_itself_with_its_token(ca: CA, tmp_path: Path) -> Non
         assert wildcard.code == 0, wildcard.stderr
         assert vm.names() == ["*.apps.local"]
         refused = vm.order("web-2.vm.local")
-        assert refused.code == 1
+        assert refused.code >= 10
         assert "does not give web-2.vm.local" in refused.stderr
 
 
@@ -181,7 +181,7 @@ def test_a_managed_identity_of_another_resource_is_refused(ca: CA, tmp_path: Pat
         vm = VM(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order("foo.local", "--azure-resource", "api://somebody.else")
-        assert done.code == 1
+        assert done.code >= 10
         assert "another audience" in done.stderr
 
 
@@ -212,7 +212,7 @@ def test_an_order_without_a_name_is_for_every_name_that_the_instance_may_hold(
         assert f"Ordering a certificate for {', '.join(expected)}." in done.stderr
         assert json.loads(done.stdout)["names"] == expected
         assert machine.names(f"{expected[0]}.crt") == expected
-        assert machine.run("order", "--metadata-url", service.url).code == 1, "files are not overwritten unasked"
+        assert machine.run("order", "--metadata-url", service.url).code >= 10, "files are not overwritten unasked"
 
 
 def test_an_order_of_the_instances_id_adds_its_private_name_and_address(ca: CA, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_ca_that_takes_nothing_of_this_cloud_is_named_with_what_this_machine_i
         vm = VM(tmp_path, shared_ca, service)
         vm.bootstrap()
         done = vm.order("foo.local")
-    assert done.code == 1
+    assert done.code >= 10
     assert "The CA accepts aws-rsa2048, aws-signature for foo.local." in done.stderr
     assert "This machine (GCP) can give gcp-identity." in done.stderr
 

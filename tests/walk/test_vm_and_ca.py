@@ -138,7 +138,7 @@ def test_renewing_revoking_and_the_refused_renewal_after_it(shared_ca: CA, vm: V
     assert f"Certificate with Serial Number {serial} has been revoked." in revoked.stdout + revoked.stderr
     kept = vm.crt.read_bytes()
     refused = vm.run("renew", "--force", vm.crt, vm.key)
-    assert refused.code == 1
+    assert refused.code >= 10
     assert "closed to this instance" in refused.stderr
     assert vm.crt.read_bytes() == kept
 
@@ -159,15 +159,15 @@ def test_a_rebuilt_vm_is_told_the_command_and_the_command_lets_it_and_no_other_i
         machine.folder.mkdir()
         machine.bootstrap(shared_ca)
         refused = machine.order("foo.local")
-        assert refused.code == 1
+        assert refused.code >= 10
         assert not machine.crt.exists()
         assert not machine.key.exists()
     command = re.search(r"acme-iid-ca (instance release \S+ --to \S+)", rebuilt.order("foo.local").stderr)
     assert command is not None
     shared_ca.cli(*shlex.split(command[1]))
-    assert other.order("foo.local").code == 1
+    assert other.order("foo.local").code >= 10
     assert rebuilt.order("foo.local").code == 0
-    assert vm.order("foo.local").code == 1
+    assert vm.order("foo.local").code >= 10
 
 
 def test_an_instance_name_certificate_by_the_instances_own_id(shared_ca: CA, vm: VM, instance: aws.Instance) -> None:
@@ -202,7 +202,7 @@ def test_an_account_that_is_not_admitted_is_explained_on_the_terminal(shared_ca:
         stranger = VM(tmp_path, service.url)
         stranger.bootstrap(shared_ca)
         done = stranger.order("foo.local")
-    assert done.code == 1
+    assert done.code >= 10
     assert "does not list account 999999999999" in done.stderr
 
 
@@ -248,7 +248,7 @@ def test_evidence_with_a_fault_is_refused_with_the_fault_on_the_terminal_and_in_
         machine = VM(tmp_path, service.url)
         machine.bootstrap(shared_ca)
         done = machine.order("foo.local")
-    assert done.code == 1
+    assert done.code >= 10
     assert said in done.stderr
     assert not list(tmp_path.glob("foo.*"))
     newest = json.loads(shared_ca.cli("events", "--limit", "1", "--json").stdout)
@@ -260,18 +260,18 @@ def test_a_missing_metadata_service_is_explained_on_the_terminal(shared_ca: CA, 
     nowhere = VM(tmp_path, f"http://127.0.0.1:{free_port()}")
     nowhere.bootstrap(shared_ca)
     done = nowhere.order("foo.local")
-    assert done.code == 1
+    assert done.code >= 10
     assert "metadata" in done.stderr
     assert not list(tmp_path.glob("foo.*"))
 
 
 def test_a_wrong_fingerprint_saves_nothing(shared_ca: CA, vm: VM) -> None:
     done = vm.run("bootstrap", "--ca-url", shared_ca.url, "--fingerprint", "0" * 64)
-    assert done.code == 1
+    assert done.code >= 10
     assert "fingerprint" in done.stderr
     assert not list((vm.folder / "config").rglob("*.*"))
     unknown = vm.order("foo.local")
-    assert unknown.code == 1
+    assert unknown.code >= 10
     assert "bootstrap" in unknown.stderr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,13 @@ _COMMANDS = {
 }
 """The commands, in the order in which a person meets them; said here so that --help imports none of them."""
 
+_WITHOUT_PLACES = frozenset({"needs-renewal", "inspect", "fingerprint", "verify", "evidence"})
+"""Commands that keep nothing, and read nothing that was kept."""
+
 _MODULES = {"needs-renewal": "needs_renewal", "list": "listing"}
 """Modules that are not called as their command is. One called list would hide Python's own list here."""
+
+_AS_JSON = "acme_iid_client.as_json"
 
 _LIBRARIES = {"acme": 5, "cryptography": 44, "josepy": 2}
 """The least versions that the commands work with; setup.cfg says why pip does not see to it."""
@@ -56,18 +62,36 @@ class _Commands(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what went wrong ends as a sentence on stderr and exit status 1."""
+        """Run a command; what went wrong ends as a sentence on stderr, and with --json as an object on stdout too."""
         from acme_iid_client.cli.terminal import printable
 
         try:
             return super().invoke(ctx)
-        except ClientError as error:
-            raise click.ClickException(printable(str(error))) from error
         except BrokenPipeError:
             raise
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(printable(f"{where}{error.strerror or error}.")) from error
+        except ClientError as client_error:
+            error = client_error
+        except OSError as system_error:
+            where = f"{system_error.filename}: " if system_error.filename else ""
+            error = ClientError(f"{where}{system_error.strerror or system_error}.")
+        if ctx.meta.get(_AS_JSON):
+            click.echo(_as_json(error))
+        click.ClickException(printable(str(error))).show()
+        raise click.exceptions.Exit(error.exit_status)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments; an error is told in the form that they ask for."""
+        own = args[: args.index("--")] if "--" in args else args
+        ctx.meta[_AS_JSON] = "--json" in own or "--format=json" in own or ("--format", "json") in pairwise(own)
+        return super().parse_args(ctx, args)
+
+
+def _as_json(error: ClientError) -> str:
+    """An error for programs."""
+    import json
+
+    facts = {"error": error.code or "refused", "detail": str(error), "status": error.status}
+    return json.dumps({**facts, "exit": error.exit_status})
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -89,13 +113,20 @@ def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None)
     """Get certificates from an acme-iid CA: this machine proves itself with its cloud's identity document.
 
     Begin with 'acme-iid bootstrap', once. Then 'acme-iid order foo.local foo.crt foo.key' writes foo.crt and foo.key.
+
+    Exit status: 0 is success, 2 wrong usage, 10 a refusal, 11 a CA that is away, 12 something on this machine.
     """
     import os
 
     from acme_iid_client import places
 
     _check_libraries()
-    context.obj = places.find(os.environ, os.getuid(), config_dir, state_dir)
+    try:
+        context.obj = places.find(os.environ, os.getuid(), config_dir, state_dir)
+    except ClientError:
+        # Some commands are about files alone.
+        if context.invoked_subcommand not in _WITHOUT_PLACES:
+            raise
 
 
 def _check_libraries() -> None:

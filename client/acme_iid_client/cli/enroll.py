@@ -136,19 +136,22 @@ def _renew(
     from acme_iid_client.cli.terminal import notice
     from acme_iid_client.connection import CaError
     from acme_iid_client.deadline import Deadline
-    from acme_iid_client.errors import ClientError
+    from acme_iid_client.errors import LOCAL, ClientError
     from acme_iid_client.order import Request
 
     known = [entry for entry in enrolment.kept(where.state, ca) if not wanted or set(entry.names) == set(wanted)]
     if not known:
         raise ClientError("Nothing was enrolled on this machine, or not for these names. 'acme-iid enroll' does it.")
-    failures, renewed = [], []
+    failures: list[str] = []
+    renewed = []
+    worst = LOCAL
     for entry in known:
         request = Request(list(entry.names), keys.KeyType("EC", "P-256"), provisioner)
         try:
             made, _ = enrolment.enrol(request, entry.id, ca, where.state, cloud, Deadline(timeout), notice)
         except ClientError as error:
             failures.append(f"{', '.join(entry.names)}: {error}")
+            worst = min(worst, error.exit_status)
             if isinstance(error, CaError) and "the enrolment has ended" in str(error):
                 enrolment.forget(where.state, ca, entry)
             continue
@@ -159,4 +162,6 @@ def _renew(
     if as_json:
         click.echo(json.dumps(renewed, indent=2))
     if failures:
-        raise ClientError("\n".join([f"{len(failures)} of {len(known)} were not extended.", *failures]))
+        failed = ClientError("\n".join([f"{len(failures)} of {len(known)} were not extended.", *failures]))
+        failed.exit_status = worst
+        raise failed

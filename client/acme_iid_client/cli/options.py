@@ -93,13 +93,31 @@ azure_resource = click.option(
     callback=_resource,
     help="On Azure, the resource for which the CA takes managed identity tokens: api://...",
 )
-timeout = click.option(
-    "--timeout",
-    type=click.FloatRange(1, 86400),
-    default=60.0,
-    metavar="SECONDS",
-    help="Give up after so long, waiting for a CA that is away included (default: 60).",
-)
+
+
+def _verbose(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        import logging
+
+        log = logging.getLogger("acme_iid_client")
+        log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.DEBUG)
+
+
+def timeout(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that ask the CA."""
+    verbose = click.option(
+        "-v", "--verbose", is_flag=True, expose_value=False, callback=_verbose, help="Print each request on stderr."
+    )
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(1, 86400),
+        default=60.0,
+        metavar="SECONDS",
+        help="Give up after so long, waiting for a CA that is away included (default: 60).",
+    )(verbose(command))
+
+
 json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 provisioner = click.option(
     "--provisioner", metavar="NAME", help="Be admitted by this provisioner of the CA, and no other."

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 import click
 from cryptography import x509
 
-from acme_iid_client import certificates, hooks, inventory, kept, notifications, records, refusals, renewal, systemd
+from acme_iid_client import (
+    certificates,
+    errors,
+    hooks,
+    inventory,
+    kept,
+    notifications,
+    records,
+    refusals,
+    renewal,
+    systemd,
+)
 from acme_iid_client.cli.terminal import achieved, notice, printable
 from acme_iid_client.connection import CaError
 from acme_iid_client.deadline import Deadline
@@ -101,6 +112,7 @@ class Task:
         :raises ClientError: if one could not be renewed.
         """
         failures: list[str] = []
+        statuses: list[int] = []
         found = self.find(failures.append)
         looked_after = 0
         for record in found:
@@ -120,6 +132,7 @@ class Task:
                 if len(found) == 1 and not failures:
                     raise
                 failures.append(f"{record.certificate}: {sentence(error)}")
+                statuses.append(getattr(error, "exit_status", errors.LOCAL))
         if not looked_after and not failures:
             raise ClientError(
                 "Nothing was ordered on this machine that is to be renewed. Name the files: "
@@ -127,7 +140,9 @@ class Task:
             )
         if failures:
             total = max(looked_after, len(failures))
-            raise ClientError("\n".join([f"{len(failures)} of {total} were not renewed.", *failures]))
+            failed = ClientError("\n".join([f"{len(failures)} of {total} were not renewed.", *failures]))
+            failed.exit_status = min(statuses, default=errors.LOCAL)
+            raise failed
 
     def _one(self, record: records.Record) -> None:
         deadline = Deadline(self.timeout)
