@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections.abc import Iterator
 from importlib.resources import files
 from urllib.parse import urljoin, urlsplit
@@ -22,6 +21,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from acme_iid_client.certificates import element
+from acme_iid_client.deadline import Deadline
+from acme_iid_client.errors import ClientError
+from acme_iid_client.session import Session
 
 HOSTS = frozenset({"www.microsoft.com", "caissuers.microsoft.com", "cacerts.digicert.com", "cacerts.digicert.cn"})
 """Where the issuers of Azure's signers are fetched from. They are certificates, so HTTP does."""
@@ -83,7 +85,7 @@ def _installed(signer: x509.Certificate) -> Iterator[x509.Certificate]:
 def _fetched(signer: x509.Certificate) -> tuple[x509.Certificate, ...]:
     """The one that can be fetched, within :data:`SECONDS`."""
     found: list[x509.Certificate] = []
-    deadline = time.monotonic() + SECONDS
+    deadline = Deadline(SECONDS)
 
     def fetch() -> None:
         for url in _addresses(signer):
@@ -120,38 +122,21 @@ def _is_allowed(url: str) -> bool:
         return False
 
 
-def _get(url: str, deadline: float) -> bytes | None:
+def _get(url: str, deadline: Deadline) -> bytes | None:
     """What is there, if it is there and small."""
-    with requests.Session() as session:
+    with Session(deadline, max_bytes=MAX_BYTES) as session:
         for _ in range(1 + MAX_REDIRECTS):
             try:
-                left = max(0.1, deadline - time.monotonic())
-                with session.get(
-                    url,
-                    # Set so that requests takes none from a .netrc file; the machine's proxy is on the way.
-                    auth=lambda request: request,
-                    timeout=(left, left),
-                    allow_redirects=False,
-                    stream=True,
-                ) as response:
-                    target = urljoin(url, response.headers.get("Location", ""))
-                    if not response.is_redirect:
-                        return _content(response, deadline) if response.status_code == 200 else None
-            except (requests.RequestException, ValueError):
+                response = session.request("GET", url)
+                target = urljoin(url, response.headers.get("Location", ""))
+            except (requests.RequestException, ClientError, ValueError):
                 return None
+            if not response.is_redirect:
+                return response.content if response.status_code == requests.codes.ok else None
             if not _is_allowed(target) or urlsplit(target).netloc != urlsplit(url).netloc:
                 return None
             url = target
     return None
-
-
-def _content(response: requests.Response, deadline: float) -> bytes | None:
-    content = b""
-    for chunk in response.iter_content(4096):
-        content += chunk
-        if len(content) > MAX_BYTES or time.monotonic() > deadline:
-            return None
-    return content
 
 
 def _read(content: bytes) -> x509.Certificate | None:
