@@ -94,10 +94,9 @@ class ServerSettings:
 
     @property
     def names(self) -> tuple[Identifier, ...]:
-        """The identifiers for the server's own TLS certificate."""
-        host = urlsplit(self.url).hostname
-        assert host is not None
-        return (from_text(host),)
+        """The identifiers for the server's own TLS certificate: the host of now first, then the former ones."""
+        hosts = [urlsplit(url).hostname or "" for url in (self.url, *self.former_urls)]
+        return tuple(dict.fromkeys(map(from_text, hosts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ class Config:
     def namespace(self) -> Namespace:
         """The names that certificates may hold: those in the domains, and no name or address of the CA itself."""
         return _namespace(
-            self.ca.domains, self.server.names[0], self.server.listen, self.ca.issuer_domain, self.ca.reserved
+            self.ca.domains, self.server.names, self.server.listen, self.ca.issuer_domain, self.ca.reserved
         )
 
     @property
@@ -182,7 +181,7 @@ class Config:
 @lru_cache(maxsize=16)
 def _namespace(
     domains: tuple[str, ...],
-    server: Identifier,
+    server: tuple[Identifier, ...],
     listen: Listen,
     issuer_domain: str | None,
     reserved: tuple[Identifier, ...],
@@ -190,7 +189,7 @@ def _namespace(
     # An interface's zone is no part of an address in a certificate.
     listening = from_text(listen.host.partition("%")[0])
     everywhere = listening.type == "ip" and ipaddress.ip_address(listening.value).is_unspecified
-    own = {server, *reserved, *([] if everywhere else [listening]), *([dns(issuer_domain)] if issuer_domain else [])}
+    own = {*server, *reserved, *([] if everywhere else [listening]), *([dns(issuer_domain)] if issuer_domain else [])}
     return Namespace(domains, frozenset(own))
 
 

@@ -60,6 +60,7 @@ def own_names(server: str, ca: str = "") -> set[Identifier]:
         ('url = "https://ca.local"\nlisten = "[fe80::1%eth0]:443"', "", ["ca.local", "fe80::1"]),
         ('url = "https://ca.local"\nlisten = "inside.local:443"', "", ["ca.local", "inside.local"]),
         ('url = "https://[fd00::5]"', "", ["fd00::5"]),
+        ('url = "https://ca.local"\nformer_urls = ["https://old.local/pki"]', "", ["ca.local", "old.local"]),
         ('url = "https://ca.local"', 'issuer_domain = "Issuer.local"', ["ca.local", "issuer.local"]),
         ('url = "https://ca.local"', 'reserved = ["P.local", "10.0.0.6"]', ["ca.local", "p.local", "10.0.0.6"]),
     ],
