@@ -75,7 +75,7 @@ def test_evidence_of_every_format_is_shown_and_verified_on_the_command_line(
     assert ("It carries no nonce" if kind in documents else "It is not bound to anything here") in done.stdout
     if kind != "gcp-identity":
         # Google's keys would be fetched; that another key's token is refused is seen below.
-        assert acme_iid("verify", stdin=raw.stdout).returncode >= 10
+        assert acme_iid("verify", stdin=raw.stdout).returncode in (1, 12)
 
 
 def test_evidence_of_another_key_is_refused_at_the_signature(
@@ -85,11 +85,11 @@ def test_evidence_of_another_key_is_refused_at_the_signature(
     with stand_ins.that_gives("gcp-identity", tmp_path) as service:
         raw = acme_iid("evidence", "--raw", "--metadata-url", service.url, env=service.env)
     done = acme_iid("verify", "--jwks", "other.json", stdin=raw.stdout)
-    assert done.returncode >= 10
+    assert done.returncode == 1
     assert "Refused at step 'signature'" in done.stderr
     token = json.loads(raw.stdout)["evidence"]
     assert acme_iid("verify", *files["gcp-identity"], stdin=token).stdout.startswith("Verified: gcp-identity\n")
-    assert acme_iid("verify", *files["gcp-identity"], stdin=token[:-6] + "AAAAAA").returncode >= 10
+    assert acme_iid("verify", *files["gcp-identity"], stdin=token[:-6] + "AAAAAA").returncode == 1
 
 
 def test_evidence_that_is_old_is_authentic_and_said_to_be_of_no_use(

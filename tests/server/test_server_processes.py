@@ -179,11 +179,12 @@ def test_clients_that_trust_the_root_are_answered_and_sigterm_ends_it_with_succe
     assert list((home / "tls").iterdir()) == []
 
 
-def test_its_log_is_its_own_two_lines(start: Start) -> None:
+def test_its_log_has_what_to_mend_its_start_and_its_end(start: Start) -> None:
     running = start()
     running.get("/pid")
     running.stop(signal.SIGINT)
     assert [line.split(" ", 1)[1].split(",")[0].split(" ")[0].strip() for line in running.lines] == [
+        "remark:",  # this CA has no provisioner
         "Listening",
         "Stopped.",
     ]
