@@ -25,7 +25,7 @@ def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
 def test_a_clock_that_is_wrong_is_named_as_the_cause(vm: VM, clock: str, cause: str) -> None:
     done = system("faketime", "-f", clock, sys.executable, "-m", "acme_iid_client", "order", "foo.local", vm.crt,
                   vm.key, env=vm.environment)  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "is not valid at this time" in done.stderr
     assert cause in done.stderr
     assert "This machine's clock says 20" in done.stderr

@@ -63,7 +63,7 @@ def test_a_folder_that_may_not_be_looked_into_stops_no_other_renewal(vm: Machine
     before, (crt, _) = vm.crt.read_bytes(), bar(vm)
     crt.parent.chmod(0)
     done = confined(vm, "renew", "--force")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "1 of 2 were not renewed" in done.stderr
     assert f"{crt}: " in done.stderr
     assert "Permission denied" in done.stderr
@@ -98,7 +98,7 @@ def test_a_key_that_may_not_be_read_is_not_called_another_ones(vm: Machine) -> N
     vm.key.chmod(0)
     before = bar(vm)[0].read_bytes()
     done = confined(vm, "renew", "--force", vm.crt, vm.key, *bar(vm))
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert "1 of 2 were not renewed" in done.stderr
     assert "Permission denied" in done.stderr
     assert "is not the key of" not in done.stderr
@@ -147,7 +147,7 @@ def test_whatever_is_in_a_certificates_place_others_are_renewed(vm: Machine, wro
             crt = crt.with_name("x" * 300)
             records.save(vm.folder / "state", records.Record(crt, key))
     done = vm.try_("renew", "--force")
-    assert done.code == 1
+    assert done.code >= 10
     assert "1 of 2 were not renewed" in done.stderr or "1 of 3 were not renewed" in done.stderr
     assert str(crt) in done.stderr
     assert vm.crt.read_bytes() != before
@@ -179,7 +179,7 @@ def test_a_damaged_record_stops_no_other_renewal_and_is_named_once(vm: Machine, 
     before, damaged = vm.crt.read_bytes(), vm.folder / "state/certificates/0.json"
     damaged.write_text(content)
     done = vm.try_("renew", "--force")
-    assert done.code == 1
+    assert done.code >= 10
     assert "certificates/0.json cannot be read" in done.stderr
     assert vm.crt.read_bytes() != before
     with vm.stay() as daemon:
@@ -195,7 +195,7 @@ def test_a_record_that_cannot_be_read_is_no_fault_of_the_other_names(vm: Machine
     before = vm.crt.read_bytes()
     records.file_of(records.directory(vm.folder / "state"), bar(vm)[0]).write_text("{")
     done = vm.try_("renew", "--force", *bar(vm), vm.crt, vm.key)
-    assert done.code == 1
+    assert done.code >= 10
     assert "cannot be read" in done.stderr
     assert vm.crt.read_bytes() != before
 
@@ -224,7 +224,7 @@ def test_records_that_may_not_be_read_at_the_start_are_read_when_they_may(vm: Ma
     folder = vm.folder / "state/certificates"
     folder.chmod(0)
     done = confined(vm, "renew", "--force")
-    assert done.returncode == 1
+    assert done.returncode >= 10
     assert f"{folder}: Permission denied" in done.stderr
     with confined_daemon(vm) as daemon:
         assert "Permission denied" in daemon.wait_for("ERROR")

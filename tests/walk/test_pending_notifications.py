@@ -61,7 +61,7 @@ def test_a_daemon_that_starts_runs_what_the_one_before_it_could_not(vm: Machine,
 
 def test_a_command_that_failed_is_run_by_the_next_renewal(vm: Machine) -> None:
     told = vm.folder / "told"
-    assert vm.try_("renew", "--force", "--exec", "/bin/false", vm.crt, vm.key).code == 1
+    assert vm.try_("renew", "--force", "--exec", "/bin/false", vm.crt, vm.key).code >= 10
     before = serial(vm)
     # Without a command there is nobody to tell, and with one that fails it stays so.
     vm.run("renew", vm.crt, vm.key)

@@ -63,7 +63,7 @@ def test_renewing_makes_a_new_key_where_the_old_one_is_compromised(
 ) -> None:
     old = leaf(vm.crt)
     by_account = vm.try_("revoke", "--cert", vm.crt, "--reason", "keyCompromise")
-    assert by_account.code == 1
+    assert by_account.code >= 10
     assert "with --key: keyCompromise has to be signed by it" in by_account.stderr
     vm.run("revoke", "--cert", vm.crt, "--key", vm.key, "--reason", "keyCompromise")
     shared_ca.cli("instance", "reopen", instance.instance_id, "foo.local")
