@@ -120,8 +120,11 @@ def room(state: Path, certificate: Path) -> Iterator[Room]:
 
 
 def exists(state: Path, certificate: Path) -> bool:
-    """Whether anything is kept for a certificate's file."""
-    return _file(state, certificate).exists()
+    """Whether anything is kept for a certificate's file, as far as that can be seen."""
+    try:
+        return _file(state, certificate).exists()
+    except OSError:
+        return False
 
 
 def find(state: Path, certificate: Path) -> Kept | None:

@@ -246,6 +246,7 @@ def test_a_daemon_puts_in_place_what_a_first_order_could_not(shared_ca: CA, vm: 
         (disk / "filler").unlink()
         with vm.machine.stay("--exec", f"cp {crt} {vm.machine.folder}/told") as daemon:
             daemon.wait_for("first renewal")
+            daemon.wait_for("now everybody knows")
             assert daemon.stop() == 0
         assert (vm.machine.folder / "told").read_bytes() == crt.read_bytes()
     assert vm.issued(shared_ca) == 1

@@ -96,4 +96,4 @@ def test_what_does_not_go_together_is_a_usage_error(vm: VM, options: tuple[str, 
 
 def test_a_user_who_does_not_exist_is_said_before_anything_is_asked(vm: VM) -> None:
     refused = vm.try_("enroll", "foo.local", "--for-user", "nobody-of-that-name")
-    assert (refused.code, "There is no user" in refused.stderr) == (1, True)
+    assert (refused.code, "There is no user" in refused.stderr) == (12, True)

@@ -272,7 +272,10 @@ class Task:
         from acme_iid_client.workers import Current
 
         state, certificate = self.where.state, record.certificate
-        self._finish(record, say)
+        if not certificate.exists():
+            # A first order whose files could not be written; a renewal that could not be put in place is tried again
+            # as a renewal.
+            self._finish(record, say)
         _, leaf = renewal.current(record)
         return Current(
             leaf,
