@@ -173,6 +173,6 @@ def test_the_commands_say_that_debians_libraries_are_too_old_for_them(debian: Pr
     done = subprocess.run(
         [debian.python, "-m", "acme_iid_client", "health"], env=debian.env, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 12
     assert "acme-iid's commands need acme 5 or newer, and this Python has 2.1.0." in done.stderr
     assert "Traceback" not in done.stderr
