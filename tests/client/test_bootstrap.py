@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from scripted_ca import Reply, ScriptedCA, new_issuer, serve
 
 from acme_iid_client.certificates import fingerprint
@@ -130,3 +131,25 @@ def test_no_other_trust_store_counts(acme_iid: Run, tmp_path: Path) -> None:
         assert "does not verify" in done.stderr
         root.write_bytes(stranger.pem)
         assert acme_iid("health", "--ca-url", ca.url, "--root", root, env=env).returncode == 0
+
+
+@pytest.mark.parametrize("form", ["PEM", "PEM with text", "DER"])
+def test_a_root_is_taken_as_people_have_it(acme_iid: Run, ca: ScriptedCA, tmp_path: Path, form: str) -> None:
+    root = tmp_path / "root"
+    text = f"Subject: CN=Root\nSHA-256: {fingerprint(ca.root.certificate)}\n".encode()
+    contents = {
+        "PEM": ca.root.pem,
+        "PEM with text": text + ca.root.pem + b"\nthe end\n",
+        "DER": ca.root.certificate.public_bytes(Encoding.DER),
+    }
+    root.write_bytes(contents[form])
+    done = acme_iid("health", "--ca-url", ca.url, "--root", root)
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+
+
+def test_a_root_that_is_served_with_text_is_saved(acme_iid: Run, ca: ScriptedCA) -> None:
+    digits = fingerprint(ca.root.certificate)
+    ca.once[f"/root/{digits}"] = [Reply(body=b"Subject: CN=Root\n" + ca.root.pem)]
+    done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", digits)
+    assert done.returncode == 0, done.stderr
+    assert acme_iid("health").stdout == "ok\n"

@@ -319,3 +319,16 @@ def test_the_demo_refuses_what_is_no_name(name: str) -> None:
     done = run_module("acme_iid.cli", "demo", name)
     assert done.code == 2
     assert "NAME" in done.stderr
+
+
+def test_a_serial_number_has_one_form_wherever_it_stands(shared_ca: CA, vm: VM) -> None:
+    vm.bootstrap(shared_ca)
+    ordered = vm.order("foo.local", "--json")
+    assert ordered.code == 0, ordered.stderr
+    serial = str(x509.load_pem_x509_certificate(vm.crt.read_bytes()).serial_number)
+    assert serial in vm.run("inspect", vm.crt, "--json").stdout
+    assert f"[Serial: {serial[:4]}...{serial[-4:]}]" in vm.run("inspect", "--short", vm.crt).stdout
+    assert f'"serial": "{serial}"' in shared_ca.cli("certificate", "list", "--json").stdout
+    assert f'"serial": "{serial}"' in shared_ca.cli("events", "--json").stdout
+    revoked = vm.run("revoke", "--cert", vm.crt, "--key", vm.key)
+    assert f"Certificate with Serial Number {serial} has been revoked." in revoked.stdout
