@@ -19,13 +19,14 @@ class Limits:
 
     :ivar accounts_per_address: how many accounts that have proven nothing yet an address may make.
     :ivar open_orders_per_account: how many orders an account may have that can still lead to a certificate.
+    :ivar certificates_per_name: off unless it is set, since all VMs of a fleet may share one name.
     """
 
     accounts_per_address: Rate | None = _EACH_HOUR
     orders_per_account: Rate | None = _MANY_EACH_HOUR
     open_orders_per_account: int | None = 100
     certificates_per_instance: Rate | None = _EACH_DAY
-    certificates_per_name: Rate | None = _EACH_DAY
+    certificates_per_name: Rate | None = None
 
 
 def read(table: Table) -> Limits:
@@ -39,8 +40,11 @@ def read(table: Table) -> Limits:
         return table.look(key) == OFF and table.take(key, str, "") is not None
 
     def limit(key: str) -> Rate | None:
+        if is_off(key):
+            return None
         usual: Rate | None = getattr(defaults, key)
-        return None if is_off(key) else table.text(key, f'a rate such as "300/1h", or "{OFF}"', rate, usual)
+        text = table.take(key, str, f'a rate such as "300/1h", or "{OFF}"')
+        return usual if text is None else table.parsed(key, text, rate)
 
     def number(key: str) -> int | None:
         if is_off(key):

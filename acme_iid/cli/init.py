@@ -50,7 +50,7 @@ url = "sqlite:ca.db"
 # orders_per_account = "300/1h"
 # open_orders_per_account = 100
 # certificates_per_instance = "100/1d"
-# certificates_per_name = "100/1d"
+# certificates_per_name = "off"
 
 # How long things stay in the store after their end: what led to no certificate, and certificates with their orders.
 # [retention]
