@@ -238,7 +238,7 @@ def _requested_names(subject: x509.Name, extensions: x509.Extensions) -> frozens
                 kind = type(general_name).__name__
                 raise _bad(f"the CSR asks for a {kind}; certificates hold dns names and addresses only")
         for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
-            if not str(attribute.value).strip():
+            if not str(attribute.value).strip(" "):
                 continue  # OpenSSL writes an empty one where a person was asked for a name and gave none
             common_name = names.from_text(str(attribute.value))
             # An address counts where RFC 8738 section 3 puts it, in the subjectAltName.

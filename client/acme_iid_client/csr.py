@@ -46,7 +46,7 @@ def names(request: x509.CertificateSigningRequest, label: str) -> list[str]:
     """
     common = [str(attribute.value) for attribute in request.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
     # OpenSSL writes an empty one where a person was asked for a name and gave none.
-    found = [text for text in common if text.strip()]
+    found = [text for text in common if text.strip(" ")]
     try:
         alternatives = list(request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:

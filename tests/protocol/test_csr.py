@@ -420,7 +420,7 @@ def test_any_common_name_is_the_orders_or_refused(text: str) -> None:
         der = request(common_names=[text])
         with suppress(AcmeError):
             csr.check(der, FOO)
-            assert text.lower() == "foo.local"
+            assert text.lower() == "foo.local" or not text.strip(" "), "an empty one is none"
 
 
 @pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning")
