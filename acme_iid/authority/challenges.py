@@ -7,8 +7,6 @@ There is no claim that a crashed process could leave behind.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ from dataclasses import dataclass
 from acme_iid.admission import Grant, admit, formats, names
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
-from acme_iid.authority import Authority, refusals, validations
-from acme_iid.binding import CHALLENGE_TYPE, EVIDENCE_FIELDS, MAX_ANSWER_BYTES, binding
+from acme_iid.authority import Authority, answers, refusals, validations
+from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
@@ -28,22 +26,8 @@ from acme_iid.store.database import Reader, Transaction
 
 _log = logging.getLogger(__name__)
 
-_FIELDS = frozenset({"format", "provisioner", *EVIDENCE_FIELDS})
-
 CLOCK_SKEW = 60
 """Seconds a cloud's clock may be ahead of or behind ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer's payload, read: evidence and the provisioner to try alone, if named."""
-
-    evidence: Evidence
-    provisioner: str | None
-    digest: str
-    """SHA-256 of the evidence in hex, for the record: the evidence itself is never kept. Hashed is a JSON object of
-    the evidence's fields, sorted, without blanks, and without the line ends that AWS puts into base64: what else
-    stands in the answer changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,34 +57,6 @@ class Target:
         """Whether an answer can lead to nothing any more."""
         ended = self.order is not None and of_order(self.order, now) is Status.INVALID
         return ended or of_authorization(self.authorization, now) is not Status.PENDING
-
-
-def parse_answer(payload: Mapping[str, object], raw: bytes) -> Answer:
-    """Read an answer; nothing in it is believed yet.
-
-    :param raw: the payload's bytes, for their size.
-    :raises AcmeError: ``malformed``: the challenge stays pending (RFC 8555 section 7.5.1).
-    """
-    if len(raw) > MAX_ANSWER_BYTES:
-        raise AcmeError(Problem.MALFORMED, f"the answer is {len(raw)} bytes long; {MAX_ANSWER_BYTES} is the limit")
-    fields: dict[str, str] = {}
-    for name in _FIELDS & payload.keys():  # others are ignored, as RFC 8555 has it for every payload
-        value = payload[name]
-        if not isinstance(value, str):
-            raise AcmeError(Problem.MALFORMED, f"the answer's {name!r} is not a string")
-        fields[name] = value
-    kind, provisioner = fields.pop("format", None), fields.pop("provisioner", None)
-    if kind is None:
-        raise AcmeError(Problem.MALFORMED, "the answer has no 'format'; the challenge's 'formats' says which it takes")
-    if kind not in VERIFIERS:
-        raise AcmeError(Problem.MALFORMED, f"evidence of format {kind[:32]!a} is not known to this server")
-    return Answer(Evidence(kind, fields), provisioner, _digest(fields))
-
-
-def _digest(fields: Mapping[str, str]) -> str:
-    unbroken = {name: value.replace("\n", "") for name, value in fields.items()}
-    text = json.dumps(unbroken, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find(authority: Authority, account: Account, challenge_id: str) -> tuple[Authorization, Challenge]:
@@ -158,13 +114,15 @@ def answer(
     if target.ended(now):
         raise AcmeError(Problem.MALFORMED, "the challenge's order has ended or expired; make a new order")
     if target.challenge.type == CHALLENGE_TYPE:
-        _answer_iid01(authority, account, target, parse_answer(payload, raw), remote, now)
+        _answer_iid01(authority, account, target, answers.parse(payload, raw), remote, now)
     else:
         validations.answer(authority, challenge_id, remote, now)
     return _own(authority.database, account, challenge_id)
 
 
-def _answer_iid01(authority: Authority, account: Account, target: Target, given: Answer, remote: str, now: int) -> None:
+def _answer_iid01(
+    authority: Authority, account: Account, target: Target, given: answers.Answer, remote: str, now: int
+) -> None:
     bound = binding(f"{target.challenge.token}.{account.thumbprint}", jwk.spki(jwk.load(account.jwk)))
     record: dict[str, object] = {
         "challenge": target.challenge.id,
@@ -200,7 +158,7 @@ def _answer_iid01(authority: Authority, account: Account, target: Target, given:
             _record_refused(transaction, account, target, given, named, error, record, now)
 
 
-def _asked(authority: Authority, given: Answer) -> str | None:
+def _asked(authority: Authority, given: answers.Answer) -> str | None:
     """The provisioner that the answer names, for the record of what is refused before one is found."""
     known = {provisioner.name for provisioner in authority.config.provisioners}
     return given.provisioner if given.provisioner in known else None
@@ -397,7 +355,7 @@ def _record_refused(
     transaction: Transaction,
     account: Account,
     target: Target,
-    given: Answer,
+    given: answers.Answer,
     named: InstanceIdentity | None,
     error: AttestationError,
     record: Mapping[str, object],

@@ -145,9 +145,9 @@ def _evidence(content: bytes, format_: str | None) -> Evidence:
         assert isinstance(members, dict)  # it begins with a brace
         if format_ is not None:
             members.setdefault("format", format_)
-        from acme_iid.authority.challenges import parse_answer
+        from acme_iid.authority import answers
 
-        return parse_answer(members, text).evidence
+        return answers.parse(members, text).evidence
     if format_ is None:
         raise click.UsageError("a document or token alone does not say what it is; give its --format")
     if not text.isascii():

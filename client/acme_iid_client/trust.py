@@ -44,7 +44,7 @@ class PinnedSession(Session):
         self.last_response: requests.Response | None = None
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """As in requests, under this session's rules."""
+        """As in requests, under the rules of this class."""
         address = url if isinstance(url, str) else url.decode()
         if not address.startswith("https://"):
             raise ClientError(

@@ -13,7 +13,17 @@ from running import ACCOUNT, CA, answer
 from wire import Key, csr
 
 from acme_iid import config
-from acme_iid.authority import Authority, accounts, challenges, finalization, instances, orders, reading, revocation
+from acme_iid.authority import (
+    Authority,
+    accounts,
+    answers,
+    challenges,
+    finalization,
+    instances,
+    orders,
+    reading,
+    revocation,
+)
 from acme_iid.errors import AcmeError, Problem, Remedy, RequestError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
@@ -168,13 +178,13 @@ def test_a_compromise_between_ready_and_issued_leads_to_no_certificate(
 
 def test_the_digest_of_evidence_is_of_the_evidence_alone(instance: aws.Instance) -> None:
     given = answer(instance)
-    first = challenges.parse_answer(given, b"")
-    unbroken = challenges.parse_answer(
+    first = answers.parse(given, b"")
+    unbroken = answers.parse(
         {"provisioner": "x", "ignored": "y"} | given | {"evidence": given["evidence"].replace("\n", "")}, b"other"
     )
     assert given["evidence"].count("\n") > 10
     assert first.digest == unbroken.digest
-    other = challenges.parse_answer(given | {"evidence": "A" + given["evidence"][1:]}, b"")
+    other = answers.parse(given | {"evidence": "A" + given["evidence"][1:]}, b"")
     assert other.digest != first.digest
 
 

@@ -21,7 +21,7 @@ from acme_iid.attestation.chains import Anchors, Root, read_pem
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
 from acme_iid.attestation.keysets import PinnedKeySet, ScopedKeySet, parse
 from acme_iid.attestation.trust import AwsKey, AzureTenant, TrustStore, WebIdentityIssuer
-from acme_iid.authority.challenges import parse_answer
+from acme_iid.authority import answers
 from acme_iid.binding import Binding, binding
 from acme_iid.errors import AcmeError, AttestationError, MalformedEvidenceError
 from acme_iid.protocol import jwk
@@ -171,7 +171,7 @@ def test_the_test_keys_are_believed_nowhere_else(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", FILE["evidence"], ids=case_id)
 def test_the_answer_is_read_and_its_digest_is_the_recorded_one(case: dict[str, Any]) -> None:
     payload = {"format": case["format"], **case["fields"], "provisioner": "any"}
-    answer = parse_answer(payload, json.dumps(payload).encode())
+    answer = answers.parse(payload, json.dumps(payload).encode())
     assert (answer.evidence.format, dict(answer.evidence.fields)) == (case["format"], case["fields"])
     assert answer.digest == case["evidence_sha256"]
 
@@ -213,7 +213,7 @@ def test_the_answer_of_the_example_is_the_first_of_gcps_vectors() -> None:
 def test_an_answer_without_a_known_format_is_malformed() -> None:
     for payload in ({}, {"format": "oracle-identity"}, {"format": 1}):
         with pytest.raises(AcmeError):
-            parse_answer(payload, json.dumps(payload).encode())
+            answers.parse(payload, json.dumps(payload).encode())
 
 
 def test_events_are_chained_as_the_file_says() -> None:
