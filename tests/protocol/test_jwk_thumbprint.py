@@ -44,3 +44,20 @@ def test_it_is_the_thumbprint_that_josepy_computes(curve: ec.EllipticCurve) -> N
 def test_a_key_on_another_curve_has_none() -> None:
     with pytest.raises(ValueError, match="secp256k1 is not among P-256, P-384, P-521"):
         jwk.thumbprint(ec.generate_private_key(ec.SECP256K1()).public_key())
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "reason"),
+    [
+        ("d", "AAAA", "holds a secret"),
+        ("kty", "oct", "holds a secret"),
+        ("x", 7, "no text"),
+        ("x", ["AAAA"], "no text"),
+        ("n", "A" * 1401, "longer than any key's"),
+    ],
+)
+def test_a_jwk_with_such_a_member_is_no_public_key(member: str, value: object, reason: str) -> None:
+    public = {"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}
+    assert jwk.canonical(public | {"use": "sig"}) == jwk.canonical(public)
+    with pytest.raises(ValueError, match=reason):
+        jwk.canonical(public | {member: value})
