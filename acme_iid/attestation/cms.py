@@ -136,7 +136,7 @@ def _signer(signer: Node, digest: str, content: bytes, certificates: tuple[bytes
         raise ValueError(f"the digest algorithm {digest} is not supported")
     # Unsigned attributes would be one more optional member; nothing vouches for them and no cloud sends them.
     attributes = members[3] if len(members) == 6 else None
-    if len(members) > 6 or (attributes is None and len(members) != 5):
+    if len(members) > 6:
         raise ValueError("the SignerInfo has unsigned attributes")
     encoded, message_digest, signing_time = None, None, None
     if attributes is not None:
