@@ -78,3 +78,10 @@ def test_one_member_that_is_not_as_it_must_be_is_named(path: tuple[int, ...], ch
 def test_what_is_rebuilt_without_a_change_is_read() -> None:
     for path in ((), SIGNED_DATA, ENCAPSULATED, SIGNER, SIGNING_TIME):
         assert cms.parse(sent(path, lambda node: node.encoding)).content == b"{}"
+
+
+@pytest.mark.parametrize("tag", [asn1.CONSTRUCTED_OCTET_STRING, 0x23, 0x2C, 0x36])
+def test_a_string_in_pieces_has_no_der(tag: int) -> None:
+    pieces = tlv(asn1.OCTET_STRING, b"a") + tlv(asn1.OCTET_STRING, b"b")
+    with pytest.raises(ValueError, match="in pieces where DER is demanded"):
+        asn1.der(asn1.parse(tlv(asn1.SEQUENCE, tlv(tag, pieces))))

@@ -89,6 +89,8 @@ def test_the_rfcs_own_examples_are_read(encoded: str, value: object) -> None:
         ("1f", "no place here"),
         ("1c", "no place here"),
         ("c000", "no place here"),
+        ("d400", "no place here"),
+        ("d6", "no place here"),
         ("f90000", "no place here"),
         ("fb3ff199999999999a", "no place here"),
         ("f7", "no place here"),
