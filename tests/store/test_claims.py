@@ -163,3 +163,14 @@ def test_an_order_is_tied_to_no_certificate_unless_every_authorization_is_valid_
         if spoil is not None:
             spoil(transaction)
         assert orders.set_finalized(transaction, "first", "certificate", 60) is (spoil is None)
+
+
+def test_what_waits_for_one_account_waits_for_no_other(database: Database) -> None:
+    other = Identifier("dns", "bar.local")
+    with database.transaction() as transaction:
+        accounts.add(transaction, Account("b", "{}", "u", (), 1))
+        orders.add_authorization(
+            transaction, Authorization("y", "b", None, other, False, 1, 100, (Challenge("d", "iid-01", "token"),))
+        )
+    assert ahead(database, 50, NAME, other) == ["z"]
+    assert waiting.for_names(database, "b", (NAME, other), UNDER, 50) == {other: "y"}
