@@ -468,6 +468,10 @@ def test_more_certificates_than_a_chain_needs_are_refused() -> None:
         ({"evidence": ""}, "'evidence' is empty"),
         ({"evidence": "AAAA", "intermediates": ""}, "'intermediates' is refused: there is no certificate"),
         ({"evidence": "AAAA", "intermediates": "hello"}, "not a CERTIFICATE block"),
+        (
+            {"evidence": "AAAA", "intermediates": "-----BEGIN CERTIFICATE-----\nAB==\n-----END CERTIFICATE-----\n"},
+            "a CERTIFICATE block is not base64 in its one exact form",
+        ),
         ({"evidence": "AAAA", "intermediates": fa.intermediates() * 9}, "more than 8 certificates"),
         ({"evidence": "AAAA", "intermediates": fa.intermediates().replace("MII", "MI!", 1)}, "not a CERTIFICATE block"),
         ({"evidence": "AAAA", "intermediates": fa.intermediates().replace("MII", "AAA", 1)}, "cannot be read"),
