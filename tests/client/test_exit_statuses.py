@@ -89,9 +89,11 @@ def test_a_user_without_a_home_is_told_what_to_set(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if name != "HOME" and not name.startswith("XDG_")}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", sys.executable, "-m"]
+        # The environment of the tests may be in a folder that is root's alone.
+        reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        user = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", *reading]
         return subprocess.run(
-            [*command, "acme_iid_client", *arguments],
+            [*user, sys.executable, "-m", "acme_iid_client", *arguments],
             env={**clean, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
