@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def test_requests_are_shown_on_demand(acme_iid: Run, known: ScriptedCA) -> None:
     assert f"GET {known.url}/health: status 200, 3 octets" in shown.stderr
 
 
-def test_a_user_without_a_home_is_told_what_to_set(tmp_path: Path) -> None:
+def test_a_user_without_a_home_is_told_what_to_set() -> None:
     clean = {name: value for name, value in os.environ.items() if name != "HOME" and not name.startswith("XDG_")}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -101,9 +102,13 @@ def test_a_user_without_a_home_is_told_what_to_set(tmp_path: Path) -> None:
             check=False,
         )
 
-    tmp_path.chmod(0o755)
     done = run("health")
     assert done.returncode == 12
     assert "--config-dir and --state-dir" in done.stderr
-    assert run("--config-dir", str(tmp_path), "--state-dir", str(tmp_path), "health").returncode == 12
+    # pytest's folders are root's alone.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        told = run("--config-dir", folder, "--state-dir", folder, "health")
+    assert told.returncode == 12
+    assert "acme-iid bootstrap" in told.stderr
     assert run("needs-renewal", "/nonexistent.crt").returncode == 2
