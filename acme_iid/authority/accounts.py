@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acme_iid.authority import compromise, enrolments, limits
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config import CASettings, Config
-from acme_iid.errors import AcmeError, Fault, Problem, RequestError
-from acme_iid.protocol.resources import Account
-from acme_iid.store import accounts, events, external_keys, orders
-from acme_iid.store.database import Database, Reader, Transaction
+from acme_iid.errors import AcmeError, Problem, RequestError
+from acme_iid.protocol.resources import Account, Order
+from acme_iid.protocol.status import Status, of_authorization, of_order
+from acme_iid.store import accounts, external_keys, orders
+from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.writes import Reader, Statement, Write
 
 MAX_CONTACTS = 10
 _MAX_CONTACT_LENGTH = 320
@@ -51,13 +53,13 @@ def _check_contact(contact: str) -> None:
         raise AcmeError(Problem.INVALID_CONTACT, f"the contact {shown} is not an e-mail address")
 
 
-def find(database: Database, thumbprint: str, *, demanded: bool) -> Account | None:
+def find(reader: Reader, thumbprint: str, *, demanded: bool) -> Account | None:
     """The account of a key, None if there is none (RFC 8555 section 7.3.1).
 
     :param demanded: whether there has to be one (``onlyReturnExisting``).
     :raises AcmeError: ``accountDoesNotExist``, or ``unauthorized`` if it was deactivated.
     """
-    account = accounts.by_thumbprint(database, thumbprint)
+    account = accounts.by_thumbprint(reader, thumbprint)
     if account is not None:
         require_active(account)
     elif demanded:
@@ -95,7 +97,11 @@ class NewAccount:
     external_account_binding: str | None = None
 
 
-def create(database: Database, config: Config, wanted: NewAccount, remote: str, now: int) -> tuple[Account, bool]:
+Made = tuple[Account, bool]
+"""An account, and whether it is new, or was changed."""
+
+
+def create(reader: Reader, config: Config, wanted: NewAccount, remote: str, now: int) -> Made | Write[Made]:
     """The account of a key, made if there is none.
 
     :param remote: the client's address, for limits and for the record.
@@ -104,65 +110,63 @@ def create(database: Database, config: Config, wanted: NewAccount, remote: str, 
         ``externalAccountRequired``, ``userActionRequired`` where the terms were not agreed to, ``rateLimited``,
         ``badPublicKey`` for a key that was revoked as compromised.
     """
+    existing = find(reader, wanted.thumbprint, demanded=False)
+    if existing is not None:
+        return existing, False
     settings = config.ca
-    existing = accounts.by_thumbprint(database, wanted.thumbprint)
-    if existing is None:
-        if settings.external_account_required and wanted.external_key_id is None:
-            raise AcmeError(
-                Problem.EXTERNAL_ACCOUNT_REQUIRED,
-                "an account takes an external account key here; ask whoever runs this CA for one",
-            )
-        if settings.terms_of_service is not None and not wanted.terms_agreed:
-            raise _terms_not_agreed(settings.terms_of_service)
-        key = None if wanted.external_key_id is None else external_keys.get(database, wanted.external_key_id)
-        account = Account(
-            secrets.token_urlsafe(16),
-            wanted.jwk,
-            wanted.thumbprint,
-            wanted.contact,
-            now,
-            terms_agreed=settings.terms_of_service,
-            external_key_id=wanted.external_key_id,
-            external_account_binding=wanted.external_account_binding,
-            enrolment_id=None if key is None else key.enrolment_id,
-            made_from=limits.subject(remote),
-            # Whoever gave the key to it has proven something, or is the operator.
-            proven_at=None if wanted.external_key_id is None else now,
-        )
-        with database.transaction() as transaction:
-            if accounts.add(transaction, account):
-                compromise.require_usable_by_account(transaction, account.jwk)
-                limits.account_made(transaction, config.limits, account, now)
-                _use_external_key(transaction, account, now)
-                events.add(
-                    transaction,
-                    "account.created",
-                    now,
-                    account_id=account.id,
-                    thumbprint=account.thumbprint,
-                    external_key=account.external_key_id,
-                    enrolment=account.enrolment_id,
-                    remote=remote,
-                )
-                return account, True
-        existing = accounts.by_thumbprint(database, wanted.thumbprint)
-        assert existing is not None  # accounts are never removed
-    require_active(existing)
-    return existing, False
-
-
-def _use_external_key(transaction: Transaction, account: Account, now: int) -> None:
-    key_id = account.external_key_id
-    if key_id is not None and not external_keys.use(transaction, key_id, account.id, now):
+    if settings.external_account_required and wanted.external_key_id is None:
         raise AcmeError(
-            Problem.UNAUTHORIZED,
-            "the external account key was used before, has run out or was revoked; "
-            + (
-                "ask whoever runs this CA for another"
-                if account.enrolment_id is None
-                else "run 'acme-iid enroll' on the VM for another"
-            ),
+            Problem.EXTERNAL_ACCOUNT_REQUIRED,
+            "an account takes an external account key here; ask whoever runs this CA for one",
         )
+    if settings.terms_of_service is not None and not wanted.terms_agreed:
+        raise _terms_not_agreed(settings.terms_of_service)
+    key = None if wanted.external_key_id is None else external_keys.get(reader, wanted.external_key_id)
+    account = Account(
+        secrets.token_urlsafe(16),
+        wanted.jwk,
+        wanted.thumbprint,
+        wanted.contact,
+        now,
+        terms_agreed=settings.terms_of_service,
+        external_key_id=wanted.external_key_id,
+        external_account_binding=wanted.external_account_binding,
+        enrolment_id=None if key is None else key.enrolment_id,
+        made_from=limits.subject(remote),
+        # Whoever gave the key to it has proven something, or is the operator.
+        proven_at=None if wanted.external_key_id is None else now,
+        key_since=now,
+    )
+    limits.require_room_for_account(reader, config.limits, account, now)
+    event = new_event(
+        "account.created",
+        now,
+        account_id=account.id,
+        thumbprint=account.thumbprint,
+        external_key=account.external_key_id,
+        enrolment=account.enrolment_id,
+        remote=remote,
+    )
+    statements = [
+        accounts.add(account),
+        *_use_external_key(account, now),
+        compromise.require_usable_by_account(reader, account.jwk),
+    ]
+    return Write(statements, lambda _rows: (account, True), [event])
+
+
+def _use_external_key(account: Account, now: int) -> list[Statement]:
+    if account.external_key_id is None:
+        return []
+    advice = (
+        "ask whoever runs this CA for another"
+        if account.enrolment_id is None
+        else "run 'acme-iid enroll' on the VM for another"
+    )
+    error = AcmeError(
+        Problem.UNAUTHORIZED, f"the external account key was used before, has run out or was revoked; {advice}"
+    )
+    return [external_keys.use(account.external_key_id, account.id, now, lambda _reader: error)]
 
 
 def require_terms_agreed(settings: CASettings, account: Account) -> None:
@@ -184,27 +188,37 @@ def _terms_not_agreed(terms: str) -> AcmeError:
     )
 
 
-def agree_to_terms(database: Database, settings: CASettings, account: Account, now: int) -> Account:
-    """Note that an account agrees to the terms as they are now (RFC 8555 section 7.3.3)."""
+def update(
+    reader: Reader,
+    settings: CASettings,
+    account: Account,
+    contact: tuple[str, ...] | None,
+    now: int,
+    *,
+    agrees: bool,
+) -> Account | Write[Account]:
+    """Replace an account's contacts, and note that it agrees to the terms as they are now (RFC 8555 section 7.3.2).
+
+    :param contact: None to leave them.
+    :raises AcmeError: ``unauthorized`` if it was deactivated meanwhile.
+    """
+    account = _current(reader, account)
+    statements: list[Statement] = []
+    events: list[NewEvent] = []
+    if contact is not None and contact != account.contact:
+        statements.append(accounts.set_contact(account, contact))
+        account = replace(account, contact=contact)
     terms = settings.terms_of_service
-    if terms is None or account.terms_agreed == terms:
-        return account
-    with database.transaction() as transaction:
-        if accounts.set_terms_agreed(transaction, account.id, terms):
-            events.add(transaction, "account.agreed", now, account_id=account.id, terms=terms)
-    return _reread(database, account)
-
-
-def update_contact(database: Database, account: Account, contact: tuple[str, ...]) -> Account:
-    """Replace an account's contacts (RFC 8555 section 7.3.2)."""
-    with database.transaction() as transaction:
-        accounts.set_contact(transaction, account.id, contact)
-    return _reread(database, account)
+    if agrees and terms is not None and account.terms_agreed != terms:
+        statements.append(accounts.set_terms_agreed(account, terms))
+        events.append(new_event("account.agreed", now, account_id=account.id, terms=terms))
+        account = replace(account, terms_agreed=terms)
+    return Write(statements, lambda _rows: account, events)
 
 
 def change_key(
-    database: Database, account: Account, jwk: str, thumbprint: str, remote: str, now: int
-) -> tuple[Account, bool]:
+    reader: Reader, account: Account, jwk: str, thumbprint: str, remote: str, now: int
+) -> Made | Write[Made]:
     """Give an account another key (RFC 8555 section 7.3.5). Its instances, orders and certificates stay its own.
 
     What it has pending of iid-01 ends, since that is bound to the old key ("Binding").
@@ -216,34 +230,37 @@ def change_key(
     :raises AcmeError: ``unauthorized`` if the account was deactivated or got another key meanwhile, ``badPublicKey``
         for a key that was revoked as compromised.
     """
-    error = Fault(
-        Problem.UNAUTHORIZED, "the account's key was changed, and the challenge was bound to the old one; order again"
-    )
-    with database.transaction() as transaction:
-        if accounts.set_key(transaction, account.id, account.thumbprint, jwk, thumbprint, now):
-            compromise.require_usable_by_account(transaction, jwk)
-            ended = orders.fail_pending(transaction, account.id, CHALLENGE_TYPE, error, now)
-            events.add(
-                transaction,
-                "account.key_changed",
-                now,
-                account_id=account.id,
-                old_thumbprint=account.thumbprint,
-                thumbprint=thumbprint,
-                remote=remote,
-                orders_ended=ended,
-            )
-            return _reread(transaction, account), True
-        current = _reread(transaction, account)
-        holder = accounts.by_thumbprint(transaction, thumbprint)
-    require_active(current)
+    current = _current(reader, account)
     if current.thumbprint != account.thumbprint:
         raise AcmeError(
             Problem.UNAUTHORIZED,
             "the account's key was changed while this request was under way; sign with the new one",
         )
-    assert holder is not None  # the statement has no other reason to change nothing
-    return holder, False
+    holder = accounts.by_thumbprint(reader, thumbprint)
+    if holder is not None:
+        return holder, False
+    usable = compromise.require_usable_by_account(reader, jwk)
+    changed = replace(current, jwk=jwk, thumbprint=thumbprint, key_since=now)
+    event = new_event(
+        "account.key_changed",
+        now,
+        account_id=account.id,
+        old_thumbprint=account.thumbprint,
+        thumbprint=thumbprint,
+        remote=remote,
+        orders_ended=sum(_waits_for_iid01(order, now) for order in orders.open_of(reader, account.id, now)),
+    )
+    statements = [accounts.set_key(current, jwk, thumbprint, now), usable]
+    return Write(statements, lambda _rows: (changed, True), [event])
+
+
+def _waits_for_iid01(order: Order, now: int) -> bool:
+    """Whether an order can only go on with an iid-01 challenge that has not been answered."""
+    return of_order(order, now) is Status.PENDING and any(
+        of_authorization(entry, now) is Status.PENDING
+        and all(challenge.type == CHALLENGE_TYPE for challenge in entry.challenges)
+        for entry in order.authorizations
+    )
 
 
 def meant(reader: Reader, word: str) -> Account:
@@ -257,26 +274,32 @@ def meant(reader: Reader, word: str) -> Account:
     return found
 
 
-def deactivate(database: Database, account: Account, now: int, by: str = "account") -> Account:
-    """Deactivate an account and end its open orders (RFC 8555 section 7.3.6). Its instances stay its own.
+def deactivate(reader: Reader, account: Account, now: int, by: str = "account") -> Account | Write[Account]:
+    """Deactivate an account, with its open orders (RFC 8555 section 7.3.6). Its instances stay its own.
 
-    :param by: on whose word, for the record: "account" or "operator".
+    An account that is deactivated already stays as it is.
+
+    :param by: on whose word, for the record: "account", "operator" or "compromised key".
     """
-    with database.transaction() as transaction:
-        end(transaction, account, now, by)
-    return _reread(database, account)
-
-
-def end(transaction: Transaction, account: Account, now: int, by: str) -> None:
-    """As :func:`deactivate`, within a transaction; an account that is deactivated already stays as it is."""
-    error = Fault(Problem.UNAUTHORIZED, "the account was deactivated")
-    if accounts.deactivate(transaction, account.id, now):
-        orders.end_of_account(transaction, account.id, error, now)
-        enrolments.end_of_account(transaction, account.id, "the account that enrolled it was deactivated", now)
-        events.add(transaction, "account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint, by=by)
-
-
-def _reread(reader: Reader, account: Account) -> Account:
     current = accounts.get(reader, account.id)
     assert current is not None  # accounts are never removed
+    if current.deactivated_at is not None:
+        return current
+    ended = enrolments.end_of_account(reader, account.id, "the account that enrolled it was deactivated", now)
+    event = new_event("account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint, by=by)
+    return Write(
+        [accounts.deactivate(account.id, now), *ended.statements],
+        lambda _rows: replace(current, deactivated_at=now),
+        [*ended.events, event],
+    )
+
+
+def _current(reader: Reader, account: Account) -> Account:
+    """An account as it is now.
+
+    :raises AcmeError: ``unauthorized`` if it was deactivated meanwhile.
+    """
+    current = accounts.get(reader, account.id)
+    assert current is not None  # accounts are never removed
+    require_active(current)
     return current

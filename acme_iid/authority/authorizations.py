@@ -15,9 +15,10 @@ from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment
-from acme_iid.store import orders
-from acme_iid.store.database import Database
+from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment, Order
+from acme_iid.store import accounts, orders
+from acme_iid.store.documents import deactivated
+from acme_iid.store.writes import Reader, Write
 
 LIFETIME = 3600
 """Seconds in which names are proven and an order for them is finalized. Evidence is at hand, so an hour is long."""
@@ -40,15 +41,13 @@ def _challenge_types(config: Config, identifier: Identifier) -> tuple[str, ...]:
     return (CHALLENGE_TYPE, *standard) if by_instances else standard
 
 
-def offer(config: Config, account: Account, order_id: str | None, identifier: Identifier, now: int) -> Authorization:
+def offer(config: Config, account: Account, identifier: Identifier, now: int) -> Authorization:
     """A new pending authorization, with one challenge for each way in which the name can be proven."""
     challenges = tuple(_challenge(kind) for kind in _challenge_types(config, identifier))
-    return _authorization(account, order_id, identifier, challenges, now)
+    return _authorization(account, identifier, challenges, now)
 
 
-def give(
-    enrolment: Enrolment, account: Account, order_id: str | None, identifier: Identifier, now: int
-) -> Authorization:
+def give(enrolment: Enrolment, account: Account, identifier: Identifier, now: int) -> Authorization:
     """A new authorization of a delegate, valid by the proof behind its enrolment: one iid-01 challenge that was met."""
     met = replace(
         _challenge(CHALLENGE_TYPE),
@@ -57,21 +56,21 @@ def give(
         names=enrolment.names,
         identity=enrolment.identity,
     )
-    return _authorization(account, order_id, identifier, (met,), now)
+    return _authorization(account, identifier, (met,), now)
 
 
 def _challenge(kind: str) -> Challenge:
     # A token for each: with one for all, the answer to one could be found in the answer to another.
-    return Challenge(secrets.token_urlsafe(16), kind, secrets.token_urlsafe(32))
+    return Challenge("", kind, secrets.token_urlsafe(32))
 
 
 def _authorization(
-    account: Account, order_id: str | None, identifier: Identifier, challenges: tuple[Challenge, ...], now: int
+    account: Account, identifier: Identifier, challenges: tuple[Challenge, ...], now: int
 ) -> Authorization:
     return Authorization(
-        id=secrets.token_urlsafe(16),
+        # It gets its id with its order.
+        id="",
         account_id=account.id,
-        order_id=order_id,
         identifier=identifier.base,
         wildcard=identifier.wildcard,
         created_at=now,
@@ -94,9 +93,9 @@ def parse_new_authorization(payload: Mapping[str, object]) -> Identifier:
 
 
 def new_authorization(
-    authority: Authority, account: Account, identifier: Identifier, remote: str, now: int
-) -> Authorization:
-    """Make an authorization ahead of an order: the next order of the account for this name takes it.
+    reader: Reader, authority: Authority, account: Account, identifier: Identifier, remote: str, now: int
+) -> Authorization | Write[Authorization]:
+    """Make an authorization ahead of an order: once it is valid, the next order of the account for this name takes it.
 
     :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``userActionRequired``, ``rateLimited``,
@@ -104,38 +103,68 @@ def new_authorization(
     """
     require_terms_agreed(authority.config.ca, account)
     try:
-        return _new_authorization(authority, account, identifier, now)
+        return _new_authorization(reader, authority.config, account, identifier, now)
     except AcmeError as refused:
-        if refused.problem is not Problem.RATE_LIMITED:
-            refusals.record(authority, "authorization.refused", account, (identifier,), refused, remote, now)
-        raise
+        if refused.problem is Problem.RATE_LIMITED:
+            raise
+        return refusals.refused(
+            reader,
+            authority.config.limits,
+            "authorization.refused",
+            account,
+            (identifier,),
+            refused,
+            remote,
+            now,
+        )
 
 
-def _new_authorization(authority: Authority, account: Account, identifier: Identifier, now: int) -> Authorization:
-    if (reason := refusal(authority.config, identifier)) is not None:
+def _new_authorization(
+    reader: Reader, config: Config, account: Account, identifier: Identifier, now: int
+) -> Write[Authorization]:
+    if (reason := refusal(config, identifier)) is not None:
         fault = Fault(Problem.REJECTED_IDENTIFIER, reason, identifier, Remedy.OPERATOR)
         raise AcmeError(fault.problem, reason, subproblems=[fault], remedy=fault.remedy)
-    # Refused without the store's one lock where that is possible; what is under way meanwhile counts under it.
-    limits.require_room_to_wait(authority.database, account, now)
-    with authority.database.transaction() as transaction:
-        limits.require_room_to_wait(transaction, account, now)
-        limits.order_made(transaction, authority.config.limits, account, now)
-        enrolment = delegates.enrolment_of(transaction, account)
-        if enrolment is None:
-            authorization = offer(authority.config, account, None, identifier, now)
-        else:
-            delegates.require(transaction, authority.config, enrolment, (identifier,), None, now)
-            authorization = give(enrolment, account, None, identifier, now)
-        orders.add_authorization(transaction, authorization)
-    return authorization
+    limits.require_room_to_wait(reader, account, now)
+    limits.require_room_for_order(reader, config.limits, account, now)
+    enrolment = delegates.enrolment_of(reader, account)
+    statements = [accounts.in_force(account)]
+    if enrolment is None:
+        authorization = offer(config, account, identifier, now)
+    else:
+        delegates.require(reader, config, enrolment, (identifier,), None, now)
+        statements += delegates.guards(enrolment)
+        authorization = give(enrolment, account, identifier, now)
+    order = Order(
+        id="",
+        account_id=account.id,
+        identifiers=(identifier,),
+        created_at=now,
+        expires_at=authorization.expires_at,
+        key=account.thumbprint,
+        ahead=True,
+        instance_id=None if enrolment is None else enrolment.instance_id,
+        generation=None if enrolment is None else enrolment.generation,
+        authorizations=(authorization,),
+    )
+    tag = orders.new_id()
+    statements += [orders.add(order, tag), *limits.order_asked(config.limits, account, now)]
+    return Write(statements, lambda rows: orders.numbered(order, rows[0]["n"], tag).authorizations[0])
 
 
-def deactivate(database: Database, authorization: Authorization, now: int) -> Authorization:
-    """Deactivate an authorization, and with it its order (RFC 8555 section 7.5.2)."""
-    error = Fault(Problem.UNAUTHORIZED, f"the authorization for {authorization.identifier} was deactivated")
-    with database.transaction() as transaction:
-        if orders.deactivate_authorization(transaction, authorization.id, now):
-            orders.end_of_authorization(transaction, authorization.id, error, now)
-    current = orders.get_authorization(database, authorization.id)
-    assert current is not None  # authorizations are kept as long as their orders
-    return current
+def deactivate(reader: Reader, authorization_id: str, now: int) -> Authorization | Write[Authorization]:
+    """Deactivate an authorization, and with it its order (RFC 8555 section 7.5.2).
+
+    :param authorization_id: of one that is the account's own.
+    """
+    located = orders.of_authorization_id(reader, authorization_id)
+    assert located is not None  # it was read a moment ago
+    order, authorization = located
+    if authorization.deactivated_at is not None or authorization.revoked_at is not None:
+        return authorization
+    changed = replace(authorization, deactivated_at=now)
+    entries = tuple(changed if entry.id == changed.id else entry for entry in order.authorizations)
+    order = replace(order, authorizations=entries)
+    if order.ended_at is None:
+        order = replace(order, ended_at=now, error=deactivated(changed))
+    return Write([orders.deactivate(order)], lambda _rows: changed)

@@ -7,7 +7,6 @@ signature however often it is fetched.
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple
 
 from cryptography.x509.ocsp import OCSPResponseStatus
@@ -16,10 +15,9 @@ from acme_iid.authority import Authority
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.issuance import crl, ocsp
 from acme_iid.issuance.crl import Revoked
-from acme_iid.protocol import jwk
 from acme_iid.store import certificates, revocation_lists
-from acme_iid.store.database import Reader
 from acme_iid.store.revocation_lists import SignedList
+from acme_iid.store.writes import Committed, Reader, Write, again
 
 LIST_LIFETIME = 24 * 3600
 """Seconds that a list can be relied on; when half is left, the next fetch has it signed again."""
@@ -39,16 +37,17 @@ def current_list(authority: Authority, now: int) -> SignedList:
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     database = authority.database
-    key_id = hashlib.sha256(jwk.spki(authority.ca.issuer.key.public_key())).hexdigest()
+    key_id = authority.ca.issuer_id
     for _ in range(_ATTEMPTS):
         known = revocation_lists.latest(database, key_id)
         if known is not None and _is_current(database, known, now):
             return known
         signed = _sign(authority, key_id, known, now)
         try:
-            with database.transaction() as transaction:
-                if revocation_lists.put(transaction, signed, None if known is None else known.number):
-                    return signed
+            put = revocation_lists.put(signed, None if known is None else known.number, again)
+            outcome = database.commit(Write([put], lambda _rows: None))
+            if isinstance(outcome, Committed):
+                return signed
         except StoreUnavailableError:
             if known is None or now >= known.next_update or not _is_whole(database, known):
                 raise
@@ -63,7 +62,7 @@ def _is_current(reader: Reader, known: SignedList, now: int) -> bool:
 
 
 def _is_whole(reader: Reader, known: SignedList) -> bool:
-    return revocation_lists.count(reader, known.since) == known.revoked
+    return revocation_lists.count(reader, known.key_id, known.since) == known.revoked
 
 
 def _sign(authority: Authority, key_id: str, known: SignedList | None, now: int) -> SignedList:
@@ -71,7 +70,7 @@ def _sign(authority: Authority, key_id: str, known: SignedList | None, now: int)
     since = now if known is None else min(known.signed_at, now)
     revoked = [
         Revoked(int(serial, 16), at, reason)
-        for serial, at, reason in revocation_lists.revoked(authority.database, since)
+        for serial, at, reason in revocation_lists.revoked(authority.database, key_id, since)
     ]
     # Numbers follow the clock, so that they grow after a backup was restored, too.
     number = now if known is None else max(known.number + 1, now)

@@ -16,7 +16,7 @@ from acme_iid.errors import AcmeError, AttestationError, Fault, Problem, Remedy
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Enrolment
 from acme_iid.store import accounts, enrolments, instances
-from acme_iid.store.database import Reader
+from acme_iid.store.writes import Reader, Statement
 
 _RENEW = "run 'acme-iid enroll --renew' on the VM"
 _ENROL = "run 'acme-iid enroll' on the VM for another external account key"
@@ -42,7 +42,8 @@ def require(
 ) -> None:
     """Refuse names that an enrolment does not give, or no longer.
 
-    :param reader: the transaction that goes on to write, so that nothing can end the enrolment in between.
+    What it relies on stands in the guards of the write that follows: :func:`guards`.
+
     :param profile: the certificate profile that is wanted.
     :raises AcmeError: ``unauthorized`` with the reason; ``rejectedIdentifier`` for names that were not enrolled or are
         the CA's own; ``invalidProfile``.
@@ -78,6 +79,18 @@ def require(
     provisioner = _require_given(config, enrolment, names, profile)
     if min(enrolment.expires_at, enrolment.proven_at + provisioner.enrolment_lifetime) <= now:
         raise AcmeError(Problem.UNAUTHORIZED, f"the proof behind this enrolment has run out; {_RENEW}")
+    known = instances.get(reader, enrolment.instance_id)
+    if known is not None and known.generation != enrolment.generation:
+        raise AcmeError(Problem.UNAUTHORIZED, f"the enrolment has ended: {known.raised_for}; {_ENROL}")
+
+
+def guards(enrolment: Enrolment) -> list[Statement]:
+    """What a write relies on that an enrolment gives something: the instance, the proof and the account behind it."""
+    return [
+        accounts.still_active(enrolment.account_id),
+        instances.unchanged(enrolment.instance_id, enrolment.generation),
+        enrolments.unchanged(enrolment),
+    ]
 
 
 def _require_owner(reader: Reader, enrolment: Enrolment) -> None:
@@ -86,8 +99,8 @@ def _require_owner(reader: Reader, enrolment: Enrolment) -> None:
     if bound.deactivated_at is not None:
         raise AcmeError(Problem.UNAUTHORIZED, "the account that enrolled this one was deactivated")
     holder = instances.get(reader, enrolment.instance_id)
-    # Without a record (trust on first use is off) nobody else holds it.
-    if holder is not None and holder.account_id != enrolment.account_id:
+    # Where nobody holds it by first use (trust on it is off) nobody else does.
+    if holder is not None and holder.is_held and holder.account_id != enrolment.account_id:
         raise AcmeError(
             Problem.UNAUTHORIZED, "the instance no longer belongs to the account that enrolled it: it was released"
         )

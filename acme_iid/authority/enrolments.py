@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from acme_iid.authority import Authority, delegates, limits, refusals
 from acme_iid.authority.external_keys import new_key
 from acme_iid.binding import CHALLENGE_TYPE
-from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Challenge, Enrolment, ExternalKey, Order
 from acme_iid.protocol.status import Status, of_authorization
-from acme_iid.store import enrolments, events, external_keys, orders
-from acme_iid.store.database import Transaction
+from acme_iid.store import accounts, enrolments, external_keys, instances, orders
+from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.writes import Reader, Statement, Write, again
 
 KEY_LIFETIME = 600
 """Seconds in which the one account must be made that an enrolment's external key is for."""
@@ -28,7 +30,9 @@ class Enrolled(NamedTuple):
     made: bool
 
 
-def enrol(authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int) -> Enrolled:
+def enrol(
+    reader: Reader, authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int
+) -> Enrolled | Write[Enrolled]:
     """Hand the names of an order, which iid-01 has proven, on to a delegate, or prove an enrolment anew.
 
     :param order: the account's own; it is not used up.
@@ -38,49 +42,58 @@ def enrol(authority: Authority, account: Account, order: Order, renew: str | Non
         if there is no such enrolment; ``rateLimited``.
     """
     try:
-        return _enrol(authority, account, order, renew, remote, now)
+        return _enrol(reader, authority, account, order, renew, remote, now)
     except AcmeError as error:
         if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
-            refusals.record(authority, "enrolment.refused", account, order.identifiers, error, remote, now)
+            return refusals.refused(
+                reader, authority.config.limits, "enrolment.refused", account, order.identifiers, error, remote, now
+            )
         raise
 
 
-def _enrol(authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int) -> Enrolled:
+def _enrol(
+    reader: Reader, authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int
+) -> Write[Enrolled]:
     if account.enrolment_id is not None:
         raise AcmeError(
             Problem.UNAUTHORIZED, "this account was enrolled itself; the account of the instance enrols others"
         )
     config = authority.config
-    wanted = _proven(authority, account, order, now)
-    with authority.database.transaction() as transaction:
-        delegates.require(transaction, config, wanted, wanted.names, None, now)
-        if renew is not None:
-            _require_extends(transaction, wanted, renew)
-        enrolment = enrolments.prove(transaction, wanted)
-        if enrolment is None:
-            raise AcmeError(Problem.UNAUTHORIZED, "the names were enrolled with a newer proof; make a new order")
-        made = enrolment.id == wanted.id
-        key = None
-        if renew is None:
-            limits.key_made(transaction, config.limits, account, now)
-            key = new_key("enrolment", KEY_LIFETIME, now, reusable=False, enrolment_id=enrolment.id)
-            external_keys.add(transaction, key)
-        event = events.add(
-            transaction,
-            "enrolment.made" if made else "enrolment.extended",
-            now,
-            account_id=account.id,
-            instance_id=enrolment.instance_id,
-            enrolment=enrolment.id,
-            names=[name.value for name in enrolment.names],
-            provisioner=enrolment.proof.provisioner,
-            until=enrolment.expires_at,
-            external_key=None if key is None else key.id,
-            thumbprint=account.thumbprint,
-            remote=remote,
-        )
-        events.add_names(transaction, event, now, enrolment.names, enrolment.instance_id)
-    return Enrolled(enrolment, key, made)
+    proven = _proven(authority, account, order, now)
+    delegates.require(reader, config, proven, proven.names, None, now)
+    if renew is not None:
+        _require_extends(reader, proven, renew)
+    in_force = enrolments.in_force_for(reader, proven)
+    if in_force is not None and in_force.proven_at > proven.proven_at:
+        raise AcmeError(Problem.UNAUTHORIZED, "the names were enrolled with a newer proof; make a new order")
+    enrolment = proven if in_force is None else replace(proven, id=in_force.id, created_at=in_force.created_at)
+    key = None
+    statements = [
+        accounts.in_force(account),
+        instances.unchanged(proven.instance_id, proven.generation),
+        enrolments.prove(proven, again),
+        # It is this one that was made or extended, and not one that came in between.
+        enrolments.unchanged(enrolment),
+        orders.version_unchanged(order),
+    ]
+    if renew is None:
+        key = new_key("enrolment", KEY_LIFETIME, now, reusable=False, enrolment_id=enrolment.id)
+        statements += [external_keys.add(key), *limits.key_made(config.limits, account, now)]
+    event = new_event(
+        "enrolment.made" if in_force is None else "enrolment.extended",
+        now,
+        account_id=account.id,
+        instance_id=enrolment.instance_id,
+        enrolment=enrolment.id,
+        names=[name.value for name in enrolment.names],
+        provisioner=enrolment.proof.provisioner,
+        until=enrolment.expires_at,
+        external_key=None if key is None else key.id,
+        thumbprint=account.thumbprint,
+        remote=remote,
+    )
+    enrolled = Enrolled(enrolment, key, in_force is None)
+    return Write(statements, lambda _rows: enrolled, [event])
 
 
 def _proven(authority: Authority, account: Account, order: Order, now: int) -> Enrolment:
@@ -117,6 +130,7 @@ def _proven(authority: Authority, account: Account, order: Order, now: int) -> E
         id=secrets.token_urlsafe(16),
         account_id=account.id,
         instance_id=proof.instance,
+        generation=order.generation or 0,
         names=tuple(sorted(order.identifiers)),
         proof=proof,
         identity=first.identity,
@@ -127,12 +141,12 @@ def _proven(authority: Authority, account: Account, order: Order, now: int) -> E
     )
 
 
-def _require_extends(transaction: Transaction, wanted: Enrolment, renew: str) -> None:
+def _require_extends(reader: Reader, wanted: Enrolment, renew: str) -> None:
     """Refuse to extend an enrolment with a proof that is not for the same names of the same instance.
 
     :raises AcmeError: ``malformed`` with 404 if the account has no such enrolment, ``unauthorized``.
     """
-    found = enrolments.get(transaction, renew)
+    found = enrolments.get(reader, renew)
     if found is None or found.account_id != wanted.account_id:
         raise AcmeError(Problem.MALFORMED, "this account has no such enrolment", status=404)
     if found.ended_at is not None:
@@ -147,33 +161,45 @@ def _require_extends(transaction: Transaction, wanted: Enrolment, renew: str) ->
         )
 
 
+class Ended(NamedTuple):
+    """What ends enrolments, with the keys of each that nobody has used yet and what their delegates have open.
+
+    :ivar orders: how many of the delegates' orders end.
+    """
+
+    statements: list[Statement]
+    events: list[NewEvent]
+    orders: int
+
+
 def end_of_instance(
-    transaction: Transaction, instance_id: str, names: Collection[Identifier] | None, reason: str, now: int
-) -> int:
-    """End an instance's enrolments and what their delegates have open.
+    reader: Reader, instance_id: str, names: Collection[Identifier] | None, reason: str, now: int
+) -> Ended:
+    """End an instance's enrolments.
 
     :param names: only enrolments for any of these names; None for all.
     :param reason: what the delegates are told.
-    :returns: how many orders were ended.
     """
-    return _record_ended(
-        transaction, enrolments.end_of_instance(transaction, instance_id, names, reason, now), reason, now
-    )
+    ending = [
+        enrolment
+        for enrolment in enrolments.in_force_of_instance(reader, instance_id)
+        if names is None or set(names) & set(enrolment.names)
+    ]
+    return _ended(reader, ending, reason, now)
 
 
-def end_of_account(transaction: Transaction, account_id: str, reason: str, now: int) -> int:
-    """End what an account has handed on, and what its delegates have open; how many orders were ended."""
-    return _record_ended(transaction, enrolments.end_of_account(transaction, account_id, reason, now), reason, now)
+def end_of_account(reader: Reader, account_id: str, reason: str, now: int) -> Ended:
+    """End what an account has handed on."""
+    return _ended(reader, enrolments.in_force_of_account(reader, account_id), reason, now)
 
 
-def _record_ended(transaction: Transaction, ended: list[Enrolment], reason: str, now: int) -> int:
-    fault = Fault(Problem.UNAUTHORIZED, f"the enrolment has ended: {reason}")
-    count = 0
-    for enrolment in ended:
-        closed = orders.end_of_delegates(transaction, enrolment.id, fault, now)
-        count += closed
-        event = events.add(
-            transaction,
+def _ended(reader: Reader, ending: Sequence[Enrolment], reason: str, now: int) -> Ended:
+    ended = Ended([], [], 0)
+    for enrolment in ending:
+        count = sum(
+            orders.count_open_of(reader, delegate.id, now) for delegate in accounts.delegates(reader, enrolment.id)
+        )
+        event = new_event(
             "enrolment.ended",
             now,
             account_id=enrolment.account_id,
@@ -181,7 +207,11 @@ def _record_ended(transaction: Transaction, ended: list[Enrolment], reason: str,
             enrolment=enrolment.id,
             names=[name.value for name in enrolment.names],
             reason=reason,
-            orders_ended=closed,
+            orders_ended=count,
         )
-        events.add_names(transaction, event, now, enrolment.names, enrolment.instance_id)
-    return count
+        statements = [
+            enrolments.end(enrolment, reason, now),
+            external_keys.revoke_of_enrolment(enrolment.id, now),
+        ]
+        ended = Ended(ended.statements + statements, [*ended.events, event], ended.orders + count)
+    return ended

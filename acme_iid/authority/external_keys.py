@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 
 from acme_iid.errors import RequestError
 from acme_iid.protocol.resources import ExternalKey
-from acme_iid.store import events, external_keys
+from acme_iid.store import external_keys
+from acme_iid.store.chain import new_event
 from acme_iid.store.database import Database
+from acme_iid.store.writes import Reader, Write, perform
 
 _SECRET_BYTES = 32
 MAX_LABEL_LENGTH = 100
@@ -24,10 +27,8 @@ def add(database: Database, label: str | None, seconds: int | None, now: int, *,
     if label is not None and (not label or len(label) > MAX_LABEL_LENGTH or not label.isprintable()):
         raise RequestError(f"a label is printable text of 1 to {MAX_LABEL_LENGTH} characters")
     key = new_key(label, seconds, now, reusable=reusable)
-    with database.transaction() as transaction:
-        external_keys.add(transaction, key)
-        events.add(transaction, "external_key.added", now, external_key=key.id, label=label, reusable=reusable)
-    return key
+    event = new_event("external_key.added", now, external_key=key.id, label=label, reusable=reusable)
+    return perform(database, lambda _reader: Write([external_keys.add(key)], lambda _rows: key, [event]))
 
 
 def new_key(
@@ -60,11 +61,14 @@ def revoke(database: Database, key_id: str, now: int) -> ExternalKey:
 
     :raises RequestError: if there is no such key, or it was revoked before.
     """
-    found = external_keys.get(database, key_id)
-    if found is None:
+    return perform(database, partial(_revoke, key_id=key_id, now=now))
+
+
+def _revoke(reader: Reader, key_id: str, now: int) -> Write[ExternalKey]:
+    key = external_keys.get(reader, key_id)
+    if key is None:
         raise RequestError(f"there is no external account key {key_id!r}; 'acme-iid-ca eab list' shows all")
-    with database.transaction() as transaction:
-        if not external_keys.revoke(transaction, key_id, now):
-            raise RequestError(f"the external account key {key_id} was revoked before")
-        events.add(transaction, "external_key.revoked", now, external_key=key_id, account_id=found.account_id)
-    return found
+    if key.revoked_at is not None:
+        raise RequestError(f"the external account key {key_id} was revoked before")
+    event = new_event("external_key.revoked", now, external_key=key_id, account_id=key.account_id)
+    return Write([external_keys.revoke(key_id, now)], lambda _rows: key, [event])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,11 +18,14 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
-from acme_iid.store import accounts, certificates, events, instances, orders
-from acme_iid.store.database import Reader
+from acme_iid.store import accounts, certificates, instances, orders
+from acme_iid.store.chain import new_event
+from acme_iid.store.writes import Reader, Write
 
 
-def finalize(authority: Authority, account: Account, order: Order, csr_der: bytes, remote: str, now: int) -> Order:
+def finalize(
+    reader: Reader, authority: Authority, account: Account, order: Order, csr_der: bytes, remote: str, now: int
+) -> Order | Write[Order]:
     """Issue the certificate of a ready order (RFC 8555 section 7.4), or record that what was proven no longer holds.
 
     :param account: the order's own.
@@ -33,30 +35,51 @@ def finalize(authority: Authority, account: Account, order: Order, csr_der: byte
         order's profile is no longer given, ``rateLimited``.
     """
     try:
-        return _finalize(authority, account, order, csr_der, now)
+        return _finalize(reader, authority, account, order, csr_der, now)
     except AcmeError as error:
         # A bad CSR leaves no event, but one with a key that others may hold does.
         refused = error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER)
         if refused or error.remedy is Remedy.NEW_KEY:
             proofs = {challenge.proof for _, challenge in _proven(order)}
             proof = proofs.pop() if len(proofs) == 1 else None
-            refusals.record(authority, "finalize.refused", account, order.identifiers, error, remote, now, proof)
+            return refusals.refused(
+                reader,
+                authority.config.limits,
+                "finalize.refused",
+                account,
+                order.identifiers,
+                error,
+                remote,
+                now,
+                proof,
+            )
         raise
 
 
-def _finalize(authority: Authority, account: Account, order: Order, csr_der: bytes, now: int) -> Order:
+def _finalize(
+    reader: Reader, authority: Authority, account: Account, order: Order, csr_der: bytes, now: int
+) -> Write[Order]:
     """Issue the certificate of a ready order.
 
-    Signing comes first and one compare-and-set decides: of two requests that race, one certificate is
-    recorded and the other was never seen by anybody.
+    Signing comes first, and the guards of one write decide: of two requests that race, one certificate is recorded and
+    the other was never seen by anybody.
     """
     _require_ready(order, now)
     profile = _profile(authority, order)
     request = csr.check(csr_der, order.identifiers, authority.ca.own_keys, authority.config.ca.keys)
-    if accounts.by_thumbprint(authority.database, request.thumbprint) is not None:
+    if accounts.by_thumbprint(reader, request.thumbprint) is not None:
         raise AcmeError(Problem.BAD_CSR, "the CSR's key is an account's key; make a key pair for the certificate alone")
     proof = _proof(order)
     identity = _require_still_given(authority.config, order, profile)
+    key_id = request.spki_sha256.hex()
+    certifiable = compromise.require_certifiable(reader, key_id)
+    statements = [accounts.in_force(account)]
+    if (enrolment := delegates.enrolment_of(reader, account)) is not None:
+        delegates.require(reader, authority.config, enrolment, order.identifiers, profile.name, now)
+        statements += delegates.guards(enrolment)
+    elif proof.instance is not None:
+        _require_open(instances.closed(reader, proof.instance), order)
+        statements.append(instances.unchanged(proof.instance, order.generation or 0))
     not_before, not_after = validity(profile, order, now)
     issued = authority.ca.issue(
         LeafRequest(
@@ -68,51 +91,54 @@ def _finalize(authority: Authority, account: Account, order: Order, csr_der: byt
             usages=profile.usages,
             key_usages=profile.key_usages,
             status=authority.config.status_urls,
+            number=orders.number(order),
         ),
         authority.config.namespace,
         now,
     )
     certificate = Certificate(
-        id=secrets.token_urlsafe(16),
+        id=order.id,
         serial=f"{issued.serial:x}",
-        order_id=order.id,
         account_id=order.account_id,
         names=order.identifiers,
         not_before=issued.not_before,
         not_after=issued.not_after,
         issued_at=now,
-        chain=issued.chain_pem,
-        key_id=request.spki_sha256.hex(),
+        der=issued.der,
+        issuer_id=authority.ca.issuer_id,
+        key_id=key_id,
         profile=profile.name,
         image=None if identity is None else identity.facts.get("image"),
         provisioner=proof.provisioner,
         instance=proof.instance,
     )
-    with authority.database.transaction() as transaction:
-        compromise.require_certifiable(transaction, certificate.key_id)
-        if (enrolment := delegates.enrolment_of(transaction, account)) is not None:
-            delegates.require(transaction, authority.config, enrolment, order.identifiers, profile.name, now)
-        if proof.instance is not None:
-            _require_open(instances.closed(transaction, proof.instance), order)
-        if not orders.set_finalized(transaction, order.id, certificate.id, now):
-            raise AcmeError(Problem.ORDER_NOT_READY, "the order was finalized or ended meanwhile; look at the order")
-        counted = _counted(transaction, order, proof, now)
-        limits.certificate_issued(transaction, authority.config.limits, *counted, now)
-        certificates.add(transaction, certificate)
-        event = events.add(
-            transaction,
-            "certificate.issued",
-            now,
-            account_id=order.account_id,
-            instance_id=proof.instance,
-            serial=certificate.serial,
-            names=[name.value for name in order.identifiers],
-            provisioner=proof.provisioner,
-            profile=profile.name,
-            not_after=certificate.not_after,
-        )
-        events.add_names(transaction, event, now, order.identifiers, proof.instance, certificate.id)
-    return replace(order, certificate_id=certificate.id)
+    statements += [
+        *(orders.relied_on(made) for made in _ahead(reader, order)),
+        orders.finalize(order, now),
+        certificates.add(certificate),
+        *limits.certificate_issued(authority.config.limits, *_counted(reader, order, proof, now), now),
+        certifiable,
+    ]
+    event = new_event(
+        "certificate.issued",
+        now,
+        account_id=order.account_id,
+        instance_id=proof.instance,
+        serial=certificate.serial,
+        names=[name.value for name in order.identifiers],
+        provisioner=proof.provisioner,
+        profile=profile.name,
+        image=certificate.image,
+        not_after=certificate.not_after,
+    )
+    return Write(statements, lambda _rows: replace(order, issued_at=now), [event])
+
+
+def _ahead(reader: Reader, order: Order) -> list[Order]:
+    """The rows of the authorizations of an order that were made ahead of it."""
+    taken = [entry.id for entry in order.authorizations if not entry.id.startswith(f"{order.id}.")]
+    located = (orders.of_authorization_id(reader, authorization_id) for authorization_id in taken)
+    return sorted((made[0] for made in located if made is not None), key=orders.number)
 
 
 def _counted(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str | None, list[Identifier]]:

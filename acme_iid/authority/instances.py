@@ -6,10 +6,11 @@ import re
 from typing import NamedTuple
 
 from acme_iid.authority import enrolments, revocation
-from acme_iid.errors import Fault, Problem, RequestError
+from acme_iid.errors import RequestError
 from acme_iid.protocol.resources import Instance
-from acme_iid.store import certificates, events, instances, orders
-from acme_iid.store.database import Database, Reader, Transaction
+from acme_iid.store import certificates, instances, orders
+from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.writes import Reader, Statement, Write
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -29,12 +30,12 @@ class Ended(NamedTuple):
     certificates: int
 
 
-def find(database: Reader, word: str) -> Instance:
+def find(reader: Reader, word: str) -> Instance:
     """The one instance an operator means: by its whole id, or the cloud's own instance id if that is unique.
 
-    :raises RequestError: if there is none that was used, or more than one.
+    :raises RequestError: if there is none that was used or blocked, or more than one.
     """
-    found = instances.find(database, word)
+    found = instances.find(reader, word)
     if not found:
         raise RequestError(f"no instance {word!r} has been used here; 'acme-iid-ca instance list' shows all")
     if len(found) > 1:
@@ -42,24 +43,9 @@ def find(database: Reader, word: str) -> Instance:
     return found[0]
 
 
-def find_listed(database: Reader, word: str) -> instances.Listed:
-    """As :func:`find`, among the instances that are blocked too.
-
-    :raises RequestError: if there is none that was used or is blocked, or more than one.
-    """
-    blocks = {block.instance_id: block for block in instances.find_blocked(database, word)}
-    used = {instance.id: instance for instance in instances.find(database, word)}
-    ids = sorted(blocks.keys() | used.keys())
-    if len(ids) != 1:
-        found = find(database, word) if not ids else None
-        assert found is None  # find() raises where there is none
-        raise RequestError(f"{word!r} is several instances: {', '.join(ids)}; give one")
-    return instances.Listed(ids[0], used.get(ids[0]), blocks.get(ids[0]))
-
-
 def release(
-    database: Database, word: str, thumbprint: str, seconds: int, *, revoke: bool, now: int
-) -> tuple[str, Ended]:
+    reader: Reader, word: str, thumbprint: str, seconds: int, *, revoke: bool, now: int
+) -> Write[tuple[str, Ended]]:
     """Let the account key with ``thumbprint``, and no other, use the instance first, or first again.
 
     The old account loses what it has proven with the instance. With ``revoke``, its certificates for the instance
@@ -72,30 +58,33 @@ def release(
     """
     if not _THUMBPRINT.match(thumbprint):
         raise RequestError(f"{thumbprint!r} is no key thumbprint; the refused client prints its own, 43 characters")
-    fault = Fault(Problem.UNAUTHORIZED, "the instance was released to another account key")
-    with database.transaction() as transaction:
-        instance_id = _whole_id(transaction, word)
-        previous = instances.get(transaction, instance_id)
-        instances.release(transaction, instance_id, thumbprint, now, now + seconds)
-        ended = Ended(
-            _end_all(transaction, instance_id, fault, now),
-            _revoke_all(transaction, instance_id, revocation.SUPERSEDED, now, closes=False) if revoke else 0,
-        )
-        events.add(
-            transaction,
-            "instance.released",
-            now,
-            account_id=None if previous is None else previous.account_id,
-            instance_id=instance_id,
-            released_to=thumbprint,
-            until=now + seconds,
-            orders_ended=ended.orders,
-            certificates_revoked=ended.certificates,
-        )
-    return instance_id, ended
+    instance_id = _whole_id(reader, word)
+    reason = "the instance was released to another account key"
+    taken = _take_all(reader, instance_id, reason, now)
+    revoked = _revoke_all(reader, instance_id, revocation.SUPERSEDED, now) if revoke else _NOTHING
+    ended = Ended(taken.orders, revoked.certificates)
+    event = new_event(
+        "instance.released",
+        now,
+        account_id=None if taken.instance is None else taken.instance.account_id,
+        instance_id=instance_id,
+        released_to=thumbprint,
+        until=now + seconds,
+        orders_ended=ended.orders,
+        certificates_revoked=ended.certificates,
+    )
+    generation = 0 if taken.instance is None else taken.instance.generation
+    statements = [
+        instances.release(instance_id, generation, thumbprint, reason, now, now + seconds),
+        *taken.statements,
+        *revoked.statements,
+    ]
+    return Write(statements, lambda _rows: (instance_id, ended), [*taken.events, *revoked.events, event])
 
 
-def block(database: Database, word: str, reason: str | None, *, revoke: bool, now: int) -> tuple[str, Ended]:
+def block(
+    reader: Reader, word: str, reason: str | None, *, revoke: bool, now: int
+) -> Write[tuple[str, Ended]]:
     """Shut an instance out, whoever answers for it, and end what it has proven.
 
     With ``revoke``, its certificates are revoked for keyCompromise, as the keys of a machine that must be shut out
@@ -108,27 +97,29 @@ def block(database: Database, word: str, reason: str | None, *, revoke: bool, no
     """
     if reason is not None and (not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable()):
         raise RequestError(f"a reason is printable text of 1 to {MAX_REASON_LENGTH} characters")
-    fault = Fault(Problem.UNAUTHORIZED, "an operator blocked this instance")
-    with database.transaction() as transaction:
-        instance_id = _whole_id(transaction, word)
-        known = instances.get(transaction, instance_id)
-        if not instances.block(transaction, instances.Block(instance_id, now, reason)):
-            raise RequestError(f"{instance_id} is blocked already; 'acme-iid-ca instance show {instance_id}' says why")
-        ended = Ended(
-            _end_all(transaction, instance_id, fault, now),
-            _revoke_all(transaction, instance_id, revocation.KEY_COMPROMISE, now, closes=True) if revoke else 0,
-        )
-        events.add(
-            transaction,
-            "instance.blocked",
-            now,
-            account_id=None if known is None else known.account_id,
-            instance_id=instance_id,
-            reason=reason,
-            orders_ended=ended.orders,
-            certificates_revoked=ended.certificates,
-        )
-    return instance_id, ended
+    instance_id = _whole_id(reader, word)
+    known = instances.get(reader, instance_id)
+    if known is not None and known.blocked_at is not None:
+        raise RequestError(f"{instance_id} is blocked already; 'acme-iid-ca instance show {instance_id}' says why")
+    told = "an operator blocked this instance"
+    taken = _take_all(reader, instance_id, told, now)
+    revoked = _revoke_all(reader, instance_id, revocation.KEY_COMPROMISE, now) if revoke else _NOTHING
+    ended = Ended(taken.orders, revoked.certificates)
+    event = new_event(
+        "instance.blocked",
+        now,
+        account_id=None if known is None else known.account_id,
+        instance_id=instance_id,
+        reason=reason,
+        orders_ended=ended.orders,
+        certificates_revoked=ended.certificates,
+    )
+    statements = [
+        instances.block(instance_id, 0 if known is None else known.generation, told, reason, now),
+        *taken.statements,
+        *revoked.statements,
+    ]
+    return Write(statements, lambda _rows: (instance_id, ended), [*taken.events, *revoked.events, event])
 
 
 def _whole_id(reader: Reader, word: str) -> str:
@@ -143,52 +134,88 @@ def _whole_id(reader: Reader, word: str) -> str:
     return find(reader, word).id
 
 
-def unblock(database: Database, word: str, now: int) -> tuple[str, frozenset[str]]:
+def unblock(reader: Reader, word: str, now: int) -> Write[tuple[str, frozenset[str]]]:
     """Let an instance in again.
 
     :param word: its whole id, or the cloud's own instance id if that is unique.
     :returns: its id, and the names that are still closed to it.
     :raises RequestError: if it is not blocked.
     """
-    with database.transaction() as transaction:
-        blocks = instances.find_blocked(transaction, word)
-        if not blocks:
-            raise RequestError(f"{word!r} is not blocked; 'acme-iid-ca instance list --blocked' shows what is")
-        if len(blocks) > 1:
-            raise RequestError(f"{word!r} is several: {', '.join(entry.instance_id for entry in blocks)}; give one")
-        instance_id = blocks[0].instance_id
-        instances.unblock(transaction, instance_id)
-        events.add(transaction, "instance.unblocked", now, instance_id=instance_id)
-        return instance_id, instances.closed(transaction, instance_id).names
+    blocked = [instance for instance in instances.find(reader, word) if instance.blocked_at is not None]
+    if not blocked:
+        raise RequestError(f"{word!r} is not blocked; 'acme-iid-ca instance list --blocked' shows what is")
+    if len(blocked) > 1:
+        raise RequestError(f"{word!r} is several: {', '.join(entry.id for entry in blocked)}; give one")
+    instance_id = blocked[0].id
+    closed = instances.closed(reader, instance_id).names
+    event = new_event("instance.unblocked", now, instance_id=instance_id)
+    return Write([instances.unblock(instance_id)], lambda _rows: (instance_id, closed), [event])
 
 
-def _end_all(transaction: Transaction, instance_id: str, fault: Fault, now: int) -> int:
-    """End what an instance has proven, whoever ordered by it; how many orders."""
-    of_delegates = enrolments.end_of_instance(transaction, instance_id, None, fault.detail, now)
-    return of_delegates + orders.revoke_proofs(transaction, instance_id, None, fault, now)
+class _Taken(NamedTuple):
+    """What is taken from an instance besides the raising of its generation, and how many orders end with it."""
+
+    instance: Instance | None
+    statements: list[Statement]
+    events: list[NewEvent]
+    orders: int
 
 
-def _revoke_all(transaction: Transaction, instance_id: str, code: int, now: int, *, closes: bool) -> int:
-    """Revoke an instance's certificates that are still in force; how many.
+def _take_all(reader: Reader, instance_id: str, reason: str, now: int) -> _Taken:
+    """End what an instance has proven, whoever ordered by it."""
+    instance = instances.get(reader, instance_id)
+    ended = enrolments.end_of_instance(reader, instance_id, None, reason, now)
+    count = ended.orders
+    if instance is not None and instance.account_id is not None:
+        proven = {"instance_id": instance_id, "generation": instance.generation}
+        count += orders.count_open_of(reader, instance.account_id, now, proven)
+    return _Taken(instance, ended.statements, ended.events, count)
+
+
+class _Revoked(NamedTuple):
+    """What revokes certificates, and how many."""
+
+    statements: list[Statement]
+    events: list[NewEvent]
+    certificates: int
+
+
+_NOTHING = _Revoked([], [], 0)
+
+
+def _revoke_all(reader: Reader, instance_id: str, code: int, now: int) -> _Revoked:
+    """Revoke an instance's certificates that are still in force.
 
     For keyCompromise, the keys of the others are noted as well: they were on the same machine.
     """
-    revoked = 0
-    for certificate in certificates.of_instance(transaction, instance_id):
+    statements: list[Statement] = []
+    events: list[NewEvent] = []
+    count = 0
+    noted: set[str] = set()
+    for certificate in certificates.of_instance(reader, instance_id):
+        if code == revocation.KEY_COMPROMISE and certificate.key_id not in noted:
+            noted.add(certificate.key_id)
+            compromised = revocation.compromise(reader, certificate, "operator", now)
+            statements += compromised.statements
+            events += compromised.events
         if certificate.revoked_at is None and certificate.not_after > now:
-            revoked += revocation.revoke(transaction, certificate, code, "operator", now, closes=closes)
-        elif code == revocation.KEY_COMPROMISE:
-            revocation.note_compromise(transaction, certificate, "operator", now)
-    return revoked
+            closes = code == revocation.KEY_COMPROMISE
+            statements.append(certificates.revoke(certificate, code, "operator", now))
+            if closes:
+                statements += certificates.close_names(instance_id, certificate.names, now)
+            events.append(revocation.event(certificate, code, "operator", now, closed=closes))
+            count += 1
+    return _Revoked(statements, events, count)
 
 
-def reopen(database: Database, instance: Instance, name: str, now: int) -> None:
+def reopen(reader: Reader, instance: Instance, name: str, now: int) -> Write[None]:
     """Open a name again that revocation closed to the instance.
 
     :raises RequestError: if it is not closed.
     """
-    with database.transaction() as transaction:
-        if not certificates.reopen_name(transaction, instance.id, name):
-            closed = ", ".join(sorted(certificates.closed_names(transaction, instance.id))) or "none"
-            raise RequestError(f"{name!r} is not closed to {instance.id}; closed names: {closed}")
-        events.add(transaction, "instance.reopened", now, instance_id=instance.id, name=name)
+    closed = certificates.closed_names(reader, instance.id)
+    if name not in closed:
+        listed = ", ".join(sorted(closed)) or "none"
+        raise RequestError(f"{name!r} is not closed to {instance.id}; closed names: {listed}")
+    event = new_event("instance.reopened", now, instance_id=instance.id, name=name)
+    return Write([certificates.reopen_name(instance.id, name)], lambda _rows: None, [event])

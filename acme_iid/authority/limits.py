@@ -9,19 +9,18 @@ from acme_iid.errors import AcmeError, Problem
 from acme_iid.limit_settings import Limits
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account
-from acme_iid.store import accounts, limits, orders, waiting
-from acme_iid.store.database import Reader, Transaction
+from acme_iid.store import accounts, limits, orders
+from acme_iid.store.writes import Reader, Statement
 from acme_iid.values import Rate
 
 MAX_WAITING = 300
 """Authorizations of an account that no order has taken, whatever [limits] says: three orders of the longest kind."""
-_FORGOTTEN_AT_ONCE = 100
 _SOON = 30
 """Seconds after which whoever has to wait for others is told to try again."""
 
 
-def account_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
-    """Refuse an account, which was added already, if too many of its address have proven nothing.
+def require_room_for_account(reader: Reader, settings: Limits, account: Account, now: int) -> None:
+    """Refuse a new account if too many of its address have proven nothing.
 
     Accounts cost nothing, and many VMs may share an address: the ones that have proven a name count no longer.
 
@@ -30,7 +29,7 @@ def account_made(transaction: Transaction, settings: Limits, account: Account, n
     rate = settings.accounts_per_address
     if rate is None or account.made_from is None or account.proven_at is not None:
         return
-    oldest = accounts.unproven_before(transaction, account.made_from, now - rate.seconds, rate.most)
+    oldest = accounts.unproven_before(reader, account.made_from, now - rate.seconds, rate.most - 1)
     if oldest is not None:
         # Others may prove a name at any moment.
         seconds = max(1, min(oldest + rate.seconds - now, _SOON))
@@ -48,14 +47,13 @@ def subject(remote: str) -> str:
     return str(ipaddress.ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
 
-def order_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
-    """Count a new order of an account, or an authorization ahead of one, and those that it has open.
+def require_room_for_order(reader: Reader, settings: Limits, account: Account, now: int) -> None:
+    """Refuse a new order of an account, or an authorization ahead of one, if it has too many open.
 
     :raises AcmeError: ``rateLimited``.
     """
-    order_asked(transaction, settings, account, now)
     most = settings.open_orders_per_account
-    if most is not None and orders.count_open(transaction, account.id, now, most) >= most:
+    if most is not None and orders.count_open(reader, account.id, now, most) >= most:
         raise _limited(
             f"this account has {most} open orders, with authorizations that wait for one; finish them, or let them "
             "run out",
@@ -68,7 +66,7 @@ def require_room_to_wait(reader: Reader, account: Account, now: int) -> None:
 
     :raises AcmeError: ``rateLimited``.
     """
-    if waiting.count(reader, account.id, now, MAX_WAITING) >= MAX_WAITING:
+    if orders.count_waiting(reader, account.id, now, MAX_WAITING) >= MAX_WAITING:
         raise _limited(
             f"this account has {MAX_WAITING} authorizations that no order has taken; order their names, deactivate "
             "those that failed or are not needed, or let them run out, an hour after they were made",
@@ -76,48 +74,46 @@ def require_room_to_wait(reader: Reader, account: Account, now: int) -> None:
         )
 
 
-def order_asked(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
+def order_asked(settings: Limits, account: Account, now: int) -> list[Statement]:
     """Count an order that an account asked for, be it that it was refused: the record of that takes as much room.
 
-    :raises AcmeError: ``rateLimited``.
+    The verdict of what this gives, and of all that counts here, is ``rateLimited``.
     """
-    _spend(transaction, settings.orders_per_account, "orders", f"account {account.id}", now)
+    return _spend(settings.orders_per_account, "orders", f"account {account.id}", now)
 
 
-def key_made(transaction: Transaction, settings: Limits, account: Account, now: int) -> None:
-    """Count an enrolment's external key of an account, as an order of it.
-
-    :raises AcmeError: ``rateLimited``.
-    """
-    _spend(transaction, settings.orders_per_account, "orders", f"account {account.id}", now)
+def key_made(settings: Limits, account: Account, now: int) -> list[Statement]:
+    """Count an enrolment's external key of an account, as an order of it."""
+    return _spend(settings.orders_per_account, "orders", f"account {account.id}", now)
 
 
 def certificate_issued(
-    transaction: Transaction, settings: Limits, instance: str | None, names: Sequence[Identifier], now: int
-) -> None:
-    """Count a certificate of an instance and of each of its names.
-
-    :raises AcmeError: ``rateLimited``.
-    """
+    settings: Limits, instance: str | None, names: Sequence[Identifier], now: int
+) -> list[Statement]:
+    """Count a certificate of an instance and of each of its names."""
+    counted: list[Statement] = []
     if instance is not None:
-        _spend(transaction, settings.certificates_per_instance, "certificates", f"instance {instance}", now)
-    for name in names:
-        _spend(transaction, settings.certificates_per_name, "certificates", f"name {name}", now)
+        counted += _spend(settings.certificates_per_instance, "certificates", f"instance {instance}", now)
+    # Sorted, so that no two writes wait for each other.
+    for name in sorted({name.value for name in names}):
+        counted += _spend(settings.certificates_per_name, "certificates", f"name {name}", now)
+    return counted
 
 
-def _spend(transaction: Transaction, rate: Rate | None, what: str, subject: str, now: int) -> None:
+def _spend(rate: Rate | None, what: str, subject: str, now: int) -> list[Statement]:
     if rate is None:
-        return
+        return []
     key = f"{what} {subject}"
-    if not limits.spend(transaction, key, rate, now):
-        seconds = limits.wait(transaction, key, rate, now)
-        raise _limited(
+
+    def verdict(reader: Reader) -> AcmeError:
+        seconds = limits.wait(reader, key, rate, now)
+        return _limited(
             f"there were too many {what} of {subject}: {rate.most} in {rate.seconds} seconds is this CA's limit; "
             f"try again in {seconds} seconds",
             seconds,
         )
-    # A row for each address that ever called would never go away by itself.
-    limits.forget(transaction, now, _FORGOTTEN_AT_ONCE)
+
+    return [limits.spend(key, rate, now, verdict)]
 
 
 def _limited(detail: str, seconds: int) -> AcmeError:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from acme_iid.authority import Authority, delegates, limits, refusals
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, give, offer, refusal
-from acme_iid.authority.renewal import check_replaces, require_not_replaced
+from acme_iid.authority.renewal import check_replaces, replaces
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.issuance.profiles import Profile
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Order
-from acme_iid.store import orders, waiting
-from acme_iid.store.database import Transaction
+from acme_iid.protocol.resources import Account, Challenge, Enrolment, Order
+from acme_iid.store import accounts, orders
+from acme_iid.store.writes import Reader, Statement, Write, again
 
 MAX_IDENTIFIERS = 100
 CLOCK_SKEW = 60
@@ -99,7 +98,9 @@ def _timestamp(payload: dict[str, object], name: str) -> int | None:
     return int(moment.timestamp())
 
 
-def new_order(authority: Authority, account: Account, wanted: NewOrder, remote: str, now: int) -> Order:
+def new_order(
+    reader: Reader, authority: Authority, account: Account, wanted: NewOrder, remote: str, now: int
+) -> Write[Order]:
     """Make an order, with an authorization for each identifier: one made ahead of it, or a new pending one.
 
     :param remote: the client's address, for the record of a refusal.
@@ -109,83 +110,113 @@ def new_order(authority: Authority, account: Account, wanted: NewOrder, remote: 
         :func:`delegates.require` raises.
     """
     require_terms_agreed(authority.config.ca, account)
-    enrolment = delegates.enrolment_of(authority.database, account)
+    enrolment = delegates.enrolment_of(reader, account)
     ruling = authority.config if enrolment is None else delegates.narrowed(authority.config, enrolment)
     profile = _profile(ruling, wanted)
     if enrolment is None and (faults := _faults(ruling, profile, wanted)):
-        refused = _several(faults)
-        refusals.record(authority, "order.refused", account, wanted.identifiers, refused, remote, now)
-        raise refused
+        return _refused(reader, authority, account, wanted, _several(faults), remote, now)
     _check_validity(authority, profile, wanted.not_before, wanted.not_after, now)
     if wanted.replaces is not None:
-        check_replaces(authority.database, account, wanted.replaces, wanted.identifiers)
+        check_replaces(reader, account, wanted.replaces, wanted.identifiers)
     order = Order(
-        id=secrets.token_urlsafe(16),
+        id="",
         account_id=account.id,
         identifiers=wanted.identifiers,
         created_at=now,
         expires_at=now + LIFETIME,
+        key=account.thumbprint,
         not_before=wanted.not_before,
         not_after=wanted.not_after,
         profile=profile.name,
         replaces=wanted.replaces,
     )
-    giving = authority.config.giving(profile.name)
-    # A delegate's order stands on one proof; what newAuthz gave it may stand on an earlier one.
-    names = order.identifiers if enrolment is None else ()
-    ahead = waiting.for_names(authority.database, account.id, names, _names(giving), now)
+    config = authority.config
+    giving = config.giving(profile.name)
+    limits.require_room_for_order(reader, config.limits, account, now)
     try:
-        with authority.database.transaction() as transaction:
-            made = _add(transaction, authority.config, giving, account, order, ahead, now)
+        if enrolment is None:
+            return _add(reader, config, giving, account, order, now)
+        return _add_of_delegate(reader, config, enrolment, account, order, now)
     except AcmeError as refused:
-        if enrolment is not None and refused.problem is not Problem.RATE_LIMITED:
-            refusals.record(authority, "order.refused", account, wanted.identifiers, refused, remote, now)
-        raise
-    if made is not None:
-        return made
-    # As they are by now: an answer may have been judged since they were read.
-    current = orders.get(authority.database, order.id)
-    assert current is not None  # orders are kept for longer
-    return current
+        if enrolment is None or refused.problem is Problem.RATE_LIMITED:
+            raise
+        return _refused(reader, authority, account, wanted, refused, remote, now)
 
 
-def _names(config: Config) -> list[str]:
-    return [entry.name for entry in config.all_provisioners]
+def _refused(
+    reader: Reader,
+    authority: Authority,
+    account: Account,
+    wanted: NewOrder,
+    error: AcmeError,
+    remote: str,
+    now: int,
+) -> Write[Order]:
+    return refusals.refused(
+        reader, authority.config.limits, "order.refused", account, wanted.identifiers, error, remote, now
+    )
 
 
 def _add(
-    transaction: Transaction,
-    config: Config,
-    giving: Config,
-    account: Account,
-    order: Order,
-    ahead: Mapping[Identifier, str],
-    now: int,
-) -> Order | None:
-    """Add an order with its authorizations: pending ones, or, to a delegate, valid ones, so that it is born ready.
+    reader: Reader, config: Config, giving: Config, account: Account, order: Order, now: int
+) -> Write[Order]:
+    """Add an order with its authorizations: pending ones, and valid ones that were made ahead.
 
     :param giving: ``config`` with those provisioners only that give the order's profile.
-    :param ahead: by their names, the ids of authorizations that waited for an order when they were looked for.
-    :returns: the order as it is; None if it took some of those, so that it has to be read.
     """
-    limits.order_made(transaction, config.limits, account, now)
-    if order.replaces is not None:
-        require_not_replaced(transaction, order.replaces, now)
-    enrolment = delegates.enrolment_of(transaction, account)
-    if enrolment is None:
-        authorizations = [offer(giving, account, order.id, identifier, now) for identifier in order.identifiers]
-    else:
-        delegates.require(transaction, config, enrolment, order.identifiers, order.profile, now)
-        authorizations = [give(enrolment, account, order.id, identifier, now) for identifier in order.identifiers]
-    orders.add(transaction, order)
-    under, taken = _names(giving), False
-    for position, offered in enumerate(authorizations):
-        waits = ahead.get(offered.name)
-        if waits is not None and waiting.take(transaction, waits, order.id, position, under, now):
-            taken = True
-        else:
-            orders.add_authorization(transaction, offered, position)
-    return None if taken else replace(order, authorizations=tuple(authorizations))
+    under = {entry.name for entry in giving.all_provisioners}
+    ahead = {
+        name: made
+        for name, made in orders.waiting(reader, account.id, order.identifiers, now).items()
+        if all(challenge.proof is None or challenge.proof.provisioner in under for challenge in _challenges(made))
+    }
+    entries = tuple(
+        ahead[name].authorizations[0] if name in ahead else offer(giving, account, name, now)
+        for name in order.identifiers
+    )
+    proven = sorted({(made.instance_id, made.generation) for made in ahead.values() if made.instance_id is not None})
+    if len(proven) == 1:
+        # Names that are proven elsewhere, or later, have to be by the same one.
+        order = replace(order, instance_id=proven[0][0], generation=proven[0][1])
+    taking = [orders.take(made, now) for made in sorted(ahead.values(), key=orders.number)]
+    return _write(reader, config, account, replace(order, authorizations=entries), taking, now)
+
+
+def _challenges(order: Order) -> Iterator[Challenge]:
+    return (challenge for entry in order.authorizations for challenge in entry.challenges)
+
+
+def _add_of_delegate(
+    reader: Reader, config: Config, enrolment: Enrolment, account: Account, order: Order, now: int
+) -> Write[Order]:
+    """Add a delegate's order with its authorizations: valid ones, so that it is born ready."""
+    delegates.require(reader, config, enrolment, order.identifiers, order.profile, now)
+    order = replace(
+        order,
+        instance_id=enrolment.instance_id,
+        generation=enrolment.generation,
+        authorizations=tuple(give(enrolment, account, name, now) for name in order.identifiers),
+    )
+    return _write(reader, config, account, order, delegates.guards(enrolment), now)
+
+
+def _write(
+    reader: Reader, config: Config, account: Account, order: Order, before: Sequence[Statement], now: int
+) -> Write[Order]:
+    """The write of a new order.
+
+    :param before: the statements of what it relies on, besides its account.
+    """
+    tag = orders.new_id()
+    replacing = [] if order.replaces is None else replaces(reader, order.replaces, now)
+    statements = [
+        accounts.in_force(account),
+        *before,
+        *replacing,
+        orders.add(order, tag, None if order.replaces is None else again),
+        *limits.order_asked(config.limits, account, now),
+    ]
+    return Write(statements, lambda rows: orders.numbered(order, rows[0]["n"], tag))
 
 
 def _profile(config: Config, wanted: NewOrder) -> Profile:

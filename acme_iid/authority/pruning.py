@@ -13,14 +13,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 
 from acme_iid.authority import Authority
 from acme_iid.config import Config
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.renewal import CertificateId
-from acme_iid.store import events, jobs, limits, pruning, refusals
-from acme_iid.store.database import Database, Reader, Transaction
+from acme_iid.store import jobs, limits, pruning, refusals
+from acme_iid.store.chain import new_event
+from acme_iid.store.database import Database
 from acme_iid.store.pruning import Ends, Expired
+from acme_iid.store.writes import Reader, Write, perform
 
 BATCH = 100
 """How many things go in one transaction: what waits for the store's one lock waits for that long.
@@ -38,7 +41,7 @@ DOUBT = 24 * 3600
 _JOB = "prune"
 _FIRST_LOOK_SECONDS = 2.0
 _POLL_SECONDS = 60.0
-_FIRST = (-1, "")
+_FIRST = (-1, 0)
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +91,7 @@ def count(config: Config, reader: Reader, now: int) -> Pruned:
     going, after = 0, _FIRST
     while page := pruning.expired(reader, terms, after, BATCH):
         going += len(_that_go(reader, terms, page))
-        after = (page[-1].not_after, page[-1].id)
+        after = (page[-1].not_after, page[-1].n)
     kinds = {kind: pruning.count(reader, kind, terms) for kind in pruning.KINDS}
     return Pruned(
         certificates=going, limits=limits.count_past(reader, now), refusals=refusals.count_past(reader, now), **kinds
@@ -105,10 +108,7 @@ def prune(config: Config, database: Database, by: str, now: int, goes_on: Callab
     total, after, more = Pruned(), _FIRST, True
     while more:
         begun = time.monotonic()
-        with database.transaction() as transaction:
-            removed, after, more = _batch(transaction, terms, after)
-            if any(removed.counts.values()):
-                _record(transaction, by, removed, now)
+        removed, after, more = perform(database, partial(_batch, terms=terms, after=after, by=by, now=now))
         total += removed
         if not goes_on():
             break
@@ -118,29 +118,34 @@ def prune(config: Config, database: Database, by: str, now: int, goes_on: Callab
     return total
 
 
-def _record(transaction: Transaction, by: str, removed: Pruned, now: int) -> None:
-    detail: dict[str, object] = {name: count for name, count in removed.counts.items() if count}
-    events.add(transaction, "store.pruned", now, by=by, removed=detail)
+Batch = tuple[Pruned, tuple[int, int], bool]
+"""What went, how far certificates were seen, and if there may be more."""
 
 
-def _batch(transaction: Transaction, terms: Ends, after: tuple[int, str]) -> tuple[Pruned, tuple[int, str], bool]:
-    """Remove up to :data:`BATCH` things: what went, how far certificates were seen, and if there may be more."""
+def _batch(reader: Reader, terms: Ends, after: tuple[int, int], by: str, now: int) -> Batch | Write[Batch]:
+    """Remove up to :data:`BATCH` things, and record how many of what."""
     left = BATCH
-    page = pruning.expired(transaction, terms, after, left)
+    page = pruning.expired(reader, terms, after, left)
     if page:
-        after = (page[-1].not_after, page[-1].id)
-    gone = _that_go(transaction, terms, page)
-    pruning.remove_certificates(transaction, gone)
+        after = (page[-1].not_after, page[-1].n)
+    gone = _that_go(reader, terms, page)
+    statements = pruning.remove_certificates(gone)
     left -= len(page)
-    kinds = {}
+    counts = {"certificates": len(gone)}
     for kind in pruning.KINDS:
-        kinds[kind] = pruning.remove(transaction, kind, terms, left) if left else 0
-        left -= kinds[kind]
-    past = limits.forget(transaction, terms.now, left) if left else 0
-    left -= past
-    counted = refusals.forget(transaction, terms.now, left) if left else 0
-    left -= counted
-    return Pruned(certificates=len(gone), limits=past, refusals=counted, **kinds), after, not left
+        counts[kind], removing = pruning.removed(reader, kind, terms, left) if left else (0, [])
+        statements += removing
+        left -= counts[kind]
+    for kind, room in (("limits", limits), ("refusals", refusals)):
+        counts[kind] = min(room.count_past(reader, terms.now), left) if left else 0
+        if counts[kind]:
+            statements.append(room.forget(terms.now, counts[kind]))
+        left -= counts[kind]
+    done = Pruned(**counts), after, not left
+    if not any(counts.values()):
+        return done
+    detail: dict[str, object] = {name: count for name, count in counts.items() if count}
+    return Write(statements, lambda _rows: done, [new_event("store.pruned", now, by=by, removed=detail)])
 
 
 def _that_go(reader: Reader, terms: Ends, page: list[Expired]) -> list[Expired]:
@@ -152,9 +157,9 @@ def _that_go(reader: Reader, terms: Ends, page: list[Expired]) -> list[Expired]:
     if not page:
         return []
     needed = {_serial(text) for text in pruning.open_replacements(reader, terms.now)}
-    replaced = {one.id: _serial(one.replaces) for one in page if one.replaces is not None}
+    replaced = {one.n: _serial(one.replaces) for one in page if one.replaces is not None}
     staying = pruning.staying(reader, sorted(set(replaced.values())), terms)
-    return [one for one in page if one.serial not in needed and replaced.get(one.id) not in staying]
+    return [one for one in page if one.serial not in needed and replaced.get(one.n) not in staying]
 
 
 def _serial(text: str) -> str:
@@ -223,19 +228,17 @@ def turn(config: Config, database: Database, now: int) -> Pruned | None:
     """Prune if nobody has done it in the last hour, nor does now; None if somebody has or does."""
     if not jobs.is_due(database, _JOB, now, INTERVAL):
         return None
-    with database.transaction() as transaction:
-        mine = jobs.take(transaction, _JOB, now, INTERVAL)
+    mine = perform(database, lambda reader: jobs.take(reader, _JOB, now, INTERVAL))
     if mine is None:
         return None
 
     def goes_on() -> bool:
         nonlocal mine
         assert mine is not None
-        until = int(time.time()) + INTERVAL
+        taken, until = mine, int(time.time()) + INTERVAL
         if until <= mine + 60:
             return True  # it is ours for long enough
-        with database.transaction() as transaction:
-            kept = jobs.keep(transaction, _JOB, mine, until)
+        kept = perform(database, lambda _reader: jobs.keep(_JOB, taken, until))
         mine = until
         return kept
 

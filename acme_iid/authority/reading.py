@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TypeVar
 
 from acme_iid.authority import Authority
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Order
 from acme_iid.store import certificates, orders
-from acme_iid.store.database import Database
+from acme_iid.store.writes import Reader
 
 PAGE = 100
 """Orders on one page of an account's list."""
@@ -16,42 +17,53 @@ PAGE = 100
 Owned = TypeVar("Owned", Order, Authorization, Certificate)
 
 
-def order(database: Database, account: Account, order_id: str) -> Order:
+def order(reader: Reader, account: Account, order_id: str) -> Order:
     """An account's own order.
 
     :raises AcmeError: as :func:`own` does.
     """
-    return own(orders.get(database, order_id), account)
+    found = orders.get(reader, order_id)
+    # An authorization that was made ahead is no order.
+    return own(None if found is None or found.ahead else found, account)
 
 
-def authorization(database: Database, account: Account, authorization_id: str) -> Authorization:
+def authorization(reader: Reader, account: Account, authorization_id: str) -> Authorization:
     """An account's own authorization.
 
     :raises AcmeError: as :func:`own` does.
     """
-    return own(orders.get_authorization(database, authorization_id), account)
+    located = orders.of_authorization_id(reader, authorization_id)
+    return own(None if located is None else located[1], account)
 
 
-def certificate(database: Database, account: Account, certificate_id: str) -> Certificate:
+def certificate(reader: Reader, account: Account, certificate_id: str) -> Certificate:
     """A certificate that an account got.
 
     :raises AcmeError: as :func:`own` does.
     """
-    return own(certificates.get(database, certificate_id), account)
+    return own(certificates.get(reader, certificate_id), account)
 
 
-def chains(authority: Authority, certificate: Certificate, now: int) -> dict[str, str]:
+def chains(authority: Authority, reader: Reader, certificate: Certificate, now: int) -> dict[str, str]:
     """The chains of a certificate, PEM and leaf first, by their numbers; the one that it was issued with is "0".
 
     A certificate of an intermediate that was replaced has that one only.
     """
-    found = {"0": certificate.chain}
-    if certificate.chain.endswith(authority.ca.intermediate_pem):
-        leaf = certificate.chain.removesuffix(authority.ca.intermediate_pem)
-        for number, chain in enumerate(authority.alternates, 1):
-            if chain.not_after > now:
-                found[str(number)] = leaf + chain.pem
+    leaf = pem(certificate)
+    if certificate.issuer_id != authority.ca.issuer_id:
+        return {"0": leaf + (certificates.issuer_chain(reader, certificate.issuer_id) or "")}
+    found = {"0": leaf + authority.ca.intermediate_pem}
+    for number, chain in enumerate(authority.alternates, 1):
+        if chain.not_after > now:
+            found[str(number)] = leaf + chain.pem
     return found
+
+
+def pem(certificate: Certificate) -> str:
+    """A certificate by itself, in PEM (RFC 7468)."""
+    text = base64.b64encode(certificate.der).decode()
+    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
 
 
 def own(resource: Owned | None, account: Account) -> Owned:
@@ -66,6 +78,9 @@ def own(resource: Owned | None, account: Account) -> Owned:
     return resource
 
 
-def orders_of_account(database: Database, account: Account, before: tuple[int, str] | None) -> list[tuple[int, str]]:
-    """One page of an account's orders, newest first, as (created_at, id)."""
-    return orders.of_account(database, account.id, before, PAGE)
+def orders_of_account(reader: Reader, account: Account, before: int | None) -> list[str]:
+    """One page of an account's orders, newest first, by their ids.
+
+    :param before: the number of the last order of the page before.
+    """
+    return orders.of_account(reader, account.id, before, PAGE)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from acme_iid.authority import Authority, limits
+from acme_iid.authority import limits
 from acme_iid.errors import AcmeError
+from acme_iid.limit_settings import Limits
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Proof
-from acme_iid.store import events, refusals
-from acme_iid.store.database import Transaction
+from acme_iid.store import refusals
+from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.writes import Reader, Statement, Write, refuse
 
 _DIGITS = 32
 """Of the digest by which refusals are the same: 128 bits tell those of one account apart."""
@@ -24,8 +27,16 @@ _MAX_NAMES = 256
 """Characters of names, all in all, that an event shows and is found by."""
 
 
-def record(
-    authority: Authority,
+class Recorded(NamedTuple):
+    """What a refusal leaves behind: how it is counted, and its event if one is due."""
+
+    statements: list[Statement]
+    events: list[NewEvent]
+
+
+def refused(
+    reader: Reader,
+    settings: Limits,
     kind: str,
     account: Account,
     names: Sequence[Identifier],
@@ -33,35 +44,33 @@ def record(
     remote: str,
     now: int,
     proof: Proof | None = None,
-) -> None:
-    """Record a refusal outside a challenge, in a transaction of its own. It counts as an order.
+) -> Write[Any]:
+    """A refusal outside a challenge, which is recorded, and counts as an order; its answer is the error.
 
     :param kind: the event's: ``order.refused`` or ``finalize.refused``.
     :param names: what the request was for.
     :param remote: the client's address.
     :param proof: what stands behind the names, where one instance does.
-    :raises AcmeError: ``rateLimited``; then nothing is recorded.
     """
-    with authority.database.transaction() as transaction:
-        limits.order_asked(transaction, authority.config.limits, account, now)
-        add(
-            transaction,
-            kind,
-            account.id,
-            names,
-            now,
-            {
-                "provisioner": None if proof is None else proof.provisioner,
-                "thumbprint": account.thumbprint,
-                "remote": remote,
-            },
-            reason=error.detail,
-            instance_id=None if proof is None else proof.instance,
-        )
+    recorded = record(
+        reader,
+        kind,
+        account.id,
+        names,
+        now,
+        {
+            "provisioner": None if proof is None else proof.provisioner,
+            "thumbprint": account.thumbprint,
+            "remote": remote,
+        },
+        reason=error.detail,
+        instance_id=None if proof is None else proof.instance,
+    )
+    return refuse([*limits.order_asked(settings, account, now), *recorded.statements], error, recorded.events)
 
 
-def add(
-    transaction: Transaction,
+def record(
+    reader: Reader,
     kind: str,
     account_id: str,
     names: Sequence[Identifier],
@@ -72,7 +81,7 @@ def add(
     instance_id: str | None = None,
     cloud: str | None = None,
     name: str | None = None,
-) -> None:
+) -> Recorded:
     """Count a refusal, with an event if one is due.
 
     The same refusal is one of the same kind at the same step, under the same provisioner, of the same account, instance
@@ -86,12 +95,11 @@ def add(
     values = [identifier.value for identifier in names]
     names_sha256 = _digest(sorted(values))
     what = _digest([kind, detail.get("step"), detail.get("provisioner"), instance_id, name, names_sha256])
-    due = refusals.count(transaction, account_id, what[:_DIGITS], now)
-    if due is None:
-        return
+    counted = refusals.count(reader, account_id, what[:_DIGITS], now)
+    if not counted.event:
+        return Recorded([counted.statement], [])
     shown = _first(values)
-    event = events.add(
-        transaction,
+    event = new_event(
         kind,
         now,
         account_id=account_id,
@@ -102,12 +110,11 @@ def add(
         identifiers_count=len(values) if len(shown) < len(values) else None,
         identifiers_sha256=names_sha256 if len(shown) < len(values) else None,
         reason=reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...",
-        refused=due.refused if due.refused > 1 else None,
-        various=True if due.various else None,
+        refused=counted.refused if counted.refused > 1 else None,
+        various=True if counted.various else None,
         **detail,
     )
-    if name is None and shown:
-        events.add_names(transaction, event, now, names[: len(shown)], instance_id)
+    return Recorded([counted.statement], [event])
 
 
 def _digest(value: object) -> str:

@@ -11,9 +11,12 @@ from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import CertificateId, Window
 from acme_iid.protocol.resources import Account, Certificate
-from acme_iid.store import certificates, events, orders
-from acme_iid.store.database import Database, Reader, Transaction
-from acme_iid.store.listing import Filter, Place
+from acme_iid.protocol.status import Status, of_order
+from acme_iid.store import certificates, lookups, orders
+from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.database import Database
+from acme_iid.store.listing import Filter
+from acme_iid.store.writes import Reader, Statement, Write, perform
 
 _PAGE = 500
 
@@ -34,7 +37,7 @@ def find(reader: Reader, text: str) -> Certificate:
 
 
 def _authority_key(certificate: Certificate) -> bytes | None:
-    leaf = x509.load_pem_x509_certificate(certificate.chain.encode())
+    leaf = x509.load_der_x509_certificate(certificate.der)
     return leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
 
 
@@ -50,38 +53,48 @@ def check_replaces(reader: Reader, account: Account, text: str, names: Sequence[
         raise AcmeError(Problem.MALFORMED, "'replaces' names a certificate that has none of this order's names")
 
 
-def require_not_replaced(transaction: Transaction, text: str, now: int) -> None:
-    """Refuse a second order that would replace a certificate.
+def replaces(reader: Reader, text: str, now: int) -> list[Statement]:
+    """What lets an order replace a certificate: the end of one that was to, and has come to nothing.
 
-    :raises AcmeError: ``alreadyReplaced``.
+    :raises AcmeError: ``alreadyReplaced`` if another order replaces it.
     """
-    if orders.replaced(transaction, text, now):
+    holder = orders.replacing(reader, text)
+    if holder is None:
+        return []
+    if of_order(holder, now) is not Status.INVALID:
         raise AcmeError(
             Problem.ALREADY_REPLACED,
             "another order replaces this certificate already; leave 'replaces' out, or let that order end",
         )
+    return [orders.give_way(holder, now)]
 
 
-def renew_now(database: Database, wanted: Filter, image: str | None, seconds: int, reason: str | None, now: int) -> int:
+def renew_now(database: Database, wanted: Filter, seconds: int, reason: str | None, now: int) -> int:
     """Ask the clients of valid certificates to renew them, evenly spread over ``seconds``; how many those are.
 
     Each gets a window of its own, in the order of their issue, so that a fleet renews one after another.
 
     :param wanted: which certificates; its ``limit`` and ``before`` do not count.
-    :param image: only those whose instance was started from this image.
     :param reason: for the record.
     """
-    count = certificates.count_valid(database, wanted, image, now)
+    lookups.follow(database)
+    count = certificates.count_valid(database, wanted, now)
     done, before = 0, None
-    while page := certificates.page(database, replace(wanted, limit=_PAGE, before=before), "valid", now, image):
-        with database.transaction() as transaction:
-            for certificate in page:
-                start = now + seconds * done // max(count, 1)
-                # One that ends earlier has to be renewed before.
-                end = max(min(now + seconds * (done + 1) // max(count, 1), certificate.not_after - 1), start + 1)
-                certificates.set_window(transaction, certificate.id, Window(min(start, end - 1), end))
-                done += 1
-        before = Place(page[-1].issued_at, page[-1].id)
-    with database.transaction() as transaction:
-        events.add(transaction, "certificate.renewal_asked", now, certificates=done, over=seconds, reason=reason)
+    while page := certificates.page(database, replace(wanted, limit=_PAGE, before=before), "valid", now):
+        statements = []
+        for certificate in page:
+            start = now + seconds * done // max(count, 1)
+            # One that ends earlier has to be renewed before.
+            end = max(min(now + seconds * (done + 1) // max(count, 1), certificate.not_after - 1), start + 1)
+            statements.append(certificates.set_window(certificate, Window(min(start, end - 1), end)))
+            done += 1
+        _commit(database, statements)
+        before = certificates.place(page[-1])
+    _commit(
+        database, (), new_event("certificate.renewal_asked", now, certificates=done, over=seconds, reason=reason)
+    )
     return done
+
+
+def _commit(database: Database, statements: Sequence[Statement], *events: NewEvent) -> None:
+    perform(database, lambda _reader: Write(statements, lambda _rows: None, events))

@@ -21,6 +21,7 @@ from acme_iid.config import FILE_NAME
 from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
 from acme_iid.store import copies, copying, events
+from acme_iid.store.chain import new_event
 from acme_iid.store.copying import Progress
 from acme_iid.store.database import Database, Transaction, connect, migrate, open_store
 
@@ -172,7 +173,8 @@ def _install(file: Path, server: str | None, backup: Backup, now: int, watch: Wa
 
 def _put_to_use(backup: Backup, now: int, transaction: Transaction) -> None:
     copies.put_to_use(transaction, now)
-    events.add(transaction, "store.restored", now, made_at=backup.made_at, head=backup.head)
+    event = new_event("store.restored", now, made_at=backup.made_at, head=backup.head)
+    events.append(transaction, event)
 
 
 def _move(store: Database, server: str, put_to_use: Callable[[Transaction], None], watch: Watch) -> None:

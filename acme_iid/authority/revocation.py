@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.authority import accounts as active_accounts
 from acme_iid.authority import delegates, enrolments
-from acme_iid.errors import AcmeError, Fault, Problem, RequestError
+from acme_iid.errors import AcmeError, Problem, RequestError
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
-from acme_iid.store import accounts, certificates, compromised_keys, events, instances, orders
-from acme_iid.store.database import Database, Reader, Transaction
+from acme_iid.store import accounts, certificates, compromised_keys, instances, orders
+from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.writes import Reader, Statement, Write, refuse
 
 REASONS = {
     0: "unspecified",
@@ -52,7 +54,7 @@ def reason_of_text(text: str) -> int:
     raise RequestError(f"{text!r} is no reason for a revocation; the reasons are {allowed}")
 
 
-def find(database: Database, der: bytes) -> Certificate:
+def find(reader: Reader, der: bytes) -> Certificate:
     """The certificate of ours that ``der`` is.
 
     :raises AcmeError: ``malformed`` if it is none, 404 if this CA did not issue it.
@@ -61,26 +63,22 @@ def find(database: Database, der: bytes) -> Certificate:
         leaf = x509.load_der_x509_certificate(der)
     except (ValueError, x509.InvalidVersion) as error:
         raise AcmeError(Problem.MALFORMED, "'certificate' is not a certificate in base64url DER") from error
-    found = certificates.by_serial(database, f"{leaf.serial_number:x}")
-    if found is None or _leaf(found).public_bytes(Encoding.DER) != der:
+    found = certificates.by_serial(reader, f"{leaf.serial_number:x}")
+    if found is None or found.der != der:
         raise AcmeError(Problem.MALFORMED, "this CA did not issue that certificate", status=404)
     return found
 
 
-def _leaf(certificate: Certificate) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(certificate.chain.encode())
-
-
 def _thumbprint(certificate: Certificate) -> str:
     """The thumbprint of a certificate's key."""
-    key = _leaf(certificate).public_key()
+    key = x509.load_der_x509_certificate(certificate.der).public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey)
     return jwk.thumbprint(key)
 
 
 def revoke_by_account(
-    database: Database, account: Account, certificate: Certificate, code: int, remote: str, now: int
-) -> None:
+    reader: Reader, account: Account, certificate: Certificate, code: int, remote: str, now: int
+) -> Write[None]:
     """Revoke on the word of an account: the one that got the certificate, or that enrolled the one that did.
 
     A host's certificate is revoked by another account too that controls all its names (RFC 8555 section 7.6). An
@@ -88,13 +86,13 @@ def revoke_by_account(
 
     :raises AcmeError: ``unauthorized``, ``badRevocationReason``, ``alreadyRevoked``.
     """
-    own = account.id in (certificate.account_id, _owner(database, certificate))
+    own = account.id in (certificate.account_id, _owner(reader, certificate))
     if not own and certificate.instance is not None:
         raise AcmeError(
             Problem.UNAUTHORIZED,
             "a certificate of an instance is revoked by the account that got it, by its own key, or by an operator",
         )
-    if not own and not set(certificate.names) <= orders.controlled_names(database, account.id, now):
+    if not own and not set(certificate.names) <= orders.controlled_names(reader, account.id, now):
         raise AcmeError(
             Problem.UNAUTHORIZED, "this account neither got the certificate nor is authorized for all its names"
         )
@@ -105,12 +103,13 @@ def revoke_by_account(
             "keyCompromise takes a request that the certificate's own key signs, or an operator; an account gives one "
             f"of {others}",
         )
-    _revoke_once(database, certificate, code, f"account {account.id}", now, may_close=own, remote=remote)
+    write = _revoke_once(reader, certificate, code, f"account {account.id}", now, may_close=own, remote=remote)
+    return Write([accounts.in_force(account), *write.statements], write.answer, write.events)
 
 
 def revoke_by_key(
-    database: Database, thumbprint: str, certificate: Certificate, code: int, remote: str, now: int
-) -> None:
+    reader: Reader, thumbprint: str, certificate: Certificate, code: int, remote: str, now: int
+) -> Write[None]:
     """Revoke on the word of the certificate's own key.
 
     :param thumbprint: of the key that signed the request.
@@ -118,38 +117,28 @@ def revoke_by_key(
     """
     if _thumbprint(certificate) != thumbprint:
         raise AcmeError(Problem.UNAUTHORIZED, "the request is not signed by the certificate's key")
-    _revoke_once(database, certificate, code, "certificate key", now, may_close=True, remote=remote)
+    return _revoke_once(reader, certificate, code, "certificate key", now, may_close=True, remote=remote)
 
 
-def revoke_by_operator(database: Database, certificate: Certificate, code: int, now: int) -> None:
+def revoke_by_operator(reader: Reader, certificate: Certificate, code: int, now: int) -> Write[None]:
     """Revoke on an operator's word, and close the names to the instance.
 
     :raises AcmeError: ``alreadyRevoked``.
     """
-    with database.transaction() as transaction:
-        done = revoke(transaction, certificate, code, "operator", now, closes=True)
-    _require_revoked(done)
+    return _revoke(reader, certificate, code, "operator", now, closes=True)
 
 
 def _revoke_once(
-    database: Database, certificate: Certificate, code: int, by: str, now: int, *, may_close: bool, remote: str
-) -> None:
+    reader: Reader, certificate: Certificate, code: int, by: str, now: int, *, may_close: bool, remote: str
+) -> Write[None]:
     """Revoke on somebody's word over the wire.
 
     :param may_close: whether it closes names; another account that controls them must not be able to lock the
         instance out of them, nor one whose instance was released to another.
     :raises AcmeError: ``alreadyRevoked``.
     """
-    with database.transaction() as transaction:
-        closes = may_close and _still_theirs(transaction, certificate)
-        done = revoke(transaction, certificate, code, by, now, closes=closes, remote=remote)
-    _require_revoked(done)
-
-
-def _require_revoked(done: bool) -> None:
-    # Behind the transaction: that the key is compromised was recorded all the same.
-    if not done:
-        raise AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
+    closes = may_close and _still_theirs(reader, certificate)
+    return _revoke(reader, certificate, code, by, now, closes=closes, remote=remote)
 
 
 def _still_theirs(reader: Reader, certificate: Certificate) -> bool:
@@ -158,8 +147,8 @@ def _still_theirs(reader: Reader, certificate: Certificate) -> bool:
     One that an operator released to another account is no longer the former one's to be locked out of names.
     """
     holder = None if certificate.instance is None else instances.get(reader, certificate.instance)
-    # Without a record (trust on first use is off) nobody else holds it.
-    return holder is None or holder.account_id == _owner(reader, certificate)
+    # Where nobody holds it by first use (trust on it is off) nobody else does.
+    return holder is None or not holder.is_held or holder.account_id == _owner(reader, certificate)
 
 
 def _owner(reader: Reader, certificate: Certificate) -> str:
@@ -169,8 +158,8 @@ def _owner(reader: Reader, certificate: Certificate) -> str:
     return certificate.account_id if enrolment is None else enrolment.account_id
 
 
-def revoke(
-    transaction: Transaction,
+def _revoke(
+    reader: Reader,
     certificate: Certificate,
     code: int,
     revoked_by: str,
@@ -178,31 +167,74 @@ def revoke(
     *,
     closes: bool,
     remote: str | None = None,
-) -> bool:
-    """Revoke a certificate; with ``closes``, close its names to its instance and end what it has proven for them.
+) -> Write[None]:
+    """Revoke a certificate; with ``closes``, close its names to its instance and end what it has proven.
 
     A certificate that was superseded closes nothing: its successor is in use. Of one that was revoked before, for
     whatever reason, nothing changes but that its key is noted if it is compromised.
 
     :param code: keyCompromise only on the word of the certificate's key or of an operator.
     :param revoked_by: "account <id>", "certificate key" or "operator".
-    :returns: False if it was revoked before.
+    :raises AcmeError: ``alreadyRevoked``.
     """
+    current = certificates.get(reader, certificate.id)
+    compromised = NOTHING
     if code == KEY_COMPROMISE:
-        note_compromise(transaction, certificate, revoked_by, now)
-    if not certificates.revoke(transaction, certificate.id, code, revoked_by, now):
-        return False
+        compromised = compromise(reader, certificate, revoked_by, now)
+    if current is None or current.revoked_at is not None:
+        error = AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
+        # That the key is compromised is recorded all the same.
+        return refuse(compromised.statements, error, compromised.events)
     closed = closes and code != SUPERSEDED and certificate.instance is not None
+    closing = NOTHING
     if closed:
         assert certificate.instance is not None
-        certificates.close_names(transaction, certificate.instance, certificate.names, now)
-        fault = Fault(Problem.UNAUTHORIZED, "a certificate for this name was revoked meanwhile")
-        enrolments.end_of_instance(
-            transaction, certificate.instance, certificate.names, "a certificate for one of its names was revoked", now
-        )
-        orders.revoke_proofs(transaction, certificate.instance, certificate.names, fault, now)
-    event = events.add(
-        transaction,
+        closing = _close(reader, certificate, certificate.instance, now)
+    statements = [
+        *closing.statements,
+        certificates.revoke(certificate, code, revoked_by, now),
+        *compromised.statements,
+    ]
+    events = [
+        *compromised.events,
+        *closing.events,
+        event(certificate, code, revoked_by, now, closed=closed, remote=remote),
+    ]
+    return Write(statements, lambda _rows: None, events)
+
+
+class Effect(NamedTuple):
+    """Statements and events that belong to a revocation."""
+
+    statements: list[Statement]
+    events: list[NewEvent]
+
+
+NOTHING = Effect([], [])
+
+
+def _close(reader: Reader, certificate: Certificate, instance_id: str, now: int) -> Effect:
+    """Close a certificate's names to its instance, and end what that has proven."""
+    ended = enrolments.end_of_instance(
+        reader, instance_id, certificate.names, "a certificate for one of its names was revoked", now
+    )
+    instance = instances.get(reader, instance_id)
+    raising = []
+    if instance is not None:
+        reason = "a certificate for this name was revoked meanwhile"
+        raising.append(instances.raise_generation(instance, reason, now))
+    closing = certificates.close_names(instance_id, certificate.names, now)
+    return Effect([*raising, *ended.statements, *closing], ended.events)
+
+
+def event(
+    certificate: Certificate, code: int, revoked_by: str, now: int, *, closed: bool, remote: str | None = None
+) -> NewEvent:
+    """The event of a revocation.
+
+    :param closed: whether it closed the names to the instance.
+    """
+    return new_event(
         "certificate.revoked",
         now,
         account_id=certificate.account_id,
@@ -214,19 +246,16 @@ def revoke(
         closed=closed,
         remote=remote,
     )
-    events.add_names(transaction, event, now, certificate.names, certificate.instance)
-    return True
 
 
-def note_compromise(transaction: Transaction, certificate: Certificate, by: str, now: int) -> None:
+def compromise(reader: Reader, certificate: Certificate, by: str, now: int) -> Effect:
     """Note that a certificate's key is compromised: it is never certified again, and an account with it has ended.
 
-    :param by: as for :func:`revoke`.
+    :param by: as for the revocation.
     """
-    if not compromised_keys.add(transaction, certificate.key_id, now):
-        return
-    events.add(
-        transaction,
+    if compromised_keys.has(reader, certificate.key_id):
+        return NOTHING
+    noted = new_event(
         "key.compromised",
         now,
         account_id=certificate.account_id,
@@ -235,6 +264,10 @@ def note_compromise(transaction: Transaction, certificate: Certificate, by: str,
         serial=certificate.serial,
         by=by,
     )
-    signing = accounts.by_thumbprint(transaction, _thumbprint(certificate))
+    effect = Effect([compromised_keys.add(certificate.key_id, now)], [noted])
+    signing = accounts.by_thumbprint(reader, _thumbprint(certificate))
     if signing is not None:
-        active_accounts.end(transaction, signing, now, "compromised key")
+        ending = active_accounts.deactivate(reader, signing, now, "compromised key")
+        if isinstance(ending, Write):
+            effect = Effect([*ending.statements, *effect.statements], [*effect.events, *ending.events])
+    return effect

@@ -10,6 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from acme_iid import hosts
@@ -18,8 +21,11 @@ from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
 from acme_iid.hosts import HostProvisioner
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order, Proof
-from acme_iid.store import accounts, challenges, events, orders
-from acme_iid.store.database import Transaction
+from acme_iid.protocol.status import Status, of_authorization, of_order
+from acme_iid.store import accounts, attempts, orders
+from acme_iid.store.chain import new_event
+from acme_iid.store.orders import Place
+from acme_iid.store.writes import Reader, Row, Write, perform
 from acme_iid.validation import validate
 from acme_iid.validation.attempt import MANY, ONCE, SECONDS, Attempt, ValidationError
 
@@ -32,21 +38,35 @@ MOST = 64
 _TRIES = 4 * MOST
 """Attempts that are tried to be taken before it is looked anew whose turn it is."""
 
+_RECORD_ATTEMPTS = 2 * MOST
+"""How often it is tried to record an outcome: those of an order's other names change the same row."""
 _POLL_SECONDS = 1.0
 _CLOUD = "acme"
+
+Asked = tuple[Authorization, Challenge]
 
 _log = logging.getLogger(__name__)
 
 
-def answer(authority: Authority, challenge_id: str, remote: str, now: int) -> None:
+def ask(authority: Authority, account: Account, place: Place, remote: str, now: int) -> Write[Asked]:
     """Note that a client asked for validation; once more changes nothing.
 
     :param remote: the client's address, for its turns and for the record.
+    :returns: the challenge as it then is, with its authorization.
     """
-    with authority.database.transaction() as transaction:
-        answered = challenges.set_answered(transaction, challenge_id, remote, limits.subject(remote), now)
-    if answered:
+    asked = replace(place.challenge, answered_at=now, answered_from=remote, due_at=now)
+
+    def answer(_rows: Sequence[Row]) -> Asked:
         authority.answered.set()
+        order = orders.changed(place, asked)
+        return next((entry, asked) for entry in order.authorizations if asked in entry.challenges)
+
+    statements = [
+        accounts.in_force(account),
+        orders.unchanged(place.order, now),
+        attempts.ask(place, remote, limits.subject(remote), now),
+    ]
+    return Write(statements, answer)
 
 
 class Links(Protocol):
@@ -98,51 +118,67 @@ class Validations:
                 return
             begun = False
             try:
-                challenge_id = next(turns, None)
-                if challenge_id is None:
+                asked = next(turns, None)
+                if asked is None:
                     return
-                with self._authority.database.transaction() as transaction:
-                    taken = challenges.take(transaction, challenge_id, now, now + LEASE)
-                if taken:
-                    threading.Thread(target=self._attempt, args=(challenge_id,), daemon=True).start()
+                if perform(self._authority.database, partial(_take, asked=asked, now=now)):
+                    threading.Thread(target=self._attempt, args=(asked,), daemon=True).start()
                     begun = True
             finally:
                 if not begun:
                     self._idle.release()
 
-    def _attempt(self, challenge_id: str) -> None:
+    def _attempt(self, asked: attempts.Asked) -> None:
         try:
-            make(self._authority, challenge_id, self._links)
+            make(self._authority, asked, self._links)
         except StoreUnavailableError as error:
-            _log.warning("What came of validating challenge %s was not recorded: %s", challenge_id, error)
+            _log.warning("What came of validating challenge %s was not recorded: %s", asked, error)
         except Exception:  # noqa: BLE001 - a fault of ours in one attempt; the lease runs out
-            _log.exception("validating challenge %s failed", challenge_id)
+            _log.exception("validating challenge %s failed", asked)
         finally:
             self._idle.release()
             self._authority.answered.set()
 
 
-def make(authority: Authority, challenge_id: str, links: Links) -> None:
+def _place(reader: Reader, asked: attempts.Asked) -> Place | None:
+    """The challenge of an attempt, and what it stands in, if it can still lead to something."""
+    order = orders.by_number(reader, asked.n)
+    return None if order is None else orders.place(order, asked.i, asked.k)
+
+
+def _take(reader: Reader, asked: attempts.Asked, now: int) -> Write[bool]:
+    """Take an attempt; what has ended is not looked at again."""
+    place = _place(reader, asked)
+    account = None if place is None else accounts.get(reader, place.order.account_id)
+    if place is None or account is None or account.deactivated_at is not None or _is_over(place, now):
+        return Write([attempts.drop(asked)], lambda _rows: False)
+    return Write([attempts.take(asked, now, now + LEASE)], bool)
+
+
+def _is_over(place: Place, now: int) -> bool:
+    """Whether an authorization can become valid no more, or serve nobody."""
+    ended = not place.order.ahead and of_order(place.order, now) is Status.INVALID
+    return ended or of_authorization(place.authorization, now) is not Status.PENDING
+
+
+def make(authority: Authority, asked: attempts.Asked, links: Links) -> None:
     """Make the attempt that was taken, and record what came of it."""
     database = authority.database
-    authorization = orders.authorization_of_challenge(database, challenge_id)
-    assert authorization is not None  # authorizations are kept as long as their orders
-    challenge = next(entry for entry in authorization.challenges if entry.id == challenge_id)
-    account = accounts.get(database, authorization.account_id)
+    place = _place(database, asked)
+    if place is None:
+        return  # it has gone with its order
+    account = accounts.get(database, place.order.account_id)
     assert account is not None  # accounts are never removed
-    order = None if authorization.order_id is None else orders.get(database, authorization.order_id)
-    config = authority.config if order is None else authority.config.giving(order.profile)
-    host = hosts.giver(config.hosts, config.namespace, authorization.name, challenge.type)
-    validation = _Validation(account, order, authorization, challenge, None if host is None else host.name)
+    config = authority.config if place.order.ahead else authority.config.giving(place.order.profile)
+    host = hosts.giver(config.hosts, config.namespace, place.authorization.name, place.challenge.type)
     try:
-        until = _look(authority, authorization, challenge, account, links, host)
+        until = _look(authority, place.authorization, place.challenge, account, links, host)
     except ValidationError as error:
-        with database.transaction() as transaction:
-            validation.record_failure(transaction, error, int(time.time()))
+        decide = partial(_failed, place=place, account=account, error=error, host=host)
     else:
         assert host is not None  # it was looked under it
-        with database.transaction() as transaction:
-            validation.record_valid(transaction, Proof(None, _CLOUD, host.name, ""), until, int(time.time()))
+        decide = partial(_valid, place=place, account=account, until=until, host=host)
+    perform(database, decide, _RECORD_ATTEMPTS)
 
 
 def _look(
@@ -172,7 +208,7 @@ def _look(
         wildcard=authorization.wildcard,
         token=challenge.token,
         thumbprint=account.thumbprint,
-        earlier_thumbprints=accounts.earlier_thumbprints(authority.database, account.id),
+        earlier_thumbprints=account.earlier_thumbprints,
         account_url=links.account(account.id),
         account_hash_prefix=links.account_hashes,
         issuer=authority.config.issuer_domain,
@@ -182,71 +218,86 @@ def _look(
     return validate(attempt, host)
 
 
-class _Validation:
-    """An attempt at a challenge, and what it is recorded with."""
+def _record(place: Place, account: Account, host: HostProvisioner | None) -> dict[str, object]:
+    return {
+        "challenge": place.challenge.id,
+        "type": place.challenge.type,
+        "thumbprint": account.thumbprint,
+        "remote": place.challenge.answered_from,
+        "provisioner": None if host is None else host.name,
+        "attempts": place.challenge.attempts,
+    }
 
-    def __init__(
-        self,
-        account: Account,
-        order: Order | None,
-        authorization: Authorization,
-        challenge: Challenge,
-        provisioner: str | None,
-    ) -> None:
-        self._authorization = authorization
-        self._challenge = challenge
-        self._names = (authorization.name,) if order is None else order.identifiers
-        self._record: dict[str, object] = {
-            "challenge": challenge.id,
-            "type": challenge.type,
-            "thumbprint": account.thumbprint,
-            "remote": challenge.answered_from,
-            "provisioner": provisioner,
-            "attempts": challenge.attempts,
-        }
 
-    def record_valid(self, transaction: Transaction, proof: Proof, until: int | None, now: int) -> None:
-        """Record a good outcome, or nothing if another attempt, or the end, came first.
+def _again(reader: Reader, place: Place, now: int) -> Place | None:
+    """The same attempt as it stands by now; None if another one, or the end, came first."""
+    current = orders.of_challenge_id(reader, place.challenge.id)
+    if current is None or _is_over(current, now) or current.challenge.attempts != place.challenge.attempts:
+        return None
+    return current
 
-        :param until: when the authorization runs out at the latest.
-        """
-        current = accounts.get(transaction, self._authorization.account_id)
-        if current is None or current.thumbprint != self._record["thumbprint"]:
-            changed = Fault(Problem.UNAUTHORIZED, "the account's key was changed, and what was found is the old one's")
-            challenges.set_due(transaction, self._challenge, changed, now)
-        elif challenges.set_valid(transaction, self._challenge, proof, now):
-            if until is not None:
-                orders.limit_authorization(transaction, self._authorization.id, until)
-            if current.proven_at is None:
-                accounts.set_proven(transaction, current.id, now)
-            events.add(
-                transaction,
-                "challenge.valid",
-                now,
-                account_id=self._authorization.account_id,
-                instance_id=None,
-                cloud=_CLOUD,
-                name=self._authorization.name.value,
-                **self._record | {"identifiers": [name.value for name in self._names]},
-            )
 
-    def record_failure(self, transaction: Transaction, error: ValidationError, now: int) -> None:
-        """Record a bad outcome: when to try again, or that it is final and the order with it."""
-        attempts, fault = self._challenge.attempts, error.fault
-        if attempts < error.worth:
-            challenges.set_due(transaction, self._challenge, fault, now + PAUSES[attempts - 1])
-            return
-        _log.info("challenge %s refused after %d attempts: %s", self._challenge.id, attempts, fault.detail)
-        if challenges.set_failed(transaction, self._challenge, fault, now):
-            orders.end_of_authorization(transaction, self._authorization.id, fault, now)
-            refusals.add(
-                transaction,
-                "challenge.refused",
-                self._authorization.account_id,
-                self._names,
-                now,
-                self._record | {"problem": fault.problem.code},
-                reason=fault.detail,
-                cloud=_CLOUD,
-                name=self._authorization.name.value,
-            )
+def _valid(
+    reader: Reader, place: Place, account: Account, until: int | None, host: HostProvisioner
+) -> None | Write[None]:
+    """Record a good outcome, or nothing if another attempt, or the end, came first.
+
+    :param account: as it was when it was looked.
+    :param until: when the authorization runs out at the latest.
+    """
+    now = int(time.time())
+    current, owner = _again(reader, place, now), accounts.get(reader, account.id)
+    if current is None or owner is None or owner.deactivated_at is not None:
+        return None
+    if owner.thumbprint != account.thumbprint:
+        changed = Fault(Problem.UNAUTHORIZED, "the account's key was changed, and what was found is the old one's")
+        return Write([attempts.postpone(current, changed, now)], _nothing)
+    met = replace(current.challenge, validated_at=now, proof=Proof(None, _CLOUD, host.name, ""), error=None)
+    statements = [
+        accounts.in_force(account),
+        *([accounts.set_proven(owner.id, now)] if owner.proven_at is None else []),
+        orders.change(orders.changed(current, met, until), now),
+        *attempts.decide(current),
+    ]
+    event = new_event(
+        "challenge.valid",
+        now,
+        account_id=account.id,
+        cloud=_CLOUD,
+        name=current.authorization.name.value,
+        identifiers=[name.value for name in current.order.identifiers],
+        **_record(current, account, host),
+    )
+    return Write(statements, _nothing, [event])
+
+
+def _failed(
+    reader: Reader, place: Place, account: Account, error: ValidationError, host: HostProvisioner | None
+) -> None | Write[None]:
+    """Record a bad outcome: when to try again, or that it is final and the order with it."""
+    now = int(time.time())
+    current = _again(reader, place, now)
+    if current is None:
+        return None
+    number, fault = current.challenge.attempts, error.fault
+    if number < error.worth:
+        return Write([attempts.postpone(current, fault, now + PAUSES[number - 1])], _nothing)
+    _log.info("challenge %s refused after %d attempts: %s", current.challenge.id, number, fault.detail)
+    order, _ = orders.failed(current, fault, now)
+    recorded = refusals.record(
+        reader,
+        "challenge.refused",
+        account.id,
+        current.order.identifiers,
+        now,
+        _record(current, account, host) | {"problem": fault.problem.code},
+        reason=fault.detail,
+        cloud=_CLOUD,
+        name=current.authorization.name.value,
+    )
+    statements = [orders.change(order, now), *attempts.decide(current), *recorded.statements]
+    return Write(statements, _nothing, recorded.events)
+
+
+def _nothing(_rows: Sequence[Row]) -> None:
+    return None

@@ -18,7 +18,8 @@ class Account:
     ``terms_agreed`` is the URL of the terms that were agreed to; ``external_account_binding`` the JWS, as JSON, by
     which the external key ``external_key_id`` was bound to it. ``enrolment_id`` makes it a delegate
     (:class:`Enrolment`). ``made_from`` is the address that it was made from, as limits count it; ``proven_at`` is when
-    it first proved a name, or was made with an external key.
+    it first proved a name, or was made with an external key. ``key_since`` is when it got its key,
+    ``earlier_thumbprints`` are those of the keys before, the latest first.
     """
 
     id: str
@@ -33,6 +34,8 @@ class Account:
     enrolment_id: str | None = None
     made_from: str | None = None
     proven_at: int | None = None
+    key_since: int = 0
+    earlier_thumbprints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,10 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """An authorization for one identifier; ``wildcard`` when it stands for ``*.identifier``.
-
-    ``order_id`` is the one order that it serves; None for one that newAuthz made, until an order takes it.
-    """
+    """An authorization for one identifier; ``wildcard`` when it stands for ``*.identifier``."""
 
     id: str
     account_id: str
-    order_id: str | None
     identifier: Identifier
     wildcard: bool
     created_at: int
@@ -122,7 +121,10 @@ class Authorization:
 class Order:
     """An order; ``ended_at`` and ``error`` say when and why it can no longer lead to a certificate.
 
-    ``replaces`` is the RFC 9773 identifier of the certificate that this order's is to replace.
+    ``replaces`` is the RFC 9773 identifier of the certificate that this order's is to replace. ``ahead`` is whether it
+    is no order, but an authorization that newAuthz made for its one identifier; ``taken_at`` is when an order took it.
+    ``key`` is the thumbprint of the account's key when it was made. ``instance_id`` is the instance that proved names
+    of it, in that ``generation`` of what is known of the instance. ``version`` grows with each change.
     """
 
     id: str
@@ -130,19 +132,26 @@ class Order:
     identifiers: tuple[Identifier, ...]
     created_at: int
     expires_at: int
+    key: str = ""
+    version: int = 0
+    ahead: bool = False
+    taken_at: int | None = None
+    instance_id: str | None = None
+    generation: int | None = None
     not_before: int | None = None
     not_after: int | None = None
     profile: str | None = None
     replaces: str | None = None
     ended_at: int | None = None
     error: Fault | None = None
-    certificate_id: str | None = None
+    issued_at: int | None = None
     authorizations: tuple[Authorization, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """An issued certificate; ``chain`` is PEM, leaf first; ``key_id`` the SHA-256 of its SPKI in hex.
+    """An issued certificate; ``id`` is its order's, ``der`` the leaf, ``issuer_id`` and ``key_id`` are the SHA-256 of its
+    issuer's SPKI and of its own, in hex.
 
     ``image`` is what the instance was started from, where its evidence says so. ``renew_from`` and ``renew_until``
     are when an operator wants it renewed.
@@ -150,13 +159,13 @@ class Certificate:
 
     id: str
     serial: str
-    order_id: str
     account_id: str
     names: tuple[Identifier, ...]
     not_before: int
     not_after: int
     issued_at: int
-    chain: str
+    der: bytes
+    issuer_id: str
     key_id: str
     provisioner: str | None = None
     instance: str | None = None
@@ -175,7 +184,9 @@ class Instance:
 
     ``account_id`` is None between a release and the next first use. ``started_at`` is the latest start
     that evidence has shown (AWS pendingTime); it never goes back. ``resource_id`` is what a managed identity
-    token called an Azure VM at first; it is no other VM's.
+    token called an Azure VM at first; it is no other VM's. ``first_used_at`` is None where nobody holds it: it was
+    blocked only, or trust on first use is off. ``generation`` is raised, at ``raised_at`` and for the reason
+    ``raised_for``, by whatever takes from it what it has proven.
     """
 
     id: str
@@ -185,24 +196,36 @@ class Instance:
     account_id: str | None
     thumbprint: str | None
     started_at: int | None
-    first_used_at: int
-    last_used_at: int
+    first_used_at: int | None
+    last_used_at: int | None
     release_to: str | None = None
     release_until: int | None = None
     resource_id: str | None = None
+    generation: int = 0
+    raised_at: int | None = None
+    raised_for: str | None = None
+    blocked_at: int | None = None
+    blocked_for: str | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody holds it by first use, or is to after a release."""
+        return self.first_used_at is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
     """What the account of an instance has handed on: its delegates may order certificates for ``names``.
 
-    ``proof`` and ``identity`` (JSON) are what the instance's evidence proved at ``proven_at``; they serve until
+    ``proof`` and ``identity`` (JSON) are what the instance's evidence proved at ``proven_at``, in that ``generation`` of
+    the instance; they serve until
     ``expires_at``. ``reason`` says why it ended before, for good.
     """
 
     id: str
     account_id: str
     instance_id: str
+    generation: int
     names: tuple[Identifier, ...]
     proof: Proof
     identity: str

@@ -67,7 +67,7 @@ def next_look(authorization: Authorization, now: int) -> int | None:
 
 def of_order(order: Order, now: int) -> Status:
     """Valid once issued; invalid once ended, expired, or any authorization can no longer be valid."""
-    if order.certificate_id is not None:
+    if order.issued_at is not None:
         return Status.VALID
     if order.ended_at is not None or order.expires_at <= now:
         return Status.INVALID

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 
 from acme_iid.protocol.resources import Account
-from acme_iid.store.database import Reader, Row, Transaction
 from acme_iid.store.listing import Filter
+from acme_iid.store.writes import Reader, Row, Statement, Verdict, again
+
+
+_MOST_EARLIER = 100
+"""Thumbprints of former keys that an account keeps."""
 
 
 def _account(row: Row) -> Account:
@@ -23,6 +27,8 @@ def _account(row: Row) -> Account:
         enrolment_id=row["enrolment_id"],
         made_from=row["made_from"],
         proven_at=row["proven_at"],
+        key_since=row["key_since"],
+        earlier_thumbprints=() if row["earlier_keys"] == "[]" else tuple(json.loads(row["earlier_keys"])),
     )
 
 
@@ -52,26 +58,27 @@ def page(reader: Reader, wanted: Filter) -> list[Account]:
     return [_account(row) for row in rows]
 
 
-def add(transaction: Transaction, account: Account) -> bool:
-    """Add an account; False, and nothing changed, if another has the same key."""
-    return bool(
-        transaction.run(
-            """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at, terms_agreed, external_key_id,
-                                     external_account_binding, enrolment_id, made_from, proven_at)
-               VALUES (:id, :jwk, :thumbprint, :contact, :created_at, :terms_agreed, :external_key_id,
-                       :external_account_binding, :enrolment_id, :made_from, :proven_at) ON CONFLICT DO NOTHING""",
-            id=account.id,
-            jwk=account.jwk,
-            thumbprint=account.thumbprint,
-            contact=json.dumps(account.contact),
-            created_at=account.created_at,
-            terms_agreed=account.terms_agreed,
-            external_key_id=account.external_key_id,
-            external_account_binding=account.external_account_binding,
-            enrolment_id=account.enrolment_id,
-            made_from=account.made_from,
-            proven_at=account.proven_at,
-        )
+def add(account: Account) -> Statement:
+    """Add an account, if no other has the same key."""
+    return Statement(
+        """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at, key_since, terms_agreed, external_key_id,
+                                 external_account_binding, enrolment_id, made_from, proven_at)
+           VALUES (:id, :jwk, :thumbprint, :contact, :created_at, :created_at, :terms_agreed, :external_key_id,
+                   :external_account_binding, :enrolment_id, :made_from, :proven_at) ON CONFLICT DO NOTHING""",
+        {
+            "id": account.id,
+            "jwk": account.jwk,
+            "thumbprint": account.thumbprint,
+            "contact": json.dumps(account.contact),
+            "created_at": account.created_at,
+            "terms_agreed": account.terms_agreed,
+            "external_key_id": account.external_key_id,
+            "external_account_binding": account.external_account_binding,
+            "enrolment_id": account.enrolment_id,
+            "made_from": account.made_from,
+            "proven_at": account.proven_at,
+        },
+        again,
     )
 
 
@@ -92,78 +99,71 @@ def unproven_before(reader: Reader, made_from: str, since: int, most: int) -> in
     return rows[0]["created_at"] if rows else None
 
 
-def set_proven(transaction: Transaction, account_id: str, now: int) -> None:
+def in_force(account: Account, verdict: Verdict = again) -> Statement:
+    """Rely on it that an account is active, and still has the key that signed the request."""
+    return Statement(
+        "SELECT 1 FROM accounts WHERE id = :id AND thumbprint = :thumbprint AND deactivated_at IS NULL",
+        {"id": account.id, "thumbprint": account.thumbprint},
+        verdict,
+        shared=True,
+    )
+
+
+def still_active(account_id: str) -> Statement:
+    """Rely on it that an account is active, whatever its key is."""
+    return Statement(
+        "SELECT 1 FROM accounts WHERE id = :id AND deactivated_at IS NULL", {"id": account_id}, again, shared=True
+    )
+
+
+def set_proven(account_id: str, now: int) -> Statement:
     """Note that an account has proven a name; only its first proof is noted."""
-    transaction.run("UPDATE accounts SET proven_at = :now WHERE id = :id AND proven_at IS NULL", id=account_id, now=now)
+    return Statement(
+        "UPDATE accounts SET proven_at = :now WHERE id = :id AND proven_at IS NULL", {"id": account_id, "now": now}
+    )
 
 
-def set_contact(transaction: Transaction, account_id: str, contact: tuple[str, ...]) -> bool:
+def set_contact(account: Account, contact: tuple[str, ...]) -> Statement:
     """Replace the contacts of an account that is not deactivated."""
-    return bool(
-        transaction.run(
-            "UPDATE accounts SET contact = :contact WHERE id = :id AND deactivated_at IS NULL",
-            id=account_id,
-            contact=json.dumps(contact),
-        )
+    return Statement(
+        "UPDATE accounts SET contact = :contact WHERE id = :id AND deactivated_at IS NULL",
+        {"id": account.id, "contact": json.dumps(contact)},
+        again,
     )
 
 
-def set_terms_agreed(transaction: Transaction, account_id: str, terms: str) -> bool:
+def set_terms_agreed(account: Account, terms: str) -> Statement:
     """Note which terms an account that is not deactivated has agreed to."""
-    return bool(
-        transaction.run(
-            "UPDATE accounts SET terms_agreed = :terms WHERE id = :id AND deactivated_at IS NULL",
-            id=account_id,
-            terms=terms,
-        )
+    return Statement(
+        "UPDATE accounts SET terms_agreed = :terms WHERE id = :id AND deactivated_at IS NULL",
+        {"id": account.id, "terms": terms},
+        again,
     )
 
 
-def set_key(transaction: Transaction, account_id: str, old: str, jwk: str, thumbprint: str, now: int) -> bool:
-    """Give an account that is not deactivated another key, in place of the one with the thumbprint ``old``.
-
-    One statement, so that of two changes that race one wins.
-
-    :returns: False, and nothing changed, if its key is another by now, or the new key is an account's.
-    """
-    changed = bool(
-        transaction.run(
-            """UPDATE accounts SET jwk = :jwk, thumbprint = :thumbprint
-               WHERE id = :id AND thumbprint = :old AND deactivated_at IS NULL
-                 AND NOT EXISTS (SELECT 1 FROM accounts WHERE thumbprint = :thumbprint)""",
-            id=account_id,
-            old=old,
-            jwk=jwk,
-            thumbprint=thumbprint,
-        )
+def set_key(account: Account, jwk: str, thumbprint: str, now: int) -> Statement:
+    """Give an account that is not deactivated another key, in place of the one that it has, if it is no account's."""
+    earlier = (account.thumbprint, *(one for one in account.earlier_thumbprints if one != account.thumbprint))
+    return Statement(
+        """UPDATE accounts SET jwk = :jwk, thumbprint = :thumbprint, key_since = :now, earlier_keys = :earlier
+           WHERE id = :id AND thumbprint = :old AND deactivated_at IS NULL""",
+        {
+            "id": account.id,
+            "old": account.thumbprint,
+            "jwk": jwk,
+            "thumbprint": thumbprint,
+            "earlier": json.dumps(earlier[:_MOST_EARLIER]),
+            "now": now,
+        },
+        again,
+        unique="accounts.thumbprint",
     )
-    if changed:
-        transaction.run(
-            """INSERT INTO former_keys (account_id, thumbprint, replaced_at) VALUES (:account_id, :old, :now)
-               ON CONFLICT (account_id, thumbprint) DO UPDATE SET replaced_at = excluded.replaced_at""",
-            account_id=account_id,
-            old=old,
-            now=now,
-        )
-    return changed
 
 
-def earlier_thumbprints(reader: Reader, account_id: str) -> tuple[str, ...]:
-    """The thumbprints of the keys that an account had before its present one, the latest first; a hundred at most."""
-    rows = reader.rows(
-        """SELECT thumbprint FROM former_keys WHERE account_id = :account_id
-           ORDER BY replaced_at DESC, thumbprint LIMIT 100""",
-        account_id=account_id,
-    )
-    return tuple(row["thumbprint"] for row in rows)
-
-
-def deactivate(transaction: Transaction, account_id: str, now: int) -> bool:
+def deactivate(account_id: str, now: int) -> Statement:
     """Deactivate an account, once."""
-    return bool(
-        transaction.run(
-            "UPDATE accounts SET deactivated_at = :now WHERE id = :id AND deactivated_at IS NULL",
-            id=account_id,
-            now=now,
-        )
+    return Statement(
+        "UPDATE accounts SET deactivated_at = :now WHERE id = :id AND deactivated_at IS NULL",
+        {"id": account_id, "now": now},
+        again,
     )

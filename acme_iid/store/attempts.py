@@ -6,37 +6,131 @@ that holds only what waits, and none reads all of it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from acme_iid.store.database import Reader, Row
+from acme_iid.errors import Fault
+from acme_iid.store.documents import fault_as_list
+from acme_iid.store.orders import Place, number
+from acme_iid.store.writes import Reader, Row, Statement, again
+
+MOST_OF_ADDRESS, MOST_OF_ACCOUNT, MOST_AT_TARGET = 16, 8, 8
+"""Attempts under way at a time, in all processes: of an address that asked for them, of an account, at a target."""
+_KEY = "n = :n AND i = :i AND k = :k"
+_FIRST = "due_at IS NOT NULL AND attempts = 0"
+_REPEATED = "due_at IS NOT NULL AND attempts > 0"
 
 
 class Asked(NamedTuple):
-    """A challenge that was answered.
+    """A challenge that was answered, by the number of its order and its places in it.
 
     :ivar requester: the address that asked for its validation; of IPv6, its network (/64).
     :ivar target: the name or address that is to be proven.
     """
 
-    id: str
+    n: int
+    i: int
+    k: int
     requester: str
     account_id: str
     target: str
 
 
-_FIRST = "due_at IS NOT NULL AND attempts = 0"
-_REPEATED = "due_at IS NOT NULL AND attempts > 0"
-
-
 def _asked(row: Row) -> Asked:
-    return Asked(row["id"], row["requester"], row["account_id"], row["target"])
+    return Asked(*(row[field] for field in Asked._fields))
+
+
+def _key(at: Place) -> dict[str, object]:
+    return {"n": number(at.order), "i": at.i, "k": at.k}
+
+
+def ask(at: Place, remote: str, requester: str, now: int) -> Statement:
+    """Record that a client asked for validation, due at once; once more changes nothing.
+
+    :param remote: the client's address, for the record.
+    :param requester: what it counts as.
+    """
+    return Statement(
+        """INSERT INTO attempts (n, i, k, account_id, target, remote, requester, answered_at, attempts, due_at)
+           VALUES (:n, :i, :k, :account_id, :target, :remote, :requester, :now, 0, :now) ON CONFLICT DO NOTHING""",
+        {
+            **_key(at),
+            "account_id": at.order.account_id,
+            "target": at.authorization.identifier.value,
+            "remote": remote,
+            "requester": requester,
+            "now": now,
+        },
+    )
+
+
+def _of(column: str) -> str:
+    """How many attempts are under way that have the same in a column as an attempt has."""
+    return f"""(SELECT count(*) FROM attempts busy WHERE busy.leased_until IS NOT NULL AND busy.leased_until > :now
+                AND busy.{column} = attempts.{column})"""  # noqa: S608 - our own words
+
+
+def take(asked: Asked, now: int, until: int) -> Statement:
+    """Take a challenge's next attempt, until the time ``until``.
+
+    It changes no row if another process has it, or too many attempts are under way: of the address that asked for it,
+    of its account, or at its target.
+    """
+    return Statement(
+        f"""UPDATE attempts SET leased_until = :until, attempts = attempts + 1
+            WHERE {_KEY} AND due_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
+              AND {_of("requester")} < :of_address AND {_of("account_id")} < :of_account
+              AND {_of("target")} < :at_target RETURNING attempts""",  # noqa: S608 - constants only
+        {
+            "n": asked.n,
+            "i": asked.i,
+            "k": asked.k,
+            "now": now,
+            "until": until,
+            "of_address": MOST_OF_ADDRESS,
+            "of_account": MOST_OF_ACCOUNT,
+            "at_target": MOST_AT_TARGET,
+        },
+    )
+
+
+def drop(asked: Asked) -> Statement:
+    """Forget an attempt at what has ended."""
+    return Statement(f"DELETE FROM attempts WHERE {_KEY}", {"n": asked.n, "i": asked.i, "k": asked.k})  # noqa: S608
+
+
+def postpone(at: Place, error: Fault, until: int) -> Statement:
+    """Record that an attempt failed and when the next one is due, unless another attempt came first."""
+    return Statement(
+        f"""UPDATE attempts SET due_at = :until, leased_until = NULL, error = :error
+            WHERE {_KEY} AND attempts = :attempts""",  # noqa: S608 - constants only
+        {
+            **_key(at),
+            "attempts": at.challenge.attempts,
+            "until": until,
+            "error": json.dumps(fault_as_list(error)),
+        },
+        again,
+    )
+
+
+def decide(at: Place) -> list[Statement]:
+    """Forget the attempts at an authorization that one of them decides, unless another attempt came first."""
+    return [
+        Statement(
+            f"DELETE FROM attempts WHERE {_KEY} AND attempts = :attempts",  # noqa: S608 - constants only
+            {**_key(at), "attempts": at.challenge.attempts},
+            again,
+        ),
+        Statement("DELETE FROM attempts WHERE n = :n AND i = :i", {"n": number(at.order), "i": at.i}),
+    ]
 
 
 def under_way(reader: Reader, now: int) -> list[Asked]:
     """The challenges that any process looks for now; no more than all processes together have threads."""
     rows = reader.rows(
-        """SELECT id, requester, account_id, target FROM challenges
+        """SELECT n, i, k, requester, account_id, target FROM attempts
            WHERE leased_until IS NOT NULL AND leased_until > :now""",
         now=now,
     )
@@ -50,9 +144,9 @@ def requesters(reader: Reader) -> set[str]:
         # From one address to the next one in the index, however many rows each has there.
         rows = reader.rows(
             f"""WITH RECURSIVE waiting (requester) AS (
-                    SELECT min(requester) FROM challenges WHERE {waiting}
+                    SELECT min(requester) FROM attempts WHERE {waiting}
                     UNION ALL
-                    SELECT (SELECT min(c.requester) FROM challenges c WHERE {waiting} AND c.requester > w.requester)
+                    SELECT (SELECT min(c.requester) FROM attempts c WHERE {waiting} AND c.requester > w.requester)
                     FROM waiting w WHERE w.requester IS NOT NULL)
                 SELECT requester FROM waiting WHERE requester IS NOT NULL"""  # noqa: S608 - constants only
         )
@@ -83,10 +177,10 @@ def next_of(
     for waiting in (_FIRST, _REPEATED):
         for beyond in (after, "") if after else ("",):
             rows = reader.rows(
-                f"""SELECT id, requester, account_id, target FROM challenges
+                f"""SELECT n, i, k, requester, account_id, target FROM attempts
                     WHERE requester = :requester AND {waiting} AND due_at <= :now AND target > :after
                       AND (leased_until IS NULL OR leased_until <= :now){excluded}
-                    ORDER BY target, due_at, id LIMIT 1""",  # noqa: S608 - constants and numbers only
+                    ORDER BY target, due_at, n, i, k LIMIT 1""",  # noqa: S608 - constants and numbers only
                 requester=requester,
                 now=now,
                 after=beyond,

@@ -1,4 +1,4 @@
-"""Issued certificates, and the names that revocation closed to an instance."""
+"""Issued certificates, their issuers, and the names that revocation closed to an instance."""
 
 from __future__ import annotations
 
@@ -10,171 +10,146 @@ from typing import Literal
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import Window
 from acme_iid.protocol.resources import Certificate
+from acme_iid.store import lookups
 from acme_iid.store.chain import cloud_and_owner
-from acme_iid.store.challenges import names_of_text
-from acme_iid.store.database import Reader, Row, Transaction
 from acme_iid.store.listing import Filter, Place
+from acme_iid.store.serials import OrderId, number_of
+from acme_iid.store.writes import Reader, Row, Statement, again
 
 Status = Literal["valid", "expired", "revoked"]
 
-_COLUMNS = {"cloud": "c.cloud", "owner": "c.owner", "account": "c.account_id"}
+_SELECT = "SELECT c.*, o.tag FROM certificates c JOIN orders o ON o.n = c.n"
 _CONDITIONS: Mapping[Status, str] = {
     "valid": "c.revoked_at IS NULL AND c.not_after > :now",
     "expired": "c.revoked_at IS NULL AND c.not_after <= :now",
     "revoked": "c.revoked_at IS NOT NULL",
 }
+_COLUMNS = (
+    "account_id", "issuer_id", "issued_at", "not_before", "not_after", "image", "provisioner", "profile", "serial",
+    "key_id", "renew_from", "renew_until", "revoked_at", "revocation_reason", "revoked_by",
+)  # fmt: skip
 
 
 def _certificate(row: Row) -> Certificate:
     return Certificate(
-        id=row["id"],
-        serial=row["serial"],
-        order_id=row["order_id"],
-        account_id=row["account_id"],
-        names=names_of_text(row["names"]),
-        not_before=row["not_before"],
-        not_after=row["not_after"],
-        issued_at=row["issued_at"],
-        chain=row["chain"],
-        key_id=row["key_id"],
-        profile=row["profile"],
-        image=row["image"],
-        renew_from=row["renew_from"],
-        renew_until=row["renew_until"],
-        provisioner=row["provisioner"],
+        id=f"{row['n']}.{row['tag']}",
+        names=tuple(Identifier(*pair) for pair in json.loads(row["names"])),
+        der=bytes(row["der"]),
         instance=row["instance_id"],
-        revoked_at=row["revoked_at"],
-        revocation_reason=row["revocation_reason"],
-        revoked_by=row["revoked_by"],
+        **{name: row[name] for name in _COLUMNS},
     )
 
 
 def get(reader: Reader, certificate_id: str) -> Certificate | None:
-    """The certificate with this id."""
-    rows = reader.rows("SELECT * FROM certificates WHERE id = :id", id=certificate_id)
-    return _certificate(rows[0]) if rows else None
+    """The certificate with this id, which is its order's."""
+    order_id = OrderId.read(certificate_id)
+    rows = [] if order_id is None else reader.rows(f"{_SELECT} WHERE c.n = :n", n=order_id.n)
+    return _certificate(rows[0]) if rows and order_id is not None and rows[0]["tag"] == order_id.tag else None
 
 
 def by_serial(reader: Reader, serial: str) -> Certificate | None:
     """The certificate with this serial number (lower-case hex without leading zeros)."""
-    rows = reader.rows("SELECT * FROM certificates WHERE serial = :serial", serial=serial)
-    return _certificate(rows[0]) if rows else None
+    n = number_of(serial)
+    rows = [] if n is None else reader.rows(f"{_SELECT} WHERE c.n = :n", n=n)
+    # The number alone is no secret: the whole serial number has to be the certificate's.
+    return _certificate(rows[0]) if rows and rows[0]["serial"] == serial else None
 
 
 def of_instance(reader: Reader, instance_id: str) -> list[Certificate]:
-    """An instance's certificates, newest first."""
-    rows = reader.rows(
-        "SELECT * FROM certificates WHERE instance_id = :id ORDER BY issued_at DESC, id DESC", id=instance_id
-    )
-    return [_certificate(row) for row in rows]
+    """An instance's certificates, newest first, as far as events are followed (:mod:`acme_iid.store.lookups`)."""
+    found: list[Certificate] = []
+    before: Place | None = None
+    while rows := lookups.certificates(reader, Filter(instance=instance_id, before=before, limit=500), (), 0):
+        found += map(_certificate, rows)
+        before = Place(rows[-1]["issued_at"], rows[-1]["n"])
+    return found
 
 
-def page(
-    reader: Reader, wanted: Filter, status: Status | None, now: int, image: str | None = None
-) -> list[Certificate]:
-    """Issued certificates, newest first."""
-    where: tuple[str, ...] = () if status is None else (_CONDITIONS[status],)
-    if image is not None:
-        where += ("c.image = :image",)
-    if wanted.name is None:
-        rows = wanted.page(
-            reader,
-            "SELECT c.* FROM certificates c",
-            _COLUMNS,
-            time="c.issued_at",
-            key="c.id",
-            where=where,
-            now=now,
-            image=image,
-        )
-    else:
-        rows = wanted.page(
-            reader,
-            "SELECT c.* FROM event_names n JOIN certificates c ON c.id = n.certificate_id",
-            _COLUMNS | {"name": "n.name"},
-            time="n.at",
-            key="c.id",
-            # Events stay when certificates are pruned: none of what is older has one.
-            where=(*where, "n.at >= (SELECT min(issued_at) FROM certificates)"),
-            now=now,
-            image=image,
-        )
-    return [_certificate(row) for row in rows]
+def page(reader: Reader, wanted: Filter, status: Status | None, now: int) -> list[Certificate]:
+    """Issued certificates, newest first, as far as events are followed (:mod:`acme_iid.store.lookups`)."""
+    where = () if status is None else (_CONDITIONS[status],)
+    return [_certificate(row) for row in lookups.certificates(reader, wanted, where, now)]
 
 
-def add(transaction: Transaction, certificate: Certificate) -> None:
-    """Add an issued certificate. Its order may have no other: that is a UNIQUE key."""
+def place(certificate: Certificate) -> Place:
+    """Where a certificate stands in the list."""
+    return Place(certificate.issued_at, number(certificate))
+
+
+def number(certificate: Certificate) -> int:
+    """A certificate's number, which is its order's."""
+    order_id = OrderId.read(certificate.id)
+    assert order_id is not None  # it was read from a row
+    return order_id.n
+
+
+def add(certificate: Certificate) -> Statement:
+    """Add an issued certificate. Its order can have no other: they share a number, the primary key."""
     cloud, owner = cloud_and_owner(certificate.instance)
-    transaction.run(
-        """INSERT INTO certificates (id, serial, order_id, account_id, names, not_before, not_after, issued_at,
-                                     chain, key_id, profile, image, provisioner, instance_id, cloud, owner)
-           VALUES (:id, :serial, :order_id, :account_id, :names, :not_before, :not_after, :issued_at,
-                   :chain, :key_id, :profile, :image, :provisioner, :instance_id, :cloud, :owner)""",
-        id=certificate.id,
-        serial=certificate.serial,
-        order_id=certificate.order_id,
-        account_id=certificate.account_id,
-        names=json.dumps(certificate.names),
-        not_before=certificate.not_before,
-        not_after=certificate.not_after,
-        issued_at=certificate.issued_at,
-        chain=certificate.chain,
-        key_id=certificate.key_id,
-        profile=certificate.profile,
-        image=certificate.image,
-        provisioner=certificate.provisioner,
-        instance_id=certificate.instance,
-        cloud=cloud,
-        owner=owner,
+    return Statement(
+        """INSERT INTO certificates (n, account_id, issuer_id, issued_at, not_before, not_after, instance_id, cloud,
+                                     owner, image, provisioner, profile, serial, key_id, names, der)
+           VALUES (:n, :account_id, :issuer_id, :issued_at, :not_before, :not_after, :instance_id, :cloud, :owner,
+                   :image, :provisioner, :profile, :serial, :key_id, :names, :der) ON CONFLICT DO NOTHING""",
+        {
+            "n": number(certificate),
+            "account_id": certificate.account_id,
+            "issuer_id": certificate.issuer_id,
+            "issued_at": certificate.issued_at,
+            "not_before": certificate.not_before,
+            "not_after": certificate.not_after,
+            "instance_id": certificate.instance,
+            "cloud": cloud,
+            "owner": owner,
+            "image": certificate.image,
+            "provisioner": certificate.provisioner,
+            "profile": certificate.profile,
+            "serial": certificate.serial,
+            "key_id": certificate.key_id,
+            "names": json.dumps(certificate.names, separators=(",", ":")),
+            "der": certificate.der,
+        },
+        again,
     )
 
 
-def count_valid(reader: Reader, wanted: Filter, image: str | None, now: int) -> int:
+def count_valid(reader: Reader, wanted: Filter, now: int) -> int:
     """How many certificates :func:`page` would give in all, of those that are valid."""
     count, before = 0, None
-    while found := page(reader, replace(wanted, limit=1000, before=before), "valid", now, image):
+    while found := page(reader, replace(wanted, limit=1000, before=before), "valid", now):
         count += len(found)
-        before = Place(found[-1].issued_at, found[-1].id)
+        before = place(found[-1])
     return count
 
 
-def set_window(transaction: Transaction, certificate_id: str, window: Window) -> bool:
+def set_window(certificate: Certificate, window: Window) -> Statement:
     """Say when a certificate that was not revoked should be renewed."""
-    return bool(
-        transaction.run(
-            """UPDATE certificates SET renew_from = :start, renew_until = :end
-               WHERE id = :id AND revoked_at IS NULL""",
-            id=certificate_id,
-            start=window.start,
-            end=window.end,
-        )
+    return Statement(
+        "UPDATE certificates SET renew_from = :start, renew_until = :end WHERE n = :n AND revoked_at IS NULL",
+        {"n": number(certificate), "start": window.start, "end": window.end},
     )
 
 
-def revoke(transaction: Transaction, certificate_id: str, reason: int, revoked_by: str, now: int) -> bool:
+def revoke(certificate: Certificate, reason: int, revoked_by: str, now: int) -> Statement:
     """Revoke a certificate, once."""
-    return bool(
-        transaction.run(
-            """UPDATE certificates SET revoked_at = :now, revocation_reason = :reason, revoked_by = :revoked_by
-               WHERE id = :id AND revoked_at IS NULL""",
-            id=certificate_id,
-            reason=reason,
-            revoked_by=revoked_by,
-            now=now,
-        )
+    return Statement(
+        """UPDATE certificates SET revoked_at = :now, revocation_reason = :reason, revoked_by = :revoked_by
+           WHERE n = :n AND revoked_at IS NULL""",
+        {"n": number(certificate), "reason": reason, "revoked_by": revoked_by, "now": now},
+        again,
     )
 
 
-def close_names(transaction: Transaction, instance_id: str, names: Iterable[Identifier], now: int) -> None:
+def close_names(instance_id: str, names: Iterable[Identifier], now: int) -> list[Statement]:
     """Close names to an instance until an operator reopens them."""
-    for name in names:
-        transaction.run(
+    return [
+        Statement(
             """INSERT INTO closed_names (instance_id, name, closed_at) VALUES (:instance_id, :name, :now)
                ON CONFLICT DO NOTHING""",
-            instance_id=instance_id,
-            name=name.value,
-            now=now,
+            {"instance_id": instance_id, "name": name.value, "now": now},
         )
+        for name in names
+    ]
 
 
 def closed_names(reader: Reader, instance_id: str) -> set[str]:
@@ -183,12 +158,29 @@ def closed_names(reader: Reader, instance_id: str) -> set[str]:
     return {row["name"] for row in rows}
 
 
-def reopen_name(transaction: Transaction, instance_id: str, name: str) -> bool:
+def reopen_name(instance_id: str, name: str) -> Statement:
     """Open a closed name again."""
-    return bool(
-        transaction.run(
-            "DELETE FROM closed_names WHERE instance_id = :instance_id AND name = :name",
-            instance_id=instance_id,
-            name=name,
-        )
+    return Statement(
+        "DELETE FROM closed_names WHERE instance_id = :instance_id AND name = :name",
+        {"instance_id": instance_id, "name": name},
+        again,
     )
+
+
+def add_issuer(issuer_id: str, certificate: bytes, chain: str, now: int) -> Statement:
+    """Note an issuer, whose certificates need its part of their chains; once more changes nothing.
+
+    :param certificate: its own, in DER.
+    :param chain: what follows a leaf, PEM.
+    """
+    return Statement(
+        """INSERT INTO issuers (id, certificate, chain, activated_at) VALUES (:id, :certificate, :chain, :now)
+           ON CONFLICT (id) DO UPDATE SET certificate = excluded.certificate, chain = excluded.chain""",
+        {"id": issuer_id, "certificate": certificate, "chain": chain, "now": now},
+    )
+
+
+def issuer_chain(reader: Reader, issuer_id: str) -> str | None:
+    """What follows the leaves of an issuer, PEM; None for one that was never noted."""
+    rows = reader.rows("SELECT chain FROM issuers WHERE id = :id", id=issuer_id)
+    return rows[0]["chain"] if rows else None

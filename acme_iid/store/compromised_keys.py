@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from acme_iid.store.database import Reader, Transaction
+from acme_iid.store.writes import Reader, Statement, again
 
 
-def add(transaction: Transaction, spki_sha256: str, now: int) -> bool:
-    """Note a key for good; False if it was noted before.
+def add(spki_sha256: str, now: int) -> Statement:
+    """Note a key for good, unless it was noted before.
 
     :param spki_sha256: the SHA-256 of its SubjectPublicKeyInfo, in hex.
     """
-    return bool(
-        transaction.run(
-            """INSERT INTO compromised_keys (spki_sha256, compromised_at) VALUES (:spki_sha256, :now)
-               ON CONFLICT DO NOTHING""",
-            spki_sha256=spki_sha256,
-            now=now,
-        )
+    return Statement(
+        """INSERT INTO compromised_keys (spki_sha256, compromised_at) VALUES (:spki_sha256, :now)
+           ON CONFLICT DO NOTHING""",
+        {"spki_sha256": spki_sha256, "now": now},
+        again,
+    )
+
+
+def hold_free(spki_sha256: str) -> Statement:
+    """Rely on it that a key was not noted."""
+    return Statement(
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256)",
+        {"spki_sha256": spki_sha256},
+        again,
     )
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.store import copying
-from acme_iid.store.database import Transaction, open_store
+from acme_iid.store.chain import NewEvent
+from acme_iid.store.database import Database, Transaction, open_store
+from acme_iid.store.writes import Write
 
 NUMBERS_BETWEEN = 86_400
 """How far list numbers go on above the time at which a copy is put to use: more than were ever ahead of it."""
+
+_CHAINED_AT_ONCE = 1000
 
 
 def of_server(url: str, target: Path) -> None:
@@ -26,6 +32,14 @@ def of_server(url: str, target: Path) -> None:
         assert isinstance(source, PostgreSQL)
         with closing(open_store(f"sqlite:{target}")) as copy, source.snapshot() as snapshot:
             copying.save(snapshot, copy)
+            inbox = snapshot.rows("SELECT entry FROM event_inbox ORDER BY id")
+            _chain(copy, [NewEvent(*json.loads(row["entry"])) for row in inbox])
+
+
+def _chain(copy: Database, events: Sequence[NewEvent]) -> None:
+    """Chain the events that were not chained yet where they were copied from."""
+    for start in range(0, len(events), _CHAINED_AT_ONCE):
+        copy.commit(Write((), lambda _rows: None, events[start : start + _CHAINED_AT_ONCE]))
 
 
 def of_file(source: Path, target: Path) -> None:

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from acme_iid.store.database import Database, Reader, Row, Transaction
+from acme_iid.store.database import Database, Transaction
+from acme_iid.store.writes import Reader, Row
 
 BATCH = 200
 """Rows that are copied, or compared, at a time."""
 _AT_ONCE = 25
 """Batches that are saved in one transaction."""
-_OWN = ("schema_migrations", "writer", "spent_nonces", "nonce_epochs", "copied")
+_OWN = ("schema_migrations", "event_inbox", "sealing", "servers", "spent_nonces", "nonce_epochs", "copied")
 _ALL = "all"
 
 Progress = Callable[[str, int], None]
@@ -107,6 +108,8 @@ def copy(
         if not _done(transaction, identity):
             raise CopyError("somebody else has copied the same store into the database, and it may be in use by now")
         put_to_use(transaction)
+        # The engine's numbers go on behind those that were copied.
+        transaction.rows("SELECT setval(pg_get_serial_sequence('orders', 'n'), max(n)) FROM orders HAVING max(n) > 0")
         transaction.run("DELETE FROM copied")
     return found
 
@@ -196,7 +199,7 @@ def _insert(transaction: Transaction, table: Table, batch: list[Row]) -> None:
     for number, row in enumerate(batch):
         for place, column in enumerate(table.columns):
             value = row[column]
-            if not isinstance(value, str | int | None) or (isinstance(value, str) and "\0" in value):
+            if not isinstance(value, str | bytes | int | None) or (isinstance(value, str) and "\0" in value):
                 raise CopyError(f"{_named(table, row)} has in {column} what acme-iid never writes: {value!r:.80}")
             parameters[f"v{number}_{place}"] = value
     values = ", ".join(
@@ -231,7 +234,7 @@ def _compare(source: Reader, target: Reader, table: Table, progress: Progress) -
         there = {tuple(row[column] for column in table.key): row for row in rows}
         for row in batch:
             copied = there.get(tuple(row[column] for column in table.key))
-            if copied is None or any(copied[column] != row[column] for column in table.columns):
+            if copied is None or any(_value(copied[column]) != row[column] for column in table.columns):
                 raise CopyError(
                     f"{_named(table, row)} is {'missing from' if copied is None else 'another in'} the copy: the "
                     "store was changed since its rows were copied; stop the server that uses it, empty the target and "
@@ -245,6 +248,11 @@ def _compare(source: Reader, target: Reader, table: Table, progress: Progress) -
             "copied, or somebody else writes to the target; stop the servers, empty the target and copy again"
         )
     return total
+
+
+def _value(value: object) -> object:
+    """A column's value; a driver may give octets in a type of its own."""
+    return bytes(value) if isinstance(value, memoryview) else value
 
 
 def _named(table: Table, row: Row) -> str:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -21,8 +21,10 @@ from typing import Any, Protocol
 import sqlite_utils
 
 from acme_iid.errors import StoreBusyError, StoreUnavailableError
-
-Row = Mapping[str, Any]
+from acme_iid.store import schema
+from acme_iid.store.chain import HEAD, INSERT, START, Link, values_after
+from acme_iid.store.statements import returns
+from acme_iid.store.writes import Committed, Committing, Outcome, Reader, Refused, Row, Verdict, Write
 
 BUSY_TIMEOUT_SECONDS = 5.0
 OLDEST_SQLITE = (3, 35)
@@ -37,16 +39,6 @@ _LOG_PAGES = 4000
 """How long the write-ahead log grows until it is written back, in pages of 4 KiB; SQLite's own is 1,000."""
 
 
-class Reader(Protocol):
-    """What can be asked: a database, or a transaction (which sees its own writes)."""
-
-    def rows(self, statement: str, **parameters: object) -> list[Row]:
-        """The rows that ``statement`` gives; ``:name`` stands for the parameter ``name``.
-
-        :raises StoreUnavailableError: if the store cannot answer now.
-        """
-
-
 class Transaction(Reader, Protocol):
     """An open write transaction: commits when its block ends, rolls back when it raises."""
 
@@ -57,7 +49,7 @@ class Transaction(Reader, Protocol):
         """
 
 
-class Database(Reader, Protocol):
+class Database(Committing, Protocol):
     """An open store."""
 
     def dialect(self) -> str:
@@ -68,7 +60,13 @@ class Database(Reader, Protocol):
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """A write transaction, durable when the block has ended without an exception."""
+        """A write transaction of many rows, for work on the store itself; use cases commit what they have decided."""
+
+    def seal(self) -> None:
+        """Chain the events that were stored and are not chained yet, where that is not done with their commit.
+
+        :raises StoreUnavailableError: if the store cannot be used now.
+        """
 
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
@@ -118,7 +116,6 @@ class SQLite:
             connection = sqlite_utils.Database(raw, recursive_triggers=False, execute_plugins=False)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
             # An order changes the same pages as the one before it: the rarer they are written back, the fewer.
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         except (sqlite3.Error, OSError) as error:
@@ -140,9 +137,50 @@ class SQLite:
         finally:
             self._idle.append(connection)
 
+    def commit(self, write: Write[Any]) -> Outcome:
+        """See :meth:`~acme_iid.store.writes.Committing.commit`."""
+        (outcome,) = self.commit_all((write,))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def commit_all(self, writes: Sequence[Write[Any]]) -> list[Outcome | Exception]:
+        """Commit several writes together, each of which happens or does not.
+
+        :returns: what came of each: a fault of ours in one is its error alone.
+        :raises StoreUnavailableError: if the store cannot take them now; nothing of any happened.
+        """
+        outcomes: list[Outcome | Exception] = []
+        with self._writing() as connection:
+            link: Link | None = None
+            for write in writes:
+                connection.run("SAVEPOINT write")
+                try:
+                    committed = _execute(connection, write)
+                    if write.events:
+                        link = _append(connection, write, link)
+                    outcomes.append(committed)
+                except (_GuardError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.OperationalError) as error:
+                    # Nothing else is undone apart: after a full disk or an I/O error SQLite has ended the transaction.
+                    if not connection.in_transaction:
+                        raise StoreUnavailableError(f"the database {self.path} ended a transaction: {error}") from error
+                    connection.run("ROLLBACK TO write")
+                    outcomes.append(Refused(error.verdict) if isinstance(error, _GuardError) else error)
+                connection.run("RELEASE write")
+        return outcomes
+
+    def seal(self) -> None:
+        """See :meth:`Database.seal`: events are chained in the commit of what they record."""
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See :meth:`Database.transaction`."""
+        with self._writing() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[_Connection]:
+        """A connection alone with the store, which is committed when the block ends."""
         connection = self._take()
         try:
             self._writers.enter()
@@ -169,6 +207,50 @@ class SQLite:
         """See :meth:`Database.close`."""
         while self._idle:
             self._idle.pop().close()
+
+
+class _GuardError(Exception):
+    """A guard failed."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__()
+        self.verdict = verdict
+
+
+def _execute(connection: _Connection, write: Write[Any]) -> Committed:
+    """Run the statements of a write.
+
+    :raises _GuardError: if one of them has to change or give a row, and did not, or hurt its constraint.
+    """
+    returned: list[Row] = []
+    for statement in write.statements:
+        try:
+            cursor = connection.execute(statement.text, statement.values)
+            rows: list[Row] = cursor.fetchall()
+        except sqlite3.IntegrityError as error:
+            if statement.verdict is None or statement.unique is None or statement.unique not in str(error):
+                raise
+            raise _GuardError(statement.verdict) from error
+        if statement.verdict is not None and not rows and cursor.rowcount <= 0:
+            raise _GuardError(statement.verdict)
+        if returns(statement.text):
+            returned += rows
+    return Committed(returned)
+
+
+def _append(connection: _Connection, write: Write[Any], link: Link | None) -> Link:
+    """Chain the events of a write.
+
+    :param link: the place of the event before; None if that is the store's latest one.
+    :returns: the place of the last one.
+    """
+    if link is None:
+        rows = connection.rows(HEAD)
+        link = Link(rows[0]["seq"], rows[0]["hash"]) if rows else START
+    for event in write.events:
+        link, values = values_after(link, event)
+        connection.execute(INSERT, values)
+    return link
 
 
 class _Queue:
@@ -235,7 +317,12 @@ class _Connection:
         self._raw = raw
         self._path = path
 
-    def execute(self, statement: str, parameters: dict[str, object]) -> sqlite3.Cursor:
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._raw.in_transaction
+
+    def execute(self, statement: str, parameters: Mapping[str, object]) -> sqlite3.Cursor:
         """Run a statement.
 
         :raises StoreUnavailableError: if the database cannot take it now.
@@ -288,6 +375,11 @@ def migrate(database: Database) -> None:
         )
         applied = {row["name"] for row in transaction.rows("SELECT name FROM schema_migrations")}
         unknown = applied - {entry.name for entry in known}
+        if any(name.startswith("00") for name in unknown):
+            raise StoreUnavailableError(
+                "the database was written by an acme-iid from before the first release, whose stores are not carried "
+                "over; make a new CA with 'acme-iid-ca init', in another home or database"
+            )
         if unknown:
             raise StoreUnavailableError(
                 f"the database was written by a newer acme-iid ({', '.join(sorted(unknown))}); "
@@ -298,7 +390,7 @@ def migrate(database: Database) -> None:
             if wanted and entry.name not in applied:
                 for statement in entry.read_text(encoding="ascii").split(";\n"):
                     if statement.strip():
-                        transaction.run(statement)
+                        transaction.run(schema.translate(statement, dialect))
                 transaction.run("INSERT INTO schema_migrations (name) VALUES (:name)", name=entry.name)
 
 

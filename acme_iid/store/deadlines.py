@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -112,6 +112,23 @@ class Connection(psycopg.Connection[dict[str, Any]]):
         """
         with _watch.over(self, self.seconds):
             return super().execute(*arguments, **options)
+
+    def execute_together(
+        self, commands: Sequence[tuple[bytes, Mapping[str, object]]]
+    ) -> tuple[list[psycopg.Cursor[dict[str, Any]]], psycopg.Error | None]:
+        """Send several commands in one round trip (PostgreSQL's manual, "Pipeline Mode").
+
+        :returns: their cursors, as far as they were sent, and the error of the first that failed; after it the server
+            did nothing more. A cursor without a result has the ``rowcount`` -1.
+        """
+        cursors: list[psycopg.Cursor[dict[str, Any]]] = []
+        try:
+            with _watch.over(self, self.seconds), self.pipeline():
+                for text, values in commands:
+                    cursors.append(super().execute(text, values))
+        except psycopg.Error as error:
+            return cursors, error
+        return cursors, None
 
 
 def configure(connection: Connection) -> None:

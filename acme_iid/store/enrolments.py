@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
-
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Enrolment, Proof
-from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.store.writes import Reader, Row, Statement, Verdict, again
 
 
 def _enrolment(row: Row) -> Enrolment:
@@ -16,6 +14,7 @@ def _enrolment(row: Row) -> Enrolment:
         id=row["id"],
         account_id=row["account_id"],
         instance_id=row["instance_id"],
+        generation=row["generation"],
         names=tuple(Identifier(*pair) for pair in json.loads(row["names"])),
         proof=Proof(row["instance_id"], row["cloud"], row["provisioner"], row["credential_id"]),
         identity=row["identity"],
@@ -42,81 +41,93 @@ def of_instance(reader: Reader, instance_id: str) -> list[Enrolment]:
     return [_enrolment(row) for row in rows]
 
 
-def prove(transaction: Transaction, enrolment: Enrolment) -> Enrolment | None:
-    """Make an enrolment, or let a new proof extend the one that is in force for the same names of the instance.
+def in_force_of_instance(reader: Reader, instance_id: str) -> list[Enrolment]:
+    """An instance's enrolments that were not ended."""
+    rows = reader.rows(
+        "SELECT * FROM enrolments WHERE instance_id = :instance_id AND ended_at IS NULL", instance_id=instance_id
+    )
+    return [_enrolment(row) for row in rows]
 
-    One statement, so that of two that race one is made and the other extends it.
 
-    :returns: the enrolment as it is then; None, and nothing changed, if its latest proof is newer than this one.
-    """
-    names = json.dumps(sorted(enrolment.names))
-    rows = transaction.rows(
-        """INSERT INTO enrolments (id, account_id, instance_id, names, names_digest, identity, cloud, provisioner,
-                                   credential_id, created_at, proven_at, expires_at)
-           VALUES (:id, :account_id, :instance_id, :names, :names_digest, :identity, :cloud, :provisioner,
-                   :credential_id, :created_at, :proven_at, :expires_at)
-           ON CONFLICT (account_id, instance_id, names_digest) WHERE ended_at IS NULL DO UPDATE
-           SET identity = excluded.identity, cloud = excluded.cloud, provisioner = excluded.provisioner,
-               credential_id = excluded.credential_id, proven_at = excluded.proven_at, expires_at = excluded.expires_at
-           WHERE excluded.proven_at >= enrolments.proven_at
-           RETURNING *""",
-        id=enrolment.id,
+def in_force_of_account(reader: Reader, account_id: str) -> list[Enrolment]:
+    """What an account has handed on, as far as it was not ended."""
+    rows = reader.rows(
+        "SELECT * FROM enrolments WHERE account_id = :account_id AND ended_at IS NULL", account_id=account_id
+    )
+    return [_enrolment(row) for row in rows]
+
+
+def in_force_for(reader: Reader, enrolment: Enrolment) -> Enrolment | None:
+    """The enrolment that is in force for the same names of the same instance, by the same account."""
+    rows = reader.rows(
+        """SELECT * FROM enrolments WHERE account_id = :account_id AND instance_id = :instance_id
+           AND names_digest = :names_digest AND ended_at IS NULL""",
         account_id=enrolment.account_id,
         instance_id=enrolment.instance_id,
-        names=names,
-        names_digest=hashlib.sha256(names.encode()).hexdigest(),
-        identity=enrolment.identity,
-        cloud=enrolment.proof.cloud,
-        provisioner=enrolment.proof.provisioner,
-        credential_id=enrolment.proof.credential_id,
-        created_at=enrolment.created_at,
-        proven_at=enrolment.proven_at,
-        expires_at=enrolment.expires_at,
+        names_digest=_digest(_names(enrolment)),
     )
     return _enrolment(rows[0]) if rows else None
 
 
-def end_of_instance(
-    transaction: Transaction, instance_id: str, names: Collection[Identifier] | None, reason: str, now: int
-) -> list[Enrolment]:
-    """End an instance's enrolments.
+def _names(enrolment: Enrolment) -> str:
+    return json.dumps(sorted(enrolment.names))
 
-    :param names: only those that have one of these names; None for all.
-    :returns: what was ended.
+
+def _digest(names: str) -> str:
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def prove(enrolment: Enrolment, verdict: Verdict) -> Statement:
+    """Make an enrolment, or let a new proof extend the one that is in force for the same names of the instance.
+
+    One statement, so that of two that race one is made and the other extends it.
+
+    :param verdict: if that one's latest proof is newer than this one.
     """
-    rows = transaction.rows(
-        "SELECT * FROM enrolments WHERE instance_id = :instance_id AND ended_at IS NULL", instance_id=instance_id
+    names = _names(enrolment)
+    return Statement(
+        """INSERT INTO enrolments (id, account_id, instance_id, generation, names, names_digest, identity, cloud,
+                                   provisioner, credential_id, created_at, proven_at, expires_at)
+           VALUES (:id, :account_id, :instance_id, :generation, :names, :names_digest, :identity, :cloud, :provisioner,
+                   :credential_id, :created_at, :proven_at, :expires_at)
+           ON CONFLICT (account_id, instance_id, names_digest) WHERE ended_at IS NULL DO UPDATE
+           SET generation = excluded.generation, identity = excluded.identity, cloud = excluded.cloud,
+               provisioner = excluded.provisioner, credential_id = excluded.credential_id,
+               proven_at = excluded.proven_at, expires_at = excluded.expires_at
+           WHERE excluded.proven_at >= enrolments.proven_at""",
+        {
+            "id": enrolment.id,
+            "account_id": enrolment.account_id,
+            "instance_id": enrolment.instance_id,
+            "generation": enrolment.generation,
+            "names": names,
+            "names_digest": _digest(names),
+            "identity": enrolment.identity,
+            "cloud": enrolment.proof.cloud,
+            "provisioner": enrolment.proof.provisioner,
+            "credential_id": enrolment.proof.credential_id,
+            "created_at": enrolment.created_at,
+            "proven_at": enrolment.proven_at,
+            "expires_at": enrolment.expires_at,
+        },
+        verdict,
     )
-    return _end(transaction, rows, names, reason, now)
 
 
-def end_of_account(transaction: Transaction, account_id: str, reason: str, now: int) -> list[Enrolment]:
-    """End what an account has handed on; returns what was ended."""
-    rows = transaction.rows(
-        "SELECT * FROM enrolments WHERE account_id = :account_id AND ended_at IS NULL", account_id=account_id
+def unchanged(enrolment: Enrolment) -> Statement:
+    """Rely on it that an enrolment is in force, by the proof that it had."""
+    return Statement(
+        "SELECT 1 FROM enrolments WHERE id = :id AND ended_at IS NULL AND proven_at = :proven_at",
+        {"id": enrolment.id, "proven_at": enrolment.proven_at},
+        again,
+        shared=True,
     )
-    return _end(transaction, rows, None, reason, now)
 
 
-def _end(
-    transaction: Transaction, rows: list[Row], names: Collection[Identifier] | None, reason: str, now: int
-) -> list[Enrolment]:
-    """End the enrolments in ``rows``, and with each the keys of it that nobody has used yet."""
-    ended = []
-    for found in map(_enrolment, rows):
-        if names is not None and not set(names) & set(found.names):
-            continue
-        if transaction.run(
-            "UPDATE enrolments SET ended_at = :now, reason = :reason WHERE id = :id AND ended_at IS NULL",
-            id=found.id,
-            now=now,
-            reason=reason,
-        ):
-            transaction.run(
-                """UPDATE external_keys SET revoked_at = :now
-                   WHERE enrolment_id = :id AND account_id IS NULL AND revoked_at IS NULL""",
-                id=found.id,
-                now=now,
-            )
-            ended.append(found)
-    return ended
+def end(enrolment: Enrolment, reason: str, now: int) -> Statement:
+    """End an enrolment that was not ended."""
+    return Statement(
+        "UPDATE enrolments SET ended_at = :now, reason = :reason WHERE id = :id AND ended_at IS NULL",
+        {"id": enrolment.id, "reason": reason, "now": now},
+        again,
+    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from acme_iid.protocol.resources import ExternalKey
-from acme_iid.store.database import Reader, Row, Transaction
 from acme_iid.store.listing import Filter
+from acme_iid.store.writes import Reader, Row, Statement, Verdict, again
 
 
 def _key(row: Row) -> ExternalKey:
@@ -34,42 +34,55 @@ def page(reader: Reader, wanted: Filter) -> list[ExternalKey]:
     return [_key(row) for row in rows]
 
 
-def add(transaction: Transaction, key: ExternalKey) -> None:
+def add(key: ExternalKey) -> Statement:
     """Add a key."""
-    transaction.run(
+    return Statement(
         """INSERT INTO external_keys (id, secret, label, reusable, created_at, expires_at, enrolment_id)
            VALUES (:id, :secret, :label, :reusable, :created_at, :expires_at, :enrolment_id)""",
-        id=key.id,
-        secret=key.secret,
-        label=key.label,
-        reusable=int(key.reusable),
-        created_at=key.created_at,
-        expires_at=key.expires_at,
-        enrolment_id=key.enrolment_id,
+        {
+            "id": key.id,
+            "secret": key.secret,
+            "label": key.label,
+            "reusable": int(key.reusable),
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+            "enrolment_id": key.enrolment_id,
+        },
     )
 
 
-def use(transaction: Transaction, key_id: str, account_id: str, now: int) -> bool:
-    """Bind a key to the account that it makes; False, and nothing changed, if it is used up, revoked or has run out.
+def use(key_id: str, account_id: str, now: int, verdict: Verdict) -> Statement:
+    """Bind a key to the account that it makes, unless it is used up, revoked or has run out.
 
-    One statement, so that of two accounts that race for a key one gets it.
+    One statement, so that of two accounts that race for a key one gets it. The keys of an enrolment that has ended, or
+    whose instance has lost what it had proven, make no account.
     """
-    return bool(
-        transaction.run(
-            """UPDATE external_keys SET account_id = :account_id, used_at = :now
-               WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
-                 AND (reusable = 1 OR account_id IS NULL)""",
-            id=key_id,
-            account_id=account_id,
-            now=now,
-        )
+    return Statement(
+        """UPDATE external_keys SET account_id = :account_id, used_at = :now
+           WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
+             AND (reusable = 1 OR account_id IS NULL)
+             AND (enrolment_id IS NULL OR EXISTS (
+                  SELECT 1 FROM enrolments e LEFT JOIN instances i ON i.id = e.instance_id
+                  WHERE e.id = external_keys.enrolment_id AND e.ended_at IS NULL
+                    AND e.generation = COALESCE(i.generation, 0)))""",
+        {"id": key_id, "account_id": account_id, "now": now},
+        verdict,
     )
 
 
-def revoke(transaction: Transaction, key_id: str, now: int) -> bool:
-    """Let a key make no further account; False if it was revoked before."""
-    return bool(
-        transaction.run(
-            "UPDATE external_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL", id=key_id, now=now
-        )
+def revoke(key_id: str, now: int) -> Statement:
+    """Let a key make no further account, unless it was revoked before."""
+    return Statement(
+        "UPDATE external_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL",
+        {"id": key_id, "now": now},
+        again,
+    )
+
+
+def revoke_of_enrolment(enrolment_id: str, now: int) -> Statement:
+    """Let the keys of an enrolment that made no account make none."""
+    return Statement(
+        """UPDATE external_keys SET revoked_at = :now
+           WHERE enrolment_id = :id AND account_id IS NULL AND revoked_at IS NULL""",
+        {"id": enrolment_id, "now": now},
     )

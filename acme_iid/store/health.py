@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from acme_iid.errors import StoreBusyError, StoreConflictError, StoreUnavailableError
 from acme_iid.store import jobs
-from acme_iid.store.database import Database, Row, Transaction
+from acme_iid.store.database import Database, Transaction
+from acme_iid.store.writes import Outcome, Row, Write
 
 PROBE_SECONDS = 5.0
 """How long the outcome of the latest write counts; after that, whoever asks has something written."""
@@ -51,6 +53,20 @@ class WatchedStore:
             raise
         self._succeeded_at, self._failure = time.monotonic(), None
 
+    def commit(self, write: Write[Any]) -> Outcome:
+        """See :meth:`~acme_iid.store.writes.Committing.commit`."""
+        try:
+            outcome = self._database.commit(write)
+        except StoreUnavailableError as error:
+            self._note(error)
+            raise
+        self._succeeded_at, self._failure = time.monotonic(), None
+        return outcome
+
+    def seal(self) -> None:
+        """See :meth:`~acme_iid.store.database.Database.seal`."""
+        self._database.seal()
+
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
         """See :meth:`~acme_iid.store.database.Database.migration`."""
@@ -70,8 +86,8 @@ class WatchedStore:
         # Of several who ask, one has it tried, and the others are told what was so before.
         if time.monotonic() - latest > PROBE_SECONDS and self._probing.acquire(blocking=False):
             try:
-                with suppress(StoreUnavailableError), self.transaction() as transaction:
-                    jobs.mark(transaction, _JOB, int(time.time()))
+                with suppress(StoreUnavailableError):
+                    self.commit(Write([jobs.mark(_JOB, int(time.time()))], lambda _rows: None))
             finally:
                 self._probing.release()
         failure = self._failure

@@ -6,7 +6,7 @@ compare-and-set, and moves it on again while the work lasts. A process that is k
 
 from __future__ import annotations
 
-from acme_iid.store.database import Reader, Transaction
+from acme_iid.store.writes import Reader, Statement, Write, again
 
 
 def is_due(reader: Reader, name: str, now: int, interval: int) -> bool:
@@ -25,37 +25,35 @@ def due_at(reader: Reader, name: str) -> int | None:
     return rows[0]["due_at"] if rows else None
 
 
-def take(transaction: Transaction, name: str, now: int, interval: int) -> int | None:
-    """Take a job that is due; returns the moment until which it is the caller's, None if it is another's."""
-    rows = transaction.rows(
-        """INSERT INTO jobs (name, due_at) VALUES (:name, :now + :interval)
-           ON CONFLICT (name) DO UPDATE SET due_at = :now + :interval
-           WHERE jobs.due_at <= :now OR jobs.due_at > :now + 2 * :interval
-           RETURNING due_at""",
-        name=name,
-        now=now,
-        interval=interval,
+def take(reader: Reader, name: str, now: int, interval: int) -> None | Write[int | None]:
+    """Take a job that is due: the moment until which it is the caller's, None if it is another's."""
+    if not is_due(reader, name, now, interval):
+        return None
+    statement = Statement(
+        """INSERT INTO jobs (name, due_at) VALUES (:name, :until)
+           ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at WHERE jobs.due_at <= :now OR jobs.due_at > :late""",
+        {"name": name, "now": now, "until": now + interval, "late": now + 2 * interval},
+        again,
     )
-    return rows[0]["due_at"] if rows else None
+    return Write([statement], lambda _rows: now + interval)
 
 
-def keep(transaction: Transaction, name: str, mine: int, until: int) -> bool:
+def keep(name: str, mine: int, until: int) -> Write[bool]:
     """Keep a job until the moment ``until``; False if another process has taken it meanwhile.
 
     :param mine: the moment that :func:`take` or the last :func:`keep` set.
     """
-    return bool(
-        transaction.run(
-            "UPDATE jobs SET due_at = :until WHERE name = :name AND due_at = :mine", name=name, mine=mine, until=until
-        )
+    statement = Statement(
+        "UPDATE jobs SET due_at = :until WHERE name = :name AND due_at = :mine RETURNING due_at",
+        {"name": name, "mine": mine, "until": until},
     )
+    return Write([statement], bool)
 
 
-def mark(transaction: Transaction, name: str, now: int) -> None:
+def mark(name: str, now: int) -> Statement:
     """Write down that a job was done just now, whoever did it."""
-    transaction.run(
+    return Statement(
         """INSERT INTO jobs (name, due_at) VALUES (:name, :now)
            ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at""",
-        name=name,
-        now=now,
+        {"name": name, "now": now},
     )

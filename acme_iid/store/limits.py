@@ -7,25 +7,23 @@ afterwards one an interval.
 
 from __future__ import annotations
 
-from acme_iid.store.database import Reader, Transaction
+from acme_iid.store.writes import Reader, Statement, Verdict
 from acme_iid.values import Rate
 
 
-def spend(transaction: Transaction, key: str, rate: Rate, now: int) -> bool:
-    """Count one action of the subject ``key``; False, and nothing changed, if it comes too early."""
+def spend(key: str, rate: Rate, now: int, verdict: Verdict) -> Statement:
+    """Count one action of the subject ``key``, unless it comes too early.
+
+    :param verdict: if it does.
+    """
     interval = max(rate.seconds * 1000 // rate.most, 1)
-    return bool(
-        transaction.rows(
-            """INSERT INTO limits (key, until) VALUES (:key, :now + :interval)
-               ON CONFLICT (key) DO UPDATE
-               SET until = CASE WHEN limits.until > :now THEN limits.until ELSE :now END + :interval
-               WHERE limits.until <= :now + :slack
-               RETURNING until""",
-            key=key,
-            now=now * 1000,
-            interval=interval,
-            slack=interval * (rate.most - 1),
-        )
+    return Statement(
+        """INSERT INTO limits (key, until) VALUES (:key, :now + :interval)
+           ON CONFLICT (key) DO UPDATE
+           SET until = CASE WHEN limits.until > :now THEN limits.until ELSE :now END + :interval
+           WHERE limits.until <= :now + :slack""",
+        {"key": key, "now": now * 1000, "interval": interval, "slack": interval * (rate.most - 1)},
+        verdict,
     )
 
 
@@ -37,12 +35,12 @@ def wait(reader: Reader, key: str, rate: Rate, now: int) -> int:
     return max(1, -(-ahead // 1000))
 
 
-def forget(transaction: Transaction, now: int, most: int) -> int:
-    """Forget up to ``most`` subjects whose actions count no longer; how many."""
-    return transaction.run(
-        "DELETE FROM limits WHERE key IN (SELECT key FROM limits WHERE until <= :now ORDER BY until LIMIT :most)",
-        now=now * 1000,
-        most=most,
+def forget(now: int, most: int) -> Statement:
+    """Forget up to ``most`` subjects whose actions count no longer."""
+    return Statement(
+        """DELETE FROM limits WHERE key IN
+           (SELECT key FROM limits WHERE until <= :now ORDER BY until LIMIT :most)""",
+        {"now": now * 1000, "most": most},
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from acme_iid.store.database import Reader, Row
+from acme_iid.store.writes import Reader, Row
 
 
 class Place(NamedTuple):
@@ -26,6 +26,7 @@ class Filter:
 
     :ivar account: the account's id.
     :ivar name: a name, canonical.
+    :ivar image: of certificates: what their instance was started from.
     :ivar since: seconds; nothing before.
     :ivar until: seconds; nothing from then on.
     :ivar before: where the page before ended.
@@ -37,6 +38,7 @@ class Filter:
     account: str | None = None
     instance: str | None = None
     name: str | None = None
+    image: str | None = None
     since: int | None = None
     until: int | None = None
     before: Place | None = None

@@ -1,156 +1,258 @@
-"""Orders, their authorizations and challenges (RFC 8555 sections 7.1.3 to 7.1.5).
+"""Orders, with their authorizations and challenges (RFC 8555 sections 7.1.3 to 7.1.5): a row each.
 
-An order is read whole: its authorizations serve no other order. ``ended_at`` on the order
-is what every way of ending one sets and what finalizing has in its condition, so that whichever
-comes first wins.
+An order is read whole, and each change of it has in its condition the version that was read: of two that race one
+happens, and the other is decided again. An authorization that newAuthz made is a row of the same kind, until it is
+taken into an order, which then refers to it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 from acme_iid.errors import Fault
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Authorization, Order
-from acme_iid.store import challenges
-from acme_iid.store.challenges import COLUMNS, fault_as_text, fault_of_text, names_of_text, of_row
-from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.protocol.resources import Authorization, Challenge, Order
+from acme_iid.protocol.status import Status, of_authorization
+from acme_iid.store import documents, serials
+from acme_iid.store.serials import OrderId
+from acme_iid.store.writes import Reader, Row, Statement, Verdict, again
 
-_AUTHORIZATIONS = f"""
-    SELECT a.id, a.order_id, a.account_id, a.identifier_type, a.identifier_value, a.wildcard, a.created_at,
-           a.expires_at, a.deactivated_at, a.revoked_at,
-           {COLUMNS}
-    FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
-"""  # noqa: S608 - constants only
-_OF_CHALLENGE = "WHERE a.id = (SELECT authorization_id FROM challenges WHERE id = :id) ORDER BY c.id"
+_TAG_BYTES = 12
+_SELECT = """
+    SELECT o.*, a.thumbprint, a.key_since, i.generation AS generation_now, i.raised_at, i.raised_for,
+           e.ended_at AS enrolment_ended_at, e.reason AS enrolment_reason
+    FROM orders o JOIN accounts a ON a.id = o.account_id
+    LEFT JOIN instances i ON i.id = o.instance_id
+    LEFT JOIN enrolments e ON e.id = a.enrolment_id
+"""
+_OPEN = "account_id = :account_id AND issued_at IS NULL AND ended_at IS NULL AND expires_at > :now"
+_WAITING = "account_id = :account_id AND ahead = 1 AND taken_at IS NULL AND ended_at IS NULL AND expires_at > :now"
+"""No order has taken it, and it has not been deactivated; it may have failed."""
+_UNCHANGED = "n = :n AND version = :version"
+_MOST_READ = 1000
 
 
-def _authorizations(rows: Iterable[Row]) -> tuple[Authorization, ...]:
-    """The authorizations in ``rows``, a row a challenge, in the rows' order."""
-    grouped: dict[str, list[Row]] = {}
-    for row in rows:
-        grouped.setdefault(row["id"], []).append(row)
-    return tuple(
-        Authorization(
-            id=first["id"],
-            account_id=first["account_id"],
-            order_id=first["order_id"],
-            identifier=Identifier(first["identifier_type"], first["identifier_value"]),
-            wildcard=bool(first["wildcard"]),
-            created_at=first["created_at"],
-            expires_at=first["expires_at"],
-            challenges=tuple(of_row(row) for row in members),
-            deactivated_at=first["deactivated_at"],
-            revoked_at=first["revoked_at"],
+class Place(NamedTuple):
+    """A challenge, the authorization that it is of, and their order; its numbers in the document."""
+
+    order: Order
+    authorization: Authorization
+    challenge: Challenge
+    i: int
+    k: int
+
+
+def new_id() -> str:
+    """The random part of an order's id, which it has besides its number."""
+    return secrets.token_urlsafe(_TAG_BYTES)
+
+
+def number(order: Order) -> int:
+    """An order's number."""
+    return _id(order).n
+
+
+def _id(order: Order) -> OrderId:
+    order_id = OrderId.read(order.id)
+    assert order_id is not None  # it was read from a row
+    return order_id
+
+
+def numbered(order: Order, n: int, tag: str) -> Order:
+    """A new order with its id, and those of all that is its own."""
+    order_id = f"{n}.{tag}"
+    entries = tuple(
+        entry
+        if entry.id
+        else replace(
+            entry,
+            id=f"{order_id}.{i}",
+            challenges=tuple(
+                replace(challenge, id=f"{order_id}.{i}.{k}") for k, challenge in enumerate(entry.challenges)
+            ),
         )
-        for members in grouped.values()
-        for first in members[:1]
+        for i, entry in enumerate(order.authorizations)
     )
+    return replace(order, id=order_id, authorizations=entries)
 
 
 def get(reader: Reader, order_id: str) -> Order | None:
-    """The order with its authorizations and their challenges."""
-    return _order(reader, reader.rows("SELECT * FROM orders WHERE id = :id", id=order_id))
+    """The order with this id, be it an authorization that was made ahead."""
+    wanted = OrderId.read(order_id)
+    return None if wanted is None else _get(reader, wanted)
 
 
-def of_challenge(reader: Reader, challenge_id: str) -> Order | None:
-    """The order that a challenge's authorization serves, as :func:`get` gives it; None if it serves none."""
-    rows = reader.rows(
-        """SELECT o.* FROM challenges c JOIN authorizations a ON a.id = c.authorization_id
-           JOIN orders o ON o.id = a.order_id WHERE c.id = :id""",
-        id=challenge_id,
-    )
-    return _order(reader, rows)
-
-
-def _order(reader: Reader, rows: Sequence[Row]) -> Order | None:
-    """The order in the one row, if there is one, with its authorizations."""
-    if not rows:
+def _get(reader: Reader, wanted: OrderId) -> Order | None:
+    rows = reader.rows(f"{_SELECT} WHERE o.n = :n", n=wanted.n)
+    # A number is used again after the latest order was deleted, or a backup restored; a tag is not.
+    if not rows or rows[0]["tag"] != wanted.tag:
         return None
-    row = rows[0]
-    return Order(
-        id=row["id"],
-        account_id=row["account_id"],
-        identifiers=names_of_text(row["identifiers"]),
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        not_before=row["not_before"],
-        not_after=row["not_after"],
-        profile=row["profile"],
-        replaces=row["replaces"],
-        ended_at=row["ended_at"],
-        error=fault_of_text(row["error"]),
-        certificate_id=row["certificate_id"],
-        authorizations=_authorizations(
-            reader.rows(_AUTHORIZATIONS + "WHERE a.order_id = :id ORDER BY a.position, c.id", id=row["id"])
-        ),
+    return _order(reader, rows[0])
+
+
+def by_number(reader: Reader, n: int) -> Order | None:
+    """The order with a number that the store itself gave."""
+    rows = reader.rows(f"{_SELECT} WHERE o.n = :n", n=n)
+    return _order(reader, rows[0]) if rows else None
+
+
+def _order(reader: Reader, row: Row) -> Order:
+    attempts: list[Row] = []
+    if documents.may_have_attempts(row):
+        attempts = reader.rows("SELECT * FROM attempts WHERE n = :n", n=row["n"])
+    made = (_get(reader, order_id) for order_id in documents.ahead_of(row))
+    ahead = {entry.id: entry for order in made if order is not None for entry in order.authorizations}
+    return documents.order_of(row, attempts, ahead)
+
+
+def of_authorization_id(reader: Reader, authorization_id: str) -> tuple[Order, Authorization] | None:
+    """The authorization with this id, and the order whose row it is in; None if there is none."""
+    parsed = serials.of_authorization(authorization_id)
+    order = None if parsed is None else _get(reader, parsed[0])
+    if order is None:
+        return None
+    entry = next((entry for entry in order.authorizations if entry.id == authorization_id), None)
+    return None if entry is None else (order, entry)
+
+
+def of_challenge_id(reader: Reader, challenge_id: str) -> Place | None:
+    """The challenge with this id, and what it is of; None if there is none."""
+    parsed = serials.of_challenge(challenge_id)
+    order = None if parsed is None else _get(reader, parsed[0])
+    return None if parsed is None or order is None else place(order, parsed[1], parsed[2])
+
+
+def place(order: Order, i: int, k: int) -> Place | None:
+    """The challenge in one place of an order; None if there is none, or it was taken back."""
+    challenge_id = f"{order.id}.{i}.{k}"
+    for entry in order.authorizations:
+        for challenge in entry.challenges:
+            if challenge.id == challenge_id:
+                return Place(order, entry, challenge, i, k)
+    return None
+
+
+def changed(at: Place, challenge: Challenge, until: int | None = None) -> Order:
+    """The order with another state of a challenge.
+
+    :param until: when its authorization runs out at the latest.
+    """
+    entry = at.authorization
+    challenges = tuple(challenge if one.id == challenge.id else one for one in entry.challenges)
+    expires_at = entry.expires_at if until is None else min(until, entry.expires_at)
+    entry = replace(entry, challenges=challenges, expires_at=expires_at)
+    return replace(
+        at.order, authorizations=tuple(entry if one.id == entry.id else one for one in at.order.authorizations)
     )
 
 
-def get_authorization(reader: Reader, authorization_id: str) -> Authorization | None:
-    """The authorization with its challenges."""
-    found = _authorizations(reader.rows(_AUTHORIZATIONS + "WHERE a.id = :id ORDER BY c.id", id=authorization_id))
-    return found[0] if found else None
+def failed(at: Place, fault: Fault, now: int) -> tuple[Order, Challenge]:
+    """An order one of whose challenges was not met, for good, and the challenge: both have ended.
 
-
-def authorization_of_challenge(reader: Reader, challenge_id: str) -> Authorization | None:
-    """The authorization that a challenge belongs to."""
-    found = _authorizations(
-        reader.rows(
-            _AUTHORIZATIONS + _OF_CHALLENGE,
-            id=challenge_id,
-        )
-    )
-    return found[0] if found else None
+    An authorization that was made ahead has failed, and no order of it.
+    """
+    challenge = replace(at.challenge, failed_at=now, error=fault)
+    order = changed(at, challenge)
+    return (order if order.ahead else replace(order, ended_at=now, error=fault)), challenge
 
 
 def count_open(reader: Reader, account_id: str, now: int, most: int) -> int:
     """How many orders of an account can still lead to a certificate, and authorizations to an order, up to ``most``."""
     rows = reader.rows(
-        """SELECT count(*) AS open FROM (
-               SELECT 1 FROM orders WHERE account_id = :account_id AND expires_at > :now
-                  AND certificate_id IS NULL AND ended_at IS NULL
-               UNION ALL
-               SELECT 1 FROM authorizations WHERE account_id = :account_id AND expires_at > :now
-                  AND order_id IS NULL AND deactivated_at IS NULL AND revoked_at IS NULL
-                  AND NOT EXISTS (SELECT 1 FROM challenges c
-                                  WHERE c.authorization_id = authorizations.id AND c.failed_at IS NOT NULL)
-               LIMIT :most) AS found""",
+        f"SELECT count(*) AS open FROM (SELECT 1 FROM orders WHERE {_OPEN} AND taken_at IS NULL LIMIT :most) AS o",  # noqa: S608
         account_id=account_id,
         now=now,
         most=most,
     )
-    found: int = rows[0]["open"]
-    return found
+    count: int = rows[0]["open"]
+    return count
 
 
-def replaced(reader: Reader, certificate_id: str, now: int) -> bool:
-    """Whether an order that has not failed replaces the certificate with this RFC 9773 identifier."""
-    return bool(
-        reader.rows(
-            """SELECT 1 FROM orders WHERE replaces = :replaces AND ended_at IS NULL
-               AND (certificate_id IS NOT NULL OR expires_at > :now) LIMIT 1""",
-            replaces=certificate_id,
-            now=now,
-        )
-    )
+def count_waiting(reader: Reader, account_id: str, now: int, most: int) -> int:
+    """How many authorizations of an account no order has taken, up to ``most``.
 
-
-def of_account(reader: Reader, account_id: str, before: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
-    """An account's order ids with their times of creation, newest first, starting below ``before``."""
-    created_at, order_id = before or (1 << 62, "")
+    One that failed counts until it runs out or is deactivated: how many there are is then bounded.
+    """
     rows = reader.rows(
-        """SELECT created_at, id FROM orders
-           WHERE account_id = :account_id
-             AND (created_at < :created_at OR (created_at = :created_at AND id < :id))
-           ORDER BY created_at DESC, id DESC LIMIT :limit""",
+        f"SELECT count(*) AS waiting FROM (SELECT 1 FROM orders WHERE {_WAITING} LIMIT :most) AS o",  # noqa: S608
         account_id=account_id,
-        created_at=created_at,
-        id=order_id,
+        now=now,
+        most=most,
+    )
+    count: int = rows[0]["waiting"]
+    return count
+
+
+def waiting(reader: Reader, account_id: str, names: Collection[Identifier], now: int) -> dict[Identifier, Order]:
+    """By its name, the newest valid authorization of an account that an order for the names can take.
+
+    :param names: of the order; a wildcard takes none, since none is made ahead for one.
+    """
+    if not names or not count_waiting(reader, account_id, now, 1):
+        return {}
+    values = {f"n{place}": name.value for place, name in enumerate(names)}
+    rows = reader.rows(
+        f"""{_SELECT} WHERE o.account_id = :account_id AND o.ahead = 1 AND o.taken_at IS NULL AND o.ended_at IS NULL
+              AND o.expires_at > :now AND o.name IN ({", ".join(f":{value}" for value in values)})
+            ORDER BY o.n""",
+        account_id=account_id,
+        now=now,
+        **values,
+    )
+    made = [_order(reader, row) for row in rows]
+    return {
+        entry.name: order
+        for order in made
+        for entry in order.authorizations
+        if of_authorization(entry, now) is Status.VALID
+    }
+
+
+def replacing(reader: Reader, certificate_id: str) -> Order | None:
+    """The order that replaces, or is to replace, the certificate with this RFC 9773 identifier."""
+    rows = reader.rows(f"{_SELECT} WHERE o.replaces = :replaces AND o.ended_at IS NULL", replaces=certificate_id)
+    return _order(reader, rows[0]) if rows else None
+
+
+def of_account(reader: Reader, account_id: str, before: int | None, limit: int) -> list[str]:
+    """An account's order ids, newest first, starting below the number ``before``."""
+    rows = reader.rows(
+        """SELECT n, tag FROM orders WHERE account_id = :account_id AND ahead = 0 AND n < :before
+           ORDER BY n DESC LIMIT :limit""",
+        account_id=account_id,
+        before=before or 1 << 62,
         limit=limit,
     )
-    return [(row["created_at"], row["id"]) for row in rows]
+    return [f"{row['n']}.{row['tag']}" for row in rows]
+
+
+def count_open_of(reader: Reader, account_id: str, now: int, instance: Mapping[str, object] | None = None) -> int:
+    """How many orders of an account, authorizations ahead of them aside, can still lead to a certificate.
+
+    :param instance: only those that an instance has proven in its present generation: ``instance_id``, ``generation``.
+    """
+    proven = "" if instance is None else "AND instance_id = :instance_id AND generation = :generation"
+    rows = reader.rows(
+        f"SELECT count(*) AS open FROM orders WHERE {_OPEN} AND ahead = 0 {proven}",  # noqa: S608 - constants
+        account_id=account_id,
+        now=now,
+        **(instance or {}),
+    )
+    count: int = rows[0]["open"]
+    return count
+
+
+def open_of(reader: Reader, account_id: str, now: int) -> list[Order]:
+    """An account's orders that can still lead to a certificate, the newest thousand at most."""
+    rows = reader.rows(
+        f"{_SELECT} WHERE o.{_OPEN.replace('AND ', 'AND o.')} AND o.ahead = 0 ORDER BY o.n DESC LIMIT {_MOST_READ}",
+        account_id=account_id,
+        now=now,
+    )
+    return [_order(reader, row) for row in rows]
 
 
 def controlled_names(reader: Reader, account_id: str, now: int) -> set[Identifier]:
@@ -159,233 +261,137 @@ def controlled_names(reader: Reader, account_id: str, now: int) -> set[Identifie
     iid-01 does not count: it proves which instance asks, and the rules may give a name to many.
     """
     rows = reader.rows(
-        """SELECT a.identifier_type, a.identifier_value, a.wildcard
-           FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
-           WHERE a.account_id = :account_id AND a.expires_at > :now AND c.validated_at IS NOT NULL
-             AND c.instance_id IS NULL AND a.deactivated_at IS NULL AND a.revoked_at IS NULL""",
+        f"""{_SELECT} WHERE o.account_id = :account_id AND o.instance_id IS NULL AND o.expires_at > :now
+            ORDER BY o.n DESC LIMIT {_MOST_READ}""",
         account_id=account_id,
         now=now,
     )
     return {
-        Identifier(row["identifier_type"], ("*." if row["wildcard"] else "") + row["identifier_value"]) for row in rows
+        entry.name
+        for row in rows
+        for entry in _order(reader, row).authorizations
+        if of_authorization(entry, now) is Status.VALID
+        and not any(challenge.proof is not None and challenge.proof.instance for challenge in entry.challenges)
     }
 
 
-def add(transaction: Transaction, order: Order) -> None:
-    """Add an order, without its authorizations."""
-    transaction.run(
-        """INSERT INTO orders (id, account_id, identifiers, not_before, not_after, profile, replaces, created_at,
-                               expires_at)
-           VALUES (:id, :account_id, :identifiers, :not_before, :not_after, :profile, :replaces, :created_at,
-                   :expires_at)""",
-        id=order.id,
-        account_id=order.account_id,
-        identifiers=json.dumps(order.identifiers),
-        not_before=order.not_before,
-        not_after=order.not_after,
-        profile=order.profile,
-        replaces=order.replaces,
-        created_at=order.created_at,
-        expires_at=order.expires_at,
-    )
+def add(order: Order, tag: str, verdict: Verdict | None = None) -> Statement:
+    """Add a new order, which gives its number ``n``; one that has none yet.
 
-
-def add_authorization(transaction: Transaction, authorization: Authorization, position: int = 0) -> None:
-    """Add an authorization with its challenges.
-
-    :param position: its place in its order.
+    :param verdict: if another order that has not ended replaces the same certificate.
     """
-    transaction.run(
-        """INSERT INTO authorizations (id, order_id, account_id, position, identifier_type, identifier_value,
-                                       wildcard, created_at, expires_at)
-           VALUES (:id, :order_id, :account_id, :position, :type, :value, :wildcard, :created_at, :expires_at)""",
-        id=authorization.id,
-        order_id=authorization.order_id,
-        account_id=authorization.account_id,
-        position=position,
-        type=authorization.identifier.type,
-        value=authorization.identifier.value,
-        wildcard=int(authorization.wildcard),
-        created_at=authorization.created_at,
-        expires_at=authorization.expires_at,
-    )
-    for challenge in authorization.challenges:
-        challenges.add(transaction, authorization.id, challenge)
-
-
-def limit_authorization(transaction: Transaction, authorization_id: str, until: int) -> None:
-    """Let an authorization run out at the time ``until``, unless it does before."""
-    transaction.run(
-        "UPDATE authorizations SET expires_at = :until WHERE id = :id AND expires_at > :until",
-        id=authorization_id,
-        until=until,
+    return Statement(
+        f"""INSERT INTO orders (tag, account_id, ahead, version, created_at, expires_at, instance_id, generation, key,
+                               name, replaces, doc)
+           VALUES (:tag, :account_id, :ahead, 0, :created_at, :expires_at, :instance_id, :generation, :key, :name,
+                   :replaces, :doc){" ON CONFLICT DO NOTHING" if order.replaces is not None else ""}
+           RETURNING n""",  # noqa: S608 - constants only
+        {
+            "tag": tag,
+            "account_id": order.account_id,
+            "ahead": int(order.ahead),
+            "created_at": order.created_at,
+            "expires_at": order.expires_at,
+            "instance_id": order.instance_id,
+            "generation": order.generation,
+            "key": order.key,
+            "name": order.identifiers[0].value if order.ahead else None,
+            "replaces": order.replaces,
+            "doc": documents.document(order),
+        },
+        verdict,
     )
 
 
-def end(transaction: Transaction, order_id: str, error: Fault, now: int) -> bool:
-    """End an order that has led to no certificate; False if it had ended or been finalized."""
-    return bool(
-        transaction.run(
-            """UPDATE orders SET ended_at = :now, error = :error
-               WHERE id = :id AND ended_at IS NULL AND certificate_id IS NULL""",
-            id=order_id,
-            now=now,
-            error=fault_as_text(error),
-        )
+def change(order: Order, now: int) -> Statement:
+    """Store an order as it was changed, if nothing else has changed it and it can still lead to something."""
+    return Statement(
+        f"""UPDATE orders SET version = version + 1, ended_at = :ended_at, instance_id = :instance_id,
+                  generation = :generation, doc = :doc
+            WHERE {_UNCHANGED} AND ended_at IS NULL AND issued_at IS NULL AND expires_at > :now""",  # noqa: S608
+        {
+            **_version(order),
+            "ended_at": order.ended_at,
+            "instance_id": order.instance_id,
+            "generation": order.generation,
+            "doc": documents.document(order),
+            "now": now,
+        },
+        again,
     )
 
 
-def end_of_authorization(transaction: Transaction, authorization_id: str, error: Fault, now: int) -> bool:
-    """End the order that an authorization serves by now, if it has led to no certificate; False if there is none.
+def _version(order: Order) -> dict[str, object]:
+    return {"n": number(order), "version": order.version}
 
-    One that waited for an order when it was read may have been given to one since.
+
+def deactivate(order: Order) -> Statement:
+    """Store an order one of whose authorizations was deactivated, if nothing else has changed it.
+
+    An order that has its certificate keeps it.
     """
-    return bool(
-        transaction.run(
-            """UPDATE orders SET ended_at = :now, error = :error
-               WHERE id = (SELECT a.order_id FROM authorizations a WHERE a.id = :id)
-                 AND ended_at IS NULL AND certificate_id IS NULL""",
-            id=authorization_id,
-            now=now,
-            error=fault_as_text(error),
-        )
+    ended_at = None if order.issued_at is not None else order.ended_at
+    return Statement(
+        f"UPDATE orders SET version = version + 1, ended_at = :ended_at, doc = :doc WHERE {_UNCHANGED}",  # noqa: S608
+        {**_version(order), "ended_at": ended_at, "doc": documents.document(order)},
+        again,
     )
 
 
-def end_of_account(transaction: Transaction, account_id: str, error: Fault, now: int) -> int:
-    """End all of an account's orders that have led to no certificate; how many."""
-    return transaction.run(
-        """UPDATE orders SET ended_at = :now, error = :error
-           WHERE account_id = :account_id AND ended_at IS NULL AND certificate_id IS NULL""",
-        account_id=account_id,
-        now=now,
-        error=fault_as_text(error),
+def finalize(order: Order, now: int) -> Statement:
+    """Note that an order has its certificate, if nothing has changed it and it has not ended."""
+    return Statement(
+        f"""UPDATE orders SET version = version + 1, issued_at = :now
+            WHERE {_UNCHANGED} AND ended_at IS NULL AND issued_at IS NULL AND expires_at > :now""",  # noqa: S608
+        {**_version(order), "now": now},
+        again,
     )
 
 
-def end_of_delegates(transaction: Transaction, enrolment_id: str, error: Fault, now: int) -> int:
-    """End what an enrolment's delegates have: their valid authorizations, and orders that have led to no certificate.
-
-    :returns: how many orders were ended.
-    """
-    transaction.run(
-        """UPDATE authorizations SET revoked_at = :now
-           WHERE account_id IN (SELECT id FROM accounts WHERE enrolment_id = :enrolment_id)
-             AND expires_at > :now AND revoked_at IS NULL""",
-        enrolment_id=enrolment_id,
-        now=now,
-    )
-    return transaction.run(
-        """UPDATE orders SET ended_at = :now, error = :error
-           WHERE account_id IN (SELECT id FROM accounts WHERE enrolment_id = :enrolment_id)
-             AND ended_at IS NULL AND certificate_id IS NULL""",
-        enrolment_id=enrolment_id,
-        now=now,
-        error=fault_as_text(error),
+def unchanged(order: Order, now: int) -> Statement:
+    """Rely on it that nothing changes an order that can still lead to something."""
+    return Statement(
+        f"""SELECT 1 FROM orders
+            WHERE {_UNCHANGED} AND ended_at IS NULL AND issued_at IS NULL AND expires_at > :now""",  # noqa: S608
+        {**_version(order), "now": now},
+        again,
+        shared=True,
     )
 
 
-_ALONE = """NOT EXISTS (SELECT 1 FROM challenges other WHERE other.authorization_id = c.authorization_id
-                         AND other.type <> :kind)"""
-"""An authorization can be proven by challenges of one type only."""
-
-
-def fail_pending(transaction: Transaction, account_id: str, kind: str, error: Fault, now: int) -> int:
-    """Fail an account's pending challenges of one type, and end the open orders that wait for one.
-
-    Where a name can be proven by another type as well, the challenge is taken back instead: a failed one would make the
-    authorization invalid, which the other type has nothing to do with.
-
-    :param kind: the type, as in ``Challenge.type``.
-    :returns: how many orders were ended.
-    """
-    ended = transaction.run(
-        f"""UPDATE orders SET ended_at = :now, error = :error
-            WHERE account_id = :account_id AND ended_at IS NULL AND certificate_id IS NULL
-              AND EXISTS (SELECT 1 FROM authorizations a JOIN challenges c ON c.authorization_id = a.id
-                          WHERE a.order_id = orders.id AND c.type = :kind
-                            AND c.validated_at IS NULL AND c.failed_at IS NULL AND {_ALONE})""",  # noqa: S608 - a constant
-        account_id=account_id,
-        kind=kind,
-        now=now,
-        error=fault_as_text(error),
-    )
-    pending = """SELECT c.id FROM challenges c JOIN authorizations a ON a.id = c.authorization_id
-                 WHERE a.account_id = :account_id AND a.deactivated_at IS NULL AND a.revoked_at IS NULL
-                   AND c.type = :kind AND c.validated_at IS NULL AND c.failed_at IS NULL"""
-    transaction.run(
-        f"DELETE FROM challenges WHERE id IN ({pending} AND NOT {_ALONE})",  # noqa: S608 - constants
-        account_id=account_id,
-        kind=kind,
-    )
-    transaction.run(
-        f"UPDATE challenges SET failed_at = :now, error = :error WHERE id IN ({pending})",  # noqa: S608 - a constant
-        account_id=account_id,
-        kind=kind,
-        now=now,
-        error=fault_as_text(error),
-    )
-    return ended
-
-
-def deactivate_authorization(transaction: Transaction, authorization_id: str, now: int) -> bool:
-    """Deactivate an authorization on its owner's word, once."""
-    return bool(
-        transaction.run(
-            """UPDATE authorizations SET deactivated_at = :now
-               WHERE id = :id AND deactivated_at IS NULL AND revoked_at IS NULL""",
-            id=authorization_id,
-            now=now,
-        )
+def version_unchanged(order: Order) -> Statement:
+    """Rely on it that nothing changes an order, whatever it can lead to."""
+    return Statement(
+        f"SELECT 1 FROM orders WHERE {_UNCHANGED}",  # noqa: S608 - a constant
+        _version(order),
+        again,
+        shared=True,
     )
 
 
-def revoke_proofs(
-    transaction: Transaction,
-    instance_id: str,
-    names: Iterable[Identifier] | None,
-    error: Fault,
-    now: int,
-) -> int:
-    """End what an instance has proven: its valid authorizations and every open order that leans on one.
-
-    :param names: only authorizations for these names; None for all of them.
-    :returns: how many orders were ended.
-    """
-    rows = transaction.rows(
-        """SELECT a.id, a.order_id, a.identifier_type, a.identifier_value, a.wildcard
-           FROM challenges c JOIN authorizations a ON a.id = c.authorization_id
-           WHERE c.instance_id = :instance_id AND c.validated_at IS NOT NULL
-             AND a.revoked_at IS NULL AND a.expires_at > :now""",
-        instance_id=instance_id,
-        now=now,
+def take(order: Order, now: int) -> Statement:
+    """Take an authorization that was made ahead into an order, if it still waits, as it was."""
+    return Statement(
+        f"""UPDATE orders SET version = version + 1, taken_at = :now
+            WHERE {_UNCHANGED} AND taken_at IS NULL AND ended_at IS NULL AND expires_at > :now""",  # noqa: S608
+        {**_version(order), "now": now},
+        again,
     )
-    wanted = None if names is None else set(names)
-    ended = 0
-    for row in rows:
-        value = ("*." if row["wildcard"] else "") + row["identifier_value"]
-        if wanted is None or Identifier(row["identifier_type"], value) in wanted:
-            transaction.run("UPDATE authorizations SET revoked_at = :now WHERE id = :id", id=row["id"], now=now)
-            if row["order_id"] is not None:
-                ended += end(transaction, row["order_id"], error, now)
-    return ended
 
 
-def set_finalized(transaction: Transaction, order_id: str, certificate_id: str, now: int) -> bool:
-    """Tie an order to its certificate; False if it has one, has ended or expired, or an authorization is not valid."""
-    return bool(
-        transaction.run(
-            """UPDATE orders SET certificate_id = :certificate_id
-               WHERE id = :id AND certificate_id IS NULL AND ended_at IS NULL AND expires_at > :now
-                 AND NOT EXISTS (SELECT 1 FROM authorizations a
-                                 WHERE a.order_id = orders.id
-                                   AND (a.deactivated_at IS NOT NULL OR a.revoked_at IS NOT NULL
-                                        OR a.expires_at <= :now
-                                        OR NOT EXISTS (SELECT 1 FROM challenges c
-                                                       WHERE c.authorization_id = a.id
-                                                         AND c.validated_at IS NOT NULL)))""",
-            id=order_id,
-            certificate_id=certificate_id,
-            now=now,
-        )
+def relied_on(order: Order) -> Statement:
+    """Rely on it that nothing changes an authorization that was made ahead and has been taken."""
+    return Statement(
+        f"SELECT 1 FROM orders WHERE {_UNCHANGED} AND ended_at IS NULL",  # noqa: S608 - constants only
+        _version(order),
+        again,
+        shared=True,
+    )
+
+
+def give_way(order: Order, now: int) -> Statement:
+    """End an order that has come to nothing, so that another may replace the certificate that it was to replace."""
+    return Statement(
+        f"UPDATE orders SET version = version + 1, ended_at = :now WHERE {_UNCHANGED} AND issued_at IS NULL",  # noqa: S608
+        {**_version(order), "now": now},
     )

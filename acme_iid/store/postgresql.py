@@ -1,19 +1,19 @@
 """PostgreSQL through psycopg: one store for several machines (rfc-notes/decisions/0015-postgresql.md).
 
-A write transaction begins by locking the one row of the table ``writer``, so that writers queue as they do for SQLite's
-BEGIN IMMEDIATE: what a use case has read in its transaction stays true until it commits. Everything else reads without
-a lock. What a distributed relative of PostgreSQL refuses all the same, because of another transaction, is a
-:class:`~acme_iid.errors.StoreConflictError`, after which the whole use case can run again.
+A write is one round trip: BEGIN, its statements, COMMIT. A guard that finds no row makes a statement fail, and so the
+COMMIT a ROLLBACK. Rows are locked by the statements that change them, or as shared by those that only rely on them, and
+by nothing else. Events are stored with what they record, in an inbox, from which one process at a time chains them.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,8 +29,9 @@ from acme_iid.errors import (
     StoreUnavailableError,
     UnstorableTextError,
 )
+from acme_iid.store.chain import HEAD, INSERT, START, Link, NewEvent, values_after
 from acme_iid.store.clock import MAX_SECONDS_OFF, StoreClock
-from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.store.database import Transaction
 from acme_iid.store.deadlines import (
     ANSWER_SECONDS,
     CONNECTION_DEFAULTS,
@@ -40,28 +41,28 @@ from acme_iid.store.deadlines import (
     is_lost,
     text_of,
 )
-from acme_iid.store.nonces import ID_BYTES
-from acme_iid.store.statements import translate
+from acme_iid.store.statements import guarded, returns, translate
+from acme_iid.store.writes import Committed, Outcome, Reader, Refused, Row, Statement, Write, again
 
 Pool = ConnectionPool[Connection]
 
 MAX_CONNECTIONS = 8
-"""Connections of one process. Writers queue for one row anyway, and a read takes less than a millisecond."""
+"""Connections of one process; each is in use for a round trip at a time."""
 
 _WAIT_SECONDS = 3.0
 _MIGRATION_SECONDS = 60
 _SCHEMA_SECONDS = 3600
 _SNAPSHOT_SECONDS = 600
-_KEPT_SECONDS = 3600
-_EPOCH_BYTES = 8
-_FORGET_ONE_IN = 256
-_FORGOTTEN_AT_ONCE = 1000
 _ATTEMPTS = 4
 _MIGRATION_LOCK = 0x61636D6569696401  # "acmeiid" and 1: nobody else's
 _BEGIN = (
-    b"BEGIN ISOLATION LEVEL READ COMMITTED; "
-    b"SELECT extract(epoch FROM clock_timestamp())::float8 AS time FROM writer WHERE id = 1 FOR UPDATE"
+    b"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT extract(epoch FROM clock_timestamp())::float8 AS time"
 )
+_RIGHT_CLOCK = (
+    "SELECT 1 WHERE abs(extract(epoch FROM clock_timestamp())::float8 - CAST(:time AS float8)) <= :most"
+)
+_INBOX = "INSERT INTO event_inbox (at, entry) VALUES (:at, :entry)"
+_SEALED_AT_ONCE = 1000
 _BEGIN_MIGRATION = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; "
     f"SET LOCAL lock_timeout = '{_MIGRATION_SECONDS}s'; SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"
@@ -175,7 +176,7 @@ class PostgreSQL:
         return "postgresql" if version.startswith("PostgreSQL ") and "-YB-" not in version else "relative"
 
     def run_alone(self, statement: str, **parameters: object) -> tuple[list[Row], int]:
-        """Run one statement that does no harm if it is run twice, without the writers' lock.
+        """Run one statement that does no harm if it is run twice, 
 
         :returns: its rows, and how many it gave or changed.
         :raises StoreUnavailableError: if the store cannot take it now.
@@ -202,12 +203,98 @@ class PostgreSQL:
         :raises StoreConflictError: if the engine preferred another transaction: all of it can run again.
         :raises OutcomeUnknownError: if the connection was lost while it was committed; ClockError for a wrong clock.
         """
-        with self._committed(_BEGIN) as (transaction, writer):
-            if writer is None:
-                raise StoreUnavailableError(f"{self.name} has no row in the table 'writer', for which writers queue")
-            self.clock.set(writer["time"])
+        with self._committed(_BEGIN) as (transaction, begun):
+            assert begun is not None  # the statement gives a row
+            self.clock.set(begun["time"])
             self.clock.require_right()
             yield transaction
+
+    def commit(self, write: Write[Any]) -> Outcome:
+        """See :meth:`~acme_iid.store.writes.Committing.commit`.
+
+        :raises OutcomeUnknownError: if the connection was lost; ClockError for a wrong clock.
+        """
+        for attempt in range(_ATTEMPTS):
+            pool, connection = self._take()
+            try:
+                outcome = self._commit_once(connection, write)
+            except (errors.SerializationFailure, errors.DeadlockDetected) as error:
+                if not self._is_worth_another(error, attempt):
+                    raise self.failure(error) from error
+            else:
+                return outcome
+            finally:
+                self._give_back(pool, connection)
+        raise AssertionError  # the last attempt returns or raises
+
+    def _commit_once(self, connection: Connection, write: Write[Any]) -> Outcome:
+        guards = [Statement(_RIGHT_CLOCK, {"time": time.time(), "most": MAX_SECONDS_OFF}, again), *write.statements]
+        inbox = [
+            Statement(_INBOX, {"at": event.at, "entry": json.dumps(event, separators=(",", ":"))})
+            for event in write.events
+        ]
+        statements = guards + inbox
+        cursors, error = connection.execute_together(
+            [(b"BEGIN ISOLATION LEVEL READ COMMITTED", {}), *map(_command, statements), (b"COMMIT", {})]
+        )
+        if error is None and cursors[-1].statusmessage == "COMMIT":
+            rows = [
+                row
+                for statement, cursor in zip(statements, cursors[1:-1], strict=True)
+                if returns(statement.text)
+                for row in cursor
+            ]
+            return Committed(rows)
+        if error is None:
+            raise StoreUnavailableError(f"{self.name} did not commit a transaction in which a statement failed")
+        if is_lost(error):
+            connection.close()
+            # The server was restarted, most likely, and took all of our connections with it.
+            self._opened().check()
+            raise OutcomeUnknownError(f"{self.name} went away while a transaction was committed: {text_of(error)}")
+        failed = next((at for at, cursor in enumerate(cursors[1:]) if cursor.rowcount == -1), None)
+        if failed is not None and failed < len(statements):
+            if failed == 0 and isinstance(error, errors.DivisionByZero):
+                self.require_right_clock()
+                raise StoreUnavailableError(f"the clock of {self.name} was set")
+            statement = statements[failed]
+            if statement.verdict is not None and _is_verdict(error, statement):
+                return Refused(statement.verdict)
+        if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
+            raise error
+        raise self.failure(error) from error
+
+    def seal(self, *, waits: bool = True) -> None:
+        """See :meth:`~acme_iid.store.database.Database.seal`.
+
+        :param waits: whether to wait for another process that does so; it may leave events of before then.
+        """
+        while self._seal_some(waits=waits):
+            pass
+
+    def _seal_some(self, *, waits: bool) -> bool:
+        """Chain some events; whether there may be more."""
+        with self.transaction() as transaction:
+            lock = "SELECT id FROM sealing WHERE id = 1 FOR UPDATE" + ("" if waits else " SKIP LOCKED")
+            if not transaction.rows(lock):
+                return False
+            inbox = transaction.rows("SELECT id, entry FROM event_inbox ORDER BY id LIMIT :most", most=_SEALED_AT_ONCE)
+            if not inbox:
+                return False
+            rows = transaction.rows(HEAD)
+            link = Link(rows[0]["seq"], rows[0]["hash"]) if rows else START
+            values: list[dict[str, object]] = []
+            for row in inbox:
+                link, entry = values_after(link, NewEvent(*json.loads(row["entry"])))
+                values.append(entry)
+            transaction.run_many(INSERT, values)
+            transaction.run("DELETE FROM event_inbox WHERE id = ANY(:ids)", ids=[row["id"] for row in inbox])
+        return len(inbox) == _SEALED_AT_ONCE
+
+    def unsealed(self) -> tuple[int, int | None]:
+        """How many events are not chained yet, and when the oldest of them was stored."""
+        (row,) = self.rows("SELECT count(*) AS number, min(at) AS oldest FROM event_inbox")
+        return row["number"], row["oldest"]
 
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
@@ -229,15 +316,15 @@ class PostgreSQL:
 
     @contextmanager
     def _committed(self, begin: bytes, seconds: float = ANSWER_SECONDS) -> Iterator[tuple[_Transaction, Row | None]]:
-        pool, connection, locked = self._begin(begin, seconds)
+        pool, connection, begun = self._begin(begin, seconds)
         try:
-            yield _Transaction(self, connection), locked
+            yield _Transaction(self, connection), begun
             self._commit(connection)
         finally:
             self._give_back(pool, connection)
 
     def _begin(self, begin: bytes, seconds: float) -> tuple[Pool, Connection, Row | None]:
-        """A connection in a transaction that was begun, and the row that it has locked.
+        """A connection in a transaction that was begun, and the row that its beginning gave.
 
         :param seconds: for how long each answer in it is waited for.
         """
@@ -299,6 +386,12 @@ class _Transaction:
         """See :meth:`~acme_iid.store.database.Transaction.run`."""
         return self._execute(statement, parameters)[1]
 
+    def run_many(self, statement: str, several: Sequence[Mapping[str, object]]) -> None:
+        """Run a statement once for each of several sets of parameters, in one round trip."""
+        _, error = self._connection.execute_together([(translate(statement), values) for values in several])
+        if error is not None:
+            raise self._database.failure(error) from error
+
     def _execute(self, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:
         try:
             return _execute(self._connection, statement, parameters)
@@ -306,91 +399,35 @@ class _Transaction:
             raise self._database.failure(error) from error
 
 
-class NonceTable:
-    """The nonces of all replicas: spent in one statement, without the writers' lock, and not waiting for the disk.
-
-    What was spent last is forgotten when the database server crashes, or another takes over. Both tables are unlogged,
-    and are emptied then; so the epoch, which is in each nonce, is over, and nonces of before are refused
-    (rfc-notes/decisions/0003-spent-nonces.md; PostgreSQL's manual, "The Initialization Fork").
-
-    :raises StoreUnavailableError: if the store cannot answer now.
-    """
-
-    def __init__(self, database: PostgreSQL) -> None:
-        self._database = database
-        self._epoch = self._current_epoch()
-
-    def _current_epoch(self) -> bytes:
-        """The epoch, of which there is a new one where there is none; the server's time comes with it."""
-        found = self._database.rows(
-            "SELECT epoch, extract(epoch FROM clock_timestamp())::float8 AS time FROM nonce_epochs WHERE id = 1"
-        )
-        if not found:
-            # Of replicas that find none, all get the one that was put in first.
-            found, _ = self._database.run_alone(
-                """INSERT INTO nonce_epochs (id, epoch) VALUES (1, :epoch)
-                   ON CONFLICT (id) DO UPDATE SET epoch = nonce_epochs.epoch
-                   RETURNING epoch, extract(epoch FROM clock_timestamp())::float8 AS time""",
-                epoch=secrets.token_hex(_EPOCH_BYTES),
-            )
-        self._database.clock.set(found[0]["time"])
-        return bytes.fromhex(found[0]["epoch"])
-
-    def fresh(self) -> bytes:
-        """See :meth:`~acme_iid.store.nonces.SpentNonces.fresh`."""
-        return self._epoch + secrets.token_bytes(ID_BYTES - _EPOCH_BYTES)
-
-    def time(self, now: int) -> int:
-        """See :meth:`~acme_iid.store.nonces.SpentNonces.time`: the server's clock dates them."""
-        return int(now - self._database.clock.ahead())
-
-    def spend(self, identifier: bytes, issued_at: int, expires_at: int, now: int) -> bool:
-        """See :meth:`~acme_iid.store.nonces.SpentNonces.spend`; by the server's clock, also against the future.
-
-        One whose outcome was lost with a connection counts as spent: the client uses another.
-        """
-        _, spent = self._database.run_alone(
-            """INSERT INTO spent_nonces (nonce, expires_at)
-               SELECT :nonce, :expires_at FROM nonce_epochs WHERE id = 1 AND epoch = :epoch
-               AND :expires_at > extract(epoch FROM now()) AND :latest <= extract(epoch FROM now())
-               ON CONFLICT DO NOTHING""",
-            nonce=identifier.hex(),
-            latest=issued_at - MAX_SECONDS_OFF,
-            expires_at=expires_at,
-            epoch=identifier[:_EPOCH_BYTES].hex(),
-        )
-        if not spent:
-            # The epoch may be over, or the server's clock was set: the client's next nonce is right again.
-            self._epoch = self._current_epoch()
-        elif secrets.randbelow(_FORGET_ONE_IN) == 0:
-            self.forget_expired(now)
-        return bool(spent)
-
-    def forget_expired(self, now: int) -> int:
-        """Forget some of the nonces that ran out an hour ago, in case the server's clock is set back; how many.
-
-        :param now: seconds; the server's clock counts where it is behind.
-        """
-        _, forgotten = self._database.run_alone(
-            """DELETE FROM spent_nonces WHERE nonce IN (
-                   SELECT nonce FROM spent_nonces WHERE expires_at <= LEAST(:now, extract(epoch FROM now())) - :kept
-                   ORDER BY expires_at LIMIT :most FOR UPDATE SKIP LOCKED)""",
-            now=now,
-            kept=_KEPT_SECONDS,
-            most=_FORGOTTEN_AT_ONCE,
-        )
-        return forgotten
-
-
 def random_pause(attempt: int) -> float:
     """Seconds to wait after the failed attempt with this number, from 0: other than others who failed together."""
     return secrets.randbelow(20 << attempt) / 1000
 
 
-def _execute(connection: Connection, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:
-    for value in parameters.values():
+def _command(statement: Statement) -> tuple[bytes, Mapping[str, object]]:
+    """A statement of a write as it is sent."""
+    _require_storable(statement.values)
+    text = statement.text
+    if statement.verdict is not None:
+        text = guarded(text, shared=statement.shared)
+    return translate(text), statement.values
+
+
+def _is_verdict(error: psycopg.Error, statement: Statement) -> bool:
+    """Whether the error of a guard says that it found no row, or that its constraint is hurt."""
+    if isinstance(error, errors.UniqueViolation) and statement.unique is not None:
+        return error.diag.constraint_name == f"{statement.unique.replace('.', '_')}_key"
+    return isinstance(error, errors.DivisionByZero)
+
+
+def _require_storable(values: Mapping[str, object]) -> None:
+    for value in values.values():
         if isinstance(value, str) and "\0" in value:
             raise UnstorableTextError("a text holds the character NUL, which nothing here has in it")
+
+
+def _execute(connection: Connection, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:
+    _require_storable(parameters)
     try:
         cursor = connection.execute(translate(statement), parameters)
         return (list(cursor) if cursor.description else []), cursor.rowcount

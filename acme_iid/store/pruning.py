@@ -1,7 +1,7 @@
 """What can go from the store: finding it, counting it, and removing it a few rows at a time.
 
 Whether something can go is said by facts and by moments that the caller gives, never by what else has gone: so what is
-counted beforehand is what is removed then. Whatever refers to a row goes before it, in the same transaction.
+counted beforehand is what is removed then. Whatever refers to a row goes before it, in the same write.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.store.serials import number_of
+from acme_iid.store.writes import Reader, Row, Statement
 
 
 class Ends(NamedTuple):
@@ -28,90 +29,90 @@ class Ends(NamedTuple):
 
 
 class Expired(NamedTuple):
-    """A certificate that can go by its own end, and its order.
+    """A certificate that can go by its own end, with its order, whose number it has.
 
     :ivar replaces: the RFC 9773 identifier of the certificate that it replaced.
     """
 
-    id: str
+    n: int
     serial: str
     not_after: int
-    order_id: str
     replaces: str | None
 
 
-_UNUSED = "NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.order_id = o.id AND a.expires_at > :end)"
-"""An authorization can outlive its order: it still says which names its account may revoke."""
 _OVER = "c.not_after <= :end AND (c.revoked_at IS NULL OR c.not_after <= :revoked)"
-_KINDS: Mapping[str, tuple[str, str]] = {
+_KINDS: Mapping[str, tuple[str, str, str]] = {
     "orders": (
         "orders",
-        f"""SELECT o.id FROM orders o WHERE o.certificate_id IS NULL AND o.expires_at <= :end
-            AND (o.ended_at IS NULL OR o.ended_at <= :end) AND {_UNUSED}""",  # noqa: S608 - constants only
+        "n",
+        """SELECT o.n AS id FROM orders o WHERE o.ahead = 0 AND o.issued_at IS NULL AND o.expires_at <= :end
+           AND (o.ended_at IS NULL OR o.ended_at <= :end)""",
     ),
-    "authorizations": ("orders", "SELECT o.id FROM authorizations o WHERE o.order_id IS NULL AND o.expires_at <= :end"),
+    # An order that took one refers to it.
+    "authorizations": (
+        "orders",
+        "n",
+        """SELECT o.n AS id FROM orders o WHERE o.ahead = 1 AND o.issued_at IS NULL AND o.expires_at <= :end
+           AND (o.taken_at IS NULL OR o.expires_at <= :certificates)""",
+    ),
     # The accounts that were made with one keep its id and their binding.
-    "external_keys": ("orders", "SELECT o.id FROM external_keys o WHERE o.expires_at <= :end"),
+    "external_keys": ("orders", "id", "SELECT o.id FROM external_keys o WHERE o.expires_at <= :end"),
     "enrolments": (
         "certificates",
+        "id",
         """SELECT o.id FROM enrolments o WHERE o.ended_at <= :end
            AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.enrolment_id = o.id)
            AND NOT EXISTS (SELECT 1 FROM external_keys k WHERE k.enrolment_id = o.id
                            AND (k.expires_at IS NULL OR k.expires_at > :end))""",
     ),
 }
-"""What needs no look at anything but rows: by which of the moments it must have ended, and which it is."""
+"""What needs no look at anything but rows: by which of the moments it must have ended, its key, and which it is."""
+_AHEAD = "authorizations"
 KINDS: Sequence[str] = tuple(_KINDS)
 """In the order in which they go: an enrolment after its keys."""
 
 
+def _moments(kind: str, ends: Ends) -> dict[str, object]:
+    return {"end": getattr(ends, _KINDS[kind][0]), **({"certificates": ends.certificates} if kind == _AHEAD else {})}
+
+
 def count(reader: Reader, kind: str, ends: Ends) -> int:
     """How many of a kind can go."""
-    moment, wanted = _KINDS[kind]
-    rows = reader.rows(f"SELECT count(*) AS found FROM ({wanted}) AS gone", end=getattr(ends, moment))  # noqa: S608
+    rows = reader.rows(f"SELECT count(*) AS found FROM ({_KINDS[kind][2]}) AS gone", **_moments(kind, ends))  # noqa: S608
     found: int = rows[0]["found"]
     return found
 
 
-def remove(transaction: Transaction, kind: str, ends: Ends, most: int) -> int:
-    """Remove up to ``most`` of a kind, with what refers to them; how many."""
-    moment, wanted = _KINDS[kind]
-    rows = transaction.rows(f"{wanted} LIMIT :most", end=getattr(ends, moment), most=most)
+def removed(reader: Reader, kind: str, ends: Ends, most: int) -> tuple[int, list[Statement]]:
+    """How many of a kind, up to ``most``, can go, and the statements that remove them, with what refers to them."""
+    _, key, wanted = _KINDS[kind]
+    rows = reader.rows(f"{wanted} LIMIT :most", most=most, **_moments(kind, ends))
     ids = [row["id"] for row in rows]
-    if kind == "orders":
-        _remove_orders(transaction, ids)
-    elif kind == "authorizations":
-        _delete(transaction, "challenges", "authorization_id", ids)
-        _delete(transaction, "authorizations", "id", ids)
-    else:
-        _delete(transaction, kind, "id", ids)
-    return len(ids)
+    return len(ids), _orders(ids) if key == "n" else _delete(kind, key, ids)
 
 
-def expired(reader: Reader, ends: Ends, after: tuple[int, str], most: int) -> list[Expired]:
+def expired(reader: Reader, ends: Ends, after: tuple[int, int], most: int) -> list[Expired]:
     """Certificates that can go by their own end, those that ended first before the others.
 
-    :param after: the end and the id of the one to go on behind.
+    :param after: the end and the number of the one to go on behind.
     """
     rows = reader.rows(
-        f"""SELECT c.id, c.serial, c.not_after, c.order_id, o.replaces
-            FROM certificates c JOIN orders o ON o.id = c.order_id
-            WHERE {_OVER} AND {_UNUSED}
-              AND c.not_after >= :not_after AND (c.not_after > :not_after OR c.id > :id)
-            ORDER BY c.not_after, c.id LIMIT :most""",  # noqa: S608 - constants only
+        f"""SELECT c.n, c.serial, c.not_after, o.replaces FROM certificates c JOIN orders o ON o.n = c.n
+            WHERE {_OVER} AND c.not_after >= :not_after AND (c.not_after > :not_after OR c.n > :n)
+            ORDER BY c.not_after, c.n LIMIT :most""",  # noqa: S608 - constants only
         end=ends.certificates,
         revoked=ends.revoked,
         not_after=after[0],
-        id=after[1],
+        n=after[1],
         most=most,
     )
-    return [Expired(row["id"], row["serial"], row["not_after"], row["order_id"], row["replaces"]) for row in rows]
+    return [Expired(row["n"], row["serial"], row["not_after"], row["replaces"]) for row in rows]
 
 
 def open_replacements(reader: Reader, now: int) -> list[str]:
     """The RFC 9773 identifiers of the certificates that open orders are to replace."""
     rows = reader.rows(
-        """SELECT replaces FROM orders WHERE certificate_id IS NULL AND expires_at > :now
+        """SELECT replaces FROM orders WHERE issued_at IS NULL AND expires_at > :now
            AND ended_at IS NULL AND replaces IS NOT NULL""",
         now=now,
     )
@@ -120,22 +121,23 @@ def open_replacements(reader: Reader, now: int) -> list[str]:
 
 def staying(reader: Reader, serials: Sequence[str], ends: Ends) -> set[str]:
     """Those of some certificates, by serial numbers, that are here and cannot go by their own end."""
-    if not serials:
+    numbers = [n for serial in serials if (n := number_of(serial)) is not None]
+    if not numbers:
         return set()
     rows = _where_in(
         reader,
-        f"SELECT c.serial FROM certificates c WHERE NOT ({_OVER}) AND c.serial",  # noqa: S608 - a constant
-        serials,
+        f"SELECT c.serial FROM certificates c WHERE NOT ({_OVER}) AND c.n",  # noqa: S608 - a constant
+        numbers,
         end=ends.certificates,
         revoked=ends.revoked,
     )
-    return {row["serial"] for row in rows}
+    return {row["serial"] for row in rows} & set(serials)
 
 
-def remove_certificates(transaction: Transaction, gone: Sequence[Expired]) -> None:
+def remove_certificates(gone: Sequence[Expired]) -> list[Statement]:
     """Remove certificates with their orders."""
-    _delete(transaction, "certificates", "id", [certificate.id for certificate in gone])
-    _remove_orders(transaction, [certificate.order_id for certificate in gone])
+    numbers = [certificate.n for certificate in gone]
+    return _delete("certificates", "n", numbers) + _orders(numbers)
 
 
 def listed_until(reader: Reader) -> int | None:
@@ -147,30 +149,23 @@ def listed_until(reader: Reader) -> int | None:
     return found
 
 
-def _remove_orders(transaction: Transaction, ids: Sequence[str]) -> None:
-    if ids:
-        names, values = _numbered(ids)
-        transaction.run(
-            f"""DELETE FROM challenges WHERE authorization_id IN
-                (SELECT id FROM authorizations WHERE order_id IN ({names}))""",  # noqa: S608 - numbers only
-            **values,
-        )
-        _delete(transaction, "authorizations", "order_id", ids)
-        _delete(transaction, "orders", "id", ids)
+def _orders(numbers: Sequence[int]) -> list[Statement]:
+    return _delete("attempts", "n", numbers) + _delete("orders", "n", numbers)
 
 
-def _delete(transaction: Transaction, table: str, column: str, values: Sequence[str]) -> None:
-    if values:
-        names, numbered = _numbered(values)
-        transaction.run(f"DELETE FROM {table} WHERE {column} IN ({names})", **numbered)  # noqa: S608 - our own words
+def _delete(table: str, column: str, values: Sequence[str | int]) -> list[Statement]:
+    if not values:
+        return []
+    names, numbered = _numbered(values)
+    return [Statement(f"DELETE FROM {table} WHERE {column} IN ({names})", numbered)]  # noqa: S608 - our own words
 
 
-def _where_in(reader: Reader, statement: str, values: Sequence[str], **parameters: object) -> list[Row]:
+def _where_in(reader: Reader, statement: str, values: Sequence[int], **parameters: object) -> list[Row]:
     names, numbered = _numbered(values)
     return reader.rows(f"{statement} IN ({names})", **numbered, **parameters)
 
 
-def _numbered(values: Iterable[str]) -> tuple[str, dict[str, str]]:
+def _numbered(values: Iterable[str | int]) -> tuple[str, dict[str, str | int]]:
     """Names for the values in a statement, and which is which."""
     numbered = {f"v{number}": value for number, value in enumerate(values)}
     return ", ".join(f":{name}" for name in numbered), numbered

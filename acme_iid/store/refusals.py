@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from acme_iid.store.database import Reader, Transaction
+from acme_iid.store.writes import Reader, Row, Statement, again
 
 HOUR = 3600
 """Seconds from one event of a refusal to the next of the same."""
@@ -15,52 +15,69 @@ _SKEW = 60
 _OTHERS = ""
 
 
-class Due(NamedTuple):
-    """An event is due, for so many refusals: this one, and those since the event before.
+class Counted(NamedTuple):
+    """How a refusal is counted, and whether an event is due for it.
 
+    :ivar event: whether one is: there was none of the same within the last hour.
+    :ivar refused: for how many refusals it would be: this one, and those since the event before.
     :ivar various: whether they may be of different kinds and for different names.
     """
 
+    statement: Statement
+    event: bool
     refused: int
     various: bool
 
 
-def count(transaction: Transaction, account_id: str, what: str, now: int) -> Due | None:
-    """Count a refusal; None if there was an event of the same within the last hour.
+def count(reader: Reader, account_id: str, what: str, now: int) -> Counted:
+    """Count a refusal.
 
     :param what: the same for refusals that are the same.
     """
-    if _counted(transaction, account_id, what, now):
-        return None
-    if _events(transaction, account_id, now) >= MOST:
-        what = _OTHERS
-        if _counted(transaction, account_id, what, now):
-            return None
-    # What was counted under an event that is no longer recent is told by the new one.
-    rows = transaction.rows(
-        "SELECT further FROM refusals WHERE account_id = :account_id AND what = :what", account_id=account_id, what=what
-    )
-    transaction.run(
-        """INSERT INTO refusals (account_id, what, recorded_at, further) VALUES (:account_id, :what, :now, 0)
-           ON CONFLICT (account_id, what) DO UPDATE SET recorded_at = excluded.recorded_at, further = 0""",
-        account_id=account_id,
-        what=what,
-        now=now,
-    )
-    return Due(1 + (rows[0]["further"] if rows else 0), what == _OTHERS)
-
-
-def _counted(transaction: Transaction, account_id: str, what: str, now: int) -> bool:
-    """Count a refusal under the event of the last hour, if there is one; one of the future is of a wrong clock."""
-    return bool(
-        transaction.run(
-            """UPDATE refusals SET further = further + 1
-               WHERE account_id = :account_id AND what = :what AND recorded_at > :since AND recorded_at <= :until""",
+    rows = {
+        row["what"]: row
+        for row in reader.rows(
+            "SELECT what, recorded_at, further FROM refusals WHERE account_id = :account_id AND what IN (:what, :others)",
             account_id=account_id,
             what=what,
-            since=now - HOUR,
-            until=now + _SKEW,
+            others=_OTHERS,
         )
+    }
+    if not _is_recent(rows.get(what), now) and _events(reader, account_id, now) >= MOST:
+        what = _OTHERS
+    row = rows.get(what)
+    if row is not None and _is_recent(row, now):
+        return Counted(_count_under(account_id, what, now), event=False, refused=0, various=False)
+    # What was counted under an event that is no longer recent is in the new one.
+    further = 0 if row is None else row["further"]
+    statement = Statement(
+        """INSERT INTO refusals (account_id, what, recorded_at, further) VALUES (:account_id, :what, :now, 0)
+           ON CONFLICT (account_id, what) DO UPDATE SET recorded_at = excluded.recorded_at, further = 0
+           WHERE refusals.recorded_at = :before AND refusals.further = :further""",
+        {
+            "account_id": account_id,
+            "what": what,
+            "now": now,
+            "before": -1 if row is None else row["recorded_at"],
+            "further": further,
+        },
+        again,
+    )
+    return Counted(statement, event=True, refused=1 + further, various=what == _OTHERS)
+
+
+def _is_recent(row: Row | None, now: int) -> bool:
+    """Whether the event of a row was within the last hour; one of the future is of a wrong clock."""
+    return row is not None and now - HOUR < row["recorded_at"] <= now + _SKEW
+
+
+def _count_under(account_id: str, what: str, now: int) -> Statement:
+    """Count a refusal under the event of the last hour."""
+    return Statement(
+        """UPDATE refusals SET further = further + 1
+           WHERE account_id = :account_id AND what = :what AND recorded_at > :since AND recorded_at <= :until""",
+        {"account_id": account_id, "what": what, "since": now - HOUR, "until": now + _SKEW},
+        again,
     )
 
 
@@ -78,13 +95,12 @@ def _events(reader: Reader, account_id: str, now: int) -> int:
     return found
 
 
-def forget(transaction: Transaction, now: int, most: int) -> int:
-    """Forget up to ``most`` refusals that had no event for a day; how many."""
-    return transaction.run(
+def forget(now: int, most: int) -> Statement:
+    """Forget up to ``most`` refusals that had no event for a day."""
+    return Statement(
         """DELETE FROM refusals WHERE (account_id, what) IN
            (SELECT account_id, what FROM refusals WHERE recorded_at <= :end ORDER BY recorded_at LIMIT :most)""",
-        end=now - _KEPT,
-        most=most,
+        {"end": now - _KEPT, "most": most},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
-from acme_iid.store.database import Reader, Row, Transaction
+from acme_iid.store.writes import Reader, Row, Statement, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,11 @@ def _signed_list(row: Row) -> SignedList:
     )
 
 
-def put(transaction: Transaction, signed: SignedList, previous: int | None) -> bool:
-    """Put a list in the place of the one with the number ``previous`` (None for none); false if that is gone."""
+def put(signed: SignedList, previous: int | None, verdict: Verdict) -> Statement:
+    """Put a list in the place of the one with the number ``previous`` (None for none).
+
+    :param verdict: if that is gone.
+    """
     fields: dict[str, object] = {
         "key_id": signed.key_id,
         "number": signed.number,
@@ -63,32 +66,34 @@ def put(transaction: Transaction, signed: SignedList, previous: int | None) -> b
         statement = """INSERT INTO revocation_lists (key_id, number, since, revoked, signed_at, next_update, der)
                        VALUES (:key_id, :number, :since, :revoked, :signed_at, :next_update, :der)
                        ON CONFLICT DO NOTHING"""
-        return bool(transaction.run(statement, **fields))
-    return bool(
-        transaction.run(
-            """UPDATE revocation_lists SET number = :number, since = :since, revoked = :revoked,
-                      signed_at = :signed_at, next_update = :next_update, der = :der
-               WHERE key_id = :key_id AND number = :previous""",
-            previous=previous,
-            **fields,
-        )
+        return Statement(statement, fields, verdict)
+    return Statement(
+        """UPDATE revocation_lists SET number = :number, since = :since, revoked = :revoked,
+                  signed_at = :signed_at, next_update = :next_update, der = :der
+           WHERE key_id = :key_id AND number = :previous""",
+        {**fields, "previous": previous},
+        verdict,
     )
 
 
-def revoked(reader: Reader, since: int) -> list[tuple[str, int, int]]:
-    """The revoked certificates that end after ``since``: serial number in hex, when it was revoked, reason code."""
+def revoked(reader: Reader, issuer_id: str, since: int) -> list[tuple[str, int, int]]:
+    """An issuer's revoked certificates that end after ``since``: serial number in hex, when it was revoked, reason."""
     rows = reader.rows(
         """SELECT serial, revoked_at, revocation_reason FROM certificates
-           WHERE revoked_at IS NOT NULL AND not_after > :since ORDER BY not_after""",
+           WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since ORDER BY not_after""",
+        issuer_id=issuer_id,
         since=since,
     )
     return [(row["serial"], row["revoked_at"], row["revocation_reason"]) for row in rows]
 
 
-def count(reader: Reader, since: int) -> int:
-    """How many revoked certificates end after ``since``: it only grows, whatever clocks say."""
+def count(reader: Reader, issuer_id: str, since: int) -> int:
+    """How many of an issuer's revoked certificates end after ``since``: it only grows, whatever clocks say."""
     rows = reader.rows(
-        "SELECT COUNT(*) AS found FROM certificates WHERE revoked_at IS NOT NULL AND not_after > :since", since=since
+        """SELECT COUNT(*) AS found FROM certificates
+           WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since""",
+        issuer_id=issuer_id,
+        since=since,
     )
     found: int = rows[0]["found"]
     return found

@@ -1,8 +1,10 @@
 -- Rows hold what happened and when; statuses are derived (acme_iid/protocol/status.py).
--- Identifiers are made by us, times are seconds, lists are JSON: what every SQL engine shares.
+-- Identifiers are made by us, times are seconds, lists are JSON: what every SQL engine shares. ASCENDING KEY is a number
+-- that the engine gives, in the order of time; OCTETS are its binary strings (acme_iid/store/schema/__init__.py).
 
 -- made_from is the address that an account was made from, of IPv6 its network (/64); proven_at is when it first proved a
--- name, or was made with an external key. Until then it counts towards the limit of its address.
+-- name, or was made with an external key. Until then it counts towards the limit of its address. earlier_keys are the
+-- thumbprints of the keys before the present one, the latest first, as JSON; key_since is when it got the present one.
 CREATE TABLE accounts (
     id TEXT PRIMARY KEY,
     jwk TEXT NOT NULL,
@@ -13,6 +15,8 @@ CREATE TABLE accounts (
     external_account_binding TEXT,
     enrolment_id TEXT,
     made_from TEXT,
+    earlier_keys TEXT NOT NULL DEFAULT '[]',
+    key_since BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     proven_at BIGINT,
     deactivated_at BIGINT
@@ -22,18 +26,10 @@ CREATE INDEX accounts_unproven ON accounts (made_from, created_at) WHERE proven_
 
 CREATE INDEX accounts_by_enrolment ON accounts (enrolment_id) WHERE enrolment_id IS NOT NULL;
 
--- The keys that an account had before its present one, by their thumbprints.
-CREATE TABLE former_keys (
-    account_id TEXT NOT NULL REFERENCES accounts (id),
-    thumbprint TEXT NOT NULL,
-    replaced_at BIGINT NOT NULL,
-    PRIMARY KEY (account_id, thumbprint)
-);
-
 CREATE INDEX accounts_by_creation ON accounts (created_at, id);
 
 -- External account keys. account_id is the account that was last made with one; enrolment_id is what makes that account
--- a delegate (0009_enrolments.sql).
+-- a delegate (09_enrolments.sql).
 CREATE TABLE external_keys (
     id TEXT PRIMARY KEY,
     secret TEXT NOT NULL,

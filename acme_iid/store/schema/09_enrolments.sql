@@ -1,9 +1,11 @@
 -- What the account of an instance has handed on: its delegates, which are the accounts made with an enrolment's external
--- keys, may order certificates for the names, by the proof that the account gave at proven_at.
+-- keys, may order certificates for the names, by the proof that the account gave at proven_at, in that
+-- generation of the instance.
 CREATE TABLE enrolments (
     id TEXT PRIMARY KEY,
-    account_id TEXT NOT NULL REFERENCES accounts (id),
+    account_id TEXT NOT NULL,
     instance_id TEXT NOT NULL,
+    generation BIGINT NOT NULL,
     names TEXT NOT NULL,
     names_digest TEXT NOT NULL,
     identity TEXT NOT NULL,

@@ -1,5 +1,4 @@
--- Events are a chain of hashes (acme_iid/store/chain.py). What an instance or a name had to do with one stands in
--- columns, for filters.
+-- Events are a chain of hashes (acme_iid/store/chain.py).
 CREATE TABLE events (
     seq BIGINT NOT NULL PRIMARY KEY,
     at BIGINT NOT NULL,
@@ -15,28 +14,28 @@ CREATE TABLE events (
 
 CREATE INDEX events_by_time ON events (at, seq);
 
-CREATE INDEX events_of_account ON events (account_id, at, seq);
-
-CREATE INDEX events_of_instance ON events (instance_id, at, seq);
-
-CREATE INDEX events_of_cloud ON events (cloud, at, seq);
-
-CREATE INDEX events_of_owner ON events (owner, at, seq);
-
-CREATE INDEX events_of_name ON events (name, at, seq);
-
--- The names of a certificate's events, of which there may be many. The row of its issue has its id.
-CREATE TABLE event_names (
-    name TEXT NOT NULL,
+-- By what operators look for events and certificates (acme_iid/store/lookups.py): written after the events, not with
+-- them, as far as the event in followed. The fields of a certificate's issue begin with "issued", and n is its number.
+CREATE TABLE lookups (
+    field TEXT NOT NULL,
+    value TEXT NOT NULL,
     at BIGINT NOT NULL,
     seq BIGINT NOT NULL,
-    certificate_id TEXT,
-    instance_id TEXT,
-    PRIMARY KEY (name, at, seq)
+    n BIGINT,
+    PRIMARY KEY (field, value, at, seq)
+);
+
+CREATE TABLE followed (
+    id BIGINT PRIMARY KEY,
+    seq BIGINT NOT NULL
 );
 
 -- Which instances got a certificate for a name, however many each got (acme_iid/store/instances.py).
-CREATE INDEX event_names_by_holder ON event_names (name, instance_id) WHERE certificate_id IS NOT NULL;
+CREATE TABLE holders (
+    name TEXT NOT NULL,
+    instance_id TEXT NOT NULL,
+    PRIMARY KEY (name, instance_id)
+);
 
 -- What each account was refused lately (acme_iid/store/refusals.py): when it became an event, and how often it was
 -- refused since. "what" is a digest; empty for all that was too varied to become an event each.

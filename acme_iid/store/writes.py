@@ -1,0 +1,151 @@
+"""Use cases in two halves: decide without a lock, then write once.
+
+The first half reads and decides. What it gives is an answer, or a :class:`Write`: statements, each with the condition
+under which it holds, the events that belong to them, and a function that makes the answer once all is committed. A
+statement whose condition no longer holds (a guard that fails) lets nothing of its write happen; then the use case reads
+and decides again, once more, and what was refused by then gets its reason from what is there by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from acme_iid.errors import StoreConflictError
+from acme_iid.store.chain import NewEvent
+
+Row = Mapping[str, Any]
+T = TypeVar("T")
+U = TypeVar("U")
+Raised = TypeVar("Raised", bound=Exception)
+
+ATTEMPTS = 3
+"""How often a use case is decided, where others change what it has read."""
+
+
+class Reader(Protocol):
+    """What can be asked: a database, or a transaction (which sees its own writes)."""
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        """The rows that ``statement`` gives; ``:name`` stands for the parameter ``name``.
+
+        :raises StoreUnavailableError: if the store cannot answer now.
+        """
+
+
+Verdict = Callable[[Reader], Exception | None]
+"""Asked after a guard failed: the error that this means, or None if the use case has to be decided again."""
+
+
+def again(_reader: Reader) -> None:
+    """The verdict that says nothing: what was read has changed, and the use case is decided again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement of a write; ``:name`` in its text stands for the value ``name``.
+
+    :ivar verdict: makes the statement a guard: if it changes, or gives, no row, nothing of the write happens.
+    :ivar unique: the constraint, as ``table.column``, whose violation is the same as a guard's failure.
+    :ivar shared: of a SELECT: the rows that it gives stay as they are until the write is committed.
+    """
+
+    text: str
+    values: Mapping[str, object]
+    verdict: Verdict | None = None
+    unique: str | None = None
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write(Generic[T]):
+    """What was decided: all of it is committed, or nothing.
+
+    :ivar statements: in the order accounts, instances, enrolments, orders, limits, so that no two writes wait for each
+        other.
+    :ivar answer: makes the answer after the commit, from the rows that statements with RETURNING gave. An error that it
+        raises is an answer, too: what was refused, and recorded.
+    """
+
+    statements: Sequence[Statement]
+    answer: Callable[[Sequence[Row]], T]
+    events: Sequence[NewEvent] = ()
+
+    def then(self, function: Callable[[T], U]) -> Write[U]:
+        """The same write, whose answer is made of this one's."""
+        return Write(self.statements, lambda rows: function(self.answer(rows)), self.events)
+
+
+Decided = T | Write[T]
+Decision = Callable[[Reader], T | Write[T]]
+"""The first half of a use case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A write happened; ``rows`` are what its statements gave."""
+
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A guard failed, and nothing happened."""
+
+    verdict: Verdict
+
+
+Outcome = Committed | Refused
+
+
+class Committing(Reader, Protocol):
+    """What commits writes."""
+
+    def commit(self, write: Write[Any]) -> Outcome:
+        """Commit a write: it is durable when this returns :class:`Committed`.
+
+        :raises StoreUnavailableError: if the store cannot take it now; nothing happened, unless it is an
+            :class:`~acme_iid.errors.OutcomeUnknownError`.
+        """
+
+
+def then(decided: T | Write[T], function: Callable[[T], U]) -> U | Write[U]:
+    """What was decided, with ``function`` applied to the answer."""
+    if isinstance(decided, Write):
+        return decided.then(function)
+    return function(decided)
+
+
+def refuse(statements: Sequence[Statement], error: Exception, events: Sequence[NewEvent] = ()) -> Write[Any]:
+    """A refusal that leaves something behind: the write happens, and its answer is the error."""
+
+    def answer(_rows: Sequence[Row]) -> Any:
+        raise error
+
+    return Write(statements, answer, events)
+
+
+def is_empty(write: Write[Any]) -> bool:
+    """Whether there is nothing to commit."""
+    return not write.statements and not write.events
+
+
+def perform(database: Committing, decide: Decision[T], attempts: int = ATTEMPTS) -> T:
+    """Decide a use case, commit what it writes, and answer.
+
+    :param attempts: how often it is decided, where others change what it has read.
+    :raises StoreConflictError: if others did so each time; nothing happened.
+    :raises StoreUnavailableError: see :meth:`Committing.commit`.
+    """
+    for _ in range(attempts):
+        decided = decide(database)
+        if not isinstance(decided, Write):
+            return decided
+        write = cast("Write[T]", decided)
+        outcome = Committed(()) if is_empty(write) else database.commit(write)
+        if isinstance(outcome, Committed):
+            return write.answer(outcome.rows)
+        if (error := outcome.verdict(database)) is not None:
+            raise error
+    raise StoreConflictError("others changed the same at the same moments, again and again; nothing was changed")
