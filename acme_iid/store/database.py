@@ -11,7 +11,6 @@ import fcntl
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -29,7 +28,6 @@ from acme_iid.store.writes import Committed, Committing, Outcome, Reader, Refuse
 BUSY_TIMEOUT_SECONDS = 5.0
 OLDEST_SQLITE = (3, 35)
 """The first version with RETURNING, without which no order can be recorded."""
-_POLL_SECONDS = 0.0005
 # The primary result codes of statements that fail however often they are tried (sqlite.org/rescode.html).
 _NEVER = frozenset(
     {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE}
@@ -256,8 +254,8 @@ def _append(connection: _Connection, write: Write[Any], link: Link | None) -> Li
 class _Queue:
     """Where those wait who want to write, in all processes.
 
-    SQLite would have them sleep, longer each time, so that who has waited longest looks least often. This is no lock
-    that anything relies on: BEGIN IMMEDIATE is.
+    SQLite would have them sleep, longer each time, so that who has waited longest looks least often. The kernel lets
+    them go on in the order in which they came. This is no lock that anything relies on: BEGIN IMMEDIATE is.
     """
 
     def __init__(self, database: Path) -> None:
@@ -265,6 +263,7 @@ class _Queue:
         self._path = database.with_name(database.name + "-writers")
         self._threads = threading.Lock()
         self._file: int | None = None
+        self._waited: int | None = None
 
     def enter(self) -> None:
         """Wait for those who are before; :meth:`leave` lets the next one on.
@@ -282,32 +281,64 @@ class _Queue:
     def leave(self) -> None:
         """Let the next one on."""
         assert self._file is not None
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        if self._waited is None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        else:
+            os.close(self._waited)
+            self._waited = None
         self._threads.release()
 
     def _wait_for_processes(self) -> None:
-        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
         try:
             if self._file is None:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                if os.geteuid() == 0:
-                    # As SQLite does with its own files: the server may be another user's.
-                    owner = self._database.stat()
-                    os.fchown(self._file, owner.st_uid, owner.st_gid)
-        except OSError as error:
-            raise StoreUnavailableError(f"{self._path} cannot be opened: {error}") from error
-        while True:
+                self._file = self._open()
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                # A lock belongs to what was opened: one that comes too late must be nobody else's.
+                turn = _Turn(self._open())
+                self._waited = turn.wait(BUSY_TIMEOUT_SECONDS)
+                if self._waited is None:
                     raise self._late() from None
-                time.sleep(_POLL_SECONDS)
-            else:
-                return
+        except OSError as error:
+            raise StoreUnavailableError(f"{self._path} cannot be opened: {error}") from error
+
+    def _open(self) -> int:
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.geteuid() == 0:
+            # As SQLite does with its own files: the server may be another user's.
+            owner = self._database.stat()
+            os.fchown(file, owner.st_uid, owner.st_gid)
+        return file
 
     def _late(self) -> StoreUnavailableError:
         return StoreBusyError(f"others have been writing to the database beside {self._path} all the time")
+
+
+class _Turn:
+    """A place in the kernel's queue for the lock of a file, which a thread waits in: a call cannot be ended."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._came = threading.Event()
+        self._given_up = False
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def wait(self, seconds: float) -> int | None:
+        """The locked file, which whoever closes it unlocks; None, and it is nobody's, if the lock does not come."""
+        self._came.wait(seconds)
+        with self._lock:
+            self._given_up = not self._came.is_set()
+            return None if self._given_up else self._file
+
+    def _run(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        with self._lock:
+            if not self._given_up:
+                self._came.set()
+                return
+        os.close(self._file)
 
 
 class _Connection:
