@@ -18,7 +18,7 @@ from acme_iid import host_provisioners, limit_settings, provisioners, store_sett
 from acme_iid.admission import Provisioner
 from acme_iid.hosts import PERSISTENT, HostProvisioner
 from acme_iid.issuance import profiles
-from acme_iid.issuance.ca import StatusURLs
+from acme_iid.issuance.leaf import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.limit_settings import Limits
 from acme_iid.namespace import Namespace

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import ssl
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -134,6 +135,8 @@ class ScriptedCA:
     :ivar once: path -> replies to give before the usual one, one a request.
     :ivar challenge: members of the challenge object that replace the usual ones.
     :ivar chain: makes what the certificate resource gives, from the signing request.
+    :ivar moments: when each of what is in ``asked`` came, by the monotonic clock.
+    :ivar used: the nonces of the requests that were posted.
     :ivar window: the renewal information of every certificate (RFC 9773); without it, the CA offers none.
     """
 
@@ -147,6 +150,14 @@ class ScriptedCA:
     names: list[Json] = field(default_factory=list)
     state: str = "pending"
     request: x509.CertificateSigningRequest | None = None
+    moments: list[float] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
+    given: int = 0
+
+    def nonce(self) -> str:
+        """Another one each time."""
+        self.given += 1
+        return base64.urlsafe_b64encode(self.given.to_bytes(8)).rstrip(b"=").decode()
 
     def paths(self) -> list[str]:
         """The paths that were asked for."""
@@ -279,8 +290,11 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(request, address, server)
 
     def do_HEAD(self) -> None:
-        self.send_response(200)
-        self.send_header("Replay-Nonce", "bm9uY2U")
+        planned = self.ca.once[self.path]
+        reply = planned.pop(0) if planned else Reply()
+        self.send_response(reply.status)
+        for name, value in ({"Replay-Nonce": self.ca.nonce()} | dict(reply.headers)).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -289,11 +303,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         jws = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        protected = json.loads(base64.urlsafe_b64decode(jws["protected"] + "=="))
+        self.ca.used.append(protected["nonce"])
         payload = base64.urlsafe_b64decode(jws["payload"] + "==")
         self._answer(json.loads(payload) if payload else None)
 
     def _answer(self, payload: Any) -> None:
         self.ca.asked.append((self.path, payload))
+        self.ca.moments.append(time.monotonic())
         planned = self.ca.once[self.path]
         reply = planned.pop(0) if planned else self.ca.usual(self.path, payload)
         if reply.status in (CUT, LOST):
@@ -304,7 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         self.send_response(reply.status)
         kind = "application/octet-stream" if isinstance(reply.body, bytes) else "application/json"
-        for name, value in ({"Content-Type": kind, "Replay-Nonce": "bm9uY2U"} | dict(reply.headers)).items():
+        for name, value in ({"Content-Type": kind, "Replay-Nonce": self.ca.nonce()} | dict(reply.headers)).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -10,7 +10,7 @@ from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority, compromise, delegates, limits, refusals, renewal
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem, Remedy
-from acme_iid.issuance.ca import LeafRequest
+from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.issuance.profiles import Profile
 from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
 from acme_iid.protocol import csr

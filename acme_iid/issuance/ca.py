@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
-import secrets
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,15 +13,16 @@ from typing import NamedTuple, Self
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from acme_iid.binding import SERVING_MARK
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance import keys
 from acme_iid.issuance.keys import CAFileError, PrivateKey
-from acme_iid.issuance.profiles import DEFAULT_KEY_USAGES, USAGES, extended_key_usage, key_usage
+from acme_iid.issuance.leaf import LeafRequest, Template, new_serial
+from acme_iid.issuance.profiles import extended_key_usage
 from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
@@ -38,8 +38,6 @@ BACKDATE = 60
 ROOT_LIFETIME = 10 * 365 * 86400
 INTERMEDIATE_LIFETIME = 5 * 365 * 86400
 
-_MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
-_BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
 _OF_THE_SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ObjectIdentifier(SERVING_MARK)])
 """What the CA's own serving certificate is for: by the mark, clients tell it from every other certificate of the CA."""
 
@@ -73,35 +71,17 @@ class Issuer(NamedTuple):
         )
 
 
-class StatusURLs(NamedTuple):
-    """Where a certificate's status can be seen: the revocation list, the OCSP responder, the issuer's certificate."""
-
-    crl: str
-    ocsp: str
-    issuer: str
-
-
 @dataclass(frozen=True, slots=True)
-class LeafRequest:
-    """A certificate to issue to somebody. It has no place for the mark of the CA's own serving certificate.
+class UnsignedCertificate:
+    """A certificate that lacks its signature; the times are seconds.
 
-    :ivar identifiers: its names; canonical. The first dns name is the subject's, too.
-    :ivar not_after: seconds; a certificate never outlives the intermediate, whatever this says.
-    :ivar not_before: seconds; None for one minute before now.
-    :ivar provisioner: the extension that says under which provisioner the names were proven.
-    :ivar usages: what it is for, keys of :data:`profiles.USAGES`.
-    :ivar key_usages: of :data:`profiles.KEY_USAGES`.
-    :ivar status: where its status can be seen; None for nowhere.
+    :ivar tbs: what the issuer signs, DER.
     """
 
-    public_key: PublicKey
-    identifiers: Sequence[Identifier]
+    serial: int
+    tbs: bytes
+    not_before: int
     not_after: int
-    not_before: int | None = None
-    provisioner: x509.UnrecognizedExtension | None = None
-    usages: Sequence[str] = tuple(USAGES)
-    key_usages: Sequence[str] = DEFAULT_KEY_USAGES
-    status: StatusURLs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +162,7 @@ def _ca_builder(
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(key)
-        .serial_number(_serial())
+        .serial_number(new_serial())
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_ca_key_usage(responder=path_length == 0), critical=True)
         .add_extension(identifier, critical=False)
@@ -216,9 +196,7 @@ class CertificateAuthority:
         self.root = root
         self.issuer = intermediate
         self.intermediate = intermediate.certificate
-        self._hash = signature_hash(intermediate.key)
-        self._authority_key_identifier = intermediate.key_identifier
-        self._not_before = int(self.intermediate.not_valid_before_utc.timestamp())
+        self._template = Template(intermediate.certificate, intermediate.key_identifier)
         self.not_after = int(self.intermediate.not_valid_after_utc.timestamp())
         self.intermediate_pem = self.intermediate.public_bytes(Encoding.PEM).decode()
         self.root_pem = root.public_bytes(Encoding.PEM).decode()
@@ -255,8 +233,8 @@ class CertificateAuthority:
             raise CAFileError(f"{home / INTERMEDIATE_CERTIFICATE} is no CA certificate, so it can issue none")
         return cls(root, Issuer(intermediate, key))
 
-    def issue(self, request: LeafRequest, namespace: Namespace, now: int) -> IssuedCertificate:
-        """Sign an end-entity certificate for TLS servers and clients.
+    def prepare(self, request: LeafRequest, namespace: Namespace, now: int) -> UnsignedCertificate:
+        """Return an end-entity certificate for TLS servers and clients, to be signed and then completed.
 
         The names and the key are taken as they are: that they are proven and strong was checked before. But the CA's
         own names are refused here again, so that whoever comes here by any other way gets no certificate for them.
@@ -265,7 +243,17 @@ class CertificateAuthority:
             ``rejectedIdentifier`` for names that are reserved.
         """
         namespace.require_unreserved(request.identifiers)
-        return self._sign(request, extended_key_usage(request.usages), now)
+        return self._prepare(request, extended_key_usage(request.usages), now)
+
+    def complete(self, unsigned: UnsignedCertificate, signature: bytes) -> IssuedCertificate:
+        """Return a certificate with its signature, as :func:`sign` makes it."""
+        der = self._template.signed(unsigned.tbs, signature)
+        chain = ssl.DER_cert_to_PEM_cert(der) + self.intermediate_pem
+        return IssuedCertificate(unsigned.serial, der, chain, unsigned.not_before, unsigned.not_after)
+
+    def issue(self, request: LeafRequest, namespace: Namespace, now: int) -> IssuedCertificate:
+        """Prepare, sign and complete a certificate at once; raises what :meth:`prepare` does."""
+        return self._signed(self.prepare(request, namespace, now))
 
     def issue_serving(
         self, public_key: PublicKey, identifiers: Sequence[Identifier], not_after: int, now: int
@@ -275,9 +263,12 @@ class CertificateAuthority:
         :param not_after: seconds.
         :raises AcmeError: ``serverInternal`` if the intermediate has run out.
         """
-        return self._sign(LeafRequest(public_key, identifiers, not_after), _OF_THE_SERVER, now)
+        return self._signed(self._prepare(LeafRequest(public_key, identifiers, not_after), _OF_THE_SERVER, now))
 
-    def _sign(self, request: LeafRequest, purposes: x509.ExtendedKeyUsage, now: int) -> IssuedCertificate:
+    def _signed(self, unsigned: UnsignedCertificate) -> IssuedCertificate:
+        return self.complete(unsigned, sign(self.issuer, unsigned.tbs))
+
+    def _prepare(self, request: LeafRequest, purposes: x509.ExtendedKeyUsage, now: int) -> UnsignedCertificate:
         not_before = now - BACKDATE if request.not_before is None else request.not_before
         not_after = min(request.not_after, self.not_after)
         if now > self.not_after or not_before >= not_after:
@@ -286,30 +277,21 @@ class CertificateAuthority:
                 "no certificate can be valid then: the CA's intermediate certificate is at its end; "
                 "its operator must replace it",
             )
-        serial = _serial()
-        builder = (
-            x509.CertificateBuilder()
-            .issuer_name(self.intermediate.subject)
-            .public_key(request.public_key)
-            .serial_number(serial)
-            .not_valid_before(_time(not_before))
-            .not_valid_after(_time(not_after))
-            .add_extension(_BASIC_CONSTRAINTS, critical=True)
-            .add_extension(key_usage(request.key_usages, request.public_key), critical=True)
-            .add_extension(purposes, critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.public_key), critical=False)
-            .add_extension(self._authority_key_identifier, critical=False)
-        )
-        builder = _add_names(builder, request.identifiers)
-        if request.status is not None:
-            builder = _add_status_urls(builder, request.status)
-        if request.provisioner is not None:
-            builder = builder.add_extension(request.provisioner, critical=False)
-        certificate = builder.sign(self.issuer.key, self._hash)
-        pem = certificate.public_bytes(Encoding.PEM).decode()
-        return IssuedCertificate(
-            serial, certificate.public_bytes(Encoding.DER), pem + self.intermediate_pem, not_before, not_after
-        )
+        serial = new_serial(request.number)
+        tbs = self._template.to_be_signed(request, purposes, serial, not_before, not_after)
+        return UnsignedCertificate(serial, tbs, not_before, not_after)
+
+
+def sign(issuer: Issuer, tbs: bytes) -> bytes:
+    """Return an issuer's signature over a certificate's contents: the one step for which its private key is needed.
+
+    :param tbs: a TBSCertificate, DER.
+    """
+    if isinstance(issuer.key, ed25519.Ed25519PrivateKey):
+        return issuer.key.sign(tbs)
+    if isinstance(issuer.key, ec.EllipticCurvePrivateKey):
+        return issuer.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    return issuer.key.sign(tbs, padding.PKCS1v15(), hashes.SHA256())
 
 
 def load_certificate(path: Path) -> x509.Certificate:
@@ -324,42 +306,6 @@ def load_certificate(path: Path) -> x509.Certificate:
         raise CAFileError(f"the certificate {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise CAFileError(f"{path} holds no readable certificate in PEM form") from error
-
-
-def _add_names(builder: x509.CertificateBuilder, identifiers: Sequence[Identifier]) -> x509.CertificateBuilder:
-    # An address is none: RFC 8738 section 3 puts it into the subjectAltName, and certbot ends at one in the subject.
-    first = next((identifier.value for identifier in identifiers if identifier.type == "dns"), "")
-    subject = [x509.NameAttribute(NameOID.COMMON_NAME, first)] if 0 < len(first) <= _MAX_COMMON_NAME else []
-    names: list[x509.GeneralName] = [
-        x509.IPAddress(ipaddress.ip_address(identifier.value))
-        if identifier.type == "ip"
-        else x509.DNSName(identifier.value)
-        for identifier in identifiers
-    ]
-    # Critical when the subject is empty (RFC 5280 section 4.2.1.6).
-    return builder.subject_name(x509.Name(subject)).add_extension(
-        x509.SubjectAlternativeName(names), critical=not subject
-    )
-
-
-def _add_status_urls(builder: x509.CertificateBuilder, urls: StatusURLs) -> x509.CertificateBuilder:
-    """RFC 5280 sections 4.2.1.13 and 4.2.2.1."""
-    point = x509.DistributionPoint([x509.UniformResourceIdentifier(urls.crl)], None, None, None)
-    access = [
-        x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
-        for method, url in (
-            (AuthorityInformationAccessOID.OCSP, urls.ocsp),
-            (AuthorityInformationAccessOID.CA_ISSUERS, urls.issuer),
-        )
-    ]
-    return builder.add_extension(x509.CRLDistributionPoints([point]), critical=False).add_extension(
-        x509.AuthorityInformationAccess(access), critical=False
-    )
-
-
-def _serial() -> int:
-    # 128 random bits and never zero; DER writes it as a positive number of at most the 20 octets of RFC 5280.
-    return 1 + secrets.randbelow((1 << 128) - 1)
 
 
 def _time(seconds: int) -> datetime:

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.protocol import der, jwk
 from acme_iid.protocol import identifiers as names
-from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import CERTIFIED, KeyPolicy, PublicKey
 
@@ -65,31 +65,33 @@ class CheckedCSR:
 
 
 def check(
-    der: bytes,
+    encoded: bytes,
     identifiers: Collection[Identifier],
     forbidden_keys: Collection[bytes] = (),
     policy: KeyPolicy = CERTIFIED,
 ) -> CheckedCSR:
     """Check a CSR against the order that it finalizes.
 
-    :param der: the CSR as it came, DER.
+    :param encoded: the CSR as it came, DER.
     :param identifiers: the order's identifiers, canonical.
     :param forbidden_keys: SHA-256 of the SubjectPublicKeyInfo of keys that get no certificate, the CA's own.
     :param policy: which keys are accepted; weak ones never are.
     :raises AcmeError: ``badCSR``, saying what a client would have to change.
     """
-    if len(der) > MAX_BYTES:
+    if len(encoded) > MAX_BYTES:
         raise _bad(f"the CSR is larger than {MAX_BYTES} bytes")
     try:
-        csr, signed = _load(der)
+        csr = _load(encoded)
         extensions = csr.extensions
         subject = csr.subject
     except _UNREADABLE as error:
         raise _bad("the CSR cannot be read; send one PKCS #10 request in DER, base64url without padding") from error
     # The key is judged before it is used: verifying with an absurd one is work for us and none for its sender.
-    public_key = _strong(csr, policy)
+    signed = _signed(encoded)
+    key_info = _key_info(signed)
+    public_key = _strong(csr, key_info, policy)
     _check_signature(csr, public_key, signed)
-    spki_sha256 = hashlib.sha256(jwk.spki(public_key)).digest()
+    spki_sha256 = hashlib.sha256(key_info).digest()
     if spki_sha256 in forbidden_keys:
         raise _bad("the CSR's key is the CA's own; make a new key for the certificate")
     _check_names(_requested_names(subject, extensions), frozenset(identifiers))
@@ -101,8 +103,11 @@ def _bad(detail: str) -> AcmeError:
     return AcmeError(Problem.BAD_CSR, detail)
 
 
-def _strong(csr: x509.CertificateSigningRequest, policy: KeyPolicy) -> PublicKey:
-    """The CSR's key, once it is one that gets certificates and stands in the CSR as it would in a certificate."""
+def _strong(csr: x509.CertificateSigningRequest, key_info: bytes, policy: KeyPolicy) -> PublicKey:
+    """The CSR's key, once it is one that gets certificates and stands in the CSR as it would in a certificate.
+
+    :param key_info: the SubjectPublicKeyInfo as it stands in the CSR.
+    """
     try:
         key = csr.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -115,7 +120,7 @@ def _strong(csr: x509.CertificateSigningRequest, policy: KeyPolicy) -> PublicKey
     assert isinstance(key, PublicKey)  # no other kind is accepted
     # A certificate would hold the key in this one form: a key for RSASSA-PSS alone (RFC 4055 section 1.2) as one for
     # any use, and a curve with parameters of its own (RFC 5480 section 2.1.1) as a named one.
-    if jwk.spki(key) != _key_info(csr.tbs_certrequest_bytes):
+    if jwk.spki(key) != key_info:
         if isinstance(key, rsa.RSAPublicKey):
             raise _bad(
                 "the CSR's RSA key is for RSASSA-PSS alone, or has other parameters; certificates here hold RSA keys "
@@ -130,11 +135,17 @@ def _strong(csr: x509.CertificateSigningRequest, policy: KeyPolicy) -> PublicKey
     return key
 
 
+def _signed(csr: bytes) -> bytes:
+    """The CertificationRequestInfo, as it came: what a CSR's signature is over (RFC 2986 section 4.2)."""
+    start = der.contents(csr, 0)
+    return csr[start : der.end(csr, start)]
+
+
 def _key_info(info: bytes) -> bytes:
     """The SubjectPublicKeyInfo in a CertificationRequestInfo (RFC 2986 section 4.1): after version and subject."""
-    version = _content(info, 0)
-    start = _end(info, _end(info, version))
-    return info[start : _end(info, start)]
+    version = der.contents(info, 0)
+    start = der.end(info, der.end(info, version))
+    return info[start : der.end(info, start)]
 
 
 def _check_modulus(modulus: int) -> None:
@@ -159,54 +170,40 @@ def _has_close_factors(modulus: int) -> bool:
     return False
 
 
-def _load(der: bytes) -> tuple[x509.CertificateSigningRequest, bytes | None]:
-    """Read a CSR; with the bytes that were signed, where its version is not the one that RFC 2986 has.
+def _load(encoded: bytes) -> x509.CertificateSigningRequest:
+    """Read a CSR, also one whose version is not the one that RFC 2986 has.
 
     Ruby's acme-client, GitLab's, writes version 3, and no other server has minded. Nothing depends on the version, so
-    it is read as 0, and the signature is checked over the bytes as they came.
+    it is read as 0; the signature is checked over the bytes as they came.
     """
     try:
-        return x509.load_der_x509_csr(der), None
+        return x509.load_der_x509_csr(encoded)
     except x509.InvalidVersion:
-        start = _content(der, 0)
-        version = _content(der, start)
-        if der[version : version + 2] != b"\x02\x01":
+        version = der.contents(encoded, der.contents(encoded, 0))
+        if encoded[version : version + 2] != b"\x02\x01":
             raise
-        csr = x509.load_der_x509_csr(der[: version + 2] + b"\0" + der[version + 3 :])
-        return csr, der[start : start + len(csr.tbs_certrequest_bytes)]
+        return x509.load_der_x509_csr(encoded[: version + 2] + b"\0" + encoded[version + 3 :])
 
 
-def _content(der: bytes, start: int) -> int:
-    """Where the contents of the DER value at ``start`` begin."""
-    length = der[start + 1]
-    return start + 2 + (length & 0x7F if length & 0x80 else 0)
-
-
-def _end(der: bytes, start: int) -> int:
-    """Where the DER value at ``start`` ends. Its length was read before, and is in its shortest form."""
-    contents = _content(der, start)
-    return contents + (der[start + 1] if contents == start + 2 else int.from_bytes(der[start + 2 : contents]))
-
-
-def _check_signature(csr: x509.CertificateSigningRequest, key: PublicKey, signed: bytes | None) -> None:
+def _check_signature(csr: x509.CertificateSigningRequest, key: PublicKey, signed: bytes) -> None:
     """Refuse a CSR that its key has not signed.
 
-    :param signed: the bytes that were signed, where they are not the CSR's own.
+    :param signed: the bytes that were signed.
     """
     try:
         hash_algorithm = csr.signature_hash_algorithm
-        valid = csr.is_signature_valid if signed is None else _verifies(csr, key, signed)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _bad("the CSR's signature algorithm is not known") from error
     if isinstance(hash_algorithm, _WEAK_HASHES):
         raise _bad(f"the CSR is signed with {hash_algorithm.name.upper()}; use SHA-256 or better")
-    if not valid:
+    if not _verifies(csr, key, signed):
         raise _bad("the CSR's signature does not verify with the key in it")
 
 
 def _verifies(csr: x509.CertificateSigningRequest, key: PublicKey, signed: bytes) -> bool:
-    algorithm, hash_algorithm = csr.signature_algorithm_parameters, csr.signature_hash_algorithm
+    """Whether a key has signed a CSR; the library would read the key again, and write what was signed."""
     try:
+        algorithm, hash_algorithm = csr.signature_algorithm_parameters, csr.signature_hash_algorithm
         if isinstance(key, rsa.RSAPublicKey) and isinstance(algorithm, padding.AsymmetricPadding):
             assert hash_algorithm is not None  # RSA signatures are of a hash
             key.verify(csr.signature, signed, algorithm, hash_algorithm)
@@ -216,7 +213,7 @@ def _verifies(csr: x509.CertificateSigningRequest, key: PublicKey, signed: bytes
             key.verify(csr.signature, signed)
         else:
             return False
-    except InvalidSignature:
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 

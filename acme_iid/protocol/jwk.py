@@ -77,13 +77,14 @@ def _required_members(key: PublicKey) -> dict[str, str]:
         return {"kty": "OKP", "crv": "Ed25519", "x": _base64url(key.public_bytes(Encoding.Raw, PublicFormat.Raw))}
     if key.curve.name not in CURVES:
         raise ValueError(f"the curve {key.curve.name} is not among {', '.join(CURVES.values())}")
-    size = (key.curve.key_size + 7) // 8
-    point = key.public_numbers()
+    # Both coordinates, each of the curve's size, after an octet that says so (SEC 1 section 2.3.3).
+    point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
+    size = len(point) // 2
     return {
         "kty": "EC",
         "crv": CURVES[key.curve.name],
-        "x": _base64url(point.x.to_bytes(size, "big")),
-        "y": _base64url(point.y.to_bytes(size, "big")),
+        "x": _base64url(point[:size]),
+        "y": _base64url(point[size:]),
     }
 
 

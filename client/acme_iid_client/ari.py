@@ -12,8 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid_client.authority import Authority
-from acme_iid_client.connection import CaError, UnreachableError, retry_after
+from acme_iid_client.connection import CaError, UnreachableError
 from acme_iid_client.deadline import Deadline
+from acme_iid_client.pauses import LATER, retry_after
 from acme_iid_client.trust import PinnedSession, explain
 
 USUAL_INTERVAL = 6 * 3600.0
@@ -115,7 +116,10 @@ def _window(content: dict[str, object], response: requests.Response) -> Window:
 
 def _json(response: requests.Response) -> dict[str, object]:
     if response.status_code != requests.codes.ok:
-        raise UnreachableError(f"{response.url} answers with status {response.status_code}.")
+        error = UnreachableError(f"{response.url} answers with status {response.status_code}.")
+        if response.status_code in LATER and "Retry-After" in response.headers:
+            error.retry_after = retry_after(response, default=0.0)
+        raise error
     try:
         content = response.json()
     except ValueError as error:

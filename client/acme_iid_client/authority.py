@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -138,15 +139,16 @@ def parse_resource(text: str) -> str:
     return text
 
 
-def fetch_root(ca_url: str, expected: str, deadline: Deadline) -> bytes:
+def fetch_root(ca_url: str, expected: str, deadline: Deadline, notice: Callable[[str], None]) -> bytes:
     """Fetch the root over a connection that is not trusted yet, and check it and then the server.
 
     :param ca_url: as :func:`parse_url` returns it.
     :param expected: the root's fingerprint, as :func:`parse_fingerprint` returns it.
+    :param notice: called with a sentence when the CA is waited for.
     :returns: the root, PEM.
     :raises ClientError: if the root is another one, or the server does not verify under it.
     """
-    content = fetch_unverified(f"{ca_url}/root/{expected}", deadline)
+    content = fetch_unverified(f"{ca_url}/root/{expected}", deadline, notice)
     try:
         certificates = load_certificates(content)
     except ClientError:

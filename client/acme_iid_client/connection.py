@@ -7,8 +7,6 @@ twice leaves one to expire, and a challenge, a finalization or a revocation sent
 
 from __future__ import annotations
 
-import email.utils
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Self
@@ -26,20 +24,16 @@ from acme_iid.errors import Remedy
 from acme_iid_client.authority import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AWAY, REFUSED, AwayError, ClientError
+from acme_iid_client.journal import span
+from acme_iid_client.pauses import LATER, OVERLOADED, Pauses, again, clock, retry_after
 from acme_iid_client.trust import PinnedSession, explain, is_final
-
-_BACK_OFF = (0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0)
-"""Seconds between tries when the CA cannot be reached: a restart takes less than their sum."""
-
-_AWAY = frozenset({429, 502, 503, 504})
-"""Statuses with which a server, or a proxy before it, says: later."""
 
 _LATER = frozenset({"rateLimited", "serverInternal", "badNonce"})
 """Error types with which a CA refuses what it may take another time."""
 
-_MAX_TRIES = 60
 _MAX_BAD_NONCES = 4
-MAX_RETRY_AFTER = 24 * 3600
+_WORTH_SAYING = 5.0
+"""Seconds of waiting that are worth another line at the terminal."""
 
 
 class CaError(ClientError):
@@ -61,6 +55,11 @@ class CaError(ClientError):
         self.remedy: Remedy | None = None
 
     @property
+    def is_of_the_moment(self) -> bool:
+        """Whether the CA is away or has too much to do, so that any other request would fare the same."""
+        return self.status in OVERLOADED
+
+    @property
     def says_deactivated(self) -> bool:
         """Whether the reason is that the account is deactivated, which ACME has no error type for."""
         return self.code == "unauthorized" and "account is deactivated" in str(self)
@@ -74,6 +73,7 @@ class UnreachableError(CaError):
     """No answer came that an honest CA's could be: nothing is said about what was asked."""
 
     exit_status = AWAY
+    is_of_the_moment = True
 
 
 def refusal(what: str, problem: messages.Error) -> CaError:
@@ -218,24 +218,34 @@ class Connection:
         return directory
 
     def _repeat(self, send: Callable[[], requests.Response], what: str) -> requests.Response:
-        away = bad_nonces = 0
-        for _ in range(_MAX_TRIES):
+        """Send a request until there is an answer to it. Each try is signed anew, with a nonce of its own."""
+        pauses = Pauses(self._deadline)
+        bad_nonces = tries = 0
+        while True:
             outcome = self._try(send, what)
             if isinstance(outcome, requests.Response):
                 return outcome
-            if isinstance(outcome, CaError) and outcome.code == "badNonce" and bad_nonces < _MAX_BAD_NONCES:
+            if outcome.code == "badNonce" and bad_nonces < _MAX_BAD_NONCES:
                 bad_nonces += 1
                 continue
-            pause = self._pause(away)
+            response = self._session.last_response
+            pause = pauses.after(response)
             if pause is None:
                 raise outcome
-            if away == 0:
-                self._notice(f"{str(outcome).split('. ', 1)[0].rstrip('.')}. Trying again...")
-            away += 1
-            if not self._deadline.sleep(pause):
-                outcome.retry_after = pause
-                raise outcome
-        raise CaError(f"{what}: it asked to try again too often.")
+            if pause >= self._deadline.remaining:
+                raise self._given_up(outcome, response)
+            if tries == 0 or pause >= _WORTH_SAYING:
+                self._notice(_waiting(outcome, response, pause))
+            tries += 1
+            self._deadline.sleep(pause)
+
+    def _given_up(self, outcome: CaError, response: requests.Response | None) -> CaError:
+        """An error that is not worth a wait, because the command's time is up before."""
+        if response is not None and "Retry-After" in response.headers:
+            seconds = retry_after(response, default=0.0)
+            outcome.retry_after = seconds
+            outcome.add(f"The CA asks to wait for {span(seconds)}, until {clock(seconds)}: --timeout ends before.")
+        return outcome
 
     def _try(self, send: Callable[[], requests.Response], what: str) -> requests.Response | CaError:
         """Send a request once. What may be worth another try is returned, the rest is raised."""
@@ -247,7 +257,7 @@ class Connection:
             refused.terms = self._linked_terms()
             refused.remedy = remedy_in(self._session.last_response)
             refused.status = None if self._session.last_response is None else self._session.last_response.status_code
-            if refused.code in _LATER or (refused.status or 0) in _AWAY:
+            if refused.code in _LATER or (refused.status or 0) in LATER:
                 refused.exit_status = AWAY
             return refused
         except requests.RequestException as error:
@@ -262,6 +272,7 @@ class Connection:
             raise self._conflict(what) from error
         except acme_errors.Error as error:
             unusable = UnreachableError(f"{what}: the answer is not an ACME server's{self._status()}.")
+            unusable.status = None if self._session.last_response is None else self._session.last_response.status_code
             unusable.__cause__ = error
             return unusable
         except (DeserializationError, AttributeError, TypeError, ValueError) as error:
@@ -280,15 +291,6 @@ class Connection:
         except (AssertionError, DeserializationError, ValueError, AttributeError, TypeError):
             return CaError(f"{what}: it conflicts with what there is already{self._status()}.")
 
-    def _pause(self, away: int) -> float | None:
-        """How long to wait before a request that failed is sent again; None if it is not worth it."""
-        response = self._session.last_response
-        if response is None:
-            return _BACK_OFF[away] if away < len(_BACK_OFF) else None
-        if response.status_code in _AWAY:
-            return retry_after(response, default=_BACK_OFF[min(away, len(_BACK_OFF) - 1)])
-        return None
-
     def _status(self) -> str:
         response = self._session.last_response
         return "" if response is None else f" (status {response.status_code})"
@@ -306,18 +308,12 @@ def remedy_in(response: requests.Response | None, member: str | None = None) -> 
         return None
 
 
-def retry_after(response: requests.Response, default: float) -> float:
-    """The seconds that Retry-After asks for (RFC 9110 section 10.2.3), between a tenth of a second and a day."""
-    value = response.headers.get("Retry-After", "")
-    seconds = default
-    if value.isascii() and value.isdigit():
-        seconds = float(value[:9])
-    elif value:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, TypeError):
-            seconds = default
-    return min(max(seconds, 0.1), MAX_RETRY_AFTER)
+def _waiting(outcome: CaError, response: requests.Response | None, pause: float) -> str:
+    """What is said at the terminal before a request is sent again."""
+    why = str(outcome).split(". ", 1)[0].rstrip(".")
+    if response is None:
+        return f"{why}. Trying again..."
+    return f"{why}. {again(response, pause)}"
 
 
 def decode(kind: type[Any], response: requests.Response, what: str) -> Any:

@@ -5,9 +5,9 @@ that slept, is noticed within that second. A few threads do what takes time: ren
 its wishes. Nothing is remembered that is not on the disk or cannot be asked again, so a kill costs nothing.
 
 What fails is tried again for ever, after pauses that grow to a limit: minutes, or hours where only an operator can
-change what was refused. A CA that cannot be reached is tried with one certificate at a time, until it answers. A pair
-whose files cannot be used keeps no other from being renewed: it is said once, and the files are looked at until they
-can be.
+change what was refused. A CA that cannot be reached, or is busy, is tried with one certificate at a time, until it
+answers. A pair whose files cannot be used keeps no other from being renewed: it is said once, and the files are looked
+at until they can be.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cryptography import x509
 
 from acme_iid_client import ari
 from acme_iid_client.certificates import rfc3339
-from acme_iid_client.connection import UnreachableError
+from acme_iid_client.connection import CaError
 from acme_iid_client.errors import ClientError, sentence
 from acme_iid_client.journal import Journal, span
 from acme_iid_client.records import Record
@@ -50,7 +50,7 @@ _LAST_WORK = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Away:
-    """A CA that could not be reached.
+    """A CA that could not be reached, or had too much to do.
 
     :ivar tries: how often in a row.
     :ivar until: before this moment of the monotonic clock, it is not tried again.
@@ -272,7 +272,7 @@ class Daemon:
 
     def _failed(self, done: Done, error: Exception) -> None:
         watched, now = done.watched, time.monotonic()
-        if isinstance(error, UnreachableError):
+        if isinstance(error, CaError) and error.is_of_the_moment:
             before = self._away.get(watched.ca)
             tries = 1 if before is None else before.tries + 1
             pause = watched.pause(tries, error)

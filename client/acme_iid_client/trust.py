@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cryptography import x509
 from acme_iid.binding import SERVING_MARK
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AwayError, ClientError
+from acme_iid_client.pauses import LATER, Pauses, again
 from acme_iid_client.session import Session, TooLargeError
 
 MAX_ROOT_BYTES = 64 * 1024
@@ -153,22 +155,21 @@ def _cause(error: BaseException) -> str:
     return text[:1].lower() + text[1:200]
 
 
-def fetch_unverified(url: str, deadline: Deadline) -> bytes:
-    """Fetch a small public file from a server that is not trusted yet.
+def fetch_unverified(url: str, deadline: Deadline, notice: Callable[[str], None]) -> bytes:
+    """Fetch a small public file from a server that is not trusted yet, again if it is busy.
 
     What comes back may be anybody's: the caller compares it with a fingerprint that came another way.
 
+    :param notice: called with a sentence when the server is waited for.
     :raises ClientError: if nothing usable comes back.
     """
-    try:
-        # Once the fingerprint matches, the same server is verified under the root that it gave.
-        with warnings.catch_warnings(), Session(deadline, max_bytes=MAX_ROOT_BYTES, again=_AGAIN) as session:
-            warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-            response = session.get(url, verify=False)
-    except requests.RequestException as error:
-        raise explain(error, url) from error
-    except TooLargeError as error:
-        raise ClientError(f"{url} is larger than any root certificate. Is this the CA's address?") from error
+    pauses = Pauses(deadline)
+    while (response := _get_unverified(url, deadline)).status_code in LATER:
+        pause = pauses.after(response)
+        if pause is None or pause >= deadline.remaining:
+            raise AwayError(f"{url} answers with status {response.status_code}: the CA is busy. Try again later.")
+        notice(again(response, pause))
+        deadline.sleep(pause)
     if response.status_code == requests.codes.not_found:
         raise ClientError(
             f"The server has no root certificate with that fingerprint ({url} does not exist). "
@@ -177,3 +178,15 @@ def fetch_unverified(url: str, deadline: Deadline) -> bytes:
     if response.status_code != requests.codes.ok:
         raise ClientError(f"{url} answers with status {response.status_code}. Is this the CA's address?")
     return response.content
+
+
+def _get_unverified(url: str, deadline: Deadline) -> requests.Response:
+    try:
+        # Once the fingerprint matches, the same server is verified under the root that it gave.
+        with warnings.catch_warnings(), Session(deadline, max_bytes=MAX_ROOT_BYTES, again=_AGAIN) as session:
+            warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+            return session.get(url, verify=False)
+    except requests.RequestException as error:
+        raise explain(error, url) from error
+    except TooLargeError as error:
+        raise ClientError(f"{url} is larger than any root certificate. Is this the CA's address?") from error

@@ -12,6 +12,7 @@ from cryptography import x509
 
 from acme_iid_client import ari, renewal
 from acme_iid_client.connection import CaError
+from acme_iid_client.pauses import spread
 from acme_iid_client.records import Record
 from acme_iid_client.refusals import RefusedError
 
@@ -96,7 +97,7 @@ class Watched:
         pause = min(self._longest_pause, 2.0 ** min(tries - 1, 30)) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         if isinstance(error, CaError) and error.retry_after is not None:
             # As long as the CA asks for, but never so long that the certificate's end is risked.
-            pause = max(pause, min(error.retry_after, (self.end - time.time()) / 4))
+            pause = max(pause, min(spread(error.retry_after), (self.end - time.time()) / 4))
         return pause
 
 

@@ -15,6 +15,7 @@ from running import CA, Outcome
 from acme_iid.binding import SERVING_MARK
 from acme_iid.issuance import ca as issuing
 from acme_iid.issuance import keys
+from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import dns
 
@@ -121,7 +122,7 @@ def of_another_intermediate(ca: CA, _key: Path, _out: Path) -> None:
 def without_the_mark(ca: CA, key: Path, out: Path) -> None:
     """What an ACME client of the proxy's may have got before."""
     authority, now = issuing.CertificateAuthority.load(ca.home), int(time.time())
-    request = issuing.LeafRequest(keys.load(key, None).public_key(), [dns("ca.local")], now + 86400)
+    request = LeafRequest(keys.load(key, None).public_key(), [dns("ca.local")], now + 86400)
     out.write_text(authority.issue(request, Namespace(), now).chain_pem)
 
 

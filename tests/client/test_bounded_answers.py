@@ -153,7 +153,7 @@ def test_what_a_proxy_has_compressed_is_read(coding: str, body: bytes, tmp_path:
 def test_a_root_that_does_not_end_is_left_before_it_is_verified(tmp_path: Path) -> None:
     with serving(tmp_path, ENDLESS["a length"]) as server:
         with pytest.raises(ClientError, match="larger than any root certificate"):
-            fetch_unverified(f"{server.url}/root/00", Deadline(60))
+            fetch_unverified(f"{server.url}/root/00", Deadline(60), print)
         assert server.sent < KEPT
 
 

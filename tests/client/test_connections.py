@@ -86,7 +86,7 @@ def test_passwords_in_netrc_are_sent_to_nobody(tmp_path: Path, monkeypatch: pyte
     with serving(tmp_path, ok) as ca, serving(beside, ok, tls=False) as plain:
         with PinnedSession(ca.root_file, Deadline(60)) as session:
             session.get(ca.url)
-        fetch_unverified(f"{ca.url}/root/00", Deadline(60))
+        fetch_unverified(f"{ca.url}/root/00", Deadline(60), print)
         MetadataService(plain.url).try_once("GET", "/latest/meta-data/", {}, seconds=60)
         with pytest.raises(Exception, match="gives no web identity token"):
             web_identity_token(

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.issuance import alternates, ca, keys
 from acme_iid.issuance.ca import Issuer
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 
@@ -52,7 +53,7 @@ def test_a_root_signs_with_its_own_key_and_is_a_ca() -> None:
         ca.cross_sign(Issuer(OTHER.certificate, ROOT.key), INTERMEDIATE, NOW)
     key = keys.generate()
     leaf = ca.CertificateAuthority(ROOT.certificate, Issuer(INTERMEDIATE, ROOT.key)).issue(
-        ca.LeafRequest(key.public_key(), [Identifier("dns", "foo.local")], NOW + 60), Namespace(), NOW
+        LeafRequest(key.public_key(), [Identifier("dns", "foo.local")], NOW + 60), Namespace(), NOW
     )
     with pytest.raises(CAFileError, match="is no CA certificate"):
         ca.cross_sign(Issuer(x509.load_der_x509_certificate(leaf.der), key), INTERMEDIATE, NOW)

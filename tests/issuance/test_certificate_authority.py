@@ -16,8 +16,9 @@ from acme_iid.binding import SERVING_MARK
 from acme_iid.durable import write_new
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance import ca, keys, provisioner_extension
-from acme_iid.issuance.ca import CertificateAuthority, Issuer, LeafRequest
+from acme_iid.issuance.ca import CertificateAuthority, Issuer
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.issuance.profiles import USAGES
 from acme_iid.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, ip

@@ -54,7 +54,7 @@ def command(
     except ClientError as error:
         raise click.UsageError(str(error)) from error
     deadline = Deadline(timeout)
-    pem = authority.fetch_root(url, expected, deadline)
+    pem = authority.fetch_root(url, expected, deadline, notice)
     may_overwrite(authority.different(where, url, pem), force)
     root_file, configuration = authority.save(where, url, pem, azure_resource, first=first)
     default = authority.load(where).ca_url
