@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import nullcontext
+from functools import partial
 
 import flask
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
@@ -16,9 +18,10 @@ from acme_iid.config import Config
 from acme_iid.issuance import alternates
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
-from acme_iid.store import nonces
+from acme_iid.store import certificates, nonces
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.health import WatchedStore
+from acme_iid.store.writes import Reader, Write, perform
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources
 from acme_iid.web.application import Application, Shortcut
@@ -40,10 +43,19 @@ def _keep_fresh(trust: TrustStore) -> None:
 def _spent_nonces(config: Config, database: Database) -> nonces.SpentNonces:
     if config.store.path is not None:
         return nonces.NonceFile(config.store.path.parent / "nonces")
-    from acme_iid.store.postgresql import NonceTable, PostgreSQL  # noqa: PLC0415 - who has SQLite needs no psycopg
+    from acme_iid.store.nonce_table import NonceTable  # noqa: PLC0415 - who has SQLite needs no psycopg
+    from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - as above
 
     assert isinstance(database, PostgreSQL)
     return NonceTable(database)
+
+
+def _note_issuer(reader: Reader, ca: CertificateAuthority) -> Write[None]:
+    """Have the store know the issuer, whose chain its certificates are handed out with, also when it was replaced."""
+    known = certificates.issuer_chain(reader, ca.issuer_id) == ca.intermediate_pem
+    der = ca.intermediate.public_bytes(Encoding.DER)
+    statement = certificates.add_issuer(ca.issuer_id, der, ca.intermediate_pem, int(time.time()))
+    return Write([] if known else [statement], lambda _rows: None)
 
 
 def create_app(config: Config, password: str | None = None) -> flask.Flask:
@@ -57,6 +69,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     trust = trust_store(config.trust)
     ca = CertificateAuthority.load(config.home, password)
     chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
+    perform(database, partial(_note_issuer, ca=ca))
     store = WatchedStore(database)
     authority = Authority(config, store, ca, trust, alternates=chains)
     threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()

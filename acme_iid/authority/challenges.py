@@ -232,9 +232,7 @@ def _check_owner(known: Instance, account: Account, identity: InstanceIdentity, 
         )
 
 
-def _check_resource(
-    reader: Reader, account: Account, identity: InstanceIdentity, known: Instance | None
-) -> None:
+def _check_resource(reader: Reader, account: Account, identity: InstanceIdentity, known: Instance | None) -> None:
     """Refuse a VM resource that another vmId was first used as, or a vmId that was first used as another resource.
 
     Nothing that Azure signs names both, so a token that was stolen from one VM could speak for another.

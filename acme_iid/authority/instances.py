@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 from acme_iid.authority import enrolments, revocation
 from acme_iid.errors import RequestError
 from acme_iid.protocol.resources import Instance
-from acme_iid.store import certificates, instances, orders
+from acme_iid.store import certificates, instances, lookups, orders
 from acme_iid.store.chain import NewEvent, new_event
-from acme_iid.store.writes import Reader, Statement, Write
+from acme_iid.store.database import Database
+from acme_iid.store.writes import Decision, Reader, Statement, Write, perform
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -44,8 +46,8 @@ def find(reader: Reader, word: str) -> Instance:
 
 
 def release(
-    reader: Reader, word: str, thumbprint: str, seconds: int, *, revoke: bool, now: int
-) -> Write[tuple[str, Ended]]:
+    database: Database, word: str, thumbprint: str, seconds: int, *, revoke: bool, now: int
+) -> tuple[str, Ended]:
     """Let the account key with ``thumbprint``, and no other, use the instance first, or first again.
 
     The old account loses what it has proven with the instance. With ``revoke``, its certificates for the instance
@@ -58,6 +60,13 @@ def release(
     """
     if not _THUMBPRINT.match(thumbprint):
         raise RequestError(f"{thumbprint!r} is no key thumbprint; the refused client prints its own, 43 characters")
+    decide = partial(_release, word=word, thumbprint=thumbprint, until=now + seconds, revoke=revoke, now=now)
+    return _act(database, decide, revocation.SUPERSEDED if revoke else None, now)
+
+
+def _release(
+    reader: Reader, word: str, thumbprint: str, until: int, *, revoke: bool, now: int
+) -> Write[tuple[str, Ended]]:
     instance_id = _whole_id(reader, word)
     reason = "the instance was released to another account key"
     taken = _take_all(reader, instance_id, reason, now)
@@ -69,22 +78,20 @@ def release(
         account_id=None if taken.instance is None else taken.instance.account_id,
         instance_id=instance_id,
         released_to=thumbprint,
-        until=now + seconds,
+        until=until,
         orders_ended=ended.orders,
         certificates_revoked=ended.certificates,
     )
     generation = 0 if taken.instance is None else taken.instance.generation
     statements = [
-        instances.release(instance_id, generation, thumbprint, reason, now, now + seconds),
+        instances.release(instance_id, generation, thumbprint, reason, now, until),
         *taken.statements,
         *revoked.statements,
     ]
     return Write(statements, lambda _rows: (instance_id, ended), [*taken.events, *revoked.events, event])
 
 
-def block(
-    reader: Reader, word: str, reason: str | None, *, revoke: bool, now: int
-) -> Write[tuple[str, Ended]]:
+def block(database: Database, word: str, reason: str | None, *, revoke: bool, now: int) -> tuple[str, Ended]:
     """Shut an instance out, whoever answers for it, and end what it has proven.
 
     With ``revoke``, its certificates are revoked for keyCompromise, as the keys of a machine that must be shut out
@@ -97,6 +104,31 @@ def block(
     """
     if reason is not None and (not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable()):
         raise RequestError(f"a reason is printable text of 1 to {MAX_REASON_LENGTH} characters")
+    decide = partial(_block, word=word, reason=reason, revoke=revoke, now=now)
+    return _act(database, decide, revocation.KEY_COMPROMISE if revoke else None, now)
+
+
+def _act(database: Database, decide: Decision[tuple[str, Ended]], code: int | None, now: int) -> tuple[str, Ended]:
+    """Take from an instance what it has proven, and revoke what it has.
+
+    :param code: the reason for the revocation; None for none.
+    """
+    lookups.follow(database)
+    instance_id, ended = perform(database, decide)
+    if code is None:
+        return instance_id, ended
+    # What was issued after it was looked, and before the instance lost what it had proven; after that nothing is.
+    lookups.follow(database)
+    late = perform(database, partial(_revoke_rest, instance_id=instance_id, code=code, now=now))
+    return instance_id, Ended(ended.orders, ended.certificates + late)
+
+
+def _revoke_rest(reader: Reader, instance_id: str, code: int, now: int) -> Write[int]:
+    revoked = _revoke_all(reader, instance_id, code, now)
+    return Write(revoked.statements, lambda _rows: revoked.certificates, revoked.events)
+
+
+def _block(reader: Reader, word: str, reason: str | None, *, revoke: bool, now: int) -> Write[tuple[str, Ended]]:
     instance_id = _whole_id(reader, word)
     known = instances.get(reader, instance_id)
     if known is not None and known.blocked_at is not None:
@@ -134,13 +166,17 @@ def _whole_id(reader: Reader, word: str) -> str:
     return find(reader, word).id
 
 
-def unblock(reader: Reader, word: str, now: int) -> Write[tuple[str, frozenset[str]]]:
+def unblock(database: Database, word: str, now: int) -> tuple[str, frozenset[str]]:
     """Let an instance in again.
 
     :param word: its whole id, or the cloud's own instance id if that is unique.
     :returns: its id, and the names that are still closed to it.
     :raises RequestError: if it is not blocked.
     """
+    return perform(database, partial(_unblock, word=word, now=now))
+
+
+def _unblock(reader: Reader, word: str, now: int) -> Write[tuple[str, frozenset[str]]]:
     blocked = [instance for instance in instances.find(reader, word) if instance.blocked_at is not None]
     if not blocked:
         raise RequestError(f"{word!r} is not blocked; 'acme-iid-ca instance list --blocked' shows what is")
@@ -208,11 +244,15 @@ def _revoke_all(reader: Reader, instance_id: str, code: int, now: int) -> _Revok
     return _Revoked(statements, events, count)
 
 
-def reopen(reader: Reader, instance: Instance, name: str, now: int) -> Write[None]:
+def reopen(database: Database, instance: Instance, name: str, now: int) -> None:
     """Open a name again that revocation closed to the instance.
 
     :raises RequestError: if it is not closed.
     """
+    perform(database, partial(_reopen, instance=instance, name=name, now=now))
+
+
+def _reopen(reader: Reader, instance: Instance, name: str, now: int) -> Write[None]:
     closed = certificates.closed_names(reader, instance.id)
     if name not in closed:
         listed = ", ".join(sorted(closed)) or "none"

@@ -157,9 +157,7 @@ def _refused(
     )
 
 
-def _add(
-    reader: Reader, config: Config, giving: Config, account: Account, order: Order, now: int
-) -> Write[Order]:
+def _add(reader: Reader, config: Config, giving: Config, account: Account, order: Order, now: int) -> Write[Order]:
     """Add an order with its authorizations: pending ones, and valid ones that were made ahead.
 
     :param giving: ``config`` with those provisioners only that give the order's profile.

@@ -23,7 +23,7 @@ from acme_iid.store import jobs, limits, pruning, refusals
 from acme_iid.store.chain import new_event
 from acme_iid.store.database import Database
 from acme_iid.store.pruning import Ends, Expired
-from acme_iid.store.writes import Reader, Write, perform
+from acme_iid.store.writes import Decision, Reader, Write, perform
 
 BATCH = 100
 """How many things go in one transaction: what waits for the store's one lock waits for that long.
@@ -228,7 +228,8 @@ def turn(config: Config, database: Database, now: int) -> Pruned | None:
     """Prune if nobody has done it in the last hour, nor does now; None if somebody has or does."""
     if not jobs.is_due(database, _JOB, now, INTERVAL):
         return None
-    mine = perform(database, lambda reader: jobs.take(reader, _JOB, now, INTERVAL))
+    take: Decision[int | None] = partial(jobs.take, name=_JOB, now=now, interval=INTERVAL)
+    mine = perform(database, take)
     if mine is None:
         return None
 

@@ -49,14 +49,19 @@ def chains(authority: Authority, reader: Reader, certificate: Certificate, now: 
 
     A certificate of an intermediate that was replaced has that one only.
     """
-    leaf = pem(certificate)
     if certificate.issuer_id != authority.ca.issuer_id:
-        return {"0": leaf + (certificates.issuer_chain(reader, certificate.issuer_id) or "")}
+        return {"0": with_chain(reader, certificate)}
+    leaf = pem(certificate)
     found = {"0": leaf + authority.ca.intermediate_pem}
     for number, chain in enumerate(authority.alternates, 1):
         if chain.not_after > now:
             found[str(number)] = leaf + chain.pem
     return found
+
+
+def with_chain(reader: Reader, certificate: Certificate) -> str:
+    """A certificate with the chain of its issuer, PEM and leaf first."""
+    return pem(certificate) + (certificates.issuer_chain(reader, certificate.issuer_id) or "")
 
 
 def pem(certificate: Certificate) -> str:

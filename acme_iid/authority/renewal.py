@@ -90,9 +90,7 @@ def renew_now(database: Database, wanted: Filter, seconds: int, reason: str | No
             done += 1
         _commit(database, statements)
         before = certificates.place(page[-1])
-    _commit(
-        database, (), new_event("certificate.renewal_asked", now, certificates=done, over=seconds, reason=reason)
-    )
+    _commit(database, (), new_event("certificate.renewal_asked", now, certificates=done, over=seconds, reason=reason))
     return done
 
 

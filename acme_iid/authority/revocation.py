@@ -14,7 +14,8 @@ from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.store import accounts, certificates, compromised_keys, instances, orders
 from acme_iid.store.chain import NewEvent, new_event
-from acme_iid.store.writes import Reader, Statement, Write, refuse
+from acme_iid.store.database import Database
+from acme_iid.store.writes import Reader, Statement, Write, perform, refuse
 
 REASONS = {
     0: "unspecified",
@@ -120,12 +121,12 @@ def revoke_by_key(
     return _revoke_once(reader, certificate, code, "certificate key", now, may_close=True, remote=remote)
 
 
-def revoke_by_operator(reader: Reader, certificate: Certificate, code: int, now: int) -> Write[None]:
+def revoke_by_operator(database: Database, certificate: Certificate, code: int, now: int) -> None:
     """Revoke on an operator's word, and close the names to the instance.
 
     :raises AcmeError: ``alreadyRevoked``.
     """
-    return _revoke(reader, certificate, code, "operator", now, closes=True)
+    perform(database, lambda reader: _revoke(reader, certificate, code, "operator", now, closes=True))
 
 
 def _revoke_once(

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from acme_iid.store import attempts
-from acme_iid.store.challenges import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS
-from acme_iid.store.database import Reader
+from acme_iid.store.attempts import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS, Asked
+from acme_iid.store.writes import Reader
 
 
 class Rounds:
@@ -23,8 +23,8 @@ class Rounds:
         self._served: dict[str, tuple[int, str]] = {}
         self._turns = itertools.count(1)
 
-    def due(self, reader: Reader, now: int) -> Iterator[str]:
-        """The ids of challenges whose attempts are due, in the order of their turns.
+    def due(self, reader: Reader, now: int) -> Iterator[Asked]:
+        """The challenges whose attempts are due, in the order of their turns.
 
         The next address is the one with the fewest attempts under way, and of those the one that has waited longest
         since its last turn. What is yielded is taken to be under way then, so that it must be tried to take it.
@@ -55,7 +55,7 @@ class Rounds:
             targets[found.target] += 1
             self._served[address] = next(self._turns), found.target
             heapq.heappush(turns, (count + 1, self._served[address][0], address))
-            yield found.id
+            yield found
 
     def _last(self, address: str) -> tuple[int, str]:
         """The number of an address's last turn, and the target of it."""

@@ -13,14 +13,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from acme_iid import hosts
 from acme_iid.authority import Authority, limits, refusals
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
 from acme_iid.hosts import HostProvisioner
-from acme_iid.protocol.resources import Account, Authorization, Challenge, Order, Proof
+from acme_iid.protocol.resources import Account, Authorization, Challenge, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_order
 from acme_iid.store import accounts, attempts, orders
 from acme_iid.store.chain import new_event
@@ -218,7 +218,7 @@ def _look(
     return validate(attempt, host)
 
 
-def _record(place: Place, account: Account, host: HostProvisioner | None) -> dict[str, object]:
+def _record(place: Place, account: Account, host: HostProvisioner | None) -> dict[str, Any]:
     return {
         "challenge": place.challenge.id,
         "type": place.challenge.type,
@@ -239,7 +239,7 @@ def _again(reader: Reader, place: Place, now: int) -> Place | None:
 
 def _valid(
     reader: Reader, place: Place, account: Account, until: int | None, host: HostProvisioner
-) -> None | Write[None]:
+) -> Write[None] | None:
     """Record a good outcome, or nothing if another attempt, or the end, came first.
 
     :param account: as it was when it was looked.
@@ -273,7 +273,7 @@ def _valid(
 
 def _failed(
     reader: Reader, place: Place, account: Account, error: ValidationError, host: HostProvisioner | None
-) -> None | Write[None]:
+) -> Write[None] | None:
     """Record a bad outcome: when to try again, or that it is final and the order with it."""
     now = int(time.time())
     current = _again(reader, place, now)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.filters import filtered, on_store, one_more, show_page
+from acme_iid.cli.filters import filtered, numbered, on_store, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
 from acme_iid.cli.parameters import Checked
 
@@ -85,12 +86,11 @@ def certificate() -> None:
 def list_(database: Database, wanted: Filter, *, wanted_status: Status | None, as_json: bool) -> None:
     """List issued certificates, the latest first; --since and --until are about when they were issued."""
     from acme_iid.store import certificates
-    from acme_iid.store.listing import Place
 
     now = int(time.time())
     rows = [
-        (Place(entry.issued_at, entry.id), _row(entry, now))
-        for entry in certificates.page(database, one_more(wanted), wanted_status, now)
+        (certificates.place(entry), _row(entry, now))
+        for entry in certificates.page(database, one_more(numbered(wanted)), wanted_status, now)
     ]
     show_page(rows, wanted, as_json=as_json, empty="No such certificate has been issued yet.")
 
@@ -105,11 +105,12 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
 
+    from acme_iid.authority.reading import with_chain
     from acme_iid.authority.revocation import REASONS
 
     found = _find(database, serial)
     if pem:
-        click.echo(found.chain, nl=False)
+        click.echo(with_chain(database, found), nl=False)
         return
     reason = found.revocation_reason
     row = {
@@ -117,14 +118,14 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
         "serial_hex": f"{serial:x}",
         "provisioner": found.provisioner,
         "profile": found.profile,
-        "order": found.order_id,
+        "order": found.id,
         "issued": timestamp(found.issued_at),
         "not_before": timestamp(found.not_before),
         "revoked": timestamp(found.revoked_at),
         "revocation_reason": None if reason is None else REASONS[reason],
         "revoked_by": found.revoked_by,
         "key_sha256": found.key_id,
-        "fingerprint": x509.load_pem_x509_certificate(found.chain.encode()).fingerprint(SHA256()).hex(),
+        "fingerprint": x509.load_der_x509_certificate(found.der).fingerprint(SHA256()).hex(),
     }
     show_one(row, as_json=as_json)
 
@@ -151,7 +152,7 @@ def renew_now(
     """
     from acme_iid.authority import renewal
 
-    asked = renewal.renew_now(database, wanted, image, over, reason, int(time.time()))
+    asked = renewal.renew_now(database, replace(wanted, image=image), over, reason, int(time.time()))
     if as_json:
         click.echo(json.dumps({"certificates": asked, "seconds": over}))
     else:

@@ -6,18 +6,18 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.filters import filtered, one_more, show_page
+from acme_iid.cli.filters import filtered, numbered, one_more, show_page
 from acme_iid.cli.output import timestamp
 
 if TYPE_CHECKING:
+    from acme_iid.store.chain import Link
     from acme_iid.store.database import Database
-    from acme_iid.store.events import Event, Link
+    from acme_iid.store.events import Event
     from acme_iid.store.listing import Filter
 
 _LONG = 20_000
@@ -75,12 +75,7 @@ def events(
         return
     if first is not None or expect is not None:
         raise click.UsageError("--from and --expect go with --check.")
-    if wanted.before is not None:
-        if not str(wanted.before.key).isdigit():
-            raise click.UsageError(
-                f"{wanted.before.key!r} is no event's number; --before takes what a page ended with."
-            )
-        wanted = replace(wanted, before=Place(wanted.before.time, int(wanted.before.key)))
+    wanted = numbered(wanted)
     row = _fields if as_json else _line
     rows = [(Place(event.at, event.seq), row(event)) for event in record.page(database, one_more(wanted))]
     show_page(rows, wanted, as_json=as_json, empty="No such thing has been decided yet.")

@@ -123,8 +123,10 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
         @on_store
         @functools.wraps(command)
         def listing(database: Database, /, *args: Any, **kwargs: Any) -> None:
+            from acme_iid.store import lookups
             from acme_iid.store.listing import Filter
 
+            lookups.follow(database)
             given = {name: kwargs.pop(name) for name in known}
             if given.get("account") is not None:
                 from acme_iid.authority import accounts
@@ -134,7 +136,7 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
             if given.get("instance") is not None and ":" not in given["instance"]:
                 from acme_iid.authority import instances
 
-                given["instance"] = instances.find_listed(database, given["instance"]).id
+                given["instance"] = instances.find(database, given["instance"]).id
             command(database, Filter(**given), *args, **kwargs)
 
         decorated: Callable[..., None] = listing
@@ -143,6 +145,18 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
         return decorated
 
     return decorate
+
+
+def numbered(wanted: Filter) -> Filter:
+    """The filter of a list whose places are numbers."""
+    from acme_iid.store.listing import Place
+
+    if wanted.before is None:
+        return wanted
+    key = str(wanted.before.key)
+    if not (key.isascii() and key.isdigit() and len(key) <= 18):
+        raise click.UsageError(f"{key!r} is no number of this list; --before takes what a page ended with.")
+    return replace(wanted, before=Place(wanted.before.time, int(key)))
 
 
 def one_more(wanted: Filter) -> Filter:

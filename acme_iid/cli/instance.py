@@ -16,23 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from acme_iid.authority.instances import Ended
-    from acme_iid.protocol.resources import Enrolment
+    from acme_iid.protocol.resources import Enrolment, Instance
     from acme_iid.store.database import Database
-    from acme_iid.store.instances import Listed
     from acme_iid.store.listing import Filter
 
 _id = click.argument("id")
 
 
-def _row(listed: Listed) -> dict[str, object]:
-    used, block = listed.instance, listed.block
+def _row(listed: Instance) -> dict[str, object]:
     return {
         "instance": listed.id,
-        "account": used and used.account_id,
-        "first_used": used and timestamp(used.first_used_at),
-        "last_used": used and timestamp(used.last_used_at),
-        "released_to": used and used.release_to,
-        "blocked": block and timestamp(block.blocked_at),
+        "account": listed.account_id,
+        "first_used": timestamp(listed.first_used_at),
+        "last_used": timestamp(listed.last_used_at),
+        "released_to": listed.release_to,
+        "blocked": timestamp(listed.blocked_at),
     }
 
 
@@ -54,10 +52,9 @@ def list_(database: Database, wanted: Filter, *, blocked: bool, as_json: bool) -
     from acme_iid.store import instances
     from acme_iid.store.listing import Place
 
-    listed = (instances.page_of_blocked if blocked else instances.page)(database, one_more(wanted))
     rows = []
-    for entry in listed:
-        moment = entry.block.blocked_at if blocked and entry.block else entry.instance and entry.instance.first_used_at
+    for entry in instances.page(database, one_more(wanted), blocked=blocked):
+        moment = entry.blocked_at if blocked else entry.first_used_at
         rows.append((Place(moment or 0, entry.id), _row(entry)))
     empty = "No instance is blocked." if blocked else "No such instance has been used here yet."
     show_page(rows, wanted, as_json=as_json, empty=empty)
@@ -71,24 +68,23 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
     """Show an instance, by its whole id or by the cloud's own instance id."""
     from acme_iid.authority import instances as use_cases
     from acme_iid.cli.certificate import status
-    from acme_iid.store import accounts, certificates, enrolments
-    from acme_iid.store.chain import cloud_and_owner
+    from acme_iid.store import accounts, certificates, enrolments, lookups
 
-    found = use_cases.find_listed(database, id)
+    lookups.follow(database)
+    found = use_cases.find(database, id)
     now = int(time.time())
-    used, (cloud, owner) = found.instance, cloud_and_owner(found.id)
-    account = accounts.get(database, used.account_id) if used and used.account_id else None
+    account = None if found.account_id is None else accounts.get(database, found.account_id)
     row = {
         **_row(found),
-        "block_reason": found.block and found.block.reason,
-        "cloud": cloud,
-        "owner": owner,
-        "instance_id": used and used.instance_id,
+        "block_reason": found.blocked_for,
+        "cloud": found.cloud,
+        "owner": found.owner,
+        "instance_id": found.instance_id,
         "key_thumbprint": account and account.thumbprint,
         # Of the record: the account may have changed its key since.
-        "last_used_with": used and used.thumbprint,
-        "started": used and timestamp(used.started_at),
-        "release_ends": used and timestamp(used.release_until),
+        "last_used_with": found.thumbprint,
+        "started": timestamp(found.started_at),
+        "release_ends": timestamp(found.release_until),
         "closed_names": sorted(certificates.closed_names(database, found.id)),
         "certificates": [
             f"{int(entry.serial, 16)} ({status(entry, now)})" for entry in certificates.of_instance(database, found.id)

@@ -189,6 +189,7 @@ class CertificateAuthority:
     :ivar root_pem: what clients are given to trust.
     :ivar root_fingerprint: the SHA-256 of the root's DER, lower-case hex: what an operator compares.
     :ivar not_after: when the intermediate ends, seconds; no certificate outlives it.
+    :ivar issuer_id: the SHA-256 of the intermediate's SubjectPublicKeyInfo, hex.
     :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of both, keys that get no certificate.
     """
 
@@ -201,6 +202,9 @@ class CertificateAuthority:
         self.intermediate_pem = self.intermediate.public_bytes(Encoding.PEM).decode()
         self.root_pem = root.public_bytes(Encoding.PEM).decode()
         self.root_fingerprint = root.fingerprint(hashes.SHA256()).hex()
+        self.issuer_id = hashlib.sha256(
+            self.intermediate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        ).hexdigest()
         self.own_keys = frozenset(
             hashlib.sha256(
                 certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

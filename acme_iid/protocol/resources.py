@@ -150,9 +150,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """An issued certificate; ``id`` is its order's, ``der`` the leaf, ``issuer_id`` and ``key_id`` are the SHA-256 of its
-    issuer's SPKI and of its own, in hex.
+    """An issued certificate; ``id`` is its order's, and ``der`` the leaf.
 
+    ``issuer_id`` and ``key_id`` are the SHA-256 of the issuer's SubjectPublicKeyInfo and of its own, in hex.
     ``image`` is what the instance was started from, where its evidence says so. ``renew_from`` and ``renew_until``
     are when an operator wants it renewed.
     """
@@ -217,9 +217,8 @@ class Instance:
 class Enrolment:
     """What the account of an instance has handed on: its delegates may order certificates for ``names``.
 
-    ``proof`` and ``identity`` (JSON) are what the instance's evidence proved at ``proven_at``, in that ``generation`` of
-    the instance; they serve until
-    ``expires_at``. ``reason`` says why it ended before, for good.
+    ``proof`` and ``identity`` (JSON) are what the instance's evidence proved at ``proven_at``, in that ``generation``
+    of the instance; they serve until ``expires_at``. ``reason`` says why it ended before, for good.
     """
 
     id: str

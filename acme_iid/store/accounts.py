@@ -8,7 +8,6 @@ from acme_iid.protocol.resources import Account
 from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Reader, Row, Statement, Verdict, again
 
-
 _MOST_EARLIER = 100
 """Thumbprints of former keys that an account keeps."""
 

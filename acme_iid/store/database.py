@@ -158,7 +158,12 @@ class SQLite:
                     if write.events:
                         link = _append(connection, write, link)
                     outcomes.append(committed)
-                except (_GuardError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.OperationalError) as error:
+                except (
+                    _GuardError,
+                    sqlite3.IntegrityError,
+                    sqlite3.ProgrammingError,
+                    sqlite3.OperationalError,
+                ) as error:
                     # Nothing else is undone apart: after a full disk or an I/O error SQLite has ended the transaction.
                     if not connection.in_transaction:
                         raise StoreUnavailableError(f"the database {self.path} ended a transaction: {error}") from error

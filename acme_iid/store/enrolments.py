@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Enrolment, Proof
 from acme_iid.store.writes import Reader, Row, Statement, Verdict, again

@@ -14,6 +14,8 @@ from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Reader, Row, Statement, again
 
 _COLUMNS = {"cloud": "i.cloud", "owner": "i.owner", "account": "i.account_id"}
+
+
 class Closed(NamedTuple):
     """What an instance may not have: ``names`` that revocation closed to it, or, blocked, anything."""
 
@@ -208,8 +210,8 @@ def release(instance_id: str, generation: int, thumbprint: str, reason: str, now
     :param reason: what the clients of its former account are told.
     """
     return Statement(
-        f"""INSERT INTO instances (id, cloud, owner, instance_id, first_used_at, last_used_at, release_to, release_until,
-                                  generation, raised_at, raised_for)
+        f"""INSERT INTO instances (id, cloud, owner, instance_id, first_used_at, last_used_at, release_to,
+                                  release_until, generation, raised_at, raised_for)
            VALUES (:id, :cloud, :owner, :instance_id, :now, :now, :thumbprint, :until, 1, :now, :reason)
            ON CONFLICT (id) DO UPDATE
            SET account_id = NULL, thumbprint = NULL, resource_id = NULL,

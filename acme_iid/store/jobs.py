@@ -25,13 +25,14 @@ def due_at(reader: Reader, name: str) -> int | None:
     return rows[0]["due_at"] if rows else None
 
 
-def take(reader: Reader, name: str, now: int, interval: int) -> None | Write[int | None]:
+def take(reader: Reader, name: str, now: int, interval: int) -> Write[int | None] | None:
     """Take a job that is due: the moment until which it is the caller's, None if it is another's."""
     if not is_due(reader, name, now, interval):
         return None
     statement = Statement(
         """INSERT INTO jobs (name, due_at) VALUES (:name, :until)
-           ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at WHERE jobs.due_at <= :now OR jobs.due_at > :late""",
+           ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at
+           WHERE jobs.due_at <= :now OR jobs.due_at > :late""",
         {"name": name, "now": now, "until": now + interval, "late": now + 2 * interval},
         again,
     )

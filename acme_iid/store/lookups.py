@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
 from acme_iid.store.serials import number_of
-from acme_iid.store.writes import Committing, Reader, Row, Statement, Write, again, perform
-
+from acme_iid.store.writes import Reader, Row, Statement, Write, again, perform
 
 BATCH = 500
 """Events that are followed in one write."""
@@ -29,11 +29,12 @@ class _Lookup(NamedTuple):
     n: int | None
 
 
-def follow(database: Committing) -> None:
+def follow(database: Database) -> None:
     """Follow the events up to the latest one.
 
     :raises StoreUnavailableError: if the store cannot be used now.
     """
+    database.seal()
     while perform(database, _batch, attempts=20):
         pass
 
@@ -44,7 +45,8 @@ def _batch(reader: Reader) -> Write[bool] | bool:
     rows = reader.rows("SELECT * FROM events WHERE seq > :seq ORDER BY seq LIMIT :most", seq=at, most=BATCH)
     if not rows:
         return False
-    found, holders = [], set()
+    found: list[_Lookup] = []
+    holders: set[tuple[str, str]] = set()
     for row in rows:
         detail: Mapping[str, Any] = json.loads(row["detail"])
         found += list(_lookups(row, detail))
@@ -57,11 +59,15 @@ def _batch(reader: Reader) -> Write[bool] | bool:
             {"seq": at, "until": rows[-1]["seq"]},
             again,
         ),
-        *_inserts("lookups (field, value, at, seq, n)", sorted(found, key=lambda one: one[:4])),
+        *_inserts("lookups (field, value, at, seq, n)", _sorted(found)),
         *_inserts("holders (name, instance_id)", sorted(holders)),
     ]
     more = len(rows) == BATCH
     return Write(statements, lambda _rows: more)
+
+
+def _sorted(lookups: list[_Lookup]) -> list[_Lookup]:
+    return sorted(lookups, key=lambda lookup: (lookup.field, lookup.value, lookup.at, lookup.seq))
 
 
 def _inserts(table: str, rows: Sequence[Sequence[object]]) -> Iterator[Statement]:
@@ -145,9 +151,7 @@ def _also_named(wanted: Filter, field: str, at: str, seq: str) -> tuple[str, ...
     )
 
 
-def certificates(
-    reader: Reader, wanted: Filter, where: Sequence[str], now: int
-) -> list[Row]:
+def certificates(reader: Reader, wanted: Filter, where: Sequence[str], now: int) -> list[Row]:
     """Rows of certificates under a filter, with their orders' tags, the latest issued first.
 
     :param where: further conditions on the certificate ``c``, for the time ``now``.
@@ -190,5 +194,3 @@ def certificates(
         also=wanted.name,
         now=now,
     )
-
-

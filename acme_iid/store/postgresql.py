@@ -55,12 +55,8 @@ _SCHEMA_SECONDS = 3600
 _SNAPSHOT_SECONDS = 600
 _ATTEMPTS = 4
 _MIGRATION_LOCK = 0x61636D6569696401  # "acmeiid" and 1: nobody else's
-_BEGIN = (
-    b"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT extract(epoch FROM clock_timestamp())::float8 AS time"
-)
-_RIGHT_CLOCK = (
-    "SELECT 1 WHERE abs(extract(epoch FROM clock_timestamp())::float8 - CAST(:time AS float8)) <= :most"
-)
+_BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT extract(epoch FROM clock_timestamp())::float8 AS time"
+_RIGHT_CLOCK = "SELECT 1 WHERE abs(extract(epoch FROM clock_timestamp())::float8 - CAST(:time AS float8)) <= :most"
 _INBOX = "INSERT INTO event_inbox (at, entry) VALUES (:at, :entry)"
 _SEALED_AT_ONCE = 1000
 _BEGIN_MIGRATION = (
@@ -176,7 +172,7 @@ class PostgreSQL:
         return "postgresql" if version.startswith("PostgreSQL ") and "-YB-" not in version else "relative"
 
     def run_alone(self, statement: str, **parameters: object) -> tuple[list[Row], int]:
-        """Run one statement that does no harm if it is run twice, 
+        """Run one statement that does no harm if it is run twice.
 
         :returns: its rows, and how many it gave or changed.
         :raises StoreUnavailableError: if the store cannot take it now.
@@ -274,8 +270,8 @@ class PostgreSQL:
 
     def _seal_some(self, *, waits: bool) -> bool:
         """Chain some events; whether there may be more."""
-        with self.transaction() as transaction:
-            lock = "SELECT id FROM sealing WHERE id = 1 FOR UPDATE" + ("" if waits else " SKIP LOCKED")
+        with self._committed(_BEGIN) as (transaction, _):
+            lock = "SELECT id FROM sealing WHERE id = 1 FOR UPDATE" + ("" if waits else " SKIP LOCKED")  # noqa: S608 - constants
             if not transaction.rows(lock):
                 return False
             inbox = transaction.rows("SELECT id, entry FROM event_inbox ORDER BY id LIMIT :most", most=_SEALED_AT_ONCE)

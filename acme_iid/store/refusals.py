@@ -37,7 +37,8 @@ def count(reader: Reader, account_id: str, what: str, now: int) -> Counted:
     rows = {
         row["what"]: row
         for row in reader.rows(
-            "SELECT what, recorded_at, further FROM refusals WHERE account_id = :account_id AND what IN (:what, :others)",
+            """SELECT what, recorded_at, further FROM refusals
+               WHERE account_id = :account_id AND what IN (:what, :others)""",
             account_id=account_id,
             what=what,
             others=_OTHERS,

@@ -1,7 +1,7 @@
 """The number of an order in its URLs and in its certificate's serial number.
 
-Nothing that a client sends is believed: a number is ASCII digits without a zero at the front (``int()`` takes ``1_0`` and
-full-width digits, too), small enough for every engine, and counts only together with the random part beside it.
+Nothing that a client sends is believed: a number is ASCII digits without a zero at the front (``int()`` takes ``1_0``
+and full-width digits, too), small enough for every engine, and counts only together with the random part beside it.
 """
 
 from __future__ import annotations

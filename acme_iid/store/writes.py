@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from acme_iid.errors import StoreConflictError
 from acme_iid.store.chain import NewEvent
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
-Raised = TypeVar("Raised", bound=Exception)
 
 ATTEMPTS = 3
 """How often a use case is decided, where others change what it has read."""
@@ -59,7 +59,7 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Write(Generic[T]):
+class Write(Generic[T_co]):
     """What was decided: all of it is committed, or nothing.
 
     :ivar statements: in the order accounts, instances, enrolments, orders, limits, so that no two writes wait for each
@@ -69,15 +69,14 @@ class Write(Generic[T]):
     """
 
     statements: Sequence[Statement]
-    answer: Callable[[Sequence[Row]], T]
+    answer: Callable[[Sequence[Row]], T_co]
     events: Sequence[NewEvent] = ()
 
-    def then(self, function: Callable[[T], U]) -> Write[U]:
+    def then(self, function: Callable[[T_co], U]) -> Write[U]:
         """The same write, whose answer is made of this one's."""
         return Write(self.statements, lambda rows: function(self.answer(rows)), self.events)
 
 
-Decided = T | Write[T]
 Decision = Callable[[Reader], T | Write[T]]
 """The first half of a use case."""
 
@@ -110,6 +109,14 @@ class Committing(Reader, Protocol):
         """
 
 
+@overload
+def then(decided: Write[T], function: Callable[[T], U]) -> Write[U]: ...
+
+
+@overload
+def then(decided: T | Write[T], function: Callable[[T], U]) -> U | Write[U]: ...
+
+
 def then(decided: T | Write[T], function: Callable[[T], U]) -> U | Write[U]:
     """What was decided, with ``function`` applied to the answer."""
     if isinstance(decided, Write):
@@ -131,7 +138,15 @@ def is_empty(write: Write[Any]) -> bool:
     return not write.statements and not write.events
 
 
-def perform(database: Committing, decide: Decision[T], attempts: int = ATTEMPTS) -> T:
+@overload
+def perform(database: Committing, decide: Callable[[Reader], Write[T]], attempts: int = ATTEMPTS) -> T: ...
+
+
+@overload
+def perform(database: Committing, decide: Callable[[Reader], T | Write[T]], attempts: int = ATTEMPTS) -> T: ...
+
+
+def perform(database: Committing, decide: Callable[[Reader], T | Write[T]], attempts: int = ATTEMPTS) -> T:
     """Decide a use case, commit what it writes, and answer.
 
     :param attempts: how often it is decided, where others change what it has read.

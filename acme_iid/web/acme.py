@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -28,8 +29,9 @@ from acme_iid.authority import (
 )
 from acme_iid.errors import AcmeError, Problem, StoreConflictError
 from acme_iid.protocol.renewal import retry_after
-from acme_iid.protocol.resources import Account, Authorization, Order
+from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
 from acme_iid.protocol.status import next_look
+from acme_iid.store.writes import Reader, Write, perform, then
 from acme_iid.web import external_binding, problems, render
 from acme_iid.web.application import Answer, Shortcut
 from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, Request, SignedRequest, decode_field, require_account, require_jwk
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _DRAINED_BYTES = 1024 * 1024
 _ORDER = "/acme/order/"
+_NUMBER = re.compile("[1-9][0-9]{0,17}", re.ASCII)
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds, at most, before a view runs again for which the store had no turn."""
 
@@ -101,8 +104,8 @@ class Resources:
         # Flask would answer OPTIONS by itself, which is no request that ACME has.
         blueprint.add_url_rule(rule, name, called, methods=[method], provide_automatic_options=False)
 
-    def _signed(self, view: Callable[..., Answer]) -> Callable[..., Answer]:
-        """``view`` for a request that nobody has looked at: with the checked request and the time first."""
+    def _signed(self, view: Callable[..., Answer | Write[Answer]]) -> Callable[..., Answer]:
+        """``view`` for a request that nobody has looked at: it decides, for the checked request and the time."""
 
         def checked(environ: WSGIEnvironment, **names: str) -> Answer:
             sent = self._request(environ)
@@ -112,13 +115,17 @@ class Resources:
         def answered(sent: Request, **names: str) -> Answer:
             now = int(time.time())
             signed = self.gate.check(sent, now)
-            # The nonce is spent; what the view does is all in one transaction, of which nothing was kept.
+
+            def decide(reader: Reader) -> Answer | Write[Answer]:
+                return view(reader, signed, now, **names)
+
+            # The nonce is spent, and of what was written nothing was kept.
             for pause in _PAUSES:
                 try:
-                    return view(signed, now, **names)
+                    return perform(self.authority.database, decide)
                 except StoreConflictError:
                     time.sleep(pause * random.random())  # noqa: S311 - no secret: only others who failed are avoided
-            return view(signed, now, **names)
+            return perform(self.authority.database, decide)
 
         return checked
 
@@ -156,7 +163,7 @@ class Resources:
     def _as_get(view: Callable[[], Answer]) -> Callable[..., Answer]:
         """``view``, which anybody may GET, for POST-as-GET."""
 
-        def read(signed: SignedRequest, _now: int) -> Answer:
+        def read(_reader: Reader, signed: SignedRequest, _now: int) -> Answer:
             require_account(signed)
             signed.require_post_as_get()
             return view()
@@ -224,23 +231,23 @@ class Resources:
         answer.add("Retry-After", str(retry_after(certificate)))
         return answer
 
-    def new_account(self, signed: SignedRequest, now: int) -> Answer:
+    def new_account(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
         """RFC 8555 section 7.3."""
         require_jwk(signed)
         payload = signed.json()
         demanded = payload.get("onlyReturnExisting") is True
         # Before any other member is looked at: with a known key they are ignored, whatever they hold (section 7.3.1).
-        known = accounts.find(self.authority.database, signed.thumbprint, demanded=demanded)
+        known = accounts.find(reader, signed.thumbprint, demanded=demanded)
         if known is not None:
             return self._account(known, 200)
-        wanted = self._new_account(signed, payload)
-        account, new = accounts.create(self.authority.database, self.authority.config, wanted, signed.remote, now)
-        return self._account(account, 201 if new else 200)
+        wanted = self._new_account(reader, signed, payload)
+        made = accounts.create(reader, self.authority.config, wanted, signed.remote, now)
+        return then(made, lambda made: self._account(made[0], 201 if made[1] else 200))
 
-    def _new_account(self, signed: SignedRequest, payload: dict[str, object]) -> accounts.NewAccount:
+    def _new_account(self, reader: Reader, signed: SignedRequest, payload: dict[str, object]) -> accounts.NewAccount:
         bound = None
         if payload.get("externalAccountBinding") is not None:
-            bound = external_binding.read(self.authority.database, signed, payload["externalAccountBinding"])
+            bound = external_binding.read(reader, signed, payload["externalAccountBinding"])
         return accounts.NewAccount(
             jwk=signed.jwk,
             thumbprint=signed.thumbprint,
@@ -250,33 +257,34 @@ class Resources:
             external_account_binding=None if bound is None else bound.jws,
         )
 
-    def account(self, signed: SignedRequest, now: int, account_id: str) -> Answer:
+    def account(self, reader: Reader, signed: SignedRequest, now: int, account_id: str) -> Answer | Write[Answer]:
         """RFC 8555 sections 7.3.2 and 7.3.6: read, update or deactivate."""
         account = _own_account(signed, account_id)
-        if signed.payload:
-            payload = signed.json()
-            # Any other status, and what cannot be changed, is ignored (RFC 8555 section 7.3.2).
-            if payload.get("status") == "deactivated":
-                account = accounts.deactivate(self.authority.database, account, now)
-            else:
-                account = self._update(account, payload, now)
-        return self._account(account, 200)
+        if not signed.payload:
+            return self._account(account, 200)
+        payload = signed.json()
+        # Any other status, and what cannot be changed, is ignored (RFC 8555 section 7.3.2).
+        if payload.get("status") == "deactivated":
+            changed = accounts.deactivate(reader, account, now)
+        else:
+            changed = accounts.update(
+                reader,
+                self.authority.config.ca,
+                account,
+                accounts.contacts(payload["contact"]) if "contact" in payload else None,
+                now,
+                agrees=payload.get("termsOfServiceAgreed") is True,
+            )
+        return then(changed, lambda account: self._account(account, 200))
 
-    def _update(self, account: Account, payload: dict[str, object], now: int) -> Account:
-        if "contact" in payload:
-            contact = accounts.contacts(payload["contact"])
-            account = accounts.update_contact(self.authority.database, account, contact)
-        if payload.get("termsOfServiceAgreed") is True:
-            account = accounts.agree_to_terms(self.authority.database, self.authority.config.ca, account, now)
-        return account
-
-    def key_change(self, signed: SignedRequest, now: int) -> Answer:
+    def key_change(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
         """RFC 8555 section 7.3.5."""
         account = require_account(signed)
         new = self.gate.new_key(signed)
-        holder, changed = accounts.change_key(
-            self.authority.database, account, new.jwk, new.thumbprint, signed.remote, now
-        )
+        changed = accounts.change_key(reader, account, new.jwk, new.thumbprint, signed.remote, now)
+        return then(changed, lambda changed: self._key_changed(*changed))
+
+    def _key_changed(self, holder: Account, changed: bool) -> Answer:
         if not changed:
             raise AcmeError(
                 Problem.MALFORMED,
@@ -291,84 +299,104 @@ class Resources:
         answer.add("Location", self.links.account(account.id))
         return answer
 
-    def account_orders(self, signed: SignedRequest, _now: int, account_id: str) -> Answer:
+    def account_orders(
+        self, reader: Reader, signed: SignedRequest, _now: int, account_id: str
+    ) -> Answer | Write[Answer]:
         """RFC 8555 section 7.1.2.1: newest first, in pages."""
         account = _own_account(signed, account_id)
         signed.require_post_as_get()
-        page = reading.orders_of_account(self.authority.database, account, _cursor(signed.query))
-        answer = _json({"orders": [self.links.order(order_id) for _, order_id in page]})
+        page = reading.orders_of_account(reader, account, _cursor(signed.query))
+        answer = _json({"orders": [self.links.order(order_id) for order_id in page]})
         if len(page) == reading.PAGE:
-            created_at, order_id = page[-1]
-            answer.add("Link", f'<{self.links.account_orders(account.id)}?before={created_at}.{order_id}>;rel="next"')
+            last = page[-1].partition(".")[0]
+            answer.add("Link", f'<{self.links.account_orders(account.id)}?before={last}>;rel="next"')
         return answer
 
-    def new_order(self, signed: SignedRequest, now: int) -> Answer:
+    def new_order(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
         wanted = orders.parse_new_order(signed.json())
-        return self._order(orders.new_order(self.authority, account, wanted, signed.remote, now), now, 201)
+        made = orders.new_order(reader, self.authority, account, wanted, signed.remote, now)
+        return then(made, lambda order: self._order(order, now, 201))
 
-    def order(self, signed: SignedRequest, now: int, order_id: str) -> Answer:
+    def order(self, reader: Reader, signed: SignedRequest, now: int, order_id: str) -> Answer | Write[Answer]:
         """An order, read."""
         account = require_account(signed)
         signed.require_post_as_get()
-        return self._order(reading.order(self.authority.database, account, order_id), now)
+        return self._order(reading.order(reader, account, order_id), now)
 
-    def finalize(self, signed: SignedRequest, now: int, order_id: str) -> Answer:
+    def finalize(self, reader: Reader, signed: SignedRequest, now: int, order_id: str) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
-        order = reading.order(self.authority.database, account, order_id)
+        order = reading.order(reader, account, order_id)
         csr = decode_field(signed.json(), "csr")
-        return self._order(finalization.finalize(self.authority, account, order, csr, signed.remote, now), now)
+        finalized = finalization.finalize(reader, self.authority, account, order, csr, signed.remote, now)
+        return then(finalized, lambda order: self._order(order, now))
 
     def _order(self, order: Order, now: int, status: int = 200) -> Answer:
         answer = _json(render.order(self.links, order, now), status)
         answer.add("Location", self.links.order(order.id))
         return _with_retry_after(answer, order.authorizations, now)
 
-    def new_authorization(self, signed: SignedRequest, now: int) -> Answer:
+    def new_authorization(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4.1."""
         account = require_account(signed)
         identifier = authorizations.parse_new_authorization(signed.json())
-        made = authorizations.new_authorization(self.authority, account, identifier, signed.remote, now)
+        made = authorizations.new_authorization(reader, self.authority, account, identifier, signed.remote, now)
+        return then(made, lambda made: self._new_authorization(made, account, now))
+
+    def _new_authorization(self, made: Authorization, account: Account, now: int) -> Answer:
         answer = _json(render.authorization(self.links, made, account, self.formats, self.issuer, now), 201)
         answer.add("Location", self.links.authorization(made.id))
         return answer
 
-    def authorization(self, signed: SignedRequest, now: int, authorization_id: str) -> Answer:
+    def authorization(
+        self, reader: Reader, signed: SignedRequest, now: int, authorization_id: str
+    ) -> Answer | Write[Answer]:
         """RFC 8555 sections 7.5 and 7.5.2: read or deactivate."""
         account = require_account(signed)
-        found = reading.authorization(self.authority.database, account, authorization_id)
-        if signed.payload:
-            if signed.json().get("status") != "deactivated":
-                raise AcmeError(Problem.MALFORMED, "an authorization's status can only be set to 'deactivated'")
-            found = authorizations.deactivate(self.authority.database, found, now)
-        answer = _json(render.authorization(self.links, found, account, self.formats, self.issuer, now))
-        return _with_retry_after(answer, (found,), now)
+        found = reading.authorization(reader, account, authorization_id)
+        if not signed.payload:
+            return self._authorization(found, account, now)
+        if signed.json().get("status") != "deactivated":
+            raise AcmeError(Problem.MALFORMED, "an authorization's status can only be set to 'deactivated'")
+        deactivated = authorizations.deactivate(reader, found.id, now)
+        return then(deactivated, lambda authorization: self._authorization(authorization, account, now))
 
-    def challenge(self, signed: SignedRequest, now: int, challenge_id: str) -> Answer:
+    def _authorization(self, facts: Authorization, account: Account, now: int) -> Answer:
+        answer = _json(render.authorization(self.links, facts, account, self.formats, self.issuer, now))
+        return _with_retry_after(answer, (facts,), now)
+
+    def challenge(self, reader: Reader, signed: SignedRequest, now: int, challenge_id: str) -> Answer | Write[Answer]:
         """RFC 8555 section 7.5.1: read, or answer."""
         account = require_account(signed)
-        if signed.payload:
-            authorization, challenge = challenges.answer(
-                self.authority, account, challenge_id, signed.json(), signed.payload, signed.remote, now
-            )
-        else:
-            authorization, challenge = challenges.find(self.authority, account, challenge_id)
-        answer = _json(render.challenge(self.links, challenge, account, self.formats, self.issuer))
+        if not signed.payload:
+            place = challenges.find(reader, account, challenge_id)
+            return self._challenge(place.authorization, place.challenge, account, now)
+        answered = challenges.answer(
+            reader, self.authority, account, challenge_id, signed.json(), signed.payload, signed.remote, now
+        )
+        return then(answered, lambda answered: self._challenge(answered[0], answered[1], account, now))
+
+    def _challenge(self, authorization: Authorization, facts: Challenge, account: Account, now: int) -> Answer:
+        answer = _json(render.challenge(self.links, facts, account, self.formats, self.issuer))
         answer.add("Link", f'<{self.links.authorization(authorization.id)}>;rel="up"')
         return _with_retry_after(answer, (authorization,), now)
 
-    def certificate(self, signed: SignedRequest, now: int, certificate_id: str) -> Answer:
+    def certificate(
+        self, reader: Reader, signed: SignedRequest, now: int, certificate_id: str
+    ) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4.2."""
-        return self.chain(signed, now, certificate_id, "0")
+        return self.chain(reader, signed, now, certificate_id, "0")
 
-    def chain(self, signed: SignedRequest, now: int, certificate_id: str, number: str) -> Answer:
+    def chain(
+        self, reader: Reader, signed: SignedRequest, now: int, certificate_id: str, number: str
+    ) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4.2: a certificate with one of its chains, and links to the others."""
         account = require_account(signed)
         signed.require_post_as_get()
-        certificate = reading.certificate(self.authority.database, account, certificate_id)
-        chains = reading.chains(self.authority, certificate, now)
+        certificate = reading.certificate(reader, account, certificate_id)
+        chains = reading.chains(self.authority, reader, certificate, now)
         if number not in chains:
             raise AcmeError(Problem.MALFORMED, "the certificate has no such chain", status=404)
         answer = Answer(chains.pop(number), content_type="application/pem-certificate-chain")
@@ -376,19 +404,18 @@ class Resources:
             answer.add("Link", f'<{self.links.chain(certificate_id, other)}>;rel="alternate"')
         return answer
 
-    def revoke_cert(self, signed: SignedRequest, now: int) -> Answer:
+    def revoke_cert(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
         """RFC 8555 section 7.6: by an account, or by the certificate's key."""
         payload = signed.json()
-        database = self.authority.database
-        certificate = revocation.find(database, decode_field(payload, "certificate"))
+        certificate = revocation.find(reader, decode_field(payload, "certificate"))
         reason = revocation.reason(payload.get("reason"))
         if signed.account is not None:
-            revocation.revoke_by_account(database, signed.account, certificate, reason, signed.remote, now)
+            revoked = revocation.revoke_by_account(reader, signed.account, certificate, reason, signed.remote, now)
         else:
-            revocation.revoke_by_key(database, signed.thumbprint, certificate, reason, signed.remote, now)
-        return Answer()
+            revoked = revocation.revoke_by_key(reader, signed.thumbprint, certificate, reason, signed.remote, now)
+        return revoked.then(lambda _: Answer())
 
-    def iid_enrolment(self, signed: SignedRequest, now: int) -> Answer:
+    def iid_enrolment(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
         """rfc-notes/iid-01.md, "Enrolment": an external account key for a delegate, or more time for those that are."""
         account = require_account(signed)
         payload = signed.json()
@@ -398,9 +425,9 @@ class Resources:
             raise AcmeError(Problem.MALFORMED, "'order' is the URL of an order of this account, a string")
         if renew is not None and not isinstance(renew, str):
             raise AcmeError(Problem.MALFORMED, "'renew' is the id of an enrolment, a string")
-        order = reading.order(self.authority.database, account, path.removeprefix(_ORDER))
-        enrolled = enrolments.enrol(self.authority, account, order, renew, signed.remote, now)
-        return _json(render.enrolled(enrolled.enrolment, enrolled.key), 201 if enrolled.made else 200)
+        order = reading.order(reader, account, path.removeprefix(_ORDER))
+        enrolled = enrolments.enrol(reader, self.authority, account, order, renew, signed.remote, now)
+        return then(enrolled, lambda made: _json(render.enrolled(made.enrolment, made.key), 201 if made.made else 200))
 
 
 def _of_environment(view: Callable[..., Answer]) -> Callable[..., Answer]:
@@ -449,12 +476,11 @@ def _own_account(signed: SignedRequest, account_id: str) -> Account:
     return account
 
 
-def _cursor(query: str) -> tuple[int, str] | None:
-    """Where the page begins that a query asks for; None for the first one."""
+def _cursor(query: str) -> int | None:
+    """The number of the order below which the page begins that a query asks for; None for the first page."""
     text = dict(parse_qsl(query, keep_blank_values=True)).get("before")
     if text is None:
         return None
-    created_at, _, order_id = text.partition(".")
-    if not created_at.isascii() or not created_at.isdigit() or len(created_at) > 12:
+    if not _NUMBER.fullmatch(text):
         raise AcmeError(Problem.MALFORMED, "this page does not exist; begin with the list's first page")
-    return int(created_at), order_id
+    return int(text)

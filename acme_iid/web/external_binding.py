@@ -12,7 +12,7 @@ from jwt.algorithms import get_default_algorithms
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.store import external_keys
-from acme_iid.store.database import Reader
+from acme_iid.store.writes import Reader
 from acme_iid.web.jws import JWS, SignedRequest
 
 ALGORITHMS = ("HS256", "HS384", "HS512")

@@ -79,8 +79,8 @@ def order(links: Links, facts: Order, now: int) -> dict[str, object]:
         body["replaces"] = facts.replaces
     if facts.error is not None and status is Status.INVALID:
         body["error"] = problems.document(facts.error)
-    if facts.certificate_id is not None:
-        body["certificate"] = links.certificate(facts.certificate_id)
+    if facts.issued_at is not None:
+        body["certificate"] = links.certificate(facts.id)
     return body
 
 

@@ -1,4 +1,4 @@
-"""The schema as numbered SQL files, one set for every engine; two words in them stand for what engines call differently."""
+"""The schema as numbered SQL files, one set for every engine; two words in them are an engine's own."""
 
 from __future__ import annotations
 
