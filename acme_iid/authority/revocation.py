@@ -266,9 +266,12 @@ def compromise(reader: Reader, certificate: Certificate, by: str, now: int) -> E
         by=by,
     )
     effect = Effect([compromised_keys.add(certificate.key_id, now)], [noted])
-    signing = accounts.by_thumbprint(reader, _thumbprint(certificate))
-    if signing is not None:
-        ending = active_accounts.deactivate(reader, signing, now, "compromised key")
-        if isinstance(ending, Write):
-            effect = Effect([*ending.statements, *effect.statements], [*effect.events, *ending.events])
-    return effect
+    thumbprint = _thumbprint(certificate)
+    signing = accounts.by_thumbprint(reader, thumbprint)
+    ending = None if signing is None else active_accounts.deactivate(reader, signing, now, "compromised key")
+    if signing is None or not isinstance(ending, Write):
+        # Nor does one get the key meanwhile.
+        return Effect([accounts.none_has(thumbprint), *effect.statements], effect.events)
+    return Effect(
+        [accounts.in_force(signing), *ending.statements, *effect.statements], [*effect.events, *ending.events]
+    )

@@ -108,6 +108,15 @@ def in_force(account: Account, verdict: Verdict = again) -> Statement:
     )
 
 
+def none_has(thumbprint: str) -> Statement:
+    """Rely on it that no active account has the key with this thumbprint."""
+    return Statement(
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM accounts WHERE thumbprint = :thumbprint AND deactivated_at IS NULL)",
+        {"thumbprint": thumbprint},
+        again,
+    )
+
+
 def still_active(account_id: str) -> Statement:
     """Rely on it that an account is active, whatever its key is."""
     return Statement(
