@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,6 +31,10 @@ from acme_iid.simulator import aws
 _POLLS = 200
 _BETWEEN_POLLS = 0.005
 _FREE = nullcontext()
+
+
+class PutOffError(LoadError):
+    """A server answered 503 for as long as the load was patient; the order is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class Session:
         while (found := self._send(key, signer, url, payload)).status == 503 and time.perf_counter() < until:
             self.put_off += 1
             time.sleep(min(float(found.headers.get(b"retry-after", b"1")), max(0.0, until - time.perf_counter())))
+        if found.status == 503 and self._patience:
+            raise PutOffError(f"{url} answered 503 for {self._patience} seconds")
         if found.status >= 400:
             raise LoadError(f"{url} answered {found.status}: {found.body.decode(errors='replace')}")
         return found
@@ -262,7 +268,8 @@ class Generator:
                     job = waiting.popleft()
                 except IndexError:
                     return  # Another thread took the last one.
-                self._place(session, job, load)
+                with suppress(PutOffError):
+                    self._place(session, job, load)
         except (LoadError, OSError) as error:
             load.faults.append(error)
 

@@ -16,11 +16,17 @@ import tempfile
 import time
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import processes, servers
 from benchmarks.generator import Generator
+
+F = TypeVar("F", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -87,9 +93,9 @@ def _used(database: int | None) -> float:
     return 0.0 if database is None else sum(processes.cpu(database))
 
 
-def median(rounds: list[Figures]) -> Figures:
+def median(rounds: list[F]) -> F:
     """Each figure's median."""
-    return Figures(*(statistics.median(values) for values in zip(*map(astuple, rounds), strict=True)))
+    return type(rounds[0])(*(statistics.median(values) for values in zip(*map(astuple, rounds), strict=True)))
 
 
 def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
