@@ -125,3 +125,30 @@ def test_the_relay_hands_on_everything_late_and_in_order() -> None:
             assert read_all(connection) == sent
             sender.join()
         assert between.round_trips() >= 4
+
+
+def fleet(*options: str) -> dict[str, float]:
+    figures: dict[str, float] = json.loads(run("fleet.py", "--vms", "1000", "--json", *options))
+    # Nobody is lost and nobody counts twice.
+    assert figures["due"] == figures["renewed"] + figures["waiting"]
+    assert figures["let_in"] == figures["renewed"] + figures["interrupted"] + figures["inside"]
+    return figures
+
+
+def test_a_fleet_that_nothing_keeps_waiting_renews_in_time() -> None:
+    quiet = fleet("--outage-hours", "0", "--lifetime-hours", "12")
+    # A certificate is renewed with about a third of its life left.
+    assert 2000 < quiet["due"] < 4000
+    assert (quiet["lapsed"], quiet["refused"], quiet["backlog"]) == (0, 0, 0)
+
+
+def test_a_fleet_comes_back_after_an_outage() -> None:
+    after = fleet("--capacity", "0.5")
+    assert after["backlog"] > 300
+    # The server cannot be faster than it is.
+    assert after["cleared"] > after["backlog"] / 0.5
+    assert after["refused"] > 0
+    assert after["lapsed"] > 0
+    overrun = fleet("--capacity", "0.01", "--inside", "4")
+    assert overrun["cleared"] is None
+    assert min(overrun["waiting"], overrun["interrupted"], overrun["inside"]) > 0
