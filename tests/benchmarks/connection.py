@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import ssl
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,8 @@ _USER_AGENT = b"User-Agent: acme-iid-benchmarks\r\n"
 """RFC 8555 section 6.1 has clients send one, and Pebble insists."""
 _TIMEOUT = 30.0
 """Seconds for which one answer is waited."""
+_IDLE = 5.0
+"""Seconds after which a server may have ended a connection."""
 
 
 class LoadError(Exception):
@@ -48,6 +52,7 @@ class Connection:
         self._host = parts.netloc.encode()
         self._buffer = b""
         self._socket: ssl.SSLSocket | None = None
+        self._used_at = 0.0
 
     def open(self) -> ssl.SSLSocket:
         """Connect, unless that is done."""
@@ -55,6 +60,7 @@ class Connection:
             plain = socket.create_connection(self._address, timeout=_TIMEOUT)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket = self._context.wrap_socket(plain, server_hostname=self._address[0])
+            self._used_at = time.monotonic()
         return self._socket
 
     def close(self) -> None:
@@ -69,6 +75,7 @@ class Connection:
 
         :raises LoadError: if the connection ends.
         """
+        self._drop_if_ended()
         target = url.removeprefix(self.origin).encode()
         head = b"%s %s HTTP/1.1\r\nHost: %s\r\n%s" % (method.encode(), target, self._host, _USER_AGENT)
         if body:
@@ -81,9 +88,17 @@ class Connection:
             headers[name.lower()] = value.strip()
         status = int(first.split(b" ", 2)[1])
         answer_body = b"" if method == "HEAD" or status == 204 else self._body(headers)
+        self._used_at = time.monotonic()
         if headers.get(b"connection", b"").lower() == b"close":
             self.close()
         return Answer(status, headers, answer_body)
+
+    def _drop_if_ended(self) -> None:
+        """Close a connection that nobody has used for a while and that the server has ended."""
+        if self._socket is None or time.monotonic() - self._used_at < _IDLE:
+            return
+        if select.select([self._socket], [], [], 0)[0]:
+            self.close()
 
     def _body(self, headers: dict[bytes, bytes]) -> bytes:
         if b"chunked" in headers.get(b"transfer-encoding", b""):

@@ -37,6 +37,8 @@ from acme_iid_client.connection import CaError, UnreachableError
 from acme_iid_client.records import Record
 from acme_iid_client.watched import Watched
 
+_DROWNED = 100
+"""How many refusals there are for each VM when the server counts as drowned in them, and the day ends."""
 _START = datetime(2030, 1, 1, tzinfo=UTC)
 """The simulated clock's zero."""
 
@@ -138,6 +140,7 @@ class Server:
 class Day:
     """What came of it.
 
+    :ivar ended: when it ended, seconds: before its time if the server drowned in requests that it refuses.
     :ivar due: how many renewals fell due; ``renewed`` of them are done, and ``waiting`` are not at the end.
     :ivar let_in: how many newOrder requests reached the server and led to an order; ``refused`` ones were answered 503.
     :ivar interrupted: how many of those that were let in ended with the outage's begin; ``inside`` at the end.
@@ -147,6 +150,7 @@ class Day:
     :ivar lapsed: how many certificates ended before their renewal, and ``longest`` the longest time without one.
     """
 
+    ended: float = 0.0
     due: int = 0
     renewed: int = 0
     waiting: int = 0
@@ -200,6 +204,9 @@ class Simulation:
         waiting: set[int] = set()
         behind: set[int] | None = None
         while self._events and self._events[0][0] < self._end:
+            if day.refused > _DROWNED * len(self._vms):
+                self._end = self._events[0][0]
+                break
             now, _, vm, issued = heapq.heappop(self._events)
             if now >= self._from and not lost:
                 lost = True
@@ -219,7 +226,7 @@ class Simulation:
                 day.due += 1
                 vm.deadline, vm.repeated = now + self._timeout, 0
             self._ask(vm, now)
-        day.waiting = len(waiting)
+        day.ended, day.waiting = self._end, len(waiting)
         day.inside = sum(issued for _, _, _, issued in self._events)
         day.lapsed += sum(self._vms[number].end < self._end for number in waiting)
         day.peak = max(self._arrivals.values(), default=0)
@@ -297,6 +304,7 @@ def table(day: Day) -> list[list[str]]:
     cleared = "not within the time" if day.cleared is None else f"{day.cleared / 60:.1f} min"
     return [
         ["what", "figure"],
+        ["simulated", f"{day.ended / 3600:.1f} h"],
         ["renewals that fell due", str(day.due)],
         ["certificates issued", str(day.renewed)],
         ["still due at the end", str(day.waiting)],

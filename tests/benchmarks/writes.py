@@ -2,8 +2,9 @@
 
 Run it with ``python tests/benchmarks/writes.py``. One server runs under strace, which sees every call on every file of
 the CA, those of checkpoints and of work in the background included; a second one counts its statements, since counting
-them takes write calls. The load is the one of orders.py. Tracing slows the server down: more requests share a commit
-than would without it, so the figure to read beside ``fsyncs`` is the one with ``--connections 1``.
+them takes write calls; of a third one, strace sees nothing but when it takes and releases SQLite's lock for writers.
+The load is the one of orders.py. Tracing slows the server down: more requests share a commit than would without it, so
+the figure to read beside ``fsyncs`` is the one with ``--connections 1``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ T = TypeVar("T")
 
 _CALLS = ("pwrite64", "write", "writev", "pwritev", "pwritev2", "fsync", "fdatasync", "sync_file_range", "pread64")
 _CALL = re.compile(rf"\d+ +(?P<time>\d+\.\d+) (?P<name>{'|'.join(_CALLS)})\(\d+<(?P<file>[^>]*)>(?P<rest>.*)")
+_LOCK = re.compile(
+    r"\d+ +(?P<time>\d+\.\d+) fcntl\(\d+<[^>]*-shm>, F_\w+, \{l_type=F_(?P<type>\w+), l_whence=SEEK_SET, "
+    r"l_start=120, l_len=1\}"
+)
+"""The lock that writers exclude each other with (WAL_WRITE_LOCK, sqlite.org/walformat.html)."""
 _LENGTH = re.compile(r', (?:""|NULL)(?:\.\.\.)?, (\d+)')
 _STATEMENTS = Path(__file__).resolve().parent / "statements"
 
@@ -99,13 +105,16 @@ def load(ca: CA, options: argparse.Namespace, look: Callable[[], T]) -> tuple[in
     return len(done.latencies), before, after
 
 
-def traced(folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Load a server under strace; returns the counts, each for one certificate."""
+def strace(folder: Path, options: argparse.Namespace, *flags: str) -> tuple[CA, Path, int, float, float]:
+    """Load a server under strace.
+
+    :returns: its CA, the trace, how many certificates it issued, and from when until when, seconds since the epoch.
+    """
     ca = CA(folder / "ca")
     ca.init(in_a_file=True)
     trace = folder / "trace"
-    strace = ("strace", "-f", "-qq", "--seccomp-bpf", "-ttt", "-y", "-s", "0", "-e", f"trace={','.join(_CALLS)}", "-o")
-    ca.start("--workers", str(options.workers), prefix=(*strace, str(trace)))
+    tracer = ("strace", "-f", "-qq", "--seccomp-bpf", "-ttt", "-y", "-s", "0", *flags, "-o", str(trace))
+    ca.start("--workers", str(options.workers), prefix=tracer)
     assert ca.process is not None
     try:
         certificates, begin, end = load(ca, options, time.time)
@@ -113,9 +122,35 @@ def traced(folder: Path, options: argparse.Namespace) -> dict[str, float]:
         # strace lets no signal through to the server, and ends with it.
         os.kill(processes.tree(ca.process.pid)[1], signal.SIGTERM)
         ca.process.wait(timeout=60)
+    return ca, trace, certificates, begin, end
+
+
+def traced(folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Count the calls on files, each for one certificate."""
+    ca, trace, certificates, begin, end = strace(folder, options, "-e", f"trace={','.join(_CALLS)}")
     database = Path(ca.store_url.removeprefix("sqlite:"))
     found = counted(calls(trace, begin, end), ca.home, database)
     return {name: count / certificates for name, count in found.items()}
+
+
+def locked(folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Measure for how long writers keep others waiting, from taking the lock to releasing it, with the fsync."""
+    # With -z, a call that failed is left out, and each of the others is one line.
+    _, trace, _, begin, end = strace(folder, options, "-z", "-e", "trace=fcntl")
+    taken, held = 0.0, []
+    for line in sorted(trace.read_text(errors="replace").splitlines(), key=lambda line: line.split()[1]):
+        if (found := _LOCK.match(line)) and begin <= float(found["time"]) <= end:
+            if found["type"] == "WRLCK":
+                taken = float(found["time"])
+            elif taken:
+                held.append(1000 * (float(found["time"]) - taken))
+                taken = 0.0
+    held.sort()
+    return {
+        "lock held, median ms": held[len(held) // 2],
+        "lock held, p99 ms": held[len(held) * 99 // 100],
+        "lock held, longest ms": held[-1],
+    }
 
 
 def stated(folder: Path, options: argparse.Namespace) -> dict[str, float]:
@@ -139,7 +174,7 @@ def main() -> None:
     # The servers end with us, whoever ends us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = argparse.ArgumentParser(description="What a certificate makes our server do to its SQLite file.")
-    parser.add_argument("--orders", type=int, default=2000, help="certificates in each of the two runs (2000)")
+    parser.add_argument("--orders", type=int, default=2000, help="certificates in each of the three runs (2000)")
     parser.add_argument("--connections", type=int, default=8, help="clients at a time (8)")
     parser.add_argument("--workers", type=int, default=2, help="processes of acme-iid (2)")
     parser.add_argument("--seconds", type=float, default=300, help="when a run ends at the latest (300)")
@@ -148,14 +183,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     options = parser.parse_args()
     figures: dict[str, float] = {}
-    for count in (traced, stated):
+    for count in (traced, stated, locked):
         with tempfile.TemporaryDirectory(prefix="acme-iid-benchmark-") as folder:
             figures |= count(Path(folder), options)
     if options.json:
         print(json.dumps(figures, indent=2))
         return
     lines = [[name, f"{each:.2f}"] for name, each in figures.items()]
-    show([["what", "a certificate"], *lines], options.markdown)
+    show([["of a certificate", "figure"], *lines], options.markdown)
 
 
 if __name__ == "__main__":

@@ -152,3 +152,7 @@ def test_a_fleet_comes_back_after_an_outage() -> None:
     overrun = fleet("--capacity", "0.01", "--inside", "4")
     assert overrun["cleared"] is None
     assert min(overrun["waiting"], overrun["interrupted"], overrun["inside"]) > 0
+    # Refusals that cost as much as certificates, to clients that come again at once: the server does nothing else.
+    drowned = fleet("--capacity", "0.5", "--refusal", "1", "--retry-after", "1")
+    assert drowned["cleared"] is None
+    assert drowned["ended"] < 24 * 3600

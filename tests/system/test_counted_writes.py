@@ -26,3 +26,4 @@ def test_pages_calls_and_statements_of_a_certificate_are_counted() -> None:
     verbs = {name.removeprefix("of them "): each for name, each in found.items() if name.startswith("of them ")}
     assert min(verbs[verb] for verb in ("SELECT", "INSERT", "COMMIT")) > 0
     assert abs(sum(verbs.values()) - found["statements"]) < 1e-6
+    assert 0 < found["lock held, median ms"] <= found["lock held, p99 ms"] <= found["lock held, longest ms"]
