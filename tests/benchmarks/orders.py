@@ -118,14 +118,20 @@ def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
     ]
     for name, figures in found.items():
         cells = [name]
+        compared = [] if figures in peers else peers
         for key in ("cpu", "system", "rate", "p50", "p99", "memory"):
             value = getattr(figures, key)
-            ratios = "; ".join(f"{value / getattr(peer, key):.2f}" for peer in peers if figures not in peers)
-            cells.append(f"{value:.{2 if key in ('cpu', 'system') else 0}f}{ratios and f' ({ratios})'}")
-        lines.append(
-            [*cells, f"{figures.requests:.1f}", f"{figures.generator:.2f}", f"{figures.database:.2f}", what[name]]
-        )
+            ratios = _ratios(value, [getattr(peer, key) for peer in compared])
+            cells.append(f"{value:.{2 if key in ('cpu', 'system') else 0}f}{ratios}")
+        # A database is a part of what others' servers do themselves.
+        database = _ratios(figures.database, [peer.cpu for peer in compared]) if figures.database else ""
+        cells += [f"{figures.requests:.1f}", f"{figures.generator:.2f}", f"{figures.database:.2f}{database}"]
+        lines.append([*cells, what[name]])
     return lines
+
+
+def _ratios(value: float, others: list[float]) -> str:
+    return f" ({'; '.join(f'{value / other:.2f}' for other in others)})" if all(others) and others else ""
 
 
 def _bracketed(found: dict[str, Figures]) -> str:
