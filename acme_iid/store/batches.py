@@ -59,8 +59,13 @@ class Batches:
             outcome = Committed(()) if is_empty(write) else await self.commit(write)
             if isinstance(outcome, Committed):
                 return write.answer(outcome.rows)
-            if (error := outcome.verdict(self._store)) is not None:
-                raise error
+            verdict = outcome.verdict(self._store)
+            if isinstance(verdict, Exception):
+                raise verdict
+            if verdict is not None:
+                refused = await self.commit(verdict)
+                if isinstance(refused, Committed):
+                    return cast("T", verdict.answer(refused.rows))
         raise StoreConflictError("others changed the same at the same moments, again and again; nothing was changed")
 
     async def commit(self, write: Write[Any]) -> Outcome:

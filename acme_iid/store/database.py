@@ -150,6 +150,8 @@ class SQLite:
         :raises StoreBusyError: if others are writing; nothing of any happened.
         :raises StoreUnavailableError: if the store cannot take them now; nothing of any happened.
         """
+        if len(writes) == 1:
+            return [self._commit_alone(writes[0], waits=waits)]
         outcomes: list[Outcome | Exception] = []
         with self._writing(waits=waits) as connection:
             link: Link | None = None
@@ -173,6 +175,19 @@ class SQLite:
                     outcomes.append(Refused(error.verdict) if isinstance(error, _GuardError) else error)
                 connection.run("RELEASE write")
         return outcomes
+
+    def _commit_alone(self, write: Write[Any], *, waits: bool) -> Outcome | Exception:
+        """As :meth:`commit_all`, without a savepoint: what is refused is all that there is."""
+        try:
+            with self._writing(waits=waits) as connection:
+                committed = _execute(connection, write)
+                if write.events:
+                    _append(connection, write, None)
+        except _GuardError as error:
+            return Refused(error.verdict)
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.OperationalError) as error:
+            return error
+        return committed
 
     def seal(self) -> None:
         """See :meth:`Database.seal`: events are chained in the commit of what they record."""
