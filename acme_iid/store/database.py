@@ -169,6 +169,7 @@ class SQLite:
         """See :meth:`Database.close`."""
         while self._idle:
             self._idle.pop().close()
+        self._writers.close()
 
 
 class _Queue:
@@ -202,6 +203,16 @@ class _Queue:
         assert self._file is not None
         fcntl.flock(self._file, fcntl.LOCK_UN)
         self._threads.release()
+
+    def close(self) -> None:
+        """Close the file, unless somebody writes; the next one who wants to opens it again."""
+        if self._threads.acquire(blocking=False):
+            try:
+                if self._file is not None:
+                    os.close(self._file)
+                    self._file = None
+            finally:
+                self._threads.release()
 
     def _wait_for_processes(self) -> None:
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
