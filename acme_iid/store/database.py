@@ -227,6 +227,7 @@ class SQLite:
         """See :meth:`Database.close`."""
         while self._idle:
             self._idle.pop().close()
+        self._writers.close()
 
 
 class _GuardError(Exception):
@@ -310,6 +311,16 @@ class _Queue:
             os.close(self._waited)
             self._waited = None
         self._threads.release()
+
+    def close(self) -> None:
+        """Close the file, unless somebody writes; the next one who wants to opens it again."""
+        if self._threads.acquire(blocking=False):
+            try:
+                if self._file is not None:
+                    os.close(self._file)
+                    self._file = None
+            finally:
+                self._threads.release()
 
     def _wait_for_processes(self, *, waits: bool) -> None:
         try:
