@@ -136,7 +136,7 @@ class Validations:
                 asked = next(turns, None)
                 if asked is None:
                     return
-                if perform(self._authority.database, partial(_take, asked=asked, now=now)):
+                if perform(self._authority.database, partial(take, asked=asked, now=now)):
                     attempt = threading.Thread(target=self._attempt, args=(asked,), daemon=True)
                     self._attempts.add(attempt)
                     attempt.start()
@@ -164,7 +164,7 @@ def _place(reader: Reader, asked: attempts.Asked) -> Place | None:
     return None if order is None else orders.place(order, asked.i, asked.k)
 
 
-def _take(reader: Reader, asked: attempts.Asked, now: int) -> Write[bool]:
+def take(reader: Reader, asked: attempts.Asked, now: int) -> Write[bool]:
     """Take an attempt; what has ended is not looked at again."""
     place = _place(reader, asked)
     account = None if place is None else accounts.get(reader, place.order.account_id)
