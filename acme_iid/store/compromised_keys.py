@@ -27,6 +27,23 @@ def hold_free(spki_sha256: str) -> Statement:
     )
 
 
+def keep_free(spki_sha256: str) -> list[Statement]:
+    """Rely on it that a key was not noted, and let whoever is about to note it wait until the write is committed.
+
+    Whoever notes it then sees what was written.
+    """
+    values = {"spki_sha256": spki_sha256}
+    return [
+        Statement(
+            """INSERT INTO compromised_keys (spki_sha256, compromised_at) VALUES (:spki_sha256, 0)
+               ON CONFLICT DO NOTHING""",
+            values,
+            again,
+        ),
+        Statement("DELETE FROM compromised_keys WHERE spki_sha256 = :spki_sha256", values),
+    ]
+
+
 def has(reader: Reader, spki_sha256: str) -> bool:
     """Whether a key was noted."""
     return bool(reader.rows("SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256", spki_sha256=spki_sha256))
