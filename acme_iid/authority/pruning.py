@@ -130,7 +130,7 @@ def _batch(reader: Reader, terms: Ends, after: tuple[int, int], by: str, now: in
     if page:
         after = (page[-1].not_after, page[-1].n)
     gone = _that_go(reader, terms, page)
-    statements = pruning.remove_certificates(gone)
+    statements = pruning.remove_certificates(reader, gone)
     left -= len(page)
     counts = {"certificates": len(gone)}
     for kind in pruning.KINDS:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from acme_iid import hosts
-from acme_iid.authority import Authority, limits, refusals
+from acme_iid.authority import Authority, limits, refusals, signers
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
 from acme_iid.hosts import HostProvisioner
@@ -62,7 +62,7 @@ def ask(authority: Authority, account: Account, place: Place, remote: str, now: 
         return next((entry, asked) for entry in order.authorizations if asked in entry.challenges)
 
     statements = [
-        accounts.in_force(account),
+        signers.guard(account),
         orders.unchanged(place.order, now),
         attempts.ask(place, remote, limits.subject(remote), now),
     ]
@@ -272,8 +272,7 @@ def _valid(
         return Write([attempts.postpone(current, changed, now)], _nothing)
     met = replace(current.challenge, validated_at=now, proof=Proof(None, _CLOUD, host.name, ""), error=None)
     statements = [
-        accounts.in_force(account),
-        *([accounts.set_proven(owner.id, now)] if owner.proven_at is None else []),
+        accounts.set_proven(owner, now) if owner.proven_at is None else accounts.in_force(owner),
         orders.change(orders.changed(current, met, until), now),
         *attempts.decide(current),
     ]
