@@ -105,7 +105,7 @@ def fail(database: Database, made: Order) -> None:
 def revoke(database: Database, _made: Order) -> None:
     instance = instances.get(database, INSTANCE)
     assert instance is not None
-    put(database, instances.raise_generation(instance, "an operator blocked this instance", 50))
+    put(database, instances.raise_generation(INSTANCE, instance.generation, "an operator blocked this instance", 50))
 
 
 def claim(database: Database, made: Order) -> None:
