@@ -378,7 +378,7 @@ def test_after_its_lifetime_the_proof_has_run_out_until_it_is_renewed(
     ("statement", "said"),
     [
         (
-            "INSERT INTO blocked_instances (instance_id, cloud, owner, blocked_at) VALUES (:instance, 'aws', '1', 1)",
+            "UPDATE instances SET blocked_at = 1 WHERE id = :instance",
             "an operator blocked",
         ),
         (
