@@ -27,7 +27,7 @@ def run(program: str, *arguments: str) -> str:
 
 
 def test_the_load_places_whole_orders_of_five_requests(own_ca: CA) -> None:
-    own_ca.start()
+    own_ca.start("--workers", "2")
     assert own_ca.process is not None
     load = generator.Generator(own_ca.directory, own_ca.root, generator.with_iid01, 2)
     accounts = load.accounts(3)
