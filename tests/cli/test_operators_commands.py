@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from writing import add_order, put
+from writing import put
 
 from acme_iid import config
 from acme_iid.cli import main
@@ -60,10 +60,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         facts = Account(account, "{}", THUMBPRINT[1:] + str(number), ("mailto:a@b.example",), at)
         put(database, accounts.add(facts))
         names = (Identifier("dns", f"n{number}.local"), Identifier("dns", "*.shared.local"))
-        order = add_order(database, Order("", account, names, at, at + 60))
-        serial = serial_of(orders.number(order))
+        (row,) = put(database, orders.add(Order("", account, names, at, at + 60), "t" * 16))
+        serial = serial_of(row["n"])
         certificate = Certificate(
-            order.id, serial, account, names, at, at + 7200, at, leaf, "cd" * 32, "ab" * 32, "P", instance
+            f"{row['n']}.{'t' * 16}",
+            serial,
+            account,
+            names,
+            at,
+            at + 7200,
+            at,
+            leaf,
+            "cd" * 32,
+            "ab" * 32,
+            "P",
+            instance,
         )
         cloud, owner = instance.split(":")[0], instance.split(":")[1 if number == 2 else 2]
         used = Instance(instance, cloud, owner, instance.rpartition(":")[2], account, THUMBPRINT, at, at, at)
@@ -139,7 +150,7 @@ def test_each_list_takes_the_filters(home: Path, command: list[str], filters: li
         (["events", "--name", "no name"], "not a host name label"),
         (["events", "--cloud", "oracle"], "'oracle' is not"),
         (["events", "--before", "soon"], "'soon' is no place in a list"),
-        (["events", "--before", "5.x"], "is no event's number"),
+        (["events", "--before", "5.x"], "is no number of this list"),
         (["events", "--limit", "0"], "0 is not in the range"),
         (["events", "--from", "1"], "--from and --expect go with --check"),
         (["events", "--check", "--cloud", "aws"], "no filter takes anything"),
@@ -260,7 +271,7 @@ def on_a_terminal(home: Path, columns: int, *arguments: str) -> str:
 def test_a_list_that_is_wider_than_the_terminal_is_shown_a_line_a_fact(home: Path) -> None:
     narrow = on_a_terminal(home, 80, "certificate", "list")
     first, second = narrow.rstrip("\n").split("\n\n")
-    assert re.search(r"^serial: +47$", first, re.MULTILINE)
+    assert re.search(rf"^serial: +{int(serial_of(2), 16)}$", first, re.MULTILINE)
     assert re.search(rf"^instance: +{AWS}$", second, re.MULTILINE)
     wide = on_a_terminal(home, 300, "certificate", "list")
     assert wide == run(home, "certificate", "list").stdout
@@ -302,7 +313,11 @@ def test_a_check_says_ok_and_the_head_that_a_later_check_expects(chained: Path) 
         assert (done.exit_code, done.stdout) == (0, f"OK: 12 events, head {kept}\n")
     assert json.loads(run(chained, "events", "--check", "--json").stdout) == {"events": 12, "head": kept}
     assert run(chained, "events", "--check", "--from", "12").stdout == f"OK: 1 event, head {kept}\n"
-    behind(chained, "INSERT INTO accounts (id, jwk, thumbprint, contact, created_at) VALUES ('a', '{}', 't', '[]', 1)")
+    behind(
+        chained,
+        "INSERT INTO accounts (id, jwk, thumbprint, contact, created_at, key_since) "
+        "VALUES ('a', '{}', 't', '[]', 1, 1)",
+    )
     assert run(chained, "account", "deactivate", "a").exit_code == 0
     grown = run(chained, "events", "--check", "--expect", kept)
     assert grown.stdout.startswith("OK: 13 events, head 13:")

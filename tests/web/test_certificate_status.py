@@ -24,7 +24,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from meanwhile import Meanwhile
 from running import CA, answer
 from wire import Account, Issued, b64
-from writing import add_order, put
+from writing import put
 
 from acme_iid import config
 from acme_iid.authority import Authority, certificate_status
@@ -209,10 +209,10 @@ def add(authority: Authority, number: int, not_after: int, revoked_at: int | Non
     name, database = (Identifier("dns", "foo.local"),), authority.database
     if not accounts.get(database, "a"):
         put(database, accounts.add(AccountFacts("a", "{}", "t", (), 1)))
-    made = add_order(database, Order("", "a", name, 1, 100))
-    assert orders.number(made) == number
+    (row,) = put(database, orders.add(Order("", "a", name, 1, 100), "t" * 16))
+    assert row["n"] == number
     certificate = Certificate(
-        made.id, f"{serial(number):x}", "a", name, 1, not_after, 1, b"der", authority.ca.issuer_id, "key"
+        f"{number}.{'t' * 16}", f"{serial(number):x}", "a", name, 1, not_after, 1, b"der", authority.ca.issuer_id, "key"
     )
     put(database, certificates.add(certificate))
     if revoked_at is not None:
