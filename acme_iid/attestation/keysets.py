@@ -7,6 +7,7 @@ key id and are given what is held. A fetch is shared by all threads that want it
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import logging
 import threading
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from acme_iid.errors import TrustUnavailableError
 from acme_iid.protocol import strict_json
@@ -116,6 +118,12 @@ def _add(found: list[TrustedKey], key: PublicKey, scope: frozenset[str] | None) 
             found[index] = TrustedKey(key, None if everybody else (known.scope or frozenset()) | (scope or frozenset()))
             return
     found.append(TrustedKey(key, scope))
+
+
+def key_id(key: PublicKey) -> str:
+    """How records name a key: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo."""
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return "sha256:" + hashlib.sha256(spki).hexdigest()
 
 
 def parse(content: bytes) -> Keys:

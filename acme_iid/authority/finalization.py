@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, compromise, delegates, limits, refusals, renewal
+from acme_iid.authority import Authority, compromise, delegates, limits, proofs, refusals, renewal
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem, Remedy
 from acme_iid.issuance.leaf import LeafRequest
@@ -80,6 +80,7 @@ def _finalize(
     elif proof.instance is not None:
         _require_open(instances.closed(reader, proof.instance), order)
         statements.append(instances.unchanged(proof.instance, order.generation or 0))
+        statements += proofs.guards(reader, authority, account, order, now)
     not_before, not_after = validity(profile, order, now)
     issued = authority.ca.issue(
         LeafRequest(

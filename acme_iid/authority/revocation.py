@@ -182,16 +182,21 @@ def _revoke(
     compromised = NOTHING
     if code == KEY_COMPROMISE:
         compromised = compromise(reader, certificate, revoked_by, now)
+    noting: list[Statement] = []
+    if code != SUPERSEDED and certificate.instance is not None:
+        # Whoever revokes it, the instance's next order is proven anew.
+        noting.append(instances.note_revocation(certificate.instance, now))
     if current is None or current.revoked_at is not None:
         error = AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
         # That the key is compromised is recorded all the same.
-        return refuse(compromised.statements, error, compromised.events)
+        return refuse([*noting, *compromised.statements] if compromised.events else (), error, compromised.events)
     closed = closes and code != SUPERSEDED and certificate.instance is not None
     closing = NOTHING
     if closed:
         assert certificate.instance is not None
         closing = _close(reader, certificate, certificate.instance, now)
     statements = [
+        *noting,
         *closing.statements,
         certificates.revoke(certificate, code, revoked_by, now),
         *compromised.statements,

@@ -33,6 +33,9 @@ _WAITING = "account_id = :account_id AND ahead = 1 AND taken_at IS NULL AND ende
 """No order has taken it, and it has not been deactivated; it may have failed."""
 _UNCHANGED = "n = :n AND version = :version"
 _MOST_READ = 1000
+_MOST_LOOKED_AT = 256
+_MOST_PROVEN = 64
+"""Orders that are looked at for a proof that a new order can rely on."""
 
 
 class Place(NamedTuple):
@@ -253,6 +256,25 @@ def open_of(reader: Reader, account_id: str, now: int) -> list[Order]:
         now=now,
     )
     return [_order(reader, row) for row in rows]
+
+
+def proven(reader: Reader, account_id: str, names: Collection[Identifier], since: int) -> list[Order]:
+    """An account's orders in which an instance may have proven any of the names, newest first.
+
+    :param since: only orders that were made after that moment.
+    :returns: the newest 64 at most, among the account's newest 256.
+    """
+    rows = reader.rows(
+        f"""{_SELECT} WHERE o.account_id = :account_id AND o.ahead = 0 AND o.instance_id IS NOT NULL
+              AND o.created_at > :since
+              AND o.n >= COALESCE((SELECT n FROM orders WHERE account_id = :account_id AND ahead = 0
+                                   ORDER BY n DESC LIMIT 1 OFFSET {_MOST_LOOKED_AT - 1}), 0)
+            ORDER BY o.n DESC LIMIT {_MOST_PROVEN}""",  # noqa: S608 - constants only
+        account_id=account_id,
+        since=since,
+    )
+    # To look for a name in the text is faster than to read the document.
+    return [_order(reader, row) for row in rows if any(name.value in row["doc"] for name in names)]
 
 
 def controlled_names(reader: Reader, account_id: str, now: int) -> set[Identifier]:

@@ -55,7 +55,8 @@ def _machine(*, subscription: str = fa.SUBSCRIPTION, group: str = "Servers", nam
 
 def test_a_token_adds_tenant_resource_group_and_name_to_the_attested_vm() -> None:
     plain = ATTESTED.judge(ATTESTED.authenticate(fa.attested(), fa.trust(), NOW), fa.BINDING, NOW)
-    assert _judge(fa.managed_identity()) == replace(
+    identity = _judge(fa.managed_identity())
+    assert identity == replace(
         plain,
         format="azure-managed-identity",
         credential_id=fa.TENANT,
@@ -68,7 +69,10 @@ def test_a_token_adds_tenant_resource_group_and_name_to_the_attested_vm() -> Non
             "vm_name": "vm-1",
         },
         times={**plain.times, "iat": NOW - 330, "exp": NOW - 30 + 86400},
+        dated_at=NOW - 330,
+        believed_by=identity.believed_by,
     )
+    assert [key.place for group in identity.believed_by for key in group] == ["azure", fa.TENANT]
 
 
 def test_a_token_of_version_2_is_as_good() -> None:
