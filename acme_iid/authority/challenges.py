@@ -112,7 +112,7 @@ def _answer_iid01(
         identity = VERIFIERS[given.evidence.format].judge(claims, bound, now)
         record["proven"] = True
         instance = instances.get(reader, identity.id)
-        grant, held = _admit(reader, authority, place, identity, given.provisioner)
+        grant, held = _admit(reader, authority, place, identity, instance, given.provisioner)
         record |= {"provisioner": grant.provisioner.name, "rule": grant.rule}
         proof = Proof(identity.id, identity.cloud, grant.provisioner.name, identity.credential_id)
         _check_same_proof(place.order, proof)
@@ -147,15 +147,21 @@ def _authenticate(authority: Authority, evidence: Evidence, now: int) -> Claims:
 
 
 def _admit(
-    reader: Reader, authority: Authority, place: Place, identity: InstanceIdentity, only: str | None
+    reader: Reader,
+    authority: Authority,
+    place: Place,
+    identity: InstanceIdentity,
+    known: Instance | None,
+    only: str | None,
 ) -> tuple[Grant, tuple[Identifier, ...]]:
     """Steps admission and names: the operator's block, the rules, and what revocation closed."""
     config = authority.config
-    closed = instances.closed(reader, identity.id)
-    if closed.blocked:
+    if known is not None and known.blocked_at is not None:
         raise AttestationError(
             Step.ADMISSION, "an operator blocked this instance; whoever runs this CA can say why", Remedy.OPERATOR
         )
+    # Whatever closes a name raises the generation.
+    closed = instances.closed(reader, identity.id).names if known is not None and known.generation else frozenset()
     grant = admit(
         config.provisioners,
         config.namespace,
@@ -165,9 +171,9 @@ def _admit(
         only=only,
         profile=None if place.order.ahead else place.order.profile,
     )
-    _check_open(closed.names, identity, place.authorization.name)
+    _check_open(closed, identity, place.authorization.name)
     held = names(grant.provisioner, config.namespace, identity)
-    return grant, tuple(name for name in held if name.value not in closed.names)
+    return grant, tuple(name for name in held if name.value not in closed)
 
 
 def _check_open(closed: frozenset[str], identity: InstanceIdentity, name: Identifier) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
@@ -34,30 +35,32 @@ def finalize(
         no longer holds, ``rejectedIdentifier`` for a name that has become the CA's own, ``invalidProfile`` if the
         order's profile is no longer given, ``rateLimited``.
     """
+
+    def refused(reader: Reader, error: AcmeError) -> Write[Any]:
+        proofs = {challenge.proof for _, challenge in _proven(order)}
+        proof = proofs.pop() if len(proofs) == 1 else None
+        limits = authority.config.limits
+        return refusals.refused(
+            reader, limits, "finalize.refused", account, order.identifiers, error, remote, now, proof
+        )
+
     try:
-        return _finalize(reader, authority, account, order, csr_der, now)
+        return _finalize(reader, authority, account, order, csr_der, refused, now)
     except AcmeError as error:
         # A bad CSR leaves no event, but one with a key that others may hold does.
-        refused = error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER)
-        if refused or error.remedy is Remedy.NEW_KEY:
-            proofs = {challenge.proof for _, challenge in _proven(order)}
-            proof = proofs.pop() if len(proofs) == 1 else None
-            return refusals.refused(
-                reader,
-                authority.config.limits,
-                "finalize.refused",
-                account,
-                order.identifiers,
-                error,
-                remote,
-                now,
-                proof,
-            )
+        if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
+            return refused(reader, error)
         raise
 
 
 def _finalize(
-    reader: Reader, authority: Authority, account: Account, order: Order, csr_der: bytes, now: int
+    reader: Reader,
+    authority: Authority,
+    account: Account,
+    order: Order,
+    csr_der: bytes,
+    refused: Callable[[Reader, AcmeError], Write[Any]],
+    now: int,
 ) -> Write[Order]:
     """Issue the certificate of a ready order.
 
@@ -67,18 +70,14 @@ def _finalize(
     _require_ready(order, now)
     profile = _profile(authority, order)
     request = csr.check(csr_der, order.identifiers, authority.ca.own_keys, authority.config.ca.keys)
-    if accounts.by_thumbprint(reader, request.thumbprint) is not None:
-        raise AcmeError(Problem.BAD_CSR, "the CSR's key is an account's key; make a key pair for the certificate alone")
     proof = _proof(order)
     identity = _require_still_given(authority.config, order, profile)
     key_id = request.spki_sha256.hex()
-    certifiable = compromise.require_certifiable(reader, key_id)
     statements = [accounts.in_force(account)]
     if (enrolment := delegates.enrolment_of(reader, account)) is not None:
         delegates.require(reader, authority.config, enrolment, order.identifiers, profile.name, now)
         statements += delegates.guards(enrolment)
     elif proof.instance is not None:
-        _require_open(instances.closed(reader, proof.instance), order)
         statements.append(instances.unchanged(proof.instance, order.generation or 0))
         statements += proofs.guards(reader, authority, account, order, now)
     not_before, not_after = validity(profile, order, now)
@@ -118,7 +117,7 @@ def _finalize(
         orders.finalize(order, now),
         certificates.add(certificate),
         *limits.certificate_issued(authority.config.limits, *_counted(reader, order, proof, now), now),
-        certifiable,
+        compromise.certifiable(key_id, request.thumbprint, refused),
     ]
     event = new_event(
         "certificate.issued",
@@ -234,16 +233,6 @@ def _require_still_given(config: Config, order: Order, profile: Profile) -> Inst
                 remedy=Remedy.OPERATOR,
             )
     return identity
-
-
-def _require_open(closed: instances.Closed, order: Order) -> None:
-    if closed.blocked:
-        raise AcmeError(Problem.UNAUTHORIZED, "an operator blocked this instance meanwhile", remedy=Remedy.OPERATOR)
-    for name in order.identifiers:
-        if name.value in closed.names:
-            raise AcmeError(
-                Problem.UNAUTHORIZED, f"{name} was revoked for this instance meanwhile", remedy=Remedy.OPERATOR
-            )
 
 
 def validity(profile: Profile, order: Order, now: int) -> tuple[int, int]:

@@ -124,9 +124,7 @@ def reliance(
         return None
     instance_id, proofs = fitting[0]
     instance = known[instance_id]
-    if instance is None or instances.closed(reader, instance_id).names & {name.value for name in names}:
-        return None
-    return Reliance(instance, {name: proofs[name] for name in names})
+    return None if instance is None else Reliance(instance, {name: proofs[name] for name in names})
 
 
 def _counts(

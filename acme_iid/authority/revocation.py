@@ -225,12 +225,12 @@ def _close(reader: Reader, certificate: Certificate, instance_id: str, now: int)
         reader, instance_id, certificate.names, "a certificate for one of its names was revoked", now
     )
     instance = instances.get(reader, instance_id)
-    raising = []
-    if instance is not None:
-        reason = "a certificate for this name was revoked meanwhile"
-        raising.append(instances.raise_generation(instance, reason, now))
+    generation = 0 if instance is None else instance.generation
+    raising = instances.raise_generation(
+        instance_id, generation, "a certificate for this name was revoked meanwhile", now
+    )
     closing = certificates.close_names(instance_id, certificate.names, now)
-    return Effect([*raising, *ended.statements, *closing], ended.events)
+    return Effect([raising, *ended.statements, *closing], ended.events)
 
 
 def event(

@@ -91,18 +91,33 @@ class Validations:
         self._links = links
         self._idle = threading.Semaphore(MOST)
         self._rounds = Rounds()
+        self._ending = threading.Event()
+        self._dispatcher: threading.Thread | None = None
+        self._attempts: set[threading.Thread] = set()
 
     def start(self) -> None:
         """Begin. The threads end with the process, which need not wait for them."""
         # Without a provisioner of this type nothing can be due that could be validated.
         if self._authority.config.hosts:
-            threading.Thread(target=self._dispatch, daemon=True).start()
+            self._dispatcher = threading.Thread(target=self._dispatch, daemon=True)
+            self._dispatcher.start()
+
+    def stop(self) -> None:
+        """Take no more attempts, and wait until those that were taken have ended."""
+        self._ending.set()
+        self._authority.answered.set()
+        if self._dispatcher is not None:
+            self._dispatcher.join()
+        for attempt in tuple(self._attempts):
+            attempt.join()
 
     def _dispatch(self) -> None:
         answered = self._authority.answered
-        while True:
+        while not self._ending.is_set():
             answered.wait(_POLL_SECONDS)
             answered.clear()
+            if self._ending.is_set():
+                return
             try:
                 self._take_due(int(time.time()))
             except StoreUnavailableError as error:
@@ -122,7 +137,9 @@ class Validations:
                 if asked is None:
                     return
                 if perform(self._authority.database, partial(_take, asked=asked, now=now)):
-                    threading.Thread(target=self._attempt, args=(asked,), daemon=True).start()
+                    attempt = threading.Thread(target=self._attempt, args=(asked,), daemon=True)
+                    self._attempts.add(attempt)
+                    attempt.start()
                     begun = True
             finally:
                 if not begun:
@@ -136,6 +153,7 @@ class Validations:
         except Exception:  # noqa: BLE001 - a fault of ours in one attempt; the lease runs out
             _log.exception("validating challenge %s failed", asked)
         finally:
+            self._attempts.discard(threading.current_thread())
             self._idle.release()
             self._authority.answered.set()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acme_iid.store.writes import Reader, Statement, again
+from acme_iid.store.writes import Reader, Statement, Verdict, again
 
 
 def add(spki_sha256: str, now: int) -> Statement:
@@ -24,6 +24,19 @@ def hold_free(spki_sha256: str) -> Statement:
         "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256)",
         {"spki_sha256": spki_sha256},
         again,
+    )
+
+
+def certifiable(spki_sha256: str, thumbprint: str, verdict: Verdict) -> Statement:
+    """Rely on it that a key was not noted, and is no account's.
+
+    :param thumbprint: the key's (RFC 7638).
+    """
+    return Statement(
+        """SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256)
+           AND NOT EXISTS (SELECT 1 FROM accounts WHERE thumbprint = :thumbprint)""",
+        {"spki_sha256": spki_sha256, "thumbprint": thumbprint},
+        verdict,
     )
 
 

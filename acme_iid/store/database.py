@@ -142,14 +142,18 @@ class SQLite:
             raise outcome
         return outcome
 
-    def commit_all(self, writes: Sequence[Write[Any]]) -> list[Outcome | Exception]:
+    def commit_all(self, writes: Sequence[Write[Any]], *, waits: bool = True) -> list[Outcome | Exception]:
         """Commit several writes together, each of which happens or does not.
 
+        :param waits: whether to wait for others that are writing.
         :returns: what came of each: a fault of ours in one is its error alone.
+        :raises StoreBusyError: if others are writing; nothing of any happened.
         :raises StoreUnavailableError: if the store cannot take them now; nothing of any happened.
         """
+        if len(writes) == 1:
+            return [self._commit_alone(writes[0], waits=waits)]
         outcomes: list[Outcome | Exception] = []
-        with self._writing() as connection:
+        with self._writing(waits=waits) as connection:
             link: Link | None = None
             for write in writes:
                 connection.run("SAVEPOINT write")
@@ -172,6 +176,19 @@ class SQLite:
                 connection.run("RELEASE write")
         return outcomes
 
+    def _commit_alone(self, write: Write[Any], *, waits: bool) -> Outcome | Exception:
+        """As :meth:`commit_all`, without a savepoint: what is refused is all that there is."""
+        try:
+            with self._writing(waits=waits) as connection:
+                committed = _execute(connection, write)
+                if write.events:
+                    _append(connection, write, None)
+        except _GuardError as error:
+            return Refused(error.verdict)
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.OperationalError) as error:
+            return error
+        return committed
+
     def seal(self) -> None:
         """See :meth:`Database.seal`: events are chained in the commit of what they record."""
 
@@ -182,13 +199,13 @@ class SQLite:
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[_Connection]:
+    def _writing(self, *, waits: bool = True) -> Iterator[_Connection]:
         """A connection alone with the store, which is committed when the block ends."""
         connection = self._take()
         try:
-            self._writers.enter()
+            self._writers.enter(waits=waits)
             try:
-                connection.run("BEGIN IMMEDIATE")
+                connection.begin(waits=waits)
                 try:
                     yield connection
                     connection.run("COMMIT")
@@ -210,6 +227,7 @@ class SQLite:
         """See :meth:`Database.close`."""
         while self._idle:
             self._idle.pop().close()
+        self._writers.close()
 
 
 class _GuardError(Exception):
@@ -270,15 +288,16 @@ class _Queue:
         self._file: int | None = None
         self._waited: int | None = None
 
-    def enter(self) -> None:
+    def enter(self, *, waits: bool = True) -> None:
         """Wait for those who are before; :meth:`leave` lets the next one on.
 
+        :param waits: False to go away again where somebody is.
         :raises StoreUnavailableError: if that takes too long.
         """
-        if not self._threads.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+        if not self._threads.acquire(timeout=BUSY_TIMEOUT_SECONDS if waits else 0):
             raise self._late()
         try:
-            self._wait_for_processes()
+            self._wait_for_processes(waits=waits)
         except BaseException:
             self._threads.release()
             raise
@@ -293,13 +312,25 @@ class _Queue:
             self._waited = None
         self._threads.release()
 
-    def _wait_for_processes(self) -> None:
+    def close(self) -> None:
+        """Close the file, unless somebody writes; the next one who wants to opens it again."""
+        if self._threads.acquire(blocking=False):
+            try:
+                if self._file is not None:
+                    os.close(self._file)
+                    self._file = None
+            finally:
+                self._threads.release()
+
+    def _wait_for_processes(self, *, waits: bool) -> None:
         try:
             if self._file is None:
                 self._file = self._open()
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not waits:
+                    raise self._late() from None
                 # A lock belongs to what was opened: one that comes too late must be nobody else's.
                 turn = _Turn(self._open())
                 self._waited = turn.wait(BUSY_TIMEOUT_SECONDS)
@@ -384,6 +415,20 @@ class _Connection:
     def run(self, statement: str, **parameters: object) -> int:
         """See :meth:`Transaction.run`."""
         return self.execute(statement, parameters).rowcount
+
+    def begin(self, *, waits: bool) -> None:
+        """Begin a transaction that writes.
+
+        :param waits: whether to wait for those who do not queue: another program, or a restart's recovery of the log.
+        """
+        if waits:
+            self.run("BEGIN IMMEDIATE")
+            return
+        self.run("PRAGMA busy_timeout = 0")
+        try:
+            self.run("BEGIN IMMEDIATE")
+        finally:
+            self.run(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
 
     def close(self) -> None:
         """Close it."""

@@ -25,7 +25,10 @@ KEY_CHANGED = Fault(
 _MAX_DETAIL = 700
 """Characters of a sentence that is stored."""
 
+Body = Mapping[str, Any]
+"""A document, parsed."""
 Held = tuple[Proof, tuple[Identifier, ...], str | None, str | None]
+"""A proof, the names that the instance may hold, its identity, and the order in which it was made, if another."""
 
 
 def fault_as_list(error: Fault | None) -> list[str] | None:
@@ -98,32 +101,40 @@ def _challenge(challenge: Challenge, proofs: list[Held]) -> list[object]:
     return stored
 
 
-def ahead_of(row: Row) -> list[OrderId]:
-    """The authorizations, made ahead, that an order's row refers to."""
-    ids = (entry for entry in json.loads(row["doc"])["authorizations"] if isinstance(entry, str))
+def parse(row: Row) -> Body:
+    """The document in an order's row."""
+    body: Body = json.loads(row["doc"])
+    return body
+
+
+def ahead_of(body: Body) -> list[OrderId]:
+    """The authorizations, made ahead, that an order's document refers to."""
+    ids = (entry for entry in body["authorizations"] if isinstance(entry, str))
     return [order_id for text in ids if (order_id := OrderId.read(text.rpartition(".")[0])) is not None]
 
 
-def may_have_attempts(row: Row) -> bool:
-    """Whether a challenge of an order's row can be one that a look at the network is due for."""
+def may_have_attempts(body: Body) -> bool:
+    """Whether a challenge in an order's document can be one that a look at the network is due for."""
     return any(
         challenge is not None and len(challenge) == 2 and challenge[0] != CHALLENGE_TYPE
-        for entry in json.loads(row["doc"])["authorizations"]
+        for entry in body["authorizations"]
         if not isinstance(entry, str)
         for challenge in entry["challenges"]
     )
 
 
-def order_of(row: Row, attempts: Sequence[Row] = (), ahead: Mapping[str, Authorization] | None = None) -> Order:
+def order_of(
+    row: Row, body: Body, attempts: Sequence[Row] = (), ahead: Mapping[str, Authorization] | None = None
+) -> Order:
     """The order in a row of :data:`acme_iid.store.orders.SELECT`.
 
     What has happened since to its account's key, its instance or its enrolment stands in their rows; from it follows
     here what is no longer proven, and that an order has ended.
 
+    :param body: its document.
     :param attempts: the rows of its challenges' attempts.
     :param ahead: by their ids, the authorizations that were made ahead of it, as they are.
     """
-    body = json.loads(row["doc"])
     names = tuple(Identifier(*pair) for pair in body["names"])
     order_id = f"{row['n']}.{row['tag']}"
     proofs = [

@@ -103,12 +103,13 @@ def by_number(reader: Reader, n: int) -> Order | None:
 
 
 def _order(reader: Reader, row: Row) -> Order:
+    body = documents.parse(row)
     attempts: list[Row] = []
-    if documents.may_have_attempts(row):
+    if documents.may_have_attempts(body):
         attempts = reader.rows("SELECT * FROM attempts WHERE n = :n", n=row["n"])
-    made = (_get(reader, order_id) for order_id in documents.ahead_of(row))
+    made = (_get(reader, order_id) for order_id in documents.ahead_of(body))
     ahead = {entry.id: entry for order in made if order is not None for entry in order.authorizations}
-    return documents.order_of(row, attempts, ahead)
+    return documents.order_of(row, body, attempts, ahead)
 
 
 def of_authorization_id(reader: Reader, authorization_id: str) -> tuple[Order, Authorization] | None:

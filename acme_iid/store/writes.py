@@ -34,8 +34,8 @@ class Reader(Protocol):
         """
 
 
-Verdict = Callable[[Reader], Exception | None]
-"""Asked after a guard failed: the error that this means, or None if the use case has to be decided again."""
+Verdict = Callable[[Reader], "Exception | Write[Any] | None"]
+"""Asked after a guard failed: the error that this means, or a refusal that is recorded; None to decide again."""
 
 
 def again(_reader: Reader) -> None:
@@ -161,6 +161,11 @@ def perform(database: Committing, decide: Callable[[Reader], T | Write[T]], atte
         outcome = Committed(()) if is_empty(write) else database.commit(write)
         if isinstance(outcome, Committed):
             return write.answer(outcome.rows)
-        if (error := outcome.verdict(database)) is not None:
-            raise error
+        verdict = outcome.verdict(database)
+        if isinstance(verdict, Exception):
+            raise verdict
+        if verdict is not None:
+            refused = database.commit(verdict)
+            if isinstance(refused, Committed):
+                return cast("T", verdict.answer(refused.rows))
     raise StoreConflictError("others changed the same at the same moments, again and again; nothing was changed")

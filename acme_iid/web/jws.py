@@ -24,11 +24,10 @@ from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts
 from acme_iid.store.database import Database
 from acme_iid.web.links import Links
+from acme_iid.web.messages import Request
 from acme_iid.web.nonces import Nonces
 
 CONTENT_TYPE = "application/jose+json"
-MAX_REQUEST_BYTES = 128 * 1024
-"""The size a request's body may have: an answer of 64 KiB, base64url, and its envelope."""
 
 _ACCOUNT = "/acme/account/"
 REVOKE_CERT = "/acme/revoke-cert"
@@ -41,25 +40,6 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _PADDING = (b"", b"", b"==", b"=")
 _LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
-
-
-class Request(NamedTuple):
-    """A request that nobody has looked at.
-
-    :ivar path: below the server's URL, without the query.
-    :ivar remote: the client's address.
-    """
-
-    body: bytes
-    content_type: str | None
-    path: str
-    query: str
-    remote: str
-
-    @property
-    def target(self) -> str:
-        """The path with the query."""
-        return f"{self.path}?{self.query}" if self.query else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +155,10 @@ class Gate:
     nonces: Nonces
     algorithms: tuple[str, ...] = jwk.ALGORITHMS
 
-    def check(self, request: Request, now: int) -> SignedRequest:
+    def check(self, request: Request, remote: str, now: int) -> SignedRequest:
         """Check a request and say who sent it.
 
+        :param remote: the client's address.
         :raises AcmeError: saying what is wrong with it.
         """
         if request.content_type != CONTENT_TYPE:
@@ -206,7 +187,7 @@ class Gate:
         if account is not None:
             require_active(account)
         thumbprint = jwk.thumbprint(key) if account is None else account.thumbprint
-        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, request.remote)
+        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, remote)
 
     def new_key(self, request: SignedRequest) -> NewKey:
         """The key that a key change is to, once the JWS in the payload shows that it agrees (RFC 8555 section 7.3.5).
