@@ -85,14 +85,17 @@ class TrustedKey:
     scope: frozenset[str] | None
 
 
-def find_keys(sets: Iterable[ScopedKeySet], kid: str, algorithm: Algorithm, now: int) -> list[TrustedKey]:
+def find_keys(
+    sets: Iterable[ScopedKeySet], kid: str, algorithm: Algorithm, now: int, wait: float = WAIT_SECONDS
+) -> list[TrustedKey]:
     """The keys called ``kid`` in any of ``sets``: those that everybody believes first, each once.
 
     :param now: seconds; decides which sets are stale.
+    :param wait: for how many seconds a fetch that is due is waited for.
     :raises TrustUnavailableError: if no set has it and one that might cannot be had.
     """
     asked = list(sets)
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + wait
     for fetch in [scoped.keys.request(kid, algorithm, now) for scoped in asked]:
         if fetch is not None:
             fetch.wait(max(0.0, deadline - time.monotonic()))

@@ -212,10 +212,10 @@ class TrustStore:
         return (*pinned, *operators)
 
     def still_believes(self, groups: Iterable[Iterable[KeyReference]], provisioner: str, now: int) -> bool:
-        """Whether a provisioner trusts a key of each group now.
+        """Whether a provisioner trusts a key of each group now. No key set is waited for: one that is due is fetched.
 
         :param now: seconds; decides which key sets are stale.
-        :raises TrustUnavailableError: if a key set cannot be had.
+        :raises TrustUnavailableError: if a key set is not held, or not anew, so that nobody knows.
         """
         return all(
             any(scope is None or provisioner in scope for key in group for scope in self._scopes(key, now))
@@ -232,7 +232,7 @@ class TrustStore:
         sets = list(self.gcp) if key.place == "gcp" else []
         sets += [ScopedKeySet(one.keys, one.scope) for one in self.web_identity if one.issuer == key.place]
         sets += [ScopedKeySet(one.keys, one.scope) for one in self.azure_tenants if one.tenant == key.place]
-        same_kid = find_keys(sets, key.kid, key.algorithm, now)
+        same_kid = find_keys(sets, key.kid, key.algorithm, now, wait=0)
         return [trusted.scope for trusted in same_kid if key_id_of(trusted.key) == key.key_id]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import accumulate
 from typing import NamedTuple
 
 from acme_iid.errors import Fault
@@ -36,6 +37,8 @@ _MOST_READ = 1000
 _MOST_LOOKED_AT = 256
 _MOST_PROVEN = 64
 """Orders that are looked at for a proof that a new order can rely on."""
+_MOST_PROVEN_BYTES = 64 * 1024
+"""What their documents may have together; the loop reads them."""
 
 
 class Place(NamedTuple):
@@ -263,7 +266,7 @@ def proven(reader: Reader, account_id: str, names: Collection[Identifier], since
     """An account's orders in which an instance may have proven any of the names, newest first.
 
     :param since: only orders that were made after that moment.
-    :returns: the newest 64 at most, among the account's newest 256.
+    :returns: the newest 64 at most of the account's newest 256, with documents of 64 KiB together.
     """
     rows = reader.rows(
         f"""{_SELECT} WHERE o.account_id = :account_id AND o.ahead = 0 AND o.instance_id IS NOT NULL
@@ -275,7 +278,9 @@ def proven(reader: Reader, account_id: str, names: Collection[Identifier], since
         since=since,
     )
     # To look for a name in the text is faster than to read the document.
-    return [_order(reader, row) for row in rows if any(name.value in row["doc"] for name in names)]
+    having = [row for row in rows if any(name.value in row["doc"] for name in names)]
+    sizes = accumulate(len(row["doc"]) for row in having)
+    return [_order(reader, row) for row, size in zip(having, sizes, strict=True) if size <= _MOST_PROVEN_BYTES]
 
 
 def controlled_names(reader: Reader, account_id: str, now: int) -> set[Identifier]:

@@ -433,3 +433,11 @@ def test_mutated_tokens_never_authenticate_other_claims(data: st.DataObject) -> 
     except AttestationError:
         document = fa.claims()
     assert document == fa.claims()
+
+
+def test_evidence_of_two_keys_is_believed_as_long_as_both_are_trusted() -> None:
+    believed_by = _judge(fa.managed_identity()).believed_by
+    assert fa.trust().still_believes(believed_by, "test", NOW)
+    assert not fa.root_only().still_believes(believed_by, "test", NOW)
+    no_root = replace(fa.trust(), azure=TrustStore.load(google=False).azure)
+    assert not no_root.still_believes(believed_by, "test", NOW)

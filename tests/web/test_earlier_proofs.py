@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import forge
@@ -192,16 +193,34 @@ def test_use_never_prolongs_a_proof(store: Database, account: Account, instance:
     assert status(account, "foo.local") == "pending"
 
 
-def test_an_order_that_is_older_than_the_lifetime_never_counts(
+def test_what_relies_on_a_proof_shows_when_it_was_made(
     store: Database, account: Account, instance: aws.Instance
 ) -> None:
     proven = first(account, instance, "foo.local")
-    with store.transaction() as transaction:
-        changed = transaction.run(
-            "UPDATE orders SET created_at = created_at - :day WHERE n = :n",
-            day=DAY,
-            n=int(proven.order.rpartition("/")[2].split(".")[0]),
-        )
+    made = account.post(account.post(proven.order).json()["authorizations"][0]).json()["challenges"][0]["validated"]
+    age(store, proven.order, 7200)
+    ordered = ready(account, "foo.local")
+    shown = account.post(ordered.json()["authorizations"][0]).json()["challenges"][0]["validated"]
+    assert datetime.fromisoformat(made) - datetime.fromisoformat(shown) == timedelta(hours=2)
+
+
+def test_an_order_that_is_older_than_one_of_two_lifetimes_never_counts(own_ca: CA, instance: aws.Instance) -> None:
+    options = ("--type", "AWS", "--aws-account", "888888888888", "--proof-lifetime", "7d")
+    own_ca.cli("provisioner", "update", PROVISIONER, "--proof-lifetime", "24h")
+    own_ca.cli("provisioner", "add", OTHER, *options)
+    own_ca.start()
+    account = own_ca.account()
+    proven = first(account, instance, "foo.local")
+    store = open_store(own_ca.store_url)
+    try:
+        with store.transaction() as transaction:
+            changed = transaction.run(
+                "UPDATE orders SET created_at = created_at - :day WHERE n = :n",
+                day=DAY,
+                n=int(proven.order.rpartition("/")[2].split(".")[0]),
+            )
+    finally:
+        store.close()
     assert changed == 1
     assert status(account, "foo.local") == "pending"
 
@@ -261,6 +280,17 @@ def test_a_key_that_comes_back_brings_no_proof_back(account: Account, lasting: C
     assert status(account, "foo.local") == "pending"
 
 
+def test_a_former_keys_proof_counts_for_nothing_by_any_clock(
+    lasting: CA, store: Database, account: Account, instance: aws.Instance
+) -> None:
+    proven = first(account, instance, "foo.local")
+    change_key(lasting, account, instance, proven.der)
+    with store.transaction() as transaction:
+        changed = transaction.run("UPDATE accounts SET key_since = 1 WHERE id = :id", id=account.url.rpartition("/")[2])
+    assert changed == 1
+    assert status(account, "foo.local") == "pending"
+
+
 def test_a_superseded_certificate_ends_nothing(account: Account, instance: aws.Instance) -> None:
     proven = first(account, instance, "foo.local")
     answered = account.post(account.wire.directory["revokeCert"], {"certificate": b64(proven.der), "reason": 4})
@@ -296,7 +326,7 @@ def test_a_revoked_certificate_of_a_delegate_ends_it(lasting: CA, account: Accou
     done = finalize(other, ordered, "foo.local").json()
     certificate = x509.load_pem_x509_certificate(other.post(done["certificate"]).content)
     assert status(account, "bar.local") == "ready"
-    lasting.cli("certificate", "revoke", f"{certificate.serial_number:x}", "--reason", "unspecified")
+    lasting.cli("certificate", "revoke", str(certificate.serial_number), "--reason", "unspecified")
     assert status(account, "bar.local") == "pending"
 
 
@@ -421,9 +451,19 @@ def test_a_profile_that_the_provisioner_does_not_give_is_pending(own_ca: CA, ins
 
 def test_a_delegates_order_is_no_proof_and_uses_none(lasting: CA, account: Account, instance: aws.Instance) -> None:
     other = delegate(lasting, account, instance, "foo.local")
-    assert status(other, "foo.local") == "ready"
-    lasting.cli("account", "deactivate", account.url.rpartition("/")[2])
+    assert finalize(other, ready(other, "foo.local"), "foo.local").status_code == 200
+    events = lasting.cli("events", "--json", "--limit", "100", "--instance", whole_id(instance)).stdout
+    assert proven_events(events) == []
+    assert account.post(account.url, {"status": "deactivated"}).status_code == 200
     assert problem(other.order("foo.local")) == "unauthorized"
+
+
+def test_a_deactivated_account_orders_nothing(account: Account, instance: aws.Instance) -> None:
+    first(account, instance, "foo.local")
+    ordered = ready(account, "foo.local")
+    assert account.post(account.url, {"status": "deactivated"}).status_code == 200
+    assert problem(account.order("foo.local")) == "unauthorized"
+    assert problem(finalize(account, ordered, "foo.local")) == "unauthorized"
 
 
 def test_an_order_that_relies_on_a_proof_enrols_nobody(account: Account, instance: aws.Instance) -> None:
