@@ -14,7 +14,8 @@ MAX_NAME_LENGTH = 48
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _MAX_DURATION = 3650 * _DAY
-_MAX_PROOF_LIFETIME = 30 * _DAY
+MAX_PROOF_LIFETIME = 30 * _DAY
+"""Seconds that a proof may serve further orders."""
 _DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
 _AWS_ACCOUNT = re.compile(r"[0-9]{12}\Z")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*\Z")
@@ -55,7 +56,7 @@ def proof_lifetime(text: str) -> int:
     :raises ValueError: if it is neither, or longer than 30 days.
     """
     seconds = 0 if text == "0" else duration(text)
-    if seconds > _MAX_PROOF_LIFETIME:
+    if seconds > MAX_PROOF_LIFETIME:
         raise ValueError(f'{text!r} is longer than 30 days; write "30d" or less')
     return seconds
 

@@ -19,6 +19,7 @@ from acme_iid.errors import AcmeError, AttestationError, Problem, TrustUnavailab
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order
 from acme_iid.store import instances, orders
+from acme_iid.store import proofs as earlier_proofs
 from acme_iid.store.chain import NewEvent, new_event
 from acme_iid.store.writes import Reader, Statement
 
@@ -105,7 +106,7 @@ def reliance(
         return None
     known: dict[str, Instance | None] = {}
     counting: dict[tuple[str, str], dict[Identifier, EarlierProof]] = {}
-    for order in orders.proven(reader, account.id, names, now - longest):
+    for order in earlier_proofs.earlier(reader, account.id, names, now - longest):
         for entry in order.authorizations:
             met = _met_in(order, entry) if entry.name in names else None
             if met is None or met.proof is None or met.proof.instance is None:

@@ -8,9 +8,8 @@ taken into an order, which then refers to it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from typing import NamedTuple
 
 from acme_iid.errors import Fault
@@ -34,11 +33,6 @@ _WAITING = "account_id = :account_id AND ahead = 1 AND taken_at IS NULL AND ende
 """No order has taken it, and it has not been deactivated; it may have failed."""
 _UNCHANGED = "n = :n AND version = :version"
 _MOST_READ = 1000
-_MOST_LOOKED_AT = 256
-_MOST_PROVEN = 64
-"""Orders that are looked at for a proof that a new order can rely on."""
-_MOST_PROVEN_BYTES = 64 * 1024
-"""What their documents may have together; the loop reads them."""
 
 
 class Place(NamedTuple):
@@ -103,6 +97,15 @@ def by_number(reader: Reader, n: int) -> Order | None:
     """The order with a number that the store itself gave."""
     rows = reader.rows(f"{_SELECT} WHERE o.n = :n", n=n)
     return _order(reader, rows[0]) if rows else None
+
+
+def by_numbers(reader: Reader, numbers: Sequence[int]) -> list[Order]:
+    """The orders with numbers that the store itself gave, newest first."""
+    if not numbers:
+        return []
+    listed = ", ".join(str(int(n)) for n in numbers)
+    rows = reader.rows(f"{_SELECT} WHERE o.n IN ({listed}) ORDER BY o.n DESC")
+    return [_order(reader, row) for row in rows]
 
 
 def _order(reader: Reader, row: Row) -> Order:
@@ -260,27 +263,6 @@ def open_of(reader: Reader, account_id: str, now: int) -> list[Order]:
         now=now,
     )
     return [_order(reader, row) for row in rows]
-
-
-def proven(reader: Reader, account_id: str, names: Collection[Identifier], since: int) -> list[Order]:
-    """An account's orders in which an instance may have proven any of the names, newest first.
-
-    :param since: only orders that were made after that moment.
-    :returns: the newest 64 at most of the account's newest 256, with documents of 64 KiB together.
-    """
-    rows = reader.rows(
-        f"""{_SELECT} WHERE o.account_id = :account_id AND o.ahead = 0 AND o.instance_id IS NOT NULL
-              AND o.created_at > :since
-              AND o.n >= COALESCE((SELECT n FROM orders WHERE account_id = :account_id AND ahead = 0
-                                   ORDER BY n DESC LIMIT 1 OFFSET {_MOST_LOOKED_AT - 1}), 0)
-            ORDER BY o.n DESC LIMIT {_MOST_PROVEN}""",  # noqa: S608 - constants only
-        account_id=account_id,
-        since=since,
-    )
-    # To look for a name in the text is faster than to read the document.
-    having = [row for row in rows if any(name.value in row["doc"] for name in names)]
-    sizes = accumulate(len(row["doc"]) for row in having)
-    return [_order(reader, row) for row, size in zip(having, sizes, strict=True) if size <= _MOST_PROVEN_BYTES]
 
 
 def controlled_names(reader: Reader, account_id: str, now: int) -> set[Identifier]:
