@@ -14,14 +14,14 @@ from dataclasses import replace
 from acme_iid.admission import Grant, admit, formats, names
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
-from acme_iid.authority import Authority, answers, refusals, validations
+from acme_iid.authority import Authority, answers, refusals, signers, validations
 from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order
-from acme_iid.store import accounts, instances, orders
+from acme_iid.store import instances, orders
 from acme_iid.store.chain import new_event
 from acme_iid.store.orders import Place
 from acme_iid.store.writes import Reader, Write
@@ -296,8 +296,7 @@ def _valid(
     order = orders.changed(place, met)
     order = replace(order, instance_id=identity.id, generation=used.generation)
     statements = [
-        accounts.in_force(account),
-        *([accounts.set_proven(account.id, now)] if account.proven_at is None else []),
+        signers.guard(account, proven_at=now),
         instances.use(used) if held else instances.prove(used),
         orders.change(order, now),
     ]
@@ -346,5 +345,5 @@ def _refused(
         cloud=VERIFIERS[given.evidence.format].cloud,
         name=place.authorization.name.value,
     )
-    statements = [accounts.in_force(account), orders.change(order, now), *recorded.statements]
+    statements = [signers.guard(account), orders.change(order, now), *recorded.statements]
     return Write(statements, lambda _rows: _answered(order, failed), recorded.events)

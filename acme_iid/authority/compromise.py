@@ -43,14 +43,14 @@ def certifiable(spki_sha256: str, thumbprint: str, refused: Callable[[Reader, Ac
     return compromised_keys.certifiable(spki_sha256, thumbprint, verdict)
 
 
-def require_usable_by_account(reader: Reader, key: str) -> Statement:
+def require_usable_by_account(reader: Reader, key: str) -> list[Statement]:
     """Refuse a compromised key as an account's.
 
     :param key: the public key as canonical JWK JSON.
-    :returns: what the write that gives the key to the account relies on.
+    :returns: what the write that gives the key to the account relies on, after it has given it.
     :raises AcmeError: ``badPublicKey``.
     """
     spki_sha256 = hashlib.sha256(jwk.spki(jwk.load(key))).hexdigest()
     if compromised_keys.has(reader, spki_sha256):
         raise AcmeError(Problem.BAD_PUBLIC_KEY, "this key was revoked as compromised; make another account key")
-    return compromised_keys.hold_free(spki_sha256)
+    return compromised_keys.keep_free(spki_sha256)

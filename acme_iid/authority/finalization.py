@@ -8,7 +8,7 @@ from typing import Any
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, compromise, delegates, limits, proofs, refusals, renewal
+from acme_iid.authority import Authority, compromise, delegates, limits, proofs, refusals, renewal, signers
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem, Remedy
 from acme_iid.issuance.leaf import LeafRequest
@@ -19,7 +19,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
-from acme_iid.store import accounts, certificates, instances, orders
+from acme_iid.store import certificates, instances, orders
 from acme_iid.store.chain import new_event
 from acme_iid.store.writes import Reader, Write
 
@@ -73,7 +73,7 @@ def _finalize(
     proof = _proof(order)
     identity = _require_still_given(authority.config, order, profile)
     key_id = request.spki_sha256.hex()
-    statements = [accounts.in_force(account)]
+    statements = [signers.guard(account)]
     if (enrolment := delegates.enrolment_of(reader, account)) is not None:
         delegates.require(reader, authority.config, enrolment, order.identifiers, profile.name, now)
         statements += delegates.guards(enrolment)
@@ -147,7 +147,8 @@ def _counted(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str 
     A renewal that is due, or that an operator asked for, is none too many; one certificate after another, each in the
     place of the one before, or a revoked one's successors, would be.
     """
-    replaced = None if order.replaces is None else renewal.find(reader, order.replaces)
+    # One that was pruned meanwhile had ended long before.
+    replaced = None if order.replaces is None else renewal.replaced(reader, order.replaces)
     if replaced is None or replaced.revoked_at is not None or now < window(replaced).start:
         return proof.instance, list(order.identifiers)
     instance = None if proof.instance == replaced.instance else proof.instance

@@ -43,6 +43,7 @@ _FIRST_LOOK_SECONDS = 2.0
 _POLL_SECONDS = 60.0
 _FIRST = (-1, 0)
 
+_chance = random.SystemRandom()
 _log = logging.getLogger(__name__)
 
 
@@ -129,7 +130,7 @@ def _batch(reader: Reader, terms: Ends, after: tuple[int, int], by: str, now: in
     if page:
         after = (page[-1].not_after, page[-1].n)
     gone = _that_go(reader, terms, page)
-    statements = pruning.remove_certificates(gone)
+    statements = pruning.remove_certificates(reader, gone)
     left -= len(page)
     counts = {"certificates": len(gone)}
     for kind in pruning.KINDS:
@@ -203,7 +204,8 @@ class Pruning:
                 _log.warning("The store is not pruned now: %s", error)
             except Exception:  # noqa: BLE001 - a fault of ours must not end it for good
                 _log.exception("pruning the store failed")
-            self._ending.wait(_POLL_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - so that not all ask at once
+            # So that not all ask at once.
+            self._ending.wait(_POLL_SECONDS * _chance.uniform(0.9, 1.1))
 
 
 def ahead() -> float:

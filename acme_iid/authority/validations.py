@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from acme_iid import hosts
-from acme_iid.authority import Authority, limits, refusals
+from acme_iid.authority import Authority, limits, refusals, signers
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
 from acme_iid.hosts import HostProvisioner
@@ -62,7 +62,7 @@ def ask(authority: Authority, account: Account, place: Place, remote: str, now: 
         return next((entry, asked) for entry in order.authorizations if asked in entry.challenges)
 
     statements = [
-        accounts.in_force(account),
+        signers.guard(account),
         orders.unchanged(place.order, now),
         attempts.ask(place, remote, limits.subject(remote), now),
     ]
@@ -136,7 +136,7 @@ class Validations:
                 asked = next(turns, None)
                 if asked is None:
                     return
-                if perform(self._authority.database, partial(_take, asked=asked, now=now)):
+                if perform(self._authority.database, partial(take, asked=asked, now=now)):
                     attempt = threading.Thread(target=self._attempt, args=(asked,), daemon=True)
                     self._attempts.add(attempt)
                     attempt.start()
@@ -164,7 +164,7 @@ def _place(reader: Reader, asked: attempts.Asked) -> Place | None:
     return None if order is None else orders.place(order, asked.i, asked.k)
 
 
-def _take(reader: Reader, asked: attempts.Asked, now: int) -> Write[bool]:
+def take(reader: Reader, asked: attempts.Asked, now: int) -> Write[bool]:
     """Take an attempt; what has ended is not looked at again."""
     place = _place(reader, asked)
     account = None if place is None else accounts.get(reader, place.order.account_id)
@@ -272,8 +272,7 @@ def _valid(
         return Write([attempts.postpone(current, changed, now)], _nothing)
     met = replace(current.challenge, validated_at=now, proof=Proof(None, _CLOUD, host.name, ""), error=None)
     statements = [
-        accounts.in_force(account),
-        *([accounts.set_proven(owner.id, now)] if owner.proven_at is None else []),
+        accounts.set_proven(owner, now) if owner.proven_at is None else accounts.in_force(owner),
         orders.change(orders.changed(current, met, until), now),
         *attempts.decide(current),
     ]

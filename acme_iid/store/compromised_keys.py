@@ -18,15 +18,6 @@ def add(spki_sha256: str, now: int) -> Statement:
     )
 
 
-def hold_free(spki_sha256: str) -> Statement:
-    """Rely on it that a key was not noted."""
-    return Statement(
-        "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256)",
-        {"spki_sha256": spki_sha256},
-        again,
-    )
-
-
 def certifiable(spki_sha256: str, thumbprint: str, verdict: Verdict) -> Statement:
     """Rely on it that a key was not noted, and is no account's.
 
@@ -38,6 +29,23 @@ def certifiable(spki_sha256: str, thumbprint: str, verdict: Verdict) -> Statemen
         {"spki_sha256": spki_sha256, "thumbprint": thumbprint},
         verdict,
     )
+
+
+def keep_free(spki_sha256: str) -> list[Statement]:
+    """Rely on it that a key was not noted, and let whoever is about to note it wait until the write is committed.
+
+    Whoever notes it then sees what was written.
+    """
+    values = {"spki_sha256": spki_sha256}
+    return [
+        Statement(
+            """INSERT INTO compromised_keys (spki_sha256, compromised_at) VALUES (:spki_sha256, 0)
+               ON CONFLICT DO NOTHING""",
+            values,
+            again,
+        ),
+        Statement("DELETE FROM compromised_keys WHERE spki_sha256 = :spki_sha256", values),
+    ]
 
 
 def has(reader: Reader, spki_sha256: str) -> bool:

@@ -162,16 +162,14 @@ class SQLite:
                     if write.events:
                         link = _append(connection, write, link)
                     outcomes.append(committed)
-                except (
-                    _GuardError,
-                    sqlite3.IntegrityError,
-                    sqlite3.ProgrammingError,
-                    sqlite3.OperationalError,
-                ) as error:
-                    # Nothing else is undone apart: after a full disk or an I/O error SQLite has ended the transaction.
+                except StoreUnavailableError:
+                    # After a full disk or an I/O error nothing is undone apart: SQLite may have ended the transaction.
+                    raise
+                except Exception as error:
                     if not connection.in_transaction:
                         raise StoreUnavailableError(f"the database {self.path} ended a transaction: {error}") from error
                     connection.run("ROLLBACK TO write")
+                    # A fault of ours is that write's alone, whatever it is: a number or a text that no column takes.
                     outcomes.append(Refused(error.verdict) if isinstance(error, _GuardError) else error)
                 connection.run("RELEASE write")
         return outcomes

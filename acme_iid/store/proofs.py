@@ -23,15 +23,15 @@ def earlier(reader: Reader, account_id: str, names: Collection[Identifier], sinc
     :param since: only orders that were made after that moment.
     """
     rows = reader.rows(
-        f"""SELECT n, doc FROM orders
-            WHERE account_id = :account_id AND ahead = 0 AND instance_id IS NOT NULL AND created_at > :since
-              AND n >= COALESCE((SELECT n FROM orders WHERE account_id = :account_id AND ahead = 0
-                                 ORDER BY n DESC LIMIT 1 OFFSET {_MOST_ORDERS - 1}), 0)
-            ORDER BY n DESC LIMIT {_MOST_PROVEN}""",  # noqa: S608 - constants only
+        f"""{orders.SELECT} WHERE o.account_id = :account_id AND o.ahead = 0 AND o.instance_id IS NOT NULL
+              AND o.created_at > :since
+              AND o.n >= COALESCE((SELECT n FROM orders WHERE account_id = :account_id AND ahead = 0
+                                   ORDER BY n DESC LIMIT 1 OFFSET {_MOST_ORDERS - 1}), 0)
+            ORDER BY o.n DESC LIMIT {_MOST_PROVEN}""",  # noqa: S608 - constants only
         account_id=account_id,
         since=since,
     )
     # To look for a name in the text is faster than to read the document.
     having = [row for row in rows if any(name.value in row["doc"] for name in names)]
     sizes = accumulate(len(row["doc"]) for row in having)
-    return orders.by_numbers(reader, [row["n"] for row, size in zip(having, sizes, strict=True) if size <= _MOST_BYTES])
+    return [orders.of_row(reader, row) for row, size in zip(having, sizes, strict=True) if size <= _MOST_BYTES]

@@ -21,6 +21,7 @@ SignedView = Callable[..., Answer | Write[Answer]]
 """A view of a checked request: it decides, with a reader of the store, the request, the time in seconds and the rule's
 variables."""
 
+_chance = random.SystemRandom()
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds, at most, before a view runs again for which the store had no turn."""
 
@@ -88,7 +89,7 @@ class Signed:
             try:
                 return perform(self._door.store, decide)
             except StoreConflictError:
-                time.sleep(pause * random.random())  # noqa: S311 - no secret: only others who failed are avoided
+                time.sleep(pause * _chance.random())
         return perform(self._door.store, decide)
 
 

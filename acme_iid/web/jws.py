@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
-from acme_iid.authority.accounts import require_active
+from acme_iid.authority.signers import require_active
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.protocol.public_keys import PublicKey

@@ -2,7 +2,7 @@
 
 Run it with ``python tests/benchmarks/fleet.py``: 100,000 VMs with certificates of a day, and a CA that is away for
 eight hours. Each VM has one pair, and its daemon plans, repeats and pauses by the client's own functions and constants
-(acme_iid_client: renewal, watched, connection) within the window that the server's own function suggests. The server
+(acme_iid_client: renewal, watched, pauses) within the window that the server's own function suggests. The server
 is a number: so many certificates a second, and so many orders inside; over that it answers newOrder with 503 and a
 Retry-After. A refusal costs it a share of what a certificate costs.
 
@@ -32,8 +32,10 @@ from benchmarks.orders import show
 from cryptography import x509
 
 from acme_iid.protocol.renewal import window
-from acme_iid_client import ari, connection, renewal
+from acme_iid_client import ari, pauses, renewal
 from acme_iid_client.connection import CaError, UnreachableError
+from acme_iid_client.deadline import Deadline
+from acme_iid_client.pauses import Pauses
 from acme_iid_client.records import Record
 from acme_iid_client.watched import Watched
 
@@ -41,6 +43,9 @@ _DROWNED = 100
 """How many refusals there are for each VM when the server counts as drowned in them, and the day ends."""
 _START = datetime(2030, 1, 1, tzinfo=UTC)
 """The simulated clock's zero."""
+
+
+_NEVER = Deadline(1e9)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class VM:
     :ivar end: when its certificate ends, seconds of the simulated clock; so are the other times.
     :ivar planned: when it is renewed.
     :ivar failures: how many tries have failed in a row.
-    :ivar deadline: when the try that is under way has to be done, and ``repeated`` how often it has asked in vain.
+    :ivar deadline: when the try that is under way has to be done, and ``pauses`` those between its requests.
     """
 
     number: int
@@ -71,7 +76,7 @@ class VM:
     planned: float = 0.0
     failures: int = 0
     deadline: float = 0.0
-    repeated: int = 0
+    pauses: Pauses = field(default_factory=lambda: Pauses(_NEVER))
 
     def take(self, issued: float, life: float) -> None:
         """Take a new certificate, and plan the next."""
@@ -224,7 +229,7 @@ class Simulation:
             if vm.number not in waiting:
                 waiting.add(vm.number)
                 day.due += 1
-                vm.deadline, vm.repeated = now + self._timeout, 0
+                vm.deadline, vm.pauses = now + self._timeout, Pauses(_NEVER)
             self._ask(vm, now)
         day.ended, day.waiting = self._end, len(waiting)
         day.inside = sum(issued for _, _, _, issued in self._events)
@@ -257,18 +262,15 @@ class Simulation:
 
     def _again(self, vm: VM, now: float, retry_after: float | None) -> float:
         """When a client asks again: within the same try, as its connection does it, or in the daemon's next one."""
-        pause = retry_after
-        if pause is None and vm.repeated < len(connection._BACK_OFF):
-            pause = connection._BACK_OFF[vm.repeated]
-        vm.repeated += 1
-        if pause is not None and vm.repeated < connection._MAX_TRIES and now + pause < vm.deadline:
+        pause = vm.pauses.after(None) if retry_after is None else pauses.spread(retry_after)
+        if pause is not None and now + pause < vm.deadline:
             return now + pause
         error = CaError("busy") if retry_after is not None else UnreachableError("away")
         error.retry_after = pause
         vm.failures += 1
         self._pair.left = vm.end - now
         later = now + self._pair.pause(vm.failures, error)
-        vm.deadline, vm.repeated = later + self._timeout, 0
+        vm.deadline, vm.pauses = later + self._timeout, Pauses(_NEVER)
         return later
 
     def _renewed(self, vm: VM, now: float) -> None:
