@@ -8,9 +8,9 @@ and decides again, once more, and what was refused by then gets its reason from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, overload
 
 from acme_iid.errors import StoreConflictError
 from acme_iid.store.chain import NewEvent
@@ -24,6 +24,13 @@ ATTEMPTS = 3
 """How often a use case is decided, where others change what it has read."""
 
 
+class Question(NamedTuple):
+    """A statement that reads, and its values."""
+
+    text: str
+    values: Mapping[str, object]
+
+
 class Reader(Protocol):
     """What can be asked: a database, or a transaction (which sees its own writes)."""
 
@@ -32,6 +39,41 @@ class Reader(Protocol):
 
         :raises StoreUnavailableError: if the store cannot answer now.
         """
+
+    def ahead(self, *questions: Question) -> Reader:
+        """A reader that is asked these questions soon: where each is a round trip, it asks all of them at once now.
+
+        :raises StoreUnavailableError: as :meth:`rows` does.
+        """
+
+
+class Answered:
+    """A reader for one decision, which has the answers to some questions already.
+
+    :param reader: what is asked everything else.
+    """
+
+    def __init__(self, reader: Reader, answers: Iterable[tuple[Question, list[Row]]]) -> None:
+        self._reader = reader
+        self._answers = {_key(*question): rows for question, rows in answers}
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        """See :meth:`Reader.rows`."""
+        rows = self._answers.get(_key(statement, parameters))
+        return self._reader.rows(statement, **parameters) if rows is None else rows
+
+    def ahead(self, *questions: Question) -> Reader:
+        """See :meth:`Reader.ahead`."""
+        missing = [question for question in questions if _key(*question) not in self._answers]
+        if not missing:
+            return self
+        further = Answered(self._reader.ahead(*missing), ())
+        further._answers = self._answers
+        return further
+
+
+def _key(statement: str, values: Mapping[str, object]) -> tuple[str, frozenset[tuple[str, object]]]:
+    return statement, frozenset(values.items())
 
 
 Verdict = Callable[[Reader], Exception | None]

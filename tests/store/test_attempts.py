@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from itertools import islice
 
 import pytest
+from acme_iid.store.challenges import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS
 
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge
 from acme_iid.store import accounts, attempts, challenges, orders
-from acme_iid.store.challenges import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS
 from acme_iid.store.database import Database, open_store
 
 NOW = 20
