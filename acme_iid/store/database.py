@@ -150,14 +150,16 @@ class SQLite:
             raise outcome
         return outcome
 
-    def commit_all(self, writes: Sequence[Write[Any]]) -> list[Outcome | Exception]:
+    def commit_all(self, writes: Sequence[Write[Any]], *, waits: bool = True) -> list[Outcome | Exception]:
         """Commit several writes together, each of which happens or does not.
 
+        :param waits: whether to wait for others that are writing.
         :returns: what came of each: a fault of ours in one is its error alone.
+        :raises StoreBusyError: if others are writing; nothing of any happened.
         :raises StoreUnavailableError: if the store cannot take them now; nothing of any happened.
         """
         outcomes: list[Outcome | Exception] = []
-        with self._writing() as connection:
+        with self._writing(waits=waits) as connection:
             link: Link | None = None
             for write in writes:
                 connection.run("SAVEPOINT write")
@@ -199,13 +201,13 @@ class SQLite:
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[_Connection]:
+    def _writing(self, *, waits: bool = True) -> Iterator[_Connection]:
         """A connection alone with the store, which is committed when the block ends."""
         connection = self._take()
         try:
-            self._writers.enter()
+            self._writers.enter(waits=waits)
             try:
-                connection.run("BEGIN IMMEDIATE")
+                connection.begin(waits=waits)
                 try:
                     yield connection
                     connection.run("COMMIT")
@@ -287,15 +289,16 @@ class _Queue:
         self._file: int | None = None
         self._waited: int | None = None
 
-    def enter(self) -> None:
+    def enter(self, *, waits: bool = True) -> None:
         """Wait for those who are before; :meth:`leave` lets the next one on.
 
+        :param waits: False to go away again where somebody is.
         :raises StoreUnavailableError: if that takes too long.
         """
-        if not self._threads.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+        if not self._threads.acquire(timeout=BUSY_TIMEOUT_SECONDS if waits else 0):
             raise self._late()
         try:
-            self._wait_for_processes()
+            self._wait_for_processes(waits=waits)
         except BaseException:
             self._threads.release()
             raise
@@ -310,13 +313,15 @@ class _Queue:
             self._waited = None
         self._threads.release()
 
-    def _wait_for_processes(self) -> None:
+    def _wait_for_processes(self, *, waits: bool) -> None:
         try:
             if self._file is None:
                 self._file = self._open()
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not waits:
+                    raise self._late() from None
                 # A lock belongs to what was opened: one that comes too late must be nobody else's.
                 turn = _Turn(self._open())
                 self._waited = turn.wait(BUSY_TIMEOUT_SECONDS)
@@ -406,6 +411,20 @@ class _Connection:
     def run(self, statement: str, **parameters: object) -> int:
         """See :meth:`Transaction.run`."""
         return self.execute(statement, parameters).rowcount
+
+    def begin(self, *, waits: bool) -> None:
+        """Begin a transaction that writes.
+
+        :param waits: whether to wait for those who do not queue: another program, or a restart's recovery of the log.
+        """
+        if waits:
+            self.run("BEGIN IMMEDIATE")
+            return
+        self.run("PRAGMA busy_timeout = 0")
+        try:
+            self.run("BEGIN IMMEDIATE")
+        finally:
+            self.run(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
 
     def close(self) -> None:
         """Close it."""

@@ -148,7 +148,8 @@ class Connection(psycopg.Connection[dict[str, Any]]):
         try:
             with _watch.over(self, self.seconds), self.pipeline():
                 for text, values in commands:
-                    cursors.append(super().execute(text, values))
+                    # What stands behind one that fails is not prepared, whatever the driver believes from then on.
+                    cursors.append(super().execute(text, values, prepare=False))
         except psycopg.Error as error:
             return cursors, error
         return cursors, None

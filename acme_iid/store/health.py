@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from acme_iid.errors import StoreBusyError, StoreConflictError, StoreUnavailableError
 from acme_iid.store import jobs
-from acme_iid.store.database import Database, Transaction
+from acme_iid.store.database import Database, SQLite, Transaction
 from acme_iid.store.sealing import Unsealed
 from acme_iid.store.writes import Outcome, Question, Reader, Row, Write
 
@@ -68,6 +68,18 @@ class WatchedStore:
             raise
         self._succeeded_at, self._failure = time.monotonic(), None
         return outcome
+
+    def commit_all(self, writes: Sequence[Write[Any]], *, waits: bool = True) -> list[Outcome | Exception]:
+        """See :meth:`acme_iid.store.batches.Store.commit_all`; for a store that has it."""
+        assert isinstance(self._database, SQLite)
+        try:
+            outcomes = self._database.commit_all(writes, waits=waits)
+        except StoreUnavailableError as error:
+            if waits or not isinstance(error, StoreBusyError):
+                self._note(error)
+            raise
+        self._succeeded_at, self._failure = time.monotonic(), None
+        return outcomes
 
     def ahead(self, *questions: Question) -> Reader:
         """See :meth:`~acme_iid.store.database.Reader.ahead`."""

@@ -12,7 +12,7 @@ from acme_iid.protocol.renewal import CertificateId, retry_after, window
 from acme_iid.protocol.resources import Certificate
 
 DAY = 86400
-CERTIFICATE = Certificate("c", "1", "o", "a", (), 1000, 1000 + DAY, 1060, "", "k")
+CERTIFICATE = Certificate("c", "1", "a", (), 1000, 1000 + DAY, 1060, b"", "i", "k")
 
 
 def test_the_rfcs_own_example() -> None:

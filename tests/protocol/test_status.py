@@ -18,7 +18,7 @@ FAULT = Fault(Problem.UNAUTHORIZED, "no")
 PENDING = Challenge("c", "iid-01", "t")
 VALID = replace(PENDING, validated_at=NOW - 5)
 FAILED = replace(PENDING, failed_at=NOW - 5, error=FAULT)
-AUTHORIZATION = Authorization("a", "acct", "o", Identifier("dns", "foo.local"), False, NOW, NOW + 60, (PENDING,))
+AUTHORIZATION = Authorization("a", "acct", Identifier("dns", "foo.local"), False, NOW, NOW + 60, (PENDING,))
 ORDER = Order("o", "acct", (Identifier("dns", "foo.local"),), NOW - 60, NOW + 60, authorizations=(AUTHORIZATION,))
 
 
@@ -66,8 +66,8 @@ def test_an_authorizations_status(challenge: Challenge, facts: dict[str, int], s
         (replace(ORDER, authorizations=(authorization(VALID, expires_at=NOW),)), Status.INVALID),
         (replace(ORDER, authorizations=(authorization(VALID),), ended_at=NOW), Status.INVALID),
         (replace(ORDER, authorizations=(authorization(VALID),), expires_at=NOW), Status.INVALID),
-        (replace(ORDER, certificate_id="x", authorizations=(authorization(VALID),)), Status.VALID),
-        (replace(ORDER, certificate_id="x", expires_at=NOW, authorizations=(authorization(VALID),)), Status.VALID),
+        (replace(ORDER, issued_at=NOW - 5, authorizations=(authorization(VALID),)), Status.VALID),
+        (replace(ORDER, issued_at=NOW - 5, expires_at=NOW, authorizations=(authorization(VALID),)), Status.VALID),
     ],
 )
 def test_an_orders_status(order: Order, status: Status) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-import psycopg
 import pytest
+from writing import happens, put
 
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.resources import Account, Instance
 from acme_iid.store import accounts, instances, nonces
 from acme_iid.store.database import Database, open_store
+from acme_iid.store.writes import Reader, Write, perform
 
 NOW = 1_800_000_000
 
@@ -29,13 +30,16 @@ def database(store_url: str) -> Iterator[Database]:
     opened.close()
 
 
+def account(account_id: str, thumbprint: str) -> Account:
+    return Account(account_id, "{}", thumbprint, (), NOW, key_since=NOW)
+
+
 def test_opening_twice_changes_nothing(store_url: str) -> None:
     first = open_store(store_url)
-    with first.transaction() as transaction:
-        accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+    put(first, accounts.add(account("a", "t")))
     first.close()
     again = open_store(store_url)
-    assert accounts.get(again, "a") == Account("a", "{}", "t", (), NOW)
+    assert accounts.get(again, "a") == account("a", "t")
     again.close()
 
 
@@ -66,7 +70,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_transaction_that_raises_leaves_nothing_behind(database: Database) -> None:
     def fail() -> None:
         with database.transaction() as transaction:
-            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+            statement = accounts.add(account("a", "t"))
+            transaction.run(statement.text, **statement.values)
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -75,33 +80,32 @@ def test_a_transaction_that_raises_leaves_nothing_behind(database: Database) -> 
 
 
 def test_one_key_has_one_account(database: Database) -> None:
-    with database.transaction() as transaction:
-        assert accounts.add(transaction, Account("a", "{}", "t", (), NOW))
-        assert not accounts.add(transaction, Account("b", "{}", "t", (), NOW))
+    assert happens(database, accounts.add(account("a", "t")))
+    assert not happens(database, accounts.add(account("b", "t")))
     assert accounts.get(database, "b") is None
+
+
+def test_a_key_that_another_account_has_is_given_to_none(database: Database) -> None:
+    put(database, accounts.add(account("a", "t")), accounts.add(account("b", "u")))
+    assert not happens(database, accounts.set_key(account("b", "u"), "{}", "t", NOW + 1))
+    assert accounts.get(database, "b") == account("b", "u")
 
 
 def test_threads_that_read_and_write_wait_for_each_other(store_url: str) -> None:
     database = open_store(store_url)
-    with database.transaction() as transaction:
-        instances.use(transaction, instance("a"))
+    put(database, instances.use(instance("a")))
 
-    def use(turn: int) -> bool:
-        with database.transaction() as transaction:
-            known = instances.get(transaction, "aws:aws:1:us-west-2:i-0")
-            assert known is not None
-            assert known.started_at is not None
-            used = instances.use(transaction, instance("a", started_at=known.started_at + 1))
-        # A thread has its own connection to a file; those to a server are all of the process's.
-        if store_url.startswith("sqlite:"):
-            database.close()
-        return used and turn >= 0
+    def prove_again(reader: Reader) -> Write[int]:
+        known = instances.get(reader, "aws:aws:1:us-west-2:i-0")
+        assert known is not None
+        return Write([instances.raise_generation(known, "again", NOW)], lambda _rows: known.generation)
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(use, range(200)))
+        raised = list(pool.map(lambda _turn: perform(database, prove_again, attempts=10_000), range(200)))
+    assert sorted(raised) == list(range(200))
     final = instances.get(database, "aws:aws:1:us-west-2:i-0")
     assert final is not None
-    assert final.started_at == NOW + 200
+    assert final.generation == 200
     database.close()
 
 
@@ -109,46 +113,71 @@ def instance(account: str, *, started_at: int | None = NOW, at: int = NOW) -> In
     return Instance("aws:aws:1:us-west-2:i-0", "aws", "1", "i", account, f"thumb-{account}", started_at, at, at)
 
 
+def found(database: Database) -> Instance:
+    known = instances.get(database, "aws:aws:1:us-west-2:i-0")
+    assert known is not None
+    return known
+
+
 def test_an_instance_belongs_to_the_first_account(database: Database) -> None:
-    with database.transaction() as transaction:
-        assert instances.use(transaction, instance("a"))
-        assert instances.use(transaction, instance("a", started_at=NOW + 5))
-        assert not instances.use(transaction, instance("b", started_at=NOW + 9))
-        assert not instances.use(transaction, instance("a", started_at=NOW + 4))
-    found = instances.get(database, "aws:aws:1:us-west-2:i-0")
-    assert found is not None
-    assert (found.account_id, found.started_at) == ("a", NOW + 5)
+    assert happens(database, instances.use(instance("a")))
+    assert happens(database, instances.use(instance("a", started_at=NOW + 5)))
+    assert not happens(database, instances.use(instance("b", started_at=NOW + 9)))
+    assert not happens(database, instances.use(instance("a", started_at=NOW + 4)))
+    assert (found(database).account_id, found(database).started_at) == ("a", NOW + 5)
 
 
 def test_a_release_lets_one_key_in_once_and_keeps_the_start(database: Database) -> None:
-    with database.transaction() as transaction:
-        instances.use(transaction, instance("a", started_at=NOW))
-        instances.release(transaction, "aws:aws:1:us-west-2:i-0", "thumb-b", NOW, NOW + 60)
-        assert not instances.use(transaction, instance("a", at=NOW + 1))
-        assert not instances.use(transaction, instance("c", at=NOW + 1))
-        assert not instances.use(transaction, instance("b", started_at=NOW - 1, at=NOW + 1))
-        assert not instances.use(transaction, instance("b", at=NOW + 60))
-        assert instances.use(transaction, instance("b", at=NOW + 59))
-        assert not instances.use(transaction, instance("a", at=NOW + 59))
+    def use(account: str, started_at: int = NOW, at: int = NOW) -> bool:
+        used = replace(instance(account, started_at=started_at, at=at), generation=1)
+        return happens(database, instances.use(used))
+
+    put(database, instances.use(instance("a", started_at=NOW)))
+    put(database, instances.release("aws:aws:1:us-west-2:i-0", 0, "thumb-b", "released", NOW, NOW + 60))
+    assert not use("a", at=NOW + 1)
+    assert not use("c", at=NOW + 1)
+    assert not use("b", started_at=NOW - 1, at=NOW + 1)
+    assert not use("b", at=NOW + 60)
+    assert use("b", at=NOW + 59)
+    assert not use("a", at=NOW + 59)
+
+
+def test_what_was_taken_from_an_instance_is_not_proven_by_what_was_decided_before(database: Database) -> None:
+    put(database, instances.use(instance("a")))
+    put(database, instances.raise_generation(found(database), "a name was closed", NOW))
+    assert not happens(database, instances.use(instance("a")))
+    assert not happens(database, instances.unchanged("aws:aws:1:us-west-2:i-0", 0))
+    assert happens(database, instances.use(replace(instance("a"), generation=1)))
+
+
+def test_a_blocked_instance_is_used_by_nobody_used_before_or_not(database: Database) -> None:
+    blocked = instances.block("aws:aws:1:us-west-2:i-0", 0, "an operator blocked it", "why", NOW)
+    assert happens(database, blocked)
+    assert not happens(database, blocked)
+    for generation in (0, 1):
+        assert not happens(database, instances.use(replace(instance("a"), generation=generation)))
+        assert not happens(database, instances.prove(replace(instance("a"), generation=generation)))
+        assert not happens(database, instances.unchanged("aws:aws:1:us-west-2:i-0", generation))
+    assert happens(database, instances.unblock("aws:aws:1:us-west-2:i-0"))
+    assert happens(database, instances.use(replace(instance("a"), generation=1)))
 
 
 def test_a_vm_resource_is_one_instances_until_that_is_released(database: Database) -> None:
-    def vm(name: str, resource: str | None) -> Instance:
-        return Instance(name, "azure", "s", name, "a", "thumb-a", None, NOW, NOW, resource_id=resource)
+    def use(name: str, resource: str | None, generation: int = 0) -> bool:
+        vm = Instance(name, "azure", "s", name, "a", "thumb-a", None, NOW, NOW, resource_id=resource)
+        return happens(database, instances.use(replace(vm, generation=generation)))
 
-    with database.transaction() as transaction:
-        assert instances.use(transaction, vm("one", None))
-        assert instances.use(transaction, vm("one", "/vm/one"))
-        assert instances.use(transaction, vm("one", None))
-        assert not instances.use(transaction, vm("one", "/vm/two"))
-        holder = instances.of_resource(transaction, "/vm/one")
-        assert holder is not None
-        assert holder.id == "one"
-    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)), database.transaction() as transaction:
-        instances.use(transaction, vm("two", "/vm/one"))
-    with database.transaction() as transaction:
-        instances.release(transaction, "one", "thumb-b", NOW, NOW + 60)
-        assert instances.use(transaction, vm("two", "/vm/one"))
+    assert use("one", None)
+    assert use("one", "/vm/one")
+    assert use("one", None)
+    assert not use("one", "/vm/two")
+    holder = instances.of_resource(database, "/vm/one")
+    assert holder is not None
+    assert holder.id == "one"
+    assert not use("two", "/vm/one")
+    assert instances.get(database, "two") is None
+    put(database, instances.release("one", 0, "thumb-b", "released", NOW, NOW + 60))
+    assert use("two", "/vm/one")
 
 
 def test_of_processes_that_race_for_an_instance_one_wins(store_url: str) -> None:
@@ -158,13 +187,14 @@ import sys
 from acme_iid.protocol.resources import Instance
 from acme_iid.store import instances
 from acme_iid.store.database import open_store
+from acme_iid.store.writes import Committed, Write
 database = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(50):
     found = Instance(f"aws:{turn}", "aws", "1", "i", sys.argv[2], sys.argv[2], 1, 1, 1)
-    with database.transaction() as transaction:
-        print(turn if instances.use(transaction, found) else -1, flush=True)
+    outcome = database.commit(Write([instances.use(found)], lambda rows: None))
+    print(turn if isinstance(outcome, Committed) else -1, flush=True)
 """
     racers = [
         subprocess.Popen(
@@ -193,6 +223,15 @@ def test_a_database_from_a_newer_version_is_not_touched(store_url: str) -> None:
         transaction.run("INSERT INTO schema_migrations VALUES ('9999_future.sql')")
     database.close()
     with pytest.raises(StoreUnavailableError, match="newer"):
+        open_store(store_url)
+
+
+def test_a_database_from_before_the_first_release_is_refused(store_url: str) -> None:
+    database = open_store(store_url)
+    with database.transaction() as transaction:
+        transaction.run("INSERT INTO schema_migrations VALUES ('0002_orders.sql')")
+    database.close()
+    with pytest.raises(StoreUnavailableError, match="before the first release.* make a new CA"):
         open_store(store_url)
 
 

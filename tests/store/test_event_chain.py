@@ -11,21 +11,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from writing import happens, put
 
-from acme_iid.store import events
-from acme_iid.store.database import Database, Row, open_store
+from acme_iid.store import events, instances
+from acme_iid.store.chain import new_event
+from acme_iid.store.database import Database, open_store
 
 NOW = 1_800_000_000
 INSTANCE = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
 
 
 def fill(database: Database, count: int, first: int = 1) -> None:
-    with database.transaction() as transaction:
-        for number in range(first, first + count):
-            events.add(
-                transaction, "challenge.valid", NOW + number, account_id="a", instance_id=INSTANCE, name="foo.local",
-                number=number,
-            )  # fmt: skip
+    put(
+        database,
+        events=[
+            new_event(
+                "challenge.valid", NOW + number, account_id="a", instance_id=INSTANCE, name="foo.local", number=number
+            )
+            for number in range(first, first + count)
+        ],
+    )
 
 
 @pytest.fixture
@@ -177,10 +182,18 @@ def test_what_happens_after_an_edit_is_recorded_and_the_edit_is_still_found(
     assert found(database, 21) == "OK 3"
 
 
+def test_an_event_of_a_write_that_a_guard_refuses_leaves_no_gap(database: Database) -> None:
+    refused = instances.unchanged("nobody", 0)
+    assert not happens(database, refused, events=[new_event("lost", NOW)])
+    fill(database, 1, first=21)
+    assert found(database) == "OK 21"
+    assert not database.rows("SELECT 1 FROM events WHERE kind = 'lost'")
+
+
 def test_an_event_of_a_transaction_that_fails_leaves_no_gap(database: Database) -> None:
     def fail() -> None:
         with database.transaction() as transaction:
-            events.add(transaction, "lost", NOW)
+            events.append(transaction, new_event("lost", NOW))
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -193,16 +206,18 @@ def test_processes_that_record_at_once_make_one_chain(store_url: str) -> None:
     open_store(store_url).close()
     script = """
 import sys
-from acme_iid.store import events
+from acme_iid.store.chain import new_event
 from acme_iid.store.database import open_store
+from acme_iid.store.writes import Write
 database = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(50):
-    with database.transaction() as transaction:
-        events.add(transaction, "turn", turn, account_id=sys.argv[2])
-        if turn % 5 == 0:
-            events.add(transaction, "again", turn, account_id=sys.argv[2])
+    kinds = ["turn"] if turn % 5 else ["turn", "again"]
+    events = [new_event(kind, turn, account_id=sys.argv[2]) for kind in kinds]
+    database.commit(Write([], lambda rows: None, events))
+    if turn % 7 == 0:
+        database.seal()
 """
     writers = [
         subprocess.Popen(
@@ -224,26 +239,12 @@ for turn in range(50):
         writer.communicate(timeout=60)
     assert [writer.returncode for writer in writers] == [0] * 8
     database = open_store(store_url)
+    database.seal()
     assert found(database) == "OK 480"
+    turns: dict[str, list[int]] = {}
+    for row in database.rows("SELECT account_id, at, kind FROM events ORDER BY seq"):
+        if row["kind"] == "turn":
+            turns.setdefault(row["account_id"], []).append(row["at"])
+    # What one process recorded after the other stands in that order.
+    assert list(turns.values()) == [list(range(50))] * 8
     database.close()
-
-
-def test_one_more_statement_chains_an_event(database: Database) -> None:
-    class Counting:
-        """An open transaction that counts what it is told to do."""
-
-        def __init__(self) -> None:
-            self.statements = 0
-
-        def rows(self, statement: str, **parameters: object) -> list[Row]:
-            self.statements += 1
-            return database.rows(statement, **parameters)
-
-        def run(self, statement: str, **parameters: object) -> int:
-            self.statements += 1
-            return transaction.run(statement, **parameters)
-
-    counting = Counting()
-    with database.transaction() as transaction:
-        events.add(counting, "counted", NOW)
-    assert counting.statements == 2

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from writing import put
+
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts
 from acme_iid.store.database import open_store
@@ -25,8 +27,7 @@ def test_a_command_that_comes_and_goes_takes_nothing_from_a_server_of_several_th
     )
 
     def add(name: str) -> None:
-        with server.transaction() as transaction:
-            assert accounts.add(transaction, Account(name, "{}", name, (), NOW))
+        put(server, accounts.add(Account(name, "{}", name, (), NOW)))
 
     seen = []
     with ThreadPoolExecutor(2) as pool:

@@ -1,0 +1,149 @@
+"""Commits that the requests of one event loop share.
+
+What requests have decided in one turn of the loop is committed together: one lock, one wait for the disk. The batch is
+nobody's: a client that goes away cancels nothing. The loop itself runs the statements, since a thread beside it would
+wait for Python's lock after each; where the lock is another process's, or the disk takes long, a thread waits instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+from acme_iid.errors import StoreBusyError, StoreConflictError
+from acme_iid.store.writes import ATTEMPTS, Committed, Committing, Outcome, Question, Reader, Write, is_empty
+
+T = TypeVar("T")
+
+MOST = 64
+"""Writes in one batch."""
+SLOW = 0.02
+"""Seconds of a commit after which the next one is a thread's: the loop would stand still for as long."""
+
+
+class Store(Committing, Protocol):
+    """A store that commits several writes together."""
+
+    def commit_all(self, writes: Sequence[Write[Any]], *, waits: bool = True) -> list[Outcome | Exception]:
+        """Commit several writes together, each of which happens or does not.
+
+        :param waits: whether to wait for others that are writing.
+        :returns: what came of each; a fault of ours in one is its error alone.
+        :raises StoreBusyError: if others are writing; nothing of any happened.
+        :raises StoreUnavailableError: if the store cannot take them now; nothing of any happened.
+        """
+
+
+class Batches:
+    """Commits writes of one event loop, in the order in which they were decided.
+
+    :param store: what they are committed to, and read from.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: list[tuple[Write[Any], asyncio.Future[Outcome | Exception]]] = []
+        self._due = False
+        self._beside: asyncio.Task[None] | None = None
+        self._slow = False
+
+    async def perform(self, decide: Callable[[Reader], T | Write[T]], attempts: int = ATTEMPTS) -> T:
+        """Decide a use case in the loop, commit what it writes, and answer: as ``writes.perform`` does."""
+        for _ in range(attempts):
+            decided = decide(self._store)
+            if not isinstance(decided, Write):
+                return decided
+            write = cast("Write[T]", decided)
+            outcome = Committed(()) if is_empty(write) else await self.commit(write)
+            if isinstance(outcome, Committed):
+                return write.answer(outcome.rows)
+            if (error := outcome.verdict(self._store)) is not None:
+                raise error
+        raise StoreConflictError("others changed the same at the same moments, again and again; nothing was changed")
+
+    async def commit(self, write: Write[Any]) -> Outcome:
+        """Commit a write with those that others decide in this turn of the loop.
+
+        :raises StoreUnavailableError: see :meth:`acme_iid.store.writes.Committing.commit`.
+        """
+        future: asyncio.Future[Outcome | Exception] = asyncio.get_running_loop().create_future()
+        self._queue.append((write, future))
+        self._schedule()
+        # Whoever waits may be cancelled; what was decided is committed all the same.
+        outcome = await asyncio.shield(future)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _schedule(self) -> None:
+        if self._queue and not self._due and self._beside is None:
+            self._due = True
+            # After the requests that have arrived by now.
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Commit what has been decided, or have a thread do so."""
+        self._due = False
+        batch, self._queue = self._queue[:MOST], self._queue[MOST:]
+        writes = [write for write, _ in batch]
+        if not self._slow:
+            began = time.monotonic()
+            try:
+                self._settle(batch, self._store.commit_all(writes, waits=False))
+            except StoreBusyError:
+                pass
+            except Exception as error:  # noqa: BLE001 - whoever waits for one of these is told
+                self._settle(batch, [error] * len(batch))
+            else:
+                self._slow = time.monotonic() - began > SLOW
+            if all(future.done() for _, future in batch):
+                self._schedule()
+                return
+        self._beside = asyncio.get_running_loop().create_task(self._commit_beside(batch))
+
+    async def _commit_beside(self, batch: list[tuple[Write[Any], asyncio.Future[Outcome | Exception]]]) -> None:
+        began = time.monotonic()
+        try:
+            outcomes = await asyncio.to_thread(self._store.commit_all, [write for write, _ in batch])
+            self._slow = time.monotonic() - began > SLOW
+            self._settle(batch, outcomes)
+        except Exception as error:  # noqa: BLE001 - whoever waits for one of these is told
+            self._settle(batch, [error] * len(batch))
+        finally:
+            self._beside = None
+            self._schedule()
+
+    @staticmethod
+    def _settle(
+        batch: list[tuple[Write[Any], asyncio.Future[Outcome | Exception]]],
+        outcomes: Sequence[Outcome | Exception],
+    ) -> None:
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if not future.done():
+                future.set_result(outcome)
+
+
+class LoopStore:
+    """The store as threads beside a loop use it: they read by themselves, and their writes go into its batches.
+
+    Another connection's commit would empty the cache of the loop's.
+    """
+
+    def __init__(self, store: Store, batches: Batches, loop: asyncio.AbstractEventLoop) -> None:
+        self._store = store
+        self._batches = batches
+        self._loop = loop
+
+    def rows(self, statement: str, **parameters: object) -> list[Any]:
+        """See :meth:`acme_iid.store.writes.Reader.rows`."""
+        return self._store.rows(statement, **parameters)
+
+    def ahead(self, *questions: Question) -> Reader:
+        """See :meth:`acme_iid.store.writes.Reader.ahead`."""
+        return self._store.ahead(*questions)
+
+    def commit(self, write: Write[Any]) -> Outcome:
+        """See :meth:`acme_iid.store.writes.Committing.commit`; not for the loop's own thread."""
+        return asyncio.run_coroutine_threadsafe(self._batches.commit(write), self._loop).result()

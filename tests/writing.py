@@ -1,0 +1,47 @@
+"""Writes to a store, without a use case around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from acme_iid.protocol.resources import Order
+from acme_iid.store import orders
+from acme_iid.store.chain import NewEvent
+from acme_iid.store.writes import Committed, Committing, Outcome, Reader, Row, Statement, Write
+
+
+def write(*statements: Statement, events: Sequence[NewEvent] = ()) -> Write[Sequence[Row]]:
+    """A write whose answer is the rows that its statements gave."""
+    return Write(statements, lambda rows: rows, events)
+
+
+def happens(database: Committing, *statements: Statement, events: Sequence[NewEvent] = ()) -> bool:
+    """Commit a write, and say whether it happened: False if a guard kept it from that."""
+    return isinstance(database.commit(write(*statements, events=events)), Committed)
+
+
+def put(database: Committing, *statements: Statement, events: Sequence[NewEvent] = ()) -> Sequence[Row]:
+    """Commit a write that has to happen; the rows that it gave."""
+    return committed(database.commit(write(*statements, events=events)))
+
+
+def committed(outcome: Outcome | Exception) -> Sequence[Row]:
+    """The rows of a write that has to have happened."""
+    assert isinstance(outcome, Committed), outcome
+    return outcome.rows
+
+
+def add_order(database: Committing, order: Order) -> Order:
+    """Add a new order; as it is stored, with its id."""
+    tag = orders.new_id()
+    (row,) = put(database, orders.add(order, tag))
+    found = orders.get(database, f"{row['n']}.{tag}")
+    assert found is not None
+    return found
+
+
+def read(database: Reader, order: Order) -> Order:
+    """An order as it is by now."""
+    found = orders.get(database, order.id)
+    assert found is not None
+    return found
