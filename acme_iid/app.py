@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
+from acme_iid.authority.following import Following
 from acme_iid.authority.pruning import Pruning
 from acme_iid.authority.validations import Validations
 from acme_iid.config import Config
@@ -19,11 +20,12 @@ from acme_iid.issuance import alternates
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
 from acme_iid.store import certificates, nonces
-from acme_iid.store.database import Database, open_store
+from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
 from acme_iid.store.writes import Reader, Write, perform
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources
+from acme_iid.web.ahead import Ahead
 from acme_iid.web.application import Application, Shortcut
 from acme_iid.web.jws import Gate
 from acme_iid.web.links import Links
@@ -65,12 +67,12 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     :raises CAFileError, ValueError, OSError: if a key cannot be loaded.
     :raises StoreUnavailableError: if the store cannot be opened.
     """
-    database = open_store(config.store.url)
+    database = open_store(config.store.url, config.store.connections)
     trust = trust_store(config.trust)
     ca = CertificateAuthority.load(config.home, password)
     chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
     perform(database, partial(_note_issuer, ca=ca))
-    store = WatchedStore(database)
+    store = WatchedStore(database, None if config.store.path is not None else connect(config.store.url, 1))
     authority = Authority(config, store, ca, trust, alternates=chains)
     threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
     links = Links(config.server.url, config.server.former_urls)
@@ -79,6 +81,7 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
         links,
         Nonces(nonces.mac_key(database), _spent_nonces(config, database)),
         config.ca.account_algorithms,
+        None if config.store.path is not None else Ahead(config.limits),
     )
     shortcut = Shortcut("/acme/")
     app = Application("acme_iid", shortcut)
@@ -92,4 +95,5 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     # Last, since an app that is made for trial only ends right after this, and should take no attempt with it.
     Validations(authority, links).start()
     Pruning(authority).start()
+    Following(store).start()
     return app

@@ -18,7 +18,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
-from acme_iid.store import accounts, certificates, instances, orders
+from acme_iid.store import accounts, certificates, compromised_keys, instances, orders
 from acme_iid.store.chain import new_event
 from acme_iid.store.writes import Reader, Write
 
@@ -67,11 +67,17 @@ def _finalize(
     _require_ready(order, now)
     profile = _profile(authority, order)
     request = csr.check(csr_der, order.identifiers, authority.ca.own_keys, authority.config.ca.keys)
+    key_id = request.spki_sha256.hex()
+    reader = reader.ahead(
+        accounts.question_of_thumbprint(request.thumbprint),
+        compromised_keys.question(key_id),
+        *([] if order.instance_id is None else [instances.question_of_closed(order.instance_id)]),
+        *([] if order.replaces is None else renewal.questions(order.replaces)),
+    )
     if accounts.by_thumbprint(reader, request.thumbprint) is not None:
         raise AcmeError(Problem.BAD_CSR, "the CSR's key is an account's key; make a key pair for the certificate alone")
     proof = _proof(order)
     identity = _require_still_given(authority.config, order, profile)
-    key_id = request.spki_sha256.hex()
     certifiable = compromise.require_certifiable(reader, key_id)
     statements = [accounts.in_force(account)]
     if (enrolment := delegates.enrolment_of(reader, account)) is not None:

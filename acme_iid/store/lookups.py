@@ -30,11 +30,25 @@ class _Lookup(NamedTuple):
 
 
 def follow(database: Database) -> None:
-    """Follow the events up to the latest one.
+    """Follow the events up to the latest one, which are chained before where they are not.
 
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     database.seal()
+    catch_up(database)
+
+
+def is_behind(reader: Reader) -> bool:
+    """Whether there are events that were chained and not followed yet."""
+    rows = reader.rows("SELECT 1 FROM events WHERE seq > (SELECT coalesce(max(seq), 0) FROM followed) LIMIT 1")
+    return bool(rows)
+
+
+def catch_up(database: Database) -> None:
+    """Follow the events up to the latest one that is chained.
+
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
     while perform(database, _batch, attempts=20):
         pass
 

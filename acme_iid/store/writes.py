@@ -31,6 +31,11 @@ class Question(NamedTuple):
     values: Mapping[str, object]
 
 
+def ask(reader: Reader, question: Question) -> list[Row]:
+    """The rows that answer a question."""
+    return reader.rows(question.text, **question.values)
+
+
 class Reader(Protocol):
     """What can be asked: a database, or a transaction (which sees its own writes)."""
 
@@ -181,22 +186,37 @@ def is_empty(write: Write[Any]) -> bool:
 
 
 @overload
-def perform(database: Committing, decide: Callable[[Reader], Write[T]], attempts: int = ATTEMPTS) -> T: ...
+def perform(
+    database: Committing, decide: Callable[[Reader], Write[T]], attempts: int = ATTEMPTS, first: Reader | None = None
+) -> T: ...
 
 
 @overload
-def perform(database: Committing, decide: Callable[[Reader], T | Write[T]], attempts: int = ATTEMPTS) -> T: ...
+def perform(
+    database: Committing,
+    decide: Callable[[Reader], T | Write[T]],
+    attempts: int = ATTEMPTS,
+    first: Reader | None = None,
+) -> T: ...
 
 
-def perform(database: Committing, decide: Callable[[Reader], T | Write[T]], attempts: int = ATTEMPTS) -> T:
+def perform(
+    database: Committing,
+    decide: Callable[[Reader], T | Write[T]],
+    attempts: int = ATTEMPTS,
+    first: Reader | None = None,
+) -> T:
     """Decide a use case, commit what it writes, and answer.
 
     :param attempts: how often it is decided, where others change what it has read.
+    :param first: what the first decision asks: a reader of the database that has some answers already.
     :raises StoreConflictError: if others did so each time; nothing happened.
     :raises StoreUnavailableError: see :meth:`Committing.commit`.
     """
+    reader = database if first is None else first
     for _ in range(attempts):
-        decided = decide(database)
+        decided = decide(reader)
+        reader = database
         if not isinstance(decided, Write):
             return decided
         write = cast("Write[T]", decided)

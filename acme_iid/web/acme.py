@@ -120,10 +120,12 @@ class Resources:
                 return view(reader, signed, now, **names)
 
             # The nonce is spent, and of what was written nothing was kept.
+            first: Reader | None = signed.reader
             for pause in _PAUSES:
                 try:
-                    return perform(self.authority.database, decide)
+                    return perform(self.authority.database, decide, first=first)
                 except StoreConflictError:
+                    first = None
                     time.sleep(pause * random.random())  # noqa: S311 - no secret: only others who failed are avoided
             return perform(self.authority.database, decide)
 

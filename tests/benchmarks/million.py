@@ -35,7 +35,7 @@ from running import CA
 
 from acme_iid import config
 from acme_iid.authority import pruning
-from acme_iid.store import accounts, certificates, events, instances, orders, revocation_lists, waiting
+from acme_iid.store import accounts, certificates, events, instances, order_counts, orders, revocation_lists, waiting
 from acme_iid.store.chain import Entry
 from acme_iid.store.database import Row, open_store
 from acme_iid.store.listing import Filter, Place
@@ -295,7 +295,7 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
     yield "events, a page in the middle", partial(events.page, reader, middle_event)
     yield "account list", partial(accounts.page, reader, Filter())
     yield "orders list of an account", partial(orders.of_account, reader, account, None, 100)
-    yield "open orders of an account", partial(orders.count_open, reader, account, now, 100)
+    yield "open orders of an account", partial(order_counts.count_open, reader, account, now, 100)
     yield "waiting authorizations of an account", partial(waiting.count, reader, account, now, 300)
     yield "names of an account", partial(orders.controlled_names, reader, account, now)
     yield "revoked certificates, counted", partial(revocation_lists.count, reader, now)
