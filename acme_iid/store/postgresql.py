@@ -278,7 +278,7 @@ class PostgreSQL:
 
     def seal(self, *, waits: bool = True) -> None:
         """See :meth:`~acme_iid.store.database.Database.seal`."""
-        more = True
+        more = bool(self.rows("SELECT 1 FROM event_inbox LIMIT 1"))
         while more:
             with self._committed(_BEGIN) as (transaction, _):
                 more = sealing.seal_some(transaction, waits=waits)
