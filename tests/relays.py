@@ -22,7 +22,7 @@ class Relay:
     def __init__(self, port: int) -> None:
         self.port = free_port()
         self.turns = 0
-        """How often a client sent something after the server had: round trips, where none begins before the last ends."""
+        """Round trips: how often a client sent something after the server had."""
         self._target = port
         self._silent = threading.Event()
         self._watch: Callable[[bytes], bool] | None = None
@@ -84,7 +84,7 @@ class Relay:
                     data = source.recv(65536)
                     if not data:
                         return _close(client, server)
-                    self._silent_forever(client, server)
+                    self._while_silent()
                     if source is client and last is server:
                         self.turns += 1
                     last = source
@@ -96,7 +96,7 @@ class Relay:
                         return _close(client, server)
         return _close(client, server)
 
-    def _silent_forever(self, client: socket.socket, server: socket.socket) -> None:
+    def _while_silent(self) -> None:
         while self._silent.is_set() and not self._ending.is_set():
             time.sleep(0.05)
 
