@@ -48,7 +48,7 @@ class Relay:
         self._silent.clear()
 
     def cut_after(self, words: bytes) -> None:
-        """Cut a connection once it has passed on to the server what has these words in it, before the answer."""
+        """Pass on a request with these words in it, and then the end of the connection in the place of its answer."""
         self._watch = lambda data: words in data
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Relay:
             threading.Thread(target=self._relay, args=(client, server), daemon=True).start()
 
     def _relay(self, client: socket.socket, server: socket.socket) -> None:
-        last = server
+        last, cutting = server, False
         with contextlib.suppress(OSError, ValueError):
             while True:
                 readable, _, _ = select.select([client, server], [], [], 30)
@@ -85,15 +85,14 @@ class Relay:
                     if not data:
                         return _close(client, server)
                     self._while_silent()
+                    if cutting and source is server:
+                        return _close(client, server)
                     if source is client and last is server:
                         self.turns += 1
                     last = source
                     (server if source is client else client).sendall(data)
                     if source is client and self._watch is not None and self._watch(data):
-                        self._watch = None
-                        # The server does what it was asked, and its answer reaches nobody.
-                        select.select([server], [], [], 60)
-                        return _close(client, server)
+                        self._watch, cutting = None, True
         return _close(client, server)
 
     def _while_silent(self) -> None:

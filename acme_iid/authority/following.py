@@ -71,7 +71,7 @@ class Following:
         oldest = self._database.unsealed().oldest
         if oldest is not None and time.time() - oldest > OLD_SECONDS:
             self._warn(
-                "An event waits to be chained since %d seconds; is another server stopped?", time.time() - oldest
+                "An event has waited for %d seconds to be chained; is another server stopped?", time.time() - oldest
             )
         self._follow()
         if now - self._said_at >= _SAY_SECONDS:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from acme_iid.errors import Fault
 from acme_iid.store.documents import fault_as_list
 from acme_iid.store.orders import Place, number
+from acme_iid.store.statements import NOW, SKIP_LOCKED
 from acme_iid.store.writes import Reader, Row, Statement, again
 
 MOST_OF_ADDRESS, MOST_OF_ACCOUNT, MOST_AT_TARGET = 16, 8, 8
@@ -67,19 +68,20 @@ def ask(at: Place, remote: str, requester: str, now: int) -> Statement:
 
 def _of(column: str) -> str:
     """How many attempts are under way that have the same in a column as an attempt has."""
-    return f"""(SELECT count(*) FROM attempts busy WHERE busy.leased_until IS NOT NULL AND busy.leased_until > :now
+    return f"""(SELECT count(*) FROM attempts busy WHERE busy.leased_until IS NOT NULL AND busy.leased_until > {NOW}
                 AND busy.{column} = attempts.{column})"""  # noqa: S608 - our own words
 
 
 def take(asked: Asked, now: int, until: int) -> Statement:
     """Take a challenge's next attempt, until the time ``until``.
 
-    It changes no row if another process has it, or too many attempts are under way: of the address that asked for it,
-    of its account, or at its target.
+    It changes no row if another process has it, or takes it right now, or too many attempts are under way: of the
+    address that asked for it, of its account, or at its target.
     """
     return Statement(
-        f"""UPDATE attempts SET leased_until = :until, attempts = attempts + 1
-            WHERE {_KEY} AND due_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
+        f"""UPDATE attempts SET leased_until = {NOW} + :lease, attempts = attempts + 1
+            WHERE (n, i, k) IN (SELECT n, i, k FROM attempts WHERE {_KEY} {SKIP_LOCKED})
+              AND due_at <= {NOW} AND (leased_until IS NULL OR leased_until <= {NOW})
               AND {_of("requester")} < :of_address AND {_of("account_id")} < :of_account
               AND {_of("target")} < :at_target RETURNING attempts""",  # noqa: S608 - constants only
         {
@@ -87,7 +89,7 @@ def take(asked: Asked, now: int, until: int) -> Statement:
             "i": asked.i,
             "k": asked.k,
             "now": now,
-            "until": until,
+            "lease": until - now,
             "of_address": MOST_OF_ADDRESS,
             "of_account": MOST_OF_ACCOUNT,
             "at_target": MOST_AT_TARGET,
@@ -130,8 +132,8 @@ def decide(at: Place) -> list[Statement]:
 def under_way(reader: Reader, now: int) -> list[Asked]:
     """The challenges that any process looks for now; no more than all processes together have threads."""
     rows = reader.rows(
-        """SELECT n, i, k, requester, account_id, target FROM attempts
-           WHERE leased_until IS NOT NULL AND leased_until > :now""",
+        f"""SELECT n, i, k, requester, account_id, target FROM attempts
+           WHERE leased_until IS NOT NULL AND leased_until > {NOW}""",  # noqa: S608 - our own words
         now=now,
     )
     return [_asked(row) for row in rows]
@@ -178,8 +180,8 @@ def next_of(
         for beyond in (after, "") if after else ("",):
             rows = reader.rows(
                 f"""SELECT n, i, k, requester, account_id, target FROM attempts
-                    WHERE requester = :requester AND {waiting} AND due_at <= :now AND target > :after
-                      AND (leased_until IS NULL OR leased_until <= :now){excluded}
+                    WHERE requester = :requester AND {waiting} AND due_at <= {NOW} AND target > :after
+                      AND (leased_until IS NULL OR leased_until <= {NOW}){excluded}
                     ORDER BY target, due_at, n, i, k LIMIT 1""",  # noqa: S608 - constants and numbers only
                 requester=requester,
                 now=now,

@@ -102,7 +102,6 @@ class PostgreSQL:
                     # Whoever needs a connection tries again: a database that is back is found at once.
                     reconnect_timeout=1.0,
                     configure=configure,
-                    check=look,
                     open=True,
                 )
             return self._pool
@@ -118,10 +117,20 @@ class PostgreSQL:
 
     def _take(self) -> tuple[Pool, Connection]:
         pool = self._opened()
-        try:
-            return pool, pool.getconn()
-        except PoolTimeout as error:
-            raise self._why(pool, error) from error
+        for _ in range(_ATTEMPTS):
+            try:
+                connection = pool.getconn()
+            except PoolTimeout as error:
+                raise self._why(pool, error) from error
+            try:
+                look(connection)
+            except psycopg.Error:
+                # The server was restarted, most likely, and took all of our connections with it.
+                self._renew(connection)
+                pool.putconn(connection)
+            else:
+                return pool, connection
+        raise StoreUnavailableError(f"{self.name} ends each connection")
 
     @staticmethod
     def _give_back(pool: Pool, connection: Connection) -> None:

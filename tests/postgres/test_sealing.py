@@ -32,6 +32,7 @@ _SEALER = """
 import sys
 from acme_iid.store.database import connect
 store = connect(sys.argv[1])
+store.seal(waits=False)
 print(flush=True)
 while True:
     store.seal(waits=False)
