@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.authority.following import Following
+from acme_iid.authority.presence import Presence
 from acme_iid.authority.pruning import Pruning
 from acme_iid.authority.validations import Validations
 from acme_iid.config import Config
@@ -96,4 +97,5 @@ def create_app(config: Config, password: str | None = None) -> flask.Flask:
     Validations(authority, links).start()
     Pruning(authority).start()
     Following(store).start()
+    Presence(authority).start()
     return app

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -436,16 +437,23 @@ class _Connection:
             self._raw.execute("ROLLBACK")
 
 
+def _schema_files() -> list[Traversable]:
+    found = (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql"))
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def latest_schema() -> str:
+    """The latest of the schema's files that are known here."""
+    return _schema_files()[-1].name
+
+
 def migrate(database: Database) -> None:
     """Bring the schema up to date: each numbered file under schema/ once, in order, all in one transaction.
 
     ``NUMBER_NAME.sql`` is for every database, ``NUMBER_NAME.DIALECT.sql`` for those of one dialect.
     """
     dialect = database.dialect()
-    known = sorted(
-        (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql")),
-        key=lambda entry: entry.name,
-    )
+    known = _schema_files()
     with database.migration() as transaction:
         transaction.run(
             "CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY)",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -49,12 +48,7 @@ def pooler(url: str, home: Path) -> Iterator[str]:
     configuration.write_text(
         _CONFIGURATION.format(name=name, port=parts.port, user=parts.username, password=parts.password, own_port=port)
     )
-    command = ["/usr/sbin/pgbouncer", str(configuration)]
-    if os.geteuid() == 0:
-        owner = pwd.getpwnam("postgres")
-        for path in (home, configuration, *home.parents[:3]):
-            path.chmod(path.stat().st_mode | 0o055)
-        command = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups", *command]
+    command = ["/usr/sbin/pgbouncer", *(["-u", "postgres"] if os.geteuid() == 0 else []), str(configuration)]
     with running(*command, log=home / "log"):
         until(lambda: listens(port), "pgbouncer")
         yield f"postgresql://{parts.username}@127.0.0.1:{port}/{name}"
