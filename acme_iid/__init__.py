@@ -14,7 +14,7 @@ The rooms, and who may lean on whom (checked by the import contract in setup.cfg
     errors      what every room raises
 
 ``config`` reads ca.toml, ``findings`` says what is unsafe in it, ``app.create_app`` is the only wiring, ``server``
-runs it under TLS: processes of ``worker`` on ``sockets`` that they share. ``namespace`` says which names are issued at
-all, ``cli`` is acme-iid-ca and ``simulator`` stands in for the clouds' metadata services. The client lives in client/
-and leans on ``iid01``, ``binding``, ``errors`` and ``attestation`` only.
+runs it under TLS with what is in ``serving``: HTTP, one process with its loop, or several of them. ``namespace`` says
+which names are issued at all, ``cli`` is acme-iid-ca and ``simulator`` stands in for the clouds' metadata services. The
+client lives in client/ and leans on ``iid01``, ``binding``, ``errors`` and ``attestation`` only.
 """

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import nullcontext
 from functools import partial
 
-import flask
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.attestation.trust import TrustStore
@@ -21,26 +19,42 @@ from acme_iid.issuance import alternates
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
 from acme_iid.store import certificates, nonces
+from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
 from acme_iid.store.writes import Reader, Write, perform
 from acme_iid.web import certificate_status, problems, public
-from acme_iid.web.acme import Resources
+from acme_iid.web.acme import Resources, further_headers
 from acme_iid.web.ahead import Ahead
-from acme_iid.web.application import Application, Shortcut
+from acme_iid.web.application import Application
+from acme_iid.web.capacity import MOST
+from acme_iid.web.direct import Door
 from acme_iid.web.jws import Gate
 from acme_iid.web.links import Links
 from acme_iid.web.nonces import Nonces
-from acme_iid.web.turns import Turns
+from acme_iid.web.pool import Pool
 
 _REFRESH_SECONDS = 30
 
 
-def _keep_fresh(trust: TrustStore) -> None:
-    """Replace fetched key sets before they are stale, so that no request has to wait for a fetch."""
-    while True:
-        time.sleep(_REFRESH_SECONDS)
-        trust.refresh_if_due(int(time.time()))
+class _Refreshing:
+    """The thread that replaces fetched key sets before they are stale, so that no request has to wait for a fetch."""
+
+    def __init__(self, trust: TrustStore) -> None:
+        self._trust = trust
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending.wait(_REFRESH_SECONDS):
+            self._trust.refresh_if_due(int(time.time()))
 
 
 def _spent_nonces(config: Config, database: Database) -> nonces.SpentNonces:
@@ -61,41 +75,49 @@ def _note_issuer(reader: Reader, ca: CertificateAuthority) -> Write[None]:
     return Write([] if known else [statement], lambda _rows: None)
 
 
-def create_app(config: Config, password: str | None = None) -> flask.Flask:
-    """The application of the CA in ``config.home``.
+def create_app(config: Config, password: str | None = None, *, most: int = MOST) -> Application:
+    """The application of the CA in ``config.home``; its ``close`` ends what it has begun.
 
     :param password: of the intermediate's private key, if it is encrypted.
+    :param most: how many requests are inside at a time.
     :raises CAFileError, ValueError, OSError: if a key cannot be loaded.
     :raises StoreUnavailableError: if the store cannot be opened.
     """
-    database = open_store(config.store.url, config.store.connections)
     trust = trust_store(config.trust)
     ca = CertificateAuthority.load(config.home, password)
     chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
-    perform(database, partial(_note_issuer, ca=ca))
-    store = WatchedStore(database, None if config.store.path is not None else connect(config.store.url, 1))
+    database = open_store(config.store.url, config.store.connections)
+    try:
+        perform(database, partial(_note_issuer, ca=ca))
+        spent = _spent_nonces(config, database)
+        key = nonces.mac_key(database)
+    except BaseException:
+        database.close()
+        raise
+    remote = config.store.path is None
+    watched = WatchedStore(database, connect(config.store.url, 1) if remote else None)
+    batches = None if remote else Batches(watched)
+    store = watched if batches is None else LoopStore(watched, batches)
     authority = Authority(config, store, ca, trust, alternates=chains)
-    threading.Thread(target=_keep_fresh, args=(trust,), daemon=True).start()
     links = Links(config.server.url, config.server.former_urls)
-    gate = Gate(
-        database,
-        links,
-        Nonces(nonces.mac_key(database), _spent_nonces(config, database)),
-        config.ca.account_algorithms,
-        None if config.store.path is not None else Ahead(config.limits),
-    )
-    shortcut = Shortcut("/acme/")
-    app = Application("acme_iid", shortcut)
-    # With a database on another machine a request waits more than it computes.
-    turns = nullcontext() if config.store.path is None else Turns()
-    app.register_blueprint(Resources(authority, gate, turns).blueprint(shortcut))
-    app.register_blueprint(public.blueprint(authority, store))
+    ahead = Ahead(config.limits) if remote else None
+    gate = Gate(database, links, Nonces(key, spent), config.ca.account_algorithms, ahead)
+    pool = Pool(remote=remote)
+    app = Application("acme_iid", pool, most=most, further=further_headers(gate))
+    Resources(authority, Door(gate, pool, store, batches, config.server.proxies)).add_to(app)
+    app.register_blueprint(public.blueprint(authority, watched))
     if config.ca.crl:
         app.register_blueprint(certificate_status.blueprint(authority))
     app.register_error_handler(Exception, problems.response_of)
-    # Last, since an app that is made for trial only ends right after this, and should take no attempt with it.
-    Validations(authority, links).start()
-    Pruning(authority).start()
-    Following(store).start()
-    Presence(authority).start()
+    app.at_end(watched.close)
+    app.at_end(spent.close)
+    for thread in (
+        _Refreshing(trust),
+        Validations(authority, links),
+        Pruning(authority),
+        Following(store),
+        Presence(authority),
+    ):
+        thread.start()
+        app.at_end(thread.stop)
     return app

@@ -42,6 +42,7 @@ from acme_iid.values import (
 )
 
 FILE_NAME = "ca.toml"
+_KEEP_ALIVE = (5, 3600)
 HOME_VARIABLE = "ACME_IID_CA_HOME"
 MAX_FILE_BYTES = 1024 * 1024
 _LIFETIMES = Lifetimes(usual=24 * 3600, minimum=5 * 60, maximum=24 * 3600)
@@ -85,12 +86,14 @@ class ServerSettings:
     :ivar url: the URL that clients use, canonical and without a trailing slash.
     :ivar proxies: where proxies are that are believed about whose request it is (X-Forwarded-For).
     :ivar former_urls: what ``url`` was before; clients that know accounts and orders by these find them again.
+    :ivar keep_alive: seconds that a connection is kept on which no further request comes.
     """
 
     url: str
     listen: Listen
     proxies: tuple[Network, ...] = ()
     former_urls: tuple[str, ...] = ()
+    keep_alive: int = 75
 
     @property
     def names(self) -> tuple[Identifier, ...]:
@@ -345,8 +348,12 @@ def _server(table: Table) -> ServerSettings:
         listen=table.text("listen", 'an address such as "0.0.0.0:443"', listen_address, Listen("0.0.0.0", 443)),  # noqa: S104 - a server's default
         proxies=table.texts("proxies", 'a list of networks such as ["127.0.0.1"]', network) or (),
         former_urls=table.texts("former_urls", 'a list of URLs such as ["https://old.local"]', server_url) or (),
+        # Longer than the minute for which proxies and load balancers keep theirs: who closes first is not asked again.
+        keep_alive=table.text("keep_alive", 'a duration such as "75s"', duration, 75),
     )
     table.done()
+    if not _KEEP_ALIVE[0] <= settings.keep_alive <= _KEEP_ALIVE[1]:
+        raise table.error("keep_alive", "is not from 5s to 1h")
     if settings.url in settings.former_urls:
         raise table.error("former_urls", f"has {settings.url}, which is the 'url' of now")
     return settings

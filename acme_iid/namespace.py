@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.protocol.identifiers import Identifier
@@ -76,15 +77,16 @@ class Namespace:
 
 def _speaks_for(identifier: Identifier, own: Identifier) -> bool:
     if identifier.type == "ip":
-        return _address(identifier) == _address(own)
+        return _address(identifier.value) == _address(own.value)
     if identifier.wildcard:
         # It stands for exactly one label (RFC 6125 section 6.4.3): *.local covers ca.local, *.ca.local does not.
         return own.value.partition(".")[2] == identifier.base.value
     return identifier == own
 
 
-def _address(identifier: Identifier) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+@lru_cache(maxsize=1024)
+def _address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """The address, an IPv4 one also where it is written as IPv6 (RFC 4291 section 2.5.5.2): both reach one host."""
-    address = ipaddress.ip_address(identifier.value)
+    address = ipaddress.ip_address(value)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return address if mapped is None else mapped

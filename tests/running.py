@@ -172,7 +172,9 @@ class CA:
             tasks = Path(f"/proc/{self.process.pid}/task")
             # A thread may end between being listed and being asked; what it has started is then another thread's.
             with suppress(FileNotFoundError, ProcessLookupError):
-                return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+                children = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+                # One that has no children answers by itself.
+                return children or [self.process.pid]
             assert tasks.exists(), "the server has ended"
 
     def kill(self) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from acme_iid.authority import compromise, enrolments, limits
+from acme_iid.authority import compromise, enrolments, limits, signers
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config import CASettings, Config
 from acme_iid.errors import AcmeError, Problem, RequestError
@@ -61,24 +62,10 @@ def find(reader: Reader, thumbprint: str, *, demanded: bool) -> Account | None:
     """
     account = accounts.by_thumbprint(reader, thumbprint)
     if account is not None:
-        require_active(account)
+        signers.require_active(account)
     elif demanded:
         raise AcmeError(Problem.ACCOUNT_DOES_NOT_EXIST, "no account has this key; create one with newAccount")
     return account
-
-
-def require_active(account: Account) -> None:
-    """Refuse an account that was deactivated (RFC 8555 section 7.3.6).
-
-    :raises AcmeError: ``unauthorized`` with status 401.
-    """
-    if account.deactivated_at is not None:
-        raise AcmeError(
-            Problem.UNAUTHORIZED,
-            "this account is deactivated for good; make a new account key and account. Its instances stay its own "
-            "until an operator releases each to the new key: acme-iid-ca instance release ID --to THUMBPRINT",
-            status=401,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +137,7 @@ def create(reader: Reader, config: Config, wanted: NewAccount, remote: str, now:
     statements = [
         accounts.add(account),
         *_use_external_key(account, now),
-        compromise.require_usable_by_account(reader, account.jwk),
+        *compromise.require_usable_by_account(reader, account.jwk),
     ]
     return Write(statements, lambda _rows: (account, True), [event])
 
@@ -232,10 +219,7 @@ def change_key(
     """
     current = _current(reader, account)
     if current.thumbprint != account.thumbprint:
-        raise AcmeError(
-            Problem.UNAUTHORIZED,
-            "the account's key was changed while this request was under way; sign with the new one",
-        )
+        raise signers.key_changed()
     holder = accounts.by_thumbprint(reader, thumbprint)
     if holder is not None:
         return holder, False
@@ -250,7 +234,7 @@ def change_key(
         remote=remote,
         orders_ended=sum(_waits_for_iid01(order, now) for order in orders.open_of(reader, account.id, now)),
     )
-    statements = [accounts.set_key(current, jwk, thumbprint, now), usable]
+    statements = [accounts.set_key(current, jwk, thumbprint, now), *usable]
     return Write(statements, lambda _rows: (changed, True), [event])
 
 
@@ -274,18 +258,22 @@ def meant(reader: Reader, word: str) -> Account:
     return found
 
 
-def deactivate(reader: Reader, account: Account, now: int, by: str = "account") -> Account | Write[Account]:
+def deactivate(
+    reader: Reader, account: Account, now: int, by: str = "account", besides: Collection[str] = frozenset()
+) -> Account | Write[Account]:
     """Deactivate an account, with its open orders (RFC 8555 section 7.3.6). Its instances stay its own.
 
     An account that is deactivated already stays as it is.
 
     :param by: on whose word, for the record: "account", "operator" or "compromised key".
+    :param besides: the ids of its enrolments that end in the same write for another reason.
     """
     current = accounts.get(reader, account.id)
     assert current is not None  # accounts are never removed
     if current.deactivated_at is not None:
         return current
-    ended = enrolments.end_of_account(reader, account.id, "the account that enrolled it was deactivated", now)
+    reason = "the account that enrolled it was deactivated"
+    ended = enrolments.end_of_account(reader, account.id, reason, now, besides)
     event = new_event("account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint, by=by)
     return Write(
         [accounts.deactivate(account.id, now), *ended.statements],
@@ -301,5 +289,5 @@ def _current(reader: Reader, account: Account) -> Account:
     """
     current = accounts.get(reader, account.id)
     assert current is not None  # accounts are never removed
-    require_active(current)
+    signers.require_active(current)
     return current

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from acme_iid import hosts
 from acme_iid.admission import refusal_to_order
-from acme_iid.authority import Authority, delegates, limits, refusals
+from acme_iid.authority import Authority, delegates, limits, refusals, signers
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config import Config
@@ -16,7 +16,7 @@ from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment, Order
-from acme_iid.store import accounts, orders
+from acme_iid.store import orders
 from acme_iid.store.documents import deactivated
 from acme_iid.store.writes import Reader, Write
 
@@ -128,7 +128,7 @@ def _new_authorization(
     limits.require_room_to_wait(reader, account, now)
     limits.require_room_for_order(reader, config.limits, account, now)
     enrolment = delegates.enrolment_of(reader, account)
-    statements = [accounts.in_force(account)]
+    statements = [signers.guard(account)]
     if enrolment is None:
         authorization = offer(config, account, identifier, now)
     else:

@@ -14,14 +14,14 @@ from dataclasses import replace
 from acme_iid.admission import Grant, admit, formats, names
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
-from acme_iid.authority import Authority, answers, refusals, validations
+from acme_iid.authority import Authority, answers, refusals, signers, validations
 from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order
-from acme_iid.store import accounts, instances, orders
+from acme_iid.store import instances, orders
 from acme_iid.store.chain import new_event
 from acme_iid.store.orders import Place
 from acme_iid.store.writes import Reader, Write
@@ -113,7 +113,7 @@ def _answer_iid01(
         record["proven"] = True
         reader = _asked_of(reader, identity)
         instance = instances.get(reader, identity.id)
-        grant, held = _admit(reader, authority, place, identity, given.provisioner)
+        grant, held = _admit(reader, authority, place, identity, instance, given.provisioner)
         record |= {"provisioner": grant.provisioner.name, "rule": grant.rule}
         proof = Proof(identity.id, identity.cloud, grant.provisioner.name, identity.credential_id)
         _check_same_proof(place.order, proof)
@@ -156,15 +156,21 @@ def _authenticate(authority: Authority, evidence: Evidence, now: int) -> Claims:
 
 
 def _admit(
-    reader: Reader, authority: Authority, place: Place, identity: InstanceIdentity, only: str | None
+    reader: Reader,
+    authority: Authority,
+    place: Place,
+    identity: InstanceIdentity,
+    known: Instance | None,
+    only: str | None,
 ) -> tuple[Grant, tuple[Identifier, ...]]:
     """Steps admission and names: the operator's block, the rules, and what revocation closed."""
     config = authority.config
-    closed = instances.closed(reader, identity.id)
-    if closed.blocked:
+    if known is not None and known.blocked_at is not None:
         raise AttestationError(
             Step.ADMISSION, "an operator blocked this instance; whoever runs this CA can say why", Remedy.OPERATOR
         )
+    # Whatever closes a name raises the generation.
+    closed = instances.closed(reader, identity.id).names if known is not None and known.generation else frozenset()
     grant = admit(
         config.provisioners,
         config.namespace,
@@ -174,9 +180,9 @@ def _admit(
         only=only,
         profile=None if place.order.ahead else place.order.profile,
     )
-    _check_open(closed.names, identity, place.authorization.name)
+    _check_open(closed, identity, place.authorization.name)
     held = names(grant.provisioner, config.namespace, identity)
-    return grant, tuple(name for name in held if name.value not in closed.names)
+    return grant, tuple(name for name in held if name.value not in closed)
 
 
 def _check_open(closed: frozenset[str], identity: InstanceIdentity, name: Identifier) -> None:
@@ -299,8 +305,7 @@ def _valid(
     order = orders.changed(place, met)
     order = replace(order, instance_id=identity.id, generation=used.generation)
     statements = [
-        accounts.in_force(account),
-        *([accounts.set_proven(account.id, now)] if account.proven_at is None else []),
+        signers.guard(account, proven_at=now),
         instances.use(used) if held else instances.prove(used),
         orders.change(order, now),
     ]
@@ -349,5 +354,5 @@ def _refused(
         cloud=VERIFIERS[given.evidence.format].cloud,
         name=place.authorization.name.value,
     )
-    statements = [accounts.in_force(account), orders.change(order, now), *recorded.statements]
+    statements = [signers.guard(account), orders.change(order, now), *recorded.statements]
     return Write(statements, lambda _rows: _answered(order, failed), recorded.events)

@@ -81,7 +81,9 @@ def require(
         raise AcmeError(Problem.UNAUTHORIZED, f"the proof behind this enrolment has run out; {_RENEW}")
     known = instances.get(reader, enrolment.instance_id)
     if known is not None and known.generation != enrolment.generation:
-        raise AcmeError(Problem.UNAUTHORIZED, f"the enrolment has ended: {known.raised_for}; {_ENROL}")
+        raise AcmeError(
+            Problem.UNAUTHORIZED, f"the proof behind this enrolment counts no longer: {known.raised_for}; {_RENEW}"
+        )
 
 
 def guards(enrolment: Enrolment) -> list[Statement]:

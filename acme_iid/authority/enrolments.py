@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from acme_iid.authority import Authority, delegates, limits, refusals
+from acme_iid.authority import Authority, delegates, limits, refusals, signers
 from acme_iid.authority.external_keys import new_key
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, Problem
@@ -69,7 +69,7 @@ def _enrol(
     enrolment = proven if in_force is None else replace(proven, id=in_force.id, created_at=in_force.created_at)
     key = None
     statements = [
-        accounts.in_force(account),
+        signers.guard(account),
         instances.unchanged(proven.instance_id, proven.generation),
         enrolments.prove(proven, again),
         # It is this one that was made or extended, and not one that came in between.
@@ -165,11 +165,13 @@ class Ended(NamedTuple):
     """What ends enrolments, with the keys of each that nobody has used yet and what their delegates have open.
 
     :ivar orders: how many of the delegates' orders end.
+    :ivar ids: which enrolments.
     """
 
     statements: list[Statement]
     events: list[NewEvent]
     orders: int
+    ids: frozenset[str]
 
 
 def end_of_instance(
@@ -180,21 +182,31 @@ def end_of_instance(
     :param names: only enrolments for any of these names; None for all.
     :param reason: what the delegates are told.
     """
-    ending = [
-        enrolment
-        for enrolment in enrolments.in_force_of_instance(reader, instance_id)
-        if names is None or set(names) & set(enrolment.names)
-    ]
-    return _ended(reader, ending, reason, now)
+    in_force = enrolments.in_force_of_instance(reader, instance_id)
+    ending = [enrolment for enrolment in in_force if names is None or set(names) & set(enrolment.names)]
+    alone = enrolments.no_others("instance_id", instance_id, {enrolment.id for enrolment in in_force})
+    return _ended(reader, alone, ending, reason, now)
 
 
-def end_of_account(reader: Reader, account_id: str, reason: str, now: int) -> Ended:
-    """End what an account has handed on."""
-    return _ended(reader, enrolments.in_force_of_account(reader, account_id), reason, now)
+def end_of_account(
+    reader: Reader, account_id: str, reason: str, now: int, besides: Collection[str] = frozenset()
+) -> Ended:
+    """End what an account has handed on.
+
+    :param besides: the ids of enrolments that end in the same write for another reason.
+    """
+    in_force = enrolments.in_force_of_account(reader, account_id)
+    ending = [enrolment for enrolment in in_force if enrolment.id not in besides]
+    alone = enrolments.no_others("account_id", account_id, {enrolment.id for enrolment in in_force})
+    return _ended(reader, alone, ending, reason, now)
 
 
-def _ended(reader: Reader, ending: Sequence[Enrolment], reason: str, now: int) -> Ended:
-    ended = Ended([], [], 0)
+def _ended(reader: Reader, alone: Statement, ending: Sequence[Enrolment], reason: str, now: int) -> Ended:
+    """What ends enrolments.
+
+    :param alone: relies on it that no other was made meanwhile.
+    """
+    ended = Ended([alone], [], 0, frozenset(enrolment.id for enrolment in ending))
     for enrolment in ending:
         others = accounts.delegates(reader, enrolment.id)
         count = sum(order_counts.count_open_of(reader, delegate.id, now) for delegate in others)
@@ -212,5 +224,5 @@ def _ended(reader: Reader, ending: Sequence[Enrolment], reason: str, now: int) -
             enrolments.end(enrolment, reason, now),
             external_keys.revoke_of_enrolment(enrolment.id, now),
         ]
-        ended = Ended(ended.statements + statements, [*ended.events, event], ended.orders + count)
+        ended = Ended(ended.statements + statements, [*ended.events, event], ended.orders + count, ended.ids)
     return ended

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, compromise, delegates, limits, refusals, renewal
+from acme_iid.authority import Authority, compromise, delegates, limits, refusals, renewal, signers
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem, Remedy
 from acme_iid.issuance.leaf import LeafRequest
@@ -18,7 +19,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
-from acme_iid.store import accounts, certificates, compromised_keys, instances, orders
+from acme_iid.store import certificates, instances, orders
 from acme_iid.store.chain import new_event
 from acme_iid.store.writes import Reader, Write
 
@@ -34,30 +35,32 @@ def finalize(
         no longer holds, ``rejectedIdentifier`` for a name that has become the CA's own, ``invalidProfile`` if the
         order's profile is no longer given, ``rateLimited``.
     """
+
+    def refused(reader: Reader, error: AcmeError) -> Write[Any]:
+        proofs = {challenge.proof for _, challenge in _proven(order)}
+        proof = proofs.pop() if len(proofs) == 1 else None
+        limits = authority.config.limits
+        return refusals.refused(
+            reader, limits, "finalize.refused", account, order.identifiers, error, remote, now, proof
+        )
+
     try:
-        return _finalize(reader, authority, account, order, csr_der, now)
+        return _finalize(reader, authority, account, order, csr_der, refused, now)
     except AcmeError as error:
         # A bad CSR leaves no event, but one with a key that others may hold does.
-        refused = error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER)
-        if refused or error.remedy is Remedy.NEW_KEY:
-            proofs = {challenge.proof for _, challenge in _proven(order)}
-            proof = proofs.pop() if len(proofs) == 1 else None
-            return refusals.refused(
-                reader,
-                authority.config.limits,
-                "finalize.refused",
-                account,
-                order.identifiers,
-                error,
-                remote,
-                now,
-                proof,
-            )
+        if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
+            return refused(reader, error)
         raise
 
 
 def _finalize(
-    reader: Reader, authority: Authority, account: Account, order: Order, csr_der: bytes, now: int
+    reader: Reader,
+    authority: Authority,
+    account: Account,
+    order: Order,
+    csr_der: bytes,
+    refused: Callable[[Reader, AcmeError], Write[Any]],
+    now: int,
 ) -> Write[Order]:
     """Issue the certificate of a ready order.
 
@@ -67,24 +70,14 @@ def _finalize(
     _require_ready(order, now)
     profile = _profile(authority, order)
     request = csr.check(csr_der, order.identifiers, authority.ca.own_keys, authority.config.ca.keys)
-    key_id = request.spki_sha256.hex()
-    reader = reader.ahead(
-        accounts.question_of_thumbprint(request.thumbprint),
-        compromised_keys.question(key_id),
-        *([] if order.instance_id is None else [instances.question_of_closed(order.instance_id)]),
-        *([] if order.replaces is None else renewal.questions(order.replaces)),
-    )
-    if accounts.by_thumbprint(reader, request.thumbprint) is not None:
-        raise AcmeError(Problem.BAD_CSR, "the CSR's key is an account's key; make a key pair for the certificate alone")
     proof = _proof(order)
     identity = _require_still_given(authority.config, order, profile)
-    certifiable = compromise.require_certifiable(reader, key_id)
-    statements = [accounts.in_force(account)]
+    key_id = request.spki_sha256.hex()
+    statements = [signers.guard(account)]
     if (enrolment := delegates.enrolment_of(reader, account)) is not None:
         delegates.require(reader, authority.config, enrolment, order.identifiers, profile.name, now)
         statements += delegates.guards(enrolment)
     elif proof.instance is not None:
-        _require_open(instances.closed(reader, proof.instance), order)
         statements.append(instances.unchanged(proof.instance, order.generation or 0))
     not_before, not_after = validity(profile, order, now)
     issued = authority.ca.issue(
@@ -123,7 +116,7 @@ def _finalize(
         orders.finalize(order, now),
         certificates.add(certificate),
         *limits.certificate_issued(authority.config.limits, *_counted(reader, order, proof, now), now),
-        certifiable,
+        compromise.certifiable(key_id, request.thumbprint, refused),
     ]
     event = new_event(
         "certificate.issued",
@@ -153,7 +146,8 @@ def _counted(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str 
     A renewal that is due, or that an operator asked for, is none too many; one certificate after another, each in the
     place of the one before, or a revoked one's successors, would be.
     """
-    replaced = None if order.replaces is None else renewal.find(reader, order.replaces)
+    # One that was pruned meanwhile had ended long before.
+    replaced = None if order.replaces is None else renewal.replaced(reader, order.replaces)
     if replaced is None or replaced.revoked_at is not None or now < window(replaced).start:
         return proof.instance, list(order.identifiers)
     instance = None if proof.instance == replaced.instance else proof.instance
@@ -239,16 +233,6 @@ def _require_still_given(config: Config, order: Order, profile: Profile) -> Inst
                 remedy=Remedy.OPERATOR,
             )
     return identity
-
-
-def _require_open(closed: instances.Closed, order: Order) -> None:
-    if closed.blocked:
-        raise AcmeError(Problem.UNAUTHORIZED, "an operator blocked this instance meanwhile", remedy=Remedy.OPERATOR)
-    for name in order.identifiers:
-        if name.value in closed.names:
-            raise AcmeError(
-                Problem.UNAUTHORIZED, f"{name} was revoked for this instance meanwhile", remedy=Remedy.OPERATOR
-            )
 
 
 def validity(profile: Profile, order: Order, now: int) -> tuple[int, int]:

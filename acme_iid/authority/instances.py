@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -70,7 +71,7 @@ def _release(
     instance_id = _whole_id(reader, word)
     reason = "the instance was released to another account key"
     taken = _take_all(reader, instance_id, reason, now)
-    revoked = _revoke_all(reader, instance_id, revocation.SUPERSEDED, now) if revoke else _NOTHING
+    revoked = _revoke_all(reader, instance_id, revocation.SUPERSEDED, now, taken.ended) if revoke else _NOTHING
     ended = Ended(taken.orders, revoked.certificates)
     event = new_event(
         "instance.released",
@@ -135,7 +136,7 @@ def _block(reader: Reader, word: str, reason: str | None, *, revoke: bool, now: 
         raise RequestError(f"{instance_id} is blocked already; 'acme-iid-ca instance show {instance_id}' says why")
     told = "an operator blocked this instance"
     taken = _take_all(reader, instance_id, told, now)
-    revoked = _revoke_all(reader, instance_id, revocation.KEY_COMPROMISE, now) if revoke else _NOTHING
+    revoked = _revoke_all(reader, instance_id, revocation.KEY_COMPROMISE, now, taken.ended) if revoke else _NOTHING
     ended = Ended(taken.orders, revoked.certificates)
     event = new_event(
         "instance.blocked",
@@ -189,12 +190,16 @@ def _unblock(reader: Reader, word: str, now: int) -> Write[tuple[str, frozenset[
 
 
 class _Taken(NamedTuple):
-    """What is taken from an instance besides the raising of its generation, and how many orders end with it."""
+    """What is taken from an instance besides the raising of its generation, and how many orders end with it.
+
+    :ivar ended: the ids of the enrolments that end.
+    """
 
     instance: Instance | None
     statements: list[Statement]
     events: list[NewEvent]
     orders: int
+    ended: frozenset[str]
 
 
 def _take_all(reader: Reader, instance_id: str, reason: str, now: int) -> _Taken:
@@ -205,7 +210,7 @@ def _take_all(reader: Reader, instance_id: str, reason: str, now: int) -> _Taken
     if instance is not None and instance.account_id is not None:
         proven = {"instance_id": instance_id, "generation": instance.generation}
         count += order_counts.count_open_of(reader, instance.account_id, now, proven)
-    return _Taken(instance, ended.statements, ended.events, count)
+    return _Taken(instance, ended.statements, ended.events, count, ended.ids)
 
 
 class _Revoked(NamedTuple):
@@ -219,10 +224,14 @@ class _Revoked(NamedTuple):
 _NOTHING = _Revoked([], [], 0)
 
 
-def _revoke_all(reader: Reader, instance_id: str, code: int, now: int) -> _Revoked:
+def _revoke_all(
+    reader: Reader, instance_id: str, code: int, now: int, ended: Collection[str] = frozenset()
+) -> _Revoked:
     """Revoke an instance's certificates that are still in force.
 
     For keyCompromise, the keys of the others are noted as well: they were on the same machine.
+
+    :param ended: the ids of the enrolments that end in the same write.
     """
     statements: list[Statement] = []
     events: list[NewEvent] = []
@@ -231,7 +240,7 @@ def _revoke_all(reader: Reader, instance_id: str, code: int, now: int) -> _Revok
     for certificate in certificates.of_instance(reader, instance_id):
         if code == revocation.KEY_COMPROMISE and certificate.key_id not in noted:
             noted.add(certificate.key_id)
-            compromised = revocation.compromise(reader, certificate, "operator", now)
+            compromised = revocation.compromise(reader, certificate, "operator", now, ended)
             statements += compromised.statements
             events += compromised.events
         if certificate.revoked_at is None and certificate.not_after > now:

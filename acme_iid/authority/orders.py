@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from acme_iid.authority import Authority, delegates, limits, refusals
+from acme_iid.authority import Authority, delegates, limits, refusals, signers
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, give, offer, refusal
 from acme_iid.authority.renewal import check_replaces, questions, replaces
@@ -16,7 +16,7 @@ from acme_iid.issuance.profiles import Profile
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Challenge, Enrolment, Order
-from acme_iid.store import accounts, orders
+from acme_iid.store import orders
 from acme_iid.store.writes import Reader, Statement, Write, again
 
 MAX_IDENTIFIERS = 100
@@ -209,7 +209,7 @@ def _write(
     tag = orders.new_id()
     replacing = [] if order.replaces is None else replaces(reader, order.replaces, now)
     statements = [
-        accounts.in_force(account),
+        signers.guard(account),
         *before,
         *replacing,
         orders.add(order, tag, None if order.replaces is None else again),

@@ -43,6 +43,7 @@ _FIRST_LOOK_SECONDS = 2.0
 _POLL_SECONDS = 60.0
 _FIRST = (-1, 0)
 
+_chance = random.SystemRandom()
 _log = logging.getLogger(__name__)
 
 
@@ -129,7 +130,7 @@ def _batch(reader: Reader, terms: Ends, after: tuple[int, int], by: str, now: in
     if page:
         after = (page[-1].not_after, page[-1].n)
     gone = _that_go(reader, terms, page)
-    statements = pruning.remove_certificates(gone)
+    statements = pruning.remove_certificates(reader, gone)
     left -= len(page)
     counts = {"certificates": len(gone)}
     for kind in pruning.KINDS:
@@ -173,14 +174,21 @@ class Pruning:
         self._authority = authority
         self._ahead = ahead()
         self._began = time.monotonic()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         """Begin. The thread ends with the process, which need not wait for it."""
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, after the transaction that it is in, and wait for that."""
+        self._ending.set()
+        self._thread.join()
 
     def _run(self) -> None:
-        time.sleep(_FIRST_LOOK_SECONDS)
-        while True:
+        self._ending.wait(_FIRST_LOOK_SECONDS)
+        while not self._ending.is_set():
             try:
                 if clock_was_set(self._ahead):
                     _log.warning("The clock was set by more than an hour; the store is pruned again after a restart.")
@@ -189,14 +197,15 @@ class Pruning:
                         "The store was not pruned for more than a week, by this machine's clock; check it. "
                         "Nothing is pruned until the server has run for a day with it."
                     )
-                    time.sleep(INTERVAL)
+                    self._ending.wait(INTERVAL)
                 else:
-                    turn(self._authority.config, self._authority.database, int(time.time()))
+                    turn(self._authority.config, self._authority.database, int(time.time()), self._ending.is_set)
             except StoreUnavailableError as error:
                 _log.warning("The store is not pruned now: %s", error)
             except Exception:  # noqa: BLE001 - a fault of ours must not end it for good
                 _log.exception("pruning the store failed")
-            time.sleep(_POLL_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - so that not all ask at once
+            # So that not all ask at once.
+            self._ending.wait(_POLL_SECONDS * _chance.uniform(0.9, 1.1))
 
 
 def ahead() -> float:
@@ -224,8 +233,11 @@ def in_doubt(reader: Reader, now: int, running: float) -> bool:
     return due is not None and now - due > LONG and running < DOUBT
 
 
-def turn(config: Config, database: Database, now: int) -> Pruned | None:
-    """Prune if nobody has done it in the last hour, nor does now; None if somebody has or does."""
+def turn(config: Config, database: Database, now: int, is_ending: Callable[[], bool] = lambda: False) -> Pruned | None:
+    """Prune if nobody has done it in the last hour, nor does now; None if somebody has or does.
+
+    :param is_ending: whether to stop after the transaction of now; the rest is left to the next hour.
+    """
     if not jobs.is_due(database, _JOB, now, INTERVAL):
         return None
     take: Decision[int | None] = partial(jobs.take, name=_JOB, now=now, interval=INTERVAL)
@@ -236,6 +248,8 @@ def turn(config: Config, database: Database, now: int) -> Pruned | None:
     def goes_on() -> bool:
         nonlocal mine
         assert mine is not None
+        if is_ending():
+            return False
         taken, moment = mine, int(time.time())
         if moment + INTERVAL <= mine + 60:
             return True  # it is ours for long enough

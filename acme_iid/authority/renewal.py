@@ -28,11 +28,10 @@ def find(reader: Reader, text: str) -> Certificate:
     :raises AcmeError: ``malformed``; with 404 if this CA issued none that is named so.
     """
     try:
-        wanted = CertificateId.read(text)
+        found = replaced(reader, text)
     except ValueError as error:
         raise AcmeError(Problem.MALFORMED, str(error)) from error
-    found = certificates.by_serial(reader, f"{wanted.serial:x}")
-    if found is None or _authority_key(found) != wanted.authority_key:
+    if found is None:
         raise AcmeError(Problem.MALFORMED, "this CA did not issue a certificate that is named so", status=404)
     return found
 
@@ -44,6 +43,16 @@ def questions(text: str) -> list[Question]:
     except ValueError:
         return []
     return [] if n is None else [certificates.question(n)]
+
+
+def replaced(reader: Reader, text: str) -> Certificate | None:
+    """The certificate with an RFC 9773 identifier, if it is here.
+
+    :raises ValueError: if ``text`` is no such identifier.
+    """
+    wanted = CertificateId.read(text)
+    found = certificates.by_serial(reader, f"{wanted.serial:x}")
+    return found if found is not None and _authority_key(found) == wanted.authority_key else None
 
 
 def _authority_key(certificate: Certificate) -> bytes | None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from acme_iid.authority import accounts as active_accounts
-from acme_iid.authority import delegates, enrolments
+from acme_iid.authority import delegates, enrolments, signers
 from acme_iid.errors import AcmeError, Problem, RequestError
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
-from acme_iid.store import accounts, certificates, compromised_keys, instances, orders
+from acme_iid.store import accounts, certificates, compromised_keys, instances, proven
 from acme_iid.store.chain import NewEvent, new_event
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Reader, Statement, Write, perform, refuse
@@ -93,7 +94,7 @@ def revoke_by_account(
             Problem.UNAUTHORIZED,
             "a certificate of an instance is revoked by the account that got it, by its own key, or by an operator",
         )
-    if not own and not set(certificate.names) <= orders.controlled_names(reader, account.id, now):
+    if not own and not set(certificate.names) <= proven.controlled_names(reader, account.id, now):
         raise AcmeError(
             Problem.UNAUTHORIZED, "this account neither got the certificate nor is authorized for all its names"
         )
@@ -105,7 +106,7 @@ def revoke_by_account(
             f"of {others}",
         )
     write = _revoke_once(reader, certificate, code, f"account {account.id}", now, may_close=own, remote=remote)
-    return Write([accounts.in_force(account), *write.statements], write.answer, write.events)
+    return Write([signers.guard(account), *write.statements], write.answer, write.events)
 
 
 def revoke_by_key(
@@ -179,22 +180,23 @@ def _revoke(
     :raises AcmeError: ``alreadyRevoked``.
     """
     current = certificates.get(reader, certificate.id)
-    compromised = NOTHING
-    if code == KEY_COMPROMISE:
-        compromised = compromise(reader, certificate, revoked_by, now)
-    if current is None or current.revoked_at is not None:
-        error = AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
-        # That the key is compromised is recorded all the same.
-        return refuse(compromised.statements, error, compromised.events)
-    closed = closes and code != SUPERSEDED and certificate.instance is not None
+    before = current is None or current.revoked_at is not None
+    closed = not before and closes and code != SUPERSEDED and certificate.instance is not None
     closing = NOTHING
     if closed:
         assert certificate.instance is not None
         closing = _close(reader, certificate, certificate.instance, now)
+    compromised = NOTHING
+    if code == KEY_COMPROMISE:
+        compromised = compromise(reader, certificate, revoked_by, now, closing.ended)
+    if before:
+        error = AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
+        # That the key is compromised is recorded all the same.
+        return refuse(compromised.statements, error, compromised.events)
     statements = [
+        *compromised.statements,
         *closing.statements,
         certificates.revoke(certificate, code, revoked_by, now),
-        *compromised.statements,
     ]
     events = [
         *compromised.events,
@@ -205,10 +207,11 @@ def _revoke(
 
 
 class Effect(NamedTuple):
-    """Statements and events that belong to a revocation."""
+    """Statements and events that belong to a revocation, and the ids of the enrolments that end with it."""
 
     statements: list[Statement]
     events: list[NewEvent]
+    ended: frozenset[str] = frozenset()
 
 
 NOTHING = Effect([], [])
@@ -220,12 +223,12 @@ def _close(reader: Reader, certificate: Certificate, instance_id: str, now: int)
         reader, instance_id, certificate.names, "a certificate for one of its names was revoked", now
     )
     instance = instances.get(reader, instance_id)
-    raising = []
-    if instance is not None:
-        reason = "a certificate for this name was revoked meanwhile"
-        raising.append(instances.raise_generation(instance, reason, now))
+    generation = 0 if instance is None else instance.generation
+    raising = instances.raise_generation(
+        instance_id, generation, "a certificate for this name was revoked meanwhile", now
+    )
     closing = certificates.close_names(instance_id, certificate.names, now)
-    return Effect([*raising, *ended.statements, *closing], ended.events)
+    return Effect([raising, *ended.statements, *closing], ended.events, ended.ids)
 
 
 def event(
@@ -249,10 +252,13 @@ def event(
     )
 
 
-def compromise(reader: Reader, certificate: Certificate, by: str, now: int) -> Effect:
+def compromise(
+    reader: Reader, certificate: Certificate, by: str, now: int, ended: Collection[str] = frozenset()
+) -> Effect:
     """Note that a certificate's key is compromised: it is never certified again, and an account with it has ended.
 
     :param by: as for the revocation.
+    :param ended: the ids of the enrolments that end in the same write.
     """
     if compromised_keys.has(reader, certificate.key_id):
         return NOTHING
@@ -265,10 +271,11 @@ def compromise(reader: Reader, certificate: Certificate, by: str, now: int) -> E
         serial=certificate.serial,
         by=by,
     )
-    effect = Effect([compromised_keys.add(certificate.key_id, now)], [noted])
-    signing = accounts.by_thumbprint(reader, _thumbprint(certificate))
-    if signing is not None:
-        ending = active_accounts.deactivate(reader, signing, now, "compromised key")
-        if isinstance(ending, Write):
-            effect = Effect([*ending.statements, *effect.statements], [*effect.events, *ending.events])
-    return effect
+    thumbprint = _thumbprint(certificate)
+    signing = accounts.by_thumbprint(reader, thumbprint)
+    ending = None if signing is None else active_accounts.deactivate(reader, signing, now, "compromised key", ended)
+    statements, events = [compromised_keys.add(certificate.key_id, now)], [noted]
+    if isinstance(ending, Write):
+        statements, events = [*ending.statements, *statements], [*events, *ending.events]
+    # After the key is noted nobody gets an account with it; this is for whoever got one since it was looked for.
+    return Effect([*statements, accounts.none_with(thumbprint)], events)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from acme_iid import hosts
-from acme_iid.authority import Authority, limits, refusals
+from acme_iid.authority import Authority, limits, refusals, signers
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
 from acme_iid.hosts import HostProvisioner
@@ -62,7 +62,7 @@ def ask(authority: Authority, account: Account, place: Place, remote: str, now: 
         return next((entry, asked) for entry in order.authorizations if asked in entry.challenges)
 
     statements = [
-        accounts.in_force(account),
+        signers.guard(account),
         orders.unchanged(place.order, now),
         attempts.ask(place, remote, limits.subject(remote), now),
     ]
@@ -91,18 +91,33 @@ class Validations:
         self._links = links
         self._idle = threading.Semaphore(MOST)
         self._rounds = Rounds()
+        self._ending = threading.Event()
+        self._dispatcher: threading.Thread | None = None
+        self._attempts: set[threading.Thread] = set()
 
     def start(self) -> None:
         """Begin. The threads end with the process, which need not wait for them."""
         # Without a provisioner of this type nothing can be due that could be validated.
         if self._authority.config.hosts:
-            threading.Thread(target=self._dispatch, daemon=True).start()
+            self._dispatcher = threading.Thread(target=self._dispatch, daemon=True)
+            self._dispatcher.start()
+
+    def stop(self) -> None:
+        """Take no more attempts, and wait until those that were taken have ended."""
+        self._ending.set()
+        self._authority.answered.set()
+        if self._dispatcher is not None:
+            self._dispatcher.join()
+        for attempt in tuple(self._attempts):
+            attempt.join()
 
     def _dispatch(self) -> None:
         answered = self._authority.answered
-        while True:
+        while not self._ending.is_set():
             answered.wait(_POLL_SECONDS)
             answered.clear()
+            if self._ending.is_set():
+                return
             try:
                 self._take_due(int(time.time()))
             except StoreUnavailableError as error:
@@ -121,8 +136,10 @@ class Validations:
                 asked = next(turns, None)
                 if asked is None:
                     return
-                if perform(self._authority.database, partial(_take, asked=asked, now=now)):
-                    threading.Thread(target=self._attempt, args=(asked,), daemon=True).start()
+                if perform(self._authority.database, partial(take, asked=asked, now=now)):
+                    attempt = threading.Thread(target=self._attempt, args=(asked,), daemon=True)
+                    self._attempts.add(attempt)
+                    attempt.start()
                     begun = True
             finally:
                 if not begun:
@@ -136,6 +153,7 @@ class Validations:
         except Exception:  # noqa: BLE001 - a fault of ours in one attempt; the lease runs out
             _log.exception("validating challenge %s failed", asked)
         finally:
+            self._attempts.discard(threading.current_thread())
             self._idle.release()
             self._authority.answered.set()
 
@@ -146,7 +164,7 @@ def _place(reader: Reader, asked: attempts.Asked) -> Place | None:
     return None if order is None else orders.place(order, asked.i, asked.k)
 
 
-def _take(reader: Reader, asked: attempts.Asked, now: int) -> Write[bool]:
+def take(reader: Reader, asked: attempts.Asked, now: int) -> Write[bool]:
     """Take an attempt; what has ended is not looked at again."""
     place = _place(reader, asked)
     account = None if place is None else accounts.get(reader, place.order.account_id)
@@ -254,8 +272,7 @@ def _valid(
         return Write([attempts.postpone(current, changed, now)], _nothing)
     met = replace(current.challenge, validated_at=now, proof=Proof(None, _CLOUD, host.name, ""), error=None)
     statements = [
-        accounts.in_force(account),
-        *([accounts.set_proven(owner.id, now)] if owner.proven_at is None else []),
+        accounts.set_proven(owner, now) if owner.proven_at is None else accounts.in_force(owner),
         orders.change(orders.changed(current, met, until), now),
         *attempts.decide(current),
     ]

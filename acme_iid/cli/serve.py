@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     help="No TLS: for use behind a proxy that ends it, reachable from nowhere else.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 64), help="How many processes answer requests; by default, one for each core."
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many processes answer requests."
 )
 @password_file
 @click.pass_obj
-def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int | None, password_file: Path | None) -> None:
+def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int, password_file: Path | None) -> None:
     """Run the ACME server until SIGTERM or ctrl-C; SIGHUP reads ca.toml again.
 
     TLS uses a certificate from the CA itself, which is renewed while the server runs.
@@ -50,7 +50,7 @@ def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int | No
         listen=listen,
         plain_http=plain_http,
         check=_require_right_clock,
-        workers=workers or min(len(os.sched_getaffinity(0)), 64),
+        workers=workers,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import idna
@@ -40,6 +41,7 @@ class Identifier(NamedTuple):
         return self.value
 
 
+@lru_cache(maxsize=4096)
 def dns(value: str) -> Identifier:
     """The canonical dns identifier for ``value``, a wildcard in the leftmost label allowed.
 
@@ -81,6 +83,7 @@ def lowered(text: str) -> str:
     return text.lower() if text.isascii() else text
 
 
+@lru_cache(maxsize=4096)
 def ip(value: str) -> Identifier:
     """The canonical ip identifier for an IPv4 or IPv6 address in text form (RFC 8738 section 3).
 

@@ -125,10 +125,26 @@ def still_active(account_id: str) -> Statement:
     )
 
 
-def set_proven(account_id: str, now: int) -> Statement:
-    """Note that an account has proven a name; only its first proof is noted."""
+def none_with(thumbprint: str) -> Statement:
+    """Rely on it that no active account has the key with this thumbprint."""
     return Statement(
-        "UPDATE accounts SET proven_at = :now WHERE id = :id AND proven_at IS NULL", {"id": account_id, "now": now}
+        """SELECT 1 WHERE NOT EXISTS
+           (SELECT 1 FROM accounts WHERE thumbprint = :thumbprint AND deactivated_at IS NULL)""",
+        {"thumbprint": thumbprint},
+        again,
+    )
+
+
+def set_proven(account: Account, now: int, verdict: Verdict = again) -> Statement:
+    """Note that an account has proven a name, its first; and rely on all that :func:`in_force` relies on.
+
+    Both in one: of two that have a row as shared, neither could go on to change it.
+    """
+    return Statement(
+        """UPDATE accounts SET proven_at = COALESCE(proven_at, :now)
+           WHERE id = :id AND thumbprint = :thumbprint AND deactivated_at IS NULL""",
+        {"id": account.id, "thumbprint": account.thumbprint, "now": now},
+        verdict,
     )
 
 

@@ -8,12 +8,17 @@ wait for Python's lock after each; where the lock is another process's, or the d
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, cast
 
 from acme_iid.errors import StoreBusyError, StoreConflictError
-from acme_iid.store.writes import ATTEMPTS, Committed, Committing, Outcome, Question, Reader, Write, is_empty
+from acme_iid.store.database import Transaction
+from acme_iid.store.health import WatchedStore
+from acme_iid.store.sealing import Unsealed
+from acme_iid.store.writes import ATTEMPTS, Committed, Committing, Outcome, Question, Reader, Row, Write, is_empty
 
 T = TypeVar("T")
 
@@ -48,9 +53,12 @@ class Batches:
         self._due = False
         self._beside: asyncio.Task[None] | None = None
         self._slow = False
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread: int | None = None
 
     async def perform(self, decide: Callable[[Reader], T | Write[T]], attempts: int = ATTEMPTS) -> T:
         """Decide a use case in the loop, commit what it writes, and answer: as ``writes.perform`` does."""
+        self._note_loop()
         for _ in range(attempts):
             decided = decide(self._store)
             if not isinstance(decided, Write):
@@ -59,9 +67,18 @@ class Batches:
             outcome = Committed(()) if is_empty(write) else await self.commit(write)
             if isinstance(outcome, Committed):
                 return write.answer(outcome.rows)
-            if (error := outcome.verdict(self._store)) is not None:
-                raise error
+            verdict = outcome.verdict(self._store)
+            if isinstance(verdict, Exception):
+                raise verdict
+            if verdict is not None:
+                refused = await self.commit(verdict)
+                if isinstance(refused, Committed):
+                    return cast("T", verdict.answer(refused.rows))
         raise StoreConflictError("others changed the same at the same moments, again and again; nothing was changed")
+
+    def _note_loop(self) -> None:
+        if self.loop is None:
+            self.loop, self.thread = asyncio.get_running_loop(), threading.get_ident()
 
     async def commit(self, write: Write[Any]) -> Outcome:
         """Commit a write with those that others decide in this turn of the loop.
@@ -131,12 +148,11 @@ class LoopStore:
     Another connection's commit would empty the cache of the loop's.
     """
 
-    def __init__(self, store: Store, batches: Batches, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, store: WatchedStore, batches: Batches) -> None:
         self._store = store
         self._batches = batches
-        self._loop = loop
 
-    def rows(self, statement: str, **parameters: object) -> list[Any]:
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
         """See :meth:`acme_iid.store.writes.Reader.rows`."""
         return self._store.rows(statement, **parameters)
 
@@ -145,5 +161,36 @@ class LoopStore:
         return self._store.ahead(*questions)
 
     def commit(self, write: Write[Any]) -> Outcome:
-        """See :meth:`acme_iid.store.writes.Committing.commit`; not for the loop's own thread."""
-        return asyncio.run_coroutine_threadsafe(self._batches.commit(write), self._loop).result()
+        """See :meth:`acme_iid.store.writes.Committing.commit`."""
+        loop = self._batches.loop
+        if loop is None or not loop.is_running() or self._batches.thread == threading.get_ident():
+            return self._store.commit(write)
+        return asyncio.run_coroutine_threadsafe(self._batches.commit(write), loop).result()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See :meth:`acme_iid.store.database.Database.transaction`."""
+        with self._store.transaction() as transaction:
+            yield transaction
+
+    @contextmanager
+    def migration(self) -> Iterator[Transaction]:
+        """See :meth:`acme_iid.store.database.Database.migration`."""
+        with self._store.migration() as transaction:
+            yield transaction
+
+    def seal(self, *, waits: bool = True) -> None:
+        """See :meth:`acme_iid.store.database.Database.seal`."""
+        self._store.seal(waits=waits)
+
+    def unsealed(self) -> Unsealed:
+        """See :meth:`acme_iid.store.database.Database.unsealed`."""
+        return self._store.unsealed()
+
+    def dialect(self) -> str:
+        """See :meth:`acme_iid.store.database.Database.dialect`."""
+        return self._store.dialect()
+
+    def close(self) -> None:
+        """See :meth:`acme_iid.store.database.Database.close`."""
+        self._store.close()

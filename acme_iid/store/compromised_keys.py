@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acme_iid.store.writes import Question, Reader, Statement, again, ask
+from acme_iid.store.writes import Question, Reader, Statement, Verdict, again, ask
 
 
 def add(spki_sha256: str, now: int) -> Statement:
@@ -18,13 +18,34 @@ def add(spki_sha256: str, now: int) -> Statement:
     )
 
 
-def hold_free(spki_sha256: str) -> Statement:
-    """Rely on it that a key was not noted."""
+def certifiable(spki_sha256: str, thumbprint: str, verdict: Verdict) -> Statement:
+    """Rely on it that a key was not noted, and is no account's.
+
+    :param thumbprint: the key's (RFC 7638).
+    """
     return Statement(
-        "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256)",
-        {"spki_sha256": spki_sha256},
-        again,
+        """SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256)
+           AND NOT EXISTS (SELECT 1 FROM accounts WHERE thumbprint = :thumbprint)""",
+        {"spki_sha256": spki_sha256, "thumbprint": thumbprint},
+        verdict,
     )
+
+
+def keep_free(spki_sha256: str) -> list[Statement]:
+    """Rely on it that a key was not noted, and let whoever is about to note it wait until the write is committed.
+
+    Whoever notes it then sees what was written.
+    """
+    values = {"spki_sha256": spki_sha256}
+    return [
+        Statement(
+            """INSERT INTO compromised_keys (spki_sha256, compromised_at) VALUES (:spki_sha256, 0)
+               ON CONFLICT DO NOTHING""",
+            values,
+            again,
+        ),
+        Statement("DELETE FROM compromised_keys WHERE spki_sha256 = :spki_sha256", values),
+    ]
 
 
 def has(reader: Reader, spki_sha256: str) -> bool:

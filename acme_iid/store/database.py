@@ -159,6 +159,8 @@ class SQLite:
         :raises StoreBusyError: if others are writing; nothing of any happened.
         :raises StoreUnavailableError: if the store cannot take them now; nothing of any happened.
         """
+        if len(writes) == 1:
+            return [self._commit_alone(writes[0], waits=waits)]
         outcomes: list[Outcome | Exception] = []
         with self._writing(waits=waits) as connection:
             link: Link | None = None
@@ -169,19 +171,30 @@ class SQLite:
                     if write.events:
                         link = _append(connection, write, link)
                     outcomes.append(committed)
-                except (
-                    _GuardError,
-                    sqlite3.IntegrityError,
-                    sqlite3.ProgrammingError,
-                    sqlite3.OperationalError,
-                ) as error:
-                    # Nothing else is undone apart: after a full disk or an I/O error SQLite has ended the transaction.
+                except StoreUnavailableError:
+                    # After a full disk or an I/O error nothing is undone apart: SQLite may have ended the transaction.
+                    raise
+                except Exception as error:
                     if not connection.in_transaction:
                         raise StoreUnavailableError(f"the database {self.path} ended a transaction: {error}") from error
                     connection.run("ROLLBACK TO write")
+                    # A fault of ours is that write's alone, whatever it is: a number or a text that no column takes.
                     outcomes.append(Refused(error.verdict) if isinstance(error, _GuardError) else error)
                 connection.run("RELEASE write")
         return outcomes
+
+    def _commit_alone(self, write: Write[Any], *, waits: bool) -> Outcome | Exception:
+        """As :meth:`commit_all`, without a savepoint: what is refused is all that there is."""
+        try:
+            with self._writing(waits=waits) as connection:
+                committed = _execute(connection, write)
+                if write.events:
+                    _append(connection, write, None)
+        except _GuardError as error:
+            return Refused(error.verdict)
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.OperationalError) as error:
+            return error
+        return committed
 
     def ahead(self, *questions: Question) -> Reader:
         """See :meth:`Reader.ahead`: each is answered from this machine's memory when it is asked."""
@@ -230,6 +243,7 @@ class SQLite:
         """See :meth:`Database.close`."""
         while self._idle:
             self._idle.pop().close()
+        self._writers.close()
 
 
 class _GuardError(Exception):
@@ -313,6 +327,16 @@ class _Queue:
             os.close(self._waited)
             self._waited = None
         self._threads.release()
+
+    def close(self) -> None:
+        """Close the file, unless somebody writes; the next one who wants to opens it again."""
+        if self._threads.acquire(blocking=False):
+            try:
+                if self._file is not None:
+                    os.close(self._file)
+                    self._file = None
+            finally:
+                self._threads.release()
 
     def _wait_for_processes(self, *, waits: bool) -> None:
         try:

@@ -22,9 +22,12 @@ from acme_iid.store.writes import Row
 KEY_CHANGED = Fault(
     Problem.UNAUTHORIZED, "the account's key was changed, and the challenge was bound to the old one; order again"
 )
+RUN_OUT = Fault(Problem.UNAUTHORIZED, "an authorization of this order has run out; order again")
 _MAX_DETAIL = 700
 """Characters of a sentence that is stored."""
 
+Body = Mapping[str, Any]
+"""A document, parsed."""
 Held = tuple[Proof, tuple[Identifier, ...], str | None]
 
 
@@ -97,32 +100,40 @@ def _challenge(challenge: Challenge, proofs: list[Held]) -> list[object]:
     return stored
 
 
-def ahead_of(row: Row) -> list[OrderId]:
-    """The authorizations, made ahead, that an order's row refers to."""
-    ids = (entry for entry in json.loads(row["doc"])["authorizations"] if isinstance(entry, str))
+def parse(row: Row) -> Body:
+    """The document in an order's row."""
+    body: Body = json.loads(row["doc"])
+    return body
+
+
+def ahead_of(body: Body) -> list[OrderId]:
+    """The authorizations, made ahead, that an order's document refers to."""
+    ids = (entry for entry in body["authorizations"] if isinstance(entry, str))
     return [order_id for text in ids if (order_id := OrderId.read(text.rpartition(".")[0])) is not None]
 
 
-def may_have_attempts(row: Row) -> bool:
-    """Whether a challenge of an order's row can be one that a look at the network is due for."""
+def may_have_attempts(body: Body) -> bool:
+    """Whether a challenge in an order's document can be one that a look at the network is due for."""
     return any(
         challenge is not None and len(challenge) == 2 and challenge[0] != CHALLENGE_TYPE
-        for entry in json.loads(row["doc"])["authorizations"]
+        for entry in body["authorizations"]
         if not isinstance(entry, str)
         for challenge in entry["challenges"]
     )
 
 
-def order_of(row: Row, attempts: Sequence[Row] = (), ahead: Mapping[str, Authorization] | None = None) -> Order:
+def order_of(
+    row: Row, body: Body, attempts: Sequence[Row] = (), ahead: Mapping[str, Authorization] | None = None
+) -> Order:
     """The order in a row of :data:`acme_iid.store.orders.SELECT`.
 
     What has happened since to its account's key, its instance or its enrolment stands in their rows; from it follows
     here what is no longer proven, and that an order has ended.
 
+    :param body: its document.
     :param attempts: the rows of its challenges' attempts.
     :param ahead: by their ids, the authorizations that were made ahead of it, as they are.
     """
-    body = json.loads(row["doc"])
     names = tuple(Identifier(*pair) for pair in body["names"])
     order_id = f"{row['n']}.{row['tag']}"
     proofs = [
@@ -131,11 +142,13 @@ def order_of(row: Row, attempts: Sequence[Row] = (), ahead: Mapping[str, Authori
     ]
     pending = {(attempt["i"], attempt["k"]): attempt for attempt in attempts}
     authorizations: list[Authorization] = []
+    gone = False
     for number, entry in enumerate(body["authorizations"]):
         if isinstance(entry, str):
-            # One that has gone from the store has run out.
             if ahead is not None and (made := ahead.get(entry)) is not None:
                 authorizations.append(made)
+            else:
+                gone = True
             continue
         name = names[number]
         authorizations.append(
@@ -175,6 +188,9 @@ def order_of(row: Row, attempts: Sequence[Row] = (), ahead: Mapping[str, Authori
         issued_at=row["issued_at"],
         authorizations=tuple(authorizations),
     )
+    if gone:
+        # One that has gone from the store has run out: no order does without it.
+        order = _ended(order, order.created_at, RUN_OUT)
     return _as_of_now(order, row)
 
 
@@ -203,9 +219,7 @@ def _with_attempt(challenge: Challenge, attempt: Row) -> Challenge:
 
 def _as_of_now(order: Order, row: Row) -> Order:
     """An order as it is by what has happened to others: its account's key, its instance, its enrolment."""
-    if order.issued_at is not None and row["generation_now"] == order.generation:
-        return order
-    if order.key != row["thumbprint"]:
+    if _has_another_key(order, row):
         order = _after_key_change(order, row["key_since"])
     if order.instance_id is not None and order.generation != (row["generation_now"] or 0):
         order = _without_proofs(order, row["raised_at"], Fault(Problem.UNAUTHORIZED, row["raised_for"] or ""))
@@ -217,6 +231,14 @@ def _as_of_now(order: Order, row: Row) -> Order:
         if entry.deactivated_at is not None:
             order = _ended(order, entry.deactivated_at, deactivated(entry))
     return order
+
+
+def _has_another_key(order: Order, row: Row) -> bool:
+    """Whether an order's account has got another key since it was made, be it that it went back to the former one."""
+    if order.key != row["thumbprint"]:
+        return True
+    # Clocks of several machines differ: times count for an account alone that went back.
+    return order.created_at < row["key_since"] and row["thumbprint"] in json.loads(row["earlier_keys"])
 
 
 def deactivated(entry: Authorization) -> Fault:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
+from typing import Literal
 
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Enrolment, Proof
@@ -122,6 +124,18 @@ def unchanged(enrolment: Enrolment) -> Statement:
         {"id": enrolment.id, "proven_at": enrolment.proven_at},
         again,
         shared=True,
+    )
+
+
+def no_others(column: Literal["account_id", "instance_id"], value: str, ending: Collection[str]) -> Statement:
+    """Rely on it that an account, or an instance, has no enrolments in force but those with the ids in ``ending``."""
+    ids = {f"v{number}": enrolment_id for number, enrolment_id in enumerate(sorted(ending))}
+    others = f"AND id NOT IN ({', '.join(f':{name}' for name in ids)})" if ids else ""
+    return Statement(
+        f"""SELECT 1 WHERE NOT EXISTS
+            (SELECT 1 FROM enrolments WHERE {column} = :value AND ended_at IS NULL {others})""",  # noqa: S608 - our own words
+        {"value": value, **ids},
+        again,
     )
 
 

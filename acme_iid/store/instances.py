@@ -178,14 +178,16 @@ def _raised(instance_id: str, now: int, reason: str, generation: int) -> dict[st
 _RAISE = "generation = instances.generation + 1, raised_at = :now, raised_for = :reason"
 
 
-def raise_generation(instance: Instance, reason: str, now: int) -> Statement:
+def raise_generation(instance_id: str, generation: int, reason: str, now: int) -> Statement:
     """Take from an instance what it has proven.
 
     :param reason: what its clients are told.
     """
     return Statement(
-        f"UPDATE instances SET {_RAISE} WHERE id = :id AND generation = :generation",  # noqa: S608 - a constant
-        {"id": instance.id, "now": now, "reason": reason, "generation": instance.generation},
+        f"""INSERT INTO instances (id, cloud, owner, instance_id, generation, raised_at, raised_for)
+           VALUES (:id, :cloud, :owner, :instance_id, 1, :now, :reason)
+           ON CONFLICT (id) DO UPDATE SET {_RAISE} WHERE instances.generation = :generation""",  # noqa: S608
+        _raised(instance_id, now, reason, generation),
         again,
     )
 

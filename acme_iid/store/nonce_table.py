@@ -92,6 +92,9 @@ class NonceTable:
             self.forget_expired(now)
         return Answered(reader, zip(questions, (rows for rows, _ in answers), strict=True))
 
+    def close(self) -> None:
+        """See :meth:`~acme_iid.store.nonces.SpentNonces.close`: the connections are the database's."""
+
     def forget_expired(self, now: int) -> int:
         """Forget some of the nonces that ran out an hour ago, in case the server's clock is set back; how many.
 

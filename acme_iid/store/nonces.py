@@ -74,6 +74,9 @@ class SpentNonces(Protocol):
         :raises StoreUnavailableError: as :meth:`spend` does.
         """
 
+    def close(self) -> None:
+        """Give back what it holds of this process's; nothing asks it any more."""
+
 
 def mac_key(database: Database) -> bytes:
     """The key that all processes of this CA make and check nonces with; made at the first call."""
@@ -115,6 +118,11 @@ class NonceFile:
             raise StoreUnavailableError(f"the file of nonces {path} cannot be used: {error}") from error
         # Read once: a process that still runs when another makes the file anew goes on in neither's numbers.
         self._epoch: bytes = _HEADER.unpack_from(self._memory)[2]
+
+    def close(self) -> None:
+        """See :meth:`SpentNonces.close`."""
+        self._memory.close()
+        os.close(self._file)
 
     def fresh(self) -> bytes:
         """See :meth:`SpentNonces.fresh`."""

@@ -16,6 +16,14 @@ def count_open(reader: Reader, account_id: str, now: int, most: int) -> int:
     return count(reader, question_of_open(account_id, now, most))
 
 
+def count_waiting(reader: Reader, account_id: str, now: int, most: int) -> int:
+    """How many authorizations of an account no order has taken, up to ``most``.
+
+    One that failed counts until it runs out or is deactivated: how many there are is then bounded.
+    """
+    return count(reader, question_of_waiting(account_id, now, most))
+
+
 def count(reader: Reader, question: Question) -> int:
     """The number that answers one of the following questions."""
     number: int = ask(reader, question)[0]["number"]
@@ -28,10 +36,7 @@ def question_of_open(account_id: str, now: int, most: int) -> Question:
 
 
 def question_of_waiting(account_id: str, now: int, most: int = 1) -> Question:
-    """How many authorizations of an account no order has taken, up to ``most``.
-
-    One that failed counts until it runs out or is deactivated: how many there are is then bounded.
-    """
+    """What :func:`count_waiting` asks; with ``most`` left out, whether there is any."""
     return _counted(WAITING, account_id, now, most)
 
 

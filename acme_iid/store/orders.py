@@ -21,8 +21,8 @@ from acme_iid.store.serials import OrderId
 from acme_iid.store.writes import Question, Reader, Row, Statement, Verdict, again, ask
 
 _TAG_BYTES = 12
-_SELECT = """
-    SELECT o.*, a.thumbprint, a.key_since, i.generation AS generation_now, i.raised_at, i.raised_for,
+SELECT = """
+    SELECT o.*, a.thumbprint, a.key_since, a.earlier_keys, i.generation AS generation_now, i.raised_at, i.raised_for,
            e.ended_at AS enrolment_ended_at, e.reason AS enrolment_reason
     FROM orders o JOIN accounts a ON a.id = o.account_id
     LEFT JOIN instances i ON i.id = o.instance_id
@@ -30,6 +30,8 @@ _SELECT = """
 """
 _UNCHANGED = "n = :n AND version = :version"
 _MOST_READ = 1000
+ALL = 1 << 62
+"""More than any number of an order."""
 
 
 class Place(NamedTuple):
@@ -87,27 +89,29 @@ def _get(reader: Reader, wanted: OrderId) -> Order | None:
     # A number is used again after the latest order was deleted, or a backup restored; a tag is not.
     if not rows or rows[0]["tag"] != wanted.tag:
         return None
-    return _order(reader, rows[0])
+    return of_row(reader, rows[0])
 
 
 def question(n: int) -> Question:
     """What :func:`get` asks first."""
-    return Question(f"{_SELECT} WHERE o.n = :n", {"n": n})
+    return Question(f"{SELECT} WHERE o.n = :n", {"n": n})
 
 
 def by_number(reader: Reader, n: int) -> Order | None:
     """The order with a number that the store itself gave."""
     rows = ask(reader, question(n))
-    return _order(reader, rows[0]) if rows else None
+    return of_row(reader, rows[0]) if rows else None
 
 
-def _order(reader: Reader, row: Row) -> Order:
+def of_row(reader: Reader, row: Row) -> Order:
+    """The order in a row of :data:`SELECT`."""
+    body = documents.parse(row)
     attempts: list[Row] = []
-    if documents.may_have_attempts(row):
+    if documents.may_have_attempts(body):
         attempts = reader.rows("SELECT * FROM attempts WHERE n = :n", n=row["n"])
-    made = (_get(reader, order_id) for order_id in documents.ahead_of(row))
+    made = (_get(reader, order_id) for order_id in documents.ahead_of(body))
     ahead = {entry.id: entry for order in made if order is not None for entry in order.authorizations}
-    return documents.order_of(row, attempts, ahead)
+    return documents.order_of(row, body, attempts, ahead)
 
 
 def of_authorization_id(reader: Reader, authorization_id: str) -> tuple[Order, Authorization] | None:
@@ -170,14 +174,14 @@ def waiting(reader: Reader, account_id: str, names: Collection[Identifier], now:
         return {}
     values = {f"n{place}": name.value for place, name in enumerate(names)}
     rows = reader.rows(
-        f"""{_SELECT} WHERE o.account_id = :account_id AND o.ahead = 1 AND o.taken_at IS NULL AND o.ended_at IS NULL
+        f"""{SELECT} WHERE o.account_id = :account_id AND o.ahead = 1 AND o.taken_at IS NULL AND o.ended_at IS NULL
               AND o.expires_at > :now AND o.name IN ({", ".join(f":{value}" for value in values)})
             ORDER BY o.n""",
         account_id=account_id,
         now=now,
         **values,
     )
-    made = [_order(reader, row) for row in rows]
+    made = [of_row(reader, row) for row in rows]
     return {
         entry.name: order
         for order in made
@@ -189,12 +193,12 @@ def waiting(reader: Reader, account_id: str, names: Collection[Identifier], now:
 def replacing(reader: Reader, certificate_id: str) -> Order | None:
     """The order that replaces, or is to replace, the certificate with this RFC 9773 identifier."""
     rows = ask(reader, question_of_replacing(certificate_id))
-    return _order(reader, rows[0]) if rows else None
+    return of_row(reader, rows[0]) if rows else None
 
 
 def question_of_replacing(certificate_id: str) -> Question:
     """What :func:`replacing` asks first."""
-    return Question(f"{_SELECT} WHERE o.replaces = :replaces AND o.ended_at IS NULL", {"replaces": certificate_id})
+    return Question(f"{SELECT} WHERE o.replaces = :replaces AND o.ended_at IS NULL", {"replaces": certificate_id})
 
 
 def of_account(reader: Reader, account_id: str, before: int | None, limit: int) -> list[str]:
@@ -203,7 +207,7 @@ def of_account(reader: Reader, account_id: str, before: int | None, limit: int) 
         """SELECT n, tag FROM orders WHERE account_id = :account_id AND ahead = 0 AND n < :before
            ORDER BY n DESC LIMIT :limit""",
         account_id=account_id,
-        before=before or 1 << 62,
+        before=before or ALL,
         limit=limit,
     )
     return [f"{row['n']}.{row['tag']}" for row in rows]
@@ -213,31 +217,11 @@ def open_of(reader: Reader, account_id: str, now: int) -> list[Order]:
     """An account's orders that can still lead to a certificate, the newest thousand at most."""
     is_open = order_counts.OPEN.replace("AND ", "AND o.")
     rows = reader.rows(
-        f"{_SELECT} WHERE o.{is_open} AND o.ahead = 0 ORDER BY o.n DESC LIMIT {_MOST_READ}",
+        f"{SELECT} WHERE o.{is_open} AND o.ahead = 0 ORDER BY o.n DESC LIMIT {_MOST_READ}",
         account_id=account_id,
         now=now,
     )
-    return [_order(reader, row) for row in rows]
-
-
-def controlled_names(reader: Reader, account_id: str, now: int) -> set[Identifier]:
-    """The names that an account has valid authorizations for which it got by the standard challenges.
-
-    iid-01 does not count: it proves which instance asks, and the rules may give a name to many.
-    """
-    rows = reader.rows(
-        f"""{_SELECT} WHERE o.account_id = :account_id AND o.instance_id IS NULL AND o.expires_at > :now
-            ORDER BY o.n DESC LIMIT {_MOST_READ}""",
-        account_id=account_id,
-        now=now,
-    )
-    return {
-        entry.name
-        for row in rows
-        for entry in _order(reader, row).authorizations
-        if of_authorization(entry, now) is Status.VALID
-        and not any(challenge.proof is not None and challenge.proof.instance for challenge in entry.challenges)
-    }
+    return [of_row(reader, row) for row in rows]
 
 
 def add(order: Order, tag: str, verdict: Verdict | None = None) -> Statement:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from acme_iid.store import documents
 from acme_iid.store.serials import number_of
 from acme_iid.store.writes import Reader, Row, Statement
 
@@ -48,12 +49,12 @@ _KINDS: Mapping[str, tuple[str, str, str]] = {
         """SELECT o.n AS id FROM orders o WHERE o.ahead = 0 AND o.issued_at IS NULL AND o.expires_at <= :end
            AND (o.ended_at IS NULL OR o.ended_at <= :end)""",
     ),
-    # An order that took one refers to it.
+    # One that an order took goes with it.
     "authorizations": (
         "orders",
         "n",
         """SELECT o.n AS id FROM orders o WHERE o.ahead = 1 AND o.issued_at IS NULL AND o.expires_at <= :end
-           AND (o.taken_at IS NULL OR o.expires_at <= :certificates)""",
+           AND o.taken_at IS NULL""",
     ),
     # The accounts that were made with one keep its id and their binding.
     "external_keys": ("orders", "id", "SELECT o.id FROM external_keys o WHERE o.expires_at <= :end"),
@@ -67,28 +68,23 @@ _KINDS: Mapping[str, tuple[str, str, str]] = {
     ),
 }
 """What needs no look at anything but rows: by which of the moments it must have ended, its key, and which it is."""
-_AHEAD = "authorizations"
 KINDS: Sequence[str] = tuple(_KINDS)
 """In the order in which they go: an enrolment after its keys."""
 
 
-def _moments(kind: str, ends: Ends) -> dict[str, object]:
-    return {"end": getattr(ends, _KINDS[kind][0]), **({"certificates": ends.certificates} if kind == _AHEAD else {})}
-
-
 def count(reader: Reader, kind: str, ends: Ends) -> int:
     """How many of a kind can go."""
-    rows = reader.rows(f"SELECT count(*) AS found FROM ({_KINDS[kind][2]}) AS gone", **_moments(kind, ends))  # noqa: S608
+    rows = reader.rows(f"SELECT count(*) AS found FROM ({_KINDS[kind][2]}) AS gone", end=getattr(ends, _KINDS[kind][0]))  # noqa: S608
     found: int = rows[0]["found"]
     return found
 
 
 def removed(reader: Reader, kind: str, ends: Ends, most: int) -> tuple[int, list[Statement]]:
     """How many of a kind, up to ``most``, can go, and the statements that remove them, with what refers to them."""
-    _, key, wanted = _KINDS[kind]
-    rows = reader.rows(f"{wanted} LIMIT :most", most=most, **_moments(kind, ends))
+    moment, key, wanted = _KINDS[kind]
+    rows = reader.rows(f"{wanted} LIMIT :most", most=most, end=getattr(ends, moment))
     ids = [row["id"] for row in rows]
-    return len(ids), _orders(ids) if key == "n" else _delete(kind, key, ids)
+    return len(ids), _orders(reader, ids) if key == "n" else _delete(kind, key, ids)
 
 
 def expired(reader: Reader, ends: Ends, after: tuple[int, int], most: int) -> list[Expired]:
@@ -134,10 +130,10 @@ def staying(reader: Reader, serials: Sequence[str], ends: Ends) -> set[str]:
     return {row["serial"] for row in rows} & set(serials)
 
 
-def remove_certificates(gone: Sequence[Expired]) -> list[Statement]:
+def remove_certificates(reader: Reader, gone: Sequence[Expired]) -> list[Statement]:
     """Remove certificates with their orders."""
     numbers = [certificate.n for certificate in gone]
-    return _delete("certificates", "n", numbers) + _orders(numbers)
+    return _delete("certificates", "n", numbers) + _orders(reader, numbers)
 
 
 def listed_until(reader: Reader) -> int | None:
@@ -149,8 +145,17 @@ def listed_until(reader: Reader) -> int | None:
     return found
 
 
-def _orders(numbers: Sequence[int]) -> list[Statement]:
-    return _delete("attempts", "n", numbers) + _delete("orders", "n", numbers)
+def _orders(reader: Reader, numbers: Sequence[int]) -> list[Statement]:
+    """What removes orders, with the authorizations that were made ahead of them and that nobody else refers to."""
+    if not numbers:
+        return []
+    taken = [
+        made.n
+        for row in _where_in(reader, "SELECT n, doc FROM orders WHERE n", numbers)
+        for made in documents.ahead_of(row)
+    ]
+    gone = [*numbers, *taken]
+    return _delete("attempts", "n", gone) + _delete("orders", "n", gone)
 
 
 def _delete(table: str, column: str, values: Sequence[str | int]) -> list[Statement]:

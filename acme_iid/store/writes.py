@@ -81,8 +81,8 @@ def _key(statement: str, values: Mapping[str, object]) -> tuple[str, frozenset[t
     return statement, frozenset(values.items())
 
 
-Verdict = Callable[[Reader], Exception | None]
-"""Asked after a guard failed: the error that this means, or None if the use case has to be decided again."""
+Verdict = Callable[[Reader], "Exception | Write[Any] | None"]
+"""Asked after a guard failed: the error that this means, or a refusal that is recorded; None to decide again."""
 
 
 def again(_reader: Reader) -> None:
@@ -223,6 +223,11 @@ def perform(
         outcome = Committed(()) if is_empty(write) else database.commit(write)
         if isinstance(outcome, Committed):
             return write.answer(outcome.rows)
-        if (error := outcome.verdict(database)) is not None:
-            raise error
+        verdict = outcome.verdict(database)
+        if isinstance(verdict, Exception):
+            raise verdict
+        if verdict is not None:
+            refused = database.commit(verdict)
+            if isinstance(refused, Committed):
+                return cast("T", verdict.answer(refused.rows))
     raise StoreConflictError("others changed the same at the same moments, again and again; nothing was changed")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-import flask
 from flask import Blueprint
 
 from acme_iid.admission import formats
@@ -27,42 +23,33 @@ from acme_iid.authority import (
     renewal,
     revocation,
 )
-from acme_iid.errors import AcmeError, Problem, StoreConflictError
+from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
 from acme_iid.protocol.status import next_look
-from acme_iid.store.writes import Reader, Write, perform, then
+from acme_iid.store.writes import Reader, Write, then
 from acme_iid.web import external_binding, problems, render
-from acme_iid.web.application import Answer, Shortcut
-from acme_iid.web.jws import MAX_REQUEST_BYTES, Gate, Request, SignedRequest, decode_field, require_account, require_jwk
-from acme_iid.web.remote import client_address
+from acme_iid.web.application import Application, Headers
+from acme_iid.web.direct import Door, Open, Signed, as_get
+from acme_iid.web.jws import Gate, SignedRequest, decode_field, require_account, require_jwk
+from acme_iid.web.messages import Answer, Request
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-_DRAINED_BYTES = 1024 * 1024
 _ORDER = "/acme/order/"
 _NUMBER = re.compile("[1-9][0-9]{0,17}", re.ASCII)
-_PAUSES = (0.05, 0.1, 0.2, 0.4)
-"""Seconds, at most, before a view runs again for which the store had no turn."""
 
 
 class Resources:
-    """The ACME blueprint's views over one authority.
+    """The ACME blueprint's views over one authority."""
 
-    :param turns: what requests enter once they have arrived.
-    """
-
-    def __init__(self, authority: Authority, gate: Gate, turns: AbstractContextManager[None]) -> None:
+    def __init__(self, authority: Authority, door: Door) -> None:
         self.authority = authority
-        self.gate = gate
-        self.turns = turns
-        self.links = gate.links
+        self.door = door
+        self.links = door.gate.links
         self.formats = formats(authority.config.provisioners)
         self.issuer = authority.config.issuer_domain
 
-    def blueprint(self, shortcut: Shortcut) -> Blueprint:
-        """The routes, below /acme; those of signed requests are in ``shortcut`` too."""
+    def add_to(self, app: Application) -> None:
+        """Add the routes, below /acme."""
         blueprint = Blueprint("acme", __name__, url_prefix="/acme")
         for rule, view in (
             ("/new-account", self.new_account),
@@ -80,117 +67,21 @@ class Resources:
             ("/revoke-cert", self.revoke_cert),
             ("/iid-enrolment", self.iid_enrolment),
         ):
-            checked = self._signed(view)
-            self._add(blueprint, rule, view.__name__, _of_environment(checked), "POST")
-            shortcut.add(rule, self._past_flask(checked))
+            signed = Signed(self.door, view, evidence=view == self.challenge)
+            app.add_direct(blueprint, rule, view.__name__, signed, "POST")
         # "in addition to POST-as-GET requests for these resources" (RFC 8555 section 6.3)
         for rule, name, read in (
             ("/directory", "directory", self.directory),
             ("/new-nonce", "new_nonce", self.new_nonce),
         ):
-            self._add(blueprint, rule, name, read, "GET")
-            self._add(blueprint, rule, f"{name}_as_get", _of_environment(self._signed(self._as_get(read))), "POST")
-        self._add(blueprint, "/renewal-info/<certificate_id>", "renewal_info", self.renewal_info, "GET")
+            app.add_direct(blueprint, rule, name, Open(self.door, read, reads=False), "GET")
+            app.add_direct(blueprint, rule, f"{name}_as_get", Signed(self.door, as_get(read)), "POST")
+        renewal_info = Open(self.door, self.renewal_info, reads=True)
+        app.add_direct(blueprint, "/renewal-info/<certificate_id>", "renewal_info", renewal_info, "GET")
         blueprint.register_error_handler(Exception, problems.response_of)
-        # The whole app's, since requests that no route takes are answered with a nonce and the index too.
-        blueprint.after_app_request(self._decorate)
-        return blueprint
+        app.register_blueprint(blueprint)
 
-    @staticmethod
-    def _add(blueprint: Blueprint, rule: str, name: str, view: Callable[..., Answer], method: str) -> None:
-        def called(**names: str) -> flask.Response:
-            return view(**names).response()
-
-        # Flask would answer OPTIONS by itself, which is no request that ACME has.
-        blueprint.add_url_rule(rule, name, called, methods=[method], provide_automatic_options=False)
-
-    def _signed(self, view: Callable[..., Answer | Write[Answer]]) -> Callable[..., Answer]:
-        """``view`` for a request that nobody has looked at: it decides, for the checked request and the time."""
-
-        def checked(environ: WSGIEnvironment, **names: str) -> Answer:
-            sent = self._request(environ)
-            with self.turns:
-                return answered(sent, **names)
-
-        def answered(sent: Request, **names: str) -> Answer:
-            now = int(time.time())
-            signed = self.gate.check(sent, now)
-
-            def decide(reader: Reader) -> Answer | Write[Answer]:
-                return view(reader, signed, now, **names)
-
-            # The nonce is spent, and of what was written nothing was kept.
-            first: Reader | None = signed.reader
-            for pause in _PAUSES:
-                try:
-                    return perform(self.authority.database, decide, first=first)
-                except StoreConflictError:
-                    first = None
-                    time.sleep(pause * random.random())  # noqa: S311 - no secret: only others who failed are avoided
-            return perform(self.authority.database, decide)
-
-        return checked
-
-    def _request(self, environ: WSGIEnvironment) -> Request:
-        """What there is to check of a request; a path or a query that is no text is no URL of ours, and is told so."""
-        path = "/" + environ["PATH_INFO"].encode("latin-1").decode(errors="replace").lstrip("/")
-        query = environ.get("QUERY_STRING", "").encode("latin-1").decode(errors="replace")
-        return Request(
-            body=_body(environ),
-            content_type=environ.get("CONTENT_TYPE"),
-            path=path,
-            query=query,
-            remote=client_address(
-                environ.get("REMOTE_ADDR", ""),
-                environ.get("HTTP_X_FORWARDED_FOR", ""),
-                self.authority.config.server.proxies,
-            ),
-        )
-
-    def _past_flask(self, view: Callable[..., Answer]) -> Callable[..., Answer]:
-        """``view`` with what Flask would do round it: errors are answered, and the answer is decorated."""
-
-        def called(environ: WSGIEnvironment, **names: str) -> Answer:
-            try:
-                answer = view(environ, **names)
-            except Exception as error:  # noqa: BLE001 - as Flask's: whatever it is, there is an answer to it
-                answer = problems.of_exception(error)
-            answer.headers += self._fresh_nonce()
-            answer.headers.append(self._index)
-            return answer
-
-        return called
-
-    @staticmethod
-    def _as_get(view: Callable[[], Answer]) -> Callable[..., Answer]:
-        """``view``, which anybody may GET, for POST-as-GET."""
-
-        def read(_reader: Reader, signed: SignedRequest, _now: int) -> Answer:
-            require_account(signed)
-            signed.require_post_as_get()
-            return view()
-
-        return read
-
-    def _fresh_nonce(self) -> list[tuple[str, str]]:
-        return [("Replay-Nonce", self.gate.nonces.issue(int(time.time()))), ("Cache-Control", "no-store")]
-
-    @property
-    def _index(self) -> tuple[str, str]:
-        return "Link", f'<{self.links.directory}>;rel="index"'
-
-    def _decorate(self, response: flask.Response) -> flask.Response:
-        request = flask.request
-        if not request.path.startswith("/acme/"):
-            return response
-        if request.method == "POST":
-            for name, value in self._fresh_nonce():
-                response.headers[name] = value
-        if request.endpoint not in ("acme.directory", "acme.directory_as_get"):
-            response.headers.add(*self._index)
-        return response
-
-    def directory(self) -> Answer:
+    def directory(self, _request: Request | None = None) -> Answer:
         """RFC 8555 section 7.1.1."""
         path = self.links.path
         return _json(
@@ -220,13 +111,11 @@ class Resources:
             meta["profiles"] = {profile.name: profile.description for profile in profiles}
         return meta | render.issuer(self.links, self.authority.config)
 
-    def new_nonce(self) -> Answer:
+    def new_nonce(self, request: Request | None = None) -> Answer:
         """RFC 8555 section 7.2: 200 to HEAD, 204 to GET."""
-        answer = Answer(status=200 if flask.request.method == "HEAD" else 204)
-        answer.headers += self._fresh_nonce()
-        return answer
+        return Answer(status=200 if request is not None and request.method == "HEAD" else 204)
 
-    def renewal_info(self, certificate_id: str) -> Answer:
+    def renewal_info(self, _request: Request, certificate_id: str) -> Answer:
         """RFC 9773 section 4.2; anybody may ask."""
         certificate = renewal.find(self.authority.database, certificate_id)
         answer = _json(render.renewal(certificate))
@@ -282,7 +171,7 @@ class Resources:
     def key_change(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
         """RFC 8555 section 7.3.5."""
         account = require_account(signed)
-        new = self.gate.new_key(signed)
+        new = self.door.gate.new_key(signed)
         changed = accounts.change_key(reader, account, new.jwk, new.thumbprint, signed.remote, now)
         return then(changed, lambda changed: self._key_changed(*changed))
 
@@ -432,31 +321,23 @@ class Resources:
         return then(enrolled, lambda made: _json(render.enrolled(made.enrolment, made.key), 201 if made.made else 200))
 
 
-def _of_environment(view: Callable[..., Answer]) -> Callable[..., Answer]:
-    """``view``, which takes a WSGI environment, for Flask's request."""
+def further_headers(gate: Gate) -> Callable[[str, str, str], Headers]:
+    """What every answer below /acme has: a fresh nonce to a POST, and a link to the directory (sections 6.5 and 7.1).
 
-    def called(**names: str) -> Answer:
-        return view(flask.request.environ, **names)
-
-    return called
-
-
-def _body(environ: WSGIEnvironment) -> bytes:
-    """The request's body.
-
-    :raises AcmeError: ``malformed`` with status 413 if it is too large.
+    Requests that no route takes are answered with these, too.
     """
-    stream = environ["wsgi.input"]
-    # What is larger than what would be read is not waited for.
-    if int(environ.get("CONTENT_LENGTH") or 0) <= _DRAINED_BYTES:
-        body: bytes = stream.read(MAX_REQUEST_BYTES + 1)
-        if len(body) <= MAX_REQUEST_BYTES:
-            return body
-        # A client that is still sending would see its connection end, and not the answer.
-        for _ in range(_DRAINED_BYTES // MAX_REQUEST_BYTES):
-            if not stream.read(MAX_REQUEST_BYTES):
-                break
-    raise AcmeError(Problem.MALFORMED, f"the request is larger than {MAX_REQUEST_BYTES} bytes", status=413)
+    index = ("Link", f'<{gate.links.directory}>;rel="index"')
+
+    def headers(method: str, path: str, endpoint: str) -> Headers:
+        if not path.startswith("/acme/"):
+            return
+        if method == "POST" or endpoint == "acme.new_nonce":
+            yield "Replay-Nonce", gate.nonces.issue(int(time.time()))
+            yield "Cache-Control", "no-store"
+        if endpoint not in ("acme.directory", "acme.directory_as_get"):
+            yield index
+
+    return headers
 
 
 def _json(body: dict[str, object], status: int = 200) -> Answer:

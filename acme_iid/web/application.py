@@ -1,114 +1,143 @@
-"""Flask, and a shortcut past most of it for the requests that a certificate takes.
+"""Flask, whose routes lead to two kinds of views.
 
-Flask with Werkzeug takes longer for a small JSON answer than an ES256 signature does to verify. All requests of an
-order are signed ones, to paths without an odd character; those are looked up in a table that is made of the same rules
-as Flask's routes, and answered by the same views. All others go through Flask, with the same answers.
+Flask with Werkzeug takes longer for a small JSON answer than an ES256 signature does to verify. So views that answer
+with an :class:`Answer` are called without Flask's request and response objects; its map of routes finds them all the
+same. All other views are pages of Flask's, called through a WSGI environment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from http import HTTPStatus
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import flask
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+from acme_iid.errors import AcmeError
+from acme_iid.web import problems
+from acme_iid.web.capacity import MOST, Capacity
+from acme_iid.web.messages import Answer, Request
+from acme_iid.web.pool import Pool
 
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
-
-
-class Answer:
-    """What a view answers, complete but for what every answer of its kind has.
-
-    :param body: text is sent as UTF-8.
-    :param headers: further headers; their values are ours, without line ends.
-    """
-
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(
-        self,
-        body: str | bytes = b"",
-        status: int = 200,
-        content_type: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self.body = body.encode() if isinstance(body, str) else body
-        self.status = status
-        self.headers: list[tuple[str, str]] = [] if content_type is None else [("Content-Type", content_type)]
-        if headers:
-            self.headers.extend(headers.items())
-
-    def add(self, name: str, value: str) -> None:
-        """Add a header."""
-        self.headers.append((name, value))
-
-    def response(self) -> flask.Response:
-        """The answer as Flask has it."""
-        return flask.Response(self.body, self.status, self.headers)
+Headers = Iterable[tuple[str, str]]
 
 
-class Shortcut:
-    """Which requests are answered without Flask, and by what.
+class Direct(Protocol):
+    """A view that is called without Flask's objects."""
 
-    A rule is one of Flask's: of segments below a prefix, each a word or a ``<name>`` of any text without a slash.
+    async def __call__(self, request: Request, **names: str) -> Answer:
+        """Answer a request in the loop.
 
-    :param prefix: what all paths begin with.
-    """
+        :param names: the rule's variables.
+        """
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._views: dict[str, tuple[Callable[..., Answer], tuple[str, ...]]] = {}
-
-    def add(self, rule: str, view: Callable[..., Answer]) -> None:
-        """Have ``view`` answer POST requests, with the WSGI environment and the rule's names."""
-        word, *rest = rule.removeprefix("/").split("/")
-        names = tuple(segment[1:-1] for segment in rest if segment.startswith("<"))
-        self._views["/".join((word, *("" if segment.startswith("<") else segment for segment in rest)))] = (view, names)
-
-    def answer(self, environ: WSGIEnvironment) -> Answer | None:
-        """The answer to a request; None for one that Flask should look at."""
-        path: str = environ["PATH_INFO"]
-        if environ["REQUEST_METHOD"] != "POST" or not path.startswith(self._prefix) or not path.isascii():
-            return None
-        word, *rest = path[len(self._prefix) :].split("/")
-        if not rest:
-            found = self._views.get(word)
-        elif len(rest) == 1:
-            found = self._views.get(f"{word}/")
-        elif len(rest) == 2:
-            found = self._views.get(f"{word}//{rest[1]}") or self._views.get(f"{word}//")
-        else:
-            return None
-        if found is None or "" in rest:
-            return None
-        view, names = found
-        return view(environ, **dict(zip(names, rest, strict=False)))
+    def now(self, request: Request, **names: str) -> Answer:
+        """Answer a request in this thread."""
 
 
 class Application(flask.Flask):
-    """The Flask application."""
+    """The Flask application.
 
-    def __init__(self, name: str, shortcut: Shortcut) -> None:
+    :param pool: the threads for what the loop does not do; the application's own.
+    :param most: how many requests are inside at a time.
+    :param further: the headers of every answer to a request of a method and a path, at an endpoint ("" if there is no
+        such route).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pool: Pool | None = None,
+        *,
+        most: int = MOST,
+        further: Callable[[str, str, str], Headers] = lambda _method, _path, _endpoint: (),
+    ) -> None:
         super().__init__(name, static_folder=None)
-        self._shortcut = shortcut
+        self.pool = pool or Pool()
+        self._capacity = Capacity(most)
+        self._further = further
+        self._direct: dict[str, Direct] = {}
+        self._closing: list[Callable[[], None]] = []
         # A redirection would need a host's name.
         self.url_map.merge_slashes = False
+        self._routes = MapAdapter(self.url_map, "", "/", "", "https", "/", "GET")
+        self.after_request(self._finish)
 
-    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
-        answer = self._shortcut.answer(environ)
-        if answer is None:
-            return super().wsgi_app(environ, start_response)
-        answer.add("Content-Length", str(len(answer.body)))
-        start_response(_STATUS_LINES[answer.status], answer.headers)
-        return [answer.body]
+    def add_direct(self, blueprint: flask.Blueprint, rule: str, name: str, view: Direct, method: str) -> None:
+        """Add a route to a view that is called without Flask's objects, whoever serves the application."""
+
+        def called(**names: str) -> flask.Response:
+            return view.now(Request.of_environ(flask.request.environ), **names).response()
+
+        # Flask would answer OPTIONS by itself, which is no request that ACME has.
+        blueprint.add_url_rule(rule, name, called, methods=[method], provide_automatic_options=False)
+        self._direct[f"{blueprint.name}.{name}"] = view
+
+    async def answer(self, request: Request) -> Answer:
+        """Answer a request that has come whole; for the server's loop."""
+        endpoint, names = self._route(request)
+        view = self._direct.get(endpoint)
+        try:
+            with self._capacity.entered(endpoint):
+                if view is None:
+                    return await self.pool.page(self.by_flask, request)
+                # All that have come until now are counted before the first of them is answered.
+                await asyncio.sleep(0)
+                answer = await view(request, **names)
+        except Exception as error:  # noqa: BLE001 - as Flask's: whatever it is, there is an answer to it
+            answer = problems.of_exception(error)
+        answer.headers += self._further(request.method, request.path, endpoint)
+        return answer
+
+    def by_flask(self, request: Request) -> Answer:
+        """Have Flask answer a request."""
+        answer = Answer()
+
+        def start(status: str, headers: list[tuple[str, str]], _info: object = None) -> Callable[[bytes], object]:
+            answer.status, answer.headers = int(status.partition(" ")[0]), list(headers)
+            return lambda _octets: None
+
+        parts = self.wsgi_app(request.environ(), start)
+        try:
+            answer.body = b"".join(parts)
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        return answer
+
+    def refusal(self, request: Request, error: AcmeError) -> Answer:
+        """The answer to a request that the server itself refuses."""
+        answer = problems.of_acme_error(error)
+        answer.headers += self._further(request.method, request.path, self._route(request)[0])
+        return answer
+
+    def at_end(self, close: Callable[[], None]) -> None:
+        """Have something ended with the application; what was added last is ended first."""
+        self._closing.append(close)
+
+    def close(self) -> None:
+        """End the threads, and close the files, of an application that answers no more requests."""
+        self.pool.close()
+        while self._closing:
+            self._closing.pop()()
 
     def create_url_adapter(self, request: flask.Request | None) -> MapAdapter | None:
         """What finds a request's route: by path and method alone, since URLs are those of [server] url."""
         if request is None:
             return None
         return MapAdapter(self.url_map, "", "/", "", "https", request.path, request.method)
+
+    def _route(self, request: Request) -> tuple[str, dict[str, str]]:
+        try:
+            endpoint, names = self._routes.match(request.path, request.method)
+        except HTTPException:
+            return "", {}  # Flask says what is wrong with it
+        return str(endpoint), dict(names)
+
+    def _finish(self, response: flask.Response) -> flask.Response:
+        request = flask.request
+        for name, value in self._further(request.method, request.path, request.endpoint or ""):
+            response.headers.add(name, value)
+        return response

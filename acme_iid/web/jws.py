@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
-from acme_iid.authority.accounts import require_active
+from acme_iid.authority.signers import require_active
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.protocol.public_keys import PublicKey
@@ -26,11 +26,10 @@ from acme_iid.store.database import Database
 from acme_iid.store.writes import Reader
 from acme_iid.web.ahead import Ahead, KeysByAccount
 from acme_iid.web.links import Links
+from acme_iid.web.messages import Request
 from acme_iid.web.nonces import Nonces
 
 CONTENT_TYPE = "application/jose+json"
-MAX_REQUEST_BYTES = 128 * 1024
-"""The size a request's body may have: an answer of 64 KiB, base64url, and its envelope."""
 
 _ACCOUNT = "/acme/account/"
 REVOKE_CERT = "/acme/revoke-cert"
@@ -43,25 +42,6 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _PADDING = (b"", b"", b"==", b"=")
 _LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
-
-
-class Request(NamedTuple):
-    """A request that nobody has looked at.
-
-    :ivar path: below the server's URL, without the query.
-    :ivar remote: the client's address.
-    """
-
-    body: bytes
-    content_type: str | None
-    path: str
-    query: str
-    remote: str
-
-    @property
-    def target(self) -> str:
-        """The path with the query."""
-        return f"{self.path}?{self.query}" if self.query else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +161,10 @@ class Gate:
     ahead: Ahead | None = None
     keys: KeysByAccount = field(default_factory=KeysByAccount)
 
-    def check(self, request: Request, now: int) -> SignedRequest:
+    def check(self, request: Request, remote: str, now: int) -> SignedRequest:
         """Check a request and say who sent it.
 
+        :param remote: the client's address.
         :raises AcmeError: saying what is wrong with it.
         """
         if request.content_type != CONTENT_TYPE:
@@ -229,7 +210,7 @@ class Gate:
                 self.keys.put(account_id, account.jwk)
             require_active(account)
             key_text, thumbprint = account.jwk, account.thumbprint
-        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, request.remote, spent)
+        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, remote, spent)
 
     def _verified(self, jws: JWS, account_id: str) -> tuple[str, PublicKey]:
         """The key of an account, once it has made the signature, in both forms.

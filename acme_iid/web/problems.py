@@ -18,7 +18,7 @@ from acme_iid.errors import (
     TrustUnavailableError,
     UnstorableTextError,
 )
-from acme_iid.web.application import Answer
+from acme_iid.web.messages import Answer
 
 _log = logging.getLogger(__name__)
 

@@ -124,7 +124,7 @@ def parse_permissions(mode: str | None, owner: str | None, group: str | None) ->
             bits = int(mode, 8)
         except ValueError:
             bits = -1
-        if not 0o400 <= bits <= 0o777 or not bits & 0o400:
+        if not 0o400 <= bits <= 0o777:
             raise ClientError(f"--mode {mode} is no mode with which the owner can read the files, as 0640 is.")
     try:
         uid = None if owner is None else int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid

@@ -34,6 +34,7 @@ from acme_iid.store import (
     enrolments,
     events,
     external_keys,
+    order_counts,
     orders,
     revocation_lists,
     waiting,
@@ -199,7 +200,7 @@ class History:
             told["listed"] = revocation_lists.revoked(read, listed.since)
             told["next list"] = revocation_lists.revoked(read, listed.signed_at)
         told["names"] = orders.controlled_names(read, "a", at)
-        told["open"] = orders.count_open(read, "a", at, 1000)
+        told["open"] = order_counts.count_open(read, "a", at, 1000)
         told["keys"] = [
             found for key in self.keys if (found := external_keys.get(read, key)) and (found.expires_at or 0) > at
         ]

@@ -1,145 +1,183 @@
-"""What ends an enrolment while a delegate's request is under way counts: the transaction that writes looks again."""
+"""What ends an enrolment while a delegate's request is under way counts: it is seen before the commit."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 
 import pytest
+from acting import (
+    FOO,
+    REMOTE,
+    Actor,
+    Happening,
+    act,
+    block,
+    certificates_of,
+    change_key,
+    deactivate,
+    kinds,
+    now,
+    release,
+)
 from enrolling import whole_id
 from meanwhile import Meanwhile
-from running import CA, answer
-from wire import Key, csr
+from wire import csr
 
-from acme_iid import config
-from acme_iid.authority import (
-    Authority,
-    accounts,
-    authorizations,
-    challenges,
-    enrolments,
-    finalization,
-    instances,
-    orders,
-    reading,
-)
+from acme_iid.authority import Authority, authorizations, instances, reading, revocation
 from acme_iid.errors import AcmeError
-from acme_iid.issuance.ca import CertificateAuthority
-from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Order
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.simulator import aws
-from acme_iid.sources import trust_store
-from acme_iid.store import certificates
-from acme_iid.store.database import Database, open_store
+from acme_iid.store import accounts, enrolments
+from acme_iid.store.database import Database
 
-NAME = Identifier("dns", "foo.local")
-REMOTE = "127.0.0.1"
-Happening = Callable[[Database], object]
+Ending = Callable[[Actor, aws.Instance], Happening]
 
 
-@pytest.fixture
-def authority(own_ca: CA) -> Iterator[Authority]:
-    loaded = config.load(own_ca.home)
-    database = open_store(loaded.store.url)
-    yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
-    database.close()
+def released(_bound: Actor, instance: aws.Instance) -> Happening:
+    return release(instance)
 
 
-def now() -> int:
-    return int(time.time())
+def blocked(_bound: Actor, instance: aws.Instance) -> Happening:
+    return block(instance)
 
 
-def register(authority: Authority, external_key: str | None = None) -> Account:
-    key = Key()
-    wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, (), external_key_id=external_key)
-    return accounts.create(authority.database, authority.config, wanted, REMOTE, now())[0]
+def deactivated(bound: Actor, _instance: aws.Instance) -> Happening:
+    return deactivate(bound.account)
 
 
-def order(authority: Authority, account: Account) -> Order:
-    made = orders.new_order(authority, account, orders.NewOrder((NAME,)), REMOTE, now())
-    return reading.order(authority.database, account, made.id)
+ENDINGS = pytest.mark.parametrize("ending", [released, blocked, deactivated])
 
 
-def proven(authority: Authority, account: Account, instance: aws.Instance) -> Order:
-    made = order(authority, account)
-    first = made.authorizations[0].challenges[0].id
-    challenges.answer(authority, account, first, dict(answer(instance)), b"", REMOTE, now())
-    return reading.order(authority.database, account, made.id)
-
-
-def key(authority: Authority, account: Account, instance: aws.Instance) -> str:
-    made = enrolments.enrol(authority, account, proven(authority, account, instance), None, REMOTE, now())
-    assert made.key is not None
-    return made.key.id
-
-
-def release(instance: aws.Instance) -> Happening:
-    return lambda database: instances.release(database, whole_id(instance), "A" * 43, 3600, revoke=False, now=now())
-
-
-def block(instance: aws.Instance) -> Happening:
-    return lambda database: instances.block(database, whole_id(instance), None, revoke=False, now=now())
-
-
-@pytest.mark.parametrize("ending", [release, block])
+@ENDINGS
 def test_between_ready_and_issued_it_leads_to_no_certificate(
-    authority: Authority, instance: aws.Instance, ending: Callable[[aws.Instance], Happening]
+    authority: Authority, instance: aws.Instance, ending: Ending
 ) -> None:
-    bound = register(authority)
-    delegate = register(authority, key(authority, bound, instance))
-    ready = order(authority, delegate)
+    bound = Actor(authority)
+    delegate = Actor(authority, external_key=bound.external_key(instance))
+    ready = delegate.order()
     assert of_order(ready, now()) is Status.READY
-    racing = replace(authority, database=Meanwhile(authority.database, ending(instance)))
-    with pytest.raises(AcmeError, match="the enrolment has ended"):
-        finalization.finalize(racing, delegate, ready, csr("foo.local")[1], REMOTE, now())
-    assert certificates.of_instance(authority.database, whole_id(instance)) == []
-    assert of_order(reading.order(authority.database, delegate, ready.id), now()) is Status.INVALID
+    with pytest.raises(AcmeError, match=r"was released|operator blocked|was deactivated"):
+        delegate.finalize(ready, happens=ending(bound, instance))
+    assert certificates_of(authority.database, instance) == []
+    assert of_order(delegate.read(ready), now()) is Status.INVALID
 
 
-def test_between_a_request_and_its_order_it_leads_to_no_order(authority: Authority, instance: aws.Instance) -> None:
-    bound = register(authority)
-    delegate = register(authority, key(authority, bound, instance))
-    racing = replace(authority, database=Meanwhile(authority.database, release(instance)))
-    with pytest.raises(AcmeError, match="the enrolment has ended"):
-        orders.new_order(racing, delegate, orders.NewOrder((NAME,)), REMOTE, now())
-    assert reading.orders_of_account(authority.database, delegate, None) == []
-
-
-def test_between_a_request_and_its_authorization_it_leads_to_none(authority: Authority, instance: aws.Instance) -> None:
-    bound = register(authority)
-    delegate = register(authority, key(authority, bound, instance))
-    racing = replace(authority, database=Meanwhile(authority.database, release(instance)))
-    with pytest.raises(AcmeError, match="the enrolment has ended"):
-        authorizations.new_authorization(racing, delegate, NAME, REMOTE, now())
-
-
-def test_between_a_key_and_its_account_it_leads_to_no_account(authority: Authority, instance: aws.Instance) -> None:
-    given = key(authority, register(authority), instance)
-    racing = replace(authority, database=Meanwhile(authority.database, release(instance)))
-    with pytest.raises(AcmeError, match="was used before, has run out or was revoked"):
-        register(racing, given)
-
-
-@pytest.mark.parametrize("ending", [release, block])
-def test_between_a_proof_and_its_enrolment_it_leads_to_no_enrolment(
-    authority: Authority, instance: aws.Instance, ending: Callable[[aws.Instance], Happening]
+@ENDINGS
+def test_between_a_request_and_its_order_it_leads_to_no_order(
+    authority: Authority, instance: aws.Instance, ending: Ending
 ) -> None:
-    bound = register(authority)
-    ready = proven(authority, bound, instance)
-    racing = replace(authority, database=Meanwhile(authority.database, ending(instance)))
-    with pytest.raises(AcmeError, match=r"no longer belongs|blocked the instance"):
-        enrolments.enrol(racing, bound, ready, None, REMOTE, now())
+    bound = Actor(authority)
+    delegate = Actor(authority, external_key=bound.external_key(instance))
+    with pytest.raises(AcmeError, match="the enrolment has ended"):
+        delegate.order(happens=ending(bound, instance))
+    assert reading.orders_of_account(authority.database, delegate.account, None) == []
 
 
-def test_a_deactivation_between_a_proof_and_its_enrolment_leads_to_no_enrolment(
+@ENDINGS
+def test_between_a_request_and_its_authorization_it_leads_to_none(
+    authority: Authority, instance: aws.Instance, ending: Ending
+) -> None:
+    bound = Actor(authority)
+    delegate = Actor(authority, external_key=bound.external_key(instance))
+    racing = Meanwhile(authority.database, ending(bound, instance))
+    with pytest.raises(AcmeError, match="the enrolment has ended"):
+        act(racing, authorizations.new_authorization, authority, delegate.account, FOO, REMOTE, now())
+
+
+@ENDINGS
+def test_between_a_key_and_its_account_it_leads_to_no_account(
+    authority: Authority, instance: aws.Instance, ending: Ending
+) -> None:
+    bound = Actor(authority)
+    given = bound.external_key(instance)
+    with pytest.raises(AcmeError, match="was used before, has run out or was revoked"):
+        Actor(authority, external_key=given, happens=ending(bound, instance))
+
+
+@ENDINGS
+def test_between_a_proof_and_its_enrolment_it_leads_to_no_enrolment(
+    authority: Authority, instance: aws.Instance, ending: Ending
+) -> None:
+    bound = Actor(authority)
+    ready = bound.ready(instance)
+    with pytest.raises(AcmeError, match=r"no longer belongs|blocked the instance|is not proven|is deactivated"):
+        bound.enrol(ready, happens=ending(bound, instance))
+    assert enrolments.of_instance(authority.database, whole_id(instance)) == []
+
+
+@ENDINGS
+def test_an_enrolment_that_is_made_while_it_ends_them_all_ends_too(
+    authority: Authority, instance: aws.Instance, ending: Ending
+) -> None:
+    bound = Actor(authority)
+    ready = bound.ready(instance)
+    ending(bound, instance)(Meanwhile(authority.database, lambda _database: bound.enrol(ready)))
+    (found,) = enrolments.of_instance(authority.database, whole_id(instance))
+    assert found.ended_at is not None
+    assert kinds(authority.database).count("enrolment.ended") == 1
+
+
+def test_two_enrolments_of_the_same_names_at_the_same_time_are_one(
     authority: Authority, instance: aws.Instance
 ) -> None:
-    bound = register(authority)
-    ready = proven(authority, bound, instance)
-    ending: Happening = lambda database: accounts.deactivate(database, bound, now())  # noqa: E731
-    racing = replace(authority, database=Meanwhile(authority.database, ending))
-    with pytest.raises(AcmeError, match="was deactivated"):
-        enrolments.enrol(racing, bound, ready, None, REMOTE, now())
+    bound = Actor(authority)
+    ready = bound.ready(instance)
+    second = bound.enrol(ready, happens=lambda _database: bound.enrol(ready))
+    (found,) = enrolments.of_instance(authority.database, whole_id(instance))
+    assert (found.id, second.made) == (second.enrolment.id, False)
+    assert [kind for kind in kinds(authority.database) if kind.startswith("enrolment")] == [
+        "enrolment.made",
+        "enrolment.extended",
+    ]
+
+
+def test_an_enrolment_that_ends_while_it_is_extended_is_not_extended(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    bound = Actor(authority)
+    made = bound.enrol(bound.ready(instance))
+    ready = bound.ready(instance)
+    with pytest.raises(AcmeError):
+        bound.enrol(ready, made.enrolment.id, happens=block(instance))
+    (found,) = enrolments.of_instance(authority.database, whole_id(instance))
+    assert found.ended_at is not None
+    assert found.proven_at == made.enrolment.proven_at
+
+
+def test_a_key_change_while_names_are_handed_on_refuses_the_former_key(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    bound = Actor(authority)
+    ready = bound.ready(instance)
+    with pytest.raises(AcmeError, match="key was changed while this request was under way"):
+        bound.enrol(ready, happens=change_key(bound.account))
+    assert enrolments.of_instance(authority.database, whole_id(instance)) == []
+
+
+def test_of_two_accounts_with_one_external_key_one_is_made(authority: Authority, instance: aws.Instance) -> None:
+    bound = Actor(authority)
+    given = bound.external_key(instance)
+    with pytest.raises(AcmeError, match="was used before"):
+        Actor(authority, external_key=given, happens=lambda _database: Actor(authority, external_key=given))
+    (found,) = enrolments.of_instance(authority.database, whole_id(instance))
+    assert len(accounts.delegates(authority.database, found.id)) == 1
+
+
+def test_a_revocation_between_ready_and_issued_leads_to_no_certificate(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    bound = Actor(authority)
+    certificate = bound.certificate(instance, FOO)
+    delegate = Actor(authority, external_key=bound.external_key(instance))
+
+    def revoke(database: Database) -> None:
+        act(database, revocation.revoke_by_account, bound.account, certificate, 5, REMOTE, now())
+
+    with pytest.raises(AcmeError, match="was revoked"):
+        delegate.finalize(delegate.order(), csr("foo.local")[1], happens=revoke)
+    assert len(certificates_of(authority.database, instance)) == 1
+    # An operator who opens the name again does not bring the enrolment back.
+    found = instances.find(authority.database, whole_id(instance))
+    instances.reopen(authority.database, found, "foo.local", now())
+    with pytest.raises(AcmeError, match="the enrolment has ended"):
+        delegate.order()

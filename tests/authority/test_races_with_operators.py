@@ -1,48 +1,39 @@
-"""What an operator decides while a request is under way counts: the transaction that writes looks again."""
+"""What an operator decides while a request is under way counts: between a decision and its commit it is seen."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
-from meanwhile import Meanwhile
-from running import ACCOUNT, CA, answer
-from wire import Key, csr
-
-from acme_iid import config
-from acme_iid.authority import (
-    Authority,
-    accounts,
-    answers,
-    challenges,
-    finalization,
-    instances,
-    orders,
-    reading,
-    revocation,
+from acting import (
+    BAR,
+    FOO,
+    REMOTE,
+    Actor,
+    Happening,
+    act,
+    block,
+    both,
+    certificates_of,
+    change_key,
+    kinds,
+    now,
+    release,
 )
+from enrolling import whole_id
+from meanwhile import Meanwhile
+from running import ACCOUNT, answer
+from wire import csr
+
+from acme_iid.authority import Authority, answers, authorizations, challenges, instances, reading, revocation
 from acme_iid.errors import AcmeError, Problem, Remedy, RequestError
-from acme_iid.issuance.ca import CertificateAuthority
-from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Order
+from acme_iid.protocol.resources import Certificate
 from acme_iid.protocol.status import Status, of_challenge, of_order
 from acme_iid.simulator import aws
-from acme_iid.sources import trust_store
 from acme_iid.store import certificates
 from acme_iid.store.database import Database, open_store
 
-NAMES = (Identifier("dns", "foo.local"), Identifier("dns", "bar.local"))
-
-
-@pytest.fixture
-def authority(own_ca: CA) -> Iterator[Authority]:
-    loaded = config.load(own_ca.home)
-    database = open_store(loaded.store.url)
-    yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
-    database.close()
+Taking = Callable[[aws.Instance], Happening]
 
 
 @pytest.fixture
@@ -52,128 +43,242 @@ def database(store_url: str) -> Iterator[Database]:
     opened.close()
 
 
-def whole_id(instance: aws.Instance) -> str:
-    return f"aws:aws:{ACCOUNT}:{instance.region}:{instance.instance_id}"
+def unblock(instance: aws.Instance) -> Happening:
+    return lambda database: instances.unblock(database, whole_id(instance), now())
 
 
-def now() -> int:
-    return int(time.time())
+def passing(instance: aws.Instance) -> Happening:
+    """A block that was lifted again."""
+    return both(block(instance), unblock(instance))
 
 
-def register(authority: Authority) -> Account:
-    key = Key()
-    wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
-    return accounts.create(authority.database, authority.config, wanted, "", now())[0]
+def revoke(actor: Actor, certificate: Certificate) -> Happening:
+    def happens(database: Database) -> None:
+        act(database, revocation.revoke_by_account, actor.account, certificate, 5, REMOTE, now())
 
-
-def order(authority: Authority, account: Account) -> Order:
-    return orders.new_order(authority, account, orders.NewOrder(NAMES), "127.0.0.1", now())
-
-
-def prove(authority: Authority, account: Account, made: Order, instance: aws.Instance) -> list[Status]:
-    given = dict(answer(instance))
-    return [
-        of_challenge(
-            challenges.answer(
-                authority,
-                account,
-                authorization.challenges[0].id,
-                given,
-                b"",
-                "127.0.0.1",
-                now(),
-            )[1]
-        )
-        for authorization in made.authorizations
-    ]
-
-
-def block(instance: aws.Instance, *, revoke: bool = False) -> Callable[[Database], object]:
-    return lambda database: instances.block(database, whole_id(instance), None, revoke=revoke, now=now())
+    return happens
 
 
 def test_a_block_between_judging_an_answer_and_recording_it_refuses_the_answer(
     authority: Authority, instance: aws.Instance
 ) -> None:
-    account = register(authority)
-    made = order(authority, account)
-    racing = replace(authority, database=Meanwhile(authority.database, block(instance)))
-    first = made.authorizations[0].challenges[0].id
-    _, challenge = challenges.answer(racing, account, first, dict(answer(instance)), b"", "127.0.0.1", now())
+    actor = Actor(authority)
+    challenge = actor.answer(actor.order(FOO, BAR), instance, happens=block(instance))
     assert of_challenge(challenge) is Status.INVALID
     assert challenge.error is not None
     assert "an operator blocked this instance" in challenge.error.detail
     # Nothing of the good answer stayed: the instance was never used.
-    with pytest.raises(RequestError, match="has been used here"):
-        instances.find(authority.database, whole_id(instance))
+    assert instances.find(authority.database, whole_id(instance)).first_used_at is None
 
 
-def test_a_block_between_ready_and_issued_leads_to_no_certificate(authority: Authority, instance: aws.Instance) -> None:
-    account = register(authority)
-    made = order(authority, account)
-    assert prove(authority, account, made, instance) == [Status.VALID] * 2
-    ready = reading.order(authority.database, account, made.id)
+@pytest.mark.parametrize("used", [False, True])
+def test_a_block_that_was_lifted_meanwhile_leaves_nothing_of_before_it(
+    authority: Authority, instance: aws.Instance, used: bool
+) -> None:
+    actor = Actor(authority)
+    if used:
+        actor.ready(instance)
+    made = actor.order(FOO, BAR)
+    # The answer is judged anew, and there is nothing against it by then.
+    assert of_challenge(actor.answer(made, instance, happens=passing(instance))) is Status.VALID
+    # One that was recorded before the block is void, and so its order has ended.
+    passing(instance)(authority.database)
+    with pytest.raises(AcmeError, match="has ended or expired"):
+        actor.answer(made, instance, 1)
+    assert of_order(actor.read(made), now()) is Status.INVALID
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_release_to_another_between_judging_an_answer_and_recording_it_refuses_it(
+    authority: Authority, instance: aws.Instance, used: bool
+) -> None:
+    actor = Actor(authority)
+    if used:
+        actor.ready(instance)
+    challenge = actor.answer(actor.order(), instance, happens=release(instance))
+    assert of_challenge(challenge) is Status.INVALID
+    assert challenge.error is not None
+    assert "belongs to another account key" in challenge.error.detail
+    assert instances.find(authority.database, whole_id(instance)).account_id is None
+
+
+@pytest.mark.parametrize(
+    ("taking", "told"),
+    [
+        (block, "an operator blocked this instance"),
+        (passing, "an operator blocked this instance"),
+        (release, "the instance was released to another account key"),
+    ],
+)
+def test_a_block_or_release_between_ready_and_issued_leads_to_no_certificate(
+    authority: Authority, instance: aws.Instance, taking: Taking, told: str
+) -> None:
+    actor = Actor(authority)
+    ready = actor.ready(instance, FOO, BAR)
     assert of_order(ready, now()) is Status.READY
-    racing = replace(authority, database=Meanwhile(authority.database, block(instance)))
-    with pytest.raises(AcmeError, match="an operator blocked this instance meanwhile") as caught:
-        finalization.finalize(racing, account, ready, csr("foo.local", "bar.local")[1], "127.0.0.1", now())
-    assert caught.value.problem is Problem.UNAUTHORIZED
-    assert certificates.of_instance(authority.database, whole_id(instance)) == []
-    assert of_order(reading.order(authority.database, account, made.id), now()) is Status.INVALID
+    with pytest.raises(AcmeError, match=told) as caught:
+        actor.finalize(ready, happens=taking(instance))
+    assert caught.value.problem is Problem.ORDER_NOT_READY
+    assert certificates_of(authority.database, instance) == []
+    assert of_order(actor.read(ready), now()) is Status.INVALID
+    assert "certificate.issued" not in kinds(authority.database)
 
 
 def test_a_revocation_between_ready_and_issued_leads_to_no_certificate(
     authority: Authority, instance: aws.Instance
 ) -> None:
-    account = register(authority)
-    first = order(authority, account)
-    prove(authority, account, first, instance)
-    issued = finalization.finalize(
-        authority,
-        account,
-        reading.order(authority.database, account, first.id),
-        csr("foo.local", "bar.local")[1],
-        "127.0.0.1",
-        now(),
-    )
-    assert issued.certificate_id is not None
-    certificate = reading.certificate(authority.database, account, issued.certificate_id)
-    second = order(authority, account)
-    prove(authority, account, second, instance)
-    ready = reading.order(authority.database, account, second.id)
+    actor = Actor(authority)
+    certificate = actor.certificate(instance, FOO, BAR)
+    ready = actor.ready(instance, FOO, BAR)
+    with pytest.raises(AcmeError, match="was revoked meanwhile"):
+        actor.finalize(ready, happens=revoke(actor, certificate))
+    assert len(certificates_of(authority.database, instance)) == 1
 
-    def revoke(database: Database) -> None:
-        revocation.revoke_by_account(database, account, certificate, 5, "127.0.0.1", now())
 
-    racing = replace(authority, database=Meanwhile(authority.database, revoke))
-    with pytest.raises(AcmeError, match=r"foo\.local was revoked for this instance meanwhile"):
-        finalization.finalize(racing, account, ready, csr("foo.local", "bar.local")[1], "127.0.0.1", now())
+def test_a_revocation_between_judging_an_answer_and_recording_it_refuses_the_name(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    actor = Actor(authority)
+    certificate = actor.certificate(instance, FOO)
+    challenge = actor.answer(actor.order(FOO), instance, happens=revoke(actor, certificate))
+    assert of_challenge(challenge) is Status.INVALID
+    assert challenge.error is not None
+    assert "foo.local was closed to this instance" in challenge.error.detail
 
 
 def test_a_compromise_between_ready_and_issued_leads_to_no_certificate(
     authority: Authority, instance: aws.Instance
 ) -> None:
-    account, other = register(authority), register(authority)
+    first, other = Actor(authority), Actor(authority)
     key, request = csr("foo.local", "bar.local")
-    first = order(authority, account)
-    prove(authority, account, first, instance)
-    ready = reading.order(authority.database, account, first.id)
-    issued = finalization.finalize(authority, account, ready, request, "127.0.0.1", now())
-    assert issued.certificate_id is not None
-    certificate = reading.certificate(authority.database, account, issued.certificate_id)
+    certificate = first.certificate(instance, FOO, BAR, request=request)
     # Another instance's order with the same key, which no name that is closed stands in the way of.
-    second = order(authority, other)
-    prove(authority, other, second, aws.Instance(account=ACCOUNT))
-    ready = reading.order(authority.database, other, second.id)
+    ready = other.ready(aws.Instance(account=ACCOUNT), FOO, BAR)
 
     def compromise(database: Database) -> None:
-        revocation.revoke_by_key(database, key.thumbprint, certificate, 1, "127.0.0.1", now())
+        act(database, revocation.revoke_by_key, key.thumbprint, certificate, 1, REMOTE, now())
 
-    racing = replace(authority, database=Meanwhile(authority.database, compromise))
     with pytest.raises(AcmeError, match="revoked as compromised") as caught:
-        finalization.finalize(racing, other, ready, request, "127.0.0.1", now())
+        other.finalize(ready, request, happens=compromise)
     assert (caught.value.problem, caught.value.remedy) == (Problem.BAD_CSR, Remedy.NEW_KEY)
-    assert of_order(reading.order(authority.database, other, second.id), now()) is Status.READY
+    assert of_order(other.read(ready), now()) is Status.READY
+
+
+def test_an_account_that_is_made_with_a_key_while_it_is_noted_as_compromised_has_ended(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    key, request = csr("foo.local")
+    certificate = Actor(authority).certificate(instance, FOO, request=request)
+    made: list[Actor] = []
+    racing = Meanwhile(authority.database, lambda _database: made.append(Actor(authority, key)))
+    act(racing, revocation.revoke_by_key, key.thumbprint, certificate, 1, REMOTE, now())
+    assert [row["deactivated_at"] is None for row in accounts_with(authority, made[0])] == [False]
+
+
+def test_a_key_that_is_noted_as_compromised_while_an_account_is_made_makes_none(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    key, request = csr("foo.local")
+    certificate = Actor(authority).certificate(instance, FOO, request=request)
+
+    def compromise(database: Database) -> None:
+        act(database, revocation.revoke_by_key, key.thumbprint, certificate, 1, REMOTE, now())
+
+    with pytest.raises(AcmeError, match="revoked as compromised"):
+        Actor(authority, key, happens=compromise)
+    assert authority.database.rows("SELECT * FROM accounts WHERE thumbprint = :key", key=key.thumbprint) == []
+
+
+def accounts_with(authority: Authority, actor: Actor) -> list[dict[str, object]]:
+    rows = authority.database.rows("SELECT * FROM accounts WHERE thumbprint = :key", key=actor.key.thumbprint)
+    return [{name: row[name] for name in ("id", "deactivated_at")} for row in rows]
+
+
+def test_a_certificate_that_is_issued_before_a_block_is_revoked_with_it(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    actor = Actor(authority)
+    actor.certificate(instance, FOO)
+    ready = actor.ready(instance, BAR)
+    racing = Meanwhile(authority.database, lambda _database: actor.finalize(ready))
+    _, ended = instances.block(racing, whole_id(instance), None, revoke=True, now=now())
+    found = certificates_of(authority.database, instance)
+    assert [certificate.revocation_reason for certificate in found] == [1, 1]
+    assert ended.certificates == 2
+    assert certificates.closed_names(authority.database, whole_id(instance)) == {"foo.local", "bar.local"}
+
+
+def test_an_instance_whose_accounts_key_was_a_certificates_is_blocked_with_all_it_has(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    key, request = csr("foo.local")
+    actor = Actor(authority)
+    actor.certificate(instance, FOO, request=request)
+    # The key of its certificate becomes the account's, by which it then hands on names.
+    change_key(actor.account, key)(authority.database)
+    Actor(authority, key).external_key(instance)
+    instances.block(authority.database, whole_id(instance), None, revoke=True, now=now())
+    found = kinds(authority.database)
+    assert found.count("enrolment.ended") == 1
+    assert "account.deactivated" in found
+    assert [certificate.revocation_reason for certificate in certificates_of(authority.database, instance)] == [1]
+
+
+def test_two_operators_block_an_instance_once(authority: Authority, instance: aws.Instance) -> None:
+    Actor(authority).certificate(instance)
+    with pytest.raises(RequestError, match="is blocked already"):
+        block(instance)(Meanwhile(authority.database, block(instance)))
+    assert kinds(authority.database).count("instance.blocked") == 1
+
+
+@pytest.mark.parametrize(("first", "then"), [(block, release), (release, block), (release, release)])
+def test_a_block_and_a_release_at_the_same_time_both_happen(
+    authority: Authority, instance: aws.Instance, first: Taking, then: Taking
+) -> None:
+    Actor(authority).ready(instance)
+    then(instance)(Meanwhile(authority.database, first(instance)))
+    found = instances.find(authority.database, whole_id(instance))
+    assert found.account_id is None
+    assert (found.blocked_at is not None) == (block in (first, then))
+    assert found.generation == 2
+
+
+def test_a_use_at_the_same_time_as_a_release_does_not_undo_it(authority: Authority, instance: aws.Instance) -> None:
+    former, named = Actor(authority), Actor(authority)
+    former.ready(instance)
+    made = former.order()
+    racing = Meanwhile(authority.database, lambda _database: former.answer(made, instance))
+    release(instance, named.key.thumbprint)(racing)
+    assert of_order(former.read(made), now()) is Status.INVALID
+    assert of_order(named.ready(instance), now()) is Status.READY
+
+
+def test_two_revocations_of_one_certificate_are_one(authority: Authority, instance: aws.Instance) -> None:
+    actor = Actor(authority)
+    certificate = actor.certificate(instance)
+    with pytest.raises(AcmeError) as caught:
+        revoke(actor, certificate)(Meanwhile(authority.database, revoke(actor, certificate)))
+    assert caught.value.problem is Problem.ALREADY_REVOKED
+    assert kinds(authority.database).count("certificate.revoked") == 1
+
+
+@pytest.mark.parametrize("taking", [block, release])
+def test_what_was_proven_ahead_is_taken_into_no_order_after_an_operators_word(
+    authority: Authority, instance: aws.Instance, taking: Taking
+) -> None:
+    actor = Actor(authority)
+    database = authority.database
+    made = act(database, authorizations.new_authorization, authority, actor.account, FOO, REMOTE, now())
+    given = dict(answer(instance))
+    act(database, challenges.answer, authority, actor.account, made.challenges[0].id, given, b"", REMOTE, now())
+    order = actor.order(FOO, happens=taking(instance))
+    assert of_order(order, now()) is not Status.READY
+    with pytest.raises(AcmeError):
+        actor.finalize(order)
+    assert certificates_of(database, instance) == []
+    # And once it is known, the next order begins anew.
+    assert of_order(actor.order(FOO), now()) is Status.PENDING
+    assert reading.authorization(database, actor.account, made.id).revoked_at is not None
 
 
 def test_the_digest_of_evidence_is_of_the_evidence_alone(instance: aws.Instance) -> None:
@@ -217,7 +322,7 @@ def test_only_what_an_instances_id_can_be_is_blocked_before_its_first_use(databa
 )
 def test_an_instance_of_each_cloud_is_blocked_before_its_first_use(database: Database, word: str) -> None:
     assert instances.block(database, word, "why", revoke=False, now=5) == (word, (0, 0))
-    assert instances.find_listed(database, word.rpartition(":")[2]).id == word
+    assert instances.find(database, word.rpartition(":")[2]).id == word
     assert instances.unblock(database, word.rpartition(":")[2], 6) == (word, frozenset())
 
 

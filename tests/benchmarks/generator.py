@@ -7,7 +7,6 @@ answer is the status, two headers and the body.
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import threading
 import time
@@ -18,8 +17,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from benchmarks.connection import Answer, Connection, LoadError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,111 +28,13 @@ from wire import Key, b64
 
 from acme_iid.simulator import aws
 
-_TIMEOUT = 30.0
-"""Seconds for which one answer is waited."""
 _POLLS = 200
 _BETWEEN_POLLS = 0.005
 _FREE = nullcontext()
 
 
-class LoadError(Exception):
-    """A server did not do what the load needs; the text says what it answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server answered; names of headers are in lower case."""
-
-    status: int
-    headers: dict[bytes, bytes]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class Connection:
-    """HTTP/1.1 over TLS to one server; the connection is kept until it is closed.
-
-    :param url: any URL of the server.
-    """
-
-    def __init__(self, url: str, context: ssl.SSLContext) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None
-        self._address = (parts.hostname, parts.port or 443)
-        self._context = context
-        self.origin = f"{parts.scheme}://{parts.netloc}"
-        self._host = parts.netloc.encode()
-        self._buffer = b""
-        self._socket: ssl.SSLSocket | None = None
-
-    def open(self) -> ssl.SSLSocket:
-        """Connect, unless that is done."""
-        if self._socket is None:
-            plain = socket.create_connection(self._address, timeout=_TIMEOUT)
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = self._context.wrap_socket(plain, server_hostname=self._address[0])
-        return self._socket
-
-    def close(self) -> None:
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.unwrap()
-            self._socket.close()
-        self._socket, self._buffer = None, b""
-
-    def request(self, method: str, url: str, body: bytes = b"") -> Answer:
-        """Ask, and read the answer.
-
-        :raises LoadError: if the connection ends.
-        """
-        target = url.removeprefix(self.origin).encode()
-        head = b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method.encode(), target, self._host)
-        if body:
-            head += b"Content-Type: application/jose+json\r\nContent-Length: %d\r\n" % len(body)
-        self.open().sendall(head + b"\r\n" + body)
-        first, *lines = self._until(b"\r\n\r\n").split(b"\r\n")
-        headers = {}
-        for line in lines:
-            name, _, value = line.partition(b":")
-            headers[name.lower()] = value.strip()
-        status = int(first.split(b" ", 2)[1])
-        answer_body = b"" if method == "HEAD" or status == 204 else self._body(headers)
-        if headers.get(b"connection", b"").lower() == b"close":
-            self.close()
-        return Answer(status, headers, answer_body)
-
-    def _body(self, headers: dict[bytes, bytes]) -> bytes:
-        if b"chunked" in headers.get(b"transfer-encoding", b""):
-            return self._chunks()
-        return self._exactly(int(headers[b"content-length"]))
-
-    def _chunks(self) -> bytes:
-        pieces = []
-        while length := int(self._until(b"\r\n").split(b";")[0], 16):
-            pieces.append(self._exactly(length))
-            self._until(b"\r\n")
-        self._until(b"\r\n")
-        return b"".join(pieces)
-
-    def _until(self, mark: bytes) -> bytes:
-        while (end := self._buffer.find(mark)) < 0:
-            self._more()
-        found, self._buffer = self._buffer[:end], self._buffer[end + len(mark) :]
-        return found
-
-    def _exactly(self, length: int) -> bytes:
-        while len(self._buffer) < length:
-            self._more()
-        found, self._buffer = self._buffer[:length], self._buffer[length:]
-        return found
-
-    def _more(self) -> None:
-        data = self.open().recv(65536)
-        if not data:
-            raise LoadError("the server closed the connection before its answer was whole")
-        self._buffer += data
+class PutOffError(LoadError):
+    """A server answered 503 for as long as the load was patient; the order is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +61,18 @@ class Job:
 
 
 class Session:
-    """Signed requests over one connection, each with the nonce that the answer before it brought."""
+    """Signed requests over one connection, each with the nonce that the answer before it brought.
 
-    def __init__(self, directory: dict[str, Any], connection: Connection) -> None:
+    :param patience: for how many seconds a request that is answered 503 is sent again, when Retry-After says.
+    :ivar put_off: how many were answered so.
+    """
+
+    def __init__(self, directory: dict[str, Any], connection: Connection, patience: float) -> None:
         self.directory = directory
         self.connection = connection
         self.requests = 0
+        self.put_off = 0
+        self._patience = patience
         self._nonce = ""
 
     def post(self, account: Account, url: str, payload: object = None) -> Answer:
@@ -181,6 +88,17 @@ class Session:
         return Account(key, found.headers[b"location"].decode())
 
     def _signed(self, key: Key, signer: str, url: str, payload: object) -> Answer:
+        until = time.perf_counter() + self._patience
+        while (found := self._send(key, signer, url, payload)).status == 503 and time.perf_counter() < until:
+            self.put_off += 1
+            time.sleep(min(float(found.headers.get(b"retry-after", b"1")), max(0.0, until - time.perf_counter())))
+        if found.status == 503 and self._patience:
+            raise PutOffError(f"{url} answered 503 for {self._patience} seconds")
+        if found.status >= 400:
+            raise LoadError(f"{url} answered {found.status}: {found.body.decode(errors='replace')}")
+        return found
+
+    def _send(self, key: Key, signer: str, url: str, payload: object) -> Answer:
         if not self._nonce:
             self._nonce = self.connection.request("HEAD", self.directory["newNonce"]).headers[b"replay-nonce"].decode()
         protected = b64(f'{{"alg":"ES256",{signer},"nonce":"{self._nonce}","url":"{url}"}}'.encode())
@@ -190,8 +108,6 @@ class Session:
         found = self.connection.request("POST", url, body)
         self.requests += 1
         self._nonce = found.headers.get(b"replay-nonce", b"").decode()
-        if found.status >= 400:
-            raise LoadError(f"{url} answered {found.status}: {found.body.decode(errors='replace')}")
         return found
 
 
@@ -222,8 +138,8 @@ def with_http01(
     respond(challenge["token"], f"{challenge['token']}.{account.key.thumbprint}")
     session.post(account, challenge["url"], {})
     _poll(session, account, order["authorizations"][0], guard)
-    location = session.post(account, order["finalize"], {"csr": job.csr}).headers[b"location"].decode()
-    _fetch(session, account, _poll(session, account, location))
+    session.post(account, order["finalize"], {"csr": job.csr})
+    _fetch(session, account, _poll(session, account, order["location"]))
 
 
 def _begin(
@@ -231,7 +147,8 @@ def _begin(
 ) -> tuple[Account, dict[str, Any], dict[str, Any]]:
     account = job.account
     with guard:
-        order = session.post(account, session.directory["newOrder"], {"identifiers": [job.identifier]}).json()
+        made = session.post(account, session.directory["newOrder"], {"identifiers": [job.identifier]})
+    order = {**made.json(), "location": made.headers[b"location"].decode()}
     with guard:
         authorization = session.post(account, order["authorizations"][0]).json()
     challenge = next(entry for entry in authorization["challenges"] if entry["type"] == kind)
@@ -270,12 +187,14 @@ class Load:
     :ivar latencies: seconds from the first request of each order until its certificate was there.
     :ivar seconds: from the first request of all to the last answer.
     :ivar requests: signed ones.
+    :ivar put_off: how many of them were answered 503 and sent again.
     :ivar faults: what ended it.
     """
 
     latencies: list[float] = field(default_factory=list)
     seconds: float = 0.0
     requests: int = 0
+    put_off: int = 0
     faults: list[Exception] = field(default_factory=list)
 
 
@@ -285,18 +204,31 @@ class Generator:
     :param directory: the directory's URL.
     :param root: the PEM file of the one root to trust.
     :param new_connections: place each order over a TLS connection of its own.
+    :param ports: of the servers behind the directory's URL, to which connections are dealt out; its own by default.
+    :param patience: see :class:`Session`.
     """
 
     def __init__(
-        self, directory: str, root: Path, flow: Flow, connections: int, *, new_connections: bool = False
+        self,
+        directory: str,
+        root: Path,
+        flow: Flow,
+        connections: int,
+        *,
+        new_connections: bool = False,
+        ports: Sequence[int | None] = (None,),
+        patience: float = 0,
     ) -> None:
         context = ssl.create_default_context(cafile=str(root))
-        listing = Connection(directory, context)
+        listing = Connection(directory, context, ports[0])
         found = listing.request("GET", directory).json()
         listing.close()
         self._flow = flow
         self._new_connections = new_connections
-        self._sessions = [Session(found, Connection(directory, context)) for _ in range(connections)]
+        self._sessions = [
+            Session(found, Connection(directory, context, ports[number % len(ports)]), patience)
+            for number in range(connections)
+        ]
 
     def accounts(self, count: int) -> list[Account]:
         """Make accounts."""
@@ -312,6 +244,7 @@ class Generator:
             for session in self._sessions:
                 session.connection.open()
         before = sum(session.requests for session in self._sessions)
+        before_put_off = sum(session.put_off for session in self._sessions)
         start = time.perf_counter()
         threads = [
             threading.Thread(target=self._work, args=(session, waiting, load, start + seconds))
@@ -325,6 +258,7 @@ class Generator:
         if load.faults:
             raise LoadError(f"{len(load.latencies)} orders were placed, then: {load.faults[0]}") from load.faults[0]
         load.requests = sum(session.requests for session in self._sessions) - before
+        load.put_off = sum(session.put_off for session in self._sessions) - before_put_off
         return load
 
     def _work(self, session: Session, waiting: deque[Job], load: Load, end: float) -> None:
@@ -334,7 +268,8 @@ class Generator:
                     job = waiting.popleft()
                 except IndexError:
                     return  # Another thread took the last one.
-                self._place(session, job, load)
+                with suppress(PutOffError):
+                    self._place(session, job, load)
         except (LoadError, OSError) as error:
             load.faults.append(error)
 

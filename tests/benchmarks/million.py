@@ -244,6 +244,9 @@ class Watched:
         self.asked.append((statement, parameters))
         return self.connection.execute(statement, parameters).fetchall()
 
+    def ahead(self, *_questions: Question) -> Reader:
+        return self
+
     def plan(self) -> str:
         """The steps of what was asked that are more than a search in an index."""
         steps = []

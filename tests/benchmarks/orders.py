@@ -1,7 +1,8 @@
-"""What a certificate costs a server: CPU, throughput, latency and memory, of ours beside Debian's Pebble and Caddy.
+"""What a certificate costs a server: CPU, throughput, latency and memory, of ours beside Pebble, step-ca and Caddy.
 
-Run it with ``python tests/benchmarks/orders.py`` (``--only acme-iid`` for ours alone). The servers are measured in
-turn, each time with a fresh home, and what is printed are medians. It asserts nothing of them.
+Run it with ``python tests/benchmarks/orders.py`` (``--only acme-iid`` for ours alone). Pebble and step-ca are built
+once (builds.py). The servers are measured in turn, each time with a fresh home, and what is printed are medians. It
+asserts nothing of them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ import tempfile
 import time
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import processes, servers
 from benchmarks.generator import Generator
+
+F = TypeVar("F", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -86,14 +93,14 @@ def _used(database: int | None) -> float:
     return 0.0 if database is None else sum(processes.cpu(database))
 
 
-def median(rounds: list[Figures]) -> Figures:
+def median(rounds: list[F]) -> F:
     """Each figure's median."""
-    return Figures(*(statistics.median(values) for values in zip(*map(astuple, rounds), strict=True)))
+    return type(rounds[0])(*(statistics.median(values) for values in zip(*map(astuple, rounds), strict=True)))
 
 
 def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
-    """A line for each server, with ratios to Pebble where it was measured."""
-    peer = found.get("Pebble")
+    """A line for each server, with ratios to Pebble and step-ca where they were measured."""
+    peers = [found[name] for name in ("Pebble", "step-ca") if name in found]
     lines = [
         [
             "server",
@@ -106,19 +113,30 @@ def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
             "requests",
             "generator ms",
             "database ms",
-            "notes",
+            f"notes{_bracketed(found)}",
         ]
     ]
     for name, figures in found.items():
         cells = [name]
+        compared = [] if figures in peers else peers
         for key in ("cpu", "system", "rate", "p50", "p99", "memory"):
             value = getattr(figures, key)
-            ratio = "" if peer is None or figures is peer else f" ({value / getattr(peer, key):.2f})"
-            cells.append(f"{value:.{2 if key in ('cpu', 'system') else 0}f}{ratio}")
-        lines.append(
-            [*cells, f"{figures.requests:.1f}", f"{figures.generator:.2f}", f"{figures.database:.2f}", what[name]]
-        )
+            ratios = _ratios(value, [getattr(peer, key) for peer in compared])
+            cells.append(f"{value:.{2 if key in ('cpu', 'system') else 0}f}{ratios}")
+        # A database is a part of what others' servers do themselves.
+        database = _ratios(figures.database, [peer.cpu for peer in compared]) if figures.database else ""
+        cells += [f"{figures.requests:.1f}", f"{figures.generator:.2f}", f"{figures.database:.2f}{database}"]
+        lines.append([*cells, what[name]])
     return lines
+
+
+def _ratios(value: float, others: list[float]) -> str:
+    return f" ({'; '.join(f'{value / other:.2f}' for other in others)})" if all(others) and others else ""
+
+
+def _bracketed(found: dict[str, Figures]) -> str:
+    names = [name for name in ("Pebble", "step-ca") if name in found]
+    return f" (in brackets: ratio to {' and to '.join(names)})" if names else ""
 
 
 def show(lines: list[list[str]], markdown: bool) -> None:
@@ -144,6 +162,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--accounts", type=int, help="accounts that the orders are spread over (one a connection)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each server is measured (5)")
     parser.add_argument("--seconds", type=float, default=60, help="when a round ends at the latest (60)")
+    parser.add_argument("--debian", action="store_true", help="Debian's Pebble, which is older, and no step-ca")
     parser.add_argument("--workers", type=int, default=2, help="processes of acme-iid (2)")
     parser.add_argument("--postgresql", action="store_true", help="acme-iid's store is in PostgreSQL on this machine")
     parser.add_argument("--new-connections", action="store_true", help="a TLS connection for each order")
@@ -159,7 +178,8 @@ def main() -> None:
     parser = arguments()
     options = parser.parse_args()
     ours = servers.ours(options.workers, in_postgresql=options.postgresql)
-    known = {server.name: server for server in (ours, servers.PEBBLE, servers.CADDY)}
+    peers = (servers.pebble(debian=options.debian), *(() if options.debian else (servers.STEP_CA,)), servers.CADDY)
+    known = {server.name: server for server in (ours, *peers)}
     for name in options.only or ():
         if name not in known:
             parser.error(f"{name} is not one of {', '.join(known)}")

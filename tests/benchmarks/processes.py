@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,14 @@ class Times(NamedTuple):
 
 def cpu(pid: int) -> Times:
     """What the tree has used so far, with what processes of it used that ended and were waited for."""
+    while True:
+        # A process that has just ended is asked for no more: its time is its parent's once it was waited for.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return _cpu(pid)
+        assert Path(f"/proc/{pid}").exists(), "the process has ended"
+
+
+def _cpu(pid: int) -> Times:
     user = system = 0
     for process in tree(pid):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

@@ -1,8 +1,8 @@
 """Where our server's CPU goes: by route, and by function. Run it with ``python tests/benchmarks/routes.py``.
 
-The server is the product's own, with one worker and a WSGI callable round its app that reads the clock of the thread
-that answers. A second run profiles the app, one request at a time; profiling makes Python's own functions look dearer
-than they are, beside those in C.
+The server is the product's own, with an application round its own that reads the clock of its thread at each step
+of a request. A second run profiles the steps; profiling makes Python's own functions look dearer than they are, beside
+those in C.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import json
 import pstats
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -34,7 +33,9 @@ from acme_iid import config as configuration
 from acme_iid import server
 from acme_iid.app import create_app
 from acme_iid.config import Config
-from acme_iid.worker import WSGIApplication
+from acme_iid.errors import AcmeError
+from acme_iid.web.application import Application
+from acme_iid.web.messages import Answer, Request
 
 _REPORT = "/benchmark"
 
@@ -45,34 +46,24 @@ class Watched:
     :param functions: profile it, which makes everything slower.
     """
 
-    def __init__(self, app: WSGIApplication, functions: bool) -> None:
+    def __init__(self, app: Application, functions: bool) -> None:
         self._app = app
         self._profile = _profile() if functions else None
-        self._one = threading.Lock()
         self._taken: dict[str, list[int]] = defaultdict(list)
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == _REPORT:
-            report = self._report()
-            start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(report)))])
-            return [report]
-        if self._profile is None:
-            return self._answer(environ, start_response)
-        with self._one:
-            self._profile.enable()
-            try:
-                return self._answer(environ, start_response)
-            finally:
-                self._profile.disable()
+    async def answer(self, request: Request) -> Answer:
+        if request.path == _REPORT:
+            return Answer(self._report(), content_type="application/json")
+        steps = _Steps(self._app.answer(request).__await__(), self._profile)
+        answer = await steps
+        self._taken[_route(request)].append(steps.taken)
+        return answer
 
-    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        begun = time.thread_time_ns()
-        answer = self._app(environ, start_response)
-        body = list(answer)
-        if hasattr(answer, "close"):
-            answer.close()
-        self._taken[_route(environ)].append(time.thread_time_ns() - begun)
-        return body
+    def refusal(self, request: Request, error: AcmeError) -> Answer:
+        return self._app.refusal(request, error)
+
+    def close(self) -> None:
+        self._app.close()
 
     def _report(self) -> bytes:
         taken, self._taken = self._taken, defaultdict(list)
@@ -82,6 +73,34 @@ class Watched:
                 functions.append((f"{_short(file)}:{line} {name}", calls, own, whole, _home(file)))
             self._profile = _profile()
         return json.dumps({"routes": taken, "functions": functions}).encode()
+
+
+class _Steps:
+    """What is awaited, and the CPU that its own steps took, without those of others in between.
+
+    :ivar taken: nanoseconds.
+    """
+
+    def __init__(self, steps: Generator[Any, None, Answer], profile: cProfile.Profile | None) -> None:
+        self._steps = steps
+        self._profile = profile
+        self.taken = 0
+
+    def __await__(self) -> Generator[Any, None, Answer]:
+        while True:
+            begun = time.thread_time_ns()
+            if self._profile is not None:
+                self._profile.enable()
+            try:
+                waits_for = next(self._steps)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            finally:
+                if self._profile is not None:
+                    self._profile.disable()
+                self.taken += time.thread_time_ns() - begun
+            yield waits_for
 
 
 def _short(file: str) -> str:
@@ -105,12 +124,12 @@ def _profile() -> cProfile.Profile:
     return cProfile.Profile(time.thread_time_ns, 1e-9)
 
 
-def _route(environ: dict[str, Any]) -> str:
-    parts = environ["PATH_INFO"].split("/")
+def _route(request: Request) -> str:
+    parts = request.path.split("/")
     for place in range(3, len(parts)):
         if parts[place] != "finalize":
             parts[place] = "…"
-    return f"{environ['REQUEST_METHOD']} {'/'.join(parts)}"
+    return f"{request.method} {'/'.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -207,7 +226,7 @@ def by_part(taken: Taken, count: int) -> list[list[str]]:
 def serve(home: Path, functions: bool) -> None:
     """Be the server, until a signal."""
 
-    def application(config: Config, password: str | None) -> WSGIApplication:
+    def application(config: Config, password: str | None) -> Watched:
         return Watched(create_app(config, password), functions)
 
     server.run(configuration.load(home), application=application)

@@ -1,4 +1,4 @@
-"""The servers that are compared: ours as its users get it, Debian's Pebble and Debian's Caddy, with orders to match."""
+"""The servers that are compared: ours as its users get it, Pebble, step-ca and Debian's Caddy, with orders to match."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import ssl
+import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,15 +16,12 @@ from pathlib import Path
 
 import postgresql
 import requests
-from benchmarks import generator
+from benchmarks import builds, generator
 from benchmarks.generator import Account, Flow, Job, Session
 from conformance_runs.pebble import TLS
 from interop.harness import listens, running, until
 from ports import free_port
 from running import CA
-
-_HTTP01 = ("127.0.0.1", 80)
-"""Where a server that cannot be told otherwise looks for http-01 (RFC 8555 section 8.3)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def _ours(folder: Path, workers: int = 2, *, in_postgresql: bool = False) -> Ite
 
 
 @contextmanager
-def _pebble(folder: Path) -> Iterator[Served]:
+def _pebble(folder: Path, program: Path) -> Iterator[Served]:
     tls, port = TLS.make(folder), free_port()
     config = {
         "listenAddress": f"127.0.0.1:{port}",
@@ -86,16 +85,44 @@ def _pebble(folder: Path) -> Iterator[Served]:
     # It validates nothing, never waits, refuses no good nonce and reuses no authorization, though it looks for one.
     variables = {"VA_ALWAYS_VALID": "1", "VA_NOSLEEP": "1", "WFE_NONCEREJECT": "0", "AUTHZREUSE": "0"}
     env = os.environ | {f"PEBBLE_{name}": value for name, value in variables.items()}
-    with running("/usr/bin/pebble", "-config", folder / "pebble.json", env=env, log=folder / "log") as process:
+    with running(program, "-config", folder / "pebble.json", env=env, log=folder / "log") as process:
         until(lambda: listens(port), "pebble")
-        # Making an order while an authorization is read can lock Pebble 2.4 up for good: the one holds the store and
-        # waits for the authorization, the other holds that and waits for the store.
+        # Making an order while an authorization is read can lock Pebble up for good, 2.4 and 2.10 alike: the one holds
+        # the store and waits for the authorization, the other holds that and waits for the store.
         guard = threading.Lock()
 
         def flow(session: Session, job: Job) -> None:
             generator.with_http01(session, job, guard=guard)
 
         yield Served(f"https://127.0.0.1:{port}/dir", tls.root, process.pid, flow)
+
+
+@contextmanager
+def _step_ca(folder: Path) -> Iterator[Served]:
+    port, http_port = free_port(), free_port()
+    # A root and an intermediate with keys like those that ours signs with.
+    made = CA(folder / "made")
+    made.init()
+    config = {
+        "root": str(made.root),
+        "crt": str(made.home / "certs" / "intermediate_ca.crt"),
+        "key": str(made.home / "secrets" / "intermediate_ca_key"),
+        "address": f"127.0.0.1:{port}",
+        "dnsNames": ["127.0.0.1"],
+        "logger": {"format": "text"},
+        "db": {"type": "badgerv2", "dataSource": str(folder / "db")},
+        "authority": {"provisioners": [{"type": "ACME", "name": "acme", "challenges": ["http-01"]}]},
+    }
+    (folder / "step-ca.json").write_text(json.dumps(config))
+    # The flag only lets it look for http-01 at another port than 80.
+    command = (builds.STEP_CA.program(), folder / "step-ca.json", "--insecure", "--acme-http-port", str(http_port))
+    env = {**os.environ, "STEPPATH": str(folder / "step"), "HOME": str(folder)}
+    with _responder(http_port) as respond, running(*command, env=env, log=folder / "log") as process:
+        until(lambda: listens(port), "step-ca")
+        directory = f"https://127.0.0.1:{port}/acme/acme/directory"
+        yield Served(
+            directory, made.root, process.pid, lambda session, job: generator.with_http01(session, job, respond)
+        )
 
 
 @contextmanager
@@ -133,16 +160,17 @@ def _caddy(folder: Path) -> Iterator[Served]:
             return False
 
     command = ("/usr/bin/caddy", "run", "--config", folder / "caddy.json")
-    with _responder() as respond, running(*command, env=env, log=folder / "log") as process:
+    # Caddy cannot be told to look for http-01 elsewhere (RFC 8555 section 8.3).
+    with _responder(80) as respond, running(*command, env=env, log=folder / "log") as process:
         until(answers, "caddy")
         yield Served(directory, root, process.pid, lambda session, job: generator.with_http01(session, job, respond))
 
 
 @contextmanager
-def _responder() -> Iterator[Callable[[str, str], None]]:
+def _responder(port: int) -> Iterator[Callable[[str, str], None]]:
     """Answers http-01 on this machine; yields what it is told tokens and key authorizations with."""
     known: dict[str, str] = {}
-    listener = socket.create_server(_HTTP01, backlog=128)
+    listener = socket.create_server(("127.0.0.1", port), backlog=128)
 
     def serve() -> None:
         while True:
@@ -167,22 +195,48 @@ def _responder() -> Iterator[Callable[[str, str], None]]:
         thread.join()
 
 
+def interpreter() -> str:
+    """The Python that ours runs on, and whether it was built with profiles (PGO): without, it is some 15 % slower."""
+    name = f"Python {sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    settings = sysconfig.get_config_vars()
+    profiled = "--enable-optimizations" in str(settings.get("CONFIG_ARGS")) or any(
+        "-fprofile-use" in str(settings.get(flags)) or "-fprofile-instr-use" in str(settings.get(flags))
+        for flags in ("PY_CFLAGS", "PY_CFLAGS_NODIST", "PY_CORE_CFLAGS")
+    )
+    # Debian's package is built by the make target profile-opt, of which its settings say nothing.
+    if profiled or "deb_system" in sysconfig.get_scheme_names():
+        return name
+    return f"{name} BUILT WITHOUT PGO"
+
+
 def ours(workers: int, *, in_postgresql: bool = False) -> Server:
     """This project's server, with its store in a file or in Debian's PostgreSQL on the same machine."""
-    if in_postgresql:
-        return Server(
-            "acme-iid",
-            f"PostgreSQL, durable at every answer; {workers} workers; verifies AWS's signature",
-            lambda folder: _ours(folder, workers, in_postgresql=True),
-            generator.jobs_of_instances,
-        )
+    store = "PostgreSQL" if in_postgresql else "SQLite"
+    processes = "1 worker" if workers == 1 else f"{workers} workers"
     return Server(
         "acme-iid",
-        f"SQLite, durable at every answer; {workers} workers; verifies AWS's signature",
-        lambda folder: _ours(folder, workers),
+        f"{store}, durable at every answer; {processes}; verifies AWS's signature; {interpreter()}",
+        lambda folder: _ours(folder, workers, in_postgresql=in_postgresql),
         generator.jobs_of_instances,
     )
 
 
-PEBBLE = Server("Pebble", "all in memory; validates nothing", _pebble, generator.jobs_of_names)
+def pebble(*, debian: bool = False) -> Server:
+    """Pebble 2.10.1, or Debian's, which is older."""
+    version = "Debian's" if debian else builds.PEBBLE.version
+    return Server(
+        "Pebble",
+        f"{version}; all in memory; validates nothing; the load makes no order while it reads an authorization, "
+        "which can lock Pebble up",
+        lambda folder: _pebble(folder, Path("/usr/bin/pebble") if debian else builds.PEBBLE.program()),
+        generator.jobs_of_names,
+    )
+
+
+STEP_CA = Server(
+    "step-ca",
+    f"{builds.STEP_CA.version}; BadgerDB; fetches the challenge from this machine",
+    _step_ca,
+    generator.jobs_of_loopback,
+)
 CADDY = Server("Caddy", "BadgerDB; fetches the challenge from this machine", _caddy, generator.jobs_of_loopback)

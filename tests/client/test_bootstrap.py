@@ -96,6 +96,7 @@ def test_bootstrap_saves_nothing_when_the_server_does_not_verify_under_the_root(
     ("reply", "complaint"),
     [
         (Reply(body=b"hello"), "is no certificate"),
+        (Reply(404), "has no root certificate with that fingerprint"),
         (Reply(body=b"x" * 70_000), "larger than any root"),
         (Reply(302, headers={"Location": "https://127.0.0.1:1/"}), "status 302"),
         (Reply(500), "status 500"),
@@ -153,3 +154,28 @@ def test_a_root_that_is_served_with_text_is_saved(acme_iid: Run, ca: ScriptedCA)
     done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", digits)
     assert done.returncode == 0, done.stderr
     assert acme_iid("health").stdout == "ok\n"
+
+
+def test_bootstrap_takes_one_root_and_no_other_beside_it(acme_iid: Run, ca: ScriptedCA, tmp_path: Path) -> None:
+    expected = fingerprint(ca.root.certificate)
+    ca.once[f"/root/{expected}"] = [Reply(body=ca.root.pem + new_issuer("Somebody Else").pem)]
+    done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", expected)
+    assert done.returncode >= 10
+    assert "Nothing was saved" in done.stderr
+    assert not (tmp_path / "config").exists()
+
+
+def test_a_root_that_is_gone_is_asked_for_again(acme_iid: Run, ca: ScriptedCA, tmp_path: Path) -> None:
+    acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", fingerprint(ca.root.certificate))
+    root = tmp_path / "config/acme-iid/certs/root_ca.crt"
+    root.unlink()
+    done = acme_iid("health")
+    assert done.returncode == 12
+    assert f"The root certificate {root} is gone. Run 'acme-iid bootstrap' again." in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--ca-url", "https://ca.local")], ids=["no address", "an address"])
+def test_a_machine_that_knows_no_ca_says_so(acme_iid: Run, options: tuple[str, ...]) -> None:
+    done = acme_iid("health", *options)
+    assert done.returncode == 12
+    assert "This machine does not know a CA yet. Run: acme-iid bootstrap" in done.stderr

@@ -171,3 +171,33 @@ def test_a_pkcs12_file_always_has_an_alias(tmp_path: Path, subject: str, names: 
     held = pkcs12.load_pkcs12((tmp_path / "foo.p12").read_bytes(), None).cert
     assert held is not None
     assert held.friendly_name == alias
+
+
+def test_directories_whose_links_go_round_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    with pytest.raises(ClientError, match="leads nowhere"):
+        files.place(tmp_path / "one/foo.crt")
+
+
+def test_a_directory_behind_a_great_many_links_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    for number in range(1, 60):
+        (tmp_path / str(number)).symlink_to(str(number - 1))
+    assert files.place(tmp_path / "20/foo.crt") == tmp_path / "0/foo.crt"
+    with pytest.raises(ClientError, match="leads nowhere"):
+        files.place(tmp_path / "59/foo.crt")
+
+
+def test_a_file_on_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError) as caught:
+        files.place(tmp_path / "file/foo/foo.crt")
+    assert caught.value.filename == str(tmp_path / "file")
+
+
+def test_a_file_larger_than_any_certificate_is_not_read(tmp_path: Path) -> None:
+    large = tmp_path / "large.crt"
+    large.write_bytes(b"x" * (4 << 20))
+    with pytest.raises(OSError, match="Larger than any certificate"):
+        files.read(large)

@@ -147,3 +147,18 @@ def test_files_live_where_they_belong(env: dict[str, str], uid: int, config: str
 def test_a_cas_address_is_ascii_before_its_host_is_lowered(url: str) -> None:
     with pytest.raises(ClientError, match="not a CA's address"):
         authority.parse_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://ca.local#x", "https://ca.local/a b", "https://ca.local/\x07", "https://ca.local/\u202e", "https://a:0"],
+)
+def test_a_cas_address_holds_nothing_that_misleads(url: str) -> None:
+    with pytest.raises(ClientError, match="not a CA's address"):
+        authority.parse_url(url)
+
+
+@pytest.mark.parametrize("text", ["g" * 64, "a" * 63, "a" * 65, "", "\u0661" * 64])
+def test_a_fingerprint_has_64_hex_digits(text: str) -> None:
+    with pytest.raises(ClientError, match="fingerprint"):
+        authority.parse_fingerprint(text)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
+import requests
 import scripted_ca
 from conftest import Run
+from cryptography.hazmat.primitives.asymmetric import ec
 from hostile import HEAD, Hostile, serving, tunnel
 
+from acme_iid.issuance import ca as issuing
+from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.leaf import LeafRequest
+from acme_iid.namespace import Namespace
+from acme_iid.protocol.identifiers import dns
 from acme_iid_client.clouds.metadata import MetadataService
 from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.clouds.sts import web_identity_token
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.trust import PinnedSession, UnmarkedServerError, fetch_unverified
+from acme_iid_client.session import Session
+from acme_iid_client.trust import PinnedSession, UnmarkedServerError, fetch_unverified, require_mark
 
 
 def ok(server: Hostile, connection: socket.socket) -> None:
@@ -155,3 +164,66 @@ def test_a_new_connection_is_made_after_a_server_was_busy(tmp_path: Path) -> Non
         assert server.gone.wait(60), "the connection is still open"
         assert session.get(server.url).content == b"ok"
     assert server.connections == 2
+
+
+def test_a_certificate_that_the_ca_gives_to_anybody_has_no_mark() -> None:
+    now = int(time.time())
+    root = issuing.create_root("My CA", now)
+    authority = CertificateAuthority(root.certificate, issuing.create_intermediate(root, "My CA", now))
+    key, names = ec.generate_private_key(ec.SECP256R1()).public_key(), [dns("ca.local")]
+    require_mark(authority.issue_serving(key, names, now + 3600, now).der)
+    # It is for TLS servers, and under the same root.
+    for usages in (("server",), ("server", "client"), ("client",)):
+        request = LeafRequest(key, names, now + 3600, usages=usages)
+        with pytest.raises(UnmarkedServerError, match=r"for ca\.local, issued by .CN=My Intermediate CA."):
+            require_mark(authority.issue(request, Namespace(), now).der)
+
+
+@pytest.mark.parametrize("certificate", [b"", b"0", b"\x30\x03\x02\x01\x01"], ids=["none", "cut off", "another thing"])
+def test_what_is_no_certificate_has_no_mark(certificate: bytes) -> None:
+    with pytest.raises(UnmarkedServerError, match="which cannot be read"):
+        require_mark(certificate)
+
+
+def test_an_answer_that_comes_when_the_time_is_up_is_none(tmp_path: Path) -> None:
+    def late(_: bytes) -> None:
+        time.sleep(1.5)
+
+    with serving(tmp_path, ok) as server, Session(Deadline(1), check=late) as session, pytest.raises(requests.Timeout):
+        session.get(server.url, verify=str(server.root_file))
+
+
+def test_a_request_is_not_sent_again_once_there_is_no_time(tmp_path: Path) -> None:
+    def hang_up(_: Hostile, connection: socket.socket) -> None:
+        connection.close()
+
+    # The pause before the next try is longer than what there is of a tenth of a second.
+    with serving(tmp_path, hang_up, tls=False) as server, Session(Deadline(0.25), again=5) as session:
+        with pytest.raises(requests.ConnectionError):
+            session.get(server.url)
+        assert server.connections <= 1
+
+
+def test_a_request_is_sent_again_as_often_as_it_may_be(tmp_path: Path) -> None:
+    def hang_up(_: Hostile, connection: socket.socket) -> None:
+        connection.close()
+
+    with serving(tmp_path, hang_up, tls=False) as server, Session(Deadline(60), again=1) as session:
+        with pytest.raises(requests.ConnectionError):
+            session.get(server.url)
+        with pytest.raises(requests.ConnectionError):
+            session.post(server.url)
+    assert [head.split(b" ")[0] for head in server.heads] == [b"GET", b"GET", b"POST"]
+
+
+def test_an_answer_that_breaks_off_is_not_asked_for_again(tmp_path: Path) -> None:
+    def break_off(server: Hostile, connection: socket.socket) -> None:
+        server.send(connection, HEAD + b"Content-Length: 9\r\n\r\nok")
+
+    with (
+        serving(tmp_path, break_off, tls=False) as server,
+        Session(Deadline(60), again=3) as session,
+        pytest.raises(requests.ConnectionError),
+    ):
+        session.get(server.url)
+    assert len(server.heads) == 1

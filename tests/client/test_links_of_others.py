@@ -129,6 +129,33 @@ def test_a_directory_that_was_put_in_the_place_of_a_new_one_stays(place: Ground)
     assert stat.S_IMODE((place.app / "private").stat().st_mode) == 0o700
 
 
+def test_what_is_roots_in_a_directory_for_all_is_not_ordered_for(place: Ground) -> None:
+    shared = place.own / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    for name in ("tls.crt", "tls.key"):
+        (shared / name).write_text("")
+    program = (
+        "import sys; from pathlib import Path; from acme_iid_client import files\n"
+        "files.rehearse(files.pair(*map(Path, sys.argv[1:])), files.Permissions())"
+    )
+    # The environment of the tests may be in a folder that is root's alone.
+    reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    user = ["setpriv", "--reuid", "nobody", "--regid", str(NOBODY), "--clear-groups", *reading]
+    command: list[str | Path] = [*user, sys.executable, "-B", "-c", program, shared / "tls.crt", shared / "tls.key"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "is another user's, in a directory where each may replace their own files only" in done.stderr
+    assert sorted(path.name for path in shared.iterdir()) == ["tls.crt", "tls.key"]
+
+
+def test_an_empty_directory_of_another_user_is_not_ours(place: Ground) -> None:
+    subprocess.run(as_nobody("mkdir", "-m", "0700", place.app / "theirs"), check=True)
+    with open_directory(place.app) as directory, pytest.raises(OSError, match="Somebody else has put something"):
+        directory.entry("theirs").pass_through()
+    assert stat.S_IMODE((place.app / "theirs").stat().st_mode) == 0o700
+
+
 def test_a_new_file_is_made_by_nobody_else(place: Ground) -> None:
     subprocess.run(as_nobody("touch", place.app / "new"), check=True)
     link(place.own / "evil", place.app / "link")

@@ -15,12 +15,15 @@ import stand_ins
 from stand_ins import EC2, GCE, VM
 
 from acme_iid.binding import binding
+from acme_iid.errors import AttestationError
 from acme_iid.simulator import aws
 from acme_iid.simulator.gcp import MetadataServer
 from acme_iid.simulator.listener import listening
 from acme_iid.simulator.server import MetadataService
 from acme_iid_client import clouds
 from acme_iid_client.clouds.azure import Azure
+from acme_iid_client.errors import ClientError
+from acme_iid_client.verification import MAX_BYTES, Believed, verify
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -152,3 +155,37 @@ def test_recorded_services_give_their_recordings(acme_iid: Run) -> None:
     }
     with listening(MetadataService(aws.recorded(json.dumps(document).encode()))) as amazon:
         assert json.loads(acme_iid("evidence", "--raw", "--metadata-url", amazon.url).stdout)["evidence"] == "AAAA"
+
+
+def test_a_token_takes_both_of_what_names_its_issuer() -> None:
+    for kind, believed in (
+        ("aws-web-identity", Believed(issuer="https://a.tokens.sts.global.api.aws")),
+        ("aws-web-identity", Believed(account="123456789042")),
+        ("azure-managed-identity", Believed(tenant="72f988bf-86f1-41af-91ab-2d7cd011db47")),
+        ("azure-managed-identity", Believed(audience="api://ca")),
+    ):
+        with pytest.raises(ClientError, match="token takes --"):
+            believed.trust(kind)
+
+
+@pytest.mark.parametrize("value", [1, None, ["x"], {"a": "b"}, True])
+def test_evidence_whose_members_are_no_strings_is_refused(value: object) -> None:
+    content = json.dumps({"format": "gcp-identity", "evidence": value}).encode()
+    with pytest.raises(AttestationError, match="is a string"):
+        verify(content, None, Believed(), 1_800_000_000)
+
+
+def test_a_format_that_nobody_knows_is_named() -> None:
+    content = json.dumps({"format": "oracle-identity", "evidence": "x"}).encode()
+    with pytest.raises(ClientError, match=r"The format 'oracle-identity' is unknown; there are aws-"):
+        verify(content, None, Believed(), 1_800_000_000)
+
+
+def test_evidence_that_has_a_member_twice_is_refused() -> None:
+    with pytest.raises(AttestationError, match="may be there once"):
+        verify(b'{"evidence": "a", "format": "gcp-identity", "evidence": "b"}', None, Believed(), 1_800_000_000)
+
+
+def test_evidence_that_the_ca_would_not_take_is_not_read() -> None:
+    with pytest.raises(AttestationError, match="which the CA does not take"):
+        verify(b"x" * (MAX_BYTES + 1), "gcp-identity", Believed(), 1_800_000_000)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import wire
 from crowds import HEADER, Crowd, sockets, until_sockets
 from running import ACCOUNT, CA, answer
 
@@ -27,8 +28,10 @@ def ca(tmp_path: Path) -> Iterator[CA]:
 
 
 def order(ca: CA) -> None:
-    """Get a certificate, as a client that came later."""
+    """Get a certificate, as a client that came later and leaves."""
     assert ca.account().obtain("foo.local", answer=answer(aws.Instance(account=ACCOUNT))).chain
+    while wire.OPEN:
+        wire.OPEN.pop().close()
 
 
 def test_four_hundred_bodies_an_octet_a_second_keep_nobody_out_and_are_refused(ca: CA) -> None:

@@ -121,7 +121,7 @@ def test_the_base_install_brings_no_flask_and_orders(
     listed = subprocess.run([bin_ / "pip", "list"], check=True, env=environment, capture_output=True, text=True).stdout
     names = {line.split()[0].lower() for line in listed.splitlines()[2:]}
     assert "acme-iid" in names
-    assert not names & {"flask", "werkzeug", "granian", "sqlite-utils", "tomlkit"}
+    assert not names & {"flask", "werkzeug", "aiohttp", "sqlite-utils", "tomlkit"}
     script = tmp_path / "walk"
     run_walk(script, installed[0], environment, client=bin_)
     assert (script / "foo.crt").is_file()

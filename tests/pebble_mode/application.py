@@ -5,81 +5,72 @@ python -m pebble_mode.application HOME PORT NONCE_REJECT
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import sys
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from acme_iid import config as configuration
 from acme_iid import server
 from acme_iid.app import create_app
 from acme_iid.config import Config
+from acme_iid.errors import AcmeError
 from acme_iid.store import certificates
 from acme_iid.store.database import Database, open_store
 from acme_iid.values import Listen
+from acme_iid.web import application
+from acme_iid.web.messages import Answer, Request
 
-Environment = dict[str, Any]
-StartResponse = Callable[..., Any]
 _CERTIFICATE = "/acme/certificate/"
 
 
 class Application:
-    """A WSGI application.
+    """The CA's application, and what Pebble does otherwise.
 
     :param app: the CA's.
     :param nonce_reject: how many requests with a good nonce are told that it is bad, percent.
     """
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], database: Database, nonce_reject: int) -> None:
+    def __init__(self, app: application.Application, database: Database, nonce_reject: int) -> None:
         self._app = app
         self._database = database
         self._nonce_reject = nonce_reject
 
-    def __call__(self, environment: Environment, start_response: StartResponse) -> Iterable[bytes]:
-        path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
-        if method != "POST":
-            return self._app(environment, start_response)
+    async def answer(self, request: Request) -> Answer:
+        path = request.path
         if path == "/dir":
-            nonce = self._nonce(environment)
-
-            def with_nonce(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-                return start_response(status, [*headers, ("Replay-Nonce", nonce)], *more)
-
-            return self._app(environment, with_nonce)
+            answer = await self._app.answer(request)
+            if request.method == "POST":
+                answer.add("Replay-Nonce", await self._nonce(request))
+            return answer
+        if request.method != "POST":
+            return await self._app.answer(request)
         if random.random() * 100 < self._nonce_reject:
-            return self._problem(environment, start_response, "400 Bad Request", "badNonce", "told so by chance")
+            return await self._problem(request, 400, "badNonce", "told so by chance")
         if path.startswith(_CERTIFICATE):
             found = certificates.get(self._database, path.removeprefix(_CERTIFICATE).partition("/")[0])
             if found is not None and found.revoked_at is not None:
                 # Pebble forgets a certificate that was revoked, and suites look for that.
-                return self._problem(environment, start_response, "404 Not Found", "malformed", "it was revoked")
-        return self._app(environment, start_response)
+                return await self._problem(request, 404, "malformed", "it was revoked")
+        return await self._app.answer(request)
 
-    def _problem(
-        self, environment: Environment, start_response: StartResponse, status: str, code: str, detail: str
-    ) -> Iterable[bytes]:
-        environment["wsgi.input"].read(1024 * 1024)
-        nonce = self._nonce(environment)
-        problem = {"type": f"urn:ietf:params:acme:error:{code}", "detail": detail, "status": int(status[:3])}
-        start_response(status, [("Content-Type", "application/problem+json"), ("Replay-Nonce", nonce)])
-        return [json.dumps(problem).encode()]
+    def refusal(self, request: Request, error: AcmeError) -> Answer:
+        return self._app.refusal(request, error)
 
-    def _nonce(self, environment: Environment) -> str:
+    def close(self) -> None:
+        self._app.close()
+        self._database.close()
+
+    async def _problem(self, request: Request, status: int, code: str, detail: str) -> Answer:
+        problem = {"type": f"urn:ietf:params:acme:error:{code}", "detail": detail, "status": status}
+        nonce = {"Replay-Nonce": await self._nonce(request)}
+        return Answer(json.dumps(problem), status, "application/problem+json", nonce)
+
+    async def _nonce(self, request: Request) -> str:
         """A fresh nonce, asked for as a client would."""
-        headers: list[tuple[str, str]] = []
-        asked = {
-            **environment,
-            "REQUEST_METHOD": "HEAD",
-            "PATH_INFO": "/acme/new-nonce",
-            "CONTENT_LENGTH": "0",
-            "wsgi.input": io.BytesIO(),
-        }
-        list(self._app(asked, lambda _status, found, *_: headers.extend(found)))
-        return dict(headers)["Replay-Nonce"]
+        asked = request._replace(method="HEAD", path="/acme/new-nonce", body=b"")
+        return dict((await self._app.answer(asked)).headers)["Replay-Nonce"]
 
 
 def main(home: str, port: str, nonce_reject: str) -> None:

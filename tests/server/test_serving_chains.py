@@ -102,6 +102,6 @@ def test_an_unusable_intermediate_leaves_the_one_before_in_force(own_ca: CA, tex
     path.write_text(text)
     own_ca.process.send_signal(signal.SIGHUP)
     own_ca.until_logged("stays in force")
-    own_ca.until_logged("A new worker did not start, so the old ones go on")
+    own_ca.until_logged("has a new certificate")
     assert shown_intermediate(own_ca) == before
     assert own_ca.account().order("foo.local").status_code == 201

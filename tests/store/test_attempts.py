@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from itertools import islice
 
 import pytest
-from acme_iid.store.challenges import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS
+from writing import add_order, happens, put
 
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Authorization, Challenge
-from acme_iid.store import accounts, attempts, challenges, orders
+from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
+from acme_iid.store import accounts, attempts, orders
+from acme_iid.store.attempts import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS, Asked
 from acme_iid.store.database import Database, open_store
 
 NOW = 20
 FAULT = Fault(Problem.CONNECTION, "no answer")
+_numbers = itertools.count()
 
 
 @pytest.fixture
@@ -26,47 +29,45 @@ def database(store_url: str) -> Iterator[Database]:
     database.close()
 
 
-def answer(database: Database, address: str, target: str, account_id: str | None = None, count: int = 1) -> list[str]:
-    """Answer challenges for a target from an address, each by an account of its own unless one is named; their ids."""
+def answer(database: Database, address: str, target: str, account_id: str | None = None, count: int = 1) -> list[Asked]:
+    """Answer challenges for a target from an address, each by an account of its own unless one is named."""
     made = []
-    with database.transaction() as transaction:
-        number: int = transaction.rows("SELECT count(*) AS number FROM challenges")[0]["number"]
-        for challenge_id in (f"{address}/{target}/{number + extra}" for extra in range(count)):
-            owner = account_id or challenge_id
-            accounts.add(transaction, Account(owner, "{}", owner, (), 1))
-            offered = (Challenge(challenge_id, "http-01", challenge_id),)
-            name = Identifier("dns", target)
-            orders.add_authorization(
-                transaction, Authorization(challenge_id, owner, None, name, False, 1, 999, offered)
-            )
-            assert challenges.set_answered(transaction, challenge_id, address, address, NOW)
-            made.append(challenge_id)
+    for _ in range(count):
+        owner = account_id or f"account {next(_numbers)}"
+        happens(database, accounts.add(Account(owner, "{}", owner, (), 1)))
+        name = Identifier("dns", target)
+        offered = Authorization("", owner, name, False, 1, 999, (Challenge("", "http-01", "token"),))
+        order = add_order(database, Order("", owner, (name,), 1, 999, key=owner, authorizations=(offered,)))
+        place = orders.place(order, 0, 0)
+        assert place is not None
+        put(database, attempts.ask(place, address, address, NOW))
+        made.append(Asked(orders.number(order), 0, 0, address, owner, target))
     return made
 
 
-def take(database: Database, challenge_id: str, now: int = NOW) -> bool:
-    with database.transaction() as transaction:
-        return challenges.take(transaction, challenge_id, now, now + 25)
+def take(database: Database, asked: Asked, now: int = NOW) -> bool:
+    return bool(put(database, attempts.take(asked, now, now + 25)))
 
 
-def taken(database: Database, rounds: Rounds, most: int = 100, now: int = NOW) -> list[str]:
+def taken(database: Database, rounds: Rounds, most: int = 100, now: int = NOW) -> list[Asked]:
     """What a process takes that has room for ``most`` attempts, in its order."""
-    found: list[str] = []
-    for challenge_id in islice(rounds.due(database, now), most):
-        assert take(database, challenge_id, now)
-        found.append(challenge_id)
+    found: list[Asked] = []
+    for asked in islice(rounds.due(database, now), most):
+        assert take(database, asked, now)
+        found.append(asked)
     return found
 
 
-def fail(database: Database, challenge_id: str, again_at: int) -> None:
-    found = orders.authorization_of_challenge(database, challenge_id)
-    assert found is not None
-    with database.transaction() as transaction:
-        assert challenges.set_due(transaction, found.challenges[0], FAULT, again_at)
+def fail(database: Database, asked: Asked, again_at: int) -> None:
+    order = orders.by_number(database, asked.n)
+    assert order is not None
+    place = orders.place(order, asked.i, asked.k)
+    assert place is not None
+    put(database, attempts.postpone(place, FAULT, again_at))
 
 
-def addresses(ids: list[str]) -> list[str]:
-    return [challenge_id.partition("/")[0] for challenge_id in ids]
+def addresses(found: list[Asked]) -> list[str]:
+    return [asked.requester for asked in found]
 
 
 def test_addresses_take_turns_however_much_each_asks_for(database: Database) -> None:
@@ -82,12 +83,12 @@ def test_an_address_that_has_just_had_its_turn_comes_after_those_that_wait(datab
     for number in range(9):
         for address in "abcd":
             answer(database, address, f"dead{number}.{address}.local")
-    order: list[str] = []
+    order: list[Asked] = []
     for _ in range(12):
         # One place, which is free again after each attempt: no address has anything under way then.
-        (challenge_id,) = taken(database, rounds, 1)
-        fail(database, challenge_id, 900)
-        order.append(challenge_id)
+        (asked,) = taken(database, rounds, 1)
+        fail(database, asked, 900)
+        order.append(asked)
     assert {tuple(sorted(addresses(order[start : start + 4]))) for start in (0, 4, 8)} == {("a", "b", "c", "d")}
     late = answer(database, "late", "foo.local")
     assert taken(database, rounds, 1) == late
@@ -133,7 +134,7 @@ def test_what_is_taken_by_two_processes_at_once_is_no_more_than_that(
 ) -> None:
     (late,) = answer(database, "a", "foo.local", account_id="b")
     ids = [answer(database, *entry)[0] for entry in others]
-    assert [take(database, challenge_id) for challenge_id in ids] == [True] * most
+    assert [take(database, asked) for asked in ids] == [True] * most
     assert not take(database, late)
     fail(database, ids[0], 900)
     assert take(database, late)
@@ -144,23 +145,23 @@ def test_targets_of_an_address_take_turns(database: Database) -> None:
     answer(database, "a", "foo.local")
     answer(database, "a", "zoo.local", count=20)
     rounds = Rounds()
-    targets = [challenge_id.split("/")[1] for challenge_id in taken(database, rounds, 6)]
+    targets = [asked.target for asked in taken(database, rounds, 6)]
     assert targets == ["dead.local", "foo.local", "zoo.local", "dead.local", "zoo.local", "dead.local"]
 
 
 def test_first_attempts_come_before_repeated_ones(database: Database) -> None:
     repeated = answer(database, "a", "dead.local", count=3)
     assert taken(database, Rounds()) == repeated
-    for challenge_id in repeated:
-        fail(database, challenge_id, NOW + 1)
+    for asked in repeated:
+        fail(database, asked, NOW + 1)
     first = answer(database, "a", "foo.local", count=2)
     assert taken(database, Rounds(), now=NOW + 10) == [*first, *repeated]
 
 
 def test_a_repeated_attempt_is_not_due_before_its_time(database: Database) -> None:
-    (challenge_id,) = answer(database, "a", "dead.local")
-    assert take(database, challenge_id)
-    fail(database, challenge_id, 30)
+    (asked,) = answer(database, "a", "dead.local")
+    assert take(database, asked)
+    fail(database, asked, 30)
     assert attempts.requesters(database) == {"a"}
     assert taken(database, Rounds(), now=29) == []
-    assert taken(database, Rounds(), now=30) == [challenge_id]
+    assert taken(database, Rounds(), now=30) == [asked]

@@ -231,7 +231,7 @@ def test_a_database_from_before_the_first_release_is_refused(store_url: str) -> 
     with database.transaction() as transaction:
         transaction.run("INSERT INTO schema_migrations VALUES ('0002_orders.sql')")
     database.close()
-    with pytest.raises(StoreUnavailableError, match="before the first release.* make a new CA"):
+    with pytest.raises(StoreUnavailableError, match="before the first release"):
         open_store(store_url)
 
 

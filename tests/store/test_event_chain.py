@@ -14,7 +14,7 @@ import pytest
 from writing import happens, put
 
 from acme_iid.store import events, instances
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Link, new_event
 from acme_iid.store.database import Database, open_store
 
 NOW = 1_800_000_000
@@ -69,7 +69,7 @@ def test_an_untouched_record_is_whole_from_any_event_on(database: Database) -> N
 def test_a_record_without_events_is_whole(store_url: str) -> None:
     database = open_store(store_url)
     assert found(database) == "OK 0"
-    assert events.head(database) == events.Link(0, "0" * 64)
+    assert events.head(database) == Link(0, "0" * 64)
     database.close()
 
 

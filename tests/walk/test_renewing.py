@@ -241,9 +241,10 @@ def test_a_process_gets_a_signal_by_its_id_or_by_a_file(vm: Machine) -> None:
     refused = vm.try_("renew", "--force", "--pid-file", file, vm.crt, vm.key)
     assert refused.code >= 10
     assert "No such process" in refused.stderr
-    file.write_text("-1")
-    assert "holds no process id" in vm.try_("renew", "--force", "--pid-file", file, vm.crt, vm.key).stderr
-    for usage in (("--signal", "HUP"), ("--signal", "LOUD", "--pid", "1"), ("--exec", "'")):
+    for text in ("-1", "0", str(2**31)):
+        file.write_text(text)
+        assert "holds no process id" in vm.try_("renew", "--force", "--pid-file", file, vm.crt, vm.key).stderr
+    for usage in (("--signal", "HUP"), ("--signal", "LOUD", "--pid", "1"), ("--exec", "'"), ("--exec", " ")):
         assert vm.try_("renew", *usage, vm.crt, vm.key).code == 2
 
 

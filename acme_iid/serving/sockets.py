@@ -6,8 +6,7 @@ import errno
 import os
 import socket
 import time
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import MutableMapping
 
 from acme_iid.errors import ServerError
 from acme_iid.values import Listen
@@ -17,6 +16,7 @@ BACKLOG = 1024
 
 _UNACKNOWLEDGED = 30  # seconds that what was sent may go unacknowledged, or unsent because the client takes no more
 _TCP = (socket.AF_INET, socket.AF_INET6)
+_FIRST_HANDED_OVER = 3  # sd_listen_fds(3)
 
 
 def listeners(listen: Listen, workers: int) -> list[socket.socket]:
@@ -52,11 +52,7 @@ def bind(listen: Listen, *, shared: bool) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # Connections inherit it. Without, an answer's body would wait for its header to be acknowledged, which a client
-        # that has nothing to send does 40 milliseconds later.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # And this: who is gone without a word, or takes nothing of an answer, is given up.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED * 1000)
+        _prepare(listener)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         # A worker whose parent was killed needs a moment to see it and to let go of the address.
@@ -72,29 +68,44 @@ def bind(listen: Listen, *, shared: bool) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ServerError(f"cannot listen on {listen}: {_reason(error, listen)}") from error
-    listener.setblocking(False)
     return listener
 
 
-def accept_no_more(port: int) -> None:
-    """Let this process accept nothing more on a port, and the others that share its sockets all the more.
+def handed_over(environment: MutableMapping[str, str]) -> list[socket.socket]:
+    """The listening sockets that whoever started this process has opened for it (sd_listen_fds(3)); none if so.
 
-    A socket cannot be closed here: who waits for connections on it has it open, and others share it. So each of its
-    descriptors becomes one of a socket that nobody connects to.
+    :param environment: the process's; what says so is taken out, as it is for this process only.
+    :raises ServerError: if one of them is no TCP socket that listens.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
-        silent.bind("")  # the kernel finds a name
-        silent.listen(1)
-        silent.setblocking(False)
-        for entry in Path("/proc/self/fd").iterdir():
-            with suppress(OSError):
-                found = socket.socket(fileno=int(entry.name))
-                try:
-                    listens = found.family in _TCP and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-                    if listens and found.getsockname()[1] == port:
-                        os.dup2(silent.fileno(), found.fileno(), inheritable=False)
-                finally:
-                    found.detach()
+    count, pid = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_PID", "")
+    environment.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return []
+    listeners = []
+    for descriptor in range(_FIRST_HANDED_OVER, _FIRST_HANDED_OVER + int(count)):
+        try:
+            listener = socket.socket(fileno=descriptor)
+        except OSError as error:
+            raise ServerError(f"file descriptor {descriptor}, which was handed over, is no socket") from error
+        if listener.family not in _TCP or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ServerError(
+                f"the socket that was handed over as file descriptor {descriptor} does not listen for TCP connections; "
+                "a systemd unit has ListenStream=443 and Accept=no"
+            )
+        listener.set_inheritable(False)
+        _prepare(listener)
+        listeners.append(listener)
+    return listeners
+
+
+def _prepare(listener: socket.socket) -> None:
+    """Set what the connections inherit."""
+    # Without it, an answer's body would wait for its header to be acknowledged, which a client that has nothing to
+    # send does 40 milliseconds later.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # And this: who is gone without a word, or takes nothing of an answer, is given up.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED * 1000)
+    listener.setblocking(False)
 
 
 def _reason(error: OSError, listen: Listen) -> str:

@@ -1,0 +1,101 @@
+"""The time limits of one connection, and how much it may hold.
+
+aiohttp parses requests and writes answers. Between the socket and aiohttp's own protocol stands this one, which sees
+each octet come and the transport fill, and ends a connection whose client takes too long: over a TLS handshake (the
+loop's own limit), over a request's header, or over taking the answers. Bodies are awaited with a limit of their own
+(http.py), and a connection on which nothing follows is aiohttp's to end (``keep_alive``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+HANDSHAKE_SECONDS = 10.0
+"""Seconds a TLS handshake may take."""
+HEADER_SECONDS = 15.0
+"""Seconds a request's header may take, from its first octet; for the first request from the connection's beginning."""
+TAKING_SECONDS = 30.0
+"""Seconds in which a client that takes answers slowly has to take what waits for it, 64 KiB at most."""
+CLOSING_SECONDS = 5.0
+"""Seconds that TLS's own end of a connection may take."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection; what comes goes on to another protocol, and what that writes goes to the transport itself.
+
+    :param inner: the HTTP server's protocol for this connection.
+    :param begun: called with this once the connection can be used (with TLS, after the handshake).
+    :param ended: called with this once, when it has ended after that.
+    """
+
+    __slots__ = ("_begun", "_ended", "_header", "_inner", "_taking", "is_idle", "received", "transport")
+
+    def __init__(
+        self,
+        inner: asyncio.Protocol,
+        begun: Callable[[Connection], None],
+        ended: Callable[[Connection], None],
+    ) -> None:
+        self._inner = inner
+        self._begun = begun
+        self._ended = ended
+        self._header: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+        self.is_idle = True
+        """Whether nothing of a request has come that was not answered."""
+        self.received = 0
+        """The octets that have come since the latest answer."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.BaseProtocol`."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._header = asyncio.get_running_loop().call_later(HEADER_SECONDS, transport.abort)
+        self._begun(self)
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self.received += len(data)
+        if self.is_idle:
+            self.is_idle = False
+            if self._header is None:
+                self._header = asyncio.get_running_loop().call_later(HEADER_SECONDS, self.transport.abort)
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """See :class:`asyncio.Protocol`."""
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        """See :class:`asyncio.BaseProtocol`: more waits for the client than the transport wants to keep."""
+        self._taking = asyncio.get_running_loop().call_later(TAKING_SECONDS, self.transport.abort)
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See :class:`asyncio.BaseProtocol`."""
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+        self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See :class:`asyncio.BaseProtocol`."""
+        for limit in (self._header, self._taking):
+            if limit is not None:
+                limit.cancel()
+        self._inner.connection_lost(exc)
+        self._ended(self)
+
+    def header_has_come(self) -> None:
+        """Note that a request is being answered."""
+        self.is_idle = False
+        if self._header is not None:
+            self._header.cancel()
+            self._header = None
+
+    def answered(self) -> None:
+        """Note that the answer was written."""
+        self.is_idle = True
+        self.received = 0

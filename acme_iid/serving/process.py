@@ -1,0 +1,226 @@
+"""One process of the server: a loop that answers, renews its certificate and takes up what changed in the CA's files.
+
+The application is swapped as a whole, and the old one ended once it has given its last answer. Nothing is forked here:
+threads may hold locks, which a child would find locked for ever. Whatever reads files or waits runs beside the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from acme_iid import config as configuration
+from acme_iid import findings
+from acme_iid.config import Config
+from acme_iid.errors import AcmeError, ServerError
+from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.serving import ServingCertificate
+from acme_iid.serving.http import Application, HTTPServer
+from acme_iid.tables import ConfigError
+from acme_iid.values import Listen
+
+STOP_TIMEOUT = 10
+"""Seconds that requests have to be answered when a process stops."""
+
+_RETRY = 60  # seconds until a renewal that failed is tried again
+
+ApplicationFactory = Callable[[Config, str | None], Application]
+Check = Callable[[Config], None]
+
+_log = logging.getLogger("acme_iid.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process serves, and how.
+
+    :ivar password: opens the intermediate's private key.
+    :ivar password_file: where it was read, for what is said of files that others can touch.
+    :ivar listen: the address that was given beside the configuration, which is then one of the CA's own.
+    :ivar plain_http: no TLS.
+    :ivar factory: makes the application.
+    :ivar check: raises what speaks against starting; a process that runs goes on, also when it is reloaded.
+    :ivar serving_lifetime: seconds the server's own certificate lives.
+    """
+
+    password: str | None
+    password_file: Path | None
+    listen: Listen | None
+    plain_http: bool
+    factory: ApplicationFactory
+    check: Check
+    serving_lifetime: int
+
+    def listening(self, config: Config) -> Config:
+        """The configuration with the address that was given beside it."""
+        return config if self.listen is None else replace(config, server=replace(config.server, listen=self.listen))
+
+
+class Process:
+    """Serves in this process until SIGTERM or SIGINT.
+
+    :raises ServerError: if the application cannot be made.
+    :raises CAFileError: if the CA's files cannot be used, or no client would take the server's certificate.
+    """
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._settings = settings
+        self._config = config
+        self._certificate: ServingCertificate | None = None
+        self._authority = CertificateAuthority.load(config.home, settings.password)
+        try:
+            settings.check(config)
+            self._application = settings.factory(config, settings.password)
+        except Exception as error:
+            raise ServerError(sentence(error)) from error
+        self._news = asyncio.Event()
+        self._stop = self._reread = False
+        self._retry_at: float | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+
+    def run(self, listeners: list[socket.socket], serving: Callable[[Config], None]) -> None:
+        """Serve.
+
+        :param serving: called with the configuration when requests are answered, and with each one that is taken up.
+        """
+        try:
+            if not self._settings.plain_http:
+                self._certificate = ServingCertificate(self._config.home / "tls", self._settings.serving_lifetime)
+            asyncio.run(self._run(listeners, self._issue(), serving))
+        finally:
+            if self._certificate is not None:
+                self._certificate.discard()
+
+    async def _run(
+        self, listeners: list[socket.socket], context: ssl.SSLContext | None, serving: Callable[[Config], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_failure)
+        for number, note in ((signal.SIGTERM, self._note_stop), (signal.SIGINT, self._note_stop),
+                             (signal.SIGHUP, self._note_reread)):  # fmt: skip
+            loop.add_signal_handler(number, note)
+        # One that came while this process started is heard now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        self._server = HTTPServer(self._application, context, self._config.server.keep_alive)
+        accepting = [loop.create_task(self._server.accept(listener)) for listener in listeners]
+        serving(self._config)
+        while not self._stop:
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_to_renewal()):
+                    await self._news.wait()
+            if self._stop:
+                break
+            reread, self._reread = self._reread, False
+            if reread:
+                await self._reload(serving)
+            if reread or self._seconds_to_renewal() == 0:
+                await self._renew()
+        for task in accepting:
+            task.cancel()
+        for listener in listeners:
+            listener.close()
+        await self._server.stop(STOP_TIMEOUT)
+
+    def _note_stop(self) -> None:
+        self._stop = True
+        self._news.set()
+
+    def _note_reread(self) -> None:
+        self._reread = True
+        self._news.set()
+
+    def _seconds_to_renewal(self) -> float | None:
+        """How long to wait until the certificate has to be renewed, or what failed tried again; None for ever."""
+        if self._certificate is None:
+            return None
+        if self._retry_at is not None:
+            return max(0.0, self._retry_at - time.monotonic())
+        # Looked at again and again, as the clock may be set.
+        return min(max(0.0, self._certificate.renew_at - time.time()), _RETRY)
+
+    def _issue(self) -> ssl.SSLContext | None:
+        """The TLS context with a new certificate."""
+        if self._certificate is None:
+            return None
+        pem = self._certificate.issue(self._authority, self._config.server.names, int(time.time()))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # HTTP/2 would gain a client of five requests nothing, and its floods have a history.
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(pem)
+        return context
+
+    async def _renew(self) -> None:
+        """Have connections from now on see a new certificate; one that cannot be had is tried again later."""
+        if self._certificate is None:
+            return
+        self._retry_at = None
+        try:
+            self._server.context = await asyncio.to_thread(self._issue)
+        except (OSError, AcmeError, CAFileError) as error:
+            self._retry_at = time.monotonic() + _RETRY
+            _log.error("The server's own certificate was not renewed: %s", error)
+        else:
+            _log.info("The server has a new certificate, valid until %s.", self._certificate.until)
+
+    async def _reload(self, serving: Callable[[Config], None]) -> None:
+        """Take up ca.toml and the CA's certificates as they are now, or leave what runs in force."""
+        running, before = self._config, self._application
+        try:
+            config, authority, application = await asyncio.to_thread(self._load)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, what runs goes on
+            _log.error("The configuration was not reloaded, the running one stays in force: %s", sentence(error))
+            return
+        self._config, self._authority, self._application = config, authority, application
+        self._server.use(application, config.server.keep_alive)
+        serving(config)
+        _log.info("The configuration was reloaded.")
+        warn(config, self._settings.password_file)
+        if config.server.listen != running.server.listen:
+            _log.warning("The address to listen on has changed; that takes a restart.")
+        ending = asyncio.create_task(self._end(before))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def _end(self, application: Application) -> None:
+        """End an application once it has given its last answer; whoever stops the process does not wait for it."""
+        await self._server.until_unused(application)
+        threading.Thread(target=application.close, name="ending", daemon=True).start()
+
+    def _load(self) -> tuple[Config, CertificateAuthority, Application]:
+        settings = self._settings
+        found = configuration.load(self._config.home)
+        authority = CertificateAuthority.load(found.home, settings.password)
+        config = settings.listening(found)
+        return config, authority, settings.factory(config, settings.password)
+
+
+def warn(config: Config, password_file: Path | None) -> None:
+    """Say in the log what ``acme-iid-ca check`` says."""
+    for finding in (*findings.of_configuration(config), *findings.of_files(config, password_file)):
+        _log.warning("%s: %s [%s]", finding.severity, finding, finding.code)
+
+
+def sentence(error: Exception) -> str:
+    """What is wrong, for a person."""
+    text = str(error)
+    expected = isinstance(error, OSError | ValueError | ConfigError | CAFileError)
+    expected = expected or type(error).__module__.startswith("acme_iid.")
+    return text if text and expected else f"{type(error).__name__}: {text}"
+
+
+def _log_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say in one line what the loop has nobody to raise to."""
+    _log.error("unexpected failure in the server's loop: %s (%r)", context.get("message"), context.get("exception"))
