@@ -39,6 +39,7 @@ from acme_iid.store import accounts, certificates, events, instances, order_coun
 from acme_iid.store.chain import Entry
 from acme_iid.store.database import Row, open_store
 from acme_iid.store.listing import Filter, Place
+from acme_iid.store.writes import Question, Reader
 
 _DAYS = 90
 _PER_INSTANCE = 4

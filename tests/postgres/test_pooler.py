@@ -98,6 +98,7 @@ def test_nothing_of_a_session_is_left_to_others(ca: CA) -> None:
             settings = connection.execute(
                 "SELECT current_setting('lock_timeout'), current_setting('statement_timeout'), "
                 "current_setting('synchronous_commit'), (SELECT count(*) FROM pg_prepared_statements), "
-                "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')"
+                "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')",
+                prepare=False,
             ).fetchone()
             assert settings == ("0", "0", "on", 0, 0)
