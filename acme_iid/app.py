@@ -111,13 +111,10 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     app.register_error_handler(Exception, problems.response_of)
     app.at_end(watched.close)
     app.at_end(spent.close)
-    for thread in (
-        _Refreshing(trust),
-        Validations(authority, links),
-        Pruning(authority),
-        Following(store),
-        Presence(authority),
-    ):
+    # By itself: it says goodbye when the loop has ended.
+    presence = Presence(authority, watched)
+    app.at_stop(presence.stop)
+    for thread in (_Refreshing(trust), Validations(authority, links), Pruning(authority), Following(store), presence):
         thread.start()
         app.at_end(thread.stop)
     return app

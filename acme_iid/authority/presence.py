@@ -15,7 +15,7 @@ from acme_iid.errors import StoreUnavailableError
 from acme_iid.store import servers
 from acme_iid.store.database import latest_schema
 from acme_iid.store.servers import Server
-from acme_iid.store.writes import Write
+from acme_iid.store.writes import Committing, Write
 
 SECONDS = 10
 """How often a server says so."""
@@ -26,10 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 class Presence:
-    """The thread of one process that does so."""
+    """The thread of one process that does so.
 
-    def __init__(self, authority: Authority) -> None:
-        self._database = authority.database
+    :param database: the authority's store, as it is without the requests' loop.
+    """
+
+    def __init__(self, authority: Authority, database: Committing) -> None:
+        self._database = database
         config = (authority.config.home / FILE_NAME).read_bytes()
         self._server = Server(
             id=secrets.token_urlsafe(12),
