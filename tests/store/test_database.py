@@ -18,7 +18,7 @@ from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.resources import Account, Instance
 from acme_iid.store import accounts, instances, nonces
 from acme_iid.store.database import Database, open_store
-from acme_iid.store.writes import Reader, Write, perform
+from acme_iid.store.writes import Reader, Statement, Write, perform
 
 NOW = 1_800_000_000
 
@@ -98,7 +98,7 @@ def test_threads_that_read_and_write_wait_for_each_other(store_url: str) -> None
     def prove_again(reader: Reader) -> Write[int]:
         known = instances.get(reader, "aws:aws:1:us-west-2:i-0")
         assert known is not None
-        return Write([instances.raise_generation(known, "again", NOW)], lambda _rows: known.generation)
+        return Write([instances.raise_generation(known.id, known.generation, "again", NOW)], lambda _rows: known.generation)
 
     with ThreadPoolExecutor(8) as pool:
         raised = list(pool.map(lambda _turn: perform(database, prove_again, attempts=10_000), range(200)))
@@ -107,6 +107,10 @@ def test_threads_that_read_and_write_wait_for_each_other(store_url: str) -> None
     assert final is not None
     assert final.generation == 200
     database.close()
+
+
+def raising(known: Instance) -> Statement:
+    return instances.raise_generation(known.id, known.generation, "a name was closed", NOW)
 
 
 def instance(account: str, *, started_at: int | None = NOW, at: int = NOW) -> Instance:
@@ -144,7 +148,7 @@ def test_a_release_lets_one_key_in_once_and_keeps_the_start(database: Database) 
 
 def test_what_was_taken_from_an_instance_is_not_proven_by_what_was_decided_before(database: Database) -> None:
     put(database, instances.use(instance("a")))
-    put(database, instances.raise_generation(found(database), "a name was closed", NOW))
+    put(database, raising(found(database)))
     assert not happens(database, instances.use(instance("a")))
     assert not happens(database, instances.unchanged("aws:aws:1:us-west-2:i-0", 0))
     assert happens(database, instances.use(replace(instance("a"), generation=1)))
