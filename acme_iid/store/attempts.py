@@ -14,7 +14,8 @@ from acme_iid.errors import Fault
 from acme_iid.store.documents import fault_as_list
 from acme_iid.store.orders import Place, number
 from acme_iid.store.statements import NOW, SKIP_LOCKED
-from acme_iid.store.writes import Reader, Row, Statement, again
+from acme_iid.store.writes import Question, Reader, Row, Statement, again
+from acme_iid.store.writes import ask as ask_store
 
 MOST_OF_ADDRESS, MOST_OF_ACCOUNT, MOST_AT_TARGET = 16, 8, 8
 """Attempts under way at a time, in all processes: of an address that asked for them, of an account, at a target."""
@@ -129,31 +130,40 @@ def decide(at: Place) -> list[Statement]:
     ]
 
 
+def questions(now: int) -> list[Question]:
+    """What :func:`under_way` and :func:`requesters` ask."""
+    return [_under_way(now), *map(_requesters, (_FIRST, _REPEATED))]
+
+
 def under_way(reader: Reader, now: int) -> list[Asked]:
     """The challenges that any process looks for now; no more than all processes together have threads."""
-    rows = reader.rows(
+    return [_asked(row) for row in ask_store(reader, _under_way(now))]
+
+
+def _under_way(now: int) -> Question:
+    return Question(
         f"""SELECT n, i, k, requester, account_id, target FROM attempts
            WHERE leased_until IS NOT NULL AND leased_until > {NOW}""",  # noqa: S608 - our own words
-        now=now,
+        {"now": now},
     )
-    return [_asked(row) for row in rows]
 
 
 def requesters(reader: Reader) -> set[str]:
     """The addresses that wait for an attempt, be it due now or later."""
-    found: set[str] = set()
-    for waiting in (_FIRST, _REPEATED):
-        # From one address to the next one in the index, however many rows each has there.
-        rows = reader.rows(
-            f"""WITH RECURSIVE waiting (requester) AS (
-                    SELECT min(requester) FROM attempts WHERE {waiting}
-                    UNION ALL
-                    SELECT (SELECT min(c.requester) FROM attempts c WHERE {waiting} AND c.requester > w.requester)
-                    FROM waiting w WHERE w.requester IS NOT NULL)
-                SELECT requester FROM waiting WHERE requester IS NOT NULL"""  # noqa: S608 - constants only
-        )
-        found.update(row["requester"] for row in rows)
-    return found
+    return {row["requester"] for waiting in (_FIRST, _REPEATED) for row in ask_store(reader, _requesters(waiting))}
+
+
+def _requesters(waiting: str) -> Question:
+    """From one address to the next one in the index, however many rows each has there."""
+    return Question(
+        f"""WITH RECURSIVE waiting (requester) AS (
+                SELECT min(requester) FROM attempts WHERE {waiting}
+                UNION ALL
+                SELECT (SELECT min(c.requester) FROM attempts c WHERE {waiting} AND c.requester > w.requester)
+                FROM waiting w WHERE w.requester IS NOT NULL)
+            SELECT requester FROM waiting WHERE requester IS NOT NULL""",  # noqa: S608 - constants only
+        {},
+    )
 
 
 def next_of(
