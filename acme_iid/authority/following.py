@@ -23,6 +23,8 @@ SEAL_SECONDS = 0.5
 """How long events wait until they are chained, about."""
 FOLLOW_SECONDS = 5
 """How long chained events wait until lists have them, about."""
+AT_ONCE = 50
+"""Events that are followed in one write, for which requests may wait."""
 OLD_SECONDS = 60
 """The age of an event that is not chained yet from which on something must be wrong."""
 _SAY_SECONDS = 60.0
@@ -87,7 +89,7 @@ class Following:
             return
         take: Decision[int | None] = partial(jobs.take, name=_JOB, now=int(time.time()), interval=FOLLOW_SECONDS)
         if perform(self._database, take) is not None:
-            lookups.catch_up(self._database)
+            lookups.catch_up(self._database, AT_ONCE)
 
     def _warn(self, text: str, *arguments: object) -> None:
         now = time.monotonic()

@@ -6,6 +6,7 @@ TCP's end what waits for it, and psycopg waits for as long as the connection is 
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import select
@@ -168,14 +169,19 @@ def configure(connection: Connection) -> None:
         # A pooler stands between, and gives the next transaction another session, without what this one has prepared.
         connection.prepare_threshold = None
     if row["durable"] in ("off", "local") and row["standbys"]:
-        _log.warning(
-            "The database's synchronous_commit is %s, and it has synchronous standbys: what is written here waits for "
-            "them all the same.",
-            row["durable"],
-        )
+        _say_what_waits(row["durable"])
     if row["encoding"] != "UTF8":
         connection.close()
         raise psycopg.OperationalError(f"the database's encoding is {row['encoding']}, not UTF8; create it as UTF8")
+
+
+@functools.cache
+def _say_what_waits(setting: str) -> None:
+    _log.warning(
+        "The database's synchronous_commit is %s, and it has synchronous standbys: what is written here waits for them "
+        "all the same.",
+        setting,
+    )
 
 
 def look(connection: Connection) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from acme_iid.store.database import Database
@@ -44,19 +45,20 @@ def is_behind(reader: Reader) -> bool:
     return bool(rows)
 
 
-def catch_up(database: Database) -> None:
+def catch_up(database: Database, most: int = BATCH) -> None:
     """Follow the events up to the latest one that is chained.
 
+    :param most: how many of them in one write.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
-    while perform(database, _batch, attempts=20):
+    while perform(database, partial(_batch, most=most), attempts=20):
         pass
 
 
-def _batch(reader: Reader) -> Write[bool] | bool:
+def _batch(reader: Reader, most: int) -> Write[bool] | bool:
     """Follow some events; whether there may be more."""
     at: int = reader.rows("SELECT coalesce(max(seq), 0) AS seq FROM followed")[0]["seq"]
-    rows = reader.rows("SELECT * FROM events WHERE seq > :seq ORDER BY seq LIMIT :most", seq=at, most=BATCH)
+    rows = reader.rows("SELECT * FROM events WHERE seq > :seq ORDER BY seq LIMIT :most", seq=at, most=most)
     if not rows:
         return False
     found: list[_Lookup] = []
@@ -76,7 +78,7 @@ def _batch(reader: Reader) -> Write[bool] | bool:
         *_inserts("lookups (field, value, at, seq, n)", _sorted(found)),
         *_inserts("holders (name, instance_id)", sorted(holders)),
     ]
-    more = len(rows) == BATCH
+    more = len(rows) == most
     return Write(statements, lambda _rows: more)
 
 

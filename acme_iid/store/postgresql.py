@@ -49,8 +49,11 @@ _ATTEMPTS = 4
 _MIGRATION_LOCK = 0x61636D6569696401  # "acmeiid" and 1: nobody else's
 _TIME = "extract(epoch FROM clock_timestamp())::float8"
 _BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {BEGUN}, {_TIME} AS time".encode()
-_FIRST = f"SELECT {BEGUN}, 1 / CASE WHEN abs({_TIME} - CAST(:time AS float8)) <= :most THEN 1 ELSE 0 END AS exact"
-"""The first statement of a write: what holds until its end, and whether the two clocks agree."""
+_FIRST = (
+    f"SELECT {BEGUN}, {_TIME} AS time, "
+    f"1 / CASE WHEN abs({_TIME} - CAST(:time AS float8)) <= :most THEN 1 ELSE 0 END AS exact"
+)
+"""The first statement of a write: what holds until its end, the server's time, and whether the two clocks agree."""
 _INBOX = "INSERT INTO event_inbox (at, entry) VALUES (:at, :entry)"
 _BEGIN_MIGRATION = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; "
@@ -255,6 +258,8 @@ class PostgreSQL:
         )
         if error is None:
             self._require_committed(connection, cursors[-1])
+            if (begun := cursors[1].fetchone()) is not None:
+                self.clock.set(begun["time"])
             given = zip(statements, cursors[1:-1], strict=True)
             return Committed([row for statement, cursor in given if returns(statement.text) for row in cursor])
         if is_lost(error):

@@ -206,8 +206,8 @@ class Gate:
             account = self._account(spent, account_id)
             if account.jwk != key_text:
                 # It was changed since: what another key has signed is no longer the account's.
-                jws.verify(account.jwk)
                 self.keys.put(account_id, account.jwk)
+                jws.verify(account.jwk)
             require_active(account)
             key_text, thumbprint = account.jwk, account.thumbprint
         return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, remote, spent)
