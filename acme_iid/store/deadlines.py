@@ -22,6 +22,7 @@ import psycopg
 from acme_iid.store.failures import NoAnswerError
 
 _LOCK_SECONDS = 5
+_STATEMENT_SECONDS = 10
 _IDLE_SECONDS = 10
 ANSWER_SECONDS = 12
 """For how long an answer is waited for: longer than the server's own timeouts, which leave the connection usable."""
@@ -41,14 +42,14 @@ CONNECTION_DEFAULTS: Mapping[str, str | int] = {
 
 BEGUN = f"""set_config('lock_timeout', '{_LOCK_SECONDS}s', true),
     set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', true),
-    set_config('statement_timeout', '0', true),
+    set_config('statement_timeout', '{_STATEMENT_SECONDS}s', true),
     set_config('client_min_messages', 'warning', true),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
         WHEN 'local' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"""
 """What holds in a transaction that writes, until its end: a pooler may give each one another session.
 
-Nothing but a lock is waited for with a limit of the server's: a COMMIT that waits for a standby would be cancelled by
-one, and then show everybody what no standby has. Where it waits for too long, we go away and it goes on.
+A COMMIT that waits for a standby is cancelled by none of these limits, and would then show everybody what no standby has.
+Where it waits for too long, we go away and it goes on.
 """
 _STATE = b"""
     SELECT pg_backend_pid() AS pid, current_setting('server_encoding') AS encoding,
