@@ -48,8 +48,8 @@ BEGUN = f"""set_config('lock_timeout', '{_LOCK_SECONDS}s', true),
         WHEN 'local' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"""
 """What holds in a transaction that writes, until its end: a pooler may give each one another session.
 
-None of these limits ends the wait of a COMMIT for a standby, after which everybody would see what no standby has. Where it
-waits for too long, we go away and it goes on.
+None of these limits ends the wait of a COMMIT for a standby, after which everybody would see what no standby has. Where
+it waits for too long, we go away and it goes on.
 """
 _STATE = b"""
     SELECT pg_backend_pid() AS pid, current_setting('server_encoding') AS encoding,
