@@ -35,6 +35,7 @@ from acme_iid.store import (
     enrolments,
     events,
     external_keys,
+    order_counts,
     orders,
     proven,
     revocation_lists,
@@ -201,7 +202,7 @@ class History:
                 told[f"order {order_id}"] = order
         for waits in orders.waiting(read, "a", (NAME,), at).values():
             told[f"authorization {waits.id}"] = waits
-        told["authorizations that wait"] = orders.count_waiting(read, "a", at, 1000)
+        told["authorizations that wait"] = order_counts.count_waiting(read, "a", at, 1000)
         for certificate in self.certificates:
             known = certificates.get(read, certificate.id)
             if certificate.not_after > at - 2 * DAY:
@@ -218,7 +219,7 @@ class History:
             told["listed"] = revocation_lists.revoked(read, "k", listed.since)
             told["next list"] = revocation_lists.revoked(read, "k", listed.signed_at)
         told["names"] = proven.controlled_names(read, "a", at)
-        told["open"] = orders.count_open(read, "a", at, 1000)
+        told["open"] = order_counts.count_open(read, "a", at, 1000)
         told["keys"] = [
             found for key in self.keys if (found := external_keys.get(read, key)) and (found.expires_at or 0) > at
         ]

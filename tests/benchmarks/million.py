@@ -36,11 +36,21 @@ from running import CA
 
 from acme_iid import config
 from acme_iid.authority import pruning
-from acme_iid.store import accounts, certificates, events, instances, lookups, orders, proven, revocation_lists
+from acme_iid.store import (
+    accounts,
+    certificates,
+    events,
+    instances,
+    lookups,
+    order_counts,
+    orders,
+    proven,
+    revocation_lists,
+)
 from acme_iid.store.chain import Entry, Link
 from acme_iid.store.database import open_store
 from acme_iid.store.listing import Filter, Place
-from acme_iid.store.writes import Row
+from acme_iid.store.writes import Question, Reader, Row
 
 _DAYS = 90
 _PER_INSTANCE = 4
@@ -259,6 +269,9 @@ class Watched:
         self.asked.append((statement, parameters))
         return self.connection.execute(statement, parameters).fetchall()
 
+    def ahead(self, *_questions: Question) -> Reader:
+        return self
+
     def plan(self) -> str:
         """The steps of what was asked that are more than a search in an index."""
         steps = []
@@ -311,8 +324,8 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
     yield "events, a page in the middle", partial(events.page, reader, middle_event)
     yield "account list", partial(accounts.page, reader, Filter())
     yield "orders list of an account", partial(orders.of_account, reader, account, None, 100)
-    yield "open orders of an account", partial(orders.count_open, reader, account, now, 100)
-    yield "waiting authorizations of an account", partial(orders.count_waiting, reader, account, now, 300)
+    yield "open orders of an account", partial(order_counts.count_open, reader, account, now, 100)
+    yield "waiting authorizations of an account", partial(order_counts.count_waiting, reader, account, now, 300)
     yield "names of an account", partial(proven.controlled_names, reader, account, now)
     yield "revoked certificates, counted", partial(revocation_lists.count, reader, issuer, now)
     yield "revoked certificates, for a list", partial(revocation_lists.revoked, reader, issuer, now)

@@ -59,7 +59,8 @@ from acme_iid.store import certificates, events
 from acme_iid.store import instances as stored_instances
 from acme_iid.store import orders as stored_orders
 from acme_iid.store.database import Database, SQLite, Transaction, open_store
-from acme_iid.store.writes import Committed, Outcome, Reader, Row, Write
+from acme_iid.store.sealing import Unsealed
+from acme_iid.store.writes import Committed, Outcome, Question, Reader, Row, Write
 
 NAMES = (Identifier("dns", "foo.local"), Identifier("dns", "bar.local"))
 REMOTE = "127.0.0.1"
@@ -124,8 +125,14 @@ class FirstHalf:
 
     migration = transaction
 
-    def seal(self) -> None:
-        self._database.seal()
+    def ahead(self, *questions: Question) -> Reader:
+        return self._database.ahead(*questions)
+
+    def seal(self, *, waits: bool = True) -> None:
+        self._database.seal(waits=waits)
+
+    def unsealed(self) -> Unsealed:
+        return self._database.unsealed()
 
     def dialect(self) -> str:
         return self._database.dialect()
