@@ -7,11 +7,9 @@ writes fails at once when another process wrote in between, whatever the busy ti
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -20,21 +18,16 @@ from typing import Any, Protocol
 
 import sqlite_utils
 
-from acme_iid.errors import StoreBusyError, StoreUnavailableError
+from acme_iid.errors import StoreUnavailableError
 from acme_iid.store import schema
-from acme_iid.store.chain import HEAD, INSERT, START, Link, values_after
+from acme_iid.store.chain import Link
+from acme_iid.store.connection import Connection, GuardError
 from acme_iid.store.sealing import Unsealed
-from acme_iid.store.statements import returns
-from acme_iid.store.writes import Committed, Committing, Outcome, Question, Reader, Refused, Row, Verdict, Write
+from acme_iid.store.writers import PATIENCE, Writers
+from acme_iid.store.writes import Committing, Outcome, Question, Reader, Refused, Row, Write
 
-BUSY_TIMEOUT_SECONDS = 5.0
 OLDEST_SQLITE = (3, 35)
 """The first version with RETURNING, without which no order can be recorded."""
-# The primary result codes of statements that fail however often they are tried (sqlite.org/rescode.html).
-_NEVER = frozenset(
-    {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE}
-)
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _LOG_PAGES = 4000
 """How long the write-ahead log grows until it is written back, in pages of 4 KiB; SQLite's own is 1,000."""
 
@@ -101,14 +94,14 @@ class SQLite:
                 "or a Python that brings its own SQLite, or keep the store in PostgreSQL"
             )
         self.path = path
-        self._idle: list[_Connection] = []
-        self._writers = _Queue(path)
+        self._idle: list[Connection] = []
+        self._writers = Writers(path)
 
     def dialect(self) -> str:
         """See :meth:`Database.dialect`."""
         return "sqlite"
 
-    def _open(self) -> _Connection:
+    def _open(self) -> Connection:
         try:
             # It holds the nonce key: nobody else's to read, whatever the umask. SQLite's other files follow suit.
             # One that exists is never opened here: to close it again would end the locks of the process's other
@@ -116,9 +109,7 @@ class SQLite:
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             # Of several threads, one at a time has it.
-            raw = sqlite3.connect(
-                self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            raw = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             raw.row_factory = sqlite3.Row
             connection = sqlite_utils.Database(raw, recursive_triggers=False, execute_plugins=False)
             connection.execute("PRAGMA journal_mode = WAL")
@@ -127,9 +118,9 @@ class SQLite:
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"the database {self.path} cannot be opened: {error}") from error
-        return _Connection(raw, self.path)
+        return Connection(raw, self.path)
 
-    def _take(self) -> _Connection:
+    def _take(self) -> Connection:
         """A connection that nobody else has, until it is among the idle ones again."""
         try:
             return self._idle.pop()
@@ -167,9 +158,9 @@ class SQLite:
             for write in writes:
                 connection.run("SAVEPOINT write")
                 try:
-                    committed = _execute(connection, write)
+                    committed = connection.run_all(write)
                     if write.events:
-                        link = _append(connection, write, link)
+                        link = connection.append(write.events, link)
                     outcomes.append(committed)
                 except StoreUnavailableError:
                     # After a full disk or an I/O error nothing is undone apart: SQLite may have ended the transaction.
@@ -179,7 +170,7 @@ class SQLite:
                         raise StoreUnavailableError(f"the database {self.path} ended a transaction: {error}") from error
                     connection.run("ROLLBACK TO write")
                     # A fault of ours is that write's alone, whatever it is: a number or a text that no column takes.
-                    outcomes.append(Refused(error.verdict) if isinstance(error, _GuardError) else error)
+                    outcomes.append(Refused(error.verdict) if isinstance(error, GuardError) else error)
                 connection.run("RELEASE write")
         return outcomes
 
@@ -187,10 +178,10 @@ class SQLite:
         """As :meth:`commit_all`, without a savepoint: what is refused is all that there is."""
         try:
             with self._writing(waits=waits) as connection:
-                committed = _execute(connection, write)
+                committed = connection.run_all(write)
                 if write.events:
-                    _append(connection, write, None)
-        except _GuardError as error:
+                    connection.append(write.events, None)
+        except GuardError as error:
             return Refused(error.verdict)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.OperationalError) as error:
             return error
@@ -215,7 +206,7 @@ class SQLite:
             yield connection
 
     @contextmanager
-    def _writing(self, *, waits: bool = True) -> Iterator[_Connection]:
+    def _writing(self, *, waits: bool = True) -> Iterator[Connection]:
         """A connection alone with the store, which is committed when the block ends."""
         connection = self._take()
         try:
@@ -244,221 +235,6 @@ class SQLite:
         while self._idle:
             self._idle.pop().close()
         self._writers.close()
-
-
-class _GuardError(Exception):
-    """A guard failed."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__()
-        self.verdict = verdict
-
-
-def _execute(connection: _Connection, write: Write[Any]) -> Committed:
-    """Run the statements of a write.
-
-    :raises _GuardError: if one of them has to change or give a row, and did not, or hurt its constraint.
-    """
-    returned: list[Row] = []
-    for statement in write.statements:
-        try:
-            cursor = connection.execute(statement.text, statement.values)
-            rows: list[Row] = cursor.fetchall()
-        except sqlite3.IntegrityError as error:
-            if statement.verdict is None or statement.unique is None or statement.unique not in str(error):
-                raise
-            raise _GuardError(statement.verdict) from error
-        if statement.verdict is not None and not rows and cursor.rowcount <= 0:
-            raise _GuardError(statement.verdict)
-        if returns(statement.text):
-            returned += rows
-    return Committed(returned)
-
-
-def _append(connection: _Connection, write: Write[Any], link: Link | None) -> Link:
-    """Chain the events of a write.
-
-    :param link: the place of the event before; None if that is the store's latest one.
-    :returns: the place of the last one.
-    """
-    if link is None:
-        rows = connection.rows(HEAD)
-        link = Link(rows[0]["seq"], rows[0]["hash"]) if rows else START
-    for event in write.events:
-        link, values = values_after(link, event)
-        connection.execute(INSERT, values)
-    return link
-
-
-class _Queue:
-    """Where those wait who want to write, in all processes.
-
-    SQLite would have them sleep, longer each time, so that who has waited longest looks least often. The kernel lets
-    them go on in the order in which they came. This is no lock that anything relies on: BEGIN IMMEDIATE is.
-    """
-
-    def __init__(self, database: Path) -> None:
-        self._database = database
-        self._path = database.with_name(database.name + "-writers")
-        self._threads = threading.Lock()
-        self._file: int | None = None
-        self._waited: int | None = None
-
-    def enter(self, *, waits: bool = True) -> None:
-        """Wait for those who are before; :meth:`leave` lets the next one on.
-
-        :param waits: False to go away again where somebody is.
-        :raises StoreUnavailableError: if that takes too long.
-        """
-        if not self._threads.acquire(timeout=BUSY_TIMEOUT_SECONDS if waits else 0):
-            raise self._late()
-        try:
-            self._wait_for_processes(waits=waits)
-        except BaseException:
-            self._threads.release()
-            raise
-
-    def leave(self) -> None:
-        """Let the next one on."""
-        assert self._file is not None
-        if self._waited is None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-        else:
-            os.close(self._waited)
-            self._waited = None
-        self._threads.release()
-
-    def close(self) -> None:
-        """Close the file, unless somebody writes; the next one who wants to opens it again."""
-        if self._threads.acquire(blocking=False):
-            try:
-                if self._file is not None:
-                    os.close(self._file)
-                    self._file = None
-            finally:
-                self._threads.release()
-
-    def _wait_for_processes(self, *, waits: bool) -> None:
-        try:
-            if self._file is None:
-                self._file = self._open()
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not waits:
-                    raise self._late() from None
-                # A lock belongs to what was opened: one that comes too late must be nobody else's.
-                turn = _Turn(self._open())
-                self._waited = turn.wait(BUSY_TIMEOUT_SECONDS)
-                if self._waited is None:
-                    raise self._late() from None
-        except OSError as error:
-            raise StoreUnavailableError(f"{self._path} cannot be opened: {error}") from error
-
-    def _open(self) -> int:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.geteuid() == 0:
-            # As SQLite does with its own files: the server may be another user's.
-            owner = self._database.stat()
-            os.fchown(file, owner.st_uid, owner.st_gid)
-        return file
-
-    def _late(self) -> StoreUnavailableError:
-        return StoreBusyError(f"others have been writing to the database beside {self._path} all the time")
-
-
-class _Turn:
-    """A place in the kernel's queue for the lock of a file, which a thread waits in: a call cannot be ended."""
-
-    def __init__(self, file: int) -> None:
-        self._file = file
-        self._lock = threading.Lock()
-        self._came = threading.Event()
-        self._given_up = False
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def wait(self, seconds: float) -> int | None:
-        """The locked file, which whoever closes it unlocks; None, and it is nobody's, if the lock does not come."""
-        self._came.wait(seconds)
-        with self._lock:
-            self._given_up = not self._came.is_set()
-            return None if self._given_up else self._file
-
-    def _run(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        with self._lock:
-            if not self._given_up:
-                self._came.set()
-                return
-        os.close(self._file)
-
-
-class _Connection:
-    """A connection while somebody has it."""
-
-    def __init__(self, raw: sqlite3.Connection, path: Path) -> None:
-        self._raw = raw
-        self._path = path
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        return self._raw.in_transaction
-
-    def execute(self, statement: str, parameters: Mapping[str, object]) -> sqlite3.Cursor:
-        """Run a statement.
-
-        :raises StoreUnavailableError: if the database cannot take it now.
-        :raises sqlite3.Error: if it never will: a fault of ours.
-        """
-        try:
-            return self._raw.execute(statement, parameters)
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise
-        except sqlite3.DatabaseError as error:
-            code = error.sqlite_errorcode & 0xFF
-            if code in _NEVER:
-                raise
-            if code in _BUSY:
-                raise StoreBusyError(f"the database {self._path} is in use by others all the time: {error}") from error
-            # Busy, full, read-only, I/O error, damaged: the operator's to mend, and nothing was changed.
-            raise StoreUnavailableError(f"the database {self._path} cannot be used now: {error}") from error
-
-    def rows(self, statement: str, **parameters: object) -> list[Row]:
-        """See :meth:`Reader.rows`."""
-        return self.execute(statement, parameters).fetchall()
-
-    def ahead(self, *questions: Question) -> Reader:
-        """See :meth:`Reader.ahead`."""
-        del questions
-        return self
-
-    def run(self, statement: str, **parameters: object) -> int:
-        """See :meth:`Transaction.run`."""
-        return self.execute(statement, parameters).rowcount
-
-    def begin(self, *, waits: bool) -> None:
-        """Begin a transaction that writes.
-
-        :param waits: whether to wait for those who do not queue: another program, or a restart's recovery of the log.
-        """
-        if waits:
-            self.run("BEGIN IMMEDIATE")
-            return
-        self.run("PRAGMA busy_timeout = 0")
-        try:
-            self.run("BEGIN IMMEDIATE")
-        finally:
-            self.run(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
-
-    def close(self) -> None:
-        """Close it."""
-        self._raw.close()
-
-    def roll_back(self) -> None:
-        """Undo what the transaction has done; SQLite has rolled back by itself after some errors (disk full, I/O)."""
-        if self._raw.in_transaction:
-            self._raw.execute("ROLLBACK")
 
 
 def _schema_files() -> list[Traversable]:
