@@ -18,6 +18,8 @@ from typing import TypeVar
 
 import postgresql
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from interop.harness import listens, running, until
 from ports import free_port
 from running import ACCOUNT, CA, answer
@@ -294,14 +296,15 @@ def check(load: Load) -> None:
         for outcome in issued:
             found = certificates.get(store, outcome.certificate.rpartition("/")[2])
             assert found is not None
-            assert (found.order_id, found.account_id) == (outcome.order.rpartition("/")[2], outcome.account)
-            assert found.chain == outcome.chain
-        assert not store.rows("SELECT order_id FROM certificates GROUP BY order_id HAVING count(*) > 1")
+            assert (found.id, found.account_id) == (outcome.order.rpartition("/")[2], outcome.account)
+            leaf = x509.load_der_x509_certificate(found.der).public_bytes(Encoding.PEM).decode()
+            assert leaf + (certificates.issuer_chain(store, found.issuer_id) or "") == outcome.chain
+        assert not store.rows("SELECT serial FROM certificates GROUP BY serial HAVING count(*) > 1")
         assert not store.rows(
             "SELECT instance_id FROM certificates GROUP BY instance_id HAVING count(DISTINCT account_id) > 1"
         )
         assert not store.rows(
-            """SELECT c.id FROM certificates c JOIN instances i ON i.id = c.instance_id
+            """SELECT c.n FROM certificates c JOIN instances i ON i.id = c.instance_id
                WHERE i.account_id <> c.account_id"""
         )
         assert len(list(events.check(store))) >= load.count
