@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import postgresql
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -701,6 +702,9 @@ def test_what_halves_in_any_order_leave_is_what_one_after_the_other_allows() -> 
     run_state_machine_as_test(
         Halves,
         settings=settings(
-            deadline=None, max_examples=60, stateful_step_count=60, suppress_health_check=list(HealthCheck)
+            deadline=None,
+            max_examples=10 if postgresql.is_wanted() else 60,
+            stateful_step_count=60,
+            suppress_health_check=list(HealthCheck),
         ),
     )

@@ -81,6 +81,7 @@ def take(database: Database, made: Order) -> Order:
 
 def test_the_second_claim_of_an_authorization_changes_nothing(database: Database) -> None:
     made = prove(database, offer(database))
+    prove(database, offer(database, Identifier("dns", "another.local")))
     assert waiting(database, 50) == {NAME: made.id}
     second = taking(made)[0]
     first = take(database, made)
