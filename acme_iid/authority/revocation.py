@@ -180,6 +180,10 @@ def _revoke(
     :raises AcmeError: ``alreadyRevoked``.
     """
     current = certificates.get(reader, certificate.id)
+    noting: list[Statement] = []
+    if code != SUPERSEDED and certificate.instance is not None:
+        # Whoever revokes it, the instance's next order is proven anew.
+        noting.append(instances.note_revocation(certificate.instance, now))
     before = current is None or current.revoked_at is not None
     closed = not before and closes and code != SUPERSEDED and certificate.instance is not None
     closing = NOTHING
@@ -192,9 +196,11 @@ def _revoke(
     if before:
         error = AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
         # That the key is compromised is recorded all the same.
-        return refuse(compromised.statements, error, compromised.events)
+        noting = noting if compromised.events else []
+        return refuse([*compromised.statements, *noting], error, compromised.events)
     statements = [
         *compromised.statements,
+        *noting,
         *closing.statements,
         certificates.revoke(certificate, code, revoked_by, now),
     ]

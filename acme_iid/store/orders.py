@@ -31,7 +31,8 @@ SELECT = """
 _OPEN = "account_id = :account_id AND issued_at IS NULL AND ended_at IS NULL AND expires_at > :now"
 _WAITING = "account_id = :account_id AND ahead = 1 AND taken_at IS NULL AND ended_at IS NULL AND expires_at > :now"
 """No order has taken it, and it has not been deactivated; it may have failed."""
-_UNCHANGED = "n = :n AND version = :version"
+_UNCHANGED = "n = :n AND tag = :tag AND version = :version"
+"""It is the order that was read: a number may be another's by now."""
 _MOST_READ = 1000
 ALL = 1 << 62
 """More than any number of an order."""
@@ -306,7 +307,7 @@ def change(order: Order, now: int) -> Statement:
 
 
 def _version(order: Order) -> dict[str, object]:
-    return {"n": number(order), "version": order.version}
+    return {**_id(order)._asdict(), "version": order.version}
 
 
 def deactivate(order: Order) -> Statement:

@@ -97,6 +97,8 @@ def test_a_document_proves_the_vm_and_its_facts() -> None:
         },
         names=(Identifier("dns", fa.VM_ID),),
         times={"createdOn": NOW - 5, "expiresOn": NOW - 5 + 6 * 3600},
+        dated_at=NOW - 5,
+        believed_by=claims.believed_by,
     )
     assert claims.key_id.startswith("sha256:")
 
