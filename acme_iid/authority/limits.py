@@ -68,8 +68,8 @@ def require_room_to_wait(reader: Reader, account: Account, now: int) -> None:
     """
     if order_counts.count_waiting(reader, account.id, now, MAX_WAITING) >= MAX_WAITING:
         raise _limited(
-            f"this account has {MAX_WAITING} authorizations that no order has taken; order their names, deactivate "
-            "those that failed or are not needed, or let them run out, an hour after they were made",
+            f"this account has {MAX_WAITING} authorizations that no order has taken; prove and order their names, "
+            "deactivate those that failed or are not needed, or let them run out, an hour after they were made",
             60,
         )
 

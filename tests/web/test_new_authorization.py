@@ -48,12 +48,12 @@ def test_an_authorization_serves_one_order(account: Account, instance: aws.Insta
     assert second["authorizations"] != [url]
 
 
-def test_one_that_is_pending_is_taken_and_answered_there(account: Account, instance: aws.Instance) -> None:
+def test_one_that_is_pending_is_taken_once_it_is_valid(account: Account, instance: aws.Instance) -> None:
     url, challenge = ahead(account, "later.local")
-    order = account.order("later.local", "other.local")
-    assert order.json()["authorizations"][0] == url
+    assert account.order("later.local", "other.local").json()["authorizations"][0] != url
     assert account.post(challenge, answer(instance)).json()["status"] == "valid"
-    assert account.post(order.headers["Location"]).json()["status"] == "pending"
+    order = account.order("later.local", "other.local").json()
+    assert (order["status"], order["authorizations"][0]) == ("pending", url)
 
 
 def test_another_accounts_order_takes_none(account: Account, shared_ca: CA, instance: aws.Instance) -> None:
@@ -114,15 +114,19 @@ def test_what_cannot_be_authorized_ahead_is_refused(
     assert problem(refused) == expected
 
 
-def test_so_many_wait_for_an_order_and_no_more_until_some_are_used(account: Account, shared_ca: CA) -> None:
-    made = [ahead(account, f"w{number}.local")[0] for number in range(MAX_WAITING)]
+def test_so_many_wait_for_an_order_and_no_more_until_some_are_used(
+    account: Account, shared_ca: CA, instance: aws.Instance
+) -> None:
+    both = [ahead(account, f"w{number}.local") for number in range(MAX_WAITING)]
+    made = [url for url, _ in both]
     wanted = {"identifier": {"type": "dns", "value": "more.local"}}
     refused = account.post(account.wire.directory["newAuthz"], wanted)
     assert (refused.status_code, problem(refused)) == (429, "rateLimited")
-    assert "order their names" in refused.json()["detail"]
+    assert "prove and order their names" in refused.json()["detail"]
     assert int(refused.headers["Retry-After"]) >= 1
     recorded = json.loads(shared_ca.cli("events", "--account", account.url.rpartition("/")[2], "--json").stdout)
     assert "authorization.refused" not in {entry["kind"] for entry in recorded}
+    assert account.post(both[0][1], answer(instance)).json()["status"] == "valid"
     assert account.order("w0.local").json()["authorizations"] == [made[0]]
     ahead(account, "more.local")
     refused = account.post(account.wire.directory["newAuthz"], wanted)
