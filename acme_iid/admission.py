@@ -47,6 +47,8 @@ class Provisioner:
     :ivar disable_trust_on_first_use: an instance is not tied to the first account that proves it.
     :ivar profiles: the certificate profiles that instances may have; None for all.
     :ivar enrolment_lifetime: how long an instance's proof serves its delegates, seconds.
+    :ivar proof_lifetime: how long its proof serves further orders of its own account, seconds; 0 if each order is
+        proven anew.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Provisioner:
     disable_trust_on_first_use: bool = False
     profiles: tuple[str, ...] | None = None
     enrolment_lifetime: int = ENROLMENT_LIFETIME
+    proof_lifetime: int = 0
 
     def gives_profile(self, profile: str | None) -> bool:
         """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""

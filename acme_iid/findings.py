@@ -201,6 +201,15 @@ def _of_instances(config: Config, entry: Provisioner, sources: TrustSources) -> 
             f"disable_trust_on_first_use is set, and {', '.join(unbound)} are bound to nothing else.",
             "Take disable_trust_on_first_use out, or accept only formats that are bound to the challenge.",
         )
+    if entry.proof_lifetime > max(one.lifetimes.maximum for one in (config.profiles or (config.default_profile,))):
+        yield Finding(
+            "long-proof",
+            "unsafe",
+            str(entry),
+            f"whoever has the account key of an instance of {entry.name!r}, without the instance, can renew for longer "
+            "than any certificate lasts.",
+            "Make proof_lifetime (--proof-lifetime) shorter than the longest certificate.",
+        )
     for place in _unknown_places(entry, sources):
         yield Finding(
             "unknown-region",

@@ -14,7 +14,7 @@ from acme_iid.protocol.identifiers import lowered
 from acme_iid.rules import Demand, NameRule, template
 from acme_iid.sources import TrustSources, WebIdentity
 from acme_iid.tables import Table
-from acme_iid.values import aws_account, duration, name, network
+from acme_iid.values import aws_account, duration, name, network, proof_lifetime
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -45,6 +45,7 @@ def read(table: Table, home: Path) -> tuple[Provisioner, TrustSources]:
         disable_trust_on_first_use=table.flag("disable_trust_on_first_use"),
         profiles=table.texts("profiles", "a list of names of [profile.NAME] tables", str),
         enrolment_lifetime=table.text("enrolment_lifetime", 'a duration such as "7d"', duration, ENROLMENT_LIFETIME),
+        proof_lifetime=table.text("proof_lifetime", 'a duration such as "24h"', proof_lifetime, 0),
     )
     table.done()
     _check(table, provisioner, sources, known)

@@ -14,6 +14,8 @@ MAX_NAME_LENGTH = 48
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _MAX_DURATION = 3650 * _DAY
+MAX_PROOF_LIFETIME = 30 * _DAY
+"""Seconds that a proof may serve further orders."""
 _DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
 _AWS_ACCOUNT = re.compile(r"[0-9]{12}\Z")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*\Z")
@@ -45,6 +47,17 @@ def duration(text: str) -> int:
             seconds += int(count or 0) * unit
     if not 0 < seconds <= _MAX_DURATION:
         raise ValueError(f'{text!r} is no duration; write for example "1h", "90m", "7d" or "1h30m"')
+    return seconds
+
+
+def proof_lifetime(text: str) -> int:
+    """Return the seconds that a proof serves further orders: a duration, or "0" where each order is proven anew.
+
+    :raises ValueError: if it is neither, or longer than 30 days.
+    """
+    seconds = 0 if text == "0" else duration(text)
+    if seconds > MAX_PROOF_LIFETIME:
+        raise ValueError(f'{text!r} is longer than 30 days; write "30d" or less')
     return seconds
 
 

@@ -300,6 +300,7 @@ def check(load: Load, trouble: str = "503") -> None:
             assert found is not None
             assert (found.id, found.account_id) == (outcome.order.rpartition("/")[2], outcome.account)
             assert outcome.chain.startswith(reading.pem(found))
+        assert not store.rows("SELECT serial FROM certificates GROUP BY serial HAVING count(*) > 1")
         assert not store.rows(
             "SELECT instance_id FROM certificates GROUP BY instance_id HAVING count(DISTINCT account_id) > 1"
         )

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from acme_iid.attestation import cms
 from acme_iid.attestation.fields import base64url, check, json_document, standard_base64
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
-from acme_iid.attestation.trust import AwsKey, AwsKind, TrustStore
+from acme_iid.attestation.trust import AwsKey, AwsKind, KeyReference, TrustStore
 from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
 from acme_iid.protocol import identifiers
@@ -91,7 +91,15 @@ class _AwsVerifier:
         document = json_document(signed.content)
         # Not believed yet: it only says whose keys to try, and a wrong one finds no key that fits.
         key = _verifying_key(trust, self.kind, _text(document, "region"), signed)
-        return AwsClaims(self.format, document, signed.content, key.key_id, key.scope, signed.signing_time)
+        return AwsClaims(
+            format=self.format,
+            document=document,
+            content=signed.content,
+            key_id=key.key_id,
+            scope=key.scope,
+            believed_by=((KeyReference("aws", key.key_id),),),
+            signing_time=signed.signing_time,
+        )
 
     def identify(self, claims: Claims) -> InstanceIdentity:
         """Read the facts."""
@@ -223,6 +231,7 @@ def _identify(claims: Claims) -> InstanceIdentity:
         names=names(facts),
         started_at=started_at,
         times=times,
+        believed_by=claims.believed_by,
     )
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from acme_iid.attestation import aws, chains, cose
 from acme_iid.attestation.fields import base64url, check
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
-from acme_iid.attestation.trust import TrustStore, believed_by_both
+from acme_iid.attestation.trust import TrustStore, believed_by_both, root_references
 from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
 
@@ -66,7 +66,7 @@ class _NitroTpmVerifier:
         except ValueError as error:
             raise AttestationError(Step.DECODE, f"the evidence is not a NitroTPM document: {error}") from error
         try:
-            scope = chains.verify(leaf, supplied, trust.nitro, now)
+            roots = chains.verify(leaf, supplied, trust.nitro, now)
         except ValueError as error:
             raise AttestationError(Step.SIGNATURE, str(error)) from error
         _verify(leaf, message)
@@ -77,7 +77,8 @@ class _NitroTpmVerifier:
             document=document,
             content=message.payload,
             key_id=chains.key_id(leaf),
-            scope=believed_by_both(scope, instance.scope),
+            scope=believed_by_both(chains.scope(roots), instance.scope),
+            believed_by=(*instance.believed_by, root_references("nitro", roots)),
             instance=instance,
         )
 
@@ -105,6 +106,8 @@ class _NitroTpmVerifier:
             scope=claims.scope,
             facts={**identity.facts, **pcrs},
             times={**identity.times, "timestamp": created},
+            dated_at=created,
+            believed_by=claims.believed_by,
         )
 
     def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:

@@ -66,7 +66,8 @@ class _WebIdentityVerifier:
                 "the token has no ec2_source_instance_arn: it was not asked for with the credentials of an EC2 "
                 "instance's role",
             )
-        return Claims(self.format, token.claims, token.content, token.key_id, key.scope)
+        believed_by = ((tokens.key_reference(token, issuers[0].issuer, key),),)
+        return Claims(self.format, token.claims, token.content, token.key_id, key.scope, believed_by)
 
     def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
         """Read the facts, and check times and audience."""
@@ -106,6 +107,7 @@ class _WebIdentityVerifier:
             facts["vpc"] = _match(_VPC, session, "ec2_instance_source_vpc").group()
         if "org_id" in session:
             facts["organization"] = _match(_ORGANIZATION, session, "org_id").group()
+        times = tokens.times(claims.document)
         return InstanceIdentity(
             cloud=self.cloud,
             id=aws.identity_id(owner, region, instance),
@@ -118,7 +120,9 @@ class _WebIdentityVerifier:
             scope=claims.scope,
             facts=facts,
             names=aws.names(facts),
-            times=tokens.times(claims.document),
+            times=times,
+            dated_at=times["iat"],
+            believed_by=claims.believed_by,
         )
 
 

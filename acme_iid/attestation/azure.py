@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from acme_iid.attestation import asn1, chains, cms
 from acme_iid.attestation.fields import check, json_document, standard_base64
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
-from acme_iid.attestation.trust import TrustStore
+from acme_iid.attestation.trust import TrustStore, root_references
 from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol import identifiers
@@ -111,14 +111,21 @@ def authenticate(name: str, fields: Mapping[str, str], field: str, trust: TrustS
     try:
         signer = _signer(read, attached)
         environment, region = _names(signer)
-        scope = chains.verify(signer, (*attached, *supplied), trust.azure, now, ExtendedKeyUsageOID.SERVER_AUTH)
+        roots = chains.verify(signer, (*attached, *supplied), trust.azure, now, ExtendedKeyUsageOID.SERVER_AUTH)
         _verify(signer, read)
     except chains.NoChainError as error:
         raise AttestationError(Step.SIGNATURE, f"{error}; {_REMEDY}") from error
     except ValueError as error:
         raise AttestationError(Step.SIGNATURE, str(error)) from error
     return AzureClaims(
-        name, json_document(read.content), read.content, chains.key_id(signer), scope, environment, region
+        format=name,
+        document=json_document(read.content),
+        content=read.content,
+        key_id=chains.key_id(signer),
+        scope=chains.scope(roots),
+        believed_by=(root_references("azure", roots),),
+        environment=environment,
+        signer_region=region,
     )
 
 
@@ -130,6 +137,7 @@ def identify(claims: Claims) -> InstanceIdentity:
     assert isinstance(claims, AzureClaims)  # made by authenticate() above
     document = claims.document
     vm_id, subscription = _uuid(document, "vmId"), _uuid(document, "subscriptionId")
+    times = _times(document)
     return InstanceIdentity(
         cloud="azure",
         id=f"azure:{subscription}:{vm_id}",
@@ -142,7 +150,9 @@ def identify(claims: Claims) -> InstanceIdentity:
         scope=claims.scope,
         facts=_facts(claims, subscription, vm_id),
         names=(identifiers.dns(vm_id),),
-        times=_times(document),
+        times=times,
+        dated_at=times["createdOn"],
+        believed_by=claims.believed_by,
     )
 
 

@@ -102,6 +102,7 @@ class _ManagedIdentityVerifier:
             content=token.content,
             key_id=attested.key_id,
             scope=believed_by_both(key.scope, attested.scope),
+            believed_by=(*attested.believed_by, (tokens.key_reference(token, meant[0].tenant, key),)),
             attested=attested,
         )
 
@@ -128,6 +129,9 @@ class _ManagedIdentityVerifier:
             facts=facts,
             times={**identity.times, **times},
             unbound=resource is None,
+            # The token may be a day older than the document, and so may what it says.
+            dated_at=min(times["iat"], identity.times["createdOn"]),
+            believed_by=claims.believed_by,
         )
 
     def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:

@@ -156,13 +156,13 @@ def verify(
     anchors: Anchors,
     now: int,
     purpose: x509.ObjectIdentifier | None = None,
-) -> frozenset[str] | None:
+) -> tuple[Root, ...]:
     """Find the roots that ``leaf`` leads to, each certificate valid at ``now`` and made by the next one.
 
     :param supplied: certificates that came along, in any order.
     :param now: seconds.
     :param purpose: the extended key usage that every certificate must allow that restricts its usage.
-    :returns: the scope of the roots reached: None if one of them is pinned.
+    :returns: the roots reached.
     :raises NoChainError: with a sentence, if no root is reached.
     :raises ValueError: likewise, if the signer or what came along is refused.
     """
@@ -179,9 +179,14 @@ def verify(
             f"no chain leads from the signer's certificate, issued by {_name(leaf.issuer)}, to a trusted root"
             + "".join(f"; {reason}" for reason in search.reasons)
         )
-    if any(root.scope is None for root in reached):
+    return tuple(dict.fromkeys(reached))
+
+
+def scope(roots: Sequence[Root]) -> frozenset[str] | None:
+    """The provisioners that believe what leads to any of these roots; None for all, if one is pinned."""
+    if any(root.scope is None for root in roots):
         return None
-    return frozenset[str]().union(*(root.scope for root in reached if root.scope is not None))
+    return frozenset[str]().union(*(root.scope for root in roots if root.scope is not None))
 
 
 @dataclass(slots=True)

@@ -62,7 +62,8 @@ class _GcpVerifier:
         token = tokens.parse(evidence.fields["evidence"], _ALGORITHMS)
         key = tokens.verify(token, trust.gcp, ISSUER, "Google", now)
         _compute_engine(token.claims)
-        return Claims(self.format, token.claims, token.content, token.key_id, key.scope)
+        believed_by = ((tokens.key_reference(token, "gcp", key),),)
+        return Claims(self.format, token.claims, token.content, token.key_id, key.scope, believed_by)
 
     def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
         """Read the facts, and check times and audience."""
@@ -95,7 +96,7 @@ class _GcpVerifier:
         # Google vouches for an address only with this beside it.
         if claims.document.get("email_verified") is True:
             facts["service_account"] = _text(claims.document, "email")
-        created = tokens.seconds(engine, _CREATED)
+        created, times = tokens.seconds(engine, _CREATED), tokens.times(claims.document)
         return InstanceIdentity(
             cloud=self.cloud,
             id=f"gcp:{number}:{instance}",
@@ -109,7 +110,9 @@ class _GcpVerifier:
             facts=facts,
             names=names(name, zone, project),
             started_at=created,
-            times=tokens.times(claims.document) | {_CREATED: created},
+            times=times | {_CREATED: created},
+            dated_at=times["iat"],
+            believed_by=claims.believed_by,
         )
 
 

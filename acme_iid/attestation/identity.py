@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Protocol, Self
 
-from acme_iid.attestation.trust import TrustStore
+from acme_iid.attestation.trust import KeyReference, TrustStore
 from acme_iid.binding import Binding
 from acme_iid.protocol.identifiers import Identifier
 
@@ -31,6 +31,7 @@ class Claims:
     :ivar content: the exact bytes that were signed (the document inside a CMS, a token's payload).
     :ivar key_id: which key verified it: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo, or a kid.
     :ivar scope: the provisioners whose operator-configured key this is; None for a pinned key, which all believe.
+    :ivar believed_by: the trusted keys behind it, as :class:`InstanceIdentity` has them.
     """
 
     format: str
@@ -38,6 +39,7 @@ class Claims:
     content: bytes
     key_id: str
     scope: frozenset[str] | None = None
+    believed_by: tuple[tuple[KeyReference, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ class InstanceIdentity:
     :ivar times: the times in the evidence, by the evidence's own names, seconds.
     :ivar unbound: whether some facts are from a token that nothing ties to the instance's owner, so that they do not
         say whose instance it is.
+    :ivar dated_at: when the evidence was made, by its own word, seconds; of two pieces, the older one's time. None for
+        a format that is the same at each request.
+    :ivar believed_by: the trusted keys behind the evidence: it is believed as long as one of each group is trusted.
     """
 
     cloud: str
@@ -72,6 +77,8 @@ class InstanceIdentity:
     started_at: int | None = None
     times: Mapping[str, int] = field(default_factory=dict)
     unbound: bool = False
+    dated_at: int | None = None
+    believed_by: tuple[tuple[KeyReference, ...], ...] = ()
 
     def to_json(self) -> str:
         """The identity as JSON text, from which :meth:`from_json` makes it again."""
@@ -87,6 +94,7 @@ class InstanceIdentity:
         members |= {
             "scope": None if scope is None else frozenset(scope),
             "names": tuple(Identifier(*pair) for pair in members["names"]),
+            "believed_by": tuple(tuple(KeyReference(*key) for key in group) for group in members["believed_by"]),
         }
         return cls(**members)
 

@@ -7,6 +7,7 @@ key id and are given what is held. A fetch is shared by all threads that want it
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import logging
 import threading
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from acme_iid.errors import TrustUnavailableError
 from acme_iid.protocol import strict_json
@@ -83,14 +85,17 @@ class TrustedKey:
     scope: frozenset[str] | None
 
 
-def find_keys(sets: Iterable[ScopedKeySet], kid: str, algorithm: Algorithm, now: int) -> list[TrustedKey]:
+def find_keys(
+    sets: Iterable[ScopedKeySet], kid: str, algorithm: Algorithm, now: int, wait: float = WAIT_SECONDS
+) -> list[TrustedKey]:
     """The keys called ``kid`` in any of ``sets``: those that everybody believes first, each once.
 
     :param now: seconds; decides which sets are stale.
+    :param wait: for how many seconds a fetch that is due is waited for.
     :raises TrustUnavailableError: if no set has it and one that might cannot be had.
     """
     asked = list(sets)
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + wait
     for fetch in [scoped.keys.request(kid, algorithm, now) for scoped in asked]:
         if fetch is not None:
             fetch.wait(max(0.0, deadline - time.monotonic()))
@@ -116,6 +121,12 @@ def _add(found: list[TrustedKey], key: PublicKey, scope: frozenset[str] | None) 
             found[index] = TrustedKey(key, None if everybody else (known.scope or frozenset()) | (scope or frozenset()))
             return
     found.append(TrustedKey(key, scope))
+
+
+def key_id(key: PublicKey) -> str:
+    """How records name a key: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo."""
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return "sha256:" + hashlib.sha256(spki).hexdigest()
 
 
 def parse(content: bytes) -> Keys:

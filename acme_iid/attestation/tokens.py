@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import jwt
 
 from acme_iid.attestation import fields
-from acme_iid.attestation.keysets import Algorithm, ScopedKeySet, TrustedKey, find_keys
+from acme_iid.attestation.keysets import Algorithm, ScopedKeySet, TrustedKey, find_keys, key_id
+from acme_iid.attestation.trust import KeyReference
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol import strict_json
 
@@ -175,6 +176,14 @@ def judge(claims: Mapping[str, object], audiences: Sequence[object], audience: s
             Step.BINDING,
             "the token's audience is not this challenge and account key alone; fetch one for the challenge's audience",
         )
+
+
+def key_reference(token: Token, place: str, key: TrustedKey) -> KeyReference:
+    """The reference to the key that verified a token.
+
+    :param place: whose key set it is in.
+    """
+    return KeyReference(place, key_id(key.key), token.key_id, token.algorithm)
 
 
 def times(claims: Mapping[str, object]) -> dict[str, int]:

@@ -10,11 +10,11 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -27,9 +27,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from acme_iid.attestation import anchors
-from acme_iid.attestation.chains import Anchors
-from acme_iid.attestation.keysets import KeySet, KeySource, ScopedKeySet, fetched, key_set
+from acme_iid.attestation import anchors, chains
+from acme_iid.attestation.chains import Anchors, Root
+from acme_iid.attestation.keysets import Algorithm, KeySet, KeySource, ScopedKeySet, fetched, find_keys, key_set
+from acme_iid.attestation.keysets import key_id as key_id_of
 from acme_iid.protocol.public_keys import AWS_DOCUMENTS
 
 AwsKind = Literal["rsa2048", "rsa1024", "dsa"]
@@ -42,6 +43,22 @@ ENTRA_KEYS = "https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys"
 
 _TENANT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+
+
+class KeyReference(NamedTuple):
+    """Names a trusted key, so that what was believed by it can be asked for it again later.
+
+    :ivar place: where it is trusted: "aws", "azure", "nitro" or "gcp"; of the token's issuers that operators configure,
+        the issuer's URL or the tenant's id.
+    :ivar key_id: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo.
+    :ivar kid: its name in its key set; "" for a key that is in none.
+    :ivar algorithm: what it signs with in its key set.
+    """
+
+    place: str
+    key_id: str
+    kid: str = ""
+    algorithm: Algorithm = "RS256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +210,35 @@ class TrustStore:
         ids = {key.key_id for key in pinned}
         operators = [key for key in self.aws if key.kind == kind and key.regions is None and key.key_id not in ids]
         return (*pinned, *operators)
+
+    def still_believes(self, groups: Iterable[Iterable[KeyReference]], provisioner: str, now: int) -> bool:
+        """Whether a provisioner trusts a key of each group now. No key set is waited for: one that is due is fetched.
+
+        :param now: seconds; decides which key sets are stale.
+        :raises TrustUnavailableError: if a key set is not held, or not anew, so that nobody knows.
+        """
+        return all(
+            any(scope is None or provisioner in scope for key in group for scope in self._scopes(key, now))
+            for group in groups
+        )
+
+    def _scopes(self, key: KeyReference, now: int) -> list[frozenset[str] | None]:
+        """The scopes in which a key is trusted; none if it is not trusted any more."""
+        if key.place == "aws":
+            return [trusted.scope for trusted in self.aws if trusted.key_id == key.key_id]
+        if key.place in ("azure", "nitro"):
+            roots = self.azure.roots if key.place == "azure" else self.nitro.roots
+            return [root.scope for root in roots if chains.key_id(root.certificate) == key.key_id]
+        sets = list(self.gcp) if key.place == "gcp" else []
+        sets += [ScopedKeySet(one.keys, one.scope) for one in self.web_identity if one.issuer == key.place]
+        sets += [ScopedKeySet(one.keys, one.scope) for one in self.azure_tenants if one.tenant == key.place]
+        same_kid = find_keys(sets, key.kid, key.algorithm, now, wait=0)
+        return [trusted.scope for trusted in same_kid if key_id_of(trusted.key) == key.key_id]
+
+
+def root_references(place: Literal["azure", "nitro"], roots: Iterable[Root]) -> tuple[KeyReference, ...]:
+    """The references to the roots that a chain leads to, any of which is enough."""
+    return tuple(KeyReference(place, chains.key_id(root.certificate)) for root in roots)
 
 
 def believed_by_both(first: frozenset[str] | None, second: frozenset[str] | None) -> frozenset[str] | None:

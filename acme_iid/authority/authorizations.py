@@ -18,7 +18,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment, Order
 from acme_iid.store import orders
 from acme_iid.store.documents import deactivated
-from acme_iid.store.writes import Reader, Write
+from acme_iid.store.writes import Reader, Statement, Write
 
 LIFETIME = 3600
 """Seconds in which names are proven and an order for them is finalized. Evidence is at hand, so an hour is long."""
@@ -55,6 +55,23 @@ def give(enrolment: Enrolment, account: Account, identifier: Identifier, now: in
         proof=enrolment.proof,
         names=enrolment.names,
         identity=enrolment.identity,
+    )
+    return _authorization(account, identifier, (met,), now)
+
+
+def rely_on(proven: Challenge, proven_in: str, account: Account, identifier: Identifier, now: int) -> Authorization:
+    """A new authorization, valid by a proof that an account has made in an earlier order.
+
+    :param proven: the challenge that was met there.
+    :param proven_in: the id of that order.
+    """
+    met = replace(
+        _challenge(CHALLENGE_TYPE),
+        validated_at=proven.validated_at,
+        proof=proven.proof,
+        names=proven.names,
+        identity=proven.identity,
+        proven_in=proven_in,
     )
     return _authorization(account, identifier, (met,), now)
 
@@ -153,7 +170,7 @@ def _new_authorization(
 
 
 def deactivate(reader: Reader, authorization_id: str, now: int) -> Authorization | Write[Authorization]:
-    """Deactivate an authorization, and with it its order (RFC 8555 section 7.5.2).
+    """Deactivate an authorization, and with it its order (RFC 8555 section 7.5.2), and the proof that it relies on.
 
     :param authorization_id: of one that is the account's own.
     """
@@ -163,8 +180,19 @@ def deactivate(reader: Reader, authorization_id: str, now: int) -> Authorization
     if authorization.deactivated_at is not None or authorization.revoked_at is not None:
         return authorization
     changed = replace(authorization, deactivated_at=now)
+    statements = [_deactivate(order, changed)]
+    earlier = next((one.proven_in for one in authorization.challenges if one.proven_in is not None), None)
+    proven = None if earlier is None else orders.get(reader, earlier)
+    for entry in () if proven is None else proven.authorizations:
+        if proven is not None and entry.name == authorization.name and entry.deactivated_at is None:
+            # The older order goes first, as in every write.
+            statements.insert(0, _deactivate(proven, replace(entry, deactivated_at=now)))
+    return Write(statements, lambda _rows: changed)
+
+
+def _deactivate(order: Order, changed: Authorization) -> Statement:
     entries = tuple(changed if entry.id == changed.id else entry for entry in order.authorizations)
     order = replace(order, authorizations=entries)
     if order.ended_at is None:
-        order = replace(order, ended_at=now, error=deactivated(changed))
-    return Write([orders.deactivate(order)], lambda _rows: changed)
+        order = replace(order, ended_at=changed.deactivated_at, error=deactivated(changed))
+    return orders.deactivate(order)

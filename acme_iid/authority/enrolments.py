@@ -108,6 +108,13 @@ def _proven(authority: Authority, account: Account, order: Order, now: int) -> E
             for challenge in authorization.challenges
             if challenge.type == CHALLENGE_TYPE and challenge.identity is not None
         ]
+        if any(challenge.proven_in is not None for challenge in answered):
+            # Else whoever has the account's key, and not the machine, could make a delegate that outlives the proof.
+            raise AcmeError(
+                Problem.UNAUTHORIZED,
+                f"{authorization.name} was proven in an earlier order, which enrols nobody; deactivate the "
+                "authorization, make an order and answer its iid-01 challenges",
+            )
         if of_authorization(authorization, now) is not Status.VALID or not answered:
             raise AcmeError(
                 Problem.UNAUTHORIZED,

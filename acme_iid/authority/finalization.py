@@ -8,7 +8,7 @@ from typing import Any
 
 from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, compromise, delegates, limits, refusals, renewal, signers
+from acme_iid.authority import Authority, compromise, delegates, limits, proofs, refusals, renewal, signers
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem, Remedy
 from acme_iid.issuance.leaf import LeafRequest
@@ -79,6 +79,7 @@ def _finalize(
         statements += delegates.guards(enrolment)
     elif proof.instance is not None:
         statements.append(instances.unchanged(proof.instance, order.generation or 0))
+        statements += proofs.guards(reader, authority, account, order, now)
     not_before, not_after = validity(profile, order, now)
     issued = authority.ca.issue(
         LeafRequest(

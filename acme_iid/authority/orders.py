@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from acme_iid.authority import Authority, delegates, limits, refusals, signers
+from acme_iid.authority import Authority, delegates, limits, proofs, refusals, signers
 from acme_iid.authority.accounts import require_terms_agreed
-from acme_iid.authority.authorizations import LIFETIME, give, offer, refusal
+from acme_iid.authority.authorizations import LIFETIME, give, offer, refusal, rely_on
 from acme_iid.authority.renewal import check_replaces, questions, replaces
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
@@ -136,7 +136,7 @@ def new_order(
     limits.require_room_for_order(reader, config.limits, account, now)
     try:
         if enrolment is None:
-            return _add(reader, config, giving, account, order, now)
+            return _add(reader, authority, giving, account, order, remote, now)
         return _add_of_delegate(reader, config, enrolment, account, order, now)
     except AcmeError as refused:
         if enrolment is None or refused.problem is Problem.RATE_LIMITED:
@@ -158,17 +158,22 @@ def _refused(
     )
 
 
-def _add(reader: Reader, config: Config, giving: Config, account: Account, order: Order, now: int) -> Write[Order]:
-    """Add an order with its authorizations: pending ones, and valid ones that were made ahead.
+def _add(
+    reader: Reader, authority: Authority, giving: Config, account: Account, order: Order, remote: str, now: int
+) -> Write[Order]:
+    """Add an order with its authorizations: pending ones, and valid ones that were made ahead or proven earlier.
 
-    :param giving: ``config`` with those provisioners only that give the order's profile.
+    :param giving: the settings with those provisioners only that give the order's profile.
     """
+    config = authority.config
     under = {entry.name for entry in giving.all_provisioners}
     ahead = {
         name: made
         for name, made in orders.waiting(reader, account.id, order.identifiers, now).items()
         if all(challenge.proof is None or challenge.proof.provisioner in under for challenge in _challenges(made))
     }
+    if not ahead and (earlier := proofs.reliance(reader, authority, account, order.identifiers, order.profile, now)):
+        return _add_proven(reader, config, account, order, earlier, remote, now)
     entries = tuple(
         ahead[name].authorizations[0] if name in ahead else offer(giving, account, name, now)
         for name in order.identifiers
@@ -179,6 +184,27 @@ def _add(reader: Reader, config: Config, giving: Config, account: Account, order
         order = replace(order, instance_id=proven[0][0], generation=proven[0][1])
     taking = [orders.take(made, now) for made in sorted(ahead.values(), key=orders.number)]
     return _write(reader, config, account, replace(order, authorizations=entries), taking, now)
+
+
+def _add_proven(
+    reader: Reader, config: Config, account: Account, order: Order, earlier: proofs.Reliance, remote: str, now: int
+) -> Write[Order]:
+    """Add an order that relies on earlier proofs of the account: it is born ready, and lasts no longer than they."""
+    order = replace(
+        order,
+        expires_at=min(order.expires_at, earlier.ends_at),
+        instance_id=earlier.instance.id,
+        generation=earlier.instance.generation,
+        authorizations=tuple(
+            replace(
+                rely_on(proof.challenge, proof.order.id, account, name, now),
+                expires_at=min(order.expires_at, earlier.ends_at),
+            )
+            for name, proof in earlier.proofs.items()
+        ),
+    )
+    write = _write(reader, config, account, order, earlier.guards(), now)
+    return replace(write, events=[earlier.event(account, remote, now)])
 
 
 def _challenges(order: Order) -> Iterator[Challenge]:

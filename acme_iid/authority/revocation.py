@@ -180,6 +180,10 @@ def _revoke(
     :raises AcmeError: ``alreadyRevoked``.
     """
     current = certificates.get(reader, certificate.id)
+    noting: list[Statement] = []
+    if code != SUPERSEDED and certificate.instance is not None:
+        # Whoever revokes it, the instance's next order is proven anew.
+        noting.append(instances.note_revocation(certificate.instance, now))
     before = current is None or current.revoked_at is not None
     closed = not before and closes and code != SUPERSEDED and certificate.instance is not None
     closing = NOTHING
@@ -192,9 +196,11 @@ def _revoke(
     if before:
         error = AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
         # That the key is compromised is recorded all the same.
-        return refuse(compromised.statements, error, compromised.events)
+        noting = noting if compromised.events else []
+        return refuse([*compromised.statements, *noting], error, compromised.events)
     statements = [
         *compromised.statements,
+        *noting,
         *closing.statements,
         certificates.revoke(certificate, code, revoked_by, now),
     ]
@@ -225,7 +231,7 @@ def _close(reader: Reader, certificate: Certificate, instance_id: str, now: int)
     instance = instances.get(reader, instance_id)
     generation = 0 if instance is None else instance.generation
     raising = instances.raise_generation(
-        instance_id, generation, "a certificate for this name was revoked meanwhile", now
+        instance_id, generation, "a certificate of this instance was revoked meanwhile", now
     )
     closing = certificates.close_names(instance_id, certificate.names, now)
     return Effect([raising, *ended.statements, *closing], ended.events, ended.ids)

@@ -167,7 +167,7 @@ def _verdict(
         if not _same_cloud(entry, identity):
             rules = rules[:1]  # what another cloud's lists say of it explains nothing
         return Verdict(entry.name, entry.type, admits=False, rules=tuple(rules))
-    rules += _first_use(entry, identity, now)
+    rules += [*_first_use(entry, identity, now), *_later_orders(entry)]
     rules += [_name_rule(entry, "allow", rule, namespace, identity) for rule in entry.allow or ()]
     rules += [_name_rule(entry, "allow_wildcards", rule, namespace, identity) for rule in entry.allow_wildcards]
     return Verdict(
@@ -203,6 +203,13 @@ def _first_use(entry: Provisioner, identity: InstanceIdentity, now: int) -> list
     age = now - identity.started_at
     said = f"the instance was started {age} seconds ago, and a first use may come {entry.instance_age} after its start"
     return [Rule("instance_age", age <= entry.instance_age, f"instance_age: {said}")]
+
+
+def _later_orders(entry: Provisioner) -> list[Rule]:
+    if not entry.proof_lifetime:
+        return []
+    said = f"what it proves serves further orders of its account for {entry.proof_lifetime} seconds"
+    return [Rule("proof_lifetime", met=True, said=f"proof_lifetime: {said}")]
 
 
 def _name_rule(entry: Provisioner, key: str, rule: NameRule, namespace: Namespace, identity: InstanceIdentity) -> Rule:

@@ -161,6 +161,7 @@ def _row(entry: Provisioner, sources: TrustSources) -> dict[str, object]:
         "formats": list(entry.formats),
         "instance_age": entry.instance_age,
         "enrolment_lifetime": None if entry.enrolment_lifetime == ENROLMENT_LIFETIME else entry.enrolment_lifetime,
+        "proof_lifetime": entry.proof_lifetime or None,
         "allow": None if entry.allow is None else _rules(entry.allow),
         "allow_wildcards": _rules(entry.allow_wildcards, "*.") or None,
         "profiles": None if entry.profiles is None else list(entry.profiles),

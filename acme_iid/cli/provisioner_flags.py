@@ -120,6 +120,14 @@ FLAGS = (
         "How long an instance's proof serves what it enrolled with 'acme-iid enroll'. Default: 7d.",
     ),
     Flag(
+        "proof-lifetime",
+        "proof_lifetime",
+        "text",
+        "DURATION",
+        "How long an instance's proof serves further orders of its account, which then take three requests and no "
+        "evidence: 30d at most. Default: 0, each order is proven anew.",
+    ),
+    Flag(
         "allow",
         "allow",
         "list",
@@ -230,6 +238,8 @@ def _option(flag: Flag) -> Callable[[Callable[..., None]], Callable[..., None]]:
 def _type(flag: Flag) -> click.ParamType[Any]:
     if flag.shape == "port":
         return click.IntRange(1, 65535)
+    if flag.key == "proof_lifetime":
+        return Checked("proof_lifetime")
     return Checked("duration") if flag.key in ("instance_age", "enrolment_lifetime") else click.STRING
 
 

@@ -80,6 +80,7 @@ class Challenge:
     ``answered_at`` is when a client asked for attempts that take a look at the network, ``answered_from`` its address,
     ``attempts`` how many there were, ``due_at`` when the next one is, ``error`` then what the last one found. iid-01 is
     judged within its request and has none of them.
+    ``proven_in`` is the id of the order in which the proof was made, where another order relies on it later.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Challenge:
     proof: Proof | None = None
     names: tuple[Identifier, ...] = ()
     identity: str | None = None
+    proven_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,8 @@ class Instance:
     that evidence has shown (AWS pendingTime); it never goes back. ``resource_id`` is what a managed identity
     token called an Azure VM at first; it is no other VM's. ``first_used_at`` is None where nobody holds it: it was
     blocked only, or trust on first use is off. ``generation`` is raised, at ``raised_at`` and for the reason
-    ``raised_for``, by whatever takes from it what it has proven.
+    ``raised_for``, by whatever takes from it what it has proven. ``last_revocation_at`` is when a certificate of it was
+    last revoked for another reason than that it was superseded.
     """
 
     id: str
@@ -206,6 +209,7 @@ class Instance:
     raised_for: str | None = None
     blocked_at: int | None = None
     blocked_for: str | None = None
+    last_revocation_at: int | None = None
 
     @property
     def is_held(self) -> bool:

@@ -1,8 +1,8 @@
 """What an order's row holds as JSON, and the order that is derived from a row and what else is a fact by then.
 
 The document has each name, each challenge and each proof once: that evidence proved a hundred names does not make a
-hundred copies of what it says. Its members are ``names``, ``before`` and ``after`` (the validity that was asked for),
-``profile``, ``error``, ``authorizations`` and ``proofs``.
+hundred copies of what it says; a proof that was made in another order names that one. Its members are ``names``,
+``before`` and ``after`` (the validity that was asked for), ``profile``, ``error``, ``authorizations`` and ``proofs``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _MAX_DETAIL = 700
 
 Body = Mapping[str, Any]
 """A document, parsed."""
-Held = tuple[Proof, tuple[Identifier, ...], str | None]
+Held = tuple[Proof, tuple[Identifier, ...], str | None, str | None]
+"""A proof, the names that the instance may hold, its identity, and the order in which it was made, if another."""
 
 
 def fault_as_list(error: Fault | None) -> list[str] | None:
@@ -57,14 +58,15 @@ def document(order: Order) -> str:
         "profile": order.profile,
         "error": fault_as_list(order.error),
         "authorizations": [_entry(order, entry, proofs) for entry in order.authorizations],
-        "proofs": [[list(proof), names, identity] for proof, names, identity in map(_as_lists, proofs)],
+        "proofs": list(map(_as_list, proofs)),
     }
     return json.dumps({name: value for name, value in body.items() if value}, separators=(",", ":"))
 
 
-def _as_lists(held: Held) -> tuple[tuple[str | None, ...], tuple[Identifier, ...], str | None]:
-    proof, names, identity = held
-    return (proof.instance, proof.cloud, proof.provisioner, proof.credential_id), names, identity
+def _as_list(held: Held) -> list[object]:
+    proof, names, identity, proven_in = held
+    stored: list[object] = [(proof.instance, proof.cloud, proof.provisioner, proof.credential_id), names, identity]
+    return stored if proven_in is None else [*stored, proven_in]
 
 
 def _entry(order: Order, entry: Authorization, proofs: list[Held]) -> object:
@@ -91,7 +93,7 @@ def _challenges(entry: Authorization, proofs: list[Held]) -> list[object]:
 def _challenge(challenge: Challenge, proofs: list[Held]) -> list[object]:
     stored: list[object] = [challenge.type, challenge.token]
     if challenge.validated_at is not None and challenge.proof is not None:
-        held = (challenge.proof, challenge.names, challenge.identity)
+        held = (challenge.proof, challenge.names, challenge.identity, challenge.proven_in)
         if held not in proofs:
             proofs.append(held)
         return [*stored, challenge.validated_at, proofs.index(held)]
@@ -137,8 +139,8 @@ def order_of(
     names = tuple(Identifier(*pair) for pair in body["names"])
     order_id = f"{row['n']}.{row['tag']}"
     proofs = [
-        (Proof(*proof), tuple(Identifier(*pair) for pair in held), identity)
-        for proof, held, identity in body.get("proofs", ())
+        (Proof(*proof), tuple(Identifier(*pair) for pair in held), identity, *(proven_in or (None,)))
+        for proof, held, identity, *proven_in in body.get("proofs", ())
     ]
     pending = {(attempt["i"], attempt["k"]): attempt for attempt in attempts}
     authorizations: list[Authorization] = []
@@ -202,8 +204,8 @@ def _read_challenge(challenge_id: str, stored: Sequence[Any], proofs: Sequence[H
     at, number, *error = outcome
     if number is None:
         return replace(challenge, failed_at=at, error=fault_of_list(error[0]))
-    proof, names, identity = proofs[number]
-    return replace(challenge, validated_at=at, proof=proof, names=names, identity=identity)
+    proof, names, identity, proven_in = proofs[number]
+    return replace(challenge, validated_at=at, proof=proof, names=names, identity=identity, proven_in=proven_in)
 
 
 def _with_attempt(challenge: Challenge, attempt: Row) -> Challenge:
@@ -266,6 +268,7 @@ def _without_proofs(order: Order, at: int, fault: Fault) -> Order:
 def _after_key_change(order: Order, at: int) -> Order:
     """An order whose account has another key than when it was made: iid-01 challenges were bound to the former one.
 
+    What it relies on of an earlier order is bound to the former key, too, and ends; what was proven in it stays.
     Where a name can be proven by another type as well, the challenge is taken back: a failed one would make the
     authorization invalid, which the other type has nothing to do with.
     """
@@ -275,7 +278,10 @@ def _after_key_change(order: Order, at: int) -> Order:
     for entry in order.authorizations:
         decided = any(challenge.validated_at or challenge.failed_at for challenge in entry.challenges)
         bound = [challenge for challenge in entry.challenges if challenge.type == CHALLENGE_TYPE]
-        if decided or not bound or entry.deactivated_at is not None:
+        if any(challenge.proven_in is not None for challenge in entry.challenges):
+            failed = True
+            entries.append(replace(entry, revoked_at=at))
+        elif decided or not bound or entry.deactivated_at is not None:
             entries.append(entry)
         elif len(bound) < len(entry.challenges):
             others = tuple(challenge for challenge in entry.challenges if challenge.type != CHALLENGE_TYPE)

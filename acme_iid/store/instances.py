@@ -162,6 +162,27 @@ def unchanged(instance_id: str, generation: int) -> Statement:
     )
 
 
+def proves_still(instance: Instance) -> Statement:
+    """Rely on it that what an instance proved in an earlier order still counts: nothing has taken it away."""
+    return Statement(
+        """SELECT 1 FROM instances WHERE id = :id AND generation = :generation AND blocked_at IS NULL
+           AND COALESCE(account_id, '') = :account_id AND COALESCE(last_revocation_at, 0) = :last_revocation_at""",
+        {
+            "id": instance.id,
+            "generation": instance.generation,
+            "account_id": instance.account_id or "",
+            "last_revocation_at": instance.last_revocation_at or 0,
+        },
+        again,
+        shared=True,
+    )
+
+
+def note_revocation(instance_id: str, now: int) -> Statement:
+    """Note that a certificate of an instance was revoked for another reason than that it was superseded."""
+    return Statement("UPDATE instances SET last_revocation_at = :now WHERE id = :id", {"id": instance_id, "now": now})
+
+
 def _raised(instance_id: str, now: int, reason: str, generation: int) -> dict[str, object]:
     cloud, owner = cloud_and_owner(instance_id)
     return {

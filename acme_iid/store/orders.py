@@ -28,7 +28,8 @@ SELECT = """
     LEFT JOIN instances i ON i.id = o.instance_id
     LEFT JOIN enrolments e ON e.id = a.enrolment_id
 """
-_UNCHANGED = "n = :n AND version = :version"
+_UNCHANGED = "n = :n AND tag = :tag AND version = :version"
+"""It is the order that was read: a number may be another's by now."""
 _MOST_READ = 1000
 ALL = 1 << 62
 """More than any number of an order."""
@@ -271,7 +272,7 @@ def change(order: Order, now: int) -> Statement:
 
 
 def _version(order: Order) -> dict[str, object]:
-    return {"n": number(order), "version": order.version}
+    return {**_id(order)._asdict(), "version": order.version}
 
 
 def deactivate(order: Order) -> Statement:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from acme import messages
 from josepy.json_util import JSONObjectWithFields, field
 from josepy.jwa import ES256
 
@@ -24,7 +25,7 @@ from acme_iid_client.connection import CaError, Connection
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical
-from acme_iid_client.order import Request, account_here, place
+from acme_iid_client.order import Placed, Request, account_here, place
 from acme_iid_client.registration import settled
 from acme_iid_client.told import parse_external_key
 
@@ -83,7 +84,12 @@ def enrol(
     account = settled(account_here(state, authority, cloud, notice), authority, deadline, notice)
     with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
         resource = connection.extension("iidEnrolment")
-        placed = place(request, connection, account, cloud, Conditions.of(state, authority), notice)
+        conditions = Conditions.of(state, authority)
+        placed = place(request, connection, account, cloud, conditions, notice)
+        if placed.body.status == messages.STATUS_READY:
+            # The CA relies on what was proven before, and nobody is enrolled by that.
+            _give_up(placed, connection)
+            placed = place(placed.request, connection, placed.account, cloud, conditions, notice)
         body = _EnrolmentRequest(order=placed.url, renew=renew)
         answer = connection.post(resource, body, f"The CA refused to enrol {', '.join(placed.request.names)}")
     try:
@@ -99,6 +105,13 @@ def enrol(
         return made, Key(key.kid, key.hmac_key, _text(content["expires"], _TIME))
     except (ValueError, LookupError, TypeError, ClientError) as error:
         raise CaError("The CA's answer about the enrolment cannot be read.") from error
+
+
+def _give_up(placed: Placed, connection: Connection) -> None:
+    """Deactivate the authorizations of an order, so that the next one is proven anew."""
+    for url in placed.body.authorizations or ():
+        update = messages.UpdateAuthorization(status=messages.STATUS_DEACTIVATED)
+        connection.post(str(url), update, "The CA does not end what was proven before")
 
 
 def _text(value: object, form: re.Pattern[str] = re.compile("")) -> str:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
-from acme_iid.attestation.trust import AwsKind, TrustStore
+from acme_iid.attestation.trust import AwsKind, KeyReference, TrustStore
 from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol.identifiers import Identifier
@@ -100,6 +100,7 @@ def test_a_document_proves_the_instance_and_its_facts(name: str) -> None:
         ),
         started_at=instance.pending_time,
         times=times if name == "aws-signature" else times | {"signingTime": forge.SIGNED_AT},
+        believed_by=((KeyReference("aws", key.key_id),),),
     )
 
 

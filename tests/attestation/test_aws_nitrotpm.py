@@ -117,7 +117,10 @@ def test_a_document_proves_the_instance_of_the_one_beside_it_and_the_measured_bo
         binding="nonce",
         facts={**plain.facts, **pcrs},
         times={**plain.times, "timestamp": NOW},
+        dated_at=NOW,
+        believed_by=claims.believed_by,
     )
+    assert [key.place for group in claims.believed_by for key in group] == ["aws", "nitro"]
     assert plain.id == "aws:aws:123456789042:us-west-2:i-0123456789abcdef0"
     assert claims.content == cose.parse(base64.urlsafe_b64decode(_evidence().fields["evidence"] + "==")).payload
 

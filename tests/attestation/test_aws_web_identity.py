@@ -78,6 +78,8 @@ def test_a_token_proves_the_instance_and_its_facts(algorithm: str) -> None:
         ),
         started_at=None,
         times={"iat": ISSUED_AT, "exp": ISSUED_AT + 300},
+        dated_at=ISSUED_AT,
+        believed_by=claims.believed_by,
     )
 
 

@@ -97,6 +97,8 @@ def test_a_document_proves_the_vm_and_its_facts() -> None:
         },
         names=(Identifier("dns", fa.VM_ID),),
         times={"createdOn": NOW - 5, "expiresOn": NOW - 5 + 6 * 3600},
+        dated_at=NOW - 5,
+        believed_by=claims.believed_by,
     )
     assert claims.key_id.startswith("sha256:")
 
@@ -579,7 +581,7 @@ def test_every_real_document_authenticates_at_its_time_and_is_then_refused_as_wh
                 details.add(refused.value.detail[:41])
         if "subscriptionId" in document:
             whole = {**document, "nonce": fa.BINDING.nonce}
-            bound = AzureClaims("azure-attested", whole, claims.content, claims.key_id, None, "public", None)
+            bound = AzureClaims("azure-attested", whole, claims.content, claims.key_id, None, (), "public", None)
             identity = VERIFIER.judge(bound, fa.BINDING, _created(document))
             assert identity.id == f"azure:{document['subscriptionId']}:{document['vmId']}"
             assert identity.facts.get("sku", "") == document["sku"]

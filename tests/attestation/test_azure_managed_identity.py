@@ -55,7 +55,8 @@ def _machine(*, subscription: str = fa.SUBSCRIPTION, group: str = "Servers", nam
 
 def test_a_token_adds_tenant_resource_group_and_name_to_the_attested_vm() -> None:
     plain = ATTESTED.judge(ATTESTED.authenticate(fa.attested(), fa.trust(), NOW), fa.BINDING, NOW)
-    assert _judge(fa.managed_identity()) == replace(
+    identity = _judge(fa.managed_identity())
+    assert identity == replace(
         plain,
         format="azure-managed-identity",
         credential_id=fa.TENANT,
@@ -68,7 +69,10 @@ def test_a_token_adds_tenant_resource_group_and_name_to_the_attested_vm() -> Non
             "vm_name": "vm-1",
         },
         times={**plain.times, "iat": NOW - 330, "exp": NOW - 30 + 86400},
+        dated_at=NOW - 330,
+        believed_by=identity.believed_by,
     )
+    assert [key.place for group in identity.believed_by for key in group] == ["azure", fa.TENANT]
 
 
 def test_a_token_of_version_2_is_as_good() -> None:
@@ -429,3 +433,11 @@ def test_mutated_tokens_never_authenticate_other_claims(data: st.DataObject) -> 
     except AttestationError:
         document = fa.claims()
     assert document == fa.claims()
+
+
+def test_evidence_of_two_keys_is_believed_as_long_as_both_are_trusted() -> None:
+    believed_by = _judge(fa.managed_identity()).believed_by
+    assert fa.trust().still_believes(believed_by, "test", NOW)
+    assert not fa.root_only().still_believes(believed_by, "test", NOW)
+    no_root = replace(fa.trust(), azure=TrustStore.load(google=False).azure)
+    assert not no_root.still_believes(believed_by, "test", NOW)

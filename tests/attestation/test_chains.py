@@ -61,7 +61,8 @@ def _authority(issuer: Authority, extensions: Sequence[Extension], before: datet
 
 
 def _verify(issuer: Authority, now: int = NOW, purpose: x509.ObjectIdentifier | None = SERVER) -> frozenset[str] | None:
-    return chains.verify(_leaf(issuer), issuer.chain[:-1], Anchors((Root(issuer.chain[-1]),)), now, purpose)
+    roots = chains.verify(_leaf(issuer), issuer.chain[:-1], Anchors((Root(issuer.chain[-1]),)), now, purpose)
+    return chains.scope(roots)
 
 
 def _refused(issuer: Authority, now: int = NOW) -> str:
@@ -90,7 +91,7 @@ def test_intermediates_may_be_pinned_or_supplied_in_any_order() -> None:
     first, second, third, root = authority.chain
     leaf = _leaf(authority)
     for supplied, pinned in (((third, first, second), ()), ((), (second, third, first)), ((second,), (first, third))):
-        assert chains.verify(leaf, supplied, Anchors((Root(root),), pinned), NOW) is None
+        assert chains.scope(chains.verify(leaf, supplied, Anchors((Root(root),), pinned), NOW)) is None
     with pytest.raises(ValueError, match="no chain leads"):
         chains.verify(leaf, (first, third), Anchors((Root(root),)), NOW)
 
@@ -107,7 +108,7 @@ def test_an_impostor_with_the_issuers_name_does_not_stand_in_the_way() -> None:
     authority = _below(1)
     impostor = Authority.root(_named("Root"), _key(7)).below(_named("Authority 1"), _key(8))
     anchors_ = Anchors((Root(impostor.chain[-1]), Root(_root().chain[0])))
-    assert chains.verify(_leaf(authority), (impostor.chain[0], authority.chain[0]), anchors_, NOW) is None
+    assert chains.scope(chains.verify(_leaf(authority), (impostor.chain[0], authority.chain[0]), anchors_, NOW)) is None
     with pytest.raises(ValueError, match="no chain leads"):
         chains.verify(_leaf(impostor), (impostor.chain[0],), Anchors((Root(_root().chain[0]),)), NOW)
 
@@ -117,15 +118,16 @@ def test_a_cross_signed_issuer_leads_to_whichever_root_is_trusted() -> None:
     crossed = tuple(root.below(_named("Crossed"), _key(21)) for root in (mine, other))
     leaf, issuers = _leaf(crossed[0]), tuple(one.chain[0] for one in crossed)
     for root in (mine, other):
-        assert chains.verify(leaf, issuers, Anchors((Root(root.chain[0], frozenset({"x"})),)), NOW) == frozenset({"x"})
+        roots = chains.verify(leaf, issuers, Anchors((Root(root.chain[0], frozenset({"x"})),)), NOW)
+        assert chains.scope(roots) == frozenset({"x"})
 
 
 def test_the_scope_is_that_of_all_roots_reached_and_nobodys_if_one_is_pinned() -> None:
     leaf, root = _leaf(_root()), _root().chain[0]
     mine, yours = Root(root, frozenset({"mine"})), Root(root, frozenset({"yours"}))
     elsewhere = Root(Authority.root(_named("Elsewhere"), _key(30)).chain[0], frozenset({"theirs"}))
-    assert chains.verify(leaf, (), Anchors((mine, yours, elsewhere)), NOW) == frozenset({"mine", "yours"})
-    assert chains.verify(leaf, (), Anchors((mine, Root(root))), NOW) is None
+    assert chains.scope(chains.verify(leaf, (), Anchors((mine, yours, elsewhere)), NOW)) == frozenset({"mine", "yours"})
+    assert chains.scope(chains.verify(leaf, (), Anchors((mine, Root(root))), NOW)) is None
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_issuers_of_other_names_cost_nothing_and_are_not_spoken_of() -> None:
     authority = _below(1)
     strangers = [_authority(_root(), USUAL, before=_AFTER.replace(year=2039)).chain[0] for _ in range(chains.MAX_LINKS)]
     anchors_ = Anchors((Root(_root().chain[0]),), tuple(strangers))
-    assert chains.verify(_leaf(authority), authority.chain[:-1], anchors_, NOW) is None
+    assert chains.scope(chains.verify(_leaf(authority), authority.chain[:-1], anchors_, NOW)) is None
     with pytest.raises(ValueError, match=r"to a trusted root\Z"):
         chains.verify(_leaf(authority), (), anchors_, NOW)
 

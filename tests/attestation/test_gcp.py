@@ -81,6 +81,8 @@ def test_a_token_proves_the_instance_and_its_facts() -> None:
         ),
         started_at=ISSUED_AT - 30,
         times={"iat": ISSUED_AT, "exp": ISSUED_AT + 3600, "instance_creation_timestamp": ISSUED_AT - 30},
+        dated_at=ISSUED_AT,
+        believed_by=claims.believed_by,
     )
 
 

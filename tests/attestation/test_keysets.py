@@ -38,7 +38,7 @@ from acme_iid.attestation.keysets import (
     key_set,
     parse,
 )
-from acme_iid.attestation.trust import TrustStore, WebIdentityIssuer
+from acme_iid.attestation.trust import KeyReference, TrustStore, WebIdentityIssuer
 from acme_iid.errors import TrustUnavailableError
 from acme_iid.simulator import aws
 from acme_iid.simulator.listener import NoAnswer, Request, Response, listening
@@ -527,3 +527,61 @@ def test_google_is_asked_for_nothing_before_it_is_needed() -> None:
     TrustStore.load().refresh_if_due(NOW)
     with pytest.raises(TrustUnavailableError):
         google.keys.find(OLD.kid, "RS256")
+
+
+# What was believed by a key is asked for it again
+
+
+def _believed(trust: TrustStore) -> tuple[tuple[KeyReference, ...], ...]:
+    """The trusted keys behind a token of Google's."""
+    evidence = tokens.gcp_identity()
+    return VERIFIERS["gcp-identity"].authenticate(evidence, trust, NOW).believed_by
+
+
+def _google(*keys: TokenKey, provisioner: str = "test") -> TrustStore:
+    return TrustStore.load(gcp_keys={provisioner: tokens.key_set(*keys)}, google=False)
+
+
+def test_a_key_that_is_still_trusted_is_believed_and_by_whom_it_was_given_to() -> None:
+    believed_by = _believed(tokens.trust())
+    assert tokens.trust().still_believes(believed_by, "test", NOW)
+    assert not tokens.trust().still_believes(believed_by, "another", NOW)
+    assert _google(tokens.stranger(), tokens.google()).still_believes(believed_by, "test", NOW)
+
+
+def test_a_key_that_was_withdrawn_is_not_believed() -> None:
+    believed_by = _believed(tokens.trust())
+    assert not _google(tokens.stranger()).still_believes(believed_by, "test", NOW)
+    assert not _google(tokens.google(), provisioner="another").still_believes(believed_by, "test", NOW)
+    assert not TrustStore.load(google=False).still_believes(believed_by, "test", NOW)
+
+
+def test_another_key_under_the_same_name_is_not_believed() -> None:
+    believed_by = _believed(tokens.trust())
+    impostor = json.dumps({"keys": [tokens.renamed(tokens.stranger(), tokens.google().kid)]}).encode()
+    trust = TrustStore.load(gcp_keys={"test": impostor}, google=False)
+    assert not trust.still_believes(believed_by, "test", NOW)
+
+
+def test_a_key_set_that_is_not_held_is_fetched_and_not_waited_for() -> None:
+    believed_by = _believed(tokens.trust())
+    release = threading.Event()
+
+    def wait() -> Response:
+        release.wait(30)
+        return Response(HTTPStatus.OK, tokens.key_set(tokens.google()), content_type="application/json")
+
+    with listening(Publisher(answers=wait)) as running:
+        trust = TrustStore.load(gcp_keys={"test": f"{running.url}/keys"}, google=False)
+        with pytest.raises(TrustUnavailableError):
+            trust.still_believes(believed_by, "test", NOW)
+        release.set()
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                assert trust.still_believes(believed_by, "test", NOW)
+            except TrustUnavailableError:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            else:
+                break

@@ -63,9 +63,14 @@ def measure(server: servers.Server, options: argparse.Namespace) -> Figures:
             options.connections,
             new_connections=options.new_connections,
         )
-        accounts = generator.accounts(options.accounts or options.connections)
         warming = max(options.orders // 10, options.connections)
+        usual = options.connections if served.earlier is None else warming + options.orders
+        accounts = generator.accounts(options.accounts or usual)
         jobs = server.jobs(accounts, warming + options.orders)
+        if served.earlier is not None:
+            first = Generator(served.directory, served.root, served.earlier, options.connections)
+            first.run(jobs, 10 * options.seconds)
+            first.close()
         generator.run(jobs[:warming], options.seconds)
         before, own = processes.cpu(served.pid), time.process_time()
         database = _used(served.database)
@@ -165,6 +170,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--debian", action="store_true", help="Debian's Pebble, which is older, and no step-ca")
     parser.add_argument("--workers", type=int, default=2, help="processes of acme-iid (2)")
     parser.add_argument("--postgresql", action="store_true", help="acme-iid's store is in PostgreSQL on this machine")
+    parser.add_argument("--renewals", action="store_true", help="acme-iid renews by what each VM has proven before")
     parser.add_argument("--new-connections", action="store_true", help="a TLS connection for each order")
     parser.add_argument("--markdown", action="store_true", help="the table as README.md has it")
     parser.add_argument("--json", action="store_true", help="every round's figures as JSON")
@@ -177,7 +183,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = arguments()
     options = parser.parse_args()
-    ours = servers.ours(options.workers, in_postgresql=options.postgresql)
+    ours = servers.ours(options.workers, in_postgresql=options.postgresql, renewals=options.renewals)
     peers = (servers.pebble(debian=options.debian), *(() if options.debian else (servers.STEP_CA,)), servers.CADDY)
     known = {server.name: server for server in (ours, *peers)}
     for name in options.only or ():

@@ -32,6 +32,7 @@ class Served:
     :ivar root: the PEM file of the root that its TLS certificate leads to.
     :ivar pid: the process that all of its processes descend from.
     :ivar database: the same of its database server, if it has one.
+    :ivar earlier: what is done with every order before anything is measured, in an account each.
     """
 
     directory: str
@@ -39,6 +40,7 @@ class Served:
     pid: int
     flow: Flow
     database: int | None = None
+    earlier: Flow | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ class Server:
 
 
 @contextmanager
-def _ours(folder: Path, workers: int = 2, *, in_postgresql: bool = False) -> Iterator[Served]:
+def _ours(folder: Path, workers: int = 2, *, in_postgresql: bool = False, renewals: bool = False) -> Iterator[Served]:
     ca = CA(folder / "ca")
-    ca.init()
+    ca.init(*(("--proof-lifetime", "24h") if renewals else ()))
     if in_postgresql:
         settings = ca.home / "ca.toml"
         settings.write_text(settings.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))
@@ -67,7 +69,8 @@ def _ours(folder: Path, workers: int = 2, *, in_postgresql: bool = False) -> Ite
     assert ca.process is not None
     try:
         database = postgresql.cluster().pid if in_postgresql else None
-        yield Served(ca.directory, ca.root, ca.process.pid, generator.with_iid01, database)
+        flow, earlier = (generator.renewing, generator.with_iid01) if renewals else (generator.with_iid01, None)
+        yield Served(ca.directory, ca.root, ca.process.pid, flow, database, earlier)
     finally:
         ca.stop()
 
@@ -209,14 +212,18 @@ def interpreter() -> str:
     return f"{name} BUILT WITHOUT PGO"
 
 
-def ours(workers: int, *, in_postgresql: bool = False) -> Server:
-    """This project's server, with its store in a file or in Debian's PostgreSQL on the same machine."""
+def ours(workers: int, *, in_postgresql: bool = False, renewals: bool = False) -> Server:
+    """This project's server, with its store in a file or in Debian's PostgreSQL on the same machine.
+
+    :param renewals: measure renewals that rely on what was proven before.
+    """
     store = "PostgreSQL" if in_postgresql else "SQLite"
     processes = "1 worker" if workers == 1 else f"{workers} workers"
+    proof = "renews by what was proven before" if renewals else "verifies AWS's signature"
     return Server(
         "acme-iid",
-        f"{store}, durable at every answer; {processes}; verifies AWS's signature; {interpreter()}",
-        lambda folder: _ours(folder, workers, in_postgresql=in_postgresql),
+        f"{store}, durable at every answer; {processes}; {proof}; {interpreter()}",
+        lambda folder: _ours(folder, workers, in_postgresql=in_postgresql, renewals=renewals),
         generator.jobs_of_instances,
     )
 

@@ -71,6 +71,7 @@ def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest
         *("provisioner", "add", 'Na"me', "--type", "aws", "--aws-account", "123456789042"),
         *("--aws-account", "000000000000", "--region", "us-east-1", "--instance-id", "i-0123456789abcdef0"),
         *("--instance-age", "1h", "--iid-roots", "roots.pem", "--nitro-roots", "nitro.pem"),
+        *("--proof-lifetime", "12h"),
         *("--web-identity-issuer", "123456789042=https://x.example", "--web-identity-jwks", "123456789042=keys.json"),
         *("--format", "aws-pkcs7", "--format", "aws-rsa2048", "--allow", "{instance_id}.local", "--allow", "*.a.local"),
         *("--allow-wildcard", "*.b.local", "--network", "10.0.0.0/8", "--network", "fd00::/8"),
@@ -88,6 +89,7 @@ def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest
             "regions": ["us-east-1"],
             "instance_ids": ["i-0123456789abcdef0"],
             "instance_age": "1h",
+            "proof_lifetime": "12h",
             "iid_roots": f"{tmp_path}/roots.pem",
             "nitro_roots": f"{tmp_path}/nitro.pem",
             "web_identity": [
@@ -105,6 +107,7 @@ def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest
     assert listed["accounts"] == ["123456789042", "000000000000"]
     assert listed["organizations"] is None
     assert listed["web_identity"] == ["123456789042=https://x.example"]
+    assert listed["proof_lifetime"] == 12 * 3600
     assert (listed["instance_age"], listed["custom_sans"], listed["trust_on_first_use"]) == (3600, True, False)
     assert (listed["allow"], listed["allow_wildcards"]) == (["{instance_id}.local", "*.a.local"], ["*.b.local"])
 

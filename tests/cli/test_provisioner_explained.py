@@ -253,6 +253,14 @@ def test_an_instance_that_is_too_old_for_a_first_use_is_told_so(home: Path) -> N
     assert [rule["met"] for rule in of(report, "Strict")["rules"] if rule["rule"] == "instance_age"] == [True]
 
 
+def test_how_long_a_proof_serves_further_orders_is_said(home: Path) -> None:
+    assert run(home, "update", "Web", "--proof-lifetime", "12h").exit_code == 0
+    report = explained(home, "--evidence", "-", stdin=raw(forge.aws_rsa2048(document())))
+    (rule,) = [rule for rule in of(report, "Web")["rules"] if rule["rule"] == "proof_lifetime"]
+    assert rule["said"] == "proof_lifetime: what it proves serves further orders of its account for 43200 seconds"
+    assert not [rule for rule in of(report, "Strict")["rules"] if rule["rule"] == "proof_lifetime"]
+
+
 def test_a_stale_token_is_said_to_be_stale_and_its_facts_are_explained(home: Path) -> None:
     token = forge_tokens.gcp_identity()
     done = run(home, "test", "--evidence", "-", "a.local", stdin=raw(token))

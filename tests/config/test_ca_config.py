@@ -310,6 +310,17 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         values.duration(text)
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("24h", 86400), ("30d", 30 * 86400), ("0", 0)])
+def test_a_proof_may_serve_for_a_while_or_not_at_all(text: str, seconds: int) -> None:
+    found = parse(MINIMAL + PROVISIONER + f'proof_lifetime = "{text}"')
+    assert found.provisioners[0].proof_lifetime == seconds
+
+
+def test_a_proof_serves_for_30_days_at_most() -> None:
+    text = refusal(MINIMAL + PROVISIONER + 'proof_lifetime = "30d1s"')
+    assert text.endswith("""proof_lifetime: '30d1s' is longer than 30 days; write "30d" or less""")
+
+
 @given(st.text(max_size=30) | st.from_regex(r"(\d+[dhms]){1,4}\Z"))
 def test_a_duration_is_a_number_of_seconds_or_an_error(text: str) -> None:
     with suppress(ValueError):

@@ -245,3 +245,8 @@ def test_root_looks_at_the_home_of_the_user_that_the_server_runs_as(home: Path) 
         for path in (home, *home.rglob("*")):
             os.chown(path, 12345, -1)
     assert of_files(home, uid=0) == []
+
+
+@pytest.mark.parametrize(("lifetime", "found"), [("25h", ["long-proof"]), ("24h", []), ("1h", [])])
+def test_a_proof_that_outlives_certificates_is_called_unsafe(lifetime: str, found: list[str]) -> None:
+    assert codes(read(provisioner=provisioner("AWS", *AWS, f'proof_lifetime = "{lifetime}"'))) == found

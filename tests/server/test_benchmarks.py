@@ -52,6 +52,12 @@ def test_the_comparison_prints_a_line_for_each_server() -> None:
     assert [line.split("|")[1].strip() for line in lines] == ["server", "---", "acme-iid"]
 
 
+def test_renewals_take_three_requests() -> None:
+    options = ("--only", "acme-iid", "--renewals", "--orders", "4", "--connections", "2", "--rounds", "1", "--json")
+    (figures,) = json.loads(run("orders.py", *options))["acme-iid"]
+    assert figures["requests"] == 3
+
+
 def test_the_profile_has_the_five_routes_of_an_order() -> None:
     lines = run("routes.py", "--orders", "3", "--connections", "1", "--top", "3").splitlines()
     assert {line.split()[1].rpartition("/acme/")[2] for line in lines if line.startswith("POST /acme/")} == {

@@ -3,6 +3,8 @@
 -- revocation that closes a name) raises its generation, at raised_at and for the reason raised_for; each proof has the
 -- generation that it was given under. resource_id is what a managed identity token called an Azure VM at its first use:
 -- the token has no vmId, and the attested document no resource, so the pair is believed once and held afterwards.
+-- last_revocation_at is when a certificate of it was last revoked for another reason than that it was superseded: what
+-- it proved until then serves no later order.
 CREATE TABLE instances (
     id TEXT PRIMARY KEY,
     cloud TEXT NOT NULL,
@@ -20,7 +22,8 @@ CREATE TABLE instances (
     raised_at BIGINT,
     raised_for TEXT,
     blocked_at BIGINT,
-    blocked_for TEXT
+    blocked_for TEXT,
+    last_revocation_at BIGINT
 );
 
 CREATE INDEX instances_by_instance_id ON instances (instance_id);

@@ -1,0 +1,168 @@
+"""What a new order relies on of earlier ones is in the guards of its write, and of its certificate's."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from enrolling import whole_id
+from running import CA, PROVISIONER, answer
+from wire import Key, csr
+
+from acme_iid import config
+from acme_iid.authority import (
+    Authority,
+    accounts,
+    authorizations,
+    challenges,
+    finalization,
+    instances,
+    orders,
+    reading,
+    revocation,
+)
+from acme_iid.authority.orders import NewOrder
+from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.protocol.identifiers import Identifier
+from acme_iid.protocol.resources import Account, Order
+from acme_iid.protocol.status import Status, of_order
+from acme_iid.simulator import aws
+from acme_iid.sources import trust_store
+from acme_iid.store.database import open_store
+from acme_iid.store.writes import Refused, Write, perform
+
+FOO = Identifier("dns", "foo.local")
+ADDRESS = "127.0.0.1"
+
+
+@pytest.fixture
+def authority(own_ca: CA) -> Iterator[Authority]:
+    own_ca.cli("provisioner", "update", PROVISIONER, "--proof-lifetime", "24h", "--disable-trust-on-first-use")
+    loaded = config.load(own_ca.home)
+    database = open_store(loaded.store.url)
+    ca = CertificateAuthority.load(own_ca.home, None)
+    yield Authority(loaded, database, ca, trust_store(loaded.trust))
+    database.close()
+
+
+def now() -> int:
+    return int(time.time())
+
+
+def register(authority: Authority) -> Account:
+    key = Key()
+    wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
+    return perform(
+        authority.database, lambda reader: accounts.create(reader, authority.config, wanted, ADDRESS, now())
+    )[0]
+
+
+def new_order(authority: Authority, account: Account) -> Write[Order]:
+    decided = orders.new_order(authority.database, authority, account, NewOrder((FOO,)), ADDRESS, now())
+    assert isinstance(decided, Write)
+    return decided
+
+
+def make(authority: Authority, account: Account) -> Order:
+    return perform(
+        authority.database,
+        lambda reader: orders.new_order(reader, authority, account, NewOrder((FOO,)), ADDRESS, now()),
+    )
+
+
+def prove(authority: Authority, account: Account, instance: aws.Instance) -> Order:
+    """An order whose name was proven by an answer."""
+    made = make(authority, account)
+    assert of_order(made, now()) is Status.PENDING
+    challenge = made.authorizations[0].challenges[0].id
+    given = dict(answer(instance))
+    perform(
+        authority.database,
+        lambda reader: challenges.answer(reader, authority, account, challenge, given, b"", ADDRESS, now()),
+    )
+    return reading.order(authority.database, account, made.id)
+
+
+def finalize(authority: Authority, account: Account, order: Order) -> Write[Order]:
+    request = csr("foo.local")[1]
+    decided = finalization.finalize(authority.database, authority, account, order, request, ADDRESS, now())
+    assert isinstance(decided, Write)
+    return decided
+
+
+Act = Callable[[Authority, Account, aws.Instance, Order], None]
+
+
+def block(authority: Authority, _account: Account, instance: aws.Instance, _proven: Order) -> None:
+    instances.block(authority.database, whole_id(instance), None, revoke=False, now=now())
+
+
+def deactivate(authority: Authority, _account: Account, _instance: aws.Instance, proven: Order) -> None:
+    entry = proven.authorizations[0].id
+    perform(authority.database, lambda reader: authorizations.deactivate(reader, entry, now()))
+
+
+def take_over(authority: Authority, _account: Account, instance: aws.Instance, _proven: Order) -> None:
+    """Another account becomes the one that holds the instance."""
+    with authority.database.transaction() as transaction:
+        changed = transaction.run(
+            "UPDATE instances SET account_id = 'another', first_used_at = 1, last_used_at = 1 WHERE id = :id",
+            id=whole_id(instance),
+        )
+    assert changed == 1
+
+
+def revoke(authority: Authority, account: Account, _instance: aws.Instance, proven: Order) -> None:
+    """A revocation that closes no name, as that of a former owner."""
+    certificate = reading.certificate(authority.database, account, proven.id)
+    perform(
+        authority.database,
+        lambda reader: revocation._revoke(reader, certificate, 5, "account another", now(), closes=False),
+    )
+
+
+def prune(authority: Authority, _account: Account, _instance: aws.Instance, proven: Order) -> None:
+    n = int(proven.id.split(".")[0])
+    with authority.database.transaction() as transaction:
+        assert transaction.run("DELETE FROM orders WHERE n = :n", n=n) == 1
+
+
+ACTS: list[Act] = [block, deactivate, take_over, revoke, prune]
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_what_ends_a_proof_before_the_write_of_a_new_order_stops_it(
+    authority: Authority, instance: aws.Instance, act: Act
+) -> None:
+    account = register(authority)
+    proven = prove(authority, account, instance)
+    issued = authority.database.commit(finalize(authority, account, proven))
+    assert not isinstance(issued, Refused)
+    write = new_order(authority, account)
+    act(authority, account, instance, proven)
+    assert isinstance(authority.database.commit(write), Refused)
+    assert of_order(make(authority, account), now()) is Status.PENDING
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_what_ends_a_proof_before_the_write_of_a_certificate_stops_it(
+    authority: Authority, instance: aws.Instance, act: Act
+) -> None:
+    account = register(authority)
+    proven = prove(authority, account, instance)
+    authority.database.commit(finalize(authority, account, proven))
+    ready = make(authority, account)
+    assert of_order(ready, now()) is Status.READY
+    write = finalize(authority, account, ready)
+    act(authority, account, instance, proven)
+    assert isinstance(authority.database.commit(write), Refused)
+
+
+def test_without_any_of_it_both_are_committed(authority: Authority, instance: aws.Instance) -> None:
+    account = register(authority)
+    authority.database.commit(finalize(authority, account, prove(authority, account, instance)))
+    ready = make(authority, account)
+    assert not isinstance(authority.database.commit(finalize(authority, account, ready)), Refused)
+    assert of_order(reading.order(authority.database, account, ready.id), now()) is Status.VALID
