@@ -121,9 +121,24 @@ def standby_that_is_away() -> Iterator[Callable[[], None]]:
 
         set_names(b"'nobody'")
         try:
+            _until_commits_wait(connection)
             yield end
         finally:
             end()
+
+
+def _until_commits_wait(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Wait until the settings are in force, which all of the server's processes read when they come to it."""
+    with (
+        closing(psycopg.connect(postgresql.cluster().url("postgres"), autocommit=True)) as probe,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        waits = False
+        while not waits:
+            writing = pool.submit(probe.execute, "SELECT pg_logical_emit_message(true, 'probe', '')")
+            while not writing.done() and not waits:
+                waits = bool(waiting_for_standby(connection))
+        connection.execute("SELECT pg_cancel_backend(%s)", (probe.info.backend_pid,))
 
 
 def waiting_for_standby(there: psycopg.Connection[tuple[object, ...]]) -> list[int]:

@@ -284,7 +284,13 @@ def test_a_database_that_takes_no_writes_is_unavailable_and_then_not(database: P
             put(database, accounts.add(account("a")))
         assert not isinstance(caught.value, OutcomeUnknownError)
         other.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
-    put(database, accounts.add(account("a")))
+    # Connections that were made meanwhile take none either.
+    deadline = time.monotonic() + 60
+    written = False
+    while not written:
+        assert time.monotonic() < deadline
+        with suppress(StoreUnavailableError):
+            written = happens(database, accounts.add(account("a")))
 
 
 def test_an_enrolment_may_have_more_names_than_an_index_takes(database: PostgreSQL) -> None:
