@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
+from acme_iid.authority.following import Following
+from acme_iid.authority.presence import Presence
 from acme_iid.authority.pruning import Pruning
 from acme_iid.authority.validations import Validations
 from acme_iid.config import Config
@@ -18,11 +20,12 @@ from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.sources import trust_store
 from acme_iid.store import certificates, nonces
 from acme_iid.store.batches import Batches, LoopStore
-from acme_iid.store.database import Database, open_store
+from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
 from acme_iid.store.writes import Reader, Write, perform
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources, further_headers
+from acme_iid.web.ahead import Ahead
 from acme_iid.web.application import Application
 from acme_iid.web.capacity import MOST
 from acme_iid.web.direct import Door
@@ -83,7 +86,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     trust = trust_store(config.trust)
     ca = CertificateAuthority.load(config.home, password)
     chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
-    database = open_store(config.store.url)
+    database = open_store(config.store.url, config.store.connections)
     try:
         perform(database, partial(_note_issuer, ca=ca))
         spent = _spent_nonces(config, database)
@@ -91,22 +94,27 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     except BaseException:
         database.close()
         raise
-    watched = WatchedStore(database)
-    batches = Batches(watched) if config.store.path is not None else None
+    remote = config.store.path is None
+    watched = WatchedStore(database, connect(config.store.url, 1) if remote else None)
+    batches = None if remote else Batches(watched)
     store = watched if batches is None else LoopStore(watched, batches)
     authority = Authority(config, store, ca, trust, alternates=chains)
     links = Links(config.server.url, config.server.former_urls)
-    gate = Gate(database, links, Nonces(key, spent), config.ca.account_algorithms)
-    pool = Pool(remote=config.store.path is None)
+    ahead = Ahead(config.limits) if remote else None
+    gate = Gate(database, links, Nonces(key, spent), config.ca.account_algorithms, ahead)
+    pool = Pool(remote=remote)
     app = Application("acme_iid", pool, most=most, further=further_headers(gate))
     Resources(authority, Door(gate, pool, store, batches, config.server.proxies)).add_to(app)
     app.register_blueprint(public.blueprint(authority, watched))
     if config.ca.crl:
         app.register_blueprint(certificate_status.blueprint(authority))
     app.register_error_handler(Exception, problems.response_of)
-    app.at_end(database.close)
+    app.at_end(watched.close)
     app.at_end(spent.close)
-    for thread in (_Refreshing(trust), Validations(authority, links), Pruning(authority)):
+    # By itself: it says goodbye when the loop has ended.
+    presence = Presence(authority, watched)
+    app.at_stop(presence.stop)
+    for thread in (_Refreshing(trust), Validations(authority, links), Pruning(authority), Following(store), presence):
         thread.start()
         app.at_end(thread.stop)
     return app

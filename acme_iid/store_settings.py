@@ -7,15 +7,21 @@ from pathlib import Path
 
 from acme_iid.tables import Table
 
+CONNECTIONS = 8
+"""How many connections to PostgreSQL each process has at most, where nobody says otherwise."""
+_MOST_CONNECTIONS = 100
+
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """The table ``[store]``: ``url`` is ``sqlite:`` and an absolute path, or ``postgresql://...``.
 
-    The latter may hold a password, and so it is shown nowhere.
+    The latter may hold a password, and so it is shown nowhere. ``connections`` is how many each process of a server has
+    to it at most.
     """
 
     url: str = field(repr=False)
+    connections: int = CONNECTIONS
 
     @property
     def path(self) -> Path | None:
@@ -28,11 +34,15 @@ def read(table: Table, home: Path) -> StoreSettings:
 
     :raises ConfigError: if it says what cannot be meant.
     """
+    connections = table.take("connections", int, f"a number from 1 to {_MOST_CONNECTIONS}")
+    if connections is not None and not 1 <= connections <= _MOST_CONNECTIONS:
+        raise table.error("connections", f"{connections} is not a number from 1 to {_MOST_CONNECTIONS}")
+    number = CONNECTIONS if connections is None else connections
 
     def store(text: str) -> StoreSettings:
         scheme, _, path = text.partition(":")
         if scheme in ("postgresql", "postgres") and path.startswith("//") and text.isprintable():
-            return StoreSettings(text)
+            return StoreSettings(text, number)
         if scheme != "sqlite" or not path or path.startswith("//") or "\0" in path:
             # What is meant for PostgreSQL may hold a password.
             shown = f"{text!r}" if scheme == "sqlite" or "@" not in text else "this"

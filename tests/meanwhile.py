@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from acme_iid.store.database import Database, Transaction
-from acme_iid.store.writes import Outcome, Row, Write
+from acme_iid.store.sealing import Unsealed
+from acme_iid.store.writes import Outcome, Question, Reader, Row, Write
 
 
 class Meanwhile:
@@ -36,8 +37,14 @@ class Meanwhile:
         with self._database.migration() as transaction:
             yield transaction
 
-    def seal(self) -> None:
-        self._database.seal()
+    def ahead(self, *questions: Question) -> Reader:
+        return self._database.ahead(*questions)
+
+    def seal(self, *, waits: bool = True) -> None:
+        self._database.seal(waits=waits)
+
+    def unsealed(self) -> Unsealed:
+        return self._database.unsealed()
 
     def dialect(self) -> str:
         return self._database.dialect()

@@ -41,9 +41,12 @@ def is_wanted() -> bool:
 
 
 class Cluster:
-    """A cluster in a folder of its own, on a loopback port, with fsync; for root it runs as another user."""
+    """A cluster in a folder of its own, on a loopback port, with fsync; for root it runs as another user.
 
-    def __init__(self) -> None:
+    :param of: the one that it is a standby of; by default it is one by itself.
+    """
+
+    def __init__(self, of: Cluster | None = None) -> None:
         assert (PROGRAMS / "postgres").exists(), f"{PROGRAMS} has no postgres: apt-get install postgresql"
         self.port = free_port()
         self.home = Path(tempfile.mkdtemp(prefix="acme-iid-postgresql-"))
@@ -54,6 +57,10 @@ class Cluster:
         self._numbers = itertools.count()
         self._watch = subprocess.Popen(["sh", "-c", _WATCH, self.home], stdin=subprocess.PIPE, start_new_session=True)
         self._process: subprocess.Popen[bytes] | None = None
+        if of is not None:
+            self._run("pg_basebackup", "--dbname", of.url("postgres"), "--pgdata", self._data, "--write-recovery-conf",
+                      "--checkpoint=fast")  # fmt: skip
+            return
         password = self.home / "password"
         password.write_text(PASSWORD)
         self._run("initdb", "--pgdata", self._data, "--username", _USER, "--auth=scram-sha-256", "--encoding=UTF8",
@@ -134,6 +141,31 @@ class Cluster:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
         _MADE.append(name)
         return self.url(name)
+
+    def create_apart(self) -> str:
+        """Create an empty database in a cluster that is the test's own; returns its URL."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE apart TEMPLATE template0")
+        return self.url("apart")
+
+    def standby(self) -> Cluster:
+        """Start a standby of this cluster, which its commits wait for; one is set to commit locally only by default."""
+        made = Cluster(self)
+        made.start()
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("ALTER SYSTEM SET synchronous_commit = 'local'")
+            connection.execute("SELECT pg_reload_conf()")
+            deadline = time.monotonic() + 60
+            while connection.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'").fetchone() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        return made
+
+    def promote(self) -> None:
+        """Have a standby take over; returns when it takes writes."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
 
     def drop(self, name: str) -> None:
         """Drop a database, whoever uses it."""

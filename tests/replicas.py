@@ -23,6 +23,7 @@ from ports import free_port
 from running import ACCOUNT, CA, answer
 from wire import Account, Key, Wire, b64, csr
 
+from acme_iid.authority import reading
 from acme_iid.simulator import aws
 from acme_iid.store import certificates, events
 from acme_iid.store.database import Database, open_store
@@ -278,11 +279,14 @@ def _require_refused(wire: Wire, url: str, body: Mapping[str, object]) -> None:
         assert again.json()["type"].endswith(":badNonce"), again.text
 
 
-def check(load: Load) -> None:
-    """Nothing acknowledged is lost, nothing was given twice, and the record is whole."""
+def check(load: Load, trouble: str = "503") -> None:
+    """Nothing acknowledged is lost, nothing was given twice, and the record is whole.
+
+    :param trouble: what clients saw of what was done to the servers.
+    """
     assert load.done >= load.count
     # Clients saw that something was the matter, and that it passed.
-    assert "503" in load.troubles, load.troubles
+    assert trouble in load.troubles, load.troubles
     by_instance: dict[str, list[Outcome]] = {}
     for outcome in load.outcomes:
         by_instance.setdefault(outcome.instance, []).append(outcome)
@@ -294,16 +298,17 @@ def check(load: Load) -> None:
         for outcome in issued:
             found = certificates.get(store, outcome.certificate.rpartition("/")[2])
             assert found is not None
-            assert (found.order_id, found.account_id) == (outcome.order.rpartition("/")[2], outcome.account)
-            assert found.chain == outcome.chain
-        assert not store.rows("SELECT order_id FROM certificates GROUP BY order_id HAVING count(*) > 1")
+            assert (found.id, found.account_id) == (outcome.order.rpartition("/")[2], outcome.account)
+            assert outcome.chain.startswith(reading.pem(found))
+        assert not store.rows("SELECT serial FROM certificates GROUP BY serial HAVING count(*) > 1")
         assert not store.rows(
             "SELECT instance_id FROM certificates GROUP BY instance_id HAVING count(DISTINCT account_id) > 1"
         )
         assert not store.rows(
-            """SELECT c.id FROM certificates c JOIN instances i ON i.id = c.instance_id
+            """SELECT c.n FROM certificates c JOIN instances i ON i.id = c.instance_id
                WHERE i.account_id <> c.account_id"""
         )
+        store.seal()
         assert len(list(events.check(store))) >= load.count
 
 

@@ -111,6 +111,7 @@ def _answer_iid01(
         }  # fmt: skip
         identity = VERIFIERS[given.evidence.format].judge(claims, bound, now)
         record["proven"] = True
+        reader = _asked_of(reader, identity)
         instance = instances.get(reader, identity.id)
         grant, held = _admit(reader, authority, place, identity, instance, given.provisioner)
         record |= {"provisioner": grant.provisioner.name, "rule": grant.rule}
@@ -124,6 +125,14 @@ def _answer_iid01(
         return _refused(reader, account, place, given, named, error, record, now)
     met = replace(place.challenge, validated_at=now, proof=proof, names=held, identity=identity.to_json())
     return _valid(account, place, met, identity, instance, grant, record, now)
+
+
+def _asked_of(reader: Reader, identity: InstanceIdentity) -> Reader:
+    """A reader that is asked what is there of an instance."""
+    questions = [instances.question(identity.id), instances.question_of_closed(identity.id)]
+    if (resource := identity.facts.get("resource_id")) is not None:
+        questions.append(instances.question_of_resource(resource))
+    return reader.ahead(*questions)
 
 
 def _asked(authority: Authority, given: answers.Answer) -> str | None:

@@ -14,7 +14,7 @@ from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Challenge, Enrolment, ExternalKey, Order
 from acme_iid.protocol.status import Status, of_authorization
-from acme_iid.store import accounts, enrolments, external_keys, instances, orders
+from acme_iid.store import accounts, enrolments, external_keys, instances, order_counts, orders
 from acme_iid.store.chain import NewEvent, new_event
 from acme_iid.store.writes import Reader, Statement, Write, again
 
@@ -215,9 +215,8 @@ def _ended(reader: Reader, alone: Statement, ending: Sequence[Enrolment], reason
     """
     ended = Ended([alone], [], 0, frozenset(enrolment.id for enrolment in ending))
     for enrolment in ending:
-        count = sum(
-            orders.count_open_of(reader, delegate.id, now) for delegate in accounts.delegates(reader, enrolment.id)
-        )
+        others = accounts.delegates(reader, enrolment.id)
+        count = sum(order_counts.count_open_of(reader, delegate.id, now) for delegate in others)
         event = new_event(
             "enrolment.ended",
             now,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from acme_iid.authority import enrolments, revocation
 from acme_iid.errors import RequestError
 from acme_iid.protocol.resources import Instance
-from acme_iid.store import certificates, instances, lookups, orders
+from acme_iid.store import certificates, instances, lookups, order_counts
 from acme_iid.store.chain import NewEvent, new_event
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Decision, Reader, Statement, Write, perform
@@ -209,7 +209,7 @@ def _take_all(reader: Reader, instance_id: str, reason: str, now: int) -> _Taken
     count = ended.orders
     if instance is not None and instance.account_id is not None:
         proven = {"instance_id": instance_id, "generation": instance.generation}
-        count += orders.count_open_of(reader, instance.account_id, now, proven)
+        count += order_counts.count_open_of(reader, instance.account_id, now, proven)
     return _Taken(instance, ended.statements, ended.events, count, ended.ids)
 
 

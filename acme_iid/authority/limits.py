@@ -9,7 +9,7 @@ from acme_iid.errors import AcmeError, Problem
 from acme_iid.limit_settings import Limits
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account
-from acme_iid.store import accounts, limits, orders
+from acme_iid.store import accounts, limits, order_counts
 from acme_iid.store.writes import Reader, Statement
 from acme_iid.values import Rate
 
@@ -53,7 +53,7 @@ def require_room_for_order(reader: Reader, settings: Limits, account: Account, n
     :raises AcmeError: ``rateLimited``.
     """
     most = settings.open_orders_per_account
-    if most is not None and orders.count_open(reader, account.id, now, most) >= most:
+    if most is not None and order_counts.count_open(reader, account.id, now, most) >= most:
         raise _limited(
             f"this account has {most} open orders, with authorizations that wait for one; finish them, or let them "
             "run out",
@@ -66,7 +66,7 @@ def require_room_to_wait(reader: Reader, account: Account, now: int) -> None:
 
     :raises AcmeError: ``rateLimited``.
     """
-    if orders.count_waiting(reader, account.id, now, MAX_WAITING) >= MAX_WAITING:
+    if order_counts.count_waiting(reader, account.id, now, MAX_WAITING) >= MAX_WAITING:
         raise _limited(
             f"this account has {MAX_WAITING} authorizations that no order has taken; order their names, deactivate "
             "those that failed or are not needed, or let them run out, an hour after they were made",

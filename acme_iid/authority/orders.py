@@ -9,7 +9,7 @@ from datetime import datetime
 from acme_iid.authority import Authority, delegates, limits, proofs, refusals, signers
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, give, offer, refusal, rely_on
-from acme_iid.authority.renewal import check_replaces, replaces
+from acme_iid.authority.renewal import check_replaces, questions, replaces
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.issuance.profiles import Profile
@@ -117,6 +117,7 @@ def new_order(
         return _refused(reader, authority, account, wanted, _several(faults), remote, now)
     _check_validity(authority, profile, wanted.not_before, wanted.not_after, now)
     if wanted.replaces is not None:
+        reader = reader.ahead(*questions(wanted.replaces), orders.question_of_replacing(wanted.replaces))
         check_replaces(reader, account, wanted.replaces, wanted.identifiers)
     order = Order(
         id="",

@@ -250,12 +250,12 @@ def turn(config: Config, database: Database, now: int, is_ending: Callable[[], b
         assert mine is not None
         if is_ending():
             return False
-        taken, until = mine, int(time.time()) + INTERVAL
-        if until <= mine + 60:
+        taken, moment = mine, int(time.time())
+        if moment + INTERVAL <= mine + 60:
             return True  # it is ours for long enough
-        kept = perform(database, lambda _reader: jobs.keep(_JOB, taken, until))
-        mine = until
-        return kept
+        kept = perform(database, lambda _reader: jobs.keep(_JOB, taken, moment, INTERVAL))
+        mine = mine if kept is None else kept
+        return kept is not None
 
     removed = prune(config, database, "server", now, goes_on)
     if any(removed.counts.values()):

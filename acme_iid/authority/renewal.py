@@ -16,7 +16,8 @@ from acme_iid.store import certificates, lookups, orders
 from acme_iid.store.chain import NewEvent, new_event
 from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
-from acme_iid.store.writes import Reader, Statement, Write, perform
+from acme_iid.store.serials import number_of
+from acme_iid.store.writes import Question, Reader, Statement, Write, perform
 
 _PAGE = 500
 
@@ -33,6 +34,15 @@ def find(reader: Reader, text: str) -> Certificate:
     if found is None:
         raise AcmeError(Problem.MALFORMED, "this CA did not issue a certificate that is named so", status=404)
     return found
+
+
+def questions(text: str) -> list[Question]:
+    """What :func:`find` asks; nothing if ``text`` is no identifier of ours."""
+    try:
+        n = number_of(f"{CertificateId.read(text).serial:x}")
+    except ValueError:
+        return []
+    return [] if n is None else [certificates.question(n)]
 
 
 def replaced(reader: Reader, text: str) -> Certificate | None:

@@ -231,7 +231,7 @@ def _close(reader: Reader, certificate: Certificate, instance_id: str, now: int)
     instance = instances.get(reader, instance_id)
     generation = 0 if instance is None else instance.generation
     raising = instances.raise_generation(
-        instance_id, generation, "a certificate for this name was revoked meanwhile", now
+        instance_id, generation, "a certificate of this instance was revoked meanwhile", now
     )
     closing = certificates.close_names(instance_id, certificate.names, now)
     return Effect([raising, *ended.statements, *closing], ended.events, ended.ids)

@@ -17,9 +17,13 @@ from acme_iid.store.writes import Reader
 
 
 class Rounds:
-    """One process's memory of the turns of those who wait: each process takes turns by itself."""
+    """One process's memory of the turns of those who wait: each process takes turns by itself.
+
+    :ivar idle: whether nobody waited when it was looked last.
+    """
 
     def __init__(self) -> None:
+        self.idle = False
         self._served: dict[str, tuple[int, str]] = {}
         self._turns = itertools.count(1)
 
@@ -29,11 +33,13 @@ class Rounds:
         The next address is the one with the fewest attempts under way, and of those the one that has waited longest
         since its last turn. What is yielded is taken to be under way then, so that it must be tried to take it.
         """
+        reader = reader.ahead(*attempts.questions(now))
         under_way = attempts.under_way(reader, now)
         addresses = Counter(entry.requester for entry in under_way)
         accounts = Counter(entry.account_id for entry in under_way)
         targets = Counter(entry.target for entry in under_way)
         waiting = attempts.requesters(reader)
+        self.idle = not waiting and not under_way
         self._served = {address: served for address, served in self._served.items() if address in waiting}
         turns = [(addresses[address], self._last(address)[0], address) for address in waiting]
         heapq.heapify(turns)

@@ -40,7 +40,7 @@ _TRIES = 4 * MOST
 
 _RECORD_ATTEMPTS = 2 * MOST
 """How often it is tried to record an outcome: those of an order's other names change the same row."""
-_POLL_SECONDS = 1.0
+_POLL_SECONDS, _MOST_POLL_SECONDS = 1.0, 5.0
 _CLOUD = "acme"
 
 Asked = tuple[Authorization, Challenge]
@@ -113,13 +113,16 @@ class Validations:
 
     def _dispatch(self) -> None:
         answered = self._authority.answered
+        pause = _POLL_SECONDS
         while not self._ending.is_set():
-            answered.wait(_POLL_SECONDS)
+            answered.wait(pause)
             answered.clear()
             if self._ending.is_set():
                 return
             try:
                 self._take_due(int(time.time()))
+                # What is asked of this process wakes it; of the others' there is nothing to take over for long.
+                pause = min(2 * pause, _MOST_POLL_SECONDS) if self._rounds.idle else _POLL_SECONDS
             except StoreUnavailableError as error:
                 _log.warning("No challenge is validated now: %s", error)
             except Exception:  # noqa: BLE001 - a fault of ours must not end validation for good

@@ -87,9 +87,11 @@ def deactivate(database: Database, id: str) -> None:  # noqa: A002 - as above
     Its certificates stay valid, and its instances stay its own until they are released.
     """
     from acme_iid.authority import accounts as use_cases
+    from acme_iid.store.writes import perform
 
     found = use_cases.meant(database, id)
     if found.deactivated_at is not None:
         raise click.ClickException(f"the account {found.id} was deactivated at {timestamp(found.deactivated_at)}")
-    use_cases.deactivate(database, found, int(time.time()), by="operator")
+    now = int(time.time())
+    perform(database, lambda reader: use_cases.deactivate(reader, found, now, by="operator"))
     click.echo(f"The account {found.id} is deactivated.")

@@ -142,10 +142,14 @@ def _check(database: Database, first: int, expect: tuple[int | None, str] | None
         raise click.ClickException(_unmet(expect, first, latest))
     count = 0 if last is None else last.seq - first + 1
     head = str(last or latest)
+    # They were sealed before, but servers go on.
+    beyond = database.unsealed().number
     if as_json:
-        click.echo(json.dumps({"events": count, "head": head}))
-    else:
-        click.echo(f"OK: {count} event{'' if count == 1 else 's'}, head {head}")
+        click.echo(json.dumps({"events": count, "head": head, "unsealed": beyond}))
+        return
+    click.echo(f"OK: {count} event{'' if count == 1 else 's'}, head {head}")
+    if beyond:
+        click.echo(f"Not under this head yet: {beyond} event{'' if beyond == 1 else 's'} that came since.")
 
 
 def _unmet(expect: tuple[int | None, str], first: int, latest: Link) -> str:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.output import rows_progress
+from acme_iid.cli.filters import on_store
+from acme_iid.cli.output import rows_progress, show, timestamp
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home
+    from acme_iid.store.database import Database
 
 
 @click.group(short_help="The database as a whole.")
@@ -67,3 +69,31 @@ def migrate(context: click.Context, url: str, *, as_json: bool) -> None:
         return
     click.echo(f"Copied and compared {rows} rows of {len(done)} tables.")
     click.echo("Now give that URL as url in [store] of ca.toml, and start the server.")
+
+
+@store.command(short_help="Which servers run.")
+@json_option
+@on_store
+def servers(database: Database, *, as_json: bool) -> None:
+    """List the processes of servers that share the store and run now, each by a random id.
+
+    A process that was killed is listed for half a minute more.
+    """
+    import time
+
+    from acme_iid.authority.presence import SEEN_SECONDS
+    from acme_iid.store import servers as record
+
+    rows: list[dict[str, object]] = [
+        {
+            "id": server.id,
+            "version": server.version,
+            "schema": server.schema,
+            "config": server.config_hash[:16],
+            "issuers": [issuer[:16] for issuer in server.issuers],
+            "clock_ahead": server.clock - server.seen_at,
+            "seen": timestamp(server.seen_at),
+        }
+        for server in record.seen(database, int(time.time()), SEEN_SECONDS)
+    ]
+    show(rows, as_json=as_json, empty="No server runs.")

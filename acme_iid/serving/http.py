@@ -50,6 +50,9 @@ class Application(Protocol):
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         """The answer to a request that is refused before it has come whole."""
 
+    def stopped(self) -> None:
+        """Say to others that the process ends, when it answers no more requests; soon."""
+
     def close(self) -> None:
         """End its threads and close its files, once it answers no more requests; waits for that."""
 

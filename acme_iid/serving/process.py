@@ -132,6 +132,7 @@ class Process:
         for listener in listeners:
             listener.close()
         await self._server.stop(STOP_TIMEOUT)
+        self._application.stopped()
 
     def _note_stop(self) -> None:
         self._stop = True

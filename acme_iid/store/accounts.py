@@ -6,7 +6,7 @@ import json
 
 from acme_iid.protocol.resources import Account
 from acme_iid.store.listing import Filter
-from acme_iid.store.writes import Reader, Row, Statement, Verdict, again
+from acme_iid.store.writes import Question, Reader, Row, Statement, Verdict, again, ask
 
 _MOST_EARLIER = 100
 """Thumbprints of former keys that an account keeps."""
@@ -33,14 +33,24 @@ def _account(row: Row) -> Account:
 
 def get(reader: Reader, account_id: str) -> Account | None:
     """The account with this id."""
-    rows = reader.rows("SELECT * FROM accounts WHERE id = :id", id=account_id)
+    rows = ask(reader, question(account_id))
     return _account(rows[0]) if rows else None
+
+
+def question(account_id: str) -> Question:
+    """What :func:`get` asks."""
+    return Question("SELECT * FROM accounts WHERE id = :id", {"id": account_id})
 
 
 def by_thumbprint(reader: Reader, thumbprint: str) -> Account | None:
     """The account whose key has this RFC 7638 thumbprint."""
-    rows = reader.rows("SELECT * FROM accounts WHERE thumbprint = :thumbprint", thumbprint=thumbprint)
+    rows = ask(reader, question_of_thumbprint(thumbprint))
     return _account(rows[0]) if rows else None
+
+
+def question_of_thumbprint(thumbprint: str) -> Question:
+    """What :func:`by_thumbprint` asks."""
+    return Question("SELECT * FROM accounts WHERE thumbprint = :thumbprint", {"thumbprint": thumbprint})
 
 
 def delegates(reader: Reader, enrolment_id: str) -> list[Account]:

@@ -13,7 +13,9 @@ from typing import NamedTuple
 from acme_iid.errors import Fault
 from acme_iid.store.documents import fault_as_list
 from acme_iid.store.orders import Place, number
-from acme_iid.store.writes import Reader, Row, Statement, again
+from acme_iid.store.statements import NOW, SKIP_LOCKED
+from acme_iid.store.writes import Question, Reader, Row, Statement, again
+from acme_iid.store.writes import ask as ask_store
 
 MOST_OF_ADDRESS, MOST_OF_ACCOUNT, MOST_AT_TARGET = 16, 8, 8
 """Attempts under way at a time, in all processes: of an address that asked for them, of an account, at a target."""
@@ -67,19 +69,20 @@ def ask(at: Place, remote: str, requester: str, now: int) -> Statement:
 
 def _of(column: str) -> str:
     """How many attempts are under way that have the same in a column as an attempt has."""
-    return f"""(SELECT count(*) FROM attempts busy WHERE busy.leased_until IS NOT NULL AND busy.leased_until > :now
+    return f"""(SELECT count(*) FROM attempts busy WHERE busy.leased_until IS NOT NULL AND busy.leased_until > {NOW}
                 AND busy.{column} = attempts.{column})"""  # noqa: S608 - our own words
 
 
 def take(asked: Asked, now: int, until: int) -> Statement:
     """Take a challenge's next attempt, until the time ``until``.
 
-    It changes no row if another process has it, or too many attempts are under way: of the address that asked for it,
-    of its account, or at its target.
+    It changes no row if another process has it, or takes it right now, or too many attempts are under way: of the
+    address that asked for it, of its account, or at its target.
     """
     return Statement(
-        f"""UPDATE attempts SET leased_until = :until, attempts = attempts + 1
-            WHERE {_KEY} AND due_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
+        f"""UPDATE attempts SET leased_until = {NOW} + :lease, attempts = attempts + 1
+            WHERE (n, i, k) IN (SELECT n, i, k FROM attempts WHERE {_KEY} {SKIP_LOCKED})
+              AND due_at <= {NOW} AND (leased_until IS NULL OR leased_until <= {NOW})
               AND {_of("requester")} < :of_address AND {_of("account_id")} < :of_account
               AND {_of("target")} < :at_target RETURNING attempts""",  # noqa: S608 - constants only
         {
@@ -87,7 +90,7 @@ def take(asked: Asked, now: int, until: int) -> Statement:
             "i": asked.i,
             "k": asked.k,
             "now": now,
-            "until": until,
+            "lease": until - now,
             "of_address": MOST_OF_ADDRESS,
             "of_account": MOST_OF_ACCOUNT,
             "at_target": MOST_AT_TARGET,
@@ -127,31 +130,40 @@ def decide(at: Place) -> list[Statement]:
     ]
 
 
+def questions(now: int) -> list[Question]:
+    """What :func:`under_way` and :func:`requesters` ask."""
+    return [_under_way(now), *map(_requesters, (_FIRST, _REPEATED))]
+
+
 def under_way(reader: Reader, now: int) -> list[Asked]:
     """The challenges that any process looks for now; no more than all processes together have threads."""
-    rows = reader.rows(
-        """SELECT n, i, k, requester, account_id, target FROM attempts
-           WHERE leased_until IS NOT NULL AND leased_until > :now""",
-        now=now,
+    return [_asked(row) for row in ask_store(reader, _under_way(now))]
+
+
+def _under_way(now: int) -> Question:
+    return Question(
+        f"""SELECT n, i, k, requester, account_id, target FROM attempts
+           WHERE leased_until IS NOT NULL AND leased_until > {NOW}""",  # noqa: S608 - our own words
+        {"now": now},
     )
-    return [_asked(row) for row in rows]
 
 
 def requesters(reader: Reader) -> set[str]:
     """The addresses that wait for an attempt, be it due now or later."""
-    found: set[str] = set()
-    for waiting in (_FIRST, _REPEATED):
-        # From one address to the next one in the index, however many rows each has there.
-        rows = reader.rows(
-            f"""WITH RECURSIVE waiting (requester) AS (
-                    SELECT min(requester) FROM attempts WHERE {waiting}
-                    UNION ALL
-                    SELECT (SELECT min(c.requester) FROM attempts c WHERE {waiting} AND c.requester > w.requester)
-                    FROM waiting w WHERE w.requester IS NOT NULL)
-                SELECT requester FROM waiting WHERE requester IS NOT NULL"""  # noqa: S608 - constants only
-        )
-        found.update(row["requester"] for row in rows)
-    return found
+    return {row["requester"] for waiting in (_FIRST, _REPEATED) for row in ask_store(reader, _requesters(waiting))}
+
+
+def _requesters(waiting: str) -> Question:
+    """From one address to the next one in the index, however many rows each has there."""
+    return Question(
+        f"""WITH RECURSIVE waiting (requester) AS (
+                SELECT min(requester) FROM attempts WHERE {waiting}
+                UNION ALL
+                SELECT (SELECT min(c.requester) FROM attempts c WHERE {waiting} AND c.requester > w.requester)
+                FROM waiting w WHERE w.requester IS NOT NULL)
+            SELECT requester FROM waiting WHERE requester IS NOT NULL""",  # noqa: S608 - constants only
+        {},
+    )
 
 
 def next_of(
@@ -178,8 +190,8 @@ def next_of(
         for beyond in (after, "") if after else ("",):
             rows = reader.rows(
                 f"""SELECT n, i, k, requester, account_id, target FROM attempts
-                    WHERE requester = :requester AND {waiting} AND due_at <= :now AND target > :after
-                      AND (leased_until IS NULL OR leased_until <= :now){excluded}
+                    WHERE requester = :requester AND {waiting} AND due_at <= {NOW} AND target > :after
+                      AND (leased_until IS NULL OR leased_until <= {NOW}){excluded}
                     ORDER BY target, due_at, n, i, k LIMIT 1""",  # noqa: S608 - constants and numbers only
                 requester=requester,
                 now=now,

@@ -17,7 +17,8 @@ from typing import Any, Protocol, TypeVar, cast
 from acme_iid.errors import StoreBusyError, StoreConflictError
 from acme_iid.store.database import Transaction
 from acme_iid.store.health import WatchedStore
-from acme_iid.store.writes import ATTEMPTS, Committed, Committing, Outcome, Reader, Row, Write, is_empty
+from acme_iid.store.sealing import Unsealed
+from acme_iid.store.writes import ATTEMPTS, Committed, Committing, Outcome, Question, Reader, Row, Write, is_empty
 
 T = TypeVar("T")
 
@@ -155,6 +156,10 @@ class LoopStore:
         """See :meth:`acme_iid.store.writes.Reader.rows`."""
         return self._store.rows(statement, **parameters)
 
+    def ahead(self, *questions: Question) -> Reader:
+        """See :meth:`acme_iid.store.writes.Reader.ahead`."""
+        return self._store.ahead(*questions)
+
     def commit(self, write: Write[Any]) -> Outcome:
         """See :meth:`acme_iid.store.writes.Committing.commit`."""
         loop = self._batches.loop
@@ -174,9 +179,13 @@ class LoopStore:
         with self._store.migration() as transaction:
             yield transaction
 
-    def seal(self) -> None:
+    def seal(self, *, waits: bool = True) -> None:
         """See :meth:`acme_iid.store.database.Database.seal`."""
-        self._store.seal()
+        self._store.seal(waits=waits)
+
+    def unsealed(self) -> Unsealed:
+        """See :meth:`acme_iid.store.database.Database.unsealed`."""
+        return self._store.unsealed()
 
     def dialect(self) -> str:
         """See :meth:`acme_iid.store.database.Database.dialect`."""

@@ -14,7 +14,7 @@ from acme_iid.store import lookups
 from acme_iid.store.chain import cloud_and_owner
 from acme_iid.store.listing import Filter, Place
 from acme_iid.store.serials import OrderId, number_of
-from acme_iid.store.writes import Reader, Row, Statement, again
+from acme_iid.store.writes import Question, Reader, Row, Statement, again, ask
 
 Status = Literal["valid", "expired", "revoked"]
 
@@ -43,14 +43,19 @@ def _certificate(row: Row) -> Certificate:
 def get(reader: Reader, certificate_id: str) -> Certificate | None:
     """The certificate with this id, which is its order's."""
     order_id = OrderId.read(certificate_id)
-    rows = [] if order_id is None else reader.rows(f"{_SELECT} WHERE c.n = :n", n=order_id.n)
+    rows = [] if order_id is None else ask(reader, question(order_id.n))
     return _certificate(rows[0]) if rows and order_id is not None and rows[0]["tag"] == order_id.tag else None
+
+
+def question(n: int) -> Question:
+    """What :func:`get` and :func:`by_serial` ask."""
+    return Question(f"{_SELECT} WHERE c.n = :n", {"n": n})
 
 
 def by_serial(reader: Reader, serial: str) -> Certificate | None:
     """The certificate with this serial number (lower-case hex without leading zeros)."""
     n = number_of(serial)
-    rows = [] if n is None else reader.rows(f"{_SELECT} WHERE c.n = :n", n=n)
+    rows = [] if n is None else ask(reader, question(n))
     # The number alone is no secret: the whole serial number has to be the certificate's.
     return _certificate(rows[0]) if rows and rows[0]["serial"] == serial else None
 

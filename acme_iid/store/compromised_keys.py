@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acme_iid.store.writes import Reader, Statement, Verdict, again
+from acme_iid.store.writes import Question, Reader, Statement, Verdict, again, ask
 
 
 def add(spki_sha256: str, now: int) -> Statement:
@@ -50,4 +50,9 @@ def keep_free(spki_sha256: str) -> list[Statement]:
 
 def has(reader: Reader, spki_sha256: str) -> bool:
     """Whether a key was noted."""
-    return bool(reader.rows("SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256", spki_sha256=spki_sha256))
+    return bool(ask(reader, question(spki_sha256)))
+
+
+def question(spki_sha256: str) -> Question:
+    """What :func:`has` asks."""
+    return Question("SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256", {"spki_sha256": spki_sha256})

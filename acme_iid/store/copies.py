@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from acme_iid.errors import StoreUnavailableError
-from acme_iid.store import copying
+from acme_iid.store import copying, sealing
 from acme_iid.store.chain import NewEvent
 from acme_iid.store.database import Database, Transaction, open_store
 from acme_iid.store.writes import Write
@@ -30,10 +29,11 @@ def of_server(url: str, target: Path) -> None:
         from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - who has SQLite needs no psycopg
 
         assert isinstance(source, PostgreSQL)
+        source.seal()
         with closing(open_store(f"sqlite:{target}")) as copy, source.snapshot() as snapshot:
             copying.save(snapshot, copy)
-            inbox = snapshot.rows("SELECT entry FROM event_inbox ORDER BY id")
-            _chain(copy, [NewEvent(*json.loads(row["entry"])) for row in inbox])
+            # What came since it was sealed.
+            _chain(copy, sealing.events(snapshot.rows("SELECT entry FROM event_inbox ORDER BY id")))
 
 
 def _chain(copy: Database, events: Sequence[NewEvent]) -> None:

@@ -36,11 +36,12 @@ class CopyError(Exception):
 
 
 class Table(NamedTuple):
-    """A table of the schema: its columns in order, and those of them that are its primary key."""
+    """A table of the schema: its columns in order, those that are its primary key, and those that hold octets."""
 
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
+    octets: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,11 @@ def tables(source: Reader) -> list[Table]:
     # In the order in which they were made, so what a table refers to comes before it.
     for row in source.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid"):
         if row["name"] not in _OWN:
-            columns = source.rows("SELECT name, pk FROM pragma_table_info(:name) ORDER BY cid", name=row["name"])
+            columns = source.rows("SELECT name, pk, type FROM pragma_table_info(:name) ORDER BY cid", name=row["name"])
             key = sorted((column["pk"], column["name"]) for column in columns if column["pk"])
-            found.append(Table(row["name"], tuple(column["name"] for column in columns), tuple(k for _, k in key)))
+            octets = frozenset(column["name"] for column in columns if column["type"] == "BLOB")
+            names = tuple(column["name"] for column in columns)
+            found.append(Table(row["name"], names, tuple(name for _, name in key), octets))
     return found
 
 
@@ -199,7 +202,8 @@ def _insert(transaction: Transaction, table: Table, batch: list[Row]) -> None:
     for number, row in enumerate(batch):
         for place, column in enumerate(table.columns):
             value = row[column]
-            if not isinstance(value, str | bytes | int | None) or (isinstance(value, str) and "\0" in value):
+            right = isinstance(value, bytes) if column in table.octets else isinstance(value, str | int | None)
+            if not right or (isinstance(value, str) and "\0" in value):
                 raise CopyError(f"{_named(table, row)} has in {column} what acme-iid never writes: {value!r:.80}")
             parameters[f"v{number}_{place}"] = value
     values = ", ".join(

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,8 +23,9 @@ import sqlite_utils
 from acme_iid.errors import StoreBusyError, StoreUnavailableError
 from acme_iid.store import schema
 from acme_iid.store.chain import HEAD, INSERT, START, Link, values_after
+from acme_iid.store.sealing import Unsealed
 from acme_iid.store.statements import returns
-from acme_iid.store.writes import Committed, Committing, Outcome, Reader, Refused, Row, Verdict, Write
+from acme_iid.store.writes import Committed, Committing, Outcome, Question, Reader, Refused, Row, Verdict, Write
 
 BUSY_TIMEOUT_SECONDS = 5.0
 OLDEST_SQLITE = (3, 35)
@@ -60,10 +62,17 @@ class Database(Committing, Protocol):
     def transaction(self) -> Iterator[Transaction]:
         """A write transaction of many rows, for work on the store itself; use cases commit what they have decided."""
 
-    def seal(self) -> None:
+    def seal(self, *, waits: bool = True) -> None:
         """Chain the events that were stored and are not chained yet, where that is not done with their commit.
 
+        :param waits: whether to wait for another process that does so; it may leave events of before then.
         :raises StoreUnavailableError: if the store cannot be used now.
+        """
+
+    def unsealed(self) -> Unsealed:
+        """The events that are not chained yet.
+
+        :raises StoreUnavailableError: if the store cannot answer now.
         """
 
     @contextmanager
@@ -187,8 +196,17 @@ class SQLite:
             return error
         return committed
 
-    def seal(self) -> None:
+    def ahead(self, *questions: Question) -> Reader:
+        """See :meth:`Reader.ahead`: each is answered from this machine's memory when it is asked."""
+        del questions
+        return self
+
+    def seal(self, *, waits: bool = True) -> None:
         """See :meth:`Database.seal`: events are chained in the commit of what they record."""
+
+    def unsealed(self) -> Unsealed:
+        """See :meth:`Database.unsealed`."""
+        return Unsealed(0, None)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -410,6 +428,11 @@ class _Connection:
         """See :meth:`Reader.rows`."""
         return self.execute(statement, parameters).fetchall()
 
+    def ahead(self, *questions: Question) -> Reader:
+        """See :meth:`Reader.ahead`."""
+        del questions
+        return self
+
     def run(self, statement: str, **parameters: object) -> int:
         """See :meth:`Transaction.run`."""
         return self.execute(statement, parameters).rowcount
@@ -438,16 +461,23 @@ class _Connection:
             self._raw.execute("ROLLBACK")
 
 
+def _schema_files() -> list[Traversable]:
+    found = (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql"))
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def latest_schema() -> str:
+    """The latest of the schema's files that are known here."""
+    return _schema_files()[-1].name
+
+
 def migrate(database: Database) -> None:
     """Bring the schema up to date: each numbered file under schema/ once, in order, all in one transaction.
 
     ``NUMBER_NAME.sql`` is for every database, ``NUMBER_NAME.DIALECT.sql`` for those of one dialect.
     """
     dialect = database.dialect()
-    known = sorted(
-        (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql")),
-        key=lambda entry: entry.name,
-    )
+    known = _schema_files()
     with database.migration() as transaction:
         transaction.run(
             "CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY)",
@@ -473,13 +503,14 @@ def migrate(database: Database) -> None:
                 transaction.run("INSERT INTO schema_migrations (name) VALUES (:name)", name=entry.name)
 
 
-def open_store(url: str) -> Database:
+def open_store(url: str, connections: int | None = None) -> Database:
     """Open the store and bring its schema up to date.
 
     :param url: ``sqlite:`` and the path of a file, or ``postgresql://...``.
+    :param connections: how many this process may have to a server; None for as many as is usual.
     :raises StoreUnavailableError: if it cannot be opened.
     """
-    database = connect(url)
+    database = connect(url, connections)
     try:
         migrate(database)
         _require_whole(database)
@@ -497,9 +528,10 @@ def _require_whole(database: Reader) -> None:
         )
 
 
-def connect(url: str) -> Database:
+def connect(url: str, connections: int | None = None) -> Database:
     """The store at ``url``, whatever its schema is.
 
+    :param connections: see :func:`open_store`.
     :raises StoreUnavailableError: if there is no such kind of store here.
     """
     if url.startswith("sqlite:"):
@@ -511,4 +543,4 @@ def connect(url: str) -> Database:
             "a store in PostgreSQL takes the extra 'postgresql': pip install 'FROM[server,postgresql]', where FROM is "
             f"the folder or wheel that acme-iid was installed from ({error})"
         ) from error
-    return PostgreSQL(url)
+    return PostgreSQL(url) if connections is None else PostgreSQL(url, connections)

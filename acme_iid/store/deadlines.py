@@ -6,8 +6,10 @@ TCP's end what waits for it, and psycopg waits for as long as the connection is 
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
-import re
+import select
 import socket
 import threading
 import time
@@ -16,6 +18,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+
+from acme_iid.store.failures import NoAnswerError
 
 _LOCK_SECONDS = 5
 _STATEMENT_SECONDS = 10
@@ -32,22 +36,28 @@ CONNECTION_DEFAULTS: Mapping[str, str | int] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,
+    "client_encoding": "UTF8",
 }
 """What libpq is asked for where the store's URL does not say otherwise."""
-_SETTINGS = f"""
-    SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS}s', false),
-           set_config('lock_timeout', '{_LOCK_SECONDS}s', false),
-           set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
-           set_config('client_encoding', 'UTF8', false),
-           current_setting('server_encoding') AS encoding, current_setting('synchronous_commit') AS durable
-""".encode()
 
-_LOST = re.compile(r"08|57P0[1-3]|25006|25P03")
-"""The SQLSTATEs after which a connection is of no more use: it ended, or leads to a server that takes no writes."""
+BEGUN = f"""set_config('lock_timeout', '{_LOCK_SECONDS}s', true),
+    set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', true),
+    set_config('statement_timeout', '{_STATEMENT_SECONDS}s', true),
+    set_config('client_min_messages', 'warning', true),
+    set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+        WHEN 'local' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"""
+"""What holds in a transaction that writes, until its end: a pooler may give each one another session.
 
+None of these limits ends the wait of a COMMIT for a standby, after which everybody would see what no standby has. Where
+it waits for too long, we go away and it goes on.
+"""
+_STATE = b"""
+    SELECT pg_backend_pid() AS pid, current_setting('server_encoding') AS encoding,
+           current_setting('synchronous_commit') AS durable,
+           current_setting('synchronous_standby_names', true) AS standbys
+"""
 
-class NoAnswerError(psycopg.OperationalError):
-    """The server did not answer in time; what it was asked may be done or not, and the connection is closed."""
+_log = logging.getLogger(__name__)
 
 
 class _Watch:
@@ -101,9 +111,23 @@ _watch = _Watch()
 
 
 class Connection(psycopg.Connection[dict[str, Any]]):
-    """A connection whose statements are waited for as long as :attr:`seconds` at most."""
+    """A connection whose statements are waited for as long as :attr:`seconds` at most.
+
+    :ivar made_at: when it was made, by the monotonic clock.
+    :ivar warning: the server's latest warning in the present transaction; what a function of somebody's raises is none.
+    """
 
     seconds: float = ANSWER_SECONDS
+    made_at: float = 0.0
+    warning: str | None = None
+
+    def note(self, notice: psycopg.errors.Diagnostic) -> None:
+        """Take up what the server says besides its answers.
+
+        "Canceling wait for synchronous replication" is said of a COMMIT that succeeded here and perhaps nowhere else.
+        """
+        if notice.severity_nonlocalized == "WARNING" and notice.context is None:
+            self.warning = notice.message_primary
 
     def execute(self, *arguments: Any, **options: Any) -> psycopg.Cursor[dict[str, Any]]:
         """See :meth:`psycopg.Connection.execute`.
@@ -122,6 +146,7 @@ class Connection(psycopg.Connection[dict[str, Any]]):
             did nothing more. A cursor without a result has the ``rowcount`` -1.
         """
         cursors: list[psycopg.Cursor[dict[str, Any]]] = []
+        self.warning = None
         try:
             with _watch.over(self, self.seconds), self.pipeline():
                 for text, values in commands:
@@ -133,26 +158,41 @@ class Connection(psycopg.Connection[dict[str, Any]]):
 
 
 def configure(connection: Connection) -> None:
-    """Make a new connection one that waits for nothing for ever, and acknowledges what is on the disk only.
+    """Make ready a new connection. Nothing is set for its session, which others may get from a pooler.
 
     :raises psycopg.OperationalError: if the database cannot hold every text.
     """
-    row = connection.execute(_SETTINGS).fetchone()
+    connection.made_at = time.monotonic()
+    connection.add_notice_handler(connection.note)
+    row = connection.execute(_STATE, prepare=False).fetchone()
     assert row is not None
-    if row["durable"] == "off":
-        connection.execute(b"SELECT set_config('synchronous_commit', 'on', false)")
+    if row["pid"] != connection.info.backend_pid:
+        # A pooler stands between, and gives the next transaction another session, without what this one has prepared.
+        connection.prepare_threshold = None
+    if row["durable"] in ("off", "local") and row["standbys"]:
+        _say_what_waits(row["durable"])
     if row["encoding"] != "UTF8":
         connection.close()
         raise psycopg.OperationalError(f"the database's encoding is {row['encoding']}, not UTF8; create it as UTF8")
 
 
-def is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection that failed with ``error`` is of no more use: it ended, or leads where nobody writes."""
-    if error.sqlstate is None:
-        return isinstance(error, psycopg.OperationalError)
-    return _LOST.match(error.sqlstate) is not None
+@functools.cache
+def _say_what_waits(setting: str) -> None:
+    _log.warning(
+        "The database's synchronous_commit is %s, and it has synchronous standbys: what is written here waits for them "
+        "all the same.",
+        setting,
+    )
 
 
-def text_of(error: psycopg.Error) -> str:
-    """The server's words in one line; none of them is a password."""
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+def look(connection: Connection) -> None:
+    """Look, without asking, whether the server has ended a connection that nobody used.
+
+    What is sent over one that has ended has an outcome that nobody knows.
+
+    :raises psycopg.OperationalError: if it has.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        connection.execute(b"", prepare=False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from acme_iid.errors import StoreBusyError, StoreConflictError, StoreUnavailableError
 from acme_iid.store import jobs
 from acme_iid.store.database import Database, SQLite, Transaction
-from acme_iid.store.writes import Outcome, Row, Write
+from acme_iid.store.sealing import Unsealed
+from acme_iid.store.writes import Outcome, Question, Reader, Row, Write
 
 PROBE_SECONDS = 5.0
 """How long the outcome of the latest write counts; after that, whoever asks has something written."""
@@ -24,11 +25,16 @@ _JOB = "health"
 class WatchedStore:
     """A store of which it is remembered how the latest write of this process went.
 
-    A transaction that its user gave up says nothing of the store, and one that others went before says little.
+    A transaction that its user gave up says nothing of the store, nor does one that others went before: where all are
+    at work, nobody is ill.
+
+    :param prober: what is asked for a write where nobody wrote: the store with a connection of its own, where others
+        may wait for one.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, prober: Database | None = None) -> None:
         self._database = database
+        self._prober = database if prober is None else prober
         self._probing = threading.Lock()
         self._began = time.monotonic()
         self._succeeded_at = self._failed_at = -float("inf")
@@ -75,9 +81,17 @@ class WatchedStore:
         self._succeeded_at, self._failure = time.monotonic(), None
         return outcomes
 
-    def seal(self) -> None:
+    def ahead(self, *questions: Question) -> Reader:
+        """See :meth:`~acme_iid.store.database.Reader.ahead`."""
+        return self._database.ahead(*questions)
+
+    def seal(self, *, waits: bool = True) -> None:
         """See :meth:`~acme_iid.store.database.Database.seal`."""
-        self._database.seal()
+        self._database.seal(waits=waits)
+
+    def unsealed(self) -> Unsealed:
+        """See :meth:`~acme_iid.store.database.Database.unsealed`."""
+        return self._database.unsealed()
 
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
@@ -88,6 +102,7 @@ class WatchedStore:
     def close(self) -> None:
         """See :meth:`~acme_iid.store.database.Database.close`."""
         self._database.close()
+        self._prober.close()
 
     def require_writable(self) -> None:
         """Find out whether the store takes writes: from the latest one, or from one more if that is long ago.
@@ -98,17 +113,28 @@ class WatchedStore:
         # Of several who ask, one has it tried, and the others are told what was so before.
         if time.monotonic() - latest > PROBE_SECONDS and self._probing.acquire(blocking=False):
             try:
-                with suppress(StoreUnavailableError):
-                    self.commit(Write([jobs.mark(_JOB, int(time.time()))], lambda _rows: None))
+                self._probe()
             finally:
                 self._probing.release()
         failure = self._failure
         if failure is not None:
             raise StoreUnavailableError(f"the store takes no writes: {failure}")
 
+    def _probe(self) -> None:
+        """Have something written, and remember how that went."""
+        try:
+            self._prober.commit(Write([jobs.mark(_JOB, int(time.time()))], lambda _rows: None))
+        except StoreUnavailableError as error:
+            now = time.monotonic()
+            # Others wrote all the while, unless nothing of ours was written for long.
+            if not isinstance(error, StoreConflictError | StoreBusyError) or now - self._well_since() >= BUSY_SECONDS:
+                self._failed_at, self._failure = now, error
+        else:
+            self._succeeded_at, self._failure = time.monotonic(), None
+
+    def _well_since(self) -> float:
+        return max(self._succeeded_at, self._began)
+
     def _note(self, error: StoreUnavailableError) -> None:
-        now = time.monotonic()
-        busy_since = max(self._succeeded_at, self._began)
-        if isinstance(error, StoreConflictError | StoreBusyError) and now - busy_since < BUSY_SECONDS:
-            return
-        self._failed_at, self._failure = now, error
+        if not isinstance(error, StoreConflictError | StoreBusyError):
+            self._failed_at, self._failure = time.monotonic(), error

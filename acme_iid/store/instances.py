@@ -11,7 +11,7 @@ from typing import NamedTuple
 from acme_iid.protocol.resources import Instance
 from acme_iid.store.chain import cloud_and_owner
 from acme_iid.store.listing import Filter
-from acme_iid.store.writes import Reader, Row, Statement, again
+from acme_iid.store.writes import Question, Reader, Row, Statement, again, ask
 
 _COLUMNS = {"cloud": "i.cloud", "owner": "i.owner", "account": "i.account_id"}
 
@@ -29,8 +29,13 @@ def _instance(row: Row) -> Instance:
 
 def get(reader: Reader, instance_id: str) -> Instance | None:
     """The row of an instance that was used or blocked."""
-    rows = reader.rows("SELECT * FROM instances WHERE id = :id", id=instance_id)
+    rows = ask(reader, question(instance_id))
     return _instance(rows[0]) if rows else None
+
+
+def question(instance_id: str) -> Question:
+    """What :func:`get` asks."""
+    return Question("SELECT * FROM instances WHERE id = :id", {"id": instance_id})
 
 
 def find(reader: Reader, word: str) -> list[Instance]:
@@ -61,19 +66,28 @@ def page(reader: Reader, wanted: Filter, *, blocked: bool = False) -> list[Insta
 
 def closed(reader: Reader, instance_id: str) -> Closed:
     """What is closed to an instance, by revocation and by an operator's block."""
-    rows = reader.rows(
+    found = {row["name"] for row in ask(reader, question_of_closed(instance_id))}
+    return Closed(frozenset(found - {None}), None in found)
+
+
+def question_of_closed(instance_id: str) -> Question:
+    """What :func:`closed` asks."""
+    return Question(
         """SELECT name FROM closed_names WHERE instance_id = :id
            UNION ALL SELECT NULL FROM instances WHERE id = :id AND blocked_at IS NOT NULL""",
-        id=instance_id,
+        {"id": instance_id},
     )
-    found = {row["name"] for row in rows}
-    return Closed(frozenset(found - {None}), None in found)
 
 
 def of_resource(reader: Reader, resource_id: str) -> Instance | None:
     """The instance that was first used as the VM with this resource id."""
-    rows = reader.rows("SELECT * FROM instances WHERE resource_id = :resource_id", resource_id=resource_id)
+    rows = ask(reader, question_of_resource(resource_id))
     return _instance(rows[0]) if rows else None
+
+
+def question_of_resource(resource_id: str) -> Question:
+    """What :func:`of_resource` asks."""
+    return Question("SELECT * FROM instances WHERE resource_id = :resource_id", {"resource_id": resource_id})
 
 
 def use(instance: Instance) -> Statement:

@@ -7,6 +7,7 @@ afterwards one an interval.
 
 from __future__ import annotations
 
+from acme_iid.store.statements import SKIP_LOCKED
 from acme_iid.store.writes import Reader, Statement, Verdict
 from acme_iid.values import Rate
 
@@ -38,8 +39,8 @@ def wait(reader: Reader, key: str, rate: Rate, now: int) -> int:
 def forget(now: int, most: int) -> Statement:
     """Forget up to ``most`` subjects whose actions count no longer."""
     return Statement(
-        """DELETE FROM limits WHERE key IN
-           (SELECT key FROM limits WHERE until <= :now ORDER BY until LIMIT :most)""",
+        f"""DELETE FROM limits WHERE key IN
+           (SELECT key FROM limits WHERE until <= :now ORDER BY until LIMIT :most {SKIP_LOCKED})""",  # noqa: S608
         {"now": now * 1000, "most": most},
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from acme_iid.store.database import Database
@@ -30,19 +31,34 @@ class _Lookup(NamedTuple):
 
 
 def follow(database: Database) -> None:
-    """Follow the events up to the latest one.
+    """Follow the events up to the latest one, which are chained before where they are not.
 
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     database.seal()
-    while perform(database, _batch, attempts=20):
+    catch_up(database)
+
+
+def is_behind(reader: Reader) -> bool:
+    """Whether there are events that were chained and not followed yet."""
+    rows = reader.rows("SELECT 1 FROM events WHERE seq > (SELECT coalesce(max(seq), 0) FROM followed) LIMIT 1")
+    return bool(rows)
+
+
+def catch_up(database: Database, most: int = BATCH) -> None:
+    """Follow the events up to the latest one that is chained.
+
+    :param most: how many of them in one write.
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    while perform(database, partial(_batch, most=most), attempts=20):
         pass
 
 
-def _batch(reader: Reader) -> Write[bool] | bool:
+def _batch(reader: Reader, most: int) -> Write[bool] | bool:
     """Follow some events; whether there may be more."""
     at: int = reader.rows("SELECT coalesce(max(seq), 0) AS seq FROM followed")[0]["seq"]
-    rows = reader.rows("SELECT * FROM events WHERE seq > :seq ORDER BY seq LIMIT :most", seq=at, most=BATCH)
+    rows = reader.rows("SELECT * FROM events WHERE seq > :seq ORDER BY seq LIMIT :most", seq=at, most=most)
     if not rows:
         return False
     found: list[_Lookup] = []
@@ -62,7 +78,7 @@ def _batch(reader: Reader) -> Write[bool] | bool:
         *_inserts("lookups (field, value, at, seq, n)", _sorted(found)),
         *_inserts("holders (name, instance_id)", sorted(holders)),
     ]
-    more = len(rows) == BATCH
+    more = len(rows) == most
     return Write(statements, lambda _rows: more)
 
 

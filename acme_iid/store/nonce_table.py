@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from acme_iid.store.clock import MAX_SECONDS_OFF
 from acme_iid.store.nonces import ID_BYTES
 from acme_iid.store.postgresql import PostgreSQL
+from acme_iid.store.writes import Answered, Question, Reader
 
 _KEPT_SECONDS = 3600
 _EPOCH_BYTES = 8
@@ -57,22 +59,38 @@ class NonceTable:
 
         One whose outcome was lost with a connection counts as spent: the client uses another.
         """
-        _, spent = self._database.run_alone(
+        return self.spend_asking(identifier, issued_at, expires_at, now, self._database, ()) is not None
+
+    def spend_asking(
+        self,
+        identifier: bytes,
+        issued_at: int,
+        expires_at: int,
+        now: int,
+        reader: Reader,
+        questions: Sequence[Question],
+    ) -> Reader | None:
+        """See :meth:`~acme_iid.store.nonces.SpentNonces.spend_asking`: one round trip for both."""
+        spending = Question(
             """INSERT INTO spent_nonces (nonce, expires_at)
                SELECT :nonce, :expires_at FROM nonce_epochs WHERE id = 1 AND epoch = :epoch
                AND :expires_at > extract(epoch FROM now()) AND :latest <= extract(epoch FROM now())
                ON CONFLICT DO NOTHING""",
-            nonce=identifier.hex(),
-            latest=issued_at - MAX_SECONDS_OFF,
-            expires_at=expires_at,
-            epoch=identifier[:_EPOCH_BYTES].hex(),
+            {
+                "nonce": identifier.hex(),
+                "latest": issued_at - MAX_SECONDS_OFF,
+                "expires_at": expires_at,
+                "epoch": identifier[:_EPOCH_BYTES].hex(),
+            },
         )
+        (_, spent), *answers = self._database.run_together([spending, *questions])
         if not spent:
             # The epoch may be over, or the server's clock was set: the client's next nonce is right again.
             self._epoch = self._current_epoch()
-        elif secrets.randbelow(_FORGET_ONE_IN) == 0:
+            return None
+        if secrets.randbelow(_FORGET_ONE_IN) == 0:
             self.forget_expired(now)
-        return bool(spent)
+        return Answered(reader, zip(questions, (rows for rows, _ in answers), strict=True))
 
     def close(self) -> None:
         """See :meth:`~acme_iid.store.nonces.SpentNonces.close`: the connections are the database's."""

@@ -14,13 +14,14 @@ import os
 import secrets
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.store.database import Database
+from acme_iid.store.writes import Question, Reader
 
 ID_BYTES = 16
 """The size of what identifies a nonce, in octets."""
@@ -55,6 +56,22 @@ class SpentNonces(Protocol):
         :param expires_at: until when it is accepted, by the same clock.
         :param now: what this machine's clock says.
         :raises StoreUnavailableError: if that cannot be known now.
+        """
+
+    def spend_asking(
+        self,
+        identifier: bytes,
+        issued_at: int,
+        expires_at: int,
+        now: int,
+        reader: Reader,
+        questions: Sequence[Question],
+    ) -> Reader | None:
+        """Spend a nonce as :meth:`spend` does, and ask some questions with it.
+
+        :param reader: the store.
+        :returns: a reader that has their answers; None if the nonce could not be spent.
+        :raises StoreUnavailableError: as :meth:`spend` does.
         """
 
     def close(self) -> None:
@@ -135,6 +152,18 @@ class NonceFile:
                 return False
             self._memory[at] |= bit
         return True
+
+    def spend_asking(
+        self,
+        identifier: bytes,
+        issued_at: int,
+        expires_at: int,
+        now: int,
+        reader: Reader,
+        questions: Sequence[Question],
+    ) -> Reader | None:
+        """See :meth:`SpentNonces.spend_asking`."""
+        return reader.ahead(*questions) if self.spend(identifier, issued_at, expires_at, now) else None
 
     def _block(self) -> range:
         """Take the next numbers, and forget who had their places before."""

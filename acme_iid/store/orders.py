@@ -8,7 +8,7 @@ taken into an order, which then refers to it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ from acme_iid.errors import Fault
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Authorization, Challenge, Order
 from acme_iid.protocol.status import Status, of_authorization
-from acme_iid.store import documents, serials
+from acme_iid.store import documents, order_counts, serials
 from acme_iid.store.serials import OrderId
-from acme_iid.store.writes import Reader, Row, Statement, Verdict, again
+from acme_iid.store.writes import Question, Reader, Row, Statement, Verdict, again, ask
 
 _TAG_BYTES = 12
 SELECT = """
@@ -28,10 +28,8 @@ SELECT = """
     LEFT JOIN instances i ON i.id = o.instance_id
     LEFT JOIN enrolments e ON e.id = a.enrolment_id
 """
-_OPEN = "account_id = :account_id AND issued_at IS NULL AND ended_at IS NULL AND expires_at > :now"
-_WAITING = "account_id = :account_id AND ahead = 1 AND taken_at IS NULL AND ended_at IS NULL AND expires_at > :now"
-"""No order has taken it, and it has not been deactivated; it may have failed."""
-_UNCHANGED = "n = :n AND version = :version"
+_UNCHANGED = "n = :n AND tag = :tag AND version = :version"
+"""It is the order that was read: a number may be another's by now."""
 _MOST_READ = 1000
 ALL = 1 << 62
 """More than any number of an order."""
@@ -88,16 +86,21 @@ def get(reader: Reader, order_id: str) -> Order | None:
 
 
 def _get(reader: Reader, wanted: OrderId) -> Order | None:
-    rows = reader.rows(f"{SELECT} WHERE o.n = :n", n=wanted.n)
+    rows = ask(reader, question(wanted.n))
     # A number is used again after the latest order was deleted, or a backup restored; a tag is not.
     if not rows or rows[0]["tag"] != wanted.tag:
         return None
     return of_row(reader, rows[0])
 
 
+def question(n: int) -> Question:
+    """What :func:`get` asks first."""
+    return Question(f"{SELECT} WHERE o.n = :n", {"n": n})
+
+
 def by_number(reader: Reader, n: int) -> Order | None:
     """The order with a number that the store itself gave."""
-    rows = reader.rows(f"{SELECT} WHERE o.n = :n", n=n)
+    rows = ask(reader, question(n))
     return of_row(reader, rows[0]) if rows else None
 
 
@@ -163,39 +166,12 @@ def failed(at: Place, fault: Fault, now: int) -> tuple[Order, Challenge]:
     return (order if order.ahead else replace(order, ended_at=now, error=fault)), challenge
 
 
-def count_open(reader: Reader, account_id: str, now: int, most: int) -> int:
-    """How many orders of an account can still lead to a certificate, and authorizations to an order, up to ``most``."""
-    rows = reader.rows(
-        f"SELECT count(*) AS open FROM (SELECT 1 FROM orders WHERE {_OPEN} AND taken_at IS NULL LIMIT :most) AS o",  # noqa: S608
-        account_id=account_id,
-        now=now,
-        most=most,
-    )
-    count: int = rows[0]["open"]
-    return count
-
-
-def count_waiting(reader: Reader, account_id: str, now: int, most: int) -> int:
-    """How many authorizations of an account no order has taken, up to ``most``.
-
-    One that failed counts until it runs out or is deactivated: how many there are is then bounded.
-    """
-    rows = reader.rows(
-        f"SELECT count(*) AS waiting FROM (SELECT 1 FROM orders WHERE {_WAITING} LIMIT :most) AS o",  # noqa: S608
-        account_id=account_id,
-        now=now,
-        most=most,
-    )
-    count: int = rows[0]["waiting"]
-    return count
-
-
 def waiting(reader: Reader, account_id: str, names: Collection[Identifier], now: int) -> dict[Identifier, Order]:
     """By its name, the newest valid authorization of an account that an order for the names can take.
 
     :param names: of the order; a wildcard takes none, since none is made ahead for one.
     """
-    if not names or not count_waiting(reader, account_id, now, 1):
+    if not names or not order_counts.count(reader, order_counts.question_of_waiting(account_id, now)):
         return {}
     values = {f"n{place}": name.value for place, name in enumerate(names)}
     rows = reader.rows(
@@ -217,8 +193,13 @@ def waiting(reader: Reader, account_id: str, names: Collection[Identifier], now:
 
 def replacing(reader: Reader, certificate_id: str) -> Order | None:
     """The order that replaces, or is to replace, the certificate with this RFC 9773 identifier."""
-    rows = reader.rows(f"{SELECT} WHERE o.replaces = :replaces AND o.ended_at IS NULL", replaces=certificate_id)
+    rows = ask(reader, question_of_replacing(certificate_id))
     return of_row(reader, rows[0]) if rows else None
+
+
+def question_of_replacing(certificate_id: str) -> Question:
+    """What :func:`replacing` asks first."""
+    return Question(f"{SELECT} WHERE o.replaces = :replaces AND o.ended_at IS NULL", {"replaces": certificate_id})
 
 
 def of_account(reader: Reader, account_id: str, before: int | None, limit: int) -> list[str]:
@@ -233,26 +214,11 @@ def of_account(reader: Reader, account_id: str, before: int | None, limit: int) 
     return [f"{row['n']}.{row['tag']}" for row in rows]
 
 
-def count_open_of(reader: Reader, account_id: str, now: int, instance: Mapping[str, object] | None = None) -> int:
-    """How many orders of an account, authorizations ahead of them aside, can still lead to a certificate.
-
-    :param instance: only those that an instance has proven in its present generation: ``instance_id``, ``generation``.
-    """
-    proven = "" if instance is None else "AND instance_id = :instance_id AND generation = :generation"
-    rows = reader.rows(
-        f"SELECT count(*) AS open FROM orders WHERE {_OPEN} AND ahead = 0 {proven}",  # noqa: S608 - constants
-        account_id=account_id,
-        now=now,
-        **(instance or {}),
-    )
-    count: int = rows[0]["open"]
-    return count
-
-
 def open_of(reader: Reader, account_id: str, now: int) -> list[Order]:
     """An account's orders that can still lead to a certificate, the newest thousand at most."""
+    is_open = order_counts.OPEN.replace("AND ", "AND o.")
     rows = reader.rows(
-        f"{SELECT} WHERE o.{_OPEN.replace('AND ', 'AND o.')} AND o.ahead = 0 ORDER BY o.n DESC LIMIT {_MOST_READ}",
+        f"{SELECT} WHERE o.{is_open} AND o.ahead = 0 ORDER BY o.n DESC LIMIT {_MOST_READ}",
         account_id=account_id,
         now=now,
     )
@@ -306,7 +272,7 @@ def change(order: Order, now: int) -> Statement:
 
 
 def _version(order: Order) -> dict[str, object]:
-    return {"n": number(order), "version": order.version}
+    return {**_id(order)._asdict(), "version": order.version}
 
 
 def deactivate(order: Order) -> Statement:

@@ -152,7 +152,7 @@ def _orders(reader: Reader, numbers: Sequence[int]) -> list[Statement]:
     taken = [
         made.n
         for row in _where_in(reader, "SELECT n, doc FROM orders WHERE n", numbers)
-        for made in documents.ahead_of(row)
+        for made in documents.ahead_of(documents.parse(row))
     ]
     gone = [*numbers, *taken]
     return _delete("attempts", "n", gone) + _delete("orders", "n", gone)

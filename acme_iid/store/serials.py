@@ -12,6 +12,7 @@ from typing import NamedTuple
 _ORDER = re.compile(r"([1-9][0-9]{0,17})\.([A-Za-z0-9_-]{16})", re.ASCII)
 _AUTHORIZATION = re.compile(r"([1-9][0-9]{0,17}\.[A-Za-z0-9_-]{16})\.(0|[1-9][0-9]{0,2})", re.ASCII)
 _CHALLENGE = re.compile(r"([1-9][0-9]{0,17}\.[A-Za-z0-9_-]{16}\.(?:0|[1-9][0-9]{0,2}))\.([0-9])", re.ASCII)
+_FIRST = re.compile(r"([1-9][0-9]{0,17})\.", re.ASCII)
 _HEX = re.compile(r"[1-9a-f][0-9a-f]{16,39}", re.ASCII)
 _NUMBER_DIGITS = 16
 """Hexadecimal digits of the number at the end of a serial number."""
@@ -46,6 +47,11 @@ def of_challenge(text: str) -> tuple[OrderId, int, int] | None:
     match = _CHALLENGE.fullmatch(text)
     found = None if match is None else of_authorization(match[1])
     return None if match is None or found is None else (*found, int(match[2]))
+
+
+def first_number(text: str) -> int | None:
+    """The number that an order's id, or that of something in an order, begins with; it may still be no such id."""
+    return None if (match := _FIRST.match(text)) is None else int(match[1])
 
 
 def number_of(serial: str) -> int | None:

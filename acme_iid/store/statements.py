@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+NOW = "/* DATABASE TIME */ :now"
+"""In a statement, the time in seconds: the parameter ``now`` on one machine, the database's own where many share it."""
+SKIP_LOCKED = "/* SKIP LOCKED */"
+"""At the end of a SELECT, what locks its rows and leaves out those that others have locked, where there are others."""
+_WORDS = {NOW: "CAST(extract(epoch FROM clock_timestamp()) AS BIGINT)", SKIP_LOCKED: "FOR UPDATE SKIP LOCKED"}
 # What stands in quotes or a comment, and a cast, has no parameters in it.
 _TOKEN = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|::|:([A-Za-z_][A-Za-z0-9_]*)|%""")
 
 
 @lru_cache(maxsize=512)
 def translate(statement: str) -> bytes:
-    """A statement with ``:name`` parameters as psycopg takes it, with ``%(name)s``."""
+    """A statement with ``:name`` parameters as psycopg takes it, with ``%(name)s``, and PostgreSQL's words."""
+    for word, own in _WORDS.items():
+        statement = statement.replace(word, own)
     return _TOKEN.sub(lambda match: f"%({match[1]})s" if match[1] else match[0].replace("%", "%%"), statement).encode()
 
 

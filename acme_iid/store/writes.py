@@ -8,9 +8,9 @@ and decides again, once more, and what was refused by then gets its reason from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, overload
 
 from acme_iid.errors import StoreConflictError
 from acme_iid.store.chain import NewEvent
@@ -24,6 +24,18 @@ ATTEMPTS = 3
 """How often a use case is decided, where others change what it has read."""
 
 
+class Question(NamedTuple):
+    """A statement that reads, and its values."""
+
+    text: str
+    values: Mapping[str, object]
+
+
+def ask(reader: Reader, question: Question) -> list[Row]:
+    """The rows that answer a question."""
+    return reader.rows(question.text, **question.values)
+
+
 class Reader(Protocol):
     """What can be asked: a database, or a transaction (which sees its own writes)."""
 
@@ -32,6 +44,41 @@ class Reader(Protocol):
 
         :raises StoreUnavailableError: if the store cannot answer now.
         """
+
+    def ahead(self, *questions: Question) -> Reader:
+        """A reader that is asked these questions soon: where each is a round trip, it asks all of them at once now.
+
+        :raises StoreUnavailableError: as :meth:`rows` does.
+        """
+
+
+class Answered:
+    """A reader for one decision, which has the answers to some questions already.
+
+    :param reader: what is asked everything else.
+    """
+
+    def __init__(self, reader: Reader, answers: Iterable[tuple[Question, list[Row]]]) -> None:
+        self._reader = reader
+        self._answers = {_key(*question): rows for question, rows in answers}
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        """See :meth:`Reader.rows`."""
+        rows = self._answers.get(_key(statement, parameters))
+        return self._reader.rows(statement, **parameters) if rows is None else rows
+
+    def ahead(self, *questions: Question) -> Reader:
+        """See :meth:`Reader.ahead`."""
+        missing = [question for question in questions if _key(*question) not in self._answers]
+        if not missing:
+            return self
+        further = Answered(self._reader.ahead(*missing), ())
+        further._answers = self._answers
+        return further
+
+
+def _key(statement: str, values: Mapping[str, object]) -> tuple[str, frozenset[tuple[str, object]]]:
+    return statement, frozenset(values.items())
 
 
 Verdict = Callable[[Reader], "Exception | Write[Any] | None"]
@@ -139,22 +186,37 @@ def is_empty(write: Write[Any]) -> bool:
 
 
 @overload
-def perform(database: Committing, decide: Callable[[Reader], Write[T]], attempts: int = ATTEMPTS) -> T: ...
+def perform(
+    database: Committing, decide: Callable[[Reader], Write[T]], attempts: int = ATTEMPTS, first: Reader | None = None
+) -> T: ...
 
 
 @overload
-def perform(database: Committing, decide: Callable[[Reader], T | Write[T]], attempts: int = ATTEMPTS) -> T: ...
+def perform(
+    database: Committing,
+    decide: Callable[[Reader], T | Write[T]],
+    attempts: int = ATTEMPTS,
+    first: Reader | None = None,
+) -> T: ...
 
 
-def perform(database: Committing, decide: Callable[[Reader], T | Write[T]], attempts: int = ATTEMPTS) -> T:
+def perform(
+    database: Committing,
+    decide: Callable[[Reader], T | Write[T]],
+    attempts: int = ATTEMPTS,
+    first: Reader | None = None,
+) -> T:
     """Decide a use case, commit what it writes, and answer.
 
     :param attempts: how often it is decided, where others change what it has read.
+    :param first: what the first decision asks: a reader of the database that has some answers already.
     :raises StoreConflictError: if others did so each time; nothing happened.
     :raises StoreUnavailableError: see :meth:`Committing.commit`.
     """
+    reader = database if first is None else first
     for _ in range(attempts):
-        decided = decide(database)
+        decided = decide(reader)
+        reader = database
         if not isinstance(decided, Write):
             return decided
         write = cast("Write[T]", decided)

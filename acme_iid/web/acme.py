@@ -191,9 +191,10 @@ class Resources:
         return answer
 
     def account_orders(
-        self, reader: Reader, signed: SignedRequest, _now: int, account_id: str
+        self, reader: Reader, signed: SignedRequest, now: int, account_id: str
     ) -> Answer | Write[Answer]:
         """RFC 8555 section 7.1.2.1: newest first, in pages."""
+        del now
         account = _own_account(signed, account_id)
         signed.require_post_as_get()
         page = reading.orders_of_account(reader, account, _cursor(signed.query))

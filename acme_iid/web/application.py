@@ -8,6 +8,7 @@ same. All other views are pages of Flask's, called through a WSGI environment.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from acme_iid.web import problems
 from acme_iid.web.capacity import MOST, Capacity
 from acme_iid.web.messages import Answer, Request
 from acme_iid.web.pool import Pool
+
+_SAYING_SECONDS = 2.0
 
 Headers = Iterable[tuple[str, str]]
 
@@ -60,6 +63,7 @@ class Application(flask.Flask):
         self._further = further
         self._direct: dict[str, Direct] = {}
         self._closing: list[Callable[[], None]] = []
+        self._saying: list[Callable[[], None]] = []
         # A redirection would need a host's name.
         self.url_map.merge_slashes = False
         self._routes = MapAdapter(self.url_map, "", "/", "", "https", "/", "GET")
@@ -116,6 +120,18 @@ class Application(flask.Flask):
     def at_end(self, close: Callable[[], None]) -> None:
         """Have something ended with the application; what was added last is ended first."""
         self._closing.append(close)
+
+    def at_stop(self, say: Callable[[], None]) -> None:
+        """Have something said to others when the process ends, which waits for it for two seconds at most."""
+        self._saying.append(say)
+
+    def stopped(self) -> None:
+        """Say what is to be said when the process ends."""
+        saying = [threading.Thread(target=say, daemon=True) for say in self._saying]
+        for thread in saying:
+            thread.start()
+        for thread in saying:
+            thread.join(_SAYING_SECONDS)
 
     def close(self) -> None:
         """End the threads, and close the files, of an application that answers no more requests."""

@@ -85,10 +85,12 @@ class Signed:
     def _answered(self, signed: SignedRequest, now: int, **names: str) -> Answer:
         decide: Decision[Answer] = partial(self._view, signed=signed, now=now, **names)
         # The nonce is spent, and of what was written nothing was kept.
+        first: Reader | None = signed.reader
         for pause in _PAUSES:
             try:
-                return perform(self._door.store, decide)
+                return perform(self._door.store, decide, first=first)
             except StoreConflictError:
+                first = None
                 time.sleep(pause * _chance.random())
         return perform(self._door.store, decide)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -23,6 +23,8 @@ from acme_iid.protocol.public_keys import PublicKey
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts
 from acme_iid.store.database import Database
+from acme_iid.store.writes import Reader
+from acme_iid.web.ahead import Ahead, KeysByAccount
 from acme_iid.web.links import Links
 from acme_iid.web.messages import Request
 from acme_iid.web.nonces import Nonces
@@ -53,6 +55,7 @@ class SignedRequest:
     :ivar url: the URL that it was sent to, and signed for.
     :ivar query: of the URL.
     :ivar remote: the client's address.
+    :ivar reader: the store, with the answers to what such a request asks in any case, as they were just now.
     """
 
     account: Account | None
@@ -62,6 +65,7 @@ class SignedRequest:
     url: str
     query: str
     remote: str
+    reader: Reader
 
     def json(self) -> dict[str, object]:
         """The payload as an object.
@@ -154,6 +158,8 @@ class Gate:
     links: Links
     nonces: Nonces
     algorithms: tuple[str, ...] = jwk.ALGORITHMS
+    ahead: Ahead | None = None
+    keys: KeysByAccount = field(default_factory=KeysByAccount)
 
     def check(self, request: Request, remote: str, now: int) -> SignedRequest:
         """Check a request and say who sent it.
@@ -174,20 +180,53 @@ class Gate:
                 Problem.UNAUTHORIZED,
                 f"the protected header's 'url' is not this resource's URL, {self.links.path(request.target)}",
             )
-        account, key_text = self._key(jws)
-        key = jws.verify(key_text)
+        account_id = self._account_id(jws)
+        if account_id is None:
+            key_text = jws.own_key()
+            key = jws.verify(key_text)
+        else:
+            key_text, key = self._verified(jws, account_id)
         nonce = jws.header.get("nonce")
-        if not isinstance(nonce, str) or not self.nonces.spend(nonce, now):
+        questions = (
+            () if self.ahead is None or account_id is None else (self.ahead.questions(request.path, account_id, now))
+        )
+        spent = isinstance(nonce, str) and self.nonces.spend_asking(nonce, now, self.database, questions)
+        if not spent:
             # acme.sh goes on after a problem of this type only if the text holds these very words.
             raise AcmeError(
                 Problem.BAD_NONCE,
                 "JWS has an invalid anti-replay nonce: it is missing, unknown, too old or was used before; "
                 "use the fresh one",
             )
-        if account is not None:
+        account = None
+        thumbprint = ""
+        if account_id is None:
+            thumbprint = jwk.thumbprint(key)
+        else:
+            account = self._account(spent, account_id)
+            if account.jwk != key_text:
+                # It was changed since: what another key has signed is no longer the account's.
+                self.keys.put(account_id, account.jwk)
+                jws.verify(account.jwk)
             require_active(account)
-        thumbprint = jwk.thumbprint(key) if account is None else account.thumbprint
-        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, remote)
+            key_text, thumbprint = account.jwk, account.thumbprint
+        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, remote, spent)
+
+    def _verified(self, jws: JWS, account_id: str) -> tuple[str, PublicKey]:
+        """The key of an account, once it has made the signature, in both forms.
+
+        The store is asked only if the key that the account had lately has not made it.
+        """
+        known = self.keys.get(account_id)
+        if known is not None:
+            try:
+                return known, jws.verify(known)
+            except AcmeError:
+                pass
+        key_text = self._account(self.database, account_id).jwk
+        key = jws.verify(key_text)
+        self.keys.put(account_id, key_text)
+        return key_text, key
 
     def new_key(self, request: SignedRequest) -> NewKey:
         """The key that a key change is to, once the JWS in the payload shows that it agrees (RFC 8555 section 7.3.5).
@@ -211,13 +250,13 @@ class Gate:
             raise _malformed("'oldKey' in the inner JWS is not the account's key")
         return NewKey(key_text, jwk.thumbprint(key))
 
-    def _key(self, jws: JWS) -> tuple[Account | None, str]:
-        """The account that ``kid`` names and its key, or the key in ``jwk``."""
+    def _account_id(self, jws: JWS) -> str | None:
+        """The account that ``kid`` names; None if there is a key in ``jwk`` instead."""
         kid, own = jws.header.get("kid"), jws.header.get("jwk")
         if (kid is None) == (own is None):
             raise _malformed("the protected header has one of 'kid' and 'jwk', and only one")
         if own is not None:
-            return None, jws.own_key()
+            return None
         path = self.links.path_of(kid) if isinstance(kid, str) else ""
         account_id = path.removeprefix(_ACCOUNT)
         if account_id == path or not _BASE64URL.match(account_id):
@@ -229,10 +268,14 @@ class Gate:
                 "the account's URL is under a former address of this CA; newAccount with onlyReturnExisting gives the "
                 "one of now",
             )
-        account = accounts.get(self.database, account_id)
+        return account_id
+
+    @staticmethod
+    def _account(reader: Reader, account_id: str) -> Account:
+        account = accounts.get(reader, account_id)
         if account is None:
             raise AcmeError(Problem.ACCOUNT_DOES_NOT_EXIST, "there is no such account here; create one with newAccount")
-        return account, account.jwk
+        return account
 
 
 def require_account(request: SignedRequest) -> Account:

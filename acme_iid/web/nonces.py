@@ -6,8 +6,10 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Sequence
 
 from acme_iid.store.nonces import ID_BYTES, SpentNonces
+from acme_iid.store.writes import Question, Reader
 
 LIFETIME = 1800
 """Seconds for which a nonce is good."""
@@ -33,16 +35,33 @@ class Nonces:
 
     def spend(self, nonce: str, now: int) -> bool:
         """Whether the nonce is one of ours, not too old, and spent for the first time now."""
+        body = self._body(nonce)
+        return body is not None and self._spent.spend(*self._parts(body), now)
+
+    def spend_asking(self, nonce: str, now: int, reader: Reader, questions: Sequence[Question]) -> Reader | None:
+        """Spend the nonce as :meth:`spend` does, and ask the store some questions with it.
+
+        :returns: a reader that has their answers; None if the nonce could not be spent.
+        """
+        body = self._body(nonce)
+        return None if body is None else self._spent.spend_asking(*self._parts(body), now, reader, questions)
+
+    def _body(self, nonce: str) -> bytes | None:
+        """The octets of a nonce of ours that the MAC is over; None of any other."""
         try:
             raw = base64.b64decode(nonce + "=" * (-len(nonce) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
-            return False
+            return None
         body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        if len(body) != _TIME_BYTES + ID_BYTES or not hmac.compare_digest(mac, self._mac(body)):
-            return False
+        ours = len(body) == _TIME_BYTES + ID_BYTES and hmac.compare_digest(mac, self._mac(body))
+        return body if ours else None
+
+    @staticmethod
+    def _parts(body: bytes) -> tuple[bytes, int, int]:
+        """What identifies a nonce, when it was made, and until when it is good."""
         issued_at = int.from_bytes(body[:_TIME_BYTES], "big")
         # The identifier counts, not the text: base64 has more than one spelling of the last bits.
-        return self._spent.spend(body[_TIME_BYTES:], issued_at, issued_at + LIFETIME, now)
+        return body[_TIME_BYTES:], issued_at, issued_at + LIFETIME
 
     def _mac(self, body: bytes) -> bytes:
         # Made to be keyed (RFC 7693), and a tenth of the cost of HMAC as OpenSSL has it.

@@ -581,7 +581,7 @@ def test_every_real_document_authenticates_at_its_time_and_is_then_refused_as_wh
                 details.add(refused.value.detail[:41])
         if "subscriptionId" in document:
             whole = {**document, "nonce": fa.BINDING.nonce}
-            bound = AzureClaims("azure-attested", whole, claims.content, claims.key_id, None, "public", None)
+            bound = AzureClaims("azure-attested", whole, claims.content, claims.key_id, None, (), "public", None)
             identity = VERIFIER.judge(bound, fa.BINDING, _created(document))
             assert identity.id == f"azure:{document['subscriptionId']}:{document['vmId']}"
             assert identity.facts.get("sku", "") == document["sku"]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from writing import happens, put
 
-from acme_iid.authority import pruning
+from acme_iid.authority import enrolments as ending
+from acme_iid.authority import pruning, renewal
 from acme_iid.config import Config, parse
-from acme_iid.errors import Fault, Problem
+from acme_iid.errors import AcmeError, Fault, Problem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import CertificateId
 from acme_iid.protocol.resources import (
@@ -26,20 +28,22 @@ from acme_iid.protocol.resources import (
     Order,
     Proof,
 )
-from acme_iid.protocol.status import Status, of_order
+from acme_iid.protocol.status import Status, of_challenge, of_order
 from acme_iid.store import (
     accounts,
     certificates,
-    challenges,
     enrolments,
     events,
     external_keys,
+    order_counts,
     orders,
+    proven,
     revocation_lists,
-    waiting,
 )
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter
+from acme_iid.store.orders import Place
+from acme_iid.store.writes import Statement, again
 
 HOUR, DAY = 3600, 86400
 START = 1_800_000_000
@@ -70,109 +74,123 @@ class History:
         self.ahead: list[str] = []
         self.enrolled: list[str] = []
         self.keys: list[str] = []
-        with database.transaction() as transaction:
-            accounts.add(transaction, Account("a", "{}", "t", (), START))
+        put(database, accounts.add(Account("a", "{}", "t", (), START)))
 
     def new(self) -> str:
         self.number += 1
         return f"{self.number:06}"
 
     def step(self, kind: str, choice: int, life: int) -> None:
-        with self.database.transaction() as transaction:
-            getattr(self, f"_{kind}")(transaction, choice, life)
+        getattr(self, f"_{kind}")(choice, life)
 
-    def _order(self, transaction: Any, choice: int, life: int, replaces: str | None = None) -> None:
-        del choice, life
-        made = self.new()
-        if replaces is not None and orders.replaced(transaction, replaces, self.now):
-            return
-        orders.add(transaction, Order(made, "a", (NAME,), self.now, self.now + HOUR, replaces=replaces))
-        self._authorize(transaction, made)
-        self.orders.append(made)
+    def _add(self, order: Order, *before: Statement) -> str:
+        tag = orders.new_id()
+        rows = put(self.database, *before, orders.add(order, tag, again if order.replaces else None))
+        return f"{rows[0]['n']}.{tag}"
 
-    def _authorize(self, transaction: Any, order: str | None) -> str:
-        made = self.new()
-        challenge = Challenge(f"c{made}", "iid-01", "t")
-        until = self.now + (2 * HOUR if self.number % 3 == 0 else HOUR)
-        orders.add_authorization(
-            transaction, Authorization(made, "a", order, NAME, False, self.now, until, (challenge,))
-        )
-        return made
+    def made(self, replaces: str | None = None, *, ahead: bool = False) -> Order:
+        """An order that is to be added."""
+        until = self.now + (HOUR // 2 if self.number % 3 == 0 else HOUR)
+        challenge = Challenge("", "iid-01", self.new())
+        entry = Authorization("", "a", NAME, False, self.now, until, (challenge,))
+        order = Order("", "a", (NAME,), self.now, self.now + HOUR, "t", replaces=replaces, authorizations=(entry,))
+        return replace(order, ahead=ahead)
 
-    def _prove(self, transaction: Any, choice: int, life: int) -> None:
+    def _order(self, choice: int, life: int, replaces: str | None = None) -> None:
         del life
-        if self.orders and (order := orders.get(transaction, self.orders[choice % len(self.orders)])):
-            for authorization in order.authorizations:
-                proof = HOST if choice % 2 else PROOF
-                challenges.set_valid(transaction, authorization.challenges[0], proof, self.now, (NAME,), "{}")
+        before: list[Statement] = []
+        order = self.made(replaces)
+        if replaces is not None:
+            try:
+                before += renewal.replaces(self.database, replaces, self.now)
+            except AcmeError:
+                return
+        waiting = orders.waiting(self.database, "a", (NAME,), self.now).get(NAME)
+        if waiting is not None and choice % 2:
+            before.append(orders.take(waiting, self.now))
+            order = replace(order, authorizations=waiting.authorizations)
+        self.orders.append(self._add(order, *before))
 
-    def _finalize(self, transaction: Any, choice: int, life: int) -> None:
-        if not self.orders:
-            return
-        order, made = self.orders[choice % len(self.orders)], self.new()
-        if orders.set_finalized(transaction, order, made, self.now):
-            certificate = Certificate(
-                made, f"{int(made):x}", order, "a", (NAME,), self.now, self.now + life, self.now, "", "k",
-                instance=PROOF.instance,
-            )  # fmt: skip
-            certificates.add(transaction, certificate)
-            self.certificates.append(certificate)
+    def _place(self, among: list[str], choice: int) -> Place | None:
+        """A challenge that can be answered, if there is one."""
+        order = orders.get(self.database, among[choice % len(among)]) if among else None
+        place = None if order is None else orders.place(order, 0, 0)
+        return place if place is not None and of_challenge(place.challenge) is Status.PENDING else None
 
-    def _fail(self, transaction: Any, choice: int, life: int) -> None:
+    def _prove(self, choice: int, life: int) -> None:
         del life
-        if self.orders:
-            orders.end(transaction, self.orders[choice % len(self.orders)], FAULT, self.now)
+        if (place := self._place(self.orders + self.ahead, choice)) is not None:
+            proof = HOST if choice % 2 else PROOF
+            met = replace(place.challenge, validated_at=self.now, proof=proof, names=(NAME,), identity="{}")
+            order = orders.changed(place, met)
+            if proof.instance is not None:
+                order = replace(order, instance_id=proof.instance, generation=0)
+            happens(self.database, orders.change(order, self.now))
 
-    def _replace(self, transaction: Any, choice: int, life: int) -> None:
+    def _finalize(self, choice: int, life: int) -> None:
+        order = orders.get(self.database, self.orders[choice % len(self.orders)]) if self.orders else None
+        if order is not None:
+            certificate = certified(order, self.now, life)
+            if happens(self.database, orders.finalize(order, self.now), certificates.add(certificate)):
+                self.certificates.append(certificate)
+
+    def _fail(self, choice: int, life: int) -> None:
+        del life
+        if (place := self._place(self.orders, choice)) is not None:
+            happens(self.database, orders.change(orders.failed(place, FAULT, self.now)[0], self.now))
+
+    def _replace(self, choice: int, life: int) -> None:
         if self.certificates:
             old = self.certificates[choice % len(self.certificates)]
-            if certificates.get(transaction, old.id):
-                self._order(transaction, choice, life, replaces=named(old))
+            if certificates.get(self.database, old.id):
+                self._order(choice, life, replaces=named(old))
 
-    def _revoke(self, transaction: Any, choice: int, life: int) -> None:
+    def _revoke(self, choice: int, life: int) -> None:
         del life
         if self.certificates:
-            certificates.revoke(transaction, self.certificates[choice % len(self.certificates)].id, 1, "x", self.now)
+            certificate = self.certificates[choice % len(self.certificates)]
+            happens(self.database, certificates.revoke(certificate, 1, "x", self.now))
 
-    def _list(self, transaction: Any, choice: int, life: int) -> None:
+    def _list(self, choice: int, life: int) -> None:
         del choice, life
-        known = revocation_lists.latest(transaction, "k")
+        known = revocation_lists.latest(self.database, "k")
         since = self.now if known is None else known.signed_at
         number = 1 if known is None else known.number + 1
-        count = revocation_lists.count(transaction, since)
+        count = revocation_lists.count(self.database, "k", since)
         signed = revocation_lists.SignedList("k", number, since, count, self.now, self.now + DAY, b"")
-        revocation_lists.put(transaction, signed, None if known is None else known.number)
+        put(self.database, revocation_lists.put(signed, None if known is None else known.number, again))
 
-    def _ahead(self, transaction: Any, choice: int, life: int) -> None:
+    def _ahead(self, choice: int, life: int) -> None:
         del choice, life
-        self.ahead.append(self._authorize(transaction, None))
+        self.ahead.append(self._add(self.made(ahead=True)))
 
-    def _key(self, transaction: Any, choice: int, life: int) -> None:
+    def _key(self, choice: int, life: int) -> None:
         del choice
         made = self.new()
-        external_keys.add(transaction, ExternalKey(made, "s", None, False, self.now, self.now + life))
+        put(self.database, external_keys.add(ExternalKey(made, "s", None, False, self.now, self.now + life)))
         self.keys.append(made)
 
-    def _enrol(self, transaction: Any, choice: int, life: int) -> None:
+    def _enrol(self, choice: int, life: int) -> None:
         del choice
         made = self.new()
-        enrolment = Enrolment(made, "a", "i", (NAME,), PROOF, "{}", self.now, self.now, self.now + life)
-        if (found := enrolments.prove(transaction, enrolment)) is not None and found.id == made:
+        enrolment = Enrolment(made, "a", "i", 0, (NAME,), PROOF, "{}", self.now, self.now, self.now + life)
+        put(self.database, enrolments.prove(enrolment, again))
+        if enrolments.get(self.database, made) is not None:
             self.enrolled.append(made)
-            external_keys.add(
-                transaction, ExternalKey(f"k{made}", "s", None, False, self.now, self.now + 600, enrolment_id=made)
-            )
+            key = ExternalKey(f"k{made}", "s", None, False, self.now, self.now + 600, enrolment_id=made)
+            put(self.database, external_keys.add(key))
 
-    def _end(self, transaction: Any, choice: int, life: int) -> None:
+    def _end(self, choice: int, life: int) -> None:
         del choice, life
-        enrolments.end_of_account(transaction, "a", "ended", self.now)
+        put(self.database, *ending.end_of_account(self.database, "a", "ended", self.now).statements)
 
-    def _delegate(self, transaction: Any, choice: int, life: int) -> None:
+    def _delegate(self, choice: int, life: int) -> None:
         del life
         if self.enrolled:
             made, enrolment = self.new(), self.enrolled[choice % len(self.enrolled)]
-            if enrolments.get(transaction, enrolment):
-                accounts.add(transaction, Account(f"d{made}", "{}", f"t{made}", (), self.now, enrolment_id=enrolment))
+            if enrolments.get(self.database, enrolment):
+                delegate = Account(f"d{made}", "{}", f"t{made}", (), self.now, enrolment_id=enrolment)
+                put(self.database, accounts.add(delegate))
 
     def answers(self, at: int) -> dict[str, object]:
         """All that may still be asked for at a moment."""
@@ -182,24 +200,26 @@ class History:
             order = orders.get(read, order_id)
             if order is not None and of_order(order, at) in (Status.PENDING, Status.READY):
                 told[f"order {order_id}"] = order
-        for waits in waiting.for_names(read, "a", (NAME,), ("p",), at).values():
-            told[f"authorization {waits}"] = orders.get_authorization(read, waits)
-        told["authorizations that wait"] = waiting.count(read, "a", at, 1000)
+        for waits in orders.waiting(read, "a", (NAME,), at).values():
+            told[f"authorization {waits.id}"] = waits
+        told["authorizations that wait"] = order_counts.count_waiting(read, "a", at, 1000)
         for certificate in self.certificates:
             known = certificates.get(read, certificate.id)
             if certificate.not_after > at - 2 * DAY:
                 told[f"certificate {certificate.id}"] = known
-                told[f"its order {certificate.id}"] = orders.get(read, certificate.order_id)
-                told[f"replaced {certificate.id}"] = orders.replaced(read, named(certificate), at)
+                told[f"its order {certificate.id}"] = orders.get(read, certificate.id)
+                holder = orders.replacing(read, named(certificate))
+                replaced = holder is not None and of_order(holder, at) is not Status.INVALID
+                told[f"replaced {certificate.id}"] = replaced
             if any(order.replaces == named(certificate) for order in told.values() if isinstance(order, Order)):
                 told[f"to be replaced {certificate.id}"] = known
         listed = revocation_lists.latest(read, "k")
         told["list"] = listed
         if listed is not None:
-            told["listed"] = revocation_lists.revoked(read, listed.since)
-            told["next list"] = revocation_lists.revoked(read, listed.signed_at)
-        told["names"] = orders.controlled_names(read, "a", at)
-        told["open"] = orders.count_open(read, "a", at, 1000)
+            told["listed"] = revocation_lists.revoked(read, "k", listed.since)
+            told["next list"] = revocation_lists.revoked(read, "k", listed.signed_at)
+        told["names"] = proven.controlled_names(read, "a", at)
+        told["open"] = order_counts.count_open(read, "a", at, 1000)
         told["keys"] = [
             found for key in self.keys if (found := external_keys.get(read, key)) and (found.expires_at or 0) > at
         ]
@@ -207,6 +227,12 @@ class History:
             told[f"account {row['id']}"] = row["enrolment_id"] and enrolments.get(read, row["enrolment_id"])
         told["enrolled"] = [found for found in enrolments.of_instance(read, "i") if found.ended_at is None]
         return told
+
+
+def certified(order: Order, at: int, life: int) -> Certificate:
+    """An order's certificate."""
+    serial = f"1f{orders.number(order):016x}"
+    return Certificate(order.id, serial, "a", (NAME,), at, at + life, at, b"", "k", "k", instance=PROOF.instance)
 
 
 def named(certificate: Certificate) -> str:
@@ -257,23 +283,28 @@ def test_after_pruning_every_answer_that_may_be_asked_for_is_the_same(story: lis
 def test_what_refers_to_something_keeps_it(tmp_path: Path) -> None:
     database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
     history, later = History(database), START + 10 * DAY
-    with database.transaction() as transaction:
-        for made in ("000001", "000002"):
-            orders.add(transaction, Order(made, "a", (NAME,), START, START + HOUR))
-            until = later + DAY if made == "000001" else START + HOUR
-            challenge = Challenge(f"c{made}", "iid-01", "t")
-            orders.add_authorization(
-                transaction, Authorization(made, "a", made, NAME, False, START, until, (challenge,))
-            )
-        for name, made in (("foo.local", "000003"), ("bar.local", "000004")):
-            names = (Identifier("dns", name),)
-            enrolments.prove(transaction, Enrolment(made, "a", "i", names, PROOF, "{}", START, START, START + HOUR))
-        accounts.add(transaction, Account("d", "{}", "td", (), START, enrolment_id="000003"))
+    history.step("ahead", 0, 0)
+    history.step("prove", 0, 0)
+    history.step("order", 1, 0)
+    history.step("finalize", 0, 9 * DAY)
+    history.step("ahead", 0, 0)
+    for name, made in (("foo.local", "000003"), ("bar.local", "000004")):
+        names = (Identifier("dns", name),)
+        enrolment = Enrolment(made, "a", "i", 0, names, PROOF, "{}", START, START, START + HOUR)
+        put(database, enrolments.prove(enrolment, again))
+    put(database, accounts.add(Account("d", "{}", "td", (), START, enrolment_id="000003")))
     history.step("end", 0, 0)
+    taken, waited = history.ahead
     pruning.prune(config(tmp_path), database, "operator", later)
-    # The authorization of the first says which names its account may revoke; the delegate's account names the third.
-    assert [made for made in ("000001", "000002") if orders.get(database, made)] == ["000001"]
+    # The order of the certificate names the authorization that it took; the delegate's account names the third.
+    assert [made for made in (taken, waited) if orders.get(database, made)] == [taken]
+    order = orders.get(database, history.orders[0])
+    assert order is not None
+    assert [entry.id for entry in order.authorizations] == [f"{taken}.0"]
     assert [made for made in ("000003", "000004") if enrolments.get(database, made)] == ["000003"]
+    # It goes with that order.
+    pruning.prune(config(tmp_path), database, "operator", later + 2 * DAY)
+    assert database.rows("SELECT n FROM orders") == []
     database.close()
 
 
@@ -302,13 +333,15 @@ def full(folder: Path, orders_: int) -> Database:
     """A store with as many orders that came to nothing long ago, and certificates that ended."""
     database = open_store(f"sqlite:{folder / 'ca.db'}")
     history = History(database)
-    history.now = START
+    # All in one transaction, since a commit each would be most of the test.
     with database.transaction() as transaction:
         for number in range(orders_):
-            history._order(transaction, 0, 0)
+            made, tag = history.made(), orders.new_id()
+            added = orders.add(made, tag)
+            order = orders.numbered(made, transaction.rows(added.text, **added.values)[0]["n"], tag)
             if number % 2:
-                history._prove(transaction, -1, 0)
-                history._finalize(transaction, -1, 600)
+                for statement in (orders.finalize(order, START), certificates.add(certified(order, START, 600))):
+                    assert transaction.run(statement.text, **statement.values) == 1
     return database
 
 
@@ -319,7 +352,7 @@ def test_a_dry_run_changes_nothing_and_says_what_pruning_then_does(tmp_path: Pat
     assert list(database_dump(tmp_path)) == before
     assert (counted.certificates, counted.orders) == (600, 600)
     assert pruning.prune(config(tmp_path), database, "operator", later) == counted
-    assert database.rows("SELECT id FROM orders UNION ALL SELECT id FROM challenges") == []
+    assert database.rows("SELECT n FROM orders UNION ALL SELECT n FROM certificates") == []
     kinds = [(event.kind, event.detail["removed"]) for event in events.page(database, Filter())]
     assert [kind for kind, _ in kinds] == ["store.pruned"] * (1200 // pruning.BATCH)
     assert list(events.check(database))

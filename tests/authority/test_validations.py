@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from acting import Actor, Happening, act, authority_of, change_key, deactivate, now
 from responders import Listener, Names, add_hosts
 from running import CA, PROVISIONER
 from wire import Key
+from writing import put
 
-from acme_iid import config
-from acme_iid.authority import Authority, accounts, challenges, orders, validations
+from acme_iid.authority import Authority, challenges, validations
 from acme_iid.errors import Problem
-from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.resources import Account, Challenge
-from acme_iid.sources import trust_store
 from acme_iid.store import accounts as stored
-from acme_iid.store import challenges as store
+from acme_iid.store import attempts
 from acme_iid.store.database import Database, open_store
 from acme_iid.web.links import Links
 
@@ -55,51 +52,53 @@ def authority(own_ca: CA, host: Host) -> Iterator[Authority]:
     # With iid-01 on offer beside it, a change of the account's key would end the order.
     own_ca.cli("provisioner", "remove", PROVISIONER)
     add_hosts(own_ca, names, host.listener.port)
-    loaded = config.load(own_ca.home)
-    database = open_store(loaded.store.url)
-    yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
-    database.close()
+    with authority_of(own_ca.home) as made:
+        yield made
     names.close()
 
 
-def now() -> int:
-    return int(time.time())
+@pytest.fixture
+def actor(authority: Authority) -> Actor:
+    return Actor(authority)
 
 
 @pytest.fixture
-def account(authority: Authority) -> Account:
-    key = Key()
-    wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
-    return accounts.create(authority.database, authority.config, wanted, "", now())[0]
+def account(actor: Actor) -> Account:
+    return actor.account
 
 
 @pytest.fixture
-def answered(authority: Authority, account: Account, host: Host) -> str:
+def answered(authority: Authority, actor: Actor, host: Host) -> str:
     """An http-01 challenge that was answered, and the host that answers it right."""
-    wanted = orders.parse_new_order({"identifiers": [{"type": "dns", "value": "foo.local"}]})
-    order = orders.new_order(authority, account, wanted, "", now())
+    order = actor.order()
     found = next(entry for entry in order.authorizations[0].challenges if entry.type == "http-01")
-    host.answer = f"{found.token}.{account.thumbprint}".encode()
-    challenges.answer(authority, account, found.id, {}, b"{}", "192.0.2.1", now())
+    host.answer = f"{found.token}.{actor.account.thumbprint}".encode()
+    act(authority.database, challenges.answer, authority, actor.account, found.id, {}, b"{}", "192.0.2.1", now())
     return found.id
 
 
-def attempt(authority: Authority, challenge_id: str, at: int) -> None:
-    with authority.database.transaction() as transaction:
-        assert store.take(transaction, challenge_id, at, at + 30)
-    validations.make(authority, challenge_id, Links("https://ca.local"))
+def take(authority: Authority, at: int) -> attempts.Asked:
+    """Take the one attempt that is due."""
+    (row,) = authority.database.rows("SELECT n, i, k, requester, account_id, target FROM attempts")
+    asked = attempts.Asked(**dict(row))
+    assert put(authority.database, attempts.take(asked, at, at + 30))
+    return asked
+
+
+def attempt(authority: Authority, at: int) -> None:
+    validations.make(authority, take(authority, at), Links("https://ca.local"))
 
 
 def read(authority: Authority, account: Account, challenge_id: str) -> Challenge:
-    return challenges.find(authority, account, challenge_id)[1]
+    return challenges.find(authority.database, account, challenge_id).challenge
 
 
-def elsewhere(authority: Authority, act: Callable[[Database], None]) -> Meanwhile:
-    """``act`` on a connection of its own."""
+def elsewhere(authority: Authority, happening: Happening) -> Meanwhile:
+    """What happens, on a connection of its own."""
 
     def meanwhile() -> None:
         database = open_store(authority.config.store.url)
-        act(database)
+        happening(database)
         database.close()
 
     return meanwhile
@@ -109,7 +108,7 @@ def test_an_attempt_that_finds_what_it_looks_for_makes_the_challenge_valid(
     authority: Authority, account: Account, answered: str
 ) -> None:
     assert account.proven_at is None
-    attempt(authority, answered, now())
+    attempt(authority, now())
     found = read(authority, account, answered)
     assert found.validated_at is not None
     proven = stored.get(authority.database, account.id)
@@ -125,10 +124,10 @@ def test_what_was_found_with_an_old_key_does_not_count_for_the_new_one(
     new = Key()
 
     def change(database: Database) -> None:
-        accounts.change_key(database, account, json.dumps(new.jwk), new.thumbprint, "", now())
+        change_key(account, new)(database)
 
     host.meanwhile = elsewhere(authority, change)
-    attempt(authority, answered, now())
+    attempt(authority, now())
     found = read(authority, account, answered)
     assert found.validated_at is None
     assert found.failed_at is None
@@ -139,17 +138,13 @@ def test_what_was_found_with_an_old_key_does_not_count_for_the_new_one(
 def test_a_deactivation_while_an_attempt_is_under_way_counts(
     authority: Authority, account: Account, answered: str, host: Host
 ) -> None:
-    host.meanwhile = elsewhere(authority, lambda database: _deactivate(database, account))
-    attempt(authority, answered, now())
+    host.meanwhile = elsewhere(authority, deactivate(account))
+    attempt(authority, now())
     assert read(authority, account, answered).validated_at is None
 
 
-def _deactivate(database: Database, account: Account) -> None:
-    accounts.deactivate(database, account, now())
-
-
 def test_a_provisioner_that_is_gone_proves_nothing(authority: Authority, account: Account, answered: str) -> None:
-    attempt(replace(authority, config=replace(authority.config, hosts=())), answered, now())
+    attempt(replace(authority, config=replace(authority.config, hosts=())), now())
     found = read(authority, account, answered)
     assert found.error is not None
     assert found.error.problem is Problem.UNAUTHORIZED
@@ -161,10 +156,9 @@ def test_attempts_that_never_came_to_an_outcome_come_to_an_end(
 ) -> None:
     at = now()
     for _ in range(6):
-        with authority.database.transaction() as transaction:
-            assert store.take(transaction, answered, at, at + 30)
+        take(authority, at)
         at += 30
-    attempt(authority, answered, at)
+    attempt(authority, at)
     found = read(authority, account, answered)
     assert found.failed_at is not None
     assert found.error is not None

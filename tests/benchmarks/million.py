@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import random
 import shutil
 import sqlite3
@@ -35,10 +36,21 @@ from running import CA
 
 from acme_iid import config
 from acme_iid.authority import pruning
-from acme_iid.store import accounts, certificates, events, instances, orders, revocation_lists, waiting
-from acme_iid.store.chain import Entry
-from acme_iid.store.database import Row, open_store
+from acme_iid.store import (
+    accounts,
+    certificates,
+    events,
+    instances,
+    lookups,
+    order_counts,
+    orders,
+    proven,
+    revocation_lists,
+)
+from acme_iid.store.chain import Entry, Link
+from acme_iid.store.database import open_store
 from acme_iid.store.listing import Filter, Place
+from acme_iid.store.writes import Question, Reader, Row
 
 _DAYS = 90
 _PER_INSTANCE = 4
@@ -78,16 +90,10 @@ def make(folder: Path) -> Home:
     generator.run(jobs_of_instances(found, 1), 60)
     generator.close()
     ca.stop()
-    tables = (
-        "accounts",
-        "orders",
-        "authorizations",
-        "challenges",
-        "certificates",
-        "instances",
-        "events",
-        "event_names",
-    )
+    store = open_store(config.load(ca.home).store.url)
+    lookups.follow(store)
+    store.close()
+    tables = ("accounts", "orders", "certificates", "instances", "events", "lookups", "holders", "issuers")
     with sqlite3.connect(ca.home / "ca.db") as connection:
         connection.row_factory = sqlite3.Row
         rows = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}  # noqa: S608
@@ -139,21 +145,24 @@ class Copies:
             home.account.key.jwk["y"]: "y",
             row["accounts"]["thumbprint"]: "thumbprint",
             row["instances"]["instance_id"]: "instance",
-            row["authorizations"]["identifier_value"]: "name",
+            _name(home): "name",
         }
         of_order = {
-            row["orders"]["id"]: "order",
-            row["authorizations"]["id"]: "authorization",
-            row["challenges"]["id"]: "challenge",
-            row["challenges"]["token"]: "token",
-            row["certificates"]["id"]: "certificate",
+            f"{row['orders']['n']}.{row['orders']['tag']}": "order",
+            row["orders"]["tag"]: "tag",
+            json.loads(row["orders"]["doc"])["authorizations"][0]["challenges"][0][1]: "token",
             row["certificates"]["serial"]: "serial",
         }
         self._own = {name: own for own, name in of_instance.items()}
         self._made = row["orders"]["created_at"]
         known = of_instance | of_order
-        self._patterns = {table: [Pattern(one, known, self._made) for one in rows] for table, rows in home.rows.items()}
-        self._latest = events.Link(home.rows["events"][-1]["seq"], home.rows["events"][-1]["hash"])
+        self._patterns = {
+            table: [Pattern(one, known, self._made) for one in rows]
+            for table, rows in home.rows.items()
+            if table != "issuers"
+        }
+        self._latest = Link(home.rows["events"][-1]["seq"], home.rows["events"][-1]["hash"])
+        self._first = home.rows["events"][0]["seq"]
 
     def write(self) -> None:
         """Write them all; the file is safe only when this has returned."""
@@ -177,6 +186,7 @@ class Copies:
             done += len(batch)
             if done % (20 * _BATCH) == 0:
                 print(f"{done} certificates after {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        connection.execute("UPDATE followed SET seq = ?", (self._latest.seq,))
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.close()
@@ -192,7 +202,7 @@ class Copies:
             first = owner not in known
             if first:
                 known[owner] = self._instance(owner)
-            names = known[owner] | self._order()
+            names = known[owner] | self._order(number + 2)
             made = {table: [one.fill(names, at) for one in patterns] for table, patterns in self._patterns.items()}
             in_force = at + lifetime > time.time() + 3600
             if (number % 2 and left > 0) if in_force else number % 500 == 1:
@@ -201,19 +211,27 @@ class Copies:
                 for column, value in (("revoked_at", at + 60), ("revocation_reason", 1), ("revoked_by", "operator")):
                     made["certificates"][0][columns.index(column)] = value
             if not first:
-                del made["accounts"], made["instances"], made["events"][0]
+                at_seq = self._patterns["lookups"][0].columns.index("seq")
+                made["lookups"] = [row for row in made["lookups"] if row[at_seq] != self._first]
+                del made["accounts"], made["instances"], made["events"][0], made["holders"]
+            for table in ("orders", "certificates", "lookups"):
+                at_n = self._patterns[table][0].columns.index("n")
+                for row in made[table]:
+                    row[at_n] = None if row[at_n] is None else number + 2
             self._chain(made)
             yield made
 
     def _chain(self, made: dict[str, list[list[Any]]]) -> None:
         columns = self._patterns["events"][0].columns
+        seqs = {}
         for row in made["events"]:
             entry = Entry.of(dict(zip(columns, row, strict=True)))._replace(seq=self._latest.seq + 1)
-            self._latest = events.Link(entry.seq, entry.hash_after(self._latest.hash))
+            self._latest = Link(entry.seq, entry.hash_after(self._latest.hash))
+            seqs[row[columns.index("seq")]] = self._latest.seq
             row[columns.index("seq")], row[columns.index("hash")] = self._latest
-        columns = self._patterns["event_names"][0].columns
-        for row in made["event_names"]:
-            row[columns.index("seq")] = self._latest.seq
+        at_seq = self._patterns["lookups"][0].columns.index("seq")
+        for row in made["lookups"]:
+            row[at_seq] = seqs[row[at_seq]]
 
     def _instance(self, number: int) -> dict[str, str]:
         return {
@@ -225,12 +243,19 @@ class Copies:
             "name": f"host-{number}.local",
         }
 
-    def _order(self) -> dict[str, str]:
-        names = {name: self._id(16) for name in ("order", "authorization", "challenge", "certificate")}
-        return names | {"token": self._id(32), "serial": "6" + self._random.randbytes(16).hex()[1:]}
+    def _order(self, n: int) -> dict[str, str]:
+        tag = self._id(12)
+        serial = "6" + self._random.randbytes(11).hex()[1:] + f"{n:016x}"
+        return {"tag": tag, "order": f"{n}.{tag}", "token": self._id(32), "serial": serial}
 
     def _id(self, size: int) -> str:
         return base64.urlsafe_b64encode(self._random.randbytes(size)).rstrip(b"=").decode()
+
+
+def _name(home: Home) -> str:
+    """The name that the home's order was for."""
+    found: str = json.loads(home.rows["orders"][0]["doc"])["names"][0][1]
+    return found
 
 
 @dataclass
@@ -243,6 +268,9 @@ class Watched:
     def rows(self, statement: str, **parameters: object) -> list[Row]:
         self.asked.append((statement, parameters))
         return self.connection.execute(statement, parameters).fetchall()
+
+    def ahead(self, *_questions: Question) -> Reader:
+        return self
 
     def plan(self) -> str:
         """The steps of what was asked that are more than a search in an index."""
@@ -260,8 +288,8 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
     now = int(time.time())
     row = {table: rows[0] for table, rows in home.rows.items()}
     instance, account = row["instances"]["id"], row["accounts"]["id"]
-    owner, name = row["instances"]["owner"], row["authorizations"]["identifier_value"]
-    middle = Place(now - _DAYS * 43200, "")
+    owner, name, issuer = row["instances"]["owner"], _name(home), row["issuers"]["id"]
+    middle = Place(now - _DAYS * 43200, 0)
     filters = {
         "": Filter(),
         " of a cloud": Filter(cloud="aws"),
@@ -284,9 +312,10 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
             partial(certificates.page, reader, Filter(owner=owner), status, now),
         )
     for text, image in (("an image", row["certificates"]["image"]), ("an image that nobody has", "ami-0")):
-        yield f"valid certificates of {text}", partial(certificates.page, reader, Filter(), "valid", now, image)
+        yield f"valid certificates of {text}", partial(certificates.page, reader, Filter(image=image), "valid", now)
     for text, wanted in filters.items():
-        yield f"instance list{text}", partial(instances.page, reader, wanted)
+        before = None if wanted.before is None else Place(middle.time, "")
+        yield f"instance list{text}", partial(instances.page, reader, replace(wanted, before=before))
     middle_event = Filter(before=Place(middle.time, 1))
     for text, wanted in filters.items():
         if "middle" not in text:
@@ -295,11 +324,11 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
     yield "events, a page in the middle", partial(events.page, reader, middle_event)
     yield "account list", partial(accounts.page, reader, Filter())
     yield "orders list of an account", partial(orders.of_account, reader, account, None, 100)
-    yield "open orders of an account", partial(orders.count_open, reader, account, now, 100)
-    yield "waiting authorizations of an account", partial(waiting.count, reader, account, now, 300)
-    yield "names of an account", partial(orders.controlled_names, reader, account, now)
-    yield "revoked certificates, counted", partial(revocation_lists.count, reader, now)
-    yield "revoked certificates, for a list", partial(revocation_lists.revoked, reader, now)
+    yield "open orders of an account", partial(order_counts.count_open, reader, account, now, 100)
+    yield "waiting authorizations of an account", partial(order_counts.count_waiting, reader, account, now, 300)
+    yield "names of an account", partial(proven.controlled_names, reader, account, now)
+    yield "revoked certificates, counted", partial(revocation_lists.count, reader, issuer, now)
+    yield "revoked certificates, for a list", partial(revocation_lists.revoked, reader, issuer, now)
 
 
 def ask(home: Home) -> dict[str, tuple[float, str]]:

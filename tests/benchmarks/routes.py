@@ -62,6 +62,9 @@ class Watched:
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         return self._app.refusal(request, error)
 
+    def stopped(self) -> None:
+        self._app.stopped()
+
     def close(self) -> None:
         self._app.close()
 

@@ -19,18 +19,30 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from writing import put
 
 from acme_iid import config
 from acme_iid.cli import main
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Certificate, Instance, Order
-from acme_iid.store import accounts, certificates, events, instances, orders
+from acme_iid.store import accounts, certificates, instances, orders
+from acme_iid.store.chain import new_event
 from acme_iid.store.database import open_store
 
 NOW = int(datetime.now(UTC).timestamp())
 AWS = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
 GCP = "gcp:739419398126:4567890123456789012"
 THUMBPRINT = "t" * 43
+
+
+def serial_of(number: int) -> str:
+    """The serial number of the certificate with a number."""
+    return f"1f{number:016x}"
+
+
+FIRST = serial_of(1)
+SERIAL = str(int(FIRST, 16))
 
 
 @pytest.fixture(scope="module")
@@ -41,32 +53,46 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert made.exit_code == 0, made.output
     chain = (home / "certs" / "root_ca.crt").read_text()
     database = open_store(config.load(home).store.url)
-    with database.transaction() as transaction:
-        for number, (instance, hours) in enumerate([(AWS, 3), (GCP, 1)], 1):
-            at = NOW - hours * 3600
-            account = f"account{number}"
-            accounts.add(transaction, Account(account, "{}", THUMBPRINT[1:] + str(number), ("mailto:a@b.example",), at))
-            names = (Identifier("dns", f"n{number}.local"), Identifier("dns", "*.shared.local"))
-            orders.add(transaction, Order(f"o{number}", account, names, at, at + 60))
-            certificate = Certificate(
-                f"c{number}", f"{number:x}f", f"o{number}", account, names, at, at + 7200, at, chain, "ab" * 32,
-                "P", instance,
-            )  # fmt: skip
-            certificates.add(transaction, certificate)
-            cloud, owner = instance.split(":")[0], instance.split(":")[1 if number == 2 else 2]
-            instances.use(
-                transaction,
-                Instance(instance, cloud, owner, instance.rpartition(":")[2], account, THUMBPRINT, at, at, at),
-            )
-            events.add(
-                transaction, "challenge.refused", at, account_id=account, instance_id=instance, name=f"n{number}.local",
-                step="names", reason="it said: \x1b[2J\u202egood",
-            )  # fmt: skip
-            event = events.add(
-                transaction, "certificate.issued", at, account_id=account, instance_id=instance, serial=f"{number}f",
-                names=[name.value for name in names],
-            )  # fmt: skip
-            events.add_names(transaction, event, at, names, instance, certificate.id)
+    leaf = x509.load_pem_x509_certificate(chain.encode()).public_bytes(Encoding.DER)
+    for number, (instance, hours) in enumerate([(AWS, 3), (GCP, 1)], 1):
+        at = NOW - hours * 3600
+        account = f"account{number}"
+        facts = Account(account, "{}", THUMBPRINT[1:] + str(number), ("mailto:a@b.example",), at)
+        put(database, accounts.add(facts))
+        names = (Identifier("dns", f"n{number}.local"), Identifier("dns", "*.shared.local"))
+        (row,) = put(database, orders.add(Order("", account, names, at, at + 60), "t" * 16))
+        serial = serial_of(row["n"])
+        certificate = Certificate(
+            f"{row['n']}.{'t' * 16}",
+            serial,
+            account,
+            names,
+            at,
+            at + 7200,
+            at,
+            leaf,
+            "cd" * 32,
+            "ab" * 32,
+            "P",
+            instance,
+        )
+        cloud, owner = instance.split(":")[0], instance.split(":")[1 if number == 2 else 2]
+        used = Instance(instance, cloud, owner, instance.rpartition(":")[2], account, THUMBPRINT, at, at, at)
+        put(
+            database,
+            instances.use(used),
+            certificates.add(certificate),
+            events=[
+                new_event(
+                    "challenge.refused", at, account_id=account, instance_id=instance, name=f"n{number}.local",
+                    step="names", reason="it said: \x1b[2J\u202egood",
+                ),
+                new_event(
+                    "certificate.issued", at, account_id=account, instance_id=instance, serial=serial,
+                    names=[name.value for name in names],
+                ),
+            ],
+        )  # fmt: skip
     database.close()
     return home
 
@@ -124,7 +150,7 @@ def test_each_list_takes_the_filters(home: Path, command: list[str], filters: li
         (["events", "--name", "no name"], "not a host name label"),
         (["events", "--cloud", "oracle"], "'oracle' is not"),
         (["events", "--before", "soon"], "'soon' is no place in a list"),
-        (["events", "--before", "5.x"], "is no event's number"),
+        (["events", "--before", "5.x"], "is no number of this list"),
         (["events", "--limit", "0"], "0 is not in the range"),
         (["events", "--from", "1"], "--from and --expect go with --check"),
         (["events", "--check", "--cloud", "aws"], "no filter takes anything"),
@@ -180,11 +206,11 @@ def test_certificates_are_listed_by_status(home: Path, status: str) -> None:
     assert [row["instance"] for row in listed(home, "certificate", "list", "--status", status)] == expected
 
 
-@pytest.mark.parametrize("serial", ["31", "0x1F", "00:1f"])
+@pytest.mark.parametrize("serial", [SERIAL, f"0x{FIRST.upper()}", "00:1f:00:00:00:00:00:00:00:01"])
 def test_a_certificate_is_shown_by_its_serial_number_in_any_spelling(home: Path, serial: str) -> None:
     done = run(home, "certificate", "show", serial)
     assert done.exit_code == 0, done.output
-    assert re.search(r"^serial: +31$", done.stdout, re.MULTILINE)
+    assert re.search(rf"^serial: +{SERIAL}$", done.stdout, re.MULTILINE)
     assert re.search(r"^names: +n1\.local, \*\.shared\.local$", done.stdout, re.MULTILINE)
     pem = run(home, "certificate", "show", serial, "--pem").stdout
     shown = json.loads(run(home, "certificate", "show", serial, "--json").stdout)
@@ -192,10 +218,12 @@ def test_a_certificate_is_shown_by_its_serial_number_in_any_spelling(home: Path,
 
 
 def test_a_certificate_is_revoked_by_the_name_of_a_reason(changing: Path) -> None:
-    assert run(changing, "certificate", "revoke", "0x2f", "--reason", "superseded").exit_code == 0
-    shown = json.loads(run(changing, "certificate", "show", "47", "--json").stdout)
+    assert run(changing, "certificate", "revoke", f"0x{serial_of(2)}", "--reason", "superseded").exit_code == 0
+    shown = json.loads(run(changing, "certificate", "show", f"0x{serial_of(2)}", "--json").stdout)
     assert (shown["status"], shown["revocation_reason"], shown["revoked_by"]) == ("revoked", "superseded", "operator")
-    assert [row["serial"] for row in listed(changing, "certificate", "list", "--status", "revoked")] == ["47"]
+    assert [row["serial"] for row in listed(changing, "certificate", "list", "--status", "revoked")] == [
+        str(int(serial_of(2), 16))
+    ]
     (revoked, *_) = listed(changing, "events", "--name", "n2.local")
     assert revoked["kind"] == "certificate.revoked"
 
@@ -243,7 +271,7 @@ def on_a_terminal(home: Path, columns: int, *arguments: str) -> str:
 def test_a_list_that_is_wider_than_the_terminal_is_shown_a_line_a_fact(home: Path) -> None:
     narrow = on_a_terminal(home, 80, "certificate", "list")
     first, second = narrow.rstrip("\n").split("\n\n")
-    assert re.search(r"^serial: +47$", first, re.MULTILINE)
+    assert re.search(rf"^serial: +{int(serial_of(2), 16)}$", first, re.MULTILINE)
     assert re.search(rf"^instance: +{AWS}$", second, re.MULTILINE)
     wide = on_a_terminal(home, 300, "certificate", "list")
     assert wide == run(home, "certificate", "list").stdout
@@ -257,9 +285,7 @@ def chained(tmp_path: Path) -> Path:
     made = CliRunner().invoke(main, ["--home", str(tmp_path), "init"])
     assert made.exit_code == 0, made.output
     database = open_store(config.load(tmp_path).store.url)
-    with database.transaction() as transaction:
-        for number in range(12):
-            events.add(transaction, "test", NOW, number=number)
+    put(database, events=[new_event("test", NOW, number=number) for number in range(12)])
     database.close()
     return tmp_path
 
@@ -285,9 +311,13 @@ def test_a_check_says_ok_and_the_head_that_a_later_check_expects(chained: Path) 
     for expected in (kept, kept.partition(":")[2]):
         done = run(chained, "events", "--check", "--expect", expected)
         assert (done.exit_code, done.stdout) == (0, f"OK: 12 events, head {kept}\n")
-    assert json.loads(run(chained, "events", "--check", "--json").stdout) == {"events": 12, "head": kept}
+    assert json.loads(run(chained, "events", "--check", "--json").stdout) == {"events": 12, "head": kept, "unsealed": 0}
     assert run(chained, "events", "--check", "--from", "12").stdout == f"OK: 1 event, head {kept}\n"
-    behind(chained, "INSERT INTO accounts (id, jwk, thumbprint, contact, created_at) VALUES ('a', '{}', 't', '[]', 1)")
+    behind(
+        chained,
+        "INSERT INTO accounts (id, jwk, thumbprint, contact, created_at, key_since) "
+        "VALUES ('a', '{}', 't', '[]', 1, 1)",
+    )
     assert run(chained, "account", "deactivate", "a").exit_code == 0
     grown = run(chained, "events", "--check", "--expect", kept)
     assert grown.stdout.startswith("OK: 13 events, head 13:")
@@ -337,9 +367,7 @@ def test_a_tail_that_was_cut_off_and_grew_again_is_seen(chained: Path) -> None:
     kept = head(chained)
     behind(chained, "DELETE FROM events WHERE seq > 9")
     database = open_store(config.load(chained).store.url)
-    with database.transaction() as transaction:
-        for _ in range(5):
-            events.add(transaction, "other", NOW)
+    put(database, events=[new_event("other", NOW)] * 5)
     database.close()
     assert head(chained).startswith("14:")
     done = run(chained, "events", "--check", "--expect", kept)
@@ -348,9 +376,7 @@ def test_a_tail_that_was_cut_off_and_grew_again_is_seen(chained: Path) -> None:
 
 def test_a_long_check_shows_how_far_it_is_on_a_terminal_only(chained: Path) -> None:
     database = open_store(config.load(chained).store.url)
-    with database.transaction() as transaction:
-        for _ in range(20_000):
-            events.add(transaction, "many", NOW)
+    put(database, events=[new_event("many", NOW)] * 20_000)
     database.close()
     assert head(chained).startswith("20012:")
     shown = on_a_terminal(chained, 120, "events", "--check")

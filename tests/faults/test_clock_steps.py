@@ -13,6 +13,7 @@ import pytest
 from machine import Clock
 from running import ACCOUNT, CA, answer, restarted
 from wire import Account, b64, csr, problem
+from writing import put
 
 from acme_iid.protocol.resources import ExternalKey
 from acme_iid.simulator import aws
@@ -84,8 +85,7 @@ def test_a_server_that_is_started_with_a_clock_a_year_ahead_prunes_nothing(tmp_p
         assert ca.stop() == 0
         database = SQLite(ca.home / "ca.db")
         soon = int(time.time()) + 30 * DAY
-        with database.transaction() as transaction:
-            external_keys.add(transaction, ExternalKey("in force", "A" * 43, None, False, int(time.time()), soon))
+        put(database, external_keys.add(ExternalKey("in force", "A" * 43, None, False, int(time.time()), soon)))
         database.close()
         clock.set(365 * DAY)
         ca.start(env=clock.env)

@@ -92,7 +92,7 @@ def check_whole(ca: CA) -> None:
     with closing(sqlite3.connect(ca.home / "ca.db")) as there:
         assert there.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert there.execute("PRAGMA foreign_key_check").fetchall() == []
-        doubled = "SELECT order_id FROM certificates GROUP BY order_id HAVING count(*) > 1"
+        doubled = "SELECT serial FROM certificates GROUP BY serial HAVING count(*) > 1"
         assert there.execute(doubled).fetchall() == []
     assert ca.cli("events", "--check").stdout.startswith("OK: ")
 

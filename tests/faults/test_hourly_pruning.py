@@ -6,6 +6,7 @@ import json
 import time
 
 from running import CA
+from writing import put
 
 from acme_iid.protocol.resources import ExternalKey
 from acme_iid.store import external_keys
@@ -15,8 +16,7 @@ from acme_iid.store.database import SQLite, migrate
 def test_one_of_two_workers_prunes_and_leaves_one_event(own_ca: CA) -> None:
     database = SQLite(own_ca.home / "ca.db")
     migrate(database)
-    with database.transaction() as transaction:
-        external_keys.add(transaction, ExternalKey("old", "A" * 43, None, reusable=False, created_at=0, expires_at=1))
+    put(database, external_keys.add(ExternalKey("old", "A" * 43, None, reusable=False, created_at=0, expires_at=1)))
     database.close()
     own_ca.start("--workers", "2")
     deadline = time.monotonic() + 30

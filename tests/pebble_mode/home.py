@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.serialization import Encoding
 from pebble_mode.settings import Settings
 from running import CA, UNLIMITED
+from writing import put
 
 from acme_iid import config
 from acme_iid.durable import write_new
@@ -45,12 +46,14 @@ def make(home: Path, settings: Settings) -> Path:
     path.write_text(f"{path.read_text()}\n[limits]\n{UNLIMITED}\n")
     loaded = config.load(home)
     database = open_store(loaded.store.url)
-    with database.transaction() as transaction:
-        for kid, key in settings.external_keys.items():
-            external_keys.add(
-                transaction,
-                ExternalKey(id=kid, secret=key.rstrip("="), label="pebble", reusable=True, created_at=int(time.time())),
-            )
+    now = int(time.time())
+    put(
+        database,
+        *(
+            external_keys.add(ExternalKey(kid, key.rstrip("="), "pebble", reusable=True, created_at=now))
+            for kid, key in settings.external_keys.items()
+        ),
+    )
     if settings.certificate is not None and settings.key is not None:
         both = home / "served.pem"
         both.write_bytes(settings.key.read_bytes() + b"\n" + settings.certificate.read_bytes())

@@ -10,7 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from pebble_mode.home import alternate
+from writing import put
 
 from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY, ROOT_CERTIFICATE, ROOT_KEY
 from acme_iid.protocol.renewal import Window
@@ -45,7 +47,8 @@ class Management(ThreadingHTTPServer):
         found = certificates.by_serial(self.database, serial)
         if found is None:
             return None
-        known: dict[str, object] = {"Certificate": found.chain.partition(_END)[0] + _END, "Serial": serial}
+        pem = x509.load_der_x509_certificate(found.der).public_bytes(Encoding.PEM).decode()
+        known: dict[str, object] = {"Certificate": pem, "Serial": serial}
         if found.revoked_at is None:
             return known | {"Status": "Valid"}
         revoked_at = datetime.fromtimestamp(found.revoked_at, UTC).isoformat()
@@ -64,8 +67,7 @@ class Management(ThreadingHTTPServer):
         found = certificates.by_serial(self.database, f"{serial:x}")
         if found is None:
             return False
-        with self.database.transaction() as transaction:
-            certificates.set_window(transaction, found.id, Window(start, end))
+        put(self.database, certificates.set_window(found, Window(start, end)))
         return True
 
 

@@ -20,11 +20,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from running import ACCOUNT, CA, answer
 from wire import Account as Client
 from wire import Wire, b64
+from writing import put
 
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.resources import Account
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, copying, events
+from acme_iid.store.chain import new_event
 from acme_iid.store.database import open_store
 from acme_iid.store.postgresql import PostgreSQL
 
@@ -48,9 +50,10 @@ def revoke(account: Client, chain: str) -> int:
 
 def add_events(url: str, many: int) -> None:
     """Let a store have something to copy."""
-    with closing(open_store(url)) as store, store.transaction() as transaction:
-        for number in range(many):
-            events.add(transaction, "test", NOW, number=number)
+    with closing(open_store(url)) as store:
+        for start in range(0, many, 1000):
+            put(store, events=[new_event("test", NOW, number=number) for number in range(start, start + 1000)])
+        store.seal()
 
 
 def killed_at(call: str, number: int, ca: CA, *command: str | Path) -> None:
@@ -88,15 +91,19 @@ def test_what_is_saved_is_the_store_at_one_moment(tmp_path: Path) -> None:
         closing(open_store(f"sqlite:{tmp_path / 'copy.db'}")) as copy,
     ):
         assert isinstance(source, PostgreSQL)
-        with source.transaction() as transaction:
-            for number in range(3 * copying.BATCH):
-                events.add(transaction, "before", NOW, account_id=f"ä{number}", detail="'\"%s :x \\ \t")
-                for name in (f"a-{number}", f"A_{number}", f"-{number}"):  # SQLite sorts them otherwise
-                    accounts.add(transaction, Account(name, "{}", name, (), NOW))
+        before = [
+            new_event("before", NOW, account_id=f"ä{number}", detail="'\"%s :x \\ \t")
+            for number in range(3 * copying.BATCH)
+        ]
+        put(source, events=before)
+        for number in range(copying.BATCH):
+            names = (f"a-{number}", f"A_{number}", f"-{number}")  # SQLite sorts them otherwise
+            put(source, *(accounts.add(Account(name, "{}", name, (), NOW)) for name in names))
+        source.seal()
         head = events.head(source)
         with source.snapshot() as snapshot:
-            with source.transaction() as transaction:
-                events.add(transaction, "after", NOW)
+            put(source, events=[new_event("after", NOW)])
+            source.seal()
             copying.save(snapshot, copy)
         assert events.head(copy) == head != events.head(source)
         assert len(list(events.check(copy))) == 3 * copying.BATCH

@@ -22,7 +22,8 @@ from wire import problem
 from acme_iid.simulator import aws
 from acme_iid.store.clock import ClockError
 from acme_iid.store.database import open_store
-from acme_iid.store.postgresql import NonceTable, PostgreSQL
+from acme_iid.store.nonce_table import NonceTable
+from acme_iid.store.postgresql import PostgreSQL
 from acme_iid.web.nonces import LIFETIME, Nonces
 
 KEY = bytes(32)
@@ -152,7 +153,8 @@ def test_a_replica_that_is_ahead_forgets_no_nonce_that_is_good(database: Postgre
 @pytest.mark.parametrize("seconds", [-86400, -1860, 120, 86400])
 def test_a_nonce_is_dated_by_the_database(database: PostgreSQL, url: str, clock: Clock, seconds: int) -> None:
     script = (
-        "import sys, time\nfrom acme_iid.store.postgresql import NonceTable, PostgreSQL\n"
+        "import sys, time\nfrom acme_iid.store.nonce_table import NonceTable\n"
+        "from acme_iid.store.postgresql import PostgreSQL\n"
         "from acme_iid.web.nonces import Nonces\n"
         "print(Nonces(bytes(32), NonceTable(PostgreSQL(sys.argv[1]))).issue(int(time.time())))"
     )

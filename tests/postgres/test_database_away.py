@@ -94,6 +94,23 @@ def test_while_the_database_answers_nothing_clients_are_told_to_wait_in_time_and
     assert "Traceback" not in "".join(ca.log)
 
 
+def test_while_all_connections_are_in_use_health_is_answered(ca: CA) -> None:
+    clients = [ca.account() for _ in range(12)]
+    with closing(psycopg.connect(ca.store_url)) as there, ThreadPoolExecutor(len(clients)) as pool:
+        # What a new order asks first waits for us, on as many connections as there are.
+        there.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        asking = [pool.submit(client.order, "foo.local") for client in clients]
+        session = ca.wire().session
+        # For longer than the latest write counts.
+        until = time.monotonic() + 8
+        while time.monotonic() < until:
+            assert session.get(f"{ca.url}/health", timeout=30).status_code == 200
+            time.sleep(0.2)
+        there.rollback()
+        assert all(future.result(60).status_code in (201, 503) for future in asking)
+    assert clients[0].order("foo.local").status_code == 201
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
 def test_no_acknowledged_certificate_is_lost_when_the_database_is_restarted_under_load(
     ca: CA, how: signal.Signals

@@ -1,4 +1,4 @@
-"""PostgreSQL as the engine: statements as written, writers one after the other, and errors that say what is wrong."""
+"""PostgreSQL as the engine: statements as written, writes that happen or do not, and errors that say what is wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,19 +20,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ports import free_port
+from writing import happens, put
 
 from acme_iid.errors import (
     OutcomeUnknownError,
+    StoreBusyError,
     StoreConflictError,
     StoreUnavailableError,
     UnstorableTextError,
 )
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Enrolment, Proof
-from acme_iid.store import accounts, enrolments, events
-from acme_iid.store.database import connect, migrate, open_store
-from acme_iid.store.postgresql import NonceTable, PostgreSQL
+from acme_iid.store import accounts, enrolments
+from acme_iid.store.chain import new_event
+from acme_iid.store.database import Transaction, connect, migrate, open_store
+from acme_iid.store.nonce_table import NonceTable
+from acme_iid.store.postgresql import PostgreSQL
 from acme_iid.store.statements import translate
+from acme_iid.store.writes import Statement, again
 
 NOW = 1_800_000_000
 SCHEMA = sum(entry.name.endswith(".sql") for entry in files("acme_iid.store.schema").iterdir())
@@ -53,9 +57,17 @@ def database(url: str) -> Iterator[PostgreSQL]:
     opened.close()
 
 
+def account(name: str, thumbprint: str | None = None) -> Account:
+    return Account(name, "{}", thumbprint or name, (), NOW, key_since=NOW)
+
+
 def as_somebody(url: str) -> closing[psycopg.Connection[tuple[object, ...]]]:
     """A connection of somebody else's."""
     return closing(psycopg.connect(url, autocommit=True))
+
+
+def run(transaction: Transaction, statement: Statement) -> int:
+    return transaction.run(statement.text, **statement.values)
 
 
 def backend(database: PostgreSQL, words: str) -> int:
@@ -92,42 +104,47 @@ def test_every_text_comes_back_as_it_was(database: PostgreSQL, text: str) -> Non
 def test_a_text_with_a_nul_names_nothing_and_is_not_stored(database: PostgreSQL) -> None:
     with pytest.raises(UnstorableTextError, match="NUL"):
         accounts.get(database, "a\0b")
-    with pytest.raises(UnstorableTextError), database.transaction() as transaction:
-        accounts.add(transaction, Account("a", "{}", "t\0", (), NOW))
+    with pytest.raises(UnstorableTextError):
+        put(database, accounts.add(account("a", "t\0")))
     assert accounts.get(database, "a") is None
 
 
-def test_writers_wait_for_each_other_and_readers_for_nobody(database: PostgreSQL) -> None:
-    inside = threading.Event()
-    order: list[str] = []
-
-    def second() -> None:
-        inside.wait(10)
-        with database.transaction() as transaction:
-            order.append("second")
-            assert accounts.get(transaction, "a") is not None
-
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(second)
-        with database.transaction() as transaction:
-            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
-            inside.set()
-            backend(database, "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT extract")
-            assert accounts.get(database, "a") is None
-            order.append("first")
-        waiting.result(10)
-    assert order == ["first", "second"]
+def test_a_write_waits_for_another_of_the_same_rows_and_then_decides(database: PostgreSQL, url: str) -> None:
+    put(database, accounts.add(account("a")), accounts.add(account("b")))
+    with as_somebody(url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN; UPDATE accounts SET deactivated_at = 1 WHERE id = 'a'")
+        waiting = pool.submit(happens, database, accounts.set_contact(account("a"), ("mailto:a@example.com",)))
+        backend(database, "WITH guard AS (UPDATE accounts SET contact")
+        # Writers of other rows, and readers, wait for nobody.
+        assert happens(database, accounts.set_contact(account("b"), ("mailto:b@example.com",)))
+        assert accounts.get(database, "a") == account("a")
+        assert not waiting.done()
+        other.execute("COMMIT")
+        assert not waiting.result(10)
 
 
 def test_a_writer_that_another_keeps_waiting_too_long_is_told_so(database: PostgreSQL, url: str) -> None:
+    put(database, accounts.add(account("a")))
     with as_somebody(url) as other:
-        other.execute("BEGIN; SELECT 1 FROM writer FOR UPDATE")
+        other.execute("BEGIN; SELECT 1 FROM accounts FOR UPDATE")
         began = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="lock timeout"), database.transaction():
-            pass
+        with pytest.raises(StoreBusyError, match="lock timeout"):
+            put(database, accounts.set_contact(account("a"), ()))
         assert time.monotonic() - began < 15
-    with database.transaction() as transaction:
-        assert transaction.rows("SELECT 1 AS one") == [{"one": 1}]
+    assert happens(database, accounts.set_contact(account("a"), ("mailto:a@example.com",)))
+
+
+def test_of_a_write_whose_guard_fails_nothing_happens(database: PostgreSQL) -> None:
+    statements = [accounts.add(account("a")), accounts.set_contact(account("nobody"), ())]
+    assert not happens(database, *statements, events=[new_event("test", NOW)])
+    assert accounts.get(database, "a") is None
+    assert database.unsealed().number == 0
+
+
+def test_what_two_writers_add_under_one_name_is_one_of_them(database: PostgreSQL) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        added = list(pool.map(lambda n: happens(database, accounts.add(account(f"a{n}", "t"))), range(40)))
+    assert sum(added) == 1
 
 
 def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(database: PostgreSQL, url: str) -> None:
@@ -147,19 +164,12 @@ def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(dat
         stopped.kill()
 
 
-def test_without_the_row_that_writers_queue_for_nobody_writes(database: PostgreSQL, url: str) -> None:
-    with as_somebody(url) as other:
-        other.execute("DELETE FROM writer")
-    with pytest.raises(StoreUnavailableError, match="'writer'"), database.transaction():
-        pass
-
-
 def test_a_transaction_in_which_a_statement_failed_is_not_committed_whatever_was_caught(database: PostgreSQL) -> None:
     def pass_over() -> None:
         with database.transaction() as transaction:
-            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+            run(transaction, accounts.add(account("a")))
             with suppress(psycopg.Error):
-                transaction.run("INSERT INTO writer (id) VALUES (1)")
+                transaction.run("INSERT INTO sealing (id) VALUES (1)")
 
     with pytest.raises(StoreUnavailableError, match="did not commit"):
         pass_over()
@@ -171,17 +181,16 @@ def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing_and_the_next_o
 ) -> None:
     def cut() -> None:
         with database.transaction() as transaction, as_somebody(url) as other:
-            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+            run(transaction, accounts.add(account("a")))
             pid = transaction.rows("SELECT pg_backend_pid() AS pid")[0]["pid"]
             other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
-            accounts.add(transaction, Account("b", "{}", "u", (), NOW))
+            run(transaction, accounts.add(account("b")))
 
     with pytest.raises(StoreUnavailableError) as caught:
         cut()
     assert not isinstance(caught.value, OutcomeUnknownError)
     assert accounts.get(database, "a") is None
-    with database.transaction() as transaction:
-        assert accounts.add(transaction, Account("b", "{}", "u", (), NOW))
+    assert happens(database, accounts.add(account("b")))
 
 
 def test_a_connection_that_is_cut_before_the_commit_is_answered_leaves_the_outcome_unknown(
@@ -203,7 +212,7 @@ def test_a_commit_that_is_not_answered_is_waited_for_so_long_and_its_outcome_is_
     def stop() -> None:
         nonlocal stopped
         with database.transaction() as transaction:
-            accounts.add(transaction, Account("a", "{}", "t", (), NOW))
+            run(transaction, accounts.add(account("a")))
             stopped = transaction.rows("SELECT pg_backend_pid() AS pid")[0]["pid"]
             os.kill(stopped, signal.SIGSTOP)
 
@@ -212,17 +221,17 @@ def test_a_commit_that_is_not_answered_is_waited_for_so_long_and_its_outcome_is_
         with pytest.raises(OutcomeUnknownError, match="has not answered"):
             stop()
         assert 10 < time.monotonic() - began < 20
-        # It alone was stopped, with the writers' lock: others read.
+        # It alone was stopped: others read.
         assert accounts.get(database, "a") is None
     finally:
         os.kill(stopped, signal.SIGCONT)
-    # The server takes the COMMIT, or finds that the time for it is over; in either case the lock is free.
+    # The server takes the COMMIT, or finds that the time for it is over; in either case others write.
     deadline = time.monotonic() + 10
     written = False
     while not written:
         assert time.monotonic() < deadline
-        with suppress(StoreUnavailableError), database.transaction() as transaction:
-            written = accounts.add(transaction, Account("b", "{}", "u", (), NOW))
+        with suppress(StoreUnavailableError):
+            written = happens(database, accounts.add(account("b")))
 
 
 def test_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(database: PostgreSQL, url: str) -> None:
@@ -235,48 +244,34 @@ def test_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(dat
             )
         assert list(pool.map(lambda _: database.rows("SELECT 1 AS one"), range(16))) == [[{"one": 1}]] * 16
         for number in range(3):
-            with database.transaction() as transaction:
-                events.add(transaction, "after", NOW + number)
+            put(database, events=[new_event("after", NOW + number)])
 
 
-def test_a_deadlock_is_a_conflict(database: PostgreSQL, url: str) -> None:
-    with database.transaction() as transaction:
-        for name in ("a", "b"):
-            accounts.add(transaction, Account(name, "{}", name, (), NOW))
+def test_a_write_that_a_deadlock_ended_is_tried_again(database: PostgreSQL, url: str) -> None:
+    put(database, accounts.add(account("a")), accounts.add(account("b")))
+    with as_somebody(url) as other, ThreadPoolExecutor(2) as pool:
+        # The one that has waited for less time finds out: it is to be us.
+        other.execute("SET deadlock_timeout = '30s'")
+        other.execute("BEGIN; UPDATE accounts SET contact = '[]' WHERE id = 'b'")
+        both = [accounts.set_contact(account(name), (f"mailto:{name}@example.com",)) for name in ("a", "b")]
+        ours = pool.submit(happens, database, *both)
+        backend(database, "WITH guard AS (UPDATE accounts SET contact")
+        theirs = pool.submit(other.execute, "UPDATE accounts SET contact = '[]' WHERE id = 'a'")
+        theirs.result(20)
+        other.execute("COMMIT")
+        assert ours.result(20)
+    assert database.rows("SELECT contact FROM accounts ORDER BY id") == [
+        {"contact": f'["mailto:{name}@example.com"]'} for name in ("a", "b")
+    ]
 
-    def cross() -> None:
-        with as_somebody(url) as other, ThreadPoolExecutor(1) as pool:
-            # The one that has waited for less time finds out: it is to be us.
-            other.execute("SET deadlock_timeout = '30s'")
-            other.execute("BEGIN; UPDATE accounts SET contact = '[]' WHERE id = 'b'")
-            with database.transaction() as transaction:
-                accounts.set_contact(transaction, "a", ("mailto:a@example.com",))
-                waiting = pool.submit(other.execute, "UPDATE accounts SET contact = '[]' WHERE id = 'a'")
-                backend(database, "UPDATE accounts SET contact = '[]' WHERE id = 'a'")
-                try:
-                    accounts.set_contact(transaction, "b", ("mailto:b@example.com",))
-                finally:
-                    # What is rolled back lets the other one go on.
-                    transaction.run("ROLLBACK")
-                    waiting.result(10)
 
+def test_what_a_relative_refuses_each_time_is_a_conflict(database: PostgreSQL, url: str) -> None:
+    with as_somebody(url) as other:
+        other.execute("CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS "
+                      "$$ BEGIN RAISE EXCEPTION 'restart transaction' USING ERRCODE = '40001'; END $$")  # fmt: skip
+        other.execute("CREATE TRIGGER late BEFORE INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION late()")
     with pytest.raises(StoreConflictError):
-        cross()
-
-
-def test_what_serializable_transactions_refuse_is_a_conflict(database: PostgreSQL, url: str) -> None:
-    with database.transaction() as transaction:
-        accounts.add(transaction, Account("a", "{}", "a", (), NOW))
-
-    def late() -> None:
-        with database.transaction() as transaction, as_somebody(url) as other:
-            transaction.run("COMMIT; BEGIN ISOLATION LEVEL SERIALIZABLE")
-            assert accounts.get(transaction, "a") is not None
-            other.execute("UPDATE accounts SET contact = '[]' WHERE id = 'a'")
-            accounts.set_contact(transaction, "a", ())
-
-    with pytest.raises(StoreConflictError):
-        late()
+        put(database, accounts.add(account("a")))
 
 
 def test_a_database_that_takes_no_writes_is_unavailable_and_then_not(database: PostgreSQL, url: str) -> None:
@@ -285,20 +280,19 @@ def test_a_database_that_takes_no_writes_is_unavailable_and_then_not(database: P
         other.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
         other.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                       "WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
-        with pytest.raises(StoreUnavailableError, match="read-only"), database.transaction():
-            pass
+        with pytest.raises(StoreUnavailableError, match="read-only") as caught:
+            put(database, accounts.add(account("a")))
+        assert not isinstance(caught.value, OutcomeUnknownError)
         other.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
-    with database.transaction() as transaction:
-        events.add(transaction, "after", NOW)
+    put(database, accounts.add(account("a")))
 
 
 def test_an_enrolment_may_have_more_names_than_an_index_takes(database: PostgreSQL) -> None:
     names = tuple(Identifier("dns", f"{number:063x}.{number * 7:063x}.local") for number in range(100))
     proof = Proof("aws:aws:1:r:i", "aws", "AWS", "")
-    wanted = Enrolment("e", "a", "aws:aws:1:r:i", names, proof, "{}", NOW, NOW, NOW + 60)
-    with database.transaction() as transaction:
-        accounts.add(transaction, Account("a", "{}", "a", (), NOW))
-        assert enrolments.prove(transaction, wanted) is not None
+    wanted = Enrolment("e", "a", "aws:aws:1:r:i", 0, names, proof, "{}", NOW, NOW, NOW + 60)
+    put(database, accounts.add(account("a")), enrolments.prove(wanted, again))
+    assert enrolments.get(database, "e") == wanted
 
 
 def spend(nonces: NonceTable, identifier: bytes) -> bool:
@@ -342,6 +336,10 @@ def test_only_a_nonce_does_not_wait_for_the_disk(database: PostgreSQL, url: str)
         assert spend(nonces, nonces.fresh())
         with opened.transaction() as transaction:
             assert transaction.rows("SHOW synchronous_commit") == [{"synchronous_commit": "on"}]
+        durable = Statement("SELECT 1 WHERE current_setting('synchronous_commit') = 'on'", {}, again)
+        assert happens(opened, durable)
+        # Nothing of it is the session's, which a pooler gives to others.
+        assert opened.rows("SHOW synchronous_commit") == [{"synchronous_commit": "off"}]
     assert database.rows("SHOW synchronous_commit") == [{"synchronous_commit": "on"}]
 
 
@@ -371,7 +369,7 @@ def test_replicas_that_start_at_once_make_one_schema(url: str) -> None:
     assert [process.returncode for process in starting] == [0] * 4, ended
     with closing(open_store(url)) as database:
         assert len(database.rows("SELECT name FROM schema_migrations")) == SCHEMA
-        assert database.rows("SELECT id FROM writer") == [{"id": 1}]
+        assert database.rows("SELECT id FROM sealing") == [{"id": 1}]
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,12 @@ import psycopg
 import pytest
 from running import ACCOUNT, CA, answer
 from wire import Account, Wire, problem
+from writing import put
 
+from acme_iid.protocol import resources
 from acme_iid.simulator import aws
-from acme_iid.store import certificates, compromised_keys, events
+from acme_iid.store import accounts, certificates, compromised_keys, events
+from acme_iid.store.chain import new_event
 from acme_iid.store.copying import tables
 from acme_iid.store.database import Database, open_store
 
@@ -47,15 +50,17 @@ def url() -> str:
 
 def fill(ca: CA, count: int) -> None:
     """Many events, and accounts whose ids sort one way in SQLite and another in PostgreSQL."""
-    with closing(open_store(ca.store_url)) as store, store.transaction() as transaction:
-        for number in range(count):
-            events.add(transaction, "test", NOW + number, account_id=f"a{number}", detail="ä'\"%s :x \\ \t")
-        compromised_keys.add(transaction, COMPROMISED, NOW)
-        for name in ("a", "B", "_", "-c", "Z9", "ä", "a b", "10", "9"):
-            transaction.run(
-                """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at) VALUES (:id, '{}', :id, '[]', 1)""",
-                id=name,
-            )
+    names = ("a", "B", "_", "-c", "Z9", "ä", "a b", "10", "9")
+    with closing(open_store(ca.store_url)) as store:
+        put(
+            store,
+            compromised_keys.add(COMPROMISED, NOW),
+            *(accounts.add(resources.Account(name, "{}", name, (), NOW)) for name in names),
+            events=[
+                new_event("test", NOW + number, account_id=f"a{number}", detail="ä'\"%s :x \\ \t")
+                for number in range(count)
+            ],
+        )
 
 
 def everything(store: Database, names: list[tuple[str, tuple[str, ...]]]) -> dict[str, set[tuple[object, ...]]]:
@@ -149,7 +154,8 @@ def test_a_copy_that_was_killed_goes_on_where_it_was(ca: CA, url: str) -> None:
         ("UPDATE events SET detail = '{}' WHERE seq = 2", "seq 2 of the table events is another in the copy"),
         ("DELETE FROM accounts WHERE id = 'Z9'", "accounts has rows that the store does not have"),
         (
-            "INSERT INTO accounts (id, jwk, thumbprint, contact, created_at) VALUES ('A', '{}', 'x', '[]', 1)",
+            """INSERT INTO accounts (id, jwk, thumbprint, contact, created_at, key_since)
+               VALUES ('A', '{}', 'x', '[]', 1, 1)""",
             "id 'A' of the table accounts is missing from the copy",
         ),
     ],
@@ -177,7 +183,7 @@ def unfinished(store: sqlite3.Connection, there: psycopg.Connection[tuple[object
     for (table,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
         key = [row[1] for row in sorted(store.execute(f"PRAGMA table_info({table})"), key=lambda row: row[5]) if row[5]]
         last = store.execute(f"SELECT {', '.join(key)} FROM {table} ORDER BY {', '.join(f'{c} DESC' for c in key)}")  # noqa: S608
-        if (row := last.fetchone()) is not None and table not in ("schema_migrations", "writer"):
+        if (row := last.fetchone()) is not None and table not in ("schema_migrations", "sealing"):
             there.execute("INSERT INTO copied VALUES (%s, %s, %s)", (table, source, json.dumps(list(row))))
 
 
@@ -200,8 +206,9 @@ def test_a_server_that_still_runs_is_noticed(ca: CA, url: str) -> None:
 
 def test_a_target_that_holds_something_else_is_refused(ca: CA, url: str) -> None:
     fill(ca, 3)
-    with closing(open_store(url)) as other, other.transaction() as transaction:
-        events.add(transaction, "another", NOW)
+    with closing(open_store(url)) as other:
+        put(other, events=[new_event("another", NOW)])
+        other.seal()
     refused = ca.try_cli("store", "migrate", "--to", url)
     assert (refused.code, "its table events has rows" in refused.stderr) == (1, True)
 

@@ -14,9 +14,9 @@ from acme_iid.errors import Fault, Problem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_order
-from acme_iid.store import accounts, instances, orders
+from acme_iid.store import accounts, instances, order_counts, orders
 from acme_iid.store.database import Database, open_store
-from acme_iid.store.writes import Reader, Row, Statement, perform
+from acme_iid.store.writes import Question, Reader, Row, Statement, perform
 
 NAME = Identifier("dns", "foo.local")
 INSTANCE = "aws:aws:123456789042:eu-west-1:i-0123456789abcdef0"
@@ -152,7 +152,7 @@ def test_an_order_reads_the_newest_for_each_of_its_names_and_no_others(database:
     found = waiting(counting, 50, NAME, bar, Identifier("dns", "*.n1.local"))
     assert found == {NAME: made[1].id, bar: made[2].id}
     assert counting.read <= 4
-    assert orders.count_waiting(database, "a", 50, 300) == 23
+    assert order_counts.count_waiting(database, "a", 50, 300) == 23
 
 
 @pytest.mark.parametrize(("end", "left"), [(fail, 1), (deactivate, 0)])
@@ -161,9 +161,9 @@ def test_what_failed_counts_until_it_is_deactivated(
 ) -> None:
     made = offer(database)
     end(database, made)
-    assert orders.count_waiting(database, "a", 50, 300) == left
+    assert order_counts.count_waiting(database, "a", 50, 300) == left
     deactivate(database, made)
-    assert orders.count_waiting(database, "a", 50, 300) == 0
+    assert order_counts.count_waiting(database, "a", 50, 300) == 0
 
 
 class Counting:
@@ -177,6 +177,9 @@ class Counting:
         found = self._database.rows(statement, **parameters)
         self.read += len(found)
         return found
+
+    def ahead(self, *_questions: Question) -> Reader:
+        return self
 
 
 def test_one_that_was_given_to_an_order_since_it_was_read_ends_that_order(database: Database) -> None:

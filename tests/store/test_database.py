@@ -98,7 +98,9 @@ def test_threads_that_read_and_write_wait_for_each_other(store_url: str) -> None
     def prove_again(reader: Reader) -> Write[int]:
         known = instances.get(reader, "aws:aws:1:us-west-2:i-0")
         assert known is not None
-        return Write([instances.raise_generation(known.id, known.generation, "again", NOW)], lambda _rows: known.generation)
+        return Write(
+            [instances.raise_generation(known.id, known.generation, "again", NOW)], lambda _rows: known.generation
+        )
 
     with ThreadPoolExecutor(8) as pool:
         raised = list(pool.map(lambda _turn: perform(database, prove_again, attempts=10_000), range(200)))

@@ -27,7 +27,7 @@ from acme_iid.store import (
 from acme_iid.store.chain import cloud_and_owner, new_event
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter, Place
-from acme_iid.store.writes import Reader, Row
+from acme_iid.store.writes import Question, Reader, Row
 
 NOW = 1_800_000_000
 UUID = "5a3c9f0e-1111-2222-3333-444455556666"
@@ -195,6 +195,9 @@ class Explaining:
         explained = self.database.rows(f"EXPLAIN QUERY PLAN {statement}", **parameters)
         self.plan.extend(row["detail"] for row in explained)
         return self.database.rows(statement, **parameters)
+
+    def ahead(self, *_questions: Question) -> Reader:
+        return self
 
 
 OLDEST = "SCAN certificates USING COVERING INDEX certificates_by_issue"

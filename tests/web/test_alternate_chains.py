@@ -24,6 +24,7 @@ from acme_iid.simulator import aws
 from acme_iid.sources import trust_store
 from acme_iid.store import certificates
 from acme_iid.store.database import open_store
+from acme_iid.store.listing import Filter
 
 
 @dataclass
@@ -145,16 +146,14 @@ def test_a_chain_is_offered_until_it_runs_out_and_for_the_present_intermediate_o
     ca = CertificateAuthority.load(home)
     chain = alternates.load(loaded.ca.alternate_chains[0], ca.intermediate)
     database = open_store(loaded.store.url)
-    rows = database.rows("SELECT id FROM certificates")
-    certificate = certificates.get(database, rows[0]["id"])
-    assert certificate is not None
+    (certificate,) = certificates.page(database, Filter(), None, 0)
     trust = trust_store(loaded.trust)
     authority = Authority(loaded, database, ca, trust, alternates=(chain,))
-    assert list(reading.chains(authority, certificate, chain.not_after - 1)) == ["0", "1"]
-    assert list(reading.chains(authority, certificate, chain.not_after)) == ["0"]
+    assert list(reading.chains(authority, database, certificate, chain.not_after - 1)) == ["0", "1"]
+    assert list(reading.chains(authority, database, certificate, chain.not_after)) == ["0"]
     root = issuing.Issuer(ca.root, keys.load(home / issuing.ROOT_KEY, None))
     replaced = CertificateAuthority(ca.root, issuing.create_intermediate(root, "My CA", 1_800_000_000))
     assert replaced.intermediate.public_bytes(Encoding.PEM) != ca.intermediate.public_bytes(Encoding.PEM)
     later = Authority(loaded, database, replaced, trust, alternates=(chain,))
-    assert list(reading.chains(later, certificate, chain.not_after - 1)) == ["0"]
+    assert list(reading.chains(later, database, certificate, chain.not_after - 1)) == ["0"]
     database.close()

@@ -24,6 +24,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from meanwhile import Meanwhile
 from running import CA, answer
 from wire import Account, Issued, b64
+from writing import put
 
 from acme_iid import config
 from acme_iid.authority import Authority, certificate_status
@@ -203,33 +204,38 @@ def authority(own_ca: CA) -> Iterator[Authority]:
     database.close()
 
 
-def add(database: Database, serial: int, not_after: int, revoked_at: int | None = None) -> str:
-    """A certificate in the store, with its account and order."""
-    name, order_id = (Identifier("dns", "foo.local"),), f"order-{serial}"
-    with database.transaction() as transaction:
-        if not accounts.get(transaction, "a"):
-            accounts.add(transaction, AccountFacts("a", "{}", "t", (), 1))
-        orders.add(transaction, Order(order_id, "a", name, 1, 100))
-        certificates.add(
-            transaction,
-            Certificate(f"c{serial}", f"{serial:x}", order_id, "a", name, 1, not_after, 1, "pem", "key"),
-        )
-        if revoked_at is not None:
-            certificates.revoke(transaction, f"c{serial}", 1, "operator", revoked_at)
-    return f"c{serial}"
+def add(authority: Authority, number: int, not_after: int, revoked_at: int | None = None) -> None:
+    """A certificate in the store, with its account and order, whose number it has."""
+    name, database = (Identifier("dns", "foo.local"),), authority.database
+    if not accounts.get(database, "a"):
+        put(database, accounts.add(AccountFacts("a", "{}", "t", (), 1)))
+    (row,) = put(database, orders.add(Order("", "a", name, 1, 100), "t" * 16))
+    assert row["n"] == number
+    certificate = Certificate(
+        f"{number}.{'t' * 16}", f"{serial(number):x}", "a", name, 1, not_after, 1, b"der", authority.ca.issuer_id, "key"
+    )
+    put(database, certificates.add(certificate))
+    if revoked_at is not None:
+        put(database, certificates.revoke(certificate, 1, "operator", revoked_at))
 
 
-def serials(der: bytes) -> list[int]:
-    return sorted(entry.serial_number for entry in x509.load_der_x509_crl(der))
+def serial(number: int) -> int:
+    """The serial number of the certificate with a number."""
+    return (7 << 64) + number
+
+
+def numbers(der: bytes) -> list[int]:
+    """The numbers of the certificates in a list."""
+    return sorted(entry.serial_number - serial(0) for entry in x509.load_der_x509_crl(der))
 
 
 def test_an_expired_certificate_leaves_after_one_more_list(authority: Authority) -> None:
-    add(authority.database, 1, NOW + 13 * HOUR, NOW)
-    add(authority.database, 2, NOW + 90 * HOUR, NOW)
-    add(authority.database, 3, NOW - 1, NOW - 5)
+    add(authority, 1, NOW + 13 * HOUR, NOW)
+    add(authority, 2, NOW + 90 * HOUR, NOW)
+    add(authority, 3, NOW - 1, NOW - 5)
     at = [NOW, NOW + 12 * HOUR, NOW + 24 * HOUR, NOW + 36 * HOUR]
     lists = [certificate_status.current_list(authority, now) for now in at]
-    assert [serials(signed.der) for signed in lists] == [[1, 2], [1, 2], [1, 2], [2]]
+    assert [numbers(signed.der) for signed in lists] == [[1, 2], [1, 2], [1, 2], [2]]
 
 
 def test_a_list_is_signed_again_when_half_of_its_time_is_left(authority: Authority) -> None:
@@ -250,16 +256,16 @@ def test_a_clock_that_is_set_back_leads_to_a_list_that_is_valid_by_it_and_has_a_
     second = certificate_status.current_list(authority, NOW - HOUR)
     assert (second.number, second.signed_at) == (first.number + 1, NOW - HOUR)
     # What was revoked by the wrong clock is in it all the same.
-    add(authority.database, 1, NOW + HOUR, NOW - 2 * HOUR)
+    add(authority, 1, NOW + HOUR, NOW - 2 * HOUR)
     third = certificate_status.current_list(authority, NOW - HOUR)
-    assert serials(third.der) == [1]
+    assert numbers(third.der) == [1]
     assert third.number == second.number + 1
 
 
 def test_numbers_grow_after_an_older_store_was_restored(authority: Authority) -> None:
     first = certificate_status.current_list(authority, NOW)
-    for serial in range(1, 4):
-        add(authority.database, serial, NOW + HOUR, NOW)
+    for number in range(1, 4):
+        add(authority, number, NOW + HOUR, NOW)
         last = certificate_status.current_list(authority, NOW)
     with authority.database.transaction() as transaction:
         transaction.run("DELETE FROM revocation_lists")
@@ -269,24 +275,24 @@ def test_numbers_grow_after_an_older_store_was_restored(authority: Authority) ->
 
 def test_another_process_that_signs_at_the_same_time_wins_and_no_number_is_given_twice(authority: Authority) -> None:
     certificate_status.current_list(authority, NOW)
-    add(authority.database, 1, NOW + HOUR, NOW)
+    add(authority, 1, NOW + HOUR, NOW)
     others = []
 
     def other(database: Database) -> None:
-        add(database, 2, NOW + HOUR, NOW)
+        add(replace(authority, database=database), 2, NOW + HOUR, NOW)
         others.append(certificate_status.current_list(replace(authority, database=database), NOW))
 
     racing = replace(authority, database=Meanwhile(authority.database, other))
     mine = certificate_status.current_list(racing, NOW)
-    assert serials(others[0].der) == [1, 2]
+    assert numbers(others[0].der) == [1, 2]
     assert mine == others[0]
 
 
 def test_an_answer_ends_with_its_certificate_and_has_no_end_after_it(authority: Authority) -> None:
     issuer = authority.ca.intermediate
-    add(authority.database, 1, NOW + HOUR // 2)
-    add(authority.database, 2, NOW + 2 * HOUR, NOW)
-    for serial, now, end in (
+    add(authority, 1, NOW + HOUR // 2)
+    add(authority, 2, NOW + 2 * HOUR, NOW)
+    for number, now, end in (
         (1, NOW, NOW + HOUR // 2),
         (1, NOW + HOUR // 2 - 1, NOW + HOUR // 2),
         (1, NOW + HOUR // 2, None),
@@ -295,7 +301,7 @@ def test_an_answer_ends_with_its_certificate_and_has_no_end_after_it(authority: 
         (2, NOW + 3 * HOUR, None),
         (3, NOW, NOW + HOUR),
     ):
-        answered = certificate_status.answer(authority, question(issuer, serial), now)
+        answered = certificate_status.answer(authority, question(issuer, serial(number)), now)
         found = ocsp.load_der_ocsp_response(answered.der)
         assert found.this_update_utc.timestamp() == now - 60
         assert (found.next_update_utc and found.next_update_utc.timestamp()) == end

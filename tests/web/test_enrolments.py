@@ -91,7 +91,8 @@ def test_an_hour_after_its_proof_an_order_enrols_nothing(
     store: Database, bound: Account, instance: aws.Instance
 ) -> None:
     url = proven(bound, instance, "foo.local")
-    change(store, "UPDATE authorizations SET expires_at = 1 WHERE order_id = :id", id=url.rpartition("/")[2])
+    number = int(url.rpartition("/")[2].partition(".")[0])
+    change(store, "UPDATE orders SET expires_at = 1 WHERE n = :number", number=number)
     code, detail = refusal(enrol(bound, url))
     assert (code, "within the hour" in detail) == ("unauthorized", True)
 
@@ -329,12 +330,18 @@ def test_revocation_that_closes_a_name_ends_the_enrolments_that_have_it(
     shared_ca: CA, bound: Account, instance: aws.Instance
 ) -> None:
     account = delegate(shared_ca, bound, instance, "foo.local", "bar.local")
-    apart = delegate(shared_ca, bound, instance, "apart.local")
+    given = enrolled(bound, instance, "apart.local")
+    apart = register(shared_ca.wire(), given)[1]
     order = account.order("foo.local").json()
     issued = bound.obtain("bar.local", answer=answer(instance))
     done = bound.post(bound.wire.directory["revokeCert"], {"certificate": b64(issued.der), "reason": 5})
     assert done.status_code == 200
     assert "a certificate for one of its names was revoked" in refused(account, order, "foo.local")[1]
+    # What was proven of other names counts no longer, until it is proven again.
+    refusal_apart = apart.order("apart.local").json()["detail"]
+    assert "a certificate of this instance was revoked" in refusal_apart
+    assert "acme-iid enroll --renew" in refusal_apart
+    assert enrol(bound, proven(bound, instance, "apart.local"), renew=given["enrolment"]).status_code == 200
     issue(apart, "apart.local")
 
 
@@ -378,7 +385,7 @@ def test_after_its_lifetime_the_proof_has_run_out_until_it_is_renewed(
     ("statement", "said"),
     [
         (
-            "INSERT INTO blocked_instances (instance_id, cloud, owner, blocked_at) VALUES (:instance, 'aws', '1', 1)",
+            "UPDATE instances SET blocked_at = 1 WHERE id = :instance",
             "an operator blocked",
         ),
         (

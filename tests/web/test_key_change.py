@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import requests
+from acting import Actor, authority_of, change_key, deactivate
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from meanwhile import Meanwhile
 from running import CA, answer
 from wire import Account, Key, b64, csr, problem
 
-from acme_iid import config
-from acme_iid.authority import Authority, accounts, challenges, orders
+from acme_iid.authority import Authority
 from acme_iid.errors import AcmeError, Problem
-from acme_iid.issuance.ca import CertificateAuthority
-from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account as Facts
 from acme_iid.protocol.status import Status, of_challenge
 from acme_iid.simulator import aws
-from acme_iid.sources import trust_store
 from acme_iid.store import accounts as stored
 from acme_iid.store import instances
-from acme_iid.store.database import Database, open_store
 
 
 @pytest.fixture
@@ -38,10 +31,8 @@ def account(shared_ca: CA) -> Account:
 
 @pytest.fixture
 def authority(own_ca: CA) -> Iterator[Authority]:
-    loaded = config.load(own_ca.home)
-    database = open_store(loaded.store.url)
-    yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
-    database.close()
+    with authority_of(own_ca.home) as made:
+        yield made
 
 
 def url(account: Account) -> str:
@@ -385,48 +376,34 @@ def test_a_release_is_for_the_key_that_the_operator_named(
     assert f"--to {third.key.thumbprint}" in late.json()["error"]["detail"]
 
 
-def change_key(database: Database, account: Facts, new: Key) -> tuple[Facts, bool]:
-    return accounts.change_key(database, account, json.dumps(new.jwk), new.thumbprint, "", int(time.time()))
-
-
-def register(authority: Authority) -> Facts:
-    key = Key()
-    wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
-    return accounts.create(authority.database, authority.config, wanted, "", int(time.time()))[0]
-
-
 def test_a_change_that_another_overtook_changes_nothing(authority: Authority) -> None:
-    account, first, second = register(authority), Key(), Key()
-    racing = Meanwhile(authority.database, lambda database: change_key(database, account, first))
+    actor, first = Actor(authority), Key()
+    racing = Meanwhile(authority.database, change_key(actor.account, first))
     with pytest.raises(AcmeError, match="while this request was under way") as caught:
-        change_key(racing, account, second)
+        change_key(actor.account)(racing)
     assert caught.value.problem is Problem.UNAUTHORIZED
-    now = stored.get(authority.database, account.id)
-    assert now is not None
-    assert now.thumbprint == first.thumbprint
+    current = stored.get(authority.database, actor.account.id)
+    assert current is not None
+    assert current.thumbprint == first.thumbprint
 
 
 def test_a_change_that_a_deactivation_overtook_changes_nothing(authority: Authority) -> None:
-    account = register(authority)
-    racing = Meanwhile(authority.database, lambda database: accounts.deactivate(database, account, int(time.time())))
+    actor = Actor(authority)
     with pytest.raises(AcmeError, match="deactivated") as caught:
-        change_key(racing, account, Key())
+        change_key(actor.account)(Meanwhile(authority.database, deactivate(actor.account)))
     assert caught.value.status == 401
-    now = stored.get(authority.database, account.id)
-    assert now is not None
-    assert now.thumbprint == account.thumbprint
+    current = stored.get(authority.database, actor.account.id)
+    assert current is not None
+    assert current.thumbprint == actor.key.thumbprint
 
 
 def test_an_answer_under_way_at_a_key_change_is_refused(authority: Authority, instance: aws.Instance) -> None:
-    account = register(authority)
-    wanted = orders.NewOrder((Identifier("dns", "foo.local"),))
-    challenge = orders.new_order(authority, account, wanted, "", int(time.time())).authorizations[0].challenges[0]
-    racing = replace(
-        authority,
-        database=Meanwhile(authority.database, lambda database: change_key(database, account, Key())),
-    )
-    _, outcome = challenges.answer(racing, account, challenge.id, dict(answer(instance)), b"", "", int(time.time()))
-    assert of_challenge(outcome) is Status.INVALID
-    assert outcome.error is not None
-    assert "key was changed" in outcome.error.detail
+    actor = Actor(authority)
+    made = actor.order()
+    with pytest.raises(AcmeError, match="while this request was under way"):
+        actor.answer(made, instance, happens=change_key(actor.account))
+    (entry,) = actor.read(made).authorizations
+    assert of_challenge(entry.challenges[0]) is Status.INVALID
+    assert entry.challenges[0].error is not None
+    assert "key was changed" in entry.challenges[0].error.detail
     assert instances.find(authority.database, instance.instance_id) == []

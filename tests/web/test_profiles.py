@@ -6,27 +6,23 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from acting import FOO, REMOTE, Actor, act, authority_of, now
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from running import ACCOUNT, CA, PROVISIONER, answer
-from wire import Account, Key, b64, csr, problem
+from wire import Account, b64, csr, problem
 
 from acme_iid import config
-from acme_iid.authority import Authority, accounts, challenges, finalization, orders, reading
+from acme_iid.authority import Authority, orders
 from acme_iid.config import Config
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.hosts import HostProvisioner
-from acme_iid.issuance.ca import CertificateAuthority
-from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Order
+from acme_iid.protocol.status import Status, of_order
 from acme_iid.simulator import aws
-from acme_iid.sources import trust_store
-from acme_iid.store.database import open_store
 
 OTHER_ACCOUNT = "210987654321"
 PROFILES = """
@@ -45,7 +41,6 @@ key_usages = ["digitalSignature", "keyAgreement"]
 [profile.nobody]
 description = "What no provisioner gives"
 """
-FOO = Identifier("dns", "foo.local")
 
 
 def with_profiles(ca: CA) -> None:
@@ -203,31 +198,30 @@ def test_what_was_proven_ahead_under_another_provisioner_serves_no_order_for_its
 class Ready:
     """An order for a profile, ready to be finalized, and the authority that it was made by."""
 
-    def __init__(self, home: Path, instance: aws.Instance, profile: str | None) -> None:
-        self.config = config.load(home)
-        database = open_store(self.config.store.url)
-        self.authority = Authority(
-            self.config, database, CertificateAuthority.load(home, None), trust_store(self.config.trust)
-        )
-        key, now = Key(), int(time.time())
-        wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
-        self.account, _ = accounts.create(database, self.config, wanted, "", now)
-        made = orders.new_order(self.authority, self.account, orders.NewOrder((FOO,), profile=profile), "", now)
-        challenge = made.authorizations[0].challenges[0].id
-        challenges.answer(self.authority, self.account, challenge, dict(answer(instance)), b"", "", now)
-        self.order = reading.order(database, self.account, made.id)
+    def __init__(self, authority: Authority, instance: aws.Instance, profile: str | None) -> None:
+        self.config, self.actor = authority.config, Actor(authority)
+        wanted = orders.NewOrder((FOO,), profile=profile)
+        made = act(authority.database, orders.new_order, authority, self.actor.account, wanted, REMOTE, now())
+        self.actor.answer(made, instance)
+        self.order = self.actor.read(made)
 
-    def finalize(self, changed: Config) -> Order:
-        """Finalize under another configuration, as after a reload."""
-        authority = replace(self.authority, config=changed)
-        return finalization.finalize(authority, self.account, self.order, csr("foo.local")[1], "", int(time.time()))
+    def finalize(self, changed: Config) -> Status:
+        """Finalize under another configuration, as after a reload; the order's status then."""
+        self.actor.authority = replace(self.actor.authority, config=changed)
+        return of_order(self.actor.finalize(self.order), now())
+
+
+@pytest.fixture
+def profiled(own_ca: CA) -> Iterator[Authority]:
+    with_profiles(own_ca)
+    with authority_of(own_ca.home) as made:
+        yield made
 
 
 def test_a_profile_that_is_no_longer_given_at_finalize_is_refused_and_the_order_stays_ready(
-    own_ca: CA, instance: aws.Instance
+    profiled: Authority, instance: aws.Instance
 ) -> None:
-    with_profiles(own_ca)
-    ready = Ready(own_ca.home, instance, "mesh")
+    ready = Ready(profiled, instance, "mesh")
     gone = replace(ready.config, profiles=ready.config.profiles[:1])
     with pytest.raises(AcmeError, match="the profile 'mesh' is no longer issued here") as caught:
         ready.finalize(gone)
@@ -238,18 +232,19 @@ def test_a_profile_that_is_no_longer_given_at_finalize_is_refused_and_the_order_
     with pytest.raises(AcmeError, match="which does not give the profile 'mesh'") as caught:
         ready.finalize(replace(ready.config, provisioners=others))
     assert caught.value.problem is Problem.INVALID_PROFILE
-    assert ready.finalize(ready.config).certificate_id is not None
+    assert ready.finalize(ready.config) is Status.VALID
 
 
 def test_an_order_from_before_there_were_profiles_gets_the_first_one(own_ca: CA, instance: aws.Instance) -> None:
-    ready = Ready(own_ca.home, instance, None)
-    assert ready.order.profile is None
-    with_profiles(own_ca)
-    changed = config.load(own_ca.home)
-    denied = tuple(replace(entry, profiles=("mesh",)) for entry in changed.provisioners)
-    with pytest.raises(AcmeError, match="which does not give the profile 'web'"):
-        ready.finalize(replace(changed, provisioners=(*denied, *changed.provisioners[1:])))
-    assert ready.finalize(changed).certificate_id is not None
+    with authority_of(own_ca.home) as authority:
+        ready = Ready(authority, instance, None)
+        assert ready.order.profile is None
+        with_profiles(own_ca)
+        changed = config.load(own_ca.home)
+        denied = tuple(replace(entry, profiles=("mesh",)) for entry in changed.provisioners)
+        with pytest.raises(AcmeError, match="which does not give the profile 'web'"):
+            ready.finalize(replace(changed, provisioners=(*denied, *changed.provisioners[1:])))
+        assert ready.finalize(changed) is Status.VALID
 
 
 def test_a_provisioner_of_hosts_gives_its_profiles_too(own_ca: CA) -> None:

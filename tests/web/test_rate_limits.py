@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import CA, UNLIMITED, answer
 from wire import Account, Key, b64, csr, problem
+from writing import happens, put
 
-from acme_iid.authority.limits import account_made, order_asked, subject
+from acme_iid.authority.limits import order_asked, require_room_for_account, subject
 from acme_iid.errors import AcmeError
 from acme_iid.limit_settings import Limits
 from acme_iid.protocol import resources
@@ -23,6 +24,7 @@ from acme_iid.protocol.renewal import CertificateId
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, limits
 from acme_iid.store.database import open_store
+from acme_iid.store.writes import again
 from acme_iid.values import Rate, rate
 
 
@@ -166,42 +168,44 @@ def made(number: int, remote: str, now: int, proven: int | None = None) -> resou
 def test_an_ipv6_hosts_many_addresses_are_one_subject(store_url: str) -> None:
     database = open_store(store_url)
     settings = Limits(accounts_per_address=Rate(1, 60))
-    with database.transaction() as transaction:
-        for number, (remote, most) in enumerate((("2001:db8::1", 1), ("2001:db8::f:1", 2), ("2001:db8:0:1::1", 1))):
-            account = made(number, remote, 1000)
-            assert accounts.add(transaction, account)
-            if most == 1:
-                account_made(transaction, settings, account, 1000)
-            else:
-                with pytest.raises(AcmeError, match="address 2001:db8::/64"):
-                    account_made(transaction, settings, account, 1000)
+    for number, (remote, most) in enumerate((("2001:db8::1", 1), ("2001:db8::f:1", 2), ("2001:db8:0:1::1", 1))):
+        account = made(number, remote, 1000)
+        if most == 1:
+            require_room_for_account(database, settings, account, 1000)
+        else:
+            with pytest.raises(AcmeError, match="address 2001:db8::/64"):
+                require_room_for_account(database, settings, account, 1000)
+        put(database, accounts.add(account))
+    database.close()
 
 
 def test_accounts_of_more_than_a_period_ago_count_no_longer(store_url: str) -> None:
     database = open_store(store_url)
     settings = Limits(accounts_per_address=Rate(2, 60))
-    with database.transaction() as transaction:
-        for number, at in enumerate((1000, 1001, 1010, 1060)):
-            account = made(number, "192.0.2.1", at)
-            assert accounts.add(transaction, account)
-            if at == 1010:
-                with pytest.raises(AcmeError, match="Try again in 30 seconds"):
-                    account_made(transaction, settings, account, at)
-                accounts.set_proven(transaction, account.id, at)
-            else:
-                account_made(transaction, settings, account, at)
+    for number, at in enumerate((1000, 1001, 1010, 1060)):
+        account = made(number, "192.0.2.1", at)
+        if at == 1010:
+            with pytest.raises(AcmeError, match="Try again in 30 seconds"):
+                require_room_for_account(database, settings, account, at)
+            put(database, accounts.add(account), accounts.set_proven(account, at))
+        else:
+            require_room_for_account(database, settings, account, at)
+            put(database, accounts.add(account))
+    database.close()
 
 
 def test_subjects_whose_actions_count_no_longer_are_forgotten(store_url: str) -> None:
     database = open_store(store_url)
     settings = Limits(orders_per_account=Rate(2, 60))
-    with database.transaction() as transaction:
-        for number in range(5):
-            order_asked(transaction, settings, made(number, "192.0.2.1", 1000), 1000 + number)
-        assert len(transaction.rows("SELECT key FROM limits")) == 5
-        order_asked(transaction, settings, made(9, "192.0.2.1", 1000), 1033)
-        kept = {row["key"].rpartition(" ")[2] for row in transaction.rows("SELECT key FROM limits")}
+    for number in range(5):
+        put(database, *order_asked(settings, made(number, "192.0.2.1", 1000), 1000 + number))
+    assert len(database.rows("SELECT key FROM limits")) == 5
+    put(database, *order_asked(settings, made(9, "192.0.2.1", 1000), 1033))
+    assert limits.count_past(database, 1033) == 4
+    put(database, limits.forget(1033, 100))
+    kept = {row["key"].rpartition(" ")[2] for row in database.rows("SELECT key FROM limits")}
     assert kept == {"a4", "a9"}
+    database.close()
 
 
 @given(st.integers(1, 20), st.integers(1, 100), st.lists(st.integers(0, 30), max_size=60))
@@ -211,14 +215,13 @@ def test_no_period_sees_more_than_the_rate_twice_over(most: int, seconds: int, s
     passed: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         database = open_store(f"sqlite:{folder}/ca.db")
-        with database.transaction() as transaction:
-            for step in steps:
-                now += step
-                if limits.spend(transaction, "s", wanted, now):
-                    passed.append(now)
-                else:
-                    later = now + limits.wait(transaction, "s", wanted, now)
-                    assert now < later <= now + seconds + 1
+        for step in steps:
+            now += step
+            if happens(database, limits.spend("s", wanted, now, again)):
+                passed.append(now)
+            else:
+                later = now + limits.wait(database, "s", wanted, now)
+                assert now < later <= now + seconds + 1
         database.close()
     assert all(sum(start <= at < start + seconds for at in passed) <= 2 * most for start in passed)
     assert len(passed) >= min(len(steps), most)

@@ -27,10 +27,12 @@ CREATE TABLE copied (
     last_key TEXT NOT NULL
 );
 
--- Each server writes its own row every ten seconds, and takes it away when it stops.
+-- Each process of a server writes its own row every ten seconds, and takes it away when it stops. clock is what its own
+-- clock said then, and seen_at what the database's did.
 CREATE TABLE servers (
     id TEXT PRIMARY KEY,
     version TEXT NOT NULL,
+    schema TEXT NOT NULL,
     config_hash TEXT NOT NULL,
     issuers TEXT NOT NULL,
     clock BIGINT NOT NULL,
