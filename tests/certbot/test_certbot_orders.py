@@ -16,7 +16,7 @@ from certbots import Machine, Program
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from running import CA, run_module
+from running import CA, PROVISIONER, run_module
 from stand_ins import ACCOUNT, PROJECT, RESOURCE, SUBSCRIPTION, StandIn, azure_vm, ec2, gce
 
 from acme_iid.simulator import aws, gcp
@@ -94,6 +94,20 @@ def test_what_is_due_is_renewed_and_what_is_not_is_left(machine: Machine) -> Non
     done = machine.renew()
     assert done.code == 0, done.stdout + done.stderr
     assert machine.leaf("foo.local").serial_number != first
+
+
+def test_a_renewal_by_an_earlier_proof_answers_no_challenge(own_ca: CA, newest: Program, tmp_path: Path) -> None:
+    own_ca.cli("provisioner", "update", PROVISIONER, "--proof-lifetime", "24h")
+    own_ca.start()
+    with ec2(aws.Instance(account=ACCOUNT)) as service:
+        machine = Machine(newest, tmp_path, own_ca, service)
+        machine.order("foo.local")
+        first = machine.leaf("foo.local").serial_number
+        done = machine.renew("--force-renewal")
+    assert done.code == 0, done.stdout + done.stderr
+    assert machine.leaf("foo.local").serial_number != first
+    kinds = [event["kind"] for event in json.loads(own_ca.cli("events", "--json").stdout)]
+    assert (kinds.count("challenge.valid"), kinds.count("order.proven"), kinds.count("certificate.issued")) == (1, 1, 2)
 
 
 def test_an_operator_who_asks_for_a_renewal_is_heard(own_ca: CA, newest: Program, tmp_path: Path) -> None:
