@@ -166,3 +166,44 @@ def test_without_any_of_it_both_are_committed(authority: Authority, instance: aw
     ready = make(authority, account)
     assert not isinstance(authority.database.commit(finalize(authority, account, ready)), Refused)
     assert of_order(reading.order(authority.database, account, ready.id), now()) is Status.VALID
+
+
+def later_orders(authority: Authority, proven: Order, count: int, instance: str | None, name: str) -> None:
+    """Have the account make so many orders after the one with the proof."""
+    row = authority.database.rows("SELECT * FROM orders WHERE n = :n", n=int(proven.id.split(".")[0]))[0]
+    with authority.database.transaction() as transaction:
+        for number in range(count):
+            transaction.run(
+                """INSERT INTO orders (tag, account_id, ahead, version, created_at, expires_at, issued_at, instance_id,
+                                      generation, key, doc)
+                   VALUES (:tag, :account_id, 0, 0, :created_at, :expires_at, :created_at, :instance_id, 0, :key,
+                           :doc)""",
+                tag=f"later-{count}-{number}",
+                account_id=row["account_id"],
+                created_at=row["created_at"],
+                expires_at=row["expires_at"],
+                instance_id=instance,
+                key=row["key"],
+                doc=row["doc"].replace("foo.local", name),
+            )
+
+
+@pytest.mark.parametrize(
+    ("count", "has_proof", "status"),
+    [(255, False, Status.READY), (256, False, Status.PENDING), (63, True, Status.READY), (64, True, Status.PENDING)],
+)
+def test_only_an_accounts_latest_orders_are_looked_at(
+    authority: Authority, instance: aws.Instance, count: int, has_proof: bool, status: Status
+) -> None:
+    account = register(authority)
+    proven = prove(authority, account, instance)
+    later_orders(authority, proven, count, whole_id(instance) if has_proof else None, "b.local")
+    assert of_order(make(authority, account), now()) is status
+
+
+def test_no_more_is_read_than_64_kib(authority: Authority, instance: aws.Instance) -> None:
+    account = register(authority)
+    proven = prove(authority, account, instance)
+    # Two orders that have the name somewhere, and are long.
+    later_orders(authority, proven, 2, whole_id(instance), f"foo.local.{'x' * 40_000}")
+    assert of_order(make(authority, account), now()) is Status.PENDING

@@ -20,6 +20,7 @@ from acme_iid.store import (
     limits,
     lookups,
     orders,
+    proofs,
     pruning,
     refusals,
     revocation_lists,
@@ -256,6 +257,7 @@ RECURRING: dict[str, Callable[[Reader], object]] = {
     "open replacements": lambda reader: pruning.open_replacements(reader, NOW),
     "revocations": lambda reader: revocation_lists.revoked(reader, "issuer", NOW),
     "revocations, counted": lambda reader: revocation_lists.count(reader, "issuer", NOW),
+    "earlier proofs": lambda reader: proofs.earlier(reader, "a", (Identifier("dns", "foo.local"),), NOW - 9),
 }
 """What the server asks again and again, whatever the store holds."""
 
