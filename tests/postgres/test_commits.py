@@ -85,7 +85,7 @@ def test_a_constraint_that_is_checked_at_the_commit_lets_nothing_happen(
     assert happens(database, accounts.add(account("a")))
 
 
-def test_where_the_answer_to_a_commit_is_lost_it_is_in_doubt_and_not_repeated(
+def test_a_commit_whose_answer_is_lost_is_in_doubt_and_not_repeated(
     database: PostgreSQL, between: Relay, there: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     between.cut_after(b"COMMIT\0")
@@ -177,7 +177,7 @@ def test_while_a_standby_is_waited_for_nobody_sees_what_it_lacks(
         until(lambda: stored(there) == (1, 1))
 
 
-def test_whether_a_store_takes_writes_is_found_out_by_a_connection_of_its_own(url: str) -> None:
+def test_health_is_found_out_by_a_connection_of_its_own(url: str) -> None:
     with closing(open_store(url, 1)) as database, closing(open_store(url, 1)) as prober:
         store = WatchedStore(database, prober)
         with database.transaction():
