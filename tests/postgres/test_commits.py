@@ -13,9 +13,9 @@ import pytest
 from relays import Relay, relay
 from writing import happens, put
 
-from acme_iid.errors import OutcomeUnknownError, StoreUnavailableError
+from acme_iid.errors import OutcomeUnknownError, StoreBusyError, StoreUnavailableError
 from acme_iid.protocol.resources import Account
-from acme_iid.store import accounts
+from acme_iid.store import accounts, jobs
 from acme_iid.store.chain import new_event
 from acme_iid.store.database import open_store
 from acme_iid.store.health import WatchedStore
@@ -85,7 +85,7 @@ def test_a_constraint_that_is_checked_at_the_commit_lets_nothing_happen(
     assert happens(database, accounts.add(account("a")))
 
 
-def test_where_the_answer_to_a_commit_is_lost_it_is_in_doubt_and_not_repeated(
+def test_a_commit_whose_answer_is_lost_is_in_doubt_and_not_repeated(
     database: PostgreSQL, between: Relay, there: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     between.cut_after(b"COMMIT\0")
@@ -175,6 +175,18 @@ def test_while_a_standby_is_waited_for_nobody_sees_what_it_lacks(
         assert stored(there) == (0, 0)
         end()
         until(lambda: stored(there) == (1, 1))
+
+
+def test_health_is_found_out_by_a_connection_of_its_own(url: str) -> None:
+    with closing(open_store(url, 1)) as database, closing(open_store(url, 1)) as prober:
+        store = WatchedStore(database, prober)
+        with database.transaction():
+            # There is no other connection, and nobody wrote.
+            store.require_writable()
+            assert jobs.due_at(prober, "health") is not None
+            with pytest.raises(StoreBusyError, match="all 1 connections"):
+                put(store, accounts.add(account("a")))
+            store.require_writable()
 
 
 def test_connections_to_a_server_that_takes_no_writes_are_all_replaced(

@@ -66,7 +66,7 @@ def order(account: Account) -> tuple[int, float]:
     return account.order("foo.local").status_code, time.monotonic() - began
 
 
-def test_where_a_database_says_nothing_requests_end_in_time_and_so_does_the_server(ca: CA, between: Relay) -> None:
+def test_a_silent_database_holds_up_neither_requests_nor_the_end(ca: CA, between: Relay) -> None:
     accounts = [ca.account() for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
         assert {made.status_code for made in pool.map(lambda one: one.order("foo.local"), accounts)} == {201}

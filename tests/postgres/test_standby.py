@@ -23,7 +23,7 @@ def pair() -> Iterator[tuple[postgresql.Cluster, postgresql.Cluster]]:
     primary.remove()
 
 
-def test_nothing_acknowledged_is_lost_when_a_synchronous_standby_takes_over(
+def test_nothing_acknowledged_is_lost_when_a_standby_takes_over(
     tmp_path: Path, pair: tuple[postgresql.Cluster, postgresql.Cluster]
 ) -> None:
     primary, standby = pair
