@@ -248,8 +248,6 @@ class HTTPServer:
         """
         if any(name in request.headers for name in _TWINS):
             raise _malformed("a header field's name is that of X-Forwarded-For with an underscore")
-        if request.version < (1, 1) and "Transfer-Encoding" in request.headers:
-            raise _malformed("HTTP/1.0 has no Transfer-Encoding")
         # What is larger than what would be read is not waited for.
         if (request.content_length or 0) > _DRAINED_BYTES:
             raise _too_large()
