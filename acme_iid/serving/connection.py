@@ -22,20 +22,20 @@ CLOSING_SECONDS = 5.0
 class Connection(asyncio.Protocol):
     """A connection; what comes goes on to another protocol, and what that writes goes to the transport itself.
 
-    :param inner: the HTTP server's protocol for this connection.
+    :param make: makes the HTTP server's protocol for this connection, once it is needed.
     :param begun: called with this once the connection can be used (with TLS, after the handshake).
     :param ended: called with this once, when it has ended after that.
     """
 
-    __slots__ = ("_begun", "_ended", "_header", "_inner", "is_idle", "received", "transport")
+    __slots__ = ("_begun", "_ended", "_header", "_inner", "_make", "is_idle", "received", "transport")
 
     def __init__(
         self,
-        inner: asyncio.Protocol,
+        make: Callable[[], asyncio.Protocol],
         begun: Callable[[Connection], None],
         ended: Callable[[Connection], None],
     ) -> None:
-        self._inner = inner
+        self._make = make
         self._begun = begun
         self._ended = ended
         self._header: asyncio.TimerHandle | None = None
@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         self._header = asyncio.get_running_loop().call_later(HEADER_SECONDS, transport.abort)
         self._begun(self)
+        self._inner = self._make()
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

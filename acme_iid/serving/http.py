@@ -11,6 +11,7 @@ import logging
 import resource
 import socket
 import ssl
+from asyncio import sslproto
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Protocol
@@ -39,6 +40,10 @@ _TWINS = ("X_Forwarded_For", "X_Forwarded-For", "X-Forwarded_For")
 # What is wrong with a request is told its client; a log that strangers fill is of no use.
 _SILENT = logging.getLogger("acme_iid.serving.aiohttp")
 _SILENT.disabled = True
+
+# Each connection with TLS has a buffer of that size from its beginning on: with asyncio's 256 KiB, ten thousand on
+# which nothing comes would take gigabytes.
+sslproto.SSLProtocol.max_size = 16 * 1024
 
 
 class Application(Protocol):
@@ -159,21 +164,9 @@ class HTTPServer:
             made = True
             self._connections.add(connection)
 
-        def protocol() -> Connection:
-            inner = _Protocol(
-                self._manager,
-                loop=loop,
-                keepalive_timeout=self._keep_alive,
-                lingering_time=0,  # bodies are read before the answer
-                auto_decompress=False,
-                access_log=_SILENT,
-                logger=_SILENT,
-            )
-            return Connection(inner, begun, self._ended)
-
         try:
             await loop.connect_accepted_socket(
-                protocol,
+                lambda: Connection(self._protocol, begun, self._ended),
                 stream,
                 ssl=self.context,
                 ssl_handshake_timeout=None if self.context is None else HANDSHAKE_SECONDS,
@@ -184,6 +177,17 @@ class HTTPServer:
         finally:
             if not made:
                 self._free()  # the socket is the loop's to close
+
+    def _protocol(self) -> web.RequestHandler:
+        return _Protocol(
+            self._manager,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=self._keep_alive,
+            lingering_time=0,  # bodies are read before the answer
+            auto_decompress=False,
+            access_log=_SILENT,
+            logger=_SILENT,
+        )
 
     def _ended(self, connection: Connection) -> None:
         self._connections.discard(connection)
