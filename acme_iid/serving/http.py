@@ -11,6 +11,7 @@ import logging
 import resource
 import socket
 import ssl
+from asyncio import sslproto
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Protocol
@@ -39,6 +40,10 @@ _TWINS = ("X_Forwarded_For", "X_Forwarded-For", "X-Forwarded_For")
 # What is wrong with a request is told its client; a log that strangers fill is of no use.
 _SILENT = logging.getLogger("acme_iid.serving.aiohttp")
 _SILENT.disabled = True
+
+# Each connection with TLS has a buffer of that size from its beginning on: with asyncio's 256 KiB, ten thousand on
+# which nothing comes would take gigabytes.
+sslproto.SSLProtocol.max_size = 16 * 1024
 
 
 class Application(Protocol):
@@ -162,21 +167,9 @@ class HTTPServer:
             made = True
             self._connections.add(connection)
 
-        def protocol() -> Connection:
-            inner = _Protocol(
-                self._manager,
-                loop=loop,
-                keepalive_timeout=self._keep_alive,
-                lingering_time=0,  # bodies are read before the answer
-                auto_decompress=False,
-                access_log=_SILENT,
-                logger=_SILENT,
-            )
-            return Connection(inner, begun, self._ended)
-
         try:
             await loop.connect_accepted_socket(
-                protocol,
+                lambda: Connection(self._protocol, begun, self._ended),
                 stream,
                 ssl=self.context,
                 ssl_handshake_timeout=None if self.context is None else HANDSHAKE_SECONDS,
@@ -187,6 +180,17 @@ class HTTPServer:
         finally:
             if not made:
                 self._free()  # the socket is the loop's to close
+
+    def _protocol(self) -> web.RequestHandler:
+        return _Protocol(
+            self._manager,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=self._keep_alive,
+            lingering_time=0,  # bodies are read before the answer
+            auto_decompress=False,
+            access_log=_SILENT,
+            logger=_SILENT,
+        )
 
     def _ended(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -251,8 +255,6 @@ class HTTPServer:
         """
         if any(name in request.headers for name in _TWINS):
             raise _malformed("a header field's name is that of X-Forwarded-For with an underscore")
-        if request.version < (1, 1) and "Transfer-Encoding" in request.headers:
-            raise _malformed("HTTP/1.0 has no Transfer-Encoding")
         # What is larger than what would be read is not waited for.
         if (request.content_length or 0) > _DRAINED_BYTES:
             raise _too_large()

@@ -266,6 +266,16 @@ def test_a_provisioner_that_cannot_be_meant_is_an_error(old: str, new: str, mess
     assert message in refusal(MINIMAL + PROVISIONER.replace(old, new))
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("", 75), ('keep_alive = "5s"', 5), ('keep_alive = "1h"', 3600)])
+def test_connections_are_kept_for_longer_than_a_minute_by_default(text: str, seconds: int) -> None:
+    assert parse(f"{MINIMAL}{text}\n").server.keep_alive == seconds
+
+
+@pytest.mark.parametrize("text", ["4s", "3601s", "1d"])
+def test_a_time_to_keep_connections_is_bounded(text: str) -> None:
+    assert refusal(f'{MINIMAL}keep_alive = "{text}"\n') == "[server] keep_alive: is not from 5s to 1h"
+
+
 def test_provisioners_have_different_names() -> None:
     message = "[[provisioner]] 'AWS IID Provisioner' name: another provisioner has this name; names are unique"
     assert refusal(MINIMAL + PROVISIONER + PROVISIONER) == message

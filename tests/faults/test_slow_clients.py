@@ -27,6 +27,13 @@ def ca(tmp_path: Path) -> Iterator[CA]:
         made.kill()
 
 
+def resident(ca: CA) -> int:
+    """The server's memory, octets."""
+    (pid,) = ca.workers()
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
 def order(ca: CA) -> None:
     """Get a certificate, as a client that came later and leaves."""
     assert ca.account().obtain("foo.local", answer=answer(aws.Instance(account=ACCOUNT))).chain
@@ -64,9 +71,11 @@ def test_four_hundred_headers_an_octet_a_second_keep_nobody_out_and_are_ended(ca
 
 
 def test_ten_thousand_connections_on_which_nothing_comes_keep_nobody_out(ca: CA) -> None:
-    before = sockets(ca)
+    before, memory = sockets(ca), resident(ca)
     with Crowd(ca, 10_000, tls=False):
-        assert sockets(ca) > 5_000
+        many = sockets(ca)
+        assert many > 1_000  # on a loaded machine the first are given up before the last are made
+        assert (resident(ca) - memory) / many < 160_000
         order(ca)
         until_sockets(ca, before, 40)  # the server's own doing
     order(ca)

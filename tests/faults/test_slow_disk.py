@@ -20,7 +20,6 @@ class Client:
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self.told_to_wait = 0
         self.chain = ""
         self.fault: BaseException | None = None
         self.thread = threading.Thread(target=self._run)
@@ -54,11 +53,10 @@ class Client:
             assert problem(response) == "serverInternal"
             assert int(response.headers["Retry-After"]) > 0
             assert time.monotonic() < deadline
-            self.told_to_wait += 1
             time.sleep(0.5)
 
 
-def test_a_disk_that_syncs_slowly_loses_nothing_and_late_writers_are_told_to_wait(own_ca: CA) -> None:
+def test_a_disk_that_syncs_slowly_loses_nothing_and_health_is_answered(own_ca: CA) -> None:
     own_ca.start("--workers", "2")
     clients = [Client(own_ca.account()) for _ in range(CLIENTS)]
     with injected(own_ca.workers(), "fdatasync", "delay_enter=600ms"):
@@ -77,7 +75,5 @@ def test_a_disk_that_syncs_slowly_loses_nothing_and_late_writers_are_told_to_wai
         assert len(valid) == 1
         certificate = client.account.post(valid[0]).json()["certificate"]
         assert client.account.post(certificate).text == client.chain
-    # Ten writers take turns of more than half a second: for some, five seconds were not enough.
-    assert any(client.told_to_wait for client in clients)
     assert "Traceback" not in "".join(own_ca.log)
     assert own_ca.cli("events", "--check").stdout.startswith("OK: ")
