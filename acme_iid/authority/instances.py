@@ -8,11 +8,13 @@ from functools import partial
 from typing import NamedTuple
 
 from acme_iid.authority import enrolments, revocation
+from acme_iid.authority.authorizations import LIFETIME
 from acme_iid.errors import RequestError
 from acme_iid.protocol.resources import Instance
-from acme_iid.store import certificates, instances, lookups, order_counts
+from acme_iid.store import certificates, events, instances, lookups, order_counts
 from acme_iid.store.chain import NewEvent, new_event
 from acme_iid.store.database import Database
+from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Decision, Reader, Statement, Write, perform
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
@@ -24,6 +26,7 @@ _WHOLE_ID = re.compile(
     rf"|azure:{_UUID}:{_UUID}"
 )
 MAX_REASON_LENGTH = 200
+_MOST_LOOKED_AT = 1000
 
 
 class Ended(NamedTuple):
@@ -207,10 +210,19 @@ def _take_all(reader: Reader, instance_id: str, reason: str, now: int) -> _Taken
     instance = instances.get(reader, instance_id)
     ended = enrolments.end_of_instance(reader, instance_id, None, reason, now)
     count = ended.orders
-    if instance is not None and instance.account_id is not None:
+    if instance is not None:
         proven = {"instance_id": instance_id, "generation": instance.generation}
-        count += order_counts.count_open_of(reader, instance.account_id, now, proven)
+        for account_id in _askers(reader, instance, now):
+            count += order_counts.count_open_of(reader, account_id, now, proven)
     return _Taken(instance, ended.statements, ended.events, count, ended.ids)
+
+
+def _askers(reader: Reader, instance: Instance, now: int) -> set[str]:
+    """The accounts that may have open orders by an instance: its own, and where it has none those that proved names."""
+    if instance.account_id is not None:
+        return {instance.account_id}
+    lately = events.page(reader, Filter(instance=instance.id, since=now - LIFETIME, limit=_MOST_LOOKED_AT))
+    return {event.account_id for event in lately if event.account_id is not None and event.kind == "challenge.valid"}
 
 
 class _Revoked(NamedTuple):
