@@ -16,6 +16,7 @@ from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
 from acme_iid.store import accounts, attempts, orders
 from acme_iid.store.attempts import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS, Asked
 from acme_iid.store.database import Database, open_store
+from acme_iid.store.writes import Statement, Write
 
 NOW = 20
 FAULT = Fault(Problem.CONNECTION, "no answer")
@@ -165,3 +166,12 @@ def test_a_repeated_attempt_is_not_due_before_its_time(database: Database) -> No
     assert attempts.requesters(database) == {"a"}
     assert taken(database, Rounds(), now=29) == []
     assert taken(database, Rounds(), now=30) == [asked]
+
+
+def test_an_attempt_that_one_process_has_is_no_others_until_its_lease_ends(database: Database) -> None:
+    (asked,) = answer(database, "a", "x")
+    assert take(database, asked)
+    assert not take(database, asked)
+    assert attempts.under_way(database, NOW) == [asked]
+    database.commit(Write([Statement("UPDATE attempts SET leased_until = :now", {"now": NOW})], bool))
+    assert take(database, asked)
