@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 import pytest
-from writing import add_order, happens, put
+from writing import add_order, happens, pass_time, put
 
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem
@@ -17,7 +17,6 @@ from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
 from acme_iid.store import accounts, attempts, orders
 from acme_iid.store.attempts import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS, Asked
 from acme_iid.store.database import Database, open_store
-from acme_iid.store.writes import Statement
 
 NOW = 20
 FAULT = Fault(Problem.CONNECTION, "no answer")
@@ -58,12 +57,6 @@ def taken(database: Database, rounds: Rounds, most: int = 100, now: int = NOW) -
         assert take(database, asked, now)
         found.append(asked)
     return found
-
-
-def pass_time(database: Database, seconds: int) -> None:
-    """Have attempts be as they will be so many seconds later; PostgreSQL's clock is nobody's to set."""
-    text = "UPDATE attempts SET due_at = due_at - :seconds, leased_until = leased_until - :seconds"
-    put(database, Statement(text, {"seconds": seconds}))
 
 
 def fail(database: Database, asked: Asked, again_at: int) -> None:
