@@ -223,6 +223,12 @@ def test_keys_of_other_clouds_and_rules_that_do_not_exist_are_refused_and_not_ig
             "[store] url: 'mysql://db' is no store",
         ),
         ('"https://ca.local"', '"https://ca.local"\n[store]\nurl = "sqlite:"', "[store] url: 'sqlite:' is no store"),
+        (
+            '"https://ca.local"',
+            '"https://ca.local"\n[store]\nconnections = 0',
+            "[store] connections: 0 is not a number",
+        ),
+        ('"https://ca.local"', '"https://ca.local"\n[store]\nconnections = 101', "is not a number from 1 to 100"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_an_error_that_names_it(old: str, new: str, message: str) -> None:
