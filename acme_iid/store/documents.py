@@ -32,12 +32,19 @@ Held = tuple[Proof, tuple[Identifier, ...], str | None, str | None]
 """A proof, the names that the instance may hold, its identity, and the order in which it was made, if another."""
 
 
+def bounded(error: Fault) -> Fault:
+    """A fault as it is stored; a sentence that is too long ends with dots."""
+    if len(error.detail) <= _MAX_DETAIL:
+        return error
+    return replace(error, detail=f"{error.detail[:_MAX_DETAIL]}...")
+
+
 def fault_as_list(error: Fault | None) -> list[str] | None:
-    """A fault as it stands in a document; a sentence that is too long ends with dots."""
+    """A fault as it stands in a document."""
     if error is None:
         return None
-    detail = error.detail if len(error.detail) <= _MAX_DETAIL else f"{error.detail[:_MAX_DETAIL]}..."
-    return [error.problem.name, detail, *(() if error.remedy is None else (error.remedy.name,))]
+    error = bounded(error)
+    return [error.problem.name, error.detail, *(() if error.remedy is None else (error.remedy.name,))]
 
 
 def fault_of_list(stored: Sequence[str] | None) -> Fault | None:

@@ -161,6 +161,8 @@ def failed(at: Place, fault: Fault, now: int) -> tuple[Order, Challenge]:
 
     An authorization that was made ahead has failed, and no order of it.
     """
+    # Whoever asks is told what is stored.
+    fault = documents.bounded(fault)
     challenge = replace(at.challenge, failed_at=now, error=fault)
     order = changed(at, challenge)
     return (order if order.ahead else replace(order, ended_at=now, error=fault)), challenge

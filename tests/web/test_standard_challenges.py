@@ -236,9 +236,14 @@ def test_a_wildcard_is_offered_no_challenge_that_only_proves_a_host(account: Acc
     assert offered == {"dns-01", "dns-account-01", "dns-persist-01"}
 
 
-def test_a_wildcard_takes_no_authorization_of_the_plain_name(account: Account) -> None:
+def test_a_wildcard_takes_no_authorization_of_the_plain_name(account: Account, names: Names) -> None:
+    names.set("_validation-persist.plain.local", "TXT", persist(account, "plain.local"))
     wanted = {"identifier": {"type": "dns", "value": "plain.local"}}
-    url = account.post(account.wire.directory["newAuthz"], wanted).headers["Location"]
+    made = account.post(account.wire.directory["newAuthz"], wanted)
+    url = made.headers["Location"]
+    found = standard(account, {"authorizations": [url]}, "dns-persist-01")
+    answer(account, found["url"])
+    assert settled(account, found["url"]).json()["status"] == "valid"
     assert url not in account.order("*.plain.local").json()["authorizations"]
     assert account.order("plain.local").json()["authorizations"] == [url]
 
