@@ -62,7 +62,8 @@ class ServingCertificate:
         issued = authority.issue_serving(key.public_key(), identifiers, now + self._lifetime, now)
         if not self._files:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._remove_leftovers()
+        # Each time: those of a server that was killed may have ended after this one began.
+        self._remove_leftovers()
         path = self._folder / f"{os.getpid()}-{issued.serial:x}.pem"
         write_new(path, keys.to_pem(key) + issued.chain_pem.encode(), 0o600)
         self._files.append(path)

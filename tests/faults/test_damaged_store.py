@@ -145,7 +145,8 @@ def test_a_damaged_page_is_503_where_it_is_read_and_nothing_else_stops(
     write_back(ca)
     account = killed[1][0]
     with closing(sqlite3.connect(ca.home / "ca.db")) as there:
-        held = "SELECT max(id) FROM certificates WHERE account_id = ?"
+        held = """SELECT c.n || '.' || o.tag FROM certificates c JOIN orders o ON o.n = c.n
+                  WHERE c.account_id = ? ORDER BY c.n DESC LIMIT 1"""
         (certificate,) = there.execute(held, (account.url.rpartition("/")[2],)).fetchone()
     garble(ca.home / "ca.db", (page_of(ca, "certificates") - 1) * 4096, 4096)
     ca.start()
