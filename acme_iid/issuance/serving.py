@@ -90,6 +90,8 @@ class ServingCertificate:
         """Remove what servers that were killed have left."""
         for path in self._folder.glob("*-*.pem"):
             owner = path.name.partition("-")[0]
+            if path in self._files:
+                continue
             if owner.isascii() and owner.isdigit() and (int(owner) == os.getpid() or not _alive(int(owner))):
                 path.unlink(missing_ok=True)
 
@@ -222,10 +224,9 @@ def _identifier(name: x509.GeneralName) -> Identifier | None:
 
 
 def _alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended, and that nobody has waited for, does not (proc_pid_stat(5))."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+    return state not in ("Z", "X")
