@@ -137,8 +137,8 @@ def _block(reader: Reader, word: str, reason: str | None, *, revoke: bool, now: 
     known = instances.get(reader, instance_id)
     if known is not None and known.blocked_at is not None:
         raise RequestError(f"{instance_id} is blocked already; 'acme-iid-ca instance show {instance_id}' says why")
-    told = "an operator blocked this instance"
-    taken = _take_all(reader, instance_id, told, now)
+    sentence = "an operator blocked this instance"
+    taken = _take_all(reader, instance_id, sentence, now)
     revoked = _revoke_all(reader, instance_id, revocation.KEY_COMPROMISE, now, taken.ended) if revoke else _NOTHING
     ended = Ended(taken.orders, revoked.certificates)
     event = new_event(
@@ -151,7 +151,7 @@ def _block(reader: Reader, word: str, reason: str | None, *, revoke: bool, now: 
         certificates_revoked=ended.certificates,
     )
     statements = [
-        instances.block(instance_id, 0 if known is None else known.generation, told, reason, now),
+        instances.block(instance_id, 0 if known is None else known.generation, sentence, reason, now),
         *taken.statements,
         *revoked.statements,
     ]
