@@ -84,7 +84,8 @@ def test_ten_thousand_connections_on_which_nothing_comes_keep_nobody_out(ca: CA)
 def test_seven_hundred_tls_connections_on_which_no_request_comes_keep_nobody_out(ca: CA) -> None:
     before = sockets(ca)
     with Crowd(ca, 700):
-        assert sockets(ca) > before + 600
+        # More than there ever were threads; on a loaded machine the first are given up before the last are made.
+        assert sockets(ca) > before + 300
         order(ca)
         until_sockets(ca, before, 40)
     order(ca)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 import serving
-from serving import DEADLINE, Running
+from serving import DEADLINE, Running, wait_until
 from wire import JOSE, Account, Key, Wire
 
 PROGRAM = """
@@ -99,12 +99,15 @@ class Crowd:
             client.stream.sendall(b"GET /health HTTP/1.1\r\nHost: ca\r\n\r\n")
             client.read()
             assert client.status == 200
-        os.kill(self._running.process.pid, signal.SIGSTOP)
+        pid = self._running.process.pid
+        os.kill(pid, signal.SIGSTOP)
+        # A thread on another core goes on until it learns of the signal, and would answer the first of them.
+        wait_until(lambda: _states(pid) == {"T"})
         try:
             for client in everybody:
                 client.send()
         finally:
-            os.kill(self._running.process.pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGCONT)
         for client in everybody:
             client.read()
 
@@ -113,6 +116,11 @@ class Crowd:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def _states(pid: int) -> set[str]:
+    """The letters of the states that a process's threads are in (proc(5))."""
+    return {file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{pid}/task").glob("*/stat")}
 
 
 class PlainWire(Wire):
