@@ -219,33 +219,40 @@ class HTTPServer:
         if not isinstance(connection, Connection):
             raise ConnectionResetError  # it has ended meanwhile
         connection.header_has_come()
-        application = self._application
-        self._running[application] += 1
         try:
-            answer, last = await self._answer(application, request, connection)
-            response = _response(answer)
-            if last or self._stopping:
-                response.force_close()
-            await response.prepare(request)
-            await response.write_eof()
+            body, refusal = await self._body_or_refusal(request, connection)
+            # The one in use by now: a body may take long, and what a configuration no longer gives is not given.
+            application = self._application
+            self._running[application] += 1
+            try:
+                if refusal is None:
+                    answer = await application.answer(_request(request, body))
+                else:
+                    answer = application.refusal(_request(request, b""), refusal)
+                response = _response(answer)
+                if refusal is not None or self._stopping:
+                    response.force_close()
+                await response.prepare(request)
+                await response.write_eof()
+            finally:
+                self._running[application] -= 1
+                if application is not self._application and not self._running[application]:
+                    self._tell()
         finally:
             connection.answered()
-            self._running[application] -= 1
-            if application is not self._application and not self._running[application]:
-                self._tell()
         return response
 
-    async def _answer(
-        self, application: Application, request: web.BaseRequest, connection: Connection
-    ) -> tuple[Answer, bool]:
-        """The answer, and whether it is the last on its connection."""
+    async def _body_or_refusal(
+        self, request: web.BaseRequest, connection: Connection
+    ) -> tuple[bytes, AcmeError | None]:
+        """The request's body, or why the request is refused and is the last on its connection."""
         try:
             body = await self._body(request)
             if "Transfer-Encoding" in request.headers and connection.received > len(body) + _MOST_BESIDE_BODY:
                 raise _malformed("the chunks of the request's body take too much beside it")
-            return await application.answer(_request(request, body)), False
         except AcmeError as error:
-            return application.refusal(_request(request, b""), error), True
+            return b"", error
+        return body, None
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         """The request's body.

@@ -180,6 +180,20 @@ def test_a_request_is_answered_by_the_application_that_began_it(start: Start, ho
     assert running.get("/name") == "Another CA"
 
 
+def test_a_request_whose_body_comes_after_a_reload_is_answered_by_the_new_application(
+    start: Start, home: Path
+) -> None:
+    running = start()
+    with running.connect() as stream:
+        stream.sendall(b"GET /name HTTP/1.1\r\nHost: ca\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert stream.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        rename_ca(home, "My CA", "Another CA")
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for("The configuration was reloaded")
+        stream.sendall(b"{}")
+        assert read_answer(stream).endswith(b"\r\n\r\nAnother CA")
+
+
 def connected(port: int) -> bool:
     """Whether somebody has a connection to a port here (01 is ESTABLISHED)."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
