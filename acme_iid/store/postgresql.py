@@ -7,7 +7,6 @@ by nothing else. Events are stored with what they record, in an inbox, from whic
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import threading
@@ -34,7 +33,7 @@ from acme_iid.store.deadlines import (
     look,
 )
 from acme_iid.store.failures import NoAnswerError, failure, is_lost, is_undecided, is_verdict, text_of
-from acme_iid.store.server_transactions import ServerTransaction, command, fetched
+from acme_iid.store.server_transactions import ServerTransaction, command, entry_of, fetched
 from acme_iid.store.statements import returns
 from acme_iid.store.writes import Answered, Committed, Outcome, Question, Reader, Refused, Row, Statement, Write
 from acme_iid.store_settings import CONNECTIONS
@@ -248,10 +247,7 @@ class PostgreSQL:
 
     def _commit_once(self, connection: Connection, write: Write[Any]) -> Outcome:
         first = Statement(_FIRST, {"time": time.time(), "most": MAX_SECONDS_OFF})
-        inbox = [
-            Statement(_INBOX, {"at": event.at, "entry": json.dumps(event, separators=(",", ":"))})
-            for event in write.events
-        ]
+        inbox = [Statement(_INBOX, {"at": event.at, "entry": entry_of(event)}) for event in write.events]
         statements = [first, *write.statements, *inbox]
         cursors, error = connection.execute_together(
             [(b"BEGIN ISOLATION LEVEL READ COMMITTED", {}), *map(command, statements), (b"COMMIT", {})]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
 
 from acme_iid.errors import UnstorableTextError
+from acme_iid.store.chain import NewEvent
 from acme_iid.store.deadlines import Connection
 from acme_iid.store.failures import failure, is_lost
 from acme_iid.store.statements import guarded, translate
@@ -54,6 +56,20 @@ def command(statement: Statement) -> tuple[bytes, Mapping[str, object]]:
     if statement.verdict is not None:
         text = guarded(text, shared=statement.shared)
     return translate(text), statement.values
+
+
+def entry_of(event: NewEvent) -> str:
+    """An event as it waits to be chained.
+
+    :raises UnstorableTextError: if a column could not be stored then, which would keep all later events waiting.
+    """
+    columns = event._asdict()
+    _require_storable(columns)
+    try:
+        "".join(value for value in columns.values() if isinstance(value, str)).encode()
+    except UnicodeEncodeError as error:
+        raise UnstorableTextError(f"a text of an event is none: {error}") from error
+    return json.dumps(event, separators=(",", ":"))
 
 
 def _require_storable(values: Mapping[str, object]) -> None:
