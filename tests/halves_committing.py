@@ -312,8 +312,8 @@ async def _commit(store: Store, writes: Sequence[Write[Any]], failure: str | Non
         await asyncio.sleep(0)  # it has been queued, and nothing is committed yet
         tasks[place].cancel()
     found = await asyncio.gather(*tasks, return_exceptions=True)
-    if failure == "gone":
-        # What was queued before this is committed by then.
+    if failure is not None:
+        # All that was queued before this has been committed by then, and whatever is queued once more.
         await batches.commit(Write([], tuple))
     return list(found)
 

@@ -190,7 +190,7 @@ class Operating(Deciding):
                 attempted.is_leased = False
 
     @rule(which=few, good=st.integers(0, 4))
-    def look(self, which: int, good: int) -> None:
+    def look(self, which: int, good: int | bool) -> None:
         """Look for the answer to a challenge, over the network; what came of it is still to be recorded."""
         found = self.attempted(which, leased=True)
         if found is None:
@@ -240,6 +240,14 @@ class Operating(Deciding):
         """Look, and record what came of it, with nothing in between."""
         self.look(which, good)
         self.at_once("validate")
+
+    @rule(which=few, good=st.booleans())
+    def come_too_late(self, which: int, good: bool) -> None:
+        """Look for so long that another process takes the next attempt; what came of it is still to be recorded."""
+        self.look(which, good)
+        self.leases_run_out()
+        self.take(which, other=False)
+        self.at_once("take")
 
     def at_once(self, what: str) -> None:
         """Commit what was decided last, if that is it."""

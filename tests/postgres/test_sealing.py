@@ -20,6 +20,7 @@ import pytest
 from running import ACCOUNT, CA, answer
 from writing import put
 
+from acme_iid.errors import UnstorableTextError
 from acme_iid.simulator import aws
 from acme_iid.store import events
 from acme_iid.store.chain import NewEvent, new_event
@@ -81,6 +82,15 @@ def test_while_nobody_chains_events_nothing_is_lost(database: PostgreSQL) -> Non
     assert sorted(chained) == sorted([*range(-600, 0), *range(1, 601)])
     # The two of one write stay in their order.
     assert all(chained.index(number) < chained.index(-number) for number in range(1, 601))
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800"])
+def test_an_event_that_no_row_could_hold_is_refused_and_keeps_no_other_waiting(database: PostgreSQL, text: str) -> None:
+    with pytest.raises(UnstorableTextError):
+        put(database, events=[new_event("good", NOW), new_event("bad", NOW, name=text)])
+    put(database, events=[new_event("next", NOW)])
+    database.seal()
+    assert [row["kind"] for row in database.rows("SELECT kind FROM events")] == ["next"]
 
 
 def test_several_that_chain_at_once_make_one_chain(database: PostgreSQL, url: str) -> None:

@@ -16,7 +16,8 @@ EACH = 1000
 """Sequences in one part: hypothesis remembers what it has made, and is slower the more that is."""
 STEPS = (15, 6, 6, 6)
 """Up to how many requests a sequence has, part by part: long ones reach far, short ones are many."""
-PARTS = int(os.environ.get("ACME_IID_SEQUENCES", "200000")) // EACH
+PARTS = max(1, int(os.environ.get("ACME_IID_SEQUENCES", "200000")) // EACH)
+"""``ACME_IID_SEQUENCES`` says how many sequences there are to be, in thousands."""
 
 
 def make(part: int) -> tuple[int, int, Counter[int]]:
