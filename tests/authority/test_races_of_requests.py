@@ -10,6 +10,7 @@ from acting import (
     FOO,
     REMOTE,
     Actor,
+    Happening,
     act,
     certificates_of,
     change_key,
@@ -286,3 +287,43 @@ def test_an_order_that_is_pruned_while_it_is_read_is_none(authority: Authority, 
     with pytest.raises(AcmeError) as caught:
         reading.order(authority.database, actor.account, made.id)
     assert caught.value.status == 404
+
+
+def prune_all(authority: Authority) -> Happening:
+    """All that can go by a clock that is a week ahead has gone."""
+    return lambda database: pruning.prune(authority.config, database, "operator", now() + 8 * DAY)
+
+
+def test_an_order_that_is_pruned_while_it_is_finalized_leads_to_no_certificate(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    actor = Actor(authority)
+    ready = actor.ready(instance)
+    with pytest.raises(AcmeError) as caught:
+        actor.finalize(ready, happens=prune_all(authority))
+    assert caught.value.status == 404
+    assert certificates_of(authority.database, instance) == []
+    assert "certificate.issued" not in kinds(authority.database)
+
+
+def test_an_order_that_is_pruned_while_it_is_answered_leaves_nothing_of_the_answer(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    actor = Actor(authority)
+    made = actor.order()
+    with pytest.raises(AcmeError) as caught:
+        actor.answer(made, instance, happens=prune_all(authority))
+    assert caught.value.status == 404
+    assert get(authority.database, whole_id(instance)) is None
+    assert "challenge.valid" not in kinds(authority.database)
+
+
+def test_an_order_that_is_pruned_while_its_names_are_handed_on_enrols_nobody(
+    authority: Authority, instance: aws.Instance
+) -> None:
+    actor = Actor(authority)
+    ready = actor.ready(instance)
+    with pytest.raises(AcmeError) as caught:
+        actor.enrol(ready, happens=prune_all(authority))
+    assert caught.value.status == 404
+    assert "enrolment.made" not in kinds(authority.database)
