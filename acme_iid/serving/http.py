@@ -35,6 +35,7 @@ _MOST_LONG_BODIES = 64 * 1024 * 1024  # octets of all bodies that are longer tha
 _MOST_BESIDE_BODY = 64 * 1024  # octets of a request in chunks that are none of its body's
 _AT_ONCE = 32  # connections accepted before the others are looked after
 _NO_FILES_SECONDS = 1.0
+_FULL_SECONDS = 0.01  # until it is asked again whether there is room for what a connection may bring
 _TWINS = ("X_Forwarded_For", "X_Forwarded-For", "X-Forwarded_For")
 
 # What is wrong with a request is told its client; a log that strangers fill is of no use.
@@ -54,6 +55,9 @@ class Application(Protocol):
 
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         """The answer to a request that is refused before it has come whole."""
+
+    def takes_connection(self) -> bool:
+        """Whether a connection is accepted now; if so, it counts as accepted."""
 
     def stopped(self) -> None:
         """Say to others that the process ends, when it answers no more requests; soon."""
@@ -128,6 +132,8 @@ class HTTPServer:
                 while self._accepted >= most:
                     self._place_free.clear()
                     await self._place_free.wait()
+                while not self._application.takes_connection():  # noqa: ASYNC110 - there is room once time has passed
+                    await asyncio.sleep(_FULL_SECONDS)
                 try:
                     stream, _ = await loop.sock_accept(listener)
                 except OSError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from werkzeug.routing import MapAdapter
 
 from acme_iid.errors import AcmeError
 from acme_iid.web import problems
-from acme_iid.web.capacity import MOST, Capacity
+from acme_iid.web.capacity import BEGINNING, MOST, Capacity
 from acme_iid.web.messages import Answer, Request
 from acme_iid.web.pool import Pool
 
@@ -84,16 +85,29 @@ class Application(flask.Flask):
         endpoint, names = self._route(request)
         view = self._direct.get(endpoint)
         try:
+            if endpoint in BEGINNING:
+                # What has come until now and goes on with an order is counted before it.
+                await self._turn()
             with self._capacity.entered(endpoint):
                 if view is None:
                     return await self.pool.page(self.by_flask, request)
-                # All that have come until now are counted before the first of them is answered.
-                await asyncio.sleep(0)
+                if endpoint not in BEGINNING:
+                    # All that have come until now are counted before the first of them is answered.
+                    await self._turn()
                 answer = await view(request, **names)
         except Exception as error:  # noqa: BLE001 - as Flask's: whatever it is, there is an answer to it
             answer = problems.of_exception(error)
         answer.headers += self._further(request.method, request.path, endpoint)
         return answer
+
+    async def _turn(self) -> None:
+        began = time.monotonic()
+        await asyncio.sleep(0)
+        self._capacity.note_turn(time.monotonic() - began)
+
+    def takes_connection(self) -> bool:
+        """Whether the server's loop accepts a connection now; if so, it counts as accepted."""
+        return self._capacity.takes_connection()
 
     def by_flask(self, request: Request) -> Answer:
         """Have Flask answer a request."""

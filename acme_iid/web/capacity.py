@@ -2,36 +2,67 @@
 
 What waits inside has its nonce spent and keeps its client waiting. A server with more to do than it can would let all
 of them run out of time, half done; so the ones that there is no room for are told to come later, each after another
-time. Half of the room is for what goes on with an order: new orders and accounts are refused first.
+time. Orders under way go first. A new order or account is let in while less than a quarter of the room is taken by what
+came before it or with it. While the loop takes long for a turn, it is also refused if half of the room has been given
+to orders that have begun lately and not come to their end. So there is room for what follows from them.
+
+A handshake costs as much as a third of a certificate, and a client that is refused has had one. So while new work is
+refused, a connection is accepted for each piece of it that is taken, and a few more for those who come for something
+else. The others wait with the kernel, where they cost nothing.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.web.appointments import LEAST, Appointments
 
-MOST = 256
+MOST = 512
 """Requests inside one process at a time."""
-RETRY_SECONDS = range(3, 12)
-"""What Retry-After says to those that are refused, one of these by chance."""
 
-_BEGINNING = frozenset({"acme.new_order", "acme.new_account"})
+BEGINNING = frozenset({"acme.new_order", "acme.new_account"})
+"""The routes that begin something."""
+
 # What is answered from memory; and a server with much to do is not a broken one.
 _ALWAYS = frozenset({"acme.directory", "acme.new_nonce", "public.health"})
+_ORDER, _END = "acme.new_order", "acme.finalize"
+_UNDER_WAY_SECONDS = 2.0  # an order counts as under way at most: it may wait for others, or its client have left
+_LONG_TURN = 0.1  # seconds of a turn of the loop: that of a hundred requests
+_LATELY = 0.5  # seconds since there was a long one
+_REFUSING_SECONDS = 5.0  # since new work was refused last
+_FURTHER_CONNECTIONS = 50  # a second, while it is refused
+_MOST_CONNECTIONS = 16.0  # accepted in a row then
 
 
 class Capacity:
     """The room for requests of one process; the loop alone uses it.
 
     :param most: how many are inside at a time.
+    :param clock: seconds that only grow.
+    :param chance: what is random.
     """
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(
+        self,
+        most: int = MOST,
+        clock: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
+    ) -> None:
         self._most = most
         self._inside = 0
+        self._clock = clock
+        self._chance = chance or random.SystemRandom()
+        self._appointments = Appointments(clock, self._chance)
+        self._under_way: deque[float] = deque()
+        self._late_until = 0.0
+        self._refusing_until = 0.0
+        self._connections = 0.0
+        self._counted_at = 0.0
 
     @contextmanager
     def entered(self, endpoint: str) -> Iterator[None]:
@@ -40,16 +71,58 @@ class Capacity:
         :param endpoint: Flask's name of the route.
         :raises AcmeError: ``serverInternal`` with status 503 and Retry-After if there is no room.
         """
-        most = self._most // 2 if endpoint in _BEGINNING else self._most
-        if self._inside >= most and endpoint not in _ALWAYS:
-            raise AcmeError(
-                Problem.SERVER_INTERNAL,
-                "the server has more to do than it can now; nothing was changed, try again later",
-                status=503,
-                headers={"Retry-After": str(secrets.choice(RETRY_SECONDS))},
-            )
+        begins = endpoint in BEGINNING
+        if endpoint not in _ALWAYS and not (self._has_room_for_new() if begins else self._inside < self._most):
+            raise self._refusal(begins)
+        if begins:
+            self._appointments.take()
+            self._connections += 1
         self._inside += 1
         try:
             yield
         finally:
             self._inside -= 1
+            if endpoint == _END and self._under_way:
+                self._under_way.popleft()
+        if endpoint == _ORDER:
+            self._under_way.append(self._clock())
+
+    def note_turn(self, seconds: float) -> None:
+        """Note how long a turn of the loop took."""
+        if seconds > _LONG_TURN:
+            self._late_until = self._clock() + _LATELY
+
+    def takes_connection(self) -> bool:
+        """Whether a connection is to be accepted now; if so, it counts as accepted."""
+        now = self._clock()
+        if now >= self._refusing_until:
+            return True
+        self._connections += (now - self._counted_at) * _FURTHER_CONNECTIONS
+        self._connections, self._counted_at = min(self._connections, _MOST_CONNECTIONS), now
+        if self._connections < 1:
+            return False
+        self._connections -= 1
+        return True
+
+    def _has_room_for_new(self) -> bool:
+        now = self._clock()
+        while self._under_way and self._under_way[0] < now - _UNDER_WAY_SECONDS:
+            self._under_way.popleft()
+        if now < self._late_until and len(self._under_way) >= self._most // 2:
+            return False
+        return self._inside < self._most // 4
+
+    def _refusal(self, begins: bool) -> AcmeError:
+        if begins:
+            now = self._clock()
+            if now >= self._refusing_until:
+                self._connections, self._counted_at = 0.0, now
+            self._refusing_until = now + _REFUSING_SECONDS
+        # Who is in the midst of an order is soon let in.
+        seconds = self._appointments.refuse() if begins else self._chance.choice(LEAST)
+        return AcmeError(
+            Problem.SERVER_INTERNAL,
+            "the server has more to do than it can now; nothing was changed, try again later",
+            status=503,
+            headers={"Retry-After": str(seconds)},
+        )

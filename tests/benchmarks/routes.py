@@ -62,6 +62,9 @@ class Watched:
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         return self._app.refusal(request, error)
 
+    def takes_connection(self) -> bool:
+        return self._app.takes_connection()
+
     def stopped(self) -> None:
         self._app.stopped()
 

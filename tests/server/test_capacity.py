@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ import requests
 import serving
 from serving import DEADLINE, Running, wait_until
 from wire import JOSE, Account, Key, Wire
+
+from acme_iid.errors import AcmeError
+from acme_iid.web.capacity import Capacity
 
 PROGRAM = """
 import sys
@@ -29,9 +33,12 @@ server.run(
     config.load(Path(sys.argv[1])),
     listen=values.listen_address(sys.argv[2]),
     plain_http=True,
-    application=partial(app.create_app, most=8),
+    application=partial(app.create_app, most=16),
 )
 """
+
+LASTED = int(DEADLINE)
+"""Seconds: a server whose test has begun refuses no longer than that, and sends nobody away for longer."""
 
 
 class Client:
@@ -162,10 +169,10 @@ def crowd(home: Path) -> Iterator[Crowd]:
 
 
 def test_what_has_no_room_is_told_to_wait_and_keeps_its_nonce(crowd: Crowd) -> None:
-    crowd.add("look", 30)
+    crowd.add("look", 40)
     crowd.ask()
     statuses = crowd.statuses("look")
-    assert statuses.count(200) >= 8
+    assert statuses.count(200) >= 16
     refused = [client for client in crowd.clients["look"] if client.status != 200]
     assert len(refused) > 8
     for client in refused:
@@ -181,14 +188,17 @@ def test_what_has_no_room_is_told_to_wait_and_keeps_its_nonce(crowd: Crowd) -> N
 
 @pytest.mark.parametrize("new", ["order", "account"])
 def test_new_orders_and_accounts_are_refused_before_orders_under_way(crowd: Crowd, new: str) -> None:
-    crowd.add("look", 4)
+    # They have come before the others, and count after them all the same.
     crowd.add(new, 10)
+    crowd.add("look", 10)
     crowd.ask()
-    assert crowd.statuses("look") == [200] * 4
+    assert crowd.statuses("look") == [200] * 10
     assert crowd.statuses(new) == [503] * 10
+    for client in crowd.clients[new]:
+        assert int(client.headers["retry-after"]) in range(3, 12 + LASTED)
 
 
-def test_new_orders_alone_get_half_of_the_room(crowd: Crowd) -> None:
+def test_new_orders_alone_get_a_quarter_of_the_room(crowd: Crowd) -> None:
     crowd.add("order", 20)
     crowd.ask()
     statuses = crowd.statuses("order")
@@ -200,9 +210,81 @@ def test_new_orders_alone_get_half_of_the_room(crowd: Crowd) -> None:
 
 @pytest.mark.parametrize("path", ["/health", "/acme/directory", "/acme/new-nonce"])
 def test_a_server_with_much_to_do_is_no_broken_one(crowd: Crowd, path: str) -> None:
-    crowd.add("look", 20)
+    crowd.add("look", 40)
     for _ in range(4):
         crowd.add_get(path)
     crowd.ask()
     assert set(crowd.statuses(path)) <= {200, 204}
     assert 503 in crowd.statuses("look")
+
+
+class Hall:
+    """A room with a clock that is set by hand."""
+
+    def __init__(self, most: int) -> None:
+        self.now = 1000.0
+        self.capacity = Capacity(most, lambda: self.now, random.Random(1))
+        self.capacity.note_turn(0.2)
+
+    def enters(self, endpoint: str) -> bool:
+        """Whether a request is let in; it has its answer at once."""
+        with suppress(AcmeError), self.capacity.entered(endpoint):
+            return True
+        return False
+
+    def connections(self) -> int:
+        """How many connections are accepted now, of a thousand that wait."""
+        return next((count for count in range(1000) if not self.capacity.takes_connection()), 1000)
+
+
+def test_orders_that_have_begun_come_to_their_end_before_others_begin() -> None:
+    hall = Hall(16)
+    assert [hall.enters("acme.new_order") for _ in range(9)] == [True] * 8 + [False]
+    assert not hall.enters("acme.new_account")
+    assert hall.enters("acme.finalize")
+    assert [hall.enters("acme.new_order") for _ in range(2)] == [True, False]
+
+
+def test_an_order_whose_client_has_left_takes_no_room_for_long() -> None:
+    hall = Hall(16)
+    assert [hall.enters("acme.new_order") for _ in range(9)][-1] is False
+    hall.now += 1
+    hall.capacity.note_turn(0.2)
+    assert not hall.enters("acme.new_order")
+    hall.now += 2
+    hall.capacity.note_turn(0.2)
+    assert [hall.enters("acme.new_order") for _ in range(9)] == [True] * 8 + [False]
+
+
+def test_a_server_that_is_quick_takes_orders_that_nobody_brings_to_an_end() -> None:
+    hall = Hall(16)
+    hall.now += 1
+    hall.capacity.note_turn(0.05)
+    assert all(hall.enters("acme.new_order") for _ in range(100))
+    hall.capacity.note_turn(0.2)
+    assert not hall.enters("acme.new_order")
+
+
+def test_an_order_that_was_refused_for_another_reason_is_none_under_way() -> None:
+    hall = Hall(16)
+    for _ in range(20):
+        with pytest.raises(ZeroDivisionError), hall.capacity.entered("acme.new_order"):
+            raise ZeroDivisionError
+    assert hall.enters("acme.new_order")
+
+
+def test_while_new_work_is_refused_connections_are_accepted_as_it_is_taken() -> None:
+    hall = Hall(16)
+    assert hall.connections() == 1000
+    assert [hall.enters("acme.new_order") for _ in range(9)][-1] is False
+    assert hall.connections() == 0
+    assert hall.enters("acme.finalize")
+    assert hall.enters("acme.new_order")
+    assert hall.connections() == 1
+    # Whoever comes for something else is not shut out, be nothing taken at all.
+    hall.now += 0.1
+    assert 1 <= hall.connections() <= 10
+    hall.now += 4
+    assert hall.connections() == 16
+    hall.now += 2
+    assert hall.connections() == 1000
