@@ -32,6 +32,7 @@ from benchmarks.orders import show
 from cryptography import x509
 
 from acme_iid.protocol.renewal import window
+from acme_iid.web.appointments import Appointments
 from acme_iid_client import ari, pauses, renewal
 from acme_iid_client.connection import CaError, UnreachableError
 from acme_iid_client.deadline import Deadline
@@ -114,26 +115,39 @@ class Server:
 
     :ivar each: seconds of work for a certificate, and ``refusal`` for a 503.
     :ivar bound: how many orders are inside at most.
-    :ivar retry_after: the shortest Retry-After, seconds; the longest is twice that.
+    :ivar retry_after: the shortest Retry-After, seconds; the longest is twice that. None for what our server says.
     """
 
     each: float
     refusal: float
     bound: int
-    retry_after: float
+    retry_after: float | None
+    seed: int
     _free_at: float = 0.0
+    _now: float = 0.0
     _inside: deque[float] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self._appointments = Appointments(lambda: self._now, random.Random(self.seed))
 
     def order(self, now: float) -> float | None:
         """When an order that begins now will have its certificate; None if it is refused."""
+        self._now = now
         while self._inside and self._inside[0] <= now:
             self._inside.popleft()
         is_let_in = len(self._inside) < self.bound
         self._free_at = max(self._free_at, now) + (self.each if is_let_in else self.refusal)
         if not is_let_in:
             return None
+        self._appointments.take()
         self._inside.append(self._free_at)
         return self._free_at
+
+    def asks_to_wait(self) -> float:
+        """What Retry-After says to the one that was refused just now, seconds."""
+        if self.retry_after is None:
+            return self._appointments.refuse()
+        return math.ceil(self.retry_after * random.uniform(1, 2))
 
     def stop(self, until: float) -> None:
         """Be away until then, and lose what is inside."""
@@ -185,7 +199,7 @@ class Simulation:
         self._until = self._from + options.outage_hours * 3600
         self._end = options.hours * 3600
         each = 1 / options.capacity
-        self._server = Server(each, each * options.refusal, options.inside, options.retry_after)
+        self._server = Server(each, each * options.refusal, options.inside, options.retry_after, options.seed)
         self._pair = Pair(cast("Record", None))
         self._pair.leaf = cast("x509.Certificate", Leaf(b"", _date(0), _date(self._life)))
         self._order = itertools.count()
@@ -246,8 +260,7 @@ class Simulation:
             done = self._server.order(now)
             if done is None:
                 self.day.refused += 1
-                retry_after = math.ceil(self._server.retry_after * random.uniform(1, 2))
-                self._at(self._again(vm, now, retry_after), vm)
+                self._at(self._again(vm, now, self._server.asks_to_wait()), vm)
                 return
             self.day.let_in += 1
             if now < self._from < done:
@@ -292,7 +305,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--outage-hours", type=float, default=8, help="for how long (8)")
     parser.add_argument("--capacity", type=float, default=50, help="certificates a second (50)")
     parser.add_argument("--inside", type=int, default=32, help="orders inside; more are answered 503 (32)")
-    parser.add_argument("--retry-after", type=float, default=30, help="of a 503: from this to twice this (30 s)")
+    parser.add_argument(
+        "--retry-after", type=float, help="of a 503, from this to twice this; without it, what our server says"
+    )
     parser.add_argument("--refusal", type=float, default=0.05, help="what a 503 costs, in certificates (0.05)")
     parser.add_argument("--timeout", type=float, default=60, help="of a client's try; acme-iid's default is 60 s")
     parser.add_argument("--seed", type=int, default=1, help="of what is random (1)")

@@ -431,8 +431,12 @@ def main() -> None:
         for home, count in ((few, options.few), (many, options.certificates)):
             begun = time.monotonic()
             Copies(home, count).write()
-            size = home.file.stat().st_size / 1e6
-            print(f"{count} certificates, {size:.0f} MB, {time.monotonic() - begun:.0f} s", file=sys.stderr)
+            size = home.file.stat().st_size
+            print(
+                f"{count} certificates, {size / 1e6:.0f} MB, {size / 1000 / count:.2f} kB each, "
+                f"{time.monotonic() - begun:.0f} s",
+                file=sys.stderr,
+            )
         homes = (few, many)
         rounds = [[{**ask(home), **serve(home, options.orders)} for home in homes] for _ in range(options.rounds)]
         found = [least(of_one) for of_one in zip(*rounds, strict=True)]

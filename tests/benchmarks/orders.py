@@ -170,7 +170,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--debian", action="store_true", help="Debian's Pebble, which is older, and no step-ca")
     parser.add_argument("--workers", type=int, default=2, help="processes of acme-iid (2)")
     parser.add_argument("--postgresql", action="store_true", help="acme-iid's store is in PostgreSQL on this machine")
-    parser.add_argument("--renewals", action="store_true", help="acme-iid renews by what each VM has proven before")
+    parser.add_argument("--renewals", action="store_true", help="and acme-iid, renewing by what each VM has proven")
     parser.add_argument("--new-connections", action="store_true", help="a TLS connection for each order")
     parser.add_argument("--markdown", action="store_true", help="the table as README.md has it")
     parser.add_argument("--json", action="store_true", help="every round's figures as JSON")
@@ -183,9 +183,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = arguments()
     options = parser.parse_args()
-    ours = servers.ours(options.workers, in_postgresql=options.postgresql, renewals=options.renewals)
+    ours = [
+        servers.ours(options.workers, in_postgresql=options.postgresql, renewals=renewals)
+        for renewals in ((False, True) if options.renewals else (False,))
+    ]
     peers = (servers.pebble(debian=options.debian), *(() if options.debian else (servers.STEP_CA,)), servers.CADDY)
-    known = {server.name: server for server in (ours, *peers)}
+    known = {server.name: server for server in (*ours, *peers)}
     for name in options.only or ():
         if name not in known:
             parser.error(f"{name} is not one of {', '.join(known)}")

@@ -221,7 +221,7 @@ def ours(workers: int, *, in_postgresql: bool = False, renewals: bool = False) -
     processes = "1 worker" if workers == 1 else f"{workers} workers"
     proof = "renews by what was proven before" if renewals else "verifies AWS's signature"
     return Server(
-        "acme-iid",
+        "acme-iid renewals" if renewals else "acme-iid",
         f"{store}, durable at every answer; {processes}; {proof}; {interpreter()}",
         lambda folder: _ours(folder, workers, in_postgresql=in_postgresql, renewals=renewals),
         generator.jobs_of_instances,

@@ -53,9 +53,28 @@ def test_the_comparison_prints_a_line_for_each_server() -> None:
 
 
 def test_renewals_take_three_requests() -> None:
-    options = ("--only", "acme-iid", "--renewals", "--orders", "4", "--connections", "2", "--rounds", "1", "--json")
-    (figures,) = json.loads(run("orders.py", *options))["acme-iid"]
-    assert figures["requests"] == 3
+    servers = ("--only", "acme-iid", "--only", "acme-iid renewals")
+    options = ("--renewals", "--orders", "4", "--connections", "2", "--rounds", "1", "--json")
+    found = json.loads(run("orders.py", *servers, *options))
+    assert [one["requests"] for one in (*found["acme-iid"], *found["acme-iid renewals"])] == [5, 3]
+
+
+def test_an_overload_is_measured_with_clients_that_obey_and_with_others() -> None:
+    options = ("--seconds", "1", "--grace", "20", "--orders", "20", "--connections", "2", "--times", "2", "--json")
+    found = json.loads(run("overload.py", *options))
+    best = found.pop("best")
+    assert min(best) > 0
+    assert list(found) == ["obey Retry-After", "do not"]
+    for figures in found.values():
+        assert (figures["faults"], figures["others"]) == (0, 0)
+        assert figures["offered"] > 0
+
+
+def test_what_makes_the_loop_stand_still_is_measured() -> None:
+    found = json.loads(run("stalls.py", "--seconds", "0.3", "--threads", "2", "--json"))
+    assert len(found) >= 8
+    assert min(figures["asked"] for figures in found.values()) > 0
+    assert all(found[name]["work"] > 0 for name in ("orders", "bodies of 128 KiB", "RSA keys of 4096 bits"))
 
 
 def test_the_profile_has_the_five_routes_of_an_order() -> None:
