@@ -25,7 +25,7 @@ from acme_iid.store.health import WatchedStore
 from acme_iid.store.writes import Reader, Write, perform
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources, further_headers
-from acme_iid.web.ahead import Ahead
+from acme_iid.web.ahead import Ahead, KnownAccounts
 from acme_iid.web.application import Application
 from acme_iid.web.capacity import MOST
 from acme_iid.web.direct import Door
@@ -101,7 +101,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     authority = Authority(config, store, ca, trust, alternates=chains)
     links = Links(config.server.url, config.server.former_urls)
     ahead = Ahead(config.limits) if remote else None
-    gate = Gate(database, links, Nonces(key, spent), config.ca.account_algorithms, ahead)
+    gate = Gate(database, links, Nonces(key, spent), KnownAccounts(database), config.ca.account_algorithms, ahead)
     pool = Pool(remote=remote)
     app = Application("acme_iid", pool, most=most, further=further_headers(gate))
     Resources(authority, Door(gate, pool, store, batches, config.server.proxies)).add_to(app)

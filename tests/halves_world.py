@@ -174,6 +174,9 @@ class Store:
     def unsealed(self) -> Unsealed:
         return self.database.unsealed()
 
+    def account_generation(self) -> int | None:
+        return self.database.account_generation()
+
     def dialect(self) -> str:
         return self.database.dialect()
 

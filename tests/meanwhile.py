@@ -46,6 +46,9 @@ class Meanwhile:
     def unsealed(self) -> Unsealed:
         return self._database.unsealed()
 
+    def account_generation(self) -> int | None:
+        return self._database.account_generation()
+
     def dialect(self) -> str:
         return self._database.dialect()
 

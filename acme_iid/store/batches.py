@@ -1,6 +1,6 @@
 """Commits that the requests of one event loop share.
 
-What requests have decided in one turn of the loop is committed together: one lock, one wait for the disk. The batch is
+What the requests that have arrived decide is committed together: one lock, one wait for the disk. The batch is
 nobody's: a client that goes away cancels nothing. The loop itself runs the statements, since a thread beside it would
 wait for Python's lock after each; where the lock is another process's, or the disk takes long, a thread waits instead.
 """
@@ -24,6 +24,10 @@ T = TypeVar("T")
 
 MOST = 64
 """Writes in one batch."""
+TURNS = 2
+"""Turns of the loop that a batch waits for further writes: what has arrived takes two to be decided."""
+LONGEST = 0.02
+"""Seconds that a batch waits for further writes at most, while they keep coming."""
 SLOW = 0.02
 """Seconds of a commit after which the next one is a thread's: the loop would stand still for as long."""
 
@@ -53,6 +57,8 @@ class Batches:
         self._due = False
         self._beside: asyncio.Task[None] | None = None
         self._slow = False
+        self._seen = self._turns = 0
+        self._since = 0.0
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: int | None = None
 
@@ -81,7 +87,7 @@ class Batches:
             self.loop, self.thread = asyncio.get_running_loop(), threading.get_ident()
 
     async def commit(self, write: Write[Any]) -> Outcome:
-        """Commit a write with those that others decide in this turn of the loop.
+        """Commit a write with those that others decide in the same turns of the loop.
 
         :raises StoreUnavailableError: see :meth:`acme_iid.store.writes.Committing.commit`.
         """
@@ -97,12 +103,22 @@ class Batches:
     def _schedule(self) -> None:
         if self._queue and not self._due and self._beside is None:
             self._due = True
+            self._since = time.monotonic()
             # After the requests that have arrived by now.
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         """Commit what has been decided, or have a thread do so."""
+        now = time.monotonic()
+        if len(self._queue) > self._seen:
+            self._seen, self._turns = len(self._queue), 0
+        else:
+            self._turns += 1
+        if self._turns < TURNS and len(self._queue) < MOST and now - self._since < LONGEST:
+            asyncio.get_running_loop().call_soon(self._flush)
+            return
         self._due = False
+        self._seen = self._turns = 0
         batch, self._queue = self._queue[:MOST], self._queue[MOST:]
         writes = [write for write, _ in batch]
         if not self._slow:
@@ -172,6 +188,10 @@ class LoopStore:
         """See :meth:`acme_iid.store.database.Database.transaction`."""
         with self._store.transaction() as transaction:
             yield transaction
+
+    def account_generation(self) -> int | None:
+        """See :meth:`~acme_iid.store.database.Database.account_generation`."""
+        return self._store.account_generation()
 
     @contextmanager
     def migration(self) -> Iterator[Transaction]:

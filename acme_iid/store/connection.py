@@ -9,6 +9,7 @@ from typing import Any
 
 from acme_iid.errors import StoreBusyError, StoreUnavailableError
 from acme_iid.store.chain import HEAD, INSERT, START, Link, NewEvent, values_after
+from acme_iid.store.generation import Generation
 from acme_iid.store.statements import returns
 from acme_iid.store.writers import PATIENCE
 from acme_iid.store.writes import Committed, Question, Reader, Row, Verdict, Write
@@ -17,6 +18,7 @@ from acme_iid.store.writes import Committed, Question, Reader, Row, Verdict, Wri
 _NEVER = frozenset(
     {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE}
 )
+_CHANGES_OF_ACCOUNTS = ("UPDATE accounts", "DELETE FROM accounts")
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
@@ -29,11 +31,18 @@ class GuardError(Exception):
 
 
 class Connection:
-    """A connection while somebody has it."""
+    """A connection while somebody has it.
 
-    def __init__(self, raw: sqlite3.Connection, path: Path) -> None:
+    :param raw: waits for :data:`PATIENCE` seconds for what others have locked.
+    :param accounts: is told of changes of accounts.
+    """
+
+    def __init__(self, raw: sqlite3.Connection, path: Path, accounts: Generation) -> None:
         self._raw = raw
         self._path = path
+        self._accounts = accounts
+        self._changes_accounts = False
+        self._waits = True
 
     @property
     def in_transaction(self) -> bool:
@@ -46,6 +55,9 @@ class Connection:
         :raises StoreUnavailableError: if the database cannot take it now.
         :raises sqlite3.Error: if it never will: a fault of ours.
         """
+        if statement.startswith(_CHANGES_OF_ACCOUNTS) and not self._changes_accounts:
+            self._accounts.begin()
+            self._changes_accounts = True
         try:
             return self._raw.execute(statement, parameters)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -61,6 +73,13 @@ class Connection:
 
     def rows(self, statement: str, **parameters: object) -> list[Row]:
         """See :meth:`Reader.rows`."""
+        try:
+            return self.execute(statement, parameters).fetchall()
+        except StoreBusyError:
+            if self._waits:
+                raise
+        # Readers wait for no writer, but for the recovery of the log, say.
+        self._wait(True)
         return self.execute(statement, parameters).fetchall()
 
     def ahead(self, *questions: Question) -> Reader:
@@ -77,14 +96,19 @@ class Connection:
 
         :param waits: whether to wait for those who do not queue: another program, or a restart's recovery of the log.
         """
-        if waits:
-            self.run("BEGIN IMMEDIATE")
-            return
-        self.run("PRAGMA busy_timeout = 0")
-        try:
-            self.run("BEGIN IMMEDIATE")
-        finally:
-            self.run(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
+        self._wait(waits)
+        self.run("BEGIN IMMEDIATE")
+
+    def _wait(self, waits: bool) -> None:
+        """Wait for what others have locked, or fail at once, from now on."""
+        if waits != self._waits:
+            self._raw.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000) if waits else 0}")
+            self._waits = waits
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        self.run("COMMIT")
+        self._end_change()
 
     def close(self) -> None:
         """Close it."""
@@ -94,6 +118,12 @@ class Connection:
         """Undo what the transaction has done; SQLite has rolled back by itself after some errors (disk full, I/O)."""
         if self._raw.in_transaction:
             self._raw.execute("ROLLBACK")
+        self._end_change()
+
+    def _end_change(self) -> None:
+        if self._changes_accounts:
+            self._changes_accounts = False
+            self._accounts.end()
 
     def run_all(self, write: Write[Any]) -> Committed:
         """Run the statements of a write.

@@ -22,6 +22,7 @@ from acme_iid.errors import StoreUnavailableError
 from acme_iid.store import schema
 from acme_iid.store.chain import Link
 from acme_iid.store.connection import Connection, GuardError
+from acme_iid.store.generation import Generation
 from acme_iid.store.sealing import Unsealed
 from acme_iid.store.writers import PATIENCE, Writers
 from acme_iid.store.writes import Committing, Outcome, Question, Reader, Refused, Row, Write
@@ -68,6 +69,12 @@ class Database(Committing, Protocol):
         :raises StoreUnavailableError: if the store cannot answer now.
         """
 
+    def account_generation(self) -> int | None:
+        """A number that is another one when an account was changed since, by any process.
+
+        :returns: None if that cannot be said now, or not by this store: whoever wants an account reads it.
+        """
+
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
         """A write transaction that all other migrations wait for."""
@@ -96,6 +103,7 @@ class SQLite:
         self.path = path
         self._idle: list[Connection] = []
         self._writers = Writers(path)
+        self._accounts = Generation(path)
 
     def dialect(self) -> str:
         """See :meth:`Database.dialect`."""
@@ -118,7 +126,7 @@ class SQLite:
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"the database {self.path} cannot be opened: {error}") from error
-        return Connection(raw, self.path)
+        return Connection(raw, self.path, self._accounts)
 
     def _take(self) -> Connection:
         """A connection that nobody else has, until it is among the idle ones again."""
@@ -131,7 +139,7 @@ class SQLite:
         """See :meth:`Reader.rows`."""
         connection = self._take()
         try:
-            return connection.execute(statement, parameters).fetchall()
+            return connection.rows(statement, **parameters)
         finally:
             self._idle.append(connection)
 
@@ -150,10 +158,35 @@ class SQLite:
         :raises StoreBusyError: if others are writing; nothing of any happened.
         :raises StoreUnavailableError: if the store cannot take them now; nothing of any happened.
         """
-        if len(writes) == 1:
-            return [self._commit_alone(writes[0], waits=waits)]
-        outcomes: list[Outcome | Exception] = []
+        try:
+            return self._commit_plainly(writes, waits=waits)
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is that of one of them
+            if len(writes) == 1:
+                return [_outcome(error)]
+        # Seldom: one of them came to nothing, and with it the transaction. So each by itself, in one transaction again.
+        return self._commit_apart(writes, waits=waits)
+
+    def _commit_plainly(self, writes: Sequence[Write[Any]], *, waits: bool) -> list[Outcome | Exception]:
+        """Commit several writes, or none.
+
+        :raises GuardError: if one of them is refused.
+        :raises Exception: a fault of ours in one of them.
+        """
         with self._writing(waits=waits) as connection:
+            outcomes: list[Outcome | Exception] = []
+            link: Link | None = None
+            for write in writes:
+                outcomes.append(connection.run_all(write))
+                if write.events:
+                    link = connection.append(write.events, link)
+        return outcomes
+
+    def _commit_apart(self, writes: Sequence[Write[Any]], *, waits: bool) -> list[Outcome | Exception]:
+        """Commit several writes, each of which happens or does not."""
+        with self._writing(waits=waits) as connection:
+            outcomes: list[Outcome | Exception] = []
             link: Link | None = None
             for write in writes:
                 connection.run("SAVEPOINT write")
@@ -169,23 +202,13 @@ class SQLite:
                     if not connection.in_transaction:
                         raise StoreUnavailableError(f"the database {self.path} ended a transaction: {error}") from error
                     connection.run("ROLLBACK TO write")
-                    # A fault of ours is that write's alone, whatever it is: a number or a text that no column takes.
-                    outcomes.append(Refused(error.verdict) if isinstance(error, GuardError) else error)
+                    outcomes.append(_outcome(error))
                 connection.run("RELEASE write")
         return outcomes
 
-    def _commit_alone(self, write: Write[Any], *, waits: bool) -> Outcome | Exception:
-        """As :meth:`commit_all`, without a savepoint: what is refused is all that there is."""
-        try:
-            with self._writing(waits=waits) as connection:
-                committed = connection.run_all(write)
-                if write.events:
-                    connection.append(write.events, None)
-        except GuardError as error:
-            return Refused(error.verdict)
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.OperationalError) as error:
-            return error
-        return committed
+    def account_generation(self) -> int | None:
+        """See :meth:`Database.account_generation`."""
+        return self._accounts.now()
 
     def ahead(self, *questions: Question) -> Reader:
         """See :meth:`Reader.ahead`: each is answered from this machine's memory when it is asked."""
@@ -215,7 +238,7 @@ class SQLite:
                 connection.begin(waits=waits)
                 try:
                     yield connection
-                    connection.run("COMMIT")
+                    connection.commit()
                 except BaseException:
                     connection.roll_back()
                     raise
@@ -235,6 +258,15 @@ class SQLite:
         while self._idle:
             self._idle.pop().close()
         self._writers.close()
+        self._accounts.close()
+
+
+def _outcome(error: Exception) -> Outcome | Exception:
+    """What came of a write that ended with an error.
+
+    A fault of ours is that write's alone, whatever it is: a number or a text that no column takes.
+    """
+    return Refused(error.verdict) if isinstance(error, GuardError) else error
 
 
 def _schema_files() -> list[Traversable]:

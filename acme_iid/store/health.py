@@ -93,6 +93,10 @@ class WatchedStore:
         """See :meth:`~acme_iid.store.database.Database.unsealed`."""
         return self._database.unsealed()
 
+    def account_generation(self) -> int | None:
+        """See :meth:`~acme_iid.store.database.Database.account_generation`."""
+        return self._database.account_generation()
+
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
         """See :meth:`~acme_iid.store.database.Database.migration`."""

@@ -297,6 +297,10 @@ class PostgreSQL:
         """See :meth:`~acme_iid.store.database.Database.unsealed`."""
         return sealing.unsealed(self)
 
+    def account_generation(self) -> int | None:
+        """See :meth:`~acme_iid.store.database.Database.account_generation`: a row comes with what is asked anyway."""
+        return None
+
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
         """See :meth:`~acme_iid.store.database.Database.migration`."""

@@ -13,6 +13,24 @@ PATIENCE = 5.0
 """Seconds that a writer waits for others."""
 
 
+def beside(database: Path, what: str) -> Path:
+    """The path of a file that belongs to a database's file, as SQLite's own do."""
+    return database.with_name(f"{database.name}-{what}")
+
+
+def open_beside(database: Path, what: str) -> int:
+    """Open such a file to read and write; it is made if it does not exist, for the database's owner alone.
+
+    :raises OSError: if that cannot be done.
+    """
+    file = os.open(beside(database, what), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:
+        # As SQLite does with its own files: the server may be another user's.
+        owner = database.stat()
+        os.fchown(file, owner.st_uid, owner.st_gid)
+    return file
+
+
 class Writers:
     """Where those wait who want to write, in all processes.
 
@@ -22,7 +40,7 @@ class Writers:
 
     def __init__(self, database: Path) -> None:
         self._database = database
-        self._path = database.with_name(database.name + "-writers")
+        self._path = beside(database, "writers")
         self._threads = threading.Lock()
         self._file: int | None = None
         self._waited: int | None = None
@@ -79,12 +97,7 @@ class Writers:
             raise StoreUnavailableError(f"{self._path} cannot be opened: {error}") from error
 
     def _open(self) -> int:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.geteuid() == 0:
-            # As SQLite does with its own files: the server may be another user's.
-            owner = self._database.stat()
-            os.fchown(file, owner.st_uid, owner.st_gid)
-        return file
+        return open_beside(self._database, "writers")
 
     def _late(self) -> StoreUnavailableError:
         return StoreBusyError(f"others have been writing to the database beside {self._path} all the time")

@@ -1,12 +1,18 @@
-"""What a request asks the store in any case, by its path: asked with the spending of its nonce, in one round trip."""
+"""What a request asks the store in any case, by its path, with the spending of its nonce; and who sent one lately."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from acme_iid.limit_settings import Limits
+from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts, certificates, order_counts, orders, serials
-from acme_iid.store.writes import Question
+from acme_iid.store.database import Database
+from acme_iid.store.writes import Question, Reader
+
+KNOWN_SECONDS = 5.0
+"""For how long an account is known at most: a change by other programs is no change that the store tells of."""
 
 _NEW_ORDER = "new-order"
 _OF_ORDER = ("order", "authorization", "challenge")
@@ -39,23 +45,40 @@ class Ahead:
         return found
 
 
-class KeysByAccount:
-    """The keys that accounts had lately, as canonical JWK JSON: a signature is checked before the store is asked.
+class KnownAccounts:
+    """The accounts that sent something lately.
 
+    A signature is checked before the store is asked, with the key that the account had when it sent something last; it
+    may have another one by now. The account itself is known only while the store says that none was changed.
+
+    :param database: the store.
     :param most: how many are kept.
     """
 
-    def __init__(self, most: int = 10_000) -> None:
+    def __init__(self, database: Database, most: int = 10_000) -> None:
+        self._database = database
         self._most = most
-        self._keys: dict[str, str] = {}
+        self._known: dict[str, tuple[Account, int | None, float]] = {}
 
-    def get(self, account_id: str) -> str | None:
-        """The key that an account had when it sent something last; it may have another one by now."""
-        return self._keys.get(account_id)
+    def key(self, account_id: str) -> str | None:
+        """The key that an account had when it sent something last, as canonical JWK JSON."""
+        known = self._known.get(account_id)
+        return None if known is None else known[0].jwk
 
-    def put(self, account_id: str, key: str) -> None:
-        """Note the key of an account."""
-        if len(self._keys) >= self._most:
-            # Those that are in use are back at once.
-            self._keys = {}
-        self._keys[account_id] = key
+    def get(self, reader: Reader, account_id: str) -> Account | None:
+        """The account with this id, as it is now.
+
+        :param reader: is asked where it is not known.
+        """
+        generation, now = self._database.account_generation(), time.monotonic()
+        known = self._known.get(account_id)
+        if known is not None and generation is not None and known[1] == generation and now < known[2]:
+            return known[0]
+        # The number was looked at before the row: a change in between leaves what is kept out of date, not in force.
+        account = accounts.get(reader, account_id)
+        if account is not None:
+            if len(self._known) >= self._most:
+                # Those that are in use are back at once.
+                self._known = {}
+            self._known[account_id] = account, generation, now + KNOWN_SECONDS
+        return account

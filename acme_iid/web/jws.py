@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -21,10 +21,9 @@ from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.protocol.public_keys import PublicKey
 from acme_iid.protocol.resources import Account
-from acme_iid.store import accounts
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Reader
-from acme_iid.web.ahead import Ahead, KeysByAccount
+from acme_iid.web.ahead import Ahead, KnownAccounts
 from acme_iid.web.links import Links
 from acme_iid.web.messages import Request
 from acme_iid.web.nonces import Nonces
@@ -157,9 +156,9 @@ class Gate:
     database: Database
     links: Links
     nonces: Nonces
+    accounts: KnownAccounts
     algorithms: tuple[str, ...] = jwk.ALGORITHMS
     ahead: Ahead | None = None
-    keys: KeysByAccount = field(default_factory=KeysByAccount)
 
     def check(self, request: Request, remote: str, now: int) -> SignedRequest:
         """Check a request and say who sent it.
@@ -206,7 +205,6 @@ class Gate:
             account = self._account(spent, account_id)
             if account.jwk != key_text:
                 # It was changed since: what another key has signed is no longer the account's.
-                self.keys.put(account_id, account.jwk)
                 jws.verify(account.jwk)
             require_active(account)
             key_text, thumbprint = account.jwk, account.thumbprint
@@ -217,7 +215,7 @@ class Gate:
 
         The store is asked only if the key that the account had lately has not made it.
         """
-        known = self.keys.get(account_id)
+        known = self.accounts.key(account_id)
         if known is not None:
             try:
                 return known, jws.verify(known)
@@ -225,7 +223,6 @@ class Gate:
                 pass
         key_text = self._account(self.database, account_id).jwk
         key = jws.verify(key_text)
-        self.keys.put(account_id, key_text)
         return key_text, key
 
     def new_key(self, request: SignedRequest) -> NewKey:
@@ -270,9 +267,8 @@ class Gate:
             )
         return account_id
 
-    @staticmethod
-    def _account(reader: Reader, account_id: str) -> Account:
-        account = accounts.get(reader, account_id)
+    def _account(self, reader: Reader, account_id: str) -> Account:
+        account = self.accounts.get(reader, account_id)
         if account is None:
             raise AcmeError(Problem.ACCOUNT_DOES_NOT_EXIST, "there is no such account here; create one with newAccount")
         return account

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -341,3 +342,30 @@ def test_an_answer_that_raises_undoes_nothing(database: Database) -> None:
 def test_an_answer_without_a_write_is_no_commit(database: Database) -> None:
     assert perform(database, lambda reader: len(notes(reader))) == 0
     assert perform(database, lambda _reader: Write([], lambda rows: (0, rows)).then(lambda pair: pair[0] + 1)) == 1
+
+
+RECOVERING = """
+import fcntl, sys
+with open(sys.argv[1], "r+b", buffering=0) as index:
+    fcntl.lockf(index, fcntl.LOCK_EX, 3, 120)  # to write, to checkpoint, to recover (sqlite.org/walformat.html)
+    index.write(bytes(136))
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_reader_waits_for_the_recovery_of_the_log_also_after_a_commit_that_waited_for_nobody(in_file: SQLite) -> None:
+    in_file.commit_all([write(note("a"))], waits=False)
+    index = in_file.path.with_name(f"{in_file.path.name}-shm")
+    with subprocess.Popen(
+        [sys.executable, "-c", RECOVERING, index], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == b"begun\n"
+        with pytest.raises(StoreBusyError):
+            in_file.commit_all([write(note("b"))], waits=False)
+        ending = threading.Timer(0.5, other.stdin.close)
+        ending.start()
+        assert in_file.rows("SELECT 1 AS one FROM limits WHERE key = 'a'")[0]["one"] == 1
+        ending.join()
