@@ -76,33 +76,35 @@ def _call(at: float, name: str, rest: str, database: Path) -> Iterator[Call]:
     arguments, _, outcome = rest.rpartition(") = ")
     if outcome.startswith("-1"):
         return
-    if name in ("sendto", "write") and (peer := _SOCKET.match(arguments)):
-        yield Call(at, "say", peer["peer"])
-    elif name == "write" and _PIPE.match(arguments):
-        yield Call(at, "say", "")
-    elif name in ("openat", "unlink"):
-        if name == "openat" and "O_CREAT" not in arguments:
-            return
-        text = _TEXT.search(arguments)
-        assert text is not None, arguments
-        if (file := _inside(_decoded(text[1]), database)) is not None:
+    if name in ("sendto", "write"):
+        if peer := _SOCKET.match(arguments):
+            yield Call(at, "say", peer["peer"])
+        elif _PIPE.match(arguments):
+            yield Call(at, "say", "")
+    elif name == "unlink" or (name == "openat" and "O_CREAT" in arguments):
+        file = _inside(_text(arguments)[0], database)
+        if file is not None:
             yield Call(at, "make" if name == "openat" else "remove", file)
-    elif (match := _FILE.match(arguments)) and "(deleted)" not in arguments[: match.end() + 9]:
+    elif (match := _FILE.match(arguments)) and not arguments.startswith("(deleted)", match.end()):
         file = _inside(_decoded(match["path"]), database)
-        if file is None:
-            return
-        after = arguments[match.end() :].removeprefix(", ")
-        if name == "pwrite64":
-            data = _TEXT.match(after)
-            assert data is not None, after[:100]
-            offset = int(after[data.end() :].rpartition(", ")[2])
-            yield Call(at, "write", file, offset, _decoded(data[1]))
-        elif name == "ftruncate":
-            yield Call(at, "truncate", file, int(after))
-        elif name in ("fsync", "fdatasync"):
-            yield Call(at, "sync", file)
-        else:
-            raise AssertionError(f"{name} of {file} is not known here")
+        if file is not None and name != "openat":
+            yield _of_file(at, name, file, arguments[match.end() :].removeprefix(", "))
+
+
+def _of_file(at: float, name: str, file: str, arguments: str) -> Call:
+    if name == "pwrite64":
+        data, after = _text(arguments)
+        return Call(at, "write", file, int(after.rpartition(", ")[2]), data)
+    if name == "ftruncate":
+        return Call(at, "truncate", file, int(arguments))
+    return Call(at, "sync", file)
+
+
+def _text(arguments: str) -> tuple[bytes, str]:
+    """The first text among arguments, and what follows it."""
+    match = _TEXT.search(arguments)
+    assert match is not None, arguments
+    return _decoded(match[1]), arguments[match.end() :]
 
 
 def _decoded(text: str) -> bytes:
@@ -202,9 +204,9 @@ class Disk:
             cut = chance.randrange(1, max(2, len(last.call.data) // SECTOR + 1)) * SECTOR
             torn = _Pending(last.call._replace(data=last.call.data[:cut]), last.file)
             yield f"all up to write {count}, which is torn", self._state([*self._data[:count], torn], self._folder)
-            kept = [change for change in self._data if chance.random() < 0.5]  # noqa: PLR2004 - as often as not
+            kept = [change for change in self._data if chance.random() < 0.5]
             yield "some writes", self._state(kept, self._folder[: chance.randint(0, len(self._folder))])
-            sectors = [piece for change in self._data for piece in _sectors(change) if chance.random() < 0.8]  # noqa: PLR2004 - most of them
+            sectors = [piece for change in self._data for piece in _sectors(change) if chance.random() < 0.8]
             yield "most sectors", self._state(sectors, self._folder[: chance.randint(0, len(self._folder))])
 
 
