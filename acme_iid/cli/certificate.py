@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from acme_iid.store.database import Database
     from acme_iid.store.listing import Filter
 
-_COLONS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+\Z")
+# int() takes blanks, signs, low lines and the digits of all scripts, too.
+_DECIMAL = re.compile(r"[0-9]+", re.ASCII)
+_HEXADECIMAL = re.compile(r"0[xX]([0-9A-Fa-f]+)", re.ASCII)
+_COLONS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+", re.ASCII)
+_MOST_DIGITS = 100
 
 
 class _Serial(click.ParamType[int]):
@@ -33,15 +37,23 @@ class _Serial(click.ParamType[int]):
         """Return the number."""
         if isinstance(value, int):
             return value
-        text = "0x" + value.replace(":", "") if _COLONS.match(value) else value.lower()
-        try:
-            number = int(text, 16 if text.startswith("0x") else 10)
-        except ValueError:
-            number = -1
+        number = _number(value)
         # 20 octets at most (RFC 5280 section 4.1.2.2).
-        if not 0 <= number < 1 << 160:
+        if number is None or number >= 1 << 160:
             self.fail("a serial number is decimal, or hexadecimal after 0x", param, ctx)
         return number
+
+
+def _number(text: str) -> int | None:
+    """The number that a text is; None if it is none."""
+    # More digits than this are no serial number, and take long to read.
+    if len(text) > _MOST_DIGITS:
+        return None
+    if match := _HEXADECIMAL.fullmatch(text):
+        return int(match[1], 16)
+    if _COLONS.fullmatch(text):
+        return int(text.replace(":", ""), 16)
+    return int(text) if _DECIMAL.fullmatch(text) else None
 
 
 _serial = click.argument("serial", type=_Serial())

@@ -1,0 +1,495 @@
+"""What names nothing, or another's: nothing is shown of it, done to it or recorded of it, by any route.
+
+The number of an order is easily guessed, and it is in its certificate's serial number; what is random beside it counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import postgresql
+import pytest
+import requests
+import wire
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from running import ACCOUNT, CA, answer
+from wire import Account, Issued, Key, Wire, b64, csr, problem
+
+from acme_iid.issuance import ca as issuing
+from acme_iid.protocol.renewal import CertificateId
+from acme_iid.simulator import aws
+from acme_iid.store.database import Database, open_store
+
+NUMBER = (1 << 64) - 1
+"""The part of a serial number that is its order's number."""
+TABLES = ("orders", "certificates", "instances", "accounts", "closed_names", "compromised_keys", "enrolments",
+          "attempts", "external_keys")  # fmt: skip
+
+
+def kept(store: Database) -> dict[str, list[str]]:
+    """All that a request can have an effect on, and all events but those of refusals."""
+    store.seal()
+    found = {table: sorted(repr(dict(row)) for row in store.rows(f"SELECT * FROM {table}")) for table in TABLES}  # noqa: S608
+    kinds = [row["kind"] for row in store.rows("SELECT kind FROM events ORDER BY seq")]
+    return found | {"events": [kind for kind in kinds if not kind.endswith(".refused")]}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an account has: an order that waits for a proof, one that is ready, and one with its certificate."""
+
+    ca: CA
+    account: Account
+    instance: aws.Instance
+    waiting: str
+    ready: str
+    issued: str
+    certificate: Issued
+
+    @property
+    def serial(self) -> int:
+        return self.certificate.leaf.serial_number
+
+    def id(self, url: str) -> str:
+        return url.rpartition("/")[2]
+
+    def name(self, serial: int) -> str:
+        """What names a certificate of this CA with a serial number (RFC 9773)."""
+        authority = self.certificate.leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        assert authority.key_identifier is not None
+        return str(CertificateId(authority.key_identifier, serial))
+
+
+def held_at(ca: CA) -> Held:
+    """An account that has all of that."""
+    account, instance = ca.account(), aws.Instance(account=ACCOUNT)
+    certificate = account.obtain("foo.local", answer=answer(instance))
+    ready = account.prove("foo.local", answer=answer(instance))[0].headers["Location"]
+    waiting = account.order("foo.local").headers["Location"]
+    return Held(ca, account, instance, waiting, ready, certificate.order, certificate)
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CA]:
+    made = CA(tmp_path_factory.mktemp("named") / "ca")
+    made.init()
+    file = made.home / "ca.toml"
+    file.write_text(file.read_text().replace("# crl = true", "crl = true"))
+    made.start()
+    yield made
+    if made.process is not None:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def held(ca: CA) -> Held:
+    return held_at(ca)
+
+
+@pytest.fixture(scope="module")
+def others(ca: CA) -> Held:
+    """The same, of another account."""
+    return held_at(ca)
+
+
+@pytest.fixture(autouse=True)
+def nothing_happens(ca: CA, held: Held, others: Held) -> Iterator[None]:
+    """Whatever a test asks for, nothing is changed."""
+    del held, others
+    with closing(open_store(ca.store_url)) as store:
+        before = kept(store)
+        yield
+        assert kept(store) == before
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way to ask for something that an order's id is part of.
+
+    :ivar order: the order that it is asked of: ``waiting``, ``ready``, ``issued``.
+    :ivar payload: what is sent, of whom it is asked.
+    """
+
+    path: str
+    order: str
+    payload: Callable[[Held], object] = lambda _: None
+
+    def ask(self, held: Held, account: Account, order_id: str) -> requests.Response:
+        """Ask for it by an order's id."""
+        base = f"{held.ca.url}/acme/"
+        # What is signed is the URL as it is meant.
+        body = account.wire.body(base + self.path.format(order_id), self.payload(held), account.key, account.url)
+        return account.wire.send(base + self.path.format(quote(order_id, safe="")), body)
+
+    def id(self, held: Held) -> str:
+        """The right id."""
+        return held.id(getattr(held, self.order))
+
+
+ROUTES = {
+    "an order": Route("order/{}", "ready"),
+    "an order to be finalized": Route("order/{}/finalize", "ready", lambda _: {"csr": b64(csr("foo.local")[1])}),
+    "an authorization": Route("authorization/{}.0", "ready"),
+    "an authorization to be deactivated": Route("authorization/{}.0", "ready", lambda _: {"status": "deactivated"}),
+    "a challenge": Route("challenge/{}.0.0", "waiting"),
+    "a challenge to be answered": Route("challenge/{}.0.0", "waiting", lambda held: answer(held.instance)),
+    "a certificate": Route("certificate/{}", "issued"),
+    "a certificate's chain": Route("certificate/{}/0", "issued"),
+}
+ODD = {
+    "a zero before": "0{n}.{tag}", "a plus": "+{n}.{tag}", "a minus": "-{n}.{tag}", "a blank before": " {n}.{tag}",
+    "a blank behind": "{n} .{tag}", "a low line": "{n}_0.{tag}", "a low line within": "1_{n}.{tag}",
+    "full-width digits": "{wide}.{tag}", "Arabic digits": "{arabic}.{tag}", "hexadecimal": "0x{n}.{tag}",
+    "an exponent": "{n}e0.{tag}", "a newline": "{n}\n.{tag}", "no number": ".{tag}", "nothing": "", "a dash": "-",
+    "zero": "0.{tag}", "2^63": f"{1 << 63}.{{tag}}", "2^63 - 1": f"{(1 << 63) - 1}.{{tag}}",
+    "2^64 and the number": "{wrapped}.{tag}", "no tag": "{n}.", "no tag and no dot": "{n}",
+    "a short tag": "{n}.{short}", "a long tag": "{n}.{tag}x", "a tag in other letters": "{n}.{swapped}",
+    "any tag": "{n}.%", "a tag like any": "{n}._%", "another order's tag": "{n}.{other}",
+    "another order's number": "{others}.{tag}", "a quote": "{n}.{tag}'", "a NUL": "{n}.{tag}\0",
+}  # fmt: skip
+
+
+def odd(spelling: str, order_id: str, other_id: str) -> str:
+    """An id that is none, made of one that is."""
+    number, _, tag = order_id.partition(".")
+    others, _, other = other_id.partition(".")
+    return spelling.format(
+        n=number, tag=tag, other=other, others=others, short=tag[:-1], swapped=tag.swapcase(),
+        wide="".join(chr(0xFF10 + int(digit)) for digit in number),
+        arabic="".join(chr(0x0660 + int(digit)) for digit in number), wrapped=(1 << 64) + int(number),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", ODD)
+@pytest.mark.parametrize("route", ROUTES)
+def test_an_id_that_is_none_names_nothing(held: Held, others: Held, route: str, spelling: str) -> None:
+    way = ROUTES[route]
+    response = way.ask(held, held.account, odd(ODD[spelling], way.id(held), way.id(others)))
+    assert response.status_code == 404, response.text
+    assert problem(response) == "malformed"
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_an_id_of_anothers_shows_and_does_nothing(held: Held, others: Held, route: str) -> None:
+    way = ROUTES[route]
+    response = way.ask(held, others.account, way.id(held))
+    assert (response.status_code, problem(response)) == (403, "unauthorized")
+    # Another who knows the number only is not told that there is such an order.
+    response = way.ask(held, others.account, f"{way.id(held).partition('.')[0]}.{way.id(others).partition('.')[2]}")
+    assert (response.status_code, problem(response)) == (404, "malformed")
+
+
+@pytest.mark.parametrize("spelling", ODD)
+def test_an_enrolment_takes_no_order_that_there_is_not(held: Held, others: Held, spelling: str) -> None:
+    url = f"{held.ca.url}/acme/order/{odd(ODD[spelling], held.id(held.ready), held.id(others.ready))}"
+    response = held.account.post(held.account.wire.directory["meta"]["iidEnrolment"], {"order": url})
+    assert (response.status_code, problem(response)) == (404, "malformed")
+
+
+def test_an_enrolment_takes_no_order_of_anothers(held: Held, others: Held) -> None:
+    enrolment = held.account.wire.directory["meta"]["iidEnrolment"]
+    response = others.account.post(enrolment, {"order": held.ready})
+    assert (response.status_code, problem(response)) == (403, "unauthorized")
+
+
+def test_an_account_and_its_orders_are_nobody_elses(held: Held, others: Held) -> None:
+    for path in ("", "/orders", "/orders?before=999999999999999999"):
+        response = others.account.post(held.account.url + path)
+        assert (response.status_code, problem(response)) == (403, "unauthorized")
+    response = others.account.post(held.account.url, {"status": "deactivated"})
+    assert (response.status_code, problem(response)) == (403, "unauthorized")
+    for before in ("", "?before=999999999999999999"):
+        listed = others.account.post(f"{others.account.url}/orders{before}").json()["orders"]
+        assert sorted(listed) == sorted([others.issued, others.ready, others.waiting])
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["", "0", "-1", "+1", "01", "1_0", " 1", "1 ", "１", "1.0", "0x1", f"{1 << 63}", f"{10**18}", "1%00", "%"],  # noqa: RUF001 - it is full-width
+)
+def test_a_page_of_a_list_begins_at_a_number_only(held: Held, before: str) -> None:
+    response = held.account.post(f"{held.account.url}/orders?before={quote(before, safe='')}")
+    assert (response.status_code, problem(response)) == (400, "malformed")
+
+
+# By a serial number
+
+
+SERIALS: dict[str, Callable[[int], int]] = {
+    "one other random bit": lambda serial: serial ^ 1 << 64,
+    "another random bit": lambda serial: serial ^ 1 << 140,
+    "all other random bits": lambda serial: ((serial >> 64) ^ ((1 << 94) - 1)) << 64 | serial & NUMBER,
+    "the number alone": lambda serial: serial & NUMBER,
+    "no number": lambda serial: serial >> 64 << 64,
+    "the next number": lambda serial: serial + 1,
+    "the number before": lambda serial: serial - 1,
+    "a number of 2^63 and more": lambda serial: serial | 1 << 63,
+    "an octet less at the end": lambda serial: serial >> 8,
+    "an octet less at the front": lambda serial: serial & (1 << (serial.bit_length() - 1) // 8 * 8) - 1,
+    "random bits and number the other way round": lambda serial: (serial & NUMBER) << 95 | serial >> 64,
+    "one": lambda _: 1,
+    "2^63": lambda _: 1 << 63,
+    "2^64": lambda _: 1 << 64,
+}
+
+
+@pytest.fixture(params=SERIALS)
+def serial(request: pytest.FixtureRequest, held: Held) -> int:
+    """A serial number that no certificate has, made of one that one has."""
+    made = SERIALS[request.param](held.serial)
+    assert made != held.serial
+    assert made > 0
+    return made
+
+
+def asked_by_ocsp(held: Held, serial: int) -> list[ocsp.OCSPResponse]:
+    """What the responder says to a GET and to a POST."""
+    issuer = x509.load_pem_x509_certificate((held.ca.home / issuing.INTERMEDIATE_CERTIFICATE).read_bytes())
+    question = ocsp.OCSPRequestBuilder().add_certificate(held.certificate.leaf, issuer, hashes.SHA1())  # noqa: S303 - as requests have
+    about = question.build()
+    named = about.issuer_name_hash, about.issuer_key_hash
+    builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(*named, serial, hashes.SHA1())  # noqa: S303 - as above
+    sent = builder.build().public_bytes(Encoding.DER)
+    session, url = held.account.wire.session, f"{held.ca.url}/ocsp"
+    answers = [
+        session.post(url, data=sent, headers={"Content-Type": "application/ocsp-request"}, timeout=30),
+        session.get(f"{url}/{quote(base64.b64encode(sent).decode(), safe='')}", timeout=30),
+    ]
+    return [ocsp.load_der_ocsp_response(response.content) for response in answers]
+
+
+def test_ocsp_knows_a_certificate_by_its_whole_serial_number_only(held: Held, serial: int) -> None:
+    for found in asked_by_ocsp(held, serial):
+        assert found.certificate_status is ocsp.OCSPCertStatus.UNKNOWN
+    for found in asked_by_ocsp(held, held.serial):
+        assert found.certificate_status is ocsp.OCSPCertStatus.GOOD
+
+
+@pytest.mark.parametrize("made", [lambda serial: serial << 8, lambda serial: serial | 1 << 159, lambda _: 0])
+def test_ocsp_knows_no_certificate_whose_serial_number_cannot_be(held: Held, made: Callable[[int], int]) -> None:
+    der = _with_serial(held, made(held.serial))
+    response = held.account.wire.session.post(f"{held.ca.url}/ocsp", data=der, timeout=30)
+    found = ocsp.load_der_ocsp_response(response.content)
+    assert (
+        found.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL
+        or found.certificate_status is ocsp.OCSPCertStatus.UNKNOWN
+    )
+
+
+def _with_serial(held: Held, serial: int) -> bytes:
+    """An OCSP request in DER, of which the library makes none."""
+    issuer = x509.load_pem_x509_certificate((held.ca.home / issuing.INTERMEDIATE_CERTIFICATE).read_bytes())
+    about = ocsp.OCSPRequestBuilder().add_certificate(held.certificate.leaf, issuer, hashes.SHA1()).build()  # noqa: S303 - as above
+    octets = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
+
+    def tlv(tag: int, *parts: bytes) -> bytes:
+        content = b"".join(parts)
+        assert len(content) < 128
+        return bytes([tag, len(content)]) + content
+
+    sha1 = tlv(0x30, bytes.fromhex("06052b0e03021a0500"))
+    named = tlv(0x30, sha1, tlv(4, about.issuer_name_hash), tlv(4, about.issuer_key_hash), tlv(2, octets))
+    return tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, named))))
+
+
+def test_renewal_information_is_of_a_whole_serial_number_only(held: Held, serial: int) -> None:
+    session, base = held.account.wire.session, held.account.wire.directory["renewalInfo"]
+    response = session.get(f"{base}/{held.name(serial)}", timeout=30)
+    assert (response.status_code, problem(response)) == (404, "malformed")
+    assert session.get(f"{base}/{held.name(held.serial)}", timeout=30).status_code == 200
+
+
+def test_an_order_replaces_no_certificate_of_another_serial_number(held: Held, serial: int) -> None:
+    response = held.account.order("foo.local", replaces=held.name(serial))
+    assert (response.status_code, problem(response)) == (404, "malformed")
+
+
+def test_an_order_replaces_no_certificate_of_anothers(held: Held, others: Held) -> None:
+    response = others.account.order("foo.local", replaces=held.name(held.serial))
+    assert (response.status_code, problem(response)) == (403, "unauthorized")
+
+
+def test_a_certificate_has_one_name_for_its_renewal(held: Held) -> None:
+    key, _, serial = held.name(held.serial).partition(".")
+    octets = base64.urlsafe_b64decode(serial + "=" * (-len(serial) % 4))
+    session, base = held.account.wire.session, held.account.wire.directory["renewalInfo"]
+    spellings = [
+        b64(b"\0" + octets),
+        f"{serial}=",
+        f"{serial}A",
+        f" {serial}",
+        f"{serial}.",
+        serial[:-1],
+        "",
+        "-",
+        "%00",
+    ]
+    # The last letter has bits that are nobody's.
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    if len(serial) % 4:
+        spellings.append(serial[:-1] + letters[letters.index(serial[-1]) ^ 1])
+    for text in [f"{key}.{spelling}" for spelling in spellings] + [
+        f"{key}=.{serial}",
+        f".{serial}",
+        serial,
+        f"A{key}.{serial}",
+    ]:
+        answered = session.get(f"{base}/{quote(text, safe='')}", timeout=30)
+        assert (answered.status_code in (400, 404), problem(answered)) == (True, "malformed"), text
+        ordered = held.account.order("foo.local", replaces=text)
+        assert (ordered.status_code in (400, 404), problem(ordered)) == (True, "malformed"), text
+
+
+def forged(serial: int, key: Key) -> bytes:
+    """A certificate that this CA did not issue, in DER."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "My CA Intermediate CA")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().issuer_name(name).subject_name(x509.Name([])).serial_number(serial)
+    builder = builder.public_key(key.private.public_key())
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+    names = x509.SubjectAlternativeName([x509.DNSName("foo.local")])
+    return builder.add_extension(names, critical=True).sign(key.private, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def refused_to_revoke(held: Held, der: bytes, key: Key) -> list[tuple[int, str]]:
+    """What is answered to an account that has a certificate revoked, and to a certificate's key."""
+    url, payload = held.account.wire.directory["revokeCert"], {"certificate": b64(der), "reason": 1}
+    by_key = held.account.wire.post(url, payload, key)
+    by_account = held.account.post(url, {"certificate": b64(der)})
+    return [(response.status_code, problem(response)) for response in (by_account, by_key)]
+
+
+def test_no_certificate_of_another_serial_number_is_revoked(held: Held, serial: int) -> None:
+    key = Key()
+    assert refused_to_revoke(held, forged(serial, key), key) == [(404, "malformed")] * 2
+
+
+def test_no_certificate_of_others_is_revoked_by_a_serial_number_that_is_right(held: Held) -> None:
+    assert (
+        refused_to_revoke(held, forged(held.serial, held.certificate.key), held.certificate.key)
+        == [(404, "malformed")] * 2
+    )
+    for der in (held.certificate.der + b"\0", held.certificate.der[:-1] + b"\0"):
+        for status, kind in refused_to_revoke(held, der, held.certificate.key):
+            assert (status in (400, 404), kind) == (True, "malformed")
+
+
+def test_a_certificate_is_not_revoked_by_others(held: Held, others: Held) -> None:
+    url, payload = held.account.wire.directory["revokeCert"], {"certificate": b64(held.certificate.der)}
+    for response in (
+        others.account.post(url, payload),
+        others.account.wire.post(url, {**payload, "reason": 1}, others.certificate.key),
+        others.account.wire.post(url, {**payload, "reason": 1}, Key()),
+    ):
+        assert (response.status_code, problem(response)) == (403, "unauthorized")
+
+
+def test_nothing_of_this_is_in_the_list(held: Held) -> None:
+    listed = x509.load_der_x509_crl(held.account.wire.session.get(f"{held.ca.url}/crl", timeout=30).content)
+    assert list(listed) == []
+
+
+# By operators
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["{s}_0", "1_{s}", "+{s}", "-{s}", " {s}", "{s} ", "{wide}", "0x_{h}", "0x{h}_0", "0x", "", "0b1", "{s}.0", "{s}e0",
+     "-0x{h}", "0x+{h}", "0x {h}", "0x-{h}", "00:{wide}", f"{1 << 160}"],
+)  # fmt: skip
+def test_odd_digits_are_no_serial_number_to_an_operator(held: Held, spelling: str) -> None:
+    text = str(held.serial)
+    wide = "".join(chr(0xFF10 + int(digit)) for digit in text)
+    asked = spelling.format(s=text, h=f"{held.serial:x}", wide=wide)
+    outcome = held.ca.try_cli("certificate", "revoke", "--", asked)
+    assert outcome.code == 2, (outcome.stdout, outcome.stderr)
+    assert "a serial number is decimal, or hexadecimal after 0x" in outcome.stderr
+
+
+def test_an_operator_is_shown_and_revokes_nothing_by_another_serial_number(held: Held) -> None:
+    for made in ("one other random bit", "the number alone", "the next number", "a number of 2^63 and more"):
+        for command in ("show", "revoke"):
+            outcome = held.ca.try_cli("certificate", command, str(SERIALS[made](held.serial)))
+            assert outcome.code == 1
+            assert "was issued here" in outcome.stderr
+
+
+# What was, and is no more
+
+
+def test_what_comes_after_a_restore_has_nothing_of_what_had_its_number(tmp_path: Path) -> None:
+    first = CA(tmp_path / "first")
+    first.init()
+    file = first.home / "ca.toml"
+    file.write_text(file.read_text().replace("# crl = true", "crl = true"))
+    first.start()
+    former_account = first.account()
+    first.cli("backup", tmp_path / "backup.tar")
+    # It is as if what follows had never been.
+    instance = aws.Instance(account=ACCOUNT)
+    former = former_account.obtain("foo.local", answer=answer(instance))
+    close()
+    first.stop()
+    ca = CA(tmp_path / "second", port=first.port)
+    to = ("--to", postgresql.cluster().create()) if postgresql.is_wanted() else ()
+    ca.cli("restore", tmp_path / "backup.tar", *to)
+    ca.start()
+    try:
+        account = Account(Wire(ca.directory, ca.root), former_account.key, former_account.url)
+        latest = ca.account().obtain("foo.local", answer=answer(aws.Instance(account=ACCOUNT)))
+        held = Held(ca, account, instance, former.order, former.order, former.order, former)
+        now = held.id(latest.order)
+        assert now.partition(".")[0] == held.id(former.order).partition(".")[0]
+        assert latest.leaf.serial_number & NUMBER == held.serial & NUMBER
+        with closing(open_store(ca.store_url)) as store:
+            before = kept(store)
+            for way in ROUTES.values():
+                response = way.ask(held, account, way.id(held))
+                assert (response.status_code, problem(response)) == (404, "malformed")
+            for found in asked_by_ocsp(held, held.serial):
+                assert found.certificate_status is ocsp.OCSPCertStatus.UNKNOWN
+            session = account.wire.session
+            renewal = f"{account.wire.directory['renewalInfo']}/{held.name(held.serial)}"
+            assert session.get(renewal, timeout=30).status_code == 404
+            assert refused_to_revoke(held, former.der, former.key) == [(404, "malformed")] * 2
+            assert account.order("foo.local", replaces=held.name(held.serial)).status_code == 404
+            assert account.post(f"{account.url}/orders").json()["orders"] == []
+            assert ca.try_cli("certificate", "revoke", str(held.serial)).code == 1
+            assert kept(store) == before
+        assert json.loads(ca.cli("certificate", "list", "--json").stdout)[0]["status"] == "valid"
+        for found in asked_by_ocsp(held, latest.leaf.serial_number):
+            assert found.certificate_status is ocsp.OCSPCertStatus.GOOD
+    finally:
+        close()
+        ca.stop()
+
+
+def close() -> None:
+    """Say goodbye, so that a server that stops need not wait for it."""
+    while wire.OPEN:
+        wire.OPEN.pop().close()
+
+
+# The same ways with the right names
+
+
+@pytest.fixture(name="right")
+def _right(shared_ca: CA) -> Held:
+    return held_at(shared_ca)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_what_is_named_rightly_is_shown_and_done(right: Held, route: str) -> None:
+    way = ROUTES[route]
+    response = way.ask(right, right.account, way.id(right))
+    assert response.status_code == 200, response.text
