@@ -193,13 +193,14 @@ def certificates(reader: Reader, wanted: Filter, where: Sequence[str], now: int)
     return wanted.page(
         reader,
         f"SELECT c.*, o.tag FROM lookups l CROSS JOIN certificates c {tags}",  # noqa: S608 - our own words
-        {other: column for other, column in columns.items() if other != field},
+        columns,
         time="l.at",
         key="c.n",
         where=(
             "l.field = :listed",
             "l.value = :value",
-            "c.n = l.n",
+            # The number may be another's by now: SQLite gives that of the latest order again once that was pruned.
+            "c.n = l.n AND c.issued_at = l.at",
             # Events stay when certificates are pruned: none of what is older has one.
             "l.at >= (SELECT issued_at FROM certificates ORDER BY issued_at LIMIT 1)",
             *_also_named(wanted, field, "l.at", "l.seq"),
