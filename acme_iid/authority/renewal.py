@@ -13,7 +13,7 @@ from acme_iid.protocol.renewal import CertificateId, Window
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import certificates, lookups, orders
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import new_event
 from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
 from acme_iid.store.serials import number_of
@@ -107,11 +107,14 @@ def renew_now(database: Database, wanted: Filter, seconds: int, reason: str | No
             end = max(min(now + seconds * (done + 1) // max(count, 1), certificate.not_after - 1), start + 1)
             statements.append(certificates.set_window(certificate, Window(min(start, end - 1), end)))
             done += 1
-        _commit(database, statements)
+        _ask(database, statements, seconds, reason, now)
         before = certificates.place(page[-1])
-    _commit(database, (), new_event("certificate.renewal_asked", now, certificates=done, over=seconds, reason=reason))
+    if not done:
+        _ask(database, (), seconds, reason, now)
     return done
 
 
-def _commit(database: Database, statements: Sequence[Statement], *events: NewEvent) -> None:
-    perform(database, lambda _reader: Write(statements, lambda _rows: None, events))
+def _ask(database: Database, windows: Sequence[Statement], seconds: int, reason: str | None, now: int) -> None:
+    """Say when some certificates should be renewed, and record that in the same commit."""
+    event = new_event("certificate.renewal_asked", now, certificates=len(windows), over=seconds, reason=reason)
+    perform(database, lambda _reader: Write(windows, lambda _rows: None, [event]))
