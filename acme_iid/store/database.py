@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -29,6 +30,8 @@ from acme_iid.store.writes import Committing, Outcome, Question, Reader, Refused
 
 OLDEST_SQLITE = (3, 35)
 """The first version with RETURNING, without which no order can be recorded."""
+_OPENING_PAUSE = 0.01
+"""Seconds until a file that others are opening is tried again."""
 _LOG_PAGES = 4000
 """How long the write-ahead log grows until it is written back, in pages of 4 KiB; SQLite's own is 1,000."""
 
@@ -120,7 +123,7 @@ class SQLite:
             raw = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             raw.row_factory = sqlite3.Row
             connection = sqlite_utils.Database(raw, recursive_triggers=False, execute_plugins=False)
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_log(raw)
             connection.execute("PRAGMA synchronous = FULL")
             # An order changes the same pages as the one before it: the rarer they are written back, the fewer.
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
@@ -259,6 +262,24 @@ class SQLite:
             self._idle.pop().close()
         self._writers.close()
         self._accounts.close()
+
+
+def _use_log(raw: sqlite3.Connection) -> None:
+    """Have a file written through a log.
+
+    Of several processes that open one at the same moment, SQLite tells all but one at once that it is locked, whatever
+    they would have waited (sqlite.org/wal.html, on SQLITE_BUSY).
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_OPENING_PAUSE)
+        else:
+            return
 
 
 def _outcome(error: Exception) -> Outcome | Exception:

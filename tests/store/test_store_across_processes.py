@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from writing import put
 
@@ -13,6 +14,18 @@ from acme_iid.store import accounts
 from acme_iid.store.database import open_store
 
 NOW = 1_800_000_000
+OPENS = """
+import sys
+from pathlib import Path
+from acme_iid.store.database import SQLite
+
+print("ready", flush=True)
+for name in sys.stdin:
+    store = SQLite(Path(name.strip()))
+    store.rows("SELECT 1 AS one")
+    store.close()
+    print("opened", flush=True)
+"""
 
 
 def test_a_command_that_comes_and_goes_takes_nothing_from_a_server_of_several_threads(store_url: str) -> None:
@@ -45,3 +58,22 @@ def test_a_command_that_comes_and_goes_takes_nothing_from_a_server_of_several_th
         pool.submit(server.close).result()
     assert seen == [2, 4, 6]
     server.close()
+
+
+def test_processes_that_open_a_new_store_at_the_same_moment_all_open_it(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", OPENS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = []
+    for process in processes:
+        assert process.stdout is not None
+        said.append(process.stdout.readline())
+    for number in range(200):
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{tmp_path / str(number)}\n")
+    for process in processes:
+        output, _ = process.communicate(timeout=120)
+        said.append(output)
+    assert said == ["ready\n"] * 4 + ["opened\n" * 200] * 4
