@@ -27,7 +27,7 @@ class Connection(asyncio.Protocol):
     :param ended: called with this once, when it has ended after that.
     """
 
-    __slots__ = ("_begun", "_ended", "_header", "_inner", "_make", "is_idle", "received", "transport")
+    __slots__ = ("_begun", "_ended", "_expected", "_header", "_inner", "_make", "is_idle", "received", "transport")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Connection(asyncio.Protocol):
         self._begun = begun
         self._ended = ended
         self._header: asyncio.TimerHandle | None = None
+        self._expected = 0.0
         self.is_idle = True
         """Whether nothing of a request has come that was not answered."""
         self.received = 0
@@ -92,3 +93,13 @@ class Connection(asyncio.Protocol):
         """Note that the answer was written."""
         self.is_idle = True
         self.received = 0
+
+    def tell_to_wait(self, seconds: float) -> bool:
+        """Note that the client is told to come back after so many seconds.
+
+        :returns: whether it has come before the time that it was told the last time.
+        """
+        now = asyncio.get_running_loop().time()
+        is_early = now < self._expected
+        self._expected = now + seconds
+        return is_early

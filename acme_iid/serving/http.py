@@ -236,7 +236,7 @@ class HTTPServer:
                 else:
                     answer = application.refusal(_request(request, b""), refusal)
                 response = _response(answer)
-                if refusal is not None or self._stopping:
+                if refusal is not None or self._stopping or _insists(connection, answer):
                     response.force_close()
                 await response.prepare(request)
                 await response.write_eof()
@@ -315,6 +315,17 @@ class HTTPServer:
         if size > MAX_REQUEST_BYTES:
             raise _too_large()
         return bytes(body)
+
+
+def _insists(connection: Connection, answer: Answer) -> bool:
+    """Whether the client of a connection is told to come later before it was to come again.
+
+    Its next connection waits with those that are to be accepted; on this one it could ask as often as it likes.
+    """
+    if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        return False
+    seconds = next((value for name, value in answer.headers if name == "Retry-After"), None)
+    return seconds is not None and connection.tell_to_wait(float(seconds))
 
 
 def _request(request: web.BaseRequest, body: bytes) -> Request:

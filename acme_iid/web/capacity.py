@@ -6,9 +6,9 @@ time. Orders under way go first. A new order or account is let in while less tha
 came before it or with it. While the loop takes long for a turn, it is also refused if half of the room has been given
 to orders that have begun lately and not come to their end. So there is room for what follows from them.
 
-A handshake costs as much as a third of a certificate, and a client that is refused has had one. So while new work is
-refused, a connection is accepted for each piece of it that is taken, and a few more for those who come for something
-else. The others wait with the kernel, where they cost nothing.
+A handshake costs as much as a third of a certificate, and whoever is refused has had one. So connections are accepted
+as there is little to do, and while there is enough, a few for those who come for something else. The others wait with
+the kernel, where they cost nothing.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ _ORDER, _END = "acme.new_order", "acme.finalize"
 _UNDER_WAY_SECONDS = 2.0  # an order counts as under way at most: it may wait for others, or its client have left
 _LONG_TURN = 0.1  # seconds of a turn of the loop: that of a hundred requests
 _LATELY = 0.5  # seconds since there was a long one
-_REFUSING_SECONDS = 5.0  # since new work was refused last
-_FURTHER_CONNECTIONS = 50  # a second, while it is refused
-_MOST_CONNECTIONS = 16.0  # accepted in a row then
+_BUSY_TURN = 0.02  # seconds of a turn in which there is enough to do
+_BUSY_SECONDS = 0.05  # since there was such a one
+_CONNECTIONS = 400  # accepted a second, while there is less
+_FURTHER_CONNECTIONS = 50  # while there is enough
+_MOST_CONNECTIONS = 16.0  # accepted in a row
 
 
 class Capacity:
@@ -60,9 +62,9 @@ class Capacity:
         self._appointments = Appointments(clock, self._chance)
         self._under_way: deque[float] = deque()
         self._late_until = 0.0
-        self._refusing_until = 0.0
-        self._connections = 0.0
-        self._counted_at = 0.0
+        self._busy_until = 0.0
+        self._connections = _MOST_CONNECTIONS
+        self._counted_at = clock()
 
     @contextmanager
     def entered(self, endpoint: str) -> Iterator[None]:
@@ -76,7 +78,6 @@ class Capacity:
             raise self._refusal(begins)
         if begins:
             self._appointments.take()
-            self._connections += 1
         self._inside += 1
         try:
             yield
@@ -89,16 +90,18 @@ class Capacity:
 
     def note_turn(self, seconds: float) -> None:
         """Note how long a turn of the loop took."""
+        now = self._clock()
+        if seconds > _BUSY_TURN:
+            self._busy_until = now + _BUSY_SECONDS
         if seconds > _LONG_TURN:
-            self._late_until = self._clock() + _LATELY
+            self._late_until = now + _LATELY
 
     def takes_connection(self) -> bool:
         """Whether a connection is to be accepted now; if so, it counts as accepted."""
         now = self._clock()
-        if now >= self._refusing_until:
-            return True
-        self._connections += (now - self._counted_at) * _FURTHER_CONNECTIONS
-        self._connections, self._counted_at = min(self._connections, _MOST_CONNECTIONS), now
+        a_second = _CONNECTIONS if now >= self._busy_until else _FURTHER_CONNECTIONS
+        self._connections = min(self._connections + (now - self._counted_at) * a_second, _MOST_CONNECTIONS)
+        self._counted_at = now
         if self._connections < 1:
             return False
         self._connections -= 1
@@ -113,11 +116,6 @@ class Capacity:
         return self._inside < self._most // 4
 
     def _refusal(self, begins: bool) -> AcmeError:
-        if begins:
-            now = self._clock()
-            if now >= self._refusing_until:
-                self._connections, self._counted_at = 0.0, now
-            self._refusing_until = now + _REFUSING_SECONDS
         # Who is in the midst of an order is soon let in.
         seconds = self._appointments.refuse() if begins else self._chance.choice(LEAST)
         return AcmeError(

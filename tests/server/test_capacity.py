@@ -186,6 +186,19 @@ def test_what_has_no_room_is_told_to_wait_and_keeps_its_nonce(crowd: Crowd) -> N
     assert len({client.headers["retry-after"] for client in refused if "retry-after" in client.headers}) != 1
 
 
+def test_who_comes_back_before_the_time_that_was_told_needs_another_connection(crowd: Crowd) -> None:
+    crowd.add("look", 40)
+    crowd.ask()
+    refused = [client for client in crowd.clients["look"] if client.status == 503]
+    assert len(refused) > 8
+    assert not [client for client in crowd.clients["look"] if "connection" in client.headers]
+    crowd.ask()
+    again = [client for client in refused if client.status == 503]
+    assert again
+    for client in crowd.clients["look"]:
+        assert (client.headers.get("connection") == "close") == (client in again)
+
+
 @pytest.mark.parametrize("new", ["order", "account"])
 def test_new_orders_and_accounts_are_refused_before_orders_under_way(crowd: Crowd, new: str) -> None:
     # They have come before the others, and count after them all the same.
@@ -273,18 +286,19 @@ def test_an_order_that_was_refused_for_another_reason_is_none_under_way() -> Non
     assert hall.enters("acme.new_order")
 
 
-def test_while_new_work_is_refused_connections_are_accepted_as_it_is_taken() -> None:
+def test_connections_are_accepted_as_there_is_little_to_do_and_a_few_in_any_case() -> None:
     hall = Hall(16)
-    assert hall.connections() == 1000
-    assert [hall.enters("acme.new_order") for _ in range(9)][-1] is False
-    assert hall.connections() == 0
-    assert hall.enters("acme.finalize")
-    assert hall.enters("acme.new_order")
-    assert hall.connections() == 1
-    # Whoever comes for something else is not shut out, be nothing taken at all.
-    hall.now += 0.1
-    assert 1 <= hall.connections() <= 10
-    hall.now += 4
+    hall.capacity.note_turn(0.001)
     assert hall.connections() == 16
-    hall.now += 2
-    assert hall.connections() == 1000
+    hall.now += 0.1
+    # The turn of the beginning was a long one, and is forgotten by now.
+    assert hall.connections() == 16
+    hall.now += 1 / 64
+    assert hall.connections() == 6
+    hall.capacity.note_turn(0.03)
+    hall.now += 1 / 32
+    assert hall.connections() == 1
+    hall.now += 1 / 64
+    assert hall.connections() == 1
+    hall.now += 60
+    assert hall.connections() == 16
