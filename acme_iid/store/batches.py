@@ -11,10 +11,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, cast
 
-from acme_iid.errors import StoreBusyError, StoreConflictError
+from acme_iid.errors import OutcomeUnknownError, StoreBusyError, StoreConflictError
 from acme_iid.store.database import Transaction
 from acme_iid.store.health import WatchedStore
 from acme_iid.store.sealing import Unsealed
@@ -181,7 +182,16 @@ class LoopStore:
         loop = self._batches.loop
         if loop is None or not loop.is_running() or self._batches.thread == threading.get_ident():
             return self._store.commit(write)
-        return asyncio.run_coroutine_threadsafe(self._batches.commit(write), loop).result()
+        committing = self._batches.commit(write)
+        try:
+            future = asyncio.run_coroutine_threadsafe(committing, loop)
+        except RuntimeError:
+            committing.close()  # the loop has been closed meanwhile
+            return self._store.commit(write)
+        try:
+            return future.result()
+        except CancelledError:
+            raise OutcomeUnknownError("the server ended before what was to be written was known to be stored") from None
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
