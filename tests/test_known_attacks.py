@@ -156,13 +156,14 @@ def test_an_ignored_error_lets_no_request_through(shared_ca: CA, members: dict[s
     assert account.post(ordered.headers["Location"]).json()["status"] == "invalid"
 
 
-def test_a_single_use_check_does_not_race(shared_ca: CA) -> None:
-    """One nonce, eight requests at once: one passes."""
-    account = shared_ca.account()
+def test_a_single_use_check_does_not_race(own_ca: CA) -> None:
+    """One nonce, eight requests at once, at two processes: one passes."""
+    own_ca.start("--workers", "2")
+    account = own_ca.account()
     for _ in range(5):
         nonce = account.wire.nonce()
         body = account.wire.body(account.url, None, account.key, account.url, {"nonce": nonce})
-        wires = [shared_ca.wire() for _ in range(8)]
+        wires = [own_ca.wire() for _ in range(8)]
         with ThreadPoolExecutor(8) as pool:
             statuses = sorted(pool.map(lambda wire, sent=body: wire.send(account.url, sent).status_code, wires))
         assert statuses == [200] + [400] * 7
