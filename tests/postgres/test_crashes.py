@@ -89,6 +89,16 @@ def is_waiting(url: str, what: str) -> bool:
         return found.fetchone() is not None
 
 
+def sealers_commit_waits(url: str) -> bool:
+    """Whether the commit of whoever chains events waits for a standby; it has all of its locks until then."""
+    with closing(psycopg.connect(url)) as there:
+        found = there.execute(
+            "SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid) "
+            "WHERE wait_event = 'SyncRep' AND relation = 'sealing'::regclass"
+        )
+        return found.fetchone() is not None
+
+
 def check(ca: CA, asked: Asked, waiting: int | None) -> None:
     """See that all is there, and is chained and worked with by whoever comes next.
 
@@ -149,7 +159,7 @@ def test_a_crash_while_the_chains_commit_waits_for_its_answer_chains_each_event_
             _have_commits_wait(postgres, "nobody")
             sealer.rollback()
             # It is in the log, and whoever asked for it is not told.
-            until(lambda: is_waiting(ca.store_url, "SyncRep"))
+            until(lambda: sealers_commit_waits(ca.store_url))
             ca.kill()
             crash()
         finally:
