@@ -80,7 +80,7 @@ def running(*command: str | Path, env: Mapping[str, str] | None = None, log: Pat
             process.wait()
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 180) -> None:
     """Wait for something that another process does."""
     deadline = time.monotonic() + seconds
     while not condition():

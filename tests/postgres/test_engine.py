@@ -148,19 +148,25 @@ def test_what_two_writers_add_under_one_name_is_one_of_them(database: PostgreSQL
 
 
 def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(database: PostgreSQL, url: str) -> None:
+    note = "INSERT INTO limits (key, until) VALUES ('wanted', 1)"
     script = (
         "import sys, time\nfrom acme_iid.store.database import open_store\n"
-        "database = open_store(sys.argv[1])\nwith database.transaction():\n    print(flush=True)\n    time.sleep(60)\n"
+        "database = open_store(sys.argv[1])\nwith database.transaction() as transaction:\n"
+        "    transaction.run(sys.argv[2])\n    print(flush=True)\n    time.sleep(120)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE) as stopped:
+    with subprocess.Popen([sys.executable, "-c", script, url, note], stdout=subprocess.PIPE) as stopped:
         assert stopped.stdout is not None
         stopped.stdout.readline()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
+        tries = 0
         done = False
         while not done and time.monotonic() < deadline:
-            with suppress(StoreUnavailableError), database.transaction():
+            tries += 1
+            with suppress(StoreUnavailableError), database.transaction() as transaction:
+                transaction.run(note)
                 done = True
         assert done
+        assert tries > 1
         stopped.kill()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,31 @@ def test_a_thread_whose_write_waits_when_the_loop_ends_is_told_that_its_outcome_
             found.result(DEADLINE)
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+    store.close()
+    other.close()
+
+
+def test_a_batch_that_waits_for_another_program_is_committed_once(store: Seen) -> None:
+    watched = WatchedStore(store)
+    batches = Batches(watched)
+    other = SQLite(store.path)
+    count = "INSERT INTO limits (key, until) VALUES ('a', 1) ON CONFLICT (key) DO UPDATE SET until = limits.until + 1"
+
+    async def serve(writing: ExitStack) -> None:
+        await batches.perform(lambda _reader: None)
+        counting = asyncio.create_task(batches.commit(write(Statement(count, {}))))
+        assert await asyncio.to_thread(store.waits.wait, DEADLINE)
+        writing.close()
+        assert isinstance(await counting, Committed)
+        # What was to be committed before this has been.
+        await batches.commit(write(Statement("INSERT INTO limits (key, until) VALUES ('b', 1)", {})))
+
+    with ExitStack() as writing:
+        transaction = writing.enter_context(other.transaction())
+        transaction.run("INSERT INTO limits (key, until) VALUES ('other', 1)")
+        asyncio.run(serve(writing))
+    found = {row["key"]: row["until"] for row in store.rows("SELECT key, until FROM limits")}
+    assert found == {"a": 1, "b": 1, "other": 1}
     store.close()
     other.close()
 
