@@ -90,6 +90,9 @@ def check(
     signed = _signed(encoded)
     key_info = _key_info(signed)
     public_key = _strong(csr, key_info, policy)
+    # A bit string with bits that are not used would be another spelling of the same signature.
+    if not encoded.endswith(b"\0" + csr.signature):
+        raise _bad("the CSR's signature is no whole number of octets")
     _check_signature(csr, public_key, signed)
     spki_sha256 = hashlib.sha256(key_info).digest()
     if spki_sha256 in forbidden_keys:

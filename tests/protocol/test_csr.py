@@ -409,6 +409,13 @@ def test_a_changed_octet_anywhere_is_refused_and_never_a_surprise(data: st.DataO
     assert refusal(VALID[:position] + bytes([value]) + VALID[position + 1 :])
 
 
+def test_a_signature_with_bits_that_are_not_used_is_refused() -> None:
+    # The library takes one whose last bit is 0, as every other signature's is.
+    signed = next(made for made in iter(request, b"") if not made[-1] & 1)
+    at = len(signed) - len(x509.load_der_x509_csr(signed).signature) - 1
+    assert "whole number of octets" in refusal(signed[:at] + b"\1" + signed[at + 1 :])
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_at_all_are_refused_with_badcsr(data: bytes) -> None:
     assert refusal(data)
