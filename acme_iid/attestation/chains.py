@@ -21,7 +21,11 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
 
+from acme_iid.protocol.der import contents, end
 from acme_iid.protocol.public_keys import EVIDENCE
+
+_INTEGER = 0x02
+_VERSION = 0xA0  # the tag of a certificate's version, which one of version 1 lacks
 
 _UNREADABLE = (
     ValueError,
@@ -98,6 +102,11 @@ def read(der: bytes) -> x509.Certificate:
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise ValueError(f"a certificate is {len(der)} bytes long; {MAX_CERTIFICATE_BYTES} is the limit")
     try:
+        if not _has_positive_serial_number(der):
+            raise ValueError("a certificate's serial number is not positive")
+    except IndexError as error:
+        raise ValueError("a certificate cannot be read") from error
+    try:
         certificate = x509.load_der_x509_certificate(der)
         key = certificate.public_key()
         # The package reads these when they are first asked for; later on they shall not fail.
@@ -113,6 +122,22 @@ def read(der: bytes) -> x509.Certificate:
     if (refusal := EVIDENCE.refusal(key, certificate.public_key_algorithm_oid)) is not None:
         raise ValueError(f"a certificate's key is refused: {refusal}")
     return certificate
+
+
+def _has_positive_serial_number(der: bytes) -> bool:
+    """Whether a certificate's serial number is one (RFC 5280 section 4.1.2.2), or what is no certificate has none.
+
+    The package reads others, and warns of them.
+
+    :raises IndexError: if that is no certificate.
+    """
+    at = contents(der, contents(der, 0))
+    if der[at] == _VERSION:
+        at = end(der, at)
+    if der[at] != _INTEGER:
+        return True
+    number = der[contents(der, at) : end(der, at)]
+    return int.from_bytes(number, signed=True) > 0
 
 
 def read_pem(text: str, most: int = MAX_SUPPLIED) -> tuple[x509.Certificate, ...]:

@@ -355,6 +355,17 @@ def _usual_leaf() -> x509.Certificate:
     return _leaf(_root(), [(key_usage(signatures=True, certificates=False), True)])
 
 
+@pytest.mark.parametrize("first", [0x80, 0xFF])
+def test_a_serial_number_that_is_not_positive_is_refused(first: int) -> None:
+    genuine = _usual_leaf().public_bytes(Encoding.DER)
+    # SEQUENCE, SEQUENCE, [0] with its INTEGER; then the serial number's tag and length.
+    at = 15
+    assert genuine[8:13] == bytes.fromhex("a003020102")
+    assert genuine[at - 2] == 2
+    with pytest.raises(ValueError, match="serial number is not positive"):
+        chains.read(genuine[:at] + bytes([first]) + genuine[at + 1 :])
+
+
 @given(data=st.data())
 def test_no_bytes_do_worse_than_a_refusal(data: st.DataObject) -> None:
     genuine = _usual_leaf().public_bytes(Encoding.DER)
