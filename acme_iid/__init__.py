@@ -1,20 +1,26 @@
 """acme-iid: a private certificate authority that believes cloud instance identity documents.
 
-The rooms, and who may lean on whom (checked by the import contract in setup.cfg)::
+The packages, from the top down; each leans on lower ones only (the import contract in setup.cfg)::
 
+    cli         acme-iid-ca: parses and prints
+    app         the only wiring: settings in, an application out
     web         Flask, and only here: requests in, responses out; it decides nothing
+    operations  backup, restore, pruning, and operators' work on instances
     authority   the use cases: new_order, answer_challenge, finalize, revoke, ...
+    serving     HTTP over TLS: processes, loops and sockets; it knows no application
+    config      ca.toml in, settings out, and what is unsafe in them
+    validation  the standard challenges: http-01, dns-01, tls-alpn-01, ...
     store       all the SQL
-    attestation evidence in, InstanceIdentity out; pure
-    admission   who is admitted, and which names an instance may hold
     issuance    keys and certificates
+    policy      who is admitted, and which names an instance or a host may hold; no I/O
+    simulator   stands in for the clouds' metadata services
+    attestation evidence in, InstanceIdentity out
     protocol    RFC 8555 without I/O: resources, statuses, identifiers, CSRs
     iid01       the challenge on the wire, for clients
     binding     what ties evidence to a challenge and a key, for both sides
-    errors      what every room raises
+    errors      what every package raises
+    durable     files that are there after a power cut
 
-``config`` reads ca.toml, ``findings`` says what is unsafe in it, ``app.create_app`` is the only wiring, ``server``
-runs it under TLS with what is in ``serving``: HTTP, one process with its loop, or several of them. ``namespace`` says
-which names are issued at all, ``cli`` is acme-iid-ca and ``simulator`` stands in for the clouds' metadata services. The
-client lives in client/ and leans on ``iid01``, ``binding``, ``errors`` and ``attestation`` only.
+The client lives in client/ and leans on ``iid01``, ``binding``, ``errors``, ``protocol.key_files`` and, for one
+command, ``attestation``.
 """

@@ -10,14 +10,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
-from acme_iid.authority.following import Following
-from acme_iid.authority.presence import Presence
-from acme_iid.authority.pruning import Pruning
 from acme_iid.authority.validations import Validations
-from acme_iid.config import Config
+from acme_iid.config.settings import Config
+from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance import alternates
 from acme_iid.issuance.ca import CertificateAuthority
-from acme_iid.sources import trust_store
+from acme_iid.operations.follower import Following
+from acme_iid.operations.presence import Presence
+from acme_iid.operations.pruning import Pruning
 from acme_iid.store import certificates, nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store

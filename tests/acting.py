@@ -15,14 +15,15 @@ from meanwhile import Meanwhile
 from running import answer
 from wire import Key, csr
 
-from acme_iid import config
-from acme_iid.authority import Authority, accounts, challenges, enrolments, finalization, instances, orders, reading
+from acme_iid.authority import Authority, accounts, challenges, enrolments, finalization, orders, reading
+from acme_iid.config import ca_toml
+from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.operations import instances
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order
 from acme_iid.protocol.status import Status, of_challenge
 from acme_iid.simulator import aws
-from acme_iid.sources import trust_store
 from acme_iid.store import certificates, lookups
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.writes import Committing, Reader, Write, perform
@@ -45,7 +46,7 @@ def authority_of(home: Path, store_url: str | None = None) -> Iterator[Authority
 
     :param store_url: of another store than the CA's own.
     """
-    loaded = config.load(home)
+    loaded = ca_toml.load(home)
     if store_url is not None:
         loaded = replace(loaded, store=replace(loaded.store, url=store_url))
     database = open_store(loaded.store.url)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from writing import pass_time, put
 
-from acme_iid.authority import challenges, instances, pruning, validations
+from acme_iid.authority import challenges, validations
+from acme_iid.operations import instances, pruning
 from acme_iid.protocol.status import Status
 from acme_iid.store import attempts, certificates
 from acme_iid.store import orders as stored_orders

@@ -19,12 +19,12 @@ from responders import Listener, Names, add_hosts
 from running import ACCOUNT, CA, PROVISIONER
 from wire import Key
 
-from acme_iid import config
 from acme_iid.authority import Authority
+from acme_iid.config import ca_toml
+from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.simulator import aws
-from acme_iid.sources import trust_store
 from acme_iid.store import attempts
 from acme_iid.store.chain import NewEvent
 from acme_iid.store.database import Database, SQLite, Transaction, open_store
@@ -85,7 +85,7 @@ class Home:
         ca = CA(self.folder / "ca")
         ca.init("--aws-account", DELISTED)
         add_hosts(ca, self.names, self.host.listener.port)
-        url = config.load(ca.home).store.url
+        url = ca_toml.load(ca.home).store.url
         self.relay: Relay | None = None
         if postgresql.is_wanted():
             self.relay = Relay(urlsplit(url).port or 0)
@@ -106,7 +106,7 @@ class Home:
         self.rulings.append(self._ruling(ca, (ACCOUNT,), (FOO,), hosts=False))
 
     def _ruling(self, ca: CA, accounts: tuple[str, ...], names: tuple[Identifier, ...], *, hosts: bool) -> Ruling:
-        loaded = config.load(ca.home)
+        loaded = ca_toml.load(ca.home)
         made = Authority(loaded, self.database, CertificateAuthority.load(ca.home, None), trust_store(loaded.trust))
         return Ruling(made, accounts, names, hosts)
 

@@ -30,7 +30,7 @@ from cryptography.x509.oid import NameOID
 from running import CA
 from wire import Account
 
-from acme_iid.hosts import CHALLENGES, HostProvisioner
+from acme_iid.policy.hosts import CHALLENGES, HostProvisioner
 from acme_iid.validation.attempt import Attempt
 
 Host = Callable[..., HostProvisioner]

@@ -18,7 +18,7 @@ import postgresql
 from ports import free_port
 from wire import Account, Wire
 
-from acme_iid import config, limit_settings
+from acme_iid.config import ca_toml, limit_settings
 from acme_iid.simulator import aws
 
 ACCOUNT = "123456789042"
@@ -82,7 +82,7 @@ class CA:
 
     @property
     def store_url(self) -> str:
-        return config.load(self.home).store.url
+        return ca_toml.load(self.home).store.url
 
     @property
     def fingerprint(self) -> str:

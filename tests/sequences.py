@@ -30,8 +30,8 @@ from werkzeug.datastructures import Headers
 from werkzeug.test import run_wsgi_app
 from wire import JOSE, Key, b64, csr
 
-from acme_iid import config
 from acme_iid.app import create_app
+from acme_iid.config import ca_toml
 from acme_iid.simulator import aws
 
 NAMES = ("a.local", "b.local", "c.local")
@@ -78,7 +78,7 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="sequences-", dir="/dev/shm"))
         ca = CA(self.folder / "ca", port=8443)
         ca.init()
-        self.app: flask.Flask = create_app(config.load(ca.home))
+        self.app: flask.Flask = create_app(ca_toml.load(ca.home))
         self.base = ca.url
         self.sequences = 0
         # How many keys for certain names were compromised here.

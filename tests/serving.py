@@ -23,7 +23,9 @@ PROGRAM = """
 import os, sys, time
 from pathlib import Path
 import flask
-from acme_iid import config, errors, server, values
+from acme_iid import errors
+from acme_iid.config import ca_toml, parsers
+from acme_iid.serving import server
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.web.application import Application
 
@@ -46,8 +48,8 @@ def application(settings, password):
 
 try:
     server.run(
-        config.load(Path(sys.argv[1])),
-        listen=values.listen_address(sys.argv[2]) if sys.argv[2] else None,
+        ca_toml.load(Path(sys.argv[1])),
+        listen=parsers.listen_address(sys.argv[2]) if sys.argv[2] else None,
         plain_http="plain" in sys.argv[4:],
         workers=2 if "two-workers" in sys.argv[4:] else 1,
         serving_lifetime=int(sys.argv[3]),

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from acme_iid.admission import Provisioner, admit, names, refusal_to_order
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.errors import AttestationError, Step
-from acme_iid.namespace import Namespace
+from acme_iid.policy.instances import Provisioner, admit, names, refusal_to_order
+from acme_iid.policy.name_rules import Demand, NameRule, template
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, ip
-from acme_iid.rules import Demand, NameRule, template
 
 OURS = "123456789042"
 DOMAINS = Namespace(("local", "internal"))

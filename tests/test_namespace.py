@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from acme_iid import config
-from acme_iid.namespace import Namespace
+from acme_iid.config import ca_toml
+from acme_iid.config.table import ConfigError
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, from_text, ip
-from acme_iid.tables import ConfigError
 
 HOME = Path("/nowhere/ca")
 OWN = Namespace(("local",), frozenset({dns("ca.local"), ip("10.0.0.5"), ip("fd00::5")}))
@@ -47,7 +47,7 @@ def test_an_address_that_is_reserved_as_ipv6_is_also_the_ipv4_one() -> None:
 
 def own_names(server: str, ca: str = "") -> set[Identifier]:
     text = f'[ca]\nname = "My CA"\ndomains = ["local"]\n{ca}\n[server]\n{server}\n'
-    return set(config.parse(text.encode(), HOME).namespace.reserved)
+    return set(ca_toml.parse(text.encode(), HOME).namespace.reserved)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acme_iid.policy.name_rules import Demand, template
 from acme_iid.protocol.identifiers import Identifier, dns
-from acme_iid.rules import Demand, template
 
 KNOWN = ("instance_name", "region")
 

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, field
 
 from acme_iid.attestation.trust import TrustStore
-from acme_iid.config import Config
+from acme_iid.config.settings import Config
 from acme_iid.issuance.alternates import AlternateChain
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.store.database import Database

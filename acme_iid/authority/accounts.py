@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from acme_iid.authority import compromise, enrolments, limits, signers
 from acme_iid.binding import CHALLENGE_TYPE
-from acme_iid.config import CASettings, Config
+from acme_iid.config.settings import CASettings, Config
 from acme_iid.errors import AcmeError, Problem, RequestError
 from acme_iid.protocol.resources import Account, Order
 from acme_iid.protocol.status import Status, of_authorization, of_order

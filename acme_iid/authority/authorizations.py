@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
-from acme_iid import hosts
-from acme_iid.admission import refusal_to_order
 from acme_iid.authority import Authority, delegates, limits, refusals, signers
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.binding import CHALLENGE_TYPE
-from acme_iid.config import Config
+from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
+from acme_iid.policy import hosts
+from acme_iid.policy.instances import refusal_to_order
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment, Order

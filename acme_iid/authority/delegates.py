@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from acme_iid.admission import Provisioner, admit
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.config import Config
+from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, AttestationError, Fault, Problem, Remedy
+from acme_iid.policy.instances import Provisioner, admit
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Enrolment
 from acme_iid.store import accounts, enrolments, instances

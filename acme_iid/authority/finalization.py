@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from acme_iid.admission import admit
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority, compromise, delegates, limits, proofs, refusals, renewal, signers
-from acme_iid.config import Config
+from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem, Remedy
 from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.issuance.profiles import Profile
 from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
+from acme_iid.policy.instances import admit
 from acme_iid.protocol import csr
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
+from acme_iid.config.limit_settings import Limits
 from acme_iid.errors import AcmeError, Problem
-from acme_iid.limit_settings import Limits
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts, limits, order_counts
+from acme_iid.store.limits import Rate
 from acme_iid.store.writes import Reader, Statement
-from acme_iid.values import Rate
 
 MAX_WAITING = 300
 """Authorizations of an account that no order has taken, whatever [limits] says: three orders of the longest kind."""

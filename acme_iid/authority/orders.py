@@ -10,7 +10,7 @@ from acme_iid.authority import Authority, delegates, limits, proofs, refusals, s
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, give, offer, refusal, rely_on
 from acme_iid.authority.renewal import check_replaces, questions, replaces
-from acme_iid.config import Config
+from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.issuance.profiles import Profile
 from acme_iid.protocol import identifiers

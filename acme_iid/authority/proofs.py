@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from acme_iid.admission import Provisioner, admit
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, AttestationError, Problem, TrustUnavailableError
+from acme_iid.policy.instances import Provisioner, admit
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order
 from acme_iid.store import instances, orders

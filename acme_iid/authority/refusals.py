@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from acme_iid.authority import limits
+from acme_iid.config.limit_settings import Limits
 from acme_iid.errors import AcmeError
-from acme_iid.limit_settings import Limits
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Proof
 from acme_iid.store import refusals

@@ -15,11 +15,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-from acme_iid import hosts
 from acme_iid.authority import Authority, limits, refusals, signers
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
-from acme_iid.hosts import HostProvisioner
+from acme_iid.policy import hosts
+from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_order
 from acme_iid.store import accounts, attempts, orders

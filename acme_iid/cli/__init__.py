@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from acme_iid.config import Config
+    from acme_iid.config.settings import Config
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("acme_iid.cli.init:init", "Make a new CA."),
@@ -58,7 +58,7 @@ class Home:
 
         :raises ConfigError: if it cannot be used.
         """
-        from acme_iid.config import load
+        from acme_iid.config.ca_toml import load
 
         return load(self.path)
 
@@ -147,6 +147,6 @@ def main(context: click.Context, home: Path | None) -> None:
     if home is not None:
         context.obj = Home(home.absolute(), given=True)
         return
-    from acme_iid.config import default_home
+    from acme_iid.config.ca_toml import default_home
 
     context.obj = Home(default_home(os.environ, os.geteuid()), given=False)

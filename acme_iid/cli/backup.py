@@ -30,11 +30,11 @@ def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
     private keys and is readable by its owner only. It has its name when it is whole and on the disk; 'acme-iid-ca
     restore' proves and unpacks it.
     """
-    from acme_iid.authority import backups
+    from acme_iid.operations import backup
 
     os.umask(0o077)
     config = home.config()
-    made = backups.write(config, file.absolute(), int(time.time()), force=force)
+    made = backup.write(config, file.absolute(), int(time.time()), force=force)
     size = file.stat().st_size
     if as_json:
         told = {
@@ -71,12 +71,12 @@ def restore(home: Home, file: Path, url: str | None) -> None:
     With --to the database is compared with the backup row by row before it opens as a store. When the command is
     interrupted, the same command goes on where it was.
     """
-    from acme_iid.authority import restoring
+    from acme_iid.operations import restore
 
     if url is not None and not url.startswith(("postgresql://", "postgres://")):
         raise click.UsageError("--to takes a URL that begins with postgresql://")
     os.umask(0o077)
-    found = restoring.restore(file, home.path, int(time.time()), url, rows_progress)
+    found = restore.restore(file, home.path, int(time.time()), url, rows_progress)
     made = timestamp(found.made_at)
     where = "its store is a file, ca.db" if url is None else "its store is in the database"
     click.echo(f"The CA as it was at {made} is in {home.path}; {where}.")

@@ -35,8 +35,8 @@ def check(home: Home, password_file: Path | None, *, as_json: bool) -> None:
     not get what was meant for them. The exit status is 0 if there is none, 1 if there are some, and 2 if ca.toml or a
     file that it names cannot be used.
     """
-    from acme_iid import findings
-    from acme_iid.tables import ConfigError
+    from acme_iid.config import findings
+    from acme_iid.config.table import ConfigError
 
     try:
         config = home.config()

@@ -20,11 +20,11 @@ import click
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from acme_iid import config
 from acme_iid.cli import Home
-from acme_iid.config import Config
+from acme_iid.config import ca_toml
+from acme_iid.config.settings import Config
+from acme_iid.config.table import ConfigError
 from acme_iid.durable import replace_file
-from acme_iid.tables import ConfigError
 
 Edit = Callable[[MutableMapping[str, Any]], None]
 """Changes one ``[[provisioner]]``, given as a mapping."""
@@ -124,7 +124,7 @@ def _by_hand() -> ConfigError:
 
 
 def _read(home: Home) -> str:
-    return (home.path / config.FILE_NAME).read_bytes().decode()
+    return (home.path / ca_toml.FILE_NAME).read_bytes().decode()
 
 
 def _write(home: Home, text: str, meant: object = None) -> Config:
@@ -136,8 +136,8 @@ def _write(home: Home, text: str, meant: object = None) -> Config:
     if not kept:
         raise _by_hand()
     data = text.encode()
-    result = config.parse(data, home.path)
-    file = (home.path / config.FILE_NAME).resolve()
+    result = ca_toml.parse(data, home.path)
+    file = (home.path / ca_toml.FILE_NAME).resolve()
     replace_file(file, data, file.stat().st_mode & 0o777)
     return result
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from acme_iid import admission
-from acme_iid.admission import Provisioner
 from acme_iid.attestation import aws, gcp
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.config import Config
-from acme_iid.namespace import Namespace
+from acme_iid.config.settings import Config
+from acme_iid.policy import instances
+from acme_iid.policy.instances import Provisioner
+from acme_iid.policy.name_rules import NameRule
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns
-from acme_iid.rules import NameRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def explain(
 
 
 def _same_cloud(entry: Provisioner, identity: InstanceIdentity) -> bool:
-    return admission.CLOUDS[entry.type] == identity.cloud
+    return instances.CLOUDS[entry.type] == identity.cloud
 
 
 def _outcome(verdicts: Sequence[Verdict], giving: str | None, wanted: Sequence[Identifier]) -> str:
@@ -157,7 +157,7 @@ def _outcome(verdicts: Sequence[Verdict], giving: str | None, wanted: Sequence[I
 def _verdict(
     entry: Provisioner, namespace: Namespace, identity: InstanceIdentity, wanted: Sequence[Identifier], now: int
 ) -> Verdict:
-    checks = list(admission.checks(entry, identity))
+    checks = list(instances.checks(entry, identity))
     rules = [
         Rule(key, refusal is None, f"{key}: {refusal or _met(entry, key, identity)}")
         for key, refusal in checks
@@ -176,7 +176,7 @@ def _verdict(
         admits=True,
         rules=tuple(rules),
         names=tuple(_wish(entry, namespace, identity, name) for name in wanted),
-        listed=tuple(name.value for name in admission.names(entry, namespace, identity)),
+        listed=tuple(name.value for name in instances.names(entry, namespace, identity)),
         further=_further(entry, namespace),
     )
 
@@ -219,7 +219,7 @@ def _name_rule(entry: Provisioner, key: str, rule: NameRule, namespace: Namespac
     for demand in rule.when:
         if (refusal := demand.refusal(identity.facts)) is not None:
             return Rule(key, met=False, said=f"{title}: {refusal.partition(';')[0]}")
-    facts = admission.believed_facts(entry, identity)
+    facts = instances.believed_facts(entry, identity)
     for fact in rule.template.placeholders:
         if fact not in facts:
             return Rule(key, met=False, said=f"{title}: {fact} is not proven, so it gives nothing")
@@ -231,7 +231,7 @@ def _name_rule(entry: Provisioner, key: str, rule: NameRule, namespace: Namespac
         example = None
     if text is None or example is None:
         return Rule(key, met=False, said=f"{title}: a fact cannot stand in a name, so it gives nothing")
-    refusal = admission.refusal_to_name(entry, namespace, identity, Identifier("dns", prefix + example.value))
+    refusal = instances.refusal_to_name(entry, namespace, identity, Identifier("dns", prefix + example.value))
     if refusal is not None:
         return Rule(key, met=False, said=f"{title}: {refusal}")
     star = ", with any one label for *" if "*" in text else ""
@@ -239,12 +239,12 @@ def _name_rule(entry: Provisioner, key: str, rule: NameRule, namespace: Namespac
 
 
 def _wish(entry: Provisioner, namespace: Namespace, identity: InstanceIdentity, name: Identifier) -> Wish:
-    refusal = admission.refusal_to_name(entry, namespace, identity, name)
+    refusal = instances.refusal_to_name(entry, namespace, identity, name)
     if refusal is not None:
         return Wish(name.value, given=False, why=refusal)
-    if name in admission.own_names(entry, namespace, identity):
+    if name in instances.own_names(entry, namespace, identity):
         return Wish(name.value, given=True, why="follows from its evidence")
-    facts = admission.believed_facts(entry, identity)
+    facts = instances.believed_facts(entry, identity)
     rules, prefix = (entry.allow_wildcards, "*.") if name.wildcard else (entry.allow or (), "")
     for rule in rules:
         if rule.applies(facts) and rule.template.gives(name.base, facts):

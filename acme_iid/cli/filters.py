@@ -30,10 +30,10 @@ class Moment(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the seconds."""
-        from acme_iid import values
+        from acme_iid.config import parsers
 
         try:
-            return int(time.time()) - values.duration(value)
+            return int(time.time()) - parsers.duration(value)
         except ValueError:
             pass
         try:
@@ -134,7 +134,7 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
                 given["account"] = accounts.meant(database, given["account"]).id
             # A whole id is taken as it is: what was refused from the first is known by its events alone.
             if given.get("instance") is not None and ":" not in given["instance"]:
-                from acme_iid.authority import instances
+                from acme_iid.operations import instances
 
                 given["instance"] = instances.find(database, given["instance"]).id
             command(database, Filter(**given), *args, **kwargs)

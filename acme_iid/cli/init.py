@@ -103,7 +103,7 @@ def init(home: Home, name: str, domains: tuple[str, ...], url: str, listen: str,
 
     With --password-file the private keys are encrypted, and ``serve`` needs the same file.
     """
-    from acme_iid import config
+    from acme_iid.config import ca_toml
     from acme_iid.issuance import ca, keys
 
     text = _CONFIGURATION.format(
@@ -112,7 +112,7 @@ def init(home: Home, name: str, domains: tuple[str, ...], url: str, listen: str,
         url=_quoted(url),
         listen=_quoted(listen),
     )
-    config.parse(text.encode(), home.path)
+    ca_toml.parse(text.encode(), home.path)
     secret = password(password_file)
     now = int(time.time())
     root = ca.create_root(name, now)
@@ -126,7 +126,7 @@ def init(home: Home, name: str, domains: tuple[str, ...], url: str, listen: str,
             ca.ROOT_CERTIFICATE: (authority.root_pem.encode(), 0o644),
             ca.INTERMEDIATE_CERTIFICATE: (authority.intermediate_pem.encode(), 0o644),
             # Last: a home is one when this file is there, so an init that was cut short leaves none.
-            Path(config.FILE_NAME): (text.encode(), 0o644),
+            Path(ca_toml.FILE_NAME): (text.encode(), 0o644),
         },
     )
     _tell(home, name, url, authority.root_fingerprint, password_file)
@@ -138,7 +138,7 @@ def _quoted(text: str) -> str:
 
 
 def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
-    from acme_iid.config import FILE_NAME
+    from acme_iid.config.ca_toml import FILE_NAME
     from acme_iid.durable import sync_names, write_new
 
     if (home / FILE_NAME).exists():

@@ -15,7 +15,7 @@ from acme_iid.cli.parameters import Checked
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from acme_iid.authority.instances import Ended
+    from acme_iid.operations.instances import Ended
     from acme_iid.protocol.resources import Enrolment, Instance
     from acme_iid.store.database import Database
     from acme_iid.store.listing import Filter
@@ -66,8 +66,8 @@ def list_(database: Database, wanted: Filter, *, blocked: bool, as_json: bool) -
 @on_store
 def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - the argument's name in --help
     """Show an instance, by its whole id or by the cloud's own instance id."""
-    from acme_iid.authority import instances as use_cases
     from acme_iid.cli.certificate import status
+    from acme_iid.operations import instances as use_cases
     from acme_iid.store import accounts, certificates, enrolments, lookups
 
     lookups.follow(database)
@@ -134,7 +134,7 @@ def release(
     The instance is taken from the account that it belongs to, if there is one. The key with THUMBPRINT, and no
     other, may use it next, whatever the instance's age.
     """
-    from acme_iid.authority import instances as use_cases
+    from acme_iid.operations import instances as use_cases
     from acme_iid.store import instances
 
     now = int(time.time())
@@ -168,7 +168,7 @@ def block(
 
     ID is its whole id, which may be one that was never used here, or the cloud's own id of one that was.
     """
-    from acme_iid.authority import instances as use_cases
+    from acme_iid.operations import instances as use_cases
 
     whole, ended = use_cases.block(database, id, reason, revoke=revoke, now=int(time.time()))
     _tell(f"Instance {whole} is blocked.", {"instance": whole}, ended, as_json=as_json)
@@ -190,7 +190,7 @@ def _tell(sentence: str, facts: Mapping[str, object], ended: Ended, *, as_json: 
 @on_store
 def unblock(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - as above
     """Let an instance in again. Whose it is has not changed."""
-    from acme_iid.authority import instances as use_cases
+    from acme_iid.operations import instances as use_cases
 
     whole, closed = use_cases.unblock(database, id, int(time.time()))
     if as_json:
@@ -207,7 +207,7 @@ def unblock(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A00
 @on_store
 def reopen(database: Database, id: str, name: str) -> None:  # noqa: A002 - as above
     """Let an instance hold NAME again after its certificate for it was revoked."""
-    from acme_iid.authority import instances as use_cases
+    from acme_iid.operations import instances as use_cases
 
     found = use_cases.find(database, id)
     use_cases.reopen(database, found, name, int(time.time()))

@@ -28,7 +28,7 @@ class TakesRandomText(click.Command):
 
 
 class Checked(click.ParamType[Any]):
-    """A text that the configuration would accept: ``rule`` is a function of ``acme_iid.values``."""
+    """A text that the configuration would accept: ``rule`` is a function of ``acme_iid.config.parsers``."""
 
     def __init__(self, rule: str, *, keep: bool = True) -> None:
         self.name = rule
@@ -37,11 +37,11 @@ class Checked(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the text as it was typed, or what the rule makes of it."""
-        from acme_iid import values
+        from acme_iid.config import parsers
 
         if not isinstance(value, str):
             return value
-        rule: Callable[[str], Any] = getattr(values, self._rule)
+        rule: Callable[[str], Any] = getattr(parsers, self._rule)
         try:
             meant = rule(value)
         except ValueError as error:

@@ -7,18 +7,18 @@ from typing import Any
 
 import click
 
-from acme_iid import findings
-from acme_iid.admission import ENROLMENT_LIFETIME, Provisioner
 from acme_iid.cli import Home, config_file
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
 from acme_iid.cli.provisioner_explain import test
 from acme_iid.cli.provisioner_flags import FLAGS, TYPES, Command, apply, flags, removals, said_by_flags
-from acme_iid.config import Config
-from acme_iid.hosts import CHALLENGES, TYPE, HostProvisioner
-from acme_iid.kinds import KINDS, PCRS
-from acme_iid.rules import NameRule
-from acme_iid.sources import TrustSources
+from acme_iid.config import findings
+from acme_iid.config.settings import Config
+from acme_iid.config.trust_sources import TrustSources
+from acme_iid.policy.hosts import CHALLENGES, TYPE, HostProvisioner
+from acme_iid.policy.instances import ENROLMENT_LIFETIME, Provisioner
+from acme_iid.policy.name_rules import NameRule
+from acme_iid.policy.provisioner_types import KINDS, PCRS
 
 # The \b keeps click from filling the lines.
 _ADD_EXAMPLES = """\b

@@ -9,18 +9,18 @@ from typing import Any, BinaryIO
 
 import click
 
-from acme_iid.admission import CLOUDS
 from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
 from acme_iid.binding import MAX_ANSWER_BYTES, binding
 from acme_iid.cli import Home, provisioner_hosts
 from acme_iid.cli.explanation import Explanation, explain, identity_of
 from acme_iid.cli.output import timestamp
+from acme_iid.config.trust_sources import trust_store
 from acme_iid.errors import AttestationError, Step
-from acme_iid.kinds import KINDS
+from acme_iid.policy.instances import CLOUDS
+from acme_iid.policy.provisioner_types import KINDS
 from acme_iid.protocol import strict_json
 from acme_iid.protocol.identifiers import Identifier, from_text
-from acme_iid.sources import trust_store
 
 # The \b keeps click from filling the lines.
 _EXAMPLES = """\b

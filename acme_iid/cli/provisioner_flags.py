@@ -1,6 +1,6 @@
 """What ``provisioner add`` and ``update`` take: a flag for each key, by step's word where it has one.
 
-Which type a flag is for, and how its values are read, follows from :data:`acme_iid.kinds.KINDS`.
+Which type a flag is for, and how its values are read, follows from :data:`acme_iid.policy.provisioner_types.KINDS`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, Literal
 import click
 
 from acme_iid.cli.parameters import Checked
-from acme_iid.hosts import CHALLENGES, TYPE
-from acme_iid.kinds import KINDS, PCRS
-from acme_iid.tables import ConfigError
+from acme_iid.config.table import ConfigError
+from acme_iid.policy.hosts import CHALLENGES, TYPE
+from acme_iid.policy.provisioner_types import KINDS, PCRS
 
 TYPES = (*KINDS, TYPE)
 Shape = Literal["list", "order", "text", "port", "source", "switch", "pcrs", "issuers", "issuer keys"]

@@ -6,9 +6,9 @@ import json
 
 import click
 
-from acme_iid.config import Config
-from acme_iid.hosts import OF_DNS, HostProvisioner
-from acme_iid.namespace import Namespace
+from acme_iid.config.settings import Config
+from acme_iid.policy.hosts import OF_DNS, HostProvisioner
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 
 

@@ -22,7 +22,7 @@ def prune(home: Home, *, dry_run: bool, as_json: bool) -> None:
     with their orders 90 days after theirs. What is open, valid or needed by something that is stays; so do accounts,
     instances, blocks, closed names and events, which are a chain and never pruned.
     """
-    from acme_iid.authority import pruning
+    from acme_iid.operations import pruning
     from acme_iid.store.database import open_store
 
     config, now = home.config(), int(time.time())

@@ -13,8 +13,8 @@ from acme_iid.cli import Home
 from acme_iid.cli.parameters import Checked, password, password_file
 
 if TYPE_CHECKING:
-    from acme_iid.config import Config
-    from acme_iid.values import Listen
+    from acme_iid.config.settings import Config
+    from acme_iid.protocol.addresses import Listen
 
 
 @click.command(short_help="Run the ACME server.")
@@ -39,12 +39,14 @@ def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int, pas
 
     TLS uses a certificate from the CA itself, which is renewed while the server runs.
     """
-    from acme_iid import server
+    from acme_iid.app import create_app
+    from acme_iid.serving import server
 
     # Whatever the server writes is nobody else's.
     os.umask(0o077)
     server.run(
         home.config(),
+        create_app,
         password=password(password_file),
         password_file=password_file,
         listen=listen,

@@ -81,7 +81,7 @@ def servers(database: Database, *, as_json: bool) -> None:
     """
     import time
 
-    from acme_iid.authority.presence import SEEN_SECONDS
+    from acme_iid.operations.presence import SEEN_SECONDS
     from acme_iid.store import servers as record
 
     rows: list[dict[str, object]] = [

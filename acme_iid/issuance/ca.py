@@ -23,7 +23,7 @@ from acme_iid.issuance import keys
 from acme_iid.issuance.keys import CAFileError, PrivateKey
 from acme_iid.issuance.leaf import LeafRequest, Template, new_serial
 from acme_iid.issuance.profiles import extended_key_usage
-from acme_iid.namespace import Namespace
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from acme_iid import key_files
+from acme_iid.protocol import key_files
 from acme_iid.protocol.public_keys import AUTHORITIES
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey

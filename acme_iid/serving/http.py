@@ -12,17 +12,17 @@ import resource
 import socket
 import ssl
 from asyncio import sslproto
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.serving.connection import CLOSING_SECONDS, HANDSHAKE_SECONDS, Connection
-from acme_iid.web import problems
-from acme_iid.web.messages import MAX_REQUEST_BYTES, Answer, Request
+from acme_iid.serving.messages import MAX_REQUEST_BYTES, Answer, Request
 
 BODY_SECONDS = 20.0
 """Seconds a request's body may take."""
@@ -56,6 +56,9 @@ class Application(Protocol):
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         """The answer to a request that is refused before it has come whole."""
 
+    def failure(self, error: Exception) -> Answer:
+        """The answer to a request that cannot be read, or that a fault of the server's ended."""
+
     def takes_connection(self) -> bool:
         """Whether a connection is accepted now; if so, it counts as accepted."""
 
@@ -69,7 +72,11 @@ class Application(Protocol):
 class _Protocol(web.RequestHandler):
     """aiohttp's protocol, which says what is wrong as everything else here does."""
 
-    __slots__ = ()
+    __slots__ = ("_failure",)
+
+    def __init__(self, failure: Callable[[Exception], Answer], manager: web.Server, **settings: Any) -> None:
+        super().__init__(manager, **settings)
+        self._failure = failure
 
     def handle_error(
         self,
@@ -83,9 +90,9 @@ class _Protocol(web.RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and isinstance(exc, Exception):
             if isinstance(exc, ConnectionError):
                 raise exc  # its client has left
-            answer = problems.of_exception(exc)
+            answer = self._failure(exc)
         else:
-            answer = problems.of_acme_error(_malformed("the request is none of HTTP/1.1 that can be read"))
+            answer = self._failure(_malformed("the request is none of HTTP/1.1 that can be read"))
         response = _response(answer)
         response.force_close()
         return response
@@ -189,6 +196,7 @@ class HTTPServer:
 
     def _protocol(self) -> web.RequestHandler:
         return _Protocol(
+            self._application.failure,
             self._manager,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=self._keep_alive,

@@ -19,16 +19,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from acme_iid import config as configuration
-from acme_iid import findings
-from acme_iid.config import Config
+from acme_iid.config import ca_toml as configuration
+from acme_iid.config import findings
+from acme_iid.config.settings import Config
+from acme_iid.config.table import ConfigError
 from acme_iid.errors import AcmeError, ServerError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
+from acme_iid.protocol.addresses import Listen
 from acme_iid.serving.http import Application, HTTPServer
-from acme_iid.tables import ConfigError
-from acme_iid.values import Listen
 
 STOP_TIMEOUT = 10
 """Seconds that requests have to be answered when a process stops."""
@@ -38,7 +38,7 @@ _RETRY = 60  # seconds until a renewal that failed is tried again
 ApplicationFactory = Callable[[Config, str | None], Application]
 Check = Callable[[Config], None]
 
-_log = logging.getLogger("acme_iid.server")
+_log = logging.getLogger("acme_iid.serving.server")
 
 
 @dataclass(frozen=True, slots=True)

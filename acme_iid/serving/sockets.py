@@ -9,7 +9,7 @@ import time
 from collections.abc import MutableMapping
 
 from acme_iid.errors import ServerError
-from acme_iid.values import Listen
+from acme_iid.protocol.addresses import Listen
 
 BACKLOG = 1024
 """Connections that wait for a process to accept them."""

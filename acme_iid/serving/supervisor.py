@@ -18,7 +18,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 
-from acme_iid.config import Config
+from acme_iid.config.settings import Config
 from acme_iid.errors import ServerError
 from acme_iid.serving.process import STOP_TIMEOUT, sentence
 
@@ -30,7 +30,7 @@ _DEATHS, _DEATH_SECONDS = 5, 30  # a worker that ends so often in that time is n
 _KILLED_AFTER = STOP_TIMEOUT + 5  # seconds
 _TICK = 0.1  # seconds between looks at signals and workers
 
-_log = logging.getLogger("acme_iid.server")
+_log = logging.getLogger("acme_iid.serving.server")
 
 
 class Supervisor:

@@ -7,9 +7,17 @@ afterwards one an interval.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from acme_iid.store.statements import SKIP_LOCKED
 from acme_iid.store.writes import Reader, Statement, Verdict
-from acme_iid.values import Rate
+
+
+class Rate(NamedTuple):
+    """At most ``most`` in ``seconds``."""
+
+    most: int
+    seconds: int
 
 
 def spend(key: str, rate: Rate, now: int, verdict: Verdict) -> Statement:

@@ -34,9 +34,9 @@ from acme_iid.store.deadlines import (
 )
 from acme_iid.store.failures import NoAnswerError, failure, is_lost, is_undecided, is_verdict, text_of
 from acme_iid.store.server_transactions import ServerTransaction, command, entry_of, fetched
+from acme_iid.store.settings import CONNECTIONS
 from acme_iid.store.statements import returns
 from acme_iid.store.writes import Answered, Committed, Outcome, Question, Reader, Refused, Row, Statement, Write
-from acme_iid.store_settings import CONNECTIONS
 
 Pool = ConnectionPool[Connection]
 

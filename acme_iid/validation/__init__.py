@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from acme_iid.hosts import HostProvisioner
+from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.validation import caa, dns01, dns_persist01, http01, tls_alpn01
 from acme_iid.validation.attempt import Attempt
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from acme_iid.errors import Problem
-from acme_iid.hosts import HostProvisioner
+from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.validation import issue_value
 from acme_iid.validation.attempt import FEW, Attempt, Deadline, ValidationError
 from acme_iid.validation.resolver import NoSuchNameError, records

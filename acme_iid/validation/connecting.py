@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from acme_iid.errors import Problem
-from acme_iid.hosts import HostProvisioner
+from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.validation.attempt import ONCE, Deadline, ValidationError
 from acme_iid.validation.network import Address, plain, refusal

@@ -9,7 +9,7 @@ import base64
 import hashlib
 
 from acme_iid.errors import Problem
-from acme_iid.hosts import HostProvisioner
+from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.validation import issue_value
 from acme_iid.validation.attempt import Attempt, Deadline, ValidationError
 from acme_iid.validation.resolver import texts

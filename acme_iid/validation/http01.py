@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import urljoin, urlsplit
 
 from acme_iid.errors import Problem
-from acme_iid.hosts import HostProvisioner
+from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import Identifier, from_text
 from acme_iid.validation.attempt import FEW, ONCE, Attempt, Deadline, ValidationError
 from acme_iid.validation.connecting import connected

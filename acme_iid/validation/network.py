@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection
 
-from acme_iid.values import Network
+from acme_iid.protocol.addresses import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -12,7 +12,7 @@ import dns.resolver
 from dns.name import Name, from_text
 
 from acme_iid.errors import Problem
-from acme_iid.hosts import HostProvisioner
+from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.validation.attempt import Deadline, ValidationError
 from acme_iid.validation.network import Address
 

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from acme_iid.errors import Problem
-from acme_iid.hosts import HostProvisioner
+from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import SHOWN
 from acme_iid.validation.attempt import FEW, Attempt, Deadline, ValidationError

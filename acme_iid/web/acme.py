@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl
 
 from flask import Blueprint
 
-from acme_iid.admission import formats
 from acme_iid.authority import (
     Authority,
     accounts,
@@ -24,15 +23,16 @@ from acme_iid.authority import (
     revocation,
 )
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.policy.instances import formats
 from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
 from acme_iid.protocol.status import next_look
+from acme_iid.serving.messages import Answer, Request
 from acme_iid.store.writes import Reader, Write, then
 from acme_iid.web import external_binding, problems, render
 from acme_iid.web.application import Application, Headers
 from acme_iid.web.direct import Door, Open, Signed, as_get
 from acme_iid.web.jws import Gate, SignedRequest, decode_field, require_account, require_jwk
-from acme_iid.web.messages import Answer, Request
 
 _ORDER = "/acme/order/"
 _NUMBER = re.compile("[1-9][0-9]{0,17}", re.ASCII)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from acme_iid.limit_settings import Limits
+from acme_iid.config.limit_settings import Limits
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts, certificates, order_counts, orders, serials
 from acme_iid.store.database import Database

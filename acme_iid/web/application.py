@@ -18,9 +18,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from acme_iid.errors import AcmeError
+from acme_iid.serving.messages import Answer, Request
 from acme_iid.web import problems
 from acme_iid.web.capacity import BEGINNING, MOST, Capacity
-from acme_iid.web.messages import Answer, Request
 from acme_iid.web.pool import Pool
 
 _SAYING_SECONDS = 2.0
@@ -74,7 +74,7 @@ class Application(flask.Flask):
         """Add a route to a view that is called without Flask's objects, whoever serves the application."""
 
         def called(**names: str) -> flask.Response:
-            return view.now(Request.of_environ(flask.request.environ), **names).response()
+            return problems.flask_response(view.now(Request.of_environ(flask.request.environ), **names))
 
         # Flask would answer OPTIONS by itself, which is no request that ACME has.
         blueprint.add_url_rule(rule, name, called, methods=[method], provide_automatic_options=False)
@@ -130,6 +130,10 @@ class Application(flask.Flask):
         answer = problems.of_acme_error(error)
         answer.headers += self._further(request.method, request.path, self._route(request)[0])
         return answer
+
+    def failure(self, error: Exception) -> Answer:
+        """The answer to a request that cannot be read, or that a fault of the server's ended."""
+        return problems.of_exception(error)
 
     def at_end(self, close: Callable[[], None]) -> None:
         """Have something ended with the application; what was added last is ended first."""

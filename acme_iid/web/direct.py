@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 from acme_iid.errors import AcmeError, Problem, StoreConflictError
+from acme_iid.protocol.addresses import Network
+from acme_iid.serving.messages import MAX_REQUEST_BYTES, Answer, Request
 from acme_iid.store.batches import Batches
 from acme_iid.store.writes import Committing, Decision, Reader, Write, perform
-from acme_iid.values import Network
 from acme_iid.web.jws import Gate, SignedRequest, require_account
-from acme_iid.web.messages import MAX_REQUEST_BYTES, Answer, Request
 from acme_iid.web.pool import Pool
 from acme_iid.web.remote import client_address
 

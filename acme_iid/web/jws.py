@@ -21,11 +21,11 @@ from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.protocol.public_keys import PublicKey
 from acme_iid.protocol.resources import Account
+from acme_iid.serving.messages import Request
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Reader
 from acme_iid.web.ahead import Ahead, KnownAccounts
 from acme_iid.web.links import Links
-from acme_iid.web.messages import Request
 from acme_iid.web.nonces import Nonces
 
 CONTENT_TYPE = "application/jose+json"

@@ -18,8 +18,8 @@ from functools import partial
 from typing import TypeVar
 
 from acme_iid.errors import AcmeError
+from acme_iid.serving.messages import Answer, Request
 from acme_iid.web.jws import SignedRequest
-from acme_iid.web.messages import Answer, Request
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from acme_iid.errors import (
     TrustUnavailableError,
     UnstorableTextError,
 )
-from acme_iid.web.messages import Answer
+from acme_iid.serving.messages import Answer
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,12 @@ def of_exception(error: Exception) -> Answer:
 
 def response_of(error: Exception) -> flask.Response:
     """What :func:`of_exception` answers, for Flask."""
-    return of_exception(error).response()
+    return flask_response(of_exception(error))
+
+
+def flask_response(answer: Answer) -> flask.Response:
+    """The answer as Flask has it."""
+    return flask.Response(answer.body, answer.status, answer.headers)
 
 
 def _of_http_exception(error: HTTPException) -> Answer:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 
-from acme_iid.values import Network
+from acme_iid.protocol.addresses import Network
 
 # An IPv6 address without brackets has no port: its last group would look like one.
 _WITH_PORT = re.compile(

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from acme_iid.binding import CHALLENGE_TYPE, binding
-from acme_iid.config import Config
-from acme_iid.hosts import PERSISTENT
+from acme_iid.config.settings import Config
+from acme_iid.policy.hosts import PERSISTENT
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Challenge, Enrolment, ExternalKey, Order

@@ -40,6 +40,6 @@ The modules, from the bottom up::
     cli           acme-iid
     manual        manual pages and completions, made out of the commands; building runs it
 
-Nothing here imports the server's modules, save ``acme_iid.iid01``, ``acme_iid.errors`` and ``acme_iid.key_files`` and,
-for ``acme-iid verify`` alone, ``acme_iid.attestation``.
+Nothing here imports the server's modules, save ``acme_iid.iid01``, ``acme_iid.errors``,
+``acme_iid.protocol.key_files`` and, for ``acme-iid verify`` alone, ``acme_iid.attestation``.
 """

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
-from acme_iid import key_files
+from acme_iid.protocol import key_files
 from acme_iid_client import places
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.descriptors import open_directory, read_secret

@@ -8,7 +8,7 @@ import warnings
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from acme_iid import key_files
+from acme_iid.protocol import key_files
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import canonical
 

@@ -10,7 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from acme_iid import key_files
+from acme_iid.protocol import key_files
 from acme_iid_client.errors import ClientError
 from acme_iid_client.names import is_address
 

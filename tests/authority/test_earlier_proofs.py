@@ -11,25 +11,25 @@ from enrolling import whole_id
 from running import CA, PROVISIONER, answer
 from wire import Key, csr
 
-from acme_iid import config
 from acme_iid.authority import (
     Authority,
     accounts,
     authorizations,
     challenges,
     finalization,
-    instances,
     orders,
     reading,
     revocation,
 )
 from acme_iid.authority.orders import NewOrder
+from acme_iid.config import ca_toml
+from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.operations import instances
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Order
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.simulator import aws
-from acme_iid.sources import trust_store
 from acme_iid.store.database import open_store
 from acme_iid.store.writes import Refused, Write, perform
 
@@ -40,7 +40,7 @@ ADDRESS = "127.0.0.1"
 @pytest.fixture
 def authority(own_ca: CA) -> Iterator[Authority]:
     own_ca.cli("provisioner", "update", PROVISIONER, "--proof-lifetime", "24h", "--disable-trust-on-first-use")
-    loaded = config.load(own_ca.home)
+    loaded = ca_toml.load(own_ca.home)
     database = open_store(loaded.store.url)
     ca = CertificateAuthority.load(own_ca.home, None)
     yield Authority(loaded, database, ca, trust_store(loaded.trust))

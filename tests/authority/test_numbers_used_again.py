@@ -10,7 +10,8 @@ from acting import FOO, Actor, act, authority_of, block, certificates_of, now
 from enrolling import whole_id
 from running import ACCOUNT, CA
 
-from acme_iid.authority import Authority, orders, pruning, reading
+from acme_iid.authority import Authority, orders, reading
+from acme_iid.operations import pruning
 from acme_iid.protocol.resources import Certificate
 from acme_iid.simulator import aws
 from acme_iid.store import certificates, lookups

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from writing import happens, put
 
 from acme_iid.authority import enrolments as ending
-from acme_iid.authority import pruning, renewal
-from acme_iid.config import Config, parse
+from acme_iid.authority import renewal
+from acme_iid.config.ca_toml import parse
+from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.operations import pruning
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import CertificateId
 from acme_iid.protocol.resources import (

@@ -24,8 +24,9 @@ from meanwhile import Meanwhile
 from running import ACCOUNT, answer
 from wire import Key, csr
 
-from acme_iid.authority import Authority, accounts, authorizations, challenges, instances, pruning, reading
+from acme_iid.authority import Authority, accounts, authorizations, challenges, reading
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.operations import instances, pruning
 from acme_iid.protocol.renewal import CertificateId
 from acme_iid.protocol.resources import Authorization, Certificate
 from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order

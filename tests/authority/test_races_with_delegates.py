@@ -23,8 +23,9 @@ from enrolling import whole_id
 from meanwhile import Meanwhile
 from wire import csr
 
-from acme_iid.authority import Authority, authorizations, instances, reading, revocation
+from acme_iid.authority import Authority, authorizations, reading, revocation
 from acme_iid.errors import AcmeError
+from acme_iid.operations import instances
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, enrolments

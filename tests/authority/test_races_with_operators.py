@@ -25,8 +25,9 @@ from meanwhile import Meanwhile
 from running import ACCOUNT, answer
 from wire import csr
 
-from acme_iid.authority import Authority, answers, authorizations, challenges, instances, reading, revocation
+from acme_iid.authority import Authority, answers, authorizations, challenges, reading, revocation
 from acme_iid.errors import AcmeError, Problem, Remedy, RequestError
+from acme_iid.operations import instances
 from acme_iid.protocol.resources import Certificate
 from acme_iid.protocol.status import Status, of_challenge, of_order
 from acme_iid.simulator import aws

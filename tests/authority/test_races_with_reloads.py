@@ -9,11 +9,11 @@ import pytest
 from acting import FOO, Actor, Happening, certificates_of, kinds, now
 from running import PROVISIONER
 
-from acme_iid.admission import Provisioner
 from acme_iid.authority import Authority
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.policy.instances import Provisioner
+from acme_iid.policy.name_rules import NameRule, template
 from acme_iid.protocol.status import Status, of_challenge, of_order
-from acme_iid.rules import NameRule, template
 from acme_iid.simulator import aws
 from acme_iid.store.database import Database
 

@@ -34,8 +34,8 @@ from benchmarks.generator import Account, Generator, jobs_of_instances, with_iid
 from benchmarks.orders import show
 from running import CA
 
-from acme_iid import config
-from acme_iid.authority import pruning
+from acme_iid.config import ca_toml
+from acme_iid.operations import pruning
 from acme_iid.store import (
     accounts,
     certificates,
@@ -90,7 +90,7 @@ def make(folder: Path) -> Home:
     generator.run(jobs_of_instances(found, 1), 60)
     generator.close()
     ca.stop()
-    store = open_store(config.load(ca.home).store.url)
+    store = open_store(ca_toml.load(ca.home).store.url)
     lookups.follow(store)
     store.close()
     tables = ("accounts", "orders", "certificates", "instances", "events", "lookups", "holders", "issuers")
@@ -389,7 +389,7 @@ def _lists(ca: CA) -> dict[str, tuple[float, str]]:
 
 def prune(home: Home) -> dict[str, tuple[float, str]]:
     """What it takes to remove what ended long ago, CPU milliseconds and milliseconds a transaction."""
-    settings = config.load(home.ca.home)
+    settings = ca_toml.load(home.ca.home)
     settings = replace(settings, retention=replace(settings.retention, certificates=_KEPT_DAYS * 86400))
     database, now = open_store(settings.store.url), int(time.time())
     marks = [(time.process_time(), time.perf_counter())]

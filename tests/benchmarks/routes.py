@@ -29,13 +29,13 @@ from benchmarks.orders import show
 from interop.harness import running, until
 from running import CA
 
-from acme_iid import config as configuration
-from acme_iid import server
 from acme_iid.app import create_app
-from acme_iid.config import Config
+from acme_iid.config import ca_toml as configuration
+from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError
+from acme_iid.serving import server
+from acme_iid.serving.messages import Answer, Request
 from acme_iid.web.application import Application
-from acme_iid.web.messages import Answer, Request
 
 _REPORT = "/benchmark"
 
@@ -61,6 +61,9 @@ class Watched:
 
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         return self._app.refusal(request, error)
+
+    def failure(self, error: Exception) -> Answer:
+        return self._app.failure(error)
 
     def takes_connection(self) -> bool:
         return self._app.takes_connection()

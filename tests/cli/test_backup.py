@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from running import CA
 
-from acme_iid.authority import restoring
-from acme_iid.authority.backups import MAX_FILE_BYTES, Backup
 from acme_iid.errors import RequestError
+from acme_iid.operations import restore
+from acme_iid.operations.backup import MAX_FILE_BYTES, Backup
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def refused(archive: Path, home: Path) -> str:
     """What is said about an archive that must not be restored, and of which nothing is left."""
     with pytest.raises(RequestError) as caught:
-        restoring.restore(archive, home, 0)
+        restore.restore(archive, home, 0)
     assert not home.exists()
     assert [path for path in home.parent.iterdir() if path.name.startswith(f".{home.name}.")] == []
     return str(caught.value)

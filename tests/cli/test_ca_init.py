@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from acme_iid import config
 from acme_iid.cli import main
+from acme_iid.config import ca_toml
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.keys import CAFileError
 
@@ -40,7 +40,7 @@ def test_a_home_is_made_whole_private_and_ready(tmp_path: Path) -> None:
     for key in (home / "secrets").iterdir():
         assert key.stat().st_mode & 0o777 == 0o600
         assert b"ENCRYPTED" not in key.read_bytes()
-    found = config.load(home)
+    found = ca_toml.load(home)
     assert (found.ca.name, found.ca.domains) == ('My "own" CA', ("local", "corp.internal"))
     assert (found.server.url, str(found.server.listen)) == ("https://ca.local", "0.0.0.0:443")
     authority = CertificateAuthority.load(home)
@@ -159,7 +159,7 @@ def watch(event, arguments):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 from acme_iid.cli import main
-import acme_iid.cli.init, acme_iid.config, acme_iid.issuance.ca
+import acme_iid.cli.init, acme_iid.config.ca_toml, acme_iid.issuance.ca
 sys.addaudithook(watch)
 main(["--home", sys.argv[2], "init"])
 """
@@ -173,4 +173,4 @@ main(["--home", sys.argv[2], "init"])
         assert done.returncode == -signal.SIGKILL
         assert not (home / "ca.toml").exists()
     assert moment == 7, "five files and a rename"
-    assert config.load(home).ca.name == "My CA"
+    assert ca_toml.load(home).ca.name == "My CA"

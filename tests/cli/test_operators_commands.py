@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from writing import put
 
-from acme_iid import config
 from acme_iid.cli import main
+from acme_iid.config import ca_toml
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Certificate, Instance, Order
 from acme_iid.store import accounts, certificates, instances, orders
@@ -52,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = CliRunner().invoke(main, ["--home", str(home), "init"])
     assert made.exit_code == 0, made.output
     chain = (home / "certs" / "root_ca.crt").read_text()
-    database = open_store(config.load(home).store.url)
+    database = open_store(ca_toml.load(home).store.url)
     leaf = x509.load_pem_x509_certificate(chain.encode()).public_bytes(Encoding.DER)
     for number, (instance, hours) in enumerate([(AWS, 3), (GCP, 1)], 1):
         at = NOW - hours * 3600
@@ -284,14 +284,14 @@ def chained(tmp_path: Path) -> Path:
     """A CA with a few events in its record."""
     made = CliRunner().invoke(main, ["--home", str(tmp_path), "init"])
     assert made.exit_code == 0, made.output
-    database = open_store(config.load(tmp_path).store.url)
+    database = open_store(ca_toml.load(tmp_path).store.url)
     put(database, events=[new_event("test", NOW, number=number) for number in range(12)])
     database.close()
     return tmp_path
 
 
 def behind(home: Path, statement: str) -> None:
-    database = open_store(config.load(home).store.url)
+    database = open_store(ca_toml.load(home).store.url)
     with database.transaction() as transaction:
         for one in statement.split(";"):
             transaction.run(one)
@@ -366,7 +366,7 @@ def test_a_tail_that_was_cut_off_is_seen_by_whoever_kept_a_head(chained: Path) -
 def test_a_tail_that_was_cut_off_and_grew_again_is_seen(chained: Path) -> None:
     kept = head(chained)
     behind(chained, "DELETE FROM events WHERE seq > 9")
-    database = open_store(config.load(chained).store.url)
+    database = open_store(ca_toml.load(chained).store.url)
     put(database, events=[new_event("other", NOW)] * 5)
     database.close()
     assert head(chained).startswith("14:")
@@ -375,7 +375,7 @@ def test_a_tail_that_was_cut_off_and_grew_again_is_seen(chained: Path) -> None:
 
 
 def test_a_long_check_shows_how_far_it_is_on_a_terminal_only(chained: Path) -> None:
-    database = open_store(config.load(chained).store.url)
+    database = open_store(ca_toml.load(chained).store.url)
     put(database, events=[new_event("many", NOW)] * 20_000)
     database.close()
     assert head(chained).startswith("20012:")

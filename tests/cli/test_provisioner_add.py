@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from acme_iid import config
 from acme_iid.cli import main
 from acme_iid.cli.provisioner_flags import FLAGS, Flag
+from acme_iid.config import ca_toml
 from acme_iid.issuance.ca import create_root
-from acme_iid.kinds import KINDS, PCRS
-from acme_iid.rules import Demand
+from acme_iid.policy.name_rules import Demand
+from acme_iid.policy.provisioner_types import KINDS, PCRS
 
 UUID = "8a205152-b25a-417f-a676-80465535a6c9"
 AWS = ["--type", "AWS", "--aws-account", "123456789042"]
@@ -40,7 +40,7 @@ def home(tmp_path: Path) -> Path:
 def test_the_articles_command_works_as_typed(home: Path) -> None:
     done = run(home, "provisioner", "add", "AWS IID Provisioner", *AWS)
     assert done.exit_code == 0, done.output
-    (made,) = config.load(home).provisioners
+    (made,) = ca_toml.load(home).provisioners
     assert (made.name, made.type) == ("AWS IID Provisioner", "AWS")
     assert made.demands == (Demand("accounts", ("account",), ("123456789042",)),)
     assert made.formats == ("aws-rsa2048", "aws-signature")
@@ -56,7 +56,7 @@ def test_what_stood_in_the_file_stands_there_still_comments_and_mode_too(home: P
         assert run(home, "provisioner", "add", name, *AWS).exit_code == 0
     after = (home / "ca.toml").read_text()
     assert after.startswith(text + "\n\n[[provisioner]]\n")
-    assert [entry.name for entry in config.load(home).provisioners] == ["one", "two"]
+    assert [entry.name for entry in ca_toml.load(home).provisioners] == ["one", "two"]
     assert (home / "ca.toml").stat().st_mode & 0o777 == 0o640
     assert sorted(path.name for path in home.iterdir()) == ["ca.toml", "certs", "secrets"]
 
@@ -322,7 +322,7 @@ def test_several_at_once_are_all_there_in_the_end(home: Path) -> None:
         for number in range(6)
     ]
     assert [process.wait(60) for process in started] == [0] * 6
-    assert {entry.name for entry in config.load(home).provisioners} == {f"p{number}" for number in range(6)}
+    assert {entry.name for entry in ca_toml.load(home).provisioners} == {f"p{number}" for number in range(6)}
 
 
 def test_a_link_to_the_file_stays_one(home: Path, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from acme_iid import config
 from acme_iid.cli import main
-from acme_iid.values import Listen
+from acme_iid.config import ca_toml
+from acme_iid.protocol.addresses import Listen
 
 ADD = ["provisioner", "add", "Racks", "--type", "ACME", "--challenge", "http-01", "--challenge", "dns-01",
        "--allow", "*.racks.local", "--allow-wildcards", "--network", "10.20.0.0/16", "--resolver", "10.0.0.53",
@@ -31,7 +31,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_add_writes_what_was_given(home: Path) -> None:
-    (made,) = config.load(home).hosts
+    (made,) = ca_toml.load(home).hosts
     assert (made.name, made.challenges, made.allow_wildcards) == ("Racks", ("http-01", "dns-01"), True)
     assert (made.resolver, made.http_port, made.tls_port) == ((Listen("10.0.0.53", 53),), 8080, 443)
 
@@ -44,7 +44,7 @@ def test_update_changes_it_between_others(home: Path) -> None:
         "--tls-port", "8443", "--unset", "http_port", "--caa"
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    loaded = config.load(home)
+    loaded = ca_toml.load(home)
     (made,) = loaded.hosts
     assert (made.challenges, made.http_port, made.tls_port, made.caa) == (("dns-01", "tls-alpn-01"), 80, 8443, True)
     assert loaded.names == ("Racks", "Web")
@@ -60,7 +60,7 @@ def test_list_shows_both_kinds_in_their_order(home: Path) -> None:
 
 def test_remove_takes_it_out(home: Path) -> None:
     assert run(home, "provisioner", "remove", "Racks").exit_code == 0
-    assert config.load(home).hosts == ()
+    assert ca_toml.load(home).hosts == ()
 
 
 @pytest.mark.parametrize(

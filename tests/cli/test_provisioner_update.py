@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from acme_iid import config
 from acme_iid.cli import main
+from acme_iid.config import ca_toml
 
 FILE = """\
 # The CA of the house.
@@ -148,17 +148,17 @@ def test_the_last_name_that_is_taken_away_leaves_none_and_not_any(home: Path) ->
     assert run(home, "update", "Last", "--allow", "a.local").exit_code == 0
     done = run(home, "update", "Last", "--remove-allow", "a.local")
     assert (done.exit_code, "Warning" in done.output) == (0, False)
-    assert config.load(home).provisioners[2].allow == ()
+    assert ca_toml.load(home).provisioners[2].allow == ()
     done = run(home, "update", "Last", "--unset", "allow")
     assert "Warning: any instance that 'Last' admits may hold any name in local" in done.stderr
-    assert config.load(home).provisioners[2].allow is None
+    assert ca_toml.load(home).provisioners[2].allow is None
 
 
 def test_a_switch_is_turned_off_again(home: Path) -> None:
     assert run(home, "update", "Last", "--disable-custom-sans", "--disable-trust-on-first-use").exit_code == 0
     done = run(home, "update", "Last", "--no-disable-custom-sans", "--no-disable-trust-on-first-use")
     assert "Warning" in done.stderr
-    (last,) = [entry for entry in config.load(home).provisioners if entry.name == "Last"]
+    (last,) = [entry for entry in ca_toml.load(home).provisioners if entry.name == "Last"]
     assert (last.disable_custom_sans, last.disable_trust_on_first_use) == (False, False)
 
 
@@ -206,7 +206,7 @@ def test_a_removed_provisioner_takes_the_comment_above_it_along_and_no_other(hom
     assert "[[" not in left
     assert "# Where we are.\n[server]" in left
     assert left.endswith("# the end")
-    assert config.load(home).provisioners == ()
+    assert ca_toml.load(home).provisioners == ()
     assert "There are no provisioners" in run(home, "list").stderr
 
 
@@ -233,7 +233,7 @@ def test_a_form_that_would_not_be_kept_is_left_to_its_author(
     tmp_path: Path, written: str, arguments: list[str]
 ) -> None:
     (tmp_path / "ca.toml").write_text(written)
-    assert config.load(tmp_path).provisioners[0].name == "x"
+    assert ca_toml.load(tmp_path).provisioners[0].name == "x"
     done = run(tmp_path, *arguments)
     assert done.exit_code == 1, done.output
     assert "is written in a form that this command would not keep; edit it by hand" in done.output

@@ -16,7 +16,7 @@ from acme_iid.binding import SERVING_MARK
 from acme_iid.issuance import ca as issuing
 from acme_iid.issuance import keys
 from acme_iid.issuance.leaf import LeafRequest
-from acme_iid.namespace import Namespace
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import dns
 
 Command = Callable[..., Outcome]

@@ -17,7 +17,7 @@ from hostile import HEAD, Hostile, serving, tunnel
 from acme_iid.issuance import ca as issuing
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.leaf import LeafRequest
-from acme_iid.namespace import Namespace
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import dns
 from acme_iid_client.clouds.metadata import MetadataService
 from acme_iid_client.clouds.sigv4 import Credentials

@@ -10,17 +10,18 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_iid import attestation, config, values
-from acme_iid.admission import CLOUDS, Provisioner
-from acme_iid.config import CASettings, ServerSettings
+from acme_iid import attestation
+from acme_iid.config import ca_toml, parsers
+from acme_iid.config.settings import CASettings, Config, ServerSettings
+from acme_iid.config.table import ConfigError
+from acme_iid.config.trust_sources import TrustSources, WebIdentity
 from acme_iid.issuance.profiles import Lifetimes, Profile
-from acme_iid.kinds import KINDS, PCRS
+from acme_iid.policy.instances import CLOUDS, Provisioner
+from acme_iid.policy.name_rules import Demand
+from acme_iid.policy.provisioner_types import KINDS, PCRS
+from acme_iid.protocol.addresses import Listen
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import KeyPolicy
-from acme_iid.rules import Demand
-from acme_iid.sources import TrustSources, WebIdentity
-from acme_iid.tables import ConfigError
-from acme_iid.values import Listen
 
 HOME = Path("/nowhere/ca")
 MINIMAL = """
@@ -45,8 +46,8 @@ description = "For a test"
 """
 
 
-def parse(text: str) -> config.Config:
-    return config.parse(text.encode(), HOME)
+def parse(text: str) -> Config:
+    return ca_toml.parse(text.encode(), HOME)
 
 
 def refusal(text: str) -> str:
@@ -99,7 +100,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         disable_custom_sans = true
         disable_trust_on_first_use = true
     """
-    found = config.parse(text.encode(), tmp_path)
+    found = ca_toml.parse(text.encode(), tmp_path)
     assert found.ca == CASettings("My CA", (), Lifetimes(5400, 600, 604800))
     assert found.server == ServerSettings("https://[::1]:8443/acme-ca", Listen("::1", 8443))
     assert found.server.names == (Identifier("ip", "::1"),)
@@ -299,8 +300,8 @@ def test_provisioners_have_different_names() -> None:
     ],
 )
 def test_the_url_has_one_spelling(given_url: str, canonical: str) -> None:
-    assert values.server_url(given_url) == canonical
-    assert values.server_url(canonical) == canonical
+    assert parsers.server_url(given_url) == canonical
+    assert parsers.server_url(canonical) == canonical
 
 
 @pytest.mark.parametrize(
@@ -308,14 +309,14 @@ def test_the_url_has_one_spelling(given_url: str, canonical: str) -> None:
 )
 def test_a_url_is_ascii_before_its_host_is_lowered(url: str) -> None:
     with pytest.raises(ValueError, match="not ASCII"):
-        values.server_url(url)
+        parsers.server_url(url)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("1h", 3600), ("90m", 5400), ("24h", 86400), ("7d", 604800), ("1h30m", 5400), ("1d1s", 86401)]
 )
 def test_durations_read_as_people_write_them(text: str, seconds: int) -> None:
-    assert values.duration(text) == seconds
+    assert parsers.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -323,7 +324,7 @@ def test_durations_read_as_people_write_them(text: str, seconds: int) -> None:
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration"):
-        values.duration(text)
+        parsers.duration(text)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("24h", 86400), ("30d", 30 * 86400), ("0", 0)])
@@ -340,7 +341,7 @@ def test_a_proof_serves_for_30_days_at_most() -> None:
 @given(st.text(max_size=30) | st.from_regex(r"(\d+[dhms]){1,4}\Z"))
 def test_a_duration_is_a_number_of_seconds_or_an_error(text: str) -> None:
     with suppress(ValueError):
-        assert 0 < values.duration(text) <= 3650 * 86400
+        assert 0 < parsers.duration(text) <= 3650 * 86400
 
 
 toml_values = st.recursive(
@@ -373,24 +374,24 @@ def test_any_toml_at_all_is_a_configuration_or_an_error_for_people(document: dic
 @given(st.binary(max_size=200))
 def test_any_bytes_at_all_are_a_configuration_or_an_error_for_people(data: bytes) -> None:
     with pytest.raises(ConfigError):  # random bytes never hold a [ca] with a name
-        config.parse(data, HOME)
+        ca_toml.parse(data, HOME)
 
 
 def test_nesting_and_size_are_bounded() -> None:
     assert "nested too deep" in refusal("a = " + "[" * 100_000)
-    assert refusal("#" * (config.MAX_FILE_BYTES + 1)) == " is larger than 1048576 bytes, which no configuration is"
+    assert refusal("#" * (ca_toml.MAX_FILE_BYTES + 1)) == " is larger than 1048576 bytes, which no configuration is"
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ca\.toml does not exist; 'acme-iid-ca init' makes a CA"):
-        config.load(tmp_path)
+        ca_toml.load(tmp_path)
 
 
 def test_a_relative_home_is_taken_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ca").mkdir()
     (tmp_path / "ca/ca.toml").write_text(MINIMAL)
     monkeypatch.chdir(tmp_path)
-    assert config.load(Path("ca")).store.path == tmp_path / "ca/ca.db"
+    assert ca_toml.load(Path("ca")).store.path == tmp_path / "ca/ca.db"
 
 
 @pytest.mark.parametrize(
@@ -407,7 +408,7 @@ def test_a_relative_home_is_taken_from_where_one_stands(tmp_path: Path, monkeypa
     ids=str,
 )
 def test_the_home_is_found_in_the_documented_order(environment: dict[str, str], uid: int, home: str) -> None:
-    assert config.default_home(environment, uid) == Path(home)
+    assert ca_toml.default_home(environment, uid) == Path(home)
 
 
 def test_the_formats_of_a_type_are_those_that_have_a_verifier() -> None:

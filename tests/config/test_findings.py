@@ -8,9 +8,9 @@ from pathlib import Path
 import forge
 import pytest
 
-from acme_iid import config, findings
-from acme_iid.config import Config
-from acme_iid.findings import Finding
+from acme_iid.config import ca_toml, findings
+from acme_iid.config.findings import Finding
+from acme_iid.config.settings import Config
 
 HOME = Path("/nowhere/ca")
 SAFE = """
@@ -24,7 +24,7 @@ allow = ["{instance_id}.local"]
 
 def read(ca: str = "", server: str = "", provisioner: str = SAFE, domains: str = '"local"') -> Config:
     text = f'[ca]\nname = "My CA"\ndomains = [{domains}]\n{ca}\n[server]\nurl = "https://ca.local"\n{server}\n'
-    return config.parse((text + provisioner).encode(), HOME)
+    return ca_toml.parse((text + provisioner).encode(), HOME)
 
 
 def codes(settings: Config) -> list[str]:
@@ -191,7 +191,7 @@ def home(tmp_path: Path) -> Path:
 
 def of_files(home: Path, password: Path | None = None, uid: int | None = None) -> list[Finding]:
     entry = provisioner("AWS", *AWS, 'iid_roots = "roots.pem"')
-    settings = config.parse(f'[ca]\nname = "x"\n[server]\nurl = "https://ca.local"\n{entry}'.encode(), home)
+    settings = ca_toml.parse(f'[ca]\nname = "x"\n[server]\nurl = "https://ca.local"\n{entry}'.encode(), home)
     return findings.of_files(settings, password, uid)
 
 

@@ -6,21 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from acme_iid import config
-from acme_iid.host_provisioners import name_server
-from acme_iid.hosts import CHALLENGES
-from acme_iid.namespace import Namespace
+from acme_iid.config import ca_toml
+from acme_iid.config.host_provisioners import name_server
+from acme_iid.config.parsers import network
+from acme_iid.config.settings import Config
+from acme_iid.config.table import ConfigError
+from acme_iid.policy.hosts import CHALLENGES
+from acme_iid.policy.namespace import Namespace
+from acme_iid.protocol.addresses import Listen
 from acme_iid.protocol.identifiers import from_text
-from acme_iid.tables import ConfigError
-from acme_iid.values import Listen, network
 
 HOME = Path("/nowhere/ca")
 CA = '[ca]\nname = "My CA"\ndomains = ["local"]\n[server]\nurl = "https://ca.local"\n'
 HEAD = '[[provisioner]]\nname = "Racks"\ntype = "ACME"\n'
 
 
-def parse(rest: str, ca: str = CA) -> config.Config:
-    return config.parse((ca + HEAD + rest).encode(), HOME)
+def parse(rest: str, ca: str = CA) -> Config:
+    return ca_toml.parse((ca + HEAD + rest).encode(), HOME)
 
 
 def refusal(rest: str, ca: str = CA) -> str:
@@ -93,7 +95,7 @@ def test_a_ca_that_is_known_by_an_address_only_takes_a_name(rest: str) -> None:
 
 def test_an_unknown_type_names_this_one_too() -> None:
     with pytest.raises(ConfigError, match="the types are AWS, GCP, AZURE, ACME"):
-        config.parse((CA + HEAD.replace("ACME", "ACNE")).encode(), HOME)
+        ca_toml.parse((CA + HEAD.replace("ACME", "ACNE")).encode(), HOME)
 
 
 @pytest.mark.parametrize("text", ["", ":53", "10.0.0.1:99999", "::1:53:", "[::1", "https://1.1.1.1/dns-query"])

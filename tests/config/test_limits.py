@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from running import UNLIMITED
 
-from acme_iid import config
-from acme_iid.limit_settings import Limits
-from acme_iid.tables import ConfigError
-from acme_iid.values import Rate
+from acme_iid.config import ca_toml
+from acme_iid.config.limit_settings import Limits
+from acme_iid.config.table import ConfigError
+from acme_iid.store.limits import Rate
 
 MINIMAL = """
 [ca]
@@ -24,7 +24,7 @@ url = "https://ca.local"
 
 
 def limits(text: str) -> Limits:
-    return config.parse((MINIMAL + text).encode(), Path("/nowhere")).limits
+    return ca_toml.parse((MINIMAL + text).encode(), Path("/nowhere")).limits
 
 
 def test_the_defaults_are_those_of_the_readme() -> None:

@@ -16,7 +16,7 @@ import pytest
 from running import CA
 from wire import JOSE, Key
 
-from acme_iid.web.messages import MAX_REQUEST_BYTES
+from acme_iid.serving.messages import MAX_REQUEST_BYTES
 
 LAST = b"GET /health HTTP/1.1\r\nHost: ca\r\nConnection: close\r\n\r\n"
 HIDDEN = b"GET /acme/directory HTTP/1.1\r\nHost: ca\r\n\r\n"

@@ -14,7 +14,7 @@ from acme_iid.issuance import alternates, ca, keys
 from acme_iid.issuance.ca import Issuer
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.leaf import LeafRequest
-from acme_iid.namespace import Namespace
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 
 NOW = 1_800_000_000

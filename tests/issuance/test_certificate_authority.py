@@ -20,7 +20,7 @@ from acme_iid.issuance.ca import CertificateAuthority, Issuer
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.issuance.profiles import USAGES
-from acme_iid.namespace import Namespace
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, ip
 from acme_iid.protocol.public_keys import PublicKey
 

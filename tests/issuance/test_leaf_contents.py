@@ -22,7 +22,7 @@ from acme_iid.issuance import ca, keys, profiles, provisioner_extension
 from acme_iid.issuance.ca import CertificateAuthority, Issuer
 from acme_iid.issuance.keys import PrivateKey
 from acme_iid.issuance.leaf import MAX_NUMBER, LeafRequest, StatusURLs, Template, new_serial, number_of
-from acme_iid.namespace import Namespace
+from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, ip
 from acme_iid.protocol.public_keys import PublicKey
 

@@ -15,7 +15,7 @@ from pebble_mode.management import Management
 from pebble_mode.relay import Relay
 from ports import free_port
 
-from acme_iid import config
+from acme_iid.config import ca_toml
 from acme_iid.store.database import open_store
 
 
@@ -42,7 +42,7 @@ def main() -> None:
 def _open(wanted: settings.Settings, home: Path, port: int, pem: Path) -> None:
     """Let clients in, and say where."""
     if wanted.management is not None:
-        management = Management(home, open_store(config.load(home).store.url), wanted.alternate_roots)
+        management = Management(home, open_store(ca_toml.load(home).store.url), wanted.alternate_roots)
         threading.Thread(target=management.serve_forever, daemon=True).start()
         Relay(wanted.management, management.server_address[1], pem).start()
         print(f"Root CA certificate available at: https://localhost:{wanted.management[1]}/roots/0", flush=True)

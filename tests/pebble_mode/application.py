@@ -11,16 +11,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from acme_iid import config as configuration
-from acme_iid import server
 from acme_iid.app import create_app
-from acme_iid.config import Config
+from acme_iid.config import ca_toml as configuration
+from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError
+from acme_iid.protocol.addresses import Listen
+from acme_iid.serving import server
+from acme_iid.serving.messages import Answer, Request
 from acme_iid.store import certificates
 from acme_iid.store.database import Database, open_store
-from acme_iid.values import Listen
 from acme_iid.web import application
-from acme_iid.web.messages import Answer, Request
 
 _CERTIFICATE = "/acme/certificate/"
 
@@ -57,6 +57,9 @@ class Application:
 
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         return self._app.refusal(request, error)
+
+    def failure(self, error: Exception) -> Answer:
+        return self._app.failure(error)
 
     def takes_connection(self) -> bool:
         return self._app.takes_connection()

@@ -11,7 +11,7 @@ from pebble_mode.settings import Settings
 from running import CA, UNLIMITED
 from writing import put
 
-from acme_iid import config
+from acme_iid.config import ca_toml
 from acme_iid.durable import write_new
 from acme_iid.issuance import keys
 from acme_iid.issuance.ca import CertificateAuthority, create_root
@@ -40,11 +40,11 @@ def make(home: Path, settings: Settings) -> Path:
     CA(home).cli("init", "--name", "Pebble mode", "--url", settings.url, "--listen", "127.0.0.1:0", *domains)
     for number in range(1, settings.alternate_roots + 1):
         _cross_sign(home, number)
-    path = home / config.FILE_NAME
+    path = home / ca_toml.FILE_NAME
     path.write_text(path.read_text().replace("[ca]\n", f"[ca]\n{_of_ca(settings)}", 1) + _provisioner(settings))
     # Other people's suites make accounts and orders by the thousand, from one address.
     path.write_text(f"{path.read_text()}\n[limits]\n{UNLIMITED}\n")
-    loaded = config.load(home)
+    loaded = ca_toml.load(home)
     database = open_store(loaded.store.url)
     now = int(time.time())
     put(

@@ -9,7 +9,7 @@ from serving import DEADLINE
 
 from acme_iid.errors import AcmeError
 from acme_iid.serving.http import HTTPServer
-from acme_iid.web.messages import Answer, Request
+from acme_iid.serving.messages import Answer, Request
 
 
 class Host:
@@ -28,6 +28,9 @@ class Host:
 
     def refusal(self, _request: Request, _error: AcmeError) -> Answer:
         return Answer("refused", 400)
+
+    def failure(self, _error: Exception) -> Answer:
+        return Answer("failed", 500)
 
     def stopped(self) -> None:
         pass

@@ -27,11 +27,13 @@ PROGRAM = """
 import sys
 from functools import partial
 from pathlib import Path
-from acme_iid import app, config, server, values
+from acme_iid import app
+from acme_iid.config import ca_toml, parsers
+from acme_iid.serving import server
 
 server.run(
-    config.load(Path(sys.argv[1])),
-    listen=values.listen_address(sys.argv[2]),
+    ca_toml.load(Path(sys.argv[1])),
+    listen=parsers.listen_address(sys.argv[2]),
     plain_http=True,
     application=partial(app.create_app, most=16),
 )

@@ -17,8 +17,8 @@ from ports import free_port
 from serving import DEADLINE, Start, wait_until
 
 from acme_iid.errors import ServerError
+from acme_iid.protocol.addresses import Listen
 from acme_iid.serving import sockets
-from acme_iid.values import Listen
 
 # As whoever hands sockets over has it: by the process id that the program itself will have.
 SHELL = ("bash", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&"$0"')

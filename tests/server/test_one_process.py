@@ -15,10 +15,10 @@ import pytest
 import requests
 from serving import DEADLINE, Running, Start, rename_ca, wait_until
 
-from acme_iid import config as configuration
-from acme_iid import server
+from acme_iid.config import ca_toml as configuration
 from acme_iid.errors import ServerError
-from acme_iid.values import Listen
+from acme_iid.protocol.addresses import Listen
+from acme_iid.serving import server
 
 ASK_NAME = b"GET /name HTTP/1.1\r\nHost: ca\r\n\r\n"
 

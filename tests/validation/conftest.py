@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from responders import Host, Look, Names, Web
 
-from acme_iid.hosts import CHALLENGES, HostProvisioner
+from acme_iid.config.parsers import listen_address, network
+from acme_iid.policy.hosts import CHALLENGES, HostProvisioner
 from acme_iid.protocol.identifiers import from_text
 from acme_iid.validation.attempt import Attempt
-from acme_iid.values import listen_address, network
 
 
 @pytest.fixture

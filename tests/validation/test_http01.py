@@ -9,12 +9,12 @@ import pytest
 from cryptography import x509
 from responders import Host, Listener, Look, Names, Page, Web, certificate, closing, context
 
+from acme_iid.config.parsers import listen_address, network
 from acme_iid.errors import Problem
-from acme_iid.namespace import Namespace
+from acme_iid.policy.namespace import Namespace
 from acme_iid.validation import validate
 from acme_iid.validation.attempt import FEW, MANY, ONCE, SECONDS, ValidationError
 from acme_iid.validation.http01 import MAX_REDIRECTS
-from acme_iid.values import listen_address, network
 
 PATH = "/.well-known/acme-challenge/evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
 RIGHT = b"evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA.NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"

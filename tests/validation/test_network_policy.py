@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acme_iid.config.parsers import network
 from acme_iid.validation.network import Address, refusal
-from acme_iid.values import network
 
 METADATA = [
     "169.254.169.254", "169.254.170.2", "169.254.170.23", "168.63.129.16", "100.100.100.200", "192.0.0.192",

@@ -16,12 +16,12 @@ from running import CA, answer, run_module
 from wire import Account, problem
 
 from acme_iid.authority import Authority, reading
-from acme_iid.config import load
+from acme_iid.config.ca_toml import load
+from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance import alternates, keys
 from acme_iid.issuance import ca as issuing
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.simulator import aws
-from acme_iid.sources import trust_store
 from acme_iid.store import certificates
 from acme_iid.store.database import open_store
 from acme_iid.store.listing import Filter

@@ -26,15 +26,15 @@ from running import CA, answer
 from wire import Account, Issued, b64
 from writing import put
 
-from acme_iid import config
 from acme_iid.authority import Authority, certificate_status
+from acme_iid.config import ca_toml
+from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance import ca as issuing
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account as AccountFacts
 from acme_iid.protocol.resources import Certificate, Order
 from acme_iid.simulator import aws
-from acme_iid.sources import trust_store
 from acme_iid.store import accounts, certificates, orders
 from acme_iid.store.database import Database, open_store
 
@@ -198,7 +198,7 @@ def test_of_fetches_that_race_after_a_revocation_each_has_it_and_a_number_is_one
 @pytest.fixture
 def authority(own_ca: CA) -> Iterator[Authority]:
     turn_on(own_ca)
-    loaded = config.load(own_ca.home)
+    loaded = ca_toml.load(own_ca.home)
     database = open_store(loaded.store.url)
     yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
     database.close()

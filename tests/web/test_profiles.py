@@ -16,11 +16,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from running import ACCOUNT, CA, PROVISIONER, answer
 from wire import Account, b64, csr, problem
 
-from acme_iid import config
 from acme_iid.authority import Authority, orders
-from acme_iid.config import Config
+from acme_iid.config import ca_toml
+from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Problem
-from acme_iid.hosts import HostProvisioner
+from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.simulator import aws
 
@@ -240,7 +240,7 @@ def test_an_order_from_before_there_were_profiles_gets_the_first_one(own_ca: CA,
         ready = Ready(authority, instance, None)
         assert ready.order.profile is None
         with_profiles(own_ca)
-        changed = config.load(own_ca.home)
+        changed = ca_toml.load(own_ca.home)
         denied = tuple(replace(entry, profiles=("mesh",)) for entry in changed.provisioners)
         with pytest.raises(AcmeError, match="which does not give the profile 'web'"):
             ready.finalize(replace(changed, provisioners=(*denied, *changed.provisioners[1:])))
@@ -249,7 +249,7 @@ def test_an_order_from_before_there_were_profiles_gets_the_first_one(own_ca: CA,
 
 def test_a_provisioner_of_hosts_gives_its_profiles_too(own_ca: CA) -> None:
     with_profiles(own_ca)
-    loaded = config.load(own_ca.home)
+    loaded = ca_toml.load(own_ca.home)
     hosts = (HostProvisioner("Hosts", ("dns-01",), profiles=("nobody",)), HostProvisioner("All", ("dns-01",)))
     changed = replace(loaded, provisioners=(), hosts=hosts)
     assert [entry.name for entry in changed.giving("web").hosts] == ["All"]

@@ -17,15 +17,16 @@ from wire import Account, Key, b64, csr, problem
 from writing import happens, put
 
 from acme_iid.authority.limits import order_asked, require_room_for_account, subject
+from acme_iid.config.limit_settings import Limits
+from acme_iid.config.parsers import rate
 from acme_iid.errors import AcmeError
-from acme_iid.limit_settings import Limits
 from acme_iid.protocol import resources
 from acme_iid.protocol.renewal import CertificateId
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, limits
 from acme_iid.store.database import open_store
+from acme_iid.store.limits import Rate
 from acme_iid.store.writes import again
-from acme_iid.values import Rate, rate
 
 
 @pytest.fixture

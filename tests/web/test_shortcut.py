@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import CA
 
-from acme_iid import config
 from acme_iid.app import create_app
+from acme_iid.config import ca_toml
+from acme_iid.serving.messages import Answer, Request
 from acme_iid.web.application import Application
-from acme_iid.web.messages import Answer, Request
 
 _WORDS = ("acme", "order", "new-order", "certificate", "finalize", "account", "orders", "challenge", "directory", "")
 _segments = st.one_of(
@@ -32,7 +32,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     """The app of a CA that nobody serves."""
     ca = CA(Path(tmp_path_factory.mktemp("shortcut")) / "ca")
     ca.init()
-    made = create_app(config.load(ca.home))
+    made = create_app(ca_toml.load(ca.home))
     yield made
     made.close()
 

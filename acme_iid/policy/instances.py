@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.errors import AttestationError, Remedy, Step
-from acme_iid.namespace import Namespace
+from acme_iid.policy.name_rules import Demand, NameRule
+from acme_iid.policy.namespace import Namespace
+from acme_iid.protocol.addresses import Network
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.rules import Demand, NameRule
-from acme_iid.values import Network
 
 ENROLMENT_LIFETIME = 7 * 86400
 """How long a proof serves delegates where a provisioner does not say otherwise, seconds."""

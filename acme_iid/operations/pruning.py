@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import partial
 
 from acme_iid.authority import Authority
-from acme_iid.config import Config
+from acme_iid.config.settings import Config
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.renewal import CertificateId
 from acme_iid.store import jobs, limits, pruning, refusals

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from acme_iid.protocol.addresses import Listen, Network
 from acme_iid.protocol.identifiers import Identifier, dns, from_text
+from acme_iid.store.limits import Rate
 
 MAX_NAME_LENGTH = 48
 """Characters in a CA's or a provisioner's name: "<name> Intermediate CA" must fit a common name's 64 (RFC 5280)."""
@@ -17,22 +18,8 @@ _MAX_DURATION = 3650 * _DAY
 MAX_PROOF_LIFETIME = 30 * _DAY
 """Seconds that a proof may serve further orders."""
 _DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
-_AWS_ACCOUNT = re.compile(r"[0-9]{12}\Z")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*\Z")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Listen(NamedTuple):
-    """Where the server listens: an address or host name, and a port (0 for any free one)."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def duration(text: str) -> int:
@@ -59,13 +46,6 @@ def proof_lifetime(text: str) -> int:
     if seconds > MAX_PROOF_LIFETIME:
         raise ValueError(f'{text!r} is longer than 30 days; write "30d" or less')
     return seconds
-
-
-class Rate(NamedTuple):
-    """At most ``most`` in ``seconds``."""
-
-    most: int
-    seconds: int
 
 
 def rate(text: str) -> Rate:
@@ -154,16 +134,6 @@ def name(text: str) -> str:
         raise ValueError(f"{text!r} is no name; a name is printable, not empty, and has no blanks around it")
     if len(text) > MAX_NAME_LENGTH:
         raise ValueError(f"the name is {len(text)} characters long; {MAX_NAME_LENGTH} is the limit")
-    return text
-
-
-def aws_account(text: str) -> str:
-    """Return an AWS account id as it is.
-
-    :raises ValueError: if it is not twelve digits.
-    """
-    if not _AWS_ACCOUNT.match(text):
-        raise ValueError(f"{text!r} is no AWS account id; that is twelve digits, in quotes")
     return text
 
 

@@ -6,10 +6,10 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acme_iid.namespace import Namespace
+from acme_iid.policy.name_rules import NameRule
+from acme_iid.policy.namespace import Namespace
+from acme_iid.protocol.addresses import Listen, Network
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.rules import NameRule
-from acme_iid.values import Listen, Network
 
 TYPE = "ACME"
 """The ``type`` in ca.toml."""

@@ -13,15 +13,15 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from acme_iid.config import Config
+from acme_iid.config.settings import Config
 from acme_iid.errors import ServerError
 from acme_iid.issuance.serving import LIFETIME
+from acme_iid.protocol.addresses import Listen
 from acme_iid.serving import sockets
 from acme_iid.serving.process import ApplicationFactory, Check, Process, Settings, warn
 from acme_iid.serving.supervisor import Supervisor
-from acme_iid.values import Listen
 
-_log = logging.getLogger("acme_iid.server")
+_log = logging.getLogger(__name__)
 _LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -39,24 +39,24 @@ _LOGGING = {
 
 def run(
     config: Config,
+    application: ApplicationFactory,
     *,
     password: str | None = None,
     password_file: Path | None = None,
     listen: Listen | None = None,
     plain_http: bool = False,
     workers: int = 1,
-    application: ApplicationFactory | None = None,
     check: Check = lambda _config: None,
     serving_lifetime: int = LIFETIME,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration and the CA's certificates again.
 
+    :param application: makes the application in each process.
     :param password: opens the intermediate's private key.
     :param password_file: where it was read, for what is said of files that others can touch.
     :param listen: where to listen, the configuration's own address if None; port 0 is any free one.
     :param plain_http: no TLS, for use behind a proxy that ends it.
     :param workers: how many processes answer; with one, that is this one.
-    :param application: makes the application in each of them; ``acme_iid.app.create_app`` if None.
     :param check: raises what speaks against starting; a server that runs goes on, also when it is reloaded.
     :param serving_lifetime: seconds the server's own certificate lives.
     :raises ServerError: if it cannot start, or its processes keep failing.
@@ -76,9 +76,7 @@ def run(
             raise ServerError("whoever started the server has opened its socket; leave --listen out")
         if listeners:
             listen = Listen(*listeners[0].getsockname()[:2])
-        settings = Settings(
-            password, password_file, listen, plain_http, application or _create_app(), check, serving_lifetime
-        )
+        settings = Settings(password, password_file, listen, plain_http, application, check, serving_lifetime)
         config = settings.listening(config)
         # Sockets that were handed over are all processes'; otherwise each has its own.
         shares = (
@@ -101,12 +99,6 @@ def _serve(
     settings: Settings, config: Config, listeners: list[socket.socket], serving: Callable[[Config], None]
 ) -> None:
     Process(config, settings).run(listeners, serving)
-
-
-def _create_app() -> ApplicationFactory:
-    from acme_iid.app import create_app  # noqa: PLC0415 - the app is not needed where another one is given
-
-    return create_app
 
 
 class _Announcement:

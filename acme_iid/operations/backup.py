@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from acme_iid.config import FILE_NAME, Config
+from acme_iid.config.ca_toml import FILE_NAME
+from acme_iid.config.settings import Config
 from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
 from acme_iid.store import copies, events

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from acme_iid.admission import ENROLMENT_LIFETIME, Provisioner
 from acme_iid.attestation.keysets import key_set
 from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
-from acme_iid.kinds import KINDS, UNDATED, Kind, kind
+from acme_iid.config.parsers import duration, name, network, proof_lifetime
+from acme_iid.config.table import Table
+from acme_iid.config.trust_sources import TrustSources, WebIdentity
+from acme_iid.policy.instances import ENROLMENT_LIFETIME, Provisioner
+from acme_iid.policy.name_rules import Demand, NameRule, template
+from acme_iid.policy.provisioner_types import KINDS, UNDATED, Kind, aws_account, kind
 from acme_iid.protocol.identifiers import lowered
-from acme_iid.rules import Demand, NameRule, template
-from acme_iid.sources import TrustSources, WebIdentity
-from acme_iid.tables import Table
-from acme_iid.values import aws_account, duration, name, network, proof_lifetime
 
 MAX_FILE_BYTES = 1024 * 1024
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 
-from acme_iid.hosts import CHALLENGES, OF_DNS, TYPE, HostProvisioner
-from acme_iid.rules import NameRule, template
-from acme_iid.tables import Table
-from acme_iid.values import Listen, listen_address, name, network
+from acme_iid.config.parsers import listen_address, name, network
+from acme_iid.config.table import Table
+from acme_iid.policy.hosts import CHALLENGES, OF_DNS, TYPE, HostProvisioner
+from acme_iid.policy.name_rules import NameRule, template
+from acme_iid.protocol.addresses import Listen
 
 MAX_RESOLVERS = 8
 _DNS_PORT = 53

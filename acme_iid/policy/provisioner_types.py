@@ -6,14 +6,24 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from acme_iid.hosts import TYPE
-from acme_iid.values import aws_account
+from acme_iid.policy.hosts import TYPE
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@()-]{0,255}\Z")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
+_AWS_ACCOUNT = re.compile(r"[0-9]{12}\Z")
 _PCR = re.compile(r"[0-9a-fA-F]{96}\Z")
 PCRS = tuple(f"pcr{index}" for index in range(24))
 """The platform configuration registers that a NitroTPM document proves, as facts and as keys."""
+
+
+def aws_account(text: str) -> str:
+    """Return an AWS account id as it is.
+
+    :raises ValueError: if it is not twelve digits.
+    """
+    if not _AWS_ACCOUNT.match(text):
+        raise ValueError(f"{text!r} is no AWS account id; that is twelve digits, in quotes")
+    return text
 
 
 def _plain(text: str) -> str:

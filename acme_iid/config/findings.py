@@ -1,6 +1,6 @@
 """What is unsafe in a configuration that can be used: for ``check``, for the server's log and for ``provisioner add``.
 
-ca.toml is refused where it cannot be meant (:mod:`config`). What stands here can be meant, and most often is a mistake:
+ca.toml is refused where it cannot be meant (:mod:`acme_iid.config.ca_toml`). What stands here can be meant, and most often is a mistake:
 each finding says what can happen and what an operator would do about it, in the same words wherever it is shown.
 """
 
@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from acme_iid.admission import Provisioner
 from acme_iid.attestation.trust import pinned_aws_keys
-from acme_iid.config import FILE_NAME, Config
-from acme_iid.hosts import OF_HOSTS, HostProvisioner
+from acme_iid.config.ca_toml import FILE_NAME
+from acme_iid.config.settings import Config
+from acme_iid.config.trust_sources import TrustSources
 from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY, ROOT_CERTIFICATE
-from acme_iid.rules import Demand
-from acme_iid.sources import TrustSources
-from acme_iid.values import Network
+from acme_iid.policy.hosts import OF_HOSTS, HostProvisioner
+from acme_iid.policy.instances import Provisioner
+from acme_iid.policy.name_rules import Demand
+from acme_iid.protocol.addresses import Network
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList

@@ -10,7 +10,7 @@ import time
 from importlib.metadata import version
 
 from acme_iid.authority import Authority
-from acme_iid.config import FILE_NAME
+from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.store import servers
 from acme_iid.store.database import latest_schema

@@ -16,10 +16,10 @@ from typing import IO, Any
 
 import tomlkit
 
-from acme_iid.authority.backups import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest
-from acme_iid.config import FILE_NAME
+from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
+from acme_iid.operations.backup import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest
 from acme_iid.store import copies, copying, events
 from acme_iid.store.chain import new_event
 from acme_iid.store.copying import Progress

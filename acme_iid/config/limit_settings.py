@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from acme_iid.tables import Table
-from acme_iid.values import Rate, rate
+from acme_iid.config.parsers import rate
+from acme_iid.config.table import Table
+from acme_iid.store.limits import Rate
 
 OFF = "off"
 """The value that takes a limit away."""

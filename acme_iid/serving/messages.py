@@ -1,4 +1,4 @@
-"""Requests and answers as the server and the views exchange them, without Flask's objects."""
+"""Requests and answers as the server and an application exchange them, without Flask's objects."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
-
-import flask
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -110,7 +108,3 @@ class Answer:
     def add(self, name: str, value: str) -> None:
         """Add a header."""
         self.headers.append((name, value))
-
-    def response(self) -> flask.Response:
-        """The answer as Flask has it."""
-        return flask.Response(self.body, self.status, self.headers)

@@ -1,0 +1,1 @@
+"""The configuration: ca.toml in, frozen settings out."""

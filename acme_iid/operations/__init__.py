@@ -1,0 +1,1 @@
+"""Operations: backup, restore, pruning, and operators' work on instances."""

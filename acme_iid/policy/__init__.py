@@ -1,0 +1,1 @@
+"""Policy: who is admitted, and which names an instance or a host may hold; no I/O."""
