@@ -8,7 +8,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from scripted_ca import issue
 
-from acme_iid_client import files, keys
+from acme_iid_client.storage import pairs
+from acme_iid_client.x509 import keys
 
 
 def issuance() -> tuple[bytes, bytes]:
@@ -32,6 +33,6 @@ def contents(folder: Path) -> tuple[bytes, bytes] | None:
     return certificate.read_bytes(), key.read_bytes()
 
 
-def pair_in(folder: Path) -> files.Pair:
+def pair_in(folder: Path) -> pairs.Pair:
     """The pair foo.crt and foo.key in ``folder``."""
-    return files.pair(folder / "foo.crt", folder / "foo.key")
+    return pairs.pair(folder / "foo.crt", folder / "foo.key")

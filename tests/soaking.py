@@ -21,10 +21,13 @@ from running import CA
 
 from acme_iid.simulator import aws
 from acme_iid.simulator.server import serve
-from acme_iid_client import clouds, files, keys, records
-from acme_iid_client.authority import Authority
+from acme_iid_client import clouds
+from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.order import Request, order
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.order import Request, order
+from acme_iid_client.storage import pairs as stored_pairs
+from acme_iid_client.storage import records
+from acme_iid_client.x509 import keys
 
 INTERVAL = 0.05
 _TRIES = 5
@@ -40,7 +43,7 @@ class Witness:
     :ivar looks: the moments at which all pairs were read, by the monotonic clock.
     """
 
-    pairs: list[files.Pair]
+    pairs: list[stored_pairs.Pair]
     ahead: int = 0
     faults: list[str] = field(default_factory=list)
     seen: dict[Path, set[bytes]] = field(default_factory=dict)
@@ -61,7 +64,7 @@ class Witness:
     def end(self) -> None:
         self._ended.set()
 
-    def _look(self, pair: files.Pair) -> None:
+    def _look(self, pair: stored_pairs.Pair) -> None:
         try:
             # A program that reads two files reads them one after the other. That they are of one moment shows in
             # that the first is still the same afterwards.
@@ -144,7 +147,7 @@ class Soak:
         print(f"{sum(map(len, witness.seen.values()))} certificates in {self.seconds} s, {len(witness.looks)} looks")
         return witness
 
-    def _order(self, ca: CA, machine: Machine) -> list[files.Pair]:
+    def _order(self, ca: CA, machine: Machine) -> list[stored_pairs.Pair]:
         state = machine.folder / "state"
         cloud = clouds.here({"AWS_EC2_METADATA_SERVICE_ENDPOINT": machine.metadata}, None)
         pairs = []
@@ -155,8 +158,8 @@ class Soak:
             request = Request([name], keys.KeyType("EC", "P-256"), not_after=end)
             issued = order(request, Authority(ca.url, ca.root), state, cloud, Deadline(60), print)
             assert issued.key is not None
-            pair = files.pair(machine.folder / f"{name}.crt", machine.folder / f"{name}.key")
-            files.install(pair, issued.certificate_pem, keys.to_pem(issued.key), files.Permissions())
+            pair = stored_pairs.pair(machine.folder / f"{name}.crt", machine.folder / f"{name}.key")
+            stored_pairs.install(pair, issued.certificate_pem, keys.to_pem(issued.key), stored_pairs.Permissions())
             if number < self.certificates:
                 records.save(state, records.Record(pair.certificate, pair.key, life=f"{life}s"))
             pairs.append(pair)

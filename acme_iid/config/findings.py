@@ -1,7 +1,7 @@
 """What is unsafe in a configuration that can be used: for ``check``, for the server's log and for ``provisioner add``.
 
-ca.toml is refused where it cannot be meant (:mod:`acme_iid.config.ca_toml`). What stands here can be meant, and most often is a mistake:
-each finding says what can happen and what an operator would do about it, in the same words wherever it is shown.
+An invalid ca.toml is refused (:mod:`acme_iid.config.ca_toml`). A finding is about one that is valid and most often a
+mistake: it says what can happen and what an operator would do about it, in the same words wherever it is shown.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The manual pages and the shells' completions, made out of the commands themselves.
 
-The build makes them (``acme_iid_client.building``), and ``python -m acme_iid_client.manual DIRECTORY`` makes them
+The build makes them (``acme_iid_client.build_backend``), and ``python -m acme_iid_client.manual DIRECTORY`` makes them
 anywhere else. It needs click, and no other library.
 """
 

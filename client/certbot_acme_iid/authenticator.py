@@ -23,9 +23,11 @@ from josepy.b64 import b64encode
 from josepy.jwk import JWK
 
 from acme_iid.iid01 import IID01
-from acme_iid_client import authority, clouds, places
+from acme_iid_client import clouds
+from acme_iid_client.acme import known_ca
+from acme_iid_client.acme.proof import prove
 from acme_iid_client.errors import ClientError
-from acme_iid_client.proof import prove
+from acme_iid_client.storage import directories
 from certbot_acme_iid import trust
 
 _OWN_OPTIONS = ("--metadata-url", "--azure-resource", "--provisioner")
@@ -152,12 +154,12 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
                 "machine's own."
             )
 
-    def _bootstrapped(self) -> authority.Authority | None:
+    def _bootstrapped(self) -> known_ca.Authority | None:
         """What 'acme-iid bootstrap' has left here about the CA that certbot was told to use."""
         given = os.environ.get("ACME_IID_CONFIG_DIR")
         try:
-            where = places.find(os.environ, os.geteuid(), Path(given) if given else None, Path("/nonexistent"))
-            return authority.load(where, str(self.config.server).removesuffix("/acme/directory"))
+            where = directories.find(os.environ, os.geteuid(), Path(given) if given else None, Path("/nonexistent"))
+            return known_ca.load(where, str(self.config.server).removesuffix("/acme/directory"))
         except ClientError:
             # Nothing that can be used. The CA may be trusted for another reason; if not, certbot says so.
             return None
@@ -179,7 +181,7 @@ def _trusted(text: str) -> str:
 
 def _resource(text: str) -> str:
     try:
-        return authority.parse_resource(text)
+        return known_ca.parse_resource(text)
     except ClientError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -18,7 +18,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.trust import PinnedSession, explain
+from acme_iid_client.transport.trust import PinnedSession, explain
 
 VARIABLE = "REQUESTS_CA_BUNDLE"
 MAX_BYTES = 1024 * 1024

@@ -33,12 +33,13 @@ from cryptography import x509
 
 from acme_iid.protocol.renewal import window
 from acme_iid.web.appointments import Appointments
-from acme_iid_client import ari, pauses, renewal
-from acme_iid_client.connection import CaError, UnreachableError
+from acme_iid_client.acme.connection import CaError, UnreachableError
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.pauses import Pauses
-from acme_iid_client.records import Record
-from acme_iid_client.watched import Watched
+from acme_iid_client.renewal import ari, renew
+from acme_iid_client.renewal.scheduled_pair import Watched
+from acme_iid_client.storage.records import Record
+from acme_iid_client.transport import pauses
+from acme_iid_client.transport.pauses import Pauses
 
 _DROWNED = 100
 """How many refusals there are for each VM when the server counts as drowned in them, and the day ends."""
@@ -92,7 +93,7 @@ class VM:
             renew_until=None,
         )
         suggested = ari.Window(*window(cast("Any", found)))
-        self.planned = (renewal.planned_at(cast("x509.Certificate", leaf), suggested) - _START).total_seconds()
+        self.planned = (renew.planned_at(cast("x509.Certificate", leaf), suggested) - _START).total_seconds()
 
 
 def _date(seconds: float) -> datetime:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from scripted_ca import Reply, ScriptedCA, new_issuer, serve
 
-from acme_iid_client.certificates import fingerprint
+from acme_iid_client.x509.certificates import fingerprint
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -20,8 +20,8 @@ from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.clouds.sts import web_identity_token
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.session import MAX_BYTES, TooLargeError
-from acme_iid_client.trust import PinnedSession, fetch_unverified
+from acme_iid_client.transport.session import MAX_BYTES, TooLargeError
+from acme_iid_client.transport.trust import PinnedSession, fetch_unverified
 
 Answer = Callable[[Hostile, socket.socket], None]
 

@@ -20,13 +20,17 @@ from machine import Machine
 from scripted_ca import Reply, ScriptedCA, issue, problem, serve
 
 from acme_iid.simulator import aws, server
-from acme_iid_client import ari, clouds, keys, order, records
-from acme_iid_client.authority import Authority
-from acme_iid_client.connection import CaError, UnreachableError
+from acme_iid_client import clouds
+from acme_iid_client.acme import order
+from acme_iid_client.acme.connection import CaError, UnreachableError
+from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AWAY
-from acme_iid_client.pauses import MAX_RETRY_AFTER, Pauses, retry_after
-from acme_iid_client.watched import Watched
+from acme_iid_client.renewal import ari
+from acme_iid_client.renewal.scheduled_pair import Watched
+from acme_iid_client.storage import records
+from acme_iid_client.transport.pauses import MAX_RETRY_AFTER, Pauses, retry_after
+from acme_iid_client.x509 import keys
 
 FLOW = ("directory", "new-nonce", "new-account", "new-order", "authz/1", "challenge/1", "finalize/1", "certificate/1")
 BUSY = {

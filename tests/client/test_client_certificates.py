@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scripted_ca import issue, new_issuer
 
 from acme_iid.issuance import provisioner_extension
-from acme_iid_client import certificates
-from acme_iid_client.certificates import Provisioner
+from acme_iid_client.x509 import certificates
+from acme_iid_client.x509.certificates import Provisioner
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

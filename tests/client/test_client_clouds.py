@@ -16,8 +16,9 @@ import pytest
 from acme_iid.attestation import VERIFIERS
 from acme_iid.binding import binding
 from acme_iid.simulator import aws, server
-from acme_iid_client import account, clouds
+from acme_iid_client import clouds
 from acme_iid_client.errors import ClientError
+from acme_iid_client.storage import account_keys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -243,14 +244,14 @@ def test_verify_reads_what_the_clouds_really_sign(acme_iid: Run, samples: Path) 
 
 
 def test_an_account_key_stays_with_its_instance(tmp_path: Path) -> None:
-    first, others = account.of_instance(tmp_path, "https://ca.local", "aws:i-1")
+    first, others = account_keys.of_instance(tmp_path, "https://ca.local", "aws:i-1")
     assert others == []
-    assert account.of_instance(tmp_path, "https://ca.local", "aws:i-1")[0].thumbprint == first.thumbprint
-    clone, others = account.of_instance(tmp_path, "https://ca.local", "aws:i-2")
+    assert account_keys.of_instance(tmp_path, "https://ca.local", "aws:i-1")[0].thumbprint == first.thumbprint
+    clone, others = account_keys.of_instance(tmp_path, "https://ca.local", "aws:i-2")
     assert others == ["aws:i-1"]
     assert clone.thumbprint != first.thumbprint
-    assert account.of_instance(tmp_path, "https://other.local", "aws:i-1")[0].thumbprint != first.thumbprint
-    assert account.of_instance(tmp_path, "https://ca.local", "aws:i-2")[1] == []
+    assert account_keys.of_instance(tmp_path, "https://other.local", "aws:i-1")[0].thumbprint != first.thumbprint
+    assert account_keys.of_instance(tmp_path, "https://ca.local", "aws:i-2")[1] == []
 
 
 def test_two_first_orders_agree_on_one_account_key(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_two_first_orders_agree_on_one_account_key(tmp_path: Path) -> None:
 
     def make() -> None:
         barrier.wait(10)
-        found.append(account.of_instance(tmp_path, "https://ca.local", "aws:i-1")[0].thumbprint)
+        found.append(account_keys.of_instance(tmp_path, "https://ca.local", "aws:i-1")[0].thumbprint)
 
     threads = [threading.Thread(target=make) for _ in range(8)]
     for thread in threads:
@@ -271,7 +272,7 @@ def test_two_first_orders_agree_on_one_account_key(tmp_path: Path) -> None:
 
 
 def test_a_damaged_account_key_is_not_made_anew(tmp_path: Path) -> None:
-    known, _ = account.of_instance(tmp_path, "https://ca.local", "aws:i-1")
+    known, _ = account_keys.of_instance(tmp_path, "https://ca.local", "aws:i-1")
     known.file.write_bytes(b"{}")
     with pytest.raises(ClientError, match="cannot be read"):
-        account.of_instance(tmp_path, "https://ca.local", "aws:i-1")
+        account_keys.of_instance(tmp_path, "https://ca.local", "aws:i-1")

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from scripted_ca import issue
 
-from acme_iid_client import keys
 from acme_iid_client.cli import cli
+from acme_iid_client.x509 import keys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -63,7 +63,8 @@ def test_what_reads_files_imports_no_network(tmp_path: Path, arguments: tuple[st
 
 def test_an_order_imports_no_verifier_and_no_flask() -> None:
     script = (
-        "import sys\nimport acme_iid_client.order, acme_iid_client.revocation, acme_iid_client.files\n"
+        "import sys\n"
+        "import acme_iid_client.acme.order, acme_iid_client.acme.revocation, acme_iid_client.storage.pairs\n"
         "print(*sorted(name for name in sys.modules if name.partition('.')[0] in ('flask', 'sqlite3', 'sqlite_utils')"
         " or name.startswith('acme_iid.')))"
     )

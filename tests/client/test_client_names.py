@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_ca import issue
 
-from acme_iid_client import authority, certificates, keys, names, places, renewal
+from acme_iid_client.acme import known_ca
 from acme_iid_client.errors import ClientError
-from acme_iid_client.keys import KeyType
+from acme_iid_client.renewal import renew
+from acme_iid_client.storage import directories
+from acme_iid_client.x509 import certificates, keys, names
+from acme_iid_client.x509.keys import KeyType
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 
@@ -110,13 +113,13 @@ def test_key_options_that_contradict_each_other_are_refused(options: tuple[str |
     ],
 )
 def test_an_end_is_a_time_or_a_duration(typed: str, meant: str) -> None:
-    assert renewal.parse_not_after(typed, NOW) == meant
+    assert renew.parse_not_after(typed, NOW) == meant
 
 
 @pytest.mark.parametrize("typed", ["", "8", "h", "8x", "-8h", "2030-02-01T00:00:00", "tomorrow"])
 def test_an_end_that_is_neither_is_refused(typed: str) -> None:
     with pytest.raises(ClientError, match="neither a duration"):
-        renewal.parse_not_after(typed, NOW)
+        renew.parse_not_after(typed, NOW)
 
 
 def test_a_certificate_is_due_with_a_third_of_its_life_left() -> None:
@@ -139,14 +142,14 @@ def test_a_certificate_is_due_with_a_third_of_its_life_left() -> None:
     ],
 )
 def test_files_live_where_they_belong(env: dict[str, str], uid: int, config: str, state: str) -> None:
-    assert places.find(env, uid) == places.Places(Path(config), Path(state))
-    assert places.find(env, uid, Path("/mine"), Path("/own")) == places.Places(Path("/mine"), Path("/own"))
+    assert directories.find(env, uid) == directories.Places(Path(config), Path(state))
+    assert directories.find(env, uid, Path("/mine"), Path("/own")) == directories.Places(Path("/mine"), Path("/own"))
 
 
 @pytest.mark.parametrize("url", ["https://ban\u212a.local", "https://foo\u3002local:8443"])
 def test_a_cas_address_is_ascii_before_its_host_is_lowered(url: str) -> None:
     with pytest.raises(ClientError, match="not a CA's address"):
-        authority.parse_url(url)
+        known_ca.parse_url(url)
 
 
 @pytest.mark.parametrize(
@@ -155,10 +158,10 @@ def test_a_cas_address_is_ascii_before_its_host_is_lowered(url: str) -> None:
 )
 def test_a_cas_address_holds_nothing_that_misleads(url: str) -> None:
     with pytest.raises(ClientError, match="not a CA's address"):
-        authority.parse_url(url)
+        known_ca.parse_url(url)
 
 
 @pytest.mark.parametrize("text", ["g" * 64, "a" * 63, "a" * 65, "", "\u0661" * 64])
 def test_a_fingerprint_has_64_hex_digits(text: str) -> None:
     with pytest.raises(ClientError, match="fingerprint"):
-        authority.parse_fingerprint(text)
+        known_ca.parse_fingerprint(text)

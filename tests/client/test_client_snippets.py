@@ -15,7 +15,7 @@ from conftest import Run
 from scripted_ca import Reply, ScriptedCA
 
 from acme_iid.simulator import aws, server
-from acme_iid_client import stock
+from acme_iid_client.cli import client_snippets
 from acme_iid_client.errors import ClientError
 
 KID = "x;touch${IFS}pwned;#'\"`touch${IFS}pwned`$(touch${IFS}pwned)&|<>"
@@ -25,8 +25,8 @@ NAMES = ("foo.local", "*.bar.local")
 FOLDER = "a b'c\"d\n;touch pwned\n$(touch pwned)`touch pwned`\\"
 
 
-def given(root: Path, kid: str = KID, url: str = SERVER) -> stock.Settings:
-    return stock.Settings(url, root, kid, HMAC, NAMES)
+def given(root: Path, kid: str = KID, url: str = SERVER) -> client_snippets.Settings:
+    return client_snippets.Settings(url, root, kid, HMAC, NAMES)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def words(text: str, folder: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("kind", ["lego", "certbot"])
 def test_a_shell_runs_one_command_with_the_values_as_they_are(kind: str, root: Path, tmp_path: Path) -> None:
-    ((trusted, *arguments),) = words(stock.FORMATS[kind](given(root)), tmp_path)
+    ((trusted, *arguments),) = words(client_snippets.FORMATS[kind](given(root)), tmp_path)
     assert trusted == str(root)
     assert SERVER in arguments
     assert any(argument.endswith(f"={KID}") for argument in arguments)
@@ -72,7 +72,7 @@ def test_a_shell_runs_one_command_with_the_values_as_they_are(kind: str, root: P
 
 @pytest.mark.parametrize("kind", ["acme.sh", "uacme"])
 def test_a_shell_runs_two_commands_with_the_values_as_they_are(kind: str, root: Path, tmp_path: Path) -> None:
-    register, order = words(stock.FORMATS[kind](given(root)), tmp_path)
+    register, order = words(client_snippets.FORMATS[kind](given(root)), tmp_path)
     assert SERVER in register
     assert SERVER in order
     assert KID in register or f"{KID}:{HMAC}" in register
@@ -80,22 +80,22 @@ def test_a_shell_runs_two_commands_with_the_values_as_they_are(kind: str, root: 
 
 
 def test_variables_have_the_values_as_they_are(root: Path, tmp_path: Path) -> None:
-    text = stock.FORMATS["env"](given(root))
+    text = client_snippets.FORMATS["env"](given(root))
     show = 'printf \'%s\\0\' "$ACME_SERVER" "$ACME_CA_BUNDLE" "$ACME_EAB_KID" "$ACME_NAMES" \'|\''
     assert words(text + show, tmp_path) == [[SERVER, str(root), KID, " ".join(NAMES)]]
 
 
 def test_dehydrated_reads_its_configuration_as_it_is(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ClientError, match="dehydrated cannot take the path"):
-        stock.FORMATS["dehydrated"](given(root))
-    text = stock.FORMATS["dehydrated"](given(Path("/etc/acme-iid/certs/root_ca.crt")))
+        client_snippets.FORMATS["dehydrated"](given(root))
+    text = client_snippets.FORMATS["dehydrated"](given(Path("/etc/acme-iid/certs/root_ca.crt")))
     show = "printf '%s\\0' \"$CA\" $CURL_OPTS \"$EAB_KID\" '|'"
     assert words(text + show, tmp_path) == [[SERVER, "--cacert", "/etc/acme-iid/certs/root_ca.crt", KID]]
 
 
 def test_yaml_has_the_values_in_double_quotes(root: Path) -> None:
     for kind, values in (("traefik", (SERVER, str(root), KID, HMAC)), ("cert-manager", (SERVER, KID, HMAC))):
-        text = stock.FORMATS[kind](given(root))
+        text = client_snippets.FORMATS[kind](given(root))
         scalars = [json.loads(scalar) for scalar in re.findall(r'"(?:[^"\\\n]|\\.)*"', text)]
         assert set(scalars) == set(values)
         assert "pwned" not in re.sub(r'"(?:[^"\\\n]|\\.)*"', "", text)
@@ -103,21 +103,21 @@ def test_yaml_has_the_values_in_double_quotes(root: Path) -> None:
 
 def test_a_caddyfile_has_the_values_in_quotes(root: Path) -> None:
     plain = Path("/it's a/root.crt")
-    text = stock.FORMATS["caddy"](given(plain, "kid", "https://ca.local/acme/directory"))
+    text = client_snippets.FORMATS["caddy"](given(plain, "kid", "https://ca.local/acme/directory"))
     assert '"/it\'s a/root.crt"' in text
     assert 'eab "kid"' in text
-    assert "`/a\\b`" in stock.FORMATS["caddy"](given(Path("/a\\b"), "kid", "https://ca.local"))
+    assert "`/a\\b`" in client_snippets.FORMATS["caddy"](given(Path("/a\\b"), "kid", "https://ca.local"))
     for settings in (given(root), given(plain, "x{$HOME}", "https://ca.local")):
         with pytest.raises(ClientError, match="A Caddyfile cannot hold"):
-            stock.FORMATS["caddy"](settings)
+            client_snippets.FORMATS["caddy"](settings)
 
 
 def test_a_line_for_people_stays_one(root: Path) -> None:
-    assert len(stock.FORMATS["text"](given(root)).splitlines()) == 5
+    assert len(client_snippets.FORMATS["text"](given(root)).splitlines()) == 5
 
 
 def test_acme_sh_is_to_look_more_often_than_certificates_end(root: Path) -> None:
-    text = stock.FORMATS["acme.sh"](given(root))
+    text = client_snippets.FORMATS["acme.sh"](given(root))
     assert " --days 1 " in text
     assert "# 23 */8 * * * acme.sh --cron\n" in text
 

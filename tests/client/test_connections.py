@@ -23,8 +23,8 @@ from acme_iid_client.clouds.metadata import MetadataService
 from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.clouds.sts import web_identity_token
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.session import Session
-from acme_iid_client.trust import PinnedSession, UnmarkedServerError, fetch_unverified, require_mark
+from acme_iid_client.transport.session import Session
+from acme_iid_client.transport.trust import PinnedSession, UnmarkedServerError, fetch_unverified, require_mark
 
 
 def ok(server: Hostile, connection: socket.socket) -> None:

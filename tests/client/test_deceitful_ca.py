@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from scripted_ca import CUT, LOST, Issuer, Reply, ScriptedCA, issue, new_issuer, problem, serve
 
 from acme_iid.simulator import aws, server
-from acme_iid_client import clouds, keys, order
-from acme_iid_client.authority import Authority
-from acme_iid_client.connection import CaError
+from acme_iid_client import clouds
+from acme_iid_client.acme import order
+from acme_iid_client.acme.connection import CaError
+from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.told import Told
+from acme_iid_client.storage.account_options import Told
+from acme_iid_client.x509 import keys
 
 EVIDENCE = "ZXZpZGVuY2U="
 

@@ -33,7 +33,7 @@ from acme_iid.simulator import gcp, nitro
 from acme_iid.simulator.azure_service import AzureService
 from acme_iid.simulator.listener import Request, Response, Service, listening
 from acme_iid_client import clouds
-from acme_iid_client.authority import parse_resource
+from acme_iid_client.acme.known_ca import parse_resource
 from acme_iid_client.clouds import nitrotpm, sts
 from acme_iid_client.clouds.azure import Azure, nonce_of
 from acme_iid_client.clouds.gcp import GCP

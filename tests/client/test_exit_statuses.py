@@ -16,7 +16,7 @@ from ports import free_port
 from scripted_ca import Reply, ScriptedCA, problem, serve
 
 from acme_iid.simulator import aws, server
-from acme_iid_client.certificates import fingerprint
+from acme_iid_client.x509.certificates import fingerprint
 
 
 @pytest.fixture

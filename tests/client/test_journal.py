@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from acme_iid_client.journal import Journal, span
+from acme_iid_client.deadline import span
+from acme_iid_client.renewal.log import Journal
 
 
 def test_a_line_stays_one_line_whatever_is_in_it(capfd: pytest.CaptureFixture[str]) -> None:

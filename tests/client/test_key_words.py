@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_an
 from cryptography.x509 import CertificateSigningRequestBuilder, Name
 from scripted_ca import issue
 
-from acme_iid_client import account, csr, keys
 from acme_iid_client.errors import ClientError
+from acme_iid_client.storage import account_keys
+from acme_iid_client.x509 import csr, keys
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 LEAF = issue(None, "foo.local", KEY, ["foo.local"])
@@ -73,7 +74,7 @@ def test_a_file_that_is_no_private_key_in_pem_is_named(tmp_path: Path, what: str
     file.write_bytes(content)
     file.chmod(0o600)
     with pytest.raises(ClientError) as caught:
-        account.from_file(file)
+        account_keys.from_file(file)
     assert said in str(caught.value)
     assert str(file) in str(caught.value)
 

@@ -15,11 +15,12 @@ import pytest
 from pairs import certificate_for, issuance
 from strangers import NOBODY, Ground, as_nobody, ground, link
 
-from acme_iid_client import account, files, hooks, places, records
-from acme_iid_client.copies import Copies
-from acme_iid_client.descriptors import open_directory
 from acme_iid_client.errors import ClientError
-from acme_iid_client.files import Permissions
+from acme_iid_client.renewal import hooks
+from acme_iid_client.storage import account_keys, directories, pairs, records
+from acme_iid_client.storage.bundles import Copies
+from acme_iid_client.storage.descriptors import open_directory
+from acme_iid_client.storage.pairs import Permissions
 
 
 @pytest.fixture
@@ -58,10 +59,10 @@ def test_links_that_only_root_can_have_put_there_are_followed(place: Ground) -> 
     (place.own / "real").mkdir()
     (place.own / "certs").symlink_to("real")
     (place.own / "real/tls.crt").symlink_to(place.own / "there.crt")
-    pair = files.pair(place.own / "certs/tls.crt", place.own / "certs/../certs/tls.key")
-    assert pair == files.Pair(place.own / "there.crt", place.own / "real/tls.key")
+    pair = pairs.pair(place.own / "certs/tls.crt", place.own / "certs/../certs/tls.key")
+    assert pair == pairs.Pair(place.own / "there.crt", place.own / "real/tls.key")
     made = issuance()
-    files.install(pair, *made, Permissions())
+    pairs.install(pair, *made, Permissions())
     assert (place.own / "there.crt").read_bytes() == made[0]
 
 
@@ -70,29 +71,29 @@ def test_a_link_of_roots_that_others_can_have_moved_is_refused(place: Ground) ->
     shared.mkdir()
     (shared / "tls.crt").symlink_to(place.own / "other.crt")
     with pytest.raises(ClientError, match="another user of this machine"):
-        files.place(shared / "tls.crt")
+        pairs.place(shared / "tls.crt")
     writable = place.own / "writable"
     writable.mkdir()
     writable.chmod(0o1777)
     (writable / "tls.crt").symlink_to(place.own / "other.crt")
     with pytest.raises(ClientError, match="another user of this machine"):
-        files.place(writable / "tls.crt")
+        pairs.place(writable / "tls.crt")
 
 
 def test_a_link_of_another_user_in_roots_directory_is_refused(place: Ground) -> None:
     (place.own / "tls.crt").symlink_to(place.own / "other.crt")
     os.chown(place.own / "tls.crt", NOBODY, -1, follow_symlinks=False)
     with pytest.raises(ClientError, match="another user of this machine"):
-        files.place(place.own / "tls.crt")
+        pairs.place(place.own / "tls.crt")
 
 
 def test_a_key_under_a_second_name_keeps_its_owner(place: Ground) -> None:
     certificate, key = issuance()
-    pair = files.pair(place.app / "tls.crt", place.app / "tls.key")
-    files.install(pair, certificate, key, Permissions())
+    pair = pairs.pair(place.app / "tls.crt", place.app / "tls.key")
+    pairs.install(pair, certificate, key, Permissions())
     (place.own / "mine.key").hardlink_to(pair.key)
     with pytest.raises(ClientError, match="several names"):
-        files.install_certificate(pair, certificate_for(key), Permissions(0o644, NOBODY, NOBODY))
+        pairs.install_certificate(pair, certificate_for(key), Permissions(0o644, NOBODY, NOBODY))
     assert (place.own / "mine.key").stat().st_uid == 0
 
 
@@ -102,7 +103,7 @@ def test_a_key_of_roots_under_a_second_name_gets_into_no_bundle(place: Ground) -
     (place.own / "tls.key").write_bytes(key)
     (place.app / "tls.key").hardlink_to(place.own / "tls.key")
     (place.app / "tls.crt").write_bytes(certificate)
-    pair = files.pair(place.app / "tls.crt", place.app / "tls.key")
+    pair = pairs.pair(place.app / "tls.crt", place.app / "tls.key")
     with pytest.raises(ClientError, match="several names"):
         Copies(bundle=place.app / "all.pem").refresh(pair, Permissions(0o644, NOBODY, NOBODY))
     assert not (place.app / "all.pem").exists()
@@ -113,9 +114,9 @@ def test_a_directory_of_roots_in_the_place_of_a_switch_stays_as_it_is(place: Gro
     private.mkdir(0o700)
     (private / "new").mkdir(0o700)
     (private / "new/key").write_text("root's")
-    pair = files.pair(place.app / "tls.crt", place.app / "tls.key")
+    pair = pairs.pair(place.app / "tls.crt", place.app / "tls.key")
     with pytest.raises(OSError, match="acme-iid-switch"):
-        files.install(pair, *issuance(), Permissions())
+        pairs.install(pair, *issuance(), Permissions())
     assert (private / "new/key").read_text() == "root's"
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
@@ -170,18 +171,18 @@ def test_a_new_file_is_made_by_nobody_else(place: Ground) -> None:
 def test_the_clients_own_directories_are_reached_through_no_link_either(place: Ground) -> None:
     link(place.own, place.app / "state")
     with pytest.raises(ClientError, match="another user of this machine"):
-        places.make_directory(place.app / "state/accounts")
+        directories.make_directory(place.app / "state/accounts")
     with pytest.raises(ClientError, match="another user of this machine"):
-        places.write_file(place.app / "state/record.json", b"{}")
+        directories.write_file(place.app / "state/record.json", b"{}")
     with pytest.raises(ClientError, match="another user of this machine"):
-        places.remove_file(place.app / "state/record.json")
+        directories.remove_file(place.app / "state/record.json")
     assert list(place.own.iterdir()) == []
 
 
 def test_a_pipe_in_the_place_of_a_certificate_is_not_waited_for(place: Ground) -> None:
     subprocess.run(as_nobody("mkfifo", place.app / "tls.crt"), check=True)
     with pytest.raises(OSError, match="Not a regular file"):
-        files.read(place.app / "tls.crt")
+        pairs.read(place.app / "tls.crt")
     state = place.own / "state"
     records.save(state, records.Record(place.app / "tls.crt", place.app / "tls.key"))
     seen = subprocess.run(
@@ -250,7 +251,7 @@ def test_a_secret_that_root_gave_a_group_is_read(place: Ground, owner: int, mode
     file.chmod(mode)
     os.chown(file, owner, -1)
     if good:
-        assert account.from_file(volume / "account.pem").instance == ""
+        assert account_keys.from_file(volume / "account.pem").instance == ""
     else:
         with pytest.raises(ClientError, match="others can use it"):
-            account.from_file(volume / "account.pem")
+            account_keys.from_file(volume / "account.pem")

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_ca import issue
 
-from acme_iid_client import certificates
 from acme_iid_client.errors import ClientError
+from acme_iid_client.x509 import certificates
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -22,11 +22,13 @@ from acme_iid.simulator.azure import Vm
 from acme_iid.simulator.azure_service import AzureService
 from acme_iid.simulator.gcp import Instance, MetadataServer
 from acme_iid.simulator.listener import NoAnswer, Request, Response, Service, listening
-from acme_iid_client import clouds, keys, order
-from acme_iid_client.authority import Authority
-from acme_iid_client.connection import CaError
+from acme_iid_client import clouds
+from acme_iid_client.acme import order
+from acme_iid_client.acme.connection import CaError
+from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
+from acme_iid_client.x509 import keys
 
 TOKEN = "R" * 43
 ATTACKER = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_iid_client import csr
 from acme_iid_client.errors import ClientError
+from acme_iid_client.x509 import csr
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 

@@ -18,10 +18,12 @@ from machine import Machine
 from scripted_ca import Issuer, Reply, ScriptedCA, issue, new_issuer, problem, serve
 
 from acme_iid.simulator import aws, server
-from acme_iid_client import ari, keys, renewal
-from acme_iid_client.authority import Authority
-from acme_iid_client.connection import CaError, UnreachableError
+from acme_iid_client.acme.connection import CaError, UnreachableError
+from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
+from acme_iid_client.renewal import ari
+from acme_iid_client.renewal import renew as renewal
+from acme_iid_client.x509 import keys
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 

@@ -21,9 +21,9 @@ from acme_iid.simulator.gcp import MetadataServer
 from acme_iid.simulator.listener import listening
 from acme_iid.simulator.server import MetadataService
 from acme_iid_client import clouds
+from acme_iid_client.cli.verification import MAX_BYTES, Believed, verify
 from acme_iid_client.clouds.azure import Azure
 from acme_iid_client.errors import ClientError
-from acme_iid_client.verification import MAX_BYTES, Believed, verify
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

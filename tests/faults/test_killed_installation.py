@@ -12,8 +12,8 @@ from typing import Self
 import pytest
 from pairs import contents, issuance, pair_in
 
-from acme_iid_client import files
-from acme_iid_client.files import Permissions
+from acme_iid_client.storage import pairs
+from acme_iid_client.storage.pairs import Permissions
 
 # In the working directory, a process for each line of stdin: "install N" puts the pair in new/ in place and dies
 # before the N-th change that it makes to the file system (every such call of Python's raises an audit event),
@@ -23,7 +23,7 @@ _PROCESSES = """
 import builtins, errno, os, signal, sys
 from pathlib import Path
 from acme_iid_client import files
-from acme_iid_client.files import Permissions
+from acme_iid_client.storage.pairs import Permissions
 EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "os.chmod", "fcntl.flock")
 def act(what, limit):
     linkless, what = what.startswith("linkless-"), what.removeprefix("linkless-")
@@ -101,13 +101,13 @@ def test_a_kill_at_any_step_leaves_the_old_pair_in_use_or_the_new_one(
             for path in pair.existing:
                 path.unlink()
         else:
-            files.install(pair, *old, Permissions())
+            pairs.install(pair, *old, Permissions())
         code = processes.run("install", step)
         # What a program finds that opens the files right after the kill, with nothing of ours having run since.
         found = contents(tmp_path)
         assert found in (old, new)
         pair = pair_in(tmp_path)
-        files.recover(pair)
+        pairs.recover(pair)
         assert contents(tmp_path) == found, "carrying on changes nothing that can be seen"
         left = ["new"] if found is None else ["foo.crt", "foo.key", "new"]
         assert sorted(path.name for path in tmp_path.iterdir()) == left
@@ -128,7 +128,7 @@ def test_a_kill_while_carrying_on_after_a_kill_changes_nothing_either(tmp_path: 
     (tmp_path / "new/foo.key").write_bytes(new[1])
     kills = 0
     for step in range(120):
-        files.install(pair_in(tmp_path), *old, Permissions())
+        pairs.install(pair_in(tmp_path), *old, Permissions())
         if processes.run("install", step) == 0:
             break
         found = contents(tmp_path)
@@ -155,7 +155,7 @@ def test_without_links_the_next_start_makes_a_kill_good(tmp_path: Path, processe
             for path in pair.existing:
                 path.unlink()
         else:
-            files.install(pair, *old, Permissions())
+            pairs.install(pair, *old, Permissions())
         code = processes.run("linkless-install", step)
         torn += _files_in(tmp_path) not in (old, new, (None, None))
         # Killed again while it carries on, at one step and another.
@@ -188,7 +188,7 @@ def test_without_links_a_second_rename_that_fails_takes_the_first_back(
 ) -> None:
     old, new = (issuance() if before == "a pair" else None), issuance()
     if old is not None:
-        files.install(pair_in(tmp_path), *old, Permissions())
+        pairs.install(pair_in(tmp_path), *old, Permissions())
     (tmp_path / "new/foo.crt").write_bytes(new[0])
     (tmp_path / "new/foo.key").write_bytes(new[1])
     assert processes.run("linkless-refuse", trouble) == 1
@@ -204,7 +204,7 @@ def test_a_certificate_that_cannot_be_replaced_leaves_the_old_pair(
 ) -> None:
     # As the kernel does where the certificate is immutable (chattr +i), or a person with Control-C.
     pair, old, new = pair_in(tmp_path), issuance(), issuance()
-    files.install(pair, *old, Permissions())
+    pairs.install(pair, *old, Permissions())
     (tmp_path / "new/foo.crt").write_bytes(new[0])
     (tmp_path / "new/foo.key").write_bytes(new[1])
     assert processes.run("refuse", trouble) == 1
@@ -214,7 +214,7 @@ def test_a_certificate_that_cannot_be_replaced_leaves_the_old_pair(
 
 def test_a_full_disk_leaves_the_old_pair_in_use(tmp_path: Path) -> None:
     pair, old = pair_in(tmp_path), issuance()
-    files.install(pair, *old, Permissions())
+    pairs.install(pair, *old, Permissions())
     # A limit on the size of files is what a full disk is to one process: the write fails half way.
     script = (
         "import resource, signal, sys\nfrom pathlib import Path\nfrom acme_iid_client import files\n"

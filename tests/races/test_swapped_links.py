@@ -11,10 +11,10 @@ import pytest
 from pairs import certificate_for, issuance
 from strangers import NOBODY, Ground, as_nobody, ground, swapping
 
-from acme_iid_client import files
-from acme_iid_client.copies import Copies
 from acme_iid_client.errors import ClientError
-from acme_iid_client.files import Permissions
+from acme_iid_client.storage import pairs
+from acme_iid_client.storage.bundles import Copies
+from acme_iid_client.storage.pairs import Permissions
 
 _TRIES = 150
 _MOST_TRIES = 20_000
@@ -55,7 +55,7 @@ def _facts(path: Path) -> tuple[int, int, int, bytes]:
 def test_files_of_roots_stay_while_their_links_are_swapped_for_a_pair(place: Ground) -> None:
     certs = place.app / "certs"
     subprocess.run(as_nobody("mkdir", certs), check=True)
-    pair, made = files.pair(certs / "tls.crt", certs / "tls.key"), issuance()
+    pair, made = pairs.pair(certs / "tls.crt", certs / "tls.key"), issuance()
     roots = [place.own / name for name in ("tls.crt", "tls.key")]
     for file in roots:
         file.write_bytes(b"root's")
@@ -65,9 +65,9 @@ def test_files_of_roots_stay_while_their_links_are_swapped_for_a_pair(place: Gro
         for attempt in tries:
             try:
                 if attempt % 20:
-                    files.install_file(pair.certificate, made[0], Permissions(0o644, NOBODY, NOBODY))
+                    pairs.install_file(pair.certificate, made[0], Permissions(0o644, NOBODY, NOBODY))
                 else:
-                    files.install(pair, *made, Permissions(0o644, NOBODY, NOBODY))
+                    pairs.install(pair, *made, Permissions(0o644, NOBODY, NOBODY))
                 tries.done += 1
             except (ClientError, OSError):
                 pass
@@ -78,8 +78,8 @@ def test_files_of_roots_stay_while_their_links_are_swapped_for_a_pair(place: Gro
 
 def test_a_file_of_roots_is_never_given_away_in_the_place_of_a_key(place: Ground) -> None:
     certificate, key = issuance()
-    pair = files.pair(place.app / "tls.crt", place.app / "tls.key")
-    files.install(pair, certificate, key, Permissions(0o600, NOBODY, NOBODY))
+    pair = pairs.pair(place.app / "tls.crt", place.app / "tls.key")
+    pairs.install(pair, certificate, key, Permissions(0o600, NOBODY, NOBODY))
     secret = place.own / "shadow"
     # The very key, so that nothing but the link is wrong with it.
     secret.write_bytes(key)
@@ -89,7 +89,7 @@ def test_a_file_of_roots_is_never_given_away_in_the_place_of_a_key(place: Ground
     with swapping(pair.key, secret):
         for _ in tries:
             try:
-                files.install_certificate(pair, certificate_for(key), Permissions(0o644, NOBODY, NOBODY))
+                pairs.install_certificate(pair, certificate_for(key), Permissions(0o644, NOBODY, NOBODY))
                 tries.done += 1
             except (ClientError, OSError):
                 pass
@@ -99,8 +99,8 @@ def test_a_file_of_roots_is_never_given_away_in_the_place_of_a_key(place: Ground
 
 def test_what_root_reads_for_a_bundle_comes_through_no_link(place: Ground) -> None:
     certificate, key = issuance()
-    pair = files.pair(place.app / "tls.crt", place.app / "tls.key")
-    files.install(pair, certificate, key, Permissions(0o644, NOBODY, NOBODY))
+    pair = pairs.pair(place.app / "tls.crt", place.app / "tls.key")
+    pairs.install(pair, certificate, key, Permissions(0o644, NOBODY, NOBODY))
     other = issuance()
     (place.own / "secret.key").write_bytes(other[1])
     copies, tries = Copies(bundle=place.app / "all.pem"), Tries()

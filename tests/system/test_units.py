@@ -17,7 +17,7 @@ from scripted_ca import issue
 from vms import VM, ec2
 
 from acme_iid.simulator import aws
-from acme_iid_client import keys
+from acme_iid_client.x509 import keys
 
 NAME = "foo.local"
 UNITS = sorted(file for file in EXAMPLES.iterdir() if file.suffix in (".service", ".timer"))

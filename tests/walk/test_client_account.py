@@ -17,7 +17,7 @@ from running import CA
 from vms import VM, ec2
 
 from acme_iid.simulator import aws
-from acme_iid_client import account
+from acme_iid_client.storage import account_keys
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def files_of(machine: VM) -> list[Path]:
     return sorted(file for file in (machine.folder / "state" / "accounts").rglob("*") if file.is_file())
 
 
-def the_key(machine: VM) -> account.Account:
+def the_key(machine: VM) -> account_keys.Account:
     """The account's key as the machine has it on its disk."""
     (file,) = (file for file in files_of(machine) if file.suffix == ".json" and not file.name.startswith("."))
-    return account.Account(file, "aws", account.new_key()).reread()
+    return account_keys.Account(file, "aws", account_keys.new_key()).reread()
 
 
 def test_the_account_key_is_made_once_and_is_its_owners_alone(vm: VM) -> None:
@@ -177,12 +177,12 @@ def test_an_account_that_does_not_exist_gets_no_other_key(vm: VM) -> None:
 def test_a_change_that_was_cut_off_before_the_ca_heard_of_it_is_finished(vm: VM, shared_ca: CA) -> None:
     vm.order()
     old = the_key(vm)
-    new = account.new_key()
+    new = account_keys.new_key()
     old.keep_coming(new)
     done = vm.run("renew", "--force", vm.crt, vm.key)
     assert "was cut off. It is finished now." in done.stderr
-    assert the_key(vm).thumbprint == account.thumbprint(new)
-    assert of_ca(shared_ca, account.thumbprint(new))["account"] == str(old.url).rpartition("/")[2]
+    assert the_key(vm).thumbprint == account_keys.thumbprint(new)
+    assert of_ca(shared_ca, account_keys.thumbprint(new))["account"] == str(old.url).rpartition("/")[2]
     assert len(files_of(vm)) == 1
     assert "cut off" not in vm.run("renew", "--force", vm.crt, vm.key).stderr
 
@@ -211,7 +211,7 @@ def test_a_change_that_was_cut_off_after_the_ca_made_it_is_finished_by_whatever_
     done = vm.run(*(vm.folder / word if word.endswith((".crt", ".key")) else word for word in command))
     assert "was cut off. It is finished now." in done.stderr
     if command != ("account", "rollover"):
-        assert the_key(vm).thumbprint == account.thumbprint(new)
+        assert the_key(vm).thumbprint == account_keys.thumbprint(new)
     assert len(files_of(vm)) == 1
     assert vm.json("account", "show")["account"] == old.url
 
@@ -242,7 +242,7 @@ def test_a_change_that_the_ca_does_not_hear_of_keeps_both_keys(
         assert the_key(vm).thumbprint == old.thumbprint
         own_ca.start()
         vm.run("renew", "--force", vm.crt, vm.key)
-        assert the_key(vm).thumbprint == account.thumbprint(kept)
+        assert the_key(vm).thumbprint == account_keys.thumbprint(kept)
 
 
 def test_two_changes_at_once_leave_a_key_that_counts(vm: VM) -> None:

@@ -15,7 +15,7 @@ from scripted_ca import CUT, Reply, ScriptedCA, problem, serve
 from vms import ec2
 
 from acme_iid.simulator import aws
-from acme_iid_client import account
+from acme_iid_client.storage import account_keys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 NOBODYS = problem("accountDoesNotExist", "no account has this key", 400)
@@ -38,9 +38,9 @@ def options(ca: ScriptedCA, tmp_path: Path, acme_iid: Run) -> Iterator[list[str]
         yield given
 
 
-def the_key(tmp_path: Path) -> account.Account:
+def the_key(tmp_path: Path) -> account_keys.Account:
     (file,) = (tmp_path / "state/acme-iid/accounts").glob("*/[!.]*.json")
-    return account.Account(file, "aws", account.new_key()).reread()
+    return account_keys.Account(file, "aws", account_keys.new_key()).reread()
 
 
 def test_the_request_is_signed_by_both_keys_and_names_the_old_one(
@@ -97,13 +97,15 @@ def test_a_change_without_an_answer_keeps_both_keys_although_the_new_one_is_not_
     # It arrived after all: what asks next learns it, before anything is signed with the old key.
     ca.asked.clear()
     assert acme_iid("account", "show", *options).returncode == 0
-    assert the_key(tmp_path).thumbprint == account.thumbprint(kept)
+    assert the_key(tmp_path).thumbprint == account_keys.thumbprint(kept)
     assert "/acme/key-change" not in ca.paths()
 
 
 def test_a_program_that_read_the_old_key_does_not_put_it_back(tmp_path: Path) -> None:
-    old, _ = account.of_instance(tmp_path, "https://ca.local", "aws:i-1")
-    new = account.new_key()
+    old, _ = account_keys.of_instance(tmp_path, "https://ca.local", "aws:i-1")
+    new = account_keys.new_key()
     old.replaced(new)
     old.registered("https://ca.local/acme/account/1")
-    assert account.of_instance(tmp_path, "https://ca.local", "aws:i-1")[0].thumbprint == account.thumbprint(new)
+    assert account_keys.of_instance(tmp_path, "https://ca.local", "aws:i-1")[0].thumbprint == account_keys.thumbprint(
+        new
+    )

@@ -16,7 +16,7 @@ from running import CA
 from vms import ec2
 
 from acme_iid.simulator import aws
-from acme_iid_client import records
+from acme_iid_client.storage import records
 
 WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 """Root reads every file, unless these two capabilities are taken away."""

@@ -13,7 +13,7 @@ from running import CA
 from vms import ec2
 
 from acme_iid.simulator import aws
-from acme_iid_client import notifications
+from acme_iid_client.renewal import pending_notifications
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_command_that_failed_is_run_by_the_next_renewal(vm: Machine) -> None:
 
 def test_a_certificate_that_was_not_put_in_place_is_no_news(vm: Machine) -> None:
     leaf = x509.load_pem_x509_certificate(vm.crt.read_bytes())
-    notifications.keep(vm.folder / "state", vm.crt, leaf)
+    pending_notifications.keep(vm.folder / "state", vm.crt, leaf)
     told = vm.folder / "told"
     vm.run("renew", "--exec", f"touch {told}", vm.crt, vm.key)
     assert not told.exists()

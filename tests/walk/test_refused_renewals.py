@@ -14,8 +14,8 @@ from running import CA
 from vms import ec2
 
 from acme_iid.simulator import aws
-from acme_iid_client import refusals
-from acme_iid_client.connection import CaError
+from acme_iid_client.acme.connection import CaError
+from acme_iid_client.renewal import refusals
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from acme_iid.issuance import ca as issuance
 from acme_iid.issuance import keys as ca_keys
 from acme_iid.simulator import aws
 from acme_iid.simulator.server import serve
-from acme_iid_client import keys, records
+from acme_iid_client.storage import records
+from acme_iid_client.x509 import keys
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from scripted_ca import ScriptedCA, new_issuer, serve
 from vms import ec2
 
 from acme_iid.simulator import aws
-from acme_iid_client.certificates import fingerprint, load_certificates
+from acme_iid_client.x509.certificates import fingerprint, load_certificates
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

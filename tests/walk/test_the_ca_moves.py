@@ -13,7 +13,7 @@ from vms import VM, ec2
 from wire import Account, Wire, problem
 
 from acme_iid.simulator import aws
-from acme_iid_client.certificates import fingerprint
+from acme_iid_client.x509.certificates import fingerprint
 
 
 @pytest.fixture

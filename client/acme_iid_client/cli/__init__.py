@@ -118,11 +118,11 @@ def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None)
     """
     import os
 
-    from acme_iid_client import places
+    from acme_iid_client.storage import directories
 
     _check_libraries()
     try:
-        context.obj = places.find(os.environ, os.getuid(), config_dir, state_dir)
+        context.obj = directories.find(os.environ, os.getuid(), config_dir, state_dir)
     except ClientError:
         # Some commands are about files alone.
         if context.invoked_subcommand not in _WITHOUT_PLACES:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.places import Places
+from acme_iid_client.storage.directories import Places
 
 if TYPE_CHECKING:
-    from acme_iid_client.account import Account
-    from acme_iid_client.authority import Authority
+    from acme_iid_client.acme.known_ca import Authority
     from acme_iid_client.deadline import Deadline
+    from acme_iid_client.storage.account_keys import Account
 
 
 def _known(
@@ -21,10 +21,11 @@ def _known(
 ) -> tuple[Account, Authority]:
     import os
 
-    from acme_iid_client import authority, clouds, registration
+    from acme_iid_client import clouds
+    from acme_iid_client.acme import known_ca, registration
     from acme_iid_client.cli.terminal import notice
 
-    ca = authority.load(where, ca_url, root)
+    ca = known_ca.load(where, ca_url, root)
     account = registration.known_here(where.state, ca, lambda: clouds.here(os.environ, metadata_url, notice=notice))
     return registration.settled(account, ca, deadline, notice), ca
 
@@ -54,7 +55,7 @@ def show(
     """
     import json
 
-    from acme_iid_client import registration
+    from acme_iid_client.acme import registration
     from acme_iid_client.cli.terminal import notice, printable
     from acme_iid_client.deadline import Deadline
 
@@ -97,7 +98,7 @@ def rollover(
     """
     import json
 
-    from acme_iid_client import registration
+    from acme_iid_client.acme import registration
     from acme_iid_client.cli.terminal import notice
     from acme_iid_client.deadline import Deadline
 
@@ -128,7 +129,7 @@ def deactivate(
     Certificates stay valid until they expire, and are not renewed any more. The next order makes another account, and
     the CA gives it nothing before an operator has released the instance to it.
     """
-    from acme_iid_client import registration
+    from acme_iid_client.acme import registration
     from acme_iid_client.cli.terminal import confirm, notice
     from acme_iid_client.deadline import Deadline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.places import Places
+from acme_iid_client.storage.directories import Places
 
 
 @click.command("bootstrap")
@@ -43,22 +43,22 @@ def command(
     Where the CA has terms of service, their address is printed; --agree-tos is remembered for these terms and no
     others. An external account key is remembered too, for the account that the first order makes.
     """
-    from acme_iid_client import authority, registration
+    from acme_iid_client.acme import known_ca, registration
+    from acme_iid_client.acme.account_terms import Conditions
     from acme_iid_client.cli.terminal import may_overwrite, notice, printable
-    from acme_iid_client.conditions import Conditions
     from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
 
     try:
-        url, expected = authority.parse_url(ca_url), authority.parse_fingerprint(fingerprint)
+        url, expected = known_ca.parse_url(ca_url), known_ca.parse_fingerprint(fingerprint)
     except ClientError as error:
         raise click.UsageError(str(error)) from error
     deadline = Deadline(timeout)
-    pem = authority.fetch_root(url, expected, deadline, notice)
-    may_overwrite(authority.different(where, url, pem), force)
-    root_file, configuration = authority.save(where, url, pem, azure_resource, first=first)
-    default = authority.load(where).ca_url
-    ca = authority.load(where, url)
+    pem = known_ca.fetch_root(url, expected, deadline, notice)
+    may_overwrite(known_ca.different(where, url, pem), force)
+    root_file, configuration = known_ca.save(where, url, pem, azure_resource, first=first)
+    default = known_ca.load(where).ca_url
+    ca = known_ca.load(where, url)
     conditions = Conditions.of(where.state, ca)
     conditions.keep_external_key()
     terms = registration.terms_of(ca, deadline, notice)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.places import Places
+from acme_iid_client.storage.directories import Places
 
 if TYPE_CHECKING:
-    from acme_iid_client.authority import Authority
+    from acme_iid_client.acme.known_ca import Authority
     from acme_iid_client.clouds import Cloud
 
 _FORMATS = (
@@ -65,13 +65,16 @@ def command(
     import json
     import os
 
-    from acme_iid_client import authority, clouds, enrolment, keys, stock
-    from acme_iid_client import names as spelling
+    from acme_iid_client import clouds
+    from acme_iid_client.acme import enrolment, known_ca
+    from acme_iid_client.acme.order import Request
+    from acme_iid_client.cli import client_snippets
     from acme_iid_client.cli.terminal import notice
     from acme_iid_client.clouds.enrolled import Given
     from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
-    from acme_iid_client.order import Request
+    from acme_iid_client.x509 import keys
+    from acme_iid_client.x509 import names as spelling
 
     if renew and (user is not None or kind not in ("text", "json")):
         raise click.UsageError("--renew gives no key, so neither --for-user nor --format goes with it.")
@@ -79,14 +82,14 @@ def command(
         wanted = list(dict.fromkeys(spelling.canonical(name) for name in names))
     except ClientError as error:
         raise click.UsageError(str(error)) from error
-    ca = authority.load(where, ca_url, root)
+    ca = known_ca.load(where, ca_url, root)
     key_type = keys.KeyType("EC", "P-256")
     cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
     if renew:
         _renew(where, ca, cloud, wanted, provisioner, timeout, as_json=kind == "json")
         return
     if user is not None:
-        from acme_iid_client.handing import require_user
+        from acme_iid_client.acme.handover import require_user
 
         require_user(user)
     request = Request(wanted, key_type, provisioner)
@@ -96,7 +99,7 @@ def command(
     assert key is not None
     enrolment.keep(where.state, ca, made)
     if user is not None:
-        from acme_iid_client.handing import hand_to
+        from acme_iid_client.acme.handover import hand_to
 
         file = hand_to(user, ca, Given(ca.ca_url, made.id, made.names, key.kid, key.hmac_key))
         click.echo(f"{user} can run 'acme-iid order {made.names[0]}' until {key.expires}; the key is in {file}.")
@@ -114,8 +117,8 @@ def command(
         }
         click.echo(json.dumps(facts, indent=2))
         return
-    settings = stock.Settings(ca.directory_url, ca.root.absolute(), key.kid, key.hmac_key, made.names)
-    click.echo(stock.FORMATS[kind](settings), nl=False)
+    settings = client_snippets.Settings(ca.directory_url, ca.root.absolute(), key.kid, key.hmac_key, made.names)
+    click.echo(client_snippets.FORMATS[kind](settings), nl=False)
     notice(f"The key makes one account, until {key.expires}. Its orders are good until {made.until}.")
 
 
@@ -132,12 +135,13 @@ def _renew(
     """Prove anew what was enrolled, each independently of the others."""
     import json
 
-    from acme_iid_client import enrolment, keys
+    from acme_iid_client.acme import enrolment
+    from acme_iid_client.acme.connection import CaError
+    from acme_iid_client.acme.order import Request
     from acme_iid_client.cli.terminal import notice
-    from acme_iid_client.connection import CaError
     from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import LOCAL, ClientError
-    from acme_iid_client.order import Request
+    from acme_iid_client.x509 import keys
 
     known = [entry for entry in enrolment.kept(where.state, ca) if not wanted or set(entry.names) == set(wanted)]
     if not known:

@@ -11,6 +11,6 @@ import click
 @click.argument("crt", type=click.File("rb"))
 def command(crt: BinaryIO) -> None:
     """Print the SHA-256 fingerprint of a certificate. CRT is a PEM or DER file, or - for standard input."""
-    from acme_iid_client import certificates
+    from acme_iid_client.x509 import certificates
 
     click.echo(certificates.fingerprint(certificates.load_certificates(crt.read())[0]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.places import Places
+from acme_iid_client.storage.directories import Places
 
 
 @click.command("health")
@@ -18,11 +18,11 @@ from acme_iid_client.places import Places
 @click.pass_obj
 def command(where: Places, ca_url: str | None, root: Path | None, timeout: float, as_json: bool) -> None:
     """Ask whether the CA is well, and whether this machine trusts it: prints ok."""
-    from acme_iid_client import authority
+    from acme_iid_client.acme import known_ca
     from acme_iid_client.cli.terminal import printable
     from acme_iid_client.deadline import Deadline
 
-    ca = authority.load(where, ca_url, root)
+    ca = known_ca.load(where, ca_url, root)
     answer = ca.check_health(Deadline(timeout))
     if as_json:
         import json

@@ -16,8 +16,8 @@ from acme_iid_client.cli import options
 @options.json
 def command(crt: BinaryIO, short: bool, bundle: bool, as_json: bool) -> None:
     """Show what is in a certificate. CRT is a PEM or DER file, or - for standard input; the first one in it counts."""
-    from acme_iid_client import certificates
     from acme_iid_client.cli.terminal import printable
+    from acme_iid_client.x509 import certificates
 
     found = certificates.load_certificates(crt.read())
     if as_json:

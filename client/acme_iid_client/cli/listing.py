@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.places import Places
+from acme_iid_client.storage.directories import Places
 
 
 @click.command("list")
@@ -24,8 +24,9 @@ def command(where: Places, paths: tuple[Path, ...], as_json: bool) -> None:
     import json
     from datetime import UTC, datetime
 
-    from acme_iid_client import certificates, inventory
     from acme_iid_client.cli.terminal import notice, table
+    from acme_iid_client.renewal import inventory
+    from acme_iid_client.x509 import certificates
 
     now = datetime.now(UTC)
     found = inventory.in_paths(where.state, paths, now) if paths else inventory.ordered(where.state, now, notice)

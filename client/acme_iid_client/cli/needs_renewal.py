@@ -56,9 +56,9 @@ def command(context: click.Context, crt: Path, expires_in: str | None, as_json: 
     import json
     from datetime import UTC, datetime
 
-    from acme_iid_client import certificates
     from acme_iid_client.cli.terminal import printable
     from acme_iid_client.errors import ClientError
+    from acme_iid_client.x509 import certificates
 
     try:
         leaf = certificates.load_certificates(crt.read_bytes())[0]

@@ -14,7 +14,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _resource(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    from acme_iid_client.authority import parse_resource
+    from acme_iid_client.acme.known_ca import parse_resource
     from acme_iid_client.errors import ClientError
 
     try:
@@ -43,7 +43,7 @@ def account_conditions(command: Callable[..., None]) -> Callable[..., None]:
     def with_conditions(
         *args: Any, agree_tos: bool, eab_kid: str | None, eab_hmac_key_file: Path | None, **kwargs: Any
     ) -> None:
-        from acme_iid_client.told import Told, read_external_key
+        from acme_iid_client.storage.account_options import Told, read_external_key
 
         if (eab_kid is None) != (eab_hmac_key_file is None):
             raise click.UsageError("--eab-kid and --eab-hmac-key-file go together.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.places import Places
+from acme_iid_client.storage.directories import Places
 
 
 @click.command("order")
@@ -83,13 +83,17 @@ def command(
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    from acme_iid_client import authority, clouds, files, kept, keys, names, renewal
+    from acme_iid_client import clouds
+    from acme_iid_client.acme import known_ca
+    from acme_iid_client.acme.order import Request, order
     from acme_iid_client.cli import ordering
     from acme_iid_client.cli.terminal import achieved, notice
-    from acme_iid_client.copies import Copies
     from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
-    from acme_iid_client.order import Request, order
+    from acme_iid_client.renewal import pending_installations, renew
+    from acme_iid_client.storage import pairs
+    from acme_iid_client.storage.bundles import Copies
+    from acme_iid_client.x509 import keys, names
 
     if p12_password_file is not None and p12 is None:
         raise click.UsageError("--p12-password-file goes with --p12.")
@@ -100,15 +104,15 @@ def command(
         subject, wanted = (
             (keys.parse_type(kty, curve, size), wanted) if csr_file is None else ordering.read_csr(csr_file, wanted)
         )
-        permissions = files.parse_permissions(mode, owner, group)
-        end = renewal.parse_not_after(not_after, datetime.now(UTC))
+        permissions = pairs.parse_permissions(mode, owner, group)
+        end = renew.parse_not_after(not_after, datetime.now(UTC))
     except ClientError as error:
         raise click.UsageError(str(error)) from error
     target = ordering.Target(crt, key, csr_file is None, Copies(bundle, p12, p12_password_file), permissions)
     named = name is not None or csr_file is not None
     # Asked before anything else is, unless only the cloud can say the name.
     shown = target.prepare(wanted[0], force) if named else None
-    ca = authority.load(where, ca_url, root)
+    ca = known_ca.load(where, ca_url, root)
     cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
     request = Request(wanted, subject, provisioner, end, profile=profile)
     own, instance = cloud.names()[0], cloud.instance().partition(":")[2]
@@ -133,6 +137,6 @@ def command(
         pair = shown[0], shown[1]
         ordering.record(where, target, pair, ca.ca_url, root, metadata_url, azure_resource, not_after, profile)
     target.install(waiting, shown)
-    kept.drop(where.state, shown[0])
+    pending_installations.drop(where.state, shown[0])
     target.refresh(shown)
     achieved(ca.ca_url, waiting.issued, shown, as_json)

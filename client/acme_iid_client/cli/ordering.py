@@ -9,13 +9,15 @@ from pathlib import Path
 
 from cryptography import x509
 
-from acme_iid_client import csr, files, kept, keys, names, records
-from acme_iid_client.certificates import parse_duration
+from acme_iid_client.acme.order import Issued, Request
 from acme_iid_client.cli.terminal import may_overwrite, notice
-from acme_iid_client.copies import Copies
 from acme_iid_client.errors import ClientError
-from acme_iid_client.order import Issued, Request
-from acme_iid_client.places import Places
+from acme_iid_client.renewal import pending_installations
+from acme_iid_client.storage import pairs, records
+from acme_iid_client.storage.bundles import Copies
+from acme_iid_client.storage.directories import Places
+from acme_iid_client.x509 import csr, keys, names
+from acme_iid_client.x509.certificates import parse_duration
 
 Shown = tuple[Path, Path | None]
 """The certificate's file and the key's, as the person spelled them; no key's if there was a signing request."""
@@ -33,7 +35,7 @@ class Target:
     key: Path | None
     with_key: bool
     copies: Copies
-    permissions: files.Permissions
+    permissions: pairs.Permissions
 
     def prepare(self, first: str, force: bool) -> Shown:
         """See that the files can be written, and ask where they exist.
@@ -44,29 +46,29 @@ class Target:
         stem = names.file_stem(first)
         crt, key = self.crt or Path(f"{stem}.crt"), self.key or Path(f"{stem}.key")
         if not self.with_key:
-            there = files.place(crt)
+            there = pairs.place(crt)
             may_overwrite([there] if there.exists() else [], force)
-            files.rehearse(files.Pair(there, there), self.permissions)
+            pairs.rehearse(pairs.Pair(there, there), self.permissions)
             return crt, None
-        pair = files.pair(crt, key)
-        files.recover(pair)
+        pair = pairs.pair(crt, key)
+        pairs.recover(pair)
         self.copies.check()
         may_overwrite([*pair.existing, *self.copies.existing], force)
-        files.rehearse(pair, self.permissions)
+        pairs.rehearse(pair, self.permissions)
         self.copies.rehearse(self.permissions)
         return crt, key
 
-    def install(self, waiting: kept.Kept, shown: Shown) -> None:
+    def install(self, waiting: pending_installations.Kept, shown: Shown) -> None:
         """Put the certificate, and its key if there is one, in place.
 
         :raises ClientError: if that is impossible; what was in use still is.
         """
         crt, key = shown
         if key is None:
-            there = files.place(crt)
-            waiting.put_in_place(files.Pair(there, there), self.permissions)
+            there = pairs.place(crt)
+            waiting.put_in_place(pairs.Pair(there, there), self.permissions)
         else:
-            waiting.put_in_place(files.pair(crt, key), self.permissions)
+            waiting.put_in_place(pairs.pair(crt, key), self.permissions)
 
     def refresh(self, shown: Shown) -> None:
         """Write the further files with the same content.
@@ -75,7 +77,7 @@ class Target:
         """
         crt, key = shown
         if key is not None:
-            self.copies.refresh(files.pair(crt, key), self.permissions)
+            self.copies.refresh(pairs.pair(crt, key), self.permissions)
 
 
 def obtain(
@@ -84,9 +86,9 @@ def obtain(
     request: Request,
     ca_url: str,
     not_after: str | None,
-    permissions: files.Permissions,
+    permissions: pairs.Permissions,
     get: Callable[[], Issued],
-) -> kept.Kept:
+) -> pending_installations.Kept:
     """What was issued for the same order earlier and could not be put in place, or what is issued now.
 
     :param not_after: as it was typed.
@@ -105,12 +107,12 @@ def obtain(
         "key": kind,
         "key_file": None if shown[1] is None else str(shown[1].absolute()),
     }
-    waiting = kept.find(state, shown[0])
+    waiting = pending_installations.find(state, shown[0])
     if waiting is not None and waiting.purpose == purpose and waiting.is_fresh(datetime.now(UTC)):
         notice("What the CA issued for this order before, and could not be put in place, is used now.")
         return waiting
-    with kept.room(state, shown[0]) as room:
-        made = kept.Kept(get(), permissions, purpose)
+    with pending_installations.room(state, shown[0]) as room:
+        made = pending_installations.Kept(get(), permissions, purpose)
         room.keep(made)
     return made
 
@@ -132,10 +134,10 @@ def record(
     """
     life = not_after if not_after and parse_duration(not_after) else None
     crt, key = (path.absolute() for path in shown)
-    kept = records.Record(
+    record = records.Record(
         crt, key, ca_url, root, metadata_url, azure_resource, life, target.copies, where.account_key, profile
     )
-    records.save(where.state, kept)
+    records.save(where.state, record)
 
 
 def read_csr(file: Path, wanted: list[str]) -> tuple[x509.CertificateSigningRequest, list[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.places import Places
+from acme_iid_client.storage.directories import Places
 
 
 @click.command("rekey")
@@ -67,15 +67,17 @@ def command(
     --kty, --curve or --size says otherwise. The old certificate stays valid until it expires; 'acme-iid revoke' ends it
     if its key has become known to others.
     """
-    from acme_iid_client import files, hooks, keys, renewal
     from acme_iid_client.cli import renewing
     from acme_iid_client.cli.terminal import may_overwrite
     from acme_iid_client.errors import ClientError
+    from acme_iid_client.renewal import hooks, renew
+    from acme_iid_client.storage import pairs
+    from acme_iid_client.x509 import keys
 
     try:
         kind = keys.parse_type(kty, curve, size) if kty or curve or size else None
-        wishes = renewal.Wishes(
-            provisioner, not_after, kind, new_key=True, permissions=files.parse_permissions(mode, owner, group)
+        wishes = renew.Wishes(
+            provisioner, not_after, kind, new_key=True, permissions=pairs.parse_permissions(mode, owner, group)
         )
         renewing.check_not_after(not_after)
         after = hooks.parse(execute, exec_timeout, signal, pid, pid_file)

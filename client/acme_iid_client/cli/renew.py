@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.places import Places
+from acme_iid_client.storage.directories import Places
 
 
 @click.command("renew")
@@ -73,13 +73,13 @@ def command(
 
     With --daemon this stays and renews each certificate in time. SIGHUP renews all of them now; SIGTERM ends it.
     """
-    from acme_iid_client import files as pairs
-    from acme_iid_client import hooks, renewal
     from acme_iid_client.cli import renewing
     from acme_iid_client.errors import ClientError
+    from acme_iid_client.renewal import hooks, renew
+    from acme_iid_client.storage import pairs
 
     try:
-        wishes = renewal.Wishes(
+        wishes = renew.Wishes(
             provisioner, not_after, new_key=new_key, permissions=pairs.parse_permissions(mode, owner, group)
         )
         renewing.check_not_after(not_after)

@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING
 import click
 from cryptography import x509
 
-from acme_iid_client import (
-    certificates,
-    errors,
-    hooks,
-    inventory,
-    kept,
-    notifications,
-    records,
-    refusals,
-    renewal,
-    systemd,
-)
+from acme_iid_client import errors
+from acme_iid_client.acme.connection import CaError
+from acme_iid_client.acme.order import Issued
 from acme_iid_client.cli.terminal import achieved, notice, printable
-from acme_iid_client.connection import CaError
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError, sentence
-from acme_iid_client.order import Issued
-from acme_iid_client.places import Places
+from acme_iid_client.renewal import (
+    hooks,
+    inventory,
+    pending_installations,
+    pending_notifications,
+    refusals,
+    renew,
+    systemd,
+)
+from acme_iid_client.storage import records
+from acme_iid_client.storage.directories import Places
+from acme_iid_client.x509 import certificates
 
 if TYPE_CHECKING:
-    from acme_iid_client.workers import Current
+    from acme_iid_client.renewal.workers import Current
 
 _ADVICE_SECONDS = 10.0
 """How long a CA is waited for that is only asked whether it has a wish."""
@@ -78,7 +78,7 @@ class Task:
     """
 
     where: Places
-    wishes: renewal.Wishes
+    wishes: renew.Wishes
     expires_in: str | None
     after: hooks.Hooks
     origin: Origin
@@ -122,7 +122,7 @@ class Task:
             looked_after += 1
             try:
                 self._one(record)
-            except renewal.MissingError as error:
+            except renew.MissingError as error:
                 if self.pairs:
                     failures.append(str(error))
                 else:
@@ -148,7 +148,7 @@ class Task:
         deadline = Deadline(self.timeout)
         new = self._finish(record, notice)
         if new is None:
-            _, leaf = renewal.current(record)
+            _, leaf = renew.current(record)
             if not self.force:
                 due = self._due_at(record, leaf)
                 if datetime.now(UTC) < due:
@@ -178,11 +178,11 @@ class Task:
         state, certificate = self.where.state, record.certificate
         installing = self._installing(certificate, say)
         try:
-            issued = renewal.renew(record, self.wishes, self.where, os.environ, deadline, say, installing)
+            issued = renew.renew(record, self.wishes, self.where, os.environ, deadline, say, installing)
         except CaError as error:
             if not refusals.lasts(error):
                 raise
-            _, leaf = renewal.current(record)
+            _, leaf = renew.current(record)
             raise refusals.RefusedError(refusals.keep(state, certificate, leaf, error, time.time())) from error
         refusals.forget(state, certificate)
         return issued
@@ -192,7 +192,7 @@ class Task:
 
         :raises ClientError: if it still cannot be put in place.
         """
-        return renewal.finish(record, self.wishes, self.where, self._installing(record.certificate, say))
+        return renew.finish(record, self.wishes, self.where, self._installing(record.certificate, say))
 
     def _installing(self, certificate: Path, say: Callable[[str], None]) -> Callable[[x509.Certificate | None], None]:
         """What keeps, just before a certificate is replaced, that programs are to be told of the new one."""
@@ -201,7 +201,7 @@ class Task:
             if self.after.is_empty:
                 return
             try:
-                notifications.keep(self.where.state, certificate, before)
+                pending_notifications.keep(self.where.state, certificate, before)
             except OSError as error:
                 say(f"A command that fails will not be run again after this one: {sentence(error)}")
 
@@ -219,25 +219,25 @@ class Task:
             raise error
 
     def _due_at(self, record: records.Record, leaf: x509.Certificate) -> datetime:
-        planned = renewal.planned_at(leaf, None, self.expires_in)
+        planned = renew.planned_at(leaf, None, self.expires_in)
         if self.expires_in is not None or planned <= datetime.now(UTC):
             return planned
         try:
-            window = renewal.advice(record, leaf, self.where, Deadline(min(self.timeout, _ADVICE_SECONDS)))
+            window = renew.advice(record, leaf, self.where, Deadline(min(self.timeout, _ADVICE_SECONDS)))
         except ClientError:
             # Without its word, nothing is urgent yet.
             return planned
         if window is not None and window.explanation is not None:
             notice(f"The CA explains when it would like {record.certificate} renewed: {window.explanation}")
-        return renewal.planned_at(leaf, window)
+        return renew.planned_at(leaf, window)
 
     def stay(self) -> None:
         """Renew each whenever it is due, until SIGTERM."""
-        from acme_iid_client.daemon import Daemon
-        from acme_iid_client.journal import Journal
-        from acme_iid_client.systemd import Notifier
-        from acme_iid_client.watched import stamp, stamp_of
-        from acme_iid_client.workers import Duties
+        from acme_iid_client.renewal.daemon import Daemon
+        from acme_iid_client.renewal.log import Journal
+        from acme_iid_client.renewal.scheduled_pair import stamp, stamp_of
+        from acme_iid_client.renewal.systemd import Notifier
+        from acme_iid_client.renewal.workers import Duties
 
         journal = Journal(as_json=self.as_json)
 
@@ -252,7 +252,7 @@ class Task:
             look=lambda record: self._look(record, say),
             renew=lambda record: self._renew(record, Deadline(self.timeout), say).leaf,
             tell=self._tell,
-            advise=lambda record, leaf: renewal.advice(record, leaf, self.where, Deadline(_ADVICE_SECONDS)),
+            advise=lambda record, leaf: renew.advice(record, leaf, self.where, Deadline(_ADVICE_SECONDS)),
             expires_in=self.expires_in,
             seconds=self.timeout + self.after.seconds,
         )
@@ -260,7 +260,11 @@ class Task:
 
     def _finishing_again(self, record: records.Record) -> tuple[int, ...]:
         """What changes when it is time to try again to put in place what was issued."""
-        return (int(time.monotonic() / _FINISH_AGAIN),) if kept.exists(self.where.state, record.certificate) else ()
+        return (
+            (int(time.monotonic() / _FINISH_AGAIN),)
+            if pending_installations.exists(self.where.state, record.certificate)
+            else ()
+        )
 
     def _look(self, record: records.Record, say: Callable[[str], None]) -> Current:
         """A pair as it is, for the daemon.
@@ -269,24 +273,24 @@ class Task:
         :raises ClientError: if the pair cannot be used.
         :raises OSError: if it cannot be looked at.
         """
-        from acme_iid_client.workers import Current
+        from acme_iid_client.renewal.workers import Current
 
         state, certificate = self.where.state, record.certificate
         if not certificate.exists():
             # A first order whose files could not be written; a renewal that could not be put in place is tried again
             # as a renewal.
             self._finish(record, say)
-        _, leaf = renewal.current(record)
+        _, leaf = renew.current(record)
         return Current(
             leaf,
             # One that is named is renewed whatever was done to it.
             not self.pairs and inventory.is_revoked(state, certificate),
-            not self.after.is_empty and notifications.pending(state, certificate, leaf),
+            not self.after.is_empty and pending_notifications.pending(state, certificate, leaf),
             refusals.standing(state, certificate, leaf, time.time()),
         )
 
     def _tell_if_pending(self, record: records.Record, leaf: x509.Certificate) -> None:
-        if not self.after.is_empty and notifications.pending(self.where.state, record.certificate, leaf):
+        if not self.after.is_empty and pending_notifications.pending(self.where.state, record.certificate, leaf):
             self._tell(record, leaf)
 
     def _tell(self, record: records.Record, leaf: x509.Certificate) -> None:
@@ -298,7 +302,7 @@ class Task:
         except ClientError as error:
             raise ClientError(f"{record.certificate} was renewed, but not everybody knows: {error}") from error
         if not self.after.is_empty:
-            notifications.remove(self.where.state, record.certificate)
+            pending_notifications.remove(self.where.state, record.certificate)
 
 
 class _Cached:
@@ -346,9 +350,9 @@ def _changed(directory: Path) -> int:
 
 
 def _ca_url(where: Places) -> str:
-    from acme_iid_client import authority
+    from acme_iid_client.acme import known_ca
 
-    return authority.load(where).ca_url
+    return known_ca.load(where).ca_url
 
 
 def _add_advice(error: refusals.RefusedError) -> None:
@@ -369,7 +373,7 @@ def check_not_after(text: str | None) -> None:
 
     :raises ClientError: if it does not.
     """
-    renewal.parse_not_after(text, datetime.now(UTC))
+    renew.parse_not_after(text, datetime.now(UTC))
 
 
 def check_expires_in(text: str | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.places import Places
+from acme_iid_client.storage.directories import Places
 
 _REASONS = {
     "unspecified": 0, "keyCompromise": 1, "affiliationChanged": 3, "superseded": 4, "cessationOfOperation": 5,
@@ -52,16 +52,19 @@ def command(
     """
     import os
 
-    from acme_iid_client import authority, certificates, clouds, inventory, revocation
+    from acme_iid_client import clouds
+    from acme_iid_client.acme import known_ca, revocation
     from acme_iid_client.cli.terminal import notice
     from acme_iid_client.deadline import Deadline
+    from acme_iid_client.renewal import inventory
+    from acme_iid_client.x509 import certificates
 
     code = _REASONS.get(reason, int(reason) if reason.isascii() and reason.isdigit() else None)
     if code is None:
         raise click.UsageError(f"--reason {reason} is neither a number nor one of {', '.join(_REASONS)}.")
     chain = certificates.load_certificates(crt.read_bytes())
     leaf = chain[0]
-    ca = authority.load_issuer(where, chain, ca_url, root)
+    ca = known_ca.load_issuer(where, chain, ca_url, root)
     deadline = Deadline(timeout)
     if key is not None:
         revocation.by_certificate_key(leaf, key, code, ca, deadline, notice)

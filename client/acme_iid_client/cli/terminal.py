@@ -14,7 +14,7 @@ import click
 from acme_iid_client.errors import ClientError
 
 if TYPE_CHECKING:
-    from acme_iid_client.order import Issued
+    from acme_iid_client.acme.order import Issued
 
 
 def printable(text: str) -> str:
@@ -38,7 +38,7 @@ def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path | None], as_js
 
     :param files: the certificate's and, if it was written, the key's, as the person spelled them.
     """
-    from acme_iid_client import certificates
+    from acme_iid_client.x509 import certificates
 
     provisioner = certificates.provisioner_of(issued.leaf)
     if provisioner is not None:

@@ -51,7 +51,7 @@ def command(
     import time
 
     from acme_iid.errors import AttestationError, TrustUnavailableError
-    from acme_iid_client import verification
+    from acme_iid_client.cli import verification
     from acme_iid_client.cli.terminal import printable
 
     content = file.read(verification.MAX_BYTES + 1)

@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.binding import Binding
 from acme_iid.iid01 import IID01Response
-from acme_iid_client.certificates import element
 from acme_iid_client.clouds import azure_issuers
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
@@ -29,6 +28,7 @@ from acme_iid_client.clouds.metadata import (
     NotThisCloudError,
 )
 from acme_iid_client.errors import ClientError
+from acme_iid_client.x509.certificates import element
 
 INTERMEDIATES_VARIABLE = "ACME_IID_AZURE_INTERMEDIATES"
 MAX_INTERMEDIATES_BYTES = 32 * 1024
@@ -53,7 +53,7 @@ class Azure:
     :param env: the environment.
     :param metadata_url: the service's address, if it is not the usual one.
     :param resource: what managed identity tokens are asked for, as ``parse_resource`` of
-        :mod:`acme_iid_client.authority` returns it; without it none are.
+        :mod:`acme_iid_client.acme.known_ca` returns it; without it none are.
     """
 
     title = "Azure"

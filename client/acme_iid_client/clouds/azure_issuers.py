@@ -20,10 +20,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from acme_iid_client.certificates import element
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.session import Session
+from acme_iid_client.transport.session import Session
+from acme_iid_client.x509.certificates import element
 
 HOSTS = frozenset({"www.microsoft.com", "caissuers.microsoft.com", "cacerts.digicert.com", "cacerts.digicert.cn"})
 """Where the issuers of Azure's signers are fetched from. They are certificates, so HTTP does."""

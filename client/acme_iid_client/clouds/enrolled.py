@@ -10,8 +10,8 @@ from typing import Any
 
 from acme_iid.binding import Binding
 from acme_iid.iid01 import IID01Response
-from acme_iid_client import places
 from acme_iid_client.errors import ClientError
+from acme_iid_client.storage import directories
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ def file_of(state: Path, ca: str) -> Path:
 
     :param ca: what the CA's things are kept under, its root's fingerprint.
     """
-    return state / "enrolled" / f"{places.safe_name(ca)}.json"
+    return state / "enrolled" / f"{directories.safe_name(ca)}.json"
 
 
 def save(state: Path, ca: str, given: Given) -> Path:
     """Keep what was given, for the user alone; returns the file."""
     file = file_of(state, ca)
-    places.make_directory(file.parent)
-    places.write_file(file, json.dumps(asdict(given), indent=2).encode() + b"\n")
+    directories.make_directory(file.parent)
+    directories.write_file(file, json.dumps(asdict(given), indent=2).encode() + b"\n")
     return file
 
 

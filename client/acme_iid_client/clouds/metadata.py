@@ -15,7 +15,7 @@ import urllib3
 
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.session import Session, TooLargeError
+from acme_iid_client.transport.session import Session, TooLargeError
 
 LINK_LOCAL = "http://169.254.169.254"
 """Where AWS, GCP and Azure all have their service. It is reached without asking anybody for a name."""

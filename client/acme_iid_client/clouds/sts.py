@@ -18,7 +18,7 @@ from acme_iid_client.clouds.metadata import FormatUnavailableError
 from acme_iid_client.clouds.sigv4 import Credentials, headers_for_post
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.session import Session, TooLargeError
+from acme_iid_client.transport.session import Session, TooLargeError
 
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_STS"
 MAX_ANSWER_BYTES = 64 * 1024

@@ -1,0 +1,1 @@
+"""Talking to a CA: known CAs, accounts, orders, revocation (RFC 8555)."""

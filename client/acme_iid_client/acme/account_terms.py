@@ -1,0 +1,94 @@
+"""What a CA may make a condition of an account: that its terms are agreed to, and an external account key.
+
+Both are kept by the CA's root, for each account that this machine makes there: the instance that is started from a
+copy of the disk needs another. They are state and not configuration: an order with ``--ca-url`` and ``--root`` has no
+configuration, and the key is no file that others may read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.errors import ClientError
+from acme_iid_client.storage import directories
+from acme_iid_client.storage.account_options import ExternalKey, Told, parse_external_key
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What this machine was told about the conditions of one CA, now and before.
+
+    :ivar told: what the command that runs was told.
+    """
+
+    _directory: Path
+    told: Told
+
+    @classmethod
+    def of(cls, state: Path, authority: Authority) -> Conditions:
+        """Those of a CA."""
+        return cls(state / "conditions" / authority.identity, authority.told)
+
+    def agrees(self, terms: str | None) -> bool:
+        """Whether somebody has agreed to the CA's terms: to these, or to all that they are when told so now.
+
+        What is agreed to now is kept.
+
+        :param terms: their URL; None where the CA has none, to which nobody can agree.
+        :raises ClientError: if what is kept cannot be read.
+        """
+        if terms is None:
+            return False
+        if self.told.agree_tos:
+            self._keep(self._terms_file, {"terms": terms})
+        known = self._read(self._terms_file)
+        return known is not None and known.get("terms") == terms
+
+    @property
+    def external_key(self) -> ExternalKey | None:
+        """The key to make an account with, if there is one.
+
+        :raises ClientError: if the one that is kept cannot be read.
+        """
+        if self.told.external_key is not None:
+            return self.told.external_key
+        known = self._read(self.key_file)
+        if known is None:
+            return None
+        return parse_external_key(str(known.get("kid")), str(known.get("hmac_key")), str(self.key_file))
+
+    def keep_external_key(self) -> None:
+        """Keep the key that the command was told, if it was told one, in the place of the one before.
+
+        It is kept when an account was made with it, too: one that is reusable makes the next.
+        """
+        if (key := self.told.external_key) is not None:
+            self._keep(self.key_file, {"kid": key.kid, "hmac_key": key.hmac_key})
+
+    @property
+    def key_file(self) -> Path:
+        """Where the external account key is kept."""
+        return self._directory / "external_account_key.json"
+
+    @property
+    def _terms_file(self) -> Path:
+        return self._directory / "terms.json"
+
+    def _keep(self, file: Path, content: dict[str, str]) -> None:
+        directories.make_directory(self._directory)
+        directories.write_file(file, json.dumps(content, indent=2).encode() + b"\n")
+
+    @staticmethod
+    def _read(file: Path) -> dict[str, object] | None:
+        try:
+            content = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise ClientError(f"{file} cannot be read. Remove it, and tell 'acme-iid bootstrap' again what it held.")
+        return content

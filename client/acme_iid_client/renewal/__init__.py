@@ -1,0 +1,1 @@
+"""Staying renewed: when a certificate is due, renewing it, and the daemon that does so."""

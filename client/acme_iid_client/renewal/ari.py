@@ -1,0 +1,133 @@
+"""When the CA would like a certificate to be renewed: ACME Renewal Information (RFC 9773)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from acme_iid_client.acme.connection import CaError, UnreachableError
+from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.deadline import Deadline
+from acme_iid_client.transport.pauses import LATER, retry_after
+from acme_iid_client.transport.trust import PinnedSession, explain
+
+USUAL_INTERVAL = 6 * 3600.0
+"""Seconds until the CA is asked again, where it does not say."""
+_INTERVALS = (60.0, 24 * 3600.0)
+"""The shortest and the longest interval that is followed (RFC 9773 section 4.3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The time in which the CA suggests to renew.
+
+    :ivar start: seconds since the epoch.
+    :ivar end: the same.
+    :ivar interval: seconds after which to ask again.
+    :ivar explanation: a page that says why, or None.
+    """
+
+    start: float
+    end: float
+    interval: float = USUAL_INTERVAL
+    explanation: str | None = None
+
+    def moment(self, certificate: x509.Certificate) -> float:
+        """A moment in the window, at random among certificates (RFC 9773 section 4.2) and the same each time for one.
+
+        So a command that a timer starts, and a program that is started anew, come to the same decision.
+        """
+        return self.start + fraction(certificate) * (self.end - self.start)
+
+
+def fraction(certificate: x509.Certificate) -> float:
+    """A number from 0 to below 1 that is as random as the certificate's serial number."""
+    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
+    return int.from_bytes(digest[:6]) / 2**48
+
+
+def certificate_id(certificate: x509.Certificate) -> str | None:
+    """The identifier of a certificate (RFC 9773 section 4.1): authority key identifier and serial number.
+
+    :returns: None if the certificate does not name its issuer's key.
+    """
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+    if extension.key_identifier is None:
+        return None
+    serial = certificate.serial_number
+    # A DER INTEGER's contents: where the first bit is set, an octet of zeros goes before it.
+    octets = serial.to_bytes(serial.bit_length() // 8 + 1)
+    return f"{_base64url(extension.key_identifier)}.{_base64url(octets)}"
+
+
+def fetch(authority: Authority, certificate: x509.Certificate, deadline: Deadline) -> Window | None:
+    """Ask the CA.
+
+    :returns: None if it has no opinion: it does not offer renewal information, or not for this certificate.
+    :raises UnreachableError: if no answer comes.
+    :raises CaError: if the answer is none.
+    """
+    identifier = certificate_id(certificate)
+    if identifier is None:
+        return None
+    try:
+        with PinnedSession(authority.root, deadline) as session:
+            directory = _json(session.get(authority.directory_url))
+            base = directory.get("renewalInfo")
+            if not isinstance(base, str):
+                return None
+            response = session.get(f"{base.rstrip('/')}/{identifier}")
+    except requests.RequestException as error:
+        raise UnreachableError(str(explain(error, authority.ca_url))) from error
+    if response.status_code == requests.codes.not_found:
+        return None
+    return _window(_json(response), response)
+
+
+def _window(content: dict[str, object], response: requests.Response) -> Window:
+    try:
+        match content:
+            case {"suggestedWindow": {"start": str(first), "end": str(last)}}:
+                start, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
+            case _:
+                start = end = datetime.fromtimestamp(0, UTC)
+    except ValueError as error:
+        raise CaError(f"The times of the CA's renewal information cannot be read: {error}.") from error
+    # One whose end is not after its start is as good as none (RFC 9773 section 4.2).
+    if start.tzinfo is None or end.tzinfo is None or end <= start:
+        raise CaError("The CA's renewal information holds no window of time.")
+    explanation = content.get("explanationURL")
+    return Window(
+        start.timestamp(),
+        end.timestamp(),
+        min(max(retry_after(response, USUAL_INTERVAL), _INTERVALS[0]), _INTERVALS[1]),
+        explanation if isinstance(explanation, str) else None,
+    )
+
+
+def _json(response: requests.Response) -> dict[str, object]:
+    if response.status_code != requests.codes.ok:
+        error = UnreachableError(f"{response.url} answers with status {response.status_code}.")
+        if response.status_code in LATER and "Retry-After" in response.headers:
+            error.retry_after = retry_after(response, default=0.0)
+        raise error
+    try:
+        content = response.json()
+    except ValueError as error:
+        raise CaError(f"What {response.url} answers is no JSON.") from error
+    if not isinstance(content, dict):
+        raise CaError(f"What {response.url} answers is no JSON object.")
+    return content
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

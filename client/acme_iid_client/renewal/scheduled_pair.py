@@ -1,0 +1,116 @@
+"""A pair that a daemon looks after: what it knows of it, and how patient it is."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from acme_iid_client.acme.connection import CaError
+from acme_iid_client.renewal import ari, renew
+from acme_iid_client.renewal.refusals import RefusedError
+from acme_iid_client.storage.records import Record
+from acme_iid_client.transport.pauses import spread
+
+LONGEST_PAUSE = 300.0
+"""Seconds between two tries at most, unless only an operator can change what was refused."""
+
+
+@dataclass
+class Watched:
+    """A pair, and what is planned for it.
+
+    :ivar leaf: the certificate; None while the files cannot be used, or it is not to be renewed.
+    :ivar trouble: why the files cannot be used, as it was said; None if they can.
+    :ivar absent: whether there is nothing to be renewed: no certificate, or one that was revoked from here.
+    :ivar stamp: what the files looked like when they were read, at ``looked_at`` by the monotonic clock.
+    :ivar planned: when it is renewed, and ``ask_at`` when the CA is asked for its wish; seconds since the epoch.
+    :ivar retry_at: before this moment of the monotonic clock, nothing is tried.
+    :ivar forced: whether it is to be renewed, due or not.
+    :ivar refused: the refusal that was said last, which only an operator can change; None if none stands.
+    :ivar untold: whether there are programs that do not know of the certificate yet; ``tellings`` says how often it was
+        tried to tell them, and ``tell_at`` when it is tried again, by the monotonic clock.
+    :ivar since: when a thread took it up, by the monotonic clock; None if none has.
+    """
+
+    record: Record
+    leaf: x509.Certificate | None = None
+    trouble: str | None = None
+    absent: bool = False
+    stamp: tuple[int, ...] | None = None
+    planned: float = 0.0
+    ask_at: float = 0.0
+    failures: int = 0
+    retry_at: float = 0.0
+    forced: bool = False
+    refused: str | None = None
+    untold: bool = False
+    tellings: int = 0
+    tell_at: float = 0.0
+    since: float | None = None
+    looked_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return str(self.record.certificate)
+
+    @property
+    def ca(self) -> str:
+        """Which CA it comes from; "" is the one of the bootstrap."""
+        return self.record.ca_url or ""
+
+    @property
+    def end(self) -> float:
+        """When the certificate expires, seconds since the epoch."""
+        return 0.0 if self.leaf is None else self.leaf.not_valid_after_utc.timestamp()
+
+    @property
+    def _longest_pause(self) -> float:
+        # Certificates that live for minutes are tried more often.
+        if self.leaf is None:
+            return LONGEST_PAUSE
+        life = self.leaf.not_valid_after_utc - self.leaf.not_valid_before_utc
+        return min(LONGEST_PAUSE, max(2.0, life.total_seconds() / 60))
+
+    def plan(self, window: ari.Window | None, expires_in: str | None) -> None:
+        """Settle when the certificate is renewed.
+
+        :param window: what the CA suggests.
+        :param expires_in: what an administrator has chosen.
+        """
+        assert self.leaf is not None
+        self.planned = renew.planned_at(self.leaf, window, expires_in).timestamp()
+
+    def pause(self, tries: int, error: Exception) -> float:
+        """Seconds until the next try: longer each time, up to a limit, and never alike for all.
+
+        :param tries: how many have failed in a row.
+        :param error: what the last one failed with.
+        """
+        if isinstance(error, RefusedError):
+            return max(0.0, error.refusal.until - time.time())
+        pause = min(self._longest_pause, 2.0 ** min(tries - 1, 30)) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        if isinstance(error, CaError) and error.retry_after is not None:
+            # As long as the CA asks for, but never so long that the certificate's end is risked.
+            pause = max(pause, min(spread(error.retry_after), (self.end - time.time()) / 4))
+        return pause
+
+
+def stamp(record: Record) -> tuple[int, ...]:
+    """What changes when a file of a pair is replaced."""
+    return (*stamp_of(record.certificate), *stamp_of(record.key))
+
+
+def stamp_of(path: Path) -> tuple[int, int, int]:
+    """What changes when a file, or what is in a directory, does; zeros if it cannot be looked at."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - two hundred of them each second
+    except (OSError, ValueError):
+        return 0, 0, 0
+    # The time of the last change, not of the content alone: who may read a file changes as well.
+    return found.st_ino, found.st_ctime_ns, found.st_size

@@ -1,0 +1,1 @@
+"""HTTP, bounded in size and time, and TLS under the CA's own root."""
