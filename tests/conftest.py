@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import postgresql
 import pytest
 import wire
 from hypothesis import HealthCheck, settings
-from running import ACCOUNT, CA
+from running import ACCOUNT, CA, Run
 
 from acme_iid.simulator import aws
 
@@ -21,8 +21,6 @@ settings.register_profile("usual", deadline=None)
 settings.register_profile("fuzz", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("usual")
 
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 _LEFT_OUT = "Left out are the tests with documents that real clouds signed: ACME_IID_SAMPLES names no folder of them."
 

@@ -1,0 +1,218 @@
+"""The real parts that tests run: a CA that the command line made, served over TLS, and what instances answer."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import forge
+import postgresql
+from ports import free_port
+from wire import Account, Wire
+
+from acme_iid.config import ca_toml, limit_settings
+from acme_iid.simulator import aws
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+"""Runs a command with arguments, and waits for its end."""
+
+ACCOUNT = "123456789042"
+PROVISIONER = "AWS IID Provisioner"
+UNLIMITED = "\n".join(f'{field.name} = "{limit_settings.OFF}"' for field in fields(limit_settings.Limits))
+"""A table [limits] with all of them off."""
+
+
+@dataclass
+class Outcome:
+    """What a command did."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run_module(module: str, *arguments: str | Path, env: dict[str, str] | None = None, stdin: str = "") -> Outcome:
+    """Run a command of ours as a process of its own, as a person would."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        input=stdin,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process has not ended yet; one that nobody has waited for has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@dataclass
+class CA:
+    """A CA's home, and its server while it runs."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[str] | None = None
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def directory(self) -> str:
+        return f"{self.url}/acme/directory"
+
+    @property
+    def root(self) -> Path:
+        return self.home / "certs" / "root_ca.crt"
+
+    @property
+    def store_url(self) -> str:
+        return ca_toml.load(self.home).store.url
+
+    @property
+    def fingerprint(self) -> str:
+        return self.cli("fingerprint").stdout.strip()
+
+    def cli(self, *arguments: str | Path) -> Outcome:
+        """Run acme-iid-ca on this home; it must succeed."""
+        outcome = self.try_cli(*arguments)
+        assert outcome.code == 0, outcome.stderr
+        return outcome
+
+    def try_cli(self, *arguments: str | Path) -> Outcome:
+        """Run acme-iid-ca on this home, whatever comes of it."""
+        return run_module("acme_iid.cli", "--home", self.home, *arguments)
+
+    def init(
+        self, *options: str, in_a_file: bool = False, in_postgresql: bool = False, limits: str = UNLIMITED
+    ) -> None:
+        """Make the CA, and a provisioner that believes the forge's keys.
+
+        :param in_a_file: its store is a SQLite file, whatever the environment says; ``in_postgresql`` likewise.
+        :param limits: the table [limits]; "" for the defaults. Tests make many accounts from one address.
+        """
+        self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
+                 "--listen", f"127.0.0.1:{self.port}")  # fmt: skip
+        if in_postgresql or (postgresql.is_wanted() and not in_a_file):
+            file = self.home / "ca.toml"
+            file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))
+        if limits:
+            file = self.home / "ca.toml"
+            file.write_text(f"{file.read_text()}\n[limits]\n{limits}\n")
+        roots = self.home / "test-roots.pem"
+        roots.write_bytes(forge.keys().certificates)
+        self.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots,
+                 *options)  # fmt: skip
+
+    def start(self, *options: str, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> None:
+        """Serve, with one worker unless ``options`` say otherwise; returns when the server has said that it listens."""
+        workers = () if "--workers" in options else ("--workers", "1")
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "acme_iid.cli", "--home", str(self.home), "serve", *workers, *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+            process_group=0,
+        )
+        lines: queue.Queue[str] = queue.Queue()
+
+        def read() -> None:
+            assert self.process is not None
+            assert self.process.stderr is not None
+            with self.process.stderr as stream:
+                for line in stream:
+                    self.log.append(line)
+                    lines.put(line)
+            lines.put("")
+
+        threading.Thread(target=read, daemon=True).start()
+        while "Listening on" not in (line := lines.get(timeout=60)):
+            assert line, f"the server ended: {self.log}"
+
+    def until_logged(self, *sentences: str) -> None:
+        """Wait until the server has written a line with one of the sentences; it writes beside its answers."""
+        deadline = time.monotonic() + 10
+        while not any(sentence in line for line in list(self.log) for sentence in sentences):
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.01)
+
+    def start_refused(self) -> str:
+        """Try to serve what cannot be served; what it says."""
+        outcome = self.try_cli("serve", "--workers", "1")
+        assert outcome.code == 1, outcome.stderr
+        return outcome.stderr
+
+    def stop(self) -> int:
+        """Stop gracefully; returns the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=30)
+        self.process = None
+        return code
+
+    def workers(self) -> list[int]:
+        """The processes that answer requests now."""
+        assert self.process is not None
+        while True:
+            tasks = Path(f"/proc/{self.process.pid}/task")
+            # A thread may end between being listed and being asked; what it has started is then another thread's.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                children = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+                # One that has no children answers by itself.
+                return children or [self.process.pid]
+            assert tasks.exists(), "the server has ended"
+
+    def kill(self) -> None:
+        """End the server and its workers with SIGKILL, at once."""
+        assert self.process is not None
+        children = self.workers()
+        self.process.kill()
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(timeout=30)
+        self.process = None
+        deadline = time.monotonic() + 10
+        while any(map(_runs, children)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def wire(self, source: str | None = None) -> Wire:
+        """A raw client that trusts this CA's root and nothing else.
+
+        :param source: the address that it connects from, where it matters.
+        """
+        return Wire(self.directory, self.root, source)
+
+    def account(self) -> Account:
+        """A new account."""
+        return Account.new(self.wire())
+
+
+def answer(instance: aws.Instance, keys: aws.Keys | None = None) -> dict[str, str]:
+    """An iid-01 answer with the instance's rsa2048 document."""
+    served = aws.tree(instance, keys or forge.keys())[aws.IDENTITY + "rsa2048"]
+    return {"format": "aws-rsa2048", "evidence": served().decode()}
+
+
+def restarted(instance: aws.Instance, seconds: int) -> aws.Instance:
+    """The same instance, started ``seconds`` later."""
+    return replace(instance, pending_time=instance.pending_time + seconds)
