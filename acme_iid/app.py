@@ -8,11 +8,11 @@ from functools import partial
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.attestation.registry import trust_store
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.authority.validations import Validations
 from acme_iid.config.settings import Config
-from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance import alternates
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.operations.follower import Following
@@ -83,7 +83,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     :raises CAFileError, ValueError, OSError: if a key cannot be loaded.
     :raises StoreUnavailableError: if the store cannot be opened.
     """
-    trust = trust_store(config.trust)
+    trust = trust_store(config.given_keys)
     ca = CertificateAuthority.load(config.home, password)
     chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
     database = open_store(config.store.url, config.store.connections)

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Mapping
-from functools import cache
-from importlib import resources
+from collections.abc import Iterable, Mapping
 
 from cryptography import x509
 
 from acme_iid.attestation import chains
 from acme_iid.attestation.chains import Anchors, Root
+from acme_iid.attestation.trust import GivenKeys
 
 MAX_GIVEN = 64
 """Certificates that an operator's file may hold."""
 
-_KEYS = resources.files("acme_iid.attestation.keys")
 
-
-@cache
-def pinned_azure() -> Anchors:
-    """The roots and issuing authorities behind Azure's attested documents (keys/azure.json)."""
-    listed = json.loads(_KEYS.joinpath("azure.json").read_bytes())
-    return Anchors(
-        tuple(Root(_from_der(entry["der"])) for entry in listed["roots"]),
-        tuple(_from_der(entry["der"]) for entry in listed["intermediates"]),
-    )
-
-
-@cache
-def pinned_nitro() -> Anchors:
-    """The root of the AWS Nitro Attestation PKI (keys/aws_nitro_root.pem); documents bring the rest."""
-    return Anchors(tuple(map(Root, chains.read_pem(_KEYS.joinpath("aws_nitro_root.pem").read_text("ascii")))))
+def files(given: Iterable[GivenKeys], key: str) -> dict[str, bytes]:
+    """The PEM files that provisioners' operators give under a key of ca.toml: provisioner name -> a file's bytes."""
+    return {entry.provisioner: entry.files[key] for entry in given if key in entry.files}
 
 
 def with_operators(pinned: Anchors, given: Mapping[str, bytes], option: str) -> Anchors:
@@ -59,7 +43,3 @@ def with_operators(pinned: Anchors, given: Mapping[str, bytes], option: str) -> 
                 intermediates[certificate] = None
     roots = (Root(certificate, scope) for certificate, scope in scopes.items())
     return Anchors((*pinned.roots, *roots), (*pinned.intermediates, *intermediates))
-
-
-def _from_der(text: str) -> x509.Certificate:
-    return chains.read(base64.b64decode(text, validate=True))

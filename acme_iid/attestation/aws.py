@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from acme_iid.attestation import cms
+from acme_iid.attestation.aws_trust import DOCUMENTS, AwsKey, AwsKind, AwsTrust
 from acme_iid.attestation.fields import base64url, check, json_document, standard_base64
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
-from acme_iid.attestation.trust import AwsKey, AwsKind, KeyReference, TrustStore
+from acme_iid.attestation.trust import KeyReference, TrustStore
 from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
 from acme_iid.protocol import identifiers
@@ -90,14 +91,14 @@ class _AwsVerifier:
         signed = self.decode(self.format, evidence.fields)
         document = json_document(signed.content)
         # Not believed yet: it only says whose keys to try, and a wrong one finds no key that fits.
-        key = _verifying_key(trust, self.kind, _text(document, "region"), signed)
+        key = _verifying_key(trust.part(AwsTrust), self.kind, _text(document, "region"), signed)
         return AwsClaims(
             format=self.format,
             document=document,
             content=signed.content,
             key_id=key.key_id,
             scope=key.scope,
-            believed_by=((KeyReference("aws", key.key_id),),),
+            believed_by=((KeyReference(DOCUMENTS, key.key_id),),),
             signing_time=signed.signing_time,
         )
 
@@ -150,12 +151,12 @@ VERIFIERS: tuple[Verifier, ...] = (
 """AWS's formats, the strongest first."""
 
 
-def _verifying_key(trust: TrustStore, kind: AwsKind, region: str, signed: _SignedDocument) -> AwsKey:
-    candidates = trust.aws_keys(kind, region)
+def _verifying_key(trust: AwsTrust, kind: AwsKind, region: str, signed: _SignedDocument) -> AwsKey:
+    candidates = trust.keys_for(kind, region)
     for key in candidates:
         if _verifies(key, signed):
             return key
-    if any(_verifies(key, signed) for key in trust.aws if key.kind == kind and key not in candidates):
+    if any(_verifies(key, signed) for key in trust.keys if key.kind == kind and key not in candidates):
         raise AttestationError(
             Step.SIGNATURE,
             f"the signature is AWS's, but its key does not belong to the region {region} that the document names",

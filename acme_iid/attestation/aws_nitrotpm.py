@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from acme_iid.attestation import aws, chains, cose
+from acme_iid.attestation.aws_trust import NITRO, AwsTrust
 from acme_iid.attestation.fields import base64url, check
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore, believed_by_both, root_references
@@ -66,7 +67,7 @@ class _NitroTpmVerifier:
         except ValueError as error:
             raise AttestationError(Step.DECODE, f"the evidence is not a NitroTPM document: {error}") from error
         try:
-            roots = chains.verify(leaf, supplied, trust.nitro, now)
+            roots = chains.verify(leaf, supplied, trust.part(AwsTrust).nitro, now)
         except ValueError as error:
             raise AttestationError(Step.SIGNATURE, str(error)) from error
         _verify(leaf, message)
@@ -78,7 +79,7 @@ class _NitroTpmVerifier:
             content=message.payload,
             key_id=chains.key_id(leaf),
             scope=believed_by_both(chains.scope(roots), instance.scope),
-            believed_by=(*instance.believed_by, root_references("nitro", roots)),
+            believed_by=(*instance.believed_by, root_references(NITRO, roots)),
             instance=instance,
         )
 

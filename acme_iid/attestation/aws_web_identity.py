@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from acme_iid.attestation import aws, fields, tokens
+from acme_iid.attestation.aws_trust import AwsTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm, ScopedKeySet
 from acme_iid.attestation.trust import TrustStore
@@ -46,7 +47,7 @@ class _WebIdentityVerifier:
         fields.check(evidence.fields, ("evidence",), self.format)
         token = tokens.parse(evidence.fields["evidence"], _ALGORITHMS)
         # Not believed yet: it only says which of the configured issuers' keys to try.
-        issuers = [issuer for issuer in trust.web_identity if issuer.issuer == token.claims.get("iss")]
+        issuers = [issuer for issuer in trust.part(AwsTrust).web_identity if issuer.issuer == token.claims.get("iss")]
         if not issuers:
             raise AttestationError(
                 Step.SIGNATURE,

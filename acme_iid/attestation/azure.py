@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from acme_iid.attestation import asn1, chains, cms
+from acme_iid.attestation.azure_trust import ROOTS, AzureTrust
 from acme_iid.attestation.fields import check, json_document, standard_base64
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore, root_references
@@ -111,7 +112,8 @@ def authenticate(name: str, fields: Mapping[str, str], field: str, trust: TrustS
     try:
         signer = _signer(read, attached)
         environment, region = _names(signer)
-        roots = chains.verify(signer, (*attached, *supplied), trust.azure, now, ExtendedKeyUsageOID.SERVER_AUTH)
+        anchors = trust.part(AzureTrust).anchors
+        roots = chains.verify(signer, (*attached, *supplied), anchors, now, ExtendedKeyUsageOID.SERVER_AUTH)
         _verify(signer, read)
     except chains.NoChainError as error:
         raise AttestationError(Step.SIGNATURE, f"{error}; {_REMEDY}") from error
@@ -123,7 +125,7 @@ def authenticate(name: str, fields: Mapping[str, str], field: str, trust: TrustS
         content=read.content,
         key_id=chains.key_id(signer),
         scope=chains.scope(roots),
-        believed_by=(root_references("azure", roots),),
+        believed_by=(root_references(ROOTS, roots),),
         environment=environment,
         signer_region=region,
     )

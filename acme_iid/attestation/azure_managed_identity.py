@@ -20,6 +20,7 @@ from typing import Final
 
 from acme_iid.attestation import azure, fields, tokens
 from acme_iid.attestation.azure import AzureClaims
+from acme_iid.attestation.azure_trust import AzureTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm, ScopedKeySet
 from acme_iid.attestation.trust import TrustStore, believed_by_both
@@ -79,7 +80,7 @@ class _ManagedIdentityVerifier:
         attested = azure.authenticate(self.format, evidence.fields, "attested", trust, now)
         # Not believed yet: it only says which of the configured tenants' keys to try.
         issuer = token.claims.get("iss")
-        tenants = [tenant for tenant in trust.azure_tenants if issuer in _issuers(tenant.tenant)]
+        tenants = [tenant for tenant in trust.part(AzureTrust).tenants if issuer in _issuers(tenant.tenant)]
         if not isinstance(issuer, str) or not tenants:
             raise AttestationError(
                 Step.SIGNATURE,

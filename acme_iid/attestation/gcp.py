@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from acme_iid.attestation import fields, tokens
+from acme_iid.attestation.gcp_trust import TOKENS, GcpTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm
 from acme_iid.attestation.trust import TrustStore
@@ -60,9 +61,9 @@ class _GcpVerifier:
         """
         fields.check(evidence.fields, ("evidence",), self.format)
         token = tokens.parse(evidence.fields["evidence"], _ALGORITHMS)
-        key = tokens.verify(token, trust.gcp, ISSUER, "Google", now)
+        key = tokens.verify(token, trust.part(GcpTrust).sets, ISSUER, "Google", now)
         _compute_engine(token.claims)
-        believed_by = ((tokens.key_reference(token, "gcp", key),),)
+        believed_by = ((tokens.key_reference(token, TOKENS, key),),)
         return Claims(self.format, token.claims, token.content, token.key_id, key.scope, believed_by)
 
     def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:

@@ -286,6 +286,11 @@ def key_set(source: KeySource) -> KeySet:
     return PinnedKeySet(parse(source)) if isinstance(source, bytes) else fetched(source)
 
 
+def published(issuer: str) -> str:
+    """Where an issuer of tokens publishes its key set."""
+    return f"{issuer}/.well-known/jwks.json"
+
+
 @cache
 def fetched(url: str) -> FetchedKeySet:
     """The process's one key set for a URL, so that a configuration that is read again keeps what is held."""

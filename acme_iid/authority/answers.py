@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.binding import EVIDENCE_FIELDS, MAX_ANSWER_BYTES
 from acme_iid.errors import AcmeError, Problem
 

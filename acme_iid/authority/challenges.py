@@ -11,11 +11,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.authority import Authority, answers, refusals, signers, validations
 from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
+from acme_iid.policy.clouds import instance_key
 from acme_iid.policy.instances import Grant, admit, formats, names
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
@@ -313,7 +314,7 @@ def _valid(
         "challenge.valid",
         now,
         account_id=account.id,
-        instance_id=identity.id,
+        instance=instance_key(identity.id),
         cloud=identity.cloud,
         name=place.authorization.name.value,
         identifiers=[name.value for name in place.order.identifiers],

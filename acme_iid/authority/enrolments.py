@@ -11,6 +11,7 @@ from acme_iid.authority import Authority, delegates, limits, refusals, signers
 from acme_iid.authority.external_keys import new_key
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Challenge, Enrolment, ExternalKey, Order
 from acme_iid.protocol.status import Status, of_authorization
@@ -83,7 +84,7 @@ def _enrol(
         "enrolment.made" if in_force is None else "enrolment.extended",
         now,
         account_id=account.id,
-        instance_id=enrolment.instance_id,
+        instance=instance_key(enrolment.instance_id),
         enrolment=enrolment.id,
         names=[name.value for name in enrolment.names],
         provisioner=enrolment.proof.provisioner,
@@ -221,7 +222,7 @@ def _ended(reader: Reader, alone: Statement, ending: Sequence[Enrolment], reason
             "enrolment.ended",
             now,
             account_id=enrolment.account_id,
-            instance_id=enrolment.instance_id,
+            instance=instance_key(enrolment.instance_id),
             enrolment=enrolment.id,
             names=[name.value for name in enrolment.names],
             reason=reason,

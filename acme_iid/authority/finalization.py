@@ -12,7 +12,9 @@ from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, AttestationError, Problem, Remedy
 from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.issuance.profiles import Profile
+from acme_iid.issuance.provisioner_extension import HOST_NUMBER
 from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
+from acme_iid.policy.clouds import instance_key, of_cloud
 from acme_iid.policy.instances import admit
 from acme_iid.protocol import csr
 from acme_iid.protocol.identifiers import Identifier
@@ -87,7 +89,7 @@ def _finalize(
             identifiers=order.identifiers,
             not_before=not_before,
             not_after=not_after,
-            provisioner=provisioner_extension(proof.cloud, proof.provisioner, proof.credential_id),
+            provisioner=provisioner_extension(_number(proof), proof.provisioner, proof.credential_id),
             usages=profile.usages,
             key_usages=profile.key_usages,
             status=authority.config.status_urls,
@@ -115,7 +117,7 @@ def _finalize(
     statements += [
         *(orders.relied_on(made) for made in _ahead(reader, order)),
         orders.finalize(order, now),
-        certificates.add(certificate),
+        certificates.add(certificate, instance_key(proof.instance)),
         *limits.certificate_issued(authority.config.limits, *_counted(reader, order, proof, now), now),
         compromise.certifiable(key_id, request.thumbprint, refused),
     ]
@@ -123,7 +125,7 @@ def _finalize(
         "certificate.issued",
         now,
         account_id=order.account_id,
-        instance_id=proof.instance,
+        instance=instance_key(proof.instance),
         serial=certificate.serial,
         names=[name.value for name in order.identifiers],
         provisioner=proof.provisioner,
@@ -255,3 +257,8 @@ def validity(profile: Profile, order: Order, now: int) -> tuple[int, int]:
     if ends <= now:
         raise AcmeError(Problem.MALFORMED, "the order's 'notAfter' has passed; make a new order")
     return starts, ends
+
+
+def _number(proof: Proof) -> int:
+    """The number of the type of provisioner that a proof was made under, for the certificate."""
+    return HOST_NUMBER if proof.instance is None else of_cloud(proof.cloud).extension_number

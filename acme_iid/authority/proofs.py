@@ -15,6 +15,7 @@ from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, AttestationError, Problem, TrustUnavailableError
+from acme_iid.policy.clouds import instance_key
 from acme_iid.policy.instances import Provisioner, admit
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order
@@ -79,7 +80,7 @@ class Reliance:
             "order.proven",
             now,
             account_id=account.id,
-            instance_id=self.instance.id,
+            instance=instance_key(self.instance.id),
             cloud=self.instance.cloud,
             names=[name.value for name in self.proofs],
             provisioner=first.provisioner.name,

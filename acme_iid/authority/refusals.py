@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from acme_iid.authority import limits
 from acme_iid.config.limit_settings import Limits
 from acme_iid.errors import AcmeError
+from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Proof
 from acme_iid.store import refusals
@@ -103,7 +104,7 @@ def record(
         kind,
         now,
         account_id=account_id,
-        instance_id=instance_id,
+        instance=instance_key(instance_id),
         cloud=cloud,
         name=name,
         identifiers=shown,

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from acme_iid.authority import accounts as active_accounts
 from acme_iid.authority import delegates, enrolments, signers
 from acme_iid.errors import AcmeError, Problem, RequestError
+from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.store import accounts, certificates, compromised_keys, instances, proven
@@ -231,7 +232,7 @@ def _close(reader: Reader, certificate: Certificate, instance_id: str, now: int)
     instance = instances.get(reader, instance_id)
     generation = 0 if instance is None else instance.generation
     raising = instances.raise_generation(
-        instance_id, generation, "a certificate of this instance was revoked meanwhile", now
+        instance_key(instance_id), generation, "a certificate of this instance was revoked meanwhile", now
     )
     closing = certificates.close_names(instance_id, certificate.names, now)
     return Effect([raising, *ended.statements, *closing], ended.events, ended.ids)
@@ -248,7 +249,7 @@ def event(
         "certificate.revoked",
         now,
         account_id=certificate.account_id,
-        instance_id=certificate.instance,
+        instance=instance_key(certificate.instance),
         serial=certificate.serial,
         names=[name.value for name in certificate.names],
         reason=REASONS[code],
@@ -272,7 +273,7 @@ def compromise(
         "key.compromised",
         now,
         account_id=certificate.account_id,
-        instance_id=certificate.instance,
+        instance=instance_key(certificate.instance),
         spki_sha256=certificate.key_id,
         serial=certificate.serial,
         by=by,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from acme_iid.attestation import aws, gcp
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.config.settings import Config
 from acme_iid.policy import instances
+from acme_iid.policy.clouds import of_cloud
 from acme_iid.policy.instances import Provisioner
 from acme_iid.policy.name_rules import NameRule
 from acme_iid.policy.namespace import Namespace
@@ -82,26 +82,10 @@ def identity_of(cloud: str, facts: Mapping[str, str], format_: str) -> InstanceI
 
     :raises ValueError: if a fact is not one that could be proven.
     """
-    known = dict(facts)
+    known: Mapping[str, str] = dict(facts)
     if "private_ip" in known:
-        known["private_ip"] = str(ipaddress.IPv4Address(known["private_ip"]))
-    match cloud:
-        case "aws":
-            if "region" in known:
-                known.setdefault("partition", aws.partition_of(known["region"]))
-            if {"region", "private_ip"} <= known.keys():
-                known.setdefault("private_name", aws.private_name(known["private_ip"], known["region"]))
-            names = aws.names(known)
-        case "gcp":
-            if "zone" in known:
-                known.setdefault("region", known["zone"].rpartition("-")[0])
-            placed = {"instance_name", "zone", "project"} <= known.keys()
-            names = gcp.names(known["instance_name"], known["zone"], known["project"]) if placed else ()
-        case _:
-            for one, other in (("vm_id", "instance_id"), ("instance_id", "vm_id")):
-                if one in known:
-                    known.setdefault(other, known[one])
-            names = (dns(known["vm_id"]),) if "vm_id" in known else ()
+        known = {**known, "private_ip": str(ipaddress.IPv4Address(known["private_ip"]))}
+    known, names = of_cloud(cloud).describe(known)
     return InstanceIdentity(
         cloud=cloud,
         id="",
@@ -140,7 +124,7 @@ def explain(
 
 
 def _same_cloud(entry: Provisioner, identity: InstanceIdentity) -> bool:
-    return instances.CLOUDS[entry.type] == identity.cloud
+    return entry.cloud_type.cloud == identity.cloud
 
 
 def _outcome(verdicts: Sequence[Verdict], giving: str | None, wanted: Sequence[Identifier]) -> str:

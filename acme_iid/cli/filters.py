@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import click
 
 from acme_iid.cli.output import show
+from acme_iid.policy.clouds import CLOUD_TYPES, one_of
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home
@@ -75,11 +76,15 @@ class _Place(click.ParamType["Place"]):
         return Place(int(seconds), key)
 
 
+_CLOUDS = [entry.cloud for entry in CLOUD_TYPES.values()]
+_OWNERS = [entry.owner for entry in CLOUD_TYPES.values()]
 _OPTIONS: Mapping[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
-    "cloud": click.option("--cloud", type=click.Choice(["aws", "gcp", "azure", "acme"]), help="Only this cloud's."),
-    "owner": click.option(
-        "--owner", metavar="ID", help="Only of this AWS account, GCP project number or Azure subscription."
+    "cloud": click.option(
+        "--cloud",
+        type=click.Choice([*_CLOUDS, "acme"]),
+        help="Only this cloud's.",
     ),
+    "owner": click.option("--owner", metavar="ID", help=f"Only of this {one_of(_OWNERS)}."),
     "account": click.option("--account", metavar="ID", help="Only of this ACME account: its id or key thumbprint."),
     "instance": click.option(
         "--instance", metavar="ID", help="Only what concerns this instance; its whole id if it was only ever refused."

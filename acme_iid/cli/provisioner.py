@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import click
 
+from acme_iid.attestation.trust import GivenKeys
 from acme_iid.cli import Home, config_file
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
@@ -14,11 +15,10 @@ from acme_iid.cli.provisioner_explain import test
 from acme_iid.cli.provisioner_flags import FLAGS, TYPES, Command, apply, flags, removals, said_by_flags
 from acme_iid.config import findings
 from acme_iid.config.settings import Config
-from acme_iid.config.trust_sources import TrustSources
+from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.hosts import CHALLENGES, TYPE, HostProvisioner
 from acme_iid.policy.instances import ENROLMENT_LIFETIME, Provisioner
 from acme_iid.policy.name_rules import NameRule
-from acme_iid.policy.provisioner_types import KINDS, PCRS
 
 # The \b keeps click from filling the lines.
 _ADD_EXAMPLES = """\b
@@ -72,11 +72,11 @@ def add(home: Home, /, name: str, kind: str, **given: Any) -> None:
     """
     values: dict[str, Any] = {"name": name, "type": kind}
     apply(values, kind, given)
-    if kind not in KINDS:
+    if kind not in CLOUD_TYPES:
         if "challenges" not in values:
             raise click.UsageError(f"say how hosts prove their names: --challenge {' or '.join(CHALLENGES)}")
-    elif not any(owner in values for owner in KINDS[kind].owners):
-        named = " or ".join(f"--{flag.name}" for flag in FLAGS if flag.key in KINDS[kind].owners)
+    elif not any(owner in values for owner in CLOUD_TYPES[kind].owners):
+        named = " or ".join(f"--{flag.flag}" for flag in FLAGS if flag.key in CLOUD_TYPES[kind].owners)
         raise click.UsageError(
             f"say whose instances are admitted: {named}. Any customer of the cloud has valid evidence, so a "
             "provisioner without owners admits nobody"
@@ -138,7 +138,7 @@ def remove(home: Home, name: str) -> None:
 def list_(home: Home, as_json: bool) -> None:
     """Show the provisioners in ca.toml, in the order in which they are tried."""
     config = home.config()
-    found = {entry.name: _row(entry, sources) for entry, sources in zip(config.provisioners, config.trust, strict=True)}
+    found = {entry.name: _row(entry) for entry in config.provisioners}
     found |= {entry.name: _host_row(entry) for entry in config.hosts}
     rows = [found[name] for name in config.names]
     if not as_json:
@@ -152,12 +152,12 @@ def list_(home: Home, as_json: bool) -> None:
     )
 
 
-def _row(entry: Provisioner, sources: TrustSources) -> dict[str, object]:
+def _row(entry: Provisioner) -> dict[str, object]:
     demands = {demand.key: list(demand.values) for demand in entry.demands}
     return {
         "name": entry.name,
         "type": entry.type,
-        **{key: demands.get(key) for key in KINDS[entry.type].lists if key not in PCRS or key in demands},
+        **{key: demands.get(key) for key in _shown_lists(entry)},
         "formats": list(entry.formats),
         "instance_age": entry.instance_age,
         "enrolment_lifetime": None if entry.enrolment_lifetime == ENROLMENT_LIFETIME else entry.enrolment_lifetime,
@@ -166,7 +166,7 @@ def _row(entry: Provisioner, sources: TrustSources) -> dict[str, object]:
         "allow_wildcards": _rules(entry.allow_wildcards, "*.") or None,
         "profiles": None if entry.profiles is None else list(entry.profiles),
         "networks": None if entry.networks is None else [str(network) for network in entry.networks],
-        **{key: _text(getattr(sources, key)) for key in KINDS[entry.type].sources},
+        **{key: _source(entry.keys, key) for key in entry.cloud_type.sources},
         "custom_sans": not entry.disable_custom_sans,
         "trust_on_first_use": not entry.disable_trust_on_first_use,
     }
@@ -192,10 +192,21 @@ def _rules(rules: tuple[NameRule, ...], prefix: str = "") -> list[str]:
     return [prefix + str(rule) for rule in rules]
 
 
-def _text(source: object) -> object:
-    if isinstance(source, tuple):
-        return [f"{issuer.account}={issuer.issuer}" for issuer in source] or None
-    return None if source is None else str(source)
+def _shown_lists(entry: Provisioner) -> Iterator[str]:
+    """The lists of its type; registers, of which there are many, only where they are set."""
+    registers = {key for setting in entry.cloud_type.settings if setting.shape == "registers" for key in setting.keys}
+    set_ = {demand.key for demand in entry.demands}
+    return (key for key in entry.cloud_type.lists if key not in registers or key in set_)
+
+
+def _source(keys: GivenKeys, key: str) -> object:
+    if key not in keys.given:
+        return None
+    if key in keys.places:
+        return str(keys.places[key])
+    if key in keys.texts:
+        return keys.texts[key]
+    return keys.key_set if isinstance(keys.key_set, str) else [f"{one.account}={one.issuer}" for one in keys.issuers]
 
 
 def _said(value: object) -> object:

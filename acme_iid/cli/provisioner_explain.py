@@ -9,16 +9,14 @@ from typing import Any, BinaryIO
 
 import click
 
-from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
+from acme_iid.attestation.registry import VERIFIERS, trust_store
 from acme_iid.binding import MAX_ANSWER_BYTES, binding
 from acme_iid.cli import Home, provisioner_hosts
 from acme_iid.cli.explanation import Explanation, explain, identity_of
 from acme_iid.cli.output import timestamp
-from acme_iid.config.trust_sources import trust_store
 from acme_iid.errors import AttestationError, Step
-from acme_iid.policy.instances import CLOUDS
-from acme_iid.policy.provisioner_types import KINDS
+from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.protocol import strict_json
 from acme_iid.protocol.identifiers import Identifier, from_text
 
@@ -67,8 +65,8 @@ def _say(text: str) -> None:
 @click.option(
     "--type",
     "kind",
-    type=click.Choice(list(KINDS), case_sensitive=False),
-    metavar="|".join(KINDS),
+    type=click.Choice(list(CLOUD_TYPES), case_sensitive=False),
+    metavar="|".join(CLOUD_TYPES),
     help="The cloud that the facts are of, if they leave that open.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
@@ -162,7 +160,7 @@ def _verified(evidence: Evidence, home: Home) -> tuple[InstanceIdentity, dict[st
     """
     now = int(time.time())
     verifier = VERIFIERS[evidence.format]
-    claims = verifier.authenticate(evidence, trust_store(home.config().trust), now)
+    claims = verifier.authenticate(evidence, trust_store(home.config().given_keys), now)
     identity = verifier.identify(claims)
     said: dict[str, Any] = {
         "format": evidence.format,
@@ -191,11 +189,11 @@ def _by_hand(given: tuple[str, ...], format_: str | None, kind: str | None) -> I
             raise click.BadParameter(f"{name} is given twice", param_hint="--fact")
     type_ = _type_of(facts, format_, kind)
     try:
-        for listed in KINDS[type_].lists.values():
+        for listed in CLOUD_TYPES[type_].lists.values():
             # Of a list about two facts each has a form of its own, and a value may be either.
             if len(listed.facts) == 1 and listed.facts[0] in facts:
                 listed.parse(facts[listed.facts[0]])
-        return identity_of(CLOUDS[type_], facts, format_ or "")
+        return identity_of(CLOUD_TYPES[type_].cloud, facts, format_ or "")
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--fact") from error
 
@@ -204,11 +202,12 @@ def _type_of(facts: Mapping[str, str], format_: str | None, kind: str | None) ->
     """The one type of provisioners whose evidence proves such facts."""
     types = [
         type_
-        for type_, known in KINDS.items()
+        for type_, known in CLOUD_TYPES.items()
         if kind in (None, type_) and format_ in (None, *known.formats) and _proven(type_) >= facts.keys()
     ]
     if not types:
-        among = "; ".join(f"{type_}: {', '.join(sorted(_proven(type_)))}" for type_ in ([kind] if kind else KINDS))
+        asked = [kind] if kind else list(CLOUD_TYPES)
+        among = "; ".join(f"{type_}: {', '.join(sorted(_proven(type_)))}" for type_ in asked)
         raise click.BadParameter(f"no cloud's evidence proves all of these; there are {among}", param_hint="--fact")
     if len(types) > 1:
         raise click.UsageError(f"these facts may be of {' or '.join(types)}; say which with --type")
@@ -216,7 +215,7 @@ def _type_of(facts: Mapping[str, str], format_: str | None, kind: str | None) ->
 
 
 def _proven(type_: str) -> set[str]:
-    return {fact for facts in KINDS[type_].formats.values() for fact in facts}
+    return set(CLOUD_TYPES[type_].provable())
 
 
 def _tell(evidence: Mapping[str, Any] | None, explained: Explanation) -> None:

@@ -1,6 +1,6 @@
 """What ``provisioner add`` and ``update`` take: a flag for each key, by step's word where it has one.
 
-Which type a flag is for, and how its values are read, follows from :data:`acme_iid.policy.provisioner_types.KINDS`.
+Clouds describe the flags of their own lists and keys (:mod:`acme_iid.policy.clouds`).
 """
 
 from __future__ import annotations
@@ -8,47 +8,42 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from acme_iid.cli.parameters import Checked
 from acme_iid.config.table import ConfigError
+from acme_iid.policy.clouds import CLOUD_TYPES
+from acme_iid.policy.clouds.cloud_type import Setting
 from acme_iid.policy.hosts import CHALLENGES, TYPE
-from acme_iid.policy.provisioner_types import KINDS, PCRS
 
-TYPES = (*KINDS, TYPE)
-Shape = Literal["list", "order", "text", "port", "source", "switch", "pcrs", "issuers", "issuer keys"]
-"""How a flag's values stand in ca.toml. ``order`` is a list that is given whole; ``source`` is a file, or a URL."""
+TYPES = (*CLOUD_TYPES, TYPE)
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Setting):
     """One flag, without its dashes, for one key of ``[[provisioner]]``.
 
-    :ivar only: the types of provisioners that it is for, where that does not follow from :data:`KINDS`.
+    :ivar only: the types of provisioners that it is for, where clouds do not say so.
     """
 
-    name: str
-    key: str
-    shape: Shape
-    metavar: str
-    help: str
     only: tuple[str, ...] = ()
 
     @property
     def types(self) -> tuple[str, ...]:
         """The types of provisioners that it is for."""
-        lists = {kind: known.lists for kind, known in KINDS.items()}
-        keyed = tuple(kind for kind, known in KINDS.items() if self.key in lists[kind] or self.key in known.sources)
-        return self.only or keyed or tuple(KINDS)
+        of_clouds = tuple(
+            type_ for type_, cloud in CLOUD_TYPES.items() if any(one.flag == self.flag for one in cloud.settings)
+        )
+        return self.only or of_clouds or tuple(CLOUD_TYPES)
 
     @property
     def parameter(self) -> str:
         """What click calls its values."""
-        return self.name.replace("-", "_")
+        return self.flag.replace("-", "_")
 
     @property
     def repeated(self) -> bool:
@@ -56,48 +51,14 @@ class Flag:
         return self.shape not in ("text", "port", "source", "switch")
 
 
+def _of_clouds() -> Iterator[Setting]:
+    """The settings of all clouds; of those that several have, one."""
+    settings = (one for cloud in CLOUD_TYPES.values() for one in cloud.settings)
+    return iter({one.flag: one for one in settings}.values())
+
+
 FLAGS = (
-    Flag("aws-account", "accounts", "list", "ID", "An account whose instances are admitted."),
-    Flag("organization", "organizations", "list", "ID", "An organization whose instances are admitted."),
-    Flag("gcp-project", "projects", "list", "ID", "A project, by id or number, whose instances are admitted."),
-    Flag("gcp-service-account", "service_accounts", "list", "EMAIL", "A service account, by address or number."),
-    Flag("azure-tenant", "tenants", "list", "ID", "A tenant whose managed identities are believed."),
-    Flag("azure-subscription-id", "subscriptions", "list", "ID", "A subscription whose VMs are admitted."),
-    Flag("azure-resource-group", "resource_groups", "list", "NAME", "A resource group."),
-    Flag("azure-object-id", "object_ids", "list", "ID", "A managed identity, by its object id."),
-    Flag(
-        "azure-audience",
-        "audience",
-        "text",
-        "RESOURCE",
-        "The resource of this CA's own that managed identity tokens must be for.",
-    ),
-    Flag("region", "regions", "list", "NAME", "A region."),
-    Flag("zone", "zones", "list", "NAME", "An availability zone."),
-    Flag("image", "images", "list", "ID", "An image (AMI)."),
-    Flag("instance-type", "instance_types", "list", "NAME", "An instance type."),
-    Flag("instance-id", "instance_ids", "list", "ID", "A single instance."),
-    Flag("vpc", "vpcs", "list", "ID", "A network that the instance is in; proven by aws-web-identity."),
-    Flag("pcr", PCRS[0], "pcrs", "INDEX=HEX", "A measurement of the boot that is admitted; proven by aws-nitrotpm."),
-    Flag(
-        "web-identity-issuer",
-        "web_identity",
-        "issuers",
-        "ACCOUNT=URL",
-        "The issuer of an account's web identity tokens.",
-    ),
-    Flag(
-        "web-identity-jwks",
-        "web_identity",
-        "issuer keys",
-        "ACCOUNT=FILE|URL",
-        "That issuer's keys, instead of where AWS publishes them.",
-    ),
-    Flag("iid-roots", "iid_roots", "source", "FILE", "PEM file of further certificates to believe documents under."),
-    Flag("nitro-roots", "nitro_roots", "source", "FILE", "PEM file of further roots of NitroTPM documents."),
-    Flag(
-        "jwks", "jwks", "source", "FILE|URL", "The key set of the cloud's tokens, for a CA that cannot reach its own."
-    ),
+    *(Flag(*astuple(setting)) for setting in _of_clouds()),
     Flag(
         "format",
         "formats",
@@ -186,7 +147,7 @@ FLAGS = (
 """In the order of ``--help``."""
 
 
-_BY_KEY = {flag.key: f"--{flag.name}" for flag in reversed(FLAGS)}
+_BY_KEY = {flag.key: f"--{flag.flag}" for flag in reversed(FLAGS)}
 # A key as a word of its own: not where it is part of a value, nor after an article, which makes it plain English.
 _KEY = re.compile(rf"(?<![\w.'{{-])(?<!the )(?:{'|'.join(_BY_KEY)})(?![\w.'}}-])")
 
@@ -197,7 +158,9 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options, those of the command itself first."""
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
-        titles = {flag.parameter: f"For {' and '.join(flag.types)}" for flag in FLAGS if len(flag.types) < len(KINDS)}
+        titles = {
+            flag.parameter: f"For {' and '.join(flag.types)}" for flag in FLAGS if len(flag.types) < len(CLOUD_TYPES)
+        }
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
             if record is not None:
@@ -218,16 +181,16 @@ def flags(command: Callable[..., None]) -> Callable[..., None]:
 def removals(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--remove-...`` for each list; ``--help`` speaks of them as a whole."""
     for flag in reversed(FLAGS):
-        if flag.shape in ("list", "pcrs", "issuers"):
-            command = click.option(f"--remove-{flag.name}", multiple=True, hidden=True)(command)
+        if flag.shape in ("list", "registers", "issuers"):
+            command = click.option(f"--remove-{flag.flag}", multiple=True, hidden=True)(command)
     return command
 
 
 def _option(flag: Flag) -> Callable[[Callable[..., None]], Callable[..., None]]:
     if flag.shape == "switch":
-        return click.option(f"--{flag.name}/--no-{flag.name}", default=None, help=flag.help)
+        return click.option(f"--{flag.flag}/--no-{flag.flag}", default=None, help=flag.help)
     return click.option(
-        f"--{flag.name}",
+        f"--{flag.flag}",
         multiple=flag.repeated,
         metavar=flag.metavar,
         type=_type(flag),
@@ -261,7 +224,7 @@ def apply(table: MutableMapping[str, Any], type_: str, given: Mapping[str, Any])
         value = given.get(flag.parameter)
         if value is not None and value != ():
             _set(table, type_, flag, value)
-    for key in KINDS[type_].lists if type_ in KINDS else ():
+    for key in CLOUD_TYPES[type_].lists if type_ in CLOUD_TYPES else ():
         if key in table and not table[key]:
             raise click.UsageError(f"{key} would be empty, so that nobody is admitted; --unset {key} takes it out")
 
@@ -280,7 +243,7 @@ def said_by_flags(name: str) -> Iterator[None]:
 
 def _check_types(type_: str, given: Mapping[str, Any]) -> None:
     for flag in FLAGS:
-        for name in (flag.name, f"remove-{flag.name}"):
+        for name in (flag.flag, f"remove-{flag.flag}"):
             if given.get(name.replace("-", "_")) not in (None, ()) and type_ not in flag.types:
                 raise click.UsageError(f"--{name} is for type {' or '.join(flag.types)}, and this is of type {type_}")
 
@@ -289,8 +252,8 @@ def _set(table: MutableMapping[str, Any], type_: str, flag: Flag, value: Any) ->
     match flag.shape:
         case "list":
             _extend(table, flag.key, (_read(flag, type_, flag.key, text) for text in value))
-        case "pcrs":
-            for key, measured in (_pcr(flag, text) for text in value):
+        case "registers":
+            for key, measured in (_register(flag, text) for text in value):
                 _extend(table, key, [_read(flag, type_, key, measured)])
         case "order":
             table[flag.key] = list(dict.fromkeys(value))
@@ -304,7 +267,7 @@ def _set(table: MutableMapping[str, Any], type_: str, flag: Flag, value: Any) ->
 
 
 def _remove(table: MutableMapping[str, Any], flag: Flag, text: str) -> None:
-    key, wanted = _pcr(flag, text) if flag.shape == "pcrs" else (flag.key, text)
+    key, wanted = _register(flag, text) if flag.shape == "registers" else (flag.key, text)
     values = table.get(key, [])
     for index, value in enumerate(values):
         known = value["account"] if flag.shape == "issuers" else value
@@ -315,7 +278,7 @@ def _remove(table: MutableMapping[str, Any], flag: Flag, text: str) -> None:
             return
     listed = ", ".join(value for value in values if isinstance(value, str))
     raise click.UsageError(
-        f"--remove-{flag.name}: {wanted!r} is not in {key}" + (f", which is {listed}" if listed else "")
+        f"--remove-{flag.flag}: {wanted!r} is not in {key}" + (f", which is {listed}" if listed else "")
     )
 
 
@@ -328,27 +291,28 @@ def _extend(table: MutableMapping[str, Any], key: str, values: Iterable[str]) ->
 
 
 def _read(flag: Flag, type_: str, key: str, text: str) -> str:
-    listed = KINDS[type_].lists.get(key) if type_ in KINDS else None
+    listed = CLOUD_TYPES[type_].lists.get(key) if type_ in CLOUD_TYPES else None
     try:
         return text if listed is None else listed.parse(text)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=f"--{flag.name}") from error
+        raise click.BadParameter(str(error), param_hint=f"--{flag.flag}") from error
 
 
 def _pair(flag: Flag, text: str) -> tuple[str, str]:
     first, equals, second = text.partition("=")
     if not equals or not first or not second:
-        raise click.BadParameter(f"{text!r} is not {flag.metavar}", param_hint=f"--{flag.name}")
+        raise click.BadParameter(f"{text!r} is not {flag.metavar}", param_hint=f"--{flag.flag}")
     return first, second
 
 
-def _pcr(flag: Flag, text: str) -> tuple[str, str]:
+def _register(flag: Flag, text: str) -> tuple[str, str]:
     index, measured = _pair(flag, text)
-    if f"pcr{index}" not in PCRS:
+    key = flag.key.rstrip("0123456789") + index
+    if key not in flag.keys:
         raise click.BadParameter(
-            f"{index!r} is no register; they are 0 to {len(PCRS) - 1}", param_hint=f"--{flag.name}"
+            f"{index!r} is no register; they are 0 to {len(flag.keys) - 1}", param_hint=f"--{flag.flag}"
         )
-    return f"pcr{index}", measured
+    return key, measured
 
 
 def _source(text: str) -> str:
@@ -363,7 +327,7 @@ def _set_issuer(table: MutableMapping[str, Any], account: str, flag: Flag, text:
             entry[key] = value
             return
     if key == "jwks":
-        raise click.UsageError(f"--{flag.name}: {account!r} has no issuer here; give --web-identity-issuer too")
+        raise click.UsageError(f"--{flag.flag}: {account!r} has no issuer here; give --web-identity-issuer too")
     entry = {"account": account, key: value}
     if "web_identity" in table:
         table["web_identity"].append(entry)

@@ -14,9 +14,7 @@ from acme_iid.config import host_provisioners, instance_provisioners, limit_sett
 from acme_iid.config.parsers import domain, duration, listen_address, name, network, own_name, page_url, server_url
 from acme_iid.config.settings import CASettings, Config, Retention, ServerSettings
 from acme_iid.config.table import ConfigError, Table
-from acme_iid.config.trust_sources import TrustSources
 from acme_iid.policy.hosts import PERSISTENT
-from acme_iid.policy.instances import Provisioner
 from acme_iid.protocol import jwk
 from acme_iid.protocol.addresses import Listen
 from acme_iid.protocol.public_keys import KEY_TYPES, RSA_BITS, KeyPolicy
@@ -84,15 +82,14 @@ def parse(data: bytes, home: Path) -> Config:
     of_hosts = [table for table in tables if host_provisioners.is_of_hosts(table)]
     of_clouds = [table for table in tables if not host_provisioners.is_of_hosts(table)]
     hosts = tuple(host_provisioners.read(table) for table in of_hosts)
-    read = _provisioners(of_clouds, home)
+    instances = instance_provisioners.read_all(of_clouds, home)
     _check_names(tables, names)
     config = Config(
         home,
         *settings,
         limits=limits,
         retention=retention,
-        provisioners=tuple(provisioner for provisioner, _ in read),
-        trust=tuple(sources for _, sources in read),
+        provisioners=instances,
         hosts=hosts,
         names=tuple(map(str, names)),
         profiles=tuple(profiles.read(kind, table, settings[0].lifetimes) for kind, table in kinds.items()),
@@ -212,15 +209,3 @@ def _check_names(tables: list[Table], names: list[object]) -> None:
     for number, table in enumerate(tables):
         if names[number] in names[:number]:
             raise table.error("name", "another provisioner has this name; names are unique")
-
-
-def _provisioners(tables: list[Table], home: Path) -> list[tuple[Provisioner, TrustSources]]:
-    read: list[tuple[Provisioner, TrustSources]] = []
-    accounts: dict[str, str] = {}
-    for table in tables:
-        provisioner, sources = instance_provisioners.read(table, home)
-        for issuer in sources.web_identity:
-            if accounts.setdefault(issuer.issuer, issuer.account) != issuer.account:
-                raise table.error("web_identity", f"another provisioner has {issuer.issuer} as another account's")
-        read.append((provisioner, sources))
-    return read

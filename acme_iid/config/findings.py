@@ -17,14 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from acme_iid.attestation.trust import pinned_aws_keys
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
-from acme_iid.config.trust_sources import TrustSources
 from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY, ROOT_CERTIFICATE
 from acme_iid.policy.hosts import OF_HOSTS, HostProvisioner
 from acme_iid.policy.instances import Provisioner
-from acme_iid.policy.name_rules import Demand
 from acme_iid.protocol.addresses import Network
 
 if TYPE_CHECKING:
@@ -74,9 +71,9 @@ def of_configuration(config: Config) -> list[Finding]:
 
 def of_provisioner(config: Config, name: str) -> list[Finding]:
     """What is to be said of one provisioner."""
-    for entry, sources in zip(config.provisioners, config.trust, strict=True):
+    for entry in config.provisioners:
         if entry.name == name:
-            return [*_of_instances(config, entry, sources), *_outside(config, entry)]
+            return [*_of_instances(config, entry), *_outside(config, entry)]
     return [finding for host in config.hosts if host.name == name for finding in _of_hosts(config, host)]
 
 
@@ -92,7 +89,10 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
         home / FILE_NAME,
         *(home / name for name in (ROOT_CERTIFICATE, INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY)),
     ]
-    files += [*config.ca.alternate_chains, *(path for sources in config.trust for path in _trust_files(sources))]
+    files += [
+        *config.ca.alternate_chains,
+        *(path for entry in config.provisioners for path in entry.keys.places.values()),
+    ]
     if config.store.path is not None:
         files.append(config.store.path)
     if password_file is not None:
@@ -179,11 +179,7 @@ def _all_private(network: Network) -> bool:
 # Provisioners
 
 
-# Formats that hold nothing of the challenge: whoever has such a document is the instance, unless its first use is kept.
-_UNBOUND = ("aws-rsa2048", "aws-signature", "aws-pkcs7")
-
-
-def _of_instances(config: Config, entry: Provisioner, sources: TrustSources) -> Iterator[Finding]:
+def _of_instances(config: Config, entry: Provisioner) -> Iterator[Finding]:
     if entry.allow is None and not entry.disable_custom_sans and config.ca.domains:
         yield Finding(
             "any-name",
@@ -193,7 +189,8 @@ def _of_instances(config: Config, entry: Provisioner, sources: TrustSources) -> 
             "allow (--allow) says which names it may hold; disable_custom_sans (--disable-custom-sans) leaves those "
             "that follow from its evidence.",
         )
-    if entry.disable_trust_on_first_use and (unbound := [name for name in entry.formats if name in _UNBOUND]):
+    unbound = [name for name in entry.formats if not entry.cloud_type.formats[name].bound]
+    if entry.disable_trust_on_first_use and unbound:
         yield Finding(
             "first-use-off",
             "unsafe",
@@ -211,21 +208,22 @@ def _of_instances(config: Config, entry: Provisioner, sources: TrustSources) -> 
             "than any certificate lasts.",
             "Make proof_lifetime (--proof-lifetime) shorter than the longest certificate.",
         )
-    for place in _unknown_places(entry, sources):
+    for place in _unknown_places(entry):
         yield Finding(
             "unknown-region",
             "remark",
             str(entry),
             f"{entry.name!r} lists {place}, which is no region of {entry.type} that is known here: nobody is admitted "
             "from there.",
-            "Correct it" + (", or give the region's keys with iid_roots." if entry.type == "AWS" else "."),
+            f"Correct it{entry.cloud_type.place_remedy}.",
         )
-    if sources.audience is not None and _is_foreign(sources.audience, config):
+    audience = entry.keys.texts.get("audience")
+    if audience is not None and _is_foreign(audience, config):
         yield Finding(
             "foreign-audience",
             "unsafe",
             str(entry),
-            f"tokens for the audience {sources.audience} are made for somebody else, who could pass them on to this CA "
+            f"tokens for the audience {audience} are made for somebody else, who could pass them on to this CA "
             f"as an instance of {entry.name!r}.",
             "Give an audience of this CA's own, such as api:// and a name that you registered for it.",
         )
@@ -252,29 +250,15 @@ def _may_be_inside(template: str, domain: str) -> bool:
     )
 
 
-_GCP_PLACE = re.compile(r"(?:africa|asia|australia|europe|me|northamerica|southamerica|us)-[a-z]+[0-9]{1,2}(-[a-z])?\Z")
-
-
-def _unknown_places(entry: Provisioner, sources: TrustSources) -> Iterator[str]:
+def _unknown_places(entry: Provisioner) -> Iterator[str]:
     """The regions and zones in a provisioner's lists, and in its rules' conditions, that nobody knows."""
+    if "iid_roots" in entry.keys.given:
+        return  # the operator knows places that nobody else does
     conditions = (demand for rule in (*(entry.allow or ()), *entry.allow_wildcards) for demand in rule.when)
     for demand in dict.fromkeys((*entry.demands, *conditions)):
         for value in demand.values if demand.facts[0] in ("region", "zone") else ():
-            if entry.type == "GCP":
-                match = _GCP_PLACE.match(value)
-                known = match is not None and (match[1] is not None) == (demand.facts[0] == "zone")
-            else:
-                known = sources.iid_roots is not None or _is_aws_place(demand, value)
-            if not known:
+            if not entry.cloud_type.knows_place(demand.facts[0], value):
                 yield value
-
-
-def _is_aws_place(demand: Demand, value: str) -> bool:
-    """A zone is its region with a letter; a local zone has more between (us-west-2-lax-1a)."""
-    regions = {region for key in pinned_aws_keys() for region in key.regions or ()}
-    if demand.facts[0] == "region":
-        return value in regions
-    return any(re.fullmatch(rf"{region}(?:-[a-z0-9]+-[0-9]+)?[a-z]", value) for region in regions)
 
 
 # Microsoft's own resources by their application ids (Graph, Azure AD, Key Vault and others; Azure Resource Manager).
@@ -308,11 +292,6 @@ def _of_hosts(config: Config, host: HostProvisioner) -> Iterator[Finding]:
 
 
 # Files
-
-
-def _trust_files(sources: TrustSources) -> Iterator[Path]:
-    places = (sources.iid_roots, sources.nitro_roots, sources.jwks, *(issuer.jwks for issuer in sources.web_identity))
-    yield from (place for place in places if isinstance(place, Path))
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -1,71 +1,96 @@
-"""The ``[[provisioner]]`` tables of ca.toml, read into rules and into where further keys come from."""
+"""The ``[[provisioner]]`` tables of ca.toml for instances of a cloud, read into rules and keys."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from acme_iid.attestation.keysets import key_set
-from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
+from acme_iid.attestation.keysets import KeySource, key_set, published
+from acme_iid.attestation.registry import TRUST
+from acme_iid.attestation.trust import GivenKeys, TokenIssuer
 from acme_iid.config.parsers import duration, name, network, proof_lifetime
 from acme_iid.config.table import Table
-from acme_iid.config.trust_sources import TrustSources, WebIdentity
+from acme_iid.policy.clouds import CLOUD_TYPES
+from acme_iid.policy.clouds.cloud_type import CloudType
+from acme_iid.policy.hosts import TYPE
 from acme_iid.policy.instances import ENROLMENT_LIFETIME, Provisioner
 from acme_iid.policy.name_rules import Demand, NameRule, template
-from acme_iid.policy.provisioner_types import KINDS, UNDATED, Kind, aws_account, kind
 from acme_iid.protocol.identifiers import lowered
 
 MAX_FILE_BYTES = 1024 * 1024
 
 
-def read(table: Table, home: Path) -> tuple[Provisioner, TrustSources]:
-    """Read one ``[[provisioner]]``: its rules, and where its further keys come from.
+def read_one(table: Table, home: Path) -> Provisioner:
+    """Read one ``[[provisioner]]``: its rules and its keys.
 
-    :raises ConfigError: if it says what cannot be meant.
+    :raises ConfigError: if it is invalid.
     """
     title = table.text("name", "the provisioner's name", name)
-    type_ = table.text("type", f"one of {', '.join(KINDS)}", kind)
-    known = KINDS[type_]
-    demands = _demands(table, known)
-    listed = {demand.key: demand for demand in demands}
-    sources = _sources(table, title, type_, home, listed)
-    formats = table.texts("formats", "a list of formats of evidence", lambda text: _format(text, type_))
+    cloud = CLOUD_TYPES[table.text("type", f"one of {', '.join(CLOUD_TYPES)}", _type)]
+    demands = _demands(table, cloud)
+    keys = _keys(table, title, cloud, home, demands)
+    formats = table.texts("formats", "a list of formats of evidence", lambda text: _format(text, cloud))
     age = table.take("instance_age", str, 'a duration such as "1h"')
     provisioner = Provisioner(
         name=title,
-        type=type_,
+        type=cloud.type,
         demands=demands,
-        formats=_default_formats(known, demands, sources) if formats is None else formats,
+        formats=_usual_formats(cloud, demands, keys.given) if formats is None else formats,
         instance_age=None if age is None else table.parsed("instance_age", age, duration),
-        allow=_rules(table, "allow", known),
-        allow_wildcards=_rules(table, "allow_wildcards", known) or (),
+        allow=_rules(table, "allow", cloud),
+        allow_wildcards=_rules(table, "allow_wildcards", cloud) or (),
         networks=table.texts("networks", 'a list of networks such as ["10.0.0.0/8"]', network),
         disable_custom_sans=table.flag("disable_custom_sans"),
         disable_trust_on_first_use=table.flag("disable_trust_on_first_use"),
         profiles=table.texts("profiles", "a list of names of [profile.NAME] tables", str),
         enrolment_lifetime=table.text("enrolment_lifetime", 'a duration such as "7d"', duration, ENROLMENT_LIFETIME),
         proof_lifetime=table.text("proof_lifetime", 'a duration such as "24h"', proof_lifetime, 0),
+        keys=keys,
     )
     table.done()
-    _check(table, provisioner, sources, known)
-    return provisioner, sources
+    _check(table, provisioner)
+    return provisioner
 
 
-def _demands(table: Table, known: Kind) -> tuple[Demand, ...]:
+def read_all(tables: Sequence[Table], home: Path) -> tuple[Provisioner, ...]:
+    """Read several of one CA.
+
+    :raises ConfigError: if one is invalid, or contradicts another one.
+    """
+    read: list[Provisioner] = []
+    accounts: dict[str, str] = {}
+    for table in tables:
+        provisioner = read_one(table, home)
+        for issuer in provisioner.keys.issuers:
+            if accounts.setdefault(issuer.issuer, issuer.account) != issuer.account:
+                (key,) = (key for key, shape in provisioner.cloud_type.sources.items() if shape == "issuers")
+                raise table.error(key, f"another provisioner has {issuer.issuer} as another account's")
+        read.append(provisioner)
+    return tuple(read)
+
+
+def _type(text: str) -> str:
+    if text.upper() not in CLOUD_TYPES:
+        raise ValueError(f"{text!r} is not a known type; the types are {', '.join((*CLOUD_TYPES, TYPE))}")
+    return text.upper()
+
+
+def _demands(table: Table, cloud: CloudType) -> tuple[Demand, ...]:
     found: list[Demand] = []
-    for key, listed in known.lists.items():
+    for key, listed in cloud.lists.items():
         values = table.texts(key, f"a list of {key}", listed.parse)
         if values is not None:
             found.append(Demand(key, listed.facts, tuple(map(lowered, values))))
     return tuple(found)
 
 
-def _check(table: Table, provisioner: Provisioner, sources: TrustSources, known: Kind) -> None:
-    owners = [demand for demand in provisioner.demands if demand.key in known.owners]
+def _check(table: Table, provisioner: Provisioner) -> None:
+    cloud = provisioner.cloud_type
+    owners = [demand for demand in provisioner.demands if demand.key in cloud.owners]
     if not owners:
         # Any customer of the cloud passes a signature check, so no list can only mean nobody.
-        raise table.error(known.owners[0], f"is missing; without {' or '.join(known.owners)} nobody would be admitted")
+        raise table.error(cloud.owners[0], f"is missing; without {' or '.join(cloud.owners)} nobody would be admitted")
     for demand in provisioner.demands:
         if not demand.values:
             raise table.error(demand.key, "is empty, so nobody would be admitted; list values, or leave it out")
@@ -77,60 +102,55 @@ def _check(table: Table, provisioner: Provisioner, sources: TrustSources, known:
         raise table.error(
             "disable_custom_sans", "leaves only names that follow from the evidence, so allow and allow_wildcards go"
         )
-    if "aws-web-identity" in provisioner.formats and not sources.web_identity:
-        raise table.error("web_identity", "is missing; evidence of format aws-web-identity takes each account's issuer")
-    if "azure-managed-identity" in provisioner.formats and not (sources.tenants and sources.audience):
-        key = "audience" if sources.tenants else "tenants"
-        raise table.error(key, "is missing; evidence of format azure-managed-identity takes tenants and audience")
     for format_ in provisioner.formats:
-        _check_format(table, provisioner, format_, known)
+        entry = cloud.formats[format_]
+        missing = [key for key in entry.needs if key not in provisioner.keys.given]
+        if missing:
+            raise table.error(missing[0], f"is missing; evidence of format {format_} takes {entry.needed}")
+    for format_ in provisioner.formats:
+        _check_format(table, provisioner, format_)
 
 
-def _check_format(table: Table, provisioner: Provisioner, format_: str, known: Kind) -> None:
+def _check_format(table: Table, provisioner: Provisioner, format_: str) -> None:
     """Refuse a format that is accepted and lets nobody in: whoever prefers to send it would learn it one by one."""
+    cloud = provisioner.cloud_type
     for demand in provisioner.demands:
-        if not _proves(known, format_, demand):
-            others = [other for other in known.formats if _proves(known, other, demand)]
+        if not cloud.proves(format_, demand.facts):
+            others = [other for other in cloud.formats if cloud.proves(other, demand.facts)]
             raise table.error(
                 demand.key,
                 f"is not proven by {format_}, so nobody who sends that would be admitted; leave {format_} out of "
                 f"formats: {' and '.join(others)} can prove it",
             )
-    if provisioner.instance_age is not None and format_ in UNDATED:
+    if provisioner.instance_age is not None and not cloud.formats[format_].dated:
         raise table.error(
             "instance_age",
             f"cannot be told from {format_}, which does not say when an instance was started; leave one of them out",
         )
 
 
-def _proves(known: Kind, format_: str, demand: Demand) -> bool:
-    return any(fact in known.formats[format_] for fact in demand.facts)
-
-
-def _format(text: str, type_: str) -> str:
-    formats = KINDS[type_].formats
-    if text not in formats:
-        raise ValueError(f"{text!r} is not a format of type {type_}; the formats are {', '.join(formats)}")
+def _format(text: str, cloud: CloudType) -> str:
+    if text not in cloud.formats:
+        raise ValueError(f"{text!r} is not a format of type {cloud.type}; the formats are {', '.join(cloud.formats)}")
     return text
 
 
-def _default_formats(known: Kind, demands: tuple[Demand, ...], sources: TrustSources) -> tuple[str, ...]:
+def _usual_formats(cloud: CloudType, demands: tuple[Demand, ...], given: Collection[str]) -> tuple[str, ...]:
     """The usual formats and those that a list or a setting asks for, less those that cannot prove all of the lists."""
-    usual = set(known.default_formats)
-    if sources.web_identity:
-        usual.add("aws-web-identity")
+    usual = set(cloud.default_formats)
+    usual |= {name for name, entry in cloud.formats.items() if entry.needs and set(entry.needs) <= set(given)}
     for demand in demands:
-        if not any(_proves(known, format_, demand) for format_ in known.default_formats):
-            usual |= {format_ for format_ in known.formats if _proves(known, format_, demand)}
+        if not any(cloud.proves(format_, demand.facts) for format_ in cloud.default_formats):
+            usual |= {format_ for format_ in cloud.formats if cloud.proves(format_, demand.facts)}
     proving = [
         format_
-        for format_ in known.formats
-        if format_ in usual and all(_proves(known, format_, demand) for demand in demands)
+        for format_ in cloud.formats
+        if format_ in usual and all(cloud.proves(format_, demand.facts) for demand in demands)
     ]
-    return tuple(proving) or known.default_formats
+    return tuple(proving) or cloud.default_formats
 
 
-def _rules(table: Table, key: str, known: Kind) -> tuple[NameRule, ...] | None:
+def _rules(table: Table, key: str, cloud: CloudType) -> tuple[NameRule, ...] | None:
     """Names as texts, or as tables ``{ names = [...], when = { region = "us-east-1" } }``."""
     values = table.take(key, list, "a list of names and of tables with names and when")
     if values is None:
@@ -142,7 +162,7 @@ def _rules(table: Table, key: str, known: Kind) -> tuple[NameRule, ...] | None:
         if isinstance(value, dict):
             inner = table.inner(f"{key} {value.get('names', '')!r}", value)
             names = list(inner.texts("names", "a list of names", str) or ())
-            when = _when(inner.table("when"), known)
+            when = _when(inner.table("when"), cloud)
             inner.done()
             if not names or not when:
                 raise table.error(
@@ -154,7 +174,7 @@ def _rules(table: Table, key: str, known: Kind) -> tuple[NameRule, ...] | None:
             rules.append(
                 NameRule(
                     table.parsed(
-                        key, text, lambda t: template(t, known.placeholders, wildcards=key == "allow_wildcards")
+                        key, text, lambda t: template(t, cloud.placeholders, wildcards=key == "allow_wildcards")
                     ),
                     when,
                 )
@@ -162,10 +182,10 @@ def _rules(table: Table, key: str, known: Kind) -> tuple[NameRule, ...] | None:
     return tuple(rules)
 
 
-def _when(table: Table, known: Kind) -> tuple[Demand, ...]:
+def _when(table: Table, cloud: CloudType) -> tuple[Demand, ...]:
     """Facts by their own names, each with the values that it must have one of."""
     found: list[Demand] = []
-    for fact in sorted({fact for listed in known.lists.values() for fact in listed.facts} | set(known.placeholders)):
+    for fact in sorted({fact for listed in cloud.lists.values() for fact in listed.facts} | set(cloud.placeholders)):
         values = table.one_or_more(fact, "a value, or a list of values")
         if values:
             found.append(Demand(fact, (fact,), tuple(map(lowered, values))))
@@ -173,71 +193,84 @@ def _when(table: Table, known: Kind) -> tuple[Demand, ...]:
     return tuple(found)
 
 
-def _sources(table: Table, title: str, type_: str, home: Path, listed: Mapping[str, Demand]) -> TrustSources:
-    """Where further keys come from. What cannot be loaded is an operator's to learn now, and not from a refused VM."""
-    keys = KINDS[type_].sources
-    found = TrustSources(
-        title,
-        type_,
-        iid_roots=_file(table, "iid_roots", home) if "iid_roots" in keys else None,
-        nitro_roots=_file(table, "nitro_roots", home) if "nitro_roots" in keys else None,
-        jwks=_key_set(table, home) if "jwks" in keys else None,
-        web_identity=_web_identity(table, title, home) if "web_identity" in keys else (),
-        audience=table.take("audience", str, "the audience of tokens for this CA") if "audience" in keys else None,
-        tenants=listed["tenants"].values if "tenants" in listed else (),
-    )
-    iid_roots = {title: found.iid_roots.read_bytes()} if found.iid_roots else {}
+def _keys(table: Table, title: str, cloud: CloudType, home: Path, demands: tuple[Demand, ...]) -> GivenKeys:
+    """Further keys, read. What cannot be loaded is an operator's to learn now, and not from a refused VM."""
+    given = {demand.key for demand in demands} | {key for key in cloud.sources if table.look(key) is not None}
+    files: dict[str, bytes] = {}
+    places: dict[str, Path] = {}
+    texts: dict[str, str] = {}
+    keys: KeySource | None = None
+    issuers: tuple[TokenIssuer, ...] = ()
+    for key, shape in cloud.sources.items():
+        if shape == "file":
+            value = table.take(key, str, "a file name")
+            if value is not None:
+                places[key] = home / value
+                files[key] = table.parsed(key, value, lambda text: _content(home / text))
+        elif shape == "key set":
+            keys = _key_set(table, home, places, key)
+        elif shape == "issuers":
+            issuers = _issuers(table, key, home, cloud.lists[cloud.owners[0]].parse, places)
+        else:
+            text = table.take(key, str, shape)
+            texts |= {} if text is None else {key: text}
+    lists = {demand.key: demand.values for demand in demands}
+    found = GivenKeys(title, files, keys, issuers, places, {}, lists, frozenset(given))
+    load = TRUST[cloud.cloud]
     try:
-        TrustStore.load(
-            iid_roots if type_ == "AWS" else None,
-            azure_roots=iid_roots if type_ == "AZURE" else None,
-            nitro_roots={title: found.nitro_roots.read_bytes()} if found.nitro_roots else None,
-        )
+        load([found])
     except ValueError as error:
         raise table.refusal(str(error)) from error
-    if found.audience is not None:
-        for tenant in found.tenants:
-            table.parsed("audience", found.audience, partial(AzureTenant.of, title, tenant))
+    found = replace(found, texts=texts)
+    for key in texts:
+        try:
+            load([found])
+        except ValueError as error:
+            raise table.error(key, str(error)) from error
     return found
 
 
-def _file(table: Table, key: str, home: Path) -> Path | None:
-    value = table.take(key, str, "a file name")
-    return None if value is None else table.parsed(key, value, lambda text: _readable(home / text))
+def _key_set(table: Table, home: Path, places: dict[str, Path], place: str) -> KeySource | None:
+    """A key set: the URL of one, or a file's bytes.
 
-
-def _key_set(table: Table, home: Path) -> Path | str | None:
+    :param place: what the file's place is noted under.
+    """
     value = table.take("jwks", str, "a file name, or an https URL")
     if value is None:
         return None
-    source = value if "://" in value else table.parsed("jwks", value, lambda text: _readable(home / text))
-    table.parsed("jwks", value, lambda _: key_set(source.read_bytes() if isinstance(source, Path) else source))
+    source: KeySource = value
+    if "://" not in value:
+        places[place] = home / value
+        source = table.parsed("jwks", value, lambda text: _content(home / text))
+    table.parsed("jwks", value, lambda _: key_set(source))
     return source
 
 
-def _web_identity(table: Table, title: str, home: Path) -> tuple[WebIdentity, ...]:
-    found: list[WebIdentity] = []
-    for entry in table.tables("web_identity"):
-        account = entry.text("account", "the account's id", aws_account)
+def _issuers(
+    table: Table, key: str, home: Path, account_of: Callable[[str], str], places: dict[str, Path]
+) -> tuple[TokenIssuer, ...]:
+    found: list[TokenIssuer] = []
+    for entry in table.tables(key):
+        account = entry.text("account", "the account's id", account_of)
         issuer = entry.text("issuer", "the account's own issuer URL", str)
-        entry.parsed("issuer", issuer, partial(_issuer, title, account))
+        entry.parsed("issuer", published(issuer), key_set)
         if any(issuer == other.issuer or account == other.account for other in found):
             raise entry.error("issuer", "an account has one issuer, and an issuer one account")
-        found.append(WebIdentity(issuer, account, _key_set(entry, home)))
+        found.append(TokenIssuer(issuer, account, _key_set(entry, home, places, f"{key} {account}")))
         entry.done()
     return tuple(found)
 
 
-def _issuer(title: str, account: str, text: str) -> WebIdentityIssuer:
-    return WebIdentityIssuer.of(title, text, account)
+def _content(path: Path) -> bytes:
+    """The content of a file.
 
-
-def _readable(path: Path) -> Path:
-    """``path`` if it can be read now."""
+    :raises ValueError: if it cannot be read now, or is too large.
+    """
     try:
         with path.open("rb") as stream:
-            if len(stream.read(MAX_FILE_BYTES + 1)) > MAX_FILE_BYTES:
-                raise ValueError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+            data = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    return path
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+    return data

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from acme_iid.attestation.trust import GivenKeys
 from acme_iid.config.limit_settings import Limits
-from acme_iid.config.trust_sources import TrustSources
 from acme_iid.issuance.leaf import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.policy.hosts import HostProvisioner
@@ -95,7 +96,6 @@ class Config:
     """One ca.toml, complete and checked.
 
     :ivar provisioners: those for instances of a cloud.
-    :ivar trust: where each provisioner's further keys come from, in the provisioners' order.
     :ivar hosts: the provisioners of type ACME.
     :ivar names: the names of all provisioners, in the order of ca.toml.
     :ivar profiles: the certificates that orders ask for by name, the default first; none if there is one kind only.
@@ -106,7 +106,6 @@ class Config:
     server: ServerSettings
     store: StoreSettings
     provisioners: tuple[Provisioner, ...] = ()
-    trust: tuple[TrustSources, ...] = ()
     hosts: tuple[HostProvisioner, ...] = ()
     limits: Limits = field(default_factory=Limits)
     retention: Retention = Retention()
@@ -125,6 +124,14 @@ class Config:
         return (*self.provisioners, *self.hosts)
 
     @property
+    def given_keys(self) -> Mapping[str, Sequence[GivenKeys]]:
+        """The keys that provisioners' operators give, by the cloud that they are for."""
+        given: dict[str, list[GivenKeys]] = {}
+        for entry in self.provisioners:
+            given.setdefault(entry.cloud_type.cloud, []).append(entry.keys)
+        return given
+
+    @property
     def default_profile(self) -> Profile:
         """The first profile, or what a CA without profiles issues."""
         return self.profiles[0] if self.profiles else Profile(None, "", self.ca.lifetimes)
@@ -136,7 +143,7 @@ class Config:
         return next((profile for profile in self.profiles if profile.name == name), None)
 
     def giving(self, profile: str | None) -> Config:
-        """The configuration with those provisioners only that give certificates of this profile; ``trust`` stays."""
+        """The configuration with those provisioners only that give certificates of this profile."""
         return replace(
             self,
             provisioners=tuple(entry for entry in self.provisioners if entry.gives_profile(profile)),

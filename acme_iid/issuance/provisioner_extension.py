@@ -12,17 +12,18 @@ from acme_iid.attestation import asn1
 from acme_iid.attestation.asn1 import tlv
 
 OID = x509.ObjectIdentifier("1.3.6.1.4.1.37476.9000.64.1")
-TYPES = {"GCP": 3, "AWS": 4, "AZURE": 5, "ACME": 6}
-"""A provisioner's type as it stands in ca.toml, and its number in step-ca's list."""
+HOST_NUMBER = 6
+"""The number of a provisioner of hosts in step-ca's list; those of clouds are in their descriptors."""
 
 
-def extension(kind: str, name: str, credential_id: str) -> x509.UnrecognizedExtension:
-    """Return the extension for a provisioner of type ``kind``; the texts are written in UTF-8.
+def extension(number: int, name: str, credential_id: str) -> x509.UnrecognizedExtension:
+    """Return the extension for a provisioner of a type; the texts are written in UTF-8.
 
-    :param credential_id: whose instance it is: an AWS account, GCP's ``sub``, Azure's tenant.
+    :param number: the type's in step-ca's list.
+    :param credential_id: the owner that it went by, such as an account.
     """
     content = (
-        tlv(asn1.INTEGER, bytes([TYPES[kind.upper()]]))
+        tlv(asn1.INTEGER, bytes([number]))
         + tlv(asn1.OCTET_STRING, name.encode())
         + tlv(asn1.OCTET_STRING, credential_id.encode())
     )

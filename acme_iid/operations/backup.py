@@ -194,11 +194,8 @@ def _files(config: Config) -> tuple[dict[str, tuple[bytes, int]], tuple[str, ...
 
 def _named(config: Config) -> Iterator[Path]:
     yield from config.ca.alternate_chains
-    for sources in config.trust:
-        further = (issuer.jwks for issuer in sources.web_identity)
-        for path in (sources.iid_roots, sources.nitro_roots, sources.jwks, *further):
-            if isinstance(path, Path):
-                yield path
+    for provisioner in config.provisioners:
+        yield from provisioner.keys.places.values()
 
 
 def _read(path: Path) -> tuple[bytes, int]:

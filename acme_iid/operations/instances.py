@@ -10,6 +10,8 @@ from typing import NamedTuple
 from acme_iid.authority import enrolments, revocation
 from acme_iid.authority.authorizations import LIFETIME
 from acme_iid.errors import RequestError
+from acme_iid.policy import clouds
+from acme_iid.policy.clouds import CLOUD_TYPES, instance_key, one_of
 from acme_iid.protocol.resources import Instance
 from acme_iid.store import certificates, events, instances, lookups, order_counts
 from acme_iid.store.chain import NewEvent, new_event
@@ -18,13 +20,6 @@ from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Decision, Reader, Statement, Write, perform
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
-_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-# What InstanceIdentity.id is, cloud by cloud: under any other spelling a block would never shut anything out.
-_WHOLE_ID = re.compile(
-    r"aws:aws[a-z-]*:[0-9]{12}:[a-z]{2,8}(?:-[a-z]+)+-[0-9]+:i-[0-9a-f]{8,32}"
-    r"|gcp:[1-9][0-9]*:[1-9][0-9]*"
-    rf"|azure:{_UUID}:{_UUID}"
-)
 MAX_REASON_LENGTH = 200
 _MOST_LOOKED_AT = 1000
 
@@ -80,7 +75,7 @@ def _release(
         "instance.released",
         now,
         account_id=None if taken.instance is None else taken.instance.account_id,
-        instance_id=instance_id,
+        instance=instance_key(instance_id),
         released_to=thumbprint,
         until=until,
         orders_ended=ended.orders,
@@ -88,7 +83,7 @@ def _release(
     )
     generation = 0 if taken.instance is None else taken.instance.generation
     statements = [
-        instances.release(instance_id, generation, thumbprint, reason, now, until),
+        instances.release(instance_key(instance_id), generation, thumbprint, reason, now, until),
         *taken.statements,
         *revoked.statements,
     ]
@@ -145,13 +140,13 @@ def _block(reader: Reader, word: str, reason: str | None, *, revoke: bool, now: 
         "instance.blocked",
         now,
         account_id=None if known is None else known.account_id,
-        instance_id=instance_id,
+        instance=instance_key(instance_id),
         reason=reason,
         orders_ended=ended.orders,
         certificates_revoked=ended.certificates,
     )
     statements = [
-        instances.block(instance_id, 0 if known is None else known.generation, sentence, reason, now),
+        instances.block(instance_key(instance_id), 0 if known is None else known.generation, sentence, reason, now),
         *taken.statements,
         *revoked.statements,
     ]
@@ -160,12 +155,11 @@ def _block(reader: Reader, word: str, reason: str | None, *, revoke: bool, now: 
 
 def _whole_id(reader: Reader, word: str) -> str:
     if not instances.find(reader, word):
-        if _WHOLE_ID.fullmatch(word):
+        if clouds.is_whole_id(word):
             return word
+        forms = one_of([entry.id_form for entry in CLOUD_TYPES.values()])
         raise RequestError(
-            f"no instance {word!r} has been used here. For one that was not, give its whole id: "
-            "aws:PARTITION:ACCOUNT:REGION:INSTANCE, gcp:PROJECT-NUMBER:INSTANCE or azure:SUBSCRIPTION:VM-ID, "
-            "in lower case"
+            f"no instance {word!r} has been used here. For one that was not, give its whole id: {forms}, in lower case"
         )
     return find(reader, word).id
 
@@ -188,7 +182,7 @@ def _unblock(reader: Reader, word: str, now: int) -> Write[tuple[str, frozenset[
         raise RequestError(f"{word!r} is several: {', '.join(entry.id for entry in blocked)}; give one")
     instance_id = blocked[0].id
     closed = instances.closed(reader, instance_id).names
-    event = new_event("instance.unblocked", now, instance_id=instance_id)
+    event = new_event("instance.unblocked", now, instance=instance_key(instance_id))
     return Write([instances.unblock(instance_id)], lambda _rows: (instance_id, closed), [event])
 
 
@@ -278,5 +272,5 @@ def _reopen(reader: Reader, instance: Instance, name: str, now: int) -> Write[No
     if name not in closed:
         listed = ", ".join(sorted(closed)) or "none"
         raise RequestError(f"{name!r} is not closed to {instance.id}; closed names: {listed}")
-    event = new_event("instance.reopened", now, instance_id=instance.id, name=name)
+    event = new_event("instance.reopened", now, instance=instance_key(instance.id), name=name)
     return Write([certificates.reopen_name(instance.id, name)], lambda _rows: None, [event])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from acme_iid.attestation.identity import InstanceIdentity
+from acme_iid.attestation.trust import GivenKeys
 from acme_iid.errors import AttestationError, Remedy, Step
+from acme_iid.policy.clouds import CLOUD_TYPES, is_cloud_name
+from acme_iid.policy.clouds.cloud_type import CloudType
 from acme_iid.policy.name_rules import Demand, NameRule
 from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.addresses import Network
@@ -16,18 +18,7 @@ from acme_iid.protocol.identifiers import Identifier
 
 ENROLMENT_LIFETIME = 7 * 86400
 """How long a proof serves delegates where a provisioner does not say otherwise, seconds."""
-CLOUDS = {"AWS": "aws", "GCP": "gcp", "AZURE": "azure"}
-"""The types of provisioners, and the cloud whose evidence each is for."""
-
-# Names that a cloud gives to its instances. They follow from an instance's own facts, or a rule gives them:
-# with "internal" among the domains, any admitted instance could otherwise take another one's private name.
-_CLOUD_NAME = re.compile(
-    r"i-[0-9a-f]+\Z"
-    r"|(?:.+\.)?(?:compute|ec2)\.internal\Z"
-    r"|(?:.+\.)?c\.(?:[a-z0-9-]+\.)+internal\Z|(?:.+\.)?google\.internal\Z"
-    r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"
-    r"|(?:.+\.)?internal\.cloudapp\.net\Z"
-)
+_NO_KEYS = GivenKeys("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +26,7 @@ class Provisioner:
     """One ``[[provisioner]]`` of ca.toml.
 
     :ivar name: what an operator calls it; unique, and carried in every certificate issued under it.
-    :ivar type: a key of :data:`CLOUDS`.
+    :ivar type: a key of :data:`~acme_iid.policy.clouds.CLOUD_TYPES`.
     :ivar demands: the lists that an instance must be on, whose it is among them.
     :ivar formats: the formats of evidence that are accepted, most preferred first.
     :ivar instance_age: how long after its start an instance may prove itself for the first time, seconds;
@@ -49,6 +40,7 @@ class Provisioner:
     :ivar enrolment_lifetime: how long an instance's proof serves its delegates, seconds.
     :ivar proof_lifetime: how long its proof serves further orders of its own account, seconds; 0 if each order is
         proven anew.
+    :ivar keys: the further keys that its evidence is believed under, and what its tokens must say.
     """
 
     name: str
@@ -64,6 +56,12 @@ class Provisioner:
     profiles: tuple[str, ...] | None = None
     enrolment_lifetime: int = ENROLMENT_LIFETIME
     proof_lifetime: int = 0
+    keys: GivenKeys = _NO_KEYS
+
+    @property
+    def cloud_type(self) -> CloudType:
+        """The cloud whose instances it is for."""
+        return CLOUD_TYPES[self.type]
 
     def gives_profile(self, profile: str | None) -> bool:
         """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""
@@ -106,7 +104,7 @@ def refusal_to_order(provisioners: Sequence[Provisioner], namespace: Namespace, 
         return reason
     if identifier.wildcard and not any(provisioner.allow_wildcards for provisioner in provisioners):
         return f"{identifier} is a wildcard, and no provisioner gives wildcard names (allow_wildcards)"
-    if identifier.type == "ip" or _CLOUD_NAME.match(identifier.value):
+    if identifier.type == "ip" or is_cloud_name(identifier.value):
         return None
     if not namespace.contains(identifier):
         return namespace.outside(identifier)
@@ -197,7 +195,7 @@ def _giving_profile(admitting: Sequence[Provisioner], profile: str | None) -> li
 def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tuple[str, str | None]]:
     """A provisioner's rules about whom it admits, by their names in ca.toml, each with why an instance fails it."""
     refusal = None
-    if CLOUDS[provisioner.type] != identity.cloud:
+    if provisioner.cloud_type.cloud != identity.cloud:
         refusal = f"{provisioner} is for {provisioner.type} instances"
     yield "type", refusal
     refusal = None
@@ -280,7 +278,7 @@ def rule_giving(
     for rule in provisioner.allow or ():
         if rule.applies(facts) and rule.template.gives(identifier, facts):
             return str(rule)
-    return ANY_NAME if provisioner.allow is None and not _CLOUD_NAME.match(identifier.value) else None
+    return ANY_NAME if provisioner.allow is None and not is_cloud_name(identifier.value) else None
 
 
 def refusal_to_name(
@@ -298,7 +296,7 @@ def refusal_to_name(
         return (
             f"{provisioner} has disable_custom_sans, so it gives only the names that follow from the document: {listed}"
         )
-    if not identifier.wildcard and _CLOUD_NAME.match(identifier.value):
+    if not identifier.wildcard and is_cloud_name(identifier.value):
         return (
             f"{provisioner} does not give {identifier}: it is the cloud's name for another instance; "
             f"this one's are {listed}"

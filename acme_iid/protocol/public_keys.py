@@ -80,8 +80,6 @@ EVIDENCE = KeyPolicy(("P-256", "P-384", "RSA"), (2048, 4096))
 """Keys in certificates of evidence, sent or given by operators; the clouds' are P-384 and RSA of 4096 bits at most."""
 TOKENS = KeyPolicy(("P-384", "RSA"))
 """Keys in the key sets of token issuers."""
-AWS_DOCUMENTS = KeyPolicy(("RSA", "DSA"), (1024, 8192))
-"""Keys under which AWS's documents are believed: its own are as short as that, and DSA signs the format aws-pkcs7."""
 
 
 def type_of(key: object, algorithm: x509.ObjectIdentifier | None = None) -> str:

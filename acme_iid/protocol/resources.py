@@ -6,6 +6,7 @@ Times are seconds since the epoch. ``protocol/status.py`` computes what a client
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from acme_iid.errors import Fault
 from acme_iid.protocol.identifiers import Identifier
@@ -57,12 +58,20 @@ class ExternalKey:
     enrolment_id: str | None = None
 
 
+class InstanceKey(NamedTuple):
+    """An instance's whole id, with the cloud and the owner that it names."""
+
+    id: str
+    cloud: str
+    owner: str
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """Who proved an authorization, under which provisioner, as the certificate will name it.
 
     :ivar instance: the instance's id; None for a host that is known by its names only.
-    :ivar cloud: "aws", "gcp", "azure", or "acme" for a host.
+    :ivar cloud: the cloud's name, or "acme" for a host.
     """
 
     instance: str | None
@@ -185,8 +194,8 @@ class Instance:
     """An instance that was used for the first time, and whose it is since.
 
     ``account_id`` is None between a release and the next first use. ``started_at`` is the latest start
-    that evidence has shown (AWS pendingTime); it never goes back. ``resource_id`` is what a managed identity
-    token called an Azure VM at first; it is no other VM's. ``first_used_at`` is None where nobody holds it: it was
+    that evidence has shown; it never goes back. ``resource_id`` is what a token called a VM at first; it is no other
+    VM's. ``first_used_at`` is None where nobody holds it: it was
     blocked only, or trust on first use is off. ``generation`` is raised, at ``raised_at`` and for the reason
     ``raised_for``, by whatever takes from it what it has proven. ``last_revocation_at`` is when a certificate of it was
     last revoked for another reason than that it was superseded.

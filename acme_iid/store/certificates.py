@@ -9,9 +9,8 @@ from typing import Literal
 
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import Window
-from acme_iid.protocol.resources import Certificate
+from acme_iid.protocol.resources import Certificate, InstanceKey
 from acme_iid.store import lookups
-from acme_iid.store.chain import cloud_and_owner
 from acme_iid.store.listing import Filter, Place
 from acme_iid.store.serials import OrderId, number_of
 from acme_iid.store.writes import Question, Reader, Row, Statement, again, ask
@@ -88,9 +87,11 @@ def number(certificate: Certificate) -> int:
     return order_id.n
 
 
-def add(certificate: Certificate) -> Statement:
-    """Add an issued certificate. Its order can have no other: they share a number, the primary key."""
-    cloud, owner = cloud_and_owner(certificate.instance)
+def add(certificate: Certificate, instance: InstanceKey | None) -> Statement:
+    """Add an issued certificate. Its order can have no other: they share a number, the primary key.
+
+    :param instance: the instance that proved itself for it; None for a host.
+    """
     return Statement(
         """INSERT INTO certificates (n, account_id, issuer_id, issued_at, not_before, not_after, instance_id, cloud,
                                      owner, image, provisioner, profile, serial, key_id, names, der)
@@ -104,8 +105,8 @@ def add(certificate: Certificate) -> Statement:
             "not_before": certificate.not_before,
             "not_after": certificate.not_after,
             "instance_id": certificate.instance,
-            "cloud": cloud,
-            "owner": owner,
+            "cloud": None if instance is None else instance.cloud,
+            "owner": None if instance is None else instance.owner,
             "image": certificate.image,
             "provisioner": certificate.provisioner,
             "profile": certificate.profile,

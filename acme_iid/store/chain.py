@@ -12,20 +12,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from acme_iid.protocol.resources import InstanceKey
+
 GENESIS = "0" * 64
 """What the first event follows."""
-
-
-def cloud_and_owner(instance_id: str | None) -> tuple[str, str] | tuple[None, None]:
-    """The cloud and the owner that an instance's id begins with.
-
-    ``aws:PARTITION:ACCOUNT:REGION:ID``, ``gcp:PROJECT NUMBER:ID``, ``azure:SUBSCRIPTION:VM ID``.
-    """
-    if instance_id is None:
-        return None, None
-    cloud, _, rest = instance_id.partition(":")
-    parts = rest.split(":")
-    return cloud, parts[1 if cloud == "aws" else 0]
 
 
 class NewEvent(NamedTuple):
@@ -46,22 +36,21 @@ def new_event(
     now: int,
     *,
     account_id: str | None = None,
-    instance_id: str | None = None,
+    instance: InstanceKey | None = None,
     cloud: str | None = None,
     name: str | None = None,
     **detail: object,
 ) -> NewEvent:
     """A decision, to be recorded together with what it changes.
 
+    :param instance: which instance it is about.
     :param cloud: where no instance says it.
     :param name: the one name that the event is about; those of a certificate are ``names`` in its detail.
     :param detail: further facts by name; those that are None are left out.
     """
-    of_instance, owner = cloud_and_owner(instance_id)
     facts = {field: value for field, value in detail.items() if value is not None}
-    return NewEvent(
-        now, kind, account_id, instance_id, of_instance or cloud, owner, name, json.dumps(facts, sort_keys=True)
-    )
+    id_, of_instance, owner = (None, cloud, None) if instance is None else instance
+    return NewEvent(now, kind, account_id, id_, of_instance, owner, name, json.dumps(facts, sort_keys=True))
 
 
 class Link(NamedTuple):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from acme_iid.protocol.resources import Instance
-from acme_iid.store.chain import cloud_and_owner
+from acme_iid.protocol.resources import Instance, InstanceKey
 from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Question, Reader, Row, Statement, again, ask
 
@@ -183,13 +182,10 @@ def note_revocation(instance_id: str, now: int) -> Statement:
     return Statement("UPDATE instances SET last_revocation_at = :now WHERE id = :id", {"id": instance_id, "now": now})
 
 
-def _raised(instance_id: str, now: int, reason: str, generation: int) -> dict[str, object]:
-    cloud, owner = cloud_and_owner(instance_id)
+def _raised(instance: InstanceKey, now: int, reason: str, generation: int) -> dict[str, object]:
     return {
-        "id": instance_id,
-        "cloud": cloud,
-        "owner": owner,
-        "instance_id": instance_id.rpartition(":")[2],
+        **instance._asdict(),
+        "instance_id": instance.id.rpartition(":")[2],
         "now": now,
         "reason": reason,
         "generation": generation,
@@ -199,7 +195,7 @@ def _raised(instance_id: str, now: int, reason: str, generation: int) -> dict[st
 _RAISE = "generation = instances.generation + 1, raised_at = :now, raised_for = :reason"
 
 
-def raise_generation(instance_id: str, generation: int, reason: str, now: int) -> Statement:
+def raise_generation(instance: InstanceKey, generation: int, reason: str, now: int) -> Statement:
     """Take from an instance what it has proven.
 
     :param reason: what its clients are told.
@@ -208,12 +204,12 @@ def raise_generation(instance_id: str, generation: int, reason: str, now: int) -
         f"""INSERT INTO instances (id, cloud, owner, instance_id, generation, raised_at, raised_for)
            VALUES (:id, :cloud, :owner, :instance_id, 1, :now, :reason)
            ON CONFLICT (id) DO UPDATE SET {_RAISE} WHERE instances.generation = :generation""",  # noqa: S608
-        _raised(instance_id, now, reason, generation),
+        _raised(instance, now, reason, generation),
         again,
     )
 
 
-def block(instance_id: str, generation: int, reason: str, blocked_for: str | None, now: int) -> Statement:
+def block(instance: InstanceKey, generation: int, reason: str, blocked_for: str | None, now: int) -> Statement:
     """Shut an instance out that is not shut out, used or not, and take from it what it has proven.
 
     :param reason: what its clients are told.
@@ -225,7 +221,7 @@ def block(instance_id: str, generation: int, reason: str, blocked_for: str | Non
            VALUES (:id, :cloud, :owner, :instance_id, 1, :now, :reason, :now, :blocked_for)
            ON CONFLICT (id) DO UPDATE SET blocked_at = :now, blocked_for = :blocked_for, {_RAISE}
            WHERE instances.blocked_at IS NULL AND instances.generation = :generation""",  # noqa: S608 - a constant
-        {**_raised(instance_id, now, reason, generation), "blocked_for": blocked_for},
+        {**_raised(instance, now, reason, generation), "blocked_for": blocked_for},
         again,
     )
 
@@ -239,7 +235,7 @@ def unblock(instance_id: str) -> Statement:
     )
 
 
-def release(instance_id: str, generation: int, thumbprint: str, reason: str, now: int, until: int) -> Statement:
+def release(instance: InstanceKey, generation: int, thumbprint: str, reason: str, now: int, until: int) -> Statement:
     """Take an instance from its account, if it has one, and let the key with ``thumbprint`` use it until ``until``.
 
     Its VM resource is free again: a VM that was made anew under the same name is another instance.
@@ -256,6 +252,6 @@ def release(instance_id: str, generation: int, thumbprint: str, reason: str, now
                last_used_at = COALESCE(instances.last_used_at, excluded.last_used_at),
                release_to = excluded.release_to, release_until = excluded.release_until, {_RAISE}
            WHERE instances.generation = :generation""",  # noqa: S608 - a constant
-        {**_raised(instance_id, now, reason, generation), "thumbprint": thumbprint, "until": until},
+        {**_raised(instance, now, reason, generation), "thumbprint": thumbprint, "until": until},
         again,
     )

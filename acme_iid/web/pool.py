@@ -18,6 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from acme_iid.errors import AcmeError
+from acme_iid.policy.clouds import formats
 from acme_iid.serving.messages import Answer, Request
 from acme_iid.web.jws import SignedRequest
 
@@ -26,7 +27,7 @@ T = TypeVar("T")
 LOOP_BYTES = 8 * 1024
 """The longest body that the loop itself works on."""
 
-_QUICK_FORMATS = frozenset({"aws-rsa2048", "aws-signature", "aws-pkcs7"})
+_QUICK_FORMATS = frozenset(name for name, entry in formats().items() if entry.quick)
 _THREADS = 16
 _PAGE_THREADS = 4
 

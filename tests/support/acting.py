@@ -15,9 +15,9 @@ from meanwhile import Meanwhile
 from running import answer
 from wire import Key, csr
 
+from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, accounts, challenges, enrolments, finalization, orders, reading
 from acme_iid.config import ca_toml
-from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.operations import instances
 from acme_iid.protocol.identifiers import Identifier
@@ -51,7 +51,7 @@ def authority_of(home: Path, store_url: str | None = None) -> Iterator[Authority
         loaded = replace(loaded, store=replace(loaded.store, url=store_url))
     database = open_store(loaded.store.url)
     try:
-        yield Authority(loaded, database, CertificateAuthority.load(home, None), trust_store(loaded.trust))
+        yield Authority(loaded, database, CertificateAuthority.load(home, None), trust_store(loaded.given_keys))
     finally:
         database.close()
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import strategies as st
+from trusting import trusting
 
 from acme_iid.attestation import asn1
 from acme_iid.attestation.asn1 import tlv
+from acme_iid.attestation.aws_trust import AwsTrust
 from acme_iid.attestation.cms import CONTENT_TYPE, ID_DATA, ID_SIGNED_DATA, MESSAGE_DIGEST, SHA1, SHA256, SIGNING_TIME
 from acme_iid.attestation.identity import Evidence
 from acme_iid.attestation.trust import TrustStore
@@ -43,13 +45,13 @@ def other_keys() -> Keys:
 
 def trust(provisioner: str = "test") -> TrustStore:
     """Believe AWS and, for one provisioner, the throw-away keys."""
-    return TrustStore.load({provisioner: keys().certificates})
+    return trusting({provisioner: keys().certificates})
 
 
 def pinned(*regions: str) -> TrustStore:
     """Believe the throw-away keys as if AWS's lists named them for ``regions``, and no other key."""
-    given = (key for key in trust().aws if key.scope is not None)
-    return TrustStore(tuple(replace(key, regions=frozenset(regions), scope=None) for key in given))
+    given = (key for key in trust().part(AwsTrust).keys if key.scope is not None)
+    return TrustStore((AwsTrust(tuple(replace(key, regions=frozenset(regions), scope=None) for key in given)),))
 
 
 def instance(pending_time: int = SIGNED_AT - 30, **facts: str) -> Instance:

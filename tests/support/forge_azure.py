@@ -20,11 +20,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from trusting import trusting
 
 from acme_iid.attestation.azure import Environment
+from acme_iid.attestation.azure_trust import AzureTenant
 from acme_iid.attestation.chains import read_pem
 from acme_iid.attestation.identity import Evidence
-from acme_iid.attestation.trust import AzureTenant, TrustStore
+from acme_iid.attestation.trust import TrustStore
 from acme_iid.binding import Binding
 from acme_iid.simulator import azure
 from acme_iid.simulator.authority import Authority, Extension, key_usage, name
@@ -66,13 +68,13 @@ def elliptic_key() -> EllipticCurvePrivateKey:
 def trust(provisioner: str = "test") -> TrustStore:
     """Believe Azure and, for one provisioner, the throw-away root and tenant."""
     tenant = AzureTenant.of(provisioner, TENANT, AUDIENCE, keys().key_set)
-    return TrustStore.load(azure_roots={provisioner: keys().roots}, google=False, azure_tenants=[tenant])
+    return trusting(azure_roots={provisioner: keys().roots}, google=False, azure_tenants=[tenant])
 
 
 def root_only() -> TrustStore:
     """Believe the throw-away root, without the authority below it that issues to signers."""
     root = keys().issuing.chain[-1].public_bytes(Encoding.PEM)
-    return TrustStore.load(azure_roots={"test": root}, google=False)
+    return trusting(azure_roots={"test": root}, google=False)
 
 
 def vm(**facts: Any) -> Vm:

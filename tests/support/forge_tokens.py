@@ -10,9 +10,11 @@ from typing import Any
 
 import jwt
 from forge import SIGNED_AT
+from trusting import trusting
 
+from acme_iid.attestation.aws_trust import WebIdentityIssuer
 from acme_iid.attestation.identity import Evidence
-from acme_iid.attestation.trust import TrustStore, WebIdentityIssuer
+from acme_iid.attestation.trust import TrustStore
 from acme_iid.binding import Binding, binding
 from acme_iid.simulator import aws, gcp, sts, tokens
 from acme_iid.simulator.tokens import TokenKey
@@ -48,7 +50,7 @@ def key_set(*keys: TokenKey) -> bytes:
 def trust(provisioner: str = "test") -> TrustStore:
     """Believe the test keys for one provisioner, and Google not at all: nothing is fetched."""
     issuer = WebIdentityIssuer.of(provisioner, aws_issuer().url, ec2().account, aws_issuer().key_set)
-    return TrustStore.load(gcp_keys={provisioner: key_set(google())}, google=False, web_identity=[issuer])
+    return trusting(gcp_keys={provisioner: key_set(google())}, google=False, web_identity=[issuer])
 
 
 def vm(**facts: Any) -> gcp.Instance:

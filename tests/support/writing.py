@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acme_iid.protocol.resources import Order
+from acme_iid.protocol.resources import InstanceKey, Order
 from acme_iid.store import orders
 from acme_iid.store.chain import NewEvent
 from acme_iid.store.writes import Committed, Committing, Outcome, Reader, Row, Statement, Write
+
+
+def key(instance_id: str) -> InstanceKey:
+    """An instance's id with its cloud and owner; an id of any form, for what does not depend on them."""
+    cloud, _, rest = instance_id.partition(":")
+    parts = rest.split(":")
+    return InstanceKey(instance_id, cloud, parts[1 if cloud == "aws" else 0])
 
 
 def write(*statements: Statement, events: Sequence[NewEvent] = ()) -> Write[Sequence[Row]]:

@@ -17,10 +17,11 @@ import forge_azure as fa
 import forge_tokens
 import pytest
 from running import ACCOUNT, CA, answer
+from trusting import trusting
 from wire import Account, Key, problem
 
-from acme_iid.attestation import VERIFIERS
-from acme_iid.attestation.trust import AzureTenant, TrustStore
+from acme_iid.attestation.azure_trust import AzureTenant
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.errors import AttestationError, Step
 from acme_iid.simulator import aws
 from acme_iid.simulator.listener import Request, Response, listening
@@ -102,7 +103,7 @@ def test_a_cache_of_key_sets_never_lets_one_tenant_sign_for_another() -> None:
     issuers = {fa.TENANT: fa.keys(), "99999999-86f1-41af-91ab-2d7cd011db47": fa.other_keys()}
     with listening(KeySets({f"/{tenant}/keys": keys.key_set for tenant, keys in issuers.items()})) as running:
         tenants = [AzureTenant.of("mine", name, fa.AUDIENCE, f"{running.url}/{name}/keys") for name in issuers]
-        trust = TrustStore.load(azure_roots={"mine": fa.keys().roots}, google=False, azure_tenants=tenants)
+        trust = trusting(azure_roots={"mine": fa.keys().roots}, google=False, azure_tenants=tenants)
         verifier = VERIFIERS["azure-managed-identity"]
         # In both orders, so that each set is there, and would be found, when it is the other's turn.
         for tenant, other in (tuple(issuers), tuple(issuers)[::-1]) * 2:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from vectors import make
 
-from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.errors import Problem, Step
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,11 @@ import json
 import time
 from dataclasses import dataclass
 
-from acme_iid.attestation import VERIFIERS, cms, gcp
+from acme_iid.attestation import cms, gcp
 from acme_iid.attestation.azure_managed_identity import ManagedIdentityClaims
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
-from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
+from acme_iid.attestation.registry import TRUST, VERIFIERS
+from acme_iid.attestation.trust import GivenKeys, TokenIssuer, TrustStore
 from acme_iid.binding import MAX_ANSWER_BYTES, binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid_client.errors import ClientError
@@ -50,26 +51,21 @@ class Believed:
 
         :raises ClientError: if something that it takes was not given, or a file holds no usable key.
         """
-        roots = {} if self.iid_roots is None else {_GIVEN: self.iid_roots}
-        issuers, tenants = [], []
+        if kind == "aws-web-identity" and (self.issuer is None or self.account is None):
+            raise ClientError("A web identity token takes --issuer and --account: each account has its own.")
+        if kind == "azure-managed-identity" and (self.tenant is None or self.audience is None):
+            raise ClientError("A managed identity token takes --tenant, and --audience: the CA's resource.")
+        issuers = () if self.issuer is None else (TokenIssuer(self.issuer, self.account or "", self.jwks),)
+        given = GivenKeys(
+            _GIVEN,
+            {key: pem for key, pem in (("iid_roots", self.iid_roots), ("nitro_roots", self.nitro_roots)) if pem},
+            self.jwks,
+            issuers,
+            texts={} if self.audience is None else {"audience": self.audience},
+            lists={} if self.tenant is None else {"tenants": (self.tenant.lower(),)},
+        )
         try:
-            if kind == "aws-web-identity":
-                if self.issuer is None or self.account is None:
-                    raise ClientError("A web identity token takes --issuer and --account: each account has its own.")
-                issuers = [WebIdentityIssuer.of(_GIVEN, self.issuer, self.account, self.jwks)]
-            if kind == "azure-managed-identity":
-                if self.tenant is None or self.audience is None:
-                    raise ClientError("A managed identity token takes --tenant, and --audience: the CA's resource.")
-                tenants = [AzureTenant.of(_GIVEN, self.tenant.lower(), self.audience, self.jwks)]
-            return TrustStore.load(
-                roots if kind.startswith("aws-") else {},
-                azure_roots=roots if kind.startswith("azure-") else {},
-                nitro_roots={} if self.nitro_roots is None else {_GIVEN: self.nitro_roots},
-                gcp_keys={_GIVEN: self.jwks} if kind == "gcp-identity" and self.jwks is not None else {},
-                google=self.jwks is None,
-                web_identity=issuers,
-                azure_tenants=tenants,
-            )
+            return TrustStore((TRUST[VERIFIERS[kind].cloud]([given]),))
         except ValueError as error:
             raise ClientError(f"{error}.") from error
 

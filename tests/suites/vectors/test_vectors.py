@@ -13,14 +13,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from josepy.jwk import JWK
+from trusting import trusting
 from vectors import make
 
 from acme_iid import iid01
-from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.aws_trust import AwsKey, AwsTrust, WebIdentityIssuer
+from acme_iid.attestation.azure_trust import AzureTenant, AzureTrust
 from acme_iid.attestation.chains import Anchors, Root, read_pem
+from acme_iid.attestation.gcp_trust import GcpTrust
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
 from acme_iid.attestation.keysets import PinnedKeySet, ScopedKeySet, parse
-from acme_iid.attestation.trust import AwsKey, AzureTenant, TrustStore, WebIdentityIssuer
+from acme_iid.attestation.registry import VERIFIERS
+from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import answers
 from acme_iid.binding import Binding, binding
 from acme_iid.errors import AcmeError, AttestationError, MalformedEvidenceError
@@ -63,12 +67,18 @@ def trust() -> TrustStore:
         aws.append(AwsKey(entry["kind"], key, key_id, frozenset(entry["regions"])))
     issuer, tenant = given["web_identity"], given["azure_tenant"]
     return TrustStore(
-        aws=tuple(aws),
-        azure=Anchors(tuple(map(Root, read_pem(given["azure_root"])))),
-        nitro=Anchors(tuple(map(Root, read_pem(given["nitro_root"])))),
-        gcp=(ScopedKeySet(keys(given["gcp"]["keys"])),),
-        web_identity=(WebIdentityIssuer(issuer["issuer"], issuer["account"], keys(issuer["keys"])),),
-        azure_tenants=(AzureTenant(tenant["tenant"], tenant["audience"], keys(tenant["keys"])),),
+        (
+            AwsTrust(
+                tuple(aws),
+                Anchors(tuple(map(Root, read_pem(given["nitro_root"])))),
+                (WebIdentityIssuer(issuer["issuer"], issuer["account"], keys(issuer["keys"])),),
+            ),
+            GcpTrust((ScopedKeySet(keys(given["gcp"]["keys"])),)),
+            AzureTrust(
+                Anchors(tuple(map(Root, read_pem(given["azure_root"])))),
+                (AzureTenant(tenant["tenant"], tenant["audience"], keys(tenant["keys"])),),
+            ),
+        )
     )
 
 
@@ -164,7 +174,7 @@ def test_what_is_no_evidence_at_all_is_malformed(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", PROVEN, ids=case_id)
 def test_the_test_keys_are_believed_nowhere_else(case: dict[str, Any]) -> None:
     with pytest.raises(AttestationError) as caught:
-        verify(case, TrustStore.load(google=False))
+        verify(case, trusting(google=False))
     assert caught.value.step.value == "signature"
 
 

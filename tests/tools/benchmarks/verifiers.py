@@ -20,8 +20,8 @@ import forge_azure
 import forge_chains
 import forge_tokens
 
-from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.errors import AttestationError, MalformedEvidenceError
 

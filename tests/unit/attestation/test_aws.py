@@ -13,10 +13,12 @@ import forge
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.aws_trust import AwsKind, AwsTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
-from acme_iid.attestation.trust import AwsKind, KeyReference, TrustStore
+from acme_iid.attestation.registry import VERIFIERS
+from acme_iid.attestation.trust import KeyReference, TrustStore
 from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol.identifiers import Identifier
@@ -69,7 +71,7 @@ def test_a_document_proves_the_instance_and_its_facts(name: str) -> None:
     assert claims.content == instance.document
     assert claims.document == json.loads(instance.document)
     assert claims.scope == frozenset({"test"})
-    (key,) = forge.trust().aws_keys(KIND[name], "mars-north-1")
+    (key,) = forge.trust().part(AwsTrust).keys_for(KIND[name], "mars-north-1")
     times = {"pendingTime": instance.pending_time}
     assert VERIFIERS[name].judge(claims, BINDING, NOW) == InstanceIdentity(
         cloud="aws",
@@ -201,7 +203,7 @@ def test_a_document_signed_by_nobody_known_is_refused(name: str) -> None:
 
 @every_format
 def test_a_region_without_keys_is_named_with_what_to_do(name: str) -> None:
-    error = _refused(SIGN[name](forge.document(region="mars-north-1")), TrustStore.load())
+    error = _refused(SIGN[name](forge.document(region="mars-north-1")), trusting())
     assert error.step is Step.SIGNATURE
     assert "no key for region mars-north-1 is pinned; add it with iid_roots" in error.detail
 
@@ -221,7 +223,7 @@ def test_an_operators_key_is_believed_for_its_provisioners_only(name: str) -> No
     evidence = SIGN[name](forge.document())
     assert _authenticate(evidence, forge.trust("mine")).scope == frozenset({"mine"})
     assert _judge(evidence).scope == frozenset({"test"})
-    assert _refused(evidence, TrustStore.load()).step is Step.SIGNATURE
+    assert _refused(evidence, trusting()).step is Step.SIGNATURE
 
 
 @every_format
@@ -469,7 +471,7 @@ def test_every_real_document_authenticates_under_the_pinned_keys_with_its_own_fa
     seen = []
     for path in sorted(samples.glob("aws-*.json")):
         sample, evidence = _recorded(path)
-        claims = _authenticate(evidence, TrustStore.load())
+        claims = _authenticate(evidence, trusting())
         document = json.loads(sample["document"])
         assert claims.content == sample["document"].encode(), path.name
         assert claims.document == document
@@ -494,7 +496,7 @@ def test_every_real_document_authenticates_under_the_pinned_keys_with_its_own_fa
 def test_every_bad_recording_is_refused_at_the_signature(samples: Path) -> None:
     details = []
     for path in sorted(samples.glob("NEG-aws-*.json")):
-        error = _refused(_recorded(path)[1], TrustStore.load())
+        error = _refused(_recorded(path)[1], trusting())
         assert error.step is Step.SIGNATURE, path.name
         details.append(error.detail)
     assert any("the document was changed after it was signed" in detail for detail in details)
@@ -512,4 +514,4 @@ def test_a_real_signature_does_not_carry_an_edited_document(samples: Path) -> No
             data = base64.b64decode(sample["signature"])
             assert genuine in data
             fields = {"evidence": base64.b64encode(data.replace(genuine, edited)).decode()}
-        assert _refused(Evidence(evidence.format, fields), TrustStore.load()).step is Step.SIGNATURE
+        assert _refused(Evidence(evidence.format, fields), trusting()).step is Step.SIGNATURE

@@ -19,9 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS, cose
+from acme_iid.attestation import cose
+from acme_iid.attestation.aws_trust import AwsTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
@@ -61,7 +64,7 @@ BINDING = Binding(bytes(range(32)), _account_key())
 
 @cache
 def _trust(nitro_for: str = "test", aws_for: str = "test") -> TrustStore:
-    return TrustStore.load({aws_for: forge.keys().certificates}, nitro_roots={nitro_for: _keys().roots}, google=False)
+    return trusting({aws_for: forge.keys().certificates}, nitro_roots={nitro_for: _keys().roots}, google=False)
 
 
 def _payload(**members: object) -> dict[str, object]:
@@ -324,7 +327,8 @@ def test_only_provisioners_that_believe_both_signers_believe_the_evidence() -> N
     assert _authenticate(_evidence()).scope == frozenset({"test"})
     assert _authenticate(_evidence(), _trust("mine", "yours")).scope == frozenset()
     assert _refused(_evidence(), forge.trust()).step is Step.SIGNATURE
-    pinned = TrustStore(forge.pinned("us-west-2").aws, nitro=_trust("mine").nitro)
+    mine = _trust("mine").part(AwsTrust)
+    pinned = TrustStore((AwsTrust(forge.pinned("us-west-2").part(AwsTrust).keys, nitro=mine.nitro),))
     assert _authenticate(_evidence(), pinned).scope == frozenset({"mine"})
 
 

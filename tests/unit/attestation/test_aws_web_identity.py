@@ -8,10 +8,12 @@ import pytest
 from forge_tokens import AWS_NAMESPACE, BINDING, ISSUED_AT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.aws_trust import AwsTrust, WebIdentityIssuer
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
-from acme_iid.attestation.trust import TrustStore, WebIdentityIssuer
+from acme_iid.attestation.registry import VERIFIERS
+from acme_iid.attestation.trust import GivenKeys, TokenIssuer, TrustStore
 from acme_iid.binding import Binding, binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol.identifiers import Identifier
@@ -225,7 +227,7 @@ def _issuer(account: str = "123456789042") -> tuple[Issuer, TrustStore]:
     other = Issuer.generate()
     mine = WebIdentityIssuer.of("one", tokens.aws_issuer().url, "123456789042", tokens.aws_issuer().key_set)
     theirs = WebIdentityIssuer.of("two", other.url, account, other.key_set)
-    return other, TrustStore.load(google=False, web_identity=[mine, theirs])
+    return other, trusting(google=False, web_identity=[mine, theirs])
 
 
 def test_an_issuer_that_is_not_configured_is_refused_whatever_its_name() -> None:
@@ -263,11 +265,15 @@ def test_one_issuers_key_signs_nothing_for_another() -> None:
 def test_an_issuer_that_two_provisioners_configure_is_believed_for_both() -> None:
     issuer = tokens.aws_issuer()
     both = [WebIdentityIssuer.of(name, issuer.url, "123456789042", issuer.key_set) for name in ("one", "two")]
-    trust = TrustStore.load(google=False, web_identity=both)
+    trust = trusting(google=False, web_identity=both)
     assert _authenticate(tokens.aws_web_identity(), trust).scope == frozenset({"one", "two"})
-    conflict = WebIdentityIssuer.of("three", issuer.url, "210987654321", issuer.key_set)
+    given = [
+        GivenKeys(name, issuers=(TokenIssuer(issuer.url, account, issuer.key_set),))
+        for name, account in (("one", "123456789042"), ("two", "123456789042"), ("three", "210987654321"))
+    ]
+    assert len(AwsTrust.load(given[:2]).web_identity) == 2
     with pytest.raises(ValueError, match="configured for two accounts"):
-        TrustStore.load(google=False, web_identity=[*both, conflict])
+        AwsTrust.load(given)
 
 
 @pytest.mark.parametrize("account", [..., None, 123456789042, "999999999999"])

@@ -20,11 +20,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS, asn1, cms
+from acme_iid.attestation import asn1, cms
 from acme_iid.attestation.asn1 import tlv
 from acme_iid.attestation.azure import AzureClaims, Environment
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
@@ -395,9 +397,9 @@ def test_intermediates_that_the_client_sends_lead_to_a_trusted_root_or_nowhere()
 
 def test_an_operators_root_is_believed_for_its_provisioners_only() -> None:
     assert _authenticate(fa.attested(), fa.trust("mine")).scope == frozenset({"mine"})
-    both = TrustStore.load(azure_roots={"mine": fa.keys().roots, "yours": fa.keys().roots}, google=False)
+    both = trusting(azure_roots={"mine": fa.keys().roots, "yours": fa.keys().roots}, google=False)
     assert _authenticate(fa.attested(), both).scope == frozenset({"mine", "yours"})
-    assert _refused(fa.attested(), TrustStore.load(google=False)).step is Step.SIGNATURE
+    assert _refused(fa.attested(), trusting(google=False)).step is Step.SIGNATURE
 
 
 # Decoding
@@ -561,7 +563,7 @@ def _created(document: dict[str, Any]) -> int:
 
 
 def test_every_real_document_authenticates_at_its_time_and_is_then_refused_as_what_it_is(samples: Path) -> None:
-    trust = TrustStore.load(azure_roots={"recorded": fa.recorded_issuers(samples)}, google=False)
+    trust = trusting(azure_roots={"recorded": fa.recorded_issuers(samples)}, google=False)
     details = set()
     for path in sorted(samples.glob("azure-*.json")):
         sample, evidence = _recorded(path)
@@ -592,21 +594,21 @@ def test_the_pinned_roots_and_issuers_suffice_for_real_documents_since_2024(samp
     seen = 0
     for path in sorted(samples.glob("azure-attested-202[4-9]*.json")):
         sample, evidence = _recorded(path)
-        assert _authenticate(evidence, TrustStore.load(google=False), sample["verify_time"]).scope is None
+        assert _authenticate(evidence, trusting(google=False), sample["verify_time"]).scope is None
         seen += 1
     assert seen
 
 
 def test_roots_that_have_expired_are_not_pinned_and_not_believed_today(samples: Path) -> None:
-    trust = TrustStore.load(azure_roots={"recorded": fa.recorded_issuers(samples)}, google=False)
+    trust = trusting(azure_roots={"recorded": fa.recorded_issuers(samples)}, google=False)
     for path in sorted(samples.glob("azure-attested-20[12][0-2-9]*.json")):
         sample, evidence = _recorded(path)
         assert _refused(evidence, trust, 1_795_000_000).step is Step.SIGNATURE
         if "Baltimore" in sample["against"]:
-            assert _refused(evidence, TrustStore.load(google=False), sample["verify_time"]).step is Step.SIGNATURE
+            assert _refused(evidence, trusting(google=False), sample["verify_time"]).step is Step.SIGNATURE
 
 
 def test_a_forged_recording_is_refused_at_the_signature(samples: Path) -> None:
     for path in sorted(samples.glob("NEG-azure-*.json")):
         sample, evidence = _recorded(path)
-        assert _refused(evidence, TrustStore.load(google=False), sample["verify_time"]).step is Step.SIGNATURE
+        assert _refused(evidence, trusting(google=False), sample["verify_time"]).step is Step.SIGNATURE

@@ -10,10 +10,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.azure_trust import AzureTenant, AzureTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
-from acme_iid.attestation.trust import AzureTenant, TrustStore
+from acme_iid.attestation.registry import VERIFIERS
+from acme_iid.attestation.trust import TrustStore
 from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 
@@ -327,7 +329,7 @@ def test_a_tenants_key_set_counts_for_its_provisioner_and_audience_only() -> Non
     roots = {"mine": fa.keys().roots, "yours": fa.keys().roots}
 
     def tenants(*given: AzureTenant) -> TrustStore:
-        return TrustStore.load(azure_roots=roots, google=False, azure_tenants=given)
+        return trusting(azure_roots=roots, google=False, azure_tenants=given)
 
     keys = fa.keys().key_set
     mine = AzureTenant.of("mine", fa.TENANT, fa.AUDIENCE, keys)
@@ -337,7 +339,7 @@ def test_a_tenants_key_set_counts_for_its_provisioner_and_audience_only() -> Non
     both = AzureTenant.of("yours", fa.TENANT, fa.AUDIENCE, keys)
     assert _authenticate(good, tenants(mine, both)).scope == frozenset({"mine", "yours"})
     assert _refused(good, tenants()).step is Step.SIGNATURE
-    only_mine = TrustStore.load(azure_roots={"mine": fa.keys().roots}, google=False, azure_tenants=[both])
+    only_mine = trusting(azure_roots={"mine": fa.keys().roots}, google=False, azure_tenants=[both])
     assert _authenticate(good, only_mine).scope == frozenset()
 
 
@@ -439,5 +441,6 @@ def test_evidence_of_two_keys_is_believed_as_long_as_both_are_trusted() -> None:
     believed_by = _judge(fa.managed_identity()).believed_by
     assert fa.trust().still_believes(believed_by, "test", NOW)
     assert not fa.root_only().still_believes(believed_by, "test", NOW)
-    no_root = replace(fa.trust(), azure=TrustStore.load(google=False).azure)
+    mine = fa.trust().part(AzureTrust)
+    no_root = TrustStore((replace(mine, anchors=trusting(google=False).part(AzureTrust).anchors),))
     assert not no_root.still_believes(believed_by, "test", NOW)

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_iid.attestation import anchors, chains
+from acme_iid.attestation import anchors, aws_trust, azure_trust, chains
 from acme_iid.attestation.chains import Anchors, Root
 from acme_iid.simulator.authority import Authority, Extension, key_usage, name
 
@@ -400,7 +400,7 @@ def test_pem_holds_certificates_and_nothing_else() -> None:
 
 def test_the_pinned_certificates_are_the_ones_that_their_hashes_name() -> None:
     listed = json.loads(resources.files("acme_iid.attestation.keys").joinpath("azure.json").read_bytes())
-    pinned = anchors.pinned_azure()
+    pinned = azure_trust.pinned_anchors()
     assert all(root.scope is None for root in pinned.roots)
     for kind, loaded in (
         ("roots", [root.certificate for root in pinned.roots]),
@@ -415,7 +415,7 @@ def test_the_pinned_certificates_are_the_ones_that_their_hashes_name() -> None:
 
 
 def test_every_pinned_issuer_leads_to_a_pinned_root() -> None:
-    pinned = anchors.pinned_azure()
+    pinned = azure_trust.pinned_anchors()
     roots = {root.certificate.subject: root.certificate for root in pinned.roots}
     for certificate in pinned.intermediates:
         certificate.verify_directly_issued_by(roots[certificate.issuer])
@@ -423,7 +423,7 @@ def test_every_pinned_issuer_leads_to_a_pinned_root() -> None:
 
 def test_nitros_pinned_root_is_awss() -> None:
     """The fingerprint is the one that AWS publishes in the Nitro Enclaves User Guide."""
-    (root,) = anchors.pinned_nitro().roots
+    (root,) = aws_trust.pinned_nitro().roots
     assert root.scope is None
     assert root.certificate.fingerprint(SHA256()).hex() == (
         "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"

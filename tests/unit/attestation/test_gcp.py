@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from forge_tokens import BINDING, ISSUED_AT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.binding import Binding, binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
@@ -288,14 +289,14 @@ def test_a_key_that_the_token_brings_along_vouches_for_nothing() -> None:
 def test_an_operators_keys_are_believed_for_its_provisioners_only() -> None:
     assert _authenticate(tokens.gcp_identity(), tokens.trust("mine")).scope == frozenset({"mine"})
     same = tokens.key_set(tokens.google())
-    both = TrustStore.load(gcp_keys={"one": same, "two": same}, google=False)
+    both = trusting(gcp_keys={"one": same, "two": same}, google=False)
     assert _authenticate(tokens.gcp_identity(), both).scope == frozenset({"one", "two"})
 
 
 def test_two_sets_may_call_different_keys_by_one_name() -> None:
     google, theirs = tokens.google(), tokens.stranger()
     impostor = key_set([tokens.renamed(theirs, google.kid)])
-    trust = TrustStore.load(gcp_keys={"one": impostor, "two": tokens.key_set(google)}, google=False)
+    trust = trusting(gcp_keys={"one": impostor, "two": tokens.key_set(google)}, google=False)
     assert _authenticate(tokens.gcp_identity(), trust).scope == frozenset({"two"})
     header = tokens.header(theirs, kid=google.kid)
     forged = _text(tokens.signed(header, tokens.gcp_claims(), theirs))
@@ -303,7 +304,7 @@ def test_two_sets_may_call_different_keys_by_one_name() -> None:
 
 
 def test_a_ca_without_googles_keys_says_so() -> None:
-    assert "no key set of Google" in _refused(tokens.gcp_identity(), TrustStore.load(google=False)).detail
+    assert "no key set of Google" in _refused(tokens.gcp_identity(), trusting(google=False)).detail
 
 
 # Times
@@ -579,7 +580,7 @@ def test_real_tokens_authenticate_at_their_own_time_and_are_refused_today(sample
     for path in found:
         sample = json.loads(path.read_bytes())
         expected = json.loads(sample["document"])
-        trust = TrustStore.load(gcp_keys={"samples": key_set([sample["jwk"]])}, google=False)
+        trust = trusting(gcp_keys={"samples": key_set([sample["jwk"]])}, google=False)
         issued = expected["claims"]["iat"]
         claims = GCP.authenticate(_text(sample["signature"]), trust, issued)
         assert claims.document == expected["claims"]

@@ -20,9 +20,11 @@ from forge_tokens import ISSUED_AT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.aws_trust import AwsTrust, WebIdentityIssuer
 from acme_iid.attestation.fetching import MAX_LIFETIME, MIN_LIFETIME, USUAL_LIFETIME
+from acme_iid.attestation.gcp_trust import GcpTrust
 from acme_iid.attestation.keysets import (
     COOLDOWN,
     FETCH_SECONDS,
@@ -38,7 +40,8 @@ from acme_iid.attestation.keysets import (
     key_set,
     parse,
 )
-from acme_iid.attestation.trust import KeyReference, TrustStore, WebIdentityIssuer
+from acme_iid.attestation.registry import VERIFIERS
+from acme_iid.attestation.trust import KeyReference, TrustStore
 from acme_iid.errors import TrustUnavailableError
 from acme_iid.simulator import aws
 from acme_iid.simulator.listener import NoAnswer, Request, Response, listening
@@ -179,7 +182,7 @@ def test_keys_are_fetched_over_https_or_from_this_machine_itself(url: str) -> No
     with pytest.raises(ValueError, match="URL"):
         key_set(url)
     with pytest.raises(ValueError, match="provisioner 'mine'"):
-        TrustStore.load(gcp_keys={"mine": url})
+        trusting(gcp_keys={"mine": url})
     for good in ("https://example.com/keys", "http://127.0.0.1:1/k", "http://[::1]:1/k", "http://localhost/k"):
         assert isinstance(key_set(good), FetchedKeySet)
 
@@ -195,10 +198,10 @@ def test_a_configuration_that_is_read_again_keeps_what_is_held() -> None:
     with listening(Publisher()) as running:
         url = f"{running.url}/keys"
         assert fetched(url) is fetched(url)
-        first, second = (TrustStore.load(gcp_keys={"mine": url}, google=False) for _ in range(2))
+        first, second = (trusting(gcp_keys={"mine": url}, google=False) for _ in range(2))
         assert first == second
-        assert find_keys(first.gcp, OLD.kid, "ES384", NOW)
-    assert find_keys(second.gcp, OLD.kid, "ES384", NOW)
+        assert find_keys(first.part(GcpTrust).sets, OLD.kid, "ES384", NOW)
+    assert find_keys(second.part(GcpTrust).sets, OLD.kid, "ES384", NOW)
 
 
 def test_issuers_of_aws_publish_their_keys_below_their_url() -> None:
@@ -348,7 +351,7 @@ def test_without_any_set_tokens_are_put_off_and_then_taken(fault: str) -> None:
     publisher = Publisher(answers=FAULTS[fault][0])
     verifier, evidence = VERIFIERS["gcp-identity"], tokens.gcp_identity()
     with listening(publisher) as running:
-        trust = TrustStore.load(gcp_keys={"mine": f"{running.url}/keys"}, google=False)
+        trust = trusting(gcp_keys={"mine": f"{running.url}/keys"}, google=False)
         for second in range(3):
             with pytest.raises(TrustUnavailableError, match="cannot be had now"):
                 verifier.authenticate(evidence, trust, NOW + second)
@@ -457,13 +460,13 @@ def test_a_server_with_a_certificate_of_its_own_making_is_not_believed(
 def test_the_background_refresh_replaces_a_set_before_it_is_stale() -> None:
     publisher = Publisher()
     with listening(publisher) as running:
-        trust = TrustStore.load(
+        trust = trusting(
             google=False,
             web_identity=[
                 WebIdentityIssuer.of("mine", "https://issuer.example", "123456789042", f"{running.url}/keys")
             ],
         )
-        (issuer,) = trust.web_identity
+        (issuer,) = trust.part(AwsTrust).web_identity
         trust.refresh_if_due(NOW)
         assert publisher.asked == []
         assert _find(issuer.keys, OLD)
@@ -520,11 +523,11 @@ def test_a_pinned_set_serves_while_another_cannot_be_had() -> None:
 
 
 def test_google_is_asked_for_nothing_before_it_is_needed() -> None:
-    (google,) = TrustStore.load().gcp
+    (google,) = trusting().part(GcpTrust).sets
     assert google.scope is None
     assert isinstance(google.keys, FetchedKeySet)
     assert google.keys.url == "https://www.googleapis.com/oauth2/v3/certs"
-    TrustStore.load().refresh_if_due(NOW)
+    trusting().refresh_if_due(NOW)
     with pytest.raises(TrustUnavailableError):
         google.keys.find(OLD.kid, "RS256")
 
@@ -539,7 +542,7 @@ def _believed(trust: TrustStore) -> tuple[tuple[KeyReference, ...], ...]:
 
 
 def _google(*keys: TokenKey, provisioner: str = "test") -> TrustStore:
-    return TrustStore.load(gcp_keys={provisioner: tokens.key_set(*keys)}, google=False)
+    return trusting(gcp_keys={provisioner: tokens.key_set(*keys)}, google=False)
 
 
 def test_a_key_that_is_still_trusted_is_believed_and_by_whom_it_was_given_to() -> None:
@@ -553,13 +556,13 @@ def test_a_key_that_was_withdrawn_is_not_believed() -> None:
     believed_by = _believed(tokens.trust())
     assert not _google(tokens.stranger()).still_believes(believed_by, "test", NOW)
     assert not _google(tokens.google(), provisioner="another").still_believes(believed_by, "test", NOW)
-    assert not TrustStore.load(google=False).still_believes(believed_by, "test", NOW)
+    assert not trusting(google=False).still_believes(believed_by, "test", NOW)
 
 
 def test_another_key_under_the_same_name_is_not_believed() -> None:
     believed_by = _believed(tokens.trust())
     impostor = json.dumps({"keys": [tokens.renamed(tokens.stranger(), tokens.google().kid)]}).encode()
-    trust = TrustStore.load(gcp_keys={"test": impostor}, google=False)
+    trust = trusting(gcp_keys={"test": impostor}, google=False)
     assert not trust.still_believes(believed_by, "test", NOW)
 
 
@@ -572,7 +575,7 @@ def test_a_key_set_that_is_not_held_is_fetched_and_not_waited_for() -> None:
         return Response(HTTPStatus.OK, tokens.key_set(tokens.google()), content_type="application/json")
 
     with listening(Publisher(answers=wait)) as running:
-        trust = TrustStore.load(gcp_keys={"test": f"{running.url}/keys"}, google=False)
+        trust = trusting(gcp_keys={"test": f"{running.url}/keys"}, google=False)
         with pytest.raises(TrustUnavailableError):
             trust.still_believes(believed_by, "test", NOW)
         release.set()

@@ -11,6 +11,7 @@ from enrolling import whole_id
 from running import CA, PROVISIONER, answer
 from wire import Key, csr
 
+from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import (
     Authority,
     accounts,
@@ -23,7 +24,6 @@ from acme_iid.authority import (
 )
 from acme_iid.authority.orders import NewOrder
 from acme_iid.config import ca_toml
-from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.operations import instances
 from acme_iid.protocol.identifiers import Identifier
@@ -43,7 +43,7 @@ def authority(own_ca: CA) -> Iterator[Authority]:
     loaded = ca_toml.load(own_ca.home)
     database = open_store(loaded.store.url)
     ca = CertificateAuthority.load(own_ca.home, None)
-    yield Authority(loaded, database, ca, trust_store(loaded.trust))
+    yield Authority(loaded, database, ca, trust_store(loaded.given_keys))
     database.close()
 
 

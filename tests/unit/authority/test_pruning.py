@@ -133,7 +133,7 @@ class History:
         order = orders.get(self.database, self.orders[choice % len(self.orders)]) if self.orders else None
         if order is not None:
             certificate = certified(order, self.now, life)
-            if happens(self.database, orders.finalize(order, self.now), certificates.add(certificate)):
+            if happens(self.database, orders.finalize(order, self.now), certificates.add(certificate, None)):
                 self.certificates.append(certificate)
 
     def _fail(self, choice: int, life: int) -> None:
@@ -342,7 +342,7 @@ def full(folder: Path, orders_: int) -> Database:
             added = orders.add(made, tag)
             order = orders.numbered(made, transaction.rows(added.text, **added.values)[0]["n"], tag)
             if number % 2:
-                for statement in (orders.finalize(order, START), certificates.add(certified(order, START, 600))):
+                for statement in (orders.finalize(order, START), certificates.add(certified(order, START, 600), None)):
                     assert transaction.run(statement.text, **statement.values) == 1
     return database
 

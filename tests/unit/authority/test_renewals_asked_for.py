@@ -57,7 +57,7 @@ def issue(database: Database, number: int) -> None:
         Certificate(f"{row['n']}.{tag}", f"1{row['n']:016x}", "a", (NAME,), NOW, NOW + DAY, NOW, b"", "i", "k")
         for row, tag in zip(rows, tags, strict=True)
     )
-    put(database, *map(certificates.add, made))
+    put(database, *(certificates.add(certificate, None) for certificate in made))
 
 
 def test_a_crash_between_two_pages_leaves_no_window_that_is_not_recorded(database: Database) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import forge_azure as fa
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.azure_trust import AzureTenant
 from acme_iid.attestation.identity import Evidence
-from acme_iid.attestation.trust import AzureTenant, TrustStore
+from acme_iid.attestation.registry import VERIFIERS
 
 COMMAND = (sys.executable, "-c", "from acme_iid.cli.metadata import metadata; metadata()", "--cloud", "azure")
 
@@ -62,7 +63,7 @@ def test_a_ca_believes_it_with_the_files_that_it_writes(tmp_path: Path) -> None:
     assert (said["cloud"], said["instance_id"], said["subscription"]) == ("azure", fa.VM_ID, fa.SUBSCRIPTION)
     assert stale != attested
     tenant = AzureTenant.of("mine", fa.TENANT, fa.AUDIENCE, jwks.read_bytes())
-    trust = TrustStore.load(azure_roots={"mine": roots.read_bytes()}, google=False, azure_tenants=[tenant])
+    trust = trusting(azure_roots={"mine": roots.read_bytes()}, google=False, azure_tenants=[tenant])
     verifier, now = VERIFIERS["azure-managed-identity"], int(time.time())
     evidence = Evidence(verifier.format, {"evidence": token, "attested": attested})
     identity = verifier.judge(verifier.authenticate(evidence, trust, now), fa.BINDING, now)

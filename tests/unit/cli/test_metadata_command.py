@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import forge
 import pytest
 from forge_tokens import BINDING
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence
-from acme_iid.attestation.trust import TrustStore
+from acme_iid.attestation.registry import VERIFIERS
 
 COMMAND = (sys.executable, "-c", "from acme_iid.cli.metadata import metadata; metadata()")
 
@@ -80,7 +80,7 @@ def test_its_keys_are_kept_and_its_certificates_are_what_a_ca_takes(tmp_path: Pa
             evidence = _fetch(said["url"], "dynamic/instance-identity/rsa2048")
         assert (said["cloud"], said["iid_roots"]) == ("aws", str(roots))
         assert {name: said[name.replace("-", "_")] for name in facts} == facts
-        trust = TrustStore.load({"mine": roots.read_bytes()})
+        trust = trusting({"mine": roots.read_bytes()})
         claims = VERIFIERS["aws-rsa2048"].authenticate(Evidence("aws-rsa2048", {"evidence": evidence}), trust, 0)
         assert (claims.document["imageId"], claims.document["instanceType"]) == ("ami-11111111", "m7g.large")
         assert (claims.document["privateIp"], claims.document["pendingTime"]) == ("10.1.2.3", "2026-01-31T12:00:00Z")
@@ -154,7 +154,7 @@ def test_it_stands_in_for_gcp_with_the_keys_that_a_ca_pins_or_fetches(tmp_path: 
             assert {name: said[name.replace("-", "_")] for name in facts} == facts
             now = int(time.time())
             for keys in (said["jwks_url"], (tmp_path / "keys.json").read_bytes()):
-                trust = TrustStore.load(gcp_keys={"mine": keys}, google=False)
+                trust = trusting(gcp_keys={"mine": keys}, google=False)
                 claims = VERIFIERS["gcp-identity"].authenticate(evidence, trust, now)
                 identity = VERIFIERS["gcp-identity"].judge(claims, BINDING, now)
                 assert identity.id == "gcp:42:3015378661047007286"

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from writing import put
+from writing import key, put
 
 from acme_iid.cli import main
 from acme_iid.config import ca_toml
@@ -81,14 +81,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         put(
             database,
             instances.use(used),
-            certificates.add(certificate),
+            certificates.add(certificate, key(instance)),
             events=[
                 new_event(
-                    "challenge.refused", at, account_id=account, instance_id=instance, name=f"n{number}.local",
+                    "challenge.refused", at, account_id=account, instance=key(instance), name=f"n{number}.local",
                     step="names", reason="it said: \x1b[2J\u202egood",
                 ),
                 new_event(
-                    "certificate.issued", at, account_id=account, instance_id=instance, serial=serial,
+                    "certificate.issued", at, account_id=account, instance=key(instance), serial=serial,
                     names=[name.value for name in names],
                 ),
             ],

@@ -17,8 +17,8 @@ from acme_iid.cli import main
 from acme_iid.cli.provisioner_flags import FLAGS, Flag
 from acme_iid.config import ca_toml
 from acme_iid.issuance.ca import create_root
+from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.name_rules import Demand
-from acme_iid.policy.provisioner_types import KINDS, PCRS
 
 UUID = "8a205152-b25a-417f-a676-80465535a6c9"
 AWS = ["--type", "AWS", "--aws-account", "123456789042"]
@@ -178,18 +178,20 @@ def test_each_cloud_has_its_own_flags(home: Path, arguments: list[str], written:
 
 
 def test_there_is_a_flag_for_every_key_that_a_type_may_have() -> None:
-    for kind, known in KINDS.items():
-        keys = {flag.key for flag in FLAGS if kind in flag.types}
-        assert keys >= {*known.lists, *known.sources} - set(PCRS[1:])
+    for type_, cloud in CLOUD_TYPES.items():
+        keys = {key for flag in FLAGS if type_ in flag.types for key in (flag.key, *flag.keys)}
+        assert keys >= {*cloud.lists, *cloud.sources}
 
 
-@pytest.mark.parametrize("flag", [flag for flag in FLAGS if len(flag.types) < len(KINDS)], ids=lambda flag: flag.name)
+@pytest.mark.parametrize(
+    "flag", [flag for flag in FLAGS if len(flag.types) < len(CLOUD_TYPES)], ids=lambda flag: flag.flag
+)
 def test_a_flag_of_another_cloud_is_an_error_that_says_whose_it_is(home: Path, flag: Flag) -> None:
-    other = next(kind for kind in KINDS if kind not in flag.types)
+    other = next(kind for kind in CLOUD_TYPES if kind not in flag.types)
     value = {"switch": (), "port": ("80",)}.get(flag.shape, ("1=x",))
-    done = run(home, "provisioner", "add", "x", "--type", other, f"--{flag.name}", *value)
+    done = run(home, "provisioner", "add", "x", "--type", other, f"--{flag.flag}", *value)
     assert done.exit_code == 2
-    assert f"--{flag.name} is for type {' or '.join(flag.types)}, and this is of type {other}" in done.stderr
+    assert f"--{flag.flag} is for type {' or '.join(flag.types)}, and this is of type {other}" in done.stderr
 
 
 def test_the_help_shows_each_clouds_flags_together(home: Path) -> None:

@@ -19,10 +19,10 @@ import stand_ins
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence
-from acme_iid.attestation.trust import TrustStore
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.errors import AttestationError
 from acme_iid.simulator.azure import Vm, signed_data
 from acme_iid_client.clouds.azure import Azure
@@ -214,7 +214,7 @@ def test_what_is_no_document_has_no_issuer(web: Web, data: bytes) -> None:
 
 def test_a_ca_that_lacks_the_issuer_takes_what_the_client_sends_along(web: Web, tmp_path: Path) -> None:
     root = fa.keys().issuing.chain[-1].public_bytes(Encoding.PEM)
-    trust = TrustStore.load(azure_roots={"test": root}, google=False)
+    trust = trusting(azure_roots={"test": root}, google=False)
     verifier, binding = VERIFIERS["azure-attested"], fa.BINDING
     with stand_ins.azure_vm(Vm(issuer_url=URL)) as service:
         here = Azure({}, service.url)

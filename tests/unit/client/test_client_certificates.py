@@ -19,7 +19,7 @@ from acme_iid_client.x509.certificates import Provisioner
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-AWS = provisioner_extension.extension("AWS", "AWS IID Provisioner", "807492473263")
+AWS = provisioner_extension.extension(4, "AWS IID Provisioner", "807492473263")
 
 
 def _leaf(
@@ -122,7 +122,7 @@ def test_what_is_no_certificate_is_said_to_be_none(acme_iid: Run) -> None:
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(acme_iid: Run) -> None:
-    hostile = provisioner_extension.extension("AWS", "\x1b[2Jevil", "1")
+    hostile = provisioner_extension.extension(4, "\x1b[2Jevil", "1")
     done = acme_iid(
         "inspect", "--short", "-", stdin=_leaf(["foo.local"], "foo.local", hostile).public_bytes(Encoding.PEM)
     )
@@ -130,10 +130,13 @@ def test_control_characters_in_names_do_not_reach_the_terminal(acme_iid: Run) ->
     assert "\x1b" not in done.stdout
 
 
-@given(st.sampled_from(["GCP", "AWS", "Azure", "ACME"]), st.text(max_size=300), st.text(max_size=300))
-def test_the_provisioner_is_read_as_the_ca_writes_it(kind: str, name: str, credential_id: str) -> None:
-    value = provisioner_extension.extension(kind, name, credential_id).value
-    assert certificates.parse_provisioner(value) == Provisioner(kind, name, credential_id)
+PROVISIONERS = st.sampled_from([(3, "GCP"), (4, "AWS"), (5, "Azure"), (6, "ACME")])
+
+
+@given(PROVISIONERS, st.text(max_size=300), st.text(max_size=300))
+def test_the_provisioner_is_read_as_the_ca_writes_it(of: tuple[int, str], name: str, credential_id: str) -> None:
+    value = provisioner_extension.extension(of[0], name, credential_id).value
+    assert certificates.parse_provisioner(value) == Provisioner(of[1], name, credential_id)
 
 
 def test_the_provisioner_is_read_where_pairs_follow_it() -> None:

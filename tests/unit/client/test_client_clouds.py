@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.binding import binding
 from acme_iid.simulator import aws, server
 from acme_iid_client import clouds

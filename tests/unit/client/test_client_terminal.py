@@ -30,7 +30,7 @@ def ca(tmp_path: Path) -> Iterator[ScriptedCA]:
 
 
 def _chain(ca: ScriptedCA, request: x509.CertificateSigningRequest) -> bytes:
-    extension = provisioner_extension.extension("AWS", "AWS IID Provisioner", "123456789042")
+    extension = provisioner_extension.extension(4, "AWS IID Provisioner", "123456789042")
     names = [name["value"] for name in ca.names]
     return issue(ca.root, ca.first, request.public_key(), names, extension=extension).public_bytes(Encoding.PEM)
 

@@ -22,11 +22,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from josepy.jwk import JWKEC
 from stand_ins import EC2, VM
+from trusting import trusting
 
 from acme_iid import iid01
-from acme_iid.attestation import VERIFIERS
+from acme_iid.attestation.aws_trust import WebIdentityIssuer
+from acme_iid.attestation.azure_trust import AzureTenant
 from acme_iid.attestation.identity import Evidence, InstanceIdentity
-from acme_iid.attestation.trust import AzureTenant, TrustStore, WebIdentityIssuer
+from acme_iid.attestation.registry import VERIFIERS
+from acme_iid.attestation.trust import TrustStore
 from acme_iid.binding import EVIDENCE_FIELDS, Binding, binding
 from acme_iid.protocol import jwk
 from acme_iid.simulator import gcp, nitro
@@ -75,7 +78,7 @@ def serving(service: Service) -> Iterator[tuple[str, list[str]]]:
 
 def trust(folder: Path) -> TrustStore:
     """Believe all of the test keys."""
-    return TrustStore.load(
+    return trusting(
         {"test": forge.keys().certificates},
         azure_roots={"test": forge_azure.keys().roots},
         nitro_roots={"test": nitro.Keys.open(folder / "nitro").roots},

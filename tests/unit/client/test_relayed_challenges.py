@@ -15,8 +15,8 @@ from josepy.jwk import JWKEC
 from scripted_ca import ScriptedCA, serve
 
 from acme_iid import iid01
-from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.errors import AttestationError, Step
 from acme_iid.simulator.azure import Vm
 from acme_iid.simulator.azure_service import AzureService

@@ -10,15 +10,15 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_iid import attestation
+from acme_iid.attestation.registry import TRUST, VERIFIERS
+from acme_iid.attestation.trust import GivenKeys, TokenIssuer
 from acme_iid.config import ca_toml, parsers
 from acme_iid.config.settings import CASettings, Config, ServerSettings
 from acme_iid.config.table import ConfigError
-from acme_iid.config.trust_sources import TrustSources, WebIdentity
 from acme_iid.issuance.profiles import Lifetimes, Profile
-from acme_iid.policy.instances import CLOUDS, Provisioner
+from acme_iid.policy.clouds import CLOUD_TYPES
+from acme_iid.policy.instances import Provisioner
 from acme_iid.policy.name_rules import Demand
-from acme_iid.policy.provisioner_types import KINDS, PCRS
 from acme_iid.protocol.addresses import Listen
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import KeyPolicy
@@ -60,6 +60,7 @@ def refusal(text: str) -> str:
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
     found = parse(MINIMAL + PROVISIONER)
+    lists = {"accounts": ("123456789042",)}
     assert found.home == HOME
     assert found.ca == CASettings("My CA", ("local", "internal"), Lifetimes(86400, 300, 86400))
     assert found.server == ServerSettings("https://ca.local", Listen("0.0.0.0", 443))  # noqa: S104 - the documented default
@@ -71,9 +72,9 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
             type="AWS",
             demands=(Demand("accounts", ("account",), ("123456789042",)),),
             formats=("aws-rsa2048", "aws-signature"),
+            keys=GivenKeys("AWS IID Provisioner", lists=lists, given=frozenset({"accounts"})),
         ),
     )
-    assert found.trust == (TrustSources("AWS IID Provisioner", "AWS"),)
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -114,9 +115,15 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             formats=("aws-pkcs7", "aws-rsa2048"),
             disable_custom_sans=True,
             disable_trust_on_first_use=True,
+            keys=GivenKeys(
+                "é",
+                files={"iid_roots": forge.keys().certificates},
+                places={"iid_roots": tmp_path / "roots.pem"},
+                lists={"accounts": ("123456789042", "000000000000")},
+                given=frozenset({"accounts", "iid_roots"}),
+            ),
         ),
     )
-    assert found.trust == (TrustSources("é", "AWS", iid_roots=tmp_path / "roots.pem"),)
 
 
 @pytest.mark.parametrize(
@@ -413,33 +420,29 @@ def test_the_home_is_found_in_the_documented_order(environment: dict[str, str], 
 
 def test_the_formats_of_a_type_are_those_that_have_a_verifier() -> None:
     verified = {
-        kind: {name for name, verifier in attestation.VERIFIERS.items() if verifier.cloud == CLOUDS[kind]}
-        for kind in KINDS
+        entry.type: {name for name, verifier in VERIFIERS.items() if verifier.cloud == entry.cloud}
+        for entry in CLOUD_TYPES.values()
     }
-    assert verified == {kind: set(known.formats) for kind, known in KINDS.items()}
-    assert all(set(known.default_formats) <= set(known.formats) for known in KINDS.values())
+    assert verified == {type_: set(entry.formats) for type_, entry in CLOUD_TYPES.items()}
 
 
-def test_every_owner_is_a_list_and_every_list_and_placeholder_about_facts_that_some_evidence_proves() -> None:
-    for known in KINDS.values():
-        proven = {fact for facts in known.formats.values() for fact in facts}
-        assert set(known.owners) <= set(known.lists)
-        assert set(known.placeholders) <= proven
-        assert {fact for listed in known.lists.values() for fact in listed.facts} <= proven
+def test_every_cloud_has_keys() -> None:
+    assert TRUST.keys() == {entry.cloud for entry in CLOUD_TYPES.values()}
 
 
 def test_the_facts_of_a_format_are_those_that_its_verifier_finds() -> None:
-    aws, gcp = KINDS["AWS"].formats, KINDS["GCP"].formats
+    aws, gcp = CLOUD_TYPES["AWS"].formats, CLOUD_TYPES["GCP"].formats
     document = forge.aws_rsa2048(forge.document(architecture="x86_64", privateIp="10.0.0.5"))
-    for evidence, trust, facts in (
+    for evidence, trust, form in (
         (document, forge.trust(), aws["aws-rsa2048"]),
         (forge_tokens.aws_web_identity(), forge_tokens.trust(), aws["aws-web-identity"]),
         (forge_tokens.gcp_identity(), forge_tokens.trust(), gcp["gcp-identity"]),
     ):
-        verifier = attestation.VERIFIERS[evidence.format]
+        verifier = VERIFIERS[evidence.format]
         identity = verifier.identify(verifier.authenticate(evidence, trust, forge.SIGNED_AT))
-        assert set(identity.facts) == set(facts), evidence.format
-    assert set(aws["aws-nitrotpm"]) == {*aws["aws-rsa2048"], *PCRS}
+        assert set(identity.facts) == set(form.facts), evidence.format
+    registers = {f"pcr{number}" for number in range(24)}
+    assert set(aws["aws-nitrotpm"].facts) == {*aws["aws-rsa2048"].facts, *registers}
 
 
 def provisioner(text: str) -> Provisioner:
@@ -467,8 +470,7 @@ def test_an_issuer_of_web_identity_tokens_is_a_format_more_unless_a_list_is_abou
     assert provisioner(aws + issuer).formats == ("aws-web-identity", "aws-rsa2048", "aws-signature")
     assert provisioner(aws + 'vpcs = ["vpc-1"]\n' + issuer).formats == ("aws-web-identity",)
     assert provisioner(aws + 'images = ["ami-1"]\n' + issuer).formats == ("aws-rsa2048", "aws-signature")
-    (sources,) = parse(MINIMAL + '[[provisioner]]\nname = "P"\n' + aws + issuer).trust
-    assert sources.web_identity == (WebIdentity("https://x.example", "123456789042"),)
+    assert provisioner(aws + issuer).keys.issuers == (TokenIssuer("https://x.example", "123456789042"),)
 
 
 def test_an_issuer_is_one_accounts_for_all_provisioners() -> None:

@@ -80,7 +80,7 @@ def test_the_word_ca_stands_once_in_a_subject(name: str, subject: str) -> None:
 
 
 def test_openssl_verifies_what_is_issued_and_sees_every_detail(authority: CertificateAuthority, tmp_path: Path) -> None:
-    under = provisioner_extension.extension("AWS", "AWS IID Provisioner", "123456789042")
+    under = provisioner_extension.extension(4, "AWS IID Provisioner", "123456789042")
     names = [dns("foo.local"), dns("*.bar.local"), ip("10.0.0.1"), ip("2001:db8::1")]
     issued = authority.issue(LeafRequest(LEAF_KEY, names, NOW + DAY, provisioner=under), NAMESPACE, NOW)
     (tmp_path / "root").write_text(authority.root_pem)

@@ -237,7 +237,7 @@ def request_with_everything(key: PublicKey) -> LeafRequest:
         key,
         [dns("foo.local"), dns("*.xn--bcher-kva.local"), ip("10.0.0.1"), ip("2001:db8::1")],
         NOW + DAY,
-        provisioner=provisioner_extension.extension("AWS", "aws", "123456789042"),
+        provisioner=provisioner_extension.extension(4, "aws", "123456789042"),
         status=StatusURLs("http://ca.local/crl", "http://ca.local/ocsp", "http://ca.local/intermediate.cer"),
         number=4711,
     )

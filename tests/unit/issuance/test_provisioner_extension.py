@@ -5,10 +5,11 @@ import subprocess
 import pytest
 
 from acme_iid.issuance import provisioner_extension
+from acme_iid.policy.clouds import of_cloud
 
 
 def test_openssl_reads_the_type_the_name_and_the_credential() -> None:
-    value = provisioner_extension.extension("AWS", "AWS IID Provisioner", "123456789042").value
+    value = provisioner_extension.extension(4, "AWS IID Provisioner", "123456789042").value
     assert value == bytes.fromhex("3026 020104 0413") + b"AWS IID Provisioner" + bytes.fromhex("040c") + b"123456789042"
     done = subprocess.run(
         ["openssl", "asn1parse", "-inform", "DER"], input=value, capture_output=True, check=True
@@ -20,17 +21,19 @@ def test_openssl_reads_the_type_the_name_and_the_credential() -> None:
 
 
 def test_it_is_known_by_step_cas_number() -> None:
-    assert provisioner_extension.extension("AWS", "x", "y").oid.dotted_string == "1.3.6.1.4.1.37476.9000.64.1"
+    assert provisioner_extension.extension(4, "x", "y").oid.dotted_string == "1.3.6.1.4.1.37476.9000.64.1"
 
 
-@pytest.mark.parametrize(("kind", "number"), [("GCP", 3), ("AWS", 4), ("Azure", 5), ("AZURE", 5), ("ACME", 6)])
-def test_each_cloud_has_its_number(kind: str, number: int) -> None:
-    assert provisioner_extension.extension(kind, "", "").value == bytes([0x30, 7, 2, 1, number, 4, 0, 4, 0])
+@pytest.mark.parametrize(("cloud", "number"), [("gcp", 3), ("aws", 4), ("azure", 5)])
+def test_each_cloud_has_its_number(cloud: str, number: int) -> None:
+    assert of_cloud(cloud).extension_number == number
+    assert provisioner_extension.HOST_NUMBER == 6
+    assert provisioner_extension.extension(number, "", "").value == bytes([0x30, 7, 2, 1, number, 4, 0, 4, 0])
 
 
 @pytest.mark.parametrize("length", [0, 1, 119, 120, 127, 128, 255, 256, 65535, 65536])
 def test_every_length_is_der(length: int) -> None:
-    value = provisioner_extension.extension("AWS", "n" * length, "é" * length).value
+    value = provisioner_extension.extension(4, "n" * length, "é" * length).value
     done = subprocess.run(
         ["openssl", "asn1parse", "-inform", "DER", "-dump"], input=value, capture_output=True, check=True
     )

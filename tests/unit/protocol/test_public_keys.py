@@ -8,11 +8,11 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa, x25519
 
+from acme_iid.attestation.aws_trust import DOCUMENT_KEYS
 from acme_iid.protocol import jwk
 from acme_iid.protocol.public_keys import (
     ACCOUNTS,
     AUTHORITIES,
-    AWS_DOCUMENTS,
     CERTIFIED,
     EVIDENCE,
     SHOWN,
@@ -23,7 +23,7 @@ from acme_iid.protocol.public_keys import (
 POLICIES = {
     "accounts": ACCOUNTS,
     "authorities": AUTHORITIES,
-    "AWS documents": AWS_DOCUMENTS,
+    "AWS documents": DOCUMENT_KEYS,
     "certified": CERTIFIED,
     "evidence": EVIDENCE,
     "shown": SHOWN,
@@ -72,7 +72,7 @@ def test_a_modulus_of_too_few_or_too_many_bits_is_accepted_nowhere(policy: KeyPo
         (SHOWN, {"P-256", "P-384", "P-521", "Ed25519", "RSA"}),
         (EVIDENCE, {"P-256", "P-384", "RSA"}),
         (TOKENS, {"P-384", "RSA"}),
-        (AWS_DOCUMENTS, {"RSA", "DSA"}),
+        (DOCUMENT_KEYS, {"RSA", "DSA"}),
     ],
 )
 def test_each_use_takes_its_own_kinds_of_keys(policy: KeyPolicy, types: set[str]) -> None:
@@ -89,7 +89,7 @@ def test_each_use_takes_its_own_kinds_of_keys(policy: KeyPolicy, types: set[str]
 def test_a_dsa_key_that_is_too_long_is_accepted_nowhere() -> None:
     parameters = dsa.DSAParameterNumbers((1 << 4096) - 1, (1 << 256) - 1, 2)
     key = dsa.DSAPublicNumbers(2, parameters).public_key()
-    assert AWS_DOCUMENTS.refusal(key) == "the DSA key has 4096 bits; between 1024 and 3072 are accepted"
+    assert DOCUMENT_KEYS.refusal(key) == "the DSA key has 4096 bits; between 1024 and 3072 are accepted"
 
 
 def test_an_account_key_is_judged_when_it_is_read() -> None:

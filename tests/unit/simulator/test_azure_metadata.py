@@ -15,11 +15,14 @@ from urllib.parse import quote, urlsplit
 import forge_azure as fa
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS, asn1, chains
+from acme_iid.attestation import asn1, chains
 from acme_iid.attestation.asn1 import Node
+from acme_iid.attestation.aws_trust import AwsTrust
+from acme_iid.attestation.azure_trust import AzureTenant
 from acme_iid.attestation.identity import Evidence
-from acme_iid.attestation.trust import AzureTenant, TrustStore
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.simulator import azure, nitro
 from acme_iid.simulator.azure import Keys, Vm
 from acme_iid.simulator.azure_service import NEWEST_VERSIONS, AzureService, recorded
@@ -103,7 +106,7 @@ def test_nobody_believes_it_without_being_told_to() -> None:
     with calling() as caller:
         evidence = caller.document(fa.BINDING.nonce)
     with pytest.raises(Exception, match="no chain leads from the signer's certificate"):
-        ATTESTED.authenticate(evidence, TrustStore.load(google=False), fa.NOW)
+        ATTESTED.authenticate(evidence, trusting(google=False), fa.NOW)
 
 
 def test_without_a_nonce_azure_puts_the_time_of_expiry() -> None:
@@ -220,7 +223,7 @@ def test_its_tokens_verify_under_the_key_set_that_it_serves_beside_its_documents
     assert (answer["token_type"], answer["resource"]) == ("Bearer", fa.AUDIENCE)
     assert (answer["expires_in"], answer["expires_on"]) == ("86400", str(fa.NOW + 86400))
     tenant = AzureTenant.of("test", fa.TENANT, fa.AUDIENCE, json.dumps(keys).encode())
-    trust = TrustStore.load(azure_roots={"test": fa.keys().roots}, google=False, azure_tenants=[tenant])
+    trust = trusting(azure_roots={"test": fa.keys().roots}, google=False, azure_tenants=[tenant])
     verifier = VERIFIERS["azure-managed-identity"]
     evidence = Evidence(verifier.format, {"evidence": answer["access_token"], "attested": attested})
     identity = verifier.judge(verifier.authenticate(evidence, trust, fa.NOW), fa.BINDING, fa.NOW)
@@ -283,7 +286,7 @@ def test_simulators_that_share_a_directory_sign_with_the_same_keys(tmp_path: Pat
     assert len({keys.tokens.kid for keys in opened}) == 1
     assert {path.name for path in (tmp_path / "keys").iterdir()} == {"azure.pem", "azure-tenant.pem"}
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in (tmp_path / "keys").iterdir())
-    trust = TrustStore.load(azure_roots={"test": opened[0].roots}, google=False)
+    trust = trusting(azure_roots={"test": opened[0].roots}, google=False)
     signed = azure.signed_data(fa.document(), opened[3].signer(fa.vm(), fa.NOW))
     assert ATTESTED.authenticate(fa.cms_evidence(signed), trust, fa.NOW).content == fa.document()
 
@@ -300,6 +303,8 @@ def test_hypervisors_that_share_a_directory_have_the_same_root(tmp_path: Path) -
     first, second = nitro.Keys.open(tmp_path), nitro.Keys.open(tmp_path)
     assert first.roots == second.roots
     assert stat.S_IMODE((tmp_path / "nitro.pem").stat().st_mode) == 0o600
-    trust = TrustStore.load(nitro_roots={"test": first.roots}, google=False)
+    trust = trusting(nitro_roots={"test": first.roots}, google=False)
     leaf = nitro.signer(second, generate_private_key(SECP384R1()), "i-0123456789abcdef0", fa.NOW)
-    assert chains.scope(chains.verify(leaf, second.host.chain[:-1], trust.nitro, fa.NOW)) == frozenset({"test"})
+    assert chains.scope(chains.verify(leaf, second.host.chain[:-1], trust.part(AwsTrust).nitro, fa.NOW)) == frozenset(
+        {"test"}
+    )

@@ -13,10 +13,10 @@ import forge_tokens as tokens
 import jwt
 import pytest
 from forge_tokens import BINDING, ISSUED_AT
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS
 from acme_iid.attestation.identity import Evidence
-from acme_iid.attestation.trust import TrustStore
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.simulator import gcp
 from acme_iid.simulator.gcp import MetadataServer
 from acme_iid.simulator.listener import listening
@@ -68,7 +68,7 @@ def calling(server: MetadataServer | None = None) -> Iterator[Caller]:
 def test_a_token_proves_the_instance_with_the_keys_that_are_served_beside_it() -> None:
     with calling() as caller:
         evidence = Evidence("gcp-identity", {"evidence": caller.token(BINDING.audience)})
-        trust = TrustStore.load(gcp_keys={"mine": caller.url + gcp.KEYS_PATH}, google=False)
+        trust = trusting(gcp_keys={"mine": caller.url + gcp.KEYS_PATH}, google=False)
         identity = GCP.judge(GCP.authenticate(evidence, trust, ISSUED_AT), BINDING, ISSUED_AT)
         assert identity.scope == frozenset({"mine"})
         assert identity.instance_id == caller.get(ROOT + "instance/id")
@@ -192,7 +192,7 @@ def test_a_recording_is_served_whatever_the_audience() -> None:
     recording = {"cloud": "gcp", "format": "jwt-format-full", "signature": text, "jwk": tokens.google().jwk}
     with calling(MetadataServer.recorded(json.dumps(recording).encode())) as caller:
         assert {caller.token("one"), caller.token("two", "")} == {text}
-        trust = TrustStore.load(gcp_keys={"mine": caller.url + gcp.KEYS_PATH}, google=False)
+        trust = trusting(gcp_keys={"mine": caller.url + gcp.KEYS_PATH}, google=False)
         GCP.authenticate(Evidence("gcp-identity", {"evidence": text}), trust, ISSUED_AT)
         assert caller.ask(ROOT + "instance/id", Metadata_Flavor="Google")[0] == 404
 
@@ -200,7 +200,7 @@ def test_a_recording_is_served_whatever_the_audience() -> None:
 def test_a_real_token_that_is_replayed_authenticates(samples: Path) -> None:
     for path in samples.glob("gcp-*.json"):
         with calling(MetadataServer.recorded(path.read_bytes())) as caller:
-            trust = TrustStore.load(gcp_keys={"mine": caller.url + gcp.KEYS_PATH}, google=False)
+            trust = trusting(gcp_keys={"mine": caller.url + gcp.KEYS_PATH}, google=False)
             evidence = Evidence("gcp-identity", {"evidence": caller.token("x")})
             assert GCP.authenticate(evidence, trust, ISSUED_AT).document["iss"] == "https://accounts.google.com"
 

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 
 import forge
 import pytest
+from trusting import trusting
 
-from acme_iid.attestation import VERIFIERS, asn1
+from acme_iid.attestation import asn1
 from acme_iid.attestation.asn1 import Node
 from acme_iid.attestation.identity import Evidence
-from acme_iid.attestation.trust import TrustStore
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.binding import Binding
 from acme_iid.simulator import aws, cms
 from acme_iid.simulator.aws import Instance, Keys
@@ -117,7 +118,7 @@ def test_nobody_believes_it_without_being_told_to() -> None:
     with calling() as caller:
         for evidence in _evidence(caller):
             with pytest.raises(Exception, match="not signed by AWS's key"):
-                VERIFIERS[evidence.format].authenticate(evidence, TrustStore.load(), forge.SIGNED_AT)
+                VERIFIERS[evidence.format].authenticate(evidence, trusting(), forge.SIGNED_AT)
 
 
 def test_base64_comes_in_lines_of_76_characters_without_a_last_newline() -> None:
@@ -333,7 +334,7 @@ def test_keys_in_a_directory_are_made_once_and_kept_private(tmp_path: Path) -> N
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     content = forge.document()
     evidence = forge.aws_rsa2048(content, opened[0].rsa2048)
-    trust = TrustStore.load({"mine": opened[-1].certificates})
+    trust = trusting({"mine": opened[-1].certificates})
     assert VERIFIERS["aws-rsa2048"].authenticate(evidence, trust, 0).content == content
 
 
@@ -384,7 +385,7 @@ def test_a_real_document_that_is_replayed_authenticates_under_aws_own_key(sample
     tree = aws.recorded((samples / "aws-rsa2048-flaws.json").read_bytes())
     with serve(tree) as service, Caller(service.url) as caller:
         evidence = Evidence("aws-rsa2048", {"evidence": caller.text(IDENTITY + "rsa2048")})
-    claims = VERIFIERS["aws-rsa2048"].authenticate(evidence, TrustStore.load(), 0)
+    claims = VERIFIERS["aws-rsa2048"].authenticate(evidence, trusting(), 0)
     assert claims.document["accountId"] == "975426262029"
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from writing import add_order, happens, put, read
+from writing import add_order, happens, key, put, read
 
 from acme_iid.authority import authorizations
 from acme_iid.errors import Fault, Problem
@@ -106,7 +106,10 @@ def fail(database: Database, made: Order) -> None:
 def revoke(database: Database, _made: Order) -> None:
     instance = instances.get(database, INSTANCE)
     assert instance is not None
-    put(database, instances.raise_generation(INSTANCE, instance.generation, "an operator blocked this instance", 50))
+    put(
+        database,
+        instances.raise_generation(key(INSTANCE), instance.generation, "an operator blocked it", 50),
+    )
 
 
 def claim(database: Database, made: Order) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from writing import happens, put
+from writing import happens, key, put
 
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.resources import Account, Instance
@@ -99,7 +99,7 @@ def test_threads_that_read_and_write_wait_for_each_other(store_url: str) -> None
         known = instances.get(reader, "aws:aws:1:us-west-2:i-0")
         assert known is not None
         return Write(
-            [instances.raise_generation(known.id, known.generation, "again", NOW)], lambda _rows: known.generation
+            [instances.raise_generation(key(known.id), known.generation, "again", NOW)], lambda _rows: known.generation
         )
 
     with ThreadPoolExecutor(8) as pool:
@@ -112,7 +112,7 @@ def test_threads_that_read_and_write_wait_for_each_other(store_url: str) -> None
 
 
 def raising(known: Instance) -> Statement:
-    return instances.raise_generation(known.id, known.generation, "a name was closed", NOW)
+    return instances.raise_generation(key(known.id), known.generation, "a name was closed", NOW)
 
 
 def instance(account: str, *, started_at: int | None = NOW, at: int = NOW) -> Instance:
@@ -139,7 +139,7 @@ def test_a_release_lets_one_key_in_once_and_keeps_the_start(database: Database) 
         return happens(database, instances.use(used))
 
     put(database, instances.use(instance("a", started_at=NOW)))
-    put(database, instances.release("aws:aws:1:us-west-2:i-0", 0, "thumb-b", "released", NOW, NOW + 60))
+    put(database, instances.release(key("aws:aws:1:us-west-2:i-0"), 0, "thumb-b", "released", NOW, NOW + 60))
     assert not use("a", at=NOW + 1)
     assert not use("c", at=NOW + 1)
     assert not use("b", started_at=NOW - 1, at=NOW + 1)
@@ -157,7 +157,7 @@ def test_what_was_taken_from_an_instance_is_not_proven_by_what_was_decided_befor
 
 
 def test_a_blocked_instance_is_used_by_nobody_used_before_or_not(database: Database) -> None:
-    blocked = instances.block("aws:aws:1:us-west-2:i-0", 0, "an operator blocked it", "why", NOW)
+    blocked = instances.block(key("aws:aws:1:us-west-2:i-0"), 0, "an operator blocked it", "why", NOW)
     assert happens(database, blocked)
     assert not happens(database, blocked)
     for generation in (0, 1):
@@ -182,7 +182,7 @@ def test_a_vm_resource_is_one_instances_until_that_is_released(database: Databas
     assert holder.id == "one"
     assert not use("two", "/vm/one")
     assert instances.get(database, "two") is None
-    put(database, instances.release("one", 0, "thumb-b", "released", NOW, NOW + 60))
+    put(database, instances.release(key("one"), 0, "thumb-b", "released", NOW, NOW + 60))
     assert use("two", "/vm/one")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from writing import add_order, put, read
+from writing import add_order, key, put, read
 
 from acme_iid.errors import Fault, Problem, Remedy
 from acme_iid.protocol.identifiers import Identifier
@@ -221,7 +221,7 @@ def lose(database: Database) -> None:
     """Take from the instance what it has proven."""
     instance = instances.get(database, INSTANCE)
     assert instance is not None
-    put(database, instances.raise_generation(INSTANCE, instance.generation, LOST.detail, 7))
+    put(database, instances.raise_generation(key(INSTANCE), instance.generation, LOST.detail, 7))
 
 
 def states(order: Order, now: int = 8) -> list[Status]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from writing import happens, put
+from writing import happens, key, put
 
 from acme_iid.store import events, instances
 from acme_iid.store.chain import Link, new_event
@@ -26,7 +26,7 @@ def fill(database: Database, count: int, first: int = 1) -> None:
         database,
         events=[
             new_event(
-                "challenge.valid", NOW + number, account_id="a", instance_id=INSTANCE, name="foo.local", number=number
+                "challenge.valid", NOW + number, account_id="a", instance=key(INSTANCE), name="foo.local", number=number
             )
             for number in range(first, first + count)
         ],

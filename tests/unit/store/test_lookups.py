@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from writing import add_order, put
+from writing import add_order, key, put
 
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Instance, Order
@@ -46,12 +46,12 @@ def issue(database: Database, *names: Identifier, at: int = NOW, image: str | No
         "certificate.issued",
         at,
         account_id="a",
-        instance_id=INSTANCE,
+        instance=key(INSTANCE),
         serial=serial,
         names=[name.value for name in names],
         image=image,
     )
-    put(database, orders.finalize(order, at), certificates.add(certificate), events=[event])
+    put(database, orders.finalize(order, at), certificates.add(certificate, key(INSTANCE)), events=[event])
     return certificate
 
 

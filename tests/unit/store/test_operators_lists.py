@@ -9,6 +9,7 @@ from functools import partial
 import postgresql
 import pytest
 from writing import add_order, put
+from writing import key as whole
 
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Instance, Order
@@ -25,7 +26,7 @@ from acme_iid.store import (
     refusals,
     revocation_lists,
 )
-from acme_iid.store.chain import cloud_and_owner, new_event
+from acme_iid.store.chain import new_event
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter, Place
 from acme_iid.store.writes import Question, Reader, Row
@@ -64,9 +65,7 @@ def fill(opened: Database) -> None:
         put(opened, accounts.add(Account(account, "{}", f"thumb-{account}", (), NOW + number)))
     for number in range(COUNT):
         at, instance, account = NOW + number // 10, INSTANCES[number % 4], ACCOUNTS[number % 3]
-        cloud, owner = cloud_and_owner(instance)
-        assert cloud is not None
-        assert owner is not None
+        _, cloud, owner = whole(instance)
         names = (Identifier("dns", f"n{number % 7}.local"), Identifier("dns", f"m{number % 5}.local"))
         entries = tuple(Authorization("", account, name, False, at, at + 60, ()) for name in names)
         order = add_order(opened, Order("", account, names, at, at + 60, authorizations=entries))
@@ -86,20 +85,20 @@ def fill(opened: Database) -> None:
         )
         if number % 2:
             certificate = replace(certificate, image=f"ami-{number % 4}")
-        statements = [orders.finalize(order, at), certificates.add(certificate)]
+        statements = [orders.finalize(order, at), certificates.add(certificate, whole(instance))]
         if number < 60:
             used = Instance(f"{instance}{number}", cloud, owner, f"i{number}", account, "t", None, at, at)
             statements.append(instances.use(used))
         recorded = [
             *(
-                new_event("challenge.valid", at, account_id=account, instance_id=instance, name=name.value)
+                new_event("challenge.valid", at, account_id=account, instance=whole(instance), name=name.value)
                 for name in names
             ),
             new_event(
                 "certificate.issued",
                 at,
                 account_id=account,
-                instance_id=instance,
+                instance=whole(instance),
                 serial=certificate.serial,
                 names=[name.value for name in names],
                 image=certificate.image,
@@ -109,8 +108,8 @@ def fill(opened: Database) -> None:
         if number % 20 == 3:
             put(opened, certificates.revoke(certificate, 1, "operator", at))
         if number % 30 == 1:
-            put(opened, instances.block(f"{instance}{number}", 0, "blocked", "why", at))
-    put(opened, instances.block("gcp:4711:666", 0, "blocked", None, NOW))
+            put(opened, instances.block(whole(f"{instance}{number}"), 0, "blocked", "why", at))
+    put(opened, instances.block(whole("gcp:4711:666"), 0, "blocked", None, NOW))
     put(opened, events=[new_event("challenge.refused", NOW + 99, cloud="gcp", name="n0.local")])
     lookups.follow(opened)
 
@@ -328,24 +327,8 @@ def test_a_certificate_is_valid_expired_or_revoked(database: Database) -> None:
 
 def test_instances_of_a_name_are_those_that_got_a_certificate_for_it(database: Database) -> None:
     for instance in INSTANCES:
-        cloud, owner = cloud_and_owner(instance)
-        assert cloud is not None
-        assert owner is not None
+        _, cloud, owner = whole(instance)
         put(database, instances.use(Instance(instance, cloud, owner, "x", "late", "t", None, NOW, NOW)))
     held = values(database, "instances", Filter(name="n0.local", account="late"))
     assert sorted(held) == sorted(INSTANCES)
     assert values(database, "instances", Filter(name="none.local")) == []
-
-
-@pytest.mark.parametrize(
-    ("instance", "cloud", "owner"),
-    [
-        (INSTANCES[0], "aws", "123456789042"),
-        (INSTANCES[1], "aws", "999999999999"),
-        (INSTANCES[2], "gcp", "4711"),
-        (INSTANCES[3], "azure", UUID),
-        (None, None, None),
-    ],
-)
-def test_an_instances_id_says_its_cloud_and_owner(instance: str | None, cloud: str | None, owner: str | None) -> None:
-    assert cloud_and_owner(instance) == (cloud, owner)

@@ -53,7 +53,7 @@ def stored(store_url: str) -> Iterator[Stored]:
     first, second = new(database), new(database)
     serial = f"{0xABC << 64 | orders.number(second):x}"
     certificate = Certificate(second.id, serial, "a", (NAME,), 1, 100, 1, b"leaf", "issuer", "key")
-    put(database, orders.finalize(second, 50), certificates.add(certificate))
+    put(database, orders.finalize(second, 50), certificates.add(certificate, None))
     yield Stored(database, first, second)
     database.close()
 

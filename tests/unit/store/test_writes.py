@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from writing import committed, happens, put, write
+from writing import committed, happens, key, put, write
 
 from acme_iid.errors import (
     AcmeError,
@@ -97,7 +97,7 @@ def test_a_guard_that_fails_again_and_again_takes_nothing_from_those_after_it(da
     for turn in range(12):
         assert not happens(database, GUARD, note(f"never{turn}"), events=[new_event("never", NOW)])
     for turn in range(12):
-        assert happens(database, instances.block(f"gcp:1:{turn}", 0, "", None, NOW), note(f"{turn:02}"))
+        assert happens(database, instances.block(key(f"gcp:1:{turn}"), 0, "", None, NOW), note(f"{turn:02}"))
         assert not happens(database, note(f"never{turn}"), GUARD)
     assert notes(database) == [f"{turn:02}" for turn in range(12)]
 
@@ -191,7 +191,7 @@ def test_an_event_that_cannot_be_stored_takes_its_write_along_alone(in_file: SQL
 
 
 def test_what_a_write_of_a_batch_relies_on_is_what_those_before_it_have_left(in_file: SQLite) -> None:
-    block = instances.block("gcp:1:1", 0, "blocked", None, NOW)
+    block = instances.block(key("gcp:1:1"), 0, "blocked", None, NOW)
     first, second, third = in_file.commit_all(
         [write(block), write(block), write(note("a"), instances.unblock("gcp:1:1"))]
     )
@@ -315,8 +315,8 @@ def test_a_use_case_is_decided_again_on_what_is_there_by_then(database: Database
         generation = 0 if known is None else known.generation
         if known is None:
             # Another process is faster.
-            put(database, instances.release("gcp:1:1", 0, "t", "released", NOW, NOW + 9))
-        return Write([instances.block("gcp:1:1", generation, "blocked", None, NOW)], lambda _rows: generation)
+            put(database, instances.release(key("gcp:1:1"), 0, "t", "released", NOW, NOW + 9))
+        return Write([instances.block(key("gcp:1:1"), generation, "blocked", None, NOW)], lambda _rows: generation)
 
     assert perform(database, decide) == 1
     known = instances.get(database, "gcp:1:1")

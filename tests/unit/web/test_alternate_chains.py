@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from running import CA, answer, run_module
 from wire import Account, problem
 
+from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, reading
 from acme_iid.config.ca_toml import load
-from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance import alternates, keys
 from acme_iid.issuance import ca as issuing
 from acme_iid.issuance.ca import CertificateAuthority
@@ -147,7 +147,7 @@ def test_a_chain_is_offered_until_it_runs_out_and_for_the_present_intermediate_o
     chain = alternates.load(loaded.ca.alternate_chains[0], ca.intermediate)
     database = open_store(loaded.store.url)
     certificate = certificates.page(database, Filter(limit=1), None, 0)[0]
-    trust = trust_store(loaded.trust)
+    trust = trust_store(loaded.given_keys)
     authority = Authority(loaded, database, ca, trust, alternates=(chain,))
     assert list(reading.chains(authority, database, certificate, chain.not_after - 1)) == ["0", "1"]
     assert list(reading.chains(authority, database, certificate, chain.not_after)) == ["0"]

@@ -26,9 +26,9 @@ from running import CA, answer
 from wire import Account, Issued, b64
 from writing import put
 
+from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.config import ca_toml
-from acme_iid.config.trust_sources import trust_store
 from acme_iid.issuance import ca as issuing
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
@@ -200,7 +200,7 @@ def authority(own_ca: CA) -> Iterator[Authority]:
     turn_on(own_ca)
     loaded = ca_toml.load(own_ca.home)
     database = open_store(loaded.store.url)
-    yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.trust))
+    yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.given_keys))
     database.close()
 
 
@@ -214,7 +214,7 @@ def add(authority: Authority, number: int, not_after: int, revoked_at: int | Non
     certificate = Certificate(
         f"{number}.{'t' * 16}", f"{serial(number):x}", "a", name, 1, not_after, 1, b"der", authority.ca.issuer_id, "key"
     )
-    put(database, certificates.add(certificate))
+    put(database, certificates.add(certificate, None))
     if revoked_at is not None:
         put(database, certificates.revoke(certificate, 1, "operator", revoked_at))
 

@@ -1,0 +1,73 @@
+"""Google Cloud."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from acme_iid.attestation import gcp
+from acme_iid.policy.clouds.cloud_type import AllowList, CloudType, EvidenceFormat, Setting
+from acme_iid.protocol.identifiers import Identifier
+
+_PLACE = re.compile(r"(?:africa|asia|australia|europe|me|northamerica|southamerica|us)-[a-z]+[0-9]{1,2}(-[a-z])?\Z")
+
+
+def _describe(given: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
+    facts = dict(given)
+    if "zone" in facts:
+        facts.setdefault("region", facts["zone"].rpartition("-")[0])
+    if not {"instance_name", "zone", "project"} <= facts.keys():
+        return facts, ()
+    return facts, gcp.names(facts["instance_name"], facts["zone"], facts["project"])
+
+
+def _knows_place(fact: str, value: str) -> bool:
+    match = _PLACE.match(value)
+    return match is not None and (match[1] is not None) == (fact == "zone")
+
+
+CLOUD_TYPE = CloudType(
+    type="GCP",
+    cloud="gcp",
+    lists={
+        "projects": AllowList(("project", "project_number")),
+        "service_accounts": AllowList(("service_account", "subject")),
+        "regions": AllowList(("region",)),
+        "zones": AllowList(("zone",)),
+        "instance_ids": AllowList(("instance_id",)),
+    },
+    owners=("projects", "service_accounts"),
+    owner="GCP project number",
+    sources={"jwks": "key set"},
+    formats={
+        "gcp-identity": EvidenceFormat(
+            (
+                *("project", "project_number", "zone", "region", "instance_id", "instance_name"),
+                *("subject", "service_account"),
+            ),
+            default=True,
+            dated=True,
+        ),
+    },
+    placeholders=("project", "project_number", "region", "zone", "instance_id", "instance_name"),
+    settings=(
+        Setting("gcp-project", "projects", "list", "ID", "A project, by id or number, whose instances are admitted."),
+        Setting("gcp-service-account", "service_accounts", "list", "EMAIL", "A service account, by address or number."),
+        Setting("region", "regions", "list", "NAME", "A region."),
+        Setting("zone", "zones", "list", "NAME", "An availability zone."),
+        Setting("instance-id", "instance_ids", "list", "ID", "A single instance."),
+        Setting(
+            "jwks",
+            "jwks",
+            "source",
+            "FILE|URL",
+            "The key set of the cloud's tokens, for a CA that cannot reach its own.",
+        ),
+    ),
+    own_name=re.compile(r"(?:.+\.)?c\.(?:[a-z0-9-]+\.)+internal\Z|(?:.+\.)?google\.internal\Z"),
+    instance_id=re.compile(r"gcp:(?P<owner>[1-9][0-9]*):[1-9][0-9]*"),
+    id_form="gcp:PROJECT-NUMBER:INSTANCE",
+    extension_number=3,
+    describe=_describe,
+    knows_place=_knows_place,
+)

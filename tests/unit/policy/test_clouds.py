@@ -1,0 +1,98 @@
+"""The clouds' descriptors: what each says of itself, and what is asked of all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from acme_iid.policy import clouds
+from acme_iid.policy.clouds import CLOUD_TYPES, instance_key, is_cloud_name, is_whole_id, of_cloud, one_of
+
+UUID = "8a205152-b25a-417f-a676-80465535a6c9"
+AWS = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
+
+
+@pytest.mark.parametrize(
+    ("instance", "cloud", "owner"),
+    [
+        (AWS, "aws", "123456789042"),
+        ("aws:aws-us-gov:999999999999:us-gov-west-1:i-05e360db", "aws", "999999999999"),
+        ("gcp:4711:5", "gcp", "4711"),
+        (f"azure:{UUID}:{UUID}", "azure", UUID),
+    ],
+)
+def test_an_instances_id_names_its_cloud_and_owner(instance: str, cloud: str, owner: str) -> None:
+    assert instance_key(instance) == (instance, cloud, owner)
+    assert is_whole_id(instance)
+
+
+def test_a_host_has_no_instance() -> None:
+    assert instance_key(None) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["oracle:1:2", "aws:i-05e360db6e50b5eda", AWS.upper(), f"{AWS} ", "gcp:1", "azure:1:2", ""]
+)
+def test_an_id_that_no_cloud_gives_is_nobodys(text: str) -> None:
+    assert not is_whole_id(text)
+    with pytest.raises(LookupError):
+        instance_key(text)
+
+
+def test_an_unknown_cloud_is_no_other_one() -> None:
+    with pytest.raises(LookupError, match="oracle"):
+        of_cloud("oracle")
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("i-05e360db6e50b5eda", True),
+        ("ip-10-0-0-5.us-west-2.compute.internal", True),
+        ("ec2.internal", True),
+        ("vm.us-west1-b.c.my-project.internal", True),
+        ("metadata.google.internal", True),
+        (UUID, True),
+        ("vm.internal.cloudapp.net", True),
+        ("foo.internal", False),
+        ("i-xyz", False),
+        (f"{UUID}.local", False),
+        ("foo.local", False),
+    ],
+)
+def test_a_name_that_a_cloud_gives_is_known(name: str, *, known: bool) -> None:
+    assert is_cloud_name(name) is known
+
+
+def test_each_descriptor_is_whole() -> None:
+    for type_, entry in CLOUD_TYPES.items():
+        provable = set(entry.provable())
+        assert type_ == entry.type == entry.type.upper()
+        assert entry.cloud == entry.cloud.lower()
+        assert set(entry.owners) <= set(entry.lists)
+        assert set(entry.default_formats) <= set(entry.formats)
+        assert set(entry.placeholders) <= provable
+        assert {fact for listed in entry.lists.values() for fact in listed.facts} <= provable
+        assert {key for one in entry.formats.values() for key in one.needs} <= {*entry.lists, *entry.sources}
+        keyed = {key for setting in entry.settings for key in (setting.key, *setting.keys)}
+        assert keyed == {*entry.lists, *entry.sources}
+        assert entry.instance_id.groupindex.keys() == {"owner"}
+        assert entry.id_form.startswith(f"{entry.cloud}:")
+
+
+def test_no_two_descriptors_share_what_tells_them_apart() -> None:
+    for attribute in ("type", "cloud", "extension_number"):
+        values = [getattr(entry, attribute) for entry in CLOUD_TYPES.values()]
+        assert len(set(values)) == len(values), attribute
+    names = [name for entry in CLOUD_TYPES.values() for name in entry.formats]
+    assert len(set(names)) == len(names) == len(clouds.formats())
+
+
+def test_a_flag_that_several_clouds_have_is_one() -> None:
+    flags: dict[str, object] = {}
+    for setting in (setting for entry in CLOUD_TYPES.values() for setting in entry.settings):
+        assert flags.setdefault(setting.flag, setting) == setting
+
+
+@pytest.mark.parametrize(("texts", "words"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
+def test_a_choice_in_words(texts: list[str], words: str) -> None:
+    assert one_of(texts) == words
