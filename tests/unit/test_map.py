@@ -5,14 +5,16 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from definitions import definitions, exists, module, named
 from pages import PAGES, REPOSITORY, commands, page, table
 
-import acme_iid
-import acme_iid_client
+import acme_iid.cli
+import acme_iid_client.cli
 
 MAP = "docs/map.md"
 MAPPED = (MAP, "docs/adding-a-cloud.md", "docs/adding-a-setting.md", "CONTRIBUTING.md", "tests/README.md")
@@ -116,6 +118,33 @@ def test_ci_runs_the_environments_by_their_names() -> None:
 
 NOT_IN_CI = {"testenv", "tox", "pytest", "static", "daemon", "soak", "mutate"}
 """No environments; those that plain tox runs; one whose folder is given to ``fresh``; and two that take too long."""
+
+
+def options(command: click.Command, context: click.Context | None = None) -> Iterator[str]:
+    """The options of a command and of all below it."""
+    context = click.Context(command, parent=context)
+    for parameter in command.get_params(context):
+        yield from (*parameter.opts, *parameter.secondary_opts)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from options(child, context)
+
+
+def test_each_option_that_the_pages_name_is_there() -> None:
+    """In running text, too, where no test types the command."""
+    systemctl = {"--now"}
+    known = {*options(acme_iid.cli.main), *options(acme_iid_client.cli.cli), *systemctl}
+    pages = [name for name in PAGES if name.startswith(("README", "docs/")) and name not in OF_OTHERS]
+    lines = [line for name in pages for line in page(name).splitlines() if not line.startswith(("|", "curl "))]
+    said = {option for line in lines for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", line)}
+    assert len(said) > 50
+    assert said - known == set()
+
+
+OF_OTHERS = {"docs/certbot.md", "docs/performance.md"}
+"""Pages with the options of other programs; tests/stories run these."""
 
 
 @pytest.mark.parametrize("name", LINKED)

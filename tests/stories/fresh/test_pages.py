@@ -31,6 +31,7 @@ STEPS = (
     "terminal-1-hosts",
     "terminal-1-eab",
     "terminal-1-fleet",
+    "terminal-1-proxy",
     "terminal-1-release",
     "terminal-1-block",
     "terminal-1-keep",
@@ -73,6 +74,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     shims = home / "bin"
     shims.mkdir()
     (shims / "python3").symlink_to(python())
+    # A proxy of the walk's own, which has only to be told.
+    (shims / "nginx").write_text('#!/bin/sh\necho "nginx was told: $*"\n')
+    (shims / "nginx").chmod(0o755)
     kept = {name: os.environ[name] for name in ("LANG", "PIP_INDEX_URL", "PIP_CONFIG_FILE") if name in os.environ}
     return kept | {
         "HOME": str(home),
@@ -219,6 +223,7 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "left the fleet" not in walked["terminal-2-look"]
     assert "caddy on web-1" in walked["terminal-1-eab"]
     assert "Asked for the renewal of " in walked["terminal-1-fleet"]
+    assert "nginx was told: -s reload" in walked["terminal-1-proxy"]
     assert "released" in walked["terminal-1-release"].lower()
     assert "OK" in walked["terminal-1-block"]
     assert "It holds the CA's private keys" in walked["terminal-1-keep"]
