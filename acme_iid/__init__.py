@@ -6,7 +6,7 @@ The packages, from the top down; each leans on lower ones only (the import contr
     app         the only wiring: settings in, an application out
     web         Flask, and only here: requests in, responses out; it decides nothing
     operations  backup, restore, pruning, and operators' work on instances
-    authority   the use cases: new_order, answer_challenge, finalize, revoke, ...
+    authority   the use cases, such as ``orders.new_order``, ``challenges.answer`` and ``finalization.finalize``
     serving     HTTP over TLS: processes, loops and sockets; it knows no application
     config      ca.toml in, settings out, and what is unsafe in them
     validation  the standard challenges: http-01, dns-01, tls-alpn-01, ...
@@ -14,7 +14,7 @@ The packages, from the top down; each leans on lower ones only (the import contr
     issuance    keys and certificates
     policy      who is admitted, and which names an instance or a host may hold; no I/O
     simulator   stands in for the clouds' metadata services
-    attestation evidence in, InstanceIdentity out
+    attestation evidence in, ``identity.InstanceIdentity`` out
     protocol    RFC 8555 without I/O: resources, statuses, identifiers, CSRs
     iid01       the challenge on the wire, for clients
     binding     what ties evidence to a challenge and a key, for both sides

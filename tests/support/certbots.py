@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from pages import REPOSITORY
 from running import CA, Outcome
 from stand_ins import StandIn
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-README = (REPOSITORY / "README.md").read_text()
-
-
-def readme(name: str) -> str:
-    """A block of the README."""
-    (text,) = re.findall(rf"^```sh {name}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    return str(text)
 
 
 def source(folder: Path) -> Path:

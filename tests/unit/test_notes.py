@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from definitions import definitions, named
+from pages import table, tables
 from vectors import make
 
 from acme_iid.attestation.registry import VERIFIERS
@@ -29,14 +31,6 @@ def section(heading: str) -> str:
     start = lines.index(heading)
     following = re.compile(rf"#{{2,{len(level)}}} ")
     return "\n".join(takewhile(lambda line: not following.match(line), lines[start + 1 :]))
-
-
-def table(text: str, first: str) -> list[list[str]]:
-    """The rows of the table whose head begins with ``first``; a row is its cells."""
-    lines = text.split("\n")
-    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first} |"))
-    rows = takewhile(lambda line: line.startswith("|"), lines[start + 2 :])
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 def quoted(cell: str) -> list[str]:
@@ -63,7 +57,9 @@ def test_every_file_that_a_note_names_or_links_exists(note: Path) -> None:
     links = [target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target]
     assert [target for target in links if not (note.parent / target).exists()] == []
     known = {
-        path.relative_to(ROOT).as_posix() for folder in ("acme_iid", "tests") for path in ROOT.glob(f"{folder}/**/*.py")
+        path.relative_to(ROOT).as_posix()
+        for folder in ("acme_iid", "client", "tests")
+        for path in ROOT.glob(f"{folder}/**/*.py")
     }
     named = re.findall(r"`([\w/]+\.py)`", text)
     missing = [name for name in named if not any(path == name or path.endswith("/" + name) for path in known)]
@@ -71,23 +67,22 @@ def test_every_file_that_a_note_names_or_links_exists(note: Path) -> None:
 
 
 def test_what_a_section_rests_on_is_defined_in_the_module_beside_it() -> None:
-    rows = table((ROOT / "rfc-notes" / "rfc8555.md").read_text("utf-8"), "section")
-    named = [(file, name) for row in rows for file, names in _definitions(row[2]) for name in names]
-    # Use cases are spread over the modules of one room, so each of its modules is named with what it has.
-    silent = [file for row in rows for file, names in _definitions(row[2]) if "authority/" in file and not names]
-    assert silent == []
-    assert len(named) > 25
-    missing = [(file, name) for file, name in named if not _defines(ROOT / "acme_iid" / file, name)]
-    assert missing == []
+    first, *suite = tables((ROOT / "rfc-notes" / "rfc8555.md").read_text("utf-8"), "section")
+    cells = [row[2] for row in first]
+    found = [entry for cell in cells for entry in named(cell)]
+    assert len(found) > 60
+    # A module alone does not say where to look, so each is named with what the rule rests on.
+    assert [cell for cell in cells if not list(named(cell))] == []
+    assert [file for file, names in found if not names] == []
+    # Of the suite's rules only the module is known.
+    found += [entry for rows in suite for row in rows for entry in named(row[2])]
+    assert [file for file, _ in found if not _file(file).is_file()] == []
+    assert [(file, name) for file, names in found for name in names if name not in definitions(_file(file))] == []
 
 
-def _definitions(cell: str) -> list[tuple[str, list[str]]]:
-    """The files in a cell of the column "module", each with the definitions in brackets behind it."""
-    return [(file, quoted(names)) for file, names in re.findall(r"`([\w/]+\.py)`(?: \(([^)]*)\))?", cell)]
-
-
-def _defines(file: Path, name: str) -> bool:
-    return re.search(rf"^(?:def|class) {name}\b", file.read_text("utf-8"), re.MULTILINE) is not None
+def _file(name: str) -> Path:
+    """A file of the column "module": of the server's package, or of the client's with its name."""
+    return ROOT / "client" / name if name.startswith("acme_iid_client/") else ROOT / "acme_iid" / name
 
 
 def test_the_draft_names_a_test_for_every_attack() -> None:

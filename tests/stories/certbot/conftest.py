@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 import stand_ins
-from certbots import Program, bash, environment, readme, source
+from certbots import Program, bash, environment, source
+from pages import commands
 from running import CA
 
 
 @pytest.fixture(scope="session")
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Debian's certbot, with the plugin installed as the README says; not for the whole machine, but for one user."""
+    """Debian's certbot, with the plugin installed as docs/certbot.md says, but for one user of the machine."""
     home = tmp_path_factory.mktemp("debian")
     env = environment(home, "/usr/bin")
-    done = bash(readme("certbot-debian"), source(tmp_path_factory.mktemp("source")), {**env, "PIP_USER": "yes"})
+    done = bash(commands("certbot-debian"), source(tmp_path_factory.mktemp("source")), {**env, "PIP_USER": "yes"})
     assert done.code == 0, done.stdout + done.stderr
     return Program(False, "/usr/bin/certbot", "/usr/bin/python3", env)
 

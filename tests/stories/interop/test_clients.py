@@ -18,6 +18,7 @@ from interop.clients.mod_md import ModMd
 from interop.clients.uacme import Uacme
 from interop.harness import Client, Files, Server, Site, examine, new_names
 from interop.ours import Ours
+from pages import page, table
 from running import run_module
 
 CLIENTS: tuple[type[Client], ...] = (
@@ -105,11 +106,11 @@ def test_a_client_makes_an_account_with_an_external_account_key(
     assert listed["account"] == binding_server.record(issued.serial)["account"]
 
 
-def test_the_readme_lists_what_each_client_does_here() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    rows = [line for line in readme.splitlines() if line.startswith("| ") and " http-01" in line]
-    assert rows == [
-        f"| {kind.name} | {kind.version.rstrip('.')} | {', '.join(kind.challenges)} | {kind.renews_by} "
-        f"| {kind.revokes_by or 'with our client'} | {'yes' if kind.binds else 'no'} |"
+def test_the_page_lists_what_each_client_does_here() -> None:
+    assert table(page("docs/other-clients.md"), "client") == [
+        [
+            *(kind.name, kind.version.rstrip("."), ", ".join(kind.challenges), kind.renews_by),
+            *(kind.revokes_by or "with our client", "yes" if kind.binds else "no"),
+        ]
         for kind in CLIENTS
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import signal
 import sqlite3
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import postgresql
 import psycopg
 import pytest
+from pages import commands
 from running import ACCOUNT, CA, answer
 from wire import Account, Wire, problem
 from writing import put
@@ -241,19 +241,17 @@ def test_what_cannot_be_copied_is_said(ca: CA, url: str) -> None:
     assert (there.code, "in PostgreSQL already" in there.stderr) == (1, True)
 
 
-def test_the_readmes_command_moves_a_store(ca: CA) -> None:
-    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
-    (command,) = re.findall(r"`(acme-iid-ca store migrate [^`]*)`", readme)
+def test_the_pages_command_moves_a_store(ca: CA) -> None:
     cluster = postgresql.cluster()
     with closing(psycopg.connect(cluster.url("postgres"), autocommit=True)) as there:
         there.execute("CREATE DATABASE acme_iid TEMPLATE template0")
     try:
         fill(ca, 3)
-        # The host of the README is this one, as libpq finds it; the password is where the README has it.
+        # The host of the page is this one, as libpq finds it; the password is where the page has it.
         where = {"PGHOSTADDR": "127.0.0.1", "PGPORT": str(cluster.port), "PGPASSWORD": postgresql.PASSWORD}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-c", commands("store-migrate")],
             env=os.environ | where | {"ACME_IID_CA_HOME": str(ca.home), "PATH": path},
             capture_output=True,
             text=True,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -12,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from benchmarks import generator, million, processes, relay
+from pages import page
 from running import CA
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "tools" / "benchmarks"
@@ -181,3 +185,15 @@ def test_a_fleet_comes_back_after_an_outage() -> None:
     drowned = fleet("--capacity", "0.5", "--refusal", "1", "--retry-after", "1")
     assert drowned["cleared"] is None
     assert drowned["ended"] < 24 * 3600
+
+
+@pytest.mark.parametrize("command", sorted({
+    command
+    for name in ("docs/performance.md", "rfc-notes/performance.md")
+    for command in re.findall(r"`(python tests/tools/benchmarks/\w+\.py[^`]*)`", page(name))
+}))  # fmt: skip
+def test_a_command_of_the_pages_is_one_that_the_program_takes(command: str) -> None:
+    """The commands take minutes or other people's servers; that the program knows each option takes neither."""
+    _, path, *arguments = shlex.split(command)
+    known = run(Path(path).name, "--help")
+    assert [option for option in arguments if option.startswith("--") and option not in known] == []

@@ -45,9 +45,16 @@ def load() -> list[Mutation]:
     return found
 
 
+SOURCES = (
+    *("acme_iid", "client", "docs", "rfc-notes", "tests"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"),
+    *("pyproject.toml", "setup.cfg", "tox.ini"),
+)
+
+
 def copy(target: Path) -> None:
     """The source and the tests, as they are in the working tree."""
-    for name in ("acme_iid", "client", "tests", "rfc-notes", "README.md", "setup.cfg", "tox.ini", "pyproject.toml"):
+    for name in SOURCES:
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))

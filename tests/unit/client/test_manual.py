@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pages
 import pytest
 
 from acme_iid_client import manual
 from acme_iid_client.cli import cli
-
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def commands(command: click.Command = cli, path: str = "acme-iid") -> Iterator[tuple[str, click.Command]]:
@@ -76,8 +75,8 @@ def test_help_is_written_in_sentences(path: str) -> None:
         assert command.short_help.endswith(".")
 
 
-def test_the_readme_names_every_command() -> None:
-    text = (REPOSITORY / "README.md").read_text()
+def test_the_pages_name_every_command() -> None:
+    text = "".join(map(pages.page, pages.PAGES))
     missing = [path for path in COMMANDS if path not in text]
     assert missing == []
 

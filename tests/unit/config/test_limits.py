@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from pages import blocks
 from running import UNLIMITED
 
 from acme_iid.config import ca_toml
@@ -27,10 +28,9 @@ def limits(text: str) -> Limits:
     return ca_toml.parse((MINIMAL + text).encode(), Path("/nowhere")).limits
 
 
-def test_the_defaults_are_those_of_the_readme() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    (block,) = (part for part in readme.split("```toml\n") if part.startswith("[limits]\n"))
-    assert limits(block.partition("```")[0].removeprefix("[limits]\n")) == limits("") == Limits()
+def test_the_defaults_are_those_of_the_page() -> None:
+    (block,) = blocks("toml", "docs/accounts-and-limits.md")
+    assert limits(block.text.removeprefix("[limits]\n")) == limits("") == Limits()
     assert [name for name, limit in asdict(Limits()).items() if limit is None] == ["certificates_per_name"]
 
 

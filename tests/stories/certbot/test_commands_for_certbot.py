@@ -1,4 +1,4 @@
-"""The README's commands for certbot, as typed."""
+"""The commands of docs/certbot.md, as typed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certbots import Program, bash, readme, source
+from certbots import Program, bash, source
+from pages import commands
 from running import ACCOUNT, CA
 from stand_ins import ec2
 
@@ -16,8 +17,8 @@ from acme_iid.simulator import aws
 
 
 @pytest.fixture
-def ca_of_the_readme(tmp_path: Path) -> Iterator[CA]:
-    """A CA under the name that the README has, at a port that is free."""
+def ca_of_the_page(tmp_path: Path) -> Iterator[CA]:
+    """A CA under the name that the page has, at a port that is free."""
     ca = CA(tmp_path / "ca")
     ca.init()
     configuration = ca.home / "ca.toml"
@@ -28,10 +29,10 @@ def ca_of_the_readme(tmp_path: Path) -> Iterator[CA]:
         ca.stop()
 
 
-def test_the_commands_for_certbot_work_as_typed(ca_of_the_readme: CA, program: Program, tmp_path: Path) -> None:
+def test_the_commands_for_certbot_work_as_typed(ca_of_the_page: CA, program: Program, tmp_path: Path) -> None:
     folder, home = tmp_path / "vm", tmp_path / "home"
     folder.mkdir()
-    (folder / "root_ca.crt").write_bytes(ca_of_the_readme.root.read_bytes())
+    (folder / "root_ca.crt").write_bytes(ca_of_the_page.root.read_bytes())
     configuration = home / ".config" / "letsencrypt" / "cli.ini"
     configuration.parent.mkdir(parents=True)
     configuration.write_text(
@@ -44,8 +45,8 @@ def test_the_commands_for_certbot_work_as_typed(ca_of_the_readme: CA, program: P
             "XDG_CONFIG_HOME": str(home / ".config"),
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": service.url,
         }
-        commands = readme("certbot").replace("https://localhost:8443/", f"https://localhost:{ca_of_the_readme.port}/")
-        done = bash(commands, folder, env)
+        typed = commands("certbot").replace("https://localhost:8443/", f"https://localhost:{ca_of_the_page.port}/")
+        done = bash(typed, folder, env)
     said = done.stdout + done.stderr
     assert done.code == 0, said
     assert "Successfully received certificate." in said
@@ -56,7 +57,7 @@ def test_the_commands_for_certbot_work_as_typed(ca_of_the_readme: CA, program: P
 def test_the_newest_certbot_is_installed_as_typed(tmp_path: Path, newest: Program) -> None:
     folder = source(tmp_path)
     start = time.monotonic()
-    done = bash(readme("certbot-pip"), folder, {**newest.env, "PATH": "/usr/bin:/bin"})
+    done = bash(commands("certbot-pip"), folder, {**newest.env, "PATH": "/usr/bin:/bin"})
     assert done.code == 0, done.stdout + done.stderr
     listed = subprocess.run(
         [folder / ".certbot" / "bin" / "certbot", "plugins", "--config-dir", folder / "etc", "--work-dir",

@@ -1,7 +1,8 @@
-"""The README's commands, as typed: in a fresh clone, in fresh environments, in two terminals."""
+"""The pages' commands, as typed: in a fresh clone, in fresh environments, in two terminals."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,10 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pages import REPOSITORY, blocks
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-BLOCKS = re.findall(r"^```sh ?(\S*)\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-NAMED = {name: text for name, text in BLOCKS if name}
+NAMED = {block.name: block.text for block in blocks("sh") if block.name}
 STEPS = (
     "terminal-2",
     "terminal-2-refused",
@@ -31,12 +31,16 @@ STEPS = (
     "terminal-1-hosts",
     "terminal-1-eab",
     "terminal-1-fleet",
+    "terminal-1-proxy",
+    "terminal-1-release",
     "terminal-1-block",
     "terminal-1-keep",
 )
-OF_CERTBOT = {"certbot", "certbot-debian", "certbot-pip"}
-"""Run by tests/stories/certbot."""
-PLAIN = [text.strip() for name, text in BLOCKS if not name]
+ELSEWHERE = {"certbot", "certbot-debian", "certbot-pip", "store-migrate"}
+"""Run by tests/stories/certbot and tests/stories/postgres."""
+OF_CONTRIBUTORS = {"set-up", "one-test", "static"}
+"""The first two are run below; the third has what tox -e static runs (tests/unit/test_map.py)."""
+PLAIN = [block.text.strip() for block in blocks("sh", "README.md") if not block.name]
 SHORT = """\
 X.509v3 TLS Certificate (ECDSA P-256) [Serial: 0000...0000]
   Subject:     foo.local
@@ -70,6 +74,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     shims = home / "bin"
     shims.mkdir()
     (shims / "python3").symlink_to(python())
+    # A proxy of the walk's own, which has only to be told.
+    (shims / "nginx").write_text('#!/bin/sh\necho "nginx was told: $*"\n')
+    (shims / "nginx").chmod(0o755)
     kept = {name: os.environ[name] for name in ("LANG", "PIP_INDEX_URL", "PIP_CONFIG_FILE") if name in os.environ}
     return kept | {
         "HOME": str(home),
@@ -157,7 +164,7 @@ def walked(tmp_path: Path, installed: tuple[Path, str], environment: dict[str, s
 
 
 def run_walk(folder: Path, fresh: Path, environment: dict[str, str], client: Path | None = None) -> dict[str, str]:
-    """Type the README's walk in two terminals; returns what each block printed."""
+    """Type the walk of the README and of docs/ in two terminals; returns what each block printed."""
     folder.mkdir()
     homes = {name: str(folder / name) for name in ("ACME_IID_CA_HOME", "ACME_IID_CONFIG_DIR", "ACME_IID_STATE_DIR")}
     ca_bin = str(fresh / ".venv" / "bin")
@@ -178,6 +185,8 @@ def run_walk(folder: Path, fresh: Path, environment: dict[str, str], client: Pat
         export = NAMED["terminal-2"].splitlines()[0] + "\n"
         for name in STEPS:
             text = export + NAMED[name] if name.startswith("terminal-2-") else NAMED[name]
+            if "THUMBPRINT" in text:
+                text = text.replace("THUMBPRINT", thumbprint(folder, one))
             done = bash(text, folder, one if "terminal-1" in name else two)
             printed[name] = done.stdout + done.stderr
             assert (done.returncode != 0) == name.endswith("refused"), printed[name]
@@ -185,6 +194,12 @@ def run_walk(folder: Path, fresh: Path, environment: dict[str, str], client: Pat
         os.killpg(first.pid, signal.SIGTERM)
         printed["terminal-1"] = first.communicate(timeout=30)[0]
     return printed
+
+
+def thumbprint(folder: Path, environment: dict[str, str]) -> str:
+    """The thumbprint of the account key that the instance belongs to; a rebuilt VM's would be another."""
+    shown = bash("acme-iid-ca instance show i-05e360db6e50b5eda --json", folder, environment)
+    return str(json.loads(shown.stdout)["key_thumbprint"])
 
 
 def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> None:
@@ -208,10 +223,30 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "left the fleet" not in walked["terminal-2-look"]
     assert "caddy on web-1" in walked["terminal-1-eab"]
     assert "Asked for the renewal of " in walked["terminal-1-fleet"]
+    assert "nginx was told: -s reload" in walked["terminal-1-proxy"]
+    assert "released" in walked["terminal-1-release"].lower()
     assert "OK" in walked["terminal-1-block"]
     assert "It holds the CA's private keys" in walked["terminal-1-keep"]
 
 
-def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    assert set(NAMED) == {"terminal-1", *STEPS, *OF_CERTBOT}
+def test_contributors_set_up_and_run_one_test_as_typed(tmp_path: Path, environment: dict[str, str]) -> None:
+    folder = clone(tmp_path / "acme-iid")
+    for name in ("set-up", "one-test"):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", NAMED[name]],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed in " in done.stdout
+
+
+def test_every_block_of_the_pages_is_run_by_a_test() -> None:
+    assert set(NAMED) == {"terminal-1", *STEPS, *ELSEWHERE, *OF_CONTRIBUTORS}
+    assert len(NAMED) == len([block for block in blocks("sh") if block.name]), "two blocks share a name"
+    assert [block for block in blocks("sh") if not block.name and block.page != "README.md"] == []
     assert len(PLAIN) == 2

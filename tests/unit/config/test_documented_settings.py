@@ -1,0 +1,31 @@
+"""The settings that the pages show are settings: ca.toml with them is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pages import Block, blocks
+
+from acme_iid.config import ca_toml
+
+CA = """
+[ca]
+name = "My CA"
+domains = ["local"]
+[server]
+url = "https://ca.local"
+"""
+PROVISIONER = """
+[[provisioner]]
+name = "AWS"
+type = "AWS"
+accounts = ["123456789042"]
+"""
+
+
+@pytest.mark.parametrize("block", list(blocks("toml")), ids=lambda block: f"{block.page}-{block.text.split()[0]}")
+def test_a_block_of_settings_is_read(block: Block) -> None:
+    before = {"": CA, "provisioner": CA + PROVISIONER}[block.name]
+    config = ca_toml.parse((before + block.text).encode(), Path("/nowhere"))
+    assert config != ca_toml.parse(before.encode(), Path("/nowhere")) or "[limits]" in block.text
