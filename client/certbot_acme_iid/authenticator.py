@@ -63,7 +63,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
         add("provisioner", metavar="NAME", help="Be admitted by this provisioner of the CA, and no other.")
         add(
             "format",
-            choices=sorted(clouds.COLLECTORS),
+            choices=sorted(clouds.formats()),
             help="Send this kind of evidence, and no other (default: what the CA likes best of what there is).",
         )
 
@@ -107,7 +107,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
         try:
             known = self._bootstrapped()
             trust.require_ca(str(self.config.server), None if known is None else known.root, os.environ)
-            resource = self.conf("azure-resource") or (None if known is None else known.azure_resource)
+            resource = self.conf("azure-resource") or (None if known is None else known.token_resource)
             cloud = clouds.here(os.environ, self.conf("metadata-url"), resource, display_util.notify)
             self._require_own_key(achalls[0].account_key, cloud.instance())
             choices = (self.conf("provisioner"), self.conf("format"))

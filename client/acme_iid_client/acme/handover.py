@@ -43,7 +43,7 @@ def hand_to(name: str, authority: Authority, given: Given) -> Path:
     where = directories.find({"HOME": user.pw_dir}, user.pw_uid)
 
     def write() -> None:
-        authorities.save(where, given.ca_url, root, authority.azure_resource)
+        authorities.save(where, given.ca_url, root, authority.token_resource)
         enrolled.save(where.state, identity, given)
 
     why = _as_user(user, write)

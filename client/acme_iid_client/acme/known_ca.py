@@ -37,7 +37,7 @@ class Authority:
 
     :ivar ca_url: its address, without a trailing slash.
     :ivar root: the file that holds its root certificate, PEM.
-    :ivar azure_resource: what this CA takes managed identity tokens for, as the bootstrap settled it.
+    :ivar token_resource: what this CA takes managed identity tokens for, as the bootstrap settled it.
     :ivar account_key: the file with the account key that a person keeps; None is the key that this machine made.
     :ivar told: what the command was told about the account here.
     :ivar former: its addresses of before, as long as this machine knows it.
@@ -45,7 +45,7 @@ class Authority:
 
     ca_url: str
     root: Path
-    azure_resource: str | None = None
+    token_resource: str | None = None
     account_key: Path | None = None
     told: Told = field(default_factory=Told)
     former: tuple[str, ...] = ()
@@ -183,11 +183,11 @@ def different(where: directories.Places, ca_url: str, root: bytes) -> list[Path]
 
 
 def save(
-    where: directories.Places, ca_url: str, root: bytes, azure_resource: str | None = None, *, first: bool = False
+    where: directories.Places, ca_url: str, root: bytes, token_resource: str | None = None, *, first: bool = False
 ) -> tuple[Path, Path]:
     """Save the root and, after it, the configuration that names it.
 
-    :param azure_resource: what the CA takes managed identity tokens for; without it, what is known of this CA stays.
+    :param token_resource: what the CA takes managed identity tokens for; without it, what is known of this CA stays.
     :param first: whether commands are to talk to this CA without ``--ca-url``, be another the first until now.
     :returns: the root's file and the configuration's.
     """
@@ -196,10 +196,10 @@ def save(
     except ClientError:
         home, before = where.config, None
     known = before if home == where.config else _read(_files(home)[1])
-    if azure_resource is None and known is not None:
-        azure_resource = known.azure_resource
+    if token_resource is None and known is not None:
+        token_resource = known.token_resource
     former = () if known is None else tuple(url for url in (known.ca_url, *known.former) if url != ca_url)
-    ca = Authority(ca_url, _files(home)[0], azure_resource, former=tuple(dict.fromkeys(former)))
+    ca = Authority(ca_url, _files(home)[0], token_resource, former=tuple(dict.fromkeys(former)))
     saved = _write(home, ca, root)
     if not first or home == where.config or before is None:
         return saved
@@ -226,7 +226,7 @@ def _write_configuration(configuration: Path, ca: Authority, root_file: Path) ->
         "directory": ca.directory_url,
         "fingerprint": fingerprint(load_certificates(root_file.read_bytes())[0]),
         "root": str(root_file),
-        **({} if ca.azure_resource is None else {"azure_resource": ca.azure_resource}),
+        **({} if ca.token_resource is None else {"azure_resource": ca.token_resource}),
         **({"former_urls": list(ca.former)} if ca.former else {}),
     }
     directories.write_file(configuration, json.dumps(content, indent=2).encode() + b"\n", public=True)

@@ -18,7 +18,7 @@ from acme_iid_client.storage.directories import Places
 @click.option("--default", "first", is_flag=True, help="Talk to this CA from now on when a command has no --ca-url.")
 @click.option("--force", is_flag=True, help="Replace the root that this machine knows of this CA without asking.")
 @options.account_conditions
-@options.azure_resource
+@options.token_resource
 @options.timeout
 @options.json
 @click.pass_obj
@@ -28,7 +28,7 @@ def command(
     fingerprint: str,
     first: bool,
     force: bool,
-    azure_resource: str | None,
+    token_resource: str | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -56,7 +56,7 @@ def command(
     deadline = Deadline(timeout)
     pem = known_ca.fetch_root(url, expected, deadline, notice)
     may_overwrite(known_ca.different(where, url, pem), force)
-    root_file, configuration = known_ca.save(where, url, pem, azure_resource, first=first)
+    root_file, configuration = known_ca.save(where, url, pem, token_resource, first=first)
     default = known_ca.load(where).ca_url
     ca = known_ca.load(where, url)
     conditions = Conditions.of(where.state, ca)

@@ -39,7 +39,7 @@ _FORMATS = (
 @options.account_key
 @options.account_conditions
 @options.metadata_url
-@options.azure_resource
+@options.token_resource
 @options.timeout
 @click.pass_obj
 def command(
@@ -52,7 +52,7 @@ def command(
     ca_url: str | None,
     root: Path | None,
     metadata_url: str | None,
-    azure_resource: str | None,
+    token_resource: str | None,
     timeout: float,
 ) -> None:
     """Let a client that has no evidence get certificates for NAMES; without NAME, for all that this instance may hold.
@@ -84,7 +84,7 @@ def command(
         raise click.UsageError(str(error)) from error
     ca = known_ca.load(where, ca_url, root)
     key_type = keys.KeyType("EC", "P-256")
-    cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
+    cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, token_resource or ca.token_resource, notice)
     if renew:
         _renew(where, ca, cloud, wanted, provisioner, timeout, as_json=kind == "json")
         return

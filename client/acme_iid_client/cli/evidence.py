@@ -13,9 +13,9 @@ from acme_iid_client.cli import options
 )
 @click.option("--raw", is_flag=True, help="Print the evidence itself, as JSON for 'acme-iid verify'.")
 @options.metadata_url
-@options.azure_resource
+@options.token_resource
 @options.json
-def command(kind: str | None, raw: bool, metadata_url: str | None, azure_resource: str | None, as_json: bool) -> None:
+def command(kind: str | None, raw: bool, metadata_url: str | None, token_resource: str | None, as_json: bool) -> None:
     """Show which instance this machine can prove to be, and by what kinds of evidence. Nothing is sent to the CA.
 
     The facts are what the metadata service says; 'acme-iid evidence --raw | acme-iid verify -' checks its signature.
@@ -29,11 +29,11 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, azure_resourc
     from acme_iid_client import clouds
     from acme_iid_client.cli.terminal import notice, printable
 
-    if kind is not None and kind not in clouds.COLLECTORS:
-        raise click.UsageError(f"--format {kind} is unknown; there are {', '.join(clouds.COLLECTORS)}.")
+    if kind is not None and kind not in clouds.formats():
+        raise click.UsageError(f"--format {kind} is unknown; there are {', '.join(clouds.formats())}.")
     if kind is not None and not raw:
         raise click.UsageError("--format goes with --raw.")
-    cloud = clouds.here(os.environ, metadata_url, azure_resource, notice)
+    cloud = clouds.here(os.environ, metadata_url, token_resource, notice)
     # Evidence that can be bound is bound to a challenge that nobody made, so that it opens nothing.
     bound = binding(f"evidence.{secrets.token_urlsafe()}")
     if raw:

@@ -85,8 +85,9 @@ metadata_url = click.option(
     show_envvar=True,
     help="The address of the cloud's metadata service, if not the usual one.",
 )
-azure_resource = click.option(
+token_resource = click.option(
     "--azure-resource",
+    "token_resource",
     metavar="URI",
     envvar="ACME_IID_AZURE_RESOURCE",
     show_envvar=True,

@@ -40,7 +40,7 @@ from acme_iid_client.storage.directories import Places
 @options.account_key
 @options.account_conditions
 @options.metadata_url
-@options.azure_resource
+@options.token_resource
 @options.timeout
 @options.json
 @click.pass_obj
@@ -67,7 +67,7 @@ def command(
     ca_url: str | None,
     root: Path | None,
     metadata_url: str | None,
-    azure_resource: str | None,
+    token_resource: str | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -113,7 +113,7 @@ def command(
     # Asked before anything else is, unless only the cloud can say the name.
     shown = target.prepare(wanted[0], force) if named else None
     ca = known_ca.load(where, ca_url, root)
-    cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, azure_resource or ca.azure_resource, notice)
+    cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, token_resource or ca.token_resource, notice)
     request = Request(wanted, subject, provisioner, end, profile=profile)
     own, instance = cloud.names()[0], cloud.instance().partition(":")[2]
     if not named:
@@ -135,7 +135,7 @@ def command(
     if shown[1] is not None:
         # Before the files, so that a renewal puts them in place if this cannot.
         pair = shown[0], shown[1]
-        ordering.record(where, target, pair, ca.ca_url, root, metadata_url, azure_resource, not_after, profile)
+        ordering.record(where, target, pair, ca.ca_url, root, metadata_url, token_resource, not_after, profile)
     target.install(waiting, shown)
     pending_installations.drop(where.state, shown[0])
     target.refresh(shown)

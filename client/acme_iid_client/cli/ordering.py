@@ -124,7 +124,7 @@ def record(
     ca_url: str,
     root: Path | None,
     metadata_url: str | None,
-    azure_resource: str | None,
+    token_resource: str | None,
     not_after: str | None,
     profile: str | None,
 ) -> None:
@@ -135,7 +135,7 @@ def record(
     life = not_after if not_after and parse_duration(not_after) else None
     crt, key = (path.absolute() for path in shown)
     record = records.Record(
-        crt, key, ca_url, root, metadata_url, azure_resource, life, target.copies, where.account_key, profile
+        crt, key, ca_url, root, metadata_url, token_resource, life, target.copies, where.account_key, profile
     )
     records.save(where.state, record)
 

@@ -36,7 +36,7 @@ from acme_iid_client.storage.directories import Places
 @options.account_key
 @options.account_conditions
 @options.metadata_url
-@options.azure_resource
+@options.token_resource
 @options.timeout
 @options.json
 @click.pass_obj
@@ -60,7 +60,7 @@ def command(
     ca_url: str | None,
     root: Path | None,
     metadata_url: str | None,
-    azure_resource: str | None,
+    token_resource: str | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -99,7 +99,7 @@ def command(
         wishes,
         expires_in,
         after,
-        renewing.Origin(ca_url, root, metadata_url, azure_resource),
+        renewing.Origin(ca_url, root, metadata_url, token_resource),
         tuple(zip(files[::2], files[1::2], strict=True)),
         force,
         timeout,

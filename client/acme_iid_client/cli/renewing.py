@@ -51,7 +51,7 @@ class Origin:
     ca_url: str | None
     root: Path | None
     metadata_url: str | None
-    azure_resource: str | None
+    token_resource: str | None
 
     def of(self, record: records.Record) -> records.Record:
         """A record with what the options say in its place."""
@@ -62,7 +62,7 @@ class Origin:
             ca_url=self.ca_url or record.ca_url,
             root=self.root or root,
             metadata_url=self.metadata_url or record.metadata_url,
-            azure_resource=self.azure_resource or record.azure_resource,
+            token_resource=self.token_resource or record.token_resource,
         )
 
 

@@ -7,6 +7,7 @@ side (``acme_iid.attestation``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -57,17 +58,40 @@ class Cloud(detection.Candidate, Protocol):
         """
 
 
-CLOUDS: tuple[type[AWS | GCP | Azure], ...] = (AWS, GCP, Azure)
-"""In the order in which they count, should several answer."""
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """A kind of metadata service, and what is known of it before it is asked.
 
-COLLECTORS = {kind: cloud for cloud in CLOUDS for kind in cloud.formats}
-"""The formats of evidence, each with the cloud that gives it."""
+    :ivar at: the service at an address, given the environment; None for the usual one. The third argument is what
+        managed identity tokens are asked for, where a cloud has such.
+    :ivar formats: the iid-01 formats that it can give.
+    :ivar named: whether the environment says where the service is.
+    :ivar ipv6: where the service is for instances without IPv4; None where it has no such address.
+    """
+
+    at: Callable[[Mapping[str, str], str | None, str | None], Cloud]
+    formats: tuple[str, ...]
+    named: Callable[[Mapping[str, str]], bool]
+    ipv6: str | None = None
+
+
+CLOUDS = [
+    Collector(AWS, AWS.formats, AWS.named, aws.IPV6),
+    Collector(GCP, GCP.formats, GCP.named, gcp.IPV6),
+    Collector(Azure, Azure.formats, Azure.named),
+]
+"""The registry, in the order in which clouds count, should several answer."""
+
+
+def formats() -> tuple[str, ...]:
+    """The formats of evidence that some cloud gives."""
+    return tuple(name for cloud in CLOUDS for name in cloud.formats)
 
 
 def here(
     env: Mapping[str, str],
     metadata_url: str | None,
-    azure_resource: str | None = None,
+    token_resource: str | None = None,
     notice: Callable[[str], None] = lambda _text: None,
 ) -> Cloud:
     """The cloud that this machine is in, by what its metadata service answers.
@@ -78,15 +102,11 @@ def here(
 
     :param env: the environment.
     :param metadata_url: what ``--metadata-url`` says.
-    :param azure_resource: what managed identity tokens are asked for.
+    :param token_resource: what managed identity tokens are asked for.
     :param notice: called with a sentence if several clouds answer.
     :raises ClientError: if there is none, or its service cannot be used.
     """
-    candidates: list[Cloud] = [
-        AWS(env, metadata_url),
-        GCP(env, metadata_url),
-        Azure(env, metadata_url, azure_resource),
-    ]
+    candidates = [cloud.at(env, metadata_url, token_resource) for cloud in CLOUDS]
     if metadata_url is not None:
         return detection.find(candidates, detection.NAMED_SECONDS, notice)
     named = [cloud for cloud, kind in zip(candidates, CLOUDS, strict=True) if kind.named(env)]
@@ -96,7 +116,7 @@ def here(
         return detection.find(candidates, detection.SECONDS, notice)
     except detection.NoCloudError as error:
         # An instance without IPv4. Not asked at the same time: where IPv6 leads somewhere else, nobody answers there.
-        by_ipv6: list[Cloud] = [AWS(env, aws.IPV6), GCP(env, gcp.IPV6)]
+        by_ipv6 = [cloud.at(env, cloud.ipv6, None) for cloud in CLOUDS if cloud.ipv6 is not None]
         try:
             return detection.find(by_ipv6, detection.SECONDS, notice)
         except detection.NoCloudError:
@@ -108,7 +128,7 @@ def at(
     ca: str,
     env: Mapping[str, str],
     metadata_url: str | None,
-    azure_resource: str | None = None,
+    token_resource: str | None = None,
     notice: Callable[[str], None] = lambda _text: None,
 ) -> Cloud:
     """What speaks for this user at a CA: what ``acme-iid enroll --for-user`` gave, or else the machine's cloud.
@@ -118,7 +138,7 @@ def at(
     :raises ClientError: as :func:`here`, or if what was given cannot be read.
     """
     given = load(state, ca)
-    return here(env, metadata_url, azure_resource, notice) if given is None else Enrolled(given)
+    return here(env, metadata_url, token_resource, notice) if given is None else Enrolled(given)
 
 
 def collect(cloud: Cloud, wanted: tuple[str, ...], binding: Binding) -> IID01Response:

@@ -62,7 +62,12 @@ class AWS:
     title = "AWS"
     formats: tuple[str, ...] = ("aws-rsa2048", "aws-signature", "aws-pkcs7", "aws-nitrotpm", "aws-web-identity")
 
-    def __init__(self, env: Mapping[str, str], metadata_url: str | None = None) -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        metadata_url: str | None = None,
+        resource: str | None = None,  # noqa: ARG002 - a word of other clouds
+    ) -> None:
         ipv6 = env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "").lower() == "ipv6"
         base = metadata_url or env.get(_ENDPOINT) or (IPV6 if ipv6 else LINK_LOCAL)
         self._off = not metadata_url and env.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"

@@ -51,7 +51,12 @@ class GCP:
     title = "GCP"
     formats: tuple[str, ...] = ("gcp-identity",)
 
-    def __init__(self, env: Mapping[str, str], metadata_url: str | None = None) -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        metadata_url: str | None = None,
+        resource: str | None = None,  # noqa: ARG002 - a word of other clouds
+    ) -> None:
         # Google's own libraries take a host name or address there, with or without a port. The server's name,
         # metadata.google.internal, is not used: somebody else may answer for it elsewhere.
         host = env.get(_HOST)

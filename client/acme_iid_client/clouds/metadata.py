@@ -18,7 +18,7 @@ from acme_iid_client.errors import ClientError
 from acme_iid_client.transport.session import Session, TooLargeError
 
 LINK_LOCAL = "http://169.254.169.254"
-"""Where AWS, GCP and Azure all have their service. It is reached without asking anybody for a name."""
+"""Where all clouds have their service. It is reached without asking anybody for a name."""
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 3.0
 PATIENCE_SECONDS = 12.0

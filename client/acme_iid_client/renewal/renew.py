@@ -182,7 +182,7 @@ def renew(
     chain = load_certificates(pairs.read(pair.certificate))
     ca = known_ca.load_issuer(_with_account_key(where, record), chain, record.ca_url, record.root)
     cloud = clouds.at(
-        where.state, ca.identity, env, record.metadata_url, record.azure_resource or ca.azure_resource, notice
+        where.state, ca.identity, env, record.metadata_url, record.token_resource or ca.token_resource, notice
     )
     pairs.rehearse(pair, wishes.permissions, key_stays=keep)
     record.copies.rehearse(wishes.permissions)

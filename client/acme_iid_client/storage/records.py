@@ -22,7 +22,7 @@ class Record:
     :ivar ca_url: the CA it came from.
     :ivar root: that CA's root certificate, if it is not the one of the bootstrap.
     :ivar metadata_url: the address of the metadata service, if another than the usual one was given.
-    :ivar azure_resource: what managed identity tokens are asked for, if it was given.
+    :ivar token_resource: what managed identity tokens are asked for, if it was given.
     :ivar life: how long certificates are asked for, a duration like ``8h``; None leaves it to the CA.
     :ivar copies: further files with the same content.
     :ivar account_key: the file of the account key that signs, if a person keeps it.
@@ -34,7 +34,7 @@ class Record:
     ca_url: str | None = None
     root: Path | None = None
     metadata_url: str | None = None
-    azure_resource: str | None = None
+    token_resource: str | None = None
     life: str | None = None
     copies: Copies = field(default_factory=Copies)
     account_key: Path | None = None
@@ -56,7 +56,7 @@ def save(state: Path, record: Record) -> None:
         "ca_url": record.ca_url,
         "root": _text(record.root),
         "metadata_url": record.metadata_url,
-        "azure_resource": record.azure_resource,
+        "azure_resource": record.token_resource,
         "account_key": _text(record.account_key),
         "life": record.life,
         "profile": record.profile,

@@ -72,7 +72,7 @@ TOKEN = "PUT /latest/api/token"
 
 
 def test_every_format_of_the_server_has_a_collector() -> None:
-    assert set(clouds.COLLECTORS) == set(VERIFIERS)
+    assert set(clouds.formats()) == set(VERIFIERS)
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)

@@ -99,7 +99,7 @@ def judged(answer: iid01.IID01Response, believed: TrustStore, binding: Binding) 
     return verifier.judge(verifier.authenticate(Evidence(answer.format, fields), believed, now), binding, now)
 
 
-@pytest.mark.parametrize("kind", clouds.COLLECTORS)
+@pytest.mark.parametrize("kind", clouds.formats())
 def test_evidence_of_every_format_is_bound_to_challenge_and_account_key_and_names_the_instance(
     kind: str, tmp_path: Path
 ) -> None:

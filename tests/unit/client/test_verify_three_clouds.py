@@ -58,7 +58,7 @@ def files(tmp_path: Path) -> dict[str, list[str | Path]]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", clouds.COLLECTORS)
+@pytest.mark.parametrize("kind", clouds.formats())
 def test_evidence_of_every_format_is_shown_and_verified_on_the_command_line(
     acme_iid: Run, files: dict[str, list[str | Path]], tmp_path: Path, kind: str
 ) -> None:
