@@ -137,8 +137,8 @@ def test_what_is_roots_in_a_directory_for_all_is_not_ordered_for(place: Ground) 
     for name in ("tls.crt", "tls.key"):
         (shared / name).write_text("")
     program = (
-        "import sys; from pathlib import Path; from acme_iid_client import files\n"
-        "files.rehearse(files.pair(*map(Path, sys.argv[1:])), files.Permissions())"
+        "import sys; from pathlib import Path; from acme_iid_client.storage import pairs\n"
+        "pairs.rehearse(pairs.pair(*map(Path, sys.argv[1:])), pairs.Permissions())"
     )
     # The environment of the tests may be in a folder that is root's alone.
     reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
