@@ -22,7 +22,7 @@ from acme_iid_client.storage.pairs import Permissions
 _PROCESSES = """
 import builtins, errno, os, signal, sys
 from pathlib import Path
-from acme_iid_client import files
+from acme_iid_client.storage import pairs
 from acme_iid_client.storage.pairs import Permissions
 EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "os.chmod", "fcntl.flock")
 def act(what, limit):
@@ -39,12 +39,12 @@ def act(what, limit):
             raise OSError(errno.EOPNOTSUPP, "Operation not supported")
         if what == "refuse" and event == "os.rename" and str(arguments[1]).endswith("foo.crt"):
             raise getattr(builtins, limit)("immutable")
-    pair = files.pair(Path("foo.crt"), Path("foo.key"))
+    pair = pairs.pair(Path("foo.crt"), Path("foo.key"))
     sys.addaudithook(hook)
     if what == "recover":
-        files.recover(pair)
+        pairs.recover(pair)
     else:
-        files.install(pair, certificate, key, Permissions())
+        pairs.install(pair, certificate, key, Permissions())
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
@@ -217,9 +217,9 @@ def test_a_full_disk_leaves_the_old_pair_in_use(tmp_path: Path) -> None:
     pairs.install(pair, *old, Permissions())
     # A limit on the size of files is what a full disk is to one process: the write fails half way.
     script = (
-        "import resource, signal, sys\nfrom pathlib import Path\nfrom acme_iid_client import files\n"
+        "import resource, signal, sys\nfrom pathlib import Path\nfrom acme_iid_client.storage import pairs\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        "try:\n files.install(files.pair(Path('foo.crt'), Path('foo.key')), b'x' * 999, b'', files.Permissions())\n"
+        "try:\n pairs.install(pairs.pair(Path('foo.crt'), Path('foo.key')), b'x' * 999, b'', pairs.Permissions())\n"
         "except OSError as error:\n sys.exit(error.strerror)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
