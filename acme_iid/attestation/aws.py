@@ -106,11 +106,9 @@ class _AwsVerifier:
         """Read the facts."""
         return _identify(claims)
 
-    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:  # noqa: ARG002
+    def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:  # noqa: ARG002
         """Check the document's time. It carries nothing that ``binding`` could be compared with."""
-        identity = _identify(claims)
         _check_freshness(identity.times["pendingTime"], now)
-        return identity
 
 
 def _from_cms(digest: cms.Digest, algorithms: frozenset[str], name: str, fields: Mapping[str, str]) -> _SignedDocument:

@@ -111,15 +111,13 @@ class _NitroTpmVerifier:
             believed_by=claims.believed_by,
         )
 
-    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
+    def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
         """Check that the document is fresh, and for this challenge and account key."""
-        identity = self.identify(claims)
         assert isinstance(claims, NitroTpmClaims)
         assert claims.instance is not None
         _check_freshness(identity.times["timestamp"], now)
         _check_binding(claims.document, binding)
-        self.beside.judge(claims.instance, binding, now)
-        return identity
+        self.beside.judge(identity, claims.instance, binding, now)
 
 
 VERIFIERS: tuple[Verifier, ...] = (

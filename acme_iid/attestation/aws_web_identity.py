@@ -70,13 +70,11 @@ class _WebIdentityVerifier:
         believed_by = ((tokens.key_reference(token, issuers[0].issuer, key),),)
         return Claims(self.format, token.claims, token.content, token.key_id, key.scope, believed_by)
 
-    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
-        """Read the facts, and check times and audience."""
-        identity = self.identify(claims)
+    def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:  # noqa: ARG002
+        """Check times and audience."""
         audience = claims.document.get("aud")
         audiences = audience if isinstance(audience, list) else (audience,)
         tokens.judge(claims.document, audiences, binding.audience, now)
-        return identity
 
     def identify(self, claims: Claims) -> InstanceIdentity:
         """Read the facts."""

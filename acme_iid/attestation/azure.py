@@ -82,9 +82,9 @@ class _AttestedVerifier:
         """Read the facts."""
         return identify(claims)
 
-    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
+    def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
         """Check the document's age and nonce."""
-        return judge(claims, binding, now)
+        judge(identity, claims, binding, now)
 
 
 VERIFIERS: tuple[Verifier, ...] = (_AttestedVerifier(),)
@@ -158,12 +158,12 @@ def identify(claims: Claims) -> InstanceIdentity:
     )
 
 
-def judge(claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
+def judge(identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
     """Steps freshness and binding of an attested document.
 
+    :param identity: what was read out of the document, with its times.
     :raises AttestationError: these, or decoding.
     """
-    identity = identify(claims)
     nonce = claims.document.get("nonce")
     if not isinstance(nonce, str):
         raise AttestationError(Step.DECODE, "the document has no nonce, or one that is not a string")
@@ -174,7 +174,6 @@ def judge(claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
             "the document's nonce is not the one of this challenge and this account key; the metadata service may "
             "hand out a document that it made for an earlier request, so fetch it again with this challenge's nonce",
         )
-    return identity
 
 
 def _read(data: bytes) -> tuple[cms.SignedData, tuple[x509.Certificate, ...]]:

@@ -135,12 +135,10 @@ class _ManagedIdentityVerifier:
             believed_by=claims.believed_by,
         )
 
-    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
+    def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
         """Judge the document as ``azure-attested`` does, and check that the token is in time."""
-        identity = self.identify(claims)
         _check_times(claims.document, now)
-        azure.judge(_attested(claims), binding, now)
-        return identity
+        azure.judge(identity, _attested(claims), binding, now)
 
 
 VERIFIERS: tuple[Verifier, ...] = (_ManagedIdentityVerifier(),)

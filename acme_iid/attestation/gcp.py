@@ -66,14 +66,12 @@ class _GcpVerifier:
         believed_by = ((tokens.key_reference(token, TOKENS, key),),)
         return Claims(self.format, token.claims, token.content, token.key_id, key.scope, believed_by)
 
-    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
-        """Read the facts, and check times and audience."""
-        identity = self.identify(claims)
+    def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
+        """Check times and audience."""
         if identity.times[_CREATED] > now + tokens.CLOCK_SKEW:
             raise AttestationError(Step.FRESHNESS, f"the token's {_CREATED} is in the future")
         # As a string only: Google writes no list, and two receivers would be one too many.
         tokens.judge(claims.document, (claims.document.get("aud"),), binding.audience, now)
-        return identity
 
     def identify(self, claims: Claims) -> InstanceIdentity:
         """Read the facts."""

@@ -126,8 +126,9 @@ class Verifier(Protocol):
             together.
         """
 
-    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
-        """Check freshness and binding, and say who the instance is, as :meth:`identify` does.
+    def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
+        """Check freshness and binding.
 
-        :raises AttestationError: steps freshness and binding, or decoding if a needed fact is missing.
+        :param identity: what :meth:`identify` read out of the claims.
+        :raises AttestationError: steps freshness and binding, or decoding if what binds it is missing.
         """

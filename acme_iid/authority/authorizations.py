@@ -11,8 +11,7 @@ from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
-from acme_iid.policy import hosts
-from acme_iid.policy.instances import refusal_to_order
+from acme_iid.policy.policy import Policy
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment, Order
@@ -24,26 +23,14 @@ LIFETIME = 3600
 """Seconds in which names are proven and an order for them is finalized. Evidence is at hand, so an hour is long."""
 
 
-def refusal(config: Config, identifier: Identifier) -> str | None:
-    """Why nobody whatever may hold this name, or None: such an order is refused before any proof is asked for."""
-    if hosts.offered(config.hosts, config.namespace, identifier):
-        return None
-    return refusal_to_order(config.provisioners, config.namespace, identifier)
+def offer(
+    policy: Policy, account: Account, identifier: Identifier, now: int, profile: str | None = None
+) -> Authorization:
+    """A new pending authorization, with one challenge for each way in which the name can be proven.
 
-
-def _challenge_types(config: Config, identifier: Identifier) -> tuple[str, ...]:
-    """The types of challenges by which a name can be proven, iid-01 first."""
-    standard = hosts.offered(config.hosts, config.namespace, identifier)
-    # With no provisioner at all iid-01 is what says so.
-    by_instances = refusal_to_order(config.provisioners, config.namespace, identifier) is None and (
-        bool(config.provisioners) or not standard
-    )
-    return (CHALLENGE_TYPE, *standard) if by_instances else standard
-
-
-def offer(config: Config, account: Account, identifier: Identifier, now: int) -> Authorization:
-    """A new pending authorization, with one challenge for each way in which the name can be proven."""
-    challenges = tuple(_challenge(kind) for kind in _challenge_types(config, identifier))
+    :param profile: the certificate profile of its order; None for any.
+    """
+    challenges = tuple(_challenge(kind) for kind in policy.offers(identifier, profile).challenges)
     return _authorization(account, identifier, challenges, now)
 
 
@@ -139,7 +126,7 @@ def new_authorization(
 def _new_authorization(
     reader: Reader, config: Config, account: Account, identifier: Identifier, now: int
 ) -> Write[Authorization]:
-    if (reason := refusal(config, identifier)) is not None:
+    if (reason := config.policy.offers(identifier).refusal) is not None:
         fault = Fault(Problem.REJECTED_IDENTIFIER, reason, identifier, Remedy.OPERATOR)
         raise AcmeError(fault.problem, reason, subproblems=[fault], remedy=fault.remedy)
     limits.require_room_to_wait(reader, account, now)
@@ -147,7 +134,7 @@ def _new_authorization(
     enrolment = delegates.enrolment_of(reader, account)
     statements = [signers.guard(account)]
     if enrolment is None:
-        authorization = offer(config, account, identifier, now)
+        authorization = offer(config.policy, account, identifier, now)
     else:
         delegates.require(reader, config, enrolment, (identifier,), None, now)
         statements += delegates.guards(enrolment)

@@ -13,11 +13,11 @@ from dataclasses import replace
 
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.registry import VERIFIERS
-from acme_iid.authority import Authority, answers, refusals, signers, validations
+from acme_iid.authority import Authority, answers, entitlement, refusals, signers, validations
 from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.policy.clouds import instance_key
-from acme_iid.policy.instances import Grant, admit, formats, names
+from acme_iid.policy.policy import Decision, Refusal
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
@@ -105,27 +105,28 @@ def _answer_iid01(
     try:
         claims = _authenticate(authority, given.evidence, now)
         record["key_id"] = claims.key_id
-        named = VERIFIERS[given.evidence.format].identify(claims)
+        verifier = VERIFIERS[given.evidence.format]
+        identity = named = verifier.identify(claims)
         # What the evidence says is recorded even if it is stale or bound elsewhere, and then marked as unproven.
         record |= {
             "binding": named.binding, "times": dict(named.times), "owner": named.owner, "proven": False,
         }  # fmt: skip
-        identity = VERIFIERS[given.evidence.format].judge(claims, bound, now)
+        verifier.judge(identity, claims, bound, now)
         record["proven"] = True
         reader = _asked_of(reader, identity)
         instance = instances.get(reader, identity.id)
-        grant, held = _admit(reader, authority, place, identity, instance, given.provisioner)
-        record |= {"provisioner": grant.provisioner.name, "rule": grant.rule}
-        proof = Proof(identity.id, identity.cloud, grant.provisioner.name, identity.credential_id)
+        decision, held = _admit(reader, authority, place, identity, instance, given.provisioner)
+        record |= {"provisioner": decision.provisioner.name, "rule": decision.rule}
+        proof = Proof(identity.id, identity.cloud, decision.provisioner.name, identity.credential_id)
         _check_same_proof(place.order, proof)
-        _check_first_use(reader, account, identity, instance, grant, now)
+        _check_first_use(reader, account, identity, instance, decision, now)
     except MalformedEvidenceError as error:
         raise AcmeError(Problem.MALFORMED, error.detail) from error
     except AttestationError as error:
         _log.info("challenge %s refused at step %s: %s", place.challenge.id, error.step.value, error.detail)
         return _refused(reader, account, place, given, named, error, record, now)
     met = replace(place.challenge, validated_at=now, proof=proof, names=held, identity=identity.to_json())
-    return _valid(account, place, met, identity, instance, grant, record, now)
+    return _valid(account, place, met, identity, instance, decision, record, now)
 
 
 def _asked_of(reader: Reader, identity: InstanceIdentity) -> Reader:
@@ -138,13 +139,13 @@ def _asked_of(reader: Reader, identity: InstanceIdentity) -> Reader:
 
 def _asked(authority: Authority, given: answers.Answer) -> str | None:
     """The provisioner that the answer names, for the record of what is refused before one is found."""
-    known = {provisioner.name for provisioner in authority.config.provisioners}
+    known = {provisioner.name for provisioner in authority.config.policy.instances}
     return given.provisioner if given.provisioner in known else None
 
 
 def _authenticate(authority: Authority, evidence: Evidence, now: int) -> Claims:
     """Steps decoding and signature, for evidence that some provisioner accepts."""
-    accepted = formats(authority.config.provisioners)
+    accepted = authority.config.policy.formats()
     if evidence.format not in accepted:
         # Before any key is looked for: evidence that nobody wants must not make this CA fetch a key set.
         listed = ", ".join(accepted) or "none"
@@ -163,37 +164,26 @@ def _admit(
     identity: InstanceIdentity,
     known: Instance | None,
     only: str | None,
-) -> tuple[Grant, tuple[Identifier, ...]]:
+) -> tuple[Decision, tuple[Identifier, ...]]:
     """Steps admission and names: the operator's block, the rules, and what revocation closed."""
-    config = authority.config
+    policy = authority.config.policy
     if known is not None and known.blocked_at is not None:
-        raise AttestationError(
-            Step.ADMISSION, "an operator blocked this instance; whoever runs this CA can say why", Remedy.OPERATOR
-        )
+        raise entitlement.blocked_error()
     # Whatever closes a name raises the generation.
     closed = instances.closed(reader, identity.id).names if known is not None and known.generation else frozenset()
-    grant = admit(
-        config.provisioners,
-        config.namespace,
+    decision = policy.decide(
         identity,
         place.authorization.name,
         others=place.order.identifiers,
         only=only,
         profile=None if place.order.ahead else place.order.profile,
     )
-    _check_open(closed, identity, place.authorization.name)
-    held = names(grant.provisioner, config.namespace, identity)
-    return grant, tuple(name for name in held if name.value not in closed)
-
-
-def _check_open(closed: frozenset[str], identity: InstanceIdentity, name: Identifier) -> None:
-    if name.value in closed:
-        raise AttestationError(
-            Step.NAMES,
-            f"{name} was closed to this instance when its certificate was revoked; an operator opens it again with: "
-            f"acme-iid-ca instance reopen {identity.id} {name}",
-            Remedy.OPERATOR,
-        )
+    if isinstance(decision, Refusal):
+        raise decision.error
+    if place.authorization.name.value in closed:
+        raise entitlement.closed_error(place.authorization.name, identity.id)
+    held = policy.names(decision.provisioner, identity)
+    return decision, tuple(name for name in held if name.value not in closed)
 
 
 def _check_same_proof(order: Order, proof: Proof) -> None:
@@ -209,7 +199,7 @@ def _check_same_proof(order: Order, proof: Proof) -> None:
 
 
 def _check_first_use(
-    reader: Reader, account: Account, identity: InstanceIdentity, known: Instance | None, grant: Grant, now: int
+    reader: Reader, account: Account, identity: InstanceIdentity, known: Instance | None, decision: Decision, now: int
 ) -> None:
     """Refuse a first use that comes too long after the instance's start, and any use by the wrong account.
 
@@ -219,14 +209,14 @@ def _check_first_use(
     if known is not None and known.is_held:
         _check_owner(known, account, identity, now)
         return
-    age = grant.provisioner.instance_age
+    age = decision.provisioner.instance_age
     if age is None:
         return
     if identity.started_at is None or now - identity.started_at > age + CLOCK_SKEW:
         raise AttestationError(
             Step.FRESHNESS,
             f"the instance was started more than {age} seconds ago (instance_age of provisioner "
-            f"{grant.provisioner.name!r}), and this would be its first use; stop and start it, or an operator "
+            f"{decision.provisioner.name!r}), and this would be its first use; stop and start it, or an operator "
             f"lets it in with: {_release_command(identity, account)}",
             Remedy.OPERATOR,
         )
@@ -283,7 +273,7 @@ def _valid(
     met: Challenge,
     identity: InstanceIdentity,
     known: Instance | None,
-    grant: Grant,
+    decision: Decision,
     record: Mapping[str, object],
     now: int,
 ) -> Write[Answered]:
@@ -302,7 +292,7 @@ def _valid(
         generation=0 if known is None else known.generation,
     )
     # disable_trust_on_first_use lets nobody hold an instance anew; whoever holds it already goes on to.
-    held = grant.trust_on_first_use or (known is not None and known.is_held)
+    held = decision.trust_on_first_use or (known is not None and known.is_held)
     order = orders.changed(place, met)
     order = replace(order, instance_id=identity.id, generation=used.generation)
     statements = [

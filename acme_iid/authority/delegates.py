@@ -7,12 +7,13 @@ proof of the account that enrolled it, and whatever would be in that account's w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from acme_iid.attestation.identity import InstanceIdentity
+from acme_iid.authority import entitlement
+from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config.settings import Config
-from acme_iid.errors import AcmeError, AttestationError, Fault, Problem, Remedy
-from acme_iid.policy.instances import Provisioner, admit
+from acme_iid.errors import AcmeError, Fault, Problem
+from acme_iid.policy.instances import Provisioner
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Enrolment
 from acme_iid.store import accounts, enrolments, instances
@@ -29,12 +30,6 @@ def enrolment_of(reader: Reader, account: Account) -> Enrolment | None:
     found = enrolments.get(reader, account.enrolment_id)
     assert found is not None  # enrolments are never removed
     return found
-
-
-def narrowed(config: Config, enrolment: Enrolment) -> Config:
-    """The settings with the one provisioner that an enrolment was proven under: no other's rules give it anything."""
-    under = tuple(entry for entry in config.provisioners if entry.name == enrolment.proof.provisioner)
-    return replace(config, provisioners=under, hosts=())
 
 
 def require(
@@ -61,21 +56,7 @@ def require(
         raise AcmeError(
             Problem.REJECTED_IDENTIFIER, "; ".join(fault.detail for fault in faults[:5]), subproblems=faults
         )
-    closed = instances.closed(reader, enrolment.instance_id)
-    if closed.blocked:
-        raise AcmeError(
-            Problem.UNAUTHORIZED,
-            "an operator blocked the instance; whoever runs this CA can say why",
-            remedy=Remedy.OPERATOR,
-        )
-    for name in names:
-        if name.value in closed.names:
-            raise AcmeError(
-                Problem.UNAUTHORIZED,
-                f"{name} was closed to the instance when its certificate was revoked; an operator opens it again with: "
-                f"acme-iid-ca instance reopen {enrolment.instance_id} {name}",
-                remedy=Remedy.OPERATOR,
-            )
+    entitlement.require_open(reader, enrolment.instance_id, names)
     provisioner = _require_given(config, enrolment, names, profile)
     if min(enrolment.expires_at, enrolment.proven_at + provisioner.enrolment_lifetime) <= now:
         raise AcmeError(Problem.UNAUTHORIZED, f"the proof behind this enrolment has run out; {_RENEW}")
@@ -111,30 +92,12 @@ def _require_owner(reader: Reader, enrolment: Enrolment) -> None:
 def _require_given(
     config: Config, enrolment: Enrolment, names: Sequence[Identifier], profile: str | None
 ) -> Provisioner:
-    """Refuse what the rules do not give to the instance as it was proven; whose rules they are."""
-    under = enrolment.proof.provisioner
-    found = next((entry for entry in config.provisioners if entry.name == under), None)
-    if found is None:
-        raise AcmeError(
-            Problem.UNAUTHORIZED,
-            f"provisioner {under!r} was removed since the names were proven",
-            remedy=Remedy.OPERATOR,
-        )
-    if not found.gives_profile(profile):
-        raise AcmeError(
-            Problem.INVALID_PROFILE,
-            f"the names were enrolled under {found}, which does not give the profile {profile!r}",
-        )
+    """Refuse what the rules do not give to the instance as it was proven; the provisioner that it was proven under."""
     identity = InstanceIdentity.from_json(enrolment.identity)
-    for name in names:
-        try:
-            admit(config.provisioners, config.namespace, identity, name, only=under)
-        except AttestationError as error:
-            raise AcmeError(
-                Problem.UNAUTHORIZED,
-                f"the rules have changed since the name was proven: {error.detail}",
-                remedy=error.remedy,
-            ) from error
+    under = enrolment.proof.provisioner
+    proven = [entitlement.Proven(name, under, CHALLENGE_TYPE, identity) for name in names]
+    found = entitlement.require_given(config.policy, proven, profile)[0]
+    assert isinstance(found, Provisioner)  # an enrolment is of an instance
     return found
 
 

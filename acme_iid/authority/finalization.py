@@ -7,15 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, compromise, delegates, limits, proofs, refusals, renewal, signers
+from acme_iid.authority import Authority, compromise, delegates, entitlement, limits, proofs, refusals, renewal, signers
 from acme_iid.config.settings import Config
-from acme_iid.errors import AcmeError, AttestationError, Problem, Remedy
+from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.issuance.profiles import Profile
 from acme_iid.issuance.provisioner_extension import HOST_NUMBER
 from acme_iid.issuance.provisioner_extension import extension as provisioner_extension
 from acme_iid.policy.clouds import instance_key, of_cloud
-from acme_iid.policy.instances import admit
 from acme_iid.protocol import csr
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import window
@@ -197,45 +196,23 @@ def _proven(order: Order) -> Iterator[tuple[Identifier, Challenge]]:
 
 
 def _require_still_given(config: Config, order: Order, profile: Profile) -> InstanceIdentity | None:
-    """Refuse names that the rules have been narrowed to exclude since they were proven; whose the proof is.
+    """Refuse names that the rules in force give no more; the identity behind the proof.
 
-    :raises AcmeError: ``unauthorized``; ``rejectedIdentifier`` for the CA's own; ``invalidProfile`` if they were
-        proven under a provisioner that does not give the profile.
+    :raises AcmeError: what :func:`entitlement.require_given` raises; ``rejectedIdentifier`` for the CA's own.
     """
     config.namespace.require_unreserved(order.identifiers)
-    known = {entry.name: entry for entry in config.all_provisioners}
-    identity = None
-    for name, challenge in _proven(order):
-        assert challenge.proof is not None
-        under = challenge.proof.provisioner
-        if under not in known:
-            raise AcmeError(
-                Problem.UNAUTHORIZED, f"provisioner {under!r} was removed since the names were proven; make a new order"
-            )
-        if not known[under].gives_profile(profile.name):
-            raise AcmeError(
-                Problem.INVALID_PROFILE,
-                f"the name {name} was proven under {known[under]}, which does not give the profile {profile.name!r}; "
-                "make a new order for one of its profiles",
-            )
-        refusal = None
-        if challenge.identity is not None:
-            identity = InstanceIdentity.from_json(challenge.identity)
-            try:
-                admit(config.provisioners, config.namespace, identity, name, only=under)
-            except AttestationError as error:
-                refusal = error.detail
-        elif not any(
-            entry.name == under and challenge.type in entry.offers(config.namespace, name) for entry in config.hosts
-        ):
-            refusal = f"provisioner {under!r} does not give {name} by {challenge.type}"
-        if refusal is not None:
-            raise AcmeError(
-                Problem.UNAUTHORIZED,
-                f"the rules have changed since the name was proven: {refusal}",
-                remedy=Remedy.OPERATOR,
-            )
-    return identity
+    proven = [
+        entitlement.Proven(
+            name,
+            challenge.proof.provisioner,
+            challenge.type,
+            None if challenge.identity is None else InstanceIdentity.from_json(challenge.identity),
+        )
+        for name, challenge in _proven(order)
+        if challenge.proof is not None
+    ]
+    entitlement.require_given(config.policy, proven, profile.name, advice="; make a new order")
+    return next((entry.identity for entry in reversed(proven) if entry.identity is not None), None)
 
 
 def validity(profile: Profile, order: Order, now: int) -> tuple[int, int]:

@@ -8,11 +8,12 @@ from datetime import datetime
 
 from acme_iid.authority import Authority, delegates, limits, proofs, refusals, signers
 from acme_iid.authority.accounts import require_terms_agreed
-from acme_iid.authority.authorizations import LIFETIME, give, offer, refusal, rely_on
+from acme_iid.authority.authorizations import LIFETIME, give, offer, rely_on
 from acme_iid.authority.renewal import check_replaces, questions, replaces
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.issuance.profiles import Profile
+from acme_iid.policy.policy import Policy
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Challenge, Enrolment, Order
@@ -111,9 +112,9 @@ def new_order(
     """
     require_terms_agreed(authority.config.ca, account)
     enrolment = delegates.enrolment_of(reader, account)
-    ruling = authority.config if enrolment is None else delegates.narrowed(authority.config, enrolment)
-    profile = _profile(ruling, wanted)
-    if enrolment is None and (faults := _faults(ruling, profile, wanted)):
+    # A delegate is given nothing by other rules than those that its enrolment was proven under.
+    profile = _profile(authority.config, wanted, None if enrolment is None else enrolment.proof.provisioner)
+    if enrolment is None and (faults := _faults(authority.config.policy, profile, wanted)):
         return _refused(reader, authority, account, wanted, _several(faults), remote, now)
     _check_validity(authority, profile, wanted.not_before, wanted.not_after, now)
     if wanted.replaces is not None:
@@ -132,11 +133,10 @@ def new_order(
         replaces=wanted.replaces,
     )
     config = authority.config
-    giving = config.giving(profile.name)
     limits.require_room_for_order(reader, config.limits, account, now)
     try:
         if enrolment is None:
-            return _add(reader, authority, giving, account, order, remote, now)
+            return _add(reader, authority, account, order, remote, now)
         return _add_of_delegate(reader, config, enrolment, account, order, now)
     except AcmeError as refused:
         if enrolment is None or refused.problem is Problem.RATE_LIMITED:
@@ -158,15 +158,10 @@ def _refused(
     )
 
 
-def _add(
-    reader: Reader, authority: Authority, giving: Config, account: Account, order: Order, remote: str, now: int
-) -> Write[Order]:
-    """Add an order with its authorizations: pending ones, and valid ones that were made ahead or proven earlier.
-
-    :param giving: the settings with those provisioners only that give the order's profile.
-    """
+def _add(reader: Reader, authority: Authority, account: Account, order: Order, remote: str, now: int) -> Write[Order]:
+    """Add an order with its authorizations: pending ones, and valid ones that were made ahead or proven earlier."""
     config = authority.config
-    under = {entry.name for entry in giving.all_provisioners}
+    under = {entry.name for entry in config.policy.provisioners if entry.gives_profile(order.profile)}
     ahead = {
         name: made
         for name, made in orders.waiting(reader, account.id, order.identifiers, now).items()
@@ -175,7 +170,7 @@ def _add(
     if not ahead and (earlier := proofs.reliance(reader, authority, account, order.identifiers, order.profile, now)):
         return _add_proven(reader, config, account, order, earlier, remote, now)
     entries = tuple(
-        ahead[name].authorizations[0] if name in ahead else offer(giving, account, name, now)
+        ahead[name].authorizations[0] if name in ahead else offer(config.policy, account, name, now, order.profile)
         for name in order.identifiers
     )
     proven = sorted({(made.instance_id, made.generation) for made in ahead.values() if made.instance_id is not None})
@@ -244,11 +239,14 @@ def _write(
     return Write(statements, lambda rows: orders.numbered(order, rows[0]["n"], tag))
 
 
-def _profile(config: Config, wanted: NewOrder) -> Profile:
-    """The profile that an order asks for; if none, the first one that can be given for its names."""
+def _profile(config: Config, wanted: NewOrder, under: str | None) -> Profile:
+    """The profile that an order asks for; if none, the first one that can be given for its names.
+
+    :param under: the one provisioner that counts; None for all.
+    """
     asked = wanted.profile
     if asked is None:
-        able = (profile for profile in config.profiles if not _faults(config, profile, wanted))
+        able = (profile for profile in config.profiles if not _faults(config.policy, profile, wanted, under))
         return next(able, config.default_profile)
     found = config.profile(asked)
     if found is None:
@@ -262,22 +260,17 @@ def _profile(config: Config, wanted: NewOrder) -> Profile:
     return found
 
 
-def _faults(config: Config, profile: Profile, wanted: NewOrder) -> list[Fault]:
-    """Why there can be no order for certain names with a profile."""
-    giving = config.giving(profile.name)
-    faults = (_fault(config, giving, profile, identifier) for identifier in wanted.identifiers)
+def _faults(policy: Policy, profile: Profile, wanted: NewOrder, under: str | None = None) -> list[Fault]:
+    """The reasons why there can be no order for certain names with a profile."""
+    faults = (_fault(policy, profile, identifier, under) for identifier in wanted.identifiers)
     return [fault for fault in faults if fault is not None]
 
 
-def _fault(config: Config, giving: Config, profile: Profile, identifier: Identifier) -> Fault | None:
-    """Why there can be no order for a name, or None.
-
-    :param giving: ``config`` with those provisioners only that give the profile.
-    """
-    if (reason := refusal(config, identifier)) is not None:
+def _fault(policy: Policy, profile: Profile, identifier: Identifier, under: str | None) -> Fault | None:
+    if (reason := policy.offers(identifier, under=under).refusal) is not None:
         return Fault(Problem.REJECTED_IDENTIFIER, reason, identifier, Remedy.OPERATOR)
-    nobody = not giving.all_provisioners and config.all_provisioners
-    if nobody or refusal(giving, identifier) is not None:
+    given = policy.gives_profile(profile.name, under=under)
+    if not given or policy.offers(identifier, profile.name, under=under).refusal is not None:
         return Fault(
             Problem.INVALID_PROFILE,
             f"no provisioner that may give {identifier} gives the profile {profile.name!r}",

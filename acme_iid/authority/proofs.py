@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority
 from acme_iid.binding import CHALLENGE_TYPE
-from acme_iid.errors import AcmeError, AttestationError, Problem, TrustUnavailableError
+from acme_iid.errors import AcmeError, Problem, TrustUnavailableError
 from acme_iid.policy.clouds import instance_key
-from acme_iid.policy.instances import Provisioner, admit
+from acme_iid.policy.instances import Provisioner
+from acme_iid.policy.policy import Decision
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order
 from acme_iid.store import instances, orders
@@ -101,7 +102,7 @@ def reliance(
     :param account: one that proves names itself, and no delegate.
     """
     config = authority.config
-    lifetimes = [entry.proof_lifetime for entry in config.provisioners if entry.gives_profile(profile)]
+    lifetimes = [entry.proof_lifetime for entry in config.policy.instances if entry.gives_profile(profile)]
     longest = max(lifetimes, default=0)
     if longest == 0:
         return None
@@ -138,21 +139,14 @@ def _counts(
     now: int,
 ) -> bool:
     """Whether a proof counts for a new order, and the rules give its name now."""
-    config = authority.config
     try:
         if _end(authority, account, instance, proof, now + TIME_TO_FINALIZE, now) is not None:
             return False
-        admit(
-            config.provisioners,
-            config.namespace,
-            proof.identity,
-            proof.authorization.name,
-            only=proof.provisioner.name,
-            profile=profile,
-        )
-    except (AttestationError, TrustUnavailableError):
+    except TrustUnavailableError:
         return False
-    return True
+    policy, name = authority.config.policy, proof.authorization.name
+    decision = policy.decide(proof.identity, name, only=proof.provisioner.name, profile=profile)
+    return isinstance(decision, Decision)
 
 
 def guards(reader: Reader, authority: Authority, account: Account, order: Order, now: int) -> list[Statement]:
@@ -224,7 +218,7 @@ def _earlier_proof(authority: Authority, order: Order, entry: Authorization, met
     if met.proof is None or met.identity is None:
         return None
     under = met.proof.provisioner
-    provisioner = next((one for one in authority.config.provisioners if one.name == under), None)
+    provisioner = next((one for one in authority.config.policy.instances if one.name == under), None)
     if provisioner is None:
         return None
     return EarlierProof(order, entry, met, InstanceIdentity.from_json(met.identity), provisioner)

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 from acme_iid.authority import Authority, limits, refusals, signers
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
-from acme_iid.policy import hosts
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_order
@@ -190,8 +189,8 @@ def make(authority: Authority, asked: attempts.Asked, links: Links) -> None:
         return  # it has gone with its order
     account = accounts.get(database, place.order.account_id)
     assert account is not None  # accounts are never removed
-    config = authority.config if place.order.ahead else authority.config.giving(place.order.profile)
-    host = hosts.giver(config.hosts, config.namespace, place.authorization.name, place.challenge.type)
+    profile = None if place.order.ahead else place.order.profile
+    host = authority.config.policy.giver(place.authorization.name, place.challenge.type, profile)
     try:
         until = _look(authority, place.authorization, place.challenge, account, links, host)
     except ValidationError as error:

@@ -171,7 +171,7 @@ def _verified(evidence: Evidence, home: Home) -> tuple[InstanceIdentity, dict[st
         "refused_now": None,
     }
     try:
-        verifier.judge(claims, binding(_NOBODYS), now)
+        verifier.judge(identity, claims, binding(_NOBODYS), now)
     except AttestationError as error:
         # What it is bound to is for the challenge's own server to say; here there is no challenge.
         if error.step is not Step.BINDING:

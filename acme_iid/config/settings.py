@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.policy.instances import Provisioner
 from acme_iid.policy.namespace import Namespace
+from acme_iid.policy.policy import Policy
 from acme_iid.protocol import jwk
 from acme_iid.protocol.addresses import Listen, Network
 from acme_iid.protocol.identifiers import Identifier, dns, from_text
@@ -99,6 +99,7 @@ class Config:
     :ivar hosts: the provisioners of type ACME.
     :ivar names: the names of all provisioners, in the order of ca.toml.
     :ivar profiles: the certificates that orders ask for by name, the default first; none if there is one kind only.
+    :ivar policy: what follows from domains and provisioners: who is given which name.
     """
 
     home: Path
@@ -111,6 +112,13 @@ class Config:
     retention: Retention = Retention()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
+    policy: Policy = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = _namespace(
+            self.ca.domains, self.server.names, self.server.listen, self.ca.issuer_domain, self.ca.reserved
+        )
+        object.__setattr__(self, "policy", Policy(names, self.provisioners, self.hosts))
 
     @property
     def status_urls(self) -> StatusURLs | None:
@@ -142,20 +150,10 @@ class Config:
             return self.default_profile
         return next((profile for profile in self.profiles if profile.name == name), None)
 
-    def giving(self, profile: str | None) -> Config:
-        """The configuration with those provisioners only that give certificates of this profile."""
-        return replace(
-            self,
-            provisioners=tuple(entry for entry in self.provisioners if entry.gives_profile(profile)),
-            hosts=tuple(entry for entry in self.hosts if entry.gives_profile(profile)),
-        )
-
     @property
     def namespace(self) -> Namespace:
         """The names that certificates may hold: those in the domains, and no name or address of the CA itself."""
-        return _namespace(
-            self.ca.domains, self.server.names, self.server.listen, self.ca.issuer_domain, self.ca.reserved
-        )
+        return self.policy.namespace
 
     @property
     def issuer_domain(self) -> str | None:
@@ -164,7 +162,6 @@ class Config:
         return self.ca.issuer_domain or (server.value if server.type == "dns" else None)
 
 
-@lru_cache(maxsize=16)
 def _namespace(
     domains: tuple[str, ...],
     server: tuple[Identifier, ...],

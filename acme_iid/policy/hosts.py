@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acme_iid.policy.name_rules import NameRule
@@ -74,15 +73,3 @@ class HostProvisioner:
 
     def _gives(self, identifier: Identifier) -> bool:
         return self.allow is None or any(rule.template.gives(identifier, {}) for rule in self.allow)
-
-
-def offered(hosts: Sequence[HostProvisioner], namespace: Namespace, identifier: Identifier) -> tuple[str, ...]:
-    """The types of standard challenges by which some provisioner lets ``identifier`` be proven."""
-    return tuple(dict.fromkeys(kind for host in hosts for kind in host.offers(namespace, identifier)))
-
-
-def giver(
-    hosts: Sequence[HostProvisioner], namespace: Namespace, identifier: Identifier, kind: str
-) -> HostProvisioner | None:
-    """The first provisioner under which ``identifier`` can be proven by a challenge of type ``kind``."""
-    return next((host for host in hosts if kind in host.offers(namespace, identifier)), None)

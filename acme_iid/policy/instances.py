@@ -1,14 +1,13 @@
-"""A provisioner's rules: whose instances are admitted, and which names an instance may hold."""
+"""Provisioners for instances: the rules of one, on who is admitted and which names an instance may hold."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.attestation.trust import GivenKeys
-from acme_iid.errors import AttestationError, Remedy, Step
 from acme_iid.policy.clouds import CLOUD_TYPES, is_cloud_name
 from acme_iid.policy.clouds.cloud_type import CloudType
 from acme_iid.policy.name_rules import Demand, NameRule
@@ -71,125 +70,12 @@ class Provisioner:
         return f"provisioner {self.name!r}"
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What admission decided.
-
-    :ivar provisioner: under which provisioner.
-    :ivar trust_on_first_use: whether first use ties the instance to the account.
-    :ivar rule: what gives the name, as :func:`rule_giving` says it.
-    """
-
-    provisioner: Provisioner
-    trust_on_first_use: bool
-    rule: str
-
-
 _UNOWNED = (
     "{} does not list the owner of this instance, {}, and the token beside its document names no resource of it; "
     "an operator adds the owner to subscriptions"
 )
 OWN_NAME = "own name"
 ANY_NAME = "any name in the domains"
-
-
-def formats(provisioners: Sequence[Provisioner]) -> tuple[str, ...]:
-    """The formats that some provisioner accepts, most preferred first."""
-    return tuple(dict.fromkeys(name for provisioner in provisioners for name in provisioner.formats))
-
-
-def refusal_to_order(provisioners: Sequence[Provisioner], namespace: Namespace, identifier: Identifier) -> str | None:
-    """Why no instance whatever may hold this name, or None: an order for it is refused before evidence is asked for."""
-    if (reason := namespace.refusal(identifier)) is not None:
-        return reason
-    if identifier.wildcard and not any(provisioner.allow_wildcards for provisioner in provisioners):
-        return f"{identifier} is a wildcard, and no provisioner gives wildcard names (allow_wildcards)"
-    if identifier.type == "ip" or is_cloud_name(identifier.value):
-        return None
-    if not namespace.contains(identifier):
-        return namespace.outside(identifier)
-    if not identifier.wildcard and all(provisioner.disable_custom_sans for provisioner in provisioners):
-        return f"{identifier} is a name of the client's choosing, and every provisioner here has disable_custom_sans"
-    return None
-
-
-def admit(
-    provisioners: Sequence[Provisioner],
-    namespace: Namespace,
-    identity: InstanceIdentity,
-    identifier: Identifier,
-    *,
-    others: Collection[Identifier] = (),
-    only: str | None = None,
-    profile: str | None = None,
-) -> Grant:
-    """The first provisioner that admits this identity and lets it hold ``identifier``.
-
-    :param others: the further names of the order. One that gives them all goes before one that does not,
-        since an order is proven under one provisioner.
-    :param only: the name of the one provisioner to try.
-    :param profile: the certificate profile of the order.
-    :raises AttestationError: step admission or names, with each provisioner's reason.
-    """
-    tried = [provisioner for provisioner in provisioners if only in (None, provisioner.name)]
-    if not tried:
-        raise AttestationError(
-            Step.ADMISSION,
-            f"there is no provisioner named {only!r}"
-            if only is not None
-            else "this CA has no provisioner, so it admits nobody; an operator adds one with "
-            "'acme-iid-ca provisioner add'",
-            Remedy.OPERATOR,
-        )
-    refusals = {provisioner.name: refusal_to_admit(provisioner, identity) for provisioner in provisioners}
-    admitting = [provisioner for provisioner in tried if refusals[provisioner.name] is None]
-    if not admitting:
-        raise AttestationError(
-            Step.ADMISSION, "; ".join(refusals[entry.name] or "" for entry in tried), Remedy.OPERATOR
-        )
-    admitting = _giving_profile(admitting, profile)
-    giving = [
-        (provisioner, rule)
-        for provisioner in admitting
-        if (rule := rule_giving(provisioner, namespace, identity, identifier)) is not None
-    ]
-    if not giving:
-        reasons = [refusal_to_name(provisioner, namespace, identity, identifier) for provisioner in admitting]
-        raise AttestationError(Step.NAMES, "; ".join(reason for reason in reasons if reason), Remedy.OPERATOR)
-    whole = [
-        (provisioner, rule)
-        for provisioner, rule in giving
-        if all(rule_giving(provisioner, namespace, identity, other) is not None for other in others)
-    ]
-    chosen, rule = (whole or giving)[0]
-    # Of those that admit an instance, all must have turned first use off: one that relies on it would
-    # otherwise see its instance taken by an account that came in through another.
-    return Grant(
-        provisioner=chosen,
-        trust_on_first_use=not all(
-            provisioner.disable_trust_on_first_use for provisioner in provisioners if refusals[provisioner.name] is None
-        ),
-        rule=rule,
-    )
-
-
-def _giving_profile(admitting: Sequence[Provisioner], profile: str | None) -> list[Provisioner]:
-    """Those of the provisioners that give a profile.
-
-    :raises AttestationError: step admission if none does.
-    """
-    giving = [provisioner for provisioner in admitting if provisioner.gives_profile(profile)]
-    if not giving:
-        raise AttestationError(
-            Step.ADMISSION,
-            "; ".join(
-                f"{provisioner} does not give the profile {profile!r}; its profiles are "
-                f"{', '.join(provisioner.profiles or ()) or 'none'}"
-                for provisioner in admitting
-            ),
-            Remedy.OPERATOR,
-        )
-    return giving
 
 
 def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tuple[str, str | None]]:

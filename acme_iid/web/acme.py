@@ -23,7 +23,6 @@ from acme_iid.authority import (
     revocation,
 )
 from acme_iid.errors import AcmeError, Problem
-from acme_iid.policy.instances import formats
 from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
 from acme_iid.protocol.status import next_look
@@ -45,7 +44,7 @@ class Resources:
         self.authority = authority
         self.door = door
         self.links = door.gate.links
-        self.formats = formats(authority.config.provisioners)
+        self.formats = authority.config.policy.formats()
         self.issuer = authority.config.issuer_domain
 
     def add_to(self, app: Application) -> None:

@@ -139,12 +139,11 @@ class NimbusVerifier:
             believed_by=claims.believed_by,
         )
 
-    def judge(self, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
+    def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
         """Compare the nonce."""
-        del now
+        del identity, now
         if claims.document["nonce"] != binding.nonce:
             raise AttestationError(Step.BINDING, "the nonce is another challenge's or another account key's")
-        return self.identify(claims)
 
 
 class Nimbus:

@@ -8,8 +8,10 @@ from dataclasses import replace
 from acme_iid.attestation.aws_trust import AwsTrust, WebIdentityIssuer
 from acme_iid.attestation.azure_trust import AzureTenant, AzureTrust
 from acme_iid.attestation.gcp_trust import GcpTrust
+from acme_iid.attestation.identity import Claims, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import KeySource
 from acme_iid.attestation.trust import GivenKeys, TrustStore
+from acme_iid.binding import Binding
 
 
 def trusting(
@@ -35,3 +37,13 @@ def trusting(
     return TrustStore(
         (replace(aws, web_identity=tuple(web_identity)), gcp, replace(azure, tenants=tuple(azure_tenants)))
     )
+
+
+def judged(verifier: Verifier, claims: Claims, binding: Binding, now: int) -> InstanceIdentity:
+    """The identity in claims that were found fresh and bound.
+
+    :raises AttestationError: if they are not.
+    """
+    identity = verifier.identify(claims)
+    verifier.judge(identity, claims, binding, now)
+    return identity

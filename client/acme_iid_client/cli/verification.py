@@ -152,7 +152,7 @@ def verify(content: bytes, kind: str | None, believed: Believed, now: int) -> Ve
     stale = None
     try:
         # Nobody asked for it here, so that it cannot be bound to what somebody asked for.
-        verifier.judge(claims, binding("verify.offline"), now)
+        verifier.judge(identity, claims, binding("verify.offline"), now)
     except AttestationError as error:
         stale = error.detail if error.step is Step.FRESHNESS else None
     return Verified(identity, claims.scope is not None, _bound_to(claims, identity), stale)

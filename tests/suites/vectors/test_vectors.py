@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from josepy.jwk import JWK
-from trusting import trusting
+from trusting import judged, trusting
 from vectors import make
 
 from acme_iid import iid01
@@ -92,7 +92,7 @@ def bound() -> Binding:
 def verify(case: Mapping[str, Any], believed: TrustStore | None = None) -> InstanceIdentity:
     verifier = VERIFIERS[case["format"]]
     claims = verifier.authenticate(Evidence(case["format"], case["fields"]), believed or trust(), NOW)
-    return verifier.judge(claims, bound(), NOW)
+    return judged(verifier, claims, bound(), NOW)
 
 
 def test_the_committed_file_is_what_the_script_makes() -> None:

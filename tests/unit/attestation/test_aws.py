@@ -13,7 +13,7 @@ import forge
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation.aws_trust import AwsKind, AwsTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
@@ -36,7 +36,7 @@ def _authenticate(evidence: Evidence, trust: TrustStore | None = None) -> Claims
 
 
 def _judge(evidence: Evidence, now: int = NOW) -> InstanceIdentity:
-    return VERIFIERS[evidence.format].judge(_authenticate(evidence), BINDING, now)
+    return judged(VERIFIERS[evidence.format], _authenticate(evidence), BINDING, now)
 
 
 def _refused(evidence: Evidence, trust: TrustStore | None = None) -> AttestationError:
@@ -73,7 +73,7 @@ def test_a_document_proves_the_instance_and_its_facts(name: str) -> None:
     assert claims.scope == frozenset({"test"})
     (key,) = forge.trust().part(AwsTrust).keys_for(KIND[name], "mars-north-1")
     times = {"pendingTime": instance.pending_time}
-    assert VERIFIERS[name].judge(claims, BINDING, NOW) == InstanceIdentity(
+    assert judged(VERIFIERS[name], claims, BINDING, NOW) == InstanceIdentity(
         cloud="aws",
         id="aws:aws:123456789042:us-west-2:i-0123456789abcdef0",
         owner="123456789042",
@@ -165,7 +165,7 @@ def test_a_document_without_address_and_architecture_still_names_the_instance(ab
 def test_a_signed_fact_that_is_missing_or_odd_is_refused_by_name(member: str, value: object) -> None:
     claims = _authenticate(forge.aws_rsa2048(forge.document(**{member: value})))
     with pytest.raises(AttestationError) as refused:
-        VERIFIERS["aws-rsa2048"].judge(claims, BINDING, NOW)
+        judged(VERIFIERS["aws-rsa2048"], claims, BINDING, NOW)
     assert refused.value.step is Step.DECODE
     assert ("zone" if member == "availabilityZone" else member.lower()) in refused.value.detail.lower()
 
@@ -476,7 +476,7 @@ def test_every_real_document_authenticates_under_the_pinned_keys_with_its_own_fa
         assert claims.content == sample["document"].encode(), path.name
         assert claims.document == document
         assert claims.scope is None
-        identity = VERIFIERS[evidence.format].judge(claims, BINDING, NOW)
+        identity = judged(VERIFIERS[evidence.format], claims, BINDING, NOW)
         region = document["region"]
         assert identity.id == f"aws:aws:{document['accountId']}:{region}:{document['instanceId']}"
         assert (identity.facts["image"], identity.facts["zone"], identity.facts["private_ip"]) == (

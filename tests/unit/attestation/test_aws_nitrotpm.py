@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation import cose
 from acme_iid.attestation.aws_trust import AwsTrust
@@ -92,7 +92,7 @@ def _authenticate(evidence: Evidence, trust: TrustStore | None = None, now: int 
 
 
 def _judge(evidence: Evidence, now: int = NOW, binding: Binding = BINDING) -> InstanceIdentity:
-    return VERIFIER.judge(_authenticate(evidence), binding, now)
+    return judged(VERIFIER, _authenticate(evidence), binding, now)
 
 
 def _refused(evidence: Evidence, trust: TrustStore | None = None, now: int = NOW) -> AttestationError:
@@ -104,16 +104,18 @@ def _refused(evidence: Evidence, trust: TrustStore | None = None, now: int = NOW
 def _judged_badly(evidence: Evidence, now: int = NOW, binding: Binding = BINDING) -> AttestationError:
     claims = _authenticate(evidence)
     with pytest.raises(AttestationError) as refused:
-        VERIFIER.judge(claims, binding, now)
+        judged(VERIFIER, claims, binding, now)
     return refused.value
 
 
 def test_a_document_proves_the_instance_of_the_one_beside_it_and_the_measured_boot() -> None:
     beside = VERIFIERS["aws-rsa2048"]
-    plain = beside.judge(beside.authenticate(forge.aws_rsa2048(forge.instance().document), _trust(), NOW), BINDING, NOW)
+    plain = judged(
+        beside, beside.authenticate(forge.aws_rsa2048(forge.instance().document), _trust(), NOW), BINDING, NOW
+    )
     claims = _authenticate(_evidence())
     pcrs = {f"pcr{index}": hashlib.sha384(bytes((index,))).hexdigest() for index in range(24)}
-    assert VERIFIER.judge(claims, BINDING, NOW) == replace(
+    assert judged(VERIFIER, claims, BINDING, NOW) == replace(
         plain,
         format="aws-nitrotpm",
         key_id=claims.key_id,

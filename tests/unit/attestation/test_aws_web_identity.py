@@ -8,7 +8,7 @@ import pytest
 from forge_tokens import AWS_NAMESPACE, BINDING, ISSUED_AT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation.aws_trust import AwsTrust, WebIdentityIssuer
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
@@ -27,7 +27,7 @@ def _authenticate(evidence: Evidence, trust: TrustStore | None = None) -> Claims
 
 
 def _judge(evidence: Evidence, bound: Binding = BINDING, now: int = ISSUED_AT) -> InstanceIdentity:
-    return AWS.judge(_authenticate(evidence), bound, now)
+    return judged(AWS, _authenticate(evidence), bound, now)
 
 
 def _refused(evidence: Evidence, trust: TrustStore | None = None) -> AttestationError:
@@ -39,7 +39,7 @@ def _refused(evidence: Evidence, trust: TrustStore | None = None) -> Attestation
 def _unjudged(evidence: Evidence, bound: Binding = BINDING, now: int = ISSUED_AT) -> AttestationError:
     claims = _authenticate(evidence)
     with pytest.raises(AttestationError) as refused:
-        AWS.judge(claims, bound, now)
+        judged(AWS, claims, bound, now)
     return refused.value
 
 
@@ -52,7 +52,7 @@ def test_a_token_proves_the_instance_and_its_facts(algorithm: str) -> None:
     key = {"RS256": tokens.aws_issuer().rs256, "ES384": tokens.aws_issuer().es384}[algorithm]
     claims = _authenticate(tokens.aws_web_identity(key=key))
     assert json.loads(claims.content) == claims.document
-    assert AWS.judge(claims, BINDING, ISSUED_AT) == InstanceIdentity(
+    assert judged(AWS, claims, BINDING, ISSUED_AT) == InstanceIdentity(
         cloud="aws",
         id="aws:aws:123456789042:us-west-2:i-0123456789abcdef0",
         owner="123456789042",
@@ -90,7 +90,7 @@ def test_an_instance_is_the_same_one_whichever_format_proves_it(region: str) -> 
     instance = tokens.ec2(region=region)
     document = forge.aws_rsa2048(instance.document)
     verifier = VERIFIERS["aws-rsa2048"]
-    by_document = verifier.judge(verifier.authenticate(document, forge.trust(), ISSUED_AT), BINDING, ISSUED_AT)
+    by_document = judged(verifier, verifier.authenticate(document, forge.trust(), ISSUED_AT), BINDING, ISSUED_AT)
     partition = by_document.facts["partition"]
     arn = f"arn:{partition}:ec2:{region}:{instance.account}:instance/{instance.instance_id}"
     claims = tokens.aws_claims(

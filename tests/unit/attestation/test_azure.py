@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation import asn1, cms
 from acme_iid.attestation.asn1 import tlv
@@ -47,7 +47,7 @@ def _authenticate(evidence: Evidence, trust: TrustStore | None = None, now: int 
 
 
 def _judge(evidence: Evidence, now: int = NOW, binding: Binding = fa.BINDING) -> InstanceIdentity:
-    return VERIFIER.judge(_authenticate(evidence), binding, now)
+    return judged(VERIFIER, _authenticate(evidence), binding, now)
 
 
 def _refused(evidence: Evidence, trust: TrustStore | None = None, now: int = NOW) -> AttestationError:
@@ -59,7 +59,7 @@ def _refused(evidence: Evidence, trust: TrustStore | None = None, now: int = NOW
 def _judged_badly(evidence: Evidence, now: int = NOW, binding: Binding = fa.BINDING) -> AttestationError:
     claims = _authenticate(evidence)
     with pytest.raises(AttestationError) as refused:
-        VERIFIER.judge(claims, binding, now)
+        judged(VERIFIER, claims, binding, now)
     return refused.value
 
 
@@ -75,7 +75,7 @@ def test_a_document_proves_the_vm_and_its_facts() -> None:
     claims = _authenticate(fa.attested(content))
     assert claims.content == content
     assert claims.document == json.loads(content)
-    assert VERIFIER.judge(claims, fa.BINDING, NOW) == InstanceIdentity(
+    assert judged(VERIFIER, claims, fa.BINDING, NOW) == InstanceIdentity(
         cloud="azure",
         id=f"azure:{fa.SUBSCRIPTION}:{fa.VM_ID}",
         owner=fa.SUBSCRIPTION,
@@ -122,7 +122,7 @@ def test_each_of_azures_clouds_signs_in_its_own_name(environment: Environment) -
 def test_a_region_is_a_fact_only_where_the_signer_names_one(names: list[str], region: str | None) -> None:
     claims = _authenticate(fa.attested(by=fa.signer(names)))
     assert claims.signer_region == region
-    assert VERIFIER.judge(claims, fa.BINDING, NOW).facts.get("signer_region") == region
+    assert judged(VERIFIER, claims, fa.BINDING, NOW).facts.get("signer_region") == region
 
 
 def test_ids_are_the_same_in_whatever_case_azure_writes_them() -> None:
@@ -575,7 +575,7 @@ def test_every_real_document_authenticates_at_its_time_and_is_then_refused_as_wh
         assert f"{claims.signer_region}.metadata.azure.com" in sample["leaf_sans"]
         for now, step in ((_created(document), Step.BINDING), (NOW + 10**9, Step.FRESHNESS)):
             with pytest.raises(AttestationError) as refused:
-                VERIFIER.judge(claims, fa.BINDING, now)
+                judged(VERIFIER, claims, fa.BINDING, now)
             if "subscriptionId" in document:
                 assert refused.value.step is step, path.name
             else:
@@ -584,7 +584,7 @@ def test_every_real_document_authenticates_at_its_time_and_is_then_refused_as_wh
         if "subscriptionId" in document:
             whole = {**document, "nonce": fa.BINDING.nonce}
             bound = AzureClaims("azure-attested", whole, claims.content, claims.key_id, None, (), "public", None)
-            identity = VERIFIER.judge(bound, fa.BINDING, _created(document))
+            identity = judged(VERIFIER, bound, fa.BINDING, _created(document))
             assert identity.id == f"azure:{document['subscriptionId']}:{document['vmId']}"
             assert identity.facts.get("sku", "") == document["sku"]
     assert details == {"the document is lacking subscriptionId; f"}

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation.azure_trust import AzureTenant, AzureTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
@@ -35,7 +35,7 @@ def _authenticate(evidence: Evidence, trust: TrustStore | None = None) -> Claims
 
 
 def _judge(evidence: Evidence, now: int = NOW, binding: Binding = fa.BINDING) -> InstanceIdentity:
-    return VERIFIER.judge(_authenticate(evidence), binding, now)
+    return judged(VERIFIER, _authenticate(evidence), binding, now)
 
 
 def _refused(evidence: Evidence, trust: TrustStore | None = None) -> AttestationError:
@@ -47,7 +47,7 @@ def _refused(evidence: Evidence, trust: TrustStore | None = None) -> Attestation
 def _judged_badly(evidence: Evidence, now: int = NOW, binding: Binding = fa.BINDING) -> AttestationError:
     claims = _authenticate(evidence)
     with pytest.raises(AttestationError) as refused:
-        VERIFIER.judge(claims, binding, now)
+        judged(VERIFIER, claims, binding, now)
     return refused.value
 
 
@@ -56,7 +56,7 @@ def _machine(*, subscription: str = fa.SUBSCRIPTION, group: str = "Servers", nam
 
 
 def test_a_token_adds_tenant_resource_group_and_name_to_the_attested_vm() -> None:
-    plain = ATTESTED.judge(ATTESTED.authenticate(fa.attested(), fa.trust(), NOW), fa.BINDING, NOW)
+    plain = judged(ATTESTED, ATTESTED.authenticate(fa.attested(), fa.trust(), NOW), fa.BINDING, NOW)
     identity = _judge(fa.managed_identity())
     assert identity == replace(
         plain,
@@ -97,7 +97,7 @@ SCALE_SET = (
 
 def _plain_facts() -> dict[str, str]:
     """What the attested document proves, and the token's tenant and principal."""
-    plain = ATTESTED.judge(ATTESTED.authenticate(fa.attested(), fa.trust(), NOW), fa.BINDING, NOW)
+    plain = judged(ATTESTED, ATTESTED.authenticate(fa.attested(), fa.trust(), NOW), fa.BINDING, NOW)
     return {**plain.facts, "tenant": fa.TENANT, "object_id": "11111111-2222-3333-4444-555555555555"}
 
 

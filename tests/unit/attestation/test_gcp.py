@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from forge_tokens import BINDING, ISSUED_AT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.registry import VERIFIERS
@@ -32,7 +32,7 @@ def _authenticate(evidence: Evidence, trust: TrustStore | None = None) -> Claims
 
 
 def _judge(evidence: Evidence, bound: Binding = BINDING, now: int = ISSUED_AT) -> InstanceIdentity:
-    return GCP.judge(_authenticate(evidence), bound, now)
+    return judged(GCP, _authenticate(evidence), bound, now)
 
 
 def _refused(evidence: Evidence, trust: TrustStore | None = None) -> AttestationError:
@@ -44,7 +44,7 @@ def _refused(evidence: Evidence, trust: TrustStore | None = None) -> Attestation
 def _unjudged(evidence: Evidence, bound: Binding = BINDING, now: int = ISSUED_AT) -> AttestationError:
     claims = _authenticate(evidence)
     with pytest.raises(AttestationError) as refused:
-        GCP.judge(claims, bound, now)
+        judged(GCP, claims, bound, now)
     return refused.value
 
 
@@ -56,7 +56,7 @@ def test_a_token_proves_the_instance_and_its_facts() -> None:
     claims = _authenticate(tokens.gcp_identity())
     assert claims.document == tokens.gcp_claims()
     assert json.loads(claims.content) == claims.document
-    assert GCP.judge(claims, BINDING, ISSUED_AT) == InstanceIdentity(
+    assert judged(GCP, claims, BINDING, ISSUED_AT) == InstanceIdentity(
         cloud="gcp",
         id="gcp:123456789012:3015378661047007286",
         owner="123456789012",
@@ -175,7 +175,7 @@ def test_a_claim_that_is_odd_is_refused_by_name(member: str, value: object) -> N
 
 def test_who_a_stale_or_unbound_token_is_about_can_be_said_without_letting_it_in() -> None:
     claims = _authenticate(tokens.gcp_identity())
-    assert GCP.identify(claims) == GCP.judge(claims, BINDING, ISSUED_AT)
+    assert GCP.identify(claims) == judged(GCP, claims, BINDING, ISSUED_AT)
     assert GCP.identify(_authenticate(tokens.gcp_identity(tokens.gcp_claims(aud="x", iat=1, exp=2)))).times["exp"] == 2
 
 
@@ -594,10 +594,10 @@ def test_real_tokens_authenticate_at_their_own_time_and_are_refused_today(sample
             ("service_account", expected["claims"]["email"]),
         }
         with pytest.raises(AttestationError) as stale:
-            GCP.judge(claims, BINDING, ISSUED_AT)
+            judged(GCP, claims, BINDING, ISSUED_AT)
         assert stale.value.step is Step.FRESHNESS
         with pytest.raises(AttestationError) as unbound:
-            GCP.judge(claims, BINDING, issued)
+            judged(GCP, claims, BINDING, issued)
         assert unbound.value.step is Step.BINDING
 
 

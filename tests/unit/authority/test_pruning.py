@@ -292,7 +292,7 @@ def test_what_refers_to_something_keeps_it(tmp_path: Path) -> None:
     history.step("ahead", 0, 0)
     for name, made in (("foo.local", "000003"), ("bar.local", "000004")):
         names = (Identifier("dns", name),)
-        enrolment = Enrolment(made, "a", "i", 0, names, PROOF, "{}", START, START, START + HOUR)
+        enrolment = Enrolment(made, "a", "gcp:1:1", 0, names, PROOF, "{}", START, START, START + HOUR)
         put(database, enrolments.prove(enrolment, again))
     put(database, accounts.add(Account("d", "{}", "td", (), START, enrolment_id="000003")))
     history.step("end", 0, 0)

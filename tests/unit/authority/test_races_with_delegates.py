@@ -101,7 +101,7 @@ def test_between_a_proof_and_its_enrolment_it_leads_to_no_enrolment(
 ) -> None:
     bound = Actor(authority)
     ready = bound.ready(instance)
-    with pytest.raises(AcmeError, match=r"no longer belongs|blocked the instance|is not proven|is deactivated"):
+    with pytest.raises(AcmeError, match=r"no longer belongs|blocked this instance|is not proven|is deactivated"):
         bound.enrol(ready, happens=ending(bound, instance))
     assert enrolments.of_instance(authority.database, whole_id(instance)) == []
 

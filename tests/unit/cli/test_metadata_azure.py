@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import forge_azure as fa
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation.azure_trust import AzureTenant
 from acme_iid.attestation.identity import Evidence
@@ -66,7 +66,7 @@ def test_a_ca_believes_it_with_the_files_that_it_writes(tmp_path: Path) -> None:
     trust = trusting(azure_roots={"mine": roots.read_bytes()}, google=False, azure_tenants=[tenant])
     verifier, now = VERIFIERS["azure-managed-identity"], int(time.time())
     evidence = Evidence(verifier.format, {"evidence": token, "attested": attested})
-    identity = verifier.judge(verifier.authenticate(evidence, trust, now), fa.BINDING, now)
+    identity = judged(verifier, verifier.authenticate(evidence, trust, now), fa.BINDING, now)
     assert identity.id == f"azure:{fa.SUBSCRIPTION}:{fa.VM_ID}"
     assert (identity.facts["vm_name"], identity.facts["resource_group"]) == ("fleet_7", "web")
     assert identity.facts["environment"] == "government"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import forge
 import pytest
 from forge_tokens import BINDING
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation.identity import Evidence
 from acme_iid.attestation.registry import VERIFIERS
@@ -156,7 +156,7 @@ def test_it_stands_in_for_gcp_with_the_keys_that_a_ca_pins_or_fetches(tmp_path: 
             for keys in (said["jwks_url"], (tmp_path / "keys.json").read_bytes()):
                 trust = trusting(gcp_keys={"mine": keys}, google=False)
                 claims = VERIFIERS["gcp-identity"].authenticate(evidence, trust, now)
-                identity = VERIFIERS["gcp-identity"].judge(claims, BINDING, now)
+                identity = judged(VERIFIERS["gcp-identity"], claims, BINDING, now)
                 assert identity.id == "gcp:42:3015378661047007286"
                 assert identity.facts["service_account"] == "web@proj.iam.gserviceaccount.com"
                 assert identity.started_at == 1769860800

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from josepy.jwk import JWKEC
 from stand_ins import EC2, VM
+from trusting import judged as judged_claims
 from trusting import trusting
 
 from acme_iid import iid01
@@ -96,7 +97,7 @@ def judged(answer: iid01.IID01Response, believed: TrustStore, binding: Binding) 
     members: Mapping[str, str] = answer.to_json()
     fields = {name: value for name, value in members.items() if name in EVIDENCE_FIELDS}
     verifier, now = VERIFIERS[answer.format], int(time.time())
-    return verifier.judge(verifier.authenticate(Evidence(answer.format, fields), believed, now), binding, now)
+    return judged_claims(verifier, verifier.authenticate(Evidence(answer.format, fields), believed, now), binding, now)
 
 
 @pytest.mark.parametrize("kind", clouds.formats())

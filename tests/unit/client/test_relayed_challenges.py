@@ -13,6 +13,7 @@ import stand_ins
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.jwk import JWKEC
 from scripted_ca import ScriptedCA, serve
+from trusting import judged
 
 from acme_iid import iid01
 from acme_iid.attestation.identity import Evidence
@@ -107,7 +108,7 @@ def test_what_is_fetched_for_a_relayed_token_is_of_no_use_to_who_relays_it(
     now, verifier = int(time.time()), VERIFIERS[kind]
     claims = verifier.authenticate(Evidence(kind, {"evidence": answer["evidence"]}), believed, now)
     with pytest.raises(AttestationError) as refused:
-        verifier.judge(claims, THEIRS, now)
+        judged(verifier, claims, THEIRS, now)
     assert refused.value.step is Step.BINDING
 
 

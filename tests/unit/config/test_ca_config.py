@@ -622,8 +622,7 @@ def test_profiles_are_read_in_their_order_with_the_cas_lifetimes_where_they_give
     )
     assert found.profiles == (first, second)
     assert (found.profile(None), found.profile("b"), found.profile("c")) == (first, second, None)
-    assert found.giving("b").provisioners == found.provisioners
-    assert found.giving("a").provisioners == ()
+    assert (found.policy.gives_profile("b"), found.policy.gives_profile("a")) == (True, False)
     plain = parse(MINIMAL).profile(None)
     assert plain is not None
     assert (plain.name, plain.lifetimes, plain.usages) == (None, first.lifetimes, ("server", "client"))

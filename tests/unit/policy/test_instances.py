@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
 
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.errors import AttestationError, Step
-from acme_iid.policy.instances import Provisioner, admit, names, refusal_to_order
+from acme_iid.policy.instances import Provisioner
 from acme_iid.policy.name_rules import Demand, NameRule, template
 from acme_iid.policy.namespace import Namespace
+from acme_iid.policy.policy import Decision, Policy, Refusal
 from acme_iid.protocol.identifiers import Identifier, dns, ip
 
 OURS = "123456789042"
@@ -38,6 +40,34 @@ INSTANCE = InstanceIdentity(
 )
 
 
+def admit(
+    provisioners: Sequence[Provisioner],
+    namespace: Namespace,
+    identity: InstanceIdentity,
+    identifier: Identifier,
+    *,
+    others: Collection[Identifier] = (),
+    only: str | None = None,
+) -> Decision:
+    """The decision to give an instance a name.
+
+    :raises AttestationError: the refusal.
+    """
+    policy = Policy(namespace, tuple(provisioners))
+    decision = policy.decide(identity, identifier, others=others, only=only)
+    if isinstance(decision, Refusal):
+        raise decision.error
+    return decision
+
+
+def refusal_to_order(provisioners: Sequence[Provisioner], namespace: Namespace, identifier: Identifier) -> str | None:
+    return Policy(namespace, tuple(provisioners)).offers(identifier).refusal
+
+
+def names(provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity) -> tuple[Identifier, ...]:
+    return Policy(namespace, (provisioner,)).names(provisioner, identity)
+
+
 def refusal(
     identifier: Identifier,
     *provisioners: Provisioner,
@@ -50,9 +80,9 @@ def refusal(
 
 
 def test_an_admitted_instance_holds_a_name_inside_the_domains() -> None:
-    grant = admit([P], DOMAINS, INSTANCE, dns("foo.local"))
-    assert grant.provisioner is P
-    assert grant.trust_on_first_use
+    decision = admit([P], DOMAINS, INSTANCE, dns("foo.local"))
+    assert decision.provisioner is P
+    assert decision.trust_on_first_use
 
 
 @pytest.mark.parametrize("name", INSTANCE.names, ids=str)

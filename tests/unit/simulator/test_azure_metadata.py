@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import forge_azure as fa
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation import asn1, chains
 from acme_iid.attestation.asn1 import Node
@@ -96,7 +96,7 @@ def _read(evidence: Evidence) -> dict[str, Any]:
 def test_what_is_served_proves_the_vm() -> None:
     with calling(vm=fa.vm(environment="china", location="chinaeast2")) as caller:
         claims = ATTESTED.authenticate(caller.document(fa.BINDING.nonce), fa.trust(), fa.NOW)
-    identity = ATTESTED.judge(claims, fa.BINDING, fa.NOW)
+    identity = judged(ATTESTED, claims, fa.BINDING, fa.NOW)
     assert identity.id == f"azure:{fa.SUBSCRIPTION}:{fa.VM_ID}"
     assert (identity.facts["environment"], identity.facts["signer_region"]) == ("china", "chinaeast2")
     assert identity.times == {"createdOn": fa.NOW, "expiresOn": fa.NOW + 6 * 3600}
@@ -226,7 +226,7 @@ def test_its_tokens_verify_under_the_key_set_that_it_serves_beside_its_documents
     trust = trusting(azure_roots={"test": fa.keys().roots}, google=False, azure_tenants=[tenant])
     verifier = VERIFIERS["azure-managed-identity"]
     evidence = Evidence(verifier.format, {"evidence": answer["access_token"], "attested": attested})
-    identity = verifier.judge(verifier.authenticate(evidence, trust, fa.NOW), fa.BINDING, fa.NOW)
+    identity = judged(verifier, verifier.authenticate(evidence, trust, fa.NOW), fa.BINDING, fa.NOW)
     assert (identity.facts["vm_name"], identity.facts["resource_group"]) == ("vm-1", "servers")
 
 

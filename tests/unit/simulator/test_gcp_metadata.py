@@ -13,7 +13,7 @@ import forge_tokens as tokens
 import jwt
 import pytest
 from forge_tokens import BINDING, ISSUED_AT
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation.identity import Evidence
 from acme_iid.attestation.registry import VERIFIERS
@@ -69,7 +69,7 @@ def test_a_token_proves_the_instance_with_the_keys_that_are_served_beside_it() -
     with calling() as caller:
         evidence = Evidence("gcp-identity", {"evidence": caller.token(BINDING.audience)})
         trust = trusting(gcp_keys={"mine": caller.url + gcp.KEYS_PATH}, google=False)
-        identity = GCP.judge(GCP.authenticate(evidence, trust, ISSUED_AT), BINDING, ISSUED_AT)
+        identity = judged(GCP, GCP.authenticate(evidence, trust, ISSUED_AT), BINDING, ISSUED_AT)
         assert identity.scope == frozenset({"mine"})
         assert identity.instance_id == caller.get(ROOT + "instance/id")
         assert identity.facts["instance_name"] == caller.get(ROOT + "instance/name")
@@ -165,7 +165,7 @@ def test_instances_are_each_their_own_with_facts_that_google_could_give() -> Non
     for instance in (one, two):
         evidence = tokens.gcp_identity(instance.claims(BINDING.audience, instance.created))
         claims = GCP.authenticate(evidence, tokens.trust(), instance.created)
-        assert GCP.judge(claims, BINDING, instance.created).started_at == instance.created
+        assert judged(GCP, claims, BINDING, instance.created).started_at == instance.created
 
 
 # Keys

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import forge
 import pytest
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation import asn1
 from acme_iid.attestation.asn1 import Node
@@ -106,7 +106,7 @@ def test_what_is_served_proves_the_instance_in_every_format() -> None:
             verifier = VERIFIERS[evidence.format]
             claims = verifier.authenticate(evidence, forge.trust(), forge.SIGNED_AT)
             assert claims.content == instance.document
-            identity = verifier.judge(claims, Binding(bytes(32)), forge.SIGNED_AT)
+            identity = judged(verifier, claims, Binding(bytes(32)), forge.SIGNED_AT)
             assert identity.id == "aws:aws:210987654321:eu-north-1:i-0123456789abcdef0"
             assert identity.facts["private_name"] == caller.text("/latest/meta-data/local-hostname")
             assert identity.facts["private_ip"] == caller.text("/latest/meta-data/local-ipv4")

@@ -18,7 +18,7 @@ import forge
 import forge_tokens as tokens
 import pytest
 from forge_tokens import BINDING, ISSUED_AT
-from trusting import trusting
+from trusting import judged, trusting
 
 from acme_iid.attestation.aws_trust import WebIdentityIssuer
 from acme_iid.attestation.identity import Evidence
@@ -154,7 +154,7 @@ def test_a_token_proves_the_instance_with_the_keys_that_are_served_beside_it(alg
         issuer = WebIdentityIssuer.of("mine", service.issuer.url, service.instance.account, program.url + sts.KEYS_PATH)
         verifier = VERIFIERS["aws-web-identity"]
         claims = verifier.authenticate(evidence, trusting(google=False, web_identity=[issuer]), ISSUED_AT)
-        identity = verifier.judge(claims, BINDING, ISSUED_AT)
+        identity = judged(verifier, claims, BINDING, ISSUED_AT)
         assert identity.id == "aws:aws:123456789042:us-west-2:i-0123456789abcdef0"
         assert identity.facts["organization"] == "o-abcdefghij"
         assert identity.facts["principal"] == "arn:aws:iam::123456789042:role/my-role"

@@ -390,7 +390,7 @@ def test_after_its_lifetime_the_proof_has_run_out_until_it_is_renewed(
         ),
         (
             "INSERT INTO closed_names (instance_id, name, closed_at) VALUES (:instance, 'foo.local', 1)",
-            "was closed to the instance",
+            "was closed to this instance",
         ),
         ("UPDATE instances SET account_id = 'another' WHERE id = :instance", "no longer belongs to the account"),
         (

@@ -21,6 +21,7 @@ from acme_iid.config import ca_toml
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.policy.hosts import HostProvisioner
+from acme_iid.protocol.identifiers import dns
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.simulator import aws
 
@@ -251,10 +252,14 @@ def test_a_provisioner_of_hosts_gives_its_profiles_too(own_ca: CA) -> None:
     with_profiles(own_ca)
     loaded = ca_toml.load(own_ca.home)
     hosts = (HostProvisioner("Hosts", ("dns-01",), profiles=("nobody",)), HostProvisioner("All", ("dns-01",)))
-    changed = replace(loaded, provisioners=(), hosts=hosts)
-    assert [entry.name for entry in changed.giving("web").hosts] == ["All"]
-    assert [entry.name for entry in changed.giving("nobody").hosts] == ["Hosts", "All"]
-    assert changed.giving("nobody").all_provisioners == hosts
+    policy = replace(loaded, provisioners=(), hosts=hosts).policy
+    for profile, name in (("web", "All"), ("nobody", "Hosts")):
+        assert policy.gives_profile(profile)
+        giver = policy.giver(dns("foo.local"), "dns-01", profile)
+        assert giver is not None
+        assert giver.name == name
+    assert policy.gives_profile("nobody", under="Hosts")
+    assert not policy.gives_profile("web", under="Hosts")
 
 
 def test_provisioner_list_shows_the_profiles(ca: CA) -> None:
