@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / wing) for wing in ("support", "suites", "tools")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / wing) for wing in ("support", "stories", "suites", "tools")]
 
 import postgresql
 import psycopg

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / wing) for wing in ("support", "suites", "tools")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / wing) for wing in ("support", "stories", "suites", "tools")]
 
 from benchmarks.orders import show
 from cryptography import x509

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / wing) for wing in ("support", "suites", "tools")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / wing) for wing in ("support", "stories", "suites", "tools")]
 
 from benchmarks import processes
 from benchmarks.generator import Generator, jobs_of_instances, with_iid01
