@@ -69,13 +69,15 @@ def test_processes_that_open_a_new_store_at_the_same_moment_all_open_it(tmp_path
     for process in processes:
         assert process.stdout is not None
         said.append(process.stdout.readline())
-    # What all of them are to open is there before the first can have opened much of it.
-    paths = "".join(f"{tmp_path / str(number)}\n" for number in range(400))
+    # Each store is opened by all at once: all are asked before the first has answered, and all answer before the next.
+    for number in range(200):
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{tmp_path / str(number)}\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout is not None
+            said.append(process.stdout.readline())
     for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(paths)
-        process.stdin.flush()
-    for process in processes:
-        output, _ = process.communicate(timeout=120)
-        said.append(output)
-    assert said == ["ready\n"] * 4 + ["opened\n" * 400] * 4
+        process.communicate(timeout=60)
+    assert said == ["ready\n"] * 4 + ["opened\n"] * 800
