@@ -175,7 +175,7 @@ class History:
     def _enrol(self, choice: int, life: int) -> None:
         del choice
         made = self.new()
-        enrolment = Enrolment(made, "a", "i", 0, (NAME,), PROOF, "{}", self.now, self.now, self.now + life)
+        enrolment = Enrolment(made, "a", "gcp:1:1", 0, (NAME,), PROOF, "{}", self.now, self.now, self.now + life)
         put(self.database, enrolments.prove(enrolment, again))
         if enrolments.get(self.database, made) is not None:
             self.enrolled.append(made)
@@ -227,7 +227,7 @@ class History:
         ]
         for row in read.rows("SELECT id, enrolment_id FROM accounts ORDER BY id"):
             told[f"account {row['id']}"] = row["enrolment_id"] and enrolments.get(read, row["enrolment_id"])
-        told["enrolled"] = [found for found in enrolments.of_instance(read, "i") if found.ended_at is None]
+        told["enrolled"] = [found for found in enrolments.of_instance(read, "gcp:1:1") if found.ended_at is None]
         return told
 
 

@@ -108,7 +108,7 @@ def revoke(database: Database, _made: Order) -> None:
     assert instance is not None
     put(
         database,
-        instances.raise_generation(key(INSTANCE), instance.generation, "an operator blocked it", 50),
+        instances.raise_generation(key(INSTANCE), instance.generation, "an operator blocked this instance", 50),
     )
 
 
