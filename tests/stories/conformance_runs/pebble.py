@@ -1,4 +1,4 @@
-"""Debian's Pebble and pebble-challtestsrv as processes on loopback, with a TLS certificate of the test's own."""
+"""Pebble and pebble-challtestsrv, Debian's or others, on loopback, with a TLS certificate of the test's own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+from conformance_runs.versions import DEBIAN, Programs, challtestsrv_flags
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -129,35 +130,31 @@ def _process(arguments: list[str], port: int, log: Path, env: dict[str, str] | N
 
 
 @contextmanager
-def challtestsrv(folder: Path) -> Iterator[Challenges]:
+def challtestsrv(folder: Path, programs: Programs = DEBIAN) -> Iterator[Challenges]:
     """A pebble-challtestsrv that says of every name that it is 127.0.0.1."""
     management, dns, http, tls = free_ports(4)
     arguments = [
-        "pebble-challtestsrv",
+        programs.challtestsrv,
         "-management",
         f"127.0.0.1:{management}",
-        "-dns01",
-        f"127.0.0.1:{dns}",
         "-http01",
         f"127.0.0.1:{http},{ADDRESS}:{http}",
         "-tlsalpn01",
         f"127.0.0.1:{tls}",
-        "-https01",
-        "",
-        "-defaultIPv6",
-        "",
+        *challtestsrv_flags(programs.challtestsrv, f"127.0.0.1:{dns}"),
     ]
     with _process(arguments, management, folder / "challtestsrv.log"):
         yield Challenges(f"http://127.0.0.1:{management}", f"127.0.0.1:{dns}", http, tls)
 
 
 @contextmanager
-def pebble(folder: Path, **variables: str) -> Iterator[Pebble]:
+def pebble(folder: Path, programs: Programs = DEBIAN, **variables: str) -> Iterator[Pebble]:
     """A Pebble that refuses no good nonce, waits for nothing and reuses no authorization, and its names.
 
+    :param programs: which one, and what answers for its names.
     :param variables: further ones of its environment (PEBBLE_ALTERNATE_ROOTS and so on).
     """
-    with challtestsrv(folder) as challenges:
+    with challtestsrv(folder, programs) as challenges:
         tls, (port,) = TLS.make(folder), free_ports(1)
         config = {
             "pebble": {
@@ -168,12 +165,13 @@ def pebble(folder: Path, **variables: str) -> Iterator[Pebble]:
                 "httpPort": challenges.http_port,
                 "tlsPort": challenges.tls_port,
                 "ocspResponderURL": "",
+                "retryAfter": {"authz": 3, "order": 5},
                 "externalAccountBindingRequired": False,
                 "externalAccountMACKeys": {EAB_KID: EAB_KEY},
             }
         }
         (folder / "pebble.json").write_text(json.dumps(config))
         env = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"} | variables
-        arguments = ["pebble", "-config", str(folder / "pebble.json"), "-dnsserver", challenges.dns]
+        arguments = [programs.pebble, "-config", str(folder / "pebble.json"), "-dnsserver", challenges.dns]
         with _process(arguments, port, folder / "pebble.log", env):
             yield Pebble(f"https://127.0.0.1:{port}/dir", tls, challenges)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,10 +17,11 @@ SUITE = Path(__file__).resolve().parents[2] / "suites" / "conformance"
 
 @dataclass
 class Run:
-    """What a run found: the outcome of each rule's test, and what it printed."""
+    """What a run found: the outcome of each rule's test and why it is that, and what it printed."""
 
     code: int
     outcomes: dict[str, str]
+    reasons: dict[str, str]
     output: str
     seconds: float
 
@@ -27,6 +29,12 @@ class Run:
     def failed(self) -> set[str]:
         """The tests of the rules that do not hold."""
         return {test for test, outcome in self.outcomes.items() if outcome == "fail"}
+
+    @property
+    def left(self) -> dict[str, str]:
+        """The tests that left a deviation to another test, and which one."""
+        found = ((test, re.search(r"which (test_\w+) reports", why)) for test, why in self.reasons.items())
+        return {test: other[1] for test, other in found if other is not None}
 
 
 def node(test: str) -> str:
@@ -79,4 +87,5 @@ def run(
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found = json.loads(report.read_text("utf-8"))
     outcomes = {entry["test"]: entry["outcome"] for entry in found}
-    return Run(done.returncode, outcomes, done.stdout, time.monotonic() - began)
+    reasons = {entry["test"]: entry["why"] for entry in found}
+    return Run(done.returncode, outcomes, reasons, done.stdout, time.monotonic() - began)

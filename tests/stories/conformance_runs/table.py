@@ -1,4 +1,4 @@
-"""The table in rfc-notes/rfc8555.md: what the suite finds on this server and on Pebble.
+"""The table in rfc-notes/rfc8555.md: what the suite finds on this server and on Debian's Pebble.
 
     python tests/stories/conformance_runs/table.py
 
@@ -19,6 +19,7 @@ from conformance.report import load, markdown
 from conformance_runs.ours import serving
 from conformance_runs.pebble import challtestsrv, pebble
 from conformance_runs.suite import run
+from conformance_runs.versions import DEBIAN, pebble_version
 
 NOTE = TESTS.parent / "rfc-notes" / "rfc8555.md"
 BEGIN = "<!-- the conformance suite's table: python tests/stories/conformance_runs/table.py writes it -->"
@@ -34,7 +35,8 @@ def main() -> None:
             run(folder / "ours.json", server.ca.directory, server.ca.root, *server.options, seconds=400)
         with pebble(folder, PEBBLE_ALTERNATE_ROOTS="1") as other:
             run(folder / "pebble.json", other.directory, other.tls.root, *other.options)
-        table = markdown({"ours": load(folder / "ours.json"), "Pebble": load(folder / "pebble.json")}, MODULES)
+        theirs = f"Pebble {pebble_version(DEBIAN.pebble)}"
+        table = markdown({"ours": load(folder / "ours.json"), theirs: load(folder / "pebble.json")}, MODULES)
     text = NOTE.read_text("utf-8")
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     NOTE.write_text(f"{text[:start]}\n\n{table}\n{text[end:]}", "utf-8")

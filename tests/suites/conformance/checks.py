@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from conformance.client import URN, Body
+from conformance.client import URN, Body, Key, NotOfferedError, Server
 
 TYPES = frozenset(
     {
@@ -48,6 +49,9 @@ TYPES = frozenset(
 )
 """The error types of the IANA registry "ACME Error Types", and the profiles draft's."""
 
+WITH_TOKEN = frozenset({"http-01", "dns-01", "tls-alpn-01", "dns-account-01", "device-attest-01", "tkauth-01"})
+"""Challenges whose specifications give them a ``token`` (RFC 8555, 8737, 9447 and drafts). dns-persist-01 has none."""
+
 
 def rule(section: str, text: str, level: str = "MUST") -> pytest.MarkDecorator:
     """The rule that a test checks.
@@ -65,22 +69,58 @@ def said(response: requests.Response) -> str:
     return f"{response.status_code} {response.headers.get('Content-Type', 'no content type')}: {response.text[:500]}"
 
 
+def is_refused(response: requests.Response) -> bool:
+    """Whether an answer refuses the request."""
+    return 400 <= response.status_code < 500
+
+
+def document(response: requests.Response) -> Body:
+    """The JSON object of an answer; an empty one if it has none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
 def refused(response: requests.Response, *types: str, status: int | None = None) -> Body:
-    """The problem document of an answer that refuses the request.
+    """The problem document of an answer that refuses the request; empty if it has none, where no type is asked for.
 
     :param types: the short names of the types that are right; none for any.
     :param status: the HTTP status, any of 4xx unless given.
     """
     shown = said(response)
-    assert 400 <= response.status_code < 500, f"expected a refusal, got {shown}"
-    body = response.json()
-    assert isinstance(body, dict), shown
+    assert is_refused(response), f"expected a refusal, got {shown}"
+    body = document(response)
     kind = str(body.get("type", ""))
     if types:
         assert kind.removeprefix(URN) in types, f"expected {' or '.join(types)}, got {shown}"
     if status is not None:
         assert response.status_code == status, f"expected {status}, got {shown}"
     return body
+
+
+def left_to(test: str, what: str) -> NoReturn:
+    """End a test because of a deviation that another rule is for, so that it is counted once.
+
+    :param test: the other rule's test, which fails for it.
+    :param what: the deviation, as a clause.
+    :raises NotOfferedError: always.
+    """
+    raise NotOfferedError(f"{what}, which {test} reports")
+
+
+def no_account(server: Server, key: Key) -> None:
+    """Check that nobody has made an account with a key.
+
+    How a server refuses to find one is the rule of test_only_return_existing_for_an_unknown_key, and whether it makes
+    one instead that of test_only_return_existing_makes_no_account.
+    """
+    response = server.register(key, onlyReturnExisting=True)
+    assert response.status_code != 200, f"there is an account: {said(response)}"
+    if response.status_code == 201:
+        left_to("test_only_return_existing_makes_no_account", "onlyReturnExisting makes accounts")
+    refused(response)
 
 
 def succeeded(response: requests.Response, status: int = 200) -> Body:

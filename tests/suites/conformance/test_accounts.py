@@ -1,14 +1,13 @@
-"""Accounts, external account binding, terms, key change and lists of orders (RFC 8555 sections 7.1.2 and 7.3)."""
+"""Accounts, external account binding and terms (RFC 8555 sections 7.1.2 and 7.3)."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from conformance.checks import is_https_url, refused, rule, said, succeeded
+from conformance.checks import is_https_url, left_to, no_account, refused, rule, said, succeeded
 from conformance.client import (
     TIMEOUT,
     Account,
@@ -16,13 +15,11 @@ from conformance.client import (
     Body,
     Key,
     NotOfferedError,
-    Resource,
     Server,
     error_type,
     jws,
     links,
     mac_jws,
-    rsa_key,
 )
 
 AREA = "Accounts"
@@ -89,7 +86,7 @@ def test_only_return_existing_for_an_unknown_key(server: Server) -> None:
 def test_only_return_existing_makes_no_account(server: Server) -> None:
     key = Key.new()
     refused(server.register(key, onlyReturnExisting=True))
-    refused(server.register(key, onlyReturnExisting=True), "accountDoesNotExist")
+    refused(server.register(key, onlyReturnExisting=True))
 
 
 @rule("RFC 8555 7.3", "`status` and `orders` that newAccount sends are ignored")
@@ -122,10 +119,21 @@ def test_two_requests_with_one_key_make_one_account(server: Server) -> None:
 # --- contacts
 
 
-@rule("RFC 8555 7.3", "a contact of an unknown scheme is 400 `unsupportedContact`")
-@pytest.mark.parametrize("contact", ["tel:+12025551212", "xmpp:a@example.org"])
+def taken(response: requests.Response, contact: str) -> requests.Response:
+    """The answer, unless the server takes contacts of this scheme: which schemes it takes is its choice.
+
+    :raises NotOfferedError: if it does.
+    """
+    if response.status_code < 300:
+        raise NotOfferedError(f"contacts such as {contact} are taken")
+    return response
+
+
+@rule("RFC 8555 7.3", "a contact whose scheme the server does not take is 400 `unsupportedContact`")
+@pytest.mark.parametrize("contact", ["tel:+12025551212", "xmpp:a@example.org", "conformance:x"])
 def test_an_unknown_scheme_is_an_unsupported_contact(server: Server, contact: str) -> None:
-    refused(server.register(Key.new(), contact=[contact]), "unsupportedContact", status=400)
+    response = taken(server.register(Key.new(), contact=[contact]), contact)
+    refused(response, "unsupportedContact", status=400)
 
 
 @rule("RFC 8555 7.3", "a mailto contact with header fields is 400 `invalidContact`", "SHOULD")
@@ -154,9 +162,9 @@ def test_a_contact_that_is_no_url_is_refused(server: Server, contact: str) -> No
 
 @rule("RFC 8555 7.3", "one bad contact among good ones is refused, and no account is made")
 def test_one_bad_contact_makes_no_account(server: Server) -> None:
-    key = Key.new()
-    refused(server.register(key, contact=[CONTACT, "tel:+1"]))
-    refused(server.register(key, onlyReturnExisting=True), "accountDoesNotExist")
+    key, contact = Key.new(), "tel:+12025551212"
+    refused(taken(server.register(key, contact=[CONTACT, contact]), contact))
+    no_account(server, key)
 
 
 @rule("RFC 8555 7.3", "a `contact` that is no list of strings is `malformed`", "practice")
@@ -195,10 +203,14 @@ def test_contacts_are_taken_away(server: Server) -> None:
 
 
 @rule("RFC 8555 7.3.2", "an update with a bad contact is refused and changes nothing")
-@pytest.mark.parametrize("contact", ["tel:+1", f"{CONTACT}?subject=x"])
+@pytest.mark.parametrize("contact", ["tel:+12025551212", f"{CONTACT}?subject=x"])
 def test_a_bad_update_changes_nothing(server: Server, contact: str) -> None:
+    if server.register(Key.new(), contact=[contact]).status_code < 300:
+        if contact.startswith("tel:"):
+            raise NotOfferedError(f"contacts such as {contact} are taken")
+        left_to("test_header_fields_are_an_invalid_contact", "the contact is taken in newAccount too")
     account = server.account(contact=[CONTACT])
-    refused(account.post(account.url, {"contact": [contact]}), "unsupportedContact", "invalidContact")
+    refused(account.post(account.url, {"contact": [contact]}))
     assert account.read(account.url).body["contact"] == [CONTACT]
 
 
@@ -211,10 +223,11 @@ def test_a_bad_update_changes_nothing(server: Server, contact: str) -> None:
     [{"orders": "https://conformance.invalid/"}, {"termsOfServiceAgreed": False}, {"status": "valid"}],
     ids=["orders", "terms", "valid"],
 )
-def test_what_a_client_cannot_change_is_ignored(server: Server, payload: object) -> None:
+def test_what_a_client_cannot_change_is_ignored(server: Server, payload: Body) -> None:
     account = server.account()
     before = account.read(account.url).body
-    succeeded(account.post(account.url, payload))
+    # With a change that a client can make: whether there may be none is another rule's.
+    succeeded(account.post(account.url, payload | {"contact": [CONTACT]}))
     after = account.read(account.url).body
     assert (after["status"], after.get("orders")) == ("valid", before.get("orders"))
 
@@ -249,13 +262,16 @@ def test_terms_must_be_agreed_to(server: Server, agreed: object) -> None:
     terms(server)
     key = Key.new()
     refused(server.register(key, termsOfServiceAgreed=agreed))
-    refused(server.register(key, onlyReturnExisting=True), "accountDoesNotExist")
+    no_account(server, key)
 
 
 @rule("RFC 8555 7.3.3", "newAccount without agreement is 403 `userActionRequired`", "SHOULD")
 def test_a_missing_agreement_is_user_action_required(server: Server) -> None:
     terms(server)
-    refused(server.register(Key.new(), termsOfServiceAgreed=None), "userActionRequired", status=403)
+    response = server.register(Key.new(), termsOfServiceAgreed=None)
+    if response.status_code < 300:
+        left_to("test_terms_must_be_agreed_to", "accounts that agree to nothing are made")
+    refused(response, "userActionRequired", status=403)
 
 
 @rule(
@@ -265,6 +281,8 @@ def test_a_missing_agreement_is_user_action_required(server: Server) -> None:
 def test_the_refusal_links_to_the_terms(server: Server) -> None:
     url = terms(server)
     response = server.register(Key.new(), termsOfServiceAgreed=None)
+    if response.status_code < 300:
+        left_to("test_terms_must_be_agreed_to", "accounts that agree to nothing are made")
     refused(response)
     if error_type(response) != "userActionRequired":
         raise NotOfferedError("the refusal is not userActionRequired")
@@ -342,187 +360,5 @@ BAD_BINDINGS: dict[str, Callable[[Binding, Key, str], object]] = {
 def test_a_bad_binding_is_refused(server: Server, fault: str) -> None:
     key = Key.new()
     bad = BAD_BINDINGS[fault](binding(server), key, server.directory["newAccount"])
-    response = server.register(key, externalAccountBinding=bad)
-    refused(response, "malformed", "unauthorized", "externalAccountRequired", "badSignatureAlgorithm")
-    refused(server.register(key, onlyReturnExisting=True), "accountDoesNotExist")
-
-
-# --- key change
-
-
-def key_change(account: Account, new: Key, /, **changes: object) -> tuple[Body, Body]:
-    """The inner JWS's header and payload of a key change; ``changes`` replaces members, None takes one out."""
-    header: Body = {"alg": new.alg, "jwk": new.jwk, "url": account.server.directory["keyChange"]}
-    payload: Body = {"account": account.url, "oldKey": account.key.jwk}
-    for name, value in changes.items():
-        (payload if name in payload else header)[name] = value
-    return {name: value for name, value in header.items() if value is not None}, payload
-
-
-def change(account: Account, new: Key, /, **changes: object) -> requests.Response:
-    header, payload = key_change(account, new, **changes)
-    return account.post(account.server.directory["keyChange"], jws(new, header, payload))
-
-
-@rule("RFC 8555 7.3.5", "a key change is 200; the new key signs and the old one no longer")
-@pytest.mark.parametrize("alg", ["ES256", "ES384", "RS256"])
-def test_a_key_change_changes_the_key(server: Server, alg: str) -> None:
-    account, new = server.account(), Key.new(alg)
-    response = change(account, new)
-    assert response.status_code == 200, said(response)
-    assert Account(server, new, account.url).read(account.url).body["status"] == "valid"
-    refused(account.post(account.url), "malformed", "unauthorized", "badPublicKey")
-
-
-@rule("RFC 8555 7.3.5", "after a key change newAccount finds the account by the new key and not by the old one")
-def test_new_account_finds_the_new_key(server: Server) -> None:
-    account, new = server.account(), Key.new()
-    assert change(account, new).status_code == 200
-    found = server.register(new, onlyReturnExisting=True)
-    succeeded(found)
-    assert found.headers["Location"] == account.url
-    refused(server.register(account.key, onlyReturnExisting=True), "accountDoesNotExist")
-
-
-@rule("RFC 8555 7.3.5", "orders stay the account's after a key change")
-def test_orders_stay_the_accounts(server: Server) -> None:
-    account, new = server.account(), Key.new()
-    order = account.order()
-    assert change(account, new).status_code == 200
-    assert Account(server, new, account.url).post(order.url).status_code == 200
-
-
-BAD_CHANGES: dict[str, Callable[[Account], Body]] = {
-    "other url": lambda account: {"url": account.url},
-    "no url": lambda _: {"url": None},
-    "no jwk": lambda _: {"jwk": None},
-    "kid": lambda account: {"jwk": None, "kid": account.url},
-    "another account": lambda account: {"account": account.url + "x"},
-    "no account": lambda _: {"account": None},
-    "another old key": lambda _: {"oldKey": Key.new().jwk},
-    "no old key": lambda _: {"oldKey": None},
-    "old key no key": lambda _: {"oldKey": {}},
-    "alg none": lambda _: {"alg": "none"},
-    "alg HS256": lambda _: {"alg": "HS256"},
-}
-
-
-@rule(
-    "RFC 8555 7.3.5",
-    "an inner JWS with another `url`, without `jwk`, or for another account or old key is refused, and the key stays",
-)
-@pytest.mark.parametrize("fault", list(BAD_CHANGES))
-def test_a_bad_inner_jws_is_refused(server: Server, fault: str) -> None:
-    account, new = server.account(), Key.new()
-    refused(change(account, new, **BAD_CHANGES[fault](account)))
-    assert account.read(account.url).body["status"] == "valid"
-    refused(server.register(new, onlyReturnExisting=True), "accountDoesNotExist")
-
-
-@rule("RFC 8555 7.3.5", "an inner JWS with a nonce is refused")
-def test_an_inner_jws_with_a_nonce_is_refused(server: Server) -> None:
-    account = server.account()
-    refused(change(account, Key.new(), nonce=server.fresh_nonce()))
-
-
-@rule("RFC 8555 7.3.5", "an inner JWS that is not signed by the new key is refused")
-def test_an_inner_jws_by_another_key_is_refused(server: Server) -> None:
-    account, new = server.account(), Key.new()
-    inner = jws(account.key, *key_change(account, new))
-    refused(account.post(server.directory["keyChange"], inner), "malformed", "unauthorized")
-
-
-@rule("RFC 8555 7.3.5", "an outer JWS that the new key signs is refused")
-def test_an_outer_jws_by_the_new_key_is_refused(server: Server) -> None:
-    account, new = server.account(), Key.new()
-    inner = jws(new, *key_change(account, new))
-    refused(Account(server, new, account.url).post(server.directory["keyChange"], inner), "malformed", "unauthorized")
-
-
-@rule("RFC 8555 7.3.5", "a payload that is no JWS is refused")
-@pytest.mark.parametrize("payload", [{}, {"protected": "", "payload": "", "signature": ""}, b"junk", None], ids=str)
-def test_a_key_change_without_a_jws_is_refused(account: Account, payload: object) -> None:
-    refused(account.post(account.server.directory["keyChange"], payload), "malformed")
-
-
-@rule("RFC 8555 7.3.5", "another account's old key and URL in the inner JWS do not change that account")
-def test_another_accounts_key_is_not_changed(server: Server) -> None:
-    attacker, victim, new = server.account(), server.account(), Key.new()
-    inner = jws(new, *key_change(victim, new))
-    refused(attacker.post(server.directory["keyChange"], inner))
-    assert victim.read(victim.url).body["status"] == "valid"
-
-
-@rule("RFC 8555 7.3.5", "a key that is another account's already is 409 with its `Location`")
-def test_a_taken_key_is_409(server: Server) -> None:
-    account, holder = server.account(), server.account()
-    response = change(account, holder.key)
-    assert response.status_code == 409, said(response)
-    assert response.headers.get("Location") == holder.url
-    assert account.read(account.url).body["status"] == "valid"
-
-
-@rule("RFC 8555 7.3.5", "a key change to a weak key is refused", "practice")
-def test_a_key_change_to_a_weak_key_is_refused(server: Server) -> None:
-    account = server.account()
-    refused(change(account, Key(rsa_key(1024), "RS256")), "badPublicKey", "malformed", "badSignatureAlgorithm")
-
-
-# --- the list of orders
-
-
-def pages(account: Account, most: int = 200) -> list[tuple[list[str], requests.Response]]:
-    """The pages of an account's list of orders, each with its answer."""
-    url = account.read(account.url).body.get("orders")
-    if url is None:
-        raise NotOfferedError("the account has no list of orders, which another rule reports")
-    found: list[tuple[list[str], requests.Response]] = []
-    following = [url]
-    while following and len(found) < most:
-        page = account.read(following[0])
-        found.append((page.body["orders"], page.response))
-        following = links(page.response, "next")
-    return found
-
-
-@rule("RFC 8555 7.1.2.1", "the list of orders has the account's pending orders", "SHOULD")
-def test_the_list_has_pending_orders(account: Account, pending: Resource) -> None:
-    assert pending.url in [url for page, _ in pages(account) for url in page]
-
-
-@rule("RFC 8555 7.1.2.1", "a new account's list of orders is empty, and no other account's")
-def test_the_list_of_a_new_account_is_empty(server: Server) -> None:
-    assert [page for page, _ in pages(server.account())] == [[]]
-
-
-@rule("RFC 8555 7.1.2.1", "the list of orders is newest first", "practice")
-def test_the_list_is_newest_first(server: Server) -> None:
-    account = server.account()
-    made = [account.order().url for _ in range(3)]
-    listed = [url for page, _ in pages(account) for url in page]
-    assert sorted(listed) == sorted(made)
-    # Orders of one second have no order among themselves that everybody agrees on.
-    time.sleep(1.1)
-    newest = account.order().url
-    assert next(url for page, _ in pages(account) for url in page) == newest
-
-
-@rule("RFC 8555 7.1.2.1", 'a long list of orders comes in pages with `rel="next"`, each order once')
-def test_a_long_list_comes_in_pages(server: Server) -> None:
-    account = server.account()
-    made: list[str] = []
-    while len(made) < 120:
-        response = account.try_order({"type": "dns", "value": server.name()})
-        if error_type(response) == "rateLimited":
-            break
-        succeeded(response, 201)
-        made.append(response.headers["Location"])
-        if len(made) in (5, 25, 105) and len(pages(account)) > 1:
-            break
-    found = pages(account)
-    listed = [url for page, _ in found for url in page]
-    assert len(listed) == len(set(listed))
-    assert sorted(listed) == sorted(made)
-    if len(found) == 1:
-        raise NotOfferedError(f"{len(made)} orders are one page")
-    assert all(page for page, _ in found[:-1])
+    refused(server.register(key, externalAccountBinding=bad))
+    no_account(server, key)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 import requests
-from conformance.checks import refused, rule, said
+from conformance.checks import left_to, refused, rule, said
 from conformance.client import Account, Issued, Key, NotOfferedError, Server, b64, links, private_key
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -77,7 +77,7 @@ def test_another_account_gets_no_alternate_chain(issued: Issued, stranger: Accou
     alternates = links(issued.response, "alternate")
     if not alternates:
         raise NotOfferedError("no alternate chains")
-    refused(stranger.post(alternates[0]), "unauthorized")
+    refused(stranger.post(alternates[0]))
 
 
 @rule("RFC 8555 7.4.2", "a certificate that is fetched again is the same", "practice")
@@ -250,7 +250,7 @@ def test_an_account_that_is_authorized_for_all_names_revokes(account: Account, s
     other.ready(*names)
     response = other.revoke(issued.der)
     if server.settings.revokers == "account":
-        refused(response, "unauthorized")
+        refused(response)
         return
     assert response.status_code == 200, said(response)
 
@@ -260,7 +260,7 @@ def test_an_account_that_is_authorized_for_some_names_does_not_revoke(account: A
     names = (server.name(), server.name())
     issued, other = account.obtain(*names), server.account()
     other.ready(names[0])
-    refused(other.revoke(issued.der), "unauthorized")
+    refused(other.revoke(issued.der))
 
 
 @rule("RFC 8555 7.6", "another account whose authorization is deactivated does not revoke it")
@@ -269,7 +269,7 @@ def test_an_account_whose_authorization_is_deactivated_does_not_revoke(account: 
     issued, other = account.obtain(name), server.account()
     order = other.ready(name)
     assert other.post(order.body["authorizations"][0], {"status": "deactivated"}).status_code == 200
-    refused(other.revoke(issued.der), "unauthorized")
+    refused(other.revoke(issued.der))
 
 
 @rule("RFC 8555 7.6", "a revoked certificate is 400 `alreadyRevoked`, however it is asked")
@@ -295,7 +295,8 @@ def test_the_usual_reasons_are_taken(account: Account, reason: int) -> None:
 
 @rule("RFC 8555 7.6", "a reason that is none is 400 `badRevocationReason`")
 @pytest.mark.parametrize("reason", [7, 11, 99, -1, "1", 1.5, []], ids=str)
-def test_a_reason_that_is_none_is_refused(issued: Issued, reason: object) -> None:
+def test_a_reason_that_is_none_is_refused(account: Account, reason: object) -> None:
+    issued = account.obtain()  # one of its own, as it may be revoked
     refused(issued.account.revoke(issued.der, reason=reason), "badRevocationReason", "malformed", status=400)
 
 
@@ -305,8 +306,12 @@ def test_a_reason_that_is_none_is_refused(issued: Issued, reason: object) -> Non
     "SHOULD",
 )
 @pytest.mark.parametrize("reason", [7, 99])
-def test_the_refusal_of_a_reason_names_the_others(issued: Issued, reason: int) -> None:
-    problem = refused(issued.account.revoke(issued.der, reason=reason), "badRevocationReason", status=400)
+def test_the_refusal_of_a_reason_names_the_others(account: Account, reason: int) -> None:
+    issued = account.obtain()
+    response = issued.account.revoke(issued.der, reason=reason)
+    if response.status_code < 300:
+        left_to("test_a_reason_that_is_none_is_refused", "the reason is taken")
+    problem = refused(response, "badRevocationReason", status=400)
     assert {"0", "1", "4", "5"} <= set(re.findall(r"\d+", problem["detail"])), problem["detail"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import signal
 import subprocess
 import sys
@@ -23,12 +25,16 @@ def main() -> None:
     """Serve until SIGTERM or ctrl-C."""
     wanted = settings.read(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "ca"
         pem = homes.make(home, wanted)
         port = free_port()
-        command = [sys.executable, "-m", "pebble_mode.application", str(home), str(port), str(wanted.nonce_reject)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        habits = {"nonce_reject": wanted.nonce_reject, "retry_after": wanted.retry_after, "blocked": wanted.blocked}
+        command = [sys.executable, "-m", "pebble_mode.application", str(home), str(port), json.dumps(habits)]
+        # The child ends when this end of its standard input is closed, be it by SIGKILL.
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
             try:
                 _wait(server)
                 _open(wanted, home, port, pem)
@@ -41,7 +47,9 @@ def main() -> None:
 
 def _open(wanted: settings.Settings, home: Path, port: int, pem: Path) -> None:
     """Let clients in, and say where."""
-    if wanted.management is not None:
+    if wanted.management is None:
+        print("Management interface is disabled", flush=True)
+    else:
         management = Management(home, open_store(ca_toml.load(home).store.url), wanted.alternate_roots)
         threading.Thread(target=management.serve_forever, daemon=True).start()
         Relay(wanted.management, management.server_address[1], pem).start()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from pebble_mode.settings import Settings
+from pebble_mode.settings import Kind, Settings
 from running import CA, UNLIMITED
 from writing import put
 
@@ -21,8 +22,6 @@ from acme_iid.protocol.resources import ExternalKey
 from acme_iid.store import external_keys
 from acme_iid.store.database import open_store
 
-DOMAINS = ("com", "dev", "example", "internal", "invalid", "io", "le", "local", "net", "org", "test", "wtf")
-"""This CA issues inside its domains only; suites ask for names in these."""
 _YEAR = 365 * 86400
 
 
@@ -36,12 +35,12 @@ class Alternate(NamedTuple):
 
 def make(home: Path, settings: Settings) -> Path:
     """Make the CA, and return the PEM file with the key and the chain for its TLS servers."""
-    domains = [word for domain in DOMAINS for word in ("--domain", domain)]
-    CA(home).cli("init", "--name", "Pebble mode", "--url", settings.url, "--listen", "127.0.0.1:0", *domains)
+    CA(home).cli("init", "--name", "Pebble mode", "--url", settings.url, "--listen", "127.0.0.1:0")
     for number in range(1, settings.alternate_roots + 1):
         _cross_sign(home, number)
     path = home / ca_toml.FILE_NAME
-    path.write_text(path.read_text().replace("[ca]\n", f"[ca]\n{_of_ca(settings)}", 1) + _provisioner(settings))
+    text = path.read_text().replace("[ca]\n", f"[ca]\n{_of_ca(settings)}", 1) + _provisioner(settings)
+    path.write_text(text + "".join(_profile(name, kind) for name, kind in settings.profiles.items()))
     # Other people's suites make accounts and orders by the thousand, from one address.
     path.write_text(f"{path.read_text()}\n[limits]\n{UNLIMITED}\n")
     loaded = ca_toml.load(home)
@@ -82,22 +81,34 @@ def _of_ca(settings: Settings) -> str:
     required = "external_account_required = true" if settings.external_required else ""
     chains = [f"alternates/{number}/chain.pem" for number in range(1, settings.alternate_roots + 1)]
     return f"""alternate_chains = {chains}
-lifetime = "{settings.lifetime // 60}m"
+minimum_lifetime = "1m"
 maximum_lifetime = "825d"
 terms_of_service = "{settings.url}/terms"
+issuer_domain = {json.dumps(settings.issuer)}
 {required}
 """
 
 
+def _profile(name: str, kind: Kind) -> str:
+    minutes, seconds = divmod(kind.lifetime, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"""
+[profile.{json.dumps(name, ensure_ascii=False)}]
+description = {json.dumps(kind.description, ensure_ascii=False)}
+lifetime = "{hours}h{minutes}m{seconds}s"
+"""
+
+
 def _provisioner(settings: Settings) -> str:
-    resolver = f'resolver = ["{settings.resolver}"]\n' if settings.resolver else ""
+    servers = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in settings.resolvers]
     return f"""
 [[provisioner]]
 name = "Pebble"
 type = "ACME"
-challenges = ["http-01", "dns-01", "tls-alpn-01"]
+challenges = ["http-01", "dns-01", "tls-alpn-01", "dns-account-01", "dns-persist-01"]
 allow_wildcards = true
 networks = ["127.0.0.0/8", "::1/128", "0.0.0.0/0", "::/0"]
 http_port = {settings.http_port}
 tls_port = {settings.tls_port}
-{resolver}"""
+{f"resolver = {json.dumps(servers)}" if servers else ""}
+"""

@@ -73,6 +73,7 @@ class Management(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Management
 
     def do_GET(self) -> None:

@@ -57,4 +57,5 @@ class Build:
 
 
 PEBBLE = Build("github.com/letsencrypt/pebble/v2/cmd/pebble", "2.10.1")
+CHALLTESTSRV = Build("github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv", PEBBLE.version)
 STEP_CA = Build("github.com/smallstep/certificates/cmd/step-ca", "0.30.2")

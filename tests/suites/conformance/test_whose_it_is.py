@@ -1,0 +1,201 @@
+"""Objects of other accounts, and accounts that are no more (RFC 8555 sections 6.3 and 7.3.6)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from conformance.checks import is_refused, left_to, refused, rule, said, succeeded
+from conformance.client import (
+    Account,
+    Issued,
+    Key,
+    Resource,
+    Server,
+    b64,
+    csr,
+    private_key,
+)
+
+AREA = "The signed request"
+
+
+# --- whose it is
+
+
+def foreign(
+    account: Account, pending: Resource, authorization: Resource, issued: Issued
+) -> dict[str, tuple[str, object]]:
+    """The resources of an account and what somebody else would send to them."""
+    return {
+        "account": (account.url, None),
+        "orders": (account.read(account.url).body.get("orders", account.url), None),
+        "order": (pending.url, None),
+        "finalize": (pending.body["finalize"], {"csr": b64(csr(private_key("ES256"), "x.conformance.test"))}),
+        "authorization": (authorization.url, None),
+        "challenge": (authorization.body["challenges"][0]["url"], None),
+        "certificate": (issued.order.body["certificate"], None),
+    }
+
+
+@rule("RFC 8555 6.3", "another account's object is `unauthorized`, every kind of it")
+@pytest.mark.parametrize(
+    "what", ["account", "orders", "order", "finalize", "authorization", "challenge", "certificate"]
+)
+def test_another_accounts_object_is_unauthorized(
+    account: Account, stranger: Account, pending: Resource, authorization: Resource, issued: Issued, what: str
+) -> None:
+    url, payload = foreign(account, pending, authorization, issued)[what]
+    refused(stranger.post(url, payload), "unauthorized")
+
+
+def contents(body: str) -> set[str]:
+    """The strings in a JSON text that are long enough to be nobody else's; a text that is none is one itself."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {body}
+    texts: set[str] = set()
+    left: list[object] = [found]
+    while left:
+        value = left.pop()
+        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        if isinstance(value, str) and len(value) >= 16:
+            texts.add(value)
+    return texts
+
+
+@rule("RFC 8555 6.3", "another account's object is never shown, whatever is answered")
+@pytest.mark.parametrize("what", ["account", "orders", "order", "authorization", "challenge", "certificate"])
+def test_another_accounts_object_is_not_shown(
+    account: Account, stranger: Account, pending: Resource, authorization: Resource, issued: Issued, what: str
+) -> None:
+    url, _ = foreign(account, pending, authorization, issued)[what]
+    own = account.post(url)
+    assert own.status_code == 200, said(own)
+    response, strangers = stranger.post(url), stranger.post(stranger.url)
+    shown = {text for text in contents(own.text) - contents(strangers.text) if text in response.text}
+    # A refusal may name what it refuses, and an error's type is everybody's.
+    assert not shown - ({url} if is_refused(response) else set()), said(response)
+    for secret in (authorization.body["challenges"][0].get("token"), pending.body["identifiers"][0]["value"]):
+        assert secret is None or secret not in response.text
+    if not is_refused(response):
+        left_to("test_another_accounts_object_is_unauthorized", "the request is not refused")
+
+
+@rule("RFC 8555 7.5.1", "another account's challenge is not answered")
+def test_another_accounts_challenge_cannot_be_answered(account: Account, stranger: Account) -> None:
+    authorization = account.authorizations(account.order())[0]
+    url = authorization.body["challenges"][0]["url"]
+    refused(stranger.post(url, {}))
+    assert account.read(authorization.url).body["status"] == "pending"
+
+
+@rule("RFC 8555 7.5.2", "another account's authorization is not deactivated")
+def test_another_accounts_authorization_cannot_be_deactivated(
+    account: Account, stranger: Account, authorization: Resource
+) -> None:
+    refused(stranger.post(authorization.url, {"status": "deactivated"}))
+    assert account.read(authorization.url).body["status"] == "pending"
+
+
+@rule("RFC 8555 7.3.6", "another account is not deactivated or changed")
+@pytest.mark.parametrize("payload", [{"status": "deactivated"}, {"contact": []}], ids=str)
+def test_another_account_cannot_be_changed(server: Server, payload: object) -> None:
+    victim, attacker = server.account(), server.account()
+    response = attacker.post(victim.url, payload)
+    assert victim.read(victim.url).body["status"] == "valid"
+    if not is_refused(response):
+        left_to("test_another_accounts_object_is_unauthorized", "the request is not refused")
+
+
+@rule("RFC 8555 7.4", "another account's ready order is not finalized")
+def test_another_accounts_ready_order_cannot_be_finalized(account: Account, stranger: Account) -> None:
+    order = account.ready()
+    refused(stranger.finalize(order, csr(private_key("ES256"), identifiers=order.body["identifiers"])))
+    assert account.read(order.url).body["status"] == "ready"
+
+
+# --- accounts that are no more
+
+
+@pytest.fixture(scope="module")
+def gone(server: Server) -> dict[str, Any]:
+    """An account that was deactivated, and what it had."""
+    account = server.account()
+    issued, revoked = account.obtain(), account.obtain()
+    order = account.order()
+    authorization = account.authorizations(order)[0]
+    orders = account.read(account.url).body.get("orders", account.url)
+    done = succeeded(account.post(account.url, {"status": "deactivated"}))
+    assert done["status"] == "deactivated"
+    directory = server.directory
+    return {
+        "self": account,
+        "issued": issued,
+        "newOrder": (directory["newOrder"], {"identifiers": [{"type": "dns", "value": server.name()}]}),
+        "keyChange": (directory["keyChange"], {}),
+        "account": (account.url, None),
+        "orders": (orders, None),
+        "order": (order.url, None),
+        "authorization": (authorization.url, None),
+        "challenge": (authorization.body["challenges"][0]["url"], {}),
+        "finalize": (
+            order.body["finalize"],
+            {"csr": b64(csr(private_key("ES256"), identifiers=order.body["identifiers"]))},
+        ),
+        "certificate": (issued.order.body["certificate"], None),
+        "revokeCert": (directory["revokeCert"], {"certificate": b64(revoked.der)}),
+    }
+
+
+@rule("RFC 8555 7.3.6", "a deactivated account gets nothing, whatever the error")
+@pytest.mark.parametrize("what", ["newOrder", "account", "order", "challenge", "finalize", "certificate", "revokeCert"])
+def test_a_deactivated_account_gets_nothing(gone: dict[str, Any], what: str) -> None:
+    url, payload = gone[what]
+    refused(gone["self"].post(url, payload))
+
+
+@rule("RFC 8555 7.3.6", "a deactivated account is 401 `unauthorized` for everything")
+@pytest.mark.parametrize(
+    "what",
+    [
+        "newOrder",
+        "keyChange",
+        "account",
+        "orders",
+        "order",
+        "authorization",
+        "challenge",
+        "finalize",
+        "certificate",
+        "revokeCert",
+    ],
+)
+def test_a_deactivated_account_is_401_for_everything(gone: dict[str, Any], what: str) -> None:
+    url, payload = gone[what]
+    response = gone["self"].post(url, payload)
+    if response.status_code < 300:
+        left_to("test_a_deactivated_account_gets_nothing", "the request is not refused")
+    refused(response, "unauthorized", status=401)
+
+
+@rule("RFC 8555 7.3.6", "a deactivated account is not activated again")
+def test_a_deactivated_account_stays_deactivated(gone: dict[str, Any]) -> None:
+    refused(gone["self"].post(gone["self"].url, {"status": "valid"}))
+
+
+@rule("RFC 8555 7.3.6", "newAccount with a deactivated account's key is `unauthorized`")
+@pytest.mark.parametrize("only", [False, True], ids=["new", "onlyReturnExisting"])
+def test_the_key_of_a_deactivated_account_makes_no_account(gone: dict[str, Any], only: bool) -> None:
+    account: Account = gone["self"]
+    refused(account.server.register(account.key, onlyReturnExisting=True if only else None), "unauthorized")
+
+
+@rule("RFC 8555 7.6", "a certificate of a deactivated account is still revoked by its own key")
+def test_a_deactivated_accounts_certificate_is_revoked_by_its_key(gone: dict[str, Any]) -> None:
+    issued: Issued = gone["issued"]
+    server = issued.account.server
+    response = server.post(server.directory["revokeCert"], {"certificate": b64(issued.der)}, Key(issued.key, "ES256"))
+    assert response.status_code == 200, said(response)
