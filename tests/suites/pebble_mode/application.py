@@ -21,6 +21,7 @@ from acme_iid.config import ca_toml as configuration
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError
 from acme_iid.policy.namespace import Namespace
+from acme_iid.policy.policy import Policy
 from acme_iid.protocol.addresses import Listen
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.serving import server
@@ -72,9 +73,9 @@ class Forgiving(Config):
 
     blocked: tuple[str, ...] = ()
 
-    @property
-    def namespace(self) -> Namespace:
-        return AnyName(blocked=self.blocked)
+    def __post_init__(self) -> None:
+        policy = Policy(AnyName(blocked=self.blocked), self.provisioners, self.hosts)
+        object.__setattr__(self, "policy", policy)
 
 
 class Application:
@@ -151,7 +152,7 @@ def main(home: str, port: str, habits: str) -> None:
     chosen = Habits(read["nonce_reject"], read["retry_after"], tuple(read["blocked"]))
 
     def factory(config: Config, password: str | None) -> Application:
-        members = {field.name: getattr(config, field.name) for field in fields(Config)}
+        members = {field.name: getattr(config, field.name) for field in fields(Config) if field.init}
         app = create_app(Forgiving(**members, blocked=chosen.blocked), password)
         for name, method in (("directory", "GET"), ("directory_as_get", "POST")):
             app.add_url_rule("/dir", f"pebble_{name}", app.view_functions[f"acme.{name}"], methods=[method])
