@@ -96,9 +96,9 @@ def _require_given(
     identity = InstanceIdentity.from_json(enrolment.identity)
     under = enrolment.proof.provisioner
     proven = [entitlement.Proven(name, under, CHALLENGE_TYPE, identity) for name in names]
-    found = entitlement.require_given(config.policy, proven, profile)[0]
-    assert isinstance(found, Provisioner)  # an enrolment is of an instance
-    return found
+    provisioner = entitlement.require_given(config.policy, proven, profile)[0]
+    assert isinstance(provisioner, Provisioner)  # an enrolment is of an instance
+    return provisioner
 
 
 def _listed(names: Sequence[Identifier]) -> str:

@@ -74,7 +74,7 @@ def require_given(
     :raises AcmeError: ``unauthorized``, or ``invalidProfile`` if a name was proven under a provisioner that does not
         give the profile.
     """
-    found = []
+    provisioners = []
     for entry in proven:
         provisioner = policy.provisioner(entry.under)
         if provisioner is None:
@@ -96,5 +96,5 @@ def require_given(
                 f"the rules have changed since the name was proven: {refusal}",
                 remedy=Remedy.OPERATOR,
             )
-        found.append(provisioner)
-    return found
+        provisioners.append(provisioner)
+    return provisioners

@@ -269,8 +269,8 @@ def _faults(policy: Policy, profile: Profile, wanted: NewOrder, under: str | Non
 def _fault(policy: Policy, profile: Profile, identifier: Identifier, under: str | None) -> Fault | None:
     if (reason := policy.offers(identifier, under=under).refusal) is not None:
         return Fault(Problem.REJECTED_IDENTIFIER, reason, identifier, Remedy.OPERATOR)
-    given = policy.gives_profile(profile.name, under=under)
-    if not given or policy.offers(identifier, profile.name, under=under).refusal is not None:
+    is_given = policy.gives_profile(profile.name, under=under)
+    if not is_given or policy.offers(identifier, profile.name, under=under).refusal is not None:
         return Fault(
             Problem.INVALID_PROFILE,
             f"no provisioner that may give {identifier} gives the profile {profile.name!r}",

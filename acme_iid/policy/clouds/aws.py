@@ -7,7 +7,16 @@ from collections.abc import Mapping
 
 from acme_iid.attestation import aws
 from acme_iid.attestation.aws_trust import pinned_keys
-from acme_iid.policy.clouds.cloud_type import AllowList, CloudType, EvidenceFormat, Setting
+from acme_iid.policy.clouds.cloud_type import (
+    DOCUMENT_ROOTS,
+    INSTANCE_ID,
+    REGION,
+    ZONE,
+    AllowList,
+    CloudType,
+    EvidenceFormat,
+    Setting,
+)
 from acme_iid.protocol.identifiers import Identifier
 
 _ACCOUNT = re.compile(r"[0-9]{12}\Z")
@@ -99,11 +108,11 @@ CLOUD_TYPE = CloudType(
     settings=(
         Setting("aws-account", "accounts", "list", "ID", "An account whose instances are admitted."),
         Setting("organization", "organizations", "list", "ID", "An organization whose instances are admitted."),
-        Setting("region", "regions", "list", "NAME", "A region."),
-        Setting("zone", "zones", "list", "NAME", "An availability zone."),
+        REGION,
+        ZONE,
         Setting("image", "images", "list", "ID", "An image (AMI)."),
         Setting("instance-type", "instance_types", "list", "NAME", "An instance type."),
-        Setting("instance-id", "instance_ids", "list", "ID", "A single instance."),
+        INSTANCE_ID,
         Setting("vpc", "vpcs", "list", "ID", "A network that the instance is in; proven by aws-web-identity."),
         Setting(
             "pcr",
@@ -127,9 +136,7 @@ CLOUD_TYPE = CloudType(
             "ACCOUNT=FILE|URL",
             "That issuer's keys, instead of where AWS publishes them.",
         ),
-        Setting(
-            "iid-roots", "iid_roots", "source", "FILE", "PEM file of further certificates to believe documents under."
-        ),
+        DOCUMENT_ROOTS,
         Setting("nitro-roots", "nitro_roots", "source", "FILE", "PEM file of further roots of NitroTPM documents."),
     ),
     own_name=re.compile(r"i-[0-9a-f]+\Z|(?:.+\.)?(?:compute|ec2)\.internal\Z"),

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from acme_iid.policy.clouds.cloud_type import AllowList, CloudType, EvidenceFormat, Setting, uuid
+from acme_iid.policy.clouds.cloud_type import (
+    DOCUMENT_ROOTS,
+    INSTANCE_ID,
+    TOKEN_KEYS,
+    AllowList,
+    CloudType,
+    EvidenceFormat,
+    Setting,
+    uuid,
+)
 from acme_iid.protocol.identifiers import Identifier, dns
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -56,17 +65,9 @@ CLOUD_TYPE = CloudType(
             "RESOURCE",
             "The resource of this CA's own that managed identity tokens must be for.",
         ),
-        Setting("instance-id", "instance_ids", "list", "ID", "A single instance."),
-        Setting(
-            "iid-roots", "iid_roots", "source", "FILE", "PEM file of further certificates to believe documents under."
-        ),
-        Setting(
-            "jwks",
-            "jwks",
-            "source",
-            "FILE|URL",
-            "The key set of the cloud's tokens, for a CA that cannot reach its own.",
-        ),
+        INSTANCE_ID,
+        DOCUMENT_ROOTS,
+        TOKEN_KEYS,
     ),
     own_name=re.compile(rf"{_UUID}\Z|(?:.+\.)?internal\.cloudapp\.net\Z"),
     instance_id=re.compile(rf"azure:(?P<owner>{_UUID}):{_UUID}"),

@@ -54,6 +54,18 @@ class Setting:
     keys: tuple[str, ...] = ()
 
 
+# Settings that several clouds have.
+REGION = Setting("region", "regions", "list", "NAME", "A region.")
+ZONE = Setting("zone", "zones", "list", "NAME", "An availability zone.")
+INSTANCE_ID = Setting("instance-id", "instance_ids", "list", "ID", "A single instance.")
+DOCUMENT_ROOTS = Setting(
+    "iid-roots", "iid_roots", "source", "FILE", "PEM file of further certificates to believe documents under."
+)
+TOKEN_KEYS = Setting(
+    "jwks", "jwks", "source", "FILE|URL", "The key set of the cloud's tokens, for a CA that cannot reach its own."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class AllowList:
     """A list that says which instances are admitted.

@@ -6,7 +6,16 @@ import re
 from collections.abc import Mapping
 
 from acme_iid.attestation import gcp
-from acme_iid.policy.clouds.cloud_type import AllowList, CloudType, EvidenceFormat, Setting
+from acme_iid.policy.clouds.cloud_type import (
+    INSTANCE_ID,
+    REGION,
+    TOKEN_KEYS,
+    ZONE,
+    AllowList,
+    CloudType,
+    EvidenceFormat,
+    Setting,
+)
 from acme_iid.protocol.identifiers import Identifier
 
 _PLACE = re.compile(r"(?:africa|asia|australia|europe|me|northamerica|southamerica|us)-[a-z]+[0-9]{1,2}(-[a-z])?\Z")
@@ -53,16 +62,10 @@ CLOUD_TYPE = CloudType(
     settings=(
         Setting("gcp-project", "projects", "list", "ID", "A project, by id or number, whose instances are admitted."),
         Setting("gcp-service-account", "service_accounts", "list", "EMAIL", "A service account, by address or number."),
-        Setting("region", "regions", "list", "NAME", "A region."),
-        Setting("zone", "zones", "list", "NAME", "An availability zone."),
-        Setting("instance-id", "instance_ids", "list", "ID", "A single instance."),
-        Setting(
-            "jwks",
-            "jwks",
-            "source",
-            "FILE|URL",
-            "The key set of the cloud's tokens, for a CA that cannot reach its own.",
-        ),
+        REGION,
+        ZONE,
+        INSTANCE_ID,
+        TOKEN_KEYS,
     ),
     own_name=re.compile(r"(?:.+\.)?c\.(?:[a-z0-9-]+\.)+internal\Z|(?:.+\.)?google\.internal\Z"),
     instance_id=re.compile(r"gcp:(?P<owner>[1-9][0-9]*):[1-9][0-9]*"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import forge
+import forge_azure
+import forge_tokens
 import pytest
 
+from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.policy import clouds
 from acme_iid.policy.clouds import CLOUD_TYPES, instance_key, is_cloud_name, is_whole_id, of_cloud, one_of
 
@@ -96,3 +100,27 @@ def test_a_flag_that_several_clouds_have_is_one() -> None:
 @pytest.mark.parametrize(("texts", "words"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
 def test_a_choice_in_words(texts: list[str], words: str) -> None:
     assert one_of(texts) == words
+
+
+def test_every_identity_that_evidence_proves_has_an_id_of_its_clouds() -> None:
+    # Otherwise a refusal or a first use could not be recorded.
+    shapes = [
+        (
+            forge.aws_rsa2048(forge.document(region=region, availabilityZone=f"{region}a", instanceId=instance)),
+            forge.trust(),
+            forge.SIGNED_AT,
+        )
+        for region in ("us-gov-west-1", "cn-north-1", "us-iso-east-1", "zz-abcdefgh-north-99")
+        for instance in ("i-0123456789abcdef0", "i-01234567")
+    ]
+    upper = forge_azure.document(subscriptionId=UUID.upper(), vmId=UUID.upper())
+    shapes += [
+        (forge_tokens.gcp_identity(), forge_tokens.trust(), forge_tokens.ISSUED_AT),
+        (forge_tokens.aws_web_identity(), forge_tokens.trust(), forge_tokens.ISSUED_AT),
+        (forge_azure.attested(upper), forge_azure.trust(), forge_azure.NOW),
+        (forge_azure.managed_identity(), forge_azure.trust(), forge_azure.NOW),
+    ]
+    for evidence, trust, now in shapes:
+        verifier = VERIFIERS[evidence.format]
+        identity = verifier.identify(verifier.authenticate(evidence, trust, now))
+        assert instance_key(identity.id) == (identity.id, identity.cloud, identity.owner)
