@@ -25,7 +25,7 @@ _DIGITS = 32
 """Of the digest by which refusals are the same: 128 bits tell those of one account apart."""
 _MAX_REASON = 400
 _MAX_NAMES = 256
-"""Characters of names, all in all, that an event shows and is found by."""
+"""Characters of names, all in all, that an event shows and is found by: the one that it is about first."""
 
 
 class Recorded(NamedTuple):
@@ -87,7 +87,7 @@ def record(
 
     The same refusal is one of the same kind at the same step, under the same provisioner, of the same account, instance
     and names. The event has the names; of many the first ones, how many there are and the SHA-256 of all: of their
-    sorted values as a JSON list without blanks.
+    sorted values as a JSON list without blanks. The one name that a refusal is about stands once where it is long.
 
     :param names: all that the request was for; ``name`` is the one that the refusal is about, if it is about one.
     :param detail: further facts, each short; ``step`` and ``provisioner`` among them.
@@ -99,7 +99,8 @@ def record(
     counted = refusals.count(reader, account_id, what[:_DIGITS], now)
     if not counted.event:
         return Recorded([counted.statement], [])
-    shown = _first(values)
+    shown = _first(values, _MAX_NAMES - len(name or ""))
+    whole = len(shown) == len(values) or values == [name]
     event = new_event(
         kind,
         now,
@@ -108,8 +109,8 @@ def record(
         cloud=cloud,
         name=name,
         identifiers=shown,
-        identifiers_count=len(values) if len(shown) < len(values) else None,
-        identifiers_sha256=names_sha256 if len(shown) < len(values) else None,
+        identifiers_count=None if whole else len(values),
+        identifiers_sha256=None if whole else names_sha256,
         reason=reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...",
         refused=counted.refused if counted.refused > 1 else None,
         various=True if counted.various else None,
@@ -122,11 +123,11 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
 
 
-def _first(values: Sequence[str]) -> list[str]:
-    """As many of the first names as fit."""
+def _first(values: Sequence[str], most: int) -> list[str]:
+    """As many of the first names as have ``most`` characters in all."""
     shown: list[str] = []
     for value in values:
-        if sum(map(len, shown)) + len(value) > _MAX_NAMES:
+        if sum(map(len, shown)) + len(value) > most:
             break
         shown.append(value)
     return shown

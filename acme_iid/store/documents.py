@@ -1,8 +1,9 @@
 """What an order's row holds as JSON, and the order that is derived from a row and what else is a fact by then.
 
 The document has each name, each challenge and each proof once: that evidence proved a hundred names does not make a
-hundred copies of what it says; a proof that was made in another order names that one. Its members are ``names``,
-``before`` and ``after`` (the validity that was asked for), ``profile``, ``error``, ``authorizations`` and ``proofs``.
+hundred copies of what it says; a proof that was made in another order names that one; a challenge that failed with the
+error of its order does not repeat it. Its members are ``names``, ``before`` and ``after`` (the validity that was
+asked for), ``profile``, ``error``, ``authorizations`` and ``proofs``.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _as_list(held: Held) -> list[object]:
 def _entry(order: Order, entry: Authorization, proofs: list[Held]) -> object:
     if entry.id and not entry.id.startswith(f"{order.id}."):
         return entry.id
-    stored: dict[str, object] = {"challenges": _challenges(entry, proofs)}
+    stored: dict[str, object] = {"challenges": _challenges(order, entry, proofs)}
     if entry.deactivated_at is not None:
         stored["deactivated"] = entry.deactivated_at
     if entry.expires_at != order.expires_at:
@@ -87,17 +88,17 @@ def _entry(order: Order, entry: Authorization, proofs: list[Held]) -> object:
     return stored
 
 
-def _challenges(entry: Authorization, proofs: list[Held]) -> list[object]:
+def _challenges(order: Order, entry: Authorization, proofs: list[Held]) -> list[object]:
     """An authorization's challenges, each in the place that its id has; one that was taken back leaves it empty."""
     stored: list[object] = []
     for challenge in entry.challenges:
         place = int(challenge.id.rpartition(".")[2]) if challenge.id else len(stored)
         stored += [None] * (place - len(stored))
-        stored.append(_challenge(challenge, proofs))
+        stored.append(_challenge(order, challenge, proofs))
     return stored
 
 
-def _challenge(challenge: Challenge, proofs: list[Held]) -> list[object]:
+def _challenge(order: Order, challenge: Challenge, proofs: list[Held]) -> list[object]:
     stored: list[object] = [challenge.type, challenge.token]
     if challenge.validated_at is not None and challenge.proof is not None:
         held = (challenge.proof, challenge.names, challenge.identity, challenge.proven_in)
@@ -105,7 +106,8 @@ def _challenge(challenge: Challenge, proofs: list[Held]) -> list[object]:
             proofs.append(held)
         return [*stored, challenge.validated_at, proofs.index(held)]
     if challenge.failed_at is not None:
-        return [*stored, challenge.failed_at, None, fault_as_list(challenge.error)]
+        failed = [*stored, challenge.failed_at, None]
+        return failed if challenge.error == order.error else [*failed, fault_as_list(challenge.error)]
     return stored
 
 
@@ -169,7 +171,7 @@ def order_of(
                 created_at=row["created_at"],
                 expires_at=entry.get("until", row["expires_at"]),
                 challenges=tuple(
-                    _read_challenge(f"{order_id}.{number}.{k}", stored, proofs, pending.get((number, k)))
+                    _read_challenge(f"{order_id}.{number}.{k}", stored, body, proofs, pending.get((number, k)))
                     for k, stored in enumerate(entry["challenges"])
                     if stored is not None
                 ),
@@ -203,14 +205,16 @@ def order_of(
     return _as_of_now(order, row)
 
 
-def _read_challenge(challenge_id: str, stored: Sequence[Any], proofs: Sequence[Held], attempt: Row | None) -> Challenge:
+def _read_challenge(
+    challenge_id: str, stored: Sequence[Any], body: Body, proofs: Sequence[Held], attempt: Row | None
+) -> Challenge:
     kind, token, *outcome = stored
     challenge = Challenge(challenge_id, kind, token)
     if not outcome:
         return challenge if attempt is None else _with_attempt(challenge, attempt)
     at, number, *error = outcome
     if number is None:
-        return replace(challenge, failed_at=at, error=fault_of_list(error[0]))
+        return replace(challenge, failed_at=at, error=fault_of_list(error[0] if error else body.get("error")))
     proof, names, identity, proven_in = proofs[number]
     return replace(challenge, validated_at=at, proof=proof, names=names, identity=identity, proven_in=proven_in)
 

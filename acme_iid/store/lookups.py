@@ -6,6 +6,7 @@ found by, sorted, in batches. A command that acts by a list has it follow first.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,8 @@ from acme_iid.store.listing import Filter
 from acme_iid.store.serials import number_of
 from acme_iid.store.writes import Reader, Row, Statement, Write, again, perform
 
+_LONG = 100
+"""Characters; a value that has more is found by its digest, which is shorter."""
 BATCH = 500
 """Events that are followed in one write."""
 _FIELDS = ("account", "instance", "cloud", "owner", "name")
@@ -107,8 +110,16 @@ def _lookups(row: Row, detail: Mapping[str, Any]) -> Iterator[_Lookup]:
     if issued:
         values["image"] = {detail.get("image")}
     for field, several in values.items():
-        for value in several - {None}:
-            yield _Lookup(f"issued {field}" if issued else field, value, row["at"], row["seq"], n)
+        for value in map(_key, several):
+            if value is not None:
+                yield _Lookup(f"issued {field}" if issued else field, value, row["at"], row["seq"], n)
+
+
+def _key(value: str | None) -> str | None:
+    """What a value is looked up by."""
+    if value is None or len(value) <= _LONG:
+        return value
+    return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
 
 
 def _columns() -> Iterator[tuple[str, str]]:
@@ -151,8 +162,8 @@ def events(reader: Reader, wanted: Filter) -> list[Row]:
             key="l.seq",
             where=("l.field = :listed", "l.value = :value", *_also_named(wanted, field, "l.at", "l.seq")),
             listed=listed,
-            value=value,
-            also=wanted.name,
+            value=_key(value),
+            also=_key(wanted.name),
         )
     return sorted(heads, key=lambda row: (row["at"], row["seq"]), reverse=True)[: wanted.limit]
 
@@ -207,7 +218,7 @@ def certificates(reader: Reader, wanted: Filter, where: Sequence[str], now: int)
             *where,
         ),
         listed=f"issued {field}",
-        value=value,
-        also=wanted.name,
+        value=_key(value),
+        also=_key(wanted.name),
         now=now,
     )

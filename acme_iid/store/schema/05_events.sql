@@ -23,7 +23,7 @@ CREATE TABLE lookups (
     seq BIGINT NOT NULL,
     n BIGINT,
     PRIMARY KEY (field, value, at, seq)
-);
+) BY KEY;
 
 CREATE TABLE followed (
     id BIGINT PRIMARY KEY,
@@ -35,7 +35,7 @@ CREATE TABLE holders (
     name TEXT NOT NULL,
     instance_id TEXT NOT NULL,
     PRIMARY KEY (name, instance_id)
-);
+) BY KEY;
 
 -- What each account was refused lately (acme_iid/store/refusals.py): when it became an event, and how often it was
 -- refused since. "what" is a digest; empty for all that was too varied to become an event each.
@@ -45,6 +45,6 @@ CREATE TABLE refusals (
     recorded_at BIGINT NOT NULL,
     further BIGINT NOT NULL,
     PRIMARY KEY (account_id, what)
-);
+) BY KEY;
 
 CREATE INDEX refusals_by_time ON refusals (recorded_at);

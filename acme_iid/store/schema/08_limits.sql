@@ -2,6 +2,6 @@
 CREATE TABLE limits (
     key TEXT PRIMARY KEY,
     until BIGINT NOT NULL
-);
+) BY KEY;
 
 CREATE INDEX limits_by_end ON limits (until);

@@ -162,6 +162,16 @@ def test_a_hundred_names_have_their_proof_once() -> None:
     assert len(text) < 20_000
 
 
+def test_an_order_and_the_challenge_that_ended_it_have_their_error_once() -> None:
+    error = Fault(Problem.UNAUTHORIZED, "x" * 300)
+    failed = Challenge("1.AAAAAAAAAAAAAAAA.0.0", "iid-01", "t", failed_at=5, error=error)
+    asked = (Identifier("dns", "foo.local"),)
+    entries = (Authorization("1.AAAAAAAAAAAAAAAA.0", "a", asked[0], False, 1, 100, (failed,)),)
+    order = Order("1.AAAAAAAAAAAAAAAA", "a", asked, 1, 100, ended_at=5, error=error, authorizations=entries)
+    assert documents.document(order).count("x" * 300) == 1
+    assert derive(row_of(order)) == order
+
+
 def test_a_fault_that_is_kept_says_what_it_is_and_is_bounded() -> None:
     assert documents.fault_of_list(documents.fault_as_list(None)) is None
     long = Fault(Problem.DNS, "x" * 5000, remedy=Remedy.OPERATOR)

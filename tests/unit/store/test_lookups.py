@@ -102,6 +102,14 @@ def test_a_refused_order_is_found_by_the_names_that_it_was_for(database: Databas
     assert kinds(database, name="x.local") == []
 
 
+def test_what_is_long_is_found_by_its_whole_value(database: Database) -> None:
+    first, second = (f"{'a' * 60}.{'b' * 60}.{end}.local" for end in "xy")
+    put(database, events=[new_event("challenge.refused", NOW, account_id="a", name=first, identifiers=[])])
+    lookups.follow(database)
+    assert kinds(database, name=first) == kinds(database, name=first, account="a") == ["challenge.refused"]
+    assert kinds(database, name=second) == kinds(database, name=second, account="a") == []
+
+
 def test_a_certificate_that_was_pruned_is_in_no_list_and_its_event_is(database: Database) -> None:
     first, second = issue(database, FOO), issue(database, FOO, at=NOW + 1)
     lookups.follow(database)

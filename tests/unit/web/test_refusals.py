@@ -91,6 +91,30 @@ def test_an_event_of_a_refusal_takes_less_than_two_kibibytes(tmp_path: Path) -> 
     assert grown / 64 <= 2048
 
 
+def test_refused_evidence_for_a_long_name_has_the_name_once(tmp_path: Path, instance: aws.Instance) -> None:
+    label = "b" * 62
+    name = f"{label}.{label}.{label}.{'b' * 58}.local"
+    assert len(name) == 253
+    ca = CA(tmp_path / "ca")
+    ca.init(in_a_file=True)
+    ca.start()
+    try:
+        ca.account().obtain("foo.local", answer=answer(instance))
+        others = [ca.account() for _ in range(120)]
+        challenges = [other.challenge(other.order(name).json()) for other in others]
+        ca.cli("events", "--limit", "1")
+        before = pages(ca.home / "ca.db")
+        for other, challenge in zip(others, challenges, strict=True):
+            assert other.post(challenge["url"], answer(instance)).json()["status"] == "invalid"
+        (entry,) = recorded(ca, others[0])
+        grown = pages(ca.home / "ca.db") - before
+    finally:
+        ca.stop()
+    assert (entry["name"], entry["identifiers"]) == (name, [])
+    assert "identifiers_count" not in entry
+    assert grown / len(others) <= 2400
+
+
 def test_an_event_has_the_first_names_and_a_digest_of_all(shared_ca: CA, account: Account) -> None:
     names = ["b.example.com", *long_names(0, 5)]
     assert problem(account.order(*names)) == "rejectedIdentifier"
