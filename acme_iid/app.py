@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import partial
-
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.attestation.registry import trust_store
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.authority.validations import Validations
 from acme_iid.config.settings import Config
-from acme_iid.issuance import alternates
-from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance import alternates, home
+from acme_iid.operations import issuers
 from acme_iid.operations.follower import Following
 from acme_iid.operations.presence import Presence
 from acme_iid.operations.pruning import Pruning
-from acme_iid.store import certificates, nonces
+from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
-from acme_iid.store.writes import Reader, Write, perform
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources, further_headers
 from acme_iid.web.ahead import Ahead, KnownAccounts
@@ -67,14 +63,6 @@ def _spent_nonces(config: Config, database: Database) -> nonces.SpentNonces:
     return NonceTable(database)
 
 
-def _note_issuer(reader: Reader, ca: CertificateAuthority) -> Write[None]:
-    """Have the store know the issuer, whose chain its certificates are handed out with, also when it was replaced."""
-    known = certificates.issuer_chain(reader, ca.issuer_id) == ca.intermediate_pem
-    der = ca.intermediate.public_bytes(Encoding.DER)
-    statement = certificates.add_issuer(ca.issuer_id, der, ca.intermediate_pem, int(time.time()))
-    return Write([] if known else [statement], lambda _rows: None)
-
-
 def create_app(config: Config, password: str | None = None, *, most: int = MOST) -> Application:
     """The application of the CA in ``config.home``; its ``close`` ends what it has begun.
 
@@ -84,11 +72,11 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     :raises StoreUnavailableError: if the store cannot be opened.
     """
     trust = trust_store(config.given_keys)
-    ca = CertificateAuthority.load(config.home, password)
-    chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
+    ca = home.load(config.home, password)
     database = open_store(config.store.url, config.store.connections)
     try:
-        perform(database, partial(_note_issuer, ca=ca))
+        issuers.begin(database, ca, int(time.time()))
+        chains = tuple(alternates.load(path, ca.current.certificate) for path in config.ca.alternate_chains)
         spent = _spent_nonces(config, database)
         key = nonces.mac_key(database)
     except BaseException:

@@ -15,6 +15,7 @@ from acme_iid.authority import Authority
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.issuance import crl, ocsp
 from acme_iid.issuance.crl import Revoked
+from acme_iid.issuance.issuer import Issuer
 from acme_iid.store import certificates, revocation_lists
 from acme_iid.store.revocation_lists import SignedList
 from acme_iid.store.writes import Committed, Reader, Write, again
@@ -36,13 +37,13 @@ def current_list(authority: Authority, now: int) -> SignedList:
 
     :raises StoreUnavailableError: if the store cannot be used now.
     """
-    database = authority.database
-    key_id = authority.ca.issuer_id
+    database, issuer = authority.database, authority.ca.current
+    key_id = issuer.id
     for _ in range(_ATTEMPTS):
         known = revocation_lists.latest(database, key_id)
         if known is not None and _is_current(database, known, now):
             return known
-        signed = _sign(authority, key_id, known, now)
+        signed = _sign(authority, issuer, known, now)
         try:
             put = revocation_lists.put(signed, None if known is None else known.number, again)
             outcome = database.commit(Write([put], lambda _rows: None))
@@ -65,18 +66,18 @@ def _is_whole(reader: Reader, known: SignedList) -> bool:
     return revocation_lists.count(reader, known.key_id, known.since) == known.revoked
 
 
-def _sign(authority: Authority, key_id: str, known: SignedList | None, now: int) -> SignedList:
+def _sign(authority: Authority, issuer: Issuer, known: SignedList | None, now: int) -> SignedList:
     # A certificate is in one more list after its end (RFC 5280 section 3.3): whoever missed its revocation sees it.
     since = now if known is None else min(known.signed_at, now)
     revoked = [
         Revoked(int(serial, 16), at, reason)
-        for serial, at, reason in revocation_lists.revoked(authority.database, key_id, since)
+        for serial, at, reason in revocation_lists.revoked(authority.database, issuer.id, since)
     ]
     # Numbers follow the clock, so that they grow after a backup was restored, too.
     number = now if known is None else max(known.number + 1, now)
     next_update = now + LIST_LIFETIME
-    der = crl.sign(authority.ca.issuer, revoked, number, now, next_update)
-    return SignedList(key_id, number, since, len(revoked), now, next_update, der)
+    der = crl.sign(issuer.signer, revoked, number, now, next_update)
+    return SignedList(issuer.id, number, since, len(revoked), now, next_update, der)
 
 
 class Answer(NamedTuple):
@@ -94,15 +95,19 @@ def answer(authority: Authority, request: bytes, now: int) -> Answer:
 
     :raises OCSPError: if there is none: ``malformedRequest``, ``unauthorized`` for another CA's certificates.
     """
-    question, issuer = ocsp.read(request), authority.ca.issuer
-    if not question.is_about(issuer):
+    question = ocsp.read(request)
+    issuer = next((issuer for issuer in authority.ca.issuers.values() if question.is_about(issuer.certificate)), None)
+    if issuer is None:
         raise ocsp.OCSPError(OCSPResponseStatus.UNAUTHORIZED)
     found = certificates.by_serial(authority.database, f"{question.serial:x}")
+    if found is not None and found.issuer_id != issuer.id:
+        found = None
     revoked = None
     if found is not None and found.revoked_at is not None:
         revoked = Revoked(question.serial, found.revoked_at, found.revocation_reason or 0)
     until = now + ANSWER_LIFETIME if found is None else min(now + ANSWER_LIFETIME, found.not_after)
     lifetime = max(0, until - now)
     next_update = until if lifetime else None
-    der = ocsp.answer(issuer, question, issued=found is not None, revoked=revoked, now=now, next_update=next_update)
+    issued = found is not None
+    der = ocsp.answer(issuer.signer, question, issued=issued, revoked=revoked, now=now, next_update=next_update)
     return Answer(der, lifetime)

@@ -82,7 +82,8 @@ def _finalize(
         statements.append(instances.unchanged(proof.instance, order.generation or 0))
         statements += proofs.guards(reader, authority, account, order, now)
     not_before, not_after = validity(profile, order, now)
-    issued = authority.ca.issue(
+    issuer = authority.ca.current
+    issued = issuer.issue(
         LeafRequest(
             public_key=request.public_key,
             identifiers=order.identifiers,
@@ -106,7 +107,7 @@ def _finalize(
         not_after=issued.not_after,
         issued_at=now,
         der=issued.der,
-        issuer_id=authority.ca.issuer_id,
+        issuer_id=issuer.id,
         key_id=key_id,
         profile=profile.name,
         image=None if identity is None else identity.facts.get("image"),

@@ -302,5 +302,5 @@ def _check_validity(
             f"{'this CA' if profile.name is None else f'the profile {profile.name!r}'} gives "
             f"{lifetimes.minimum} to {lifetimes.maximum} seconds",
         )
-    if not_after is not None and not_after > authority.ca.not_after + CLOCK_SKEW:
+    if not_after is not None and not_after > authority.ca.current.not_after + CLOCK_SKEW:
         raise AcmeError(Problem.MALFORMED, "'notAfter' is after the end of this CA's intermediate certificate")

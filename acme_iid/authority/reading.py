@@ -8,7 +8,7 @@ from typing import TypeVar
 from acme_iid.authority import Authority
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Order
-from acme_iid.store import certificates, orders
+from acme_iid.store import certificates, issuers, orders
 from acme_iid.store.writes import Reader
 
 PAGE = 100
@@ -49,10 +49,10 @@ def chains(authority: Authority, reader: Reader, certificate: Certificate, now: 
 
     A certificate of an intermediate that was replaced has that one only.
     """
-    if certificate.issuer_id != authority.ca.issuer_id:
+    if certificate.issuer_id != authority.ca.current.id:
         return {"0": with_chain(reader, certificate)}
     leaf = pem(certificate)
-    found = {"0": leaf + authority.ca.intermediate_pem}
+    found = {"0": leaf + authority.ca.current.chain_pem}
     for number, chain in enumerate(authority.alternates, 1):
         if chain.not_after > now:
             found[str(number)] = leaf + chain.pem
@@ -61,7 +61,7 @@ def chains(authority: Authority, reader: Reader, certificate: Certificate, now: 
 
 def with_chain(reader: Reader, certificate: Certificate) -> str:
     """A certificate with the chain of its issuer, PEM and leaf first."""
-    return pem(certificate) + (certificates.issuer_chain(reader, certificate.issuer_id) or "")
+    return pem(certificate) + (issuers.chain(reader, certificate.issuer_id) or "")
 
 
 def pem(certificate: Certificate) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("acme_iid.cli.init:init", "Make a new CA."),
     "provisioner": ("acme_iid.cli.provisioner:provisioner", "Say whose instances get certificates."),
+    "issuer": ("acme_iid.cli.issuer:issuer", "The intermediates that sign."),
     "cross-sign": ("acme_iid.cli.cross_sign:cross_sign", "Have another root sign the intermediate too."),
     "check": ("acme_iid.cli.check:check", "Say what is unsafe in the configuration."),
     "serve": ("acme_iid.cli.serve:serve", "Run the ACME server."),

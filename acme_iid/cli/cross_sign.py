@@ -28,11 +28,13 @@ def cross_sign(home: Home, root_cert: Path, root_key: Path, password_file: Path 
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from acme_iid.durable import write_new
-    from acme_iid.issuance import alternates, ca, keys
+    from acme_iid.issuance import alternates, ceremony, keys
+    from acme_iid.issuance.home import issuing_certificates, load_certificate
+    from acme_iid.issuance.issuer import Signer
 
-    root = ca.Issuer(ca.load_certificate(root_cert), keys.load(root_key, password(password_file)))
-    intermediate = ca.load_certificate(home.path / ca.INTERMEDIATE_CERTIFICATE)
-    signed = ca.cross_sign(root, intermediate, int(time.time()))
+    root = Signer(load_certificate(root_cert), keys.load(root_key, password(password_file)))
+    intermediate = issuing_certificates(home.path)[0]
+    signed = ceremony.cross_sign(root, intermediate, int(time.time()))
     pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in (signed, root.certificate))
     try:
         write_new(out, pem, 0o644)

@@ -7,11 +7,21 @@ import os
 import shlex
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from acme_iid.cli import Home
-from acme_iid.cli.parameters import Checked, password, password_file
+from acme_iid.cli.parameters import Checked, Subject, password, password_file
+
+if TYPE_CHECKING:
+    from cryptography.x509 import NameConstraints
+
+    from acme_iid.config.settings import Config
+
+KEY_TYPES = ("P-256", "P-384", "Ed25519", "RSA-3072", "RSA-4096")
+_file = click.Path(dir_okay=False, path_type=Path)
+_folder = click.Path(file_okay=False, path_type=Path)
 
 _CONFIGURATION = """\
 # The CA's configuration. A running server reads it again on SIGHUP; one that cannot be used leaves the old in force.
@@ -96,40 +106,122 @@ url = "sqlite:ca.db"
     type=Checked("listen_address"),
     help="Where the server listens.",
 )
+@click.option("--csr", type=_file, metavar="FILE", help="Make no root: write a request for a root that is elsewhere.")
+@click.option("--root-cert", type=_file, metavar="FILE", help="Make no root: this one signs the intermediate, PEM.")
+@click.option("--root-key", type=_file, metavar="FILE", help="The private key of --root-cert, PEM; it is not copied.")
+@click.option("--root-out", type=_folder, metavar="DIR", help="Put the new root's key there and not into the home.")
+@click.option("--subject", type=Subject(), metavar="DN", help='The intermediate\'s subject, such as "CN=Issuing 1".')
+@click.option("--root-subject", type=Subject(), metavar="DN", help="The root's subject.")
+@click.option(
+    "--lifetime",
+    type=Checked("duration", keep=False),
+    default="1825d",
+    show_default=True,
+    help="How long the intermediate is valid.",
+)
+@click.option(
+    "--root-lifetime",
+    type=Checked("duration", keep=False),
+    default="3650d",
+    show_default=True,
+    help="How long the root is valid.",
+)
+@click.option(
+    "--key-type",
+    type=click.Choice(KEY_TYPES),
+    default="P-256",
+    show_default=True,
+    help="The kind of the keys that are made.",
+)
+@click.option(
+    "--permit-network",
+    "networks",
+    multiple=True,
+    type=Checked("network", keep=False),
+    metavar="NETWORK",
+    help="Addresses that certificates may be for, instead of the private networks; may be repeated.",
+)
+@click.option("--no-permitted-network", is_flag=True, help="No certificate may be for an address but the server's own.")
+@click.option("--constrain-root", is_flag=True, help="Put the name constraints into the root as well.")
+@click.option("--no-name-constraints", is_flag=True, help="Let the intermediate sign for any name.")
 @password_file
 @click.pass_obj
-def init(home: Home, name: str, domains: tuple[str, ...], url: str, listen: str, password_file: Path | None) -> None:
+def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: str, **options: Any) -> None:
     """Make a new CA: a root, an intermediate that issues, and ca.toml. Nothing that exists is overwritten.
 
-    With --password-file the private keys are encrypted, and ``serve`` needs the same file.
+    The intermediate can sign for the domains, the names that clouds give, the server's own name and private addresses,
+    and for nothing else (name constraints).
+
+    With --csr there is no root: have the request signed and give the answer to ``issuer import``. With --root-cert and
+    --root-key an existing root signs now. With --password-file the private keys are encrypted, and ``serve`` needs the
+    same file.
     """
     from acme_iid.config import ca_toml
-    from acme_iid.issuance import ca, keys
+    from acme_iid.operations import founding
 
+    _check_options(options)
     text = _CONFIGURATION.format(
         name=_quoted(name),
         domains="[" + ", ".join(_quoted(domain) for domain in dict.fromkeys(domains)) + "]",
         url=_quoted(url),
         listen=_quoted(listen),
     )
-    ca_toml.parse(text.encode(), home.path)
-    secret = password(password_file)
-    now = int(time.time())
-    root = ca.create_root(name, now)
-    intermediate = ca.create_intermediate(root, name, now)
-    authority = ca.CertificateAuthority(root.certificate, intermediate)
-    _write(
-        home.path,
-        {
-            ca.ROOT_KEY: (keys.to_pem(root.key, secret), 0o600),
-            ca.INTERMEDIATE_KEY: (keys.to_pem(intermediate.key, secret), 0o600),
-            ca.ROOT_CERTIFICATE: (authority.root_pem.encode(), 0o644),
-            ca.INTERMEDIATE_CERTIFICATE: (authority.intermediate_pem.encode(), 0o644),
-            # Last: a home is one when this file is there, so an init that was cut short leaves none.
-            Path(ca_toml.FILE_NAME): (text.encode(), 0o644),
-        },
+    config = ca_toml.parse(text.encode(), home.path)
+    password_path = options["password_file"]
+    wishes = founding.Wishes(
+        name=name,
+        key_type=options["key_type"],
+        lifetime=options["lifetime"],
+        root_lifetime=options["root_lifetime"],
+        subject=options["subject"],
+        root_subject=options["root_subject"],
+        constraints=None if options["no_name_constraints"] else _constraints(config, options),
+        constrain_root=options["constrain_root"],
+        password=password(password_path),
     )
-    _tell(home, name, url, authority.root_fingerprint, password_file)
+    now = int(time.time())
+    if options["csr"] is not None:
+        founded = founding.with_request(wishes)
+    elif options["root_cert"] is not None:
+        founded = founding.under_root(wishes, options["root_cert"], options["root_key"], now)
+    else:
+        founded = founding.with_root(wishes, now, root_key_in_home=options["root_out"] is None)
+    outside: dict[Path, tuple[bytes, int]] = {}
+    if options["csr"] is not None:
+        outside[options["csr"].absolute()] = founded.request_pem, 0o644
+    for path, content in founded.root_files.items():
+        outside[options["root_out"].absolute() / path.name] = content
+    # Last: a home is one when this file is there, so an init that was cut short leaves none.
+    _write(home.path, {**outside, **founded.files, Path(ca_toml.FILE_NAME): (text.encode(), 0o644)})
+    _tell(home, name, url, founded.fingerprint, options)
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other.
+
+    :raises click.UsageError: with which ones.
+    """
+    given = {name for name, value in options.items() if value not in (None, False, ())}
+    if ("root_cert" in given) != ("root_key" in given):
+        raise click.UsageError("--root-cert and --root-key go together")
+    roots = [f"--{name.replace('_', '-')}" for name in ("csr", "root_cert", "root_out") if name in given]
+    if len(roots) > 1:
+        raise click.UsageError(f"{' and '.join(roots)} exclude each other: each says where the root is")
+    if roots and roots != ["--root-out"]:
+        for name in ("root_subject", "constrain_root"):
+            if name in given:
+                raise click.UsageError(f"--{name.replace('_', '-')} is for a root that is made here")
+    if "no_name_constraints" in given and given & {"networks", "no_permitted_network", "constrain_root"}:
+        raise click.UsageError("--no-name-constraints leaves nothing to permit; give one or the other")
+    if "networks" in given and "no_permitted_network" in given:
+        raise click.UsageError("--permit-network and --no-permitted-network exclude each other")
+
+
+def _constraints(config: Config, options: dict[str, Any]) -> NameConstraints:
+    from acme_iid.issuance.constraints import PRIVATE_NETWORKS, constraints
+
+    networks = options["networks"] or (() if options["no_permitted_network"] else PRIVATE_NETWORKS)
+    return constraints(config.ca.domains, networks, config.namespace.reserved)
 
 
 def _quoted(text: str) -> str:
@@ -155,7 +247,7 @@ def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
     try:
         for path, (data, mode) in files.items():
             folder = (home / path).parent
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if path.name != FILE_NAME:
                 made.append(home / path)
                 write_new(home / path, data, mode)
@@ -174,16 +266,25 @@ def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
         raise
 
 
-def _tell(home: Home, name: str, url: str, fingerprint: str, password_file: Path | None) -> None:
+def _tell(home: Home, name: str, url: str, fingerprint: str | None, options: dict[str, Any]) -> None:
     command = "acme-iid-ca" + (f" --home {shlex.quote(str(home.path))}" if home.given else "")
-    secret = f" --password-file {shlex.quote(str(password_file))}" if password_file else ""
+    password_path = options["password_file"]
+    secret = f" --password-file {shlex.quote(str(password_path))}" if password_path else ""
     click.echo(f"The CA {name!r} has been made in {home.path}.")
+    if fingerprint is None:
+        click.echo(f"""
+{options["csr"]} is the request for a root. Have it signed as a CA certificate, and import the answer: the intermediate
+first, then the certificates above it, the root last.
+  {command} issuer import CHAIN{secret}""")
+        return
     click.echo(f"Root fingerprint: {fingerprint}")
     click.echo(f"""
 Next, say whose instances get certificates, and start the server:
   {command} provisioner add "AWS IID Provisioner" --type AWS --aws-account ACCOUNT_ID
   {command} serve{secret}
 Then, on each VM:
-  acme-iid bootstrap --ca-url {url} --fingerprint {fingerprint}
-
-secrets/root_ca_key signs further intermediates only and the server never reads it: keep it in a safer place.""")
+  acme-iid bootstrap --ca-url {url} --fingerprint {fingerprint}""")
+    if options["root_cert"] is None:
+        place = "secrets/root_ca_key" if options["root_out"] is None else str(options["root_out"] / "root_ca_key")
+        click.echo(f"""
+{place} signs further intermediates only and the server never reads it: keep it in a safer place.""")

@@ -49,6 +49,27 @@ class Checked(click.ParamType[Any]):
         return value if self._keep else meant
 
 
+class Subject(click.ParamType[Any]):
+    """A distinguished name as text (RFC 4514)."""
+
+    name = "dn"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name that the text stands for."""
+        from cryptography import x509
+
+        if not isinstance(value, str):
+            return value
+        try:
+            subject = x509.Name.from_rfc4514_string(value)
+        except ValueError as error:
+            self.fail(f'{value!r} is no distinguished name; write for example "CN=Issuing CA 1,O=Acme"', param, ctx)
+            raise AssertionError from error
+        if not list(subject):
+            self.fail("the name is empty; a CA certificate has a subject", param, ctx)
+        return subject
+
+
 def password(file: Path | None) -> str | None:
     """Return the password in ``file``, None without one.
 

@@ -48,13 +48,13 @@ def serving_certificate(
         --out /etc/nginx/ca.pem --renew --exec "nginx -s reload"
     """
     from acme_iid.issuance import serving
-    from acme_iid.issuance.ca import CertificateAuthority
+    from acme_iid.issuance.home import load
 
     words = _words(command)
     if key.absolute() == out.absolute():
         raise click.UsageError("the key and the certificate are in two files; give --key and --out different ones")
     config = home.config()
-    authority = CertificateAuthority.load(home.path, password(password_file))
+    authority = load(home.path, password(password_file))
     # It outlives a kill and a command that failed: the proxy has to take up what it was not told of yet.
     untold = out.with_name(f"{out.name}.exec-pending")
     names, now = config.server.names, int(time.time())

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
-from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY, ROOT_CERTIFICATE
+from acme_iid.issuance.home import ROOT_CERTIFICATE, issuer_files
 from acme_iid.policy.hosts import OF_HOSTS, HostProvisioner
 from acme_iid.policy.instances import Provisioner
 from acme_iid.protocol.addresses import Network
@@ -87,7 +87,8 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     home = config.home
     files = [
         home / FILE_NAME,
-        *(home / name for name in (ROOT_CERTIFICATE, INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY)),
+        home / ROOT_CERTIFICATE,
+        *issuer_files(home),
     ]
     files += [
         *config.ca.alternate_chains,

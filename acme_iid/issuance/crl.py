@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from acme_iid.issuance.ca import BACKDATE, Issuer, signature_hash
+from acme_iid.issuance.issuer import BACKDATE, Signer, signature_hash
 
 REASONS = {
     1: x509.ReasonFlags.key_compromise,
@@ -28,7 +28,7 @@ class Revoked(NamedTuple):
     reason: int
 
 
-def sign(issuer: Issuer, revoked: Iterable[Revoked], number: int, now: int, next_update: int) -> bytes:
+def sign(signer: Signer, revoked: Iterable[Revoked], number: int, now: int, next_update: int) -> bytes:
     """Sign a list of ``revoked``, in DER.
 
     :param number: the CRL number (RFC 5280 section 5.2.3), greater than any before it.
@@ -38,13 +38,13 @@ def sign(issuer: Issuer, revoked: Iterable[Revoked], number: int, now: int, next
     # Given at once: the builder's own method copies the list with each that it adds.
     builder = (
         x509.CertificateRevocationListBuilder(revoked_certificates=[_entry(one, now - BACKDATE) for one in revoked])
-        .issuer_name(issuer.certificate.subject)
+        .issuer_name(signer.certificate.subject)
         .last_update(_time(now - BACKDATE))
         .next_update(_time(next_update))
-        .add_extension(issuer.key_identifier, critical=False)
+        .add_extension(signer.key_identifier, critical=False)
         .add_extension(x509.CRLNumber(number), critical=False)
     )
-    return builder.sign(issuer.key, signature_hash(issuer.key)).public_bytes(Encoding.DER)
+    return builder.sign(signer.key, signature_hash(signer.key)).public_bytes(Encoding.DER)
 
 
 def _entry(one: Revoked, this_update: int) -> x509.RevokedCertificate:

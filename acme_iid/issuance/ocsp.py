@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
-from acme_iid.issuance.ca import BACKDATE, Issuer, signature_hash
 from acme_iid.issuance.crl import REASONS, Revoked
+from acme_iid.issuance.issuer import BACKDATE, Signer, signature_hash
 
 MAX_REQUEST_BYTES = 2048
 """The size a request may have, octets of DER; one with a nonce takes some 150."""
@@ -45,9 +45,9 @@ class Question:
     serial: int
     nonce: bytes | None
 
-    def is_about(self, issuer: Issuer) -> bool:
+    def is_about(self, issuer: x509.Certificate) -> bool:
         """Whether the certificate would be one of this issuer's."""
-        return (self.name_hash, self.key_hash) == issuer_hashes(issuer.certificate, self.algorithm)
+        return (self.name_hash, self.key_hash) == issuer_hashes(issuer, self.algorithm)
 
 
 def issuer_hashes(issuer: x509.Certificate, algorithm: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
@@ -105,7 +105,7 @@ def _nonce(extensions: x509.Extensions) -> bytes | None:
 
 
 def answer(
-    issuer: Issuer, question: Question, *, issued: bool, revoked: Revoked | None, now: int, next_update: int | None
+    signer: Signer, question: Question, *, issued: bool, revoked: Revoked | None, now: int, next_update: int | None
 ) -> bytes:
     """Sign the answer to a question about a certificate of ``issuer``, in DER.
 
@@ -131,11 +131,11 @@ def answer(
             None if revoked is None else _time(min(revoked.at, now - BACKDATE)),
             None if revoked is None else REASONS.get(revoked.reason),
         )
-        .responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
+        .responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
     )
     if question.nonce is not None:
         builder = builder.add_extension(x509.OCSPNonce(question.nonce), critical=False)
-    return builder.sign(issuer.key, signature_hash(issuer.key)).public_bytes(Encoding.DER)
+    return builder.sign(signer.key, signature_hash(signer.key)).public_bytes(Encoding.DER)
 
 
 def _time(seconds: int) -> datetime:

@@ -16,7 +16,8 @@ from cryptography.exceptions import InvalidSignature
 from acme_iid.binding import SERVING_MARK
 from acme_iid.durable import replace_file, write_new
 from acme_iid.issuance import keys
-from acme_iid.issuance.ca import BACKDATE, CertificateAuthority
+from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.issuer import BACKDATE, key_id
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import PublicKey
@@ -59,7 +60,7 @@ class ServingCertificate:
         :raises CAFileError: if no client would take the certificate.
         """
         key = keys.generate()
-        issued = authority.issue_serving(key.public_key(), identifiers, now + self._lifetime, now)
+        issued = authority.current.issue_serving(key.public_key(), identifiers, now + self._lifetime, now)
         if not self._files:
             self._folder.mkdir(mode=0o700, exist_ok=True)
         # Each time: those of a server that was killed may have ended after this one began.
@@ -120,8 +121,8 @@ def verify(chain: Path, key: Path, root_pem: str, identifier: Identifier) -> Non
         reason = getattr(error, "verify_message", "") or error.reason or str(error)
         raise CAFileError(
             f"no client would take the server's own certificate for {identifier}: OpenSSL says '{reason}'. Look at "
-            "certs/root_ca.crt, which has to be self-signed, and at certs/intermediate_ca.crt, whose name constraints "
-            "have to allow the name"
+            "certs/root_ca.crt, which has to be self-signed, and at the certificates in "
+            "issuers/, whose name constraints have to permit the name"
         ) from error
     raise CAFileError(f"the server's own certificate for {identifier} leads to no TLS connection")
 
@@ -134,7 +135,7 @@ def key_in(path: Path, authority: CertificateAuthority) -> keys.PrivateKey:
     if not path.exists():
         write_new(path, keys.to_pem(keys.generate()), 0o600)
     key = keys.load(path, None)
-    if key.public_key() in (authority.root.public_key(), authority.intermediate.public_key()):
+    if bytes.fromhex(key_id(key.public_key())) in authority.own_keys:
         raise CAFileError(f"{path} is a key of the CA itself; name another file, and a key is made there")
     return key
 
@@ -152,7 +153,7 @@ def is_due(
         with chain.open("rb") as stream:
             text = stream.read(keys.MAX_FILE_BYTES).decode()
         leaf, *above = x509.load_pem_x509_certificates(text.encode())
-        leaf.verify_directly_issued_by(authority.intermediate)
+        leaf.verify_directly_issued_by(authority.current.certificate)
         alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except FileNotFoundError:
@@ -162,7 +163,7 @@ def is_due(
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return True
     return (
-        (leaf.public_key(), above) != (key, [authority.intermediate])
+        (leaf.public_key(), above) != (key, [authority.current.certificate, *authority.current.above])
         or {_identifier(name) for name in alternatives} != set(identifiers)
         or x509.ObjectIdentifier(SERVING_MARK) not in purposes
         or not leaf.not_valid_before_utc.timestamp()
@@ -183,7 +184,7 @@ def write(
     """
     _require_replaceable(chain)
     key = key_in(key_file, authority)
-    issued = authority.issue_serving(key.public_key(), identifiers, now + LIFETIME, now)
+    issued = authority.current.issue_serving(key.public_key(), identifiers, now + LIFETIME, now)
     trial = chain.with_name(f"{chain.name}.{os.getpid()}.trial")
     try:
         write_new(trial, issued.chain_pem.encode(), 0o644)

@@ -34,7 +34,7 @@ DATABASE = "store.db"
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Of any file but the database."""
 _FORMAT = 1
-_FOLDERS = ("certs", "secrets")
+_FOLDERS = ("certs", "secrets", "issuers")
 
 
 @dataclass(frozen=True, slots=True)

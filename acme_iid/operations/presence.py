@@ -39,7 +39,7 @@ class Presence:
             version=version("acme-iid"),
             schema=latest_schema(),
             config_hash=hashlib.sha256(config).hexdigest(),
-            issuers=(authority.ca.issuer_id,),
+            issuers=tuple(authority.ca.issuers),
             clock=0,
             seen_at=0,
         )

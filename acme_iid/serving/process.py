@@ -24,6 +24,7 @@ from acme_iid.config import findings
 from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
 from acme_iid.errors import AcmeError, ServerError
+from acme_iid.issuance import home
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
@@ -78,7 +79,7 @@ class Process:
         self._settings = settings
         self._config = config
         self._certificate: ServingCertificate | None = None
-        self._authority = CertificateAuthority.load(config.home, settings.password)
+        self._authority = home.load(config.home, settings.password)
         try:
             settings.check(config)
             self._application = settings.factory(config, settings.password)
@@ -203,7 +204,7 @@ class Process:
     def _load(self) -> tuple[Config, CertificateAuthority, Application]:
         settings = self._settings
         found = configuration.load(self._config.home)
-        authority = CertificateAuthority.load(found.home, settings.password)
+        authority = home.load(found.home, settings.password)
         config = settings.listening(found)
         return config, authority, settings.factory(config, settings.password)
 

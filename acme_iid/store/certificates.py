@@ -171,22 +171,3 @@ def reopen_name(instance_id: str, name: str) -> Statement:
         {"instance_id": instance_id, "name": name},
         again,
     )
-
-
-def add_issuer(issuer_id: str, certificate: bytes, chain: str, now: int) -> Statement:
-    """Note an issuer, whose certificates need its part of their chains; once more changes nothing.
-
-    :param certificate: its own, in DER.
-    :param chain: what follows a leaf, PEM.
-    """
-    return Statement(
-        """INSERT INTO issuers (id, certificate, chain, activated_at) VALUES (:id, :certificate, :chain, :now)
-           ON CONFLICT (id) DO UPDATE SET certificate = excluded.certificate, chain = excluded.chain""",
-        {"id": issuer_id, "certificate": certificate, "chain": chain, "now": now},
-    )
-
-
-def issuer_chain(reader: Reader, issuer_id: str) -> str | None:
-    """What follows the leaves of an issuer, PEM; None for one that was never noted."""
-    rows = reader.rows("SELECT chain FROM issuers WHERE id = :id", id=issuer_id)
-    return rows[0]["chain"] if rows else None

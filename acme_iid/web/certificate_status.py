@@ -51,7 +51,7 @@ def blueprint(authority: Authority) -> Blueprint:
     @status.get("/intermediate.cer")
     def intermediate() -> Response:
         """The issuer's certificate, in DER (RFC 5280 section 4.2.2.1)."""
-        der = authority.ca.intermediate.public_bytes(Encoding.DER)
+        der = authority.ca.current.certificate.public_bytes(Encoding.DER)
         return Response(der, content_type="application/pkix-cert")
 
     status.register_error_handler(Exception, problems.response_of)

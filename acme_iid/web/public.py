@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from flask import Blueprint, Response, abort
 
 from acme_iid.authority import Authority
+from acme_iid.issuance.ca import fingerprint
 from acme_iid.store.health import WatchedStore
 from acme_iid.web import problems
 
@@ -12,9 +14,8 @@ from acme_iid.web import problems
 def blueprint(authority: Authority, store: WatchedStore) -> Blueprint:
     """The routes /health, /roots.pem and /root/<sha256>."""
     public = Blueprint("public", __name__)
-    by_fingerprint = {authority.ca.root_fingerprint: authority.ca.root_pem} | {
-        chain.root_fingerprint: chain.root_pem for chain in authority.alternates
-    }
+    roots_of_all = (*authority.ca.roots, *(chain.root for chain in authority.alternates))
+    by_fingerprint = {fingerprint(root): root.public_bytes(Encoding.PEM).decode() for root in roots_of_all}
 
     @public.get("/health")
     def health() -> Response:
@@ -26,12 +27,12 @@ def blueprint(authority: Authority, store: WatchedStore) -> Blueprint:
     def roots() -> Response:
         return Response("".join(by_fingerprint.values()), content_type="application/x-pem-file")
 
-    @public.get("/root/<fingerprint>")
-    def root(fingerprint: str) -> Response:
+    @public.get("/root/<sha256>")
+    def root(sha256: str) -> Response:
         """The root with this fingerprint: clients that know it fetch it before they trust the connection."""
-        if fingerprint.lower() not in by_fingerprint:
+        if sha256.lower() not in by_fingerprint:
             abort(404)
-        return Response(by_fingerprint[fingerprint.lower()], content_type="application/x-pem-file")
+        return Response(by_fingerprint[sha256.lower()], content_type="application/x-pem-file")
 
     public.register_error_handler(Exception, problems.response_of)
     return public

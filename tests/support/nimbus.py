@@ -61,6 +61,7 @@ CLOUD_TYPE = CloudType(
         ),
     ),
     own_name=re.compile(r"vm[0-9]+\.nimbus\.internal\Z"),
+    own_domains=("nimbus.internal",),
     instance_id=re.compile(r"nimbus:(?P<owner>[a-z]+):[0-9]+"),
     id_form="nimbus:REALM:NUMBER",
     extension_number=99,

@@ -140,6 +140,7 @@ CLOUD_TYPE = CloudType(
         Setting("nitro-roots", "nitro_roots", "source", "FILE", "PEM file of further roots of NitroTPM documents."),
     ),
     own_name=re.compile(r"i-[0-9a-f]+\Z|(?:.+\.)?(?:compute|ec2)\.internal\Z"),
+    own_domains=("compute.internal", "ec2.internal"),
     instance_id=re.compile(r"aws:aws[a-z-]*:(?P<owner>[0-9]{12}):[a-z]{2,8}(?:-[a-z]+)+-[0-9]+:i-[0-9a-f]{8,32}"),
     id_form="aws:PARTITION:ACCOUNT:REGION:INSTANCE",
     extension_number=4,

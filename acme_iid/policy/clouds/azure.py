@@ -70,6 +70,7 @@ CLOUD_TYPE = CloudType(
         TOKEN_KEYS,
     ),
     own_name=re.compile(rf"{_UUID}\Z|(?:.+\.)?internal\.cloudapp\.net\Z"),
+    own_domains=("internal.cloudapp.net",),
     instance_id=re.compile(rf"azure:(?P<owner>{_UUID}):{_UUID}"),
     id_form="azure:SUBSCRIPTION:VM-ID",
     extension_number=5,

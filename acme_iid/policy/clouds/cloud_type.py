@@ -116,6 +116,7 @@ class CloudType:
     :ivar settings: lists and sources on the command line.
     :ivar own_name: matches the names that the cloud gives to its instances. They follow from an instance's own facts,
         or a rule gives them: with such a domain among the CA's, an instance could otherwise take another's name.
+    :ivar own_domains: the domains that such names are in, as far as they are in one: bare ids are not.
     :ivar instance_id: matches an instance's whole id, with the group ``owner``. Under any other spelling a block
         would never shut anything out.
     :ivar id_form: such an id, for people.
@@ -136,6 +137,7 @@ class CloudType:
     placeholders: tuple[str, ...]
     settings: tuple[Setting, ...]
     own_name: re.Pattern[str]
+    own_domains: tuple[str, ...]
     instance_id: re.Pattern[str]
     id_form: str
     extension_number: int

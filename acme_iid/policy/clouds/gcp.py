@@ -68,6 +68,8 @@ CLOUD_TYPE = CloudType(
         TOKEN_KEYS,
     ),
     own_name=re.compile(r"(?:.+\.)?c\.(?:[a-z0-9-]+\.)+internal\Z|(?:.+\.)?google\.internal\Z"),
+    # c.PROJECT.internal; no domain below "internal" covers those of all projects.
+    own_domains=("internal",),
     instance_id=re.compile(r"gcp:(?P<owner>[1-9][0-9]*):[1-9][0-9]*"),
     id_form="gcp:PROJECT-NUMBER:INSTANCE",
     extension_number=3,

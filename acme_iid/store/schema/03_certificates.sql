@@ -1,10 +1,14 @@
 -- A certificate has the number of its order. der is the leaf; the rest of its chain is its issuer's, of which id is the
--- SHA-256 of the SubjectPublicKeyInfo in hex.
+-- SHA-256 of the SubjectPublicKeyInfo in hex. Of those that were activated and not retired, the one that was activated
+-- last signs what is issued.
 CREATE TABLE issuers (
     id TEXT PRIMARY KEY,
     certificate OCTETS NOT NULL,
     chain TEXT NOT NULL,
-    activated_at BIGINT NOT NULL
+    noted_at BIGINT NOT NULL,
+    activated_at BIGINT,
+    retired_at BIGINT,
+    compromised_at BIGINT
 );
 
 CREATE TABLE certificates (

@@ -1,0 +1,95 @@
+"""``acme-iid-ca issuer``: the intermediates that sign, from the root down."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from acme_iid.cli import Home
+from acme_iid.cli.filters import as_json as json_option
+from acme_iid.cli.output import show, timestamp
+from acme_iid.cli.parameters import password, password_file
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+DAY = 86400
+
+
+@click.group(short_help="The intermediates that sign.")
+def issuer() -> None:
+    """List the CA's issuers, see how long they last, and take up certificates that a root elsewhere signed."""
+
+
+@issuer.command("import", short_help="Take up the answer to the CA's request.")
+@click.argument("chain", type=click.Path(dir_okay=False, path_type=Path))
+@password_file
+@click.pass_obj
+def import_chain(home: Home, chain: Path, password_file: Path | None) -> None:
+    """Take up CHAIN, a PEM file: the certificate that was signed for this CA's key, those above it, the root last.
+
+    All is tried first, a TLS handshake included; a chain that does not fit changes nothing.
+    """
+    from acme_iid.operations import importing
+
+    imported = importing.take_up(home.config(), chain, password(password_file), int(time.time()))
+    click.echo(f"The issuer {imported.issuer_id[:16]} is in {imported.folder}.")
+    click.echo(f"Root fingerprint: {imported.fingerprint}")
+
+
+@issuer.command("list", short_help="The issuers, one a line.")
+@json_option
+@click.pass_obj
+def list_issuers(home: Home, *, as_json: bool) -> None:
+    """List the issuers in the home: who signed them, until when they last, and where their keys are."""
+    from acme_iid.issuance.home import issuing_certificates, key_place, shown
+    from acme_iid.issuance.issuer import key_id
+
+    rows: list[dict[str, object]] = []
+    for certificate in issuing_certificates(home.path):
+        issuer_id = key_id(certificate.public_key())
+        rows.append(
+            {
+                "id": issuer_id[:16],
+                "subject": shown(certificate.subject),
+                "signed_by": shown(certificate.issuer),
+                "ends": timestamp(int(certificate.not_valid_after_utc.timestamp())),
+                "key": key_place(home.path, issuer_id),
+            }
+        )
+    show(rows, as_json=as_json, empty="There is no issuer yet.")
+
+
+@issuer.command("status", short_help="Every certificate up to the root, with its days left.")
+@json_option
+@click.pass_obj
+def status(home: Home, *, as_json: bool) -> None:
+    """Show each certificate from the issuers up to the roots: its place, days left, and name constraints."""
+    from acme_iid.issuance.home import chains, shown
+
+    now = time.time()
+    rows: list[dict[str, object]] = []
+    for chain in chains(home.path):
+        for place, certificate in enumerate(chain):
+            role = "issuer" if place == 0 else "root" if place == len(chain) - 1 else "between"
+            ends = certificate.not_valid_after_utc.timestamp()
+            rows.append(
+                {
+                    "role": role,
+                    "subject": shown(certificate.subject),
+                    "ends": timestamp(int(ends)),
+                    "days_left": max(0, int((ends - now) // DAY)),
+                    "constraints": _constraints(certificate),
+                }
+            )
+    show(rows, as_json=as_json, empty="There is no issuer yet.")
+
+
+def _constraints(certificate: x509.Certificate) -> list[str]:
+    """The name constraints of a certificate, a text for each."""
+    from acme_iid.issuance.constraints import described
+
+    return described(certificate)

@@ -1,0 +1,126 @@
+"""What a new CA is made of: keys, certificates or a request, and the files that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from acme_iid.errors import RequestError
+from acme_iid.issuance import ceremony, home, keys
+from acme_iid.issuance.ca import fingerprint
+from acme_iid.issuance.issuer import Signer, key_id
+from acme_iid.issuance.keys import PrivateKey
+
+Files = Mapping[Path, tuple[bytes, int]]
+"""Contents and modes by names in a home."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a CA is to be.
+
+    :ivar name: the CA's.
+    :ivar key_type: one of :data:`acme_iid.issuance.ceremony.KEY_TYPES`.
+    :ivar lifetime: the intermediate's, seconds, as ``root_lifetime`` is the root's.
+    :ivar subject: the intermediate's; None for one that is made of the name, as with ``root_subject``.
+    :ivar constraints: the names that the intermediate can sign for; None for any.
+    :ivar constrain_root: whether they stand in the root as well.
+    :ivar password: under which private keys are stored, if under one.
+    """
+
+    name: str
+    key_type: str
+    lifetime: int
+    root_lifetime: int
+    subject: x509.Name | None = None
+    root_subject: x509.Name | None = None
+    constraints: x509.NameConstraints | None = None
+    constrain_root: bool = False
+    password: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """A CA that was made and is to be written.
+
+    :ivar files: those of the home.
+    :ivar root_files: those of a root whose key is not to be in the home.
+    :ivar fingerprint: of the root; None where it is not known yet.
+    :ivar request_pem: what a root elsewhere is to sign; empty if the CA has a root.
+    """
+
+    files: Files
+    root_files: Files = field(default_factory=dict)
+    fingerprint: str | None = None
+    request_pem: bytes = b""
+
+
+def with_root(wishes: Wishes, now: int, *, root_key_in_home: bool) -> Founded:
+    """Make a root and an intermediate.
+
+    :param now: seconds.
+    :param root_key_in_home: whether the root's key is among the home's files, and not in ``root_files``.
+    """
+    root = ceremony.create_root(
+        wishes.name,
+        now,
+        ceremony.generate(wishes.key_type),
+        wishes.root_lifetime,
+        wishes.constraints if wishes.constrain_root else None,
+        wishes.root_subject,
+    )
+    files = _with_intermediate(wishes, root, now)
+    key = {home.ROOT_KEY: (keys.to_pem(root.key, wishes.password), 0o600)}
+    certificate = {home.ROOT_CERTIFICATE: files[home.ROOT_CERTIFICATE]}
+    return Founded(
+        {**(key if root_key_in_home else {}), **files},
+        {} if root_key_in_home else {**key, **certificate},
+        fingerprint(root.certificate),
+    )
+
+
+def under_root(wishes: Wishes, certificate: Path, key: Path, now: int) -> Founded:
+    """Make an intermediate under a root that exists, whose key is used once and not copied.
+
+    :raises CAFileError: if the root cannot be used.
+    :raises RequestError: if it is not self-signed: the certificates between have to come with it then.
+    """
+    root = Signer(home.load_certificate(certificate), keys.load(key, wishes.password))
+    if root.certificate.issuer != root.certificate.subject:
+        raise RequestError(
+            f"{certificate} is no root: {root.certificate.issuer.rfc4514_string()} signed it. Make a request with "
+            "--csr, have this one sign it, and give the whole chain to 'acme-iid-ca issuer import'"
+        )
+    return Founded(_with_intermediate(wishes, root, now), fingerprint=fingerprint(root.certificate))
+
+
+def with_request(wishes: Wishes) -> Founded:
+    """Make an intermediate's key, and the request for a root that is elsewhere."""
+    key = ceremony.generate(wishes.key_type)
+    request = ceremony.request(wishes.name, key, wishes.constraints, wishes.subject)
+    return Founded(dict([_key_file(key, wishes.password)]), request_pem=request.public_bytes(Encoding.PEM))
+
+
+def _with_intermediate(wishes: Wishes, root: Signer, now: int) -> Files:
+    intermediate = ceremony.create_intermediate(
+        root,
+        wishes.name,
+        now,
+        ceremony.generate(wishes.key_type),
+        wishes.lifetime,
+        wishes.constraints,
+        wishes.subject,
+    )
+    return {
+        home.ROOT_CERTIFICATE: (root.certificate.public_bytes(Encoding.PEM), 0o644),
+        **dict([_key_file(intermediate.key, wishes.password)]),
+        **home.files_of(intermediate, ()),
+    }
+
+
+def _key_file(key: PrivateKey, password: str | None) -> tuple[Path, tuple[bytes, int]]:
+    return home.key_file_of(key_id(key.public_key())), (keys.to_pem(key, password), 0o600)
