@@ -30,14 +30,21 @@ CLOCK_SKEW = 60
 _ATTEMPTS = 5
 
 
-def current_list(authority: Authority, now: int) -> SignedList:
-    """The list that is current: every revocation that was acknowledged before is in it.
+def issuer_named(authority: Authority, short_id: str | None) -> Issuer | None:
+    """The issuer whose id begins so; without an id the one that signs now."""
+    if short_id is None:
+        return authority.ca.current
+    return next((issuer for issuer in authority.ca.issuers.values() if issuer.short_id == short_id), None)
+
+
+def current_list(authority: Authority, issuer: Issuer, now: int) -> SignedList:
+    """The list of an issuer that is current: every revocation that was acknowledged before is in it.
 
     Where nothing can be written, the list before is served for as long as it is relied on and lacks no revocation.
 
     :raises StoreUnavailableError: if the store cannot be used now.
     """
-    database, issuer = authority.database, authority.ca.current
+    database = authority.database
     key_id = issuer.id
     for _ in range(_ATTEMPTS):
         known = revocation_lists.latest(database, key_id)

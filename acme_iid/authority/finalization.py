@@ -92,7 +92,7 @@ def _finalize(
             provisioner=provisioner_extension(_number(proof), proof.provisioner, proof.credential_id),
             usages=profile.usages,
             key_usages=profile.key_usages,
-            status=authority.config.status_urls,
+            status=authority.config.status_urls(issuer.short_id),
             number=orders.number(order),
         ),
         authority.config.namespace,

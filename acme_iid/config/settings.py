@@ -120,11 +120,13 @@ class Config:
         )
         object.__setattr__(self, "policy", Policy(names, self.provisioners, self.hosts))
 
-    @property
-    def status_urls(self) -> StatusURLs | None:
-        """What certificates say of where their status can be seen; None if it is not shown."""
+    def status_urls(self, issuer: str) -> StatusURLs | None:
+        """What certificates say of where their status can be seen; None if it is not shown.
+
+        :param issuer: the short id of the one that signs them.
+        """
         url = self.server.url
-        return StatusURLs(f"{url}/crl", f"{url}/ocsp", f"{url}/intermediate.cer") if self.ca.crl else None
+        return StatusURLs(f"{url}/crl/{issuer}", f"{url}/ocsp", f"{url}/issuer/{issuer}.cer") if self.ca.crl else None
 
     @property
     def all_provisioners(self) -> tuple[Provisioner | HostProvisioner, ...]:

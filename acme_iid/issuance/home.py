@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from acme_iid.durable import replace_file, sync_names, write_new
 from acme_iid.issuance import keys
 from acme_iid.issuance.ca import CertificateAuthority
-from acme_iid.issuance.issuer import Issuer, Signer, key_id
+from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer, Signer, key_id
 from acme_iid.issuance.keys import CAFileError, PrivateKey
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
 
@@ -32,7 +32,6 @@ FOLDER = Path("issuers")
 CERTIFICATE = "certificate.pem"
 CHAIN = "chain.pem"
 DESCRIPTION = "issuer.toml"
-_ID_LENGTH = 16
 _FILE = "file:"
 _NO_ISSUER = (
     "{} holds no issuer: the CA's request was not answered yet (import the answer with 'acme-iid-ca issuer import "
@@ -42,12 +41,12 @@ _NO_ISSUER = (
 
 def folder_of(issuer_id: str) -> Path:
     """Return where an issuer's files are in a home."""
-    return FOLDER / issuer_id[:_ID_LENGTH]
+    return FOLDER / issuer_id[:SHORT_ID_LENGTH]
 
 
 def key_file_of(issuer_id: str) -> Path:
     """Return where the key of an issuer is in a home, if it is in a file."""
-    return Path("secrets") / f"issuer_{issuer_id[:_ID_LENGTH]}_key"
+    return Path("secrets") / f"issuer_{issuer_id[:SHORT_ID_LENGTH]}_key"
 
 
 def description(key_file: Path) -> str:

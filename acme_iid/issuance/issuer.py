@@ -24,6 +24,8 @@ from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import PublicKey
 
+SHORT_ID_LENGTH = 16
+"""Of an issuer's id: enough to tell the issuers of one CA apart."""
 BACKDATE = 60
 """Seconds that a certificate is valid before it was issued, for clocks that lag."""
 
@@ -92,6 +94,11 @@ class Issuer:
         self.chain_pem = "".join(entry.public_bytes(Encoding.PEM).decode() for entry in chain)
         self.id = key_id(signer.certificate.public_key())
         self.own_keys = frozenset(bytes.fromhex(key_id(entry.public_key())) for entry in (*chain, root))
+
+    @property
+    def short_id(self) -> str:
+        """The beginning of the id, by which its files and its URLs are called."""
+        return self.id[:SHORT_ID_LENGTH]
 
     @property
     def certificate(self) -> x509.Certificate:

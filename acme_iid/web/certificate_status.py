@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.ocsp import OCSPResponseStatus
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, abort, request
 
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.issuance.ocsp import MAX_REQUEST_BYTES, OCSPError
@@ -20,13 +20,20 @@ ANSWER_MAX_AGE = 300
 
 
 def blueprint(authority: Authority) -> Blueprint:
-    """The routes /crl, /ocsp and /intermediate.cer."""
+    """The routes /crl and /crl/ID, /ocsp, /issuer.cer and /issuer/ID.cer.
+
+    Without an ID they are of the issuer that signs now.
+    """
     status = Blueprint("certificate_status", __name__)
 
-    @status.get("/crl")
-    def crl() -> Response:
+    @status.get("/crl", defaults={"short_id": None})
+    @status.get("/crl/<short_id>")
+    def crl(short_id: str | None) -> Response:
         """The list, in DER (RFC 5280 section 4.2.1.13)."""
-        current = certificate_status.current_list(authority, int(time.time()))
+        issuer = certificate_status.issuer_named(authority, short_id)
+        if issuer is None:
+            abort(404)
+        current = certificate_status.current_list(authority, issuer, int(time.time()))
         response = Response(current.der, content_type="application/pkix-crl")
         # Caches ask each time, so that a revocation is seen at once; what they have costs no more than the question.
         response.headers["Cache-Control"] = "public, no-cache"
@@ -48,11 +55,14 @@ def blueprint(authority: Authority) -> Blueprint:
             return _response(OCSPError(OCSPResponseStatus.MALFORMED_REQUEST).response())
         return _answer(authority, question)
 
-    @status.get("/intermediate.cer")
-    def intermediate() -> Response:
+    @status.get("/issuer.cer", defaults={"short_id": None})
+    @status.get("/issuer/<short_id>.cer")
+    def certificate(short_id: str | None) -> Response:
         """The issuer's certificate, in DER (RFC 5280 section 4.2.2.1)."""
-        der = authority.ca.current.certificate.public_bytes(Encoding.DER)
-        return Response(der, content_type="application/pkix-cert")
+        issuer = certificate_status.issuer_named(authority, short_id)
+        if issuer is None:
+            abort(404)
+        return Response(issuer.certificate.public_bytes(Encoding.DER), content_type="application/pkix-cert")
 
     status.register_error_handler(Exception, problems.response_of)
     return status
