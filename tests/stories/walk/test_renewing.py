@@ -432,7 +432,7 @@ def test_the_daemon_tells_systemd(vm: Machine) -> None:
             for _ in range(4):
                 said.clear()
                 until("WATCHDOG=1")
-            assert time.monotonic() - start < 4
+            assert time.monotonic() - start < 30
             daemon.send(signal.SIGHUP)
             until("RELOADING=1\nMONOTONIC_USEC=")
             until("READY=1")

@@ -441,12 +441,12 @@ def test_mutated_evidence_never_authenticates_another_content(name: str, data: s
 
 
 def test_hostile_evidence_of_the_allowed_size_is_refused_in_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for pattern in (b"\x30\x80", b"\x24\x80", b"\x30\x82\xb0\x00", b"\x00", b"\xff"):
         assert _refused(forge.cms_evidence((pattern * 50_000)[:48_000])).step is Step.DECODE
     for pattern in (b"[", b'{"a":', b'"', b"1"):
         assert _refused(forge.aws_signature((pattern * 48_000)[:48_000])).step is Step.DECODE
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # Real documents

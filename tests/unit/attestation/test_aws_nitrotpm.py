@@ -376,7 +376,7 @@ def test_mutated_evidence_never_authenticates_another_content(data: st.DataObjec
 
 
 def test_hostile_evidence_of_the_allowed_size_is_refused_in_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for pattern in (b"\x9f", b"\xbf", b"\x81", b"\xa1\x00", b"\x00", b"\xff"):
         assert _refused(_message(b"\x84\x44\xa1\x01\x38\x22\xa0" + (pattern * 32_000)[:32_000])).step is Step.DECODE
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

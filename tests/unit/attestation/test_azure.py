@@ -541,12 +541,12 @@ def test_mutated_certificates_do_worse_than_a_refusal_nowhere(data: st.DataObjec
 
 
 def test_hostile_evidence_of_the_allowed_size_is_refused_in_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for pattern in (b"\x30\x80", b"\x24\x80", b"\x30\x82\xb0\x00", b"\x00", b"\xff"):
         assert _refused(fa.cms_evidence((pattern * 50_000)[:48_000])).step is Step.DECODE
     for text in ("-----BEGIN CERTIFICATE-----\n" * 2000, "-----BEGIN CERTIFICATE-----\n" + "A" * 60_000):
         assert "not a CERTIFICATE block" in _malformed(fa.attested(intermediates=text))
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # Real documents

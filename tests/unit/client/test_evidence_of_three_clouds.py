@@ -280,7 +280,7 @@ def test_a_program_that_does_not_end_is_ended_with_its_children() -> None:
     start = time.monotonic()
     with pytest.raises(FormatUnavailableError, match="took too long"):
         nitrotpm.attest(_command(sleeper), BINDING, seconds=1)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 50
 
 
 def test_no_shell_reads_the_command(tmp_path: Path) -> None:
