@@ -1,7 +1,8 @@
 """The use cases: what a request or an operator can make happen, and what is committed together.
 
 Each function reads what it needs, decides, and writes in one transaction whose statements carry their
-conditions. The time comes in as ``now`` (seconds): it is read once a request.
+conditions. Its parameters are in one order: the authority (or the part of it that counts), the request's context,
+the reader, and then what the use case is about. The time, in seconds, is in the context, or comes last as ``now``.
 """
 
 from __future__ import annotations

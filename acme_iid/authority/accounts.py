@@ -7,9 +7,10 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from acme_iid.authority import compromise, enrolments, limits, signers
+from acme_iid.authority import Authority, compromise, enrolments, limits, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.binding import CHALLENGE_TYPE
-from acme_iid.config.settings import CASettings, Config
+from acme_iid.config.settings import CASettings
 from acme_iid.errors import AcmeError, Problem, RequestError
 from acme_iid.protocol.resources import Account, Order
 from acme_iid.protocol.status import Status, of_authorization, of_order
@@ -88,10 +89,9 @@ Made = tuple[Account, bool]
 """An account, and whether it is new, or was changed."""
 
 
-def create(reader: Reader, config: Config, wanted: NewAccount, remote: str, now: int) -> Made | Write[Made]:
+def create(authority: Authority, context: RequestContext, reader: Reader, wanted: NewAccount) -> Made | Write[Made]:
     """The account of a key, made if there is none.
 
-    :param remote: the client's address, for limits and for the record.
     :returns: the account, and whether it is new.
     :raises AcmeError: ``unauthorized`` if the key's account was deactivated or the external key cannot be used,
         ``externalAccountRequired``, ``userActionRequired`` where the terms were not agreed to, ``rateLimited``,
@@ -100,7 +100,7 @@ def create(reader: Reader, config: Config, wanted: NewAccount, remote: str, now:
     existing = find(reader, wanted.thumbprint, demanded=False)
     if existing is not None:
         return existing, False
-    settings = config.ca
+    settings = authority.config.ca
     if settings.external_account_required and wanted.external_key_id is None:
         raise AcmeError(
             Problem.EXTERNAL_ACCOUNT_REQUIRED,
@@ -114,29 +114,29 @@ def create(reader: Reader, config: Config, wanted: NewAccount, remote: str, now:
         wanted.jwk,
         wanted.thumbprint,
         wanted.contact,
-        now,
+        context.now,
         terms_agreed=settings.terms_of_service,
         external_key_id=wanted.external_key_id,
         external_account_binding=wanted.external_account_binding,
         enrolment_id=None if key is None else key.enrolment_id,
-        made_from=limits.subject(remote),
+        made_from=limits.subject(context.remote),
         # Whoever gave the key to it has proven something, or is the operator.
-        proven_at=None if wanted.external_key_id is None else now,
-        key_since=now,
+        proven_at=None if wanted.external_key_id is None else context.now,
+        key_since=context.now,
     )
-    limits.require_room_for_account(reader, config.limits, account, now)
+    limits.require_room_for_account(authority.config.limits, reader, account, context.now)
     event = new_event(
         "account.created",
-        now,
+        context.now,
         account_id=account.id,
         thumbprint=account.thumbprint,
         external_key=account.external_key_id,
         enrolment=account.enrolment_id,
-        remote=remote,
+        remote=context.remote,
     )
     statements = [
         accounts.add(account),
-        *_use_external_key(account, now),
+        *_use_external_key(account, context.now),
         *compromise.require_usable_by_account(reader, account.jwk),
     ]
     return Write(statements, lambda _rows: (account, True), [event])
@@ -176,8 +176,8 @@ def _terms_not_agreed(terms: str) -> AcmeError:
 
 
 def update(
+    authority: Authority,
     reader: Reader,
-    settings: CASettings,
     account: Account,
     contact: tuple[str, ...] | None,
     now: int,
@@ -195,7 +195,7 @@ def update(
     if contact is not None and contact != account.contact:
         statements.append(accounts.set_contact(account, contact))
         account = replace(account, contact=contact)
-    terms = settings.terms_of_service
+    terms = authority.config.ca.terms_of_service
     if agrees and terms is not None and account.terms_agreed != terms:
         statements.append(accounts.set_terms_agreed(account, terms))
         events.append(new_event("account.agreed", now, account_id=account.id, terms=terms))
@@ -204,7 +204,7 @@ def update(
 
 
 def change_key(
-    reader: Reader, account: Account, jwk: str, thumbprint: str, remote: str, now: int
+    context: RequestContext, reader: Reader, account: Account, jwk: str, thumbprint: str
 ) -> Made | Write[Made]:
     """Give an account another key (RFC 8555 section 7.3.5). Its instances, orders and certificates stay its own.
 
@@ -212,7 +212,6 @@ def change_key(
 
     :param account: as it was when the old key's signature was checked.
     :param jwk: the new public key as canonical JSON; its thumbprint is ``thumbprint``.
-    :param remote: the client's address, for the record.
     :returns: the account that has the new key, and whether this change gave it to it; if not, nothing was changed.
     :raises AcmeError: ``unauthorized`` if the account was deactivated or got another key meanwhile, ``badPublicKey``
         for a key that was revoked as compromised.
@@ -224,17 +223,19 @@ def change_key(
     if holder is not None:
         return holder, False
     usable = compromise.require_usable_by_account(reader, jwk)
-    changed = replace(current, jwk=jwk, thumbprint=thumbprint, key_since=now)
+    changed = replace(current, jwk=jwk, thumbprint=thumbprint, key_since=context.now)
     event = new_event(
         "account.key_changed",
-        now,
+        context.now,
         account_id=account.id,
         old_thumbprint=account.thumbprint,
         thumbprint=thumbprint,
-        remote=remote,
-        orders_ended=sum(_waits_for_iid01(order, now) for order in orders.open_of(reader, account.id, now)),
+        remote=context.remote,
+        orders_ended=sum(
+            _waits_for_iid01(order, context.now) for order in orders.open_of(reader, account.id, context.now)
+        ),
     )
-    statements = [accounts.set_key(current, jwk, thumbprint, now), *usable]
+    statements = [accounts.set_key(current, jwk, thumbprint, context.now), *usable]
     return Write(statements, lambda _rows: (changed, True), [event])
 
 

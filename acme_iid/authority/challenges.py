@@ -14,6 +14,7 @@ from dataclasses import replace
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.authority import Authority, answers, entitlement, refusals, signers, validations
+from acme_iid.authority.context import RequestContext
 from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.policy.clouds import instance_key
@@ -57,48 +58,46 @@ def _has_ended(place: Place, now: int) -> bool:
 
 
 def answer(
-    reader: Reader,
     authority: Authority,
+    context: RequestContext,
+    reader: Reader,
     account: Account,
     challenge_id: str,
     payload: Mapping[str, object],
     raw: bytes,
-    remote: str,
-    now: int,
 ) -> Answered | Write[Answered]:
     """Judge an answer; what is written is the outcome. The answer is the challenge as it then is.
 
     :param raw: the payload's bytes, for their size.
-    :param remote: the client's address, for the record.
     :raises AcmeError: ``malformed`` if there is nothing to judge, or the challenge can no longer be answered.
     :raises TrustUnavailableError: if a key set cannot be had; the challenge stays pending.
     """
     place = find(reader, account, challenge_id)
     if of_challenge(place.challenge) is not Status.PENDING:
         return place.authorization, place.challenge
-    if _has_ended(place, now):
+    if _has_ended(place, context.now):
         raise AcmeError(Problem.MALFORMED, "the challenge's order has ended or expired; make a new order")
     if place.challenge.type == CHALLENGE_TYPE:
-        return _answer_iid01(reader, authority, account, place, answers.parse(payload, raw), remote, now)
-    return validations.ask(authority, account, place, remote, now)
+        return _answer_iid01(authority, context, reader, account, place, answers.parse(payload, raw))
+    return validations.ask(authority, context, account, place)
 
 
 def _answer_iid01(
-    reader: Reader,
     authority: Authority,
+    context: RequestContext,
+    reader: Reader,
     account: Account,
     place: Place,
     given: answers.Answer,
-    remote: str,
-    now: int,
 ) -> Write[Answered]:
+    now = context.now
     bound = binding(f"{place.challenge.token}.{account.thumbprint}", jwk.spki(jwk.load(account.jwk)))
     record: dict[str, object] = {
         "challenge": place.challenge.id,
         "format": given.evidence.format,
         "evidence_sha256": given.digest,
         "thumbprint": account.thumbprint,
-        "remote": remote,
+        "remote": context.remote,
         "provisioner": _asked(authority, given),
     }
     named: InstanceIdentity | None = None
@@ -115,7 +114,7 @@ def _answer_iid01(
         record["proven"] = True
         reader = _asked_of(reader, identity)
         instance = instances.get(reader, identity.id)
-        decision, held = _admit(reader, authority, place, identity, instance, given.provisioner)
+        decision, held = _admit(authority, reader, place, identity, instance, given.provisioner)
         record |= {"provisioner": decision.provisioner.name, "rule": decision.rule}
         proof = Proof(identity.id, identity.cloud, decision.provisioner.name, identity.credential_id)
         _check_same_proof(place.order, proof)
@@ -158,8 +157,8 @@ def _authenticate(authority: Authority, evidence: Evidence, now: int) -> Claims:
 
 
 def _admit(
-    reader: Reader,
     authority: Authority,
+    reader: Reader,
     place: Place,
     identity: InstanceIdentity,
     known: Instance | None,

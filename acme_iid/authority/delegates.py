@@ -33,7 +33,7 @@ def enrolment_of(reader: Reader, account: Account) -> Enrolment | None:
 
 
 def require(
-    reader: Reader, config: Config, enrolment: Enrolment, names: Sequence[Identifier], profile: str | None, now: int
+    config: Config, reader: Reader, enrolment: Enrolment, names: Sequence[Identifier], profile: str | None, now: int
 ) -> None:
     """Refuse names that an enrolment does not give, or no longer.
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from acme_iid.authority import Authority, delegates, limits, refusals, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.authority.external_keys import new_key
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, Problem
@@ -32,36 +33,33 @@ class Enrolled(NamedTuple):
 
 
 def enrol(
-    reader: Reader, authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, order: Order, renew: str | None
 ) -> Enrolled | Write[Enrolled]:
     """Hand the names of an order, which iid-01 has proven, on to a delegate, or prove an enrolment anew.
 
     :param order: the account's own; it is not used up.
     :param renew: the id of the enrolment to extend, for which no key is made.
-    :param remote: the client's address, for the record.
     :raises AcmeError: ``unauthorized``, with the reason; ``rejectedIdentifier`` for the CA's own names; ``malformed``
         if there is no such enrolment; ``rateLimited``.
     """
     try:
-        return _enrol(reader, authority, account, order, renew, remote, now)
+        return _enrol(authority, context, reader, account, order, renew)
     except AcmeError as error:
         if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
-            return refusals.refused(
-                reader, authority.config.limits, "enrolment.refused", account, order.identifiers, error, remote, now
-            )
+            return refusals.refused(authority, context, reader, "enrolment.refused", account, order.identifiers, error)
         raise
 
 
 def _enrol(
-    reader: Reader, authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, order: Order, renew: str | None
 ) -> Write[Enrolled]:
     if account.enrolment_id is not None:
         raise AcmeError(
             Problem.UNAUTHORIZED, "this account was enrolled itself; the account of the instance enrols others"
         )
-    config = authority.config
+    now = context.now
     proven = _proven(authority, account, order, now)
-    delegates.require(reader, config, proven, proven.names, None, now)
+    delegates.require(authority.config, reader, proven, proven.names, None, now)
     if renew is not None:
         _require_extends(reader, proven, renew)
     in_force = enrolments.in_force_for(reader, proven)
@@ -79,7 +77,7 @@ def _enrol(
     ]
     if renew is None:
         key = new_key("enrolment", KEY_LIFETIME, now, reusable=False, enrolment_id=enrolment.id)
-        statements += [external_keys.add(key), *limits.key_made(config.limits, account, now)]
+        statements += [external_keys.add(key), *limits.key_made(authority.config.limits, account, now)]
     event = new_event(
         "enrolment.made" if in_force is None else "enrolment.extended",
         now,
@@ -91,7 +89,7 @@ def _enrol(
         until=enrolment.expires_at,
         external_key=None if key is None else key.id,
         thumbprint=account.thumbprint,
-        remote=remote,
+        remote=context.remote,
     )
     enrolled = Enrolled(enrolment, key, in_force is None)
     return Write(statements, lambda _rows: enrolled, [event])

@@ -8,6 +8,7 @@ from typing import Any
 
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority, compromise, delegates, entitlement, limits, proofs, refusals, renewal, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance.leaf import LeafRequest
@@ -26,12 +27,11 @@ from acme_iid.store.writes import Reader, Write
 
 
 def finalize(
-    reader: Reader, authority: Authority, account: Account, order: Order, csr_der: bytes, remote: str, now: int
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, order: Order, csr_der: bytes
 ) -> Order | Write[Order]:
     """Issue the certificate of a ready order (RFC 8555 section 7.4), or record that what was proven no longer holds.
 
     :param account: the order's own.
-    :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
         no longer holds, ``rejectedIdentifier`` for a name that has become the CA's own, ``invalidProfile`` if the
         order's profile is no longer given, ``rateLimited``.
@@ -40,13 +40,12 @@ def finalize(
     def refused(reader: Reader, error: AcmeError) -> Write[Any]:
         proofs = {challenge.proof for _, challenge in _proven(order)}
         proof = proofs.pop() if len(proofs) == 1 else None
-        limits = authority.config.limits
         return refusals.refused(
-            reader, limits, "finalize.refused", account, order.identifiers, error, remote, now, proof
+            authority, context, reader, "finalize.refused", account, order.identifiers, error, proof
         )
 
     try:
-        return _finalize(reader, authority, account, order, csr_der, refused, now)
+        return _finalize(authority, reader, account, order, csr_der, refused, context.now)
     except AcmeError as error:
         # A bad CSR leaves no event, but one with a key that others may hold does.
         if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
@@ -55,8 +54,8 @@ def finalize(
 
 
 def _finalize(
-    reader: Reader,
     authority: Authority,
+    reader: Reader,
     account: Account,
     order: Order,
     csr_der: bytes,
@@ -76,11 +75,11 @@ def _finalize(
     key_id = request.spki_sha256.hex()
     statements = [signers.guard(account)]
     if (enrolment := delegates.enrolment_of(reader, account)) is not None:
-        delegates.require(reader, authority.config, enrolment, order.identifiers, profile.name, now)
+        delegates.require(authority.config, reader, enrolment, order.identifiers, profile.name, now)
         statements += delegates.guards(enrolment)
     elif proof.instance is not None:
         statements.append(instances.unchanged(proof.instance, order.generation or 0))
-        statements += proofs.guards(reader, authority, account, order, now)
+        statements += proofs.guards(authority, reader, account, order, now)
     not_before, not_after = validity(profile, order, now)
     issued = authority.ca.issue(
         LeafRequest(

@@ -19,7 +19,7 @@ _SOON = 30
 """Seconds after which whoever has to wait for others is told to try again."""
 
 
-def require_room_for_account(reader: Reader, settings: Limits, account: Account, now: int) -> None:
+def require_room_for_account(settings: Limits, reader: Reader, account: Account, now: int) -> None:
     """Refuse a new account if too many of its address have proven nothing.
 
     Accounts cost nothing, and many VMs may share an address: the ones that have proven a name count no longer.
@@ -47,7 +47,7 @@ def subject(remote: str) -> str:
     return str(ipaddress.ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
 
-def require_room_for_order(reader: Reader, settings: Limits, account: Account, now: int) -> None:
+def require_room_for_order(settings: Limits, reader: Reader, account: Account, now: int) -> None:
     """Refuse a new order of an account, or an authorization ahead of one, if it has too many open.
 
     :raises AcmeError: ``rateLimited``.

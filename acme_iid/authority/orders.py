@@ -9,6 +9,7 @@ from datetime import datetime
 from acme_iid.authority import Authority, delegates, limits, proofs, refusals, signers
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, give, offer, rely_on
+from acme_iid.authority.context import RequestContext
 from acme_iid.authority.renewal import check_replaces, questions, replaces
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
@@ -100,22 +101,22 @@ def _timestamp(payload: dict[str, object], name: str) -> int | None:
 
 
 def new_order(
-    reader: Reader, authority: Authority, account: Account, wanted: NewOrder, remote: str, now: int
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, wanted: NewOrder
 ) -> Write[Order]:
     """Make an order, with an authorization for each identifier: one made ahead of it, or a new pending one.
 
-    :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``invalidProfile`` for a profile that
         there is not or that nobody gives for a name, ``malformed`` for a validity that this CA does not give,
         ``userActionRequired``, ``rateLimited``, what is wrong with ``replaces``, and to a delegate what
         :func:`delegates.require` raises.
     """
-    require_terms_agreed(authority.config.ca, account)
+    config, now = authority.config, context.now
+    require_terms_agreed(config.ca, account)
     enrolment = delegates.enrolment_of(reader, account)
     # A delegate is given nothing by other rules than those that its enrolment was proven under.
-    profile = _profile(authority.config, wanted, None if enrolment is None else enrolment.proof.provisioner)
-    if enrolment is None and (faults := _faults(authority.config.policy, profile, wanted)):
-        return _refused(reader, authority, account, wanted, _several(faults), remote, now)
+    profile = _profile(config, wanted, None if enrolment is None else enrolment.proof.provisioner)
+    if enrolment is None and (faults := _faults(config.policy, profile, wanted)):
+        return _refused(authority, context, reader, account, wanted, _several(faults))
     _check_validity(authority, profile, wanted.not_before, wanted.not_after, now)
     if wanted.replaces is not None:
         reader = reader.ahead(*questions(wanted.replaces), orders.question_of_replacing(wanted.replaces))
@@ -132,43 +133,39 @@ def new_order(
         profile=profile.name,
         replaces=wanted.replaces,
     )
-    config = authority.config
-    limits.require_room_for_order(reader, config.limits, account, now)
+    limits.require_room_for_order(config.limits, reader, account, now)
     try:
         if enrolment is None:
-            return _add(reader, authority, account, order, remote, now)
-        return _add_of_delegate(reader, config, enrolment, account, order, now)
+            return _add(authority, context, reader, account, order)
+        return _add_of_delegate(config, reader, enrolment, account, order, now)
     except AcmeError as refused:
         if enrolment is None or refused.problem is Problem.RATE_LIMITED:
             raise
-        return _refused(reader, authority, account, wanted, refused, remote, now)
+        return _refused(authority, context, reader, account, wanted, refused)
 
 
 def _refused(
-    reader: Reader,
     authority: Authority,
+    context: RequestContext,
+    reader: Reader,
     account: Account,
     wanted: NewOrder,
     error: AcmeError,
-    remote: str,
-    now: int,
 ) -> Write[Order]:
-    return refusals.refused(
-        reader, authority.config.limits, "order.refused", account, wanted.identifiers, error, remote, now
-    )
+    return refusals.refused(authority, context, reader, "order.refused", account, wanted.identifiers, error)
 
 
-def _add(reader: Reader, authority: Authority, account: Account, order: Order, remote: str, now: int) -> Write[Order]:
+def _add(authority: Authority, context: RequestContext, reader: Reader, account: Account, order: Order) -> Write[Order]:
     """Add an order with its authorizations: pending ones, and valid ones that were made ahead or proven earlier."""
-    config = authority.config
+    config, now = authority.config, context.now
     under = {entry.name for entry in config.policy.provisioners if entry.gives_profile(order.profile)}
     ahead = {
         name: made
         for name, made in orders.waiting(reader, account.id, order.identifiers, now).items()
         if all(challenge.proof is None or challenge.proof.provisioner in under for challenge in _challenges(made))
     }
-    if not ahead and (earlier := proofs.reliance(reader, authority, account, order.identifiers, order.profile, now)):
-        return _add_proven(reader, config, account, order, earlier, remote, now)
+    if not ahead and (earlier := proofs.reliance(authority, reader, account, order.identifiers, order.profile, now)):
+        return _add_proven(config, context, reader, account, order, earlier)
     entries = tuple(
         ahead[name].authorizations[0] if name in ahead else offer(config.policy, account, name, now, order.profile)
         for name in order.identifiers
@@ -178,11 +175,11 @@ def _add(reader: Reader, authority: Authority, account: Account, order: Order, r
         # Names that are proven elsewhere, or later, have to be by the same one.
         order = replace(order, instance_id=proven[0][0], generation=proven[0][1])
     taking = [orders.take(made, now) for made in sorted(ahead.values(), key=orders.number)]
-    return _write(reader, config, account, replace(order, authorizations=entries), taking, now)
+    return _write(config, reader, account, replace(order, authorizations=entries), taking, now)
 
 
 def _add_proven(
-    reader: Reader, config: Config, account: Account, order: Order, earlier: proofs.Reliance, remote: str, now: int
+    config: Config, context: RequestContext, reader: Reader, account: Account, order: Order, earlier: proofs.Reliance
 ) -> Write[Order]:
     """Add an order that relies on earlier proofs of the account: it is born ready, and lasts no longer than they."""
     order = replace(
@@ -192,14 +189,14 @@ def _add_proven(
         generation=earlier.instance.generation,
         authorizations=tuple(
             replace(
-                rely_on(proof.challenge, proof.order.id, account, name, now),
+                rely_on(proof.challenge, proof.order.id, account, name, context.now),
                 expires_at=min(order.expires_at, earlier.ends_at),
             )
             for name, proof in earlier.proofs.items()
         ),
     )
-    write = _write(reader, config, account, order, earlier.guards(), now)
-    return replace(write, events=[earlier.event(account, remote, now)])
+    write = _write(config, reader, account, order, earlier.guards(), context.now)
+    return replace(write, events=[earlier.event(context, account)])
 
 
 def _challenges(order: Order) -> Iterator[Challenge]:
@@ -207,21 +204,21 @@ def _challenges(order: Order) -> Iterator[Challenge]:
 
 
 def _add_of_delegate(
-    reader: Reader, config: Config, enrolment: Enrolment, account: Account, order: Order, now: int
+    config: Config, reader: Reader, enrolment: Enrolment, account: Account, order: Order, now: int
 ) -> Write[Order]:
     """Add a delegate's order with its authorizations: valid ones, so that it is born ready."""
-    delegates.require(reader, config, enrolment, order.identifiers, order.profile, now)
+    delegates.require(config, reader, enrolment, order.identifiers, order.profile, now)
     order = replace(
         order,
         instance_id=enrolment.instance_id,
         generation=enrolment.generation,
         authorizations=tuple(give(enrolment, account, name, now) for name in order.identifiers),
     )
-    return _write(reader, config, account, order, delegates.guards(enrolment), now)
+    return _write(config, reader, account, order, delegates.guards(enrolment), now)
 
 
 def _write(
-    reader: Reader, config: Config, account: Account, order: Order, before: Sequence[Statement], now: int
+    config: Config, reader: Reader, account: Account, order: Order, before: Sequence[Statement], now: int
 ) -> Write[Order]:
     """The write of a new order.
 

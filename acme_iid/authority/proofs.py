@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority
+from acme_iid.authority.context import RequestContext
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, Problem, TrustUnavailableError
 from acme_iid.policy.clouds import instance_key
@@ -71,31 +72,28 @@ class Reliance:
         """What a write relies on, besides the account: that neither the instance nor an order of a proof changes."""
         return _guards(self.instance, [proof.order for proof in self.proofs.values()])
 
-    def event(self, account: Account, remote: str, now: int) -> NewEvent:
-        """The event of an order that is born ready; ``proof_age`` is of the oldest proof, in seconds.
-
-        :param remote: the client's address.
-        """
+    def event(self, context: RequestContext, account: Account) -> NewEvent:
+        """The event of an order that is born ready; ``proof_age`` is of the oldest proof, in seconds."""
         first = min(self.proofs.values(), key=lambda proof: proof.made_at)
         return new_event(
             "order.proven",
-            now,
+            context.now,
             account_id=account.id,
             instance=instance_key(self.instance.id),
             cloud=self.instance.cloud,
             names=[name.value for name in self.proofs],
             provisioner=first.provisioner.name,
             proofs=list(dict.fromkeys(proof.order.id for proof in self.proofs.values())),
-            proof_age=now - first.made_at,
+            proof_age=context.now - first.made_at,
             format=first.identity.format,
             key_id=first.identity.key_id,
             thumbprint=account.thumbprint,
-            remote=remote,
+            remote=context.remote,
         )
 
 
 def reliance(
-    reader: Reader, authority: Authority, account: Account, names: Sequence[Identifier], profile: str | None, now: int
+    authority: Authority, reader: Reader, account: Account, names: Sequence[Identifier], profile: str | None, now: int
 ) -> Reliance | None:
     """What an account has proven that counts for a new order; None if its names have to be proven.
 
@@ -149,7 +147,7 @@ def _counts(
     return isinstance(decision, Decision)
 
 
-def guards(reader: Reader, authority: Authority, account: Account, order: Order, now: int) -> list[Statement]:
+def guards(authority: Authority, reader: Reader, account: Account, order: Order, now: int) -> list[Statement]:
     """Look again at what an order relies on of earlier ones, when it is finalized; what the write relies on.
 
     :returns: nothing for an order whose own challenges were answered.

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from acme_iid.authority import limits
-from acme_iid.config.limit_settings import Limits
+from acme_iid.authority import Authority, limits
+from acme_iid.authority.context import RequestContext
 from acme_iid.errors import AcmeError
 from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol.identifiers import Identifier
@@ -36,21 +36,19 @@ class Recorded(NamedTuple):
 
 
 def refused(
+    authority: Authority,
+    context: RequestContext,
     reader: Reader,
-    settings: Limits,
     kind: str,
     account: Account,
     names: Sequence[Identifier],
     error: AcmeError,
-    remote: str,
-    now: int,
     proof: Proof | None = None,
 ) -> Write[Any]:
     """A refusal outside a challenge, which is recorded, and counts as an order; its answer is the error.
 
     :param kind: the event's: ``order.refused`` or ``finalize.refused``.
     :param names: what the request was for.
-    :param remote: the client's address.
     :param proof: what stands behind the names, where one instance does.
     """
     recorded = record(
@@ -58,16 +56,17 @@ def refused(
         kind,
         account.id,
         names,
-        now,
+        context.now,
         {
             "provisioner": None if proof is None else proof.provisioner,
             "thumbprint": account.thumbprint,
-            "remote": remote,
+            "remote": context.remote,
         },
         reason=error.detail,
         instance_id=None if proof is None else proof.instance,
     )
-    return refuse([*limits.order_asked(settings, account, now), *recorded.statements], error, recorded.events)
+    asked = limits.order_asked(authority.config.limits, account, context.now)
+    return refuse([*asked, *recorded.statements], error, recorded.events)
 
 
 def record(

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from acme_iid.authority import accounts as active_accounts
 from acme_iid.authority import delegates, enrolments, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.errors import AcmeError, Problem, RequestError
 from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol import jwk
@@ -80,7 +81,7 @@ def _thumbprint(certificate: Certificate) -> str:
 
 
 def revoke_by_account(
-    reader: Reader, account: Account, certificate: Certificate, code: int, remote: str, now: int
+    context: RequestContext, reader: Reader, account: Account, certificate: Certificate, code: int
 ) -> Write[None]:
     """Revoke on the word of an account: the one that got the certificate, or that enrolled the one that did.
 
@@ -95,7 +96,7 @@ def revoke_by_account(
             Problem.UNAUTHORIZED,
             "a certificate of an instance is revoked by the account that got it, by its own key, or by an operator",
         )
-    if not own and not set(certificate.names) <= proven.controlled_names(reader, account.id, now):
+    if not own and not set(certificate.names) <= proven.controlled_names(reader, account.id, context.now):
         raise AcmeError(
             Problem.UNAUTHORIZED, "this account neither got the certificate nor is authorized for all its names"
         )
@@ -106,12 +107,12 @@ def revoke_by_account(
             "keyCompromise takes a request that the certificate's own key signs, or an operator; an account gives one "
             f"of {others}",
         )
-    write = _revoke_once(reader, certificate, code, f"account {account.id}", now, may_close=own, remote=remote)
+    write = _revoke_once(context, reader, certificate, code, f"account {account.id}", may_close=own)
     return Write([signers.guard(account), *write.statements], write.answer, write.events)
 
 
 def revoke_by_key(
-    reader: Reader, thumbprint: str, certificate: Certificate, code: int, remote: str, now: int
+    context: RequestContext, reader: Reader, thumbprint: str, certificate: Certificate, code: int
 ) -> Write[None]:
     """Revoke on the word of the certificate's own key.
 
@@ -120,7 +121,7 @@ def revoke_by_key(
     """
     if _thumbprint(certificate) != thumbprint:
         raise AcmeError(Problem.UNAUTHORIZED, "the request is not signed by the certificate's key")
-    return _revoke_once(reader, certificate, code, "certificate key", now, may_close=True, remote=remote)
+    return _revoke_once(context, reader, certificate, code, "certificate key", may_close=True)
 
 
 def revoke_by_operator(database: Database, certificate: Certificate, code: int, now: int) -> None:
@@ -132,7 +133,7 @@ def revoke_by_operator(database: Database, certificate: Certificate, code: int, 
 
 
 def _revoke_once(
-    reader: Reader, certificate: Certificate, code: int, by: str, now: int, *, may_close: bool, remote: str
+    context: RequestContext, reader: Reader, certificate: Certificate, code: int, by: str, *, may_close: bool
 ) -> Write[None]:
     """Revoke on somebody's word over the wire.
 
@@ -141,7 +142,7 @@ def _revoke_once(
     :raises AcmeError: ``alreadyRevoked``.
     """
     closes = may_close and _still_theirs(reader, certificate)
-    return _revoke(reader, certificate, code, by, now, closes=closes, remote=remote)
+    return _revoke(reader, certificate, code, by, context.now, closes=closes, remote=context.remote)
 
 
 def _still_theirs(reader: Reader, certificate: Certificate) -> bool:

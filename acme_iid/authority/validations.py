@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from acme_iid.authority import Authority, limits, refusals, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
 from acme_iid.policy.hosts import HostProvisioner
@@ -47,13 +48,14 @@ Asked = tuple[Authorization, Challenge]
 _log = logging.getLogger(__name__)
 
 
-def ask(authority: Authority, account: Account, place: Place, remote: str, now: int) -> Write[Asked]:
+def ask(authority: Authority, context: RequestContext, account: Account, place: Place) -> Write[Asked]:
     """Note that a client asked for validation; once more changes nothing.
 
-    :param remote: the client's address, for its turns and for the record.
+    The client's address is kept for its turns and for the record.
+
     :returns: the challenge as it then is, with its authorization.
     """
-    asked = replace(place.challenge, answered_at=now, answered_from=remote, due_at=now)
+    asked = replace(place.challenge, answered_at=context.now, answered_from=context.remote, due_at=context.now)
 
     def answer(_rows: Sequence[Row]) -> Asked:
         authority.answered.set()
@@ -62,8 +64,8 @@ def ask(authority: Authority, account: Account, place: Place, remote: str, now: 
 
     statements = [
         signers.guard(account),
-        orders.unchanged(place.order, now),
-        attempts.ask(place, remote, limits.subject(remote), now),
+        orders.unchanged(place.order, context.now),
+        attempts.ask(place, context.remote, limits.subject(context.remote), context.now),
     ]
     return Write(statements, answer)
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
+from acme_iid.authority.context import RequestContext
 from acme_iid.authority.signers import require_active
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
@@ -53,7 +54,7 @@ class SignedRequest:
     :ivar payload: the payload's bytes; empty for POST-as-GET.
     :ivar url: the URL that it was sent to, and signed for.
     :ivar query: of the URL.
-    :ivar remote: the client's address.
+    :ivar context: the client's address, and the time for which the request is checked and decided.
     :ivar reader: the store, with the answers to what such a request asks in any case, as they were just now.
     """
 
@@ -63,7 +64,7 @@ class SignedRequest:
     payload: bytes
     url: str
     query: str
-    remote: str
+    context: RequestContext
     reader: Reader
 
     def json(self) -> dict[str, object]:
@@ -160,10 +161,9 @@ class Gate:
     algorithms: tuple[str, ...] = jwk.ALGORITHMS
     ahead: Ahead | None = None
 
-    def check(self, request: Request, remote: str, now: int) -> SignedRequest:
+    def check(self, request: Request, context: RequestContext) -> SignedRequest:
         """Check a request and say who sent it.
 
-        :param remote: the client's address.
         :raises AcmeError: saying what is wrong with it.
         """
         if request.content_type != CONTENT_TYPE:
@@ -187,9 +187,11 @@ class Gate:
             key_text, key = self._verified(jws, account_id)
         nonce = jws.header.get("nonce")
         questions = (
-            () if self.ahead is None or account_id is None else (self.ahead.questions(request.path, account_id, now))
+            ()
+            if self.ahead is None or account_id is None
+            else self.ahead.questions(request.path, account_id, context.now)
         )
-        spent = isinstance(nonce, str) and self.nonces.spend_asking(nonce, now, self.database, questions)
+        spent = isinstance(nonce, str) and self.nonces.spend_asking(nonce, context.now, self.database, questions)
         if not spent:
             # acme.sh goes on after a problem of this type only if the text holds these very words.
             raise AcmeError(
@@ -208,7 +210,7 @@ class Gate:
                 jws.verify(account.jwk)
             require_active(account)
             key_text, thumbprint = account.jwk, account.thumbprint
-        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, remote, spent)
+        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, context, spent)
 
     def _verified(self, jws: JWS, account_id: str) -> tuple[str, PublicKey]:
         """The key of an account, once it has made the signature, in both forms.
