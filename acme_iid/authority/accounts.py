@@ -15,7 +15,7 @@ from acme_iid.errors import AcmeError, Problem, RequestError
 from acme_iid.protocol.resources import Account, Order
 from acme_iid.protocol.status import Status, of_authorization, of_order
 from acme_iid.store import accounts, external_keys, orders
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Statement, Write
 
 MAX_CONTACTS = 10
@@ -125,14 +125,16 @@ def create(authority: Authority, context: RequestContext, reader: Reader, wanted
         key_since=context.now,
     )
     limits.require_room_for_account(authority.config.limits, reader, account, context.now)
-    event = new_event(
+    event = Event(
         "account.created",
         context.now,
         account_id=account.id,
-        thumbprint=account.thumbprint,
-        external_key=account.external_key_id,
-        enrolment=account.enrolment_id,
-        remote=context.remote,
+        detail={
+            "thumbprint": account.thumbprint,
+            "external_key": account.external_key_id,
+            "enrolment": account.enrolment_id,
+            "remote": context.remote,
+        },
     )
     statements = [
         accounts.add(account),
@@ -191,14 +193,14 @@ def update(
     """
     account = _current(reader, account)
     statements: list[Statement] = []
-    events: list[NewEvent] = []
+    events: list[Event] = []
     if contact is not None and contact != account.contact:
         statements.append(accounts.set_contact(account, contact))
         account = replace(account, contact=contact)
     terms = authority.config.ca.terms_of_service
     if agrees and terms is not None and account.terms_agreed != terms:
         statements.append(accounts.set_terms_agreed(account, terms))
-        events.append(new_event("account.agreed", now, account_id=account.id, terms=terms))
+        events.append(Event("account.agreed", now, account_id=account.id, detail={"terms": terms}))
         account = replace(account, terms_agreed=terms)
     return Write(statements, lambda _rows: account, events)
 
@@ -224,16 +226,18 @@ def change_key(
         return holder, False
     usable = compromise.require_usable_by_account(reader, jwk)
     changed = replace(current, jwk=jwk, thumbprint=thumbprint, key_since=context.now)
-    event = new_event(
+    event = Event(
         "account.key_changed",
         context.now,
         account_id=account.id,
-        old_thumbprint=account.thumbprint,
-        thumbprint=thumbprint,
-        remote=context.remote,
-        orders_ended=sum(
-            _waits_for_iid01(order, context.now) for order in orders.open_of(reader, account.id, context.now)
-        ),
+        detail={
+            "old_thumbprint": account.thumbprint,
+            "thumbprint": thumbprint,
+            "remote": context.remote,
+            "orders_ended": sum(
+                _waits_for_iid01(order, context.now) for order in orders.open_of(reader, account.id, context.now)
+            ),
+        },
     )
     statements = [accounts.set_key(current, jwk, thumbprint, context.now), *usable]
     return Write(statements, lambda _rows: (changed, True), [event])
@@ -275,7 +279,9 @@ def deactivate(
         return current
     reason = "the account that enrolled it was deactivated"
     ended = enrolments.end_of_account(reader, account.id, reason, now, besides)
-    event = new_event("account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint, by=by)
+    event = Event(
+        "account.deactivated", now, account_id=account.id, detail={"thumbprint": account.thumbprint, "by": by}
+    )
     return Write(
         [accounts.deactivate(account.id, now), *ended.statements],
         lambda _rows: replace(current, deactivated_at=now),

@@ -24,7 +24,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order
 from acme_iid.store import instances, orders
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.orders import Place
 from acme_iid.store.writes import Reader, Write
 
@@ -299,15 +299,13 @@ def _valid(
         instances.use(used) if held else instances.prove(used),
         orders.change(order, now),
     ]
-    event = new_event(
+    event = Event(
         "challenge.valid",
         now,
         account_id=account.id,
         instance=instance_key(identity.id),
-        cloud=identity.cloud,
         name=place.authorization.name.value,
-        identifiers=[name.value for name in place.order.identifiers],
-        **record,
+        detail={"identifiers": [name.value for name in place.order.identifiers], **record},
     )
     return Write(statements, lambda _rows: _answered(order, met), [event])
 

@@ -17,7 +17,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Challenge, Enrolment, ExternalKey, Order
 from acme_iid.protocol.status import Status, of_authorization
 from acme_iid.store import accounts, enrolments, external_keys, instances, order_counts, orders
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Statement, Write, again
 
 KEY_LIFETIME = 600
@@ -78,18 +78,20 @@ def _enrol(
     if renew is None:
         key = new_key("enrolment", KEY_LIFETIME, now, reusable=False, enrolment_id=enrolment.id)
         statements += [external_keys.add(key), *limits.key_made(authority.config.limits, account, now)]
-    event = new_event(
+    event = Event(
         "enrolment.made" if in_force is None else "enrolment.extended",
         now,
         account_id=account.id,
         instance=instance_key(enrolment.instance_id),
-        enrolment=enrolment.id,
-        names=[name.value for name in enrolment.names],
-        provisioner=enrolment.proof.provisioner,
-        until=enrolment.expires_at,
-        external_key=None if key is None else key.id,
-        thumbprint=account.thumbprint,
-        remote=context.remote,
+        detail={
+            "enrolment": enrolment.id,
+            "names": [name.value for name in enrolment.names],
+            "provisioner": enrolment.proof.provisioner,
+            "until": enrolment.expires_at,
+            "external_key": None if key is None else key.id,
+            "thumbprint": account.thumbprint,
+            "remote": context.remote,
+        },
     )
     enrolled = Enrolled(enrolment, key, in_force is None)
     return Write(statements, lambda _rows: enrolled, [event])
@@ -175,7 +177,7 @@ class Ended(NamedTuple):
     """
 
     statements: list[Statement]
-    events: list[NewEvent]
+    events: list[Event]
     orders: int
     ids: frozenset[str]
 
@@ -216,15 +218,17 @@ def _ended(reader: Reader, alone: Statement, ending: Sequence[Enrolment], reason
     for enrolment in ending:
         others = accounts.delegates(reader, enrolment.id)
         count = sum(order_counts.count_open_of(reader, delegate.id, now) for delegate in others)
-        event = new_event(
+        event = Event(
             "enrolment.ended",
             now,
             account_id=enrolment.account_id,
             instance=instance_key(enrolment.instance_id),
-            enrolment=enrolment.id,
-            names=[name.value for name in enrolment.names],
-            reason=reason,
-            orders_ended=count,
+            detail={
+                "enrolment": enrolment.id,
+                "names": [name.value for name in enrolment.names],
+                "reason": reason,
+                "orders_ended": count,
+            },
         )
         statements = [
             enrolments.end(enrolment, reason, now),

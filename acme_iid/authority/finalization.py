@@ -22,7 +22,7 @@ from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import certificates, instances, orders
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Write
 
 
@@ -119,17 +119,19 @@ def _finalize(
         *limits.certificate_issued(authority.config.limits, *_counted(reader, order, proof, now), now),
         compromise.certifiable(key_id, request.thumbprint, refused),
     ]
-    event = new_event(
+    event = Event(
         "certificate.issued",
         now,
         account_id=order.account_id,
         instance=instance_key(proof.instance),
-        serial=certificate.serial,
-        names=[name.value for name in order.identifiers],
-        provisioner=proof.provisioner,
-        profile=profile.name,
-        image=certificate.image,
-        not_after=certificate.not_after,
+        detail={
+            "serial": certificate.serial,
+            "names": [name.value for name in order.identifiers],
+            "provisioner": proof.provisioner,
+            "profile": profile.name,
+            "image": certificate.image,
+            "not_after": certificate.not_after,
+        },
     )
     return Write(statements, lambda _rows: replace(order, issued_at=now), [event])
 

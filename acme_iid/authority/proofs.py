@@ -23,7 +23,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order
 from acme_iid.store import instances, orders
 from acme_iid.store import proofs as earlier_proofs
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Statement
 
 TIME_TO_FINALIZE = 60
@@ -72,23 +72,25 @@ class Reliance:
         """What a write relies on, besides the account: that neither the instance nor an order of a proof changes."""
         return _guards(self.instance, [proof.order for proof in self.proofs.values()])
 
-    def event(self, context: RequestContext, account: Account) -> NewEvent:
+    def event(self, context: RequestContext, account: Account) -> Event:
         """The event of an order that is born ready; ``proof_age`` is of the oldest proof, in seconds."""
         first = min(self.proofs.values(), key=lambda proof: proof.made_at)
-        return new_event(
+        return Event(
             "order.proven",
             context.now,
             account_id=account.id,
             instance=instance_key(self.instance.id),
             cloud=self.instance.cloud,
-            names=[name.value for name in self.proofs],
-            provisioner=first.provisioner.name,
-            proofs=list(dict.fromkeys(proof.order.id for proof in self.proofs.values())),
-            proof_age=context.now - first.made_at,
-            format=first.identity.format,
-            key_id=first.identity.key_id,
-            thumbprint=account.thumbprint,
-            remote=context.remote,
+            detail={
+                "names": [name.value for name in self.proofs],
+                "provisioner": first.provisioner.name,
+                "proofs": list(dict.fromkeys(proof.order.id for proof in self.proofs.values())),
+                "proof_age": context.now - first.made_at,
+                "format": first.identity.format,
+                "key_id": first.identity.key_id,
+                "thumbprint": account.thumbprint,
+                "remote": context.remote,
+            },
         )
 
 

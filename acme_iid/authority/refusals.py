@@ -18,7 +18,7 @@ from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Proof
 from acme_iid.store import refusals
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Statement, Write, refuse
 
 _DIGITS = 32
@@ -32,7 +32,7 @@ class Recorded(NamedTuple):
     """What a refusal leaves behind: how it is counted, and its event if one is due."""
 
     statements: list[Statement]
-    events: list[NewEvent]
+    events: list[Event]
 
 
 def refused(
@@ -100,20 +100,22 @@ def record(
         return Recorded([counted.statement], [])
     shown = _first(values, _MAX_NAMES - len(name or ""))
     whole = len(shown) == len(values) or values == [name]
-    event = new_event(
+    event = Event(
         kind,
         now,
         account_id=account_id,
         instance=instance_key(instance_id),
         cloud=cloud,
         name=name,
-        identifiers=shown,
-        identifiers_count=None if whole else len(values),
-        identifiers_sha256=None if whole else names_sha256,
-        reason=reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...",
-        refused=counted.refused if counted.refused > 1 else None,
-        various=True if counted.various else None,
-        **detail,
+        detail={
+            "identifiers": shown,
+            "identifiers_count": None if whole else len(values),
+            "identifiers_sha256": None if whole else names_sha256,
+            "reason": reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...",
+            "refused": counted.refused if counted.refused > 1 else None,
+            "various": True if counted.various else None,
+            **detail,
+        },
     )
     return Recorded([counted.statement], [event])
 

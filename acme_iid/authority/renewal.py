@@ -13,7 +13,7 @@ from acme_iid.protocol.renewal import CertificateId, Window
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import certificates, lookups, orders
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
 from acme_iid.store.serials import number_of
@@ -116,5 +116,7 @@ def renew_now(database: Database, wanted: Filter, seconds: int, reason: str | No
 
 def _ask(database: Database, windows: Sequence[Statement], seconds: int, reason: str | None, now: int) -> None:
     """Say when some certificates should be renewed, and record that in the same commit."""
-    event = new_event("certificate.renewal_asked", now, certificates=len(windows), over=seconds, reason=reason)
+    event = Event(
+        "certificate.renewal_asked", now, detail={"certificates": len(windows), "over": seconds, "reason": reason}
+    )
     perform(database, lambda _reader: Write(windows, lambda _rows: None, [event]))

@@ -16,7 +16,7 @@ from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.store import accounts, certificates, compromised_keys, instances, proven
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Reader, Statement, Write, perform, refuse
 
@@ -218,7 +218,7 @@ class Effect(NamedTuple):
     """Statements and events that belong to a revocation, and the ids of the enrolments that end with it."""
 
     statements: list[Statement]
-    events: list[NewEvent]
+    events: list[Event]
     ended: frozenset[str] = frozenset()
 
 
@@ -241,22 +241,24 @@ def _close(reader: Reader, certificate: Certificate, instance_id: str, now: int)
 
 def event(
     certificate: Certificate, code: int, revoked_by: str, now: int, *, closed: bool, remote: str | None = None
-) -> NewEvent:
+) -> Event:
     """The event of a revocation.
 
     :param closed: whether it closed the names to the instance.
     """
-    return new_event(
+    return Event(
         "certificate.revoked",
         now,
         account_id=certificate.account_id,
         instance=instance_key(certificate.instance),
-        serial=certificate.serial,
-        names=[name.value for name in certificate.names],
-        reason=REASONS[code],
-        by=revoked_by,
-        closed=closed,
-        remote=remote,
+        detail={
+            "serial": certificate.serial,
+            "names": [name.value for name in certificate.names],
+            "reason": REASONS[code],
+            "by": revoked_by,
+            "closed": closed,
+            "remote": remote,
+        },
     )
 
 
@@ -270,14 +272,12 @@ def compromise(
     """
     if compromised_keys.has(reader, certificate.key_id):
         return NOTHING
-    noted = new_event(
+    noted = Event(
         "key.compromised",
         now,
         account_id=certificate.account_id,
         instance=instance_key(certificate.instance),
-        spki_sha256=certificate.key_id,
-        serial=certificate.serial,
-        by=by,
+        detail={"spki_sha256": certificate.key_id, "serial": certificate.serial, "by": by},
     )
     thumbprint = _thumbprint(certificate)
     signing = accounts.by_thumbprint(reader, thumbprint)

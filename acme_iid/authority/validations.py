@@ -23,7 +23,7 @@ from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_order
 from acme_iid.store import accounts, attempts, orders
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.orders import Place
 from acme_iid.store.writes import Reader, Row, Write, perform
 from acme_iid.validation import validate
@@ -280,14 +280,16 @@ def _valid(
         orders.change(orders.changed(current, met, until), now),
         *attempts.decide(current),
     ]
-    event = new_event(
+    event = Event(
         "challenge.valid",
         now,
         account_id=account.id,
         cloud=_CLOUD,
         name=current.authorization.name.value,
-        identifiers=[name.value for name in current.order.identifiers],
-        **_record(current, account, host),
+        detail={
+            "identifiers": [name.value for name in current.order.identifiers],
+            **_record(current, account, host),
+        },
     )
     return Write(statements, _nothing, [event])
 

@@ -20,7 +20,7 @@ from acme_iid.config.settings import Config
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.renewal import CertificateId
 from acme_iid.store import jobs, limits, pruning, refusals
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.pruning import Ends, Expired
 from acme_iid.store.writes import Decision, Reader, Write, perform
@@ -146,7 +146,7 @@ def _batch(reader: Reader, terms: Ends, after: tuple[int, int], by: str, now: in
     if not any(counts.values()):
         return done
     detail: dict[str, object] = {name: count for name, count in counts.items() if count}
-    return Write(statements, lambda _rows: done, [new_event("store.pruned", now, by=by, removed=detail)])
+    return Write(statements, lambda _rows: done, [Event("store.pruned", now, detail={"by": by, "removed": detail})])
 
 
 def _that_go(reader: Reader, terms: Ends, page: list[Expired]) -> list[Expired]:

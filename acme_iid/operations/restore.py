@@ -21,7 +21,7 @@ from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
 from acme_iid.operations.backup import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest
 from acme_iid.store import copies, copying, events
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.copying import Progress
 from acme_iid.store.database import Database, Transaction, connect, migrate, open_store
 
@@ -173,7 +173,7 @@ def _install(file: Path, server: str | None, backup: Backup, now: int, watch: Wa
 
 def _put_to_use(backup: Backup, now: int, transaction: Transaction) -> None:
     copies.put_to_use(transaction, now)
-    event = new_event("store.restored", now, made_at=backup.made_at, head=backup.head)
+    event = Event("store.restored", now, detail={"made_at": backup.made_at, "head": backup.head})
     events.append(transaction, event)
 
 

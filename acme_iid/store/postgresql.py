@@ -247,7 +247,7 @@ class PostgreSQL:
 
     def _commit_once(self, connection: Connection, write: Write[Any]) -> Outcome:
         first = Statement(_FIRST, {"time": time.time(), "most": MAX_SECONDS_OFF})
-        inbox = [Statement(_INBOX, {"at": event.at, "entry": entry_of(event)}) for event in write.events]
+        inbox = [Statement(_INBOX, {"at": event.at, "entry": entry_of(event.columns())}) for event in write.events]
         statements = [first, *write.statements, *inbox]
         cursors, error = connection.execute_together(
             [(b"BEGIN ISOLATION LEVEL READ COMMITTED", {}), *map(command, statements), (b"COMMIT", {})]

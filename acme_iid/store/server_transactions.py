@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from acme_iid.errors import UnstorableTextError
-from acme_iid.store.chain import NewEvent
+from acme_iid.store.chain import Columns
 from acme_iid.store.deadlines import Connection
 from acme_iid.store.failures import failure, is_lost
 from acme_iid.store.statements import guarded, translate
@@ -58,18 +58,17 @@ def command(statement: Statement) -> tuple[bytes, Mapping[str, object]]:
     return translate(text), statement.values
 
 
-def entry_of(event: NewEvent) -> str:
+def entry_of(columns: Columns) -> str:
     """An event as it waits to be chained.
 
     :raises UnstorableTextError: if a column could not be stored then, which would keep all later events waiting.
     """
-    columns = event._asdict()
-    _require_storable(columns)
+    _require_storable(columns._asdict())
     try:
-        "".join(value for value in columns.values() if isinstance(value, str)).encode()
+        "".join(value for value in columns if isinstance(value, str)).encode()
     except UnicodeEncodeError as error:
         raise UnstorableTextError(f"a text of an event is none: {error}") from error
-    return json.dumps(event, separators=(",", ":"))
+    return json.dumps(columns, separators=(",", ":"))
 
 
 def _require_storable(values: Mapping[str, object]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, overload
 
 from acme_iid.errors import StoreConflictError
-from acme_iid.store.chain import NewEvent
+from acme_iid.store.chain import Event
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class Write(Generic[T_co]):
 
     statements: Sequence[Statement]
     answer: Callable[[Sequence[Row]], T_co]
-    events: Sequence[NewEvent] = ()
+    events: Sequence[Event] = ()
 
     def then(self, function: Callable[[T_co], U]) -> Write[U]:
         """The same write, whose answer is made of this one's."""
@@ -171,7 +171,7 @@ def then(decided: T | Write[T], function: Callable[[T], U]) -> U | Write[U]:
     return function(decided)
 
 
-def refuse(statements: Sequence[Statement], error: Exception, events: Sequence[NewEvent] = ()) -> Write[Any]:
+def refuse(statements: Sequence[Statement], error: Exception, events: Sequence[Event] = ()) -> Write[Any]:
     """A refusal that leaves something behind: the write happens, and its answer is the error."""
 
     def answer(_rows: Sequence[Row]) -> Any:

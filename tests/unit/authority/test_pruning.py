@@ -355,7 +355,7 @@ def test_a_dry_run_changes_nothing_and_says_what_pruning_then_does(tmp_path: Pat
     assert (counted.certificates, counted.orders) == (600, 600)
     assert pruning.prune(config(tmp_path), database, "operator", later) == counted
     assert database.rows("SELECT n FROM orders UNION ALL SELECT n FROM certificates") == []
-    kinds = [(event.kind, event.detail["removed"]) for event in events.page(database, Filter())]
+    kinds = [(event.kind, event.detail["removed"]) for _, event in events.page(database, Filter())]
     assert [kind for kind, _ in kinds] == ["store.pruned"] * (1200 // pruning.BATCH)
     assert list(events.check(database))
     database.close()
