@@ -319,7 +319,7 @@ def test_a_clock_that_was_set_by_hours_is_noticed() -> None:
 def test_a_clock_that_is_weeks_ahead_of_the_last_turn_is_believed_after_a_day(tmp_path: Path) -> None:
     database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
     assert not pruning.in_doubt(database, START, 0)  # a store that is new
-    assert pruning.turn(config(tmp_path), database, START) == pruning.Pruned()
+    assert pruning.prune_if_due(config(tmp_path), database, START) == pruning.Pruned()
     assert [pruning.in_doubt(database, START + ago, 0) for ago in (0, 6 * DAY, 8 * DAY, 4000 * DAY)] == [
         False,
         False,
@@ -377,7 +377,7 @@ def test_of_many_that_look_at_once_one_prunes_in_an_hour(tmp_path: Path) -> None
     def look() -> None:
         database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
         start.wait()
-        found.append(pruning.turn(config(tmp_path), database, later))
+        found.append(pruning.prune_if_due(config(tmp_path), database, later))
         database.close()
 
     threads = [threading.Thread(target=look) for _ in range(6)]
@@ -387,8 +387,8 @@ def test_of_many_that_look_at_once_one_prunes_in_an_hour(tmp_path: Path) -> None
         thread.join()
     assert [removed.orders for removed in found if removed is not None] == [10]
     database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
-    assert pruning.turn(config(tmp_path), database, later + 3599) is None
-    assert pruning.turn(config(tmp_path), database, later + 3600) == pruning.Pruned()
+    assert pruning.prune_if_due(config(tmp_path), database, later + 3599) is None
+    assert pruning.prune_if_due(config(tmp_path), database, later + 3600) == pruning.Pruned()
     # A moment that a wrong clock has set keeps nobody waiting.
-    assert pruning.turn(config(tmp_path), database, START) is not None
+    assert pruning.prune_if_due(config(tmp_path), database, START) is not None
     database.close()
