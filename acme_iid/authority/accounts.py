@@ -89,7 +89,7 @@ Made = tuple[Account, bool]
 """An account, and whether it is new, or was changed."""
 
 
-def create(authority: Authority, context: RequestContext, reader: Reader, wanted: NewAccount) -> Made | Write[Made]:
+def create(authority: Authority, context: RequestContext, reader: Reader, request: NewAccount) -> Made | Write[Made]:
     """The account of a key, made if there is none.
 
     :returns: the account, and whether it is new.
@@ -97,31 +97,31 @@ def create(authority: Authority, context: RequestContext, reader: Reader, wanted
         ``externalAccountRequired``, ``userActionRequired`` where the terms were not agreed to, ``rateLimited``,
         ``badPublicKey`` for a key that was revoked as compromised.
     """
-    existing = find(reader, wanted.thumbprint, demanded=False)
+    existing = find(reader, request.thumbprint, demanded=False)
     if existing is not None:
         return existing, False
     settings = authority.config.ca
-    if settings.external_account_required and wanted.external_key_id is None:
+    if settings.external_account_required and request.external_key_id is None:
         raise AcmeError(
             Problem.EXTERNAL_ACCOUNT_REQUIRED,
             "an account takes an external account key here; ask whoever runs this CA for one",
         )
-    if settings.terms_of_service is not None and not wanted.terms_agreed:
+    if settings.terms_of_service is not None and not request.terms_agreed:
         raise _terms_not_agreed(settings.terms_of_service)
-    key = None if wanted.external_key_id is None else external_keys.get(reader, wanted.external_key_id)
+    key = None if request.external_key_id is None else external_keys.get(reader, request.external_key_id)
     account = Account(
         secrets.token_urlsafe(16),
-        wanted.jwk,
-        wanted.thumbprint,
-        wanted.contact,
+        request.jwk,
+        request.thumbprint,
+        request.contact,
         context.now,
         terms_agreed=settings.terms_of_service,
-        external_key_id=wanted.external_key_id,
-        external_account_binding=wanted.external_account_binding,
+        external_key_id=request.external_key_id,
+        external_account_binding=request.external_account_binding,
         enrolment_id=None if key is None else key.enrolment_id,
         made_from=limits.subject(context.remote),
         # Whoever gave the key to it has proven something, or is the operator.
-        proven_at=None if wanted.external_key_id is None else context.now,
+        proven_at=None if request.external_key_id is None else context.now,
         key_since=context.now,
     )
     limits.require_room_for_account(authority.config.limits, reader, account, context.now)
@@ -257,10 +257,10 @@ def meant(reader: Reader, word: str) -> Account:
 
     :raises RequestError: if there is none.
     """
-    found = accounts.get(reader, word) or accounts.by_thumbprint(reader, word)
-    if found is None:
+    account = accounts.get(reader, word) or accounts.by_thumbprint(reader, word)
+    if account is None:
         raise RequestError(f"there is no account {word!r}; 'acme-iid-ca account list' shows all")
-    return found
+    return account
 
 
 def deactivate(

@@ -97,12 +97,14 @@ def answer(authority: Authority, request: bytes, now: int) -> Answer:
     question, issuer = ocsp.read(request), authority.ca.issuer
     if not question.is_about(issuer):
         raise ocsp.OCSPError(OCSPResponseStatus.UNAUTHORIZED)
-    found = certificates.by_serial(authority.database, f"{question.serial:x}")
+    certificate = certificates.by_serial(authority.database, f"{question.serial:x}")
     revoked = None
-    if found is not None and found.revoked_at is not None:
-        revoked = Revoked(question.serial, found.revoked_at, found.revocation_reason or 0)
-    until = now + ANSWER_LIFETIME if found is None else min(now + ANSWER_LIFETIME, found.not_after)
+    if certificate is not None and certificate.revoked_at is not None:
+        revoked = Revoked(question.serial, certificate.revoked_at, certificate.revocation_reason or 0)
+    until = now + ANSWER_LIFETIME if certificate is None else min(now + ANSWER_LIFETIME, certificate.not_after)
     lifetime = max(0, until - now)
     next_update = until if lifetime else None
-    der = ocsp.answer(issuer, question, issued=found is not None, revoked=revoked, now=now, next_update=next_update)
+    der = ocsp.answer(
+        issuer, question, issued=certificate is not None, revoked=revoked, now=now, next_update=next_update
+    )
     return Answer(der, lifetime)

@@ -88,23 +88,23 @@ def _answer_iid01(
     reader: Reader,
     account: Account,
     place: Place,
-    given: answers.Answer,
+    answer: answers.Answer,
 ) -> Write[Answered]:
     now = context.now
     bound = binding(f"{place.challenge.token}.{account.thumbprint}", jwk.spki(jwk.load(account.jwk)))
     record: dict[str, object] = {
         "challenge": place.challenge.id,
-        "format": given.evidence.format,
-        "evidence_sha256": given.digest,
+        "format": answer.evidence.format,
+        "evidence_sha256": answer.digest,
         "thumbprint": account.thumbprint,
         "remote": context.remote,
-        "provisioner": _asked(authority, given),
+        "provisioner": _asked(authority, answer),
     }
     named: InstanceIdentity | None = None
     try:
-        claims = _authenticate(authority, given.evidence, now)
+        claims = _authenticate(authority, answer.evidence, now)
         record["key_id"] = claims.key_id
-        verifier = VERIFIERS[given.evidence.format]
+        verifier = VERIFIERS[answer.evidence.format]
         identity = named = verifier.identify(claims)
         # What the evidence says is recorded even if it is stale or bound elsewhere, and then marked as unproven.
         record |= {
@@ -114,7 +114,7 @@ def _answer_iid01(
         record["proven"] = True
         reader = _asked_of(reader, identity)
         instance = instances.get(reader, identity.id)
-        decision, held = _admit(authority, reader, place, identity, instance, given.provisioner)
+        decision, held = _admit(authority, reader, place, identity, instance, answer.provisioner)
         record |= {"provisioner": decision.provisioner.name, "rule": decision.rule}
         proof = Proof(identity.id, identity.cloud, decision.provisioner.name, identity.credential_id)
         _check_same_proof(place.order, proof)
@@ -123,7 +123,7 @@ def _answer_iid01(
         raise AcmeError(Problem.MALFORMED, error.detail) from error
     except AttestationError as error:
         _log.info("challenge %s refused at step %s: %s", place.challenge.id, error.step.value, error.detail)
-        return _refused(reader, account, place, given, named, error, record, now)
+        return _refused(reader, account, place, answer, named, error, record, now)
     met = replace(place.challenge, validated_at=now, proof=proof, names=held, identity=identity.to_json())
     return _valid(account, place, met, identity, instance, decision, record, now)
 
@@ -136,10 +136,10 @@ def _asked_of(reader: Reader, identity: InstanceIdentity) -> Reader:
     return reader.ahead(*questions)
 
 
-def _asked(authority: Authority, given: answers.Answer) -> str | None:
+def _asked(authority: Authority, answer: answers.Answer) -> str | None:
     """The provisioner that the answer names, for the record of what is refused before one is found."""
     known = {provisioner.name for provisioner in authority.config.policy.instances}
-    return given.provisioner if given.provisioner in known else None
+    return answer.provisioner if answer.provisioner in known else None
 
 
 def _authenticate(authority: Authority, evidence: Evidence, now: int) -> Claims:
@@ -318,7 +318,7 @@ def _refused(
     reader: Reader,
     account: Account,
     place: Place,
-    given: answers.Answer,
+    answer: answers.Answer,
     named: InstanceIdentity | None,
     error: AttestationError,
     record: Mapping[str, object],
@@ -339,7 +339,7 @@ def _refused(
         {"step": error.step.value, **record},
         reason=error.detail,
         instance_id=None if named is None else named.id,
-        cloud=VERIFIERS[given.evidence.format].cloud,
+        cloud=VERIFIERS[answer.evidence.format].cloud,
         name=place.authorization.name.value,
     )
     statements = [signers.guard(account), orders.change(order, now), *recorded.statements]

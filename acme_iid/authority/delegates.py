@@ -27,9 +27,9 @@ def enrolment_of(reader: Reader, account: Account) -> Enrolment | None:
     """What makes an account a delegate; None for any other account."""
     if account.enrolment_id is None:
         return None
-    found = enrolments.get(reader, account.enrolment_id)
-    assert found is not None  # enrolments are never removed
-    return found
+    enrolment = enrolments.get(reader, account.enrolment_id)
+    assert enrolment is not None  # enrolments are never removed
+    return enrolment
 
 
 def require(

@@ -149,23 +149,23 @@ def _proven(authority: Authority, account: Account, order: Order, now: int) -> E
     )
 
 
-def _require_extends(reader: Reader, wanted: Enrolment, renew: str) -> None:
+def _require_extends(reader: Reader, proven: Enrolment, renew: str) -> None:
     """Refuse to extend an enrolment with a proof that is not for the same names of the same instance.
 
     :raises AcmeError: ``malformed`` with 404 if the account has no such enrolment, ``unauthorized``.
     """
-    found = enrolments.get(reader, renew)
-    if found is None or found.account_id != wanted.account_id:
+    enrolment = enrolments.get(reader, renew)
+    if enrolment is None or enrolment.account_id != proven.account_id:
         raise AcmeError(Problem.MALFORMED, "this account has no such enrolment", status=404)
-    if found.ended_at is not None:
+    if enrolment.ended_at is not None:
         raise AcmeError(
-            Problem.UNAUTHORIZED, f"the enrolment has ended: {found.reason}; enrol anew for another external key"
+            Problem.UNAUTHORIZED, f"the enrolment has ended: {enrolment.reason}; enrol anew for another external key"
         )
-    if (found.instance_id, found.names) != (wanted.instance_id, wanted.names):
+    if (enrolment.instance_id, enrolment.names) != (proven.instance_id, proven.names):
         raise AcmeError(
             Problem.UNAUTHORIZED,
             "the order does not prove the names of the enrolment, which are "
-            f"{', '.join(name.value for name in found.names)}, by its instance",
+            f"{', '.join(name.value for name in enrolment.names)}, by its instance",
         )
 
 

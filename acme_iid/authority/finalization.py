@@ -165,12 +165,12 @@ def _require_ready(order: Order, now: int) -> None:
 
 
 def _profile(authority: Authority, order: Order) -> Profile:
-    found = authority.config.profile(order.profile)
-    if found is None:
+    profile = authority.config.profile(order.profile)
+    if profile is None:
         raise AcmeError(
             Problem.INVALID_PROFILE, f"the profile {order.profile!r} is no longer issued here; make a new order"
         )
-    return found
+    return profile
 
 
 def _proof(order: Order) -> Proof:

@@ -46,16 +46,16 @@ def parse_new_order(payload: dict[str, object]) -> NewOrder:
     profile = payload.get("profile")
     if profile is not None and not isinstance(profile, str):
         raise AcmeError(Problem.MALFORMED, "'profile' is the name of one of the directory's profiles, a string")
-    wanted = payload.get("identifiers")
-    if not isinstance(wanted, list) or not wanted:
+    entries = payload.get("identifiers")
+    if not isinstance(entries, list) or not entries:
         raise AcmeError(Problem.MALFORMED, "'identifiers' is a list of at least one identifier")
-    if len(wanted) > MAX_IDENTIFIERS:
-        raise AcmeError(Problem.MALFORMED, f"there are {len(wanted)} identifiers; {MAX_IDENTIFIERS} is the limit")
-    found: list[Identifier] = []
+    if len(entries) > MAX_IDENTIFIERS:
+        raise AcmeError(Problem.MALFORMED, f"there are {len(entries)} identifiers; {MAX_IDENTIFIERS} is the limit")
+    names: list[Identifier] = []
     faults: list[Fault] = []
-    for entry in wanted:
+    for entry in entries:
         try:
-            found.append(identifiers.from_wire(entry))
+            names.append(identifiers.from_wire(entry))
         except AcmeError as error:
             if error.problem is Problem.MALFORMED:
                 raise
@@ -63,7 +63,7 @@ def parse_new_order(payload: dict[str, object]) -> NewOrder:
     if faults:
         raise _several(faults)
     return NewOrder(
-        identifiers=tuple(dict.fromkeys(found)),
+        identifiers=tuple(dict.fromkeys(names)),
         not_before=_timestamp(payload, "notBefore"),
         not_after=_timestamp(payload, "notAfter"),
         replaces=_replaces(payload),
@@ -101,7 +101,7 @@ def _timestamp(payload: dict[str, object], name: str) -> int | None:
 
 
 def new_order(
-    authority: Authority, context: RequestContext, reader: Reader, account: Account, wanted: NewOrder
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, request: NewOrder
 ) -> Write[Order]:
     """Make an order, with an authorization for each identifier: one made ahead of it, or a new pending one.
 
@@ -114,24 +114,24 @@ def new_order(
     require_terms_agreed(config.ca, account)
     enrolment = delegates.enrolment_of(reader, account)
     # A delegate is given nothing by other rules than those that its enrolment was proven under.
-    profile = _profile(config, wanted, None if enrolment is None else enrolment.proof.provisioner)
-    if enrolment is None and (faults := _faults(config.policy, profile, wanted)):
-        return _refused(authority, context, reader, account, wanted, _several(faults))
-    _check_validity(authority, profile, wanted.not_before, wanted.not_after, now)
-    if wanted.replaces is not None:
-        reader = reader.ahead(*questions(wanted.replaces), orders.question_of_replacing(wanted.replaces))
-        check_replaces(reader, account, wanted.replaces, wanted.identifiers)
+    profile = _profile(config, request, None if enrolment is None else enrolment.proof.provisioner)
+    if enrolment is None and (faults := _faults(config.policy, profile, request)):
+        return _refused(authority, context, reader, account, request, _several(faults))
+    _check_validity(authority, profile, request.not_before, request.not_after, now)
+    if request.replaces is not None:
+        reader = reader.ahead(*questions(request.replaces), orders.question_of_replacing(request.replaces))
+        check_replaces(reader, account, request.replaces, request.identifiers)
     order = Order(
         id="",
         account_id=account.id,
-        identifiers=wanted.identifiers,
+        identifiers=request.identifiers,
         created_at=now,
         expires_at=now + LIFETIME,
         key=account.thumbprint,
-        not_before=wanted.not_before,
-        not_after=wanted.not_after,
+        not_before=request.not_before,
+        not_after=request.not_after,
         profile=profile.name,
-        replaces=wanted.replaces,
+        replaces=request.replaces,
     )
     limits.require_room_for_order(config.limits, reader, account, now)
     try:
@@ -141,7 +141,7 @@ def new_order(
     except AcmeError as refused:
         if enrolment is None or refused.problem is Problem.RATE_LIMITED:
             raise
-        return _refused(authority, context, reader, account, wanted, refused)
+        return _refused(authority, context, reader, account, request, refused)
 
 
 def _refused(
@@ -149,10 +149,10 @@ def _refused(
     context: RequestContext,
     reader: Reader,
     account: Account,
-    wanted: NewOrder,
+    request: NewOrder,
     error: AcmeError,
 ) -> Write[Order]:
-    return refusals.refused(authority, context, reader, "order.refused", account, wanted.identifiers, error)
+    return refusals.refused(authority, context, reader, "order.refused", account, request.identifiers, error)
 
 
 def _add(authority: Authority, context: RequestContext, reader: Reader, account: Account, order: Order) -> Write[Order]:
@@ -236,30 +236,30 @@ def _write(
     return Write(statements, lambda rows: orders.numbered(order, rows[0]["n"], tag))
 
 
-def _profile(config: Config, wanted: NewOrder, under: str | None) -> Profile:
+def _profile(config: Config, request: NewOrder, under: str | None) -> Profile:
     """The profile that an order asks for; if none, the first one that can be given for its names.
 
     :param under: the one provisioner that counts; None for all.
     """
-    asked = wanted.profile
-    if asked is None:
-        able = (profile for profile in config.profiles if not _faults(config.policy, profile, wanted, under))
+    name = request.profile
+    if name is None:
+        able = (profile for profile in config.profiles if not _faults(config.policy, profile, request, under))
         return next(able, config.default_profile)
-    found = config.profile(asked)
-    if found is None:
+    profile = config.profile(name)
+    if profile is None:
         listed = ", ".join(str(profile.name) for profile in config.profiles)
         raise AcmeError(
             Problem.INVALID_PROFILE,
-            f"this CA has no certificate profile {asked[:48]!a}; its profiles are {listed}"
+            f"this CA has no certificate profile {name[:48]!a}; its profiles are {listed}"
             if listed
             else "this CA has no certificate profiles; leave 'profile' out",
         )
-    return found
+    return profile
 
 
-def _faults(policy: Policy, profile: Profile, wanted: NewOrder, under: str | None = None) -> list[Fault]:
+def _faults(policy: Policy, profile: Profile, request: NewOrder, under: str | None = None) -> list[Fault]:
     """The reasons why there can be no order for certain names with a profile."""
-    faults = (_fault(policy, profile, identifier, under) for identifier in wanted.identifiers)
+    faults = (_fault(policy, profile, identifier, under) for identifier in request.identifiers)
     return [fault for fault in faults if fault is not None]
 
 

@@ -50,9 +50,9 @@ def reason_of_text(text: str) -> int:
 
     :raises RequestError: naming the ones that are allowed.
     """
-    wanted = text.lower().replace("-", "").replace("_", "")
+    name = text.lower().replace("-", "").replace("_", "")
     for code, word in REASONS.items():
-        if wanted in (str(code), word.lower()):
+        if name in (str(code), word.lower()):
             return code
     allowed = ", ".join(f"{word} ({code})" for code, word in REASONS.items())
     raise RequestError(f"{text!r} is no reason for a revocation; the reasons are {allowed}")
@@ -67,10 +67,10 @@ def find(reader: Reader, der: bytes) -> Certificate:
         leaf = x509.load_der_x509_certificate(der)
     except (ValueError, x509.InvalidVersion) as error:
         raise AcmeError(Problem.MALFORMED, "'certificate' is not a certificate in base64url DER") from error
-    found = certificates.by_serial(reader, f"{leaf.serial_number:x}")
-    if found is None or found.der != der:
+    certificate = certificates.by_serial(reader, f"{leaf.serial_number:x}")
+    if certificate is None or certificate.der != der:
         raise AcmeError(Problem.MALFORMED, "this CA did not issue that certificate", status=404)
-    return found
+    return certificate
 
 
 def _thumbprint(certificate: Certificate) -> str:

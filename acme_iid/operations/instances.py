@@ -36,12 +36,12 @@ def find(reader: Reader, word: str) -> Instance:
 
     :raises RequestError: if there is none that was used or blocked, or more than one.
     """
-    found = instances.find(reader, word)
-    if not found:
+    matches = instances.find(reader, word)
+    if not matches:
         raise RequestError(f"no instance {word!r} has been used here; 'acme-iid-ca instance list' shows all")
-    if len(found) > 1:
-        raise RequestError(f"{word!r} is several instances: {', '.join(instance.id for instance in found)}; give one")
-    return found[0]
+    if len(matches) > 1:
+        raise RequestError(f"{word!r} is several instances: {', '.join(instance.id for instance in matches)}; give one")
+    return matches[0]
 
 
 def release(

@@ -117,15 +117,15 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, size: in
     content = _content(tar, member, size if member.name == DATABASE else min(size, MAX_FILE_BYTES))
     path = target / (_STORE if member.name == DATABASE else name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode & 0o644)
     with content, os.fdopen(descriptor, "wb") as out:
         while chunk := content.read(_CHUNK):
-            found.update(chunk)
+            digest.update(chunk)
             out.write(chunk)
         out.flush()
         os.fsync(out.fileno())
-    if found.hexdigest() != expected:
+    if digest.hexdigest() != expected:
         raise RequestError(f"the backup was changed or damaged: {member.name!a} does not have the sum of its manifest")
 
 

@@ -61,9 +61,9 @@ def delegates(reader: Reader, enrolment_id: str) -> list[Account]:
     return [_account(row) for row in rows]
 
 
-def page(reader: Reader, wanted: Filter) -> list[Account]:
+def page(reader: Reader, criteria: Filter) -> list[Account]:
     """Accounts, newest first."""
-    rows = wanted.page(reader, "SELECT * FROM accounts", {}, time="created_at", key="id")
+    rows = criteria.page(reader, "SELECT * FROM accounts", {}, time="created_at", key="id")
     return [_account(row) for row in rows]
 
 

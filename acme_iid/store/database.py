@@ -291,8 +291,8 @@ def _outcome(error: Exception) -> Outcome | Exception:
 
 
 def _schema_files() -> list[Traversable]:
-    found = (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql"))
-    return sorted(found, key=lambda entry: entry.name)
+    entries = (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql"))
+    return sorted(entries, key=lambda entry: entry.name)
 
 
 def latest_schema() -> str:
@@ -324,8 +324,8 @@ def migrate(database: Database) -> None:
                 "run that version, or restore a backup made before the upgrade"
             )
         for entry in known:
-            wanted = entry.name.split(".")[1:-1] in ([], [dialect])
-            if wanted and entry.name not in applied:
+            is_for_this = entry.name.split(".")[1:-1] in ([], [dialect])
+            if is_for_this and entry.name not in applied:
                 for statement in entry.read_text(encoding="ascii").split(";\n"):
                     if statement.strip():
                         transaction.run(schema.translate(statement, dialect))

@@ -17,9 +17,9 @@ class BrokenChainError(Exception):
     """The record was tampered with; the text names the first event that shows it."""
 
 
-def page(reader: Reader, wanted: Filter) -> list[tuple[int, Event]]:
+def page(reader: Reader, criteria: Filter) -> list[tuple[int, Event]]:
     """Events with their numbers, newest first, as far as :func:`acme_iid.store.lookups.follow` has followed them."""
-    return [(row["seq"], Event.of(row)) for row in lookups.events(reader, wanted)]
+    return [(row["seq"], Event.of(row)) for row in lookups.events(reader, criteria)]
 
 
 def head(reader: Reader) -> Link:

@@ -43,30 +43,30 @@ def find(reader: Reader, word: str) -> list[Instance]:
     return [_instance(row) for row in rows]
 
 
-def page(reader: Reader, wanted: Filter, *, blocked: bool = False) -> list[Instance]:
+def page(reader: Reader, criteria: Filter, *, blocked: bool = False) -> list[Instance]:
     """Instances that were used, the latest first use first; or those that are blocked, the latest first."""
     time = "i.blocked_at" if blocked else "i.first_used_at"
     tables, where = "instances i", [f"{time} IS NOT NULL"]
-    if wanted.name is not None:
+    if criteria.name is not None:
         # CROSS JOIN is where SQLite begins with the left side (sqlite.org/optoverview.html): who holds a name are few.
         tables = "holders h CROSS JOIN instances i"
         where += ["h.name = :held", "i.id = h.instance_id"]
-    rows = wanted.page(
+    rows = criteria.page(
         reader,
         f"SELECT i.* FROM {tables}",  # noqa: S608 - our own words
         _COLUMNS,
         time=time,
         key="i.id",
         where=where,
-        held=wanted.name,
+        held=criteria.name,
     )
     return [_instance(row) for row in rows]
 
 
 def closed(reader: Reader, instance_id: str) -> Closed:
     """What is closed to an instance, by revocation and by an operator's block."""
-    found = {row["name"] for row in ask(reader, question_of_closed(instance_id))}
-    return Closed(frozenset(found - {None}), None in found)
+    names = {row["name"] for row in ask(reader, question_of_closed(instance_id))}
+    return Closed(frozenset(names - {None}), None in names)
 
 
 def question_of_closed(instance_id: str) -> Question:

@@ -81,14 +81,14 @@ def numbered(order: Order, n: int, tag: str) -> Order:
 
 def get(reader: Reader, order_id: str) -> Order | None:
     """The order with this id, be it an authorization that was made ahead."""
-    wanted = OrderId.read(order_id)
-    return None if wanted is None else _get(reader, wanted)
+    id_ = OrderId.read(order_id)
+    return None if id_ is None else _get(reader, id_)
 
 
-def _get(reader: Reader, wanted: OrderId) -> Order | None:
-    rows = ask(reader, question(wanted.n))
+def _get(reader: Reader, id_: OrderId) -> Order | None:
+    rows = ask(reader, question(id_.n))
     # A number is used again after the latest order was deleted, or a backup restored; a tag is not.
-    if not rows or rows[0]["tag"] != wanted.tag:
+    if not rows or rows[0]["tag"] != id_.tag:
         return None
     return of_row(reader, rows[0])
 

@@ -76,14 +76,14 @@ class PostgreSQL:
 
     def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
         try:
-            given: dict[str, Any] = conninfo.conninfo_to_dict(url)
+            parameters: dict[str, Any] = conninfo.conninfo_to_dict(url)
         except psycopg.ProgrammingError:
             raise StoreUnavailableError(
                 "the store's url is none that PostgreSQL's library can read; write for example "
                 "postgresql://acme_iid@db.internal/acme_iid, with %40 for an @ in a user's name or password"
             ) from None
-        self._conninfo = conninfo.make_conninfo(**{**CONNECTION_DEFAULTS, **given})
-        self.name = f"the database {given.get('dbname', '')!r} on {given.get('host') or 'this machine'}"
+        self._conninfo = conninfo.make_conninfo(**{**CONNECTION_DEFAULTS, **parameters})
+        self.name = f"the database {parameters.get('dbname', '')!r} on {parameters.get('host') or 'this machine'}"
         self.clock = StoreClock(self.name)
         self._lock = threading.Lock()
         self._asking = threading.Lock()
@@ -256,8 +256,8 @@ class PostgreSQL:
             self._require_committed(connection, cursors[-1])
             if (begun := cursors[1].fetchone()) is not None:
                 self.clock.set(begun["time"])
-            given = zip(statements, cursors[1:-1], strict=True)
-            return Committed([row for statement, cursor in given if returns(statement.text) for row in cursor])
+            results = zip(statements, cursors[1:-1], strict=True)
+            return Committed([row for statement, cursor in results if returns(statement.text) for row in cursor])
         if is_lost(error):
             self._renew(connection)
         if is_undecided(error):

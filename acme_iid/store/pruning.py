@@ -74,15 +74,16 @@ KINDS: Sequence[str] = tuple(_KINDS)
 
 def count(reader: Reader, kind: str, ends: Ends) -> int:
     """How many of a kind can go."""
-    rows = reader.rows(f"SELECT count(*) AS found FROM ({_KINDS[kind][2]}) AS gone", end=getattr(ends, _KINDS[kind][0]))  # noqa: S608
-    found: int = rows[0]["found"]
-    return found
+    moment, _, query = _KINDS[kind]
+    rows = reader.rows(f"SELECT count(*) AS number FROM ({query}) AS gone", end=getattr(ends, moment))  # noqa: S608
+    number: int = rows[0]["number"]
+    return number
 
 
 def removed(reader: Reader, kind: str, ends: Ends, most: int) -> tuple[int, list[Statement]]:
     """How many of a kind, up to ``most``, can go, and the statements that remove them, with what refers to them."""
-    moment, key, wanted = _KINDS[kind]
-    rows = reader.rows(f"{wanted} LIMIT :most", most=most, end=getattr(ends, moment))
+    moment, key, query = _KINDS[kind]
+    rows = reader.rows(f"{query} LIMIT :most", most=most, end=getattr(ends, moment))
     ids = [row["id"] for row in rows]
     return len(ids), _orders(reader, ids) if key == "n" else _delete(kind, key, ids)
 
@@ -141,8 +142,8 @@ def listed_until(reader: Reader) -> int | None:
 
     A revoked certificate stands in one more list after its end (RFC 5280 section 3.3).
     """
-    found: int | None = reader.rows("SELECT max(since) AS until FROM revocation_lists")[0]["until"]
-    return found
+    until: int | None = reader.rows("SELECT max(since) AS until FROM revocation_lists")[0]["until"]
+    return until
 
 
 def _orders(reader: Reader, numbers: Sequence[int]) -> list[Statement]:

@@ -130,8 +130,8 @@ class Resources:
         known = accounts.find(reader, signed.thumbprint, demanded=demanded)
         if known is not None:
             return self._account(known, 200)
-        wanted = self._new_account(reader, signed, payload)
-        made = accounts.create(self.authority, signed.context, reader, wanted)
+        request = self._new_account(reader, signed, payload)
+        made = accounts.create(self.authority, signed.context, reader, request)
         return then(made, lambda made: self._account(made[0], 201 if made[1] else 200))
 
     def _new_account(self, reader: Reader, signed: SignedRequest, payload: dict[str, object]) -> accounts.NewAccount:
@@ -203,8 +203,8 @@ class Resources:
     def new_order(self, reader: Reader, signed: SignedRequest) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
-        wanted = orders.parse_new_order(signed.json())
-        made = orders.new_order(self.authority, signed.context, reader, account, wanted)
+        request = orders.parse_new_order(signed.json())
+        made = orders.new_order(self.authority, signed.context, reader, account, request)
         return then(made, lambda order: self._order(order, signed.context.now, 201))
 
     def order(self, reader: Reader, signed: SignedRequest, order_id: str) -> Answer | Write[Answer]:
@@ -241,13 +241,13 @@ class Resources:
     def authorization(self, reader: Reader, signed: SignedRequest, authorization_id: str) -> Answer | Write[Answer]:
         """RFC 8555 sections 7.5 and 7.5.2: read or deactivate."""
         account = require_account(signed)
-        found = reading.authorization(reader, account, authorization_id)
+        current = reading.authorization(reader, account, authorization_id)
         now = signed.context.now
         if not signed.payload:
-            return self._authorization(found, account, now)
+            return self._authorization(current, account, now)
         if signed.json().get("status") != "deactivated":
             raise AcmeError(Problem.MALFORMED, "an authorization's status can only be set to 'deactivated'")
-        deactivated = authorizations.deactivate(reader, found.id, now)
+        deactivated = authorizations.deactivate(reader, current.id, now)
         return then(deactivated, lambda authorization: self._authorization(authorization, account, now))
 
     def _authorization(self, facts: Authorization, account: Account, now: int) -> Answer:
