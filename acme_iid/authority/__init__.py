@@ -22,7 +22,7 @@ class Authority:
     """What the use cases work with: the settings in force, the store, the signing keys and the trusted ones.
 
     :ivar alternates: the chains from the intermediate to other roots than ours.
-    :ivar answered: set when a challenge was answered that has to be looked for in the network.
+    :ivar validation_requested: set when a client has asked for a standard challenge to be validated.
     """
 
     config: Config
@@ -30,4 +30,4 @@ class Authority:
     ca: CertificateAuthority
     trust: TrustStore
     alternates: tuple[AlternateChain, ...] = ()
-    answered: threading.Event = field(default_factory=threading.Event)
+    validation_requested: threading.Event = field(default_factory=threading.Event)

@@ -107,7 +107,7 @@ def create(authority: Authority, context: RequestContext, reader: Reader, reques
             "an account takes an external account key here; ask whoever runs this CA for one",
         )
     if settings.terms_of_service is not None and not request.terms_agreed:
-        raise _terms_not_agreed(settings.terms_of_service)
+        raise _terms_not_agreed_error(settings.terms_of_service)
     key = None if request.external_key_id is None else external_keys.get(reader, request.external_key_id)
     account = Account(
         secrets.token_urlsafe(16),
@@ -164,10 +164,10 @@ def require_terms_agreed(settings: CASettings, account: Account) -> None:
     :raises AcmeError: ``userActionRequired``.
     """
     if settings.terms_of_service not in (None, account.terms_agreed):
-        raise _terms_not_agreed(settings.terms_of_service)
+        raise _terms_not_agreed_error(settings.terms_of_service)
 
 
-def _terms_not_agreed(terms: str) -> AcmeError:
+def _terms_not_agreed_error(terms: str) -> AcmeError:
     return AcmeError(
         Problem.USER_ACTION_REQUIRED,
         f"the terms of service at {terms} have to be agreed to, by 'termsOfServiceAgreed': true in a new account or in "
@@ -220,7 +220,7 @@ def change_key(
     """
     current = _current(reader, account)
     if current.thumbprint != account.thumbprint:
-        raise signers.key_changed()
+        raise signers.key_changed_error()
     holder = accounts.by_thumbprint(reader, thumbprint)
     if holder is not None:
         return holder, False
@@ -252,8 +252,8 @@ def _waits_for_iid01(order: Order, now: int) -> bool:
     )
 
 
-def meant(reader: Reader, word: str) -> Account:
-    """The account an operator means: by its id, or by its key's thumbprint.
+def by_id_or_thumbprint(reader: Reader, word: str) -> Account:
+    """The account that an operator names by its id or by its key's thumbprint.
 
     :raises RequestError: if there is none.
     """

@@ -116,7 +116,7 @@ def _finalize(
         *(orders.relied_on(made) for made in _ahead(reader, order)),
         orders.finalize(order, now),
         certificates.add(certificate, instance_key(proof.instance)),
-        *limits.certificate_issued(authority.config.limits, *_counted(reader, order, proof, now), now),
+        *limits.certificate_issued(authority.config.limits, *_rate_limit_subjects(reader, order, proof, now), now),
         compromise.certifiable(key_id, request.thumbprint, refused),
     ]
     event = Event(
@@ -143,8 +143,8 @@ def _ahead(reader: Reader, order: Order) -> list[Order]:
     return sorted((made[0] for made in located if made is not None), key=orders.number)
 
 
-def _counted(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str | None, list[Identifier]]:
-    """Whose certificate counts towards the limits, the instance's and the names'.
+def _rate_limit_subjects(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str | None, list[Identifier]]:
+    """The instance and the names to whose limits a certificate counts.
 
     A renewal that is due, or that an operator asked for, is none too many; one certificate after another, each in the
     place of the one before, or a revoked one's successors, would be.

@@ -61,7 +61,7 @@ def parse_new_order(payload: dict[str, object]) -> NewOrder:
                 raise
             faults.append(Fault(error.problem, error.detail, (entry["type"][:32], entry["value"][:256])))
     if faults:
-        raise _several(faults)
+        raise _joint_error(faults)
     return NewOrder(
         identifiers=tuple(dict.fromkeys(names)),
         not_before=_timestamp(payload, "notBefore"),
@@ -71,7 +71,7 @@ def parse_new_order(payload: dict[str, object]) -> NewOrder:
     )
 
 
-def _several(faults: Sequence[Fault]) -> AcmeError:
+def _joint_error(faults: Sequence[Fault]) -> AcmeError:
     """One error for several faults: the first one's type, unless they differ."""
     kinds = {fault.problem for fault in faults}
     problem = faults[0].problem if len(kinds) == 1 else Problem.MALFORMED
@@ -116,7 +116,7 @@ def new_order(
     # A delegate is given nothing by other rules than those that its enrolment was proven under.
     profile = _profile(config, request, None if enrolment is None else enrolment.proof.provisioner)
     if enrolment is None and (faults := _faults(config.policy, profile, request)):
-        return _refused(authority, context, reader, account, request, _several(faults))
+        return _refused(authority, context, reader, account, request, _joint_error(faults))
     _check_validity(authority, profile, request.not_before, request.not_after, now)
     if request.replaces is not None:
         reader = reader.ahead(*questions(request.replaces), orders.question_of_replacing(request.replaces))

@@ -58,7 +58,7 @@ def ask(authority: Authority, context: RequestContext, account: Account, place: 
     asked = replace(place.challenge, answered_at=context.now, answered_from=context.remote, due_at=context.now)
 
     def answer(_rows: Sequence[Row]) -> Asked:
-        authority.answered.set()
+        authority.validation_requested.set()
         order = orders.changed(place, asked)
         return next((entry, asked) for entry in order.authorizations if asked in entry.challenges)
 
@@ -106,18 +106,18 @@ class Validations:
     def stop(self) -> None:
         """Take no more attempts, and wait until those that were taken have ended."""
         self._ending.set()
-        self._authority.answered.set()
+        self._authority.validation_requested.set()
         if self._dispatcher is not None:
             self._dispatcher.join()
         for attempt in tuple(self._attempts):
             attempt.join()
 
     def _dispatch(self) -> None:
-        answered = self._authority.answered
+        requested = self._authority.validation_requested
         pause = _POLL_SECONDS
         while not self._ending.is_set():
-            answered.wait(pause)
-            answered.clear()
+            requested.wait(pause)
+            requested.clear()
             if self._ending.is_set():
                 return
             try:
@@ -159,7 +159,7 @@ class Validations:
         finally:
             self._attempts.discard(threading.current_thread())
             self._idle.release()
-            self._authority.answered.set()
+            self._authority.validation_requested.set()
 
 
 def _place(reader: Reader, asked: attempts.Asked) -> Place | None:

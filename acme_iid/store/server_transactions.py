@@ -11,7 +11,7 @@ import psycopg
 from acme_iid.errors import UnstorableTextError
 from acme_iid.store.chain import Columns
 from acme_iid.store.deadlines import Connection
-from acme_iid.store.failures import failure, is_lost
+from acme_iid.store.failures import is_lost, store_error
 from acme_iid.store.statements import guarded, translate
 from acme_iid.store.writes import Question, Reader, Row, Statement
 
@@ -40,13 +40,13 @@ class ServerTransaction:
         """Run a statement once for each of several sets of parameters, in one round trip."""
         _, error = self._connection.execute_together([(translate(statement), values) for values in several])
         if error is not None:
-            raise failure(self._name, error) from error
+            raise store_error(self._name, error) from error
 
     def _execute(self, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:
         try:
             return _execute(self._connection, statement, parameters)
         except psycopg.Error as error:
-            raise failure(self._name, error) from error
+            raise store_error(self._name, error) from error
 
 
 def command(statement: Statement) -> tuple[bytes, Mapping[str, object]]:

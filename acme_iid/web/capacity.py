@@ -75,7 +75,7 @@ class Capacity:
         """
         begins = endpoint in BEGINNING
         if endpoint not in _ALWAYS and not (self._has_room_for_new() if begins else self._inside < self._most):
-            raise self._refusal(begins)
+            raise self._overload_error(begins)
         if begins:
             self._appointments.take()
         self._inside += 1
@@ -115,7 +115,7 @@ class Capacity:
             return False
         return self._inside < self._most // 4
 
-    def _refusal(self, begins: bool) -> AcmeError:
+    def _overload_error(self, begins: bool) -> AcmeError:
         # Who is in the midst of an order is soon let in.
         seconds = self._appointments.refuse() if begins else self._chance.choice(LEAST)
         return AcmeError(
