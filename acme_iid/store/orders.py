@@ -35,7 +35,7 @@ ALL = 1 << 62
 """More than any number of an order."""
 
 
-class Place(NamedTuple):
+class LocatedChallenge(NamedTuple):
     """A challenge, the authorization that it is of, and their order; its numbers in the document."""
 
     order: Order
@@ -125,46 +125,47 @@ def of_authorization_id(reader: Reader, authorization_id: str) -> tuple[Order, A
     return None if entry is None else (order, entry)
 
 
-def of_challenge_id(reader: Reader, challenge_id: str) -> Place | None:
+def of_challenge_id(reader: Reader, challenge_id: str) -> LocatedChallenge | None:
     """The challenge with this id, and what it is of; None if there is none."""
     parsed = serials.of_challenge(challenge_id)
     order = None if parsed is None else _get(reader, parsed[0])
-    return None if parsed is None or order is None else place(order, parsed[1], parsed[2])
+    return None if parsed is None or order is None else locate(order, parsed[1], parsed[2])
 
 
-def place(order: Order, i: int, k: int) -> Place | None:
-    """The challenge in one place of an order; None if there is none, or it was taken back."""
+def locate(order: Order, i: int, k: int) -> LocatedChallenge | None:
+    """The challenge with these numbers in an order; None if there is none, or it was taken back."""
     challenge_id = f"{order.id}.{i}.{k}"
     for entry in order.authorizations:
         for challenge in entry.challenges:
             if challenge.id == challenge_id:
-                return Place(order, entry, challenge, i, k)
+                return LocatedChallenge(order, entry, challenge, i, k)
     return None
 
 
-def changed(at: Place, challenge: Challenge, until: int | None = None) -> Order:
+def changed(located: LocatedChallenge, challenge: Challenge, until: int | None = None) -> Order:
     """The order with another state of a challenge.
 
     :param until: when its authorization runs out at the latest.
     """
-    entry = at.authorization
+    entry = located.authorization
     challenges = tuple(challenge if one.id == challenge.id else one for one in entry.challenges)
     expires_at = entry.expires_at if until is None else min(until, entry.expires_at)
     entry = replace(entry, challenges=challenges, expires_at=expires_at)
     return replace(
-        at.order, authorizations=tuple(entry if one.id == entry.id else one for one in at.order.authorizations)
+        located.order,
+        authorizations=tuple(entry if one.id == entry.id else one for one in located.order.authorizations),
     )
 
 
-def failed(at: Place, fault: Fault, now: int) -> tuple[Order, Challenge]:
+def failed(located: LocatedChallenge, fault: Fault, now: int) -> tuple[Order, Challenge]:
     """An order one of whose challenges was not met, for good, and the challenge: both have ended.
 
     An authorization that was made ahead has failed, and no order of it.
     """
     # Whoever asks is told what is stored.
     fault = documents.bounded(fault)
-    challenge = replace(at.challenge, failed_at=now, error=fault)
-    order = changed(at, challenge)
+    challenge = replace(located.challenge, failed_at=now, error=fault)
+    order = changed(located, challenge)
     return (order if order.ahead else replace(order, ended_at=now, error=fault)), challenge
 
 

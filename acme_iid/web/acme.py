@@ -258,8 +258,8 @@ class Resources:
         """RFC 8555 section 7.5.1: read, or answer."""
         account, now = require_account(signed), signed.context.now
         if not signed.payload:
-            place = challenges.find(reader, account, challenge_id)
-            return self._challenge(place.authorization, place.challenge, account, now)
+            located = challenges.find(reader, account, challenge_id)
+            return self._challenge(located.authorization, located.challenge, account, now)
         answered = challenges.answer(
             self.authority, signed.context, reader, account, challenge_id, signed.json(), signed.payload
         )

@@ -44,7 +44,7 @@ from acme_iid.store import (
 )
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter
-from acme_iid.store.orders import Place
+from acme_iid.store.orders import LocatedChallenge
 from acme_iid.store.writes import Statement, again
 
 HOUR, DAY = 3600, 86400
@@ -113,18 +113,18 @@ class History:
             order = replace(order, authorizations=waiting.authorizations)
         self.orders.append(self._add(order, *before))
 
-    def _place(self, among: list[str], choice: int) -> Place | None:
+    def _locate(self, among: list[str], choice: int) -> LocatedChallenge | None:
         """A challenge that can be answered, if there is one."""
         order = orders.get(self.database, among[choice % len(among)]) if among else None
-        place = None if order is None else orders.place(order, 0, 0)
-        return place if place is not None and of_challenge(place.challenge) is Status.PENDING else None
+        located = None if order is None else orders.locate(order, 0, 0)
+        return located if located is not None and of_challenge(located.challenge) is Status.PENDING else None
 
     def _prove(self, choice: int, life: int) -> None:
         del life
-        if (place := self._place(self.orders + self.ahead, choice)) is not None:
+        if (located := self._locate(self.orders + self.ahead, choice)) is not None:
             proof = HOST if choice % 2 else PROOF
-            met = replace(place.challenge, validated_at=self.now, proof=proof, names=(NAME,), identity="{}")
-            order = orders.changed(place, met)
+            met = replace(located.challenge, validated_at=self.now, proof=proof, names=(NAME,), identity="{}")
+            order = orders.changed(located, met)
             if proof.instance is not None:
                 order = replace(order, instance_id=proof.instance, generation=0)
             happens(self.database, orders.change(order, self.now))
@@ -138,8 +138,8 @@ class History:
 
     def _fail(self, choice: int, life: int) -> None:
         del life
-        if (place := self._place(self.orders, choice)) is not None:
-            happens(self.database, orders.change(orders.failed(place, FAULT, self.now)[0], self.now))
+        if (located := self._locate(self.orders, choice)) is not None:
+            happens(self.database, orders.change(orders.failed(located, FAULT, self.now)[0], self.now))
 
     def _replace(self, choice: int, life: int) -> None:
         if self.certificates:
