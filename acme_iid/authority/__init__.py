@@ -19,7 +19,7 @@ from acme_iid.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What the use cases work with: the settings in force, the store, the signing keys and the trusted ones.
+    """The context of all use cases: the settings in force, the store, the signing keys and the trusted ones.
 
     :ivar alternates: the chains from the intermediate to other roots than ours.
     :ivar validation_requested: set when a client has asked for a standard challenge to be validated.

@@ -71,7 +71,7 @@ def find(reader: Reader, thumbprint: str, *, demanded: bool) -> Account | None:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """What a newAccount request asks for: the key as canonical JSON, its thumbprint, and what comes with it.
+    """The content of a newAccount request: the key as canonical JSON, its thumbprint, and what comes with it.
 
     :ivar terms_agreed: whether the client says that it agrees to the terms.
     :ivar external_key_id: the external key that is bound to it by ``external_account_binding``, whose MAC was checked.

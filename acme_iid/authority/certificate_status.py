@@ -1,4 +1,4 @@
-"""What anybody may know of a certificate: whether it was revoked, by a signed list (CRL) or a signed answer (OCSP).
+"""The status of certificates for anybody: a signed list of those that were revoked (CRL), or a signed answer (OCSP).
 
 A list is signed when it is asked for and there is none that is current: none at all, one that runs out soon, or one
 from before a revocation. It is kept in the store, so that all processes serve the same bytes and a list costs one

@@ -15,13 +15,14 @@ from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.authority import Authority, answers, entitlement, refusals, signers, validations
 from acme_iid.authority.context import RequestContext
+from acme_iid.authority.validations import Answered
 from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.policy.clouds import instance_key
 from acme_iid.policy.policy import Decision, Refusal
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
+from acme_iid.protocol.resources import Account, Challenge, Instance, Order, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order
 from acme_iid.store import instances, orders
 from acme_iid.store.chain import Event
@@ -32,10 +33,6 @@ _log = logging.getLogger(__name__)
 
 CLOCK_SKEW = 60
 """Seconds a cloud's clock may be ahead of or behind ours."""
-
-
-Answered = tuple[Authorization, Challenge]
-"""A challenge as it is, with its authorization."""
 
 
 def find(reader: Reader, account: Account, challenge_id: str) -> LocatedChallenge:
@@ -98,7 +95,7 @@ def _answer_iid01(
         "evidence_sha256": answer.digest,
         "thumbprint": account.thumbprint,
         "remote": context.remote,
-        "provisioner": _asked(authority, answer),
+        "provisioner": _named_provisioner(authority, answer),
     }
     named: InstanceIdentity | None = None
     try:
@@ -112,7 +109,7 @@ def _answer_iid01(
         }  # fmt: skip
         verifier.judge(identity, claims, bound, now)
         record["proven"] = True
-        reader = _asked_of(reader, identity)
+        reader = _asking_ahead(reader, identity)
         instance = instances.get(reader, identity.id)
         decision, held = _admit(authority, reader, located, identity, instance, answer.provisioner)
         record |= {"provisioner": decision.provisioner.name, "rule": decision.rule}
@@ -128,15 +125,15 @@ def _answer_iid01(
     return _valid(account, located, met, identity, instance, decision, record, now)
 
 
-def _asked_of(reader: Reader, identity: InstanceIdentity) -> Reader:
-    """A reader that is asked what is there of an instance."""
+def _asking_ahead(reader: Reader, identity: InstanceIdentity) -> Reader:
+    """A reader that asks all questions about an instance at once."""
     questions = [instances.question(identity.id), instances.question_of_closed(identity.id)]
     if (resource := identity.facts.get("resource_id")) is not None:
         questions.append(instances.question_of_resource(resource))
     return reader.ahead(*questions)
 
 
-def _asked(authority: Authority, answer: answers.Answer) -> str | None:
+def _named_provisioner(authority: Authority, answer: answers.Answer) -> str | None:
     """The provisioner that the answer names, for the record of what is refused before one is found."""
     known = {provisioner.name for provisioner in authority.config.policy.instances}
     return answer.provisioner if answer.provisioner in known else None

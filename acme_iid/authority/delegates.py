@@ -1,4 +1,4 @@
-"""What an enrolment gives, and to whom, looked at again whenever a delegate asks (rfc-notes/iid-01.md, "Enrolment").
+"""The names that an enrolment gives to a delegate, judged anew at each request (rfc-notes/iid-01.md, "Enrolment").
 
 A delegate is an account that was made with an enrolment's external key. It has no instance of its own: it orders by the
 proof of the account that enrolled it, and whatever would be in that account's way is in its own.
@@ -24,7 +24,7 @@ _ENROL = "run 'acme-iid enroll' on the VM for another external account key"
 
 
 def enrolment_of(reader: Reader, account: Account) -> Enrolment | None:
-    """What makes an account a delegate; None for any other account."""
+    """The enrolment that makes an account a delegate; None for any other account."""
     if account.enrolment_id is None:
         return None
     enrolment = enrolments.get(reader, account.enrolment_id)
@@ -68,7 +68,7 @@ def require(
 
 
 def guards(enrolment: Enrolment) -> list[Statement]:
-    """What a write relies on that an enrolment gives something: the instance, the proof and the account behind it."""
+    """The guards of a write by an enrolment: the instance, the proof and the account behind it are unchanged."""
     return [
         accounts.still_active(enrolment.account_id),
         instances.unchanged(enrolment.instance_id, enrolment.generation),

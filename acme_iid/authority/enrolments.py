@@ -170,7 +170,7 @@ def _require_extends(reader: Reader, proven: Enrolment, renew: str) -> None:
 
 
 class Ended(NamedTuple):
-    """What ends enrolments, with the keys of each that nobody has used yet and what their delegates have open.
+    """The end of enrolments, of their keys that nobody has used yet and of the orders that their delegates have open.
 
     :ivar orders: how many of the delegates' orders end.
     :ivar ids: which enrolments.
@@ -210,7 +210,7 @@ def end_of_account(
 
 
 def _ended(reader: Reader, alone: Statement, ending: Sequence[Enrolment], reason: str, now: int) -> Ended:
-    """What ends enrolments.
+    """End enrolments.
 
     :param alone: relies on it that no other was made meanwhile.
     """

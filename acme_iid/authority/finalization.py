@@ -174,7 +174,7 @@ def _profile(authority: Authority, order: Order) -> Profile:
 
 
 def _proof(order: Order) -> Proof:
-    """Who the certificate is for: the one instance behind an order's iid-01 authorizations, else a host.
+    """The proof of the certificate's holder: the one instance behind an order's iid-01 authorizations, else a host.
 
     :raises AcmeError: ``unauthorized`` if several instances proved them, or one under several provisioners.
     """

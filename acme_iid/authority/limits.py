@@ -42,7 +42,7 @@ def require_room_for_account(settings: Limits, reader: Reader, account: Account,
 
 
 def subject(remote: str) -> str:
-    """What a client's address counts as: itself; of IPv6, where a host has 2^64 of them, its network."""
+    """The subject of limits for a client's address: itself; of IPv6, where a host has 2^64 of them, its network."""
     address, _, _zone = remote.partition("%")
     return str(ipaddress.ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
@@ -75,7 +75,7 @@ def require_room_to_wait(reader: Reader, account: Account, now: int) -> None:
 
 
 def order_asked(settings: Limits, account: Account, now: int) -> list[Statement]:
-    """Count an order that an account asked for, be it that it was refused: the record of that takes as much room.
+    """Count every order request of an account, refused ones too, because a refusal is stored as well.
 
     The verdict of what this gives, and of all that counts here, is ``rateLimited``.
     """

@@ -28,7 +28,7 @@ CLOCK_SKEW = 60
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """What a newOrder payload asks for; times in seconds."""
+    """The content of a newOrder payload; times in seconds."""
 
     identifiers: tuple[Identifier, ...]
     not_before: int | None = None

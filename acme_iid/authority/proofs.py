@@ -1,9 +1,9 @@
 """Renewal in three requests: what an account has proven lately counts for its next order (rfc-notes/iid-01.md).
 
 A provisioner with a ``proof_lifetime`` lets a new order rely on the proofs of earlier ones: of the same account, for
-the same names, by one instance, which it would admit now. Whatever ends a proof is looked at when the order is made
-and when it is finalized, and stands in the guards of both writes. A proof counts from the time of its evidence, and
-relying on it makes no further one, so that use never prolongs it.
+the same names, by one instance, which it would admit now. All that can end a proof is checked when the order is made
+and when it is finalized, and the guards of both writes check it again. A proof counts from the time of its evidence,
+and relying on it makes no further one, so that use never prolongs it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class EarlierProof:
 
 @dataclass(frozen=True, slots=True)
 class Reliance:
-    """What a new order relies on: for each of its names, the newest proof by one instance under one provisioner."""
+    """The proofs that a new order relies on: for each name, the newest one by one instance under one provisioner."""
 
     instance: Instance
     proofs: Mapping[Identifier, EarlierProof]
@@ -69,7 +69,7 @@ class Reliance:
         return min(proof.ends_at for proof in self.proofs.values())
 
     def guards(self) -> list[Statement]:
-        """What a write relies on, besides the account: that neither the instance nor an order of a proof changes."""
+        """The guards of a write besides the account's: neither the instance nor an order of a proof has changed."""
         return _guards(self.instance, [proof.order for proof in self.proofs.values()])
 
     def event(self, context: RequestContext, account: Account) -> Event:
@@ -97,7 +97,7 @@ class Reliance:
 def reliance(
     authority: Authority, reader: Reader, account: Account, names: Sequence[Identifier], profile: str | None, now: int
 ) -> Reliance | None:
-    """What an account has proven that counts for a new order; None if its names have to be proven.
+    """The earlier proofs of an account that count for a new order; None if its names have to be proven.
 
     :param account: one that proves names itself, and no delegate.
     """
@@ -150,7 +150,7 @@ def _counts(
 
 
 def guards(authority: Authority, reader: Reader, account: Account, order: Order, now: int) -> list[Statement]:
-    """Look again at what an order relies on of earlier ones, when it is finalized; what the write relies on.
+    """Check the earlier proofs of an order again when it is finalized, and make the guards of its write.
 
     :returns: nothing for an order whose own challenges were answered.
     :raises AcmeError: ``unauthorized``, if an earlier proof counts no longer.

@@ -1,6 +1,6 @@
 """The record of what was refused: few events, and small ones, however often an account asks and for whatever names.
 
-What is given, and what operators do, is always an event. A refusal is one when it is new; the same again within an hour
+Each grant, and each act of an operator, is an event. A refusal is one when it is new; the same again within an hour
 is only counted, and the next event of the kind says how many there were (rfc-notes/decisions/0019).
 """
 
@@ -29,7 +29,7 @@ _MAX_NAMES = 256
 
 
 class Recorded(NamedTuple):
-    """What a refusal leaves behind: how it is counted, and its event if one is due."""
+    """The record of a refusal: how it is counted, and its event if one is due."""
 
     statements: list[Statement]
     events: list[Event]

@@ -25,19 +25,19 @@ _PAGE = 500
 def find(reader: Reader, text: str) -> Certificate:
     """The certificate with an RFC 9773 identifier.
 
-    :raises AcmeError: ``malformed``; with 404 if this CA issued none that is named so.
+    :raises AcmeError: ``malformed``; with 404 if this CA issued no certificate with it.
     """
     try:
         certificate = replaced(reader, text)
     except ValueError as error:
         raise AcmeError(Problem.MALFORMED, str(error)) from error
     if certificate is None:
-        raise AcmeError(Problem.MALFORMED, "this CA did not issue a certificate that is named so", status=404)
+        raise AcmeError(Problem.MALFORMED, "this CA did not issue a certificate with this identifier", status=404)
     return certificate
 
 
 def questions(text: str) -> list[Question]:
-    """What :func:`find` asks; nothing if ``text`` is no identifier of ours."""
+    """The questions of :func:`find`; none if ``text`` is no identifier of ours."""
     try:
         n = number_of(f"{CertificateId.read(text).serial:x}")
     except ValueError:
@@ -73,7 +73,7 @@ def check_replaces(reader: Reader, account: Account, text: str, names: Sequence[
 
 
 def replaces(reader: Reader, text: str, now: int) -> list[Statement]:
-    """What lets an order replace a certificate: the end of one that was to, and has come to nothing.
+    """Let an order replace a certificate, in place of an order that was to and has come to nothing.
 
     :raises AcmeError: ``alreadyReplaced`` if another order replaces it.
     """

@@ -1,4 +1,4 @@
-"""Whose attempt at a challenge is next (rfc-notes/decisions/0018-fairness.md).
+"""The order in which attempts at challenges are made (rfc-notes/decisions/0018-fairness.md).
 
 Addresses take turns, and what an address, an account and a target have under way is bounded: whoever asks for a
 thousand attempts at hosts that never answer fills a part of the threads, in all processes together, and no more.

@@ -43,12 +43,13 @@ _RECORD_ATTEMPTS = 2 * MOST
 _POLL_SECONDS, _MOST_POLL_SECONDS = 1.0, 5.0
 _CLOUD = "acme"
 
-Asked = tuple[Authorization, Challenge]
+Answered = tuple[Authorization, Challenge]
+"""A challenge as it is, with its authorization."""
 
 _log = logging.getLogger(__name__)
 
 
-def ask(authority: Authority, context: RequestContext, account: Account, located: LocatedChallenge) -> Write[Asked]:
+def ask(authority: Authority, context: RequestContext, account: Account, located: LocatedChallenge) -> Write[Answered]:
     """Note that a client asked for validation; once more changes nothing.
 
     The client's address is kept for its turns and for the record.
@@ -57,7 +58,7 @@ def ask(authority: Authority, context: RequestContext, account: Account, located
     """
     asked = replace(located.challenge, answered_at=context.now, answered_from=context.remote, due_at=context.now)
 
-    def answer(_rows: Sequence[Row]) -> Asked:
+    def answer(_rows: Sequence[Row]) -> Answered:
         authority.validation_requested.set()
         order = orders.changed(located, asked)
         return next((entry, asked) for entry in order.authorizations if asked in entry.challenges)
@@ -78,7 +79,7 @@ class Links(Protocol):
 
     @property
     def account_hashes(self) -> str:
-        """What accounts' hashes begin with."""
+        """The beginning of accounts' hashes."""
 
 
 class Validations:
@@ -153,7 +154,7 @@ class Validations:
         try:
             make(self._authority, asked, self._links)
         except StoreUnavailableError as error:
-            _log.warning("What came of validating challenge %s was not recorded: %s", asked, error)
+            _log.warning("The outcome of validating challenge %s was not recorded: %s", asked, error)
         except Exception:  # noqa: BLE001 - a fault of ours in one attempt; the lease runs out
             _log.exception("validating challenge %s failed", asked)
         finally:
@@ -272,7 +273,10 @@ def _valid(
     if current is None or owner is None or owner.deactivated_at is not None:
         return None
     if owner.thumbprint != account.thumbprint:
-        changed = Fault(Problem.UNAUTHORIZED, "the account's key was changed, and what was found is the old one's")
+        changed = Fault(
+            Problem.UNAUTHORIZED,
+            "the account's key was changed, and the response that was found is bound to the old one",
+        )
         return Write([attempts.postpone(current, changed, now)], _nothing)
     met = replace(current.challenge, validated_at=now, proof=Proof(None, _CLOUD, host.name, ""), error=None)
     statements = [

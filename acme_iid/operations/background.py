@@ -1,4 +1,4 @@
-"""What a server does every so many seconds beside its requests, in a thread of its own."""
+"""Work that a server does every so many seconds beside its requests, in a thread of its own."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _FOLDERS = ("certs", "secrets")
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What was written, or is there to be restored.
+    """A backup that was written, or that is there to be restored.
 
     :ivar made_at: seconds.
     :ivar head: the latest event that is in it, NUMBER:HASH.

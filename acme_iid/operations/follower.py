@@ -1,4 +1,4 @@
-"""What every server does beside its requests with what they recorded: chain it, follow it, and say how far it is.
+"""Chaining and following the events that requests recorded, and logging the head of the chain.
 
 A request stores its events with what they record. In PostgreSQL one server at a time, whichever that is, chains them a
 little later; on each engine one then writes by what operators look for them. A chain shows nothing but what was done to
@@ -43,8 +43,8 @@ class Following(Background):
             SEAL_SECONDS,
             spread=0.2,
             after_fault=_SAY_SECONDS,
-            fault="chaining and following what was recorded failed",
-            unavailable="What was recorded is not chained and followed now",
+            fault="chaining and following events failed",
+            unavailable="Events are not chained and followed now",
         )
         self._database = database
         self._head: Link = START

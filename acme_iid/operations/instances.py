@@ -1,4 +1,4 @@
-"""What an operator does for an instance, or against it: release, block, open closed names again."""
+"""Operators' work on instances: release, block, open closed names again."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def _unblock(reader: Reader, word: str, now: int) -> Write[tuple[str, frozenset[
 
 
 class _Taken(NamedTuple):
-    """What is taken from an instance besides the raising of its generation, and how many orders end with it.
+    """The end of an instance's enrolments, beside the raising of its generation, and how many orders end with it.
 
     :ivar ended: the ids of the enrolments that end.
     """
@@ -224,7 +224,7 @@ def _askers(reader: Reader, instance: Instance, now: int) -> set[str]:
 
 
 class _Revoked(NamedTuple):
-    """What revokes certificates, and how many."""
+    """The revocation of certificates, and how many."""
 
     statements: list[Statement]
     events: list[Event]

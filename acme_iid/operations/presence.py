@@ -31,8 +31,8 @@ class Presence(Background):
         super().__init__(
             SECONDS,
             first=0,
-            fault="writing down that this server runs failed",
-            unavailable="That this server runs was not written down",
+            fault="recording this server's presence failed",
+            unavailable="This server's presence was not recorded",
         )
         self._database = database
         config = (authority.config.home / FILE_NAME).read_bytes()

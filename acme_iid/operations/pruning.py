@@ -1,6 +1,6 @@
 """Keeping the store bounded: what ended long ago goes, a few rows at a time (rfc-notes/decisions/0012-pruning.md).
 
-What a client may still ask for stays: what is open or valid, certificates for a time after their end, and what an
+All that a client may still ask for stays: what is open or valid, certificates for a time after their end, and what an
 order replaces or a revocation list must still name. Accounts, instances, blocks, closed names and events are never
 removed here; events are a chain of hashes.
 """
@@ -84,7 +84,7 @@ def ends(config: Config, reader: Reader, now: int) -> Ends:
 
 
 def count(config: Config, reader: Reader, now: int) -> Pruned:
-    """What :func:`prune` would remove now."""
+    """The numbers that :func:`prune` would remove now."""
     terms = ends(config, reader, now)
     going, after = 0, _FIRST
     while page := pruning.expired(reader, terms, after, BATCH):
@@ -117,7 +117,7 @@ def prune(config: Config, database: Database, by: str, now: int, goes_on: Callab
 
 
 Batch = tuple[Pruned, tuple[int, int], bool]
-"""What went, how far certificates were seen, and if there may be more."""
+"""The numbers removed, how far certificates were seen, and whether there may be more."""
 
 
 def _batch(reader: Reader, terms: Ends, after: tuple[int, int], by: str, now: int) -> Batch | Write[Batch]:
@@ -194,7 +194,7 @@ class Pruning(Background):
 
 
 def ahead() -> float:
-    """What the clock is ahead of the time since the machine's start, seconds: it changes when the clock is set."""
+    """The clock's lead over the time since the machine's start, in seconds: it changes when the clock is set."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

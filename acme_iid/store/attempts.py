@@ -1,4 +1,4 @@
-"""What is due to be looked for in the network, by whom it was asked for, and what is under way.
+"""Attempts to validate challenges: those that are due, their requesters, and those under way.
 
 Those who ask are addresses, as limits count them: an account costs nothing. Each question is answered from an index
 that holds only what waits, and none reads all of it.
@@ -131,7 +131,7 @@ def decide(located: LocatedChallenge) -> list[Statement]:
 
 
 def questions(now: int) -> list[Question]:
-    """What :func:`under_way` and :func:`requesters` ask."""
+    """The questions of :func:`under_way` and :func:`requesters`."""
     return [_under_way(now), *map(_requesters, (_FIRST, _REPEATED))]
 
 

@@ -47,7 +47,7 @@ def get(reader: Reader, certificate_id: str) -> Certificate | None:
 
 
 def question(n: int) -> Question:
-    """What :func:`get` and :func:`by_serial` ask."""
+    """The question of :func:`get` and :func:`by_serial`."""
     return Question(f"{_SELECT} WHERE c.n = :n", {"n": n})
 
 
@@ -187,6 +187,6 @@ def add_issuer(issuer_id: str, certificate: bytes, chain: str, now: int) -> Stat
 
 
 def issuer_chain(reader: Reader, issuer_id: str) -> str | None:
-    """What follows the leaves of an issuer, PEM; None for one that was never noted."""
+    """The certificates that follow an issuer's leaves, in PEM; None for an issuer that was never noted."""
     rows = reader.rows("SELECT chain FROM issuers WHERE id = :id", id=issuer_id)
     return rows[0]["chain"] if rows else None

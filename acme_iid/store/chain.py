@@ -19,7 +19,7 @@ from acme_iid.protocol.resources import InstanceKey
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 GENESIS = "0" * 64
-"""What the first event follows."""
+"""The hash before the first event's."""
 
 
 class Columns(NamedTuple):
@@ -87,7 +87,7 @@ class Link(NamedTuple):
 
 
 START = Link(0, GENESIS)
-"""What the first event follows."""
+"""The place before the first event's."""
 
 
 class Entry(NamedTuple):

@@ -134,7 +134,7 @@ def save(source: Reader, target: Database) -> None:
 
 
 def _identity(source: Database) -> str:
-    """What tells one store from all others: the digest of its secrets."""
+    """The identity of a store: the digest of its secrets."""
     rows = source.rows("SELECT name, value FROM secrets ORDER BY name")
     return hashlib.sha256(json.dumps([[row["name"], row["value"]] for row in rows]).encode()).hexdigest()
 
@@ -204,7 +204,9 @@ def _insert(transaction: Transaction, table: Table, batch: list[Row]) -> None:
             value = row[column]
             right = isinstance(value, bytes) if column in table.octets else isinstance(value, str | int | None)
             if not right or (isinstance(value, str) and "\0" in value):
-                raise CopyError(f"{_named(table, row)} has in {column} what acme-iid never writes: {value!r:.80}")
+                raise CopyError(
+                    f"{_named(table, row)} has a value in {column} that acme-iid never writes: {value!r:.80}"
+                )
             parameters[f"v{number}_{place}"] = value
     values = ", ".join(
         "(" + ", ".join(f":v{number}_{place}" for place in range(len(table.columns))) + ")"

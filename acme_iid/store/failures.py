@@ -21,7 +21,7 @@ class NoAnswerError(psycopg.OperationalError):
 
 
 def store_error(name: str, error: psycopg.Error) -> Exception:
-    """What an error of psycopg's is to the rooms above; itself if it is a fault of ours.
+    """The error that the rooms above get for one of psycopg's; itself if it is a fault of ours.
 
     :param name: the database, for messages.
     """

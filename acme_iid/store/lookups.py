@@ -1,4 +1,4 @@
-"""What operators look for events and certificates by: names, accounts, instances, clouds, owners, images.
+"""The values by which operators look for events and certificates: names, accounts, instances, clouds, owners, images.
 
 No request pays for it: one follower reads the events that were chained since it last did, and writes what they are
 found by, sorted, in batches. A command that acts by a list has it follow first.
@@ -102,7 +102,7 @@ def _inserts(table: str, rows: Sequence[Sequence[object]]) -> Iterator[Statement
 
 
 def _lookups(row: Row, detail: Mapping[str, Any]) -> Iterator[_Lookup]:
-    """What one event is found by."""
+    """The values by which an event is found."""
     issued = row["kind"] == _ISSUED
     n = number_of(detail["serial"]) if issued else None
     values = {field: {row[column]} for field, column in _columns()}
@@ -116,7 +116,7 @@ def _lookups(row: Row, detail: Mapping[str, Any]) -> Iterator[_Lookup]:
 
 
 def _key(value: str | None) -> str | None:
-    """What a value is looked up by."""
+    """The key under which a value is looked up."""
     if value is None or len(value) <= _LONG:
         return value
     return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"

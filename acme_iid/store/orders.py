@@ -94,7 +94,7 @@ def _get(reader: Reader, id_: OrderId) -> Order | None:
 
 
 def question(n: int) -> Question:
-    """What :func:`get` asks first."""
+    """The first question of :func:`get`."""
     return Question(f"{SELECT} WHERE o.n = :n", {"n": n})
 
 
@@ -201,7 +201,7 @@ def replacing(reader: Reader, certificate_id: str) -> Order | None:
 
 
 def question_of_replacing(certificate_id: str) -> Question:
-    """What :func:`replacing` asks first."""
+    """The first question of :func:`replacing`."""
     return Question(f"{SELECT} WHERE o.replaces = :replaces AND o.ended_at IS NULL", {"replaces": certificate_id})
 
 

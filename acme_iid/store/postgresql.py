@@ -79,7 +79,7 @@ class PostgreSQL:
             parameters: dict[str, Any] = conninfo.conninfo_to_dict(url)
         except psycopg.ProgrammingError:
             raise StoreUnavailableError(
-                "the store's url is none that PostgreSQL's library can read; write for example "
+                "PostgreSQL's library cannot read the store's url; write for example "
                 "postgresql://acme_iid@db.internal/acme_iid, with %40 for an @ in a user's name or password"
             ) from None
         self._conninfo = conninfo.make_conninfo(**{**CONNECTION_DEFAULTS, **parameters})

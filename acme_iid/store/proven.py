@@ -1,4 +1,4 @@
-"""What an account has proven by the standard challenges, whichever of its orders it was for."""
+"""The names that an account has proven by the standard challenges, in whichever of its orders."""
 
 from __future__ import annotations
 

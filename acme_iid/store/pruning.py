@@ -1,7 +1,7 @@
-"""What can go from the store: finding it, counting it, and removing it a few rows at a time.
+"""Rows that can go from the store: finding them, counting them, and removing a few at a time.
 
 Whether something can go is said by facts and by moments that the caller gives, never by what else has gone: so what is
-counted beforehand is what is removed then. Whatever refers to a row goes before it, in the same write.
+counted beforehand is what is removed then. All that refers to a row goes before it, in the same write.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _KINDS: Mapping[str, tuple[str, str, str]] = {
                            AND (k.expires_at IS NULL OR k.expires_at > :end))""",
     ),
 }
-"""What needs no look at anything but rows: by which of the moments it must have ended, its key, and which it is."""
+"""Each kind whose rows alone say that they can go: the moment by which they must have ended, their key, their query."""
 KINDS: Sequence[str] = tuple(_KINDS)
 """In the order in which they go: an enrolment after its keys."""
 
@@ -147,7 +147,7 @@ def listed_until(reader: Reader) -> int | None:
 
 
 def _orders(reader: Reader, numbers: Sequence[int]) -> list[Statement]:
-    """What removes orders, with the authorizations that were made ahead of them and that nobody else refers to."""
+    """Remove orders, with the authorizations that were made ahead of them and that nobody else refers to."""
     if not numbers:
         return []
     taken = [

@@ -1,4 +1,4 @@
-"""What each account was refused lately, and how often since there was an event of it."""
+"""Recent refusals of each account, and their number since there was an event of them."""
 
 from __future__ import annotations
 

@@ -65,6 +65,6 @@ def events(inbox: Sequence[Row]) -> list[Columns]:
 
 
 def unsealed(reader: Reader) -> Unsealed:
-    """What is in the inbox."""
+    """The number and age of the events in the inbox."""
     (row,) = reader.rows("SELECT count(*) AS number, min(at) AS oldest FROM event_inbox")
     return Unsealed(row["number"], row["oldest"])

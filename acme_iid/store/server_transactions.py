@@ -67,14 +67,14 @@ def entry_of(columns: Columns) -> str:
     try:
         "".join(value for value in columns if isinstance(value, str)).encode()
     except UnicodeEncodeError as error:
-        raise UnstorableTextError(f"a text of an event is none: {error}") from error
+        raise UnstorableTextError(f"an event has a text that is not Unicode: {error}") from error
     return json.dumps(columns, separators=(",", ":"))
 
 
 def _require_storable(values: Mapping[str, object]) -> None:
     for value in values.values():
         if isinstance(value, str) and "\0" in value:
-            raise UnstorableTextError("a text holds the character NUL, which nothing here has in it")
+            raise UnstorableTextError("a text holds the character NUL, which the store does not take")
 
 
 def _execute(connection: Connection, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:

@@ -314,7 +314,7 @@ class Resources:
 
 
 def further_headers(gate: Gate) -> Callable[[str, str, str], Headers]:
-    """What every answer below /acme has: a fresh nonce to a POST, and a link to the directory (sections 6.5 and 7.1).
+    """The headers of all answers below /acme: a fresh nonce to a POST, a link to the directory (sections 6.5 and 7.1).
 
     Requests that no route takes are answered with these, too.
     """

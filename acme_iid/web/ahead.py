@@ -1,4 +1,4 @@
-"""What a request asks the store in any case, by its path, with the spending of its nonce; and who sent one lately."""
+"""The questions that a request asks the store in any case, with the spending of its nonce; and recent senders."""
 
 from __future__ import annotations
 

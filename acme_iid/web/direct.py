@@ -27,7 +27,7 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4)
 
 
 class Door:
-    """What stands before all views.
+    """The entrance before all views.
 
     :param store: what views read and write.
     :param batches: the commits that the loop's requests share; None where each has one of its own, in a thread.

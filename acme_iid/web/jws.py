@@ -154,7 +154,7 @@ class NewKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What checking a request takes."""
+    """The checks of a signed request, with all that they need."""
 
     database: Database
     links: Links
@@ -268,8 +268,8 @@ class Gate:
             # Whoever signs with a URL of before would look for everything else there, too.
             raise AcmeError(
                 Problem.ACCOUNT_DOES_NOT_EXIST,
-                "the account's URL is under a former address of this CA; newAccount with onlyReturnExisting gives the "
-                "one of now",
+                "the account's URL is under a former address of this CA; newAccount with onlyReturnExisting gives "
+                "the present one",
             )
         return account_id
 

@@ -1,4 +1,4 @@
-"""Whose request it is: the address of the client, also behind proxies that the operator trusts to name it."""
+"""The client's address, also behind proxies that the operator trusts to name it."""
 
 from __future__ import annotations
 
