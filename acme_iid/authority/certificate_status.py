@@ -1,4 +1,4 @@
-"""What anybody may know of a certificate: whether it was revoked, by a signed list (CRL) or a signed answer (OCSP).
+"""The status of certificates for anybody: a signed list of those that were revoked (CRL), or a signed answer (OCSP).
 
 A list is signed when it is asked for and there is none that is current: none at all, one that runs out soon, or one
 from before a revocation. It is kept in the store, so that all processes serve the same bytes and a list costs one
@@ -97,12 +97,14 @@ def answer(authority: Authority, request: bytes, now: int) -> Answer:
     question, issuer = ocsp.read(request), authority.ca.issuer
     if not question.is_about(issuer):
         raise ocsp.OCSPError(OCSPResponseStatus.UNAUTHORIZED)
-    found = certificates.by_serial(authority.database, f"{question.serial:x}")
+    certificate = certificates.by_serial(authority.database, f"{question.serial:x}")
     revoked = None
-    if found is not None and found.revoked_at is not None:
-        revoked = Revoked(question.serial, found.revoked_at, found.revocation_reason or 0)
-    until = now + ANSWER_LIFETIME if found is None else min(now + ANSWER_LIFETIME, found.not_after)
+    if certificate is not None and certificate.revoked_at is not None:
+        revoked = Revoked(question.serial, certificate.revoked_at, certificate.revocation_reason or 0)
+    until = now + ANSWER_LIFETIME if certificate is None else min(now + ANSWER_LIFETIME, certificate.not_after)
     lifetime = max(0, until - now)
     next_update = until if lifetime else None
-    der = ocsp.answer(issuer, question, issued=found is not None, revoked=revoked, now=now, next_update=next_update)
+    der = ocsp.answer(
+        issuer, question, issued=certificate is not None, revoked=revoked, now=now, next_update=next_update
+    )
     return Answer(der, lifetime)

@@ -61,7 +61,7 @@ def show_account(database: Database, id: str, *, as_json: bool) -> None:  # noqa
     from acme_iid.store import instances
     from acme_iid.store.listing import Filter
 
-    found = use_cases.meant(database, id)
+    found = use_cases.by_id_or_thumbprint(database, id)
     listed = instances.page(database, Filter(account=found.id, limit=_SHOWN + 1))
     enrolment = delegates.enrolment_of(database, found)
     row = {
@@ -89,7 +89,7 @@ def deactivate(database: Database, id: str) -> None:  # noqa: A002 - as above
     from acme_iid.authority import accounts as use_cases
     from acme_iid.store.writes import perform
 
-    found = use_cases.meant(database, id)
+    found = use_cases.by_id_or_thumbprint(database, id)
     if found.deactivated_at is not None:
         raise click.ClickException(f"the account {found.id} was deactivated at {timestamp(found.deactivated_at)}")
     now = int(time.time())

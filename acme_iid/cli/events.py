@@ -15,9 +15,8 @@ from acme_iid.cli.filters import filtered, numbered, one_more, show_page
 from acme_iid.cli.output import timestamp
 
 if TYPE_CHECKING:
-    from acme_iid.store.chain import Link
+    from acme_iid.store.chain import Event, Link
     from acme_iid.store.database import Database
-    from acme_iid.store.events import Event
     from acme_iid.store.listing import Filter
 
 _LONG = 20_000
@@ -77,7 +76,7 @@ def events(
         raise click.UsageError("--from and --expect go with --check.")
     wanted = numbered(wanted)
     row = _fields if as_json else _line
-    rows = [(Place(event.at, event.seq), row(event)) for event in record.page(database, one_more(wanted))]
+    rows = [(Place(event.at, seq), row(seq, event)) for seq, event in record.page(database, one_more(wanted))]
     show_page(rows, wanted, as_json=as_json, empty="No such thing has been decided yet.")
 
 
@@ -98,24 +97,24 @@ def _spelled(detail: Mapping[str, object]) -> dict[str, object]:
     return told
 
 
-def _fields(event: Event) -> dict[str, object]:
+def _fields(seq: int, event: Event) -> dict[str, object]:
     return {
-        "seq": event.seq,
+        "seq": seq,
         "at": timestamp(event.at),
         "kind": event.kind,
         "account": event.account_id,
-        "instance": event.instance_id,
+        "instance": None if event.instance is None else event.instance.id,
         "name": event.name,
         **_spelled(event.detail),
     }
 
 
-def _line(event: Event) -> dict[str, object]:
+def _line(seq: int, event: Event) -> dict[str, object]:
     return {
-        "seq": event.seq,
+        "seq": seq,
         "at": timestamp(event.at),
         "event": event.kind,
-        "instance": event.instance_id,
+        "instance": None if event.instance is None else event.instance.id,
         "what": _summary({"name": event.name or event.detail.get("identifiers"), **_spelled(event.detail)}),
     }
 

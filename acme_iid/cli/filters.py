@@ -136,7 +136,7 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
             if given.get("account") is not None:
                 from acme_iid.authority import accounts
 
-                given["account"] = accounts.meant(database, given["account"]).id
+                given["account"] = accounts.by_id_or_thumbprint(database, given["account"]).id
             # A whole id is taken as it is: what was refused from the first is known by its events alone.
             if given.get("instance") is not None and ":" not in given["instance"]:
                 from acme_iid.operations import instances

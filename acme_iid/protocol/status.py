@@ -53,16 +53,16 @@ def of_authorization(authorization: Authorization, now: int) -> Status:
     return Status.VALID if valid else Status.PENDING
 
 
-def next_look(authorization: Authorization, now: int) -> int | None:
-    """When the soonest look at the network is over, as far as can be said; None if none is due or under way."""
+def next_validation_end(authorization: Authorization, now: int) -> int | None:
+    """The time at which the soonest validation may be over; None if no validation is due or under way."""
     if of_authorization(authorization, now) is not Status.PENDING:
         return None
-    looks = [
+    ends = [
         max(challenge.due_at or now, now) + 1
         for challenge in authorization.challenges
         if of_challenge(challenge) is Status.PROCESSING
     ]
-    return min(looks, default=None)
+    return min(ends, default=None)
 
 
 def of_order(order: Order, now: int) -> Status:

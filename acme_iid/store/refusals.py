@@ -1,4 +1,4 @@
-"""What each account was refused lately, and how often since there was an event of it."""
+"""Recent refusals of each account, and their number since there was an event of them."""
 
 from __future__ import annotations
 
@@ -85,15 +85,15 @@ def _count_under(account_id: str, what: str, now: int) -> Statement:
 def _events(reader: Reader, account_id: str, now: int) -> int:
     """How many events of an account's refusals there were in the last hour."""
     rows = reader.rows(
-        """SELECT count(*) AS found FROM refusals
+        """SELECT count(*) AS number FROM refusals
            WHERE account_id = :account_id AND what <> :others AND recorded_at > :since AND recorded_at <= :until""",
         account_id=account_id,
         others=_OTHERS,
         since=now - HOUR,
         until=now + _SKEW,
     )
-    found: int = rows[0]["found"]
-    return found
+    number: int = rows[0]["number"]
+    return number
 
 
 def forget(now: int, most: int) -> Statement:
@@ -107,6 +107,6 @@ def forget(now: int, most: int) -> Statement:
 
 def count_past(reader: Reader, now: int) -> int:
     """How many refusals :func:`forget` would forget."""
-    rows = reader.rows("SELECT count(*) AS found FROM refusals WHERE recorded_at <= :end", end=now - _KEPT)
-    found: int = rows[0]["found"]
-    return found
+    rows = reader.rows("SELECT count(*) AS number FROM refusals WHERE recorded_at <= :end", end=now - _KEPT)
+    number: int = rows[0]["number"]
+    return number

@@ -58,7 +58,7 @@ class Nonces:
 
     @staticmethod
     def _parts(body: bytes) -> tuple[bytes, int, int]:
-        """What identifies a nonce, when it was made, and until when it is good."""
+        """The identity of a nonce, the time at which it was made, and the time until which it is good."""
         issued_at = int.from_bytes(body[:_TIME_BYTES], "big")
         # The identifier counts, not the text: base64 has more than one spelling of the last bits.
         return body[_TIME_BYTES:], issued_at, issued_at + LIFETIME

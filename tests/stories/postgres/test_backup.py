@@ -26,7 +26,7 @@ from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.resources import Account
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, copying, events
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import open_store
 from acme_iid.store.postgresql import PostgreSQL
 
@@ -52,7 +52,7 @@ def add_events(url: str, many: int) -> None:
     """Let a store have something to copy."""
     with closing(open_store(url)) as store:
         for start in range(0, many, 1000):
-            put(store, events=[new_event("test", NOW, number=number) for number in range(start, start + 1000)])
+            put(store, events=[Event("test", NOW, detail={"number": number}) for number in range(start, start + 1000)])
         store.seal()
 
 
@@ -92,7 +92,7 @@ def test_what_is_saved_is_the_store_at_one_moment(tmp_path: Path) -> None:
     ):
         assert isinstance(source, PostgreSQL)
         before = [
-            new_event("before", NOW, account_id=f"ä{number}", detail="'\"%s :x \\ \t")
+            Event("before", NOW, account_id=f"ä{number}", detail={"detail": "'\"%s :x \\ \t"})
             for number in range(3 * copying.BATCH)
         ]
         put(source, events=before)
@@ -102,7 +102,7 @@ def test_what_is_saved_is_the_store_at_one_moment(tmp_path: Path) -> None:
         source.seal()
         head = events.head(source)
         with source.snapshot() as snapshot:
-            put(source, events=[new_event("after", NOW)])
+            put(source, events=[Event("after", NOW)])
             source.seal()
             copying.save(snapshot, copy)
         assert events.head(copy) == head != events.head(source)

@@ -32,7 +32,7 @@ from acme_iid.errors import (
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Enrolment, Proof
 from acme_iid.store import accounts, enrolments
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Transaction, connect, migrate, open_store
 from acme_iid.store.nonce_table import NonceTable
 from acme_iid.store.postgresql import PostgreSQL
@@ -136,7 +136,7 @@ def test_a_writer_that_another_keeps_waiting_too_long_is_told_so(database: Postg
 
 def test_of_a_write_whose_guard_fails_nothing_happens(database: PostgreSQL) -> None:
     statements = [accounts.add(account("a")), accounts.set_contact(account("nobody"), ())]
-    assert not happens(database, *statements, events=[new_event("test", NOW)])
+    assert not happens(database, *statements, events=[Event("test", NOW)])
     assert accounts.get(database, "a") is None
     assert database.unsealed().number == 0
 
@@ -250,7 +250,7 @@ def test_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(dat
             )
         assert list(pool.map(lambda _: database.rows("SELECT 1 AS one"), range(16))) == [[{"one": 1}]] * 16
         for number in range(3):
-            put(database, events=[new_event("after", NOW + number)])
+            put(database, events=[Event("after", NOW + number)])
 
 
 def test_a_write_that_a_deadlock_ended_is_tried_again(database: PostgreSQL, url: str) -> None:
@@ -408,7 +408,7 @@ def test_a_database_that_cannot_be_opened_is_named_at_once_and_its_password_is_n
     "wrong", ["postgresql://u:hidden@[::1/x", "postgresql://u:hidden@h/d?hidden=1", "postgresql://u:p%zzhidden@h"]
 )
 def test_a_url_that_cannot_be_read_is_not_shown(wrong: str) -> None:
-    with pytest.raises(StoreUnavailableError, match="is none that") as caught:
+    with pytest.raises(StoreUnavailableError, match="cannot read the store's url") as caught:
         connect(wrong)
     assert "hidden" not in str(caught.value)
 

@@ -8,14 +8,13 @@ import pytest
 from acting import (
     BAR,
     FOO,
-    REMOTE,
     Actor,
     Happening,
-    act,
     block,
     both,
     certificates_of,
     change_key,
+    context,
     kinds,
     now,
     release,
@@ -33,6 +32,7 @@ from acme_iid.protocol.status import Status, of_challenge, of_order
 from acme_iid.simulator import aws
 from acme_iid.store import certificates
 from acme_iid.store.database import Database, open_store
+from acme_iid.store.writes import perform
 
 Taking = Callable[[aws.Instance], Happening]
 
@@ -55,7 +55,7 @@ def passing(instance: aws.Instance) -> Happening:
 
 def revoke(actor: Actor, certificate: Certificate) -> Happening:
     def happens(database: Database) -> None:
-        act(database, revocation.revoke_by_account, actor.account, certificate, 5, REMOTE, now())
+        perform(database, lambda reader: revocation.revoke_by_account(context(), reader, actor.account, certificate, 5))
 
     return happens
 
@@ -157,7 +157,7 @@ def test_a_compromise_between_ready_and_issued_leads_to_no_certificate(
     ready = other.ready(aws.Instance(account=ACCOUNT), FOO, BAR)
 
     def compromise(database: Database) -> None:
-        act(database, revocation.revoke_by_key, key.thumbprint, certificate, 1, REMOTE, now())
+        perform(database, lambda reader: revocation.revoke_by_key(context(), reader, key.thumbprint, certificate, 1))
 
     with pytest.raises(AcmeError, match="revoked as compromised") as caught:
         other.finalize(ready, request, happens=compromise)
@@ -172,7 +172,7 @@ def test_an_account_that_is_made_with_a_key_while_it_is_noted_as_compromised_has
     certificate = Actor(authority).certificate(instance, FOO, request=request)
     made: list[Actor] = []
     racing = Meanwhile(authority.database, lambda _database: made.append(Actor(authority, key)))
-    act(racing, revocation.revoke_by_key, key.thumbprint, certificate, 1, REMOTE, now())
+    perform(racing, lambda reader: revocation.revoke_by_key(context(), reader, key.thumbprint, certificate, 1))
     assert [row["deactivated_at"] is None for row in accounts_with(authority, made[0])] == [False]
 
 
@@ -183,7 +183,7 @@ def test_a_key_that_is_noted_as_compromised_while_an_account_is_made_makes_none(
     certificate = Actor(authority).certificate(instance, FOO, request=request)
 
     def compromise(database: Database) -> None:
-        act(database, revocation.revoke_by_key, key.thumbprint, certificate, 1, REMOTE, now())
+        perform(database, lambda reader: revocation.revoke_by_key(context(), reader, key.thumbprint, certificate, 1))
 
     with pytest.raises(AcmeError, match="revoked as compromised"):
         Actor(authority, key, happens=compromise)
@@ -269,9 +269,16 @@ def test_what_was_proven_ahead_is_taken_into_no_order_after_an_operators_word(
 ) -> None:
     actor = Actor(authority)
     database = authority.database
-    made = act(database, authorizations.new_authorization, authority, actor.account, FOO, REMOTE, now())
+    made = perform(
+        database, lambda reader: authorizations.new_authorization(authority, context(), reader, actor.account, FOO)
+    )
     given = dict(answer(instance))
-    act(database, challenges.answer, authority, actor.account, made.challenges[0].id, given, b"", REMOTE, now())
+    perform(
+        database,
+        lambda reader: challenges.answer(
+            authority, context(), reader, actor.account, made.challenges[0].id, given, b""
+        ),
+    )
     order = actor.order(FOO, happens=taking(instance))
     assert of_order(order, now()) is not Status.READY
     with pytest.raises(AcmeError):

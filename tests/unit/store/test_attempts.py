@@ -39,9 +39,9 @@ def answer(database: Database, address: str, target: str, account_id: str | None
         name = Identifier("dns", target)
         offered = Authorization("", owner, name, False, 1, 999, (Challenge("", "http-01", "token"),))
         order = add_order(database, Order("", owner, (name,), 1, 999, key=owner, authorizations=(offered,)))
-        place = orders.place(order, 0, 0)
-        assert place is not None
-        put(database, attempts.ask(place, address, address, NOW))
+        located = orders.locate(order, 0, 0)
+        assert located is not None
+        put(database, attempts.ask(located, address, address, NOW))
         made.append(Asked(orders.number(order), 0, 0, address, owner, target))
     return made
 
@@ -62,9 +62,9 @@ def taken(database: Database, rounds: Rounds, most: int = 100, now: int = NOW) -
 def fail(database: Database, asked: Asked, again_at: int) -> None:
     order = orders.by_number(database, asked.n)
     assert order is not None
-    place = orders.place(order, asked.i, asked.k)
-    assert place is not None
-    put(database, attempts.postpone(place, FAULT, again_at))
+    located = orders.locate(order, asked.i, asked.k)
+    assert located is not None
+    put(database, attempts.postpone(located, FAULT, again_at))
 
 
 def addresses(found: list[Asked]) -> list[str]:

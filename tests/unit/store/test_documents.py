@@ -95,8 +95,8 @@ def later(draw: st.DrawFn, order: Order, entry: Authorization) -> Authorization:
     if order.ended_at is not None and draw(st.booleans()):
         entry = replace(entry, deactivated_at=draw(times))
     if draw(st.integers(0, 4)) == 0:
-        place = entry.id.rpartition(".")[2]
-        entry = replace(entry, id=f"5.{'B' * 15}{place}.0")
+        number = entry.id.rpartition(".")[2]
+        entry = replace(entry, id=f"5.{'B' * 15}{number}.0")
     return entry
 
 
@@ -301,9 +301,9 @@ def test_where_a_name_can_be_proven_otherwise_iid01_is_taken_back_with_a_key_cha
     (left,) = order.authorizations[0].challenges
     assert (left.type, left.id) == ("http-01", f"{order.id}.0.1")
     # What is stored then has the challenge in the same place, and the other is still gone.
-    place = orders.of_challenge_id(database, left.id)
-    assert place is not None
-    put(database, orders.change(orders.changed(place, replace(left, validated_at=8, proof=BY_HOST)), 8))
+    located = orders.of_challenge_id(database, left.id)
+    assert located is not None
+    put(database, orders.change(orders.changed(located, replace(left, validated_at=8, proof=BY_HOST)), 8))
     assert states(read(database, order)) == [Status.READY, Status.VALID]
     assert orders.of_challenge_id(database, f"{order.id}.0.0") is None
 
@@ -348,8 +348,8 @@ def test_what_delegates_have_ends_with_the_enrolment(database: Database, issued:
 
 def test_a_challenge_that_is_looked_for_shows_its_attempts(database: Database) -> None:
     order = made(database, (WAITING, OTHER), by=None)
-    place = orders.place(order, 0, 1)
-    assert place is not None
-    put(database, attempts.ask(place, "192.0.2.1", "192.0.2.1", 7))
+    located = orders.locate(order, 0, 1)
+    assert located is not None
+    put(database, attempts.ask(located, "192.0.2.1", "192.0.2.1", 7))
     _, looked = read(database, order).authorizations[0].challenges
     assert (looked.answered_at, looked.answered_from, looked.due_at, looked.attempts) == (7, "192.0.2.1", 7, 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from acting import FOO, REMOTE, Actor, act, authority_of, now
+from acting import FOO, Actor, authority_of, context, now
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from running import ACCOUNT, CA, PROVISIONER, answer
@@ -24,6 +24,7 @@ from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import dns
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.simulator import aws
+from acme_iid.store.writes import perform
 
 OTHER_ACCOUNT = "210987654321"
 PROFILES = """
@@ -202,7 +203,10 @@ class Ready:
     def __init__(self, authority: Authority, instance: aws.Instance, profile: str | None) -> None:
         self.config, self.actor = authority.config, Actor(authority)
         wanted = orders.NewOrder((FOO,), profile=profile)
-        made = act(authority.database, orders.new_order, authority, self.actor.account, wanted, REMOTE, now())
+        made = perform(
+            authority.database,
+            lambda reader: orders.new_order(authority, context(), reader, self.actor.account, wanted),
+        )
         self.actor.answer(made, instance)
         self.order = self.actor.read(made)
 

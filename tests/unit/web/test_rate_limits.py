@@ -172,10 +172,10 @@ def test_an_ipv6_hosts_many_addresses_are_one_subject(store_url: str) -> None:
     for number, (remote, most) in enumerate((("2001:db8::1", 1), ("2001:db8::f:1", 2), ("2001:db8:0:1::1", 1))):
         account = made(number, remote, 1000)
         if most == 1:
-            require_room_for_account(database, settings, account, 1000)
+            require_room_for_account(settings, database, account, 1000)
         else:
             with pytest.raises(AcmeError, match="address 2001:db8::/64"):
-                require_room_for_account(database, settings, account, 1000)
+                require_room_for_account(settings, database, account, 1000)
         put(database, accounts.add(account))
     database.close()
 
@@ -187,10 +187,10 @@ def test_accounts_of_more_than_a_period_ago_count_no_longer(store_url: str) -> N
         account = made(number, "192.0.2.1", at)
         if at == 1010:
             with pytest.raises(AcmeError, match="Try again in 30 seconds"):
-                require_room_for_account(database, settings, account, at)
+                require_room_for_account(settings, database, account, at)
             put(database, accounts.add(account), accounts.set_proven(account, at))
         else:
-            require_room_for_account(database, settings, account, at)
+            require_room_for_account(settings, database, account, at)
             put(database, accounts.add(account))
     database.close()
 
