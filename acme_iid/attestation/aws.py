@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from acme_iid.attestation import cms
 from acme_iid.attestation.aws_trust import DOCUMENTS, AwsKey, AwsKind, AwsTrust
-from acme_iid.attestation.fields import base64url, check, json_document, standard_base64
+from acme_iid.attestation.fields import check, decode_base64, decode_base64url, json_document
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import KeyReference, TrustStore
 from acme_iid.binding import Binding
@@ -114,7 +114,7 @@ class _AwsVerifier:
 def _from_cms(digest: cms.Digest, algorithms: frozenset[str], name: str, fields: Mapping[str, str]) -> _SignedDocument:
     """``rsa2048`` and ``pkcs7``: the document is inside a CMS, and nothing beside it counts."""
     check(fields, ("evidence",), name)
-    data = standard_base64(fields["evidence"], "evidence")
+    data = decode_base64(fields["evidence"], "evidence")
     try:
         read = cms.parse(data)
     except ValueError as error:
@@ -135,8 +135,8 @@ def _from_cms(digest: cms.Digest, algorithms: frozenset[str], name: str, fields:
 def _from_signature(name: str, fields: Mapping[str, str]) -> _SignedDocument:
     """``signature``: the document's exact bytes, and a bare signature over them."""
     check(fields, ("document", "signature"), name)
-    content = base64url(fields["document"], "document")
-    return _SignedDocument(content, content, standard_base64(fields["signature"], "signature"))
+    content = decode_base64url(fields["document"], "document")
+    return _SignedDocument(content, content, decode_base64(fields["signature"], "signature"))
 
 
 VERIFIERS: tuple[Verifier, ...] = (

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 
 from acme_iid.attestation import aws, chains, cose
 from acme_iid.attestation.aws_trust import NITRO, AwsTrust
-from acme_iid.attestation.fields import base64url, check
+from acme_iid.attestation.fields import check, decode_base64url
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore, believed_by_both, root_references
 from acme_iid.binding import Binding
@@ -59,7 +59,7 @@ class _NitroTpmVerifier:
     def authenticate(self, evidence: Evidence, trust: TrustStore, now: int) -> NitroTpmClaims:
         """Decode both, and check both signatures; the Nitro chain at ``now``."""
         check(evidence.fields, ("evidence", "rsa2048"), self.format)
-        data = base64url(evidence.fields["evidence"], "evidence")
+        data = decode_base64url(evidence.fields["evidence"], "evidence")
         try:
             message = cose.parse(data)
             document = _document(message.payload)

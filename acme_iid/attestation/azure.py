@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from acme_iid.attestation import asn1, chains, cms
 from acme_iid.attestation.azure_trust import ROOTS, AzureTrust
-from acme_iid.attestation.fields import check, json_document, standard_base64
+from acme_iid.attestation.fields import check, decode_base64, json_document
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore, root_references
 from acme_iid.binding import Binding
@@ -96,7 +96,7 @@ def authenticate(name: str, fields: Mapping[str, str], field: str, trust: TrustS
     :param name: the format.
     :param field: which of ``fields`` holds the CMS in base64; ``intermediates`` may help its chain.
     """
-    data = standard_base64(fields[field], field)
+    data = decode_base64(fields[field], field)
     supplied: tuple[x509.Certificate, ...] = ()
     if "intermediates" in fields:
         try:

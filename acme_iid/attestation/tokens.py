@@ -58,11 +58,11 @@ def parse(text: str, algorithms: Collection[Algorithm]) -> Token:
     segments = text.split(".")
     if len(segments) != 3:
         raise MalformedEvidenceError(f"a signed token has three segments, and this one {len(segments)}")
-    header = fields.base64url(segments[0], "evidence (header)")
-    content = fields.base64url(segments[1], "evidence (payload)")
+    header = fields.decode_base64url(segments[0], "evidence (header)")
+    content = fields.decode_base64url(segments[1], "evidence (payload)")
     if not segments[2]:
         raise AttestationError(Step.SIGNATURE, "the token is not signed")
-    fields.base64url(segments[2], "evidence (signature)")
+    fields.decode_base64url(segments[2], "evidence (signature)")
     algorithm, key_id = _read_header(_object(header, "header"), algorithms)
     return Token(text, algorithm, key_id, _object(content, "payload"), content)
 

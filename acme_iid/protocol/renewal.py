@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 from typing import NamedTuple
 
+from acme_iid.binding import base64url, from_base64url
 from acme_iid.protocol.resources import Certificate
 
 _MAX_SERIAL_OCTETS = 20  # RFC 5280 section 4.1.2.2
@@ -21,7 +21,7 @@ class CertificateId(NamedTuple):
     def __str__(self) -> str:
         # A DER INTEGER's content: one octet more where the first bit would make it negative.
         octets = self.serial.to_bytes(self.serial.bit_length() // 8 + 1, "big")
-        return f"{_encode(self.authority_key)}.{_encode(octets)}"
+        return f"{base64url(self.authority_key)}.{base64url(octets)}"
 
     @classmethod
     def read(cls, text: str) -> CertificateId:
@@ -31,7 +31,7 @@ class CertificateId(NamedTuple):
         """
         first, dot, second = text.partition(".")
         try:
-            authority_key, serial = (_decode(part) for part in (first, second))
+            authority_key, serial = (from_base64url(part) for part in (first, second))
         except ValueError:
             authority_key = serial = b""
         found = cls(authority_key, int.from_bytes(serial[: _MAX_SERIAL_OCTETS + 1], "big"))
@@ -41,14 +41,6 @@ class CertificateId(NamedTuple):
                 "without padding, with a dot between them (RFC 9773 section 4.1)"
             )
         return found
-
-
-def _encode(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 class Window(NamedTuple):

@@ -5,9 +5,9 @@ Clients of draft -01, which are what there is, name the account by its URL inste
 
 from __future__ import annotations
 
-import base64
 import hashlib
 
+from acme_iid.binding import base64url
 from acme_iid.errors import Problem
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.validation import issue_value
@@ -66,4 +66,4 @@ def account_uris(attempt: Attempt) -> set[str]:
 def _hash(domain: str, key: str, account_url: str) -> str:
     """Section 4.1: the domain's length in one octet, the domain, the key's thumbprint and the account's URL."""
     octets = bytes([len(domain)]) + domain.encode() + key.encode() + account_url.encode()
-    return base64.urlsafe_b64encode(hashlib.sha256(octets).digest()).rstrip(b"=").decode()
+    return base64url(hashlib.sha256(octets).digest())
