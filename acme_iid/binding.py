@@ -17,6 +17,11 @@ EVIDENCE_FIELDS = ("evidence", "document", "signature", "rsa2048", "attested", "
 """The members of an answer that hold evidence, whatever its format."""
 MAX_ANSWER_BYTES = 64 * 1024
 """The size an answer's payload may have, in octets."""
+CLOCK_SKEW = 60
+"""Seconds by which the clock of a cloud, a client or another process may be ahead of ours or behind it.
+
+It is the minute of rfc-notes/iid-01.md, section 13.2 ("Clocks") and section 17.
+"""
 SERVING_MARK = "1.3.6.1.5.5.7.3.28"
 """The extended key usage that marks the serving certificate of a CA, and that no other certificate of a CA may carry.
 

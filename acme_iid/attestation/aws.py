@@ -24,13 +24,10 @@ from acme_iid.attestation.aws_trust import DOCUMENTS, AwsKey, AwsKind, AwsTrust
 from acme_iid.attestation.fields import check, decode_base64, decode_base64url, json_document
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import KeyReference, TrustStore
-from acme_iid.binding import Binding
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, Step
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
-
-CLOCK_SKEW = 60
-"""How far, in seconds, the cloud's clock may be ahead of ours."""
 
 _PARTITIONS: Final = (
     ("cn-", "aws-cn"),

@@ -23,13 +23,11 @@ from acme_iid.attestation.aws_trust import NITRO, AwsTrust
 from acme_iid.attestation.fields import check, decode_base64url
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore, believed_by_both, root_references
-from acme_iid.binding import Binding
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, Step
 
 MAX_AGE = 5 * 60
 """How long after its timestamp a document is accepted, in seconds."""
-CLOCK_SKEW = 60
-"""How far, in seconds, the hypervisor's clock may be off ours."""
 MAX_PCRS = 32
 
 _INSTANCE_DOCUMENT = "aws-rsa2048"

@@ -25,14 +25,12 @@ from acme_iid.attestation.azure_trust import ROOTS, AzureTrust
 from acme_iid.attestation.fields import check, decode_base64, json_document
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore, root_references
-from acme_iid.binding import Binding
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol import identifiers
 
 MAX_AGE = 15 * 60
 """How long after its createdOn a document is accepted, in seconds."""
-CLOCK_SKEW = 60
-"""How far, in seconds, the cloud's clock may be off ours."""
 
 Environment = Literal["public", "government", "china"]
 """Azure's separate clouds."""

@@ -24,13 +24,11 @@ from acme_iid.attestation.azure_trust import AzureTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm, ScopedKeySet
 from acme_iid.attestation.trust import TrustStore, believed_by_both
-from acme_iid.binding import Binding
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, Step
 
 MAX_TOKEN_AGE = 24 * 3600
 """Seconds that the metadata service may hand out a token that it has kept."""
-CLOCK_SKEW = 60
-"""How far, in seconds, Entra's clock may be off ours."""
 
 _ALGORITHMS: Final[frozenset[Algorithm]] = frozenset({"RS256"})
 _UUID_PATTERN = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"

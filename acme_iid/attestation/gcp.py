@@ -17,7 +17,7 @@ from acme_iid.attestation.gcp_trust import TOKENS, GcpTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm
 from acme_iid.attestation.trust import TrustStore
-from acme_iid.binding import Binding
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, Step
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
@@ -68,7 +68,7 @@ class _GcpVerifier:
 
     def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
         """Check times and audience."""
-        if identity.times[_CREATED] > now + tokens.CLOCK_SKEW:
+        if identity.times[_CREATED] > now + CLOCK_SKEW:
             raise AttestationError(Step.FRESHNESS, f"the token's {_CREATED} is in the future")
         # As a string only: Google writes no list, and two receivers would be one too many.
         tokens.judge(claims.document, (claims.document.get("aud"),), binding.audience, now)

@@ -14,6 +14,7 @@ import jwt
 from acme_iid.attestation import fields
 from acme_iid.attestation.keysets import Algorithm, ScopedKeySet, TrustedKey, find_keys, key_id
 from acme_iid.attestation.trust import KeyReference
+from acme_iid.binding import CLOCK_SKEW
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol import strict_json
 
@@ -21,8 +22,6 @@ MAX_TOKEN_BYTES = 16 * 1024
 MAX_KID_LENGTH = 256
 MAX_AGE = 300
 """Seconds since a token was issued in which it counts as fresh."""
-CLOCK_SKEW = 60
-"""How far, in seconds, the cloud's clock and ours may be apart."""
 
 _REQUIRED = ("iss", "sub", "aud", "iat", "exp")
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.authority import Authority, answers, entitlement, refusals, signers, validations
-from acme_iid.binding import CHALLENGE_TYPE, binding
+from acme_iid.binding import CHALLENGE_TYPE, CLOCK_SKEW, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.policy.clouds import instance_key
 from acme_iid.policy.policy import Decision, Refusal
@@ -28,9 +28,6 @@ from acme_iid.store.orders import Place
 from acme_iid.store.writes import Reader, Write
 
 _log = logging.getLogger(__name__)
-
-CLOCK_SKEW = 60
-"""Seconds a cloud's clock may be ahead of or behind ours."""
 
 
 Answered = tuple[Authorization, Challenge]
