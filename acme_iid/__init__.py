@@ -20,7 +20,8 @@ The packages, from the top down; each leans on lower ones only (the import contr
     binding     what ties evidence to a challenge and a key, for both sides
     errors      what every package raises
     durable     files that are there after a power cut
+    terminal    durations and tables, as people read and write them, for both sides
 
-The client lives in client/ and leans on ``iid01``, ``binding``, ``errors``, ``protocol.key_files`` and, for one
-command, ``attestation``.
+The client lives in client/ and leans on ``iid01``, ``binding``, ``errors``, ``terminal``, ``protocol.key_files`` and,
+for one command, ``attestation``.
 """
