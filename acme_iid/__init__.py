@@ -19,9 +19,10 @@ The packages, from the top down; each leans on lower ones only (the import contr
     iid01       the challenge on the wire, for clients
     binding     what ties evidence to a challenge and a key, for both sides
     errors      what every package raises
+    bounded     answers over HTTP that end: limits of octets and time, for both sides
     durable     files that are there after a power cut
     terminal    durations and tables, as people read and write them, for both sides
 
-The client lives in client/ and leans on ``iid01``, ``binding``, ``errors``, ``terminal``, ``protocol.key_files`` and,
-for one command, ``attestation``.
+The client lives in client/ and leans on ``iid01``, ``binding``, ``bounded``, ``errors``, ``terminal``,
+``protocol.key_files`` and, for one command, ``attestation``.
 """

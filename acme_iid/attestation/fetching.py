@@ -9,10 +9,18 @@ from collections.abc import Mapping
 import requests
 
 from acme_iid.attestation.keysets import FETCH_SECONDS, MAX_KEY_SET_BYTES
+from acme_iid.bounded import reading
+from acme_iid.bounded.adapter import BoundedAdapter
+from acme_iid.bounded.reading import AnswerBudget
 
 MIN_LIFETIME, MAX_LIFETIME, USUAL_LIFETIME = 300, 86400, 3600
 """Seconds for which a fetched set is fresh: the bounds of what its Cache-Control says, and where it says nothing."""
 
+_FRAMING_BYTES = 32 * 1024
+"""Octets of status, headers and the framing of chunks, besides the largest body."""
+_PIECE_BYTES = 4096
+_TOO_LONG = f"the answer is longer than {MAX_KEY_SET_BYTES} bytes"
+_TOO_LATE = f"the answer did not end within {FETCH_SECONDS:.0f} seconds"
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,10})\b", re.IGNORECASE)
 
 
@@ -21,19 +29,32 @@ def get(url: str) -> tuple[bytes, int]:
 
     :raises ValueError: with a clause that says why, if it cannot be had within its limits.
     """
+    end = time.monotonic() + FETCH_SECONDS
     try:
-        return _get(url)
+        return _get(url, end)
+    except reading.TooLongError as error:
+        raise ValueError(_TOO_LONG) from error
     except requests.RequestException as error:
-        raise ValueError(_reason(error)) from error
+        raise ValueError(_TOO_LATE if time.monotonic() >= end else _reason(error)) from error
 
 
-def _get(url: str) -> tuple[bytes, int]:
+def _get(url: str, end: float) -> tuple[bytes, int]:
     """A key set's bytes, and the seconds for which they are fresh.
 
+    :param end: when the whole answer has to be there, by the monotonic clock.
     :raises requests.RequestException, ValueError: if it cannot be had within its limits.
     """
-    deadline = time.monotonic() + FETCH_SECONDS
+
+    def seconds() -> float:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(_TOO_LATE)
+        return left
+
     with requests.Session() as session:
+        adapter = BoundedAdapter(AnswerBudget(seconds, MAX_KEY_SET_BYTES + _FRAMING_BYTES))
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, adapter)
         # What this machine serves to itself goes through no proxy.
         session.trust_env = url.startswith("https:")
         with session.get(
@@ -48,13 +69,10 @@ def _get(url: str) -> tuple[bytes, int]:
             if response.status_code != 200:
                 raise ValueError(f"the answer has the status {response.status_code}")
             content = bytearray()
-            # In pieces of one, so that the deadline is looked at however slowly they come.
-            for piece in response.iter_content(1):
+            for piece in response.iter_content(_PIECE_BYTES):
                 content += piece
                 if len(content) > MAX_KEY_SET_BYTES:
-                    raise ValueError(f"the answer is longer than {MAX_KEY_SET_BYTES} bytes")
-                if time.monotonic() > deadline:
-                    raise ValueError(f"the answer did not end within {FETCH_SECONDS:.0f} seconds")
+                    raise ValueError(_TOO_LONG)
             return bytes(content), _lifetime(response.headers)
 
 

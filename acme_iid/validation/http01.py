@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import io
 import socket
 import ssl
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+from acme_iid.bounded import reading
+from acme_iid.bounded.reading import AnswerBudget
 from acme_iid.errors import Problem
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import Identifier, from_text
@@ -121,9 +122,9 @@ def _get(place: _Place, host: HostProvisioner, deadline: Deadline) -> _Answer:
         with _tls(plain, place.target) if place.scheme == "https" else plain as stream:
             stream.settimeout(deadline.left())
             stream.sendall(request.encode("ascii"))
-            response = http.client.HTTPResponse(cast("socket.socket", _Stream(stream, deadline)), method="GET")
-            response.begin()
-            return _Answer(response.status, response.getheader("Location"), response.read(MAX_BODY_BYTES + 1))
+            with reading.response(stream, AnswerBudget(deadline.left, MAX_RESPONSE_BYTES), method="GET") as response:
+                response.begin()
+                return _Answer(response.status, response.getheader("Location"), response.read(MAX_BODY_BYTES + 1))
 
 
 def _tls(stream: socket.socket, target: Identifier) -> ssl.SSLSocket:
@@ -163,32 +164,3 @@ def _redirected(place: _Place, location: str | None, attempt: Attempt, host: Hos
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return _Place(parts.scheme, target, ports[parts.scheme] if port is None else port, path)
-
-
-class _Stream:
-    """What :class:`http.client.HTTPResponse` reads from: a connection whose every read counts towards two limits."""
-
-    def __init__(self, stream: socket.socket, deadline: Deadline) -> None:
-        self._raw = _Limited(stream, deadline)
-
-    def makefile(self, *_: Any) -> io.BufferedReader:
-        return io.BufferedReader(self._raw)
-
-
-class _Limited(io.RawIOBase):
-    def __init__(self, stream: socket.socket, deadline: Deadline) -> None:
-        super().__init__()
-        self._stream = stream
-        self._deadline = deadline
-        self._left = MAX_RESPONSE_BYTES
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._stream.settimeout(self._deadline.left())
-        count = self._stream.recv_into(buffer)
-        self._left -= count
-        if self._left < 0:
-            raise ValueError(f"the answer is longer than {MAX_RESPONSE_BYTES} bytes")
-        return count
