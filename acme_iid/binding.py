@@ -25,7 +25,7 @@ It is the minute of rfc-notes/iid-01.md, section 13.2 ("Clocks") and section 17.
 SERVING_MARK = "1.3.6.1.5.5.7.3.28"
 """The extended key usage that marks the serving certificate of a CA, and that no other certificate of a CA may carry.
 
-It is id-kp-cmcRA (RFC 6402 section 2.10), as EST uses it (RFC 7030 section 3.6.1): who has it speaks for the CA.
+It is id-kp-cmcRA (RFC 6402 section 2.10), as EST uses it (RFC 7030 section 3.6.1): its holder speaks for the CA.
 """
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
@@ -42,14 +42,14 @@ def base64url(octets: bytes) -> str:
 def from_base64url(text: str) -> bytes:
     """The octets in base64url without padding or junk, in its one canonical spelling (RFC 7515 section 2).
 
-    :raises ValueError: with what the text is instead, as the rest of a sentence.
+    :raises ValueError: with the fault, as the rest of a sentence.
     """
     if not _BASE64URL.match(text):
         raise ValueError("is not base64url without padding")
     over = len(text) % 4
     if over == 1:
         raise ValueError("is not base64url")
-    # The last of two characters over has four bits that are no part of an octet, that of three has two.
+    # The last of two characters over has four bits that belong to no octet, the last of three has two.
     if over and text[-1] not in _LAST[over]:
         raise ValueError("is base64url with stray bits at its end")
     return binascii.a2b_base64(text.encode("ascii").translate(_STANDARD) + _PADDING[over])
@@ -57,10 +57,10 @@ def from_base64url(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What evidence is bound to: one challenge and one account key.
+    """One challenge and one account key, to which evidence is bound.
 
     ``digest`` is K, the SHA-256 of the key authorization's ASCII bytes (32 octets). ``public_key`` is the
-    account key's SubjectPublicKeyInfo in DER, which evidence that names a key must name; left empty, no such
+    account key's SubjectPublicKeyInfo in DER: evidence that names a key must name this one. Left empty, no such
     evidence is accepted.
     """
 

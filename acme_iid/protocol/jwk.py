@@ -25,24 +25,24 @@ _MAX_MEMBER = 1400  # characters: the modulus of 8192 bits has 1366
 def canonical(members: Mapping[str, object]) -> str:
     """Return the members of a JWK that make the key, as JSON that is the same for the same key.
 
-    Whatever else its sender put there is left out: it would be remembered with every key, at the sender's length.
+    All other members are left out: they would be stored with every key, at the sender's length.
 
-    :raises ValueError: if it holds a secret, or a member that is no text or too long for any key.
+    :raises ValueError: if it holds a secret, or a member that is not a text or is too long for any key.
     """
     if "d" in members or members.get("kty") == "oct":
         raise ValueError("the JWK holds a secret; only public keys are sent")
     kept = {name: members[name] for name in _KEY_MEMBERS if name in members}
     if not all(isinstance(value, str) and len(value) <= _MAX_MEMBER for value in kept.values()):
-        raise ValueError("the JWK has a member that is no text, or longer than any key's")
+        raise ValueError("the JWK has a member that is not a text, or longer than any key's")
     return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
 
 @lru_cache(maxsize=4096)
 def load(text: str) -> PublicKey:
-    """Return the public key in canonical JWK JSON (RFC 7517). Remembered by the whole text, so none can be stale.
+    """Return the public key in canonical JWK JSON (RFC 7517). Remembered by the whole text, so that it cannot be stale.
 
     :param text: as :func:`canonical` made it.
-    :raises ValueError: with what is wrong, in words: no key that this server knows, or a weak one.
+    :raises ValueError: with the fault, in words: a kind of key that this server does not know, or a weak key.
     """
     try:
         key: object = jwt.PyJWK(json.loads(text)).key

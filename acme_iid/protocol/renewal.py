@@ -1,4 +1,4 @@
-"""When a certificate should be renewed, and what names it in ACME (RFC 9773)."""
+"""A certificate's renewal window, and its identifier in ACME (RFC 9773)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHORTEST_WAIT = 60
 
 
 class CertificateId(NamedTuple):
-    """What names a certificate: its authority key identifier and its serial number (RFC 9773 section 4.1)."""
+    """A certificate's identifier: its authority key identifier and its serial number (RFC 9773 section 4.1)."""
 
     authority_key: bytes
     serial: int
@@ -27,31 +27,31 @@ class CertificateId(NamedTuple):
     def read(cls, text: str) -> CertificateId:
         """Read one, in its one spelling.
 
-        :raises ValueError: with what is wrong, in words.
+        :raises ValueError: with the fault, in words.
         """
         first, dot, second = text.partition(".")
         try:
             authority_key, serial = (from_base64url(part) for part in (first, second))
         except ValueError:
             authority_key = serial = b""
-        found = cls(authority_key, int.from_bytes(serial[: _MAX_SERIAL_OCTETS + 1], "big"))
-        if not dot or not authority_key or not serial or str(found) != text:
+        identifier = cls(authority_key, int.from_bytes(serial[: _MAX_SERIAL_OCTETS + 1], "big"))
+        if not dot or not authority_key or not serial or str(identifier) != text:
             raise ValueError(
                 "a certificate is named by its authority key identifier and its serial number, each in base64url "
                 "without padding, with a dot between them (RFC 9773 section 4.1)"
             )
-        return found
+        return identifier
 
 
 class Window(NamedTuple):
-    """From when until when a certificate should be renewed, seconds."""
+    """The time in which a certificate should be renewed, from start to end, seconds."""
 
     start: int
     end: int
 
 
 def window(certificate: Certificate) -> Window:
-    """When a certificate should be renewed (RFC 9773 section 4.2).
+    """The time in which a certificate should be renewed (RFC 9773 section 4.2).
 
     At once if it was revoked; when an operator says so; else about when a third of its lifetime is left.
     """

@@ -25,7 +25,7 @@ from acme_iid.authority import (
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
-from acme_iid.protocol.status import next_look
+from acme_iid.protocol.status import next_validation_end
 from acme_iid.serving.messages import Answer, Request
 from acme_iid.store.writes import Reader, Write, then
 from acme_iid.web import external_binding, problems, render
@@ -346,7 +346,7 @@ def _json(body: dict[str, object], status: int = 200) -> Answer:
 
 def _with_retry_after(answer: Answer, authorizations: Iterable[Authorization], now: int) -> Answer:
     """Say when something may have changed, while anything is processing (RFC 8555 section 8.2)."""
-    looks = [at for entry in authorizations if (at := next_look(entry, now)) is not None]
+    looks = [at for entry in authorizations if (at := next_validation_end(entry, now)) is not None]
     if looks:
         answer.add("Retry-After", str(min(looks) - now))
     return answer
