@@ -14,7 +14,7 @@ from acme_iid.bounded.adapter import BoundedAdapter
 from acme_iid.bounded.reading import AnswerBudget
 
 MIN_LIFETIME, MAX_LIFETIME, USUAL_LIFETIME = 300, 86400, 3600
-"""Seconds for which a fetched set is fresh: the bounds of what its Cache-Control says, and where it says nothing."""
+"""Seconds for which a fetched set is fresh: the bounds of the age in its Cache-Control, and the age without one."""
 
 _FRAMING_BYTES = 32 * 1024
 """Octets of status, headers and the framing of chunks, besides the largest body."""
@@ -27,7 +27,7 @@ _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,10})\b", re.IGNORECASE)
 def get(url: str) -> tuple[bytes, int]:
     """A key set's bytes, and the seconds for which they are fresh.
 
-    :raises ValueError: with a clause that says why, if it cannot be had within its limits.
+    :raises ValueError: with a clause that says why, if it cannot be fetched within its limits.
     """
     end = time.monotonic() + FETCH_SECONDS
     try:
@@ -42,7 +42,7 @@ def _get(url: str, end: float) -> tuple[bytes, int]:
     """A key set's bytes, and the seconds for which they are fresh.
 
     :param end: when the whole answer has to be there, by the monotonic clock.
-    :raises requests.RequestException, ValueError: if it cannot be had within its limits.
+    :raises requests.RequestException, ValueError: if it cannot be fetched within its limits.
     """
 
     def seconds() -> float:
@@ -55,13 +55,13 @@ def _get(url: str, end: float) -> tuple[bytes, int]:
         adapter = BoundedAdapter(AnswerBudget(seconds, MAX_KEY_SET_BYTES + _FRAMING_BYTES))
         for scheme in ("https://", "http://"):
             session.mount(scheme, adapter)
-        # What this machine serves to itself goes through no proxy.
+        # A request to this machine itself goes through no proxy.
         session.trust_env = url.startswith("https:")
         with session.get(
             url,
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            # Set so that requests takes none from a .netrc file: keys are public.
-            auth=_nobody,
+            # Set so that requests takes no password from a .netrc file: keys are public.
+            auth=_no_credentials,
             timeout=FETCH_SECONDS,
             allow_redirects=False,
             stream=True,
@@ -76,12 +76,12 @@ def _get(url: str, end: float) -> tuple[bytes, int]:
             return bytes(content), _lifetime(response.headers)
 
 
-def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
 def _lifetime(headers: Mapping[str, str]) -> int:
-    """How long an answer is fresh (RFC 9111 section 4.2): its max-age less the age that it came with."""
+    """The seconds for which an answer is fresh (RFC 9111 section 4.2): its max-age less the age that it came with."""
     directives = headers.get("Cache-Control", "")
     if "no-store" in directives.lower() or "no-cache" in directives.lower():
         return MIN_LIFETIME
@@ -89,17 +89,17 @@ def _lifetime(headers: Mapping[str, str]) -> int:
     if match is None:
         return USUAL_LIFETIME
     age = headers.get("Age", "")
-    spent = int(age) if age.isascii() and age.isdigit() and len(age) <= 10 else 0
-    return min(max(int(match.group(1)) - spent, MIN_LIFETIME), MAX_LIFETIME)
+    seconds = int(age) if age.isascii() and age.isdigit() and len(age) <= 10 else 0
+    return min(max(int(match.group(1)) - seconds, MIN_LIFETIME), MAX_LIFETIME)
 
 
 def _reason(error: requests.RequestException) -> str:
-    """A short clause: what requests says holds object names and addresses that help nobody."""
+    """The reason for a person, as a short clause: the library's own text holds names of objects and addresses."""
     match error:
         case requests.exceptions.SSLError():
             return "its TLS certificate is not accepted"
         case requests.exceptions.ProxyError():
-            return "the proxy does not let us through"
+            return "the proxy refuses the connection"
         case requests.Timeout():
             return "no answer in time"
         case requests.ConnectionError():

@@ -1,4 +1,4 @@
-"""The fields of an answer: which may be there, their text decoded in its one exact form, the documents in them."""
+"""The fields of an answer: checks their names, decodes their text in its one exact form, and reads the documents."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ MAX_DOCUMENT_BYTES = 16 * 1024
 """The size of a signed document; the clouds' have about one thousand octets."""
 
 
-def check(fields: Mapping[str, str], wanted: tuple[str, ...], name: str, optional: tuple[str, ...] = ()) -> None:
-    """Refuse evidence whose fields are not ``wanted`` and perhaps ``optional``.
+def check(fields: Mapping[str, str], required: tuple[str, ...], name: str, optional: tuple[str, ...] = ()) -> None:
+    """Refuse evidence whose fields are others than ``required`` and, at will, ``optional``.
 
     :param name: the format, for the sentence.
     :raises MalformedEvidenceError: naming the field.
     """
-    for missing in wanted:
+    for missing in required:
         if missing not in fields:
             raise MalformedEvidenceError(f"{name} evidence has the field {missing!r}, which is missing")
     for extra in fields:
-        if extra in wanted or extra in optional:
+        if extra in required or extra in optional:
             continue
         if extra == "document":
             raise MalformedEvidenceError(

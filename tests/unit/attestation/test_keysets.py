@@ -353,7 +353,7 @@ def test_without_any_set_tokens_are_put_off_and_then_taken(fault: str) -> None:
     with listening(publisher) as running:
         trust = trusting(gcp_keys={"mine": f"{running.url}/keys"}, google=False)
         for second in range(3):
-            with pytest.raises(TrustUnavailableError, match="cannot be had now"):
+            with pytest.raises(TrustUnavailableError, match="is not available now"):
                 verifier.authenticate(evidence, trust, NOW + second)
         assert publisher.asked == ["/keys"]
         publisher.answers, publisher.keys = None, [tokens.google()]
