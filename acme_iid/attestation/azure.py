@@ -202,7 +202,8 @@ def _signer(signed_data: cms.SignedData, attached: tuple[x509.Certificate, ...])
     ]
     if len(named) != 1:
         raise ValueError(
-            f"{len(named)} of the attached certificates have the issuer and serial number that the signer names; one must"
+            f"{len(named)} of the attached certificates have the issuer and serial number that the signer names; "
+            "exactly one must"
         )
     return named[0]
 

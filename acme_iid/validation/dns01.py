@@ -38,8 +38,11 @@ def _validate(name: str, attempt: Attempt, host: HostProvisioner) -> None:
     if len(name) > 253:
         raise ValidationError(Problem.DNS, f"{name} is too long for a name in the DNS", worth=ONCE)
     expected = base64url(attempt.digest)
-    found = texts(name, host, Deadline())
-    if expected.encode() not in found:
-        have = f"has {len(found)} TXT records, and none" if found else "has no TXT record, so none"
-        # Records of before may still be cached for a while.
-        raise ValidationError(Problem.INCORRECT_RESPONSE, f"{name} {have} is this challenge's: {expected}", worth=MANY)
+    records = texts(name, host, Deadline())
+    if expected.encode() not in records:
+        count = f"{len(records)} TXT records, but not" if records else "no TXT record, and so not"
+        raise ValidationError(
+            Problem.INCORRECT_RESPONSE,
+            f"{name} has {count} this challenge's: {expected}",
+            worth=MANY,  # earlier records may still be cached for a while
+        )
