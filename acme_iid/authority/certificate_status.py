@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cryptography.x509.ocsp import OCSPResponseStatus
 
 from acme_iid.authority import Authority
+from acme_iid.binding import CLOCK_SKEW
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.issuance import crl, ocsp
 from acme_iid.issuance.crl import Revoked
@@ -23,8 +24,6 @@ LIST_LIFETIME = 24 * 3600
 """Seconds that a list can be relied on; when half is left, the next fetch has it signed again."""
 ANSWER_LIFETIME = 3600
 """Seconds that an OCSP answer can be relied on."""
-CLOCK_SKEW = 60
-"""Seconds that another process's clock may be ahead of ours."""
 
 _ATTEMPTS = 5
 

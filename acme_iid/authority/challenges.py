@@ -16,7 +16,7 @@ from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.authority import Authority, answers, entitlement, refusals, signers, validations
 from acme_iid.authority.context import RequestContext
 from acme_iid.authority.validations import Answered
-from acme_iid.binding import CHALLENGE_TYPE, binding
+from acme_iid.binding import CHALLENGE_TYPE, CLOCK_SKEW, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.policy.clouds import instance_key
 from acme_iid.policy.policy import Decision, Refusal
@@ -30,9 +30,6 @@ from acme_iid.store.orders import LocatedChallenge
 from acme_iid.store.writes import Reader, Write
 
 _log = logging.getLogger(__name__)
-
-CLOCK_SKEW = 60
-"""Seconds a cloud's clock may be ahead of or behind ours."""
 
 
 def find(reader: Reader, account: Account, challenge_id: str) -> LocatedChallenge:

@@ -11,6 +11,7 @@ from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, give, offer, rely_on
 from acme_iid.authority.context import RequestContext
 from acme_iid.authority.renewal import check_replaces, questions, replaces
+from acme_iid.binding import CLOCK_SKEW
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.issuance.profiles import Profile
@@ -22,8 +23,6 @@ from acme_iid.store import orders
 from acme_iid.store.writes import Reader, Statement, Write, again
 
 MAX_IDENTIFIERS = 100
-CLOCK_SKEW = 60
-"""Seconds that a client's clock, by which it reckons the validity that it asks for, may be ahead of or behind ours."""
 
 
 @dataclass(frozen=True, slots=True)

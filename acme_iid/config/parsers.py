@@ -9,15 +9,14 @@ from urllib.parse import urlsplit
 from acme_iid.protocol.addresses import Listen, Network
 from acme_iid.protocol.identifiers import Identifier, dns, from_text
 from acme_iid.store.limits import Rate
+from acme_iid.terminal import durations
 
 MAX_NAME_LENGTH = 48
 """Characters in a CA's or a provisioner's name: "<name> Intermediate CA" must fit a common name's 64 (RFC 5280)."""
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_MAX_DURATION = 3650 * _DAY
-MAX_PROOF_LIFETIME = 30 * _DAY
+_MAX_DURATION = 3650 * durations.DAY
+MAX_PROOF_LIFETIME = 30 * durations.DAY
 """Seconds that a proof may serve further orders."""
-_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*\Z")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -27,12 +26,8 @@ def duration(text: str) -> int:
 
     :raises ValueError: if it is none, or not between one second and ten years.
     """
-    match = _DURATION.match(text)
-    seconds = 0
-    if match:
-        for count, unit in zip(match.groups(), (_DAY, _HOUR, _MINUTE, 1), strict=True):
-            seconds += int(count or 0) * unit
-    if not 0 < seconds <= _MAX_DURATION:
+    seconds = durations.parse(text)
+    if seconds is None or not 0 < seconds <= _MAX_DURATION:
         raise ValueError(f'{text!r} is no duration; write for example "1h", "90m", "7d" or "1h30m"')
     return seconds
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from acme_iid.binding import CLOCK_SKEW
 from acme_iid.store.writes import Reader, Row, Statement, again
 
 HOUR = 3600
@@ -11,7 +12,6 @@ HOUR = 3600
 MOST = 10
 """Different refusals of one account that become events in an hour; all others are counted together."""
 _KEPT = 24 * HOUR
-_SKEW = 60
 _OTHERS = ""
 
 
@@ -69,7 +69,7 @@ def count(reader: Reader, account_id: str, what: str, now: int) -> Counted:
 
 def _is_recent(row: Row | None, now: int) -> bool:
     """Whether the event of a row was within the last hour; one of the future is of a wrong clock."""
-    return row is not None and now - HOUR < row["recorded_at"] <= now + _SKEW
+    return row is not None and now - HOUR < row["recorded_at"] <= now + CLOCK_SKEW
 
 
 def _count_under(account_id: str, what: str, now: int) -> Statement:
@@ -77,7 +77,7 @@ def _count_under(account_id: str, what: str, now: int) -> Statement:
     return Statement(
         """UPDATE refusals SET further = further + 1
            WHERE account_id = :account_id AND what = :what AND recorded_at > :since AND recorded_at <= :until""",
-        {"account_id": account_id, "what": what, "since": now - HOUR, "until": now + _SKEW},
+        {"account_id": account_id, "what": what, "since": now - HOUR, "until": now + CLOCK_SKEW},
         again,
     )
 
@@ -90,7 +90,7 @@ def _events(reader: Reader, account_id: str, now: int) -> int:
         account_id=account_id,
         others=_OTHERS,
         since=now - HOUR,
-        until=now + _SKEW,
+        until=now + CLOCK_SKEW,
     )
     number: int = rows[0]["number"]
     return number

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from jwt.algorithms import get_default_algorithms
 
+from acme_iid.binding import from_base64url
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.store import external_keys
@@ -49,7 +49,7 @@ def read(reader: Reader, request: SignedRequest, value: object) -> Binding:
     # An unknown key costs the same check as a known one.
     secret = known.secret if known is not None else "A" * 43
     algorithm = get_default_algorithms()[jws.algorithm]
-    good = algorithm.verify(jws.signed, base64.urlsafe_b64decode(secret + "="), jws.signature)
+    good = algorithm.verify(jws.signed, from_base64url(secret), jws.signature)
     if not good or known is None:
         raise AcmeError(
             Problem.UNAUTHORIZED,

@@ -7,7 +7,6 @@ payload, which is read in the same way and has no nonce (section 7.3.5).
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from jwt.algorithms import Algorithm, get_default_algorithms
 
 from acme_iid.authority.context import RequestContext
 from acme_iid.authority.signers import require_active
+from acme_iid.binding import from_base64url
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.protocol.public_keys import PublicKey
@@ -38,10 +38,7 @@ REVOKE_CERT = "/acme/revoke-cert"
 _ALGORITHMS: Mapping[str, Algorithm] = {name: get_default_algorithms()[name] for name in jwk.ALGORITHMS}
 _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 _SIGNATURE_BYTES = {"ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64}
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
-_STANDARD = bytes.maketrans(b"-_", b"+/")
-_PADDING = (b"", b"", b"==", b"=")
-_LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
+_ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +259,7 @@ class Gate:
             return None
         path = self.links.path_of(kid) if isinstance(kid, str) else ""
         account_id = path.removeprefix(_ACCOUNT)
-        if account_id == path or not _BASE64URL.match(account_id):
+        if account_id == path or not _ACCOUNT_ID.match(account_id):
             raise _malformed_error("the protected header's 'kid' is not the URL of an account of this server")
         if kid != self.links.account(account_id):
             # Whoever signs with a URL of before would look for everything else there, too.
@@ -332,16 +329,10 @@ def _member(envelope: Mapping[str, object], name: str) -> str:
 
 
 def _decode(text: str, what: str) -> bytes:
-    """base64url without padding or junk, in its one canonical spelling (RFC 7515 section 2)."""
-    if not _BASE64URL.match(text):
-        raise _malformed_error(f"{what!r} is not base64url without padding")
-    over = len(text) % 4
-    if over == 1:
-        raise _malformed_error(f"{what!r} is not base64url")
-    # The last of two characters over has four bits that are no part of an octet, that of three has two.
-    if over and text[-1] not in _LAST[over]:
-        raise _malformed_error(f"{what!r} is base64url with stray bits at its end")
-    return binascii.a2b_base64(text.encode("ascii").translate(_STANDARD) + _PADDING[over])
+    try:
+        return from_base64url(text)
+    except ValueError as error:
+        raise _malformed_error(f"{what!r} {error}") from error
 
 
 def _thumbprint(value: object) -> str:

@@ -14,6 +14,7 @@ The packages, from the top down; each leans on lower ones only (the import contr
     deadline       the time by which a command has to be done
     errors         the one error a person sees
 
-Nothing here imports the server, but for ``acme_iid.iid01``, ``acme_iid.binding``, ``acme_iid.errors``,
-``acme_iid.protocol.key_files`` and, for ``acme-iid verify`` alone, ``acme_iid.attestation``.
+Nothing here imports the server, but for ``acme_iid.iid01``, ``acme_iid.binding``, ``acme_iid.bounded``,
+``acme_iid.errors``, ``acme_iid.terminal``, ``acme_iid.protocol.key_files`` and, for ``acme-iid verify`` alone,
+``acme_iid.attestation``.
 """

@@ -21,8 +21,9 @@ from josepy.jwa import JWASignature
 from josepy.jwk import JWK
 
 from acme_iid.errors import Remedy
+from acme_iid.terminal.durations import span
 from acme_iid_client.acme.known_ca import Authority
-from acme_iid_client.deadline import Deadline, span
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AWAY, REFUSED, AwayError, ClientError
 from acme_iid_client.transport.pauses import LATER, OVERLOADED, Pauses, again, clock, retry_after
 from acme_iid_client.transport.trust import PinnedSession, explain, is_final

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from acme_iid.terminal import durations
 from acme_iid_client.acme.order import Issued, Request
 from acme_iid_client.cli.terminal import may_overwrite, notice
 from acme_iid_client.errors import ClientError
@@ -17,7 +18,6 @@ from acme_iid_client.storage import pairs, records
 from acme_iid_client.storage.bundles import Copies
 from acme_iid_client.storage.directories import Places
 from acme_iid_client.x509 import csr, keys, names
-from acme_iid_client.x509.certificates import parse_duration
 
 Shown = tuple[Path, Path | None]
 """The certificate's file and the key's, as the person spelled them; no key's if there was a signing request."""
@@ -132,7 +132,7 @@ def record(
 
     :param not_after: as it was typed. A moment that has come is no measure for the next certificate, but a duration is.
     """
-    life = not_after if not_after and parse_duration(not_after) else None
+    life = not_after if not_after and durations.parse(not_after) else None
     crt, key = (path.absolute() for path in shown)
     record = records.Record(
         crt, key, ca_url, root, metadata_url, token_resource, life, target.copies, where.account_key, profile

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from acme_iid.terminal import tables
 from acme_iid_client.errors import ClientError
 
 if TYPE_CHECKING:
@@ -60,10 +61,8 @@ def notice(text: str) -> None:
 def table(rows: Sequence[Mapping[str, str]]) -> None:
     """Print rows, which all have the same keys, as columns under their keys; the last one may be of any width."""
     heads = list(rows[0])
-    lines = [heads, *([printable(row[head]) for head in heads] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for line in tables.columns(heads, [[printable(row[head]) for head in heads] for row in rows]):
+        click.echo(line)
 
 
 def may_overwrite(existing: list[Path], force: bool) -> None:

@@ -16,7 +16,7 @@ from acme_iid.attestation.azure_managed_identity import ManagedIdentityClaims
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.registry import TRUST, VERIFIERS
 from acme_iid.attestation.trust import GivenKeys, TokenIssuer, TrustStore
-from acme_iid.binding import MAX_ANSWER_BYTES, binding
+from acme_iid.binding import MAX_ANSWER_BYTES, base64url, binding, from_base64url
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid_client.errors import ClientError
 
@@ -192,7 +192,7 @@ def read(content: bytes, kind: str | None) -> Evidence:
         if fields.keys() == {"document", "signature"}:
             # As AWS's metadata service gives the two: the document is text there, and base64url in an answer.
             document = fields["document"].encode()
-            fields["document"] = base64.urlsafe_b64encode(document).rstrip(b"=").decode("ascii")
+            fields["document"] = base64url(document)
             return Evidence("aws-signature", fields)
         if fields.keys() == {"encoding", "signature"}:
             return Evidence("azure-attested", {"evidence": fields["signature"]})
@@ -217,7 +217,7 @@ def _issuer(token: str) -> object:
     """What an unverified token says who issued it."""
     payload = token.split(".")[1]
     try:
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = json.loads(from_base64url(payload))
     except (ValueError, RecursionError):
         return None
     return claims.get("iss") if isinstance(claims, dict) else None

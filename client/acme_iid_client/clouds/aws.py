@@ -6,13 +6,12 @@ security credentials from instance metadata" in the EC2 user guide; the environm
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import json
 import re
 from collections.abc import Mapping
 
-from acme_iid.binding import Binding
+from acme_iid.binding import Binding, base64url
 from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds import nitrotpm, sts
 from acme_iid_client.clouds.metadata import (
@@ -145,13 +144,13 @@ class AWS:
         """Evidence of a kind. The documents take no nonce, so the CA ties them to the first account that sends them."""
         match kind:
             case "aws-signature":
-                document = _base64url(self._fetch("document"))
+                document = base64url(self._fetch("document"))
                 return IID01Response(format=kind, document=document, signature=self._base64("signature"))
             case "aws-nitrotpm":
                 # The TPM's document names no account; this one does.
                 beside = self._base64("rsa2048")
                 return IID01Response(
-                    format=kind, evidence=_base64url(nitrotpm.attest(self._env, binding)), rsa2048=beside
+                    format=kind, evidence=base64url(nitrotpm.attest(self._env, binding)), rsa2048=beside
                 )
             case "aws-web-identity":
                 region = str(self._document().get("region"))
@@ -272,7 +271,3 @@ def _is_document(content: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and isinstance(document.get("instanceId"), str)
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.binding import base64url
 from acme_iid_client.acme.connection import CaError, UnreachableError
 from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
@@ -66,7 +66,7 @@ def certificate_id(certificate: x509.Certificate) -> str | None:
     serial = certificate.serial_number
     # A DER INTEGER's contents: where the first bit is set, an octet of zeros goes before it.
     octets = serial.to_bytes(serial.bit_length() // 8 + 1)
-    return f"{_base64url(extension.key_identifier)}.{_base64url(octets)}"
+    return f"{base64url(extension.key_identifier)}.{base64url(octets)}"
 
 
 def fetch(authority: Authority, certificate: x509.Certificate, deadline: Deadline) -> Window | None:
@@ -127,7 +127,3 @@ def _json(response: requests.Response) -> dict[str, object]:
     if not isinstance(content, dict):
         raise CaError(f"What {response.url} answers is no JSON object.")
     return content
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

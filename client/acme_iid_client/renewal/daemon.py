@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
+from acme_iid.terminal.durations import span
 from acme_iid_client.acme.connection import CaError
-from acme_iid_client.deadline import span
 from acme_iid_client.errors import ClientError, sentence
 from acme_iid_client.renewal import ari
 from acme_iid_client.renewal.log import Journal

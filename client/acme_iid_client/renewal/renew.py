@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from acme_iid.errors import Remedy
+from acme_iid.terminal import durations
 from acme_iid_client import clouds
 from acme_iid_client.acme import known_ca
 from acme_iid_client.acme.connection import CaError
@@ -28,7 +29,6 @@ from acme_iid_client.x509.certificates import (
     due_when_left,
     load_certificates,
     names_in,
-    parse_duration,
     provisioner_of,
 )
 from acme_iid_client.x509.keys import KeyType, type_of
@@ -284,9 +284,9 @@ def parse_not_after(text: str | None, now: datetime) -> str | None:
     """
     if text is None:
         return None
-    duration = parse_duration(text)
+    duration = durations.parse(text)
     if duration is not None:
-        end = now + duration
+        end = now + timedelta(seconds=duration)
     else:
         wrong = ClientError(f"--not-after {text} is neither a duration like 8h nor a time like 2030-01-31T12:00:00Z.")
         try:

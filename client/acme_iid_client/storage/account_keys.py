@@ -21,9 +21,9 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
+from acme_iid.binding import base64url
 from acme_iid.protocol import key_files
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
@@ -134,7 +134,7 @@ class Account:
 
 def thumbprint(key: JWKEC) -> str:
     """A key's SHA-256 thumbprint, base64url (RFC 7638)."""
-    return b64encode(key.thumbprint()).decode("ascii")
+    return base64url(key.thumbprint())
 
 
 def new_key() -> JWKEC:

@@ -14,7 +14,8 @@ from datetime import UTC
 
 import requests
 
-from acme_iid_client.deadline import Deadline, span
+from acme_iid.terminal.durations import span
+from acme_iid_client.deadline import Deadline
 
 OVERLOADED = frozenset({502, 503, 504})
 """Statuses with which a server, or a proxy before it, says to everybody: later."""

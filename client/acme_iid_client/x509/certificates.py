@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.terminal import durations
 from acme_iid_client.errors import ClientError
 from acme_iid_client.x509.keys import PublicKey, spki, type_of
 
@@ -24,7 +25,6 @@ CLOCK_SKEW = timedelta(minutes=5)
 """How far this machine's clock may be behind the CA's before a new certificate counts as one from the future."""
 
 _SHARE = re.compile(r"(\d{1,3})%\Z", re.ASCII)
-_DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
 
 MAX_CHAIN = 8
 """Certificates in a chain; a longer one is nothing that a CA means."""
@@ -220,19 +220,10 @@ def parse_left(text: str, life: timedelta) -> timedelta:
     share = _SHARE.match(text)
     if share:
         return life * min(int(share[1]), 100) / 100
-    duration = parse_duration(text)
+    duration = durations.parse(text)
     if duration is None:
         raise ClientError(f"--expires-in {text} is neither a duration like 8h nor a share of the lifetime like 25%.")
-    return duration
-
-
-def parse_duration(text: str) -> timedelta | None:
-    """A duration like ``8h``, ``90m`` or ``1d12h``; None if it is none."""
-    found = _DURATION.match(text)
-    if not found or not text:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    return timedelta(seconds=duration)
 
 
 def rfc3339(time: datetime) -> str:

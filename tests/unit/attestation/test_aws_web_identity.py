@@ -240,7 +240,7 @@ def test_an_issuer_that_is_not_configured_is_refused_whatever_its_name() -> None
     ):
         error = _refused(tokens.aws_web_identity(tokens.aws_claims(iss=name), other.es384))
         assert error.step is Step.SIGNATURE
-        assert "none that is configured" in error.detail
+        assert "not one of those configured here" in error.detail
     assert _refused(tokens.aws_web_identity(tokens.aws_claims(iss=...))).step is Step.SIGNATURE
     assert _refused(tokens.aws_web_identity(tokens.aws_claims(iss=["x"]))).step is Step.SIGNATURE
 

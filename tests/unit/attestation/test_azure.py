@@ -244,7 +244,7 @@ def test_two_certificates_of_the_signers_issuer_and_serial_number_are_refused() 
     for attached in ([genuine, genuine], [fa.self_signed().certificate], []):
         error = _refused(fa.cms_evidence(fa.with_certificates(fa.document(), attached, genuine)))
         assert error.step is Step.SIGNATURE
-        assert "the one that the signer names" in error.detail
+        assert "of the attached certificates have the issuer and serial number that the signer names" in error.detail
 
 
 def test_a_signature_that_was_never_made_is_refused() -> None:

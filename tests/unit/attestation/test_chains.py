@@ -9,7 +9,7 @@ from importlib import resources
 import forge
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, SECP256R1, SECP521R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec
 from cryptography.hazmat.primitives.hashes import SHA3_256, SHA224, SHA256
@@ -141,6 +141,7 @@ def test_the_scope_is_that_of_all_roots_reached_and_nobodys_if_one_is_pinned() -
         ((*USUAL, (x509.NameConstraints([x509.DNSName("example.com")], None), True)), "name constraints"),
         ((*USUAL, (x509.NameConstraints(None, [x509.DNSName("azure.com")]), False)), "name constraints"),
         ((*USUAL, (x509.InhibitAnyPolicy(0), True)), "not understood (2.5.29.54)"),
+        ((*USUAL, (x509.SubjectKeyIdentifier(b"1"), True)), "not understood (2.5.29.14)"),
     ],
 )
 def test_a_certificate_that_may_not_issue_others_vouches_for_nothing(
@@ -222,6 +223,29 @@ def test_a_weak_signature_is_refused_except_a_roots_over_itself(algorithm: SHA22
     under = builder.issuer_name(_named("Root")).sign(_key(), algorithm)
     assert _verify(Authority(_key(60), (own,))) is None
     assert "algorithm that is not accepted" in _refused(Authority(_key(60), (under, *_root().chain)))
+
+
+def test_a_signature_with_rsassa_pss_is_refused() -> None:
+    root = Authority.root(_named("RSA root"), rsa.generate_private_key(65537, 2048))
+    builder = x509.CertificateBuilder(
+        root.chain[0].subject, _named("Signer"), _key(99).public_key(), 1, _BEFORE, _AFTER
+    )
+    assert isinstance(root.key, rsa.RSAPrivateKey)
+    usual = builder.sign(root.key, SHA256())
+    assert chains.verify(usual, (), Anchors((Root(root.chain[0]),)), NOW)
+    pss = builder.sign(root.key, SHA256(), rsa_padding=padding.PSS(padding.MGF1(SHA256()), 32))
+    with pytest.raises(ValueError, match="the signer's certificate is signed with an algorithm that is not accepted"):
+        chains.verify(pss, (), Anchors((Root(root.chain[0]),)), NOW)
+
+
+def test_a_signer_that_is_given_as_a_root_vouches_for_nobody() -> None:
+    builder = x509.CertificateBuilder(_named("Alone"), _named("Alone"), _key(61).public_key(), 1, _BEFORE, _AFTER)
+    alone = builder.sign(_key(61), SHA256())
+    with pytest.raises(chains.NoChainError, match="'CN=Alone,O=Test,C=US' is not an authority's"):
+        chains.verify(alone, (), Anchors((Root(alone),)), NOW)
+    under_a_root = _leaf(_root())
+    with pytest.raises(chains.NoChainError):
+        chains.verify(under_a_root, (), Anchors((Root(under_a_root),)), NOW)
 
 
 def test_issuers_of_other_names_cost_nothing_and_are_not_spoken_of() -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -353,7 +353,7 @@ def test_without_any_set_tokens_are_put_off_and_then_taken(fault: str) -> None:
     with listening(publisher) as running:
         trust = trusting(gcp_keys={"mine": f"{running.url}/keys"}, google=False)
         for second in range(3):
-            with pytest.raises(TrustUnavailableError, match="cannot be had now"):
+            with pytest.raises(TrustUnavailableError, match="is not available now"):
                 verifier.authenticate(evidence, trust, NOW + second)
         assert publisher.asked == ["/keys"]
         publisher.answers, publisher.keys = None, [tokens.google()]
@@ -402,16 +402,17 @@ def test_an_answer_that_comes_late_is_taken_all_the_same() -> None:
         assert len(publisher.asked) == 2
 
 
-def test_an_answer_that_trickles_is_given_up() -> None:
+@pytest.mark.parametrize("part", ["header", "body"])
+def test_an_answer_that_trickles_is_given_up(part: str, caplog: pytest.LogCaptureFixture) -> None:
     body = tokens.key_set(OLD) + b" " * 1000
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nX-Padding: {'x' * 1000}\r\n\r\n".encode()
     stop = threading.Event()
 
     def trickle(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection:
-            connection.sendall(head)
-            for byte in body:
+            connection.sendall(head if part == "body" else b"")
+            for byte in body if part == "body" else head + body:
                 if stop.wait(0.1):
                     return
                 connection.sendall(bytes([byte]))
@@ -426,6 +427,30 @@ def test_an_answer_that_trickles_is_given_up() -> None:
         assert isinstance(serving.exception(10), OSError | None)
         with pytest.raises(TrustUnavailableError):
             keys.find(OLD.kid, "ES384")
+    assert "did not end within 5 seconds" in caplog.text
+
+
+def test_a_header_that_is_too_long_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    def pour(listener: socket.socket) -> int:
+        connection, _ = listener.accept()
+        sent, line = 0, b"X-Padding: " + b"x" * 8000 + b"\r\n"
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while sent < 90 * len(line):
+                connection.sendall(line)
+                sent += len(line)
+            connection.sendall(b"\r\n")
+        return sent
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(pour, listener)
+        keys = FetchedKeySet(f"http://127.0.0.1:{listener.getsockname()[1]}/keys")
+        fetch = keys.request(OLD.kid, "ES384", NOW)
+        assert fetch is not None
+        assert fetch.wait(FETCH_SECONDS + 1)
+        assert serving.result(10) > MAX_KEY_SET_BYTES
+    assert "longer than 65536 bytes" in caplog.text
 
 
 def test_what_this_machine_serves_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -322,7 +322,7 @@ def test_a_key_set_that_cannot_be_had_is_said_so(home: Path) -> None:
     assert run(home, "update", "Cloud", "--jwks", "http://127.0.0.1:1/keys").exit_code == 0
     done = run(home, "test", "--evidence", "-", stdin=raw(forge_tokens.gcp_identity()))
     assert done.exit_code == 1
-    assert "the key set at http://127.0.0.1:1/keys cannot be had now" in done.stderr
+    assert "the key set at http://127.0.0.1:1/keys is not available now" in done.stderr
 
 
 def test_facts_move_no_terminals_cursor(home: Path) -> None:

@@ -351,9 +351,9 @@ def test_names_equal_to_the_orders_are_accepted(
             [],
             "asks for a OtherName",
         ),
-        ([x509.DNSName("foo.local.")], [], "asks for a name that is none: 'foo.local.' ends with a dot"),
-        ([x509.DNSName("10.0.0.1")], [], "asks for a name that is none"),
-        ([x509.DNSName("foo.local")], ["My server"], "asks for a name that is none: 'My server'"),
+        ([x509.DNSName("foo.local.")], [], "asks for an invalid name: 'foo.local.' ends with a dot"),
+        ([x509.DNSName("10.0.0.1")], [], "asks for an invalid name"),
+        ([x509.DNSName("foo.local")], ["My server"], "asks for an invalid name: 'My server'"),
         ([x509.DNSName("foo.local")], ["10.0.0.1"], "an address that its subjectAltName does not hold"),
     ],
 )
@@ -369,7 +369,7 @@ def test_an_address_in_the_common_name_alone_is_not_proof_of_one() -> None:
 
 def test_a_network_is_no_address() -> None:
     network = x509.IPAddress(ipaddress.ip_network("10.0.0.0/8"))
-    assert "asks for a name that is none" in refusal(request([x509.DNSName("foo.local"), network]))
+    assert "asks for an invalid name" in refusal(request([x509.DNSName("foo.local"), network]))
 
 
 def test_many_wrong_names_are_shown_in_part() -> None:

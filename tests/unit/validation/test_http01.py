@@ -179,7 +179,7 @@ def test_a_redirect_goes_only_where_the_provisioner_lets_a_name_be_proven(
     made = host(networks=(network("127.0.0.1/32"),))
     attempt = look("http-01", may_follow=lambda to: "http-01" in made.offers(Namespace(("local",)), to))
     web.pages[PATH] = Page(status=302, headers={"Location": f"http://{target}:{web.port}/"})
-    with pytest.raises(ValidationError, match="which the provisioner lets nobody prove") as caught:
+    with pytest.raises(ValidationError, match="which no host of the provisioner may prove") as caught:
         validate(attempt, made)
     assert (caught.value.fault.problem, caught.value.worth) == (Problem.INCORRECT_RESPONSE, ONCE)
     assert len(web.seen) == 1

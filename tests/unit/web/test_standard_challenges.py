@@ -105,7 +105,7 @@ def test_a_redirect_out_of_the_domains_is_not_followed_and_one_inside_says_nothi
     names.set("inside.local", "A", "127.0.0.1")
     for number, (target, sentence) in enumerate(
         (
-            ("outside.example", "redirects to outside.example, which the provisioner lets nobody prove"),
+            ("outside.example", "redirects to outside.example, which no host of the provisioner may prove"),
             ("inside.local", "redirects, and the redirect does not lead to the key authorization"),
         )
     ):
