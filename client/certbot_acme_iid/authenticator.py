@@ -46,7 +46,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
             "ca-bundle",
             metavar="FILE",
             type=_trusted,
-            help="The CA's root certificate, PEM. Not needed where 'acme-iid bootstrap' was run by this user for this "
+            help="The CA's root certificates, PEM. Not needed where 'acme-iid bootstrap' was run by this user for this "
             "CA, or the system trusts it.",
         )
         add(
@@ -85,11 +85,14 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
                 "Let's Encrypt does not know the challenge iid-01. Name your CA with --server "
                 "https://ca.local/acme/directory; with --dry-run as well, for which certbot forgets it."
             )
-        known = self._bootstrapped()
+        try:
+            known = self._bootstrapped()
+        except ClientError as error:
+            raise errors.MisconfigurationError(str(error)) from error
         if self.conf("ca-bundle") is None and known is not None:
             try:
                 # certbot remembers it, so that renewals know it before this is called.
-                setattr(self.config, self.dest("ca-bundle"), _trusted(str(known.root)))
+                setattr(self.config, self.dest("ca-bundle"), _trusted(str(known.roots_file)))
             except argparse.ArgumentTypeError as error:
                 raise errors.MisconfigurationError(str(error)) from error
 
@@ -106,7 +109,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
         """
         try:
             known = self._bootstrapped()
-            trust.require_ca(str(self.config.server), None if known is None else known.root, os.environ)
+            trust.require_ca(str(self.config.server), None if known is None else known.roots_file, os.environ)
             resource = self.conf("azure-resource") or (None if known is None else known.token_resource)
             cloud = clouds.here(os.environ, self.conf("metadata-url"), resource, display_util.notify)
             self._require_own_key(achalls[0].account_key, cloud.instance())
@@ -154,19 +157,24 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
                 "machine's own."
             )
 
-    def _bootstrapped(self) -> known_ca.Authority | None:
-        """What 'acme-iid bootstrap' has left here about the CA that certbot was told to use."""
+    def _bootstrapped(self) -> known_ca.KnownCA | None:
+        """What 'acme-iid bootstrap' has left here about the CA that certbot was told to use.
+
+        :raises ClientError: if it has left roots that cannot be read.
+        """
         given = os.environ.get("ACME_IID_CONFIG_DIR")
         try:
             where = directories.find(os.environ, os.geteuid(), Path(given) if given else None, Path("/nonexistent"))
             return known_ca.load(where, str(self.config.server).removesuffix("/acme/directory"))
+        except known_ca.UnusableRootsError:
+            raise
         except ClientError:
             # Nothing that can be used. The CA may be trusted for another reason; if not, certbot says so.
             return None
 
 
 def _trusted(text: str) -> str:
-    """A file with the CA's root, as an absolute path: renewals run elsewhere. It is trusted from now on.
+    """A file with the CA's roots, as an absolute path: renewals run elsewhere. It is trusted from now on.
 
     That is done as soon as the option is read, from the command line or a renewal's configuration, since certbot asks
     the CA for renewal information, revokes and closes accounts without calling a plugin.

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import directories
 from acme_iid_client.storage.account_options import ExternalKey, Told, parse_external_key
@@ -28,9 +28,9 @@ class Conditions:
     told: Told
 
     @classmethod
-    def of(cls, state: Path, authority: Authority) -> Conditions:
+    def of(cls, state: Path, ca: KnownCA) -> Conditions:
         """Those of a CA."""
-        return cls(state / "conditions" / authority.identity, authority.told)
+        return cls(state / "conditions" / ca.identity, ca.told)
 
     def agrees(self, terms: str | None) -> bool:
         """Whether somebody has agreed to the CA's terms: to these, or to all that they are when told so now.

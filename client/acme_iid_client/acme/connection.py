@@ -21,7 +21,7 @@ from josepy.jwa import JWASignature
 from josepy.jwk import JWK
 
 from acme_iid.errors import Remedy
-from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.deadline import Deadline, span
 from acme_iid_client.errors import AWAY, REFUSED, AwayError, ClientError
 from acme_iid_client.transport.pauses import LATER, OVERLOADED, Pauses, again, clock, retry_after
@@ -112,17 +112,17 @@ class Connection:
 
     def __init__(
         self,
-        authority: Authority,
+        ca: KnownCA,
         key: JWK,
         algorithm: JWASignature,
         account_url: str | None,
         deadline: Deadline,
         notice: Callable[[str], None],
     ) -> None:
-        self._authority = authority
+        self._ca = ca
         self._deadline = deadline
         self._notice = notice
-        self._session = PinnedSession(authority.root, deadline)
+        self._session = PinnedSession(ca.roots_file, deadline)
         self._net = client.ClientNetwork(key, alg=algorithm, user_agent=f"acme-iid/{version('acme-iid')}")
         self._net.session.close()
         self._net.session = self._session
@@ -156,11 +156,11 @@ class Connection:
     @property
     def ca_url(self) -> str:
         """The CA's address."""
-        return self._authority.ca_url
+        return self._ca.ca_url
 
     def has(self, url: str) -> bool:
         """Whether a resource that the CA has named is under its address of now."""
-        return self._authority.has(url)
+        return self._ca.has(url)
 
     def offers(self, name: str) -> bool:
         """Whether the directory lists a resource."""
@@ -174,7 +174,7 @@ class Connection:
         try:
             return str(self.directory[name])
         except KeyError:
-            raise CaError(f"The CA at {self._authority.ca_url} offers no {name!r}.") from None
+            raise CaError(f"The CA at {self._ca.ca_url} offers no {name!r}.") from None
 
     def extension(self, name: str) -> str:
         """The URL of a resource of this project's own, which the directory names in its ``meta``.
@@ -183,7 +183,7 @@ class Connection:
         """
         url = self._meta.get(name)
         if not isinstance(url, str):
-            raise CaError(f"The CA at {self._authority.ca_url} offers no {name!r}; it may be an older acme-iid-ca.")
+            raise CaError(f"The CA at {self._ca.ca_url} offers no {name!r}; it may be an older acme-iid-ca.")
         return url
 
     @property
@@ -203,7 +203,7 @@ class Connection:
             )
 
     def _fetch_directory(self) -> messages.Directory:
-        url = self._authority.directory_url
+        url = self._ca.directory_url
         response = self._repeat(lambda: self._net.get(url), "The CA does not give its directory")
         try:
             body = response.json()
@@ -213,7 +213,7 @@ class Connection:
             for name in ("newNonce", "newAccount", "newOrder"):
                 directory[name]
         except (DeserializationError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise CaError(f"{url} is not an ACME directory. Is {self._authority.ca_url} the CA's address?") from error
+            raise CaError(f"{url} is not an ACME directory. Is {self._ca.ca_url} the CA's address?") from error
         return directory
 
     def _repeat(self, send: Callable[[], requests.Response], what: str) -> requests.Response:
@@ -260,7 +260,7 @@ class Connection:
                 refused.exit_status = AWAY
             return refused
         except requests.RequestException as error:
-            cause = explain(error, self._authority.ca_url)
+            cause = explain(error, self._ca.ca_url)
             explained = UnreachableError(str(cause), cause.code)
             explained.exit_status = cause.exit_status
             if is_final(error):

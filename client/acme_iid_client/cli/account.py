@@ -11,14 +11,14 @@ from acme_iid_client.cli import options
 from acme_iid_client.storage.directories import Places
 
 if TYPE_CHECKING:
-    from acme_iid_client.acme.known_ca import Authority
+    from acme_iid_client.acme.known_ca import KnownCA
     from acme_iid_client.deadline import Deadline
     from acme_iid_client.storage.account_keys import Account
 
 
 def _known(
     where: Places, ca_url: str | None, root: Path | None, metadata_url: str | None, deadline: Deadline
-) -> tuple[Account, Authority]:
+) -> tuple[Account, KnownCA]:
     import os
 
     from acme_iid_client import clouds

@@ -11,7 +11,7 @@ from acme_iid_client.cli import options
 from acme_iid_client.storage.directories import Places
 
 if TYPE_CHECKING:
-    from acme_iid_client.acme.known_ca import Authority
+    from acme_iid_client.acme.known_ca import KnownCA
     from acme_iid_client.clouds import Cloud
 
 _FORMATS = (
@@ -107,7 +107,7 @@ def command(
     if kind == "json":
         facts = {
             "server": ca.directory_url,
-            "ca_bundle": str(ca.root),
+            "ca_bundle": str(ca.roots_file),
             "kid": key.kid,
             "hmac_key": key.hmac_key,
             "expires": key.expires,
@@ -117,14 +117,14 @@ def command(
         }
         click.echo(json.dumps(facts, indent=2))
         return
-    settings = client_snippets.Settings(ca.directory_url, ca.root.absolute(), key.kid, key.hmac_key, made.names)
+    settings = client_snippets.Settings(ca.directory_url, ca.roots_file.absolute(), key.kid, key.hmac_key, made.names)
     click.echo(client_snippets.FORMATS[kind](settings), nl=False)
     notice(f"The key makes one account, until {key.expires}. Its orders are good until {made.until}.")
 
 
 def _renew(
     where: Places,
-    ca: Authority,
+    ca: KnownCA,
     cloud: Cloud,
     wanted: list[str],
     provisioner: str | None,

@@ -67,7 +67,7 @@ root = click.option(
     type=FILE,
     envvar="ACME_IID_ROOT",
     show_envvar=True,
-    help="The CA's root certificate, if not the bootstrapped one.",
+    help="A PEM file with the CA's root certificate, or with several roots, if not the bootstrapped one.",
 )
 account_key = click.option(
     "--account-key",

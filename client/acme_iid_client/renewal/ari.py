@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid_client.acme.connection import CaError, UnreachableError
-from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.transport.pauses import LATER, retry_after
 from acme_iid_client.transport.trust import PinnedSession, explain
@@ -69,7 +69,7 @@ def certificate_id(certificate: x509.Certificate) -> str | None:
     return f"{_base64url(extension.key_identifier)}.{_base64url(octets)}"
 
 
-def fetch(authority: Authority, certificate: x509.Certificate, deadline: Deadline) -> Window | None:
+def fetch(ca: KnownCA, certificate: x509.Certificate, deadline: Deadline) -> Window | None:
     """Ask the CA.
 
     :returns: None if it has no opinion: it does not offer renewal information, or not for this certificate.
@@ -80,14 +80,14 @@ def fetch(authority: Authority, certificate: x509.Certificate, deadline: Deadlin
     if identifier is None:
         return None
     try:
-        with PinnedSession(authority.root, deadline) as session:
-            directory = _json(session.get(authority.directory_url))
+        with PinnedSession(ca.roots_file, deadline) as session:
+            directory = _json(session.get(ca.directory_url))
             base = directory.get("renewalInfo")
             if not isinstance(base, str):
                 return None
             response = session.get(f"{base.rstrip('/')}/{identifier}")
     except requests.RequestException as error:
-        raise UnreachableError(str(explain(error, authority.ca_url))) from error
+        raise UnreachableError(str(explain(error, ca.ca_url))) from error
     if response.status_code == requests.codes.not_found:
         return None
     return _window(_json(response), response)

@@ -1,4 +1,4 @@
-"""HTTPS to the CA, under the CA's own root and nothing else."""
+"""HTTPS to the CA, under the CA's own roots and nothing else."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class UnmarkedServerError(ClientError):
 
 
 class PinnedSession(Session):
-    """A session that trusts one root, speaks HTTPS only and follows no redirect.
+    """A session that trusts the CA's roots alone, speaks HTTPS only and follows no redirect.
 
     ``verify`` is set on each request, because a value on the session gives way to
     ``REQUESTS_CA_BUNDLE`` (psf/requests issue 3829). Proxies from the environment apply. Every connection ends
     unless the server's certificate has the mark (:data:`~acme_iid.binding.SERVING_MARK`), before anything is sent.
 
-    :param root: the PEM file of the root; the system's trust store is not consulted.
+    :param roots_file: the PEM file of the roots; the system's trust store is not consulted.
     :param deadline: when the command has to be done; it shortens the time that a request may take.
     :ivar last_response: the last answer, whose status and headers the acme library's errors leave out.
     """
 
-    def __init__(self, root: Path, deadline: Deadline) -> None:
+    def __init__(self, roots_file: Path, deadline: Deadline) -> None:
         super().__init__(deadline, check=require_mark, again=_AGAIN)
-        self._root = root
+        self._roots_file = roots_file
         self.last_response: requests.Response | None = None
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
@@ -53,7 +53,7 @@ class PinnedSession(Session):
                 f"The CA named the address {address}, which is not https. Its operator should check 'url' in ca.toml."
             )
         self.last_response = None
-        kwargs["verify"] = str(self._root)
+        kwargs["verify"] = str(self._roots_file)
         response = super().request(method, url, *args, **kwargs)
         if response.is_redirect:
             raise requests.TooManyRedirects(f"redirects to {response.headers['Location']}", response=response)

@@ -39,7 +39,7 @@ def test_scripts_read_where_things_are(acme_iid: Run, ca: ScriptedCA, tmp_path: 
     told = json.loads(acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", digits, "--json").stdout)
     config = tmp_path / "config/acme-iid"
     assert told == {
-        "ca": ca.url, "fingerprint": digits, "root": str(config / "certs/root_ca.crt"),
+        "ca": ca.url, "fingerprint": digits, "fingerprints": [digits], "root": str(config / "certs/root_ca.crt"),
         "configuration": str(config / "authority.json"), "default": True,
         "terms_of_service": None, "terms_of_service_agreed": False,
     }  # fmt: skip

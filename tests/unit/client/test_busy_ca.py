@@ -12,18 +12,16 @@ from pathlib import Path
 
 import pytest
 import requests
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from machine import Machine
 from running import Run
-from scripted_ca import Reply, ScriptedCA, issue, problem, serve
+from scripted_ca import Reply, ScriptedCA, issue, known, problem, serve
 
 from acme_iid.simulator import aws, server
 from acme_iid_client import clouds
 from acme_iid_client.acme import order
 from acme_iid_client.acme.connection import CaError, UnreachableError
-from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AWAY
 from acme_iid_client.renewal import ari
@@ -72,9 +70,7 @@ def get(ca: ScriptedCA, metadata: str, tmp_path: Path, notices: list[str]) -> Ca
     def ask(seconds: float = 60) -> order.Issued:
         request = order.Request(["foo.local"], keys.KeyType("EC", "P-256"))
         cloud = clouds.here({}, metadata)
-        return order.order(
-            request, Authority(ca.url, root), tmp_path / "state", cloud, Deadline(seconds), notices.append
-        )
+        return order.order(request, known(ca.url, root), tmp_path / "state", cloud, Deadline(seconds), notices.append)
 
     return ask
 
@@ -144,11 +140,10 @@ def test_the_cas_wish_is_asked_for_when_it_has_time(ca: ScriptedCA, tmp_path: Pa
     root = tmp_path / "root.pem"
     root.write_bytes(ca.root.pem)
     ca.window = asking(Reply(503), "900")
-    names_its_issuer = x509.UnrecognizedExtension(x509.OID_AUTHORITY_KEY_IDENTIFIER, b"\x30\x03\x80\x01\x01")
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = issue(ca.root, "foo.local", key, ["foo.local"], extension=names_its_issuer)
+    certificate = issue(ca.root, "foo.local", key, ["foo.local"])
     with pytest.raises(UnreachableError) as caught:
-        ari.fetch(Authority(ca.url, root), certificate, Deadline(60))
+        ari.fetch(known(ca.url, root), certificate, Deadline(60))
     assert caught.value.retry_after == 900
 
 

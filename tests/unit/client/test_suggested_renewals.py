@@ -15,11 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import Machine
-from scripted_ca import Issuer, Reply, ScriptedCA, issue, new_issuer, problem, serve
+from scripted_ca import Reply, ScriptedCA, issue, known, new_issuer, problem, serve
 
 from acme_iid.simulator import aws, server
 from acme_iid_client.acme.connection import CaError, UnreachableError
-from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.renewal import ari
 from acme_iid_client.renewal import renew as renewal
@@ -107,7 +106,7 @@ def ca(tmp_path: Path) -> Iterator[ScriptedCA]:
 
 @pytest.fixture
 def ask(ca: ScriptedCA, tmp_path: Path) -> Callable[[], ari.Window | None]:
-    return lambda: ari.fetch(Authority(ca.url, tmp_path / "root.pem"), EXAMPLE, Deadline(10))
+    return lambda: ari.fetch(known(ca.url, tmp_path / "root.pem"), EXAMPLE, Deadline(10))
 
 
 def suggestion(start: str, end: str, retry_after: str | None = None, **members: str) -> Reply:
@@ -185,15 +184,10 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 def write(machine: Machine, start: datetime, days: float) -> x509.Certificate:
     """Give the machine a pair."""
     above, key = new_issuer("Issuer"), ec.generate_private_key(ec.SECP256R1())
-    leaf = issue(above, "foo.local", key, ["foo.local"], start=start, days=days, extension=key_identifier(above))
+    leaf = issue(above, "foo.local", key, ["foo.local"], start=start, days=days)
     machine.crt.write_bytes(leaf.public_bytes(Encoding.PEM))
     machine.key.write_bytes(keys.to_pem(key))
     return leaf
-
-
-def key_identifier(issuer: Issuer) -> x509.UnrecognizedExtension:
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
-    return x509.UnrecognizedExtension(identifier.oid, identifier.public_bytes())
 
 
 def renew(machine: Machine, ca: ScriptedCA, *options: str) -> str:
