@@ -88,8 +88,8 @@ def _pages(command: click.Command, context: click.Context, version: str) -> Iter
 def _below(command: click.Command, context: click.Context) -> list[click.Command]:
     if not isinstance(command, click.Group):
         return []
-    found = [command.get_command(context, name) for name in command.list_commands(context)]
-    return [child for child in found if child is not None]
+    children = [command.get_command(context, name) for name in command.list_commands(context)]
+    return [child for child in children if child is not None]
 
 
 def _page(
@@ -133,14 +133,14 @@ def _ends(context: click.Context) -> Iterator[str]:
 
 
 def _variables(command: click.Command, context: click.Context) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    variables: dict[str, set[str]] = {}
     for parameter in command.params:
         if isinstance(parameter.envvar, str):
-            found.setdefault(parameter.envvar, set()).add(parameter.opts[0])
+            variables.setdefault(parameter.envvar, set()).add(parameter.opts[0])
     for child in _below(command, context):
         for variable, options in _variables(child, click.Context(child, context, child.name)).items():
-            found.setdefault(variable, set()).update(options)
-    return found
+            variables.setdefault(variable, set()).update(options)
+    return variables
 
 
 def _entry(term: str, text: str) -> Iterator[str]:

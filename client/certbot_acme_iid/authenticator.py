@@ -162,9 +162,9 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
 
         :raises ClientError: if it has left roots that cannot be read.
         """
-        given = os.environ.get("ACME_IID_CONFIG_DIR")
+        named = os.environ.get("ACME_IID_CONFIG_DIR")
         try:
-            where = directories.find(os.environ, os.geteuid(), Path(given) if given else None, Path("/nonexistent"))
+            where = directories.find(os.environ, os.geteuid(), Path(named) if named else None, Path("/nonexistent"))
             return known_ca.load(where, str(self.config.server).removesuffix("/acme/directory"))
         except known_ca.UnusableRootsError:
             raise

@@ -31,7 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from acme_iid.binding import SERVING_MARK
 from acme_iid_client.acme.known_ca import KnownCA, read_roots
-from acme_iid_client.storage.account_options import Told
+from acme_iid_client.storage.account_options import AccountOptions
 from acme_iid_client.x509.certificates import fingerprint
 
 Json = dict[str, Any]
@@ -109,10 +109,10 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def known(url: str, roots_file: Path, told: Told | None = None) -> KnownCA:
+def known(url: str, roots_file: Path, options: AccountOptions | None = None) -> KnownCA:
     """A CA as the client's own code takes it, without a bootstrap."""
     roots = read_roots(roots_file)
-    return KnownCA(url, roots, roots_file, fingerprint(roots[0]), told=told or Told())
+    return KnownCA(url, roots, roots_file, fingerprint(roots[0]), account_options=options or AccountOptions())
 
 
 def new_issuer(name: str, above: Issuer | None = None, path_length: int | None = None) -> Issuer:

@@ -12,12 +12,12 @@ from acme_iid_client.acme.known_ca import (
     CONFIGURATION,
     OTHERS,
     ROOTS,
-    Entry,
     KnownCA,
     Roots,
+    SavedCA,
     configurations,
-    read_entry,
     read_roots,
+    read_saved,
 )
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
@@ -58,7 +58,7 @@ def _fetch_root(ca_url: str, expected: str, deadline: Deadline, notice: Callable
     return certificates[0]
 
 
-def different(where: directories.Places, ca_url: str, roots: Roots) -> list[Path]:
+def different(where: directories.Directories, ca_url: str, roots: Roots) -> list[Path]:
     """The files that :func:`save` would change of what an earlier bootstrap for the same CA wrote."""
     changed = []
     try:
@@ -74,7 +74,7 @@ def different(where: directories.Places, ca_url: str, roots: Roots) -> list[Path
 
 
 def save(
-    where: directories.Places, ca_url: str, roots: Roots, token_resource: str | None = None, *, first: bool = False
+    where: directories.Directories, ca_url: str, roots: Roots, token_resource: str | None = None, *, first: bool = False
 ) -> tuple[Path, Path]:
     """Save the roots and, after them, the configuration that names their file.
 
@@ -83,10 +83,10 @@ def save(
     :returns: the roots' file and the configuration's.
     """
     try:
-        home, before = _home(where, ca_url, roots), read_entry(where.config / CONFIGURATION)
+        home, before = _home(where, ca_url, roots), read_saved(where.config / CONFIGURATION)
     except ClientError:
         home, before = where.config, None
-    known = before if home == where.config else read_entry(home / CONFIGURATION)
+    known = before if home == where.config else read_saved(home / CONFIGURATION)
     if token_resource is None and known is not None:
         token_resource = known.token_resource
     former = () if known is None else tuple(url for url in (known.ca_url, *known.former) if url != ca_url)
@@ -94,37 +94,37 @@ def save(
     # Older programs know a CA by the first root in the file.
     roots = tuple(sorted(roots, key=lambda root: fingerprint(root) != identity))
     fingerprints = tuple(fingerprint(root) for root in roots)
-    entry = Entry(ca_url, home / ROOTS, identity, fingerprints, token_resource, tuple(dict.fromkeys(former)))
-    saved = _write(home, entry, roots)
+    saved = SavedCA(ca_url, home / ROOTS, identity, fingerprints, token_resource, tuple(dict.fromkeys(former)))
+    files = _write(home, saved, roots)
     if not first or home == where.config or before is None:
-        return saved
+        return files
     # At each of these steps, a crash leaves a first CA that can be used.
     if roots_before := _roots_in(before.roots_file):
         _write(_beside(where, before.ca_url), before, roots_before)
-    directories.write_file(where.config / CONFIGURATION, entry.encode(saved[0], roots), public=True)
-    return _write(where.config, entry, roots)
+    directories.write_file(where.config / CONFIGURATION, saved.encode(files[0], roots), public=True)
+    return _write(where.config, saved, roots)
 
 
-def _write(home: Path, entry: Entry, roots: Roots) -> tuple[Path, Path]:
+def _write(home: Path, saved: SavedCA, roots: Roots) -> tuple[Path, Path]:
     roots_file, configuration = home / ROOTS, home / CONFIGURATION
     # Both are public, and the programs that verify the certificates need the roots.
     for directory in (home, roots_file.parent):
         directories.make_directory(directory, public=True)
     directories.write_file(roots_file, to_pem(*roots), public=True)
-    directories.write_file(configuration, entry.encode(roots_file, roots), public=True)
+    directories.write_file(configuration, saved.encode(roots_file, roots), public=True)
     return roots_file, configuration
 
 
-def _home(where: directories.Places, ca_url: str, roots: Roots) -> Path:
+def _home(where: directories.Directories, ca_url: str, roots: Roots) -> Path:
     """The directory of a CA's files: the first CA's are at the top.
 
     :param roots: a CA that this machine knows by another address is the same CA if it has one of these.
     """
-    first = read_entry(where.config / CONFIGURATION)
+    first = read_saved(where.config / CONFIGURATION)
     if first is None or first.ca_url == ca_url:
         return where.config
     homes = [file.parent for file in configurations(where)]
-    with_address = [home for home in homes if (known := read_entry(home / CONFIGURATION)) and known.ca_url == ca_url]
+    with_address = [home for home in homes if (known := read_saved(home / CONFIGURATION)) and known.ca_url == ca_url]
     with_root = [home for home in homes if set(_roots_in(home / ROOTS)) & set(roots)]
     return (with_address or with_root or [_beside(where, ca_url)])[0]
 
@@ -137,6 +137,6 @@ def _roots_in(file: Path) -> Roots:
         return ()
 
 
-def _beside(where: directories.Places, ca_url: str) -> Path:
+def _beside(where: directories.Directories, ca_url: str) -> Path:
     """The directory of the files of a CA that is not the first."""
     return where.config / OTHERS / directories.safe_name(ca_url.removeprefix("https://"))

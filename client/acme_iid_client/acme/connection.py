@@ -75,7 +75,7 @@ class UnreachableError(CaError):
     is_of_the_moment = True
 
 
-def refusal(what: str, problem: messages.Error) -> CaError:
+def refusal_error(what: str, problem: messages.Error) -> CaError:
     """A problem document as a sentence, with the single faults below it (RFC 8555 sections 6.7 and 6.7.1).
 
     :param what: what was refused, as the beginning of the sentence: "The CA refused the order".
@@ -147,7 +147,7 @@ class Connection:
         """Send a signed request.
 
         :param body: the payload; None is POST-as-GET (RFC 8555 section 6.3).
-        :param what: what is refused if it is, as in :func:`refusal`.
+        :param what: what is refused if it is, as in :func:`refusal_error`.
         :raises CaError: if the CA refuses.
         :raises ClientError: if it cannot be reached within the time.
         """
@@ -252,7 +252,7 @@ class Connection:
         try:
             return send()
         except messages.Error as problem:
-            refused = refusal(what, problem)
+            refused = refusal_error(what, problem)
             refused.terms = self._linked_terms()
             refused.remedy = remedy_in(self._session.last_response)
             refused.status = None if self._session.last_response is None else self._session.last_response.status_code
@@ -286,7 +286,7 @@ class Connection:
         response = self._session.last_response
         try:
             assert response is not None
-            return refusal(what, messages.Error.from_json(response.json()))
+            return refusal_error(what, messages.Error.from_json(response.json()))
         except (AssertionError, DeserializationError, ValueError, AttributeError, TypeError):
             return CaError(f"{what}: it conflicts with what there is already{self._status()}.")
 

@@ -137,14 +137,14 @@ def kept(state: Path, ca: KnownCA) -> list[Enrolment]:
 
     :raises ClientError: if a file cannot be read.
     """
-    found = []
+    enrolments = []
     for file in sorted(_directory(state, ca).glob("[!.]*.json")):
         try:
             content = json.loads(file.read_bytes())
-            found.append(Enrolment(str(content["id"]), tuple(map(str, content["names"])), str(content["until"])))
+            enrolments.append(Enrolment(str(content["id"]), tuple(map(str, content["names"])), str(content["until"])))
         except (ValueError, KeyError, TypeError) as error:
             raise ClientError(f"{file} cannot be read. Remove it, and enrol again what it was about.") from error
-    return found
+    return enrolments
 
 
 def forget(state: Path, ca: KnownCA, made: Enrolment) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from acme_iid_client.acme import bootstrapping, known_ca
 from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.clouds import enrolled
-from acme_iid_client.clouds.enrolled import Given
+from acme_iid_client.clouds.enrolled import EnrolledKey
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import directories
 
@@ -32,8 +32,8 @@ def require_user(name: str) -> pwd.struct_passwd:
     return user
 
 
-def hand_to(name: str, ca: KnownCA, given: Given) -> Path:
-    """Put what was given, and whom to trust for it, where the user's own program looks for it.
+def hand_to(name: str, ca: KnownCA, key: EnrolledKey) -> Path:
+    """Put a key, and the CA that gave it, where the user's own program looks for it.
 
     The directories are the user's, who may have put links anywhere: so a process of that user writes there, and none
     with root's powers.
@@ -45,10 +45,10 @@ def hand_to(name: str, ca: KnownCA, given: Given) -> Path:
     where = directories.find({"HOME": user.pw_dir}, user.pw_uid)
 
     def write() -> str:
-        bootstrapping.save(where, given.ca_url, ca.roots, ca.token_resource)
+        bootstrapping.save(where, key.ca_url, ca.roots, ca.token_resource)
         # The user may have known the CA before, by a root that is gone.
-        identity = known_ca.load(where, given.ca_url).identity
-        enrolled.save(where.state, identity, given)
+        identity = known_ca.load(where, key.ca_url).identity
+        enrolled.save(where.state, identity, key)
         return str(enrolled.file_of(where.state, identity))
 
     written, text = _as_user(user, write)

@@ -19,7 +19,7 @@ from cryptography import x509
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AwayError, ClientError
 from acme_iid_client.storage import directories
-from acme_iid_client.storage.account_options import Told
+from acme_iid_client.storage.account_options import AccountOptions
 from acme_iid_client.transport.trust import PinnedSession, explain
 from acme_iid_client.x509.certificates import fingerprint, is_issued_by, load_certificates, to_pem
 
@@ -50,7 +50,7 @@ class KnownCA:
         the first root that this machine knew it by, and stays when the address changes or one root replaces another.
     :ivar token_resource: the resource for which this CA takes managed identity tokens, as the bootstrap settled it.
     :ivar account_key: the file with the account key that a person keeps; None is the key that this machine made.
-    :ivar told: what the command was told about the account here.
+    :ivar account_options: what the command was told about the account here.
     """
 
     ca_url: str
@@ -59,7 +59,7 @@ class KnownCA:
     identity: str
     token_resource: str | None = None
     account_key: Path | None = None
-    told: Told = field(default_factory=Told)
+    account_options: AccountOptions = field(default_factory=AccountOptions)
 
     def has(self, url: str) -> bool:
         """Whether a resource that the CA has named is under its address of now."""
@@ -89,7 +89,7 @@ class KnownCA:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SavedCA:
     """What a configuration file says about a CA; its roots are read when they are needed.
 
     :ivar identity: the CA's identity, as long as it has one of the roots in ``fingerprints``.
@@ -198,7 +198,7 @@ def read_roots(file: Path, advice: str = "") -> Roots:
         ) from None
 
 
-def load(where: directories.Places, ca_url: str | None = None, root: Path | None = None) -> KnownCA:
+def load(where: directories.Directories, ca_url: str | None = None, root: Path | None = None) -> KnownCA:
     """The CA that a command talks to.
 
     :param ca_url: what ``--ca-url`` says; without it, the CA of the first bootstrap.
@@ -209,43 +209,43 @@ def load(where: directories.Places, ca_url: str | None = None, root: Path | None
     if root is not None and not root.is_file():
         raise ClientError(f"The root certificate {root} does not exist.")
     if asked is not None and root is not None:
-        return _known(where, Entry(asked, root), read_roots(root))
-    entry = read_entry(where.config / CONFIGURATION)
-    if entry is None:
+        return _known(where, SavedCA(asked, root), read_roots(root))
+    saved = read_saved(where.config / CONFIGURATION)
+    if saved is None:
         raise ClientError(
             "This machine does not know a CA yet. Run: acme-iid bootstrap --ca-url https://ca.local --fingerprint ..."
         )
-    if asked is not None and asked != entry.ca_url:
-        others = _entries(where)
+    if asked is not None and asked != saved.ca_url:
+        others = _all_saved(where)
         # An address of now counts before one of before, which somebody else may have by now.
-        entry = next((ca for ca in others if ca.ca_url == asked), None)
-        entry = entry or next((ca for ca in others if asked in ca.former), None)
-    if entry is None:
+        saved = next((ca for ca in others if ca.ca_url == asked), None)
+        saved = saved or next((ca for ca in others if asked in ca.former), None)
+    if saved is None:
         raise ClientError(
-            f"This machine knows {' and '.join(known.ca_url for known in _entries(where))}, and not {asked}. "
+            f"This machine knows {' and '.join(known.ca_url for known in _all_saved(where))}, and not {asked}. "
             "Give that CA's root certificate with --root, or run 'acme-iid bootstrap' for it."
         )
     if root is not None:
-        return _known(where, replace(entry, roots_file=root), read_roots(root))
-    if not entry.roots_file.is_file():
-        raise ClientError(f"The root certificate {entry.roots_file} is gone. Run 'acme-iid bootstrap' again.")
-    return _known(where, entry, read_roots(entry.roots_file, " Run 'acme-iid bootstrap --force' to write it anew."))
+        return _known(where, replace(saved, roots_file=root), read_roots(root))
+    if not saved.roots_file.is_file():
+        raise ClientError(f"The root certificate {saved.roots_file} is gone. Run 'acme-iid bootstrap' again.")
+    return _known(where, saved, read_roots(saved.roots_file, " Run 'acme-iid bootstrap --force' to write it anew."))
 
 
-def _known(where: directories.Places, entry: Entry, roots: Roots) -> KnownCA:
+def _known(where: directories.Directories, saved: SavedCA, roots: Roots) -> KnownCA:
     return KnownCA(
-        entry.ca_url,
+        saved.ca_url,
         roots,
-        _in_pem(where, entry.roots_file, roots),
-        entry.identity_with(roots),
-        entry.token_resource,
+        _in_pem(where, saved.roots_file, roots),
+        saved.identity_with(roots),
+        saved.token_resource,
         where.account_key,
-        where.told,
+        where.account_options,
     )
 
 
 def load_issuer(
-    where: directories.Places, chain: list[x509.Certificate], ca_url: str | None = None, root: Path | None = None
+    where: directories.Directories, chain: list[x509.Certificate], ca_url: str | None = None, root: Path | None = None
 ) -> KnownCA:
     """The CA that a certificate comes from: of those that this machine knows, the one to whose roots it chains.
 
@@ -255,28 +255,28 @@ def load_issuer(
     :raises ClientError: as :func:`load`.
     """
     if ca_url is None and root is None:
-        for entry in _entries(where):
+        for saved in _all_saved(where):
             try:
-                roots = read_roots(entry.roots_file)
+                roots = read_roots(saved.roots_file)
             except (OSError, ClientError):
                 continue
             if any(is_issued_by(chain[-1], top) for top in roots):
-                return load(where, entry.ca_url)
+                return load(where, saved.ca_url)
     return load(where, ca_url, root)
 
 
-def _entries(where: directories.Places) -> list[Entry]:
+def _all_saved(where: directories.Directories) -> list[SavedCA]:
     """The CAs that this machine was bootstrapped for, the first one first."""
-    found = [read_entry(file) for file in configurations(where)]
-    return list({entry.ca_url: entry for entry in reversed(found) if entry is not None}.values())[::-1]
+    all_saved = [read_saved(file) for file in configurations(where)]
+    return list({saved.ca_url: saved for saved in reversed(all_saved) if saved is not None}.values())[::-1]
 
 
-def configurations(where: directories.Places) -> list[Path]:
+def configurations(where: directories.Directories) -> list[Path]:
     """The configuration files, the first CA's first; that one need not exist."""
     return [where.config / CONFIGURATION, *sorted((where.config / OTHERS).glob("*/" + CONFIGURATION))]
 
 
-def _in_pem(where: directories.Places, file: Path, roots: Roots) -> Path:
+def _in_pem(where: directories.Directories, file: Path, roots: Roots) -> Path:
     """A file of roots as the TLS library takes it; one in DER is written once more, below what this program keeps."""
     if b"-----BEGIN" in file.read_bytes():
         return file
@@ -291,7 +291,7 @@ def _directory_url(ca_url: str) -> str:
     return f"{ca_url}/acme/directory"
 
 
-def read_entry(configuration: Path) -> Entry | None:
+def read_saved(configuration: Path) -> SavedCA | None:
     """What a configuration file says; None without the file.
 
     :raises ClientError: if it cannot be read.
@@ -305,7 +305,7 @@ def read_entry(configuration: Path) -> Entry | None:
         url, roots_file = parse_url(content["ca_url"]), Path(content["root"])
         # It becomes the name of a directory.
         known = identity if _FINGERPRINT.match(identity) else None
-        return Entry(url, roots_file, known, fingerprints, resource and parse_resource(resource), former)
+        return SavedCA(url, roots_file, known, fingerprints, resource and parse_resource(resource), former)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -21,7 +21,7 @@ from josepy.jwa import ES256
 
 from acme_iid.iid01 import IID01
 from acme_iid_client.acme.account_terms import Conditions
-from acme_iid_client.acme.connection import CaError, Connection, decode, refusal, remedy_in
+from acme_iid_client.acme.connection import CaError, Connection, decode, refusal_error, remedy_in
 from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.acme.proof import prove
 from acme_iid_client.acme.registration import NOBODYS, NOT_AGREED, agree, holder, open_account, settled
@@ -297,7 +297,7 @@ def _prove(url: str, request: Request, connection: Connection, account: accounts
         if body.status == messages.STATUS_VALID:
             return _held(body)
         if body.status == messages.STATUS_INVALID:
-            refused = refusal(what, body.error) if body.error else CaError(f"{what} and does not say why.")
+            refused = refusal_error(what, body.error) if body.error else CaError(f"{what} and does not say why.")
             refused.remedy = remedy_in(response, "error")
             raise refused
         connection.wait(response)
@@ -332,13 +332,15 @@ def _finalize(
         response = connection.post(url, None, what)
         body = decode(messages.Order, response, "the order")
         if body.status not in (messages.STATUS_PROCESSING, messages.STATUS_VALID):
-            raise refusal(what, body.error) if body.error else error from None
+            raise refusal_error(what, body.error) if body.error else error from None
     for _ in range(_MAX_POLLS):
         body = decode(messages.Order, response, "the order")
         if body.status == messages.STATUS_VALID and body.certificate:
             return body
         if body.status != messages.STATUS_PROCESSING or not url:
-            raise refusal(what, body.error) if body.error else CaError(f"{what}: the order is {body.status.name}.")
+            raise (
+                refusal_error(what, body.error) if body.error else CaError(f"{what}: the order is {body.status.name}.")
+            )
         connection.wait(response)
         response = connection.post(url, None, what)
     raise CaError(f"{what}: it never came to a decision.")

@@ -111,9 +111,9 @@ def terms_of(ca: KnownCA, deadline: Deadline, notice: Notice) -> str | None:
 def _external_key(cloud: Cloud, conditions: Conditions) -> ExternalKey | None:
     if not isinstance(cloud, Enrolled):
         return conditions.external_key
-    if conditions.told.external_key is not None:
+    if conditions.account_options.external_key is not None:
         raise ClientError("This user was enrolled, and its account takes the key of that: leave out --eab-kid.")
-    return ExternalKey(cloud.given.kid, cloud.given.hmac_key)
+    return ExternalKey(cloud.key.kid, cloud.key.hmac_key)
 
 
 def _not_agreed(terms: str, connection: Connection) -> CaError:
@@ -128,7 +128,7 @@ def _not_agreed(terms: str, connection: Connection) -> CaError:
 def _other_key(key: ExternalKey, cloud: Cloud, conditions: Conditions) -> str:
     if isinstance(cloud, Enrolled):
         return "'acme-iid enroll --for-user' gives this user another."
-    kept = "" if conditions.told.external_key is not None else f", kept in {conditions.key_file}"
+    kept = "" if conditions.account_options.external_key is not None else f", kept in {conditions.key_file}"
     return f"The key's id is {key.kid}{kept}. --eab-kid and --eab-hmac-key-file give another."
 
 
@@ -294,8 +294,8 @@ def standing(account: Account, ca: KnownCA, deadline: Deadline, notice: Notice) 
             return account, Standing("unknown", ())
         raise
     body = decode(messages.Registration, answer, "the account")
-    found = Account(account.file, account.instance, account.key, url)
-    return found, Standing(str(body.status or "valid"), tuple(map(str, body.contact or ())))
+    known = Account(account.file, account.instance, account.key, url)
+    return known, Standing(str(body.status or "valid"), tuple(map(str, body.contact or ())))
 
 
 def deactivate(account: Account, ca: KnownCA, deadline: Deadline, notice: Notice) -> Path | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 if TYPE_CHECKING:
     from acme_iid_client.acme.known_ca import KnownCA
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _known(
-    where: Places, ca_url: str | None, root: Path | None, metadata_url: str | None, deadline: Deadline
+    where: Directories, ca_url: str | None, root: Path | None, metadata_url: str | None, deadline: Deadline
 ) -> tuple[Account, KnownCA]:
     import os
 
@@ -47,7 +47,7 @@ def command() -> None:
 @options.json
 @click.pass_obj
 def show(
-    where: Places, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float, as_json: bool
+    where: Directories, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float, as_json: bool
 ) -> None:
     """Show this machine's account: its key here, and what the CA says about it.
 
@@ -89,7 +89,7 @@ def show(
 @options.json
 @click.pass_obj
 def rollover(
-    where: Places, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float, as_json: bool
+    where: Directories, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float, as_json: bool
 ) -> None:
     """Give this machine's account a new key. Instances and certificates stay the account's.
 
@@ -122,7 +122,7 @@ def rollover(
 @options.timeout
 @click.pass_obj
 def deactivate(
-    where: Places, force: bool, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float
+    where: Directories, force: bool, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float
 ) -> None:
     """End this machine's account at the CA for good, and set its key aside.
 

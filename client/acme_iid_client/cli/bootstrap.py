@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 
 @click.command("bootstrap")
@@ -28,7 +28,7 @@ from acme_iid_client.storage.directories import Places
 @options.json
 @click.pass_obj
 def command(
-    where: Places,
+    where: Directories,
     ca_url: str,
     fingerprints: tuple[str, ...],
     first: bool,

@@ -45,12 +45,12 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, token_resourc
             )
         return
     facts = cloud.facts()
-    found, missing = clouds.available(cloud, bound)
+    formats, missing = clouds.available(cloud, bound)
     if as_json:
-        shown = {"cloud": cloud.title, "formats": found, "missing": missing, "facts": dict(facts)}
+        shown = {"cloud": cloud.title, "formats": formats, "missing": missing, "facts": dict(facts)}
         click.echo(json.dumps(shown, indent=2))
         return
     click.echo(f"{cloud.title} instance, as its metadata service says (not verified):")
     for name, value in facts.items():
         click.echo(printable(f"  {name + ':':<18}{value}"))
-    click.echo(f"Evidence that it has: {', '.join(found) or 'none'}")
+    click.echo(f"Evidence that it has: {', '.join(formats) or 'none'}")

@@ -19,13 +19,13 @@ def command(crt: BinaryIO, short: bool, bundle: bool, as_json: bool) -> None:
     from acme_iid_client.cli.terminal import printable
     from acme_iid_client.x509 import certificates
 
-    found = certificates.load_certificates(crt.read())
+    chain = certificates.load_certificates(crt.read())
     if as_json:
         import json
 
-        facts = [certificates.facts(certificate) for certificate in found]
+        facts = [certificates.facts(certificate) for certificate in chain]
         click.echo(json.dumps(facts if bundle else facts[0], indent=2))
         return
     show = certificates.short_text if short else certificates.long_text
-    for certificate in found if bundle else found[:1]:
+    for certificate in chain if bundle else chain[:1]:
         click.echo(printable(show(certificate)))

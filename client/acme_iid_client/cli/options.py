@@ -24,13 +24,13 @@ def _resource(_context: click.Context, _parameter: click.Parameter, value: str |
 
 
 def _account_key(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    """Hand the file on with the places where things are kept, so that all that sign find it there."""
+    """Hand the file on with the directories where things are kept, so that all that sign find it there."""
     if value is not None:
         context.obj = replace(context.obj, account_key=value)
 
 
 def account_conditions(command: Callable[..., None]) -> Callable[..., None]:
-    """Options about what a CA may make a condition of an account, handed on with the places where things are kept."""
+    """Options for the conditions that a CA may set for an account, handed on with the directories."""
 
     @click.option("--agree-tos", is_flag=True, help="Agree to the CA's terms of service as they are now.")
     @click.option(
@@ -43,13 +43,13 @@ def account_conditions(command: Callable[..., None]) -> Callable[..., None]:
     def with_conditions(
         *args: Any, agree_tos: bool, eab_kid: str | None, eab_hmac_key_file: Path | None, **kwargs: Any
     ) -> None:
-        from acme_iid_client.storage.account_options import Told, read_external_key
+        from acme_iid_client.storage.account_options import AccountOptions, read_external_key
 
         if (eab_kid is None) != (eab_hmac_key_file is None):
             raise click.UsageError("--eab-kid and --eab-hmac-key-file go together.")
         key = None if eab_kid is None or eab_hmac_key_file is None else read_external_key(eab_kid, eab_hmac_key_file)
         context = click.get_current_context()
-        context.obj = replace(context.obj, told=Told(agree_tos, key))
+        context.obj = replace(context.obj, account_options=AccountOptions(agree_tos, key))
         command(*args, **kwargs)
 
     return with_conditions

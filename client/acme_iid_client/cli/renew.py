@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 
 @click.command("renew")
@@ -41,7 +41,7 @@ from acme_iid_client.storage.directories import Places
 @options.json
 @click.pass_obj
 def command(
-    where: Places,
+    where: Directories,
     files: tuple[Path, ...],
     force: bool,
     expires_in: str | None,
@@ -87,7 +87,7 @@ def command(
         after = hooks.parse(execute, exec_timeout, signal, pid, pid_file)
     except ClientError as error:
         raise click.UsageError(str(error)) from error
-    if daemon and where.told.agree_tos:
+    if daemon and where.account_options.agree_tos:
         raise click.UsageError(
             "A daemon would agree to whatever terms are to come. Agree once, without --daemon: "
             "acme-iid renew --agree-tos"

@@ -30,7 +30,7 @@ from acme_iid_client.renewal import (
     systemd,
 )
 from acme_iid_client.storage import records
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 from acme_iid_client.x509 import certificates
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Task:
     :ivar timeout: seconds for each certificate.
     """
 
-    where: Places
+    where: Directories
     wishes: renew.Wishes
     expires_in: str | None
     after: hooks.Hooks
@@ -94,7 +94,7 @@ class Task:
         """
         if not self.pairs:
             return [self.origin.of(record) for record in records.all_of(self.where.state, complain)]
-        found = []
+        pairs = []
         for certificate, key in self.pairs:
             try:
                 known = records.find(self.where.state, certificate)
@@ -103,8 +103,8 @@ class Task:
                 continue
             # The files as they were typed, for messages.
             record = records.Record(certificate, key) if known is None else known
-            found.append(self.origin.of(replace(record, certificate=certificate, key=key)))
-        return found
+            pairs.append(self.origin.of(replace(record, certificate=certificate, key=key)))
+        return pairs
 
     def run(self) -> None:
         """Renew what is due, each independently of the others.
@@ -113,9 +113,9 @@ class Task:
         """
         failures: list[str] = []
         statuses: list[int] = []
-        found = self.find(failures.append)
+        pairs = self.find(failures.append)
         looked_after = 0
-        for record in found:
+        for record in pairs:
             # Who removed a certificate, or revoked it, does not want another in its place unless it is named.
             if not self.pairs and inventory.is_revoked(self.where.state, record.certificate):
                 continue
@@ -129,7 +129,7 @@ class Task:
                     looked_after -= 1
                     notice(f"{record.certificate} does not exist, so it is not renewed.")
             except (ClientError, OSError) as error:
-                if len(found) == 1 and not failures:
+                if len(pairs) == 1 and not failures:
                     raise
                 failures.append(f"{record.certificate}: {sentence(error)}")
                 statuses.append(getattr(error, "exit_status", errors.LOCAL))
@@ -153,7 +153,7 @@ class Task:
                 due = self._due_at(record, leaf)
                 if datetime.now(UTC) < due:
                     _not_due(record, leaf, due, self.as_json)
-                    self._tell_if_pending(record, leaf)
+                    self._notify_if_pending(record, leaf)
                     return
                 self._require_no_refusal(record, leaf)
             try:
@@ -168,7 +168,7 @@ class Task:
             click.echo(f"Your certificate has been saved in {printable(str(record.certificate))}.")
             if self.wishes.new_key:
                 click.echo(f"Your private key has been saved in {printable(str(record.key))}.")
-        self._tell(record, new.leaf)
+        self._notify(record, new.leaf)
 
     def _renew(self, record: records.Record, deadline: Deadline, say: Callable[[str], None]) -> Issued:
         """Renew a pair, and keep on the disk what another run has to know of it.
@@ -251,7 +251,7 @@ class Task:
             stamp=lambda record: (*stamp(record), *stamp_of(revocations), *self._finishing_again(record)),
             look=lambda record: self._look(record, say),
             renew=lambda record: self._renew(record, Deadline(self.timeout), say).leaf,
-            tell=self._tell,
+            notify=self._notify,
             advise=lambda record, leaf: renew.advice(record, leaf, self.where, Deadline(_ADVICE_SECONDS)),
             expires_in=self.expires_in,
             seconds=self.timeout + self.after.seconds,
@@ -289,11 +289,11 @@ class Task:
             refusals.standing(state, certificate, leaf, time.time()),
         )
 
-    def _tell_if_pending(self, record: records.Record, leaf: x509.Certificate) -> None:
+    def _notify_if_pending(self, record: records.Record, leaf: x509.Certificate) -> None:
         if not self.after.is_empty and pending_notifications.pending(self.where.state, record.certificate, leaf):
-            self._tell(record, leaf)
+            self._notify(record, leaf)
 
-    def _tell(self, record: records.Record, leaf: x509.Certificate) -> None:
+    def _notify(self, record: records.Record, leaf: x509.Certificate) -> None:
         ca_url = record.ca_url or _ca_url(self.where)
         # What systemd says to this process is not meant for commands.
         env = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
@@ -314,7 +314,7 @@ class _Cached:
 
     def __init__(
         self,
-        where: Places,
+        where: Directories,
         read: Callable[[Callable[[str], None]], list[records.Record]],
         complain: Callable[[str], None],
     ) -> None:
@@ -349,7 +349,7 @@ def _changed(directory: Path) -> int:
         return 0
 
 
-def _ca_url(where: Places) -> str:
+def _ca_url(where: Directories) -> str:
     from acme_iid_client.acme import known_ca
 
     return known_ca.load(where).ca_url

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 _REASONS = {
     "unspecified": 0, "keyCompromise": 1, "affiliationChanged": 3, "superseded": 4, "cessationOfOperation": 5,
@@ -34,7 +34,7 @@ _REASONS = {
 @options.json
 @click.pass_obj
 def command(
-    where: Places,
+    where: Directories,
     crt: Path,
     key: Path | None,
     reason: str,

@@ -86,35 +86,38 @@ class Verified:
 
     def as_json(self) -> dict[str, object]:
         """For programs to read: strings, and times in seconds."""
-        found = self.identity
+        identity = self.identity
         return {
             "verified": True,
-            "cloud": found.cloud,
-            "format": found.format,
-            "id": found.id,
-            "facts": dict(found.facts),
-            "names": [str(name) for name in found.names],
-            "times": dict(found.times),
-            "key": found.key_id,
+            "cloud": identity.cloud,
+            "format": identity.format,
+            "id": identity.id,
+            "facts": dict(identity.facts),
+            "names": [str(name) for name in identity.names],
+            "times": dict(identity.times),
+            "key": identity.key_id,
             "key_from": "given" if self.given_key else "published",
-            "binding": found.binding,
+            "binding": identity.binding,
             "bound_to": self.bound_to,
             "stale": self.stale,
         }
 
     def lines(self) -> list[str]:
         """For people to read."""
-        found = self.identity
+        identity = self.identity
         rows = [
-            *((name.replace("_", " "), value) for name, value in found.facts.items()),
-            *((name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))) for name, value in found.times.items()),
-            *(("name", str(name)) for name in found.names),
-            ("id", found.id),
-            ("signed by", f"{found.key_id} ({'a key that was given' if self.given_key else 'the cloud'})"),
+            *((name.replace("_", " "), value) for name, value in identity.facts.items()),
+            *(
+                (name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value)))
+                for name, value in identity.times.items()
+            ),
+            *(("name", str(name)) for name in identity.names),
+            ("id", identity.id),
+            ("signed by", f"{identity.key_id} ({'a key that was given' if self.given_key else 'the cloud'})"),
         ]
         if self.bound_to is not None:
-            rows.append((found.binding, self.bound_to))
-        lines = [f"Verified: {found.format}", *(f"  {label + ':':<15}{value}" for label, value in rows)]
+            rows.append((identity.binding, self.bound_to))
+        lines = [f"Verified: {identity.format}", *(f"  {label + ':':<15}{value}" for label, value in rows)]
         if self.bound_to is None:
             lines.append(
                 "It carries no nonce, so nothing here says when it was fetched or by whom: "
@@ -122,7 +125,7 @@ class Verified:
             )
         else:
             lines.append(
-                f"It is not bound to anything here: its {found.binding} is for a CA to compare, which takes it in "
+                f"It is not bound to anything here: its {identity.binding} is for a CA to compare, which takes it in "
                 "answer to one challenge, from one account key."
             )
         if self.stale is not None:

@@ -17,12 +17,12 @@ from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds import nitrotpm, sts
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
-    Answer,
     BusyError,
     FormatUnavailableError,
     MetadataService,
     NoAnswerError,
     NotThisCloudError,
+    Response,
 )
 from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.errors import ClientError
@@ -103,9 +103,9 @@ class AWS:
             self._headers = self._headers_with(answer)
         elif answer.busy:
             if answer.server != _SERVER:
-                raise BusyError(self._refusal(answer))
+                raise BusyError(self._refusal_text(answer))
         elif answer.status not in (403, 404, 405):
-            raise ClientError(self._refusal(answer))
+            raise ClientError(self._refusal_text(answer))
         elif document := self._probe_document(seconds / 2):
             self._headers, self._fetched["document"] = {}, document
 
@@ -221,14 +221,14 @@ class AWS:
             elif answer.status == 200:
                 self._headers = self._headers_with(answer)
             else:
-                raise ClientError(self._refusal(answer))
+                raise ClientError(self._refusal_text(answer))
         return self._headers
 
     def _require_on(self) -> None:
         if self._off:
             raise ClientError("The metadata service is switched off by AWS_EC2_METADATA_DISABLED; unset it to use it.")
 
-    def _headers_with(self, answer: Answer) -> Mapping[str, str]:
+    def _headers_with(self, answer: Response) -> Mapping[str, str]:
         """The headers with the session token in an answer."""
         token = answer.content.decode("latin-1").strip()
         if not token or not token.isascii() or not token.isprintable():
@@ -238,7 +238,7 @@ class AWS:
         return {"X-aws-ec2-metadata-token": token}
 
     @staticmethod
-    def _refusal(answer: Answer) -> str:
+    def _refusal_text(answer: Response) -> str:
         return f"The metadata service answers with status {answer.status} when asked for a session token."
 
     def _why_no_token(self, error: NoAnswerError) -> ClientError:

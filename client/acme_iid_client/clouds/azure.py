@@ -21,11 +21,11 @@ from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds import azure_issuers
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
-    Answer,
     BusyError,
     FormatUnavailableError,
     MetadataService,
     NotThisCloudError,
+    Response,
 )
 from acme_iid_client.errors import ClientError
 from acme_iid_client.x509.certificates import element
@@ -114,7 +114,7 @@ class Azure:
             self._compute = self._read_description(self._service.ask("GET", _INSTANCE, _HEADERS))
         return self._compute
 
-    def _read_description(self, answer: Answer) -> Mapping[str, object]:
+    def _read_description(self, answer: Response) -> Mapping[str, object]:
         match _json(answer):
             case {"compute": {"vmId": str()} as compute} if answer.status == 200:
                 return {str(name): value for name, value in compute.items()}
@@ -163,11 +163,11 @@ class Azure:
             case {"access_token": str(token)} if answer.status == 200 and _TOKEN.match(token):
                 return token
             case {"error_description": str(description)}:
-                said = description[:300]
+                reason = description[:300]
             case _:
-                said = f"status {answer.status}"
+                reason = f"status {answer.status}"
         raise FormatUnavailableError(
-            f"The metadata service gives no managed identity token for {self._resource} ({said.rstrip('.')}). The VM "
+            f"The metadata service gives no managed identity token for {self._resource} ({reason.rstrip('.')}). The VM "
             "needs an identity, and the tenant an application with this ID URI."
         )
 
@@ -177,8 +177,8 @@ class Azure:
         if not file:
             # Documents of one program have one signer, or at most two.
             if self._issuers is None:
-                found = azure_issuers.issuers(base64.b64decode(document))
-                self._issuers = "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in found)
+                certificates = azure_issuers.issuers(base64.b64decode(document))
+                self._issuers = "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in certificates)
             return {"intermediates": self._issuers} if self._issuers else {}
         content = Path(file).read_bytes()
         if len(content) > MAX_INTERMEDIATES_BYTES or b"-----BEGIN CERTIFICATE" not in content or not content.isascii():
@@ -203,7 +203,7 @@ def nonce_of(cms: bytes) -> str | None:
     return nonce if isinstance(nonce, str) else None
 
 
-def _document(answer: Answer) -> str | None:
+def _document(answer: Response) -> str | None:
     match _json(answer):
         case {"signature": str(signature)}:
             try:
@@ -213,7 +213,7 @@ def _document(answer: Answer) -> str | None:
     return None
 
 
-def _json(answer: Answer) -> object:
+def _json(answer: Response) -> object:
     try:
         value: object = json.loads(answer.content)
     except (ValueError, RecursionError):

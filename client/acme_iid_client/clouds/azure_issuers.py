@@ -84,21 +84,21 @@ def _installed(signer: x509.Certificate) -> Iterator[x509.Certificate]:
 
 def _fetched(signer: x509.Certificate) -> tuple[x509.Certificate, ...]:
     """The one that can be fetched, within :data:`SECONDS`."""
-    found: list[x509.Certificate] = []
+    certificates: list[x509.Certificate] = []
     deadline = Deadline(SECONDS)
 
     def fetch() -> None:
         for url in _addresses(signer):
             content = _get(url, deadline)
             if content is not None and (certificate := _read(content)) and certificate.subject == signer.issuer:
-                found.append(certificate)
+                certificates.append(certificate)
                 return
 
     # A daemon: a resolver that keeps it waiting must not keep the program.
     fetching = threading.Thread(target=fetch, daemon=True)
     fetching.start()
     fetching.join(SECONDS)
-    return tuple(found)
+    return tuple(certificates)
 
 
 def _addresses(signer: x509.Certificate) -> list[str]:

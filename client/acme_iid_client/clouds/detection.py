@@ -80,16 +80,16 @@ def find(candidates: Sequence[C], seconds: float, notice: Callable[[str], None])
         outcomes[index] = outcome
         unfinished -= {index} if final else set()
     ended.set()
-    found = [candidate for index, candidate in enumerate(candidates) if outcomes.get(index, candidate) is None]
-    if not found:
+    answering = [candidate for index, candidate in enumerate(candidates) if outcomes.get(index, candidate) is None]
+    if not answering:
         raise _explain(candidates, outcomes)
-    if len({candidate.title for candidate in found}) > 1:
-        named = " and ".join(f"{candidate.title} ({candidate.base})" for candidate in found)
+    if len({candidate.title for candidate in answering}) > 1:
+        named = " and ".join(f"{candidate.title} ({candidate.base})" for candidate in answering)
         notice(
-            f"The metadata services of {named} both answer. This machine is taken for one of {found[0].title}'s; "
+            f"The metadata services of {named} both answer. This machine is taken for one of {answering[0].title}'s; "
             "--metadata-url names another."
         )
-    return found[0]
+    return answering[0]
 
 
 def _probe(

@@ -15,7 +15,7 @@ from acme_iid_client.storage import directories
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class EnrolledKey:
     """What ``acme-iid enroll --for-user`` hands to a user.
 
     :ivar ca_url: the CA's address.
@@ -40,15 +40,15 @@ def file_of(state: Path, ca: str) -> Path:
     return state / "enrolled" / f"{directories.safe_name(ca)}.json"
 
 
-def save(state: Path, ca: str, given: Given) -> Path:
+def save(state: Path, ca: str, key: EnrolledKey) -> Path:
     """Keep what was given, for the user alone; returns the file."""
     file = file_of(state, ca)
     directories.make_directory(file.parent)
-    directories.write_file(file, json.dumps(asdict(given), indent=2).encode() + b"\n")
+    directories.write_file(file, json.dumps(asdict(key), indent=2).encode() + b"\n")
     return file
 
 
-def load(state: Path, ca: str) -> Given | None:
+def load(state: Path, ca: str) -> EnrolledKey | None:
     """What this user was given for a CA, if anything.
 
     :raises ClientError: if it cannot be read.
@@ -62,12 +62,12 @@ def load(state: Path, ca: str) -> Given | None:
         raise ClientError(f"{file} cannot be read. 'acme-iid enroll --for-user' writes it anew.") from error
 
 
-def of_json(content: Mapping[str, Any]) -> Given:
+def of_json(content: Mapping[str, Any]) -> EnrolledKey:
     """What was given, as its file has it.
 
     :raises KeyError: if something is missing; or TypeError.
     """
-    return Given(
+    return EnrolledKey(
         str(content["ca_url"]),
         str(content["enrolment"]),
         tuple(map(str, content["names"])),
@@ -83,26 +83,26 @@ class Enrolled:
     base = ""
     formats: tuple[str, ...] = ()
 
-    def __init__(self, given: Given) -> None:
-        self.given = given
+    def __init__(self, key: EnrolledKey) -> None:
+        self.key = key
 
     def probe(self, seconds: float) -> None:
         """Ask nobody: what was given says it."""
 
     def instance(self) -> str:
         """What the account key is kept under."""
-        return f"enrolment:{self.given.enrolment}"
+        return f"enrolment:{self.key.enrolment}"
 
     def names(self) -> tuple[str, ...]:
         """The names that were enrolled."""
-        return self.given.names
+        return self.key.names
 
     def facts(self) -> Mapping[str, str]:
         """What there is to read."""
-        return {"enrolment": self.given.enrolment}
+        return {"enrolment": self.key.enrolment}
 
     def evidence(self, kind: str, binding: Binding) -> IID01Response:  # noqa: ARG002 - a cloud's interface
         """Refuse: whoever enrolled this user has the evidence."""
         raise ClientError(
-            f"This user was enrolled for {', '.join(self.given.names)} and has no evidence of its own ({kind})."
+            f"This user was enrolled for {', '.join(self.key.names)} and has no evidence of its own ({kind})."
         )

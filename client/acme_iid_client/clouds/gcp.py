@@ -14,10 +14,10 @@ from acme_iid.binding import Binding
 from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
-    Answer,
     FormatUnavailableError,
     MetadataService,
     NotThisCloudError,
+    Response,
     text_of,
 )
 from acme_iid_client.errors import ClientError
@@ -90,12 +90,12 @@ class GCP:
 
     def facts(self) -> Mapping[str, str]:
         """What the metadata server says of the instance."""
-        found = {}
+        facts = {}
         for name, path in _FACTS.items():
             answer = self._get(path)
             if answer.status == 200:
-                found[name] = text_of(answer.content, name).rpartition("/")[2]
-        return found
+                facts[name] = text_of(answer.content, name).rpartition("/")[2]
+        return facts
 
     def evidence(self, kind: str, binding: Binding) -> IID01Response:
         """An identity token for the binding's audience and no other."""
@@ -118,11 +118,11 @@ class GCP:
             raise ClientError(f"The metadata server at {self.base} answers with status {answer.status} for {path}.")
         return text_of(answer.content, path)
 
-    def _get(self, path: str) -> Answer:
+    def _get(self, path: str) -> Response:
         """One request, of which an answer without Google's header is not the metadata server's, whatever it says."""
         return self._require_google(self._service.ask("GET", _ROOT + path, _HEADERS))
 
-    def _require_google(self, answer: Answer) -> Answer:
+    def _require_google(self, answer: Response) -> Response:
         if answer.headers.get(_FLAVOR) != "Google":
             raise NotThisCloudError(
                 f"its answers have no {_FLAVOR}",

@@ -62,7 +62,7 @@ class NobodyThereError(NotThisCloudError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What a metadata service said.
 
     :ivar headers: by name, in any case.
@@ -92,7 +92,7 @@ class MetadataService:
     def __init__(self, base: str) -> None:
         self.base = base.rstrip("/")
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Response:
         """One request, repeated while the service is busy.
 
         :param path: from the root of the service, with the query.
@@ -117,7 +117,7 @@ class MetadataService:
             time.sleep(pause)
         return self.try_once(method, path, headers)
 
-    def try_once(self, method: str, path: str, headers: Mapping[str, str], seconds: float = READ_SECONDS) -> Answer:
+    def try_once(self, method: str, path: str, headers: Mapping[str, str], seconds: float = READ_SECONDS) -> Response:
         """One request.
 
         :param path: from the root of the service, with the query.
@@ -137,7 +137,7 @@ class MetadataService:
         try:
             with session:
                 response = session.request(method, self.base + path, headers={**headers, "Connection": "close"})
-                return Answer(response.status_code, response.content, response.headers)
+                return Response(response.status_code, response.content, response.headers)
         except TooLargeError as error:
             raise ClientError(
                 f"The metadata service's answer for {path.partition('?')[0]} is larger than {MAX_ANSWER_BYTES} octets."

@@ -56,10 +56,10 @@ def web_identity_token(credentials: Credentials, region: str, audience: str, env
     body = urlencode(form).encode()
     headers = headers_for_post(credentials, region, "sts", url.netloc, url.path, body, datetime.now(UTC))
     status, text = _post(url, headers, body)
-    found = _TOKEN.search(text) if status == 200 else None
-    if found is None:
-        raise FormatUnavailableError(_refusal(url, status, text))
-    return found[1]
+    token = _TOKEN.search(text) if status == 200 else None
+    if token is None:
+        raise FormatUnavailableError(_refusal_text(url, status, text))
+    return token[1]
 
 
 def _endpoint(region: str, env: Mapping[str, str]) -> SplitResult:
@@ -107,10 +107,10 @@ def _post(url: SplitResult, headers: Mapping[str, str], body: bytes) -> tuple[in
     return response.status_code, response.content.decode("utf-8", "replace")
 
 
-def _refusal(url: SplitResult, status: int, text: str) -> str:
+def _refusal_text(url: SplitResult, status: int, text: str) -> str:
     error = _ERROR.search(text)
-    said = f"{error[1]}: {html.unescape(error[2])}" if error else f"status {status}"
+    reason = f"{error[1]}: {html.unescape(error[2])}" if error else f"status {status}"
     return (
-        f"STS at {url.netloc} gives no web identity token ({said.rstrip('.')}). The instance's role needs the "
+        f"STS at {url.netloc} gives no web identity token ({reason.rstrip('.')}). The instance's role needs the "
         "permission sts:GetWebIdentityToken, and the account outbound identity federation; the clock must be right."
     )

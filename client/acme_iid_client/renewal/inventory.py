@@ -27,7 +27,7 @@ _SUFFIXES = frozenset({".crt", ".pem", ".cer", ".cert", ".der"})
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CertificateState:
     """What is there.
 
     :ivar certificate: its file.
@@ -45,7 +45,7 @@ class Found:
     status: str
 
 
-def ordered(state: Path, now: datetime, complain: Callable[[str], None]) -> list[Found]:
+def ordered(state: Path, now: datetime, complain: Callable[[str], None]) -> list[CertificateState]:
     """The certificates that were ordered on this machine, by their paths.
 
     :param complain: called with a sentence about each record that cannot be read.
@@ -53,7 +53,7 @@ def ordered(state: Path, now: datetime, complain: Callable[[str], None]) -> list
     return [_look(state, record.certificate, record, now) for record in records.all_of(state, complain)]
 
 
-def in_paths(state: Path, paths: tuple[Path, ...], now: datetime) -> list[Found]:
+def in_paths(state: Path, paths: tuple[Path, ...], now: datetime) -> list[CertificateState]:
     """The certificates in files and directories; what else is in a directory is passed over, and so are CAs'.
 
     A directory that cannot be read is listed itself.
@@ -98,25 +98,25 @@ def _record(state: Path, certificate: Path) -> records.Record | None:
         return None
 
 
-def _look(state: Path, certificate: Path, record: records.Record | None, now: datetime) -> Found:
+def _look(state: Path, certificate: Path, record: records.Record | None, now: datetime) -> CertificateState:
     """Read the certificate at a place, and say how it is."""
     key, ca_url = (None, None) if record is None else (record.key, record.ca_url)
     try:
         leaf = _leaf(certificate)
     except FileNotFoundError:
-        return Found(certificate, key, ca_url, None, "missing")
+        return CertificateState(certificate, key, ca_url, None, "missing")
     except (OSError, ClientError):
-        return Found(certificate, key, ca_url, None, "unreadable")
+        return CertificateState(certificate, key, ca_url, None, "unreadable")
     if _revoked(state, leaf).exists():
-        return Found(certificate, key, ca_url, leaf, "revoked")
+        return CertificateState(certificate, key, ca_url, leaf, "revoked")
     if now < leaf.not_valid_after_utc and key is not None:
         try:
             public = keys.load(key.read_bytes(), str(key)).public_key()
         except (OSError, ClientError):
-            return Found(certificate, key, ca_url, leaf, "unreadable")
+            return CertificateState(certificate, key, ca_url, leaf, "unreadable")
         if keys.spki(public) != keys.spki(leaf.public_key()):
-            return Found(certificate, key, ca_url, leaf, "mismatched")
-    return Found(certificate, key, ca_url, leaf, _by_time(leaf, now))
+            return CertificateState(certificate, key, ca_url, leaf, "mismatched")
+    return CertificateState(certificate, key, ca_url, leaf, _by_time(leaf, now))
 
 
 def _by_time(leaf: x509.Certificate, now: datetime) -> str:

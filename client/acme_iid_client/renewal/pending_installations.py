@@ -29,7 +29,7 @@ _ROOM = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PendingInstallation:
     """What was issued.
 
     :ivar issued: the certificate; its key if that was made for it, or None if the key stays what it is.
@@ -52,16 +52,16 @@ class Kept:
         :param permissions: others than those that were asked for when it was ordered.
         :raises ClientError: if that is impossible; it stays kept then.
         """
-        wanted = self.permissions if permissions in (None, pairs.Permissions()) else permissions
-        assert wanted is not None
+        chosen = self.permissions if permissions in (None, pairs.Permissions()) else permissions
+        assert chosen is not None
         issued = self.issued
         try:
             if where.certificate == where.key:
-                pairs.install_file(where.certificate, issued.certificate_pem, wanted, private=False)
+                pairs.install_file(where.certificate, issued.certificate_pem, chosen, private=False)
             elif issued.key is None:
-                pairs.install_certificate(where, issued.certificate_pem, wanted)
+                pairs.install_certificate(where, issued.certificate_pem, chosen)
             else:
-                pairs.install(where, issued.certificate_pem, keys.to_pem(issued.key), wanted)
+                pairs.install(where, issued.certificate_pem, keys.to_pem(issued.key), chosen)
         except OSError as error:
             raise ClientError(
                 f"{error.filename or where.certificate} could not be put in place: {error.strerror}. What the CA "
@@ -81,7 +81,7 @@ class Room:
     _taken: Entry
     _target: Entry
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: PendingInstallation) -> None:
         """Keep what was issued, durably.
 
         :raises OSError: if even that is impossible.
@@ -128,7 +128,7 @@ def exists(state: Path, certificate: Path) -> bool:
         return False
 
 
-def find(state: Path, certificate: Path) -> Kept | None:
+def find(state: Path, certificate: Path) -> PendingInstallation | None:
     """What is kept for a certificate's file, if anything can be used.
 
     :raises OSError: if it cannot be read.
@@ -140,7 +140,7 @@ def find(state: Path, certificate: Path) -> Kept | None:
         key = content["key"]
         private = None if key is None else keys.load(key.encode("ascii"), str(file))
         permissions = pairs.Permissions(*content["permissions"])
-        return Kept(Issued(chain, private, None), permissions, dict(content["purpose"]))
+        return PendingInstallation(Issued(chain, private, None), permissions, dict(content["purpose"]))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ClientError, ValueError, KeyError, TypeError, AttributeError):

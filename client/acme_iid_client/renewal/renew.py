@@ -19,8 +19,9 @@ from acme_iid_client.acme.order import Issued, Request, order
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.renewal import ari, pending_installations
+from acme_iid_client.renewal.pending_installations import PendingInstallation
 from acme_iid_client.storage import pairs
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 from acme_iid_client.storage.records import Record
 from acme_iid_client.x509 import keys
 from acme_iid_client.x509.certificates import (
@@ -133,11 +134,11 @@ def current(record: Record) -> tuple[pairs.Pair, x509.Certificate]:
                 f"{record.key} is not the key of {record.certificate}, so it is not overwritten. "
                 "Which file is the right one?"
             )
-        record.copies.refresh(pair, pairs.Permissions())
+        record.bundles.refresh(pair, pairs.Permissions())
     return pair, leaf
 
 
-def advice(record: Record, certificate: x509.Certificate, where: Places, deadline: Deadline) -> ari.Window | None:
+def advice(record: Record, certificate: x509.Certificate, where: Directories, deadline: Deadline) -> ari.Window | None:
     """When the CA of a pair would like it to be renewed; None if it does not say.
 
     :raises ClientError: if it cannot be asked.
@@ -148,7 +149,7 @@ def advice(record: Record, certificate: x509.Certificate, where: Places, deadlin
 def renew(
     record: Record,
     wishes: Wishes,
-    where: Places,
+    where: Directories,
     env: Mapping[str, str],
     deadline: Deadline,
     notice: Callable[[str], None],
@@ -185,7 +186,7 @@ def renew(
         where.state, ca.identity, env, record.metadata_url, record.token_resource or ca.token_resource, notice
     )
     pairs.rehearse(pair, wishes.permissions, key_stays=keep)
-    record.copies.rehearse(wishes.permissions)
+    record.bundles.rehearse(wishes.permissions)
     with pending_installations.room(where.state, record.certificate) as room:
         try:
             issued = order(request, ca, where.state, cloud, deadline, notice)
@@ -196,7 +197,7 @@ def renew(
             keep, request = False, replace(request, key=type_of(leaf.public_key()) or KeyType("EC", "P-256"))
             pairs.rehearse(pair, wishes.permissions, key_stays=False)
             issued = order(request, ca, where.state, cloud, deadline, notice)
-        waiting = pending_installations.Kept(replace(issued, key=None) if keep else issued, wishes.permissions)
+        waiting = PendingInstallation(replace(issued, key=None) if keep else issued, wishes.permissions)
         room.keep(waiting)
     installing(leaf)
     _put_in_place(waiting, pair, record, wishes, where)
@@ -206,7 +207,7 @@ def renew(
 def finish(
     record: Record,
     wishes: Wishes,
-    where: Places,
+    where: Directories,
     installing: Callable[[x509.Certificate | None], None] = lambda _: None,
 ) -> Issued | None:
     """Put in place what was issued for a pair earlier and could not be, so that it is not ordered again.
@@ -228,7 +229,7 @@ def finish(
     return waiting.issued
 
 
-def _serves(waiting: pending_installations.Kept, pair: pairs.Pair, wishes: Wishes) -> bool:
+def _serves(waiting: PendingInstallation, pair: pairs.Pair, wishes: Wishes) -> bool:
     """Whether what is kept is as good as what a renewal would order now."""
     issued, now = waiting.issued, datetime.now(UTC)
     if not waiting.is_fresh(now):
@@ -264,14 +265,18 @@ def _content(path: Path) -> bytes:
 
 
 def _put_in_place(
-    waiting: pending_installations.Kept, pair: pairs.Pair, record: Record, wishes: Wishes, where: Places
+    waiting: PendingInstallation,
+    pair: pairs.Pair,
+    record: Record,
+    wishes: Wishes,
+    where: Directories,
 ) -> None:
     waiting.put_in_place(pair, wishes.permissions)
     pending_installations.drop(where.state, record.certificate)
-    record.copies.refresh(pair, wishes.permissions)
+    record.bundles.refresh(pair, wishes.permissions)
 
 
-def _with_account_key(where: Places, record: Record) -> Places:
+def _with_account_key(where: Directories, record: Record) -> Directories:
     """The places with the account key that the pair was ordered with, if a person keeps it."""
     return where if where.account_key is not None else replace(where, account_key=record.account_key)
 

@@ -21,7 +21,7 @@ LONGEST_PAUSE = 300.0
 
 
 @dataclass
-class Watched:
+class ScheduledPair:
     """A pair, and what is planned for it.
 
     :ivar leaf: the certificate; None while the files cannot be used, or it is not to be renewed.
@@ -32,8 +32,9 @@ class Watched:
     :ivar retry_at: before this moment of the monotonic clock, nothing is tried.
     :ivar forced: whether it is to be renewed, due or not.
     :ivar refused: the refusal that was said last, which only an operator can change; None if none stands.
-    :ivar untold: whether there are programs that do not know of the certificate yet; ``tellings`` says how often it was
-        tried to tell them, and ``tell_at`` when it is tried again, by the monotonic clock.
+    :ivar notification_pending: whether there are programs that do not know of the certificate yet.
+    :ivar notification_tries: how often in a row it was tried to tell them.
+    :ivar notify_at: when it is tried again, by the monotonic clock.
     :ivar since: when a thread took it up, by the monotonic clock; None if none has.
     """
 
@@ -48,9 +49,9 @@ class Watched:
     retry_at: float = 0.0
     forced: bool = False
     refused: str | None = None
-    untold: bool = False
-    tellings: int = 0
-    tell_at: float = 0.0
+    notification_pending: bool = False
+    notification_tries: int = 0
+    notify_at: float = 0.0
     since: float | None = None
     looked_at: float = 0.0
 
@@ -109,8 +110,8 @@ def stamp(record: Record) -> tuple[int, ...]:
 def stamp_of(path: Path) -> tuple[int, int, int]:
     """What changes when a file, or what is in a directory, does; zeros if it cannot be looked at."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - two hundred of them each second
+        status = os.stat(path)  # noqa: PTH116 - two hundred of them each second
     except (OSError, ValueError):
         return 0, 0, 0
     # The time of the last change, not of the content alone: who may read a file changes as well.
-    return found.st_ino, found.st_ctime_ns, found.st_size
+    return status.st_ino, status.st_ctime_ns, status.st_size

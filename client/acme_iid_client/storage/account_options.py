@@ -24,7 +24,7 @@ class ExternalKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AccountOptions:
     """What a command was told.
 
     :ivar agree_tos: whether the CA's terms of service, as they are now, are agreed to.

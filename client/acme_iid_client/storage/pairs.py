@@ -65,24 +65,24 @@ def pair(certificate: Path, key: Path) -> Pair:
 
     :raises ClientError: if they cannot.
     """
-    found = Pair(place(certificate), place(key))
-    if found.certificate == found.key:
+    files = Pair(target_of(certificate), target_of(key))
+    if files.certificate == files.key:
         raise ClientError("The certificate and the key need a file each.")
-    return found
+    return files
 
 
-def place(path: Path) -> Path:
+def target_of(path: Path) -> Path:
     """Where a file really is, or will be; a link of an installation that was cut off is not followed.
 
     :raises ClientError: if no file can be put there, or somebody else may have put a link on the way.
     """
     with _entry(path) as entry:
-        found, status = entry.path, entry.status()
+        target, status = entry.path, entry.status()
         if status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-            raise ClientError(f"{found} is not a regular file.")
+            raise ClientError(f"{target} is not a regular file.")
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=entry.directory.descriptor):
-            raise ClientError(f"No file can be written to {found.parent}: it does not permit it.")
-        return found
+            raise ClientError(f"No file can be written to {target.parent}: it does not permit it.")
+        return target
 
 
 def read(path: Path, *, to_copy: bool = False) -> bytes:
@@ -213,13 +213,13 @@ def install(where: Pair, certificate: bytes, key: bytes, permissions: Permission
                 if target.status() is not None:
                     _write(switch.old(target), target.read(), target, Permissions())
             if switch.has_links(crt, private):
-                switch.make(crt, private)
-                switch.settle(crt, private)
+                switch.replace_pair(crt, private)
+                switch.finish_replacement(crt, private)
                 _sync(crt, private)
                 # Who was on the way through the links gets there before they go.
                 time.sleep(_GRACE)
             else:
-                switch.make_in_two(crt, private)
+                switch.replace_pair_in_two_steps(crt, private)
         finally:
             # What makes good an installation that was cut off is also how one ends.
             _recover(crt, private)
@@ -281,7 +281,7 @@ def _recover_what_is_left(crt: Entry, private: Entry) -> None:
 
 
 def _recover(crt: Entry, private: Entry) -> None:
-    switch.settle(crt, private)
+    switch.finish_replacement(crt, private)
     _sync(crt, private)
     switch.clear(crt, private)
     _sync(crt, private)

@@ -56,7 +56,7 @@ def load_certificates(content: bytes) -> list[x509.Certificate]:
         if b"-----BEGIN" not in content:
             return [x509.load_der_x509_certificate(content)]
         # One by one, because Debian's certbot has a cryptography that knows no PEM file of several.
-        certificates = [x509.load_pem_x509_certificate(found[0]) for found in _PEM.finditer(content)]
+        certificates = [x509.load_pem_x509_certificate(block[0]) for block in _PEM.finditer(content)]
     except ValueError as error:
         raise ClientError("There is no certificate in it, neither PEM nor DER.") from error
     if not certificates or len(certificates) != len(_BEGIN.findall(content)):
@@ -262,10 +262,10 @@ def parse_left(text: str, life: timedelta) -> timedelta:
 
 def parse_duration(text: str) -> timedelta | None:
     """A duration like ``8h``, ``90m`` or ``1d12h``; None if it is none."""
-    found = _DURATION.match(text)
-    if not found or not text:
+    match = _DURATION.match(text)
+    if not match or not text:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 

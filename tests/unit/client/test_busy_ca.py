@@ -25,7 +25,7 @@ from acme_iid_client.acme.connection import CaError, UnreachableError
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AWAY
 from acme_iid_client.renewal import ari
-from acme_iid_client.renewal.scheduled_pair import Watched
+from acme_iid_client.renewal.scheduled_pair import ScheduledPair
 from acme_iid_client.storage import records
 from acme_iid_client.transport.pauses import MAX_RETRY_AFTER, Pauses, retry_after
 from acme_iid_client.x509 import keys
@@ -238,17 +238,17 @@ def machine(metadata: str, ca: ScriptedCA, tmp_path: Path) -> Machine:
     return Machine(folder, metadata)
 
 
-def watched(days: float) -> Watched:
+def scheduled(days: float) -> ScheduledPair:
     """A pair whose certificate has so many days left."""
     key = ec.generate_private_key(ec.SECP256R1())
     leaf = issue(None, "foo.local", key, ["foo.local"], days=days)
-    return Watched(records.Record(Path("foo.crt"), Path("foo.key")), leaf)
+    return ScheduledPair(records.Record(Path("foo.crt"), Path("foo.key")), leaf)
 
 
 def test_a_daemon_comes_back_when_it_is_asked_to_and_spread_out() -> None:
     error = CaError("later")
     error.retry_after = 600
-    waits = {watched(30).pause(1, error) for _ in range(50)}
+    waits = {scheduled(30).pause(1, error) for _ in range(50)}
     assert len(waits) > 25
     assert min(waits) >= 600
     assert 750 < max(waits) <= 900
@@ -257,7 +257,7 @@ def test_a_daemon_comes_back_when_it_is_asked_to_and_spread_out() -> None:
 def test_a_ca_that_asks_for_a_day_does_not_cost_a_certificate_its_end() -> None:
     error = CaError("later")
     error.retry_after = MAX_RETRY_AFTER
-    assert watched(1).pause(1, error) <= 86400 / 4
+    assert scheduled(1).pause(1, error) <= 86400 / 4
 
 
 def test_a_daemon_tries_a_busy_ca_with_one_certificate_at_a_time(ca: ScriptedCA, machine: Machine) -> None:

@@ -142,8 +142,10 @@ def test_a_certificate_is_due_with_a_third_of_its_life_left() -> None:
     ],
 )
 def test_files_live_where_they_belong(env: dict[str, str], uid: int, config: str, state: str) -> None:
-    assert directories.find(env, uid) == directories.Places(Path(config), Path(state))
-    assert directories.find(env, uid, Path("/mine"), Path("/own")) == directories.Places(Path("/mine"), Path("/own"))
+    assert directories.find(env, uid) == directories.Directories(Path(config), Path(state))
+    assert directories.find(env, uid, Path("/mine"), Path("/own")) == directories.Directories(
+        Path("/mine"), Path("/own")
+    )
 
 
 @pytest.mark.parametrize("url", ["https://ban\u212a.local", "https://foo\u3002local:8443"])

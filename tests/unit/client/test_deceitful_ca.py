@@ -19,7 +19,7 @@ from acme_iid_client.acme import order
 from acme_iid_client.acme.connection import CaError
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.storage.account_options import Told
+from acme_iid_client.storage.account_options import AccountOptions
 from acme_iid_client.x509 import keys
 
 EVIDENCE = "ZXZpZGVuY2U="
@@ -54,7 +54,7 @@ def get(ca: ScriptedCA, metadata: str, tmp_path: Path) -> Callable[..., order.Is
     def ask(seconds: float = 10, *names: str, agree_tos: bool = False) -> order.Issued:
         request = order.Request(list(names or ["foo.local"]), keys.KeyType("EC", "P-256"))
         cloud = clouds.here({}, metadata)
-        known_ca = known(ca.url, root, Told(agree_tos))
+        known_ca = known(ca.url, root, AccountOptions(agree_tos))
         return order.order(request, known_ca, tmp_path / "state", cloud, Deadline(seconds), notices.append)
 
     return ask

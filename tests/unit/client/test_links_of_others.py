@@ -18,7 +18,7 @@ from strangers import NOBODY, Ground, as_nobody, ground, link
 from acme_iid_client.errors import ClientError
 from acme_iid_client.renewal import hooks
 from acme_iid_client.storage import account_keys, directories, pairs, records
-from acme_iid_client.storage.bundles import Copies
+from acme_iid_client.storage.bundles import Bundles
 from acme_iid_client.storage.descriptors import open_directory
 from acme_iid_client.storage.pairs import Permissions
 
@@ -71,20 +71,20 @@ def test_a_link_of_roots_that_others_can_have_moved_is_refused(place: Ground) ->
     shared.mkdir()
     (shared / "tls.crt").symlink_to(place.own / "other.crt")
     with pytest.raises(ClientError, match="another user of this machine"):
-        pairs.place(shared / "tls.crt")
+        pairs.target_of(shared / "tls.crt")
     writable = place.own / "writable"
     writable.mkdir()
     writable.chmod(0o1777)
     (writable / "tls.crt").symlink_to(place.own / "other.crt")
     with pytest.raises(ClientError, match="another user of this machine"):
-        pairs.place(writable / "tls.crt")
+        pairs.target_of(writable / "tls.crt")
 
 
 def test_a_link_of_another_user_in_roots_directory_is_refused(place: Ground) -> None:
     (place.own / "tls.crt").symlink_to(place.own / "other.crt")
     os.chown(place.own / "tls.crt", NOBODY, -1, follow_symlinks=False)
     with pytest.raises(ClientError, match="another user of this machine"):
-        pairs.place(place.own / "tls.crt")
+        pairs.target_of(place.own / "tls.crt")
 
 
 def test_a_key_under_a_second_name_keeps_its_owner(place: Ground) -> None:
@@ -105,7 +105,7 @@ def test_a_key_of_roots_under_a_second_name_gets_into_no_bundle(place: Ground) -
     (place.app / "tls.crt").write_bytes(certificate)
     pair = pairs.pair(place.app / "tls.crt", place.app / "tls.key")
     with pytest.raises(ClientError, match="several names"):
-        Copies(bundle=place.app / "all.pem").refresh(pair, Permissions(0o644, NOBODY, NOBODY))
+        Bundles(bundle=place.app / "all.pem").refresh(pair, Permissions(0o644, NOBODY, NOBODY))
     assert not (place.app / "all.pem").exists()
 
 

@@ -22,7 +22,7 @@ from acme_iid_client.cli import client_snippets
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import account_keys
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 from acme_iid_client.x509 import keys
 from acme_iid_client.x509.certificates import check_issued, fingerprint, load_certificates
 
@@ -44,9 +44,9 @@ def digits(issuer: Issuer) -> str:
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Places:
+def where(tmp_path: Path) -> Directories:
     """Where the programs of the fixture ``acme_iid`` keep things."""
-    return Places(tmp_path / "config/acme-iid", tmp_path / "state/acme-iid")
+    return Directories(tmp_path / "config/acme-iid", tmp_path / "state/acme-iid")
 
 
 @pytest.fixture
@@ -59,14 +59,16 @@ def ca(tmp_path: Path) -> Iterator[ScriptedCA]:
 
 
 @pytest.mark.parametrize("issuer", [OLD, NEW], ids=["old", "new"])
-def test_a_server_under_either_root_is_the_ca(acme_iid: Run, tmp_path: Path, where: Places, issuer: Issuer) -> None:
+def test_a_server_under_either_root_is_the_ca(
+    acme_iid: Run, tmp_path: Path, where: Directories, issuer: Issuer
+) -> None:
     with serve(tmp_path, tls=issuer) as ca:
         bootstrapping.save(where, ca.url, ROOTS)
         done = acme_iid("health")
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
 
 
-def test_a_server_under_a_third_root_is_not_the_ca(acme_iid: Run, tmp_path: Path, where: Places) -> None:
+def test_a_server_under_a_third_root_is_not_the_ca(acme_iid: Run, tmp_path: Path, where: Directories) -> None:
     with serve(tmp_path, tls=THIRD) as ca:
         bootstrapping.save(where, ca.url, ROOTS)
         done = acme_iid("health")
@@ -105,7 +107,9 @@ def test_a_root_that_was_renewed_with_its_key_counts_beside_the_one_that_has_end
         check_issued([leaf], (ended, NEW.certificate), key.public_key(), ["foo.local"], now)
 
 
-def test_bootstrap_takes_several_roots_each_by_its_fingerprint(acme_iid: Run, ca: ScriptedCA, where: Places) -> None:
+def test_bootstrap_takes_several_roots_each_by_its_fingerprint(
+    acme_iid: Run, ca: ScriptedCA, where: Directories
+) -> None:
     done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", digits(OLD), "--fingerprint", digits(NEW))
     assert done.returncode == 0, done.stderr
     roots_file = where.config / "certs/root_ca.crt"
@@ -115,7 +119,9 @@ def test_bootstrap_takes_several_roots_each_by_its_fingerprint(acme_iid: Run, ca
     assert ca.paths()[:3] == [f"/root/{digits(OLD)}", f"/root/{digits(NEW)}", "/health"]
 
 
-def test_bootstrap_saves_no_root_if_one_of_several_is_another(acme_iid: Run, ca: ScriptedCA, where: Places) -> None:
+def test_bootstrap_saves_no_root_if_one_of_several_is_another(
+    acme_iid: Run, ca: ScriptedCA, where: Directories
+) -> None:
     ca.once[f"/root/{digits(NEW)}"] = [Reply(body=THIRD.pem)]
     done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", digits(OLD), "--fingerprint", digits(NEW))
     assert done.returncode == 12
@@ -123,7 +129,7 @@ def test_bootstrap_saves_no_root_if_one_of_several_is_another(acme_iid: Run, ca:
     assert not where.config.exists()
 
 
-def test_a_root_is_added_or_taken_away_on_a_clear_word_only(acme_iid: Run, ca: ScriptedCA, where: Places) -> None:
+def test_a_root_is_added_or_taken_away_on_a_clear_word_only(acme_iid: Run, ca: ScriptedCA, where: Directories) -> None:
     old, both = ("--fingerprint", digits(OLD)), ("--fingerprint", digits(NEW), "--fingerprint", digits(OLD))
     bootstrap = ("bootstrap", "--ca-url", ca.url, "--json")
     assert acme_iid(*bootstrap, *old).returncode == 0
@@ -138,7 +144,7 @@ def test_a_root_is_added_or_taken_away_on_a_clear_word_only(acme_iid: Run, ca: S
     assert known_ca.load(where).roots == ROOTS
 
 
-def test_what_is_kept_about_a_ca_outlives_its_first_root(where: Places) -> None:
+def test_what_is_kept_about_a_ca_outlives_its_first_root(where: Directories) -> None:
     for roots in ((OLD.certificate,), (NEW.certificate, OLD.certificate), (NEW.certificate,), (NEW.certificate,)):
         bootstrapping.save(where, "https://ca.local", roots)
         assert known_ca.load(where).identity == digits(OLD)
@@ -150,7 +156,7 @@ def test_what_is_kept_about_a_ca_outlives_its_first_root(where: Places) -> None:
     assert known_ca.load(where).identity != digits(OLD)
 
 
-def test_another_default_keeps_roots_and_identity_of_the_one_before(where: Places) -> None:
+def test_another_default_keeps_roots_and_identity_of_the_one_before(where: Directories) -> None:
     for roots in ((OLD.certificate,), ROOTS, (NEW.certificate,)):
         bootstrapping.save(where, "https://ca.local", roots)
     bootstrapping.save(where, "https://other.local", (THIRD.certificate,), first=True)
@@ -159,7 +165,7 @@ def test_another_default_keeps_roots_and_identity_of_the_one_before(where: Place
     assert (before.roots, before.identity) == ((NEW.certificate,), digits(OLD))
 
 
-def test_roots_that_somebody_has_put_in_the_file_are_another_cas_unless_one_is_known(where: Places) -> None:
+def test_roots_that_somebody_has_put_in_the_file_are_another_cas_unless_one_is_known(where: Directories) -> None:
     bootstrapping.save(where, "https://ca.local", (OLD.certificate,))
     roots_file = known_ca.load(where).roots_file
     roots_file.write_bytes(NEW.pem + OLD.pem)
@@ -168,7 +174,7 @@ def test_roots_that_somebody_has_put_in_the_file_are_another_cas_unless_one_is_k
     assert known_ca.load(where).identity == digits(NEW)
 
 
-def test_the_issuer_of_a_certificate_is_found_by_any_of_its_roots(where: Places) -> None:
+def test_the_issuer_of_a_certificate_is_found_by_any_of_its_roots(where: Directories) -> None:
     bootstrapping.save(where, "https://third.local", (THIRD.certificate,))
     bootstrapping.save(where, "https://ca.local", ROOTS)
     for issuer, url in ((OLD, "https://ca.local"), (NEW, "https://ca.local"), (THIRD, "https://third.local")):
@@ -177,7 +183,7 @@ def test_the_issuer_of_a_certificate_is_found_by_any_of_its_roots(where: Places)
 
 
 def test_an_existing_client_finds_its_ca_and_its_account(
-    acme_iid: Run, tmp_path: Path, ca: ScriptedCA, where: Places
+    acme_iid: Run, tmp_path: Path, ca: ScriptedCA, where: Directories
 ) -> None:
     # What programs of before have written, to the letter.
     (where.config / "certs").mkdir(parents=True)
@@ -224,7 +230,7 @@ def test_an_existing_client_finds_its_ca_and_its_account(
     ids=["empty", "blank", "text", "a key", "second cut off", "first cut off", "second damaged"],
 )
 def test_a_file_of_roots_that_cannot_be_used_is_said_to_be(
-    acme_iid: Run, ca: ScriptedCA, where: Places, tmp_path: Path, content: bytes, problem: str
+    acme_iid: Run, ca: ScriptedCA, where: Directories, tmp_path: Path, content: bytes, problem: str
 ) -> None:
     bootstrapping.save(where, ca.url, ROOTS)
     roots_file = where.config / "certs/root_ca.crt"
@@ -243,7 +249,7 @@ def test_a_file_of_roots_that_cannot_be_used_is_said_to_be(
     assert acme_iid("health").returncode == 0
 
 
-def test_a_recorded_identity_leads_to_no_other_directory(where: Places) -> None:
+def test_a_recorded_identity_leads_to_no_other_directory(where: Directories) -> None:
     bootstrapping.save(where, "https://ca.local", (OLD.certificate,))
     configuration = where.config / "authority.json"
     for text in ("../../etc", "a" * 63, 7, ["x"]):
@@ -281,7 +287,7 @@ def test_the_plugin_for_certbot_trusts_all_roots_and_names_a_file_that_it_cannot
 
 
 def test_the_plugin_for_certbot_says_that_the_roots_of_the_bootstrap_cannot_be_used(
-    where: Places, monkeypatch: pytest.MonkeyPatch
+    where: Directories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authenticator = pytest.importorskip("certbot_acme_iid.authenticator")
     errors = pytest.importorskip("certbot.errors")
