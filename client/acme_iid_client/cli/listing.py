@@ -25,7 +25,7 @@ def command(where: Directories, paths: tuple[Path, ...], as_json: bool) -> None:
     from datetime import UTC, datetime
 
     from acme_iid_client.cli.terminal import notice, table
-    from acme_iid_client.renewal import inventory
+    from acme_iid_client.renewal import inventory, schedule
     from acme_iid_client.x509 import certificates
 
     now = datetime.now(UTC)
@@ -37,7 +37,7 @@ def command(where: Directories, paths: tuple[Path, ...], as_json: bool) -> None:
                 "key": None if item.key is None else str(item.key),
                 "ca": item.ca_url,
                 "status": item.status,
-                "due": None if item.leaf is None else certificates.rfc3339(certificates.due_at(item.leaf)),
+                "due": None if item.leaf is None else certificates.rfc3339(schedule.planned_at(item.leaf)),
                 **({} if item.leaf is None else certificates.facts(item.leaf)),
             }
             for item in entries

@@ -42,7 +42,7 @@ class _Answering(click.Command):
 @click.option(
     "--expires-in",
     metavar="LEFT",
-    help="Call it due with this much of its life left: 8h, 1d12h, or a share like 25% (default: a third).",
+    help="Call it due with about this much of its life left: 8h, 1d12h, or a share like 25% (default: a third).",
 )
 @options.json
 @click.pass_context
@@ -58,11 +58,12 @@ def command(context: click.Context, crt: Path, expires_in: str | None, as_json: 
 
     from acme_iid_client.cli.terminal import printable
     from acme_iid_client.errors import ClientError
+    from acme_iid_client.renewal import schedule
     from acme_iid_client.x509 import certificates
 
     try:
         leaf = certificates.load_certificates(crt.read_bytes())[0]
-        due = certificates.due_at(leaf) if expires_in is None else certificates.due_when_left(leaf, expires_in)
+        due = schedule.planned_at(leaf, None, expires_in)
     except FileNotFoundError as error:
         raise _NoSuchFile(printable(f"{crt} does not exist.")) from error
     except OSError as error:

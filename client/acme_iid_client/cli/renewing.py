@@ -27,6 +27,7 @@ from acme_iid_client.renewal import (
     pending_notifications,
     refusals,
     renew,
+    schedule,
     systemd,
 )
 from acme_iid_client.storage import records
@@ -219,7 +220,7 @@ class Task:
             raise error
 
     def _due_at(self, record: records.Record, leaf: x509.Certificate) -> datetime:
-        planned = renew.planned_at(leaf, None, self.expires_in)
+        planned = schedule.planned_at(leaf, None, self.expires_in)
         if self.expires_in is not None or planned <= datetime.now(UTC):
             return planned
         try:
@@ -229,7 +230,7 @@ class Task:
             return planned
         if window is not None and window.explanation is not None:
             notice(f"The CA explains when it would like {record.certificate} renewed: {window.explanation}")
-        return renew.planned_at(leaf, window)
+        return schedule.planned_at(leaf, window)
 
     def stay(self) -> None:
         """Renew each whenever it is due, until SIGTERM."""

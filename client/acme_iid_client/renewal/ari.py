@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import requests
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid_client.acme.connection import CaError, UnreachableError
 from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.deadline import Deadline
+from acme_iid_client.renewal.schedule import USUAL_INTERVAL, Window
 from acme_iid_client.transport.pauses import LATER, retry_after
 from acme_iid_client.transport.trust import PinnedSession, explain
 
-USUAL_INTERVAL = 6 * 3600.0
-"""Seconds until the CA is asked again, where it does not say."""
 _INTERVALS = (60.0, 24 * 3600.0)
 """The shortest and the longest interval that is followed (RFC 9773 section 4.3.2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The time in which the CA suggests to renew.
-
-    :ivar start: seconds since the epoch.
-    :ivar end: the same.
-    :ivar interval: seconds after which to ask again.
-    :ivar explanation: a page that says why, or None.
-    """
-
-    start: float
-    end: float
-    interval: float = USUAL_INTERVAL
-    explanation: str | None = None
-
-    def moment(self, certificate: x509.Certificate) -> float:
-        """A moment in the window, at random among certificates (RFC 9773 section 4.2) and the same each time for one.
-
-        So a command that a timer starts, and a program that is started anew, come to the same decision.
-        """
-        return self.start + fraction(certificate) * (self.end - self.start)
-
-
-def fraction(certificate: x509.Certificate) -> float:
-    """A number from 0 to below 1 that is as random as the certificate's serial number."""
-    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
-    return int.from_bytes(digest[:6]) / 2**48
 
 
 def certificate_id(certificate: x509.Certificate) -> str | None:

@@ -23,10 +23,10 @@ from cryptography import x509
 from acme_iid_client.acme.connection import CaError
 from acme_iid_client.deadline import span
 from acme_iid_client.errors import ClientError, sentence
-from acme_iid_client.renewal import ari
 from acme_iid_client.renewal.log import Journal
 from acme_iid_client.renewal.refusals import Refusal, RefusedError
 from acme_iid_client.renewal.renew import MissingError
+from acme_iid_client.renewal.schedule import USUAL_INTERVAL, Window
 from acme_iid_client.renewal.scheduled_pair import ScheduledPair
 from acme_iid_client.renewal.systemd import Notifier
 from acme_iid_client.renewal.wakeups import Bell, Clock
@@ -227,7 +227,7 @@ class Daemon:
                 self._renewed(pair, done.outcome, done.wish)
             self._notified(pair, done.notification_error)
 
-    def _renewed(self, pair: ScheduledPair, leaf: x509.Certificate, wish: ari.Window | Exception | None) -> None:
+    def _renewed(self, pair: ScheduledPair, leaf: x509.Certificate, wish: Window | Exception | None) -> None:
         pair.forced, pair.failures, pair.retry_at, pair.refused = False, 0, 0.0, None
         pair.notification_tries = 0
         # Read again soon: somebody else may have replaced it already.
@@ -254,20 +254,20 @@ class Daemon:
         pair.notify_at = time.monotonic() + pause
         self.journal.error("untold", f"{pair.name}: {fault} The next try is in {span(pause)}.", certificate=pair.name)
 
-    def _advised(self, pair: ScheduledPair, wish: ari.Window | Exception | None) -> None:
+    def _advised(self, pair: ScheduledPair, wish: Window | Exception | None) -> None:
         before = pair.planned
         self._take_wish(pair, wish)
         if abs(pair.planned - before) > _WORTH_SAYING:
-            why = f" ({wish.explanation})" if isinstance(wish, ari.Window) and wish.explanation is not None else ""
+            why = f" ({wish.explanation})" if isinstance(wish, Window) and wish.explanation is not None else ""
             self._announce(pair, f"the CA's wish{why}: next")
 
-    def _take_wish(self, pair: ScheduledPair, wish: ari.Window | Exception | None) -> None:
-        window = wish if isinstance(wish, ari.Window) else None
+    def _take_wish(self, pair: ScheduledPair, wish: Window | Exception | None) -> None:
+        window = wish if isinstance(wish, Window) else None
         pair.plan(window, self.duties.expires_in)
         if isinstance(wish, Exception):
             pair.ask_at = time.time() + _ASK_AGAIN
         else:
-            pair.ask_at = time.time() + (ari.USUAL_INTERVAL if window is None else window.interval)
+            pair.ask_at = time.time() + (USUAL_INTERVAL if window is None else window.interval)
 
     def _failed(self, done: Done, error: Exception) -> None:
         pair, now = done.pair, time.monotonic()

@@ -16,9 +16,10 @@ from pathlib import Path
 from cryptography import x509
 
 from acme_iid_client.errors import ClientError
+from acme_iid_client.renewal.schedule import planned_at
 from acme_iid_client.storage import directories, records
 from acme_iid_client.x509 import keys
-from acme_iid_client.x509.certificates import due_at, fingerprint, load_certificates
+from acme_iid_client.x509.certificates import fingerprint, load_certificates
 
 MAX_FILE_BYTES = 1024 * 1024
 """The largest file that is looked into for a certificate."""
@@ -124,7 +125,7 @@ def _by_time(leaf: x509.Certificate, now: datetime) -> str:
         return "expired"
     if now < leaf.not_valid_before_utc:
         return "early"
-    return "due" if now >= due_at(leaf) else "valid"
+    return "due" if now >= planned_at(leaf) else "valid"
 
 
 def _leaf(file: Path) -> x509.Certificate:

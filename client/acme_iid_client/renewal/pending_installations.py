@@ -18,11 +18,12 @@ from pathlib import Path
 
 from acme_iid_client.acme.order import Issued
 from acme_iid_client.errors import ClientError
+from acme_iid_client.renewal.schedule import planned_at
 from acme_iid_client.storage import directories, pairs
 from acme_iid_client.storage.descriptors import open_directory
 from acme_iid_client.storage.entries import Entry
 from acme_iid_client.x509 import keys
-from acme_iid_client.x509.certificates import due_at, load_certificates
+from acme_iid_client.x509.certificates import load_certificates
 
 _ROOM = 64 * 1024
 """Octets: more than a chain and a key take."""
@@ -43,7 +44,7 @@ class PendingInstallation:
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether it is worth being put in place: a renewal would not be due at once."""
-        return self.issued.leaf.not_valid_before_utc <= now < due_at(self.issued.leaf)
+        return self.issued.leaf.not_valid_before_utc <= now < planned_at(self.issued.leaf)
 
     def put_in_place(self, where: pairs.Pair, permissions: pairs.Permissions | None = None) -> None:
         """Install it.

@@ -1,11 +1,11 @@
-"""When a certificate is due, and what its successor is like."""
+"""Renewing a certificate: what its successor is like, and how it is put in place."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -20,22 +20,18 @@ from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.renewal import ari, pending_installations
 from acme_iid_client.renewal.pending_installations import PendingInstallation
+from acme_iid_client.renewal.schedule import Window
 from acme_iid_client.storage import pairs
 from acme_iid_client.storage.directories import Directories
 from acme_iid_client.storage.records import Record
 from acme_iid_client.x509 import keys
 from acme_iid_client.x509.certificates import (
-    due_at,
-    due_when_left,
     load_certificates,
     names_in,
     parse_duration,
     provisioner_of,
 )
 from acme_iid_client.x509.keys import KeyType, type_of
-
-_JITTER = 20
-"""Into how many parts a time is divided, by up to one of which certificates are renewed earlier than others."""
 
 
 class MissingError(ClientError):
@@ -57,31 +53,6 @@ class Wishes:
     key_type: KeyType | None = None
     new_key: bool = False
     permissions: pairs.Permissions = field(default_factory=pairs.Permissions)
-
-
-def planned_at(
-    certificate: x509.Certificate, window: ari.Window | None = None, expires_in: str | None = None
-) -> datetime:
-    """When a certificate is renewed: about :func:`due_at`, somewhat earlier for some than for others.
-
-    :param window: what the CA suggests; it decides, as long as it leaves a twentieth of the certificate's life.
-    :param expires_in: the time that is to be left then, as an administrator has chosen it; it counts before all else.
-    :raises ClientError: if that is no time.
-    """
-    end, life = certificate.not_valid_after_utc, _life(certificate)
-    if expires_in is not None:
-        due = due_when_left(certificate, expires_in)
-        return due - (end - due) / _JITTER * ari.fraction(certificate)
-    if window is not None:
-        latest = end - life / _JITTER
-        # Whatever a CA says, it is a time: the largest and smallest are cut before they are made one.
-        seconds = min(max(window.moment(certificate), 0.0), latest.timestamp())
-        return datetime.fromtimestamp(seconds, UTC)
-    return due_at(certificate) - life / _JITTER * ari.fraction(certificate)
-
-
-def _life(certificate: x509.Certificate) -> timedelta:
-    return certificate.not_valid_after_utc - certificate.not_valid_before_utc
 
 
 def successor(certificate: x509.Certificate, provisioner: str | None, not_after: str | None) -> Request:
@@ -138,7 +109,7 @@ def current(record: Record) -> tuple[pairs.Pair, x509.Certificate]:
     return pair, leaf
 
 
-def advice(record: Record, certificate: x509.Certificate, where: Directories, deadline: Deadline) -> ari.Window | None:
+def advice(record: Record, certificate: x509.Certificate, where: Directories, deadline: Deadline) -> Window | None:
     """When the CA of a pair would like it to be renewed; None if it does not say.
 
     :raises ClientError: if it cannot be asked.

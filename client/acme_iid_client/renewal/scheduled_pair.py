@@ -11,8 +11,8 @@ from pathlib import Path
 from cryptography import x509
 
 from acme_iid_client.acme.connection import CaError
-from acme_iid_client.renewal import ari, renew
 from acme_iid_client.renewal.refusals import RefusedError
+from acme_iid_client.renewal.schedule import Window, planned_at
 from acme_iid_client.storage.records import Record
 from acme_iid_client.transport.pauses import spread
 
@@ -78,14 +78,14 @@ class ScheduledPair:
         life = self.leaf.not_valid_after_utc - self.leaf.not_valid_before_utc
         return min(LONGEST_PAUSE, max(2.0, life.total_seconds() / 60))
 
-    def plan(self, window: ari.Window | None, expires_in: str | None) -> None:
+    def plan(self, window: Window | None, expires_in: str | None) -> None:
         """Settle when the certificate is renewed.
 
         :param window: what the CA suggests.
         :param expires_in: what an administrator has chosen.
         """
         assert self.leaf is not None
-        self.planned = renew.planned_at(self.leaf, window, expires_in).timestamp()
+        self.planned = planned_at(self.leaf, window, expires_in).timestamp()
 
     def pause(self, tries: int, error: Exception) -> float:
         """Seconds until the next try: longer each time, up to a limit, and never alike for all.

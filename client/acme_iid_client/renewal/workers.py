@@ -11,8 +11,8 @@ from typing import Literal
 from cryptography import x509
 
 from acme_iid_client.errors import ClientError
-from acme_iid_client.renewal import ari
 from acme_iid_client.renewal.refusals import Refusal
+from acme_iid_client.renewal.schedule import Window
 from acme_iid_client.renewal.scheduled_pair import ScheduledPair
 from acme_iid_client.storage.records import Record
 
@@ -57,7 +57,7 @@ class Duties:
     look: Callable[[Record], Current]
     renew: Callable[[Record], x509.Certificate]
     notify: Callable[[Record, x509.Certificate], None]
-    advise: Callable[[Record, x509.Certificate], ari.Window | None]
+    advise: Callable[[Record, x509.Certificate], Window | None]
     expires_in: str | None
     seconds: float
 
@@ -75,7 +75,7 @@ class Done:
     pair: ScheduledPair
     what: What
     outcome: x509.Certificate | Exception | None
-    wish: ari.Window | Exception | None = None
+    wish: Window | Exception | None = None
     notification_error: Exception | None = None
 
 
@@ -138,7 +138,7 @@ class Workers:
     def _renew(self, pair: ScheduledPair) -> Done:
         leaf = self._duties.renew(pair.record)
         notification_error = self._notify(pair.record, leaf)
-        wish: ari.Window | Exception | None = None
+        wish: Window | Exception | None = None
         if self._duties.expires_in is None:
             # At once, as RFC 9773 section 4.3 would have it, so that what is said about the next time holds.
             try:

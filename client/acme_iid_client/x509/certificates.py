@@ -228,22 +228,6 @@ def _check_link(certificate: x509.Certificate, issuer: x509.Certificate, depth: 
         raise ClientError(f"{common_name(issuer.subject)!r} may not issue this certificate. It was not saved.")
 
 
-def due_at(certificate: x509.Certificate) -> datetime:
-    """When a certificate should be renewed: with a third of its life left."""
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return end - (end - start) / 3
-
-
-def due_when_left(certificate: x509.Certificate, text: str) -> datetime:
-    """When a certificate is due that is to be renewed with so much of its life left.
-
-    :param text: as :func:`parse_left` takes it.
-    :raises ClientError: if it is no such thing.
-    """
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return end - parse_left(text, end - start)
-
-
 def parse_left(text: str, life: timedelta) -> timedelta:
     """The time that ``--expires-in`` means.
 

@@ -35,7 +35,7 @@ from acme_iid.protocol.renewal import window
 from acme_iid.web.appointments import Appointments
 from acme_iid_client.acme.connection import CaError, UnreachableError
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.renewal import ari, renew
+from acme_iid_client.renewal import schedule
 from acme_iid_client.renewal.scheduled_pair import ScheduledPair
 from acme_iid_client.storage.records import Record
 from acme_iid_client.transport import pauses
@@ -92,8 +92,8 @@ class VM:
             renew_from=None,
             renew_until=None,
         )
-        suggested = ari.Window(*window(cast("Any", found)))
-        self.planned = (renew.planned_at(cast("x509.Certificate", leaf), suggested) - _START).total_seconds()
+        suggested = schedule.Window(*window(cast("Any", found)))
+        self.planned = (schedule.planned_at(cast("x509.Certificate", leaf), suggested) - _START).total_seconds()
 
 
 def _date(seconds: float) -> datetime:
