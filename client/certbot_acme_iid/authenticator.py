@@ -60,7 +60,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
             type=_resource,
             help="On Azure, the resource for which the CA takes managed identity tokens: api://...",
         )
-        add("provisioner", metavar="NAME", help="Be admitted by this provisioner of the CA, and no other.")
+        add("provisioner", metavar="NAME", help="Ask to be admitted by this provisioner of the CA only.")
         add(
             "format",
             choices=sorted(clouds.formats()),

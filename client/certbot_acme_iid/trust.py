@@ -89,5 +89,5 @@ def _read(bundle: Path) -> bytes:
     except ClientError:
         readable = False
     if not readable:
-        raise ClientError(f"{bundle} is no file with root certificates in PEM.")
+        raise ClientError(f"{bundle} is not a file with root certificates in PEM.")
     return content.strip() + b"\n"

@@ -90,5 +90,8 @@ class Conditions:
         except ValueError:
             content = None
         if not isinstance(content, dict):
-            raise ClientError(f"{file} cannot be read. Remove it, and tell 'acme-iid bootstrap' again what it held.")
+            raise ClientError(
+                f"{file} cannot be read. Remove it, and run 'acme-iid bootstrap' again with the options for the "
+                "account."
+            )
         return content

@@ -48,12 +48,12 @@ def _fetch_root(ca_url: str, expected: str, deadline: Deadline, notice: Callable
     try:
         certificates = load_certificates(content)
     except ClientError:
-        raise ClientError(f"What {ca_url} sent as its root is no certificate. Is this the CA's address?") from None
+        raise ClientError(f"{ca_url} did not send a certificate as its root. Is this the CA's address?") from None
     if len(certificates) != 1 or fingerprint(certificates[0]) != expected:
         raise ClientError(
-            f"The root certificate that {ca_url} sent has the fingerprint {fingerprint(certificates[0])}, "
-            f"not {expected}. Nothing was saved. Compare with what 'acme-iid-ca fingerprint' prints on the CA: "
-            "if that is the one you gave, somebody else is answering at this address."
+            f"The root certificate that {ca_url} sent has the fingerprint {fingerprint(certificates[0])}, not "
+            f"{expected}. Nothing was saved. Compare with what 'acme-iid-ca fingerprint' prints on the CA: if "
+            "that is the one you gave, another server answers at this address."
         )
     return certificates[0]
 

@@ -80,7 +80,9 @@ def enrol(
     :raises ClientError: if anything else stands in the way.
     """
     if isinstance(cloud, Enrolled):
-        raise ClientError("This user was enrolled itself, and enrols nobody. Whoever holds the machine's account does.")
+        raise ClientError(
+            "This user was enrolled itself, so it cannot enrol others. The user with the machine's account can."
+        )
     account = settled(account_here(state, ca, cloud, notice), ca, deadline, notice)
     with Connection(ca, account.key, ES256, account.url, deadline, notice) as connection:
         resource = connection.extension("iidEnrolment")
@@ -143,7 +145,7 @@ def kept(state: Path, ca: KnownCA) -> list[Enrolment]:
             content = json.loads(file.read_bytes())
             enrolments.append(Enrolment(str(content["id"]), tuple(map(str, content["names"])), str(content["until"])))
         except (ValueError, KeyError, TypeError) as error:
-            raise ClientError(f"{file} cannot be read. Remove it, and enrol again what it was about.") from error
+            raise ClientError(f"{file} cannot be read. Remove it, and enrol its names again.") from error
     return enrolments
 
 

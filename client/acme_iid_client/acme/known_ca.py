@@ -175,8 +175,8 @@ def parse_resource(text: str) -> str:
     """
     if not _APPLICATION.match(text) or text.lower().startswith(_FEDERATION):
         raise ClientError(
-            f"{text!r} is not a resource of the CA's own: an application ID URI like "
-            "api://4bb2ac60-35e5-4b9c-a52d-0f1a4d2d2a3d, as the CA's operator names it."
+            f"{text!r} is not a resource of the CA's own. The CA's operator knows its application ID URI, like "
+            "api://4bb2ac60-35e5-4b9c-a52d-0f1a4d2d2a3d."
         )
     return text
 
@@ -192,7 +192,7 @@ def read_roots(file: Path, advice: str = "") -> Roots:
     try:
         return tuple(dict.fromkeys(load_certificates(content)))
     except ClientError:
-        problem = "it holds none, or one that cannot be read" if content.strip() else "it is empty"
+        problem = "it has no certificate, or one that cannot be read" if content.strip() else "it is empty"
         raise UnusableRootsError(
             f"The file {file} should hold the CA's root certificates in PEM, but {problem}.{advice}"
         ) from None

@@ -135,7 +135,7 @@ def order(
     try:
         chain = load_certificates(answer.content)
     except ClientError:
-        raise CaError("What the CA sent as the certificate is none.") from None
+        raise CaError("The CA did not send a certificate.") from None
     check_issued(chain, ca.roots, public_key, request.names, datetime.now(UTC))
     return Issued([certificate for certificate in chain if certificate not in ca.roots], key, placed.account)
 

@@ -69,7 +69,7 @@ def open_account(connection: Connection, account: Account, cloud: Cloud, conditi
             raise _not_agreed(terms, connection) from error
         if error.code == "externalAccountRequired":
             error.add(
-                "Whoever runs the CA makes one with 'acme-iid-ca eab add'. Run this command again with it: "
+                "The CA's operator makes one with 'acme-iid-ca eab add'. Run this command again with it: "
                 "--eab-kid and --eab-hmac-key-file."
             )
         elif error.code == "unauthorized" and key is not None and not error.says_deactivated:
@@ -77,7 +77,7 @@ def open_account(connection: Connection, account: Account, cloud: Cloud, conditi
         raise
     url = answer.headers.get("Location")
     if not url:
-        raise CaError("The CA opened an account and did not say where; it is not an ACME server as RFC 8555 has it.")
+        raise CaError("The CA opened an account and did not give its URL, as an ACME server has to (RFC 8555).")
     connection.use_account(url)
     conditions.keep_external_key()
     return account.registered(url)
@@ -112,15 +112,17 @@ def _external_key(cloud: Cloud, conditions: Conditions) -> ExternalKey | None:
     if not isinstance(cloud, Enrolled):
         return conditions.external_key
     if conditions.account_options.external_key is not None:
-        raise ClientError("This user was enrolled, and its account takes the key of that: leave out --eab-kid.")
+        raise ClientError(
+            "This user was enrolled, and its account is made with the enrolment's key: leave out --eab-kid."
+        )
     return ExternalKey(cloud.key.kid, cloud.key.hmac_key)
 
 
 def _not_agreed(terms: str, connection: Connection) -> CaError:
     return CaError(
-        f"The CA at {connection.ca_url} gives certificates only to whoever agrees to its terms of service, and nobody "
-        f"on this machine has agreed to them as they are now: {terms}\n"
-        "  If you agree to them, run this command again with --agree-tos.",
+        f"The CA at {connection.ca_url} gives certificates only to accounts that agree to its terms of service. "
+        f"Nobody on this machine has agreed to the present terms: {terms}\n  If you agree to them, run this "
+        "command again with --agree-tos.",
         NOT_AGREED,
     )
 
@@ -238,7 +240,7 @@ def holder(connection: Connection) -> str | None:
         answer = connection.post(
             connection.resource("newAccount"),
             messages.NewRegistration(only_return_existing=True),
-            "The CA does not say whose the account key is",
+            "The CA does not say which account has the key",
         )
     except CaError as error:
         if error.code == NOBODYS:
@@ -246,7 +248,7 @@ def holder(connection: Connection) -> str | None:
         raise
     url = answer.headers.get("Location")
     if not url:
-        raise CaError("The CA knows the account and does not say where; it is not an ACME server as RFC 8555 has it.")
+        raise CaError("The CA knows the account and does not give its URL, as an ACME server has to (RFC 8555).")
     connection.use_account(url)
     return url
 

@@ -81,7 +81,7 @@ def _signer(key: keys.PrivateKey) -> tuple[JWK, JWASignature]:
         return JWKRSA(key=key), RS256
     if isinstance(key, ec.EllipticCurvePrivateKey) and kind is not None:
         return JWKEC(key=key), _ALGORITHMS[kind.curve]
-    raise ClientError("josepy signs with no Ed25519 key. Leave out --key: this machine's account revokes then.")
+    raise ClientError("An Ed25519 key cannot sign this request. Leave out --key: this machine's account revokes then.")
 
 
 def _revoke(certificate: x509.Certificate, reason: int, connection: Connection) -> None:

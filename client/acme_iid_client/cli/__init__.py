@@ -114,7 +114,7 @@ def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None)
 
     Begin with 'acme-iid bootstrap', once. Then 'acme-iid order foo.local foo.crt foo.key' writes foo.crt and foo.key.
 
-    Exit status: 0 is success, 2 wrong usage, 10 a refusal, 11 a CA that is away, 12 something on this machine.
+    Exit status: 0 is success, 2 wrong usage, 10 a refusal, 11 a CA that is away, 12 an error on this machine.
     """
     import os
 

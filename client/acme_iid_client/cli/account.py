@@ -34,7 +34,7 @@ def _known(
 def command() -> None:
     """Show the account that stands for this machine at the CA, give it another key, or end it.
 
-    The account's key is made at the first order, and is what the machine renews with: the CA ties the instance to it.
+    The account's key is made at the first order. The machine renews with it, and the CA ties the instance to it.
     """
 
 
@@ -51,7 +51,7 @@ def show(
 ) -> None:
     """Show this machine's account: its key here, and what the CA says about it.
 
-    The thumbprint of the key is what 'acme-iid-ca instance release --to' takes on the CA.
+    'acme-iid-ca instance release --to' takes the thumbprint of the key on the CA.
     """
     import json
 

@@ -39,8 +39,8 @@ def command(
 ) -> None:
     """Trust a CA: fetch its root certificate, check it, and save it.
 
-    The fingerprint must come to you another way than from the CA's address, for it is what the root is checked
-    against; 'acme-iid-ca fingerprint' prints it on the CA. The system's own trusted roots play no part.
+    The root is checked against the fingerprint, so the fingerprint must reach you by another way than the CA's address.
+    'acme-iid-ca fingerprint' prints it on the CA. The system's own trusted roots play no part.
 
     While a CA replaces its root, machines trust the old and the new one: repeat --fingerprint. The roots that are named
     take the place of all that this machine trusted of this CA before; account keys and certificates stay in use as

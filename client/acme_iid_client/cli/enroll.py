@@ -27,12 +27,14 @@ _FORMATS = (
     type=click.Choice(_FORMATS),
     default="text",
     show_default=True,
-    help="How to print the key: as the client takes it that will use it.",
+    help="How to print the key: in the form that a client takes.",
 )
 @click.option(
     "--for-user", "user", metavar="USER", help="Let USER's own 'acme-iid order' use it; nothing secret is printed."
 )
-@click.option("--renew", is_flag=True, help="Prove anew what was enrolled before, all of it or what has these NAMES.")
+@click.option(
+    "--renew", is_flag=True, help="Prove the names of enrolments again: of all, or of those with these NAMES."
+)
 @options.provisioner
 @options.ca_url
 @options.root
@@ -145,7 +147,8 @@ def _renew(
 
     known = [entry for entry in enrolment.kept(where.state, ca) if not requested or set(entry.names) == set(requested)]
     if not known:
-        raise ClientError("Nothing was enrolled on this machine, or not for these names. 'acme-iid enroll' does it.")
+        which = " for these names" if requested else ""
+        raise ClientError(f"This machine has no enrolment{which}. 'acme-iid enroll' makes one.")
     failures: list[str] = []
     renewed = []
     worst = LOCAL
@@ -166,6 +169,6 @@ def _renew(
     if as_json:
         click.echo(json.dumps(renewed, indent=2))
     if failures:
-        failed = ClientError("\n".join([f"{len(failures)} of {len(known)} were not extended.", *failures]))
+        failed = ClientError("\n".join([f"{len(failures)} of {len(known)} enrolments were not extended.", *failures]))
         failed.exit_status = worst
         raise failed

@@ -11,8 +11,8 @@ from acme_iid_client.cli import options
 
 @click.command("inspect")
 @click.argument("crt", type=click.File("rb"))
-@click.option("--short", is_flag=True, help="In a few lines.")
-@click.option("--bundle", is_flag=True, help="Every certificate in the file, not only the first.")
+@click.option("--short", is_flag=True, help="Print a few lines only.")
+@click.option("--bundle", is_flag=True, help="Print every certificate in the file, not only the first.")
 @options.json
 def command(crt: BinaryIO, short: bool, bundle: bool, as_json: bool) -> None:
     """Show what is in a certificate. CRT is a PEM or DER file, or - for standard input; the first one in it counts."""

@@ -19,7 +19,7 @@ def command(where: Directories, paths: tuple[Path, ...], as_json: bool) -> None:
 
     The status is read out of the files: valid, due for renewal, expired, early (valid only later), mismatched (the key
     beside it is another certificate's), missing, unreadable (the certificate or the key), or revoked, if it was revoked
-    from here. Whether anybody else has revoked it, the CA knows.
+    from here. Only the CA knows of other revocations.
     """
     import json
     from datetime import UTC, datetime
@@ -45,7 +45,7 @@ def command(where: Directories, paths: tuple[Path, ...], as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     if not entries:
-        notice("There is no certificate in it." if paths else "This machine has ordered no certificate yet.")
+        notice("There is no certificate in these paths." if paths else "This machine has ordered no certificate yet.")
         return
     table(
         [

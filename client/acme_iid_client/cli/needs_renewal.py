@@ -47,11 +47,11 @@ class _Answering(click.Command):
 @options.json
 @click.pass_context
 def command(context: click.Context, crt: Path, expires_in: str | None, as_json: bool) -> None:
-    """Say whether the certificate in CRT is due for renewal. Nobody is asked but the file and the clock.
+    """Say whether the certificate in CRT is due for renewal. The answer comes from the file and the clock alone.
 
     The exit status is the answer: 0 if it is due or has expired, 1 if it is not, 2 if there is no such file, and 255
-    for everything else that may be wrong. So it goes before whatever is to happen when there is a need, as in
-    'acme-iid needs-renewal foo.crt && acme-iid renew foo.crt foo.key'.
+    for any other error. So other commands can depend on it: 'acme-iid needs-renewal foo.crt && acme-iid renew foo.crt
+    foo.key'.
     """
     import json
     from datetime import UTC, datetime

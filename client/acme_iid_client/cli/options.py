@@ -60,7 +60,7 @@ ca_url = click.option(
     metavar="URL",
     envvar="ACME_IID_CA_URL",
     show_envvar=True,
-    help="Which CA, if not the one that this machine was bootstrapped for first.",
+    help="The CA's address, if it is not this machine's default CA.",
 )
 root = click.option(
     "--root",
@@ -115,13 +115,13 @@ def timeout(command: Callable[..., None]) -> Callable[..., None]:
         type=click.FloatRange(1, 86400),
         default=60.0,
         metavar="SECONDS",
-        help="Give up after so long, waiting for a CA that is away included (default: 60).",
+        help="Give up after this time, also when the CA is away (default: 60).",
     )(verbose(command))
 
 
 json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 provisioner = click.option(
-    "--provisioner", metavar="NAME", help="Be admitted by this provisioner of the CA, and no other."
+    "--provisioner", metavar="NAME", help="Ask to be admitted by this provisioner of the CA only."
 )
 profile = click.option(
     "--profile", metavar="NAME", help="The kind of certificate, one of the CA's profiles; also for its renewals."
@@ -152,7 +152,9 @@ exec_timeout = click.option(
 )
 signal = click.option("--signal", metavar="SIGNAL", help="The signal for --pid and --pid-file (default HUP).")
 pid = click.option("--pid", type=click.IntRange(1), help="Send a signal to this process after a renewal.")
-pid_file = click.option("--pid-file", type=FILE, help="Send it to the process whose id is in this file.")
-mode = click.option("--mode", metavar="OCTAL", help="The files' mode (default 0600); the key gets no bits for others.")
+pid_file = click.option("--pid-file", type=FILE, help="Send the signal to the process with the id in this file.")
+mode = click.option(
+    "--mode", metavar="OCTAL", help="The files' mode (default 0600). Others never get access to the key."
+)
 owner = click.option("--owner", metavar="USER", help="The files' owner.")
 group = click.option("--group", metavar="GROUP", help="The files' group.")

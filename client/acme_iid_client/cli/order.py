@@ -98,7 +98,7 @@ def command(
     if p12_password_file is not None and p12 is None:
         raise click.UsageError("--p12-password-file goes with --p12.")
     if csr_file is not None and (sans or kty or curve or size or key or bundle or p12):
-        raise click.UsageError("--csr brings the names and the key: it goes with NAME and CRT, and no more of them.")
+        raise click.UsageError("--csr brings the names and the key: only NAME and CRT go with it.")
     try:
         ordered = list(dict.fromkeys(names.canonical(text) for text in (name, *sans) if text is not None))
         subject, ordered = (
@@ -122,7 +122,7 @@ def command(
         request = replace(request, names=[own], further="own")
     shown = shown or target.prepare(own, force)
     if p12 is not None and p12_password_file is None:
-        notice(f"{p12} gets no password. Java finds nothing in such a file: --p12-password-file sets one.")
+        notice(f"{p12} has no password. Java finds nothing in such a file: --p12-password-file sets one.")
     waiting = ordering.obtain(
         where.state,
         shown,

@@ -109,7 +109,7 @@ def obtain(
     }
     waiting = pending_installations.find(state, shown[0])
     if waiting is not None and waiting.purpose == purpose and waiting.is_fresh(datetime.now(UTC)):
-        notice("What the CA issued for this order before, and could not be put in place, is used now.")
+        notice("An earlier certificate for this order, which could not be put in place, is used now.")
         return waiting
     with pending_installations.room(state, shown[0]) as room:
         made = pending_installations.PendingInstallation(get(), permissions, purpose)

@@ -136,8 +136,8 @@ class Task:
                 statuses.append(getattr(error, "exit_status", errors.LOCAL))
         if not looked_after and not failures:
             raise ClientError(
-                "Nothing was ordered on this machine that is to be renewed. Name the files: "
-                "acme-iid renew foo.crt foo.key"
+                "This machine has ordered no certificate that is to be renewed. Name the files: acme-iid renew "
+                "foo.crt foo.key"
             )
         if failures:
             total = max(looked_after, len(failures))
@@ -204,7 +204,7 @@ class Task:
             try:
                 pending_notifications.keep(self.where.state, certificate, before)
             except OSError as error:
-                say(f"A command that fails will not be run again after this one: {sentence(error)}")
+                say(f"If the command after this renewal fails, it will not be run again: {sentence(error)}")
 
         return keep
 
@@ -301,7 +301,7 @@ class Task:
         try:
             self.after.run({**env, **hooks.variables(record, leaf, ca_url)})
         except ClientError as error:
-            raise ClientError(f"{record.certificate} was renewed, but not everybody knows: {error}") from error
+            raise ClientError(f"{record.certificate} was renewed, but a notification failed: {error}") from error
         if not self.after.is_empty:
             pending_notifications.remove(self.where.state, record.certificate)
 

@@ -48,7 +48,7 @@ def command(
 
     The CA then also refuses to renew it: for this machine, its names stay closed until an operator opens
     them again, unless the reason is superseded. It is no longer renewed by itself. Programs that have the
-    certificate go on using it until they are told.
+    certificate go on using it until they load another one.
     """
     import os
 

@@ -120,16 +120,16 @@ class Verified:
         lines = [f"Verified: {identity.format}", *(f"  {label + ':':<15}{value}" for label, value in rows)]
         if self.bound_to is None:
             lines.append(
-                "It carries no nonce, so nothing here says when it was fetched or by whom: "
-                "the CA ties the instance to the first account that sends it."
+                "The evidence has no nonce, so it does not show when and by whom it was fetched. The CA ties "
+                "the instance to the first account that sends it."
             )
         else:
             lines.append(
-                f"It is not bound to anything here: its {identity.binding} is for a CA to compare, which takes it in "
-                "answer to one challenge, from one account key."
+                f"Its {identity.binding} was not checked here: a CA compares it, and takes the evidence for one "
+                "challenge and one account key only."
             )
         if self.stale is not None:
-            lines.append(f"No CA takes it now: {self.stale}.")
+            lines.append(f"A CA refuses it now: {self.stale}.")
         return lines
 
 
@@ -145,7 +145,7 @@ def verify(content: bytes, kind: str | None, believed: Believed, now: int) -> Ve
     :raises ClientError: if the format is unknown, or a file of keys holds none.
     """
     if len(content) > MAX_BYTES:
-        raise MalformedEvidenceError(f"it is larger than {MAX_BYTES} octets, which the CA does not take")
+        raise MalformedEvidenceError(f"the evidence is larger than {MAX_BYTES} octets, the most that the CA takes")
     evidence = read(content, kind)
     verifier = VERIFIERS.get(evidence.format)
     if verifier is None:
@@ -180,15 +180,15 @@ def read(content: bytes, kind: str | None) -> Evidence:
         try:
             lines = text.decode("ascii")
         except UnicodeDecodeError as error:
-            raise MalformedEvidenceError("it is neither JSON nor text in base64") from error
+            raise MalformedEvidenceError("the evidence is neither JSON nor text in base64") from error
         return Evidence(kind or _kind_of(lines), {"evidence": lines})
     try:
         members = json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError) as error:
-        raise MalformedEvidenceError(f"it is not JSON: {error}") from error
+        raise MalformedEvidenceError(f"the evidence is not JSON: {error}") from error
     fields = dict(members)
     if len(fields) < len(members) or not all(isinstance(value, str) for value in fields.values()):
-        raise MalformedEvidenceError("each member of it may be there once, and is a string")
+        raise MalformedEvidenceError("each member of the evidence has to be a string, and may occur once")
     named = fields.pop("format", None)
     fields.pop("provisioner", None)
     if kind is None and named is None:

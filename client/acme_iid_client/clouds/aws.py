@@ -162,9 +162,7 @@ class AWS:
     def _document(self) -> dict[str, object]:
         content = self._fetch("document")
         if not _is_document(content):
-            raise ClientError(
-                f"What {self._service.base} gives as its identity document is none. Is it EC2's metadata service?"
-            )
+            raise ClientError(f"{self._service.base} does not give an identity document. Is it EC2's metadata service?")
         document: dict[str, object] = json.loads(content)
         return document
 
@@ -190,7 +188,7 @@ class AWS:
         try:
             return "".join(self._fetch(name).decode("ascii").split())
         except UnicodeDecodeError as error:
-            raise FormatUnavailableError(f"What the metadata service gives as {name!r} is not base64.") from error
+            raise FormatUnavailableError(f"The metadata service's {name!r} is not base64.") from error
 
     def _fetch(self, name: str) -> bytes:
         if name not in self._fetched:
@@ -232,9 +230,7 @@ class AWS:
         """The headers with the session token in an answer."""
         token = answer.content.decode("latin-1").strip()
         if not token or not token.isascii() or not token.isprintable():
-            raise ClientError(
-                f"What {self._service.base} gives as a session token is none. Is it EC2's metadata service?"
-            )
+            raise ClientError(f"{self._service.base} does not give a session token. Is it EC2's metadata service?")
         return {"X-aws-ec2-metadata-token": token}
 
     @staticmethod

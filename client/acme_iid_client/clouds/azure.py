@@ -122,7 +122,7 @@ class Azure:
             raise BusyError(f"The metadata service at {self.base} answers with status {answer.status}.")
         raise NotThisCloudError(
             "it does not describe an instance as Azure's does",
-            f"What answers at {self.base} does not describe an instance as Azure's metadata service does.",
+            f"The service at {self.base} does not describe an instance as Azure's metadata service does.",
         )
 
     def _attested(self, nonce: str) -> str:
@@ -139,7 +139,7 @@ class Azure:
                 )
             document = _document(answer)
             if document is None:
-                raise ClientError(f"What {self.base} gives as an attested document is none.")
+                raise ClientError(f"{self.base} does not give an attested document.")
             if nonce_of(base64.b64decode(document)) == nonce:
                 return document
         raise ClientError(
@@ -150,9 +150,9 @@ class Azure:
     def _token(self) -> str:
         if self._resource is None:
             raise FormatUnavailableError(
-                "This machine does not know for which resource the CA takes managed identity tokens, and asks for "
-                "none that a server names. Ask the CA's operator, and give it with --azure-resource, here or once "
-                "with 'acme-iid bootstrap'."
+                "This machine does not know the resource for which the CA takes managed identity tokens, and "
+                "it uses no resource that a server names. Ask the CA's operator, and give the resource with "
+                "--azure-resource, here or once with 'acme-iid bootstrap'."
             )
         # As Azure's own libraries have it, for a VM with several identities.
         client = self._env.get("AZURE_CLIENT_ID")
@@ -182,7 +182,7 @@ class Azure:
             return {"intermediates": self._issuers} if self._issuers else {}
         content = Path(file).read_bytes()
         if len(content) > MAX_INTERMEDIATES_BYTES or b"-----BEGIN CERTIFICATE" not in content or not content.isascii():
-            raise ClientError(f"{file} ({INTERMEDIATES_VARIABLE}) is no PEM file with a few certificates.")
+            raise ClientError(f"{file} ({INTERMEDIATES_VARIABLE}) is not a PEM file with a few certificates.")
         return {"intermediates": content.decode("ascii")}
 
 

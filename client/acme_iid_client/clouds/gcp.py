@@ -109,7 +109,7 @@ class GCP:
             raise ClientError(f"The metadata server answers with status {answer.status} for an identity token.")
         token = answer.content.decode("latin-1").strip()
         if not _TOKEN.match(token):
-            raise ClientError(f"What {self.base} gives as an identity token is none.")
+            raise ClientError(f"{self.base} does not give an identity token.")
         return IID01Response(format=kind, evidence=token)
 
     def _value(self, path: str) -> str:
@@ -126,6 +126,6 @@ class GCP:
         if answer.headers.get(_FLAVOR) != "Google":
             raise NotThisCloudError(
                 f"its answers have no {_FLAVOR}",
-                f"What answers at {self.base} is not Google's metadata server: its answers have no {_FLAVOR}.",
+                f"The service at {self.base} is not Google's metadata server: its answers have no {_FLAVOR}.",
             )
         return answer

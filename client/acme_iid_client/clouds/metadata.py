@@ -154,7 +154,9 @@ class MetadataService:
             raise NoAnswerError(f"The metadata service at {self.base} does not answer.") from error
         except requests.exceptions.RequestException as error:
             if error.args and isinstance(error.args[0], urllib3.exceptions.ProtocolError):
-                raise NoAnswerError(f"The metadata service at {self.base} hung up without an answer.") from error
+                raise NoAnswerError(
+                    f"The metadata service at {self.base} closed the connection without an answer."
+                ) from error
             cause = _cause(error)
             raise NobodyThereError(
                 cause,
@@ -172,7 +174,7 @@ def text_of(content: bytes, what: str) -> str:
     """
     text = content.decode("latin-1").strip()
     if not text or len(text) > 512 or not text.isascii() or not text.isprintable():
-        raise ClientError(f"What the metadata service gives as {what} is none.")
+        raise ClientError(f"The metadata service's answer for {what} is not a line of text.")
     return text
 
 

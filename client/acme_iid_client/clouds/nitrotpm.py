@@ -60,7 +60,7 @@ def _command(env: Mapping[str, str]) -> list[str]:
         try:
             return shlex.split(configured)
         except ValueError as error:
-            raise ClientError(f"{VARIABLE} is {configured!r}, which is no command: {error}.") from error
+            raise ClientError(f"{VARIABLE} is {configured!r}, which is not a command: {error}.") from error
     program = shutil.which(COMMAND, path=env.get("PATH"))
     if program is None:
         raise FormatUnavailableError(
@@ -96,9 +96,9 @@ def _run(arguments: list[str], errors: int, seconds: float) -> tuple[int, bytes]
 
 def _why(program: str, status: int, size: int, messages: Path) -> str:
     if size > MAX_BYTES:
-        return f"{program} wrote more than {MAX_BYTES} octets, which no attestation document has."
+        return f"{program} wrote more than {MAX_BYTES} octets, more than any attestation document has."
     if status == -signal.SIGKILL:
-        return f"{program} was ended, because it took too long."
+        return f"{program} took too long and was ended."
     with messages.open("rb") as file:
         lines = file.read(2048).decode("utf-8", "replace").split("\n")
     reason = next((line.strip() for line in lines if line.strip()), "it says nothing")

@@ -44,7 +44,7 @@ def web_identity_token(credentials: Credentials, region: str, audience: str, env
     :raises ClientError: if the endpoint cannot be meant.
     """
     if not _REGION.match(region):
-        raise ClientError(f"{region[:64]!r}, which the metadata service gives as the region, is none.")
+        raise ClientError(f"The metadata service gives {region[:64]!r} as the region, which is not a region.")
     url = _endpoint(region, env)
     form = {
         "Action": "GetWebIdentityToken",
@@ -74,7 +74,7 @@ def _endpoint(region: str, env: Mapping[str, str]) -> SplitResult:
     except ValueError:
         valid = False
     if not valid or url.query or url.fragment or "@" in url.netloc or not _PATH.match(url.path):
-        raise ClientError(f"{ENDPOINT_VARIABLE} is {text!r}, which is no https URL of an STS endpoint.")
+        raise ClientError(f"{ENDPOINT_VARIABLE} is {text!r}, which is not an https URL of an STS endpoint.")
     return url
 
 

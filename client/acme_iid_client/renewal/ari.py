@@ -90,9 +90,9 @@ def _json(response: requests.Response) -> dict[str, object]:
     try:
         content = response.json()
     except ValueError as error:
-        raise CaError(f"What {response.url} answers is no JSON.") from error
+        raise CaError(f"{response.url} does not answer with JSON.") from error
     if not isinstance(content, dict):
-        raise CaError(f"What {response.url} answers is no JSON object.")
+        raise CaError(f"{response.url} does not answer with a JSON object.")
     return content
 
 

@@ -246,7 +246,7 @@ class Daemon:
         """Note whether everybody knows of a certificate; who does not is told again, after pauses as for renewals."""
         if fault is None:
             if pair.notification_pending:
-                self.journal.info("told", f"now everybody knows: {pair.name}", certificate=pair.name)
+                self.journal.info("told", f"all notifications have been sent: {pair.name}", certificate=pair.name)
             pair.notification_pending, pair.notification_tries = False, 0
             return
         pair.notification_pending, pair.notification_tries = True, pair.notification_tries + 1

@@ -96,7 +96,8 @@ class Hooks:
                 try:
                     if user is not None and _users_of(pid) != {user}:
                         raise ClientError(
-                            f"Process {pid} is not one of user {user}, who wrote {self.pid_file}, so it got no signal."
+                            f"Process {pid} got no signal, because it does not belong to user {user}, the owner "
+                            f"of {self.pid_file}."
                         )
                     signal.pidfd_send_signal(process, self.number)
                 finally:
@@ -174,7 +175,7 @@ def parse(command: str | None, seconds: float, name: str | None, pid: int | None
     if words and os.geteuid() == 0:
         _require_own_program(words[0])
     if name is not None and pid is None and pid_file is None:
-        raise ClientError("--signal needs --pid or --pid-file: whom to send it to.")
+        raise ClientError("--signal needs --pid or --pid-file, for the process that gets it.")
     return Hooks(words, seconds, _number(name), pid, pid_file)
 
 
@@ -208,4 +209,4 @@ def _number(name: str | None) -> int:
             return signal.Signals(int(name))
         return signal.Signals["SIG" + name.upper().removeprefix("SIG")]
     except (KeyError, ValueError) as error:
-        raise ClientError(f"--signal {name} is no signal; HUP, USR1 and TERM are some.") from error
+        raise ClientError(f"--signal {name} is not a signal; HUP, USR1 and TERM are signals.") from error

@@ -65,8 +65,9 @@ class PendingInstallation:
                 pairs.install(where, issued.certificate_pem, keys.to_pem(issued.key), chosen)
         except OSError as error:
             raise ClientError(
-                f"{error.filename or where.certificate} could not be put in place: {error.strerror}. What the CA "
-                "issued is kept, and the next try puts it in place without another order."
+                f"{error.filename or where.certificate} could not be put in place: {error.strerror}. The "
+                "certificate that the CA issued is kept, and the next try puts it in place without another "
+                "order."
             ) from error
 
 
@@ -116,7 +117,7 @@ def room(state: Path, certificate: Path) -> Iterator[Room]:
             taken.create(b"\0" * _ROOM, 0o600)
         except OSError as error:
             raise ClientError(
-                f"What the CA issues could not be kept in {file.parent} ({error.strerror}), so nothing was ordered."
+                f"A certificate could not be kept in {file.parent} ({error.strerror}), so nothing was ordered."
             ) from error
         yield Room(taken, target)
 

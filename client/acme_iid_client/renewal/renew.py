@@ -95,7 +95,7 @@ def current(record: Record) -> tuple[pairs.Pair, x509.Certificate]:
         leaf = load_certificates(pairs.read(pair.certificate))[0]
         public = keys.spki(leaf.public_key())
     except ClientError as error:
-        raise ClientError(f"{record.certificate} is no certificate: {error}") from error
+        raise ClientError(f"{record.certificate} is not a certificate: {error}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ClientError(f"The key in {record.certificate} is of a kind that this program does not know.") from error
     if pair.key.exists():

@@ -127,7 +127,7 @@ def parse_permissions(mode: str | None, owner: str | None, group: str | None) ->
         except ValueError:
             bits = -1
         if not 0o400 <= bits <= 0o777:
-            raise ClientError(f"--mode {mode} is no mode with which the owner can read the files, as 0640 is.")
+            raise ClientError(f"--mode {mode} is not a mode with which the owner can read the files, as 0640 is.")
     try:
         uid = None if owner is None else int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
     except KeyError as error:
@@ -180,16 +180,16 @@ def _require_replaceable(target: Entry) -> None:
     """
     if target.is_mount_point():
         raise ClientError(
-            f"{target.path} is mounted by itself, as 'docker run -v FILE:FILE' does it, so that no new file can take "
-            "its place, and nothing was ordered. Mount its directory instead."
+            f"{target.path} is mounted by itself, as 'docker run -v FILE:FILE' does it. No new file can take "
+            "its place, so nothing was ordered. Mount its directory instead."
         )
     status, parent = target.status(), os.fstat(target.directory.descriptor)
     if status is None:
         return
     if parent.st_mode & stat.S_ISVTX and os.geteuid() not in (0, parent.st_uid, status.st_uid):
         raise ClientError(
-            f"{target.path} is another user's, in a directory where each may replace their own files only, so nothing "
-            "was ordered."
+            f"{target.path} belongs to another user, in a directory where users can replace their own files "
+            "only, so nothing was ordered."
         )
     if target.is_immutable():
         raise ClientError(
@@ -238,7 +238,7 @@ def install_certificate(where: Pair, certificate: bytes, permissions: Permission
             _write(switch.new(crt), certificate, crt, permissions)
             with private.opened() as (descriptor, status):
                 if not match(certificate, entries.read(descriptor, where.key)):
-                    raise ClientError(f"{where.key} has become another key meanwhile, so nothing was changed.")
+                    raise ClientError(f"{where.key} was replaced by another key meanwhile, so nothing was changed.")
                 _permit(private, descriptor, status, permissions)
             switch.new(crt).rename(crt)
         finally:

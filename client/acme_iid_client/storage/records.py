@@ -145,5 +145,5 @@ def _load(file: Path) -> Record | None:
         return None
     except (ValueError, KeyError, AttributeError) as error:
         raise ClientError(
-            f"{file} cannot be read. Remove it, and run 'acme-iid order' again for what it was about."
+            f"{file} cannot be read. Remove it, and order its certificate again with 'acme-iid order'."
         ) from error

@@ -170,13 +170,15 @@ def _body(raw: urllib3.HTTPResponse, max_bytes: int) -> bytes:
     # With 32 added, zlib takes the forms of gzip and of zlib (RFC 9110 sections 8.4.1.2 and 8.4.1.3).
     unpack = zlib.decompressobj(32 + zlib.MAX_WBITS) if coding in ("gzip", "x-gzip", "deflate") else None
     if unpack is None and coding != "identity":
-        raise ClientError(f"The answer is encoded as {coding[:40]!r}, which nobody asked for. Is a proxy between?")
+        raise ClientError(
+            f"The answer is encoded as {coding[:40]!r}, which was not asked for. Is there a proxy in between?"
+        )
     content = b""
     for piece in raw.stream(_PIECE, decode_content=False):
         try:
             content += piece if unpack is None else unpack.decompress(piece, max_bytes + 1 - len(content))
         except zlib.error as error:
-            raise ClientError(f"The answer says that it is encoded as {coding!r}, and is not.") from error
+            raise ClientError(f"The answer is not encoded as {coding!r}, although it says so.") from error
         if len(content) > max_bytes:
             raise TooLargeError(f"The answer is larger than {max_bytes} octets, more than any that is expected.")
     return content

@@ -58,9 +58,9 @@ def load_certificates(content: bytes) -> list[x509.Certificate]:
         # One by one, because Debian's certbot has a cryptography that knows no PEM file of several.
         certificates = [x509.load_pem_x509_certificate(block[0]) for block in _PEM.finditer(content)]
     except ValueError as error:
-        raise ClientError("There is no certificate in it, neither PEM nor DER.") from error
+        raise ClientError("No certificate was found, neither in PEM nor in DER.") from error
     if not certificates or len(certificates) != len(_BEGIN.findall(content)):
-        raise ClientError("There is no certificate in it, or one that is cut off.")
+        raise ClientError("No certificate was found, or one is cut off.")
     return certificates
 
 

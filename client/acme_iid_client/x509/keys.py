@@ -48,7 +48,7 @@ def parse_type(kty: str | None, curve: str | None, size: int | None) -> KeyType:
         if curve:
             raise ClientError("RSA keys have a --size, not a --curve.")
         if size is not None and not 2048 <= size <= 8192:
-            raise ClientError(f"An RSA key of {size} bits is not issued for; use 2048, 3072 or 4096.")
+            raise ClientError(f"An RSA key of {size} bits gets no certificate; use 2048, 3072 or 4096.")
         return KeyType("RSA", size=size or 2048)
     if size:
         raise ClientError(f"--size is for RSA keys; {chosen} keys have a --curve.")

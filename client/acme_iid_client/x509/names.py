@@ -50,7 +50,7 @@ def _a_label(text: str, label: str) -> str:
     try:
         encoded = idna.encode(label, uts46=True).decode("ascii")
     except idna.IDNAError as error:
-        raise ClientError(f"{text!r} is no internationalized name: {error}.") from error
+        raise ClientError(f"{text!r} is not an internationalized name: {error}.") from error
     if not encoded.startswith("xn--") or "." in encoded:
         raise ClientError(f"{text!r} is not the name {encoded!r}, which it looks like. Type it in ASCII.")
     return encoded

@@ -55,7 +55,7 @@ def test_a_link_is_followed_to_where_the_file_really_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["9", "0", "066", "1777", "rw"])
 def test_a_mode_that_makes_no_sense_is_refused(mode: str) -> None:
-    with pytest.raises(ClientError, match="is no mode"):
+    with pytest.raises(ClientError, match="is not a mode"):
         pairs.parse_permissions(mode, None, None)
 
 

@@ -169,7 +169,7 @@ _LIES: dict[str, tuple[Chain, str]] = {
         ),
         "Check the clock",
     ),
-    "no certificate": (lambda *_: b"hello", "is none"),
+    "no certificate": (lambda *_: b"hello", "did not send a certificate"),
 }
 
 

@@ -146,7 +146,7 @@ def test_what_is_roots_in_a_directory_for_all_is_not_ordered_for(place: Ground) 
     command: list[str | Path] = [*user, sys.executable, "-B", "-c", program, shared / "tls.crt", shared / "tls.key"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "is another user's, in a directory where each may replace their own files only" in done.stderr
+    assert "belongs to another user, in a directory where users can replace their own files only" in done.stderr
     assert sorted(path.name for path in shared.iterdir()) == ["tls.crt", "tls.key"]
 
 
@@ -201,7 +201,7 @@ def test_a_pid_file_of_another_user_is_good_for_that_users_processes(place: Grou
             subprocess.run(as_nobody("sh", "-c", f"echo {process.pid} >{file}"), check=True)
             after = hooks.parse(None, 1.0, "TERM", None, file)
             if outcome is None:
-                with pytest.raises(ClientError, match="is not one of user"):
+                with pytest.raises(ClientError, match="does not belong to user"):
                     after.run(os.environ)
                 assert process.poll() is None
             else:

@@ -121,7 +121,7 @@ def test_a_server_does_not_choose_what_managed_identity_tokens_are_for(
         "identity": {"resource": elsewhere},
     }
     watched = Watched(services()["azure-managed-identity"])
-    with pytest.raises(ClientError, match="asks for none that a server names"):
+    with pytest.raises(ClientError, match="uses no resource that a server names"):
         get(watched)
     assert watched.evidence() == []
     get(watched, stand_ins.RESOURCE)

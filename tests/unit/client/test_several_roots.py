@@ -36,7 +36,7 @@ RECORDING = json.dumps({
 """What a metadata service gives out; nobody checks it here."""
 OLD, NEW, THIRD = new_issuer(NAME), new_issuer(NAME), new_issuer(NAME)
 ROOTS = OLD.certificate, NEW.certificate
-UNREADABLE = "it holds none, or one that cannot be read"
+UNREADABLE = "it has no certificate, or one that cannot be read"
 
 
 def digits(issuer: Issuer) -> str:
@@ -282,7 +282,7 @@ def test_the_plugin_for_certbot_trusts_all_roots_and_names_a_file_that_it_cannot
     trust.add(roots_file, env)
     assert load_certificates(Path(env["REQUESTS_CA_BUNDLE"]).read_bytes()) == [*ROOTS]
     roots_file.write_bytes(OLD.pem + NEW.pem[:200])
-    with pytest.raises(ClientError, match="is no file with root certificates in PEM"):
+    with pytest.raises(ClientError, match="is not a file with root certificates in PEM"):
         trust.add(roots_file, env)
 
 
