@@ -68,7 +68,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
         )
 
     def more_info(self) -> str:
-        """What certbot shows about the plugin."""
+        """The plugin's description in certbot's lists."""
         return (
             "This plugin proves which cloud instance this machine is, with the identity documents and tokens that AWS, "
             "Google Cloud and Azure give to their instances. Nothing has to be reachable from outside."
@@ -104,8 +104,8 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
     def perform(self, achalls: list[AnnotatedChallenge]) -> list[ChallengeResponse]:
         """Evidence for each challenge; certbot sends it.
 
-        :raises certbot.errors.PluginError: if this machine has none that the CA takes, the account is another's, or
-            what answers at the CA's address is not the CA.
+        :raises certbot.errors.PluginError: if this machine has no evidence that the CA takes, the account is another's,
+            or the server at the CA's address is not the CA.
         """
         try:
             known = self._bootstrapped()
@@ -122,7 +122,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
         """Nothing was put anywhere."""
 
     def auth_hint(self, failed_achalls: list[Any]) -> str:
-        """What to try when the CA has refused the evidence; its own reason stands above it."""
+        """Advice for a refusal of the evidence; the CA's own reason stands above it."""
         if any("another account key" in str(achall.error) for achall in failed_achalls):
             return (
                 "certbot's account key is not the one that this instance was first proven with: that may be the key of "
@@ -158,7 +158,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
             )
 
     def _bootstrapped(self) -> known_ca.KnownCA | None:
-        """What 'acme-iid bootstrap' has left here about the CA that certbot was told to use.
+        """The CA that certbot talks to, as 'acme-iid bootstrap' has saved it; None if it has not.
 
         :raises ClientError: if it has left roots that cannot be read.
         """
@@ -195,7 +195,7 @@ def _resource(text: str) -> str:
 
 
 def _name(achall: AnnotatedChallenge) -> str:
-    """What a challenge is for. certbot before 5 knows only domains, and calls them so."""
+    """The name that a challenge is for. certbot before 5 knows only domains, and calls them so."""
     identifier = getattr(achall, "identifier", None)
     return str(achall.domain if identifier is None else identifier.value)
 

@@ -1,4 +1,4 @@
-"""How certbot is brought to trust the CA, and how the plugin sees for itself that the server is the CA.
+"""Trust in the CA: certbot is brought to trust its roots, and the plugin checks that the server is the CA.
 
 certbot has no option for it. It verifies servers with what the requests library trusts, and that is a file which the
 environment names, or else one that came with it. certbot does not remember the variable for renewals (certbot issue
@@ -25,7 +25,7 @@ VARIABLE = "REQUESTS_CA_BUNDLE"
 MAX_BYTES = 1024 * 1024
 """More than the root certificates of a private CA take."""
 _SECONDS = 30.0
-"""How long the CA may take to answer the plugin."""
+"""The longest time for the CA's answer to the plugin."""
 
 
 def add(bundle: Path, env: MutableMapping[str, str]) -> None:

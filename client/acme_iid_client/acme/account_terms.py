@@ -19,9 +19,9 @@ from acme_iid_client.storage.account_options import AccountOptions, ExternalKey,
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What this machine was told about the conditions of one CA, now and before.
+    """The conditions of one CA for accounts, as far as this machine has met them, now or before.
 
-    :ivar account_options: what the command that runs was told.
+    :ivar account_options: those of the command that runs.
     """
 
     _directory: Path
@@ -61,7 +61,7 @@ class Conditions:
         return parse_external_key(str(known.get("kid")), str(known.get("hmac_key")), str(self.key_file))
 
     def keep_external_key(self) -> None:
-        """Keep the key that the command was told, if it was told one, in the place of the one before.
+        """Keep the external account key of the command's options, if there is one, instead of the one before.
 
         It is kept when an account was made with it, too: one that is reusable makes the next.
         """

@@ -308,7 +308,7 @@ def remedy_in(response: requests.Response | None, member: str | None = None) -> 
 
 
 def _waiting(outcome: CaError, response: requests.Response | None, pause: float) -> str:
-    """What is said at the terminal before a request is sent again."""
+    """The sentence for the terminal before a request is sent again."""
     why = str(outcome).split(". ", 1)[0].rstrip(".")
     if response is None:
         return f"{why}. Trying again..."

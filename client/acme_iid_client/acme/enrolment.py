@@ -42,7 +42,7 @@ class _EnrolmentRequest(JSONObjectWithFields):
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """What the CA said.
+    """An enrolment, as the CA has answered it.
 
     :ivar id: the enrolment's.
     :ivar names: canonical.
@@ -119,7 +119,7 @@ def _give_up(placed: Placed, connection: Connection) -> None:
 def _text(value: object, form: re.Pattern[str] = re.compile("")) -> str:
     """A text of a form.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the value is not such a text.
     """
     if not isinstance(value, str) or not form.match(value):
         raise ValueError("another form")
@@ -135,7 +135,7 @@ def keep(state: Path, ca: KnownCA, made: Enrolment) -> None:
 
 
 def kept(state: Path, ca: KnownCA) -> list[Enrolment]:
-    """What was enrolled on this machine at a CA.
+    """The enrolments that this machine has made at a CA.
 
     :raises ClientError: if a file cannot be read.
     """

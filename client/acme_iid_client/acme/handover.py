@@ -21,7 +21,7 @@ _MAX_ANSWER_BYTES = 4096
 def require_user(name: str) -> pwd.struct_passwd:
     """A user of this machine that this process may be.
 
-    :raises ClientError: if there is none, or only root could do it.
+    :raises ClientError: if there is no such user, or only root could do it.
     """
     try:
         user = pwd.getpwnam(name)

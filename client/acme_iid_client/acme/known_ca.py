@@ -50,7 +50,7 @@ class KnownCA:
         the first root that this machine knew it by, and stays when the address changes or one root replaces another.
     :ivar token_resource: the resource for which this CA takes managed identity tokens, as the bootstrap settled it.
     :ivar account_key: the file with the account key that a person keeps; None is the key that this machine made.
-    :ivar account_options: what the command was told about the account here.
+    :ivar account_options: those of the command that runs.
     """
 
     ca_url: str
@@ -90,7 +90,7 @@ class KnownCA:
 
 @dataclass(frozen=True, slots=True)
 class SavedCA:
-    """What a configuration file says about a CA; its roots are read when they are needed.
+    """A CA as a configuration file has it; its roots are read when they are needed.
 
     :ivar identity: the CA's identity, as long as it has one of the roots in ``fingerprints``.
     :ivar fingerprints: those of its roots when the file was written.
@@ -130,7 +130,7 @@ class SavedCA:
 def parse_url(text: str) -> str:
     """The CA's address as it is kept: https, a host in lower case, no default port, no trailing slash.
 
-    :raises ClientError: if it is anything else.
+    :raises ClientError: if the text is anything else.
     """
     url = text if "://" in text else f"https://{text}"
     try:
@@ -152,7 +152,7 @@ def parse_url(text: str) -> str:
 def parse_fingerprint(text: str) -> str:
     """A SHA-256 fingerprint as 64 lower-case hex digits; colons, as openssl prints them, are left out.
 
-    :raises ClientError: if it is none.
+    :raises ClientError: if the text is not a fingerprint.
     """
     digits = text.strip().replace(":", "").lower()
     if not _FINGERPRINT.match(digits):
@@ -247,7 +247,7 @@ def _known(where: directories.Directories, saved: SavedCA, roots: Roots) -> Know
 def load_issuer(
     where: directories.Directories, chain: list[x509.Certificate], ca_url: str | None = None, root: Path | None = None
 ) -> KnownCA:
-    """The CA that a certificate comes from: of those that this machine knows, the one to whose roots it chains.
+    """The CA that a certificate comes from: the one of this machine's CAs that has its root.
 
     :param chain: what is in the certificate's file.
     :param ca_url: what ``--ca-url`` says, which counts before the roots.
@@ -292,7 +292,7 @@ def _directory_url(ca_url: str) -> str:
 
 
 def read_saved(configuration: Path) -> SavedCA | None:
-    """What a configuration file says; None without the file.
+    """The CA in a configuration file; None without the file.
 
     :raises ClientError: if it cannot be read.
     """

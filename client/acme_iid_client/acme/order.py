@@ -52,7 +52,7 @@ class _NewOrder(messages.NewOrder):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is ordered.
+    """The content of an order.
 
     :ivar names: canonical names; the first is the certificate's subject.
     :ivar key: the certificate's key: a kind of key pair to make, a key that is there, or somebody's signing request

@@ -30,14 +30,14 @@ from acme_iid_client.storage.account_options import ExternalKey
 Notice = Callable[[str], None]
 
 NOT_AGREED = "userActionRequired"
-"""How a CA refuses accounts that have not agreed to its terms."""
+"""The error type for accounts that have not agreed to the CA's terms."""
 NOBODYS = "accountDoesNotExist"
-"""How a CA refuses requests of accounts that it does not have, or not at their URL."""
+"""The error type for accounts that the CA does not have, or not at their URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the CA says about an account.
+    """An account's status at the CA.
 
     :ivar status: "valid", "deactivated", "revoked", or "unknown" if the CA has no account with this key.
     :ivar contact: the contact URLs that the CA has.
@@ -138,7 +138,7 @@ def known_here(state: Path, ca: KnownCA, cloud: Callable[[], Cloud]) -> Account:
     """The account of this machine at a CA, which it has made before.
 
     :param cloud: finds this machine's cloud; called only if the disk holds several account keys for the CA.
-    :raises ClientError: if there is none.
+    :raises ClientError: if there is no such account.
     """
     if ca.account_key is not None:
         return accounts.from_file(ca.account_key)

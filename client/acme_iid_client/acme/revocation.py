@@ -30,7 +30,7 @@ def by_certificate_key(
     deadline: Deadline,
     notice: Callable[[str], None],
 ) -> None:
-    """Revoke with a request that the certificate's own key signs: whoever holds it may.
+    """Revoke with a request that the certificate's own key signs: any holder of the key may.
 
     :param reason: a reason code (RFC 5280 section 5.3.1).
     :raises ClientError: if the key is another one, or the CA refuses.

@@ -17,7 +17,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+-]+\Z")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a client is told.
+    """The settings of a client.
 
     :ivar server: the directory's URL.
     :ivar root: the file with the CA's root, which the client has to trust for this server.
@@ -207,4 +207,4 @@ FORMATS: Mapping[str, Callable[[Settings], str]] = {
     "uacme": _uacme,
     "dehydrated": _dehydrated,
 }
-"""How the key is written for whom. Every value is quoted, whatever it is: a shell may read what is printed here."""
+"""The writer for each client. Every value is quoted, since a shell may read what is printed here."""

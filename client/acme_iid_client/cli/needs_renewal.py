@@ -25,7 +25,7 @@ class _WrongUsage(click.UsageError):
 
 
 class _Answering(click.Command):
-    """A command whose exit status is its answer, so that what is wrong with its own use has another one."""
+    """A command with its answer as the exit status, so that wrong usage has another status than elsewhere."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

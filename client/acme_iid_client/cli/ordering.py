@@ -1,4 +1,4 @@
-"""Where an order's files go."""
+"""The files of an order."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def obtain(
     permissions: pairs.Permissions,
     get: Callable[[], Issued],
 ) -> pending_installations.PendingInstallation:
-    """What was issued for the same order earlier and could not be put in place, or what is issued now.
+    """The certificate of the same order that could not be put in place earlier, or one that is issued now.
 
     :param not_after: as it was typed.
     :param get: orders it.
@@ -143,7 +143,7 @@ def record(
 def read_csr(file: Path, required: list[str]) -> tuple[x509.CertificateSigningRequest, list[str]]:
     """A signing request and its names, the one that was typed first.
 
-    :raises ClientError: if it is none, or does not ask for what was typed.
+    :raises ClientError: if the file is not a request, or the request does not ask for these names.
     """
     request = csr.load(file.read_bytes(), str(file))
     asked = csr.names(request, str(file))

@@ -1,4 +1,4 @@
-"""What renew and rekey have in common: pairs in, renewed pairs out."""
+"""The common part of renew and rekey: pairs in, renewed pairs out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from acme_iid_client.renewal.workers import Current
 
 _ADVICE_SECONDS = 10.0
-"""How long a CA is waited for that is only asked whether it has a wish."""
+"""The longest wait for a CA that is only asked whether it has a wish."""
 _READ_AGAIN = 10.0
 """Seconds after which records that could not be read are read again, whatever their directory says."""
 _FINISH_AGAIN = 60.0
@@ -47,7 +47,7 @@ _FINISH_AGAIN = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where certificates are to come from, as far as options say; what they leave open a record may say."""
+    """The CA and the evidence of renewals, as far as options say; a record may say what they leave open."""
 
     ca_url: str | None
     root: Path | None
@@ -69,7 +69,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a command was asked to do.
+    """The task of a command.
 
     :ivar expires_in: renew with this much time left; None leaves it to the CA, or to a third of the life.
     :ivar after: what is done after each renewal.
@@ -196,7 +196,7 @@ class Task:
         return renew.finish(record, self.wishes, self.where, self._installing(record.certificate, say))
 
     def _installing(self, certificate: Path, say: Callable[[str], None]) -> Callable[[x509.Certificate | None], None]:
-        """What keeps, just before a certificate is replaced, that programs are to be told of the new one."""
+        """A function that keeps a pending notification, just before a certificate is replaced."""
 
         def keep(before: x509.Certificate | None) -> None:
             if self.after.is_empty:
@@ -260,7 +260,7 @@ class Task:
         Daemon(duties, journal, Notifier(os.environ), self.force).run()
 
     def _finishing_again(self, record: records.Record) -> tuple[int, ...]:
-        """What changes when it is time to try again to put in place what was issued."""
+        """A value that changes when it is time to try again to put an issued certificate in place."""
         return (
             (int(time.monotonic() / _FINISH_AGAIN),)
             if pending_installations.exists(self.where.state, record.certificate)
@@ -340,7 +340,7 @@ class _Cached:
 
 
 def _changed(directory: Path) -> int:
-    """When a directory was changed, or who may read it.
+    """The time at which a directory or its permissions were changed last.
 
     :raises OSError: if it cannot be looked at.
     """

@@ -47,7 +47,7 @@ class Believed:
     audience: str | None = None
 
     def trust(self, kind: str) -> TrustStore:
-        """What evidence of a format is verified with.
+        """The trust that evidence of a format is verified with.
 
         :raises ClientError: if something that it takes was not given, or a file holds no usable key.
         """
@@ -75,7 +75,7 @@ class Verified:
     """Evidence that holds.
 
     :ivar given_key: whether the key that verified it is one that was given, not one that everybody believes.
-    :ivar bound_to: the audience or nonce that it was made for; None where it was made for none.
+    :ivar bound_to: the audience or nonce that it was made for; None if the format has neither.
     :ivar stale: why no CA takes it any more; None if one may.
     """
 
@@ -203,7 +203,7 @@ def read(content: bytes, kind: str | None) -> Evidence:
 
 
 def _kind_of(text: str) -> str:
-    """Which format a token or a CMS is of. What is neither is left to a verifier to refuse."""
+    """The format of a token or a CMS. A verifier refuses anything else."""
     if text.count(".") == 2:
         return "gcp-identity" if _issuer(text) == gcp.ISSUER else "aws-web-identity"
     try:
@@ -217,7 +217,7 @@ def _kind_of(text: str) -> str:
 
 
 def _issuer(token: str) -> object:
-    """What an unverified token says who issued it."""
+    """The issuer that an unverified token names."""
     payload = token.split(".")[1]
     try:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

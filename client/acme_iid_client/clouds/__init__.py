@@ -131,7 +131,7 @@ def at(
     token_resource: str | None = None,
     notice: Callable[[str], None] = lambda _text: None,
 ) -> Cloud:
-    """What speaks for this user at a CA: what ``acme-iid enroll --for-user`` gave, or else the machine's cloud.
+    """The proof that this user has for a CA: a key from ``acme-iid enroll --for-user``, or else the machine's cloud.
 
     :param state: where the user's state is kept.
     :param ca: what the CA's things are kept under, its root's fingerprint.
@@ -161,7 +161,7 @@ def collect(cloud: Cloud, accepted: tuple[str, ...], binding: Binding) -> IID01R
 
 
 def available(cloud: Cloud, binding: Binding) -> tuple[list[str], dict[str, str]]:
-    """Which of its cloud's kinds of evidence this machine has, found out by asking for each.
+    """The cloud's kinds of evidence that this machine has; it asks for each of them.
 
     :param binding: what nobody asked for, so that what comes opens nothing; it is thrown away.
     :returns: the formats that it has, and why it does not have the others.

@@ -28,16 +28,16 @@ from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.errors import ClientError
 
 IPV6 = "http://[fd00:ec2::254]"
-"""Where instances without IPv4 have the service."""
+"""The service's address for instances without IPv4."""
 _SERVER = "EC2ws"
-"""What the service calls itself."""
+"""The service's name for itself."""
 _ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 _TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 _DOCUMENTS = "/latest/dynamic/instance-identity/"
 _ROLES = "/latest/meta-data/iam/security-credentials/"
 _ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}\Z")
 _TOKEN_SECONDS = 300
-"""How long a session token is asked for: longer than any order takes (AWS allows 1 to 21600)."""
+"""The lifetime that a session token is asked for: longer than any order takes (AWS allows 1 to 21600)."""
 _TOKEN_HEADERS: Mapping[str, str] = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
 
 _FACTS = (
@@ -207,7 +207,7 @@ class AWS:
         return self._fetched[name]
 
     def _session(self) -> Mapping[str, str]:
-        """The headers for what follows: those of a session, none where the service has no sessions."""
+        """The headers of further requests: those of a session, or empty if the service has no sessions."""
         if self._headers is None:
             self._require_on()
             try:

@@ -40,7 +40,7 @@ _IDENTITY = "/metadata/identity/oauth2/token?api-version=2018-02-01"
 _PAUSES = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0)
 """Seconds before each try for a document that is not an older one: the service keeps documents for some."""
 _SERVERS = ("IMDS/", "Microsoft-IIS/")
-"""What the service calls itself, now and formerly."""
+"""The service's names for itself, the present and the former one."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
@@ -92,7 +92,7 @@ class Azure:
         return (self._vm_id(),)
 
     def facts(self) -> Mapping[str, str]:
-        """What the metadata service says of the instance."""
+        """The instance as the metadata service describes it."""
         compute = self._described()
         return {name: str(compute[name]) for name in _FACTS if compute.get(name)}
 

@@ -16,9 +16,9 @@ from acme_iid_client.clouds.metadata import PAUSES, BusyError, NoAnswerError, No
 from acme_iid_client.errors import ClientError
 
 SECONDS = 1.0
-"""How long clouds are waited for where nobody said which one it is."""
+"""The longest wait for clouds if the cloud is not named."""
 NAMED_SECONDS = 5.0
-"""How long a service is waited for whose address was given, or that answers and is no cloud's yet."""
+"""The longest wait for a service with a given address, or for one that answers and is not recognized yet."""
 
 
 class NoCloudError(ClientError):
@@ -50,14 +50,14 @@ C = TypeVar("C", bound=Candidate)
 
 
 def find(candidates: Sequence[C], seconds: float, notice: Callable[[str], None]) -> C:
-    """The cloud whose metadata service answers as only it does. All are asked at the same time.
+    """The cloud that answers as only its metadata service does. All clouds are asked at the same time.
 
     Of several that answer within :data:`SECONDS` the first of ``candidates`` is taken, not the fastest, so that
     the machine is the same instance the next time.
 
     :param seconds: how long to wait for the first answer.
     :param notice: called with a sentence if several clouds answer.
-    :raises NoCloudError: if there is none, naming what was tried.
+    :raises NoCloudError: if no cloud answers; it names what was tried.
     :raises ClientError: if there is one that cannot be used.
     """
     start = time.monotonic()

@@ -16,7 +16,7 @@ from acme_iid_client.storage import directories
 
 @dataclass(frozen=True, slots=True)
 class EnrolledKey:
-    """What ``acme-iid enroll --for-user`` hands to a user.
+    """The key that ``acme-iid enroll --for-user`` hands to a user.
 
     :ivar ca_url: the CA's address.
     :ivar enrolment: the enrolment's id.
@@ -33,7 +33,7 @@ class EnrolledKey:
 
 
 def file_of(state: Path, ca: str) -> Path:
-    """Where what was given for a CA is kept.
+    """The file of a user's key for a CA.
 
     :param ca: what the CA's things are kept under, its root's fingerprint.
     """
@@ -49,7 +49,7 @@ def save(state: Path, ca: str, key: EnrolledKey) -> Path:
 
 
 def load(state: Path, ca: str) -> EnrolledKey | None:
-    """What this user was given for a CA, if anything.
+    """This user's key for a CA; None without one.
 
     :raises ClientError: if it cannot be read.
     """
@@ -63,7 +63,7 @@ def load(state: Path, ca: str) -> EnrolledKey | None:
 
 
 def of_json(content: Mapping[str, Any]) -> EnrolledKey:
-    """What was given, as its file has it.
+    """A key as its file has it.
 
     :raises KeyError: if something is missing; or TypeError.
     """
@@ -90,7 +90,7 @@ class Enrolled:
         """Ask nobody: what was given says it."""
 
     def instance(self) -> str:
-        """What the account key is kept under."""
+        """The id under which the account key is kept."""
         return f"enrolment:{self.key.enrolment}"
 
     def names(self) -> tuple[str, ...]:
@@ -98,11 +98,11 @@ class Enrolled:
         return self.key.names
 
     def facts(self) -> Mapping[str, str]:
-        """What there is to read."""
+        """The enrolment, for people to read."""
         return {"enrolment": self.key.enrolment}
 
     def evidence(self, kind: str, binding: Binding) -> IID01Response:  # noqa: ARG002 - a cloud's interface
-        """Refuse: whoever enrolled this user has the evidence."""
+        """Refuse: the account that enrolled this user has the evidence."""
         raise ClientError(
             f"This user was enrolled for {', '.join(self.key.names)} and has no evidence of its own ({kind})."
         )

@@ -24,7 +24,7 @@ from acme_iid_client.errors import ClientError
 
 _HOST = "GCE_METADATA_HOST"
 IPV6 = "http://[fd20:ce::254]"
-"""Where instances without IPv4 have the server."""
+"""The server's address for instances without IPv4."""
 _ROOT = "/computeMetadata/v1/"
 _FLAVOR = "Metadata-Flavor"
 _HEADERS: Mapping[str, str] = {_FLAVOR: "Google"}
@@ -73,7 +73,7 @@ class GCP:
         return self._service.base
 
     def probe(self, seconds: float) -> None:
-        """Ask for the instance's id; whatever the answer, Google's says whose it is."""
+        """Ask for the instance's id; Google's server is recognized by any answer."""
         self._require_google(self._service.try_once("GET", f"{_ROOT}instance/id", _HEADERS, seconds))
 
     def instance(self) -> str:
@@ -89,7 +89,7 @@ class GCP:
         return f"{name}.{zone}.{suffix}", f"{name}.{suffix}"
 
     def facts(self) -> Mapping[str, str]:
-        """What the metadata server says of the instance."""
+        """The instance as the metadata server describes it."""
         facts = {}
         for name, path in _FACTS.items():
             answer = self._get(path)
@@ -119,7 +119,7 @@ class GCP:
         return text_of(answer.content, path)
 
     def _get(self, path: str) -> Response:
-        """One request, of which an answer without Google's header is not the metadata server's, whatever it says."""
+        """One request. An answer without Google's header is not the metadata server's."""
         return self._require_google(self._service.ask("GET", _ROOT + path, _HEADERS))
 
     def _require_google(self, answer: Response) -> Response:

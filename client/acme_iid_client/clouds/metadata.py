@@ -18,11 +18,11 @@ from acme_iid_client.errors import ClientError
 from acme_iid_client.transport.session import Session, TooLargeError
 
 LINK_LOCAL = "http://169.254.169.254"
-"""Where all clouds have their service. It is reached without asking anybody for a name."""
+"""The address of all clouds' services. It is reached without a name service."""
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 3.0
 PATIENCE_SECONDS = 12.0
-"""How long a request is repeated while the service is busy, its tries and pauses together."""
+"""The time in which a request is repeated while the service is busy, its tries and pauses together."""
 PAUSES = (0.2, 0.4, 0.8, 1.5, 2.0, 2.5)
 """Seconds before each further try. Azure's service answers five requests a second."""
 MAX_ANSWER_BYTES = 64 * 1024
@@ -30,7 +30,7 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 
 _TRIES_AFTER_404 = 3
-"""How often what is not there is asked for again: most often it never will be."""
+"""The number of further tries for something that is not there: most often it never will be."""
 _TRIES_AFTER_SILENCE = 2
 
 
@@ -47,7 +47,7 @@ class BusyError(ClientError):
 
 
 class NotThisCloudError(ClientError):
-    """What answers at the address, if anything does, is not this cloud's metadata service.
+    """The address is not that of this cloud's metadata service.
 
     :ivar cause: why it is not, as the end of a sentence.
     """
@@ -63,7 +63,7 @@ class NobodyThereError(NotThisCloudError):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a metadata service said.
+    """A response of a metadata service.
 
     :ivar headers: by name, in any case.
     """
@@ -79,7 +79,7 @@ class Response:
 
     @property
     def server(self) -> str:
-        """What the service calls itself."""
+        """The service's name for itself."""
         return self.headers.get("Server") or ""
 
 
@@ -124,7 +124,7 @@ class MetadataService:
         :param seconds: how long to wait for an answer, whole.
         :raises NoAnswerError: if the connection stands and no answer comes.
         :raises NobodyThereError: if there is nobody.
-        :raises ClientError: if the answer is too large, or the address is none.
+        :raises ClientError: if the answer is too large, or the address is not one.
         """
         # A proxy would see the evidence, and could not reach the address of this very machine anyway. Nothing is left
         # open: a program asks three times and is done.

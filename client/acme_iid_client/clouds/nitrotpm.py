@@ -24,7 +24,7 @@ from acme_iid_client.errors import ClientError
 COMMAND = "nitro-tpm-attest"
 VARIABLE = "ACME_IID_NITRO_TPM_ATTEST"
 SECONDS = 20.0
-"""How long the program may take; it takes about one second."""
+"""The longest time for the program, which takes about one second."""
 MAX_BYTES = 32 * 1024
 """The largest document that is read; they have some 5,000 octets."""
 

@@ -23,11 +23,11 @@ from acme_iid_client.transport.session import Session, TooLargeError
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_STS"
 MAX_ANSWER_BYTES = 64 * 1024
 TOKEN_SECONDS = 300
-"""How long a token is asked for: as long as the CA takes one (AWS gives 60 to 3600)."""
+"""The lifetime that a token is asked for: as long as the CA takes one (AWS gives 60 to 3600)."""
 
 _CONNECT_SECONDS = 5.0
 _SECONDS = 15.0
-"""How long an answer may take as a whole."""
+"""The longest time for a whole answer."""
 # The region comes from the metadata service, unsigned, and goes into a host name.
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2}\Z")
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,255}\Z")
@@ -63,7 +63,7 @@ def web_identity_token(credentials: Credentials, region: str, audience: str, env
 
 
 def _endpoint(region: str, env: Mapping[str, str]) -> SplitResult:
-    """Where STS is: in the instance's region, as tokens for it are signed there."""
+    """The endpoint of STS in the instance's region, which signs the tokens for it."""
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     text = env.get(ENDPOINT_VARIABLE) or f"https://sts.{region}.{domain}"
     try:

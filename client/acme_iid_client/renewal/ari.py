@@ -1,4 +1,4 @@
-"""When the CA would like a certificate to be renewed: ACME Renewal Information (RFC 9773)."""
+"""ACME Renewal Information (RFC 9773): the CA suggests when a certificate is renewed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fetch(ca: KnownCA, certificate: x509.Certificate, deadline: Deadline) -> Win
 
     :returns: None if it has no opinion: it does not offer renewal information, or not for this certificate.
     :raises UnreachableError: if no answer comes.
-    :raises CaError: if the answer is none.
+    :raises CaError: if the answer cannot be read.
     """
     identifier = certificate_id(certificate)
     if identifier is None:

@@ -29,12 +29,12 @@ _SUFFIXES = frozenset({".crt", ".pem", ".cer", ".cert", ".der"})
 
 @dataclass(frozen=True, slots=True)
 class CertificateState:
-    """What is there.
+    """A certificate of this machine, as it is.
 
     :ivar certificate: its file.
     :ivar key: its key's file; None if it is not known.
     :ivar ca_url: where it was ordered; None if that is not known.
-    :ivar leaf: the certificate; None if there is none that can be read.
+    :ivar leaf: the certificate; None if it cannot be read.
     :ivar status: a word for people and scripts: valid, due, expired, early (valid only later), revoked, mismatched
         (the key is another certificate's), missing or unreadable (the certificate, or the key beside it).
     """
@@ -76,7 +76,7 @@ def note_revoked(state: Path, leaf: x509.Certificate) -> None:
 
 
 def revocations(state: Path) -> Path:
-    """Where it is kept which certificates have been revoked from here."""
+    """The directory with a file for each certificate that was revoked from here."""
     return state / "revoked"
 
 

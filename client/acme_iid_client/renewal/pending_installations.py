@@ -1,4 +1,4 @@
-"""What the CA has issued, kept until it is in place: a disk that is full then costs no further order.
+"""Issued certificates, kept until they are in place: a disk that is full then costs no further order.
 
 A file for each certificate stands in the state directory, private, from the answer of the CA until the installation is
 done. Room for it is taken before the order, so that it can be written whatever happens to the disk meanwhile. What
@@ -31,7 +31,7 @@ _ROOM = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PendingInstallation:
-    """What was issued.
+    """A certificate that was issued and is not in place yet.
 
     :ivar issued: the certificate; its key if that was made for it, or None if the key stays what it is.
     :ivar permissions: what its files are to have.
@@ -72,7 +72,7 @@ class PendingInstallation:
 
 
 def directory(state: Path) -> Path:
-    """Where it is kept."""
+    """The directory of these certificates."""
     return state / "issued"
 
 
@@ -105,7 +105,7 @@ def room(state: Path, certificate: Path) -> Iterator[Room]:
     """Take room for what is going to be issued.
 
     :param certificate: the certificate's file.
-    :raises ClientError: if there is none, so that nothing should be ordered.
+    :raises ClientError: if there is no room, so that nothing should be ordered.
     """
     file = _file(state, certificate)
     with contextlib.ExitStack() as stack:
@@ -131,7 +131,7 @@ def exists(state: Path, certificate: Path) -> bool:
 
 
 def find(state: Path, certificate: Path) -> PendingInstallation | None:
-    """What is kept for a certificate's file, if anything can be used.
+    """The certificate that is kept for a certificate's file; None if there is none that can be used.
 
     :raises OSError: if it cannot be read.
     """

@@ -40,7 +40,7 @@ class MissingError(ClientError):
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a renewal is asked to do differently from what it would.
+    """Changes to the usual course of a renewal.
 
     :ivar provisioner: another provisioner than the one that the certificate names.
     :ivar life: how long the new certificate is to be valid, or until when: as ``--not-after`` takes it.
@@ -110,7 +110,7 @@ def current(record: Record) -> tuple[pairs.Pair, x509.Certificate]:
 
 
 def advice(record: Record, certificate: x509.Certificate, where: Directories, deadline: Deadline) -> Window | None:
-    """When the CA of a pair would like it to be renewed; None if it does not say.
+    """The window in which the CA of a pair suggests to renew it; None if it suggests nothing.
 
     :raises ClientError: if it cannot be asked.
     """
@@ -228,7 +228,7 @@ def _there(pair: pairs.Pair) -> x509.Certificate | None:
 
 
 def _content(path: Path) -> bytes:
-    """What is in a file of a pair; nothing for one that is missing."""
+    """The content of a file of a pair; empty for one that is missing."""
     try:
         return pairs.read(path)
     except FileNotFoundError:
@@ -253,7 +253,7 @@ def _with_account_key(where: Directories, record: Record) -> Directories:
 
 
 def parse_not_after(text: str | None, now: datetime) -> str | None:
-    """What ``--not-after`` says, as RFC 3339 in UTC.
+    """The time that ``--not-after`` says, as RFC 3339 in UTC.
 
     :param text: a time in RFC 3339, or how long from now: ``8h``, ``90m``, ``1d12h``.
     :raises ClientError: if it is neither.

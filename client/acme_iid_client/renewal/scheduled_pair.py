@@ -57,12 +57,12 @@ class ScheduledPair:
 
     @property
     def name(self) -> str:
-        """What people know it by."""
+        """The pair's name for people."""
         return str(self.record.certificate)
 
     @property
     def ca(self) -> str:
-        """Which CA it comes from; "" is the one of the bootstrap."""
+        """The CA's address; "" is the CA of the bootstrap."""
         return self.record.ca_url or ""
 
     @property
@@ -103,12 +103,12 @@ class ScheduledPair:
 
 
 def stamp(record: Record) -> tuple[int, ...]:
-    """What changes when a file of a pair is replaced."""
+    """A value that changes when a file of a pair is replaced."""
     return (*stamp_of(record.certificate), *stamp_of(record.key))
 
 
 def stamp_of(path: Path) -> tuple[int, int, int]:
-    """What changes when a file, or what is in a directory, does; zeros if it cannot be looked at."""
+    """A value that changes when a file or a directory does; zeros if it cannot be looked at."""
     try:
         status = os.stat(path)  # noqa: PTH116 - two hundred of them each second
     except (OSError, ValueError):

@@ -20,7 +20,7 @@ WORKERS = 4
 """Renewals at the same time: enough that a slow one does not keep the others, few enough for any CA."""
 
 What = Literal["renew", "advise", "notify"]
-"""What threads do."""
+"""The jobs of threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class Duties:
-    """What the loop does not do itself. The first three are called by the loop, the others by threads.
+    """The functions that the daemon is made of. The loop calls the first three, threads call the others.
 
     :ivar find: the pairs, each with what is known about it.
     :ivar stamp: what changes when one of them is worth another look.
@@ -64,7 +64,7 @@ class Duties:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a thread came to.
+    """The result of a job.
 
     :ivar outcome: the certificate that was issued or that others were told of, or None where only the CA's wish was
         asked for; or what went wrong.
@@ -101,7 +101,7 @@ class Workers:
         self._jobs.put((what, pair))
 
     def results(self) -> list[Done]:
-        """What they came to since the last call."""
+        """The results since the last call."""
         results = []
         while True:
             try:

@@ -19,7 +19,7 @@ _MAX_PASSWORD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Bundles:
-    """Which there are.
+    """The further files of a pair.
 
     :ivar bundle: a PEM file with the certificate, the intermediate and the key, as HAProxy reads it.
     :ivar p12: a PKCS #12 file with the same.
@@ -101,7 +101,7 @@ class Bundles:
 
 
 def _content(file: Path) -> bytes:
-    """What is in a file; nothing for one that is missing."""
+    """The content of a file; empty for one that is missing."""
     try:
         return pairs.read(file)
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def _content(file: Path) -> bytes:
 
 
 def _alias(leaf: x509.Certificate) -> bytes:
-    """What programs ask a PKCS #12 file for: the common name, the first name where there is none, never nothing."""
+    """The name of an entry in a PKCS #12 file, as programs ask for it: the common name, or else the first name."""
     subject = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     texts = [*(str(attribute.value) for attribute in subject), *names_in(leaf), f"{leaf.serial_number:x}"]
     return next(text for text in texts if text.strip()).encode()

@@ -1,4 +1,4 @@
-"""Where the client keeps its configuration and its state (XDG Base Directory Specification 0.8)."""
+"""The directories of the client's configuration and its state (XDG Base Directory Specification 0.8)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NAME = "acme-iid"
 
 @dataclass(frozen=True, slots=True)
 class Directories:
-    """The two directories, a key that a person keeps elsewhere, and what else was said about the account.
+    """The two directories, and what a command's options say about the account.
 
     :ivar config: what an administrator chose: the CA's root and address.
     :ivar state: what the program made: account keys, and which certificates it put where.
     :ivar account_key: the file that ``--account-key`` names; None is the key that this machine made.
-    :ivar account_options: what the command was told about the account.
+    :ivar account_options: agreement to terms, and an external account key.
     """
 
     config: Path

@@ -35,7 +35,7 @@ _GRACE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Whose the files will be; None is what the file at the place has, or else 0600 and the present user.
+    """Owner and mode of the files; None is what the present file has, or else 0600 and the present user.
 
     :ivar mode: the permission bits of both files; those for others are left off the key.
     :ivar owner: a user id.
@@ -49,7 +49,7 @@ class Permissions:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Where a certificate and its key live. Made with :func:`pair`."""
+    """The files of a certificate and its key. Made with :func:`pair`."""
 
     certificate: Path
     key: Path
@@ -72,7 +72,7 @@ def pair(certificate: Path, key: Path) -> Pair:
 
 
 def target_of(path: Path) -> Path:
-    """Where a file really is, or will be; a link of an installation that was cut off is not followed.
+    """The path at which a file really is, or will be; a link of an installation that was cut off is not followed.
 
     :raises ClientError: if no file can be put there, or somebody else may have put a link on the way.
     """
@@ -86,7 +86,7 @@ def target_of(path: Path) -> Path:
 
 
 def read(path: Path, *, to_copy: bool = False) -> bytes:
-    """What is in a file of a pair.
+    """The content of a file of a pair.
 
     :param to_copy: whether it goes into another file, which others may read.
     :raises ClientError: if somebody else may have put a link on the way.
@@ -118,7 +118,7 @@ def parse_permissions(mode: str | None, owner: str | None, group: str | None) ->
     :param mode: octal digits.
     :param owner: a user's name or number.
     :param group: a group's name or number.
-    :raises ClientError: if the mode is none, or nobody has that name.
+    :raises ClientError: if the mode is not one, or no user or group has that name.
     """
     bits = None
     if mode is not None:

@@ -1,4 +1,4 @@
-"""What was ordered on this machine: enough to renew it, and nothing secret."""
+"""Records of what was ordered on this machine: enough to renew it, and nothing secret."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Record:
 
 
 def directory(state: Path) -> Path:
-    """Where records are kept."""
+    """The directory of the records."""
     return state / "certificates"
 
 
@@ -77,7 +77,7 @@ def find(state: Path, certificate: Path) -> Record | None:
 
 
 def all_of(state: Path, complain: Callable[[str], None]) -> list[Record]:
-    """What was ordered on this machine, in the order of the files' names.
+    """The records of this machine, in the order of the files' names.
 
     :param complain: called with a sentence about each record that cannot be read; the others count nevertheless.
     :raises OSError: if their directory cannot be read.
@@ -100,7 +100,7 @@ def all_of(state: Path, complain: Callable[[str], None]) -> list[Record]:
 
 
 def file_of(folder: Path, certificate: Path) -> Path:
-    """Where in a folder of the state something about a certificate's file is kept."""
+    """The file in a folder of the state that is about one certificate's file."""
     name = hashlib.sha256(bytes(certificate.absolute())).hexdigest()[:32]
     return folder / f"{name}.json"
 

@@ -44,17 +44,17 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 def new(target: Entry) -> Entry:
-    """Where the new file waits."""
+    """The new file, while it waits."""
     return target.beside(".acme-iid-new")
 
 
 def old(target: Entry) -> Entry:
-    """Where the copy of the old file is."""
+    """The copy of the old file."""
     return target.beside(".acme-iid-old")
 
 
 def trial(target: Entry) -> Entry:
-    """Where it is tried, before anything is ordered, what an installation will do."""
+    """A file that tries, before anything is ordered, what an installation will do."""
     return target.beside(_TRIAL)
 
 
@@ -220,7 +220,7 @@ def _note(journal: Entry) -> bytes:
 
 
 def _had(target: Entry) -> bytes:
-    """What a note says about a target: whether there was a file before."""
+    """The word in a note for a target: whether there was a file before."""
     return _SOMETHING if old(target).status() is not None else _NOTHING
 
 

@@ -48,7 +48,7 @@ _CLOSED = (
     BrokenPipeError,
     http.client.RemoteDisconnected,
 )
-"""How it shows that a server has closed a connection, in the handshake or later."""
+"""The errors of a connection that the server has closed, in the handshake or later."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class TooLargeError(ClientError):
 
 
 class Session(requests.Session):
-    """What sends the client's requests, one after the other.
+    """Sends the client's requests, one after the other.
 
     No redirect is followed. Proxies of the environment, and their credentials in it, are used for what leaves this
     machine.
@@ -185,7 +185,7 @@ def _body(raw: urllib3.HTTPResponse, max_bytes: int) -> bytes:
 
 
 class _Budget:
-    """What is left for the answer to one request.
+    """The octets and the time that are left for the answer to one request.
 
     :ivar spent: octets that came, of any kind.
     """
@@ -216,7 +216,7 @@ class _Budget:
 
 
 class _Stream(io.RawIOBase):
-    """What comes on a connection, every read within the budget."""
+    """The octets that come on a connection, every read within the budget."""
 
     def __init__(self, connection: socket.socket, budget: _Budget) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ class _Readable:
         self._budget = budget
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """What the answer is read from."""
+        """The stream that the answer is read from."""
         return io.BufferedReader(_Stream(self._connection, self._budget))
 
 

@@ -21,11 +21,11 @@ from acme_iid_client.transport.session import Session, TooLargeError
 MAX_ROOT_BYTES = 64 * 1024
 """More than any root certificate in PEM takes."""
 _AGAIN = 3
-"""How often a GET is sent again whose connection the CA closed, as it does when its workers are replaced."""
+"""How often a GET is sent again if the CA closed the connection, as it does when its workers are replaced."""
 
 
 class UnmarkedServerError(ClientError):
-    """What answers has a certificate of the CA's, and is not the CA by it."""
+    """A server has a certificate from the CA that is not for the CA's own servers."""
 
 
 class PinnedSession(Session):
@@ -67,8 +67,8 @@ class PinnedSession(Session):
 def require_mark(der: bytes) -> None:
     """See that a server's certificate is one that the CA has made for itself, by the mark in it.
 
-    Everybody who gets certificates from the CA has some that verify under its root, and a name can be made to lead
-    anywhere. So the name alone does not say that a server is the CA.
+    Every client of the CA has certificates that verify under its roots, and a name can be made to lead anywhere. So the
+    name alone does not say that a server is the CA.
 
     :param der: the certificate; empty if there is none.
     :raises UnmarkedServerError: if it has no mark.
@@ -89,7 +89,7 @@ def require_mark(der: bytes) -> None:
 
 
 def _description(der: bytes) -> str:
-    """What a certificate says that it is."""
+    """The names, the issuer and the serial number of a certificate, for a message."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -111,7 +111,7 @@ def _distrusts(error: requests.RequestException) -> bool:
 
 
 def explain(error: requests.RequestException, url: str) -> ClientError:
-    """What a failed HTTPS request means, in a sentence.
+    """A failed HTTPS request as an error for people.
 
     :param url: the address that was asked.
     """

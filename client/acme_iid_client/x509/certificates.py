@@ -1,4 +1,4 @@
-"""What is read out of certificates: names, the provisioner behind them, and whether a chain holds."""
+"""Reading certificates: their names, the provisioner behind them, and whether a chain holds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Provisioner:
 def load_certificates(content: bytes) -> list[x509.Certificate]:
     """The certificates in a PEM file, or the one in a DER file.
 
-    :raises ClientError: if there is none, or one of them cannot be read.
+    :raises ClientError: if there is no certificate, or one of them cannot be read.
     """
     try:
         if b"-----BEGIN" not in content:
@@ -91,7 +91,7 @@ def common_name(name: x509.Name) -> str:
 
 
 def provisioner_of(certificate: x509.Certificate) -> Provisioner | None:
-    """What the provisioner extension says; None if there is none, or it is not what it should be."""
+    """The provisioner extension; None without one, or if it is malformed."""
     try:
         extension = certificate.extensions.get_extension_for_oid(PROVISIONER_OID).value
     except (x509.ExtensionNotFound, ValueError):
@@ -245,7 +245,7 @@ def parse_left(text: str, life: timedelta) -> timedelta:
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """A duration like ``8h``, ``90m`` or ``1d12h``; None if it is none."""
+    """A duration like ``8h``, ``90m`` or ``1d12h``; None if the text is not a duration."""
     match = _DURATION.match(text)
     if not match or not text:
         return None

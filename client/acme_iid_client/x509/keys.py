@@ -94,7 +94,7 @@ def load(content: bytes, label: str) -> PrivateKey:
     """The private key in a PEM file.
 
     :param label: what error messages call the file.
-    :raises ClientError: saying what it holds instead, if that is no private key, or one that needs a password.
+    :raises ClientError: if the file holds something else than a private key without a password; the message says what.
     """
     try:
         key = serialization.load_pem_private_key(content, password=None)

@@ -1,4 +1,4 @@
-"""What a person types as a name, in the one form that goes into orders, requests and file names."""
+"""Names as people type them, in the one form that goes into orders, requests and file names."""
 
 from __future__ import annotations
 
