@@ -102,7 +102,7 @@ def enrol(
         made = Enrolment(_text(content["enrolment"], _ID), names, _text(content["until"], _TIME))
         if renew is not None:
             return made, None
-        # What the CA writes is printed as shell text, and is checked as what its operator types is.
+        # The CA's texts are printed as shell text, so they are checked like those that an operator types.
         key = parse_external_key(_text(content["kid"]), _text(content["hmacKey"]), "The CA's answer")
         return made, Key(key.kid, key.hmac_key, _text(content["expires"], _TIME))
     except (ValueError, LookupError, TypeError, ClientError) as error:

@@ -65,7 +65,7 @@ def _as_user(user: pwd.struct_passwd, do: Callable[[], str]) -> tuple[bool, str]
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        # Whatever happens, this process never goes on as its parent would.
+        # In no case does this process go on as its parent would.
         try:
             os.write(writing, _try(user, do).encode()[:_MAX_ANSWER_BYTES])
         finally:

@@ -162,7 +162,7 @@ def settled(account: Account, ca: KnownCA, deadline: Deadline, notice: Notice) -
     if account.coming() is None:
         return account
     with account.locked(deadline):
-        # Whoever held the lock may have finished it.
+        # The program that held the lock may have finished it.
         account = account.reread()
         new = account.coming()
         if new is None:

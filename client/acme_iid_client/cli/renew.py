@@ -11,7 +11,7 @@ from acme_iid_client.storage.directories import Directories
 
 
 @click.command("renew")
-# Whatever is wrong with one of them is no reason to leave the others.
+# A file that cannot be used is no reason to leave the others.
 @click.argument("files", metavar="[CRT KEY]...", nargs=-1, type=click.Path(readable=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Renew now, due or not.")
 @click.option(

@@ -117,7 +117,7 @@ class Task:
         pairs = self.find(failures.append)
         looked_after = 0
         for record in pairs:
-            # Who removed a certificate, or revoked it, does not want another in its place unless it is named.
+            # A certificate that was removed or revoked gets no successor unless it is named.
             if not self.pairs and inventory.is_revoked(self.where.state, record.certificate):
                 continue
             looked_after += 1
@@ -296,7 +296,7 @@ class Task:
 
     def _notify(self, record: records.Record, leaf: x509.Certificate) -> None:
         ca_url = record.ca_url or _ca_url(self.where)
-        # What systemd says to this process is not meant for commands.
+        # Commands do not get systemd's variables for this process.
         env = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
         try:
             self.after.run({**env, **hooks.variables(record, leaf, ca_url)})

@@ -154,7 +154,7 @@ def verify(content: bytes, kind: str | None, believed: Believed, now: int) -> Ve
     identity = verifier.identify(claims)
     stale = None
     try:
-        # Nobody asked for it here, so that it cannot be bound to what somebody asked for.
+        # The evidence was not asked for here, so it cannot be bound to a challenge from here.
         verifier.judge(identity, claims, binding("verify.offline"), now)
     except AttestationError as error:
         stale = error.detail if error.step is Step.FRESHNESS else None

@@ -192,7 +192,7 @@ class Daemon:
         usable = [pair for pair in self._pairs.values() if pair.leaf is not None and pair.since is None]
         waiting = [pair for pair in usable if clock >= pair.retry_at]
         due = [pair for pair in waiting if pair.forced or now >= pair.planned]
-        # What ends first goes first: after a day without the CA, all are due.
+        # The certificate that ends first goes first: after a day without the CA, all are due.
         chosen: list[tuple[What, ScheduledPair]] = [("renew", pair) for pair in sorted(due, key=lambda pair: pair.end)]
         if self.duties.expires_in is None:
             # An expired certificate is not asked about (RFC 9773 section 4.3).
@@ -315,7 +315,7 @@ class Daemon:
     def _clock_was_set(self, step: float) -> None:
         way = "forward" if step > 0 else "back"
         self.journal.info("clock", f"the clock was set {way} by {span(abs(step))}", seconds=round(step, 3))
-        # What failed may have failed for the old time, and when to ask was reckoned in it. What was refused was not.
+        # Failures may be due to the old time, and the times to ask were reckoned in it. Refusals do not depend on it.
         self._forget_failures(pair for pair in self._pairs.values() if pair.refused is None)
         for pair in self._pairs.values():
             pair.ask_at = 0.0

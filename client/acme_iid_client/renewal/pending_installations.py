@@ -146,7 +146,7 @@ def find(state: Path, certificate: Path) -> PendingInstallation | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ClientError, ValueError, KeyError, TypeError, AttributeError):
-        # Whatever it is, another order does not need it.
+        # A new order makes it unnecessary.
         return None
 
 

@@ -60,7 +60,7 @@ def planned_at(certificate: x509.Certificate, window: Window | None = None, expi
         return end - left - left / _JITTER * _fraction(certificate)
     if window is not None:
         latest = end - (end - start) / _JITTER
-        # Whatever a CA says, it is a time: the largest and smallest are cut before they are made one.
+        # Any number of a CA becomes a time: the largest and smallest are cut before.
         seconds = min(max(window.moment(certificate), 0.0), latest.timestamp())
         return datetime.fromtimestamp(seconds, UTC)
     return end - (end - start) / 3 - (end - start) / _JITTER * _fraction(certificate)

@@ -154,7 +154,7 @@ def rehearse(where: Pair, permissions: Permissions, *, key_stays: bool = False) 
             try:
                 for target in targets:
                     _require_replaceable(target)
-                    # What there is is kept beside the new file for a while.
+                    # The present file is kept beside the new one for a while.
                     before = target.status()
                     size = _ROOM + (0 if before is None else before.st_size)
                     _write(switch.trial(target), b"\0" * size, target, permissions)
@@ -216,12 +216,12 @@ def install(where: Pair, certificate: bytes, key: bytes, permissions: Permission
                 switch.replace_pair(crt, private)
                 switch.finish_replacement(crt, private)
                 _sync(crt, private)
-                # Who was on the way through the links gets there before they go.
+                # A program on its way through the links gets there before they go.
                 time.sleep(_GRACE)
             else:
                 switch.replace_pair_in_two_steps(crt, private)
         finally:
-            # What makes good an installation that was cut off is also how one ends.
+            # An installation ends by the same steps that make good one that was cut off.
             _recover(crt, private)
 
 

@@ -97,7 +97,7 @@ def replace_pair(certificate: Entry, key: Entry) -> None:
     :raises OSError: if that is impossible; whether the switch was made, :func:`finish_replacement` finds out.
     """
     targets, folder = (certificate, key), certificate.beside(_DIRECTORY)
-    # Whoever may read the certificate has to get through. There are only links in it.
+    # All users that may read the certificate have to get through. There are only links in it.
     folder.make_directory()
     with folder.as_directory() as directory:
         for generation, file in (("old", old), ("new", new)):
@@ -134,7 +134,7 @@ def replace_pair_in_two_steps(certificate: Entry, key: Entry) -> None:
             new(target).rename(target)
         _sync(targets)
     except BaseException:
-        # What there was is in the note too: a kill from here on goes on going back.
+        # The note also has the former state: after a kill from here on, the way goes on back.
         back = journal.beside(_LINK)
         back.unlink()
         back.create(_BACK + b" ".join(_had(target) for target in targets), 0o600)

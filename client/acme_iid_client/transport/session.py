@@ -126,7 +126,7 @@ class Session(requests.Session):
         try:
             content = _body(response.raw, budget.max_bytes)
         except BaseException as error:
-            # What is left of the answer would be read as the next one's.
+            # The rest of the answer would be read as the next one's.
             response.raw.close()
             if isinstance(error, urllib3.exceptions.ReadTimeoutError):
                 raise requests.ReadTimeout(error, request=response.request) from error
