@@ -18,7 +18,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.transport.trust import PinnedSession, explain
+from acme_iid_client.transport.trust import PinnedSession, request_error
 from acme_iid_client.x509.certificates import load_certificates
 
 VARIABLE = "REQUESTS_CA_BUNDLE"
@@ -72,7 +72,7 @@ def require_ca(server: str, roots: Path | None, env: Mapping[str, str]) -> None:
         with PinnedSession(bundle, Deadline(_SECONDS)) as session:
             session.get(server)
     except RequestException as error:
-        raise explain(error, server) from error
+        raise request_error(error, server) from error
 
 
 def _read(bundle: Path) -> bytes:

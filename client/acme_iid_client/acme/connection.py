@@ -25,7 +25,7 @@ from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.deadline import Deadline, span
 from acme_iid_client.errors import AWAY, REFUSED, AwayError, ClientError
 from acme_iid_client.transport.pauses import LATER, OVERLOADED, Pauses, again, clock, retry_after
-from acme_iid_client.transport.trust import PinnedSession, explain, is_final
+from acme_iid_client.transport.trust import PinnedSession, is_final, request_error
 
 _LATER = frozenset({"rateLimited", "serverInternal", "badNonce"})
 """Error types with which a CA refuses what it may take another time."""
@@ -232,13 +232,13 @@ class Connection:
             if pause is None:
                 raise outcome
             if pause >= self._deadline.remaining:
-                raise self._given_up(outcome, response)
+                raise self._given_up_error(outcome, response)
             if tries == 0 or pause >= _WORTH_SAYING:
                 self._notice(_waiting(outcome, response, pause))
             tries += 1
             self._deadline.sleep(pause)
 
-    def _given_up(self, outcome: CaError, response: requests.Response | None) -> CaError:
+    def _given_up_error(self, outcome: CaError, response: requests.Response | None) -> CaError:
         """An error that is not worth a wait, because the command's time is up before."""
         if response is not None and "Retry-After" in response.headers:
             seconds = retry_after(response, default=0.0)
@@ -260,7 +260,7 @@ class Connection:
                 refused.exit_status = AWAY
             return refused
         except requests.RequestException as error:
-            cause = explain(error, self._ca.ca_url)
+            cause = request_error(error, self._ca.ca_url)
             explained = UnreachableError(str(cause), cause.code)
             explained.exit_status = cause.exit_status
             if is_final(error):
@@ -268,7 +268,7 @@ class Connection:
             return explained
         except acme_errors.ConflictError as error:
             # The library leaves out what a 409 says, for it expects one only where an account exists already.
-            raise self._conflict(what) from error
+            raise self._conflict_error(what) from error
         except acme_errors.Error as error:
             unusable = UnreachableError(f"{what}: the answer is not an ACME server's{self._status()}.")
             unusable.status = None if self._session.last_response is None else self._session.last_response.status_code
@@ -282,7 +282,7 @@ class Connection:
         link = None if response is None else response.links.get("terms-of-service")
         return None if response is None or link is None else urljoin(response.url, link["url"])
 
-    def _conflict(self, what: str) -> CaError:
+    def _conflict_error(self, what: str) -> CaError:
         response = self._session.last_response
         try:
             assert response is not None

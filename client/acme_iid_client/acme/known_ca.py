@@ -20,7 +20,7 @@ from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AwayError, ClientError
 from acme_iid_client.storage import directories
 from acme_iid_client.storage.account_options import AccountOptions
-from acme_iid_client.transport.trust import PinnedSession, explain
+from acme_iid_client.transport.trust import PinnedSession, request_error
 from acme_iid_client.x509.certificates import fingerprint, is_issued_by, load_certificates, to_pem
 
 _APPLICATION = re.compile(r"api://[A-Za-z0-9][A-Za-z0-9._/-]{0,254}\Z")
@@ -81,7 +81,7 @@ class KnownCA:
             with PinnedSession(self.roots_file, deadline) as session:
                 response = session.get(url)
         except requests.RequestException as error:
-            raise explain(error, self.ca_url) from error
+            raise request_error(error, self.ca_url) from error
         text = response.text.strip()[:200]
         if response.status_code != requests.codes.ok:
             raise AwayError(f"The CA at {self.ca_url} is not well: status {response.status_code}, {text!r}.")

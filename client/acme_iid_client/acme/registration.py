@@ -66,7 +66,7 @@ def open_account(connection: Connection, account: Account, cloud: Cloud, conditi
         answer = connection.post(connection.resource("newAccount"), body, "The CA refused to open an account")
     except CaError as error:
         if error.code == NOT_AGREED and not agreed and (terms := error.terms or connection.terms):
-            raise _not_agreed(terms, connection) from error
+            raise _not_agreed_error(terms, connection) from error
         if error.code == "externalAccountRequired":
             error.add(
                 "The CA's operator makes one with 'acme-iid-ca eab add'. Run this command again with it: "
@@ -93,7 +93,7 @@ def agree(refused: CaError, connection: Connection, account: Account, conditions
     if terms is None or account.url is None:
         raise refused
     if not conditions.agrees(terms):
-        raise _not_agreed(terms, connection) from refused
+        raise _not_agreed_error(terms, connection) from refused
     body = messages.UpdateRegistration(terms_of_service_agreed=True)
     connection.post(account.url, body, f"The CA refused the agreement to its terms of service at {terms}")
 
@@ -118,7 +118,7 @@ def _external_key(cloud: Cloud, conditions: Conditions) -> ExternalKey | None:
     return ExternalKey(cloud.key.kid, cloud.key.hmac_key)
 
 
-def _not_agreed(terms: str, connection: Connection) -> CaError:
+def _not_agreed_error(terms: str, connection: Connection) -> CaError:
     return CaError(
         f"The CA at {connection.ca_url} gives certificates only to accounts that agree to its terms of service. "
         f"Nobody on this machine has agreed to the present terms: {terms}\n  If you agree to them, run this "

@@ -118,7 +118,7 @@ class AWS:
         if answer.status in (401, 403) and "Metadata-Flavor" not in answer.headers:
             if answer.status == 401:
                 return None
-            raise self._switched_off()
+            raise self._switched_off_error()
         raise NotThisCloudError("it has neither session tokens nor an identity document")
 
     def instance(self) -> str:
@@ -196,9 +196,9 @@ class AWS:
             if answer.status == 404:
                 raise FormatUnavailableError(f"The metadata service has no instance-identity/{name}.")
             if answer.status == 401:
-                raise self._no_token()
+                raise self._no_token_error()
             if answer.status == 403:
-                raise self._switched_off()
+                raise self._switched_off_error()
             if answer.status != 200:
                 raise ClientError(
                     f"The metadata service answers with status {answer.status} for instance-identity/{name}."
@@ -213,7 +213,7 @@ class AWS:
             try:
                 answer = self._service.ask("PUT", _TOKEN_PATH, _TOKEN_HEADERS)
             except NoAnswerError as error:
-                raise self._why_no_token(error) from error
+                raise self._no_answer_error(error) from error
             if answer.status in (403, 404, 405):
                 self._headers = {}
             elif answer.status == 200:
@@ -237,7 +237,7 @@ class AWS:
     def _refusal_text(answer: Response) -> str:
         return f"The metadata service answers with status {answer.status} when asked for a session token."
 
-    def _why_no_token(self, error: NoAnswerError) -> ClientError:
+    def _no_answer_error(self, error: NoAnswerError) -> ClientError:
         """Why no token came, however often it was asked for.
 
         The hop limit counts for the answer to the PUT only, so that a GET answers when it was too low.
@@ -252,10 +252,10 @@ class AWS:
             "modify-instance-metadata-options --instance-id i-... --http-put-response-hop-limit 2"
         )
 
-    def _no_token(self) -> ClientError:
+    def _no_token_error(self) -> ClientError:
         return ClientError(f"The metadata service at {self._service.base} demands a session token and gives none out.")
 
-    def _switched_off(self) -> ClientError:
+    def _switched_off_error(self) -> ClientError:
         return ClientError(
             f"The metadata service at {self._service.base} is switched off for this instance (403). Turn it on with: "
             "aws ec2 modify-instance-metadata-options --instance-id i-... --http-endpoint enabled"

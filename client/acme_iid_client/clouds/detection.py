@@ -82,7 +82,7 @@ def find(candidates: Sequence[C], seconds: float, notice: Callable[[str], None])
     ended.set()
     answering = [candidate for index, candidate in enumerate(candidates) if outcomes.get(index, candidate) is None]
     if not answering:
-        raise _explain(candidates, outcomes)
+        raise _no_cloud_error(candidates, outcomes)
     if len({candidate.title for candidate in answering}) > 1:
         named = " and ".join(f"{candidate.title} ({candidate.base})" for candidate in answering)
         notice(
@@ -122,7 +122,7 @@ def _is_answer(outcome: ClientError | None) -> bool:
     return isinstance(outcome, NotThisCloudError | BusyError) and not isinstance(outcome, NobodyThereError)
 
 
-def _explain(candidates: Sequence[Candidate], outcomes: dict[int, ClientError | None]) -> ClientError:
+def _no_cloud_error(candidates: Sequence[Candidate], outcomes: dict[int, ClientError | None]) -> ClientError:
     errors = [outcomes.get(index) for index in range(len(candidates))]
     for error in errors:
         # Its own service, with a reason why it cannot be used: no other cloud matters then.

@@ -13,7 +13,7 @@ from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.renewal.schedule import USUAL_INTERVAL, Window
 from acme_iid_client.transport.pauses import LATER, retry_after
-from acme_iid_client.transport.trust import PinnedSession, explain
+from acme_iid_client.transport.trust import PinnedSession, request_error
 
 _INTERVALS = (60.0, 24 * 3600.0)
 """The shortest and the longest interval that is followed (RFC 9773 section 4.3.2)."""
@@ -54,7 +54,7 @@ def fetch(ca: KnownCA, certificate: x509.Certificate, deadline: Deadline) -> Win
                 return None
             response = session.get(f"{base.rstrip('/')}/{identifier}")
     except requests.RequestException as error:
-        raise UnreachableError(str(explain(error, ca.ca_url))) from error
+        raise UnreachableError(str(request_error(error, ca.ca_url))) from error
     if response.status_code == requests.codes.not_found:
         return None
     return _window(_json(response), response)

@@ -110,7 +110,7 @@ def _distrusts(error: requests.RequestException) -> bool:
     return isinstance(error, requests.exceptions.SSLError) and "certificate" in str(error).lower()
 
 
-def explain(error: requests.RequestException, url: str) -> ClientError:
+def request_error(error: requests.RequestException, url: str) -> ClientError:
     """A failed HTTPS request as an error for people.
 
     :param url: the address that was asked.
@@ -187,6 +187,6 @@ def _get_unverified(url: str, deadline: Deadline) -> requests.Response:
             warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
             return session.get(url, verify=False)
     except requests.RequestException as error:
-        raise explain(error, url) from error
+        raise request_error(error, url) from error
     except TooLargeError as error:
         raise ClientError(f"{url} is larger than any root certificate. Is this the CA's address?") from error
