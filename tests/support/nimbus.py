@@ -32,7 +32,8 @@ from acme_iid.policy.clouds.cloud_type import AllowList, CloudType, EvidenceForm
 from acme_iid.protocol.identifiers import Identifier, dns
 from acme_iid.simulator.listener import Request, Response
 from acme_iid_client import clouds
-from acme_iid_client.clouds.metadata import LINK_LOCAL, Answer, MetadataService, NotThisCloudError
+from acme_iid_client.clouds.metadata import LINK_LOCAL, MetadataService, NotThisCloudError
+from acme_iid_client.clouds.metadata import Response as MetadataResponse
 from acme_iid_client.errors import ClientError
 
 FORMAT = "nimbus-signed"
@@ -194,7 +195,7 @@ class Nimbus:
             raise ClientError(f"Nimbus answers with status {answer.status}.")
         return answer.content
 
-    def _require_mark(self, answer: Answer) -> Answer:
+    def _require_mark(self, answer: MetadataResponse) -> MetadataResponse:
         if _MARK not in answer.headers:
             raise NotThisCloudError("its answers have no mark", "What answers is not Nimbus's metadata service.")
         return answer

@@ -18,11 +18,11 @@ import forge
 from cryptography import x509
 from machine import Clock, Machine
 from running import CA
+from scripted_ca import known
 
 from acme_iid.simulator import aws
 from acme_iid.simulator.server import serve
 from acme_iid_client import clouds
-from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.acme.order import Request, order
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.storage import pairs as stored_pairs
@@ -156,7 +156,7 @@ class Soak:
             life = self.lives[number % len(self.lives)]
             end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + life))
             request = Request([name], keys.KeyType("EC", "P-256"), not_after=end)
-            issued = order(request, Authority(ca.url, ca.root), state, cloud, Deadline(60), print)
+            issued = order(request, known(ca.url, ca.root), state, cloud, Deadline(60), print)
             assert issued.key is not None
             pair = stored_pairs.pair(machine.folder / f"{name}.crt", machine.folder / f"{name}.key")
             stored_pairs.install(pair, issued.certificate_pem, keys.to_pem(issued.key), stored_pairs.Permissions())

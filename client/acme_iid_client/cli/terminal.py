@@ -1,4 +1,4 @@
-"""What people see: check marks, notices, questions."""
+"""Output for people: check marks, notices, questions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check(label: str, value: object) -> None:
 
 
 def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path | None], as_json: bool) -> None:
-    """What an order or a renewal ends with: check marks on stderr and, for scripts, JSON on stdout.
+    """Print the result of an order or a renewal: check marks on stderr and, for scripts, JSON on stdout.
 
     :param files: the certificate's and, if it was written, the key's, as the person spelled them.
     """

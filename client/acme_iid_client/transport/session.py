@@ -42,7 +42,7 @@ _CLOSED = (
     BrokenPipeError,
     http.client.RemoteDisconnected,
 )
-"""How it shows that a server has closed a connection, in the handshake or later."""
+"""The errors of a connection that the server has closed, in the handshake or later."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class TooLargeError(ClientError):
 
 
 class Session(requests.Session):
-    """What sends the client's requests, one after the other.
+    """Sends the client's requests, one after the other.
 
     No redirect is followed. Proxies of the environment, and their credentials in it, are used for what leaves this
     machine.
@@ -117,7 +117,7 @@ class Session(requests.Session):
         try:
             content = _body(response.raw, budget.max_bytes)
         except BaseException as error:
-            # What is left of the answer would be read as the next one's.
+            # The rest of the answer would be read as the next one's.
             response.raw.close()
             if isinstance(error, urllib3.exceptions.ReadTimeoutError):
                 raise requests.ReadTimeout(error, request=response.request) from error
@@ -161,20 +161,22 @@ def _body(raw: urllib3.HTTPResponse, max_bytes: int) -> bytes:
     # With 32 added, zlib takes the forms of gzip and of zlib (RFC 9110 sections 8.4.1.2 and 8.4.1.3).
     unpack = zlib.decompressobj(32 + zlib.MAX_WBITS) if coding in ("gzip", "x-gzip", "deflate") else None
     if unpack is None and coding != "identity":
-        raise ClientError(f"The answer is encoded as {coding[:40]!r}, which nobody asked for. Is a proxy between?")
+        raise ClientError(
+            f"The answer is encoded as {coding[:40]!r}, which was not asked for. Is there a proxy in between?"
+        )
     content = b""
     for piece in raw.stream(_PIECE, decode_content=False):
         try:
             content += piece if unpack is None else unpack.decompress(piece, max_bytes + 1 - len(content))
         except zlib.error as error:
-            raise ClientError(f"The answer says that it is encoded as {coding!r}, and is not.") from error
+            raise ClientError(f"The answer is not encoded as {coding!r}, although it says so.") from error
         if len(content) > max_bytes:
             raise TooLargeError(f"The answer is larger than {max_bytes} octets, more than any that is expected.")
     return content
 
 
 class _Budget:
-    """What is left for the answer to one request.
+    """The octets and the time that are left for the answer to one request.
 
     :ivar spent: octets that came, of any kind.
     """

@@ -189,7 +189,7 @@ def test_what_was_issued_while_the_disk_got_full_is_put_in_place_later(shared_ca
         vm.happen.append(lambda: disks.fill(disk))
         first = vm.machine.try_(*order)
         assert first.code != 0
-        assert "What the CA issued is kept" in first.stderr
+        assert "The certificate that the CA issued is kept" in first.stderr
         assert [path.name for path in disk.iterdir()] == ["filler"]
         assert [stat.S_IMODE(path.stat().st_mode) for path in _kept(vm)] == [0o600]
         assert vm.machine.try_(*order).code != 0
@@ -246,7 +246,7 @@ def test_a_daemon_puts_in_place_what_a_first_order_could_not(shared_ca: CA, vm: 
         (disk / "filler").unlink()
         with vm.machine.stay("--exec", f"cp {crt} {vm.machine.folder}/told") as daemon:
             daemon.wait_for("first renewal")
-            daemon.wait_for("now everybody knows")
+            daemon.wait_for("all notifications have been sent")
             assert daemon.stop() == 0
         assert (vm.machine.folder / "told").read_bytes() == crt.read_bytes()
     assert vm.issued(shared_ca) == 1

@@ -314,7 +314,7 @@ def test_an_enrolled_user_agrees_itself_and_brings_no_other_key(vm: VM, terms: C
     enrolled.save(
         user.folder / "state",
         terms.ca.fingerprint,
-        enrolled.Given(terms.ca.url, made["enrolment"], tuple(made["names"]), made["kid"], made["hmac_key"]),
+        enrolled.EnrolledKey(terms.ca.url, made["enrolment"], tuple(made["names"]), made["kid"], made["hmac_key"]),
     )
     order = ("order", "web.foo.local", user.crt, user.key)
     refused = user.try_(*order, *new_key(terms.ca, tmp_path).options)

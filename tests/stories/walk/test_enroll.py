@@ -69,7 +69,7 @@ def test_renew_proves_anew_what_was_enrolled(vm: VM, shared_ca: CA, instance: aw
     assert renewed["enrolment"] == first["enrolment"]
     assert renewed["until"] >= first["until"]
     assert vm.run("enroll", "--renew", "foo.local").stdout.startswith("foo.local: enrolled until ")
-    assert "not for these names" in vm.try_("enroll", "--renew", "bar.local").stderr
+    assert "has no enrolment for these names" in vm.try_("enroll", "--renew", "bar.local").stderr
     shared_ca.cli(
         "instance",
         "release",
@@ -80,7 +80,7 @@ def test_renew_proves_anew_what_was_enrolled(vm: VM, shared_ca: CA, instance: aw
     refused = vm.try_("enroll", "--renew")
     assert refused.code >= 10
     assert "the enrolment has ended: the instance was released" in refused.stderr
-    assert "Nothing was enrolled" in vm.try_("enroll", "--renew").stderr
+    assert "has no enrolment." in vm.try_("enroll", "--renew").stderr
 
 
 def test_a_name_that_the_instance_may_not_hold_is_refused_with_the_reason(vm: VM) -> None:

@@ -185,7 +185,7 @@ def test_a_machine_that_ordered_nothing_says_so(shared_ca: CA, machine: Machine)
     machine.bootstrap(shared_ca)
     done = machine.try_("renew")
     assert done.code >= 10
-    assert "Nothing was ordered on this machine" in done.stderr
+    assert "This machine has ordered no certificate" in done.stderr
     assert machine.try_("renew", machine.crt).code == 2
 
 
@@ -359,7 +359,7 @@ def test_the_daemon_runs_a_command_that_failed_again_until_it_succeeds(vm: Machi
         for _ in range(2):
             assert "ended with status 1" in daemon.wait_for("The next try is in")
         ready.touch()
-        daemon.wait_for("now everybody knows")
+        daemon.wait_for("all notifications have been sent")
         assert told.read_text() == f"{leaf(vm.crt).serial_number}\n"
         assert daemon.stop() == 0
 
@@ -370,7 +370,7 @@ def test_a_certificate_that_was_revoked_is_no_longer_renewed_unless_it_is_asked_
         vm.run("revoke", "--cert", vm.crt)
         daemon.wait_for("no longer renewed")
         assert daemon.stop() == 0
-    assert "Nothing was ordered on this machine that is to be renewed" in vm.try_("renew", "--force").stderr
+    assert "This machine has ordered no certificate that is to be renewed" in vm.try_("renew", "--force").stderr
     assert "closed to this instance" in vm.try_("renew", "--force", vm.crt, vm.key).stderr
 
 

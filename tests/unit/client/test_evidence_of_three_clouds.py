@@ -167,7 +167,7 @@ def test_intermediates_go_along_when_the_environment_names_a_file(tmp_path: Path
         answer = Azure(env, service.url).evidence("azure-attested", BINDING)
         assert answer.intermediates == file.read_text()
         file.write_text("no certificate")
-        with pytest.raises(ClientError, match="is no PEM file"):
+        with pytest.raises(ClientError, match="is not a PEM file"):
             Azure(env, service.url).evidence("azure-attested", BINDING)
 
 
@@ -232,13 +232,13 @@ CREDENTIALS = Credentials("ASIAEXAMPLEEXAMPLE00", "secret", "token")
     "endpoint", ["http://sts.example", "https://user@sts.example", "ftp://127.0.0.1", "https://sts/?a", "here"]
 )
 def test_a_session_token_leaves_this_machine_over_tls_only(endpoint: str) -> None:
-    with pytest.raises(ClientError, match="is no https URL of an STS endpoint"):
+    with pytest.raises(ClientError, match="is not an https URL of an STS endpoint"):
         sts.web_identity_token(CREDENTIALS, "us-west-2", "audience", {"AWS_ENDPOINT_URL_STS": endpoint})
 
 
 @pytest.mark.parametrize("region", ["", "us-west-2.evil.example", "us west-2", "us-west-2/"])
 def test_a_region_that_is_none_makes_no_host_name(region: str) -> None:
-    with pytest.raises(ClientError, match="gives as the region, is none"):
+    with pytest.raises(ClientError, match="as the region, which is not a region"):
         sts.web_identity_token(CREDENTIALS, region, "audience", {})
 
 
@@ -287,5 +287,5 @@ def test_no_shell_reads_the_command(tmp_path: Path) -> None:
     with pytest.raises(FormatUnavailableError):
         nitrotpm.attest({nitrotpm.VARIABLE: f"/bin/echo; touch {tmp_path / 'touched'}"}, BINDING)
     assert not (tmp_path / "touched").exists()
-    with pytest.raises(ClientError, match="is no command"):
+    with pytest.raises(ClientError, match="is not a command"):
         nitrotpm.attest({nitrotpm.VARIABLE: "'"}, BINDING)

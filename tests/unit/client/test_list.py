@@ -100,7 +100,7 @@ def test_a_directory_is_searched_for_certificates_of_no_ca(acme_iid: Run, tmp_pa
     alone = json.loads(acme_iid("list", "--json", folder / "due.pem", folder / "readme.txt").stdout)
     assert [row["status"] for row in alone] == ["due", "unreadable"]
     (folder / "empty").mkdir()
-    assert "no certificate in it" in acme_iid("list", folder / "empty").stderr
+    assert "no certificate in these paths" in acme_iid("list", folder / "empty").stderr
 
 
 def test_a_path_that_does_not_exist_is_wrong_usage(acme_iid: Run) -> None:
