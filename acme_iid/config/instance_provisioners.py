@@ -9,13 +9,12 @@ from pathlib import Path
 from acme_iid.attestation.keysets import KeySource, key_set, published
 from acme_iid.attestation.registry import TRUST
 from acme_iid.attestation.trust import GivenKeys, TokenIssuer
-from acme_iid.config.parsers import duration, name, network, proof_lifetime
+from acme_iid.config import provisioner_settings, setting_reader
 from acme_iid.config.table import Table
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.clouds.cloud_type import CloudType
-from acme_iid.policy.hosts import TYPE
-from acme_iid.policy.instances import ENROLMENT_LIFETIME, Provisioner
-from acme_iid.policy.name_rules import Demand, NameRule, template
+from acme_iid.policy.instances import Provisioner
+from acme_iid.policy.name_rules import Demand
 from acme_iid.protocol.identifiers import lowered
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -26,28 +25,13 @@ def read_one(table: Table, home: Path) -> Provisioner:
 
     :raises ConfigError: if it is invalid.
     """
-    title = table.text("name", "the provisioner's name", name)
-    cloud = CLOUD_TYPES[table.text("type", f"one of {', '.join(CLOUD_TYPES)}", _type)]
+    values = setting_reader.read(table, provisioner_settings.of_all())
+    cloud = CLOUD_TYPES[values["type"]]
     demands = _demands(table, cloud)
-    keys = _keys(table, title, cloud, home, demands)
-    formats = table.texts("formats", "a list of formats of evidence", lambda text: _format(text, cloud))
-    age = table.take("instance_age", str, 'a duration such as "1h"')
-    provisioner = Provisioner(
-        name=title,
-        type=cloud.type,
-        demands=demands,
-        formats=_usual_formats(cloud, demands, keys.given) if formats is None else formats,
-        instance_age=None if age is None else table.parsed("instance_age", age, duration),
-        allow=_rules(table, "allow", cloud),
-        allow_wildcards=_rules(table, "allow_wildcards", cloud) or (),
-        networks=table.texts("networks", 'a list of networks such as ["10.0.0.0/8"]', network),
-        disable_custom_sans=table.flag("disable_custom_sans"),
-        disable_trust_on_first_use=table.flag("disable_trust_on_first_use"),
-        profiles=table.texts("profiles", "a list of names of [profile.NAME] tables", str),
-        enrolment_lifetime=table.text("enrolment_lifetime", 'a duration such as "7d"', duration, ENROLMENT_LIFETIME),
-        proof_lifetime=table.text("proof_lifetime", 'a duration such as "24h"', proof_lifetime, 0),
-        keys=keys,
-    )
+    keys = _keys(table, values["name"], cloud, home, demands)
+    values |= setting_reader.read(table, provisioner_settings.of_instances(cloud))
+    values.setdefault("formats", _usual_formats(cloud, demands, keys.given))
+    provisioner = Provisioner(demands=demands, keys=keys, **values)
     table.done()
     _check(table, provisioner)
     return provisioner
@@ -64,25 +48,16 @@ def read_all(tables: Sequence[Table], home: Path) -> tuple[Provisioner, ...]:
         provisioner = read_one(table, home)
         for issuer in provisioner.keys.issuers:
             if accounts.setdefault(issuer.issuer, issuer.account) != issuer.account:
-                (key,) = (key for key, shape in provisioner.cloud_type.sources.items() if shape == "issuers")
+                (key,) = (key for key, setting in provisioner.cloud_type.sources.items() if setting.shape == "issuers")
                 raise table.error(key, f"another provisioner has {issuer.issuer} as another account's")
         read.append(provisioner)
     return tuple(read)
 
 
-def _type(text: str) -> str:
-    if text.upper() not in CLOUD_TYPES:
-        raise ValueError(f"{text!r} is not a known type; the types are {', '.join((*CLOUD_TYPES, TYPE))}")
-    return text.upper()
-
-
 def _demands(table: Table, cloud: CloudType) -> tuple[Demand, ...]:
-    found: list[Demand] = []
-    for key, listed in cloud.lists.items():
-        values = table.texts(key, f"a list of {key}", listed.parse)
-        if values is not None:
-            found.append(Demand(key, listed.facts, tuple(map(lowered, values))))
-    return tuple(found)
+    lists = cloud.lists
+    values = setting_reader.read(table, lists.values())
+    return tuple(Demand(key, lists[key].facts, tuple(map(lowered, listed))) for key, listed in values.items())
 
 
 def _check(table: Table, provisioner: Provisioner) -> None:
@@ -129,12 +104,6 @@ def _check_format(table: Table, provisioner: Provisioner, format_: str) -> None:
         )
 
 
-def _format(text: str, cloud: CloudType) -> str:
-    if text not in cloud.formats:
-        raise ValueError(f"{text!r} is not a format of type {cloud.type}; the formats are {', '.join(cloud.formats)}")
-    return text
-
-
 def _usual_formats(cloud: CloudType, demands: tuple[Demand, ...], given: Collection[str]) -> tuple[str, ...]:
     """The usual formats and those that a list or a setting asks for, less those that cannot prove all of the lists."""
     usual = set(cloud.default_formats)
@@ -150,49 +119,6 @@ def _usual_formats(cloud: CloudType, demands: tuple[Demand, ...], given: Collect
     return tuple(proving) or cloud.default_formats
 
 
-def _rules(table: Table, key: str, cloud: CloudType) -> tuple[NameRule, ...] | None:
-    """Names as texts, or as tables ``{ names = [...], when = { region = "us-east-1" } }``."""
-    values = table.take(key, list, "a list of names and of tables with names and when")
-    if values is None:
-        return None
-    rules: list[NameRule] = []
-    for value in values:
-        when: tuple[Demand, ...] = ()
-        names: list[object] = [value]
-        if isinstance(value, dict):
-            inner = table.inner(f"{key} {value.get('names', '')!r}", value)
-            names = list(inner.texts("names", "a list of names", str) or ())
-            when = _when(inner.table("when"), cloud)
-            inner.done()
-            if not names or not when:
-                raise table.error(
-                    key, f"{value!r} needs names and when; names for every instance stand in the list as texts"
-                )
-        for text in names:
-            if not isinstance(text, str):
-                raise table.error(key, f"{text!r} is not a name")
-            rules.append(
-                NameRule(
-                    table.parsed(
-                        key, text, lambda t: template(t, cloud.placeholders, wildcards=key == "allow_wildcards")
-                    ),
-                    when,
-                )
-            )
-    return tuple(rules)
-
-
-def _when(table: Table, cloud: CloudType) -> tuple[Demand, ...]:
-    """Facts by their own names, each with the values that it must have one of."""
-    found: list[Demand] = []
-    for fact in sorted({fact for listed in cloud.lists.values() for fact in listed.facts} | set(cloud.placeholders)):
-        values = table.one_or_more(fact, "a value, or a list of values")
-        if values:
-            found.append(Demand(fact, (fact,), tuple(map(lowered, values))))
-    table.done()
-    return tuple(found)
-
-
 def _keys(table: Table, title: str, cloud: CloudType, home: Path, demands: tuple[Demand, ...]) -> GivenKeys:
     """Further keys, read. What cannot be loaded is an operator's to learn now, and not from a refused VM."""
     given = {demand.key for demand in demands} | {key for key in cloud.sources if table.look(key) is not None}
@@ -201,19 +127,18 @@ def _keys(table: Table, title: str, cloud: CloudType, home: Path, demands: tuple
     texts: dict[str, str] = {}
     keys: KeySource | None = None
     issuers: tuple[TokenIssuer, ...] = ()
-    for key, shape in cloud.sources.items():
-        if shape == "file":
-            value = table.take(key, str, "a file name")
+    for key, setting in cloud.sources.items():
+        if setting.shape == "file":
+            value = table.take(key, str, setting.value)
             if value is not None:
                 places[key] = home / value
                 files[key] = table.parsed(key, value, lambda text: _content(home / text))
-        elif shape == "key set":
+        elif setting.shape == "key set":
             keys = _key_set(table, home, places, key)
-        elif shape == "issuers":
-            issuers = _issuers(table, key, home, cloud.lists[cloud.owners[0]].parse, places)
+        elif setting.shape == "issuers":
+            issuers = _issuers(table, key, home, setting.parse, places)
         else:
-            text = table.take(key, str, shape)
-            texts |= {} if text is None else {key: text}
+            texts |= setting_reader.read(table, [setting])
     lists = {demand.key: demand.values for demand in demands}
     found = GivenKeys(title, files, keys, issuers, places, {}, lists, frozenset(given))
     load = TRUST[cloud.cloud]

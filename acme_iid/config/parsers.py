@@ -14,6 +14,7 @@ MAX_NAME_LENGTH = 48
 """Characters in a CA's or a provisioner's name: "<name> Intermediate CA" must fit a common name's 64 (RFC 5280)."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_UNITS = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "m"), (1, "s"))
 _MAX_DURATION = 3650 * _DAY
 MAX_PROOF_LIFETIME = 30 * _DAY
 """Seconds that a proof may serve further orders."""
@@ -30,11 +31,17 @@ def duration(text: str) -> int:
     match = _DURATION.match(text)
     seconds = 0
     if match:
-        for count, unit in zip(match.groups(), (_DAY, _HOUR, _MINUTE, 1), strict=True):
+        for count, (unit, _) in zip(match.groups(), _UNITS, strict=True):
             seconds += int(count or 0) * unit
     if not 0 < seconds <= _MAX_DURATION:
         raise ValueError(f'{text!r} is no duration; write for example "1h", "90m", "7d" or "1h30m"')
     return seconds
+
+
+def duration_text(seconds: int) -> str:
+    """Return a duration as people write it in ca.toml, in the largest unit that gives a whole number."""
+    unit, letter = next((unit, letter) for unit, letter in _UNITS if seconds % unit == 0)
+    return f"{seconds // unit}{letter}"
 
 
 def proof_lifetime(text: str) -> int:

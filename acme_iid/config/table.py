@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class ConfigError(Exception):
@@ -46,6 +47,10 @@ class Table:
         """Look at the value of ``key`` without taking it: it may be of any type, or missing (None)."""
         return self._left.get(key)
 
+    def skip(self, key: str) -> None:
+        """Note that ``key`` is a known one that is not there."""
+        self._known.append(key)
+
     def take(self, key: str, kind: type[T], what: str) -> T | None:
         """Take the value of ``key``, None if there is none; ``what`` describes a right one."""
         self._known.append(key)
@@ -84,7 +89,7 @@ class Table:
         """Take true or false; false if there is none."""
         return self.take(key, bool, "true or false") or False
 
-    def parsed(self, key: str, value: str, parse: Callable[[str], T]) -> T:
+    def parsed(self, key: str, value: V, parse: Callable[[V], T]) -> T:
         """Return what ``parse`` makes of ``value``; its ValueError is the sentence that says what is wrong."""
         try:
             return parse(value)

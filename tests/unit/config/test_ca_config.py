@@ -257,7 +257,7 @@ def test_a_value_that_cannot_be_meant_is_an_error_that_names_it(old: str, new: s
         ("[[", 'unknown = 1\n[["', "is not TOML"),
         ('type = "AWS"', 'type = "AWS"\nformats = ["aws-rsa1024"]', "'aws-rsa1024' is not a format of type AWS"),
         ('type = "AWS"', 'type = "AWS"\nformats = []', "formats: is empty, so no evidence would be accepted"),
-        ('type = "AWS"', 'type = "AWS"\ninstance_age = 5', "instance_age: 5 is not a duration"),
+        ('type = "AWS"', 'type = "AWS"\ninstance_age = 5', "instance_age: 5 is not a string; it is a duration such as"),
         ('type = "AWS"', 'type = "AWS"\ninstance_age = "0s"', "instance_age: '0s' is no duration"),
         ('type = "AWS"', 'type = "AWS"\niid_roots = "x"', "iid_roots: /nowhere/ca/x cannot be read: No such file"),
         (

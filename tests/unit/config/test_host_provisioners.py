@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from acme_iid.config import ca_toml
-from acme_iid.config.host_provisioners import name_server
 from acme_iid.config.parsers import network
+from acme_iid.config.provisioner_settings import name_server
 from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
 from acme_iid.policy.hosts import CHALLENGES
