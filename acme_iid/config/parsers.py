@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from acme_iid.protocol.addresses import Listen, Network
@@ -35,6 +36,18 @@ def duration(text: str) -> int:
             seconds += int(count or 0) * unit
     if not 0 < seconds <= _MAX_DURATION:
         raise ValueError(f'{text!r} is no duration; write for example "1h", "90m", "7d" or "1h30m"')
+    return seconds
+
+
+def bounded_duration(text: str, least: int, otherwise: str, most: int = _MAX_DURATION) -> int:
+    """Return the seconds in a duration that has bounds, both inside.
+
+    :param otherwise: what is wrong with a duration outside the bounds, in words.
+    :raises ValueError: if the text is not a duration, or is outside the bounds.
+    """
+    seconds = duration(text)
+    if not least <= seconds <= most:
+        raise ValueError(otherwise)
     return seconds
 
 
@@ -125,6 +138,16 @@ def page_url(text: str) -> str:
         raise ValueError(f'{text!r} is no URL of a page; write for example "https://ca.local/terms"')
     if parts.scheme not in _DEFAULT_PORTS:
         raise ValueError(f"{text!r} is no http or https URL")
+    return text
+
+
+def one_of(text: str, known: Collection[str]) -> str:
+    """Return a word that is one of some, as it is.
+
+    :raises ValueError: if it is another one.
+    """
+    if text not in known:
+        raise ValueError(f"{text!r} is not one of {', '.join(known)}")
     return text
 
 

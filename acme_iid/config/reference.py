@@ -8,11 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from acme_iid.config import provisioner_settings
+from acme_iid.config import ca_toml, profiles, provisioner_settings, store_settings
+from acme_iid.config.limit_settings import Limits
 from acme_iid.config.parsers import duration_text
+from acme_iid.config.settings import DEFAULT_LIFETIMES, CASettings, Retention, ServerSettings
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.hosts import TYPE
-from acme_iid.policy.setting import Setting
+from acme_iid.policy.setting import Setting, settings_of
 
 _HEAD = """\
 # The settings in ca.toml
@@ -28,6 +30,8 @@ def default_in_words(setting: Setting) -> str:
     match setting.shape:
         case "duration":
             return duration_text(setting.default)
+        case "rate":
+            return f"{setting.default.most}/{duration_text(setting.default.seconds)}"
         case "switch":
             return "true" if setting.default else "false"
     return str(setting.default)
@@ -39,6 +43,15 @@ def page() -> str:
 
 
 def _sections() -> Iterator[str]:
+    lifetimes = profiles.lifetime_settings(DEFAULT_LIFETIMES)
+    yield from _section("[ca]", "", (*settings_of(CASettings), *lifetimes, *ca_toml.KEY_SETTINGS))
+    yield from _section("[server]", "", settings_of(ServerSettings))
+    yield from _section("[store]", "", store_settings.SETTINGS)
+    yield from _section("[limits]", '"off" takes a limit away.', settings_of(Limits))
+    yield from _section("[retention]", "", settings_of(Retention))
+    yield from _section(
+        "[profile.NAME]", "One table for each profile.", (*profiles.SETTINGS, *profiles.lifetime_settings(None))
+    )
     yield from _section("[[provisioner]]", "Every provisioner has these.", provisioner_settings.of_all())
     # The same for each cloud, but for what its evidence proves.
     common = provisioner_settings.of_instances(next(iter(CLOUD_TYPES.values())))

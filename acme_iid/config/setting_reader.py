@@ -7,7 +7,7 @@ from typing import Any
 
 from acme_iid.config.table import Table
 from acme_iid.policy.name_rules import Demand, NameRule
-from acme_iid.policy.setting import Setting
+from acme_iid.policy.setting import OFF, Setting
 from acme_iid.protocol.identifiers import lowered
 
 _MAX_PORT = 65535
@@ -36,11 +36,23 @@ def _value(table: Table, setting: Setting) -> Any:
             return table.texts(key, setting.value, setting.parse)
         case "switch":
             return table.take(key, bool, "true or false")
+        case "number":
+            return table.parsed(key, table.take(key, int, setting.value), setting.parse)
+        case "rate" | "count":
+            return _limit(table, setting)
         case "port":
             return table.parsed(key, table.take(key, int, setting.value), _port)
         case "rules":
             return _rules(table, setting)
     raise AssertionError(f"{key} has the shape {setting.shape!r}, which its own reader takes")
+
+
+def _limit(table: Table, setting: Setting) -> Any:
+    if table.look(setting.key) == OFF:
+        table.take(setting.key, str, setting.value)
+        return None
+    value = table.take(setting.key, str if setting.shape == "rate" else int, setting.value)
+    return table.parsed(setting.key, value, setting.parse)
 
 
 def _port(value: int | None) -> int:

@@ -7,7 +7,7 @@ The settings of a cloud's provisioners stand in its descriptor (:mod:`acme_iid.p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal
 
 Shape = Literal[
@@ -16,7 +16,8 @@ Shape = Literal[
     "number",
     "port",
     "switch",
-    "limit",
+    "rate",
+    "count",
     "list",
     "order",
     "rules",
@@ -28,10 +29,13 @@ Shape = Literal[
 ]
 """How a value stands in ca.toml, and what becomes of it.
 
-``text`` and ``duration`` are strings; ``limit`` is a string, or "off". ``order`` is a list of strings that flags give
-whole, where a ``list`` grows and shrinks. ``rules`` are names with conditions. ``registers`` are several lists, one for
-each of ``keys``. ``key set`` is a file, or a URL. ``issuers`` and ``issuer keys`` are two members of the same tables.
+``text`` and ``duration`` are strings. A ``rate`` is a string, a ``count`` a number, and both may be "off". ``order`` is
+a list of strings that flags give whole, where a ``list`` grows and shrinks. ``rules`` are names with conditions.
+``registers`` are several lists, one for each of ``keys``. ``key set`` is a file, or a URL. ``issuers`` and
+``issuer keys`` are two members of the same tables.
 """
+OFF = "off"
+"""The value that takes a limit away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +66,30 @@ class Setting:
     metavar: str = ""
     facts: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+
+
+def described(
+    value: str, meaning: str, parse: Callable[[Any], Any] = str, shape: Shape = "text", absent: str = ""
+) -> dict[str, Setting]:
+    """Describe the setting that a field of a dataclass holds; the result is the field's ``metadata``.
+
+    The setting's key is the field's name, and its default the field's.
+    """
+    return {_METADATA: Setting("", shape, value, meaning, parse, absent=absent)}
+
+
+def settings_of(holder: type[Any]) -> tuple[Setting, ...]:
+    """The settings that the fields of a dataclass hold, in their order."""
+    return tuple(
+        replace(
+            field.metadata[_METADATA],
+            key=field.name,
+            required=field.default is MISSING,
+            default=None if field.default is MISSING else field.default,
+        )
+        for field in fields(holder)
+        if _METADATA in field.metadata
+    )
+
+
+_METADATA = "setting"

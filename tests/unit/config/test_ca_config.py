@@ -290,6 +290,18 @@ def test_a_time_to_keep_connections_is_bounded(text: str) -> None:
     assert refusal(f'{MINIMAL}keep_alive = "{text}"\n') == "[server] keep_alive: is not from 5s to 1h"
 
 
+@pytest.mark.parametrize(
+    ("key", "least", "too_short", "message"),
+    [
+        ("orders", "1h", "59m", "must be at least 1h, because clients still read orders after they end"),
+        ("certificates", "1d", "23h", "must be at least 1d, because revocation lists are relied on for a day"),
+    ],
+)
+def test_what_ended_stays_for_as_long_as_it_is_needed(key: str, least: str, too_short: str, message: str) -> None:
+    assert getattr(parse(f'{MINIMAL}[retention]\n{key} = "{least}"\n').retention, key) == parsers.duration(least)
+    assert refusal(f'{MINIMAL}[retention]\n{key} = "{too_short}"\n') == f"[retention] {key}: {message}"
+
+
 def test_provisioners_have_different_names() -> None:
     message = "[[provisioner]] 'AWS IID Provisioner' name: another provisioner has this name; names are unique"
     assert refusal(MINIMAL + PROVISIONER + PROVISIONER) == message
@@ -343,6 +355,12 @@ def test_a_proof_may_serve_for_a_while_or_not_at_all(text: str, seconds: int) ->
 def test_a_proof_serves_for_30_days_at_most() -> None:
     text = refusal(MINIMAL + PROVISIONER + 'proof_lifetime = "30d1s"')
     assert text.endswith("""proof_lifetime: '30d1s' is longer than 30 days; write "30d" or less""")
+
+
+@given(st.integers(1, 3650), st.sampled_from([1, 60, 3600, 86400]))
+def test_a_duration_is_written_as_it_is_read(count: int, unit: int) -> None:
+    seconds = count * unit
+    assert parsers.duration(parsers.duration_text(seconds)) == seconds
 
 
 @given(st.text(max_size=30) | st.from_regex(r"(\d+[dhms]){1,4}\Z"))
