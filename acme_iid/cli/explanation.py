@@ -238,5 +238,6 @@ def _wish(entry: Provisioner, namespace: Namespace, identity: InstanceIdentity, 
 
 def _further(entry: Provisioner, namespace: Namespace) -> str:
     if entry.allow is None and not entry.disable_custom_sans and namespace.domains:
-        return f"; and any name in {', '.join(namespace.domains)} but the CA's own, as there is no allow"
+        unissued = "the CA's own" + (" and those that its certificates do not permit" if namespace.constraints else "")
+        return f"; and any name in {', '.join(namespace.domains)} but {unissued}, as there is no allow"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import click
@@ -15,7 +16,10 @@ from acme_iid.binding import MAX_ANSWER_BYTES, binding
 from acme_iid.cli import Home, provisioner_hosts
 from acme_iid.cli.explanation import Explanation, explain, identity_of
 from acme_iid.cli.output import timestamp
+from acme_iid.config.settings import Config
 from acme_iid.errors import AttestationError, Step
+from acme_iid.issuance import alternates, name_constraints
+from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, ROOT_CERTIFICATE, load_certificate
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.protocol import strict_json
 from acme_iid.protocol.identifiers import Identifier, from_text
@@ -27,6 +31,7 @@ Examples:
   acme-iid-ca provisioner test --fact account=123456789042 --fact region=us-east-1 web.local
   acme-iid-ca provisioner test db.racks.internal
 """
+_WHICH = "say which instance: its --evidence, or facts about it (--fact account=123456789042)"
 _NOBODYS = "provisioner.test"
 """A key authorization that no challenge has: nothing is bound to it."""
 
@@ -93,17 +98,19 @@ def test(
     home: Home = context.obj
     if file is not None and facts:
         raise click.UsageError("give evidence or facts, not both: facts are read from evidence")
-    if file is None and not facts and names and home.config().hosts:
-        context.exit(0 if provisioner_hosts.tell(home.config(), tuple(map(_wanted, names)), as_json=as_json) else 1)
+    if file is None and not facts and not names:
+        raise click.UsageError(_WHICH)
+    config = _config(home)
     if file is None and not facts:
-        raise click.UsageError("say which instance: its --evidence, or facts about it (--fact account=123456789042)")
+        if not config.hosts:
+            raise click.UsageError(_WHICH)
+        context.exit(0 if provisioner_hosts.tell(config, tuple(map(_wanted, names)), as_json=as_json) else 1)
     wanted = tuple(_wanted(name) for name in dict.fromkeys(names))
-    config = home.config()
     report: dict[str, Any] = {"evidence": None}
     if file is not None:
         evidence = _evidence(file.read(MAX_ANSWER_BYTES + 1), format_)
         try:
-            identity, report["evidence"] = _verified(evidence, home)
+            identity, report["evidence"] = _verified(evidence, config)
         except AttestationError as error:
             refused = {"format": evidence.format, "authentic": False, "step": error.step.value, "reason": error.detail}
             if as_json:
@@ -119,6 +126,17 @@ def test(
     else:
         _tell(report["evidence"], explained)
     context.exit(0 if explained.given_by is not None else 1)
+
+
+def _config(home: Home) -> Config:
+    """The configuration, with the name constraints of the CA's certificates where these are there."""
+    config = home.config()
+    files = [config.home / name for name in (ROOT_CERTIFICATE, INTERMEDIATE_CERTIFICATE)]
+    if not all(file.exists() for file in files):
+        return config
+    root, intermediate = map(load_certificate, files)
+    chains = [alternates.load(path, intermediate) for path in config.ca.alternate_chains]
+    return replace(config, constraints=name_constraints.of_chains(root, intermediate, chains))
 
 
 def _wanted(name: str) -> Identifier:
@@ -153,14 +171,14 @@ def _evidence(content: bytes, format_: str | None) -> Evidence:
     return Evidence(format_, {"evidence": text.decode("ascii")})
 
 
-def _verified(evidence: Evidence, home: Home) -> tuple[InstanceIdentity, dict[str, Any]]:
+def _verified(evidence: Evidence, config: Config) -> tuple[InstanceIdentity, dict[str, Any]]:
     """Who the evidence is about, and what is to be said of it.
 
     :raises AttestationError: if it is not authentic. That it is stale or bound to some challenge is only said.
     """
     now = int(time.time())
     verifier = VERIFIERS[evidence.format]
-    claims = verifier.authenticate(evidence, trust_store(home.config().given_keys), now)
+    claims = verifier.authenticate(evidence, trust_store(config.given_keys), now)
     identity = verifier.identify(claims)
     said: dict[str, Any] = {
         "format": evidence.format,

@@ -16,6 +16,7 @@ from acme_iid.issuance.leaf import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.policy.instances import Provisioner
+from acme_iid.policy.name_constraints import NameConstraints
 from acme_iid.policy.namespace import Namespace
 from acme_iid.policy.policy import Policy
 from acme_iid.policy.setting import described
@@ -204,7 +205,9 @@ class Config:
     :ivar hosts: the provisioners of type ACME.
     :ivar names: the names of all provisioners, in the order of ca.toml.
     :ivar profiles: the certificates that orders ask for by name, the default first; none if there is one kind only.
-    :ivar policy: what follows from domains and provisioners: who is given which name.
+    :ivar constraints: the name constraints of the certificates that the CA hands out above a leaf; those who load the
+        certificates know them.
+    :ivar policy: what follows from domains, constraints and provisioners: who is given which name.
     """
 
     home: Path
@@ -217,12 +220,12 @@ class Config:
     retention: Retention = Retention()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
+    constraints: tuple[NameConstraints, ...] = ()
     policy: Policy = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = _namespace(
-            self.ca.domains, self.server.names, self.server.listen, self.ca.issuer_domain, self.ca.reserved
-        )
+        own = _own_names(self.server.names, self.server.listen, self.ca.issuer_domain, self.ca.reserved)
+        names = Namespace(self.ca.domains, own, self.constraints)
         object.__setattr__(self, "policy", Policy(names, self.provisioners, self.hosts))
 
     @property
@@ -257,7 +260,7 @@ class Config:
 
     @property
     def namespace(self) -> Namespace:
-        """The names that certificates may hold: those in the domains, and no name or address of the CA itself."""
+        """The names that certificates may hold."""
         return self.policy.namespace
 
     @property
@@ -267,15 +270,12 @@ class Config:
         return self.ca.issuer_domain or (server.value if server.type == "dns" else None)
 
 
-def _namespace(
-    domains: tuple[str, ...],
-    server: tuple[Identifier, ...],
-    listen: Listen,
-    issuer_domain: str | None,
-    reserved: tuple[Identifier, ...],
-) -> Namespace:
+def _own_names(
+    server: tuple[Identifier, ...], listen: Listen, issuer_domain: str | None, reserved: tuple[Identifier, ...]
+) -> frozenset[Identifier]:
+    """The names and addresses of the CA itself."""
     # An interface's zone is no part of an address in a certificate.
     listening = from_text(listen.host.partition("%")[0])
     everywhere = listening.type == "ip" and ipaddress.ip_address(listening.value).is_unspecified
-    own = {*server, *reserved, *([] if everywhere else [listening]), *([dns(issuer_domain)] if issuer_domain else [])}
-    return Namespace(domains, frozenset(own))
+    named = [dns(issuer_domain)] if issuer_domain else []
+    return frozenset({*server, *reserved, *([] if everywhere else [listening]), *named})

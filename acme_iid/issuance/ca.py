@@ -241,12 +241,13 @@ class CertificateAuthority:
         """Return an end-entity certificate for TLS servers and clients, to be signed and then completed.
 
         The names and the key are taken as they are: that they are proven and strong was checked before. But the CA's
-        own names are refused here again, so that whoever comes here by any other way gets no certificate for them.
+        own names, and those that its chain does not permit, are refused here again, so that no other way leads to a
+        certificate for them.
 
         :raises AcmeError: ``serverInternal`` if the intermediate has run out, or does before the request's beginning;
-            ``rejectedIdentifier`` for names that are reserved.
+            ``rejectedIdentifier`` for names that are reserved or that the chain does not permit.
         """
-        namespace.require_unreserved(request.identifiers)
+        namespace.require_issuable(request.identifiers)
         return self._prepare(request, extended_key_usage(request.usages), now)
 
     def complete(self, unsigned: UnsignedCertificate, signature: bytes) -> IssuedCertificate:

@@ -59,7 +59,7 @@ class HostProvisioner:
 
     def offers(self, namespace: Namespace, identifier: Identifier) -> tuple[str, ...]:
         """The types of challenges by which ``identifier`` can be proven under this provisioner; empty for none."""
-        if namespace.reserves(identifier):
+        if namespace.refuses(identifier):
             return ()
         if identifier.type == "ip":
             address = ipaddress.ip_address(identifier.value)

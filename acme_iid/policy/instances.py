@@ -116,11 +116,12 @@ def refusal_to_admit(provisioner: Provisioner, identity: InstanceIdentity) -> st
 def own_names(provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity) -> tuple[Identifier, ...]:
     """The names and addresses that follow from an instance's facts, as far as the provisioner believes them.
 
-    A name of the CA itself is not among them: facts repeat, and another instance may have the CA's private address.
+    A name of the CA itself is not among them: facts repeat, and another instance may have the CA's private address. Nor
+    is a name that the CA's chain does not permit.
     """
     believed = believed_facts(provisioner, identity)
     unbelieved = {value for name, value in identity.facts.items() if name not in believed}
-    return tuple(name for name in identity.names if name.value not in unbelieved and not namespace.reserves(name))
+    return tuple(name for name in identity.names if name.value not in unbelieved and not namespace.refuses(name))
 
 
 def believed_facts(provisioner: Provisioner, identity: InstanceIdentity) -> Mapping[str, str]:
@@ -138,7 +139,7 @@ def names(provisioner: Provisioner, namespace: Namespace, identity: InstanceIden
     found, facts = list(own_names(provisioner, namespace, identity)), believed_facts(provisioner, identity)
     for rule in () if provisioner.disable_custom_sans else provisioner.allow or ():
         name = rule.template.name(facts) if rule.applies(facts) else None
-        if name is not None and namespace.contains(name) and not namespace.reserves(name):
+        if name is not None and namespace.contains(name) and not namespace.refuses(name):
             found.append(name)
     return tuple(dict.fromkeys(found))
 
@@ -151,7 +152,7 @@ def rule_giving(
     :returns: :data:`OWN_NAME` for a name that follows from the facts, :data:`ANY_NAME` where nothing is ruled, or
         the entry of ``allow`` or ``allow_wildcards`` as it stands in ca.toml.
     """
-    if namespace.reserves(identifier):
+    if namespace.refuses(identifier):
         return None
     if identifier in own_names(provisioner, namespace, identity):
         return OWN_NAME

@@ -2,8 +2,8 @@
 
 Every question about admission and names is asked here. An order's names go through these steps:
 
-1. :meth:`Policy.offers`, at newOrder: the name is in the domains and not the CA's own, and some provisioner may give
-   it.
+1. :meth:`Policy.offers`, at newOrder: the name is in the domains, permitted by the CA's certificates and not the CA's
+   own, and some provisioner may give it.
 2. :meth:`Policy.decide`, when evidence is judged: a provisioner admits the instance, and one of its rules gives the
    name. :meth:`Policy.giver` is the same for a host, which proves each name by a standard challenge.
 3. :meth:`Policy.still_gives`, when a certificate is made of what was proven: the rules give the name now, too.
