@@ -1,4 +1,4 @@
-"""What several commands take: values checked by the configuration's own rules, and the password."""
+"""Parameters of several commands: values checked by the configuration's own rules, and the password."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Flag:
     """A flag of ``provisioner add`` and ``update``.
 
     :ivar name: without its dashes.
-    :ivar settings: what it sets, by the types of provisioners that it is for.
+    :ivar settings: the settings that it sets, by the types of provisioners.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Flag:
 
     @property
     def setting(self) -> Setting:
-        """What it sets with the first of its types; of all of them, key and shape are the same on the command line."""
+        """The setting with the first of its types; on the command line, all of them have the same key and shape."""
         return next(iter(self.settings.values()))
 
     @property
@@ -50,7 +50,7 @@ class Flag:
 
     @property
     def shape(self) -> Shape:
-        """How its setting stands in ca.toml."""
+        """The form of its setting in ca.toml."""
         return self.setting.shape
 
     @property
@@ -60,7 +60,7 @@ class Flag:
 
     @property
     def parameter(self) -> str:
-        """What click calls its values."""
+        """The name of its values in click."""
         return self.name.replace("-", "_")
 
     @property
@@ -70,7 +70,7 @@ class Flag:
 
     @property
     def help(self) -> str:
-        """What it does, with each type of provisioners, and without it."""
+        """The help: its effect with each type of provisioners, and the default."""
         first, *further = dict.fromkeys(setting.meaning for setting in self.settings.values())
         others = [f" Of type {self.types[-1]}, {meaning[0].lower()}{meaning[1:]}" for meaning in further]
         default = "" if self.shape == "switch" else default_in_words(self.setting)
@@ -148,22 +148,22 @@ def _type(flag: Flag) -> click.ParamType[Any]:
     return Checked(flag.setting.parse) if flag.shape == "duration" else click.STRING
 
 
-def apply(table: MutableMapping[str, Any], type_: str, given: Mapping[str, Any]) -> None:
-    """Write the flags that were given into a ``[[provisioner]]``: lists grow and shrink, the rest is set.
+def apply(table: MutableMapping[str, Any], type_: str, options: Mapping[str, Any]) -> None:
+    """Write flags into a ``[[provisioner]]``: lists grow and shrink, the rest is set.
 
-    :param given: click's values by their parameters.
+    :param options: click's values by their parameters.
     :raises click.UsageError: for a flag of another type, or a value that cannot be.
     """
-    _check_types(type_, given)
-    for key in given.get("unset", ()):
+    _check_types(type_, options)
+    for key in options.get("unset", ()):
         if key not in table or key in ("name", "type"):
             raise click.UsageError(f"--unset {key}: there is no such setting in {table['name']!r}")
         del table[key]
     for flag in FLAGS:
-        for text in given.get(f"remove_{flag.parameter}", ()):
+        for text in options.get(f"remove_{flag.parameter}", ()):
             _remove(table, flag, text)
     for flag in FLAGS:
-        value = given.get(flag.parameter)
+        value = options.get(flag.parameter)
         if value is not None and value != ():
             _set(table, type_, flag, value)
     for key in CLOUD_TYPES[type_].lists if type_ in CLOUD_TYPES else ():
@@ -172,8 +172,8 @@ def apply(table: MutableMapping[str, Any], type_: str, given: Mapping[str, Any])
 
 
 @contextmanager
-def said_by_flags(name: str) -> Iterator[None]:
-    """Say what is wrong with the provisioner ``name`` by the flags that were typed, not by ca.toml's keys."""
+def errors_by_flags(name: str) -> Iterator[None]:
+    """Name flags, and not keys of ca.toml, in an error about the provisioner ``name``."""
     try:
         yield
     except ConfigError as error:
@@ -183,10 +183,10 @@ def said_by_flags(name: str) -> Iterator[None]:
         raise click.ClickException(f"{_BY_KEY[error.key]}: {reason}") from error
 
 
-def _check_types(type_: str, given: Mapping[str, Any]) -> None:
+def _check_types(type_: str, options: Mapping[str, Any]) -> None:
     for flag in FLAGS:
         for name in (flag.name, f"remove-{flag.name}"):
-            if given.get(name.replace("-", "_")) not in (None, ()) and type_ not in flag.types:
+            if options.get(name.replace("-", "_")) not in (None, ()) and type_ not in flag.types:
                 raise click.UsageError(f"--{name} is for type {' or '.join(flag.types)}, and this is of type {type_}")
 
 
@@ -209,18 +209,18 @@ def _set(table: MutableMapping[str, Any], type_: str, flag: Flag, value: Any) ->
 
 
 def _remove(table: MutableMapping[str, Any], flag: Flag, text: str) -> None:
-    key, wanted = _register(flag, text) if flag.shape == "registers" else (flag.key, text)
+    key, removed = _register(flag, text) if flag.shape == "registers" else (flag.key, text)
     values = table.get(key, [])
     for index, value in enumerate(values):
         known = value["account"] if flag.shape == "issuers" else value
-        if isinstance(known, str) and known.lower() == wanted.lower():
+        if isinstance(known, str) and known.lower() == removed.lower():
             del values[index]
             if flag.shape == "issuers" and not values:
                 del table[key]
             return
     listed = ", ".join(value for value in values if isinstance(value, str))
     raise click.UsageError(
-        f"--remove-{flag.name}: {wanted!r} is not in {key}" + (f", which is {listed}" if listed else "")
+        f"--remove-{flag.name}: {removed!r} is not in {key}" + (f", which is {listed}" if listed else "")
     )
 
 

@@ -1,4 +1,4 @@
-"""What ``acme-iid-ca metadata`` needs to know of each cloud: its options, and the service that they make."""
+"""The part of ``acme-iid-ca metadata`` that each cloud has: its options, and the service that they make."""
 
 from __future__ import annotations
 

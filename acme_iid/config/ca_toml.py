@@ -81,7 +81,7 @@ def parse(data: bytes, home: Path) -> Config:
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
     limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"))
-    tables, kinds = top.tables("provisioner"), top.named_tables("profile")
+    tables, profile_tables = top.tables("provisioner"), top.named_tables("profile")
     top.done()
     settings = _ca(ca, home), _server(server), store_settings.read(store, home)
     names = [table.look("name") for table in tables]
@@ -98,7 +98,7 @@ def parse(data: bytes, home: Path) -> Config:
         provisioners=instances,
         hosts=hosts,
         names=tuple(map(str, names)),
-        profiles=tuple(profiles.read(kind, table, settings[0].lifetimes) for kind, table in kinds.items()),
+        profiles=tuple(profiles.read(name, table, settings[0].lifetimes) for name, table in profile_tables.items()),
     )
     _check_profiles(top, config)
     _check_issuer(top, config)
@@ -106,13 +106,13 @@ def parse(data: bytes, home: Path) -> Config:
 
 
 def _check_profiles(top: Table, config: Config) -> None:
-    """Refuse provisioners that name profiles which there are not, and profiles that nobody gives."""
+    """Refuse provisioners that name profiles without a table."""
     for entry in config.all_provisioners:
-        for wanted in entry.profiles or ():
-            if config.profile(wanted) is None:
+        for name in entry.profiles or ():
+            if config.profile(name) is None:
                 listed = ", ".join(str(profile.name) for profile in config.profiles) or "none"
-                raise top.refusal(
-                    f"{entry} names the profile {wanted!r} in profiles, and there is no [profile.{wanted}]; "
+                raise top.file_error(
+                    f"{entry} names the profile {name!r} in profiles, and there is no [profile.{name}]; "
                     f"the profiles are: {listed}"
                 )
 
@@ -121,7 +121,7 @@ def _check_issuer(top: Table, config: Config) -> None:
     """Refuse provisioners that go by this CA's name where it has none."""
     for host in config.hosts:
         if config.issuer_domain is None and (host.caa or PERSISTENT in host.challenges):
-            raise top.refusal(
+            raise top.file_error(
                 f"{host} has {'caa' if host.caa else PERSISTENT}, which takes a name of this CA, and its url has but "
                 "an address; give [ca] issuer_domain"
             )

@@ -1,4 +1,4 @@
-"""What is unsafe in a configuration that can be used: for ``check``, for the server's log and for ``provisioner add``.
+"""Findings about a configuration that can be used: for ``check``, for the server's log and for ``provisioner add``.
 
 An invalid ca.toml is refused (:mod:`acme_iid.config.ca_toml`). A finding is about one that is valid and most often a
 mistake: it says what can happen and what an operator would do about it, in the same words wherever it is shown.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
 Severity = Literal["unsafe", "remark"]
-"""``unsafe``: somebody may get what is not theirs. ``remark``: somebody does not get what was meant for them."""
+"""``unsafe``: somebody may get a certificate or a right of another. ``remark``: somebody is left without their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ class Finding:
 
 
 def of_configuration(config: Config) -> list[Finding]:
-    """What is to be said of a ca.toml, in the order of its tables."""
-    found = [*_of_ca(config), *_of_server(config)]
+    """The findings about a ca.toml, in the order of its tables."""
+    findings = [*_of_ca(config), *_of_server(config)]
     if not config.all_provisioners:
-        found.append(
+        findings.append(
             Finding(
                 "no-provisioner",
                 "remark",
@@ -65,12 +65,12 @@ def of_configuration(config: Config) -> list[Finding]:
             )
         )
     for name in config.names:
-        found += of_provisioner(config, name)
-    return found
+        findings += of_provisioner(config, name)
+    return findings
 
 
 def of_provisioner(config: Config, name: str) -> list[Finding]:
-    """What is to be said of one provisioner."""
+    """The findings about one provisioner."""
     for entry in config.provisioners:
         if entry.name == name:
             return [*_of_instances(config, entry), *_outside(config, entry)]
@@ -78,10 +78,10 @@ def of_provisioner(config: Config, name: str) -> list[Finding]:
 
 
 def of_files(config: Config, password_file: Path | None = None, uid: int | None = None) -> list[Finding]:
-    """What is to be said of the files that the CA rests on, and of the directories above them.
+    """The findings about the files that the CA rests on, and about the directories above them.
 
     :param password_file: the file with the password of the intermediate's key, if there is one.
-    :param uid: the user who may own them, root apart; None for the one who looks.
+    :param uid: the user who may own them, beside root; None for the user of this process.
     """
     uid = os.geteuid() if uid is None else uid
     home = config.home
@@ -101,10 +101,10 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     trusted = {0, uid}
     if uid == 0 and (owner := _status(home)) is not None:
         trusted.add(owner.st_uid)  # root looks at the home of the user that the server runs as
-    found = [finding for path in paths for finding in _of_path(path, trusted)]
+    findings = [finding for path in paths for finding in _of_path(path, trusted)]
     status = None if password_file is None else _status(password_file)
     if status is not None and status.st_mode & stat.S_IROTH:
-        found.append(
+        findings.append(
             Finding(
                 "others-read",
                 "unsafe",
@@ -113,7 +113,7 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
                 f"Make it private: chmod 600 '{password_file}'",
             )
         )
-    return found
+    return findings
 
 
 # [ca] and [server]

@@ -20,7 +20,7 @@ def is_of_hosts(table: Table) -> bool:
 def read(table: Table) -> HostProvisioner:
     """Read one ``[[provisioner]]`` of type ACME.
 
-    :raises ConfigError: if it says what cannot be meant.
+    :raises ConfigError: if it is invalid.
     """
     values: dict[str, Any] = {"challenges": ()}
     values |= setting_reader.read(table, (*provisioner_settings.of_all(), *provisioner_settings.of_hosts()))

@@ -87,7 +87,7 @@ def _check(table: Table, provisioner: Provisioner) -> None:
 
 
 def _check_format(table: Table, provisioner: Provisioner, format_: str) -> None:
-    """Refuse a format that is accepted and lets nobody in: whoever prefers to send it would learn it one by one."""
+    """Refuse an accepted format that lets nobody in: each client that prefers it would be refused, one by one."""
     cloud = provisioner.cloud_type
     for demand in provisioner.demands:
         if not cloud.proves(format_, demand.facts):
@@ -104,10 +104,10 @@ def _check_format(table: Table, provisioner: Provisioner, format_: str) -> None:
         )
 
 
-def _usual_formats(cloud: CloudType, demands: tuple[Demand, ...], given: Collection[str]) -> tuple[str, ...]:
+def _usual_formats(cloud: CloudType, demands: tuple[Demand, ...], present: Collection[str]) -> tuple[str, ...]:
     """The usual formats and those that a list or a setting asks for, less those that cannot prove all of the lists."""
     usual = set(cloud.default_formats)
-    usual |= {name for name, entry in cloud.formats.items() if entry.needs and set(entry.needs) <= set(given)}
+    usual |= {name for name, entry in cloud.formats.items() if entry.needs and set(entry.needs) <= set(present)}
     for demand in demands:
         if not any(cloud.proves(format_, demand.facts) for format_ in cloud.default_formats):
             usual |= {format_ for format_ in cloud.formats if cloud.proves(format_, demand.facts)}
@@ -120,8 +120,8 @@ def _usual_formats(cloud: CloudType, demands: tuple[Demand, ...], given: Collect
 
 
 def _keys(table: Table, title: str, cloud: CloudType, home: Path, demands: tuple[Demand, ...]) -> GivenKeys:
-    """Further keys, read. What cannot be loaded is an operator's to learn now, and not from a refused VM."""
-    given = {demand.key for demand in demands} | {key for key in cloud.sources if table.look(key) is not None}
+    """Read further keys. An operator learns now that a key cannot be loaded, and not from a refused VM."""
+    present = {demand.key for demand in demands} | {key for key in cloud.sources if table.look(key) is not None}
     files: dict[str, bytes] = {}
     places: dict[str, Path] = {}
     texts: dict[str, str] = {}
@@ -140,25 +140,25 @@ def _keys(table: Table, title: str, cloud: CloudType, home: Path, demands: tuple
         else:
             texts |= setting_reader.read(table, [setting])
     lists = {demand.key: demand.values for demand in demands}
-    found = GivenKeys(title, files, keys, issuers, places, {}, lists, frozenset(given))
+    given_keys = GivenKeys(title, files, keys, issuers, places, {}, lists, frozenset(present))
     load = TRUST[cloud.cloud]
     try:
-        load([found])
+        load([given_keys])
     except ValueError as error:
-        raise table.refusal(str(error)) from error
-    found = replace(found, texts=texts)
+        raise table.file_error(str(error)) from error
+    given_keys = replace(given_keys, texts=texts)
     for key in texts:
         try:
-            load([found])
+            load([given_keys])
         except ValueError as error:
             raise table.error(key, str(error)) from error
-    return found
+    return given_keys
 
 
 def _key_set(table: Table, home: Path, places: dict[str, Path], place: str) -> KeySource | None:
     """A key set: the URL of one, or a file's bytes.
 
-    :param place: what the file's place is noted under.
+    :param place: the name under which the file's place is noted.
     """
     value = table.take("jwks", str, "a file name, or an https URL")
     if value is None:
@@ -174,16 +174,16 @@ def _key_set(table: Table, home: Path, places: dict[str, Path], place: str) -> K
 def _issuers(
     table: Table, key: str, home: Path, account_of: Callable[[str], str], places: dict[str, Path]
 ) -> tuple[TokenIssuer, ...]:
-    found: list[TokenIssuer] = []
+    issuers: list[TokenIssuer] = []
     for entry in table.tables(key):
         account = entry.text("account", "the account's id", account_of)
         issuer = entry.text("issuer", "the account's own issuer URL", str)
         entry.parsed("issuer", published(issuer), key_set)
-        if any(issuer == other.issuer or account == other.account for other in found):
+        if any(issuer == other.issuer or account == other.account for other in issuers):
             raise entry.error("issuer", "an account has one issuer, and an issuer one account")
-        found.append(TokenIssuer(issuer, account, _key_set(entry, home, places, f"{key} {account}")))
+        issuers.append(TokenIssuer(issuer, account, _key_set(entry, home, places, f"{key} {account}")))
         entry.done()
-    return tuple(found)
+    return tuple(issuers)
 
 
 def _content(path: Path) -> bytes:

@@ -129,7 +129,7 @@ def read(name: str, table: Table, defaults: Lifetimes) -> Profile:
     :raises ConfigError: if it is invalid.
     """
     if not _NAME.match(name):
-        raise table.refusal(
+        raise table.file_error(
             f"{name!r} is no name for a profile; it has up to 48 letters, digits, '.', '_' and '-' and begins with "
             "a letter or digit"
         )

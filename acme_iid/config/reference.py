@@ -24,7 +24,7 @@ The code writes this page: `python -m acme_iid.config.reference > docs/reference
 
 
 def default_in_words(setting: Setting) -> str:
-    """What holds without a setting; "" if nothing has to be said."""
+    """The value without a setting, in words; "" if there is no such value."""
     if setting.absent or setting.default in (None, ()):
         return setting.absent
     match setting.shape:

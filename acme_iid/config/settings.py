@@ -207,7 +207,7 @@ class Config:
     :ivar profiles: the certificates that orders ask for by name, the default first; none if there is one kind only.
     :ivar constraints: the name constraints of the certificates that the CA hands out above a leaf; those who load the
         certificates know them.
-    :ivar policy: what follows from domains, constraints and provisioners: who is given which name.
+    :ivar policy: the policy that follows from domains, constraints and provisioners.
     """
 
     home: Path
@@ -230,7 +230,7 @@ class Config:
 
     @property
     def status_urls(self) -> StatusURLs | None:
-        """What certificates say of where their status can be seen; None if it is not shown."""
+        """The URLs of certificates' status, as certificates have them; None if it is not shown."""
         url = self.server.url
         return StatusURLs(f"{url}/crl", f"{url}/ocsp", f"{url}/intermediate.cer") if self.ca.crl else None
 
@@ -242,10 +242,10 @@ class Config:
     @property
     def given_keys(self) -> Mapping[str, Sequence[GivenKeys]]:
         """The keys that provisioners' operators give, by the cloud that they are for."""
-        given: dict[str, list[GivenKeys]] = {}
+        by_cloud: dict[str, list[GivenKeys]] = {}
         for entry in self.provisioners:
-            given.setdefault(entry.cloud_type.cloud, []).append(entry.keys)
-        return given
+            by_cloud.setdefault(entry.cloud_type.cloud, []).append(entry.keys)
+        return by_cloud
 
     @property
     def default_profile(self) -> Profile:
@@ -253,7 +253,7 @@ class Config:
         return self.profiles[0] if self.profiles else Profile(None, "", self.ca.lifetimes)
 
     def profile(self, name: str | None) -> Profile | None:
-        """The profile of this name, or None if there is none; for None as a name the default one."""
+        """The profile of a name, or None for an unknown name; the default profile for None."""
         if name is None:
             return self.default_profile
         return next((profile for profile in self.profiles if profile.name == name), None)

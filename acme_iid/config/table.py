@@ -35,12 +35,12 @@ class Table:
         self._known: list[str] = []
 
     def error(self, key: str, message: str) -> ConfigError:
-        """Say what is wrong with ``key``, for a person who has the file before them."""
+        """The error about the value of ``key``, for a person who has the file before them."""
         where = f"{self._label} {key}" if self._label else key
         return ConfigError(f"{self._file}: {where}: {message}", table=self._label, key=key, reason=message)
 
-    def refusal(self, message: str) -> ConfigError:
-        """Say what is wrong in a sentence that itself names whose it is, and what."""
+    def file_error(self, message: str) -> ConfigError:
+        """The error with a sentence that itself names the table and the key."""
         return ConfigError(f"{self._file}: {message}")
 
     def look(self, key: str) -> object:
@@ -51,12 +51,12 @@ class Table:
         """Note that ``key`` is a known one that is not there."""
         self._known.append(key)
 
-    def take(self, key: str, kind: type[T], what: str) -> T | None:
-        """Take the value of ``key``, None if there is none; ``what`` describes a right one."""
+    def take(self, key: str, type_: type[T], what: str) -> T | None:
+        """Take the value of ``key``, None if it is missing; ``what`` describes a right one."""
         self._known.append(key)
         value = self._left.pop(key, None)
         # bool is an int to Python, never to a reader of TOML.
-        if value is not None and type(value) is not kind:
+        if value is not None and type(value) is not type_:
             raise self.error(key, f"{value!r} is not {what}")
         return value
 
@@ -71,22 +71,22 @@ class Table:
         return self.parsed(key, value, parse)
 
     def texts(self, key: str, what: str, parse: Callable[[str], T]) -> tuple[T, ...] | None:
-        """Take a list of distinct strings that ``parse`` accepts, None if there is none."""
+        """Take a list of distinct strings that ``parse`` accepts, None if it is missing."""
         values = self.take(key, list, f"a list; it is {what}")
         if values is None:
             return None
-        found: list[T] = []
+        items: list[T] = []
         for value in values:
             if not isinstance(value, str):
                 raise self.error(key, f"{value!r} is not a string; the list is {what}")
             item = self.parsed(key, value, parse)
-            if item in found:
+            if item in items:
                 raise self.error(key, f"{value!r} is listed twice")
-            found.append(item)
-        return tuple(found)
+            items.append(item)
+        return tuple(items)
 
     def flag(self, key: str) -> bool:
-        """Take true or false; false if there is none."""
+        """Take true or false; false if it is missing."""
         return self.take(key, bool, "true or false") or False
 
     def parsed(self, key: str, value: V, parse: Callable[[V], T]) -> T:
@@ -119,7 +119,7 @@ class Table:
         ]
 
     def one_or_more(self, key: str, what: str) -> tuple[str, ...] | None:
-        """A string or a list of strings, None if there is none."""
+        """Take a string or a list of strings, None if it is missing."""
         self._known.append(key)
         value = self._left.pop(key, None)
         values = value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""What an end-entity certificate says, written in DER from parts most of which are the same for many (RFC 5280).
+"""The contents of an end-entity certificate, in DER, from parts most of which many certificates share (RFC 5280).
 
 The parts are encoded by the cryptography package, once for each value, and put together here, which takes a quarter of
 the time that its builder takes. The tests hold both against each other, octet for octet.
@@ -47,7 +47,7 @@ _CRITICAL = b"\x01\x01\xff"
 
 
 class StatusURLs(NamedTuple):
-    """Where a certificate's status can be seen: the revocation list, the OCSP responder, the issuer's certificate."""
+    """The URLs of a certificate's status: the revocation list, the OCSP responder, the issuer's certificate."""
 
     crl: str
     ocsp: str
@@ -81,7 +81,7 @@ class LeafRequest:
 
 
 class Template:
-    """What the certificates of one issuer say.
+    """The contents that the certificates of one issuer share.
 
     :param issuer: the issuer's certificate. Its private key is not needed.
     :param authority: what certificates say of the issuer's key.

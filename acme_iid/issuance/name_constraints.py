@@ -27,8 +27,8 @@ def of_chains(
             (f"the certificate {certificate.subject.rfc4514_string()} of an alternate chain", certificate)
             for certificate in (*x509.load_pem_x509_certificates(chain.pem.encode()), chain.root)
         ]
-    found = (_of_certificate(holder, certificate) for holder, certificate in holders)
-    return tuple(entry for entry in found if entry is not None)
+    constraints = (_of_certificate(holder, certificate) for holder, certificate in holders)
+    return tuple(entry for entry in constraints if entry is not None)
 
 
 def _of_certificate(holder: str, certificate: x509.Certificate) -> NameConstraints | None:

@@ -127,7 +127,7 @@ def verify(chain: Path, key: Path, root_pem: str, identifier: Identifier) -> Non
 
 
 def key_in(path: Path, authority: CertificateAuthority) -> keys.PrivateKey:
-    """Return the private key in a file; where there is none, a new one is made there, with mode 0600.
+    """Return the private key in a file; if the file is missing, make a new key there, with mode 0600.
 
     :raises CAFileError: if the file cannot be used, or holds a key of the CA itself.
     """
@@ -142,7 +142,7 @@ def key_in(path: Path, authority: CertificateAuthority) -> keys.PrivateKey:
 def is_due(
     chain: Path, key: PublicKey, authority: CertificateAuthority, identifiers: Sequence[Identifier], now: int
 ) -> bool:
-    """Whether there is no serving certificate in a file, or one that has to be replaced.
+    """Whether a file lacks a serving certificate, or has one that has to be replaced.
 
     That is one of which a third of its life is left, and one for another key, for other names, or from another issuer.
 
@@ -179,7 +179,7 @@ def write(
     :param key_file: the file of its private key.
     :raises OSError: if the file cannot be written.
     :raises AcmeError: if the intermediate is at its end.
-    :raises CAFileError: if no client would take the certificate, or the file holds what is none of a server's.
+    :raises CAFileError: if no client would take the certificate, or the file holds something that is not a server's.
     """
     _require_replaceable(chain)
     key = key_in(key_file, authority)

@@ -16,7 +16,7 @@ from acme_iid.protocol.addresses import Network
 from acme_iid.protocol.identifiers import Identifier
 
 ENROLMENT_LIFETIME = 7 * 86400
-"""How long a proof serves delegates where a provisioner does not say otherwise, seconds."""
+"""Seconds that a proof serves delegates, unless a provisioner says otherwise."""
 _NO_KEYS = GivenKeys("")
 
 
@@ -26,7 +26,7 @@ class Provisioner:
 
     :ivar name: what an operator calls it; unique, and carried in every certificate issued under it.
     :ivar type: a key of :data:`~acme_iid.policy.clouds.CLOUD_TYPES`.
-    :ivar demands: the lists that an instance must be on, whose it is among them.
+    :ivar demands: the lists that an instance must be on, a list of owners among them.
     :ivar formats: the formats of evidence that are accepted, most preferred first.
     :ivar instance_age: how long after its start an instance may prove itself for the first time, seconds;
         None for ever.
@@ -79,7 +79,7 @@ ANY_NAME = "any name in the domains"
 
 
 def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tuple[str, str | None]]:
-    """A provisioner's rules about whom it admits, by their names in ca.toml, each with why an instance fails it."""
+    """A provisioner's rules on admission by their names in ca.toml, each with the reason why an instance fails it."""
     refusal = None
     if provisioner.cloud_type.cloud != identity.cloud:
         refusal = f"{provisioner} is for {provisioner.type} instances"
@@ -96,7 +96,7 @@ def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tup
         refusal = f"{provisioner} does not trust the key that signed this evidence; it is configured for another one"
     yield "key", refusal
     if identity.unbound:
-        # Whoever has a token by theft could otherwise show it with an instance of any owner's in the world.
+        # A thief of a token could otherwise show it with an instance of any owner in the world.
         owned = any(
             identity.facts.get(fact) == identity.owner for demand in provisioner.demands for fact in demand.facts
         )
@@ -109,7 +109,7 @@ def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tup
 
 
 def refusal_to_admit(provisioner: Provisioner, identity: InstanceIdentity) -> str | None:
-    """Why a provisioner does not admit an instance, or None if it does."""
+    """The reason why a provisioner does not admit an instance; None if it does."""
     return next((refusal for _, refusal in checks(provisioner, identity) if refusal is not None), None)
 
 
@@ -136,12 +136,12 @@ def believed_facts(provisioner: Provisioner, identity: InstanceIdentity) -> Mapp
 
 def names(provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity) -> tuple[Identifier, ...]:
     """All the names that can be listed: those that follow from the facts, and those that rules give exactly."""
-    found, facts = list(own_names(provisioner, namespace, identity)), believed_facts(provisioner, identity)
+    listed, facts = list(own_names(provisioner, namespace, identity)), believed_facts(provisioner, identity)
     for rule in () if provisioner.disable_custom_sans else provisioner.allow or ():
         name = rule.template.name(facts) if rule.applies(facts) else None
         if name is not None and namespace.contains(name) and not namespace.refuses(name):
-            found.append(name)
-    return tuple(dict.fromkeys(found))
+            listed.append(name)
+    return tuple(dict.fromkeys(listed))
 
 
 def rule_giving(
@@ -171,7 +171,7 @@ def rule_giving(
 def refusal_to_name(
     provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity, identifier: Identifier
 ) -> str | None:
-    """Why a provisioner does not let an instance that it admits hold a name, or None if it does."""
+    """The reason why a provisioner does not give a name to an instance that it admits; None if it does."""
     if rule_giving(provisioner, namespace, identity, identifier) is not None:
         return None
     if (reason := namespace.refusal(identifier)) is not None:
@@ -191,7 +191,7 @@ def refusal_to_name(
     if not namespace.contains(identifier):
         return namespace.outside(identifier)
     if identifier.wildcard:
-        given = ", ".join(f"*.{rule}" for rule in provisioner.allow_wildcards) or "empty"
-        return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {given}"
+        wildcards = ", ".join(f"*.{rule}" for rule in provisioner.allow_wildcards) or "empty"
+        return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {wildcards}"
     rules = ", ".join(str(rule) for rule in provisioner.allow or ()) or "nothing"
     return f"{provisioner} does not give {identifier}: its allow is {rules}; this instance's own names are {listed}"

@@ -53,7 +53,7 @@ def run(
 
     :param application: makes the application in each process.
     :param password: opens the intermediate's private key.
-    :param password_file: where it was read, for what is said of files that others can touch.
+    :param password_file: the file of the password, for findings about files that others can touch.
     :param listen: where to listen, the configuration's own address if None; port 0 is any free one.
     :param plain_http: no TLS, for use behind a proxy that ends it.
     :param workers: how many processes answer; with one, that is this one.

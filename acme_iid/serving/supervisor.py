@@ -132,11 +132,11 @@ class _Worker:
         config = None
         with suppress(EOFError):
             while self._receiver.poll():
-                said: Config | str = self._receiver.recv()
-                if isinstance(said, str):
-                    self.fault = said
+                message: Config | str = self._receiver.recv()
+                if isinstance(message, str):
+                    self.fault = message
                 else:
-                    self.is_ready, config = True, said
+                    self.is_ready, config = True, message
         return config
 
     def send(self, number: signal.Signals) -> None:

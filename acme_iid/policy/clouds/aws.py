@@ -49,8 +49,8 @@ def _register(text: str) -> str:
     return text
 
 
-def _describe(given: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
-    facts = dict(given)
+def _describe(stated: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
+    facts = dict(stated)
     if "region" in facts:
         facts.setdefault("partition", aws.partition_of(facts["region"]))
     if {"region", "private_ip"} <= facts.keys():

@@ -26,8 +26,8 @@ _DOCUMENT = (
 _TOKEN = ("tenant", "object_id", "resource_group", "resource_id", "vm_name", "scale_set")
 
 
-def _describe(given: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
-    facts = dict(given)
+def _describe(stated: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
+    facts = dict(stated)
     for one, other in (("vm_id", "instance_id"), ("instance_id", "vm_id")):
         if one in facts:
             facts.setdefault(other, facts[one])

@@ -1,4 +1,4 @@
-"""What the CA knows of a cloud: one description, from which everything that depends on the cloud follows."""
+"""The descriptor of a cloud: everything in the CA that depends on the cloud follows from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plain(text: str) -> str:
 def uuid(text: str) -> str:
     """Return a UUID as it is.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is not a UUID.
     """
     if not _UUID.match(text):
         raise ValueError(f"{text!r} is no id such as 8a205152-b25a-417f-a676-80465535a6c9")
@@ -77,10 +77,10 @@ class EvidenceFormat:
     :ivar facts: what it may prove.
     :ivar default: whether it is accepted unless ``formats``, or a list that takes other formats, says otherwise.
     :ivar dated: whether it says when an instance was started, so that ``instance_age`` can let it in.
-    :ivar bound: whether it holds something of the challenge; whoever has one that does not is the instance.
+    :ivar bound: whether it is tied to the challenge; evidence that is not is a bearer secret.
     :ivar quick: whether the server's loop verifies it by itself: one signature, no chain, no key set.
     :ivar needs: the keys in ca.toml without which it proves nothing.
-    :ivar needed: what these give, in words.
+    :ivar needed: these in words.
     """
 
     facts: tuple[str, ...]
@@ -96,12 +96,12 @@ class EvidenceFormat:
 class CloudType:
     """A cloud, as the CA knows it.
 
-    :ivar type: what a provisioner of it has as ``type`` in ca.toml.
+    :ivar type: the ``type`` of its provisioners in ca.toml.
     :ivar cloud: the cloud's name in events, in instances' ids and in lists.
     :ivar settings: what a provisioner of this cloud may have in ca.toml beside what all have: lists that say which
         instances are admitted, and where further signing keys come from or what tokens must say.
-    :ivar owners: the lists of which at least one says whose instances are admitted.
-    :ivar owner: what owns an instance, in words.
+    :ivar owners: the lists of owners; a provisioner has at least one of them.
+    :ivar owner: the owner of an instance, in words.
     :ivar formats: the formats of evidence by their names, most preferred first.
     :ivar placeholders: the facts that names may be made of.
     :ivar own_name: matches the names that the cloud gives to its instances. They follow from an instance's own facts,

@@ -20,8 +20,8 @@ from acme_iid.protocol.identifiers import Identifier
 _PLACE = re.compile(r"(?:africa|asia|australia|europe|me|northamerica|southamerica|us)-[a-z]+[0-9]{1,2}(-[a-z])?\Z")
 
 
-def _describe(given: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
-    facts = dict(given)
+def _describe(stated: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
+    facts = dict(stated)
     if "zone" in facts:
         facts.setdefault("region", facts["zone"].rpartition("-")[0])
     if not {"instance_name", "zone", "project"} <= facts.keys():
