@@ -72,7 +72,7 @@ class _Place(click.ParamType["Place"]):
 
         seconds, _, key = value.partition(".")
         if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12 and key):
-            self.fail(f"{value!r} is no place in a list; it is what the page before this one ended with", param, ctx)
+            self.fail(f"{value!r} is no place in a list; copy it from the end of the page before", param, ctx)
         return Place(int(seconds), key)
 
 
@@ -160,7 +160,7 @@ def numbered(filter_: Filter) -> Filter:
         return filter_
     key = str(filter_.before.key)
     if not (key.isascii() and key.isdigit() and len(key) <= 18):
-        raise click.UsageError(f"{key!r} is no number of this list; --before takes what a page ended with.")
+        raise click.UsageError(f"{key!r} is no number of this list; --before takes the place at the end of a page.")
     return replace(filter_, before=Place(filter_.before.time, int(key)))
 
 

@@ -71,7 +71,7 @@ def parse(data: bytes, home: Path) -> Config:
     home = home.absolute()
     file = home / FILE_NAME
     if len(data) > MAX_FILE_BYTES:
-        raise ConfigError(f"{file} is larger than {MAX_FILE_BYTES} bytes, which no configuration is")
+        raise ConfigError(f"{file} is larger than {MAX_FILE_BYTES} bytes, the limit of a configuration")
     try:
         document = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -122,8 +122,8 @@ def _check_issuer(top: Table, config: Config) -> None:
     for host in config.hosts:
         if config.issuer_domain is None and (host.caa or PERSISTENT in host.challenges):
             raise top.file_error(
-                f"{host} has {'caa' if host.caa else PERSISTENT}, which takes a name of this CA, and its url has but "
-                "an address; give [ca] issuer_domain"
+                f"{host} has {'caa' if host.caa else PERSISTENT}, which needs a name of this CA, and [server] url has "
+                "only an address; give [ca] issuer_domain"
             )
 
 
@@ -184,7 +184,7 @@ def _server(table: Table) -> ServerSettings:
     settings = ServerSettings(**setting_reader.read(table, settings_of(ServerSettings)))
     table.done()
     if settings.url in settings.former_urls:
-        raise table.error("former_urls", f"has {settings.url}, which is the 'url' of now")
+        raise table.error("former_urls", f"lists {settings.url}, which is the present 'url'")
     return settings
 
 

@@ -126,7 +126,7 @@ def _of_ca(config: Config) -> Iterator[Finding]:
                 "public-suffix",
                 "unsafe",
                 "ca.domains",
-                f"the domain {domain} is a public suffix: names below it belong to many strangers, and whoever trusts "
+                f"the domain {domain} is a public suffix: names below it belong to many strangers, and all who trust "
                 "this CA would believe its certificates for all of them.",
                 "Give domains that are yours alone, such as ca.example.com, or private ones, such as internal.",
             )
@@ -156,8 +156,8 @@ def _of_server(config: Config) -> Iterator[Finding]:
             "wide-proxies",
             "unsafe",
             "server.proxies",
-            f"any client in {network} is believed about whose request it is (X-Forwarded-For): it chooses the address "
-            "that limits count and events name.",
+            f"any client in {network} is believed about the sender of a request (X-Forwarded-For): it chooses the "
+            "address that limits count and events name.",
             "List the addresses of the proxies themselves in proxies.",
         )
 
@@ -195,7 +195,7 @@ def _of_instances(config: Config, entry: Provisioner) -> Iterator[Finding]:
             "first-use-off",
             "unsafe",
             str(entry),
-            f"whoever gets hold of a document of an instance of {entry.name!r} is that instance, for ever: "
+            f"a thief of a document of an instance of {entry.name!r} can act as that instance for ever: "
             f"disable_trust_on_first_use is set, and {', '.join(unbound)} are bound to nothing else.",
             "Take disable_trust_on_first_use out, or accept only formats that are bound to the challenge.",
         )
@@ -204,7 +204,7 @@ def _of_instances(config: Config, entry: Provisioner) -> Iterator[Finding]:
             "long-proof",
             "unsafe",
             str(entry),
-            f"whoever has the account key of an instance of {entry.name!r}, without the instance, can renew for longer "
+            f"a thief of the account key of an instance of {entry.name!r} can renew, without the instance, for longer "
             "than any certificate lasts.",
             "Make proof_lifetime (--proof-lifetime) shorter than the longest certificate.",
         )
@@ -285,8 +285,8 @@ def _of_hosts(config: Config, host: HostProvisioner) -> Iterator[Finding]:
             "hosts-anywhere",
             "unsafe",
             str(host),
-            f"whoever can have a name in {', '.join(config.ca.domains) or 'no domain'} point to an address has this CA "
-            f"connect to it ({' and '.join(looked_at)} of {host.name!r}), in your own networks too.",
+            f"anybody who can point a name in {', '.join(config.ca.domains) or 'no domain'} to an address can have "
+            f"this CA connect to it ({' and '.join(looked_at)} of {host.name!r}), in your own networks too.",
             "networks (--network) says where the hosts are.",
         )
 

@@ -38,6 +38,6 @@ def _check(table: Table, provisioner: HostProvisioner) -> None:
         if getattr(provisioner, key) == ():
             raise table.error(key, "is empty, so no host could prove anything; list something, or leave it out")
     if provisioner.allow_wildcards and not set(provisioner.challenges) & set(OF_DNS):
-        raise table.error("allow_wildcards", f"takes a challenge that can prove one: {', '.join(OF_DNS)}")
+        raise table.error("allow_wildcards", f"needs a challenge that can prove a wildcard: {', '.join(OF_DNS)}")
     if len(provisioner.resolver) > MAX_RESOLVERS:
         raise table.error("resolver", f"lists more than {MAX_RESOLVERS} name servers")

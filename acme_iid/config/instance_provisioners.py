@@ -75,13 +75,13 @@ def _check(table: Table, provisioner: Provisioner) -> None:
         raise table.error("formats", "is empty, so no evidence would be accepted; leave it out for the usual ones")
     if provisioner.disable_custom_sans and (provisioner.allow is not None or provisioner.allow_wildcards):
         raise table.error(
-            "disable_custom_sans", "leaves only names that follow from the evidence, so allow and allow_wildcards go"
+            "disable_custom_sans", "leaves only names that follow from the evidence; take allow and allow_wildcards out"
         )
     for format_ in provisioner.formats:
         entry = cloud.formats[format_]
         missing = [key for key in entry.needs if key not in provisioner.keys.given]
         if missing:
-            raise table.error(missing[0], f"is missing; evidence of format {format_} takes {entry.needed}")
+            raise table.error(missing[0], f"is missing; evidence of format {format_} needs {entry.needed}")
     for format_ in provisioner.formats:
         _check_format(table, provisioner, format_)
 
@@ -94,13 +94,13 @@ def _check_format(table: Table, provisioner: Provisioner, format_: str) -> None:
             others = [other for other in cloud.formats if cloud.proves(other, demand.facts)]
             raise table.error(
                 demand.key,
-                f"is not proven by {format_}, so nobody who sends that would be admitted; leave {format_} out of "
+                f"is not proven by {format_}, so no instance that sends it would be admitted; leave {format_} out of "
                 f"formats: {' and '.join(others)} can prove it",
             )
     if provisioner.instance_age is not None and not cloud.formats[format_].dated:
         raise table.error(
             "instance_age",
-            f"cannot be told from {format_}, which does not say when an instance was started; leave one of them out",
+            f"cannot be checked with {format_}, which does not say when an instance was started; leave one of them out",
         )
 
 

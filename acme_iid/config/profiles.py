@@ -37,7 +37,7 @@ def lifetime_settings(defaults: Lifetimes | None) -> tuple[Setting, Setting, Set
             "lifetime",
             "duration",
             "a duration",
-            "How long a certificate is valid, unless its order asks for another time.",
+            "The time that a certificate is valid, unless its order asks for another.",
             duration,
             default=usual,
             absent=absent,

@@ -41,7 +41,7 @@ def of_all() -> tuple[Setting, Setting]:
             "name",
             "text",
             "the provisioner's name",
-            "What operators call it; unique, and in every certificate that is issued under it.",
+            "The name for operators; unique, and in every certificate that is issued under it.",
             name,
             required=True,
         ),

@@ -38,7 +38,7 @@ class CASettings:
     """
 
     name: str = field(
-        metadata=described("the CA's name", "What the CA is called; its certificates say so.", parsers.name)
+        metadata=described("the CA's name", "The CA's name, which its certificates have too.", parsers.name)
     )
     domains: tuple[str, ...] = field(
         default=(),
@@ -126,13 +126,15 @@ class ServerSettings:
     )
     listen: Listen = field(
         default=Listen("0.0.0.0", 443),  # noqa: S104 - a server's default
-        metadata=described('an address such as "0.0.0.0:443"', "Where the server listens.", parsers.listen_address),
+        metadata=described(
+            'an address such as "0.0.0.0:443"', "The address on which the server listens.", parsers.listen_address
+        ),
     )
     proxies: tuple[Network, ...] = field(
         default=(),
         metadata=described(
             'a list of networks such as ["127.0.0.1"]',
-            "Where proxies are that are believed about whose request it is (X-Forwarded-For).",
+            "Proxies in these networks are believed about the sender of a request (X-Forwarded-For).",
             parsers.network,
             "list",
         ),
@@ -141,25 +143,25 @@ class ServerSettings:
         default=(),
         metadata=described(
             'a list of URLs such as ["https://old.local"]',
-            "What url was before; clients that know accounts and orders by these find them again.",
+            "Earlier values of url; clients that know accounts and orders by these find them again.",
             parsers.server_url,
             "list",
         ),
     )
     keep_alive: int = field(
-        # Longer than the minute for which proxies and load balancers keep theirs: who closes first is not asked again.
+        # Longer than the minute for which proxies and load balancers keep theirs: no request meets a closed connection.
         default=75,
         metadata=described(
             'a duration such as "75s"',
-            "How long a connection is kept on which no further request comes, from 5s to 1h.",
-            partial(parsers.bounded_duration, least=5, most=3600, otherwise="is not from 5s to 1h"),
+            "The time that an idle connection is kept, from 5s to 1h.",
+            partial(parsers.bounded_duration, least=5, most=3600, otherwise="must be from 5s to 1h"),
             "duration",
         ),
     )
 
     @property
     def names(self) -> tuple[Identifier, ...]:
-        """The identifiers for the server's own TLS certificate: the host of now first, then the former ones."""
+        """The identifiers for the server's own TLS certificate: the present host first, then the former ones."""
         hosts = [urlsplit(url).hostname or "" for url in (self.url, *self.former_urls)]
         return tuple(dict.fromkeys(map(from_text, hosts)))
 
@@ -172,8 +174,8 @@ class Retention:
         default=7 * 86400,
         metadata=described(
             'a duration such as "7d"',
-            "How long orders without a certificate, authorizations without an order and external keys stay after their "
-            "end, at least 1h.",
+            "The time that orders without a certificate, authorizations without an order and external keys stay after "
+            "their end, at least 1h.",
             partial(
                 parsers.bounded_duration,
                 least=3600,
@@ -186,7 +188,7 @@ class Retention:
         default=90 * 86400,
         metadata=described(
             'a duration such as "7d"',
-            "How long certificates with their orders, and enrolments, stay after their end, at least 1d.",
+            "The time that certificates with their orders, and enrolments, stay after their end, at least 1d.",
             partial(
                 parsers.bounded_duration,
                 least=86400,
@@ -265,7 +267,7 @@ class Config:
 
     @property
     def issuer_domain(self) -> str | None:
-        """The CA's own name in CAA and dns-persist-01 records; None if it has but an address."""
+        """The CA's own name in CAA and dns-persist-01 records; None if it has only an address."""
         server = self.server.names[0]
         return self.ca.issuer_domain or (server.value if server.type == "dns" else None)
 

@@ -202,7 +202,7 @@ def _require_replaceable(chain: Path) -> None:
         return
     choose = "choose another file, or remove it"
     if text and b"-----BEGIN CERTIFICATE-----" not in text:
-        raise CAFileError(f"{chain} holds something else than certificates; {choose}")
+        raise CAFileError(f"{chain} holds something other than certificates; {choose}")
     try:
         leaf = x509.load_pem_x509_certificate(text)
         authority = leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

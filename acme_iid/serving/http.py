@@ -92,7 +92,7 @@ class _Protocol(web.RequestHandler):
                 raise exc  # its client has left
             answer = self._failure(exc)
         else:
-            answer = self._failure(_malformed("the request is none of HTTP/1.1 that can be read"))
+            answer = self._failure(_malformed("the request is not readable HTTP/1.1"))
         response = _response(answer)
         response.force_close()
         return response

@@ -73,7 +73,7 @@ def run(
     with ExitStack() as stack:
         listeners = sockets.handed_over(os.environ)
         if listeners and listen is not None:
-            raise ServerError("whoever started the server has opened its socket; leave --listen out")
+            raise ServerError("the server was started with an open socket; leave --listen out")
         if listeners:
             listen = Listen(*listeners[0].getsockname()[:2])
         settings = Settings(password, password_file, listen, plain_http, application, check, serving_lifetime)

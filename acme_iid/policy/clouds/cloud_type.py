@@ -19,7 +19,7 @@ def plain(text: str) -> str:
     :raises ValueError: if it has characters that no cloud's ids have.
     """
     if not _PLAIN.match(text):
-        raise ValueError(f"{text!r} has characters that none of these names has")
+        raise ValueError(f"{text!r} has characters that no such name has")
     return text
 
 

@@ -79,7 +79,7 @@ def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest
     )
     assert done.exit_code == 0, done.output
     assert [line.split(":")[1] for line in done.stderr.splitlines() if line.startswith("Warning")] == [
-        " whoever gets hold of a document of an instance of 'Na\"me' is that instance, for ever"
+        " a thief of a document of an instance of 'Na\"me' can act as that instance for ever"
     ]
     assert tomllib.loads((home / "ca.toml").read_text())["provisioner"] == [
         {
@@ -298,8 +298,8 @@ def test_people_are_shown_the_columns_that_somebody_has_set(home: Path) -> None:
         (["x", *AWS, "--web-identity-jwks", "123456789042=k"], 2, "'123456789042' has no issuer here"),
         (["x", *AWS, "--web-identity-issuer", "123456789042=http://x.example"], 1, "is not an https URL"),
         (["x", *AWS, "--allow", "{project}.local"], 1, "Error: --allow: '{project}.local' has the unknown placeholder"),
-        (["x", *AWS, "--allow", "a.local", "--disable-custom-sans"], 1, "so --allow and --allow-wildcard go"),
-        (["x", "--type", "AZURE", "--azure-tenant", TENANT], 1, "takes --azure-tenant and --azure-audience"),
+        (["x", *AWS, "--allow", "a.local", "--disable-custom-sans"], 1, "; take --allow and --allow-wildcard out"),
+        (["x", "--type", "AZURE", "--azure-tenant", TENANT], 1, "needs --azure-tenant and --azure-audience"),
         (["x", *AWS, "--allow-wildcard", "a.local"], 1, "does not begin with '*.'"),
         (["x", *AWS, "--network", "10.0.0.1/8"], 1, "'10.0.0.1/8' is no network"),
         (["x", *AWS, "--vpc", "vpc-1"], 1, "--web-identity-issuer: is missing"),

@@ -287,7 +287,7 @@ def test_connections_are_kept_for_longer_than_a_minute_by_default(text: str, sec
 
 @pytest.mark.parametrize("text", ["4s", "3601s", "1d"])
 def test_a_time_to_keep_connections_is_bounded(text: str) -> None:
-    assert refusal(f'{MINIMAL}keep_alive = "{text}"\n') == "[server] keep_alive: is not from 5s to 1h"
+    assert refusal(f'{MINIMAL}keep_alive = "{text}"\n') == "[server] keep_alive: must be from 5s to 1h"
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_any_bytes_at_all_are_a_configuration_or_an_error_for_people(data: bytes
 
 def test_nesting_and_size_are_bounded() -> None:
     assert "nested too deep" in refusal("a = " + "[" * 100_000)
-    assert refusal("#" * (ca_toml.MAX_FILE_BYTES + 1)) == " is larger than 1048576 bytes, which no configuration is"
+    assert refusal("#" * (ca_toml.MAX_FILE_BYTES + 1)) == " is larger than 1048576 bytes, the limit of a configuration"
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
@@ -543,7 +543,7 @@ def test_name_rules_are_texts_and_tables() -> None:
         ('disable_custom_sans = true\nallow = ["a.local"]', "leaves only names that follow from the evidence"),
         (
             'formats = ["aws-web-identity"]',
-            "web_identity: is missing; evidence of format aws-web-identity takes each account's issuer",
+            "web_identity: is missing; evidence of format aws-web-identity needs each account's issuer",
         ),
         ('web_identity = [{issuer = "http://x.example", account = "123456789042"}]', "is not an https URL"),
         (
@@ -563,11 +563,14 @@ def test_name_rules_are_texts_and_tables() -> None:
         ('vpcs = ["vpc-1"]', "web_identity: is missing"),
         (
             'vpcs = ["vpc-1"]\nformats = ["aws-rsa2048"]',
-            "nobody who sends that would be admitted; leave aws-rsa2048 out of formats: aws-web-identity can prove it",
+            (
+                "so no instance that sends it would be admitted; leave aws-rsa2048 out of formats: "
+                "aws-web-identity can prove it"
+            ),
         ),
         (
             'images = ["ami-1"]\nformats = ["aws-rsa2048", "aws-web-identity"]',
-            "web_identity: is missing; evidence of format aws-web-identity takes each account's issuer",
+            "web_identity: is missing; evidence of format aws-web-identity needs each account's issuer",
         ),
         (
             'images = ["ami-1"]\nformats = ["aws-rsa2048", "aws-web-identity"]\n' + WEB_IDENTITY,
@@ -575,7 +578,7 @@ def test_name_rules_are_texts_and_tables() -> None:
         ),
         (
             'instance_age = "1h"\nformats = ["aws-web-identity"]\n' + WEB_IDENTITY,
-            "instance_age: cannot be told from aws-web-identity",
+            "instance_age: cannot be checked with aws-web-identity",
         ),
         ('disable_custom_sans = true\nallow_wildcards = ["*.a.local"]', "leaves only names that follow"),
         (f'pcr24 = ["{"00" * 48}"]', "unknown key 'pcr24'"),
@@ -596,7 +599,7 @@ def test_a_rule_that_cannot_be_meant_is_an_error(text: str, message: str) -> Non
         ('type = "AZURE"\nresource_groups = ["rg"]', "without tenants or subscriptions nobody would be admitted"),
         (
             SUBSCRIPTION + 'resource_groups = ["rg"]',
-            "tenants: is missing; evidence of format azure-managed-identity takes tenants and audience",
+            "tenants: is missing; evidence of format azure-managed-identity needs tenants and audience",
         ),
         (
             SUBSCRIPTION + 'resource_groups = ["rg"]\nformats = ["azure-attested"]',
@@ -610,7 +613,7 @@ def test_a_rule_that_cannot_be_meant_is_an_error(text: str, message: str) -> Non
         ('type = "GCP"\nprojects = ["p"]\niid_roots = "/dev/null"', "unknown key 'iid_roots'"),
         (
             SUBSCRIPTION + 'instance_age = "1h"',
-            "instance_age: cannot be told from azure-attested",
+            "instance_age: cannot be checked with azure-attested",
         ),
         (
             SUBSCRIPTION + 'iid_roots = "/dev/null"',
