@@ -31,7 +31,7 @@ _MODULES = {"acme-iid-ca": "acme_iid.cli", "acme-iid": "acme_iid_client"}
 class _Cloud:
     """The texts and commands of the story for a cloud.
 
-    :ivar owner: whose instances are admitted, as the end of a sentence.
+    :ivar owner: the owner of the admitted instances, as the end of a sentence.
     :ivar metadata: the options of the stand-in.
     :ivar admission: the options of the provisioner.
     """

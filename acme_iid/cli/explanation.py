@@ -82,20 +82,19 @@ def identity_of(cloud: str, facts: Mapping[str, str], format_: str) -> InstanceI
 
     :raises ValueError: if a fact is not one that could be proven.
     """
-    known: Mapping[str, str] = dict(facts)
-    if "private_ip" in known:
-        known = {**known, "private_ip": str(ipaddress.IPv4Address(known["private_ip"]))}
-    known, names = of_cloud(cloud).describe(known)
+    if "private_ip" in facts:
+        facts = {**facts, "private_ip": str(ipaddress.IPv4Address(facts["private_ip"]))}
+    facts, names = of_cloud(cloud).describe(facts)
     return InstanceIdentity(
         cloud=cloud,
         id="",
         owner="",
-        instance_id=known.get("instance_id", ""),
+        instance_id=facts.get("instance_id", ""),
         credential_id="",
         format=format_,
         key_id="",
         binding="",
-        facts=known,
+        facts=facts,
         names=names,
     )
 

@@ -122,7 +122,7 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
 
     :param without: the options that the list does not have.
     """
-    known = [name for name in _OPTIONS if name not in without]
+    offered = [name for name in _OPTIONS if name not in without]
 
     def decorate(command: Callable[Concatenate[Database, Filter, P], None]) -> Callable[..., None]:
         @on_store
@@ -132,12 +132,12 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
             from acme_iid.store.listing import Filter
 
             lookups.follow(database)
-            options = {name: kwargs.pop(name) for name in known}
+            options = {name: kwargs.pop(name) for name in offered}
             if options.get("account") is not None:
                 from acme_iid.authority import accounts
 
                 options["account"] = accounts.meant(database, options["account"]).id
-            # A whole id is taken as it is: what was refused from the first is known by its events alone.
+            # A whole id is taken as it is: an instance that was always refused has events, and no row.
             if options.get("instance") is not None and ":" not in options["instance"]:
                 from acme_iid.operations import instances
 
@@ -145,7 +145,7 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
             command(database, Filter(**options), *args, **kwargs)
 
         decorated: Callable[..., None] = listing
-        for name in reversed(known):
+        for name in reversed(offered):
             decorated = _OPTIONS[name](decorated)
         return decorated
 
@@ -174,7 +174,7 @@ def show_page(
 ) -> None:
     """Print a page, and where the next one begins if there is one.
 
-    :param rows: what :func:`one_more` gave, each with its place in the list.
+    :param rows: the rows of :func:`one_more`, each with its place in the list.
     """
     page = rows[: filter_.limit]
     show([row for _, row in page], as_json=as_json, empty=empty)

@@ -190,7 +190,7 @@ def _tell(sentence: str, facts: Mapping[str, object], ended: Ended, *, as_json: 
 @json_option
 @on_store
 def unblock(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - as above
-    """Let an instance in again. Whose it is has not changed."""
+    """Let an instance in again. Its owner has not changed."""
     from acme_iid.operations import instances as use_cases
 
     whole, closed = use_cases.unblock(database, id, int(time.time()))

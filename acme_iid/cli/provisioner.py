@@ -104,8 +104,8 @@ def update(home: Home, /, name: str, **options: Any) -> None:
     if not any(value not in (None, ()) for value in options.values()):
         raise click.UsageError("say what to change; --help lists the flags")
 
-    def edit(known: Config) -> provisioner_edits.Edit:
-        type_ = TYPE if any(entry.name == name for entry in known.hosts) else _of(known, name).type
+    def edit(config: Config) -> provisioner_edits.Edit:
+        type_ = TYPE if any(entry.name == name for entry in config.hosts) else _of(config, name).type
 
         def made(table: MutableMapping[str, Any]) -> None:
             apply(table, type_, options)

@@ -54,11 +54,11 @@ def change(home: Home, name: str, edit: Callable[[Config], Edit]) -> Config:
     :raises ConfigError: if the outcome is invalid; the file is then as it was.
     """
     with _locked(home.path):
-        known = home.config()
-        number, text = _number(known, name), _read(home)
+        config = home.config()
+        number, text = _number(config, name), _read(home)
         start, end = _lines(text, number)
         document = tomllib.loads(text)
-        made = edit(known)
+        made = edit(config)
         made(document["provisioner"][number])
         try:
             table = tomlkit.parse(text[start:end])
@@ -90,11 +90,11 @@ def remove(home: Home, name: str) -> Config:
         return _write(home, "".join(above) + rest, document)
 
 
-def _number(known: Config, name: str) -> int:
-    if name not in known.names:
-        listed = ", ".join(map(repr, known.names)) or "none"
+def _number(config: Config, name: str) -> int:
+    if name not in config.names:
+        listed = ", ".join(map(repr, config.names)) or "none"
         raise click.ClickException(f"there is no provisioner named {name!r}; there is {listed}")
-    return known.names.index(name)
+    return config.names.index(name)
 
 
 def _lines(text: str, number: int) -> tuple[int, int]:

@@ -212,15 +212,15 @@ def _remove(table: MutableMapping[str, Any], flag: Flag, text: str) -> None:
     key, removed = _register(flag, text) if flag.shape == "registers" else (flag.key, text)
     values = table.get(key, [])
     for index, value in enumerate(values):
-        known = value["account"] if flag.shape == "issuers" else value
-        if isinstance(known, str) and known.lower() == removed.lower():
+        listed = value["account"] if flag.shape == "issuers" else value
+        if isinstance(listed, str) and listed.lower() == removed.lower():
             del values[index]
             if flag.shape == "issuers" and not values:
                 del table[key]
             return
-    listed = ", ".join(value for value in values if isinstance(value, str))
+    left = ", ".join(value for value in values if isinstance(value, str))
     raise click.UsageError(
-        f"--remove-{flag.name}: {removed!r} is not in {key}" + (f", which is {listed}" if listed else "")
+        f"--remove-{flag.name}: {removed!r} is not in {key}" + (f", which is {left}" if left else "")
     )
 
 
@@ -228,7 +228,7 @@ def _extend(table: MutableMapping[str, Any], key: str, values: Iterable[str]) ->
     if key not in table:
         table[key] = []
     for value in values:
-        if not any(isinstance(known, str) and known.lower() == value.lower() for known in table[key]):
+        if not any(isinstance(listed, str) and listed.lower() == value.lower() for listed in table[key]):
             table[key].append(value)
 
 

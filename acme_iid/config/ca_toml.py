@@ -133,7 +133,7 @@ KEY_SETTINGS = (
         "list",
         "a list of kinds of keys",
         f"The kinds of keys that certificates may have, of {', '.join(KEY_TYPES)}.",
-        partial(one_of, known=KEY_TYPES),
+        partial(one_of, words=KEY_TYPES),
         absent="all of them",
     ),
     Setting(

@@ -35,10 +35,10 @@ Severity = Literal["unsafe", "remark"]
 class Finding:
     """Something that an operator should look at.
 
-    :ivar code: what it is, for scripts; it stays.
+    :ivar code: its name for scripts, which stays.
     :ivar where: the table of ca.toml, or the file.
-    :ivar sentence: what can happen.
-    :ivar remedy: what to do about it, a sentence too.
+    :ivar sentence: the danger.
+    :ivar remedy: the remedy, a sentence too.
     """
 
     code: str
@@ -266,7 +266,7 @@ _MICROSOFTS_OWN = re.compile(r"[0-9a-f]{8}-0000-0000-c000-000000000000\Z|797f484
 
 
 def _is_foreign(audience: str, config: Config) -> bool:
-    """Whether an audience of managed identity tokens is known to be somebody else's: a URL of another host's."""
+    """Whether an audience of managed identity tokens belongs to another: a URL of another host, or Microsoft's own."""
     text = audience.lower().rstrip("/")
     if _MICROSOFTS_OWN.match(text) or text.startswith("api://azureadtokenexchange"):
         return True
@@ -279,14 +279,14 @@ def _is_foreign(audience: str, config: Config) -> bool:
 
 
 def _of_hosts(config: Config, host: HostProvisioner) -> Iterator[Finding]:
-    looked_at = [kind for kind in host.challenges if kind in OF_HOSTS]
-    if looked_at and (host.networks is None or any(_wide(host.networks))):
+    connecting = [challenge for challenge in host.challenges if challenge in OF_HOSTS]
+    if connecting and (host.networks is None or any(_wide(host.networks))):
         yield Finding(
             "hosts-anywhere",
             "unsafe",
             str(host),
             f"anybody who can point a name in {', '.join(config.ca.domains) or 'no domain'} to an address can have "
-            f"this CA connect to it ({' and '.join(looked_at)} of {host.name!r}), in your own networks too.",
+            f"this CA connect to it ({' and '.join(connecting)} of {host.name!r}), in your own networks too.",
             "networks (--network) says where the hosts are.",
         )
 

@@ -42,7 +42,7 @@ def duration(text: str) -> int:
 def bounded_duration(text: str, least: int, otherwise: str, most: int = _MAX_DURATION) -> int:
     """Return the seconds in a duration that has bounds, both inside.
 
-    :param otherwise: what is wrong with a duration outside the bounds, in words.
+    :param otherwise: the error about a duration outside the bounds, in words.
     :raises ValueError: if the text is not a duration, or is outside the bounds.
     """
     seconds = duration(text)
@@ -141,13 +141,13 @@ def page_url(text: str) -> str:
     return text
 
 
-def one_of(text: str, known: Collection[str]) -> str:
-    """Return a word that is one of some, as it is.
+def one_of(text: str, words: Collection[str]) -> str:
+    """Return one of several words, as it is.
 
-    :raises ValueError: if it is another one.
+    :raises ValueError: if the text is another word.
     """
-    if text not in known:
-        raise ValueError(f"{text!r} is not one of {', '.join(known)}")
+    if text not in words:
+        raise ValueError(f"{text!r} is not one of {', '.join(words)}")
     return text
 
 

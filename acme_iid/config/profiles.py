@@ -107,7 +107,7 @@ SETTINGS = (
         "list",
         'a list of "server" and "client"',
         "The sides of TLS that certificates are for.",
-        partial(one_of, known=USAGES),
+        partial(one_of, words=USAGES),
         absent="both",
     ),
     Setting(
@@ -115,7 +115,7 @@ SETTINGS = (
         "list",
         "a list of key usages",
         f"The uses of a certificate's key, of {', '.join(KEY_USAGES)}, as far as its kind of key has them.",
-        partial(one_of, known=KEY_USAGES),
+        partial(one_of, words=KEY_USAGES),
         absent=", ".join(DEFAULT_KEY_USAGES),
     ),
 )

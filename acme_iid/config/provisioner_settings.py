@@ -105,7 +105,7 @@ def of_instances(cloud: CloudType) -> tuple[Setting, ...]:
             "a list of names and of tables with names and when",
             "A name that instances may hold, with facts in braces and * for one whole label: "
             '"{instance_id}.vm.internal".',
-            partial(template, known=cloud.placeholders),
+            partial(template, placeholders=cloud.placeholders),
             absent="any name inside the CA's domains",
             flag="allow",
             metavar="NAME",
@@ -116,7 +116,7 @@ def of_instances(cloud: CloudType) -> tuple[Setting, ...]:
             "rules",
             "a list of names and of tables with names and when",
             'A wildcard that they may hold: "*.apps.internal".',
-            partial(template, known=cloud.placeholders, wildcards=True),
+            partial(template, placeholders=cloud.placeholders, wildcards=True),
             flag="allow-wildcard",
             metavar="NAME",
             facts=facts,

@@ -56,7 +56,7 @@ class CASettings:
         metadata=described(
             "a list of JWS algorithms",
             f"The algorithms that accounts may sign requests with, of {', '.join(jwk.ALGORITHMS)}.",
-            partial(parsers.one_of, known=jwk.ALGORITHMS),
+            partial(parsers.one_of, words=jwk.ALGORITHMS),
             "list",
             absent="all of them",
         ),
@@ -206,9 +206,9 @@ class Config:
     :ivar provisioners: those for instances of a cloud.
     :ivar hosts: the provisioners of type ACME.
     :ivar names: the names of all provisioners, in the order of ca.toml.
-    :ivar profiles: the certificates that orders ask for by name, the default first; none if there is one kind only.
-    :ivar constraints: the name constraints of the certificates that the CA hands out above a leaf; those who load the
-        certificates know them.
+    :ivar profiles: the profiles that orders ask for by name, the default first; empty for a CA without profiles.
+    :ivar constraints: the name constraints of the certificates above a leaf. They are not in ca.toml: the loader of the
+        certificates adds them.
     :ivar policy: the policy that follows from domains, constraints and provisioners.
     """
 

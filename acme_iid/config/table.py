@@ -15,7 +15,7 @@ class ConfigError(Exception):
 
     :param table: the table's label, where the error is about one key in it.
     :param key: that key.
-    :param reason: what is wrong with it.
+    :param reason: the error about it.
     """
 
     def __init__(self, text: str, *, table: str = "", key: str = "", reason: str = "") -> None:
@@ -48,7 +48,7 @@ class Table:
         return self._left.get(key)
 
     def skip(self, key: str) -> None:
-        """Note that ``key`` is a known one that is not there."""
+        """Note that ``key`` is valid, and missing."""
         self._known.append(key)
 
     def take(self, key: str, type_: type[T], what: str) -> T | None:
@@ -141,5 +141,5 @@ class Table:
         for key, value in self._left.items():
             where = f"in {self._label}" if self._label else "at the top level"
             near = difflib.get_close_matches(key, self._known, 1, cutoff=0.0)
-            kind = "table" if isinstance(value, dict) else "key"
-            raise ConfigError(f"{self._file}: unknown {kind} {key!r} {where}; the nearest known one is {near[0]!r}")
+            what = "table" if isinstance(value, dict) else "key"
+            raise ConfigError(f"{self._file}: unknown {what} {key!r} {where}; the nearest known one is {near[0]!r}")

@@ -25,7 +25,7 @@ class AlternateChain:
 
     :ivar pem: the certificates that follow a leaf instead of our intermediate, without the root.
     :ivar root: the root that its users trust.
-    :ivar not_after: when the first of its certificates ends, seconds; it is not offered any more then.
+    :ivar not_after: the end of its first certificate to end, in seconds; it is not offered any more then.
     """
 
     pem: str

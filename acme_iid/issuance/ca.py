@@ -75,7 +75,7 @@ class Issuer(NamedTuple):
 class UnsignedCertificate:
     """A certificate that lacks its signature; the times are seconds.
 
-    :ivar tbs: what the issuer signs, DER.
+    :ivar tbs: the DER that the issuer signs.
     """
 
     serial: int
@@ -188,7 +188,7 @@ class CertificateAuthority:
     :ivar issuer: the intermediate with its key.
     :ivar root_pem: the root that clients trust.
     :ivar root_fingerprint: the SHA-256 of the root's DER, lower-case hex, for operators to compare.
-    :ivar not_after: when the intermediate ends, seconds; no certificate outlives it.
+    :ivar not_after: the end of the intermediate, in seconds; no certificate outlives it.
     :ivar issuer_id: the SHA-256 of the intermediate's SubjectPublicKeyInfo, hex.
     :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of both, keys that get no certificate.
     """

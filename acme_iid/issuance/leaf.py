@@ -62,9 +62,9 @@ class LeafRequest:
     :ivar not_after: seconds; a certificate never outlives the intermediate, whatever this says.
     :ivar not_before: seconds; None for one minute before now.
     :ivar provisioner: the extension that says under which provisioner the names were proven.
-    :ivar usages: what it is for, keys of :data:`profiles.USAGES`.
+    :ivar usages: its purposes, keys of :data:`profiles.USAGES`.
     :ivar key_usages: of :data:`profiles.KEY_USAGES`.
-    :ivar status: where its status can be seen; None for nowhere.
+    :ivar status: the URLs of its status; None without any.
     :ivar number: the order's, from 1 to :data:`MAX_NUMBER`, to be read from the serial number; None for a serial
         number that holds none.
     """
@@ -84,7 +84,7 @@ class Template:
     """The contents that the certificates of one issuer share.
 
     :param issuer: the issuer's certificate. Its private key is not needed.
-    :param authority: what certificates say of the issuer's key.
+    :param authority: the identifier of the issuer's key in certificates.
     """
 
     def __init__(self, issuer: x509.Certificate, authority: x509.AuthorityKeyIdentifier) -> None:

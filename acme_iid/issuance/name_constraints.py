@@ -41,7 +41,7 @@ def _of_certificate(holder: str, certificate: x509.Certificate) -> NameConstrain
     permitted, excluded = constraints.permitted_subtrees or (), constraints.excluded_subtrees or ()
     return NameConstraints(
         holder,
-        # A kind of name of which nothing is permitted by name is not constrained.
+        # A type of names without a permitted subtree is not constrained.
         permitted_domains=_domains(permitted) or None,
         excluded_domains=_domains(excluded),
         permitted_networks=_networks(permitted) or None,

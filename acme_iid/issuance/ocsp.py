@@ -109,7 +109,7 @@ def answer(
 ) -> bytes:
     """Sign the answer to a question about a certificate of ``issuer``, in DER.
 
-    :param issued: whether there is such a certificate; of one that there is not nothing is known.
+    :param issued: whether the certificate was issued here; the status of any other is unknown.
     :param revoked: its revocation, None if it is good.
     :param now: seconds; the answer says a minute less, for clocks that lag.
     :param next_update: seconds; until then the answer can be relied on. None where nobody relies on one any more.

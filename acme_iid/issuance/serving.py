@@ -33,8 +33,8 @@ class ServingCertificate:
     Key and chain are in one file, and a file is never changed: a worker that starts while the certificate is renewed
     reads the old pair or the new one, never half of each.
 
-    :param folder: where the files are, made with mode 0700; they are named by this process, so that two servers in
-        one home leave each other's alone.
+    :param folder: the directory of the files, made with mode 0700. This process is in their names, so that two servers
+        in one home leave each other's alone.
     :param lifetime: seconds.
     """
 

@@ -24,11 +24,11 @@ _NO_KEYS = GivenKeys("")
 class Provisioner:
     """One ``[[provisioner]]`` of ca.toml.
 
-    :ivar name: what an operator calls it; unique, and carried in every certificate issued under it.
+    :ivar name: its name for operators; unique, and in every certificate that is issued under it.
     :ivar type: a key of :data:`~acme_iid.policy.clouds.CLOUD_TYPES`.
     :ivar demands: the lists that an instance must be on, a list of owners among them.
     :ivar formats: the formats of evidence that are accepted, most preferred first.
-    :ivar instance_age: how long after its start an instance may prove itself for the first time, seconds;
+    :ivar instance_age: the time after its start in which an instance may prove itself first, in seconds;
         None for ever.
     :ivar allow: the names that instances may hold; None for any name inside the CA's domains.
     :ivar allow_wildcards: the wildcard names that instances may hold; the templates are without their ``*.``.
@@ -36,8 +36,8 @@ class Provisioner:
     :ivar disable_custom_sans: only names that follow from the document, none that the client chose.
     :ivar disable_trust_on_first_use: an instance is not tied to the first account that proves it.
     :ivar profiles: the certificate profiles that instances may have; None for all.
-    :ivar enrolment_lifetime: how long an instance's proof serves its delegates, seconds.
-    :ivar proof_lifetime: how long its proof serves further orders of its own account, seconds; 0 if each order is
+    :ivar enrolment_lifetime: the time that an instance's proof serves its delegates, in seconds.
+    :ivar proof_lifetime: the time that its proof serves further orders of its account, in seconds; 0 if each order is
         proven anew.
     :ivar keys: the further keys that its evidence is believed under, and what its tokens must say.
     """
@@ -63,7 +63,7 @@ class Provisioner:
         return CLOUD_TYPES[self.type]
 
     def gives_profile(self, profile: str | None) -> bool:
-        """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""
+        """Whether certificates of this profile are given; None stands for the profile of a CA without profiles."""
         return profile is None or self.profiles is None or profile in self.profiles
 
     def __str__(self) -> str:

@@ -100,10 +100,10 @@ class Template:
         return labels
 
 
-def template(text: str, known: Collection[str], *, wildcards: bool = False) -> Template:
+def template(text: str, placeholders: Collection[str], *, wildcards: bool = False) -> Template:
     """Read a template from ca.toml.
 
-    :param known: the placeholders that this type of provisioner has facts for.
+    :param placeholders: those that this type of provisioner has facts for.
     :param wildcards: whether it is for wildcard certificates: its first label is a literal ``*``.
     :raises ValueError: with what is wrong, in words.
     """
@@ -115,7 +115,7 @@ def template(text: str, known: Collection[str], *, wildcards: bool = False) -> T
         if _ANY in rest:
             raise ValueError(f"{text!r} has a second '*'; a wildcard certificate is named exactly")
     for label in rest.split("."):
-        _check_label(text, label, known)
+        _check_label(text, label, placeholders)
     # With a letter for every fact it gives a name; otherwise it never gives one.
     trial = _PLACEHOLDER.sub("a", rest).replace(_ANY, "a")
     if dns(trial).value != trial:

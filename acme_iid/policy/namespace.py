@@ -54,9 +54,9 @@ class Namespace:
             refusals = (constraints.refusal(identifier) for constraints in self.constraints)
             return next((reason for reason in refusals if reason is not None), None)
         what = "it is" if not identifier.wildcard else f"it covers {own},"
-        kind = "an address" if own.type == "ip" else "a name"
+        thing = "an address" if own.type == "ip" else "a name"
         return (
-            f"{identifier} is reserved: {what} {kind} of this CA itself, and nobody else gets a certificate for it; "
+            f"{identifier} is reserved: {what} {thing} of this CA itself, and nobody else gets a certificate for it; "
             "order another name. (For a proxy in front of the CA, its operator runs 'acme-iid-ca serving-certificate')"
         )
 

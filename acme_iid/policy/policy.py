@@ -111,7 +111,9 @@ class Policy:
         """
         instances = [entry for entry in self.instances if under in (None, entry.name) and entry.gives_profile(profile)]
         hosts = [entry for entry in self.hosts if under in (None, entry.name) and entry.gives_profile(profile)]
-        standard = tuple(dict.fromkeys(kind for host in hosts for kind in host.offers(self.namespace, identifier)))
+        standard = tuple(
+            dict.fromkeys(challenge for host in hosts for challenge in host.offers(self.namespace, identifier))
+        )
         refusal = self._refusal_to_all(instances, identifier)
         # With no provisioner at all iid-01 is what says so.
         by_instances = refusal is None and (bool(instances) or not standard)

@@ -27,7 +27,7 @@ Shape = Literal[
     "issuers",
     "issuer keys",
 ]
-"""How a value stands in ca.toml, and what becomes of it.
+"""The form of a value in ca.toml.
 
 ``text`` and ``duration`` are strings. A ``rate`` is a string, a ``count`` a number, and both may be "off". ``order`` is
 a list of strings that flags give whole, where a ``list`` grows and shrinks. ``rules`` are names with conditions.
@@ -44,11 +44,11 @@ class Setting:
 
     :ivar key: its name in its table.
     :ivar value: a right value, in words that follow "it is": errors and the reference have them.
-    :ivar meaning: what the setting does, in a sentence.
+    :ivar meaning: its effect, in a sentence.
     :ivar parse: reads the value, or each of a list's; its ValueError is the sentence that says what is wrong.
     :ivar required: whether the table cannot do without it.
     :ivar default: the value without it.
-    :ivar absent: what holds without it, in words, where the default does not say it.
+    :ivar absent: the effect of leaving it out, in words, where the default does not say it.
     :ivar flag: the name of its flag, without the dashes; "" if it has none.
     :ivar facts: of a list, the facts of which one must be on it; of rules, the facts that conditions may name.
     :ivar keys: of ``registers``, all of their keys; ``key`` is the first.

@@ -156,7 +156,7 @@ class HTTPServer:
     async def stop(self, seconds: float) -> None:
         """Answer the requests that are being sent or answered, and end all connections.
 
-        :param seconds: how long that may take.
+        :param seconds: the time that it may take.
         """
         self._stopping = True
         for task in tuple(self._handshakes):

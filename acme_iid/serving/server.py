@@ -54,9 +54,9 @@ def run(
     :param application: makes the application in each process.
     :param password: opens the intermediate's private key.
     :param password_file: the file of the password, for findings about files that others can touch.
-    :param listen: where to listen, the configuration's own address if None; port 0 is any free one.
+    :param listen: the address to listen on; None for the configuration's own. Port 0 is any free one.
     :param plain_http: no TLS, for use behind a proxy that ends it.
-    :param workers: how many processes answer; with one, that is this one.
+    :param workers: the number of processes that answer; with one, that is this one.
     :param check: raises what speaks against starting; a server that runs goes on, also when it is reloaded.
     :param serving_lifetime: seconds the server's own certificate lives.
     :raises ServerError: if it cannot start, or its processes keep failing.

@@ -42,10 +42,10 @@ def bind(listen: Listen, *, shared: bool) -> socket.socket:
     :raises ServerError: if the address cannot be had.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, type_, protocol, _, address = socket.getaddrinfo(
             listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, type_, protocol)
     except OSError as error:
         raise ServerError(f"cannot listen on {listen}: {error.strerror}") from error
     try:

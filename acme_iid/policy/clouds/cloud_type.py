@@ -43,7 +43,7 @@ def allow_list(
 ) -> Setting:
     """Describe a list that says which instances are admitted.
 
-    :param facts: what it is about; an instance is on the list if one of these facts is.
+    :param facts: its facts; an instance is on the list if one of these is.
     """
     return Setting(key, "list", f"a list of {key}", meaning, parse, flag=flag, metavar=metavar, facts=facts)
 
@@ -74,7 +74,7 @@ TOKEN_KEYS = Setting(
 class EvidenceFormat:
     """A format of evidence.
 
-    :ivar facts: what it may prove.
+    :ivar facts: the facts that it may prove.
     :ivar default: whether it is accepted unless ``formats``, or a list that takes other formats, says otherwise.
     :ivar dated: whether it says when an instance was started, so that ``instance_age`` can let it in.
     :ivar bound: whether it is tied to the challenge; evidence that is not is a bearer secret.
@@ -98,8 +98,8 @@ class CloudType:
 
     :ivar type: the ``type`` of its provisioners in ca.toml.
     :ivar cloud: the cloud's name in events, in instances' ids and in lists.
-    :ivar settings: what a provisioner of this cloud may have in ca.toml beside what all have: lists that say which
-        instances are admitted, and where further signing keys come from or what tokens must say.
+    :ivar settings: the settings that only its provisioners have: lists that say which instances are admitted, and
+        sources of further signing keys, or texts that tokens must have.
     :ivar owners: the lists of owners; a provisioner has at least one of them.
     :ivar owner: the owner of an instance, in words.
     :ivar formats: the formats of evidence by their names, most preferred first.
@@ -113,7 +113,7 @@ class CloudType:
     :ivar describe: completes facts that were given by hand with what follows from them; returns these and the names
         that follow.
     :ivar knows_place: whether a region or a zone (the fact's name, and its value) is one of the cloud's.
-    :ivar place_remedy: what else an operator can do about a place that is not known here.
+    :ivar place_remedy: another remedy for a place that is not known here.
     """
 
     type: str
@@ -145,7 +145,7 @@ class CloudType:
 
     @property
     def sources(self) -> Mapping[str, Setting]:
-        """The other settings, by their keys: where further signing keys come from, and what tokens must say."""
+        """The other settings, by their keys: sources of further signing keys, and texts that tokens must have."""
         others = (setting for setting in self.settings if not setting.facts and setting.shape != "registers")
         return {setting.key: setting for setting in others if setting.shape != "issuer keys"}
 
