@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -12,7 +13,7 @@ from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.authority.validations import Validations
 from acme_iid.config.settings import Config
-from acme_iid.issuance import alternates
+from acme_iid.issuance import alternates, name_constraints
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.operations.background import Background
 from acme_iid.operations.follower import Following
@@ -78,6 +79,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     trust = trust_store(config.given_keys)
     ca = CertificateAuthority.load(config.home, password)
     chains = tuple(alternates.load(path, ca.intermediate) for path in config.ca.alternate_chains)
+    config = replace(config, constraints=name_constraints.of_chains(ca.root, ca.intermediate, chains))
     database = open_store(config.store.url, config.store.connections)
     try:
         perform(database, partial(_note_issuer, ca=ca))

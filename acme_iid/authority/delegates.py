@@ -46,7 +46,7 @@ def require(
     if enrolment.ended_at is not None:
         raise AcmeError(Problem.UNAUTHORIZED, f"the enrolment has ended: {enrolment.reason}; {_ENROL}")
     _require_owner(reader, enrolment)
-    config.namespace.require_unreserved(names)
+    config.namespace.require_issuable(names)
     faults = [
         Fault(Problem.REJECTED_IDENTIFIER, f"{name} was not enrolled; enrolled were {_listed(enrolment.names)}", name)
         for name in names

@@ -201,7 +201,7 @@ def _require_still_given(config: Config, order: Order, profile: Profile) -> Inst
 
     :raises AcmeError: what :func:`entitlement.require_given` raises; ``rejectedIdentifier`` for the CA's own.
     """
-    config.namespace.require_unreserved(order.identifiers)
+    config.namespace.require_issuable(order.identifiers)
     proven = [
         entitlement.Proven(
             name,

@@ -24,7 +24,7 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> 
 
     Nothing is shortened: on a terminal that is narrower than the columns, each row is printed a line a fact.
 
-    :param empty: what a person is told when there is none.
+    :param empty: the sentence for a person when there are no rows.
     """
     if as_json:
         click.echo(json.dumps(list(rows), indent=2))
@@ -44,7 +44,7 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> 
 
 @contextmanager
 def rows_progress(rows: int) -> Iterator[Callable[[str, int], None]]:
-    """A bar on a terminal for so many rows; what it gives is told what is being done, and with how many more rows."""
+    """Show a bar on a terminal for so many rows; yields a function that takes a step's name and its number of rows."""
     with click.progressbar(
         length=rows,
         file=sys.stderr,

@@ -31,7 +31,7 @@ ROOT_CERTIFICATE = Path("certs/root_ca.crt")
 INTERMEDIATE_CERTIFICATE = Path("certs/intermediate_ca.crt")
 ROOT_KEY = Path("secrets/root_ca_key")
 INTERMEDIATE_KEY = Path("secrets/intermediate_ca_key")
-"""Where the parts are in a CA's home. The root's key is needed for new intermediates only and may be kept elsewhere."""
+"""The files in a CA's home. The root's key is needed for new intermediates only, and may be kept elsewhere."""
 
 BACKDATE = 60
 """Seconds that a certificate is valid before it was issued, for clocks that lag."""
@@ -39,7 +39,7 @@ ROOT_LIFETIME = 10 * 365 * 86400
 INTERMEDIATE_LIFETIME = 5 * 365 * 86400
 
 _OF_THE_SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ObjectIdentifier(SERVING_MARK)])
-"""What the CA's own serving certificate is for: by the mark, clients tell it from every other certificate of the CA."""
+"""The purposes of the CA's own serving certificate; the mark tells it from every other certificate of the CA."""
 
 
 def _ca_key_usage(*, responder: bool) -> x509.KeyUsage:
@@ -65,7 +65,7 @@ class Issuer(NamedTuple):
 
     @property
     def key_identifier(self) -> x509.AuthorityKeyIdentifier:
-        """What certificates and lists that it signs say of its key (RFC 5280 section 4.2.1.1)."""
+        """The authority key identifier of certificates and lists that it signs (RFC 5280 section 4.2.1.1)."""
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
             self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         )
@@ -75,7 +75,7 @@ class Issuer(NamedTuple):
 class UnsignedCertificate:
     """A certificate that lacks its signature; the times are seconds.
 
-    :ivar tbs: what the issuer signs, DER.
+    :ivar tbs: the DER that the issuer signs.
     """
 
     serial: int
@@ -184,11 +184,11 @@ def _sign_ca(
 class CertificateAuthority:
     """An intermediate that issues, and the root that clients trust.
 
-    :ivar intermediate_pem: what follows the leaf in every chain.
+    :ivar intermediate_pem: the intermediate, which follows the leaf in the CA's own chain.
     :ivar issuer: the intermediate with its key.
-    :ivar root_pem: what clients are given to trust.
-    :ivar root_fingerprint: the SHA-256 of the root's DER, lower-case hex: what an operator compares.
-    :ivar not_after: when the intermediate ends, seconds; no certificate outlives it.
+    :ivar root_pem: the root that clients trust.
+    :ivar root_fingerprint: the SHA-256 of the root's DER, lower-case hex, for operators to compare.
+    :ivar not_after: the end of the intermediate, in seconds; no certificate outlives it.
     :ivar issuer_id: the SHA-256 of the intermediate's SubjectPublicKeyInfo, hex.
     :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of both, keys that get no certificate.
     """
@@ -241,12 +241,13 @@ class CertificateAuthority:
         """Return an end-entity certificate for TLS servers and clients, to be signed and then completed.
 
         The names and the key are taken as they are: that they are proven and strong was checked before. But the CA's
-        own names are refused here again, so that whoever comes here by any other way gets no certificate for them.
+        own names, and those that its chain does not permit, are refused here again, so that no other way leads to a
+        certificate for them.
 
         :raises AcmeError: ``serverInternal`` if the intermediate has run out, or does before the request's beginning;
-            ``rejectedIdentifier`` for names that are reserved.
+            ``rejectedIdentifier`` for names that are reserved or that the chain does not permit.
         """
-        namespace.require_unreserved(request.identifiers)
+        namespace.require_issuable(request.identifiers)
         return self._prepare(request, extended_key_usage(request.usages), now)
 
     def complete(self, unsigned: UnsignedCertificate, signature: bytes) -> IssuedCertificate:
@@ -301,7 +302,7 @@ def sign(issuer: Issuer, tbs: bytes) -> bytes:
 def load_certificate(path: Path) -> x509.Certificate:
     """Return the one certificate in a PEM file.
 
-    :raises CAFileError: if it cannot be read or is none.
+    :raises CAFileError: if the file cannot be read, or holds no certificate.
     """
     try:
         with path.open("rb") as stream:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import re
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
+_UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (1, "s"))
 LONGEST = 400 * 365 * DAY
 """The seconds in the longest duration: a date that is so far from now can still be written."""
 
 _DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
 
 
-def parse(text: str) -> int | None:
+def parse(written: str) -> int | None:
     """The seconds in a duration: days, hours, minutes and seconds in this order, any of them left out.
 
     :returns: None if the text is not a duration, or a longer one than :data:`LONGEST`.
     """
-    match = _DURATION.match(text)
-    if match is None or not text:
+    match = _DURATION.match(written)
+    if match is None or not written:
         return None
-    seconds = sum(int(count or 0) * unit for count, unit in zip(match.groups(), (DAY, HOUR, MINUTE, 1), strict=True))
+    seconds = sum(int(count or 0) * unit for count, (unit, _) in zip(match.groups(), _UNITS, strict=True))
     return seconds if seconds <= LONGEST else None
+
+
+def text(seconds: int) -> str:
+    """A duration as people write it in ca.toml, in the largest unit that gives a whole number: ``90m``, ``7d``."""
+    unit, letter = next((unit, letter) for unit, letter in _UNITS if seconds % unit == 0)
+    return f"{seconds // unit}{letter}"
 
 
 def span(seconds: float) -> str:

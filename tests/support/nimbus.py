@@ -28,7 +28,7 @@ from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
 from acme_iid.iid01 import IID01Response
 from acme_iid.policy.clouds import CLOUD_TYPES
-from acme_iid.policy.clouds.cloud_type import AllowList, CloudType, EvidenceFormat, Setting
+from acme_iid.policy.clouds.cloud_type import DOCUMENT_ROOTS, CloudType, EvidenceFormat, allow_list
 from acme_iid.protocol.identifiers import Identifier, dns
 from acme_iid.simulator.listener import Request, Response
 from acme_iid_client import clouds
@@ -48,19 +48,15 @@ def describe(facts: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identif
 CLOUD_TYPE = CloudType(
     type="NIMBUS",
     cloud="nimbus",
-    lists={"realms": AllowList(("realm",)), "numbers": AllowList(("number",))},
+    settings=(
+        allow_list("realms", ("realm",), "nimbus-realm", "NAME", "A realm whose machines are admitted."),
+        allow_list("numbers", ("number",), "nimbus-number", "NUMBER", "A single machine."),
+        DOCUMENT_ROOTS,
+    ),
     owners=("realms",),
     owner="Nimbus realm",
-    sources={"iid_roots": "file"},
     formats={FORMAT: EvidenceFormat(("realm", "number"), default=True)},
     placeholders=("realm", "number"),
-    settings=(
-        Setting("nimbus-realm", "realms", "list", "NAME", "A realm whose machines are admitted."),
-        Setting("nimbus-number", "numbers", "list", "NUMBER", "A single machine."),
-        Setting(
-            "iid-roots", "iid_roots", "source", "FILE", "PEM file of further certificates to believe documents under."
-        ),
-    ),
     own_name=re.compile(r"vm[0-9]+\.nimbus\.internal\Z"),
     instance_id=re.compile(r"nimbus:(?P<owner>[a-z]+):[0-9]+"),
     id_form="nimbus:REALM:NUMBER",

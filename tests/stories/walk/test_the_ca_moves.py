@@ -90,7 +90,7 @@ def test_a_url_of_an_account_under_a_former_address_leads_to_the_one_of_now(own_
 def test_the_address_of_now_is_no_former_one(own_ca: CA) -> None:
     file = own_ca.home / "ca.toml"
     file.write_text(file.read_text().replace("[server]", f'[server]\nformer_urls = ["{own_ca.url}"]', 1))
-    assert "which is the 'url' of now" in own_ca.try_cli("account", "list").stderr
+    assert "which is the present 'url'" in own_ca.try_cli("account", "list").stderr
 
 
 def test_a_ca_with_the_same_root_is_the_same_at_another_address(vm: VM, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from acme_iid.policy.name_rules import Demand
 from acme_iid.protocol.addresses import Listen
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import KeyPolicy
+from acme_iid.terminal import durations
 
 HOME = Path("/nowhere/ca")
 MINIMAL = """
@@ -257,7 +258,7 @@ def test_a_value_that_cannot_be_meant_is_an_error_that_names_it(old: str, new: s
         ("[[", 'unknown = 1\n[["', "is not TOML"),
         ('type = "AWS"', 'type = "AWS"\nformats = ["aws-rsa1024"]', "'aws-rsa1024' is not a format of type AWS"),
         ('type = "AWS"', 'type = "AWS"\nformats = []', "formats: is empty, so no evidence would be accepted"),
-        ('type = "AWS"', 'type = "AWS"\ninstance_age = 5', "instance_age: 5 is not a duration"),
+        ('type = "AWS"', 'type = "AWS"\ninstance_age = 5', "instance_age: 5 is not a string; it is a duration such as"),
         ('type = "AWS"', 'type = "AWS"\ninstance_age = "0s"', "instance_age: '0s' is no duration"),
         ('type = "AWS"', 'type = "AWS"\niid_roots = "x"', "iid_roots: /nowhere/ca/x cannot be read: No such file"),
         (
@@ -287,7 +288,19 @@ def test_connections_are_kept_for_longer_than_a_minute_by_default(text: str, sec
 
 @pytest.mark.parametrize("text", ["4s", "3601s", "1d"])
 def test_a_time_to_keep_connections_is_bounded(text: str) -> None:
-    assert refusal(f'{MINIMAL}keep_alive = "{text}"\n') == "[server] keep_alive: is not from 5s to 1h"
+    assert refusal(f'{MINIMAL}keep_alive = "{text}"\n') == "[server] keep_alive: must be from 5s to 1h"
+
+
+@pytest.mark.parametrize(
+    ("key", "least", "too_short", "message"),
+    [
+        ("orders", "1h", "59m", "must be at least 1h, because clients still read orders after they end"),
+        ("certificates", "1d", "23h", "must be at least 1d, because revocation lists are relied on for a day"),
+    ],
+)
+def test_what_ended_stays_for_as_long_as_it_is_needed(key: str, least: str, too_short: str, message: str) -> None:
+    assert getattr(parse(f'{MINIMAL}[retention]\n{key} = "{least}"\n').retention, key) == parsers.duration(least)
+    assert refusal(f'{MINIMAL}[retention]\n{key} = "{too_short}"\n') == f"[retention] {key}: {message}"
 
 
 def test_provisioners_have_different_names() -> None:
@@ -345,6 +358,12 @@ def test_a_proof_serves_for_30_days_at_most() -> None:
     assert text.endswith("""proof_lifetime: '30d1s' is longer than 30 days; write "30d" or less""")
 
 
+@given(st.integers(1, 3650), st.sampled_from([1, 60, 3600, 86400]))
+def test_a_duration_is_written_as_it_is_read(count: int, unit: int) -> None:
+    seconds = count * unit
+    assert parsers.duration(durations.text(seconds)) == seconds
+
+
 @given(st.text(max_size=30) | st.from_regex(r"(\d+[dhms]){1,4}\Z"))
 def test_a_duration_is_a_number_of_seconds_or_an_error(text: str) -> None:
     with suppress(ValueError):
@@ -386,7 +405,7 @@ def test_any_bytes_at_all_are_a_configuration_or_an_error_for_people(data: bytes
 
 def test_nesting_and_size_are_bounded() -> None:
     assert "nested too deep" in refusal("a = " + "[" * 100_000)
-    assert refusal("#" * (ca_toml.MAX_FILE_BYTES + 1)) == " is larger than 1048576 bytes, which no configuration is"
+    assert refusal("#" * (ca_toml.MAX_FILE_BYTES + 1)) == " is larger than 1048576 bytes, the limit of a configuration"
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
@@ -525,7 +544,7 @@ def test_name_rules_are_texts_and_tables() -> None:
         ('disable_custom_sans = true\nallow = ["a.local"]', "leaves only names that follow from the evidence"),
         (
             'formats = ["aws-web-identity"]',
-            "web_identity: is missing; evidence of format aws-web-identity takes each account's issuer",
+            "web_identity: is missing; evidence of format aws-web-identity needs each account's issuer",
         ),
         ('web_identity = [{issuer = "http://x.example", account = "123456789042"}]', "is not an https URL"),
         (
@@ -545,11 +564,14 @@ def test_name_rules_are_texts_and_tables() -> None:
         ('vpcs = ["vpc-1"]', "web_identity: is missing"),
         (
             'vpcs = ["vpc-1"]\nformats = ["aws-rsa2048"]',
-            "nobody who sends that would be admitted; leave aws-rsa2048 out of formats: aws-web-identity can prove it",
+            (
+                "so no instance that sends it would be admitted; leave aws-rsa2048 out of formats: "
+                "aws-web-identity can prove it"
+            ),
         ),
         (
             'images = ["ami-1"]\nformats = ["aws-rsa2048", "aws-web-identity"]',
-            "web_identity: is missing; evidence of format aws-web-identity takes each account's issuer",
+            "web_identity: is missing; evidence of format aws-web-identity needs each account's issuer",
         ),
         (
             'images = ["ami-1"]\nformats = ["aws-rsa2048", "aws-web-identity"]\n' + WEB_IDENTITY,
@@ -557,7 +579,7 @@ def test_name_rules_are_texts_and_tables() -> None:
         ),
         (
             'instance_age = "1h"\nformats = ["aws-web-identity"]\n' + WEB_IDENTITY,
-            "instance_age: cannot be told from aws-web-identity",
+            "instance_age: cannot be checked with aws-web-identity",
         ),
         ('disable_custom_sans = true\nallow_wildcards = ["*.a.local"]', "leaves only names that follow"),
         (f'pcr24 = ["{"00" * 48}"]', "unknown key 'pcr24'"),
@@ -578,7 +600,7 @@ def test_a_rule_that_cannot_be_meant_is_an_error(text: str, message: str) -> Non
         ('type = "AZURE"\nresource_groups = ["rg"]', "without tenants or subscriptions nobody would be admitted"),
         (
             SUBSCRIPTION + 'resource_groups = ["rg"]',
-            "tenants: is missing; evidence of format azure-managed-identity takes tenants and audience",
+            "tenants: is missing; evidence of format azure-managed-identity needs tenants and audience",
         ),
         (
             SUBSCRIPTION + 'resource_groups = ["rg"]\nformats = ["azure-attested"]',
@@ -592,7 +614,7 @@ def test_a_rule_that_cannot_be_meant_is_an_error(text: str, message: str) -> Non
         ('type = "GCP"\nprojects = ["p"]\niid_roots = "/dev/null"', "unknown key 'iid_roots'"),
         (
             SUBSCRIPTION + 'instance_age = "1h"',
-            "instance_age: cannot be told from azure-attested",
+            "instance_age: cannot be checked with azure-attested",
         ),
         (
             SUBSCRIPTION + 'iid_roots = "/dev/null"',
