@@ -53,9 +53,7 @@ def test_a_name_outside_the_cas_domains_is_refused_with_the_domains(machine: Mac
     assert "foo.example is outside this CA's domains (local)" in (text if machine.program.newest else log)
 
 
-def test_an_instance_of_another_key_is_let_in_with_the_command_that_is_printed(
-    machine: Machine, tmp_path: Path
-) -> None:
+def test_the_printed_command_lets_an_instance_of_another_key_in(machine: Machine, tmp_path: Path) -> None:
     machine.order("foo.local")
     rebuilt = tmp_path / "rebuilt"
     rebuilt.mkdir()

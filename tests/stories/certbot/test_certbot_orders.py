@@ -67,7 +67,7 @@ def test_an_instance_of_each_cloud_gets_a_certificate_and_renews_it(
         assert machine.leaf(name).serial_number != first
 
 
-def test_a_renewal_runs_the_deploy_hook_with_the_name_and_a_trust_that_it_can_use(machine: Machine) -> None:
+def test_a_renewals_deploy_hook_gets_the_name_and_a_usable_trust_bundle(machine: Machine) -> None:
     hook = (
         'printf "%s %s " "$RENEWED_DOMAINS" "$RENEWED_LINEAGE" >> hooks; grep -c BEGIN "$REQUESTS_CA_BUNDLE" >> hooks'
     )
@@ -166,7 +166,7 @@ def test_a_wildcard_needs_a_rule(ca: CA, program: Program, tmp_path: Path) -> No
         assert "does not give the wildcard *.vm.local" in refused.stdout + refused.stderr
 
 
-def test_the_instances_address_is_in_a_certificate_where_certbot_knows_addresses(
+def test_the_instances_address_is_certified_if_certbot_supports_addresses(
     ca: CA, program: Program, tmp_path: Path
 ) -> None:
     instance = aws.Instance(account=ACCOUNT)
@@ -204,9 +204,7 @@ def test_a_provisioner_that_was_asked_for_is_remembered(machine: Machine) -> Non
     assert proofs[0] == "aws-signature"
 
 
-def test_a_managed_identity_goes_to_the_resource_that_this_machine_was_told(
-    ca: CA, program: Program, tmp_path: Path
-) -> None:
+def test_a_managed_identity_goes_to_the_configured_resource(ca: CA, program: Program, tmp_path: Path) -> None:
     vm = Vm(subscription=forge_azure.VM_ID, tenant=forge_azure.TENANT, name=f"vm-{program.newest}")
     with azure_vm(vm) as service:
         machine = Machine(program, tmp_path, ca, service)

@@ -78,7 +78,7 @@ def as_user(user: tuple[str, Path], *arguments: str) -> subprocess.CompletedProc
     )
 
 
-def test_a_user_orders_and_renews_without_evidence_until_the_instance_is_released(
+def test_an_enrolled_user_needs_no_evidence_until_the_instances_release(
     vm: VM, user: tuple[str, Path], shared_ca: CA, instance: aws.Instance
 ) -> None:
     name, home = user

@@ -144,7 +144,7 @@ def test_an_agreement_to_other_terms_makes_no_account(vm: VM, terms: Change) -> 
     vm.order("--agree-tos")
 
 
-def test_terms_that_have_changed_are_agreed_to_when_told_and_the_order_goes_on(vm: VM, terms: Change) -> None:
+def test_changed_terms_are_agreed_to_when_told_and_the_order_goes_on(vm: VM, terms: Change) -> None:
     vm.bootstrap(terms.ca, "--agree-tos")
     vm.order()
     terms.to(NEW)
@@ -231,7 +231,7 @@ def test_a_ca_that_wants_a_key_is_answered_with_a_sentence_without_one(vm: VM, k
     assert not vm.crt.exists()
 
 
-def test_bootstrap_keeps_the_key_for_the_first_order_and_for_its_owner_alone(vm: VM, keyed: CA, tmp_path: Path) -> None:
+def test_bootstrap_keeps_the_external_key_private_for_the_first_order(vm: VM, keyed: CA, tmp_path: Path) -> None:
     key = new_key(keyed, tmp_path)
     said = vm.run("bootstrap", "--ca-url", keyed.url, "--fingerprint", keyed.fingerprint, *key.options)
     key.file.unlink()

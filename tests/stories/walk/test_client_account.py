@@ -197,9 +197,7 @@ def test_a_change_that_was_cut_off_before_the_ca_heard_of_it_is_finished(vm: VM,
         ("account", "rollover"),
     ],
 )
-def test_a_change_that_was_cut_off_after_the_ca_made_it_is_finished_by_whatever_signs_next(
-    vm: VM, command: tuple[str, ...]
-) -> None:
+def test_a_change_cut_off_after_the_ca_made_it_is_finished_at_next_use(vm: VM, command: tuple[str, ...]) -> None:
     vm.order()
     old = the_key(vm)
     content = old.file.read_bytes()
@@ -216,7 +214,7 @@ def test_a_change_that_was_cut_off_after_the_ca_made_it_is_finished_by_whatever_
     assert vm.json("account", "show")["account"] == old.url
 
 
-def test_a_change_whose_new_key_was_already_put_in_place_only_needs_tidying(vm: VM) -> None:
+def test_a_change_with_its_new_key_already_in_place_only_needs_tidying(vm: VM) -> None:
     vm.order()
     known = the_key(vm)
     known.keep_coming(known.key)
@@ -268,7 +266,7 @@ def test_an_account_is_ended_only_on_a_clear_word(vm: VM) -> None:
     assert vm.json("account", "show")["status"] == "valid"
 
 
-def test_after_the_end_of_its_account_the_instance_is_let_in_by_an_operator_alone(vm: VM, shared_ca: CA) -> None:
+def test_after_its_account_has_ended_only_an_operator_lets_an_instance_in(vm: VM, shared_ca: CA) -> None:
     vm.order()
     before = vm.json("account", "show")
     said = vm.run("account", "deactivate", "--force").stdout
@@ -285,7 +283,7 @@ def test_after_the_end_of_its_account_the_instance_is_let_in_by_an_operator_alon
     assert vm.json("account", "show")["thumbprint"] != before["thumbprint"]
 
 
-def test_an_account_that_the_operator_ended_is_explained_and_can_be_set_aside(vm: VM, shared_ca: CA) -> None:
+def test_an_account_that_an_operator_ended_is_explained_and_set_aside(vm: VM, shared_ca: CA) -> None:
     vm.order()
     shown = vm.json("account", "show")
     shared_ca.cli("account", "deactivate", shown["thumbprint"])

@@ -88,9 +88,7 @@ def test_a_name_that_is_another_instances(vm: VM, instance: aws.Instance) -> Non
     assert f"this one's are {instance.instance_id}" in said
 
 
-def test_an_instance_that_belongs_to_another_key_is_told_the_command_that_lets_it_in(
-    vm: VM, shared_ca: CA, tmp_path: Path
-) -> None:
+def test_an_instance_of_another_key_is_told_the_command_that_lets_it_in(vm: VM, shared_ca: CA, tmp_path: Path) -> None:
     vm.order()
     rebuilt = VM(tmp_path / "rebuilt", vm.metadata)
     rebuilt.folder.mkdir()

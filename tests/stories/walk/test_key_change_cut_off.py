@@ -83,7 +83,7 @@ def test_a_change_that_is_refused_because_it_was_made_already_counts(
     assert old.coming() is None
 
 
-def test_a_change_without_an_answer_keeps_both_keys_although_the_new_one_is_not_known_yet(
+def test_an_unanswered_change_keeps_both_keys_until_the_new_one_is_known(
     acme_iid: Run, ca: ScriptedCA, options: list[str], tmp_path: Path
 ) -> None:
     old = the_key(tmp_path)

@@ -79,7 +79,7 @@ def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[VM]:
 
 
 @pytest.mark.parametrize("variables", [("HTTPS_PROXY", "HTTP_PROXY"), ("https_proxy", "http_proxy"), ("ALL_PROXY",)])
-def test_the_ca_is_reached_through_the_proxy_and_the_metadata_service_without_it(
+def test_the_proxy_is_used_for_the_ca_and_not_for_the_metadata_service(
     shared_ca: CA, vm: VM, variables: tuple[str, ...]
 ) -> None:
     with proxy() as recorded:

@@ -64,7 +64,7 @@ def test_a_machine_keeps_account_and_renewals(own_ca: CA, vm: VM, listed: bool) 
         ca.stop()
 
 
-def test_a_url_of_an_account_under_a_former_address_leads_to_the_one_of_now(own_ca: CA) -> None:
+def test_an_account_url_at_a_former_address_leads_to_the_present_one(own_ca: CA) -> None:
     own_ca.start()
     account = Account.new(own_ca.wire())
     order = account.order("foo.local").headers["Location"]

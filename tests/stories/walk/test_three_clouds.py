@@ -150,9 +150,7 @@ def test_a_google_vm_proves_itself_with_its_token(ca: CA, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("stale", [0, 2])
-def test_an_azure_vm_proves_itself_with_its_document_and_fetches_a_stale_one_again(
-    ca: CA, tmp_path: Path, stale: int
-) -> None:
+def test_an_azure_vm_proves_itself_and_fetches_a_stale_document_again(ca: CA, tmp_path: Path, stale: int) -> None:
     with azure_vm(Vm(subscription=SUBSCRIPTION), stale_nonces=stale) as service:
         vm = VM(tmp_path, ca, service)
         vm.bootstrap()
@@ -164,7 +162,7 @@ def test_an_azure_vm_proves_itself_with_its_document_and_fetches_a_stale_one_aga
         assert renewed.code == 0, renewed.stderr
 
 
-def test_an_azure_vm_that_knows_the_cas_resource_adds_its_managed_identity(ca: CA, tmp_path: Path) -> None:
+def test_an_azure_vm_with_the_cas_resource_adds_its_managed_identity(ca: CA, tmp_path: Path) -> None:
     with azure_vm(Vm(subscription=forge_azure.VM_ID, tenant=forge_azure.TENANT)) as service:
         vm = VM(tmp_path, ca, service)
         vm.bootstrap("--azure-resource", RESOURCE)
@@ -186,7 +184,7 @@ def test_a_managed_identity_of_another_resource_is_refused(ca: CA, tmp_path: Pat
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
-def test_an_order_without_a_name_is_for_every_name_that_the_instance_may_hold(
+def test_an_order_without_a_name_asks_for_all_names_the_instance_may_hold(
     ca: CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cloud: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -225,7 +223,7 @@ def test_an_order_of_the_instances_id_adds_its_private_name_and_address(ca: CA, 
         assert vm.names() == [instance.instance_id, instance.private_name, instance.private_ip]
 
 
-def test_an_order_of_the_instances_id_leaves_out_what_the_rules_do_not_give(ca: CA, tmp_path: Path) -> None:
+def test_an_order_of_the_instance_id_omits_names_outside_the_rules(ca: CA, tmp_path: Path) -> None:
     instance = aws.Instance(account="999999999999")
     with ec2(instance) as service:
         vm = VM(tmp_path, ca, service)
@@ -235,7 +233,7 @@ def test_an_order_of_the_instances_id_leaves_out_what_the_rules_do_not_give(ca: 
         assert vm.names() == [instance.instance_id]
 
 
-def test_a_google_vm_has_no_id_for_a_name_and_gets_the_names_that_follow_from_it(ca: CA, tmp_path: Path) -> None:
+def test_a_google_vm_that_orders_its_id_gets_its_derived_names(ca: CA, tmp_path: Path) -> None:
     instance = gcp.Instance(project=PROJECT, instance_name="batch-8")
     with gce(instance) as service:
         vm = VM(tmp_path, ca, service)
@@ -245,9 +243,7 @@ def test_a_google_vm_has_no_id_for_a_name_and_gets_the_names_that_follow_from_it
         assert vm.names() == [instance.hostname, f"batch-8.c.{PROJECT}.internal"]
 
 
-def test_a_ca_that_takes_nothing_of_this_cloud_is_named_with_what_this_machine_is(
-    shared_ca: CA, tmp_path: Path
-) -> None:
+def test_a_refusal_names_the_formats_of_the_ca_and_those_of_the_machine(shared_ca: CA, tmp_path: Path) -> None:
     with gce(gcp.Instance()) as service:
         vm = VM(tmp_path, shared_ca, service)
         vm.bootstrap()

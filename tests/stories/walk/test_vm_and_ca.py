@@ -149,9 +149,7 @@ def test_a_second_certificate_for_the_same_vm_is_given_to_the_same_key(shared_ca
     assert vm.run("order", "bar.local", vm.folder / "bar.crt", vm.folder / "bar.key").code == 0
 
 
-def test_a_rebuilt_vm_is_told_the_command_and_the_command_lets_it_and_no_other_in(
-    shared_ca: CA, vm: VM, tmp_path: Path
-) -> None:
+def test_the_command_told_to_a_rebuilt_vm_lets_in_that_vm_alone(shared_ca: CA, vm: VM, tmp_path: Path) -> None:
     vm.bootstrap(shared_ca)
     assert vm.order("foo.local").code == 0
     rebuilt, other = VM(tmp_path / "rebuilt", vm.metadata), VM(tmp_path / "other", vm.metadata)
@@ -238,7 +236,7 @@ FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_evidence_with_a_fault_is_refused_with_the_fault_on_the_terminal_and_in_the_record(
+def test_faulty_evidence_is_refused_and_the_fault_is_shown_and_recorded(
     shared_ca: CA, tmp_path: Path, instance: aws.Instance, fault: str
 ) -> None:
     make, said = FAULTS[fault]
@@ -275,7 +273,7 @@ def test_a_wrong_fingerprint_saves_nothing(shared_ca: CA, vm: VM) -> None:
     assert "bootstrap" in unknown.stderr
 
 
-def test_a_server_that_is_killed_during_an_order_and_comes_back_does_not_stop_it(own_ca: CA, vm: VM) -> None:
+def test_an_order_survives_a_server_that_is_killed_and_comes_back(own_ca: CA, vm: VM) -> None:
     own_ca.start()
     vm.bootstrap(own_ca)
     for milliseconds in (250, 400, 550):
