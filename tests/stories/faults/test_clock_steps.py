@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from machine import Clock
+from clocks import Clock
 from running import ACCOUNT, CA, answer, restarted
 from wire import Account, b64, csr, problem
 from writing import put

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from josepy.b64 import b64decode
 from josepy.jwk import JWKEC
+from machine import ec2_machine
 from running import ACCOUNT
 from scripted_ca import CUT, Reply, ScriptedCA, problem, serve
-from vms import ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.storage import account_keys
@@ -30,7 +30,7 @@ def ca(tmp_path: Path) -> Iterator[ScriptedCA]:
 
 @pytest.fixture
 def options(ca: ScriptedCA, tmp_path: Path, acme_iid: Run) -> Iterator[list[str]]:
-    with ec2(tmp_path / "vm", aws.Instance(account=ACCOUNT)) as machine:
+    with ec2_machine(tmp_path / "vm", aws.Instance(account=ACCOUNT)) as machine:
         given = ["--ca-url", ca.url, "--root", "root.pem", "--metadata-url", machine.metadata]
         done = acme_iid("order", "foo.local", *given)
         assert done.returncode == 0, done.stderr

@@ -15,30 +15,26 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import forge
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
-from machine import Machine
+from machine import Machine, ec2_machine
 from running import CA
 from scripted_ca import issue
 
 from acme_iid.issuance import ca as issuance
 from acme_iid.issuance import keys as ca_keys
 from acme_iid.simulator import aws
-from acme_iid.simulator.server import serve
 from acme_iid_client.storage import records
 from acme_iid_client.x509 import keys
 
 
 @pytest.fixture
 def machine(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
-    with serve(aws.tree(instance, forge.keys())) as service:
-        folder = tmp_path / "vm"
-        folder.mkdir()
-        yield Machine(folder, service.url)
+    with ec2_machine(tmp_path / "vm", instance) as made:
+        yield made
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from machine import Machine, ec2_machine
 from running import CA
 from scripted_ca import serve
-from vms import VM, ec2
 from wire import Account, Wire, problem
 
 from acme_iid.simulator import aws
@@ -17,8 +17,8 @@ from acme_iid_client.x509.certificates import fingerprint
 
 
 @pytest.fixture
-def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         yield machine
 
 
@@ -42,7 +42,7 @@ def move(ca: CA, *, listed: bool) -> Moved:
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
-def test_a_machine_keeps_account_and_renewals(own_ca: CA, vm: VM, listed: bool) -> None:
+def test_a_machine_keeps_account_and_renewals(own_ca: CA, vm: Machine, listed: bool) -> None:
     own_ca.start()
     vm.bootstrap(own_ca)
     vm.order()
@@ -93,7 +93,7 @@ def test_the_address_of_now_is_no_former_one(own_ca: CA) -> None:
     assert "which is the 'url' of now" in own_ca.try_cli("account", "list").stderr
 
 
-def test_a_ca_with_the_same_root_is_the_same_at_another_address(vm: VM, tmp_path: Path) -> None:
+def test_a_ca_with_the_same_root_is_the_same_at_another_address(vm: Machine, tmp_path: Path) -> None:
     with serve(tmp_path) as first:
         digest = fingerprint(first.root.certificate)
         vm.run("bootstrap", "--ca-url", first.url, "--fingerprint", digest)
