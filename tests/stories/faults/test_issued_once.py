@@ -7,7 +7,6 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,9 +90,7 @@ def _without_links(vm: Disturbed, *arguments: str | Path) -> subprocess.Complete
         "-e",
         f"inject={calls}:error=EOPNOTSUPP",
     ]
-    command = [*tracer, sys.executable, "-m", "acme_iid_client", *map(str, arguments)]
-    env = {**os.environ, **vm.machine.environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return vm.machine.under(tracer, *arguments)
 
 
 def _kept(vm: Disturbed) -> list[Path]:
@@ -256,17 +253,8 @@ def test_a_kill_after_the_order_costs_no_second_one(shared_ca: CA, vm: Disturbed
     with disks.small() as disk:
         order = vm.order(disk / "foo.crt", disk / "foo.key")
         # Right before the first file of the installation, after what was issued was kept.
-        inject = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=symlinkat", "-e"]
-        command = [
-            *inject,
-            "inject=symlinkat:signal=SIGKILL",
-            sys.executable,
-            "-m",
-            "acme_iid_client",
-            *map(str, order),
-        ]
-        env = {**os.environ, **vm.machine.environment}
-        killed = subprocess.run(command, env=env, capture_output=True, check=False)
+        inject = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=symlinkat", "-e")
+        killed = vm.machine.under((*inject, "inject=symlinkat:signal=SIGKILL"), *order)
         assert killed.returncode == -signal.SIGKILL
         assert not (disk / "foo.crt").exists()
         vm.machine.run("renew")

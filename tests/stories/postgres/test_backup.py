@@ -111,7 +111,7 @@ def test_what_is_saved_is_the_store_at_one_moment(tmp_path: Path) -> None:
         assert {row["id"] for row in copy.rows(everyone)} == {row["id"] for row in source.rows(everyone)}
 
 
-def test_a_ca_goes_on_in_another_database_from_a_backup_that_was_written_under_load(ca: CA, tmp_path: Path) -> None:
+def test_a_ca_goes_on_in_another_database_from_a_backup_made_under_load(ca: CA, tmp_path: Path) -> None:
     ca.start("--workers", "2")
     account, instance = ca.account(), aws.Instance(account=ACCOUNT)
     before = account.obtain("foo.local", answer=answer(instance)).chain
@@ -209,7 +209,7 @@ def test_where_the_disk_is_full_a_backup_says_so_and_leaves_nothing(ca: CA) -> N
         ca.cli("backup", disk / "backup.tar")
 
 
-def test_a_restoration_into_a_database_that_was_killed_goes_on_where_it_was(ca: CA, tmp_path: Path) -> None:
+def test_a_killed_restoration_into_a_database_goes_on_where_it_was(ca: CA, tmp_path: Path) -> None:
     add_events(ca.store_url, 2000)
     ca.cli("backup", tmp_path / "backup.tar")
     url = postgresql.cluster().create()

@@ -147,7 +147,7 @@ def test_what_two_writers_add_under_one_name_is_one_of_them(database: PostgreSQL
     assert sum(added) == 1
 
 
-def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(database: PostgreSQL, url: str) -> None:
+def test_a_process_stopped_in_a_transaction_keeps_nobody_waiting_for_ever(database: PostgreSQL, url: str) -> None:
     note = "INSERT INTO limits (key, until) VALUES ('wanted', 1)"
     script = (
         "import sys, time\nfrom acme_iid.store.database import open_store\n"
@@ -170,7 +170,7 @@ def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(dat
         stopped.kill()
 
 
-def test_a_transaction_in_which_a_statement_failed_is_not_committed_whatever_was_caught(database: PostgreSQL) -> None:
+def test_a_transaction_with_a_failed_statement_never_commits(database: PostgreSQL) -> None:
     def pass_over() -> None:
         with database.transaction() as transaction:
             run(transaction, accounts.add(account("a")))
@@ -182,9 +182,7 @@ def test_a_transaction_in_which_a_statement_failed_is_not_committed_whatever_was
     assert accounts.get(database, "a") is None
 
 
-def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing_and_the_next_one_works(
-    database: PostgreSQL, url: str
-) -> None:
+def test_a_connection_cut_in_a_transaction_leaves_nothing_to_the_next(database: PostgreSQL, url: str) -> None:
     def cut() -> None:
         with database.transaction() as transaction, as_somebody(url) as other:
             run(transaction, accounts.add(account("a")))
@@ -199,9 +197,7 @@ def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing_and_the_next_o
     assert happens(database, accounts.add(account("b")))
 
 
-def test_a_connection_that_is_cut_before_the_commit_is_answered_leaves_the_outcome_unknown(
-    database: PostgreSQL, url: str
-) -> None:
+def test_a_connection_cut_before_the_commits_answer_hides_the_outcome(database: PostgreSQL, url: str) -> None:
     def cut() -> None:
         with database.transaction() as transaction, as_somebody(url) as other:
             pid = transaction.rows("SELECT pg_backend_pid() AS pid")[0]["pid"]
@@ -212,7 +208,7 @@ def test_a_connection_that_is_cut_before_the_commit_is_answered_leaves_the_outco
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
 
 
-def test_a_commit_that_is_not_answered_is_waited_for_so_long_and_its_outcome_is_unknown(database: PostgreSQL) -> None:
+def test_an_unanswered_commit_ends_after_a_time_with_an_unknown_outcome(database: PostgreSQL) -> None:
     stopped = 0
 
     def stop() -> None:
@@ -240,7 +236,7 @@ def test_a_commit_that_is_not_answered_is_waited_for_so_long_and_its_outcome_is_
             written = happens(database, accounts.add(account("b")))
 
 
-def test_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(database: PostgreSQL, url: str) -> None:
+def test_connections_lost_in_a_restart_are_replaced_unnoticed(database: PostgreSQL, url: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: database.rows("SELECT pg_sleep(0.1)"), range(16)))
         with as_somebody(url) as other:
@@ -392,7 +388,7 @@ def test_replicas_that_start_at_once_make_one_schema(url: str) -> None:
         ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
     ],
 )
-def test_a_database_that_cannot_be_opened_is_named_at_once_and_its_password_is_not(
+def test_a_database_that_cannot_be_opened_is_named_without_its_password(
     url: str, changed: dict[str, str], message: str
 ) -> None:
     wrong = psycopg.conninfo.make_conninfo(url, **changed)

@@ -85,7 +85,7 @@ def test_while_nobody_chains_events_nothing_is_lost(database: PostgreSQL) -> Non
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800"])
-def test_an_event_that_no_row_could_hold_is_refused_and_keeps_no_other_waiting(database: PostgreSQL, text: str) -> None:
+def test_an_event_that_no_row_can_hold_is_refused_and_delays_no_other(database: PostgreSQL, text: str) -> None:
     with pytest.raises(UnstorableTextError):
         put(database, events=[Event("good", NOW), Event("bad", NOW, name=text)])
     put(database, events=[Event("next", NOW)])

@@ -89,7 +89,7 @@ class Halves(Committing):
         assert bool(links) == bool(rows)
 
 
-def test_what_halves_in_any_order_leave_is_what_one_after_the_other_allows() -> None:
+def test_interleaved_halves_leave_only_what_some_serial_order_allows() -> None:
     run_state_machine_as_test(
         Halves,
         settings=settings(

@@ -92,7 +92,7 @@ def test_the_profile_has_the_five_routes_of_an_order() -> None:
     }
 
 
-def test_a_store_that_was_filled_is_one_that_the_server_could_have_written(tmp_path: Path) -> None:
+def test_a_filled_store_is_one_that_the_server_could_have_written(tmp_path: Path) -> None:
     home = million.make(tmp_path / "ca")
     million.Copies(home, 40).write()
     assert home.ca.cli("events", "--check").stdout.startswith("OK: ")

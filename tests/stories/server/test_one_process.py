@@ -180,7 +180,7 @@ def test_a_request_is_answered_by_the_application_that_began_it(start: Start, ho
     assert running.get("/name") == "Another CA"
 
 
-def test_a_request_whose_body_comes_after_a_reload_is_answered_by_the_new_application(start: Start, home: Path) -> None:
+def test_a_body_that_comes_after_a_reload_goes_to_the_new_application(start: Start, home: Path) -> None:
     running = start()
     with running.connect() as stream:
         stream.sendall(b"GET /name HTTP/1.1\r\nHost: ca\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from machine import Machine
+from machine import Machine, ec2_machine
 from running import CA
-from vms import ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.renewal import pending_notifications
@@ -19,8 +18,7 @@ from acme_iid_client.renewal import pending_notifications
 @pytest.fixture
 def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
     """A machine that has ordered foo.local."""
-    with ec2(tmp_path / "vm", instance) as found:
-        machine = Machine(found.folder, found.metadata)
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         machine.order()
         yield machine

@@ -15,30 +15,26 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import forge
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
-from machine import Machine
+from machine import Machine, ec2_machine
 from running import CA
 from scripted_ca import issue
 
 from acme_iid.issuance import ca as issuance
 from acme_iid.issuance import keys as ca_keys
 from acme_iid.simulator import aws
-from acme_iid.simulator.server import serve
 from acme_iid_client.storage import records
 from acme_iid_client.x509 import keys
 
 
 @pytest.fixture
 def machine(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
-    with serve(aws.tree(instance, forge.keys())) as service:
-        folder = tmp_path / "vm"
-        folder.mkdir()
-        yield Machine(folder, service.url)
+    with ec2_machine(tmp_path / "vm", instance) as made:
+        yield made
 
 
 @pytest.fixture
@@ -215,9 +211,7 @@ def test_a_command_sees_what_was_renewed_and_no_shell_reads_it(vm: Machine) -> N
         ("sh -c 'sleep 60 & sleep 60'", "did not end within 0.5 seconds and was ended"),
     ],
 )
-def test_a_command_that_fails_is_reported_and_the_certificate_stays_renewed(
-    vm: Machine, command: str, said: str
-) -> None:
+def test_a_failing_command_is_reported_and_the_certificate_stays_renewed(vm: Machine, command: str, said: str) -> None:
     before = vm.crt.read_bytes()
     done = vm.try_("renew", "--force", "--exec", command, "--exec-timeout", "0.5", vm.crt, vm.key)
     assert done.code >= 10
@@ -333,7 +327,7 @@ def test_the_articles_daemon_stays_renews_on_sighup_and_ends_on_sigterm(vm: Mach
     vm.check_pair()
 
 
-def test_the_daemon_renews_again_and_again_and_a_failing_command_does_not_stop_it(own_ca: CA, machine: Machine) -> None:
+def test_the_daemon_renews_again_and_again_though_its_command_fails(own_ca: CA, machine: Machine) -> None:
     short_lived(own_ca)
     own_ca.start()
     machine.bootstrap(own_ca)
@@ -364,7 +358,7 @@ def test_the_daemon_runs_a_command_that_failed_again_until_it_succeeds(vm: Machi
         assert daemon.stop() == 0
 
 
-def test_a_certificate_that_was_revoked_is_no_longer_renewed_unless_it_is_asked_for_by_name(vm: Machine) -> None:
+def test_a_revoked_certificate_is_no_longer_renewed_by_itself(vm: Machine) -> None:
     with vm.stay() as daemon:
         daemon.wait_for("first renewal in")
         vm.run("revoke", "--cert", vm.crt)
@@ -374,7 +368,7 @@ def test_a_certificate_that_was_revoked_is_no_longer_renewed_unless_it_is_asked_
     assert "closed to this instance" in vm.try_("renew", "--force", vm.crt, vm.key).stderr
 
 
-def test_the_daemon_takes_up_what_is_ordered_while_it_runs_and_drops_what_is_removed(vm: Machine) -> None:
+def test_the_daemon_takes_up_new_certificates_and_drops_removed_ones(vm: Machine) -> None:
     bar = (vm.folder / "bar.crt", vm.folder / "bar.key")
     with vm.stay() as daemon:
         assert "foo.crt" in daemon.wait_for("first renewal in")
@@ -492,7 +486,7 @@ def test_the_daemon_follows_a_ca_that_moved_its_intermediate(own_ca: CA, machine
     assert chain[1] == moved.certificate
 
 
-def test_a_ca_that_hangs_does_not_keep_another_cas_certificates_from_being_renewed(vm: Machine) -> None:
+def test_a_ca_that_hangs_does_not_delay_renewals_at_another_ca(vm: Machine) -> None:
     state = vm.folder / "state"
     private = ec.generate_private_key(ec.SECP256R1())
     expired = issue(None, "foo.local", private, ["foo.local"], start=datetime.now(UTC) - timedelta(days=9))

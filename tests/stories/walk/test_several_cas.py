@@ -10,9 +10,9 @@ from pathlib import Path
 
 import forge
 import pytest
+from machine import ec2_machine
 from running import ACCOUNT, CA, PROVISIONER, run_module
 from scripted_ca import ScriptedCA, new_issuer, serve
-from vms import ec2
 
 from acme_iid.issuance import ca as issuing
 from acme_iid.simulator import aws
@@ -118,7 +118,7 @@ def test_the_client_renews_and_revokes_at_the_ca_that_issued(
     shared_ca: CA, own_ca: CA, tmp_path: Path, instance: aws.Instance
 ) -> None:
     own_ca.start()
-    with ec2(tmp_path / "vm", instance) as vm:
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         vm.bootstrap(shared_ca)
         vm.bootstrap(own_ca)
         other = vm.folder / "other.crt", vm.folder / "other.key"
@@ -143,7 +143,7 @@ def test_the_client_renews_and_revokes_at_the_ca_that_issued(
 def test_a_ca_without_bootstrap_takes_its_address_and_its_root(
     shared_ca: CA, tmp_path: Path, instance: aws.Instance
 ) -> None:
-    with ec2(tmp_path / "vm", instance) as vm:
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         where = ("--ca-url", shared_ca.url, "--root", shared_ca.root)
         vm.order(*where)
         vm.run("renew", "--force", vm.crt, vm.key, *where)
@@ -158,7 +158,7 @@ def test_one_of_several_provisioners_is_asked_for_by_its_name(
     own_ca.cli("provisioner", "add", "Staging VMs", "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots,
                "--allow", "*.staging.local")  # fmt: skip
     own_ca.start()
-    with ec2(tmp_path / "vm", instance) as vm:
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         vm.bootstrap(own_ca)
         for name, provisioner in (("a.staging.local", "Staging VMs"), ("b.staging.local", PROVISIONER)):
             pair = vm.folder / f"{name}.crt", vm.folder / f"{name}.key"

@@ -126,7 +126,7 @@ def test_partition_and_private_name_follow_from_the_region(region: str, partitio
 
 
 @pytest.mark.parametrize("absent", [None, ...])
-def test_a_document_without_address_and_architecture_still_names_the_instance(absent: object) -> None:
+def test_a_document_without_address_or_architecture_names_the_instance(absent: object) -> None:
     identity = _judge(forge.aws_rsa2048(forge.document(privateIp=absent, architecture=absent)))
     assert identity.names == (Identifier("dns", "i-0123456789abcdef0"),)
     assert not {"private_ip", "private_name", "architecture"} & set(identity.facts)
@@ -285,7 +285,7 @@ def test_each_format_believes_its_own_kind_of_key_only() -> None:
         assert _refused(evidence).step is Step.SIGNATURE
 
 
-def test_algorithms_that_aws_does_not_use_are_refused_though_the_signature_is_true() -> None:
+def test_a_true_signature_by_an_algorithm_foreign_to_aws_is_refused() -> None:
     signer = forge.keys().rsa2048
     named = forge.other_signature_algorithm(forge.document(), signer, "1.2.840.113549.1.1.11")
     assert _authenticate(forge.cms_evidence(named)).content == forge.document()
@@ -467,7 +467,7 @@ def _recorded(path: Path) -> tuple[dict[str, Any], Evidence]:
     return sample, Evidence(name, {"evidence": sample["signature"]})
 
 
-def test_every_real_document_authenticates_under_the_pinned_keys_with_its_own_facts(samples: Path) -> None:
+def test_real_documents_authenticate_under_pinned_keys_with_their_facts(samples: Path) -> None:
     seen = []
     for path in sorted(samples.glob("aws-*.json")):
         sample, evidence = _recorded(path)

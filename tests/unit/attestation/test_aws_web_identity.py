@@ -111,7 +111,7 @@ def test_a_token_with_only_what_is_needed_still_names_the_instance() -> None:
     assert not {"private_ip", "private_name", "vpc", "organization"} & set(identity.facts)
 
 
-def test_who_a_stale_or_unbound_token_is_about_can_be_said_without_letting_it_in() -> None:
+def test_a_stale_or_unbound_token_can_be_identified_without_admitting_it() -> None:
     claims = _authenticate(tokens.aws_web_identity(tokens.aws_claims(aud="x", iat=1, exp=2)))
     assert AWS.identify(claims).facts == _judge(tokens.aws_web_identity()).facts
 

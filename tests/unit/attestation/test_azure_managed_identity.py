@@ -218,7 +218,7 @@ def test_an_issuer_that_is_not_exactly_the_tenants_is_refused(issuer: object) ->
     assert "not configured here" in error.detail
 
 
-def test_a_user_assigned_identity_whose_xms_mirid_is_not_the_vm_needs_the_vm_in_xms_az_rid() -> None:
+def test_a_user_assigned_identity_needs_the_vm_in_xms_az_rid() -> None:
     error = _judged_badly(fa.managed_identity(xms_mirid=USER_IDENTITY))
     assert error.step is Step.DECODE
     assert "names no virtual machine" in error.detail
@@ -295,7 +295,7 @@ def test_a_token_of_another_subscription_than_the_attested_one_is_refused() -> N
     )
 
 
-def test_the_document_beside_the_token_is_verified_and_judged_as_if_it_stood_alone() -> None:
+def test_the_document_beside_the_token_is_judged_as_if_it_stood_alone() -> None:
     good = fa.managed_identity()
     forged = fa.attested(by=fa.self_signed()).fields["evidence"]
     assert _refused(Evidence(good.format, {**good.fields, "attested": forged})).step is Step.SIGNATURE
@@ -360,7 +360,7 @@ def test_a_tenant_without_id_or_audience_is_not_configured(tenant: str, audience
 # Times and facts
 
 
-def test_an_explanation_names_the_vm_of_evidence_that_is_neither_fresh_nor_bound() -> None:
+def test_an_explanation_names_the_vm_of_stale_unbound_evidence() -> None:
     claims = _authenticate(fa.managed_identity({"exp": 1, "iat": 0, "nbf": 0}, content=fa.document("0123456789")))
     assert VERIFIER.identify(claims).facts["vm_name"] == "vm-1"
     assert VERIFIER.identify(_authenticate(GOOD)) == _judge(GOOD)

@@ -122,7 +122,7 @@ def test_a_cross_signed_issuer_leads_to_whichever_root_is_trusted() -> None:
         assert chains.scope(roots) == frozenset({"x"})
 
 
-def test_the_scope_is_that_of_all_roots_reached_and_nobodys_if_one_is_pinned() -> None:
+def test_the_scope_is_of_all_roots_reached_and_open_if_one_is_pinned() -> None:
     leaf, root = _leaf(_root()), _root().chain[0]
     mine, yours = Root(root, frozenset({"mine"})), Root(root, frozenset({"yours"}))
     elsewhere = Root(Authority.root(_named("Elsewhere"), _key(30)).chain[0], frozenset({"theirs"}))
@@ -363,7 +363,7 @@ def test_a_certificate_of_many_extensions_is_refused() -> None:
         chains.read(_leaf(_root(), extensions).public_bytes(Encoding.DER))
 
 
-def test_a_certificate_that_is_too_long_or_has_an_extension_twice_is_refused() -> None:
+def test_a_certificate_too_long_or_with_an_extension_twice_is_refused() -> None:
     long = _leaf(_root(), [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(3072)), False)])
     with pytest.raises(ValueError, match="3072 is the limit"):
         chains.read(long.public_bytes(Encoding.DER))

@@ -117,7 +117,7 @@ def test_what_is_written_is_read_again(value: object) -> None:
 @given(st.binary(max_size=60))
 @example(bytes.fromhex("bf61610161629f0203ffff"))
 @example(bytes.fromhex("d28443a10126a0"))
-def test_what_is_accepted_re_encodes_to_what_came_but_for_indefinite_lengths(data: bytes) -> None:
+def test_accepted_cbor_re_encodes_to_itself_but_for_indefinite_lengths(data: bytes) -> None:
     try:
         value = cose.decode(data)
     except ValueError:

@@ -173,7 +173,7 @@ def test_a_claim_that_is_odd_is_refused_by_name(member: str, value: object) -> N
     assert member in error.detail
 
 
-def test_who_a_stale_or_unbound_token_is_about_can_be_said_without_letting_it_in() -> None:
+def test_a_stale_or_unbound_token_can_be_identified_without_admitting_it() -> None:
     claims = _authenticate(tokens.gcp_identity())
     assert GCP.identify(claims) == judged(GCP, claims, BINDING, ISSUED_AT)
     assert GCP.identify(_authenticate(tokens.gcp_identity(tokens.gcp_claims(aud="x", iat=1, exp=2)))).times["exp"] == 2
@@ -197,7 +197,7 @@ def test_a_compute_engine_claim_that_is_incomplete_is_refused_by_name(member: st
     assert member in error.detail
 
 
-def test_a_service_accounts_self_signed_token_with_a_made_up_compute_engine_claim_is_refused() -> None:
+def test_a_service_accounts_token_with_a_made_up_instance_is_refused() -> None:
     """CVE-2020-16251: Vault took the keys of the service account that the token named."""
     account = "intruder@my-project.iam.gserviceaccount.com"
     theirs = tokens.stranger()

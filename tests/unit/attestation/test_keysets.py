@@ -240,9 +240,7 @@ def test_a_set_is_fetched_when_it_is_first_needed_and_then_held() -> None:
         ({}, USUAL_LIFETIME),
     ],
 )
-def test_a_set_is_fresh_for_as_long_as_its_cache_control_says_within_bounds(
-    headers: dict[str, str], lifetime: int
-) -> None:
+def test_a_key_set_is_fresh_as_long_as_cache_control_says_within_bounds(headers: dict[str, str], lifetime: int) -> None:
     publisher = Publisher(headers=headers)
     with _publishing(publisher) as keys:
         assert _find(keys, OLD)
@@ -571,7 +569,7 @@ def _google(*keys: TokenKey, provisioner: str = "test") -> TrustStore:
     return trusting(gcp_keys={provisioner: tokens.key_set(*keys)}, google=False)
 
 
-def test_a_key_that_is_still_trusted_is_believed_and_by_whom_it_was_given_to() -> None:
+def test_a_still_trusted_key_is_believed_for_its_provisioner_alone() -> None:
     believed_by = _believed(tokens.trust())
     assert tokens.trust().still_believes(believed_by, "test", NOW)
     assert not tokens.trust().still_believes(believed_by, "another", NOW)

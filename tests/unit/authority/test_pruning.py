@@ -316,7 +316,7 @@ def test_a_clock_that_was_set_by_hours_is_noticed() -> None:
     assert [pruning.clock_was_set(now + step) for step in (2 * HOUR, -400 * DAY)] == [True] * 2
 
 
-def test_a_clock_that_is_weeks_ahead_of_the_last_turn_is_believed_after_a_day(tmp_path: Path) -> None:
+def test_a_clock_weeks_ahead_of_the_last_pruning_is_believed_after_a_day(tmp_path: Path) -> None:
     database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
     assert not pruning.in_doubt(database, START, 0)  # a store that is new
     assert pruning.prune_if_due(config(tmp_path), database, START) == pruning.Pruned()

@@ -121,7 +121,7 @@ def test_a_deactivation_between_a_request_and_its_order_leads_to_no_order(author
     assert authority.database.rows("SELECT n FROM orders") == []
 
 
-def test_a_deactivation_between_a_request_and_its_authorization_leads_to_none(authority: Authority) -> None:
+def test_an_account_deactivated_meanwhile_gets_no_authorization(authority: Authority) -> None:
     actor = Actor(authority)
     racing = Meanwhile(authority.database, deactivate(actor.account))
     with pytest.raises(AcmeError, match="is deactivated for good"):
@@ -169,7 +169,7 @@ def test_a_key_change_between_a_request_and_its_order_leads_to_no_order(authorit
     assert authority.database.rows("SELECT n FROM orders") == []
 
 
-def test_an_order_that_a_key_change_ended_stays_ended_when_the_key_comes_back(authority: Authority) -> None:
+def test_an_order_ended_by_a_key_change_stays_ended_if_the_key_returns(authority: Authority) -> None:
     actor, other = Actor(authority), Key()
     made = actor.order()
     later = now() + 5
@@ -212,7 +212,7 @@ def test_an_authorization_is_taken_into_one_of_two_orders(authority: Authority, 
     assert [of_order(order, now()) for order in (*others, late)] == [Status.READY, Status.PENDING]
 
 
-def test_an_authorization_that_is_deactivated_meanwhile_is_taken_into_no_order(
+def test_an_authorization_deactivated_meanwhile_is_taken_into_no_order(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
@@ -225,7 +225,7 @@ def test_an_authorization_that_is_deactivated_meanwhile_is_taken_into_no_order(
 
 
 @pytest.mark.parametrize("made_ahead", [False, True])
-def test_a_deactivated_authorization_between_ready_and_issued_leads_to_no_certificate(
+def test_an_authorization_deactivated_before_issuance_prevents_it(
     authority: Authority, instance: aws.Instance, made_ahead: bool
 ) -> None:
     actor = Actor(authority)
@@ -242,7 +242,7 @@ def test_a_deactivated_authorization_between_ready_and_issued_leads_to_no_certif
     assert certificates_of(authority.database, instance) == []
 
 
-def test_an_authorization_is_deactivated_while_its_order_is_issued_and_the_order_keeps_its_certificate(
+def test_an_order_issued_during_a_deactivation_keeps_its_certificate(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
@@ -274,7 +274,7 @@ def test_the_next_order_replaces_what_one_that_ended_was_to(authority: Authority
     assert caught.value.problem is Problem.ALREADY_REPLACED
 
 
-def test_a_certificate_that_is_pruned_while_an_order_names_it_is_none_to_wait_for(
+def test_an_order_does_not_wait_for_a_certificate_pruned_meanwhile(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
@@ -311,7 +311,7 @@ def prune_all(authority: Authority) -> Happening:
     return lambda database: pruning.prune(authority.config, database, "operator", now() + 8 * DAY)
 
 
-def test_an_order_that_is_pruned_while_it_is_finalized_leads_to_no_certificate(
+def test_an_order_pruned_while_it_is_finalized_gets_no_certificate(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
@@ -323,7 +323,7 @@ def test_an_order_that_is_pruned_while_it_is_finalized_leads_to_no_certificate(
     assert "certificate.issued" not in kinds(authority.database)
 
 
-def test_an_order_that_is_pruned_while_it_is_answered_leaves_nothing_of_the_answer(
+def test_an_order_pruned_while_it_is_answered_keeps_nothing_of_the_answer(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
@@ -335,7 +335,7 @@ def test_an_order_that_is_pruned_while_it_is_answered_leaves_nothing_of_the_answ
     assert "challenge.valid" not in kinds(authority.database)
 
 
-def test_an_order_that_is_pruned_while_its_names_are_handed_on_enrols_nobody(
+def test_an_order_pruned_while_its_names_are_handed_on_enrols_nobody(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)

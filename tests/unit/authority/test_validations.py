@@ -111,7 +111,7 @@ def elsewhere(authority: Authority, happening: Happening) -> Meanwhile:
     return meanwhile
 
 
-def test_an_attempt_that_finds_what_it_looks_for_makes_the_challenge_valid(
+def test_an_attempt_that_finds_the_right_answer_makes_the_challenge_valid(
     authority: Authority, account: Account, answered: str
 ) -> None:
     assert account.proven_at is None

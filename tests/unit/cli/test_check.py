@@ -80,7 +80,7 @@ def test_it_ends_with_2_where_a_file_cannot_be_used(ca: CA) -> None:
     assert "unknown key 'domanis'" in done.stderr
 
 
-def test_a_server_says_the_same_when_it_starts_and_when_it_reads_ca_toml_again(ca: CA) -> None:
+def test_a_server_logs_the_findings_at_start_and_at_reload(ca: CA) -> None:
     ca.cli("provisioner", "add", "Web", "--type", "AWS", "--aws-account", "123456789042")
     (ca.home / "ca.toml").chmod(0o622)
     first = ca.try_cli("check").stdout.splitlines()

@@ -82,7 +82,7 @@ def test_bootstrap_saves_nothing_when_the_server_has_no_such_root(
     assert not (tmp_path / "config").exists()
 
 
-def test_bootstrap_saves_nothing_when_the_server_does_not_verify_under_the_root(acme_iid: Run, tmp_path: Path) -> None:
+def test_bootstrap_saves_nothing_if_the_server_is_not_under_the_root(acme_iid: Run, tmp_path: Path) -> None:
     # The right root, relayed by a server that has no certificate from it.
     with serve(tmp_path, tls=new_issuer("Somebody Else")) as ca:
         done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", fingerprint(ca.root.certificate))

@@ -117,7 +117,7 @@ def test_a_new_certificate_for_the_same_key_replaces_one_file(tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_certificate_whose_key_was_replaced_meanwhile_is_not_put_in_place(tmp_path: Path) -> None:
+def test_a_certificate_is_not_installed_if_its_key_was_replaced_meanwhile(tmp_path: Path) -> None:
     pair, (_, key), other = pair_in(tmp_path), issuance(), issuance()
     pairs.install(pair, *other, Permissions())
     with pytest.raises(ClientError, match="another key meanwhile"):

@@ -307,7 +307,7 @@ def agreements(ca: ScriptedCA) -> list[str]:
 
 
 @pytest.mark.parametrize("terms", ["https://ca.local/terms", None, True, ["https://ca.local/terms"], ""])
-def test_only_terms_that_there_are_and_that_it_was_told_to_agree_to_are_agreed_to(
+def test_terms_are_agreed_to_only_if_they_exist_and_it_was_told_to(
     get: Callable[..., order.Issued], ca: ScriptedCA, terms: object, tmp_path: Path
 ) -> None:
     ca.once["/acme/directory"] = [directory_with(ca, terms)]
@@ -320,7 +320,7 @@ def test_only_terms_that_there_are_and_that_it_was_told_to_agree_to_are_agreed_t
     assert agreements(ca) == (["/acme/new-account"] if terms == "https://ca.local/terms" else [])
 
 
-def test_an_agreement_is_to_the_terms_that_the_refusal_links_to_or_to_none(
+def test_terms_that_a_refusal_links_to_need_an_agreement_of_their_own(
     get: Callable[..., order.Issued], ca: ScriptedCA
 ) -> None:
     ca.once["/acme/directory"] = [directory_with(ca, "/terms/1"), directory_with(ca, "/terms/1")]

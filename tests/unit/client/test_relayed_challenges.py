@@ -97,7 +97,7 @@ def test_no_evidence_is_fetched_for_a_relayed_challenge(
 
 
 @pytest.mark.parametrize("kind", ["gcp-identity", "azure-attested"])
-def test_what_is_fetched_for_a_relayed_token_is_of_no_use_to_who_relays_it(
+def test_evidence_for_a_relayed_token_is_useless_to_the_relay(
     get: Callable[..., order.Issued], ca: ScriptedCA, kind: str
 ) -> None:
     ca.challenge = {"token": TOKEN, "formats": [kind]}

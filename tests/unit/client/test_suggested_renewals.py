@@ -57,7 +57,7 @@ def test_the_serial_number_is_what_der_writes(serial: int, end: str) -> None:
     assert identifier == f"AQ.{end}"
 
 
-def test_a_certificate_that_does_not_name_its_issuers_key_has_no_identifier() -> None:
+def test_a_certificate_that_names_no_issuers_key_has_no_identifier() -> None:
     assert ari.certificate_id(certificate(1, None)) is None
 
 
@@ -131,7 +131,7 @@ def test_the_interval_has_limits(
     assert window.interval == kept
 
 
-def test_a_ca_that_offers_none_or_does_not_know_the_certificate_has_no_wish(
+def test_a_ca_without_ari_or_without_the_certificate_suggests_nothing(
     ask: Callable[[], Window | None], ca: ScriptedCA
 ) -> None:
     assert ask() is None

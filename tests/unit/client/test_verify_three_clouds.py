@@ -59,7 +59,7 @@ def files(tmp_path: Path) -> dict[str, list[str | Path]]:
 
 
 @pytest.mark.parametrize("kind", clouds.formats())
-def test_evidence_of_every_format_is_shown_and_verified_on_the_command_line(
+def test_the_commands_show_and_verify_evidence_of_every_format(
     acme_iid: Run, files: dict[str, list[str | Path]], tmp_path: Path, kind: str
 ) -> None:
     with stand_ins.that_gives(kind, tmp_path) as service:

@@ -146,12 +146,12 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_unknown_key_is_an_error_that_names_its_table_and_the_nearest_known_one(text: str, message: str) -> None:
+def test_an_unknown_key_is_an_error_with_its_table_and_the_nearest_key(text: str, message: str) -> None:
     assert refusal(text) == message
 
 
 @pytest.mark.parametrize("key", ["projects", "tenants", "jwks", "audience", "deny"])
-def test_keys_of_other_clouds_and_rules_that_do_not_exist_are_refused_and_not_ignored(key: str) -> None:
+def test_keys_of_other_clouds_and_unknown_rules_are_refused_not_ignored(key: str) -> None:
     assert f"unknown key '{key}'" in refusal(MINIMAL + PROVISIONER + f'{key} = ["x"]')
 
 
@@ -483,7 +483,7 @@ def test_lists_that_only_a_managed_identity_proves_ask_for_one() -> None:
     assert provisioner('type = "AZURE"\n' + tenant).formats == ("azure-managed-identity",)
 
 
-def test_an_issuer_of_web_identity_tokens_is_a_format_more_unless_a_list_is_about_something_else() -> None:
+def test_a_web_identity_issuer_adds_a_format_unless_a_list_rules_one_out() -> None:
     aws = 'type = "AWS"\naccounts = ["123456789042"]\n'
     issuer = '[[provisioner.web_identity]]\naccount = "123456789042"\nissuer = "https://x.example"\n'
     assert provisioner(aws + issuer).formats == ("aws-web-identity", "aws-rsa2048", "aws-signature")
@@ -626,7 +626,7 @@ def test_a_provisioner_without_owners_or_proof_is_an_error(text: str, message: s
     assert message in refusal(MINIMAL + '[[provisioner]]\nname = "P"\n' + text)
 
 
-def test_profiles_are_read_in_their_order_with_the_cas_lifetimes_where_they_give_none() -> None:
+def test_profiles_are_read_in_order_with_the_cas_lifetimes_as_defaults() -> None:
     text = MINIMAL + PROVISIONER + 'profiles = ["b"]\n' + PROFILE
     text += """
         [profile.b]

@@ -304,7 +304,7 @@ def test_a_document_is_what_aws_writes_for_the_same_instance(samples: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["rsa2048", "dsa"])
-def test_signed_data_is_byte_for_byte_what_aws_makes_but_for_serial_and_signature(samples: Path, name: str) -> None:
+def test_signed_data_equals_what_aws_makes_but_for_serial_and_signature(samples: Path, name: str) -> None:
     file = {"rsa2048": "aws-rsa2048-flaws.json", "dsa": "aws-pkcs7-dsa-flaws.json"}[name]
     content, real = _sample(samples, file)
     ours = cms.signed_data(content, getattr(forge.keys(), name), 1624361306)

@@ -79,7 +79,7 @@ def test_addresses_take_turns_however_much_each_asks_for(database: Database) -> 
     assert sorted(addresses(taken(database, Rounds(), 3))) == ["a", "b", "c"]
 
 
-def test_an_address_that_has_just_had_its_turn_comes_after_those_that_wait(database: Database) -> None:
+def test_an_address_that_just_had_its_turn_comes_after_waiting_ones(database: Database) -> None:
     rounds = Rounds()
     for number in range(9):
         for address in "abcd":
@@ -171,7 +171,7 @@ def test_a_repeated_attempt_is_not_due_before_its_time(database: Database) -> No
     assert taken(database, Rounds(), now=now) == [asked]
 
 
-def test_an_attempt_that_one_process_has_is_no_others_until_its_lease_ends(database: Database) -> None:
+def test_an_attempt_belongs_to_one_process_until_its_lease_ends(database: Database) -> None:
     (asked,) = answer(database, "a", "x")
     assert take(database, asked)
     assert not take(database, asked)

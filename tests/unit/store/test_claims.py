@@ -205,7 +205,7 @@ def deactivate_taken(database: Database, order: Order) -> None:
 
 
 @pytest.mark.parametrize("spoil", [None, deactivate_taken, revoke, end])
-def test_an_order_is_tied_to_no_certificate_unless_every_authorization_is_valid_then(
+def test_an_order_gets_a_certificate_only_if_all_authorizations_are_valid(
     database: Database, spoil: Callable[[Database, Order], None] | None
 ) -> None:
     order = take(database, prove(database, offer(database)))

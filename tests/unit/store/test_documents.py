@@ -238,7 +238,7 @@ def states(order: Order, now: int = 8) -> list[Status]:
     return [of_order(order, now), *(of_authorization(entry, now) for entry in order.authorizations)]
 
 
-def test_what_an_instance_has_proven_ends_with_its_generation_and_the_order(database: Database) -> None:
+def test_an_instances_proofs_and_order_end_with_its_generation(database: Database) -> None:
     order = made(database, (MET,), (MET_BY_HOST,))
     assert states(order) == [Status.READY, Status.VALID, Status.VALID]
     lose(database)
@@ -293,7 +293,7 @@ def test_what_waits_for_iid01_alone_fails_with_a_key_change_and_the_order(databa
     assert (failed.failed_at, failed.error) == (7, documents.KEY_CHANGED)
 
 
-def test_where_a_name_can_be_proven_otherwise_iid01_is_taken_back_with_a_key_change(database: Database) -> None:
+def test_a_key_change_takes_iid01_back_if_a_name_has_another_challenge(database: Database) -> None:
     order = made(database, (WAITING, OTHER), by=None)
     change_key(database)
     order = read(database, order)
@@ -326,7 +326,7 @@ def test_an_order_that_was_made_with_the_new_key_goes_on(database: Database) -> 
     assert states(order) == [Status.PENDING, Status.PENDING]
 
 
-def test_an_authorization_ahead_of_an_order_that_waits_for_iid01_fails_with_a_key_change(database: Database) -> None:
+def test_a_key_change_fails_an_authorization_made_ahead_that_awaits_iid01(database: Database) -> None:
     order = made(database, (WAITING,), by=None, ahead=True)
     change_key(database)
     assert of_authorization(read(database, order).authorizations[0], 8) is Status.INVALID

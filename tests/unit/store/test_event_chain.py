@@ -133,7 +133,7 @@ def test_an_edited_event_is_named(database: Database, behind: sqlite3.Connection
     assert found(database, 9) == "OK 12"
 
 
-def test_an_event_that_was_written_anew_with_its_own_hash_shows_at_the_next(
+def test_an_event_rewritten_with_its_own_hash_shows_at_the_next_event(
     database: Database, behind: sqlite3.Connection
 ) -> None:
     (before,) = behind.execute("SELECT hash FROM events WHERE seq = 6").fetchone()
@@ -199,7 +199,7 @@ def test_two_events_that_changed_places_are_found(database: Database, behind: sq
     assert found(database).startswith("event 7 was edited or inserted")
 
 
-def test_what_happens_after_an_edit_is_recorded_and_the_edit_is_still_found(
+def test_events_after_an_edit_are_recorded_and_the_edit_is_still_found(
     database: Database, behind: sqlite3.Connection
 ) -> None:
     behind.execute("UPDATE events SET account_id = 'b' WHERE seq = 20")

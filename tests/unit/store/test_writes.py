@@ -92,7 +92,7 @@ def test_a_guard_that_fails_lets_nothing_happen_wherever_it_stands(
     assert (notes(database), kinds(database)) == (["a"], ["after"])
 
 
-def test_a_guard_that_fails_again_and_again_takes_nothing_from_those_after_it(database: Database) -> None:
+def test_a_guard_that_fails_repeatedly_takes_nothing_from_later_writes(database: Database) -> None:
     # A driver that prepares a statement of a write must not rely on it where the write came to nothing.
     for turn in range(12):
         assert not happens(database, GUARD, note(f"never{turn}"), events=[Event("never", NOW)])
@@ -190,7 +190,7 @@ def test_an_event_that_cannot_be_stored_takes_its_write_along_alone(in_file: SQL
     assert_all_but(in_file, 2)
 
 
-def test_what_a_write_of_a_batch_relies_on_is_what_those_before_it_have_left(in_file: SQLite) -> None:
+def test_a_write_in_a_batch_relies_on_what_earlier_ones_have_left(in_file: SQLite) -> None:
     block = instances.block(key("gcp:1:1"), 0, "blocked", None, NOW)
     first, second, third = in_file.commit_all(
         [write(block), write(block), write(note("a"), instances.unblock("gcp:1:1"))]
@@ -354,7 +354,7 @@ with open(sys.argv[1], "r+b", buffering=0) as index:
 """
 
 
-def test_a_reader_waits_for_the_recovery_of_the_log_also_after_a_commit_that_waited_for_nobody(in_file: SQLite) -> None:
+def test_a_reader_waits_for_log_recovery_even_after_an_unwaiting_commit(in_file: SQLite) -> None:
     in_file.commit_all([write(note("a"))], waits=False)
     index = in_file.path.with_name(f"{in_file.path.name}-shm")
     with subprocess.Popen(

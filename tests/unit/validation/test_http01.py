@@ -260,9 +260,7 @@ def test_a_name_of_a_closed_address_is_never_connected_to(
     assert web.seen == []
 
 
-def test_a_name_that_changes_between_the_check_and_the_connection_gains_nothing(
-    host: Host, look: Look, names: Names
-) -> None:
+def test_a_name_that_changes_between_check_and_connection_gains_nothing(host: Host, look: Look, names: Names) -> None:
     hidden = Web()
     honest = Web("127.0.0.2", hidden.port)
     with closing(hidden, honest):

@@ -129,7 +129,7 @@ def test_an_order_with_the_shortest_validity_can_be_finalized_later(account: Acc
     assert done.json()["status"] == "valid"
 
 
-def test_requests_that_no_route_takes_are_answered_with_a_nonce_and_the_index(account: Account) -> None:
+def test_requests_without_a_route_are_answered_with_a_nonce_and_the_index(account: Account) -> None:
     base = account.wire.directory_url.removesuffix("/directory")
     for response in (
         account.post(base + "/nothing"),

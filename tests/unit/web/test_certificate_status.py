@@ -130,7 +130,7 @@ def test_without_the_switch_there_is_nothing_of_it(shared_ca: CA, instance: aws.
         assert fetch(shared_ca, path).status_code == 404
 
 
-def test_openssl_takes_a_certificate_until_it_is_revoked_and_not_a_moment_longer(
+def test_openssl_accepts_a_certificate_until_the_moment_of_its_revocation(
     ca: CA, account: Account, issued: Issued, tmp_path: Path
 ) -> None:
     assert verify(ca, issued, tmp_path).returncode == 0
@@ -180,7 +180,7 @@ def test_a_list_is_signed_once_and_whoever_has_it_is_not_sent_it_again(ca: CA) -
     assert fetch(ca, **{"If-None-Match": '"another"'}).content == first.content
 
 
-def test_of_fetches_that_race_after_a_revocation_each_has_it_and_a_number_is_one_lists(
+def test_racing_fetches_have_the_revocation_and_each_list_its_own_number(
     ca: CA, account: Account, issued: Issued
 ) -> None:
     revoke(account, issued)
@@ -249,7 +249,7 @@ def test_a_list_is_signed_again_when_half_of_its_time_is_left(authority: Authori
     assert parsed.last_update_utc.timestamp() == NOW + 12 * HOUR - 60
 
 
-def test_a_clock_that_is_set_back_leads_to_a_list_that_is_valid_by_it_and_has_a_greater_number(
+def test_a_clock_set_back_gives_a_valid_list_with_a_greater_number(
     authority: Authority,
 ) -> None:
     first = certificate_status.current_list(authority, NOW)
@@ -273,7 +273,7 @@ def test_numbers_grow_after_an_older_store_was_restored(authority: Authority) ->
     assert certificate_status.current_list(authority, NOW + HOUR).number > last.number
 
 
-def test_another_process_that_signs_at_the_same_time_wins_and_no_number_is_given_twice(authority: Authority) -> None:
+def test_another_process_that_signs_meanwhile_wins_and_numbers_are_unique(authority: Authority) -> None:
     certificate_status.current_list(authority, NOW)
     add(authority, 1, NOW + HOUR, NOW)
     others = []

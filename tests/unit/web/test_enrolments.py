@@ -49,7 +49,7 @@ def refusal(response: object) -> tuple[str, str]:
 # Enrolling
 
 
-def test_an_order_that_iid01_has_proven_gives_a_key_for_ten_minutes_and_names_for_a_week(
+def test_an_order_proven_by_iid01_gives_a_brief_key_and_names_for_a_week(
     bound: Account, instance: aws.Instance
 ) -> None:
     made = enrol(bound, proven(bound, instance, "foo.local", "bar.local"))
@@ -266,7 +266,7 @@ def test_a_delegate_answers_no_challenge_with_evidence(shared_ca: CA, bound: Acc
     assert shared_ca.try_cli("instance", "show", whole_id(other)).code == 1
 
 
-def test_a_delegates_certificate_is_replaced_by_its_own_order_and_no_other_accounts(
+def test_only_a_delegates_own_order_replaces_its_certificate(
     shared_ca: CA, bound: Account, instance: aws.Instance
 ) -> None:
     account = delegate(shared_ca, bound, instance, "foo.local")

@@ -42,7 +42,7 @@ def refused(account: Account, name: str, given: dict[str, str]) -> str:
     return detail
 
 
-def test_the_challenge_object_says_what_would_be_accepted_and_to_what_it_is_bound(account: Account) -> None:
+def test_the_challenge_says_which_formats_are_accepted_and_its_binding(account: Account) -> None:
     challenge = account.challenge(account.order("foo.local").json())
     bound = binding(f"{challenge['token']}.{account.key.thumbprint}")
     assert challenge["type"] == "iid-01"
@@ -104,7 +104,7 @@ def test_the_signature_format_is_believed_too(account: Account, instance: aws.In
     ],
     ids=lambda payload: str(payload)[:60],
 )
-def test_an_answer_that_is_none_is_malformed_and_the_challenge_stays_pending(account: Account, payload: object) -> None:
+def test_a_malformed_answer_is_an_error_and_the_challenge_stays_pending(account: Account, payload: object) -> None:
     url = account.challenge(account.order("foo.local").json())["url"]
     response = account.post(url, payload)
     assert response.status_code == 400
@@ -158,7 +158,7 @@ def test_a_named_provisioner_that_is_not_there_is_said(account: Account, instanc
     account.obtain("foo.local", answer=answer(instance) | {"provisioner": PROVISIONER})
 
 
-def test_a_second_account_for_the_same_instance_is_refused_and_the_first_goes_on(
+def test_a_second_account_of_an_instance_is_refused_and_the_first_goes_on(
     shared_ca: CA, account: Account, instance: aws.Instance
 ) -> None:
     account.obtain("foo.local", answer=answer(instance))
@@ -228,7 +228,7 @@ def operator(ca: CA, line: str) -> str:
     return ca.cli(*arguments).stdout
 
 
-def test_a_vm_that_lost_its_key_is_let_in_by_the_very_command_it_was_told_and_no_other_key_is(
+def test_the_command_told_to_a_vm_without_its_key_lets_in_that_vm_alone(
     shared_ca: CA, account: Account, instance: aws.Instance
 ) -> None:
     issued = account.obtain("foo.local", answer=answer(instance))
@@ -290,7 +290,7 @@ def revoke(account: Account, der: bytes, reason: int = 0) -> int:
     return account.post(url, {"certificate": b64(der), "reason": reason}).status_code
 
 
-def test_revocation_closes_the_names_to_the_instance_until_they_are_reopened(
+def test_revocation_closes_an_instances_names_until_they_are_reopened(
     shared_ca: CA, account: Account, instance: aws.Instance
 ) -> None:
     issued = account.obtain("foo.local", "bar.local", answer=answer(instance))
@@ -309,7 +309,7 @@ def test_revocation_closes_the_names_to_the_instance_until_they_are_reopened(
     assert "bar.local" in again.stderr
 
 
-def test_a_valid_challenge_says_which_names_the_instance_may_hold_and_leaves_out_closed_ones(
+def test_a_valid_challenge_lists_the_instances_names_but_no_closed_ones(
     account: Account, instance: aws.Instance
 ) -> None:
     own = [

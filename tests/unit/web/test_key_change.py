@@ -121,7 +121,7 @@ def test_an_inner_jws_with_a_nonce_is_malformed(account: Account, extra: dict[st
     assert "nonce" in refused(account, inner(account, Key(), extra), "malformed")
 
 
-def test_an_inner_jws_with_a_nonce_that_is_good_is_malformed_and_does_not_spend_it(account: Account) -> None:
+def test_an_inner_jws_with_a_good_nonce_is_malformed_and_spends_no_nonce(account: Account) -> None:
     nonce = account.wire.nonce()
     assert "nonce" in refused(account, inner(account, Key(), {"nonce": nonce}), "malformed")
     assert account.wire.post(account.url, None, account.key, account.url, nonce=nonce).status_code == 200
@@ -311,9 +311,7 @@ def test_a_pending_iid01_challenge_ends_with_its_order_and_says_why(account: Acc
     account.obtain("foo.local", answer=answer(instance))
 
 
-def test_a_valid_challenge_keeps_its_result_and_its_order_leads_to_a_certificate(
-    account: Account, instance: aws.Instance
-) -> None:
+def test_a_valid_challenge_keeps_its_result_and_its_order_is_issued(account: Account, instance: aws.Instance) -> None:
     ordered, (answered,) = account.prove("foo.local", answer=answer(instance))
     assert roll(account).status_code == 200
     assert account.post(answered.json()["url"]).json()["status"] == "valid"

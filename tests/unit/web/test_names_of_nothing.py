@@ -374,7 +374,7 @@ def test_no_certificate_of_another_serial_number_is_revoked(held: Held, serial: 
     assert refused_to_revoke(held, forged(serial, key), key) == [(404, "malformed")] * 2
 
 
-def test_no_certificate_of_others_is_revoked_by_a_serial_number_that_is_right(held: Held) -> None:
+def test_a_right_serial_number_alone_revokes_no_certificate(held: Held) -> None:
     assert (
         refused_to_revoke(held, forged(held.serial, held.certificate.key), held.certificate.key)
         == [(404, "malformed")] * 2
@@ -416,7 +416,7 @@ def test_odd_digits_are_no_serial_number_to_an_operator(held: Held, spelling: st
     assert "a serial number is decimal, or hexadecimal after 0x" in outcome.stderr
 
 
-def test_an_operator_is_shown_and_revokes_nothing_by_another_serial_number(held: Held) -> None:
+def test_an_unknown_serial_number_shows_and_revokes_nothing(held: Held) -> None:
     for made in ("one other random bit", "the number alone", "the next number", "a number of 2^63 and more"):
         for command in ("show", "revoke"):
             outcome = held.ca.try_cli("certificate", command, str(SERIALS[made](held.serial)))

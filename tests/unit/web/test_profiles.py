@@ -188,7 +188,7 @@ def test_an_instance_gets_the_profiles_of_its_own_provisioner_only(account: Acco
     assert lifetime(leaf) == 30 * 60 + 60
 
 
-def test_what_was_proven_ahead_under_another_provisioner_serves_no_order_for_its_profile(account: Account) -> None:
+def test_a_proof_ahead_serves_no_profile_of_another_provisioner(account: Account) -> None:
     body = {"identifier": {"type": "dns", "value": "ahead.local"}}
     made = account.post(account.wire.directory["newAuthz"], body)
     url = made.json()["challenges"][0]["url"]
@@ -223,7 +223,7 @@ def profiled(own_ca: CA) -> Iterator[Authority]:
         yield made
 
 
-def test_a_profile_that_is_no_longer_given_at_finalize_is_refused_and_the_order_stays_ready(
+def test_a_profile_no_longer_given_is_refused_and_the_order_stays_ready(
     profiled: Authority, instance: aws.Instance
 ) -> None:
     ready = Ready(profiled, instance, "mesh")

@@ -48,7 +48,7 @@ def refused(response: requests.Response) -> str:
 
 
 @pytest.mark.parametrize("limited", ['orders_per_account = "2/1h"'], indirect=True)
-def test_an_accounts_orders_are_limited_across_processes_and_anothers_are_not(limited: CA) -> None:
+def test_an_accounts_orders_are_limited_by_themselves_across_processes(limited: CA) -> None:
     account = limited.account()
     assert [account.order("foo.local").status_code for _ in range(2)] == [201, 201]
     assert "2 in 3600 seconds" in refused(account.order("foo.local"))
@@ -56,7 +56,7 @@ def test_an_accounts_orders_are_limited_across_processes_and_anothers_are_not(li
 
 
 @pytest.mark.parametrize("limited", ['orders_per_account = "3/1h"'], indirect=True)
-def test_what_is_asked_for_ahead_of_an_order_counts_and_what_is_refused_does_too(limited: CA) -> None:
+def test_authorizations_made_ahead_and_refused_requests_count_too(limited: CA) -> None:
     account = limited.account()
     ahead = account.wire.directory["newAuthz"]
     foo, outside = ({"identifier": {"type": "dns", "value": name}} for name in ("foo.local", "foo.example"))
