@@ -274,7 +274,7 @@ def test_a_root_in_der_is_one_root(acme_iid: Run, ca: ScriptedCA, tmp_path: Path
     assert acme_iid("health", "--ca-url", ca.url, "--root", root).returncode == 12
 
 
-def test_the_plugin_for_certbot_trusts_all_roots_and_names_a_file_that_it_cannot_use(tmp_path: Path) -> None:
+def test_certbots_plugin_trusts_all_roots_and_names_a_bad_file(tmp_path: Path) -> None:
     trust = pytest.importorskip("certbot_acme_iid.trust")
     roots_file = tmp_path / "roots.pem"
     roots_file.write_bytes(OLD.pem + NEW.pem)

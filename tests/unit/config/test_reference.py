@@ -71,7 +71,7 @@ def test_each_setting_has_a_row_and_each_row_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("type_", provisioner_settings.types())
-def test_a_provisioner_has_a_field_for_each_setting_that_is_not_its_clouds_own(type_: str) -> None:
+def test_a_provisioner_has_a_field_for_each_common_setting(type_: str) -> None:
     if type_ in CLOUD_TYPES:
         own, settings = {"demands", "keys"}, provisioner_settings.of_instances(CLOUD_TYPES[type_])
         assert {field.name for field in fields(Provisioner)} - own == {
@@ -82,7 +82,7 @@ def test_a_provisioner_has_a_field_for_each_setting_that_is_not_its_clouds_own(t
         assert {field.name for field in fields(HostProvisioner)} == {"name", *(entry.key for entry in settings)}
 
 
-def test_each_field_of_the_cas_settings_is_described_or_made_of_several_settings() -> None:
+def test_each_field_of_the_settings_is_described_or_composed() -> None:
     assert {field.name for field in fields(CASettings)} - {entry.key for entry in settings_of(CASettings)} == {
         "lifetimes", "keys"
     }  # fmt: skip

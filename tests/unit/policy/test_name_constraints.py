@@ -128,7 +128,7 @@ CONSTRAINED = replace(DOMAINS, constraints=(EXAMPLE, ROOT))
 REASON = "the CA's certificate permits names below example.com or names below corp.example, not a.example.org"
 
 
-def test_an_order_for_a_name_that_is_not_permitted_is_refused_before_a_proof_is_asked_for() -> None:
+def test_an_order_for_a_name_that_is_not_permitted_is_refused_at_once() -> None:
     for provisioners, hosts in (((CLOUD,), ()), ((), (HOSTS,)), ((CLOUD,), (HOSTS,))):
         policy = Policy(CONSTRAINED, provisioners, hosts)
         assert policy.offers(dns("a.example.com")).refusal is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from acme_iid.terminal.tables import columns
 
 
-def test_columns_are_as_wide_as_their_longest_cell_and_lines_end_without_blanks() -> None:
+def test_columns_fit_their_longest_cell_and_lines_end_without_blanks() -> None:
     rows = [["foo.local", "1"], ["a.very.long.name.local", ""]]
     assert columns(["NAME", "SERIAL"], rows) == [
         "NAME                    SERIAL",
