@@ -184,7 +184,7 @@ def test_a_machine_trusts_the_old_and_the_new_root_of_a_ca(own_ca: CA, tmp_path:
     file.write_text(file.read_text().replace("\n[server]", f'alternate_chains = ["{chain}"]\n\n[server]', 1))
     own_ca.start()
     digits = fingerprint(load_certificates(root.read_bytes())[0])
-    with ec2(tmp_path / "vm", instance) as vm:
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         vm.bootstrap(own_ca)
         vm.order()
         before = vm.json("account", "show")

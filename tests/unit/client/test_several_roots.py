@@ -96,7 +96,7 @@ def test_a_certificate_has_to_chain_to_one_of_the_roots(tmp_path: Path, issuer: 
     issued.chain[-1].verify_directly_issued_by(issuer.certificate)
 
 
-def test_a_root_that_was_renewed_with_its_key_counts_beside_the_one_that_has_ended() -> None:
+def test_a_root_renewed_with_its_key_counts_beside_the_ended_one() -> None:
     now = datetime.now(UTC)
     ended = issue(None, NAME, OLD.key, start=now - timedelta(days=9), days=1)
     key = keys.generate(keys.KeyType("EC", "P-256"))
@@ -165,7 +165,7 @@ def test_another_default_keeps_roots_and_identity_of_the_one_before(where: Direc
     assert (before.roots, before.identity) == ((NEW.certificate,), digits(OLD))
 
 
-def test_roots_that_somebody_has_put_in_the_file_are_another_cas_unless_one_is_known(where: Directories) -> None:
+def test_roots_put_in_the_file_are_another_cas_unless_one_is_known(where: Directories) -> None:
     bootstrapping.save(where, "https://ca.local", (OLD.certificate,))
     roots_file = known_ca.load(where).roots_file
     roots_file.write_bytes(NEW.pem + OLD.pem)
@@ -286,7 +286,7 @@ def test_certbots_plugin_trusts_all_roots_and_names_a_bad_file(tmp_path: Path) -
         trust.add(roots_file, env)
 
 
-def test_the_plugin_for_certbot_says_that_the_roots_of_the_bootstrap_cannot_be_used(
+def test_certbots_plugin_says_that_bootstrapped_roots_cannot_be_used(
     where: Directories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authenticator = pytest.importorskip("certbot_acme_iid.authenticator")
