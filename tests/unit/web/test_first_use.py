@@ -16,11 +16,6 @@ from acme_iid.binding import binding
 from acme_iid.simulator import aws
 
 
-@pytest.fixture
-def account(shared_ca: CA) -> Account:
-    return shared_ca.account()
-
-
 def outcome(account: Account, name: str, given: dict[str, str]) -> str:
     """Order a name and answer: "valid", or why not."""
     _, (response,) = account.prove(name, answer=given)

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
-from acting import Actor, authority_of, change_key, deactivate
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from meanwhile import Meanwhile
 from running import CA, answer
 from wire import Account, Key, b64, csr, problem
 
-from acme_iid.authority import Authority
-from acme_iid.errors import AcmeError, Problem
-from acme_iid.protocol.status import Status, of_challenge
 from acme_iid.simulator import aws
-from acme_iid.store import accounts as stored
-from acme_iid.store import instances
-
-
-@pytest.fixture
-def account(shared_ca: CA) -> Account:
-    return shared_ca.account()
-
-
-@pytest.fixture
-def authority(own_ca: CA) -> Iterator[Authority]:
-    with authority_of(own_ca.home) as made:
-        yield made
 
 
 def url(account: Account) -> str:
@@ -372,36 +354,3 @@ def test_a_release_is_for_the_key_that_the_operator_named(
     assert roll(third).status_code == 200
     _, (late,) = third.prove("foo.local", answer=answer(instance))
     assert f"--to {third.key.thumbprint}" in late.json()["error"]["detail"]
-
-
-def test_a_change_that_another_overtook_changes_nothing(authority: Authority) -> None:
-    actor, first = Actor(authority), Key()
-    racing = Meanwhile(authority.database, change_key(actor.account, first))
-    with pytest.raises(AcmeError, match="while this request was under way") as caught:
-        change_key(actor.account)(racing)
-    assert caught.value.problem is Problem.UNAUTHORIZED
-    current = stored.get(authority.database, actor.account.id)
-    assert current is not None
-    assert current.thumbprint == first.thumbprint
-
-
-def test_a_change_that_a_deactivation_overtook_changes_nothing(authority: Authority) -> None:
-    actor = Actor(authority)
-    with pytest.raises(AcmeError, match="deactivated") as caught:
-        change_key(actor.account)(Meanwhile(authority.database, deactivate(actor.account)))
-    assert caught.value.status == 401
-    current = stored.get(authority.database, actor.account.id)
-    assert current is not None
-    assert current.thumbprint == actor.key.thumbprint
-
-
-def test_an_answer_under_way_at_a_key_change_is_refused(authority: Authority, instance: aws.Instance) -> None:
-    actor = Actor(authority)
-    made = actor.order()
-    with pytest.raises(AcmeError, match="while this request was under way"):
-        actor.answer(made, instance, happens=change_key(actor.account))
-    (entry,) = actor.read(made).authorizations
-    assert of_challenge(entry.challenges[0]) is Status.INVALID
-    assert entry.challenges[0].error is not None
-    assert "key was changed" in entry.challenges[0].error.detail
-    assert instances.find(authority.database, instance.instance_id) == []

@@ -14,11 +14,6 @@ from acme_iid.protocol.renewal import CertificateId
 from acme_iid.simulator import aws
 
 
-@pytest.fixture
-def account(shared_ca: CA) -> Account:
-    return shared_ca.account()
-
-
 def named(issued: Issued) -> str:
     """The certificate's RFC 9773 identifier."""
     authority = issued.leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
