@@ -8,7 +8,7 @@ The packages, from the top down; each leans on lower ones only (the import contr
     operations  backup, restore, pruning, and operators' work on instances
     authority   the use cases, such as ``orders.new_order``, ``challenges.answer`` and ``finalization.finalize``
     serving     HTTP over TLS: processes, loops and sockets; it knows no application
-    config      ca.toml in, settings out, and what is unsafe in them
+    config      ca.toml in, settings out, and findings about unsafe ones
     validation  the standard challenges: http-01, dns-01, tls-alpn-01, ...
     store       all the SQL
     issuance    keys and certificates
@@ -17,10 +17,12 @@ The packages, from the top down; each leans on lower ones only (the import contr
     attestation evidence in, ``identity.InstanceIdentity`` out
     protocol    RFC 8555 without I/O: resources, statuses, identifiers, CSRs
     iid01       the challenge on the wire, for clients
-    binding     what ties evidence to a challenge and a key, for both sides
-    errors      what every package raises
-    durable     files that are there after a power cut
+    binding     ties evidence to a challenge and a key, for both sides
+    errors      the errors that every package raises
+    bounded     answers over HTTP that end: limits of octets and time, for both sides
+    durable     files that survive a power failure
+    terminal    durations and tables, as people read and write them, for both sides
 
-The client lives in client/ and leans on ``iid01``, ``binding``, ``errors``, ``protocol.key_files`` and, for one
-command, ``attestation``.
+The client lives in client/ and leans on ``iid01``, ``binding``, ``bounded``, ``errors``, ``terminal``,
+``protocol.key_files`` and, for one command, ``attestation``.
 """

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from dataclasses import replace
 
 from acme_iid.attestation.registry import trust_store
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.authority.validations import Validations
 from acme_iid.config.settings import Config
-from acme_iid.issuance import alternates, home
+from acme_iid.issuance import alternates, home, name_constraints
 from acme_iid.operations import issuers
+from acme_iid.operations.background import Background
 from acme_iid.operations.follower import Following
 from acme_iid.operations.presence import Presence
 from acme_iid.operations.pruning import Pruning
@@ -33,24 +34,16 @@ from acme_iid.web.pool import Pool
 _REFRESH_SECONDS = 30
 
 
-class _Refreshing:
+class _Refreshing(Background):
     """The thread that replaces fetched key sets before they are stale, so that no request has to wait for a fetch."""
 
     def __init__(self, trust: TrustStore) -> None:
+        super().__init__(_REFRESH_SECONDS, fault="replacing fetched key sets failed")
         self._trust = trust
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ending.wait(_REFRESH_SECONDS):
-            self._trust.refresh_if_due(int(time.time()))
+    def turn(self) -> None:
+        """Replace those that are about to be stale."""
+        self._trust.refresh_if_due(int(time.time()))
 
 
 def _spent_nonces(config: Config, database: Database) -> nonces.SpentNonces:
@@ -77,6 +70,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     try:
         issuers.begin(database, ca, int(time.time()))
         chains = tuple(alternates.load(path, ca.current.certificate) for path in config.ca.alternate_chains)
+        config = replace(config, constraints=name_constraints.of_chains(ca.chains, chains))
         spent = _spent_nonces(config, database)
         key = nonces.mac_key(database)
     except BaseException:

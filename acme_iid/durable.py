@@ -1,4 +1,4 @@
-"""Files that are there after a power failure, too."""
+"""Files that survive a power failure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The errors that every room raises: typed here, turned into problem documents in web/problems.py.
+"""The errors that every package raises: typed here, turned into problem documents in web/problems.py.
 
 Nothing in this module knows about HTTP responses or Flask. A layer below the web raises an
 :class:`AcmeError` when the protocol has a name for what went wrong, and the verifiers raise an
-:class:`AttestationError` that names the step which refused the evidence.
+:class:`AttestationError` that names the step at which the evidence is refused.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Problem(Enum):
 
 
 class Remedy(Enum):
-    """What has to be done before a refused request can be granted, where asking again is of no use.
+    """The act that a refused request needs before it can be granted, where asking again is of no use.
 
     The value is the word in a problem document's member ``remedy`` (rfc-notes/iid-01.md, "Errors").
     """
@@ -72,9 +72,9 @@ class Remedy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What went wrong, as a fact: why an order or challenge failed, or one of several faults in a request.
+    """A fault: the reason why an order or challenge failed, or one of several faults in a request.
 
-    ``identifier`` is the wire form ``(type, value)`` of the identifier that it concerns (RFC 8555 section 6.7.1).
+    ``identifier`` is the identifier that it concerns, as ``(type, value)`` on the wire (RFC 8555 section 6.7.1).
     """
 
     problem: Problem
@@ -92,7 +92,7 @@ class AcmeError(Exception):
     :param subproblems: the single faults, where there are several.
     :param headers: further response headers (``Location``, ``Retry-After``, ``Allow``).
     :param members: further members of the problem document (``algorithms``).
-    :param remedy: what has to be done first; None where asking again may do.
+    :param remedy: the act that is needed first; None where asking again may do.
     """
 
     def __init__(
@@ -134,10 +134,10 @@ class Step(Enum):
 class AttestationError(Exception):
     """Well-formed evidence that is refused: the challenge becomes invalid.
 
-    :param step: which step refused it.
-    :param detail: which rule refused it and what an operator would do about it. It is shown to
-        whoever sent the evidence, so it never holds another instance's data.
-    :param remedy: what has to be done first; None where other evidence may do.
+    :param step: the step at which it is refused.
+    :param detail: the rule that refuses it, and an operator's remedy. It is shown to the sender of the
+        evidence, so it never holds another instance's data.
+    :param remedy: the act that is needed first; None where other evidence may do.
     """
 
     def __init__(self, step: Step, detail: str, remedy: Remedy | None = None) -> None:
@@ -148,14 +148,14 @@ class AttestationError(Exception):
 
 
 class MalformedEvidenceError(AttestationError):
-    """An answer that is no evidence at all: HTTP 400 ``malformed``, the challenge stays pending."""
+    """An answer that is not evidence at all: HTTP 400 ``malformed``, the challenge stays pending."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Step.DECODE, detail)
 
 
 class TrustUnavailableError(Exception):
-    """Our own trouble: a key set that is needed cannot be had now. HTTP 503, the challenge stays pending."""
+    """Our own trouble: a key set that is needed is not available now. HTTP 503, the challenge stays pending."""
 
 
 class StoreUnavailableError(Exception):
@@ -163,7 +163,7 @@ class StoreUnavailableError(Exception):
 
 
 class StoreBusyError(StoreUnavailableError):
-    """Others were writing all the time that could be waited; the store itself has no fault. Nothing was changed."""
+    """Others were writing for as long as could be waited; the store itself has no fault. Nothing was changed."""
 
 
 class StoreConflictError(StoreUnavailableError):
@@ -171,7 +171,7 @@ class StoreConflictError(StoreUnavailableError):
 
 
 class OutcomeUnknownError(StoreUnavailableError):
-    """The store went away while it committed: what was asked for may have been done. HTTP 503."""
+    """The store went away while it committed: the change may have been made. HTTP 503."""
 
 
 class UnstorableTextError(Exception):
@@ -179,7 +179,7 @@ class UnstorableTextError(Exception):
 
 
 class RequestError(Exception):
-    """What an operator asked for cannot be done; the text says why."""
+    """An operator's request cannot be carried out; the text says why."""
 
 
 class ServerError(Exception):

@@ -41,8 +41,8 @@ class IID01Response(challenges.KeyAuthorizationChallengeResponse):
 class IID01(challenges.KeyAuthorizationChallenge):
     """The challenge: prove which cloud instance you are.
 
-    ``formats`` is what the server would accept, most preferred first. ``audience`` and ``nonce`` are
-    convenience copies; :meth:`binding` is what a client uses, and it refuses a server that sends others.
+    ``formats`` are those that the server would accept, most preferred first. ``audience`` and ``nonce`` are
+    convenience copies; a client uses :meth:`binding`, which refuses a server that sends others.
     ``names``, in a valid one, are the identifiers that the instance may hold.
     """
 
@@ -72,5 +72,5 @@ class IID01(challenges.KeyAuthorizationChallenge):
         return own
 
     def validation(self, account_key: JWK, **_kwargs: Any) -> Binding:
-        """What evidence must be bound to; the name that the acme library calls it by."""
+        """The binding, by the name under which the acme library asks for it."""
         return self.binding(account_key)

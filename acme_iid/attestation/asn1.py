@@ -1,8 +1,8 @@
 """A strict reader for ASN.1 in BER and DER (ITU-T X.690), as a tree.
 
 AWS serves BER with indefinite lengths, which the cryptography package does not read, and Azure serves
-DER; this reads both. It is one loop without recursion, does work linear in the input, and refuses what
-no cloud sends: multi-byte tags, lengths that are not minimal, and trees that are deep or have many nodes.
+DER; this reads both. It is one loop without recursion, does work linear in the input, and refuses all
+that no cloud sends: multi-byte tags, lengths that are not minimal, and trees that are deep or have many nodes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from functools import lru_cache
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 24
-"""How deep values may nest; AWS's CMS reaches 8, Azure's with its certificate 10."""
+"""The levels that values may nest; AWS's CMS reaches 8, Azure's with its certificate 10."""
 MAX_NODES = 4096
-"""How many values there may be; AWS's CMS has some 70, Azure's with its certificate some 130."""
+"""The values that there may be; AWS's CMS has some 70, Azure's with its certificate some 130."""
 
 INTEGER = 0x02
 OCTET_STRING = 0x04
@@ -32,13 +32,13 @@ CONSTRUCTED_OCTET_STRING = OCTET_STRING | CONSTRUCTED
 
 @dataclass(slots=True)
 class Node:
-    """One value: its identifier octet, the bytes it stands in, and what is inside.
+    """One value: its identifier octet, the bytes it stands in, and the values inside.
 
     :ivar tag: the identifier octet, class and constructed bit included.
     :ivar data: the whole input that the offsets count in.
-    :ivar start: where the identifier octet is.
-    :ivar content: where the contents begin.
-    :ivar end: where the value ends, the end-of-contents octets of an indefinite length included.
+    :ivar start: the position of the identifier octet.
+    :ivar content: the position of the contents.
+    :ivar end: the position after the value, and after the end-of-contents octets of an indefinite length.
     :ivar children: the values inside a constructed one, in their order.
     """
 
@@ -62,7 +62,7 @@ class Node:
 
     @property
     def encoding(self) -> bytes:
-        """The bytes that it came as, header included."""
+        """The bytes of the value as it came, header included."""
         return self.data[self.start : self.end]
 
 
@@ -147,7 +147,7 @@ def _long_length(encoded: bytes, size: int) -> int:
 def children(node: Node, tag: int, what: str) -> list[Node]:
     """The values inside ``node``, which must carry ``tag``.
 
-    :raises ValueError: naming ``what`` the node should have been.
+    :raises ValueError: naming the expected value by ``what``.
     """
     expect(node, tag, what)
     return node.children
@@ -156,7 +156,7 @@ def children(node: Node, tag: int, what: str) -> list[Node]:
 def expect(node: Node, tag: int, what: str) -> Node:
     """``node``, which must carry ``tag``.
 
-    :raises ValueError: naming ``what`` it should have been.
+    :raises ValueError: naming the expected value by ``what``.
     """
     if node.tag != tag:
         raise ValueError(f"{what} has the tag 0x{node.tag:02x} instead of 0x{tag:02x}")

@@ -1,7 +1,7 @@
 """AWS EC2 instance identity documents, in the three ways in which the metadata service signs them.
 
 Source: Amazon EC2 User Guide, "Instance identity documents" and "Verify the instance identity document".
-None carries a nonce: they are bound on first use (rfc-notes/iid-01.md), and ``pendingTime`` is judged there.
+They carry no nonce: they are bound on first use (rfc-notes/iid-01.md), and ``pendingTime`` is judged there.
 """
 
 from __future__ import annotations
@@ -21,16 +21,13 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from acme_iid.attestation import cms
 from acme_iid.attestation.aws_trust import DOCUMENTS, AwsKey, AwsKind, AwsTrust
-from acme_iid.attestation.fields import base64url, check, json_document, standard_base64
+from acme_iid.attestation.fields import check, decode_base64, decode_base64url, json_document
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import KeyReference, TrustStore
-from acme_iid.binding import Binding
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, Step
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
-
-CLOCK_SKEW = 60
-"""How far, in seconds, the cloud's clock may be ahead of ours."""
 
 _PARTITIONS: Final = (
     ("cn-", "aws-cn"),
@@ -56,7 +53,7 @@ _FORMATS: Final[Mapping[str, re.Pattern[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class AwsClaims(Claims):
-    """What a verified document says, and when AWS signed it.
+    """The claims of a verified document, and the time at which AWS signed it.
 
     :ivar signing_time: the CMS's signingTime in seconds; None where the format has none.
     """
@@ -66,7 +63,7 @@ class AwsClaims(Claims):
 
 @dataclass(frozen=True, slots=True)
 class _SignedDocument:
-    """A document and its signature, decoded; ``signed`` is what the signature covers."""
+    """A document and its signature, decoded; ``signed`` are the bytes that the signature covers."""
 
     content: bytes
     signed: bytes
@@ -90,7 +87,7 @@ class _AwsVerifier:
         """
         signed = self.decode(self.format, evidence.fields)
         document = json_document(signed.content)
-        # Not believed yet: it only says whose keys to try, and a wrong one finds no key that fits.
+        # Not believed yet: the region only selects the keys to try, and a wrong region selects keys that do not fit.
         key = _verifying_key(trust.part(AwsTrust), self.kind, _text(document, "region"), signed)
         return AwsClaims(
             format=self.format,
@@ -112,31 +109,31 @@ class _AwsVerifier:
 
 
 def _from_cms(digest: cms.Digest, algorithms: frozenset[str], name: str, fields: Mapping[str, str]) -> _SignedDocument:
-    """``rsa2048`` and ``pkcs7``: the document is inside a CMS, and nothing beside it counts."""
+    """``rsa2048`` and ``pkcs7``: the document is inside a CMS, and no document beside it counts."""
     check(fields, ("evidence",), name)
-    data = standard_base64(fields["evidence"], "evidence")
+    data = decode_base64(fields["evidence"], "evidence")
     try:
-        read = cms.parse(data)
+        signed_data = cms.parse(data)
     except ValueError as error:
         raise AttestationError(Step.DECODE, f"the evidence is not a CMS as AWS makes it: {error}") from error
     # AWS always signs attributes. Were they optional here, a signature over attributes could be passed off
     # as one over a content that looks like them.
-    if read.signed_attributes is None:
+    if signed_data.signed_attributes is None:
         raise AttestationError(Step.DECODE, "the CMS has no signed attributes, and AWS's always has")
-    if read.digest != digest or read.signature_algorithm not in algorithms:
+    if signed_data.digest != digest or signed_data.signature_algorithm not in algorithms:
         raise AttestationError(Step.SIGNATURE, f"the CMS is signed with other algorithms than {name} uses")
     try:
-        signed = cms.signed_bytes(read)
+        signed = cms.signed_bytes(signed_data)
     except cms.DigestMismatchError as error:
         raise AttestationError(Step.SIGNATURE, f"the document was changed after it was signed: {error}") from error
-    return _SignedDocument(read.content, signed, read.signature, read.signing_time)
+    return _SignedDocument(signed_data.content, signed, signed_data.signature, signed_data.signing_time)
 
 
 def _from_signature(name: str, fields: Mapping[str, str]) -> _SignedDocument:
     """``signature``: the document's exact bytes, and a bare signature over them."""
     check(fields, ("document", "signature"), name)
-    content = base64url(fields["document"], "document")
-    return _SignedDocument(content, content, standard_base64(fields["signature"], "signature"))
+    content = decode_base64url(fields["document"], "document")
+    return _SignedDocument(content, content, decode_base64(fields["signature"], "signature"))
 
 
 VERIFIERS: tuple[Verifier, ...] = (
@@ -235,7 +232,7 @@ def _identify(claims: Claims) -> InstanceIdentity:
 
 
 def _text(document: Mapping[str, object], name: str) -> str:
-    """A fact in the form that AWS gives it. It ends up in names and rules, so nothing else may stand there."""
+    """A fact in the form that AWS gives it. It ends up in names and rules, so that no other form is accepted."""
     value = document.get(name)
     if not isinstance(value, str):
         raise AttestationError(Step.DECODE, f"the document has no {name}, or one that is not a string")
@@ -252,7 +249,7 @@ def _seconds(pending_time: str) -> int:
 
 
 def is_region(text: str) -> bool:
-    """Whether this is how AWS names a region."""
+    """Whether a text is in the form of AWS's names of regions."""
     return _FORMATS["region"].match(text) is not None
 
 
@@ -262,17 +259,17 @@ def partition_of(region: str) -> str:
 
 
 def identity_id(account: str, region: str, instance: str) -> str:
-    """The instance's key, the same whichever format proves it."""
+    """The instance's key, the same for every format that proves it."""
     return f"aws:{partition_of(region)}:{account}:{region}:{instance}"
 
 
 def ipv4_address(value: object, what: str) -> str:
     """An address as AWS writes it: a string.
 
-    :param what: whose it is, for the sentence.
+    :param what: the name of the value, for the sentence.
     :raises AttestationError: step decoding.
     """
-    # IPv4Address takes numbers as well, and AWS writes none.
+    # IPv4Address takes numbers as well, and AWS writes strings.
     if isinstance(value, str):
         try:
             return str(IPv4Address(value))
@@ -283,10 +280,10 @@ def ipv4_address(value: object, what: str) -> str:
 
 def names(facts: Mapping[str, str]) -> tuple[Identifier, ...]:
     """The names and the address that follow from an instance's facts, as far as they are proven."""
-    found = [identifiers.dns(facts[fact]) for fact in ("instance_id", "private_name") if fact in facts]
+    proven = [identifiers.dns(facts[fact]) for fact in ("instance_id", "private_name") if fact in facts]
     if "private_ip" in facts:
-        found.append(identifiers.ip(facts["private_ip"]))
-    return tuple(found)
+        proven.append(identifiers.ip(facts["private_ip"]))
+    return tuple(proven)
 
 
 def private_name(address: str, region: str) -> str:

@@ -1,8 +1,8 @@
 """AWS's NitroTPM attestation documents, with the instance identity document that names the account beside them.
 
-Source: Amazon EC2 User Guide, "Validate a NitroTPM Attestation Document". The Nitro hypervisor signs what the
-caller asks for: a nonce, which is the challenge's digest, and a public key, which is the account's. It names
-the instance but not its owner; so an ``rsa2048`` document comes along, and the two must name the same instance.
+Source: Amazon EC2 User Guide, "Validate a NitroTPM Attestation Document". The Nitro hypervisor signs the
+caller's own nonce and public key: here the challenge's digest, and the account's key. The document names the
+instance but not its owner; so an ``rsa2048`` document comes along, and the two must name the same instance.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from cryptography.hazmat.primitives.hashes import SHA384
 
 from acme_iid.attestation import aws, chains, cose
 from acme_iid.attestation.aws_trust import NITRO, AwsTrust
-from acme_iid.attestation.fields import base64url, check
+from acme_iid.attestation.fields import check, decode_base64url
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
-from acme_iid.attestation.trust import TrustStore, believed_by_both, root_references
-from acme_iid.binding import Binding
+from acme_iid.attestation.trust import TrustStore, common_scope, root_references
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, Step
 
 MAX_AGE = 5 * 60
-"""How long after its timestamp a document is accepted, in seconds."""
-CLOCK_SKEW = 60
-"""How far, in seconds, the hypervisor's clock may be off ours."""
+"""The age at which a document is still accepted, by its timestamp, in seconds."""
 MAX_PCRS = 32
 
 _INSTANCE_DOCUMENT = "aws-rsa2048"
@@ -40,7 +38,7 @@ _PCR_SIZE = 48
 
 @dataclass(frozen=True, slots=True)
 class NitroTpmClaims(Claims):
-    """What a verified attestation document says, and what the verified document beside it does.
+    """The claims of a verified attestation document, and of the verified document beside it.
 
     :ivar instance: the claims of the ``rsa2048`` document.
     """
@@ -59,7 +57,7 @@ class _NitroTpmVerifier:
     def authenticate(self, evidence: Evidence, trust: TrustStore, now: int) -> NitroTpmClaims:
         """Decode both, and check both signatures; the Nitro chain at ``now``."""
         check(evidence.fields, ("evidence", "rsa2048"), self.format)
-        data = base64url(evidence.fields["evidence"], "evidence")
+        data = decode_base64url(evidence.fields["evidence"], "evidence")
         try:
             message = cose.parse(data)
             document = _document(message.payload)
@@ -78,7 +76,7 @@ class _NitroTpmVerifier:
             document=document,
             content=message.payload,
             key_id=chains.key_id(leaf),
-            scope=believed_by_both(chains.scope(roots), instance.scope),
+            scope=common_scope(chains.scope(roots), instance.scope),
             believed_by=(*instance.believed_by, root_references(NITRO, roots)),
             instance=instance,
         )
@@ -208,7 +206,7 @@ def _check_binding(document: Mapping[str, object], binding: Binding) -> None:
             Step.BINDING,
             "the document's nonce is not the digest of this challenge and this account key; make a new one",
         )
-    # An account key that the caller does not know is none that a document could be bound to.
+    # A document cannot be bound to an account key that the caller does not know.
     if (
         not isinstance(public_key, bytes)
         or not binding.public_key

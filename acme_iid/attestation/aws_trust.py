@@ -80,8 +80,8 @@ class WebIdentityIssuer:
     def of(cls, provisioner: str, issuer: str, account: str, source: KeySource | None = None) -> Self:
         """One that an operator configured.
 
-        :param source: where its keys are; None for where AWS publishes them below the issuer's URL.
-        :raises ValueError: with a sentence, if the issuer is no URL or the source holds no usable key set.
+        :param source: the source of its keys; None for the place below the issuer's URL at which AWS publishes them.
+        :raises ValueError: with a sentence, if the issuer is not a URL or the source holds no usable key set.
         """
         keys = key_set(published(issuer) if source is None else source)
         return cls(issuer, account, keys, frozenset({provisioner}))
@@ -92,8 +92,8 @@ class AwsTrust:
     """The keys of AWS's evidence.
 
     :ivar keys: of documents, pinned keys first, then operators'.
-    :ivar nitro: where the chains of NitroTPM documents end.
-    :ivar web_identity: the issuers of web identity tokens; there is none before an operator names one.
+    :ivar nitro: the anchors of the chains of NitroTPM documents.
+    :ivar web_identity: the issuers of web identity tokens that operators name; empty until one does.
     """
 
     keys: tuple[AwsKey, ...]
@@ -101,27 +101,27 @@ class AwsTrust:
     web_identity: tuple[WebIdentityIssuer, ...] = ()
 
     @classmethod
-    def load(cls, given: Sequence[GivenKeys] = ()) -> Self:
+    def load(cls, provisioners: Sequence[GivenKeys] = ()) -> Self:
         """The pinned keys, and those that operators give.
 
-        :param given: of each provisioner: ``iid_roots``, a PEM file of CERTIFICATE and PUBLIC KEY blocks;
-            ``nitro_roots``, one of CERTIFICATE blocks; and the issuers of accounts' web identity tokens.
-        :raises ValueError: with a sentence that names the provisioner, if a file holds no usable key or
-            something that is none.
+        :param provisioners: the keys that each one's operator gives: ``iid_roots``, a PEM file of CERTIFICATE and
+            PUBLIC KEY blocks; ``nitro_roots``, one of CERTIFICATE blocks; and issuers of web identity tokens.
+        :raises ValueError: with a sentence that names the provisioner, if a file holds no usable key, or
+            something that is not a key.
         """
         operators: dict[str, AwsKey] = {}
-        for entry in given:
+        for entry in provisioners:
             for key in _operator_keys(entry.provisioner, entry.files.get("iid_roots")):
-                known = operators.get(key.key_id, key)
-                operators[key.key_id] = replace(key, scope=(known.scope or frozenset()) | {entry.provisioner})
+                earlier = operators.get(key.key_id, key)
+                operators[key.key_id] = replace(key, scope=(earlier.scope or frozenset()) | {entry.provisioner})
         issuers = [
             WebIdentityIssuer.of(entry.provisioner, issuer.issuer, issuer.account, issuer.keys)
-            for entry in given
+            for entry in provisioners
             for issuer in entry.issuers
         ]
         return cls(
             keys=(*pinned_keys(), *operators.values()),
-            nitro=anchors.with_operators(pinned_nitro(), anchors.files(given, "nitro_roots"), "nitro_roots"),
+            nitro=anchors.with_operators(pinned_nitro(), anchors.files(provisioners, "nitro_roots"), "nitro_roots"),
             web_identity=_checked_issuers(issuers),
         )
 
@@ -130,7 +130,7 @@ class AwsTrust:
         return [issuer.keys for issuer in self.web_identity]
 
     def scopes(self, key: KeyReference, now: int) -> list[Scope] | None:
-        """The scopes in which a key is trusted now; None if it is none of AWS's."""
+        """The scopes in which a key is trusted now; None if the key is not one of AWS's."""
         if key.place == DOCUMENTS:
             return [trusted.scope for trusted in self.keys if trusted.key_id == key.key_id]
         if key.place == NITRO:
@@ -141,8 +141,8 @@ class AwsTrust:
     def keys_for(self, kind: AwsKind, region: str) -> tuple[AwsKey, ...]:
         """The keys of one kind that may sign for ``region``, pinned ones first.
 
-        A key that is pinned for the region as well as given by an operator appears once, pinned: what all
-        provisioners believe does not become one provisioner's by being given again.
+        A key that is pinned for the region as well as given by an operator appears once, pinned: all
+        provisioners go on believing it.
         """
         pinned = [key for key in self.keys if key.kind == kind and key.regions is not None and region in key.regions]
         ids = {key.key_id for key in pinned}
@@ -182,18 +182,17 @@ def _checked_issuers(issuers: Sequence[WebIdentityIssuer]) -> tuple[WebIdentityI
 def _operator_keys(provisioner: str, pem: bytes | None) -> Iterator[AwsKey]:
     if pem is None:
         return
-    found = False
-    for match in _PEM_BLOCK.finditer(pem):
-        found = True
-        try:
-            yield _aws_key(_public_key(match.group(1), match.group()))
-        except (ValueError, UnsupportedAlgorithm) as error:
-            raise ValueError(f"iid_roots of the provisioner {provisioner!r}: {error}") from error
-    if not found:
+    blocks = list(_PEM_BLOCK.finditer(pem))
+    if not blocks:
         raise ValueError(
             f"iid_roots of the provisioner {provisioner!r} hold no key; give a PEM file with CERTIFICATE "
             "or PUBLIC KEY blocks"
         )
+    for match in blocks:
+        try:
+            yield _aws_key(_public_key(match.group(1), match.group()))
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise ValueError(f"iid_roots of the provisioner {provisioner!r}: {error}") from error
 
 
 def _public_key(label: bytes, block: bytes) -> object:

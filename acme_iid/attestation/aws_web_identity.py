@@ -21,7 +21,7 @@ from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
 
 NAMESPACE = "https://sts.amazonaws.com/"
-"""The claim that holds what AWS says; what the token's owner adds stands apart below it, in ``request_tags``."""
+"""The claim that holds AWS's own statements; the token owner's are apart below it, in ``request_tags``."""
 
 _ALGORITHMS: Final[frozenset[Algorithm]] = frozenset({"RS256", "ES384"})
 _PRINCIPAL = re.compile(r"arn:(aws[a-z-]{0,16}):(?:iam|sts)::([0-9]{12}):[a-z-]{4,16}/[A-Za-z0-9_+=,.@/-]{1,600}\Z")
@@ -46,12 +46,12 @@ class _WebIdentityVerifier:
         """
         fields.check(evidence.fields, ("evidence",), self.format)
         token = tokens.parse(evidence.fields["evidence"], _ALGORITHMS)
-        # Not believed yet: it only says which of the configured issuers' keys to try.
+        # Not believed yet: the issuer only selects, of the configured issuers, the keys to try.
         issuers = [issuer for issuer in trust.part(AwsTrust).web_identity if issuer.issuer == token.claims.get("iss")]
         if not issuers:
             raise AttestationError(
                 Step.SIGNATURE,
-                "the token's issuer is none that is configured here; an operator adds the account's own issuer, "
+                "the token's issuer is not one of those configured here; an operator adds the account's own issuer, "
                 "as 'aws iam get-outbound-web-identity-federation-info' shows it",
             )
         sets = [ScopedKeySet(issuer.keys, issuer.scope) for issuer in issuers]
@@ -84,8 +84,8 @@ class _WebIdentityVerifier:
         principal = _match(_PRINCIPAL, claims.document, "sub")
         if {owner, principal.group(2)} != {account}:
             raise AttestationError(Step.DECODE, "the token's instance or principal belongs to another account than it")
-        # One instance has one identity, whatever the format: a partition that follows otherwise from the region
-        # in the instance's own document would make a second one.
+        # One instance has one identity in every format: a partition other than that of the region in the
+        # instance's own document would make a second one.
         if not aws.is_region(region) or {partition, principal.group(1)} != {aws.partition_of(region)}:
             raise AttestationError(Step.DECODE, "the token's ARNs are not of the partition that their region is in")
         if "source_region" in session and session["source_region"] != region:
@@ -132,12 +132,12 @@ VERIFIERS: tuple[Verifier, ...] = (_WebIdentityVerifier(),)
 def _session(claims: Mapping[str, object]) -> Mapping[str, object]:
     session = claims.get(NAMESPACE)
     if not isinstance(session, dict):
-        raise AttestationError(Step.DECODE, f"the token has no claim {NAMESPACE}, in which AWS says whose it is")
+        raise AttestationError(Step.DECODE, f"the token has no claim {NAMESPACE}, in which AWS names its owner")
     return session
 
 
 def _match(pattern: re.Pattern[str], members: Mapping[str, object], name: str) -> re.Match[str]:
-    """A fact in the form that AWS gives it. It ends up in names and rules, so nothing else may stand there."""
+    """A fact in the form that AWS gives it. It ends up in names and rules, so that no other form is accepted."""
     value = members.get(name)
     match = pattern.match(value) if isinstance(value, str) else None
     if match is None:

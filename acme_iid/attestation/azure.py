@@ -22,28 +22,26 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from acme_iid.attestation import asn1, chains, cms
 from acme_iid.attestation.azure_trust import ROOTS, AzureTrust
-from acme_iid.attestation.fields import check, json_document, standard_base64
+from acme_iid.attestation.fields import check, decode_base64, json_document
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.trust import TrustStore, root_references
-from acme_iid.binding import Binding
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol import identifiers
 
 MAX_AGE = 15 * 60
-"""How long after its createdOn a document is accepted, in seconds."""
-CLOCK_SKEW = 60
-"""How far, in seconds, the cloud's clock may be off ours."""
+"""The age at which a document is still accepted, by its createdOn, in seconds."""
 
 Environment = Literal["public", "government", "china"]
 """Azure's separate clouds."""
 
 _ENVIRONMENTS: Final[Mapping[str, Environment]] = {"com": "public", "us": "government", "cn": "china"}
-# Exactly as Azure writes them, in lower case: a name that differs in any way is somebody else's.
+# Exactly as Azure writes them, in lower case: a name that differs in any way is not Azure's.
 _SIGNER_NAME = re.compile(r"(?:(?P<region>[a-z0-9]{1,63})\.)?metadata\.azure\.(?P<domain>com|us|cn)\Z")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _TIME = re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) -0000\Z")
 
-# Marketplace terms that end up in rules; one that looks otherwise is left out, so that no rule can match it.
+# Marketplace terms end up in rules; a term in another form is left out, so that no rule can match it.
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 # Azure takes up issuing authorities that no list here has yet; this CA fetches nothing.
@@ -56,7 +54,7 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class AzureClaims(Claims):
-    """What a verified document says, and what its signer's names say.
+    """The claims of a verified document, and of its signer's names.
 
     :ivar environment: the cloud that signed.
     :ivar signer_region: the region in the signer's names; None if they name none or several.
@@ -94,9 +92,9 @@ def authenticate(name: str, fields: Mapping[str, str], field: str, trust: TrustS
     """Steps decoding and signature of an attested document.
 
     :param name: the format.
-    :param field: which of ``fields`` holds the CMS in base64; ``intermediates`` may help its chain.
+    :param field: the name of the field that holds the CMS in base64; ``intermediates`` may help its chain.
     """
-    data = standard_base64(fields[field], field)
+    data = decode_base64(fields[field], field)
     supplied: tuple[x509.Certificate, ...] = ()
     if "intermediates" in fields:
         try:
@@ -104,25 +102,28 @@ def authenticate(name: str, fields: Mapping[str, str], field: str, trust: TrustS
         except ValueError as error:
             raise MalformedEvidenceError(f"the field 'intermediates' is refused: {error}") from error
     try:
-        read, attached = _read(data)
+        signed_data, attached = _read(data)
     except ValueError as error:
         raise AttestationError(Step.DECODE, f"the {field} is not a CMS as Azure makes it: {error}") from error
-    if read.digest != "sha256" or read.signature_algorithm not in {cms.RSA_ENCRYPTION, cms.RSA_WITH_SHA256}:
+    if signed_data.digest != "sha256" or signed_data.signature_algorithm not in {
+        cms.RSA_ENCRYPTION,
+        cms.RSA_WITH_SHA256,
+    }:
         raise AttestationError(Step.SIGNATURE, "the CMS is signed with other algorithms than Azure uses")
     try:
-        signer = _signer(read, attached)
+        signer = _signer(signed_data, attached)
         environment, region = _names(signer)
         anchors = trust.part(AzureTrust).anchors
         roots = chains.verify(signer, (*attached, *supplied), anchors, now, ExtendedKeyUsageOID.SERVER_AUTH)
-        _verify(signer, read)
+        _verify(signer, signed_data)
     except chains.NoChainError as error:
         raise AttestationError(Step.SIGNATURE, f"{error}; {_REMEDY}") from error
     except ValueError as error:
         raise AttestationError(Step.SIGNATURE, str(error)) from error
     return AzureClaims(
         format=name,
-        document=json_document(read.content),
-        content=read.content,
+        document=json_document(signed_data.content),
+        content=signed_data.content,
         key_id=chains.key_id(signer),
         scope=chains.scope(roots),
         believed_by=(root_references(ROOTS, roots),),
@@ -132,7 +133,7 @@ def authenticate(name: str, fields: Mapping[str, str], field: str, trust: TrustS
 
 
 def identify(claims: Claims) -> InstanceIdentity:
-    """Say who an attested document is about, and read its facts.
+    """The instance that an attested document is about, with its facts.
 
     :raises AttestationError: step decoding.
     """
@@ -161,7 +162,7 @@ def identify(claims: Claims) -> InstanceIdentity:
 def judge(identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
     """Steps freshness and binding of an attested document.
 
-    :param identity: what was read out of the document, with its times.
+    :param identity: the identity in the document, with its times.
     :raises AttestationError: these, or decoding.
     """
     nonce = claims.document.get("nonce")
@@ -179,44 +180,45 @@ def judge(identity: InstanceIdentity, claims: Claims, binding: Binding, now: int
 def _read(data: bytes) -> tuple[cms.SignedData, tuple[x509.Certificate, ...]]:
     """The CMS and the certificates attached to it, in DER throughout.
 
-    :raises ValueError: with a sentence that says what is not as Azure makes it.
+    :raises ValueError: with a sentence that names the difference from Azure's own.
     """
-    read = cms.parse(data)
+    signed_data = cms.parse(data)
     if asn1.der(asn1.parse(data)) != data:
         raise ValueError("it is not in DER")
-    # Azure signs the content itself. Were attributes optional here, what is signed would be for the sender to say.
-    if read.signed_attributes is not None:
-        raise ValueError("it has signed attributes, and Azure's has none")
-    if len(read.certificates) > chains.MAX_SUPPLIED:
+    # Azure signs the content itself. Were attributes optional here, the sender could choose the signed bytes.
+    if signed_data.signed_attributes is not None:
+        raise ValueError("it has signed attributes, which Azure's never has")
+    if len(signed_data.certificates) > chains.MAX_SUPPLIED:
         raise ValueError(f"more than {chains.MAX_SUPPLIED} certificates are attached")
-    return read, tuple(map(chains.read, read.certificates))
+    return signed_data, tuple(map(chains.read, signed_data.certificates))
 
 
-def _signer(read: cms.SignedData, attached: tuple[x509.Certificate, ...]) -> x509.Certificate:
-    """The certificate that the SignerInfo names: never the first that is attached, whose place says nothing."""
-    found = [
+def _signer(signed_data: cms.SignedData, attached: tuple[x509.Certificate, ...]) -> x509.Certificate:
+    """The certificate that the SignerInfo names: never simply the first that is attached."""
+    named = [
         certificate
         for certificate in attached
-        if certificate.serial_number == read.serial and certificate.issuer.public_bytes() == read.issuer
+        if certificate.serial_number == signed_data.serial and certificate.issuer.public_bytes() == signed_data.issuer
     ]
-    if len(found) != 1:
+    if len(named) != 1:
         raise ValueError(
-            f"{len(found) or 'none'} of the attached certificates is the one that the signer names, and one must be"
+            f"{len(named)} of the attached certificates have the issuer and serial number that the signer names; "
+            "exactly one must"
         )
-    return found[0]
+    return named[0]
 
 
 def _names(signer: x509.Certificate) -> tuple[Environment, str | None]:
     """The cloud and the region in the signer's names, all of which must be Azure's metadata service's.
 
-    :raises ValueError: if one is not, or there is none. The subject's common name is no such name (RFC 9525).
+    :raises ValueError: if one is not, or there is no name. The subject's common name does not count (RFC 9525).
     """
     try:
         names = list(signer.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
         names = []
-    read = [_SIGNER_NAME.match(name.value) if isinstance(name, x509.DNSName) else None for name in names]
-    matches = [match for match in read if match is not None]
+    texts = [name.value for name in names if isinstance(name, x509.DNSName)]
+    matches = [match for match in map(_SIGNER_NAME.match, texts) if match is not None]
     domains = {match["domain"] for match in matches}
     if len(matches) != len(names) or len(domains) != 1:
         raise ValueError(
@@ -227,7 +229,7 @@ def _names(signer: x509.Certificate) -> tuple[Environment, str | None]:
     return _ENVIRONMENTS[domains.pop()], regions.pop() if len(regions) == 1 else None
 
 
-def _verify(signer: x509.Certificate, read: cms.SignedData) -> None:
+def _verify(signer: x509.Certificate, signed_data: cms.SignedData) -> None:
     """Check the signature over the content (RFC 5652 section 5.4, without signed attributes).
 
     :raises ValueError: if it is not the signer's.
@@ -235,7 +237,7 @@ def _verify(signer: x509.Certificate, read: cms.SignedData) -> None:
     key = signer.public_key()
     if isinstance(key, RSAPublicKey):
         try:
-            key.verify(read.signature, cms.signed_bytes(read), PKCS1v15(), SHA256())
+            key.verify(signed_data.signature, cms.signed_bytes(signed_data), PKCS1v15(), SHA256())
         except InvalidSignature:
             pass
         else:

@@ -2,7 +2,7 @@
 
 Source: Microsoft Learn, "Access token claims reference" and "How managed identities for Azure resources work with
 Azure virtual machines". The token can carry no challenge: its audience is a resource of this CA's own, and it is
-cached for a day. What is bound is the attested document beside it. Azure puts no vmId in the token:
+cached for a day. The attested document beside it is bound. Azure puts no vmId in the token:
 
 - a token that names a VM must be of the document's subscription, and the pair of VM resource and vmId (the facts
   ``resource_id`` and ``vm_id``) is there to be pinned at first use;
@@ -23,14 +23,12 @@ from acme_iid.attestation.azure import AzureClaims
 from acme_iid.attestation.azure_trust import AzureTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm, ScopedKeySet
-from acme_iid.attestation.trust import TrustStore, believed_by_both
-from acme_iid.binding import Binding
+from acme_iid.attestation.trust import TrustStore, common_scope
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, Step
 
 MAX_TOKEN_AGE = 24 * 3600
 """Seconds that the metadata service may hand out a token that it has kept."""
-CLOCK_SKEW = 60
-"""How far, in seconds, Entra's clock may be off ours."""
 
 _ALGORITHMS: Final[frozenset[Algorithm]] = frozenset({"RS256"})
 _UUID_PATTERN = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -55,7 +53,7 @@ _MAX_RESOURCE_ID = 512
 
 @dataclass(frozen=True, slots=True)
 class ManagedIdentityClaims(Claims):
-    """What a verified token says, and what the verified document beside it does.
+    """The claims of a verified token, and of the verified document beside it.
 
     :ivar attested: the claims of the attested document.
     """
@@ -78,7 +76,7 @@ class _ManagedIdentityVerifier:
         fields.check(evidence.fields, ("evidence", "attested"), self.format, optional=("intermediates",))
         token = tokens.parse(evidence.fields["evidence"], _ALGORITHMS)
         attested = azure.authenticate(self.format, evidence.fields, "attested", trust, now)
-        # Not believed yet: it only says which of the configured tenants' keys to try.
+        # Not believed yet: the issuer only selects, of the configured tenants, the keys to try.
         issuer = token.claims.get("iss")
         tenants = [tenant for tenant in trust.part(AzureTrust).tenants if issuer in _issuers(tenant.tenant)]
         if not isinstance(issuer, str) or not tenants:
@@ -86,24 +84,24 @@ class _ManagedIdentityVerifier:
                 Step.SIGNATURE,
                 "the token was issued by a tenant that is not configured here; an operator adds it with --azure-tenant",
             )
-        # A token for anybody else's resource can come from whoever runs that: only one for this CA alone counts.
-        meant = [tenant for tenant in tenants if token.claims.get("aud") == tenant.audience]
-        if not meant:
+        # A token for another resource can come from those who run that resource: only one for this CA alone counts.
+        addressed = [tenant for tenant in tenants if token.claims.get("aud") == tenant.audience]
+        if not addressed:
             raise AttestationError(
                 Step.BINDING,
                 "the token is for another audience than this CA's; fetch one for the resource that its operator names",
             )
-        sets = [ScopedKeySet(tenant.keys, tenant.scope) for tenant in meant]
+        sets = [ScopedKeySet(tenant.keys, tenant.scope) for tenant in addressed]
         key = tokens.verify(token, sets, issuer, "the tenant", now)
-        if token.claims.get("tid") != meant[0].tenant:
+        if token.claims.get("tid") != addressed[0].tenant:
             raise AttestationError(Step.SIGNATURE, "the token's tid is another tenant than its issuer's")
         return ManagedIdentityClaims(
             format=self.format,
             document=token.claims,
             content=token.content,
             key_id=attested.key_id,
-            scope=believed_by_both(key.scope, attested.scope),
-            believed_by=(*attested.believed_by, (tokens.key_reference(token, meant[0].tenant, key),)),
+            scope=common_scope(key.scope, attested.scope),
+            believed_by=(*attested.believed_by, (tokens.key_reference(token, addressed[0].tenant, key),)),
             attested=attested,
         )
 
@@ -130,7 +128,7 @@ class _ManagedIdentityVerifier:
             facts=facts,
             times={**identity.times, **times},
             unbound=resource is None,
-            # The token may be a day older than the document, and so may what it says.
+            # The token, with its claims, may be a day older than the document.
             dated_at=min(times["iat"], identity.times["createdOn"]),
             believed_by=claims.believed_by,
         )
@@ -151,7 +149,7 @@ def _attested(claims: Claims) -> AzureClaims:
 
 
 def _issuers(tenant: str) -> tuple[str, str]:
-    """What a tenant's tokens of version 1 and version 2 name as their issuer."""
+    """The issuers that a tenant's tokens of version 1 and version 2 name."""
     return f"https://sts.windows.net/{tenant}/", f"https://login.microsoftonline.com/{tenant}/v2.0"
 
 
@@ -163,7 +161,7 @@ def _uuid(claims: Mapping[str, object], name: str) -> str:
 
 
 def _require_application(claims: Mapping[str, object]) -> None:
-    """Refuse the token of a person: whoever may sign in at the application gets one, on any machine.
+    """Refuse the token of a person: people who may sign in at the application get one on any machine.
 
     :raises AttestationError: step decoding.
     """
@@ -174,7 +172,7 @@ def _require_application(claims: Mapping[str, object]) -> None:
 
 
 def _resource(claims: Mapping[str, object]) -> re.Match[str] | None:
-    """The VM that the token was given to, or the scale set whose instance it was given to; None if it names nothing.
+    """The VM that the token was given to, or the scale set whose instance it was given to; None if it names neither.
 
     ``xms_mirid`` is the VM where the identity is the VM's own. Of an identity that may be assigned to many it is
     the identity's own resource, which proves no VM; then ``xms_az_rid`` has to.
@@ -184,9 +182,9 @@ def _resource(claims: Mapping[str, object]) -> re.Match[str] | None:
     named = {name: _lowered(claims[name]) for name in _RESOURCE_CLAIMS if name in claims}
     machines = [match for text in named.values() if (match := _MACHINE.match(text)) is not None]
     sets = [match for text in named.values() if (match := _SCALE_SET.match(text)) is not None]
-    found = [*machines, *sets]
-    # A set and an instance of it are no two resources.
-    if any(other.group() != found[0].group() and not _is_in(found[0], other) for other in found):
+    resources = [*machines, *sets]
+    # A set and an instance of it count as one resource.
+    if any(other.group() != resources[0].group() and not _is_in(resources[0], other) for other in resources):
         raise AttestationError(
             Step.DECODE, "the token's xms_mirid and xms_az_rid are two virtual machines or scale sets"
         )
@@ -206,7 +204,7 @@ def _is_in(machine: re.Match[str], scale_set: re.Match[str]) -> bool:
 
 
 def _lowered(value: object) -> str:
-    """A resource id in lower case; what is none becomes an empty text."""
+    """A resource id in lower case; an empty text in place of anything else."""
     return value.lower() if isinstance(value, str) and value.isascii() and len(value) <= _MAX_RESOURCE_ID else ""
 
 

@@ -17,7 +17,7 @@ from acme_iid.attestation.keysets import KeySet, KeySource, ScopedKeySet, key_se
 from acme_iid.attestation.trust import GivenKeys, KeyReference, Scope, scopes_of_root, scopes_of_token_key
 
 ENTRA_KEYS = "https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys"
-"""Where Microsoft Entra publishes a tenant's keys."""
+"""The URL at which Microsoft Entra publishes a tenant's keys."""
 ROOTS = "azure"
 """The place of the roots of attested documents."""
 _TENANT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -28,7 +28,7 @@ class AzureTenant:
     """A Microsoft Entra tenant whose managed identities' tokens are believed, if they are for this CA.
 
     :ivar tenant: the tenant's id, in lower case.
-    :ivar audience: the resource that tokens must be for: this CA's own, of which nobody else gets tokens.
+    :ivar audience: the resource that tokens must be for: this CA's own, for which no other service gets tokens.
     :ivar scope: the provisioners that an operator gave it to.
     """
 
@@ -41,8 +41,8 @@ class AzureTenant:
     def of(cls, provisioner: str, tenant: str, audience: str, source: KeySource | None = None) -> Self:
         """One that an operator configured.
 
-        :param source: where its keys are; None for where Entra publishes them.
-        :raises ValueError: with a sentence, if the tenant is no id, the audience empty, or the source no key set.
+        :param source: the source of its keys; None for the URL at which Entra publishes them.
+        :raises ValueError: with a sentence, if the tenant is not an id, the audience empty, or the key set unusable.
         """
         if not _TENANT.match(tenant):
             raise ValueError(f"{tenant[:64]!a} is not a tenant's id, a UUID in lower case")
@@ -56,26 +56,27 @@ class AzureTenant:
 class AzureTrust:
     """The keys of Azure's evidence.
 
-    :ivar anchors: where the chains of attested documents end.
-    :ivar tenants: the tenants whose managed identities are believed; none before an operator names one.
+    :ivar anchors: those of the chains of attested documents.
+    :ivar tenants: the tenants that operators name, whose managed identities are believed; empty until one does.
     """
 
     anchors: Anchors = field(default_factory=Anchors)
     tenants: tuple[AzureTenant, ...] = ()
 
     @classmethod
-    def load(cls, given: Sequence[GivenKeys] = ()) -> Self:
-        """The pinned roots, and what operators give.
+    def load(cls, provisioners: Sequence[GivenKeys] = ()) -> Self:
+        """The pinned roots, and the keys that operators give.
 
-        :param given: of each provisioner: ``iid_roots``, a PEM file of CERTIFICATE blocks, roots and issuing
-            authorities; the list ``tenants`` and the text ``audience``, which count together; and their key set.
+        :param provisioners: the keys that each one's operator gives: ``iid_roots``, a PEM file of CERTIFICATE blocks,
+            roots and issuing authorities; the list ``tenants`` and the text ``audience``, which count together; and
+            their key set.
         :raises ValueError: with a sentence that names the provisioner, if a file holds no usable certificate.
         """
         return cls(
-            anchors.with_operators(pinned_anchors(), anchors.files(given, "iid_roots"), "iid_roots"),
+            anchors.with_operators(pinned_anchors(), anchors.files(provisioners, "iid_roots"), "iid_roots"),
             tuple(
                 AzureTenant.of(entry.provisioner, tenant, entry.texts["audience"], entry.key_set)
-                for entry in given
+                for entry in provisioners
                 if "audience" in entry.texts
                 for tenant in entry.lists.get("tenants", ())
             ),
@@ -86,7 +87,7 @@ class AzureTrust:
         return [tenant.keys for tenant in self.tenants]
 
     def scopes(self, key: KeyReference, now: int) -> list[Scope] | None:
-        """The scopes in which a key is trusted now; None if it is none of Azure's."""
+        """The scopes in which a key is trusted now; None if the key is not one of Azure's."""
         if key.place == ROOTS:
             return scopes_of_root(self.anchors.roots, key)
         sets = [ScopedKeySet(one.keys, one.scope) for one in self.tenants if one.tenant == key.place]

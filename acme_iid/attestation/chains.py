@@ -1,8 +1,8 @@
 """Certificate chains from a signer to a pinned root: offline, bounded, at a given time (RFC 5280 section 6.1).
 
 Certificates that come with evidence are helpers that nothing vouches for: they may stand between the signer
-and a pinned root, and no more. What a certificate says about where to find others (AIA) is never read, so no
-fetch is one that an input chose.
+and a pinned root, and no more. The places that a certificate names for others (AIA) are never read, so that
+no input chooses a fetch.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _PEM_BLOCK = re.compile(r"\s*-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]
 
 
 class NoChainError(ValueError):
-    """No chain leads from a signer to a root: an issuer may be missing, or nobody here trusts the root."""
+    """No chain leads from a signer to a root: an issuer may be missing, or the root is not trusted here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +88,16 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """What chains of one kind are built from: roots, and intermediates that need not be sent along."""
+    """The certificates that chains of one kind end with: roots, and intermediates that need not be sent along."""
 
     roots: tuple[Root, ...] = ()
     intermediates: tuple[x509.Certificate, ...] = ()
 
 
 def read(der: bytes) -> x509.Certificate:
-    """A certificate whose every part that is looked at here can be read.
+    """A certificate of which all the parts that are looked at here can be read.
 
-    :raises ValueError: with a sentence that says what is wrong with it.
+    :raises ValueError: with a sentence that states its fault.
     """
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise ValueError(f"a certificate is {len(der)} bytes long; {MAX_CERTIFICATE_BYTES} is the limit")
@@ -125,11 +125,11 @@ def read(der: bytes) -> x509.Certificate:
 
 
 def _has_positive_serial_number(der: bytes) -> bool:
-    """Whether a certificate's serial number is one (RFC 5280 section 4.1.2.2), or what is no certificate has none.
+    """Whether a certificate's serial number is positive (RFC 5280 section 4.1.2.2). True if there is no serial number.
 
     The package reads others, and warns of them.
 
-    :raises IndexError: if that is no certificate.
+    :raises IndexError: if the bytes are not a certificate.
     """
     at = contents(der, contents(der, 0))
     if der[at] == _VERSION:
@@ -143,16 +143,16 @@ def _has_positive_serial_number(der: bytes) -> bool:
 def read_pem(text: str, most: int = MAX_SUPPLIED) -> tuple[x509.Certificate, ...]:
     """The certificates in a PEM text that holds nothing else (RFC 7468 section 5).
 
-    :param most: how many there may be.
-    :raises ValueError: with a sentence, if it holds something else, none, or too many.
+    :param most: the number that there may be.
+    :raises ValueError: with a sentence, if it holds something else, no certificate, or too many.
     """
-    found: list[x509.Certificate] = []
+    certificates: list[x509.Certificate] = []
     position = 0
     while position < len(text):
         block = _PEM_BLOCK.match(text, position)
         if block is None:
             raise ValueError("there is something that is not a CERTIFICATE block of PEM")
-        if len(found) == most:
+        if len(certificates) == most:
             raise ValueError(f"there are more than {most} certificates")
         encoded = "".join(block.group(1).split())
         try:
@@ -162,15 +162,15 @@ def read_pem(text: str, most: int = MAX_SUPPLIED) -> tuple[x509.Certificate, ...
         # Decoders let unused bits and superfluous padding pass.
         if base64.b64encode(der).decode() != encoded:
             raise ValueError("a CERTIFICATE block is not base64 in its one exact form")
-        found.append(read(der))
+        certificates.append(read(der))
         position = block.end()
-    if not found:
+    if not certificates:
         raise ValueError("there is no certificate")
-    return tuple(found)
+    return tuple(certificates)
 
 
 def key_id(certificate: x509.Certificate) -> str:
-    """How records name a certificate's key: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo."""
+    """The name of a certificate's key in records: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo."""
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return "sha256:" + hashlib.sha256(spki).hexdigest()
 
@@ -189,7 +189,7 @@ def verify(
     :param purpose: the extended key usage that every certificate must allow that restricts its usage.
     :returns: the roots reached.
     :raises NoChainError: with a sentence, if no root is reached.
-    :raises ValueError: likewise, if the signer or what came along is refused.
+    :raises ValueError: likewise, if the signer or the supplied certificates are refused.
     """
     if len(supplied) > MAX_SUPPLIED:
         raise ValueError(f"there are more than {MAX_SUPPLIED} certificates")
@@ -208,7 +208,7 @@ def verify(
 
 
 def scope(roots: Sequence[Root]) -> frozenset[str] | None:
-    """The provisioners that believe what leads to any of these roots; None for all, if one is pinned."""
+    """The provisioners that believe a chain to any of these roots; None for all, if one root is pinned."""
     if any(root.scope is None for root in roots):
         return None
     return frozenset[str]().union(*(root.scope for root in roots if root.scope is not None))
@@ -227,12 +227,12 @@ class _Search:
 
     def roots(self, leaf: x509.Certificate) -> list[Root]:
         """The roots that ``leaf`` leads to through at most so many intermediates as are allowed."""
-        found: list[Root] = []
+        reached: list[Root] = []
         seen, level = {leaf}, [leaf]
         for below in range(MAX_INTERMEDIATES + 1):
             above: list[x509.Certificate] = []
             for certificate in level:
-                found += [
+                reached += [
                     root for root in self.anchors.roots if self._issued(certificate, root.certificate, below, root=True)
                 ]
                 for candidate in self.intermediates:
@@ -242,13 +242,13 @@ class _Search:
                         seen.add(candidate)
                         above.append(candidate)
             level = above
-        return found
+        return reached
 
     def _issued(self, certificate: x509.Certificate, issuer: x509.Certificate, below: int, root: bool = False) -> bool:
         """Whether ``issuer``, with so many intermediates below it, was allowed to issue ``certificate``, and did."""
         if certificate.issuer != issuer.subject:
             return False
-        # Nobody relies on the signature that a root made over itself, and old roots' is with SHA-1.
+        # The signature that a root made over itself does not count, and that of old roots is with SHA-1.
         refusal = _refusal(issuer, self.moment, self.purpose, signed=not root) or _refusal_to_issue(issuer, below)
         if refusal is not None:
             self.reasons[f"the certificate of {_name(issuer.subject)} {refusal}"] = None
@@ -266,14 +266,14 @@ class _Search:
 def _refusal(
     certificate: x509.Certificate, moment: datetime, purpose: x509.ObjectIdentifier | None, *, signed: bool = True
 ) -> str | None:
-    """What is wrong with a certificate wherever it stands in a chain, as the rest of a sentence; None if nothing is."""
+    """The fault of a certificate at any place in a chain, as the rest of a sentence; None if it has no fault."""
     if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
         return f"is not valid at {moment:%Y-%m-%dT%H:%M:%SZ}"
     if signed and certificate.signature_algorithm_oid not in _SIGNATURES:
         return "is signed with an algorithm that is not accepted"
     for extension in certificate.extensions:
-        # An issuer whose names are constrained may not name just anybody. None in these chains is, so that
-        # the constraints need not be weighed here: they have the chain refused.
+        # An issuer with name constraints may issue for some names only. The clouds' issuers have none, so that
+        # constraints are not weighed here: a chain with them is refused.
         if extension.oid == ExtensionOID.NAME_CONSTRAINTS:
             return "has name constraints, which are not accepted here"
         if extension.critical and extension.oid not in _UNDERSTOOD:
@@ -288,7 +288,7 @@ def _refusal(
 
 
 def _refusal_to_issue(certificate: x509.Certificate, below: int) -> str | None:
-    """Why a certificate may not have issued another, with ``below`` intermediates between it and the signer."""
+    """The reason why a certificate may not have issued another, with ``below`` intermediates down to the signer."""
     constraints = _extension(certificate, x509.BasicConstraints)
     usage = _extension(certificate, x509.KeyUsage)
     if constraints is None or not constraints.ca:
@@ -301,7 +301,7 @@ def _refusal_to_issue(certificate: x509.Certificate, below: int) -> str | None:
 
 
 def _refusal_to_sign(certificate: x509.Certificate) -> str | None:
-    """Why a certificate may not have signed a document."""
+    """The reason why a certificate may not have signed a document."""
     constraints = _extension(certificate, x509.BasicConstraints)
     usage = _extension(certificate, x509.KeyUsage)
     if constraints is not None and constraints.ca:
@@ -319,5 +319,5 @@ def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> _Kind | None
 
 
 def _name(name: x509.Name) -> str:
-    """A name for a sentence. It may come from anybody, so it is short and in ASCII."""
+    """A name for a sentence. Its author is unknown, so it is short and in ASCII."""
     return ascii(name.rfc4514_string()[:100])

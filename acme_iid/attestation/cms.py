@@ -1,8 +1,8 @@
 """A strict reader for signed data in the Cryptographic Message Syntax (RFC 5652), as AWS and Azure serve it.
 
-It reads what they send and refuses the rest of the standard: exactly one signer, named by issuer and
+It reads what they send, and refuses the rest of the standard: exactly one signer, named by issuer and
 serial number; content of the type id-data, attached; nothing after the end. It checks no signature:
-:func:`signed_bytes` says what the signature covers, and whose key may verify it is the verifier's to know.
+:func:`signed_bytes` gives the bytes that the signature covers, and verifiers know the keys that may verify it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DIGESTS: dict[str, Digest] = {SHA1: "sha1", SHA256: "sha256", RSA_WITH_SHA256: 
 
 
 class DigestMismatchError(ValueError):
-    """The content is not what the signer signed the digest of."""
+    """The content's digest is not the one that was signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class SignedData:
     :ivar signature_algorithm: the signer's signature algorithm, an object identifier in dotted form.
     :ivar issuer: the issuer of the signer's certificate, a Name in DER.
     :ivar serial: the serial number of the signer's certificate.
-    :ivar certificates: the attached certificates in DER, which nothing vouches for.
+    :ivar certificates: the attached certificates in DER; nothing vouches for them.
     :ivar signed_attributes: the signed attributes as a SET in DER, or None if there are none.
     :ivar message_digest: the messageDigest attribute, or None without signed attributes.
     :ivar signing_time: the signingTime attribute in seconds, or None.
@@ -69,7 +69,7 @@ def parse(data: bytes) -> SignedData:
     """Read one ContentInfo that holds signed data.
 
     :param data: BER or DER.
-    :raises ValueError: with a sentence that says what is not as it must be.
+    :raises ValueError: with a sentence that states the fault.
     """
     content_type, wrapped = _members(asn1.parse(data), "the ContentInfo", 2)
     if asn1.oid(content_type, "the content type") != ID_SIGNED_DATA:
@@ -117,10 +117,10 @@ def _content(encapsulated: Node) -> bytes:
 
 
 def _certificates(node: Node) -> tuple[bytes, ...]:
-    found = asn1.children(node, asn1.CONTEXT_0, "the set of certificates")
-    if any(asn1.expect(certificate, asn1.SEQUENCE, "a certificate").indefinite for certificate in found):
+    certificates = asn1.children(node, asn1.CONTEXT_0, "the set of certificates")
+    if any(asn1.expect(certificate, asn1.SEQUENCE, "a certificate").indefinite for certificate in certificates):
         raise ValueError("a certificate is not in DER")
-    return tuple(certificate.encoding for certificate in found)
+    return tuple(certificate.encoding for certificate in certificates)
 
 
 def _signer(signer: Node, digest: str, content: bytes, certificates: tuple[bytes, ...]) -> SignedData:
@@ -157,24 +157,24 @@ def _signer(signer: Node, digest: str, content: bytes, certificates: tuple[bytes
 
 def _signed_attributes(node: Node) -> tuple[bytes, bytes, int | None]:
     """The attributes as a SET in DER, the messageDigest and the signingTime (RFC 5652 sections 5.4 and 11)."""
-    found: dict[str, Node] = {}
+    attributes: dict[str, Node] = {}
     for attribute in asn1.children(node, asn1.CONTEXT_0, "the signed attributes"):
         kind, values = _members(attribute, "a signed attribute", 2)
         name = asn1.oid(kind, "a signed attribute's type")
-        if name in found:
+        if name in attributes:
             raise ValueError(f"the signed attribute {name} is there twice")
-        found[name] = _only(values, asn1.SET, f"the signed attribute {name}")
+        attributes[name] = _only(values, asn1.SET, f"the signed attribute {name}")
     encoded = asn1.der(node, asn1.SET)
-    # The signature covers the DER encoding whatever was sent. A sender of BER is none of the clouds, and
-    # what was read above must be what the signer's own encoder wrote.
+    # The signature covers the DER encoding, also of attributes that were sent in BER. No cloud sends BER here, and
+    # the values that were read above must be those that the signer's own encoder wrote.
     if encoded[1:] != node.encoding[1:]:
         raise ValueError("the signed attributes are not in DER")
-    if CONTENT_TYPE not in found or asn1.oid(found[CONTENT_TYPE], "the signed content type") != ID_DATA:
+    if CONTENT_TYPE not in attributes or asn1.oid(attributes[CONTENT_TYPE], "the signed content type") != ID_DATA:
         raise ValueError("the signed attributes do not name id-data as the content's type")
-    if MESSAGE_DIGEST not in found:
+    if MESSAGE_DIGEST not in attributes:
         raise ValueError("the signed attributes hold no messageDigest")
-    digest = asn1.expect(found[MESSAGE_DIGEST], asn1.OCTET_STRING, "the messageDigest").value
-    return encoded, digest, _time(found[SIGNING_TIME]) if SIGNING_TIME in found else None
+    digest = asn1.expect(attributes[MESSAGE_DIGEST], asn1.OCTET_STRING, "the messageDigest").value
+    return encoded, digest, _time(attributes[SIGNING_TIME]) if SIGNING_TIME in attributes else None
 
 
 def _time(node: Node) -> int:

@@ -1,8 +1,8 @@
 """A strict reader for COSE_Sign1 (RFC 9052 section 4.2) and the CBOR in it (RFC 8949), as AWS Nitro makes them.
 
-It reads what Nitro sends and refuses the rest of the standards: floats, tags inside values, strings in
+It reads what Nitro sends, and refuses the rest of the standards: floats, tags inside values, strings in
 pieces, numbers that are not in their shortest form, keys that stand twice, anything after the end. It
-checks no signature: :func:`signed_bytes` says what the signature covers.
+checks no signature: :func:`signed_bytes` gives the bytes that the signature covers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MAX_BYTES = 32 * 1024
 """NitroTPM documents have some 5,000 bytes."""
 MAX_DEPTH = 8
 MAX_VALUES = 1024
-"""How many values there may be; a NitroTPM document has some 80."""
+"""The values that there may be; a NitroTPM document has some 80."""
 ES384 = -35
 """ECDSA with SHA-384, the algorithm's number in COSE (RFC 9053 section 2.1)."""
 
@@ -41,7 +41,7 @@ class Sign1:
 def parse(data: bytes) -> Sign1:
     """Read one COSE_Sign1 that is signed with ES384, tagged or not.
 
-    :raises ValueError: with a sentence that says what is not as it must be.
+    :raises ValueError: with a sentence that states the fault.
     """
     # The tag is optional (RFC 9052 section 2), and there is one spelling of it: 0xd2.
     members = decode(data[1:] if data[:1] == bytes((_TAG << 5 | _SIGN1_TAG,)) else data)
@@ -52,7 +52,7 @@ def parse(data: bytes) -> Sign1:
             raise ValueError("it is not a COSE_Sign1: header, map, payload and signature")
     if decode(protected) != {_ALGORITHM_HEADER: ES384}:
         raise ValueError("its protected header does not say ES384, and that alone")
-    # What is outside the signature has no say.
+    # Headers outside the signature have no say.
     if unprotected:
         raise ValueError("it has unprotected headers")
     if len(signature) != 96:
@@ -91,7 +91,7 @@ def decode(data: bytes) -> object:
 
 @dataclass(slots=True)
 class _Reader:
-    """Where in the input the next value begins, and how many there were."""
+    """A position in the input, at which the next value begins, and the number of values before it."""
 
     data: bytes
     position: int = 0
@@ -181,7 +181,7 @@ class _Reader:
 
 
 def _constant(kind: int, argument: int) -> bool | None:
-    """False, true or null; everything else that is left has no place in these documents."""
+    """False, true or null; no other simple value has a place in these documents."""
     if kind != _SIMPLE or argument not in _CONSTANTS:
         raise ValueError("it holds a kind of value that has no place here")
     return _CONSTANTS[argument]

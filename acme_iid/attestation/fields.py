@@ -1,11 +1,11 @@
-"""The fields of an answer: which may be there, their text decoded in its one exact form, the documents in them."""
+"""The fields of an answer: checks their names, decodes their text in its one exact form, and reads the documents."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from acme_iid.binding import MAX_ANSWER_BYTES
+from acme_iid.binding import MAX_ANSWER_BYTES, from_base64url
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol import strict_json
 
@@ -13,17 +13,17 @@ MAX_DOCUMENT_BYTES = 16 * 1024
 """The size of a signed document; the clouds' have about one thousand octets."""
 
 
-def check(fields: Mapping[str, str], wanted: tuple[str, ...], name: str, optional: tuple[str, ...] = ()) -> None:
-    """Refuse evidence whose fields are not ``wanted`` and perhaps ``optional``.
+def check(fields: Mapping[str, str], required: tuple[str, ...], name: str, optional: tuple[str, ...] = ()) -> None:
+    """Refuse evidence whose fields are others than ``required`` and, at will, ``optional``.
 
     :param name: the format, for the sentence.
     :raises MalformedEvidenceError: naming the field.
     """
-    for missing in wanted:
+    for missing in required:
         if missing not in fields:
             raise MalformedEvidenceError(f"{name} evidence has the field {missing!r}, which is missing")
     for extra in fields:
-        if extra in wanted or extra in optional:
+        if extra in required or extra in optional:
             continue
         if extra == "document":
             raise MalformedEvidenceError(
@@ -33,38 +33,42 @@ def check(fields: Mapping[str, str], wanted: tuple[str, ...], name: str, optiona
         raise MalformedEvidenceError(f"the field {extra[:32]!a} does not belong to {name} evidence")
 
 
-def standard_base64(text: str, field: str) -> bytes:
+def decode_base64(text: str, field: str) -> bytes:
     """Standard base64 in one line or, as AWS's metadata service serves it, in lines that end with a newline.
 
     :raises MalformedEvidenceError: naming ``field``.
     """
     if text.startswith("\n") or "\n\n" in text:
         raise MalformedEvidenceError(f"the field {field!r} has an empty line")
-    return _exact(text.replace("\n", ""), field, base64.standard_b64encode, b"+/")
+    text = text.replace("\n", "")
+    _check_length(text, field)
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except ValueError as error:
+        raise MalformedEvidenceError(f"the field {field!r} is not base64: {error}") from error
+    # Decoders let unused bits pass.
+    if base64.standard_b64encode(data) != text.encode("ascii"):
+        raise MalformedEvidenceError(f"the field {field!r} is not base64 in its one exact form")
+    return data
 
 
-def base64url(text: str, field: str) -> bytes:
+def decode_base64url(text: str, field: str) -> bytes:
     """base64url without padding, as everywhere in ACME (RFC 8555 section 6.1).
 
     :raises MalformedEvidenceError: naming ``field``.
     """
     if "=" in text:
         raise MalformedEvidenceError(f"the field {field!r} is padded; base64url in ACME has no '='")
-    return _exact(text + "=" * (-len(text) % 4), field, base64.urlsafe_b64encode, b"-_")
+    _check_length(text, field)
+    try:
+        return from_base64url(text)
+    except ValueError as error:
+        raise MalformedEvidenceError(f"the field {field!r} {error}") from error
 
 
-def _exact(text: str, field: str, encode: Callable[[bytes], bytes], altchars: bytes) -> bytes:
-    """Decode text that is the one and only encoding of its bytes."""
+def _check_length(text: str, field: str) -> None:
     if not text or len(text) > MAX_ANSWER_BYTES:
         raise MalformedEvidenceError(f"the field {field!r} is empty or longer than {MAX_ANSWER_BYTES} characters")
-    try:
-        data = base64.b64decode(text.encode("ascii"), altchars, validate=True)
-    except ValueError as error:
-        raise MalformedEvidenceError(f"the field {field!r} is not base64: {error}") from error
-    # Decoders let unused bits and, for the URL alphabet, characters of the other alphabet pass.
-    if encode(data) != text.encode("ascii"):
-        raise MalformedEvidenceError(f"the field {field!r} is not base64 in its one exact form")
-    return data
 
 
 def json_document(content: bytes) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """Google Compute Engine's identity tokens: a JWT from the metadata server, bound by its audience.
 
 Source: Compute Engine documentation, "Verify the identity of instances", for the token's claims, and "Internal
-DNS" for the names. Only what the metadata server adds in ``format=full`` says that a VM is speaking: anybody with
-a service account gets tokens from the same issuer, and signs others with its own keys (CVE-2020-16251).
+DNS" for the names. Only the claims that the metadata server adds in ``format=full`` say that a VM is speaking: every
+service account gets tokens from the same issuer, and signs others with its own keys (CVE-2020-16251).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from acme_iid.attestation.gcp_trust import TOKENS, GcpTrust
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity, Verifier
 from acme_iid.attestation.keysets import Algorithm
 from acme_iid.attestation.trust import TrustStore
-from acme_iid.binding import Binding
+from acme_iid.binding import CLOCK_SKEW, Binding
 from acme_iid.errors import AttestationError, Step
 from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
@@ -27,7 +27,7 @@ ISSUER = "https://accounts.google.com"
 _ALGORITHMS: Final[frozenset[Algorithm]] = frozenset({"RS256"})
 _CREATED = "instance_creation_timestamp"
 _LABEL = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# Facts end up in names, rules and certificates, so nothing but what Google gives out may stand in them.
+# Facts end up in names, rules and certificates, so that no form but Google's is accepted.
 _FORMATS: Final[Mapping[str, re.Pattern[str]]] = {
     # With a colon: a project of the time when projects belonged to domains.
     "project_id": re.compile(rf"(?:(?:[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?\.)+[a-z]{{2,63}}:)?{_LABEL}\Z"),
@@ -68,7 +68,7 @@ class _GcpVerifier:
 
     def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
         """Check times and audience."""
-        if identity.times[_CREATED] > now + tokens.CLOCK_SKEW:
+        if identity.times[_CREATED] > now + CLOCK_SKEW:
             raise AttestationError(Step.FRESHNESS, f"the token's {_CREATED} is in the future")
         # As a string only: Google writes no list, and two receivers would be one too many.
         tokens.judge(claims.document, (claims.document.get("aud"),), binding.audience, now)
@@ -150,12 +150,12 @@ def names(name: str, zone: str, project: str) -> tuple[Identifier, ...]:
     """The host names of internal DNS: the zonal one, and the global one that older projects use."""
     domain, _, own = project.rpartition(":")
     suffix = f"c.{own}.{domain}.internal" if domain else f"c.{own}.internal"
-    found: list[Identifier] = []
+    host_names: list[Identifier] = []
     for value in (f"{name}.{zone}.{suffix}", f"{name}.{suffix}"):
         try:
-            found.append(identifiers.dns(value))
+            host_names.append(identifiers.dns(value))
         except ValueError:
             # Google allows names that no certificate can hold: too long as a whole, or with "--" where RFC 5891
-            # reserves it. Such an instance is admitted by its facts and has no name that follows from them.
+            # reserves it. Such an instance is admitted by its facts, and no name follows from them.
             continue
-    return tuple(found)
+    return tuple(host_names)

@@ -1,4 +1,4 @@
-"""What a verifier is, what it takes, and the instance identity that it proves."""
+"""Verifiers, the evidence that they take, and the instance identity that they prove."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What verified bytes say. Only ``Verifier.authenticate`` makes one.
+    """The claims in verified bytes. Only ``Verifier.authenticate`` makes them.
 
     :ivar document: the decoded document or token, as the cloud spells it.
     :ivar content: the exact bytes that were signed (the document inside a CMS, a token's payload).
-    :ivar key_id: which key verified it: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo, or a kid.
+    :ivar key_id: the key that verified it: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo, or a kid.
     :ivar scope: the provisioners whose operator-configured key this is; None for a pinned key, which all believe.
     :ivar believed_by: the trusted keys behind it, as :class:`InstanceIdentity` has them.
     """
@@ -48,18 +48,18 @@ class InstanceIdentity:
 
     :ivar cloud: "aws", "gcp" or "azure".
     :ivar id: the instance's key across formats and provisioners, e.g. ``aws:aws:123456789042:us-west-2:i-0abc...``.
-    :ivar owner: whom it belongs to (AWS account, GCP project number, Azure subscription).
+    :ivar owner: its owner (AWS account, GCP project number, Azure subscription).
     :ivar instance_id: the cloud's own word for it (``i-0abc...``).
-    :ivar credential_id: what the certificate's provisioner extension names.
+    :ivar credential_id: the owner's id in the certificate's provisioner extension.
     :ivar facts: verified facts by the names that rules use (``account``, ``region``, ``image``, ...).
     :ivar names: the names and addresses that follow from the verified facts.
-    :ivar started_at: when the instance was last started (AWS pendingTime), seconds; None where unknown.
-    :ivar binding: how the evidence was bound: "first use", "audience" or "nonce".
+    :ivar started_at: the time of the instance's last start (AWS pendingTime), seconds; None where unknown.
+    :ivar binding: the way in which the evidence was bound: "first use", "audience" or "nonce".
     :ivar times: the times in the evidence, by the evidence's own names, seconds.
     :ivar unbound: whether some facts are from a token that nothing ties to the instance's owner, so that they do not
-        say whose instance it is.
-    :ivar dated_at: when the evidence was made, by its own word, seconds; of two pieces, the older one's time. None for
-        a format that is the same at each request.
+        prove the owner.
+    :ivar dated_at: the time at which the evidence was made, by its own word, seconds; of two pieces, the older one's
+        time. None for a format that is the same at each request.
     :ivar believed_by: the trusted keys behind the evidence: it is believed as long as one of each group is trusted.
     """
 
@@ -108,7 +108,7 @@ class Verifier(Protocol):
 
     @property
     def cloud(self) -> str:
-        """Whose evidence it is: "aws", "gcp" or "azure"."""
+        """The cloud of the evidence: "aws", "gcp" or "azure"."""
 
     def authenticate(self, evidence: Evidence, trust: TrustStore, now: int) -> Claims:
         """Decode strictly and check the signature over the exact bytes.
@@ -116,11 +116,11 @@ class Verifier(Protocol):
         :param now: seconds; the time at which certificate chains must be valid.
         :raises MalformedEvidenceError: if a field is missing, unknown to the format or undecodable.
         :raises AttestationError: if the evidence does not verify (steps decoding and signature).
-        :raises TrustUnavailableError: if a key set cannot be had.
+        :raises TrustUnavailableError: if a key set is not available.
         """
 
     def identify(self, claims: Claims) -> InstanceIdentity:
-        """Say who the claims are about, be they fresh and bound or not: for explanations, never to let anybody in.
+        """The identity that the claims are about, be they fresh and bound or not: enough to explain, not to admit.
 
         :raises AttestationError: step decoding if a needed fact is missing, binding if two documents do not belong
             together.
@@ -129,6 +129,6 @@ class Verifier(Protocol):
     def judge(self, identity: InstanceIdentity, claims: Claims, binding: Binding, now: int) -> None:
         """Check freshness and binding.
 
-        :param identity: what :meth:`identify` read out of the claims.
-        :raises AttestationError: steps freshness and binding, or decoding if what binds it is missing.
+        :param identity: the identity that :meth:`identify` read out of the claims.
+        :raises AttestationError: steps freshness and binding, or decoding if a claim that binds it is missing.
         """

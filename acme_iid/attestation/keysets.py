@@ -1,7 +1,7 @@
 """JSON Web Key Sets (RFC 7517) as trust: pinned in a file, or fetched from a URL that an operator configured.
 
 The one place of this package that does I/O, and it does it apart from the verifiers: they ask for the keys of a
-key id and are given what is held. A fetch is shared by all threads that want it, they wait for it for
+key id and get those that are held. A fetch is shared by all threads that want it, they wait for it for
 :data:`WAIT_SECONDS` at most, and the last good set stays in use when a fetch fails. No input ever chooses a URL.
 """
 
@@ -35,15 +35,15 @@ PublicKey = RSAPublicKey | EllipticCurvePublicKey
 Keys = Mapping[tuple[str, Algorithm], PublicKey]
 """The keys of a set, by key id and algorithm."""
 KeySource = bytes | str
-"""Where a configured key set comes from: the bytes of a file that pins it, or a URL to fetch it from."""
+"""The source of a configured key set: the bytes of a file that pins it, or a URL to fetch it from."""
 
 MAX_KEY_SET_BYTES = 64 * 1024
 WAIT_SECONDS = 2.0
-"""How long a request waits for key sets that it needs."""
+"""The time that a request waits for key sets that it needs."""
 FETCH_SECONDS = 5.0
-"""How long a fetch may take before it counts as failed; nobody waits that long but the background refresh."""
+"""The time that a fetch may take before it counts as failed; only the background refresh waits as long."""
 COOLDOWN = 60
-"""Seconds between two fetches of one set, whatever asked for them and however the first one ended."""
+"""Seconds between two fetches of one set, also after a fetch that failed."""
 REFRESH_AHEAD = 120
 """Seconds before a set is stale in which the background refresh already replaces it."""
 
@@ -54,12 +54,12 @@ class KeySet(Protocol):
     """A set of keys that a verifier may ask for one."""
 
     def request(self, kid: str, algorithm: Algorithm, now: int) -> threading.Event | None:
-        """Start fetching the set if it has to be, or join a fetch; returns what is set at the fetch's end."""
+        """Start fetching the set if it has to be, or join a fetch; returns the event that is set at the fetch's end."""
 
     def find(self, kid: str, algorithm: Algorithm) -> PublicKey | None:
         """The key that is held, without any I/O; None if this set, as far as it is known, has no such key.
 
-        :raises TrustUnavailableError: if the set cannot be had, or not anew, so that nobody knows.
+        :raises TrustUnavailableError: if the set is not available, or not anew, so that the answer is unknown.
         """
 
     def refresh_if_due(self, now: int) -> None:
@@ -68,7 +68,7 @@ class KeySet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScopedKeySet:
-    """A key set, and who believes it.
+    """A key set, and the provisioners that believe it.
 
     :ivar scope: the provisioners that an operator gave it to; None for a set that all believe.
     """
@@ -88,43 +88,43 @@ class TrustedKey:
 def find_keys(
     sets: Iterable[ScopedKeySet], kid: str, algorithm: Algorithm, now: int, wait: float = WAIT_SECONDS
 ) -> list[TrustedKey]:
-    """The keys called ``kid`` in any of ``sets``: those that everybody believes first, each once.
+    """The keys called ``kid`` in any of ``sets``: those that all provisioners believe first, each once.
 
     :param now: seconds; decides which sets are stale.
-    :param wait: for how many seconds a fetch that is due is waited for.
-    :raises TrustUnavailableError: if no set has it and one that might cannot be had.
+    :param wait: the seconds that a fetch that is due is waited for.
+    :raises TrustUnavailableError: if no set has it, and one that might have it is not available.
     """
-    asked = list(sets)
+    key_sets = list(sets)
     deadline = time.monotonic() + wait
-    for fetch in [scoped.keys.request(kid, algorithm, now) for scoped in asked]:
+    for fetch in [scoped.keys.request(kid, algorithm, now) for scoped in key_sets]:
         if fetch is not None:
             fetch.wait(max(0.0, deadline - time.monotonic()))
-    found: list[TrustedKey] = []
+    trusted: list[TrustedKey] = []
     unavailable: TrustUnavailableError | None = None
-    for scoped in asked:
+    for scoped in key_sets:
         try:
             key = scoped.keys.find(kid, algorithm)
         except TrustUnavailableError as error:
             unavailable = error
             continue
         if key is not None:
-            _add(found, key, scoped.scope)
-    if not found and unavailable is not None:
+            _add(trusted, key, scoped.scope)
+    if not trusted and unavailable is not None:
         raise unavailable
-    return sorted(found, key=lambda trusted: trusted.scope is not None)
+    return sorted(trusted, key=lambda entry: entry.scope is not None)
 
 
-def _add(found: list[TrustedKey], key: PublicKey, scope: frozenset[str] | None) -> None:
-    for index, known in enumerate(found):
-        if known.key == key:
-            everybody = known.scope is None or scope is None
-            found[index] = TrustedKey(key, None if everybody else (known.scope or frozenset()) | (scope or frozenset()))
+def _add(trusted: list[TrustedKey], key: PublicKey, scope: frozenset[str] | None) -> None:
+    for index, entry in enumerate(trusted):
+        if entry.key == key:
+            united = None if entry.scope is None or scope is None else entry.scope | scope
+            trusted[index] = TrustedKey(key, united)
             return
-    found.append(TrustedKey(key, scope))
+    trusted.append(TrustedKey(key, scope))
 
 
 def key_id(key: PublicKey) -> str:
-    """How records name a key: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo."""
+    """The name of a key in records: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo."""
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return "sha256:" + hashlib.sha256(spki).hexdigest()
 
@@ -134,7 +134,7 @@ def parse(content: bytes) -> Keys:
 
     Keys of other kinds are passed over, as RFC 7517 section 5 has it.
 
-    :raises ValueError: with a sentence, if it is no JWK Set, holds no usable key, holds a private key or has two
+    :raises ValueError: with a sentence, if it is not a JWK Set, holds no usable key, holds a private key or has two
         keys under one id.
     """
     match strict_json.loads(content, max_bytes=MAX_KEY_SET_BYTES):
@@ -142,23 +142,23 @@ def parse(content: bytes) -> Keys:
             pass
         case _:
             raise ValueError('it is not a JWK Set, an object with a list "keys" of objects')
-    found: dict[tuple[str, Algorithm], PublicKey] = {}
+    keys: dict[tuple[str, Algorithm], PublicKey] = {}
     for member in members:
         if "d" in member:
-            raise ValueError("a member of the JWK Set is a private key, which belongs in nobody else's hands")
+            raise ValueError("a member of the JWK Set is a private key, which its owner must not give away")
         kid, usable = member.get("kid"), _usable(member)
         if usable is None or not isinstance(kid, str) or not kid:
             continue
         algorithm, key = usable
-        if found.setdefault((kid, algorithm), key) != key:
+        if keys.setdefault((kid, algorithm), key) != key:
             raise ValueError(f"the JWK Set has two keys with the id {kid[:64]!a}")
-    if not found:
+    if not keys:
         raise ValueError("the JWK Set holds no key that a token could be signed with")
-    return found
+    return keys
 
 
 def _usable(member: dict[str, object]) -> tuple[Algorithm, PublicKey] | None:
-    """A JWK's key with the one algorithm that it is for, or None if that is none of ours (RFC 7517 section 4)."""
+    """A JWK's key with its one algorithm, or None if that is another one than ours (RFC 7517 section 4)."""
     algorithm: Algorithm
     match member:
         case {"kty": "RSA"}:
@@ -200,8 +200,8 @@ class PinnedKeySet:
 class FetchedKeySet:
     """A key set at a URL: fetched when it is first asked for, and then kept fresh.
 
-    It is fetched by a thread of its own, so that a peer that trickles its answer holds up nobody: whoever wants
-    the set waits for the event that the fetch sets at its end, as long as they please.
+    It is fetched by a thread of its own, so that a peer that trickles its answer holds up no request. A thread
+    that wants the set waits for the event that the fetch sets at its end, for a time of its own choice.
 
     :param url: https, or http to this machine itself.
     :raises ValueError: with a sentence, if the URL is not one to fetch keys from.
@@ -230,7 +230,7 @@ class FetchedKeySet:
             key = None if self._keys is None else self._keys.get((kid, algorithm))
             if key is None and (self._keys is None or self._failed or self._fetch is not None):
                 raise TrustUnavailableError(
-                    f"the key set at {self.url} cannot be had now; the server's log says why. Try again in a minute"
+                    f"the key set at {self.url} is not available now; the server's log says why. Try again in a minute"
                 )
             return key
 
@@ -258,7 +258,7 @@ class FetchedKeySet:
     def _run(self, fetch: threading.Event, now: int) -> None:
         keys, lifetime, reason = None, 0, ""
         try:
-            # Imported here: what fetching takes is half of what each of acme-iid-ca's commands would have to load.
+            # Imported here: fetching takes half of all that each of acme-iid-ca's commands would have to load.
             from acme_iid.attestation.fetching import get  # noqa: PLC0415
 
             content, lifetime = get(self.url)
@@ -273,27 +273,27 @@ class FetchedKeySet:
                     self._keys, self._fresh = keys, range(now, now + lifetime)
                 self._fetch = None
             if reason:
-                kept = "the last good one stays in use" if held else "tokens that need it are put off"
-                _log.warning("the key set at %s could not be fetched: %s; %s", self.url, reason, kept)
+                outcome = "the last good one stays in use" if held else "tokens that need it are put off"
+                _log.warning("the key set at %s could not be fetched: %s; %s", self.url, reason, outcome)
             fetch.set()
 
 
 def key_set(source: KeySource) -> KeySet:
     """The key set that an operator configured.
 
-    :raises ValueError: with a sentence, if the file pins no usable set or the URL is none to fetch from.
+    :raises ValueError: with a sentence, if the file pins no usable set or the URL is not one to fetch from.
     """
     return PinnedKeySet(parse(source)) if isinstance(source, bytes) else fetched(source)
 
 
 def published(issuer: str) -> str:
-    """Where an issuer of tokens publishes its key set."""
+    """The URL at which an issuer of tokens publishes its key set."""
     return f"{issuer}/.well-known/jwks.json"
 
 
 @cache
 def fetched(url: str) -> FetchedKeySet:
-    """The process's one key set for a URL, so that a configuration that is read again keeps what is held."""
+    """The process's one key set for a URL, so that a configuration that is read again keeps the keys that are held."""
     return FetchedKeySet(url)
 
 

@@ -29,13 +29,13 @@ TRUST: dict[str, Callable[[Sequence[GivenKeys]], CloudTrust]] = {
     "gcp": GcpTrust.load,
     "azure": AzureTrust.load,
 }
-"""What makes the keys of each cloud out of those that operators give, by the cloud's name."""
+"""The functions that make each cloud's keys out of those that operators give, by the cloud's name."""
 
 
-def trust_store(given: Mapping[str, Sequence[GivenKeys]]) -> TrustStore:
+def trust_store(provisioners: Mapping[str, Sequence[GivenKeys]]) -> TrustStore:
     """The pinned keys of all clouds, and those that operators give. Nothing is fetched yet.
 
-    :param given: cloud -> what each of its provisioners is given, also those that are given nothing.
-    :raises ValueError: with a sentence, if something given holds no usable key.
+    :param provisioners: cloud -> the keys of each of its provisioners, also of those without keys of their own.
+    :raises ValueError: with a sentence, if a file or key set holds no usable key.
     """
-    return TrustStore(tuple(load(given.get(cloud, ())) for cloud, load in TRUST.items()))
+    return TrustStore(tuple(load(provisioners.get(cloud, ())) for cloud, load in TRUST.items()))

@@ -1,6 +1,6 @@
 """JSON Web Tokens (RFC 7519) as evidence: read strictly, verified with PyJWT, and judged by their times.
 
-What is read here is read once more by PyJWT, so everything that two parsers could read differently is refused
+A token is read here and once more by PyJWT, so that every form that two parsers could read differently is refused
 before. The header chooses nothing but one of the keys that are trusted anyway: not the algorithm, no URL, no key.
 """
 
@@ -14,6 +14,7 @@ import jwt
 from acme_iid.attestation import fields
 from acme_iid.attestation.keysets import Algorithm, ScopedKeySet, TrustedKey, find_keys, key_id
 from acme_iid.attestation.trust import KeyReference
+from acme_iid.binding import CLOCK_SKEW
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid.protocol import strict_json
 
@@ -21,8 +22,6 @@ MAX_TOKEN_BYTES = 16 * 1024
 MAX_KID_LENGTH = 256
 MAX_AGE = 300
 """Seconds since a token was issued in which it counts as fresh."""
-CLOCK_SKEW = 60
-"""How far, in seconds, the cloud's clock and ours may be apart."""
 
 _REQUIRED = ("iss", "sub", "aud", "iat", "exp")
 
@@ -32,7 +31,7 @@ class Token:
     """A token that was read; nothing in it is believed before :func:`verify`.
 
     :ivar text: the compact form, which the signature is part of.
-    :ivar algorithm: what it says it is signed with, one of those that the issuer is known for.
+    :ivar algorithm: the one in its header, which the issuer is known to sign with.
     :ivar key_id: the ``kid`` of its header.
     :ivar claims: the payload's members.
     :ivar content: the payload's exact bytes.
@@ -58,11 +57,11 @@ def parse(text: str, algorithms: Collection[Algorithm]) -> Token:
     segments = text.split(".")
     if len(segments) != 3:
         raise MalformedEvidenceError(f"a signed token has three segments, and this one {len(segments)}")
-    header = fields.base64url(segments[0], "evidence (header)")
-    content = fields.base64url(segments[1], "evidence (payload)")
+    header = fields.decode_base64url(segments[0], "evidence (header)")
+    content = fields.decode_base64url(segments[1], "evidence (payload)")
     if not segments[2]:
         raise AttestationError(Step.SIGNATURE, "the token is not signed")
-    fields.base64url(segments[2], "evidence (signature)")
+    fields.decode_base64url(segments[2], "evidence (signature)")
     algorithm, key_id = _read_header(_object(header, "header"), algorithms)
     return Token(text, algorithm, key_id, _object(content, "payload"), content)
 
@@ -87,9 +86,9 @@ def _read_header(header: Mapping[str, object], algorithms: Collection[Algorithm]
     # Extensions that change what is signed (RFC 7515 section 4.1.11, RFC 7797); no cloud uses any.
     for name in ("crit", "b64"):
         if name in header:
-            raise AttestationError(Step.DECODE, f"the token's header has {name!r}, an extension that nobody needs")
+            raise AttestationError(Step.DECODE, f"the token's header has {name!r}, an extension that no cloud uses")
     if str(header.get("typ", "JWT")).upper() != "JWT":
-        raise AttestationError(Step.DECODE, "the token's header says that it is something else than a JWT")
+        raise AttestationError(Step.DECODE, "the token's header says that it is not a JWT")
     key_id = header.get("kid")
     if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KID_LENGTH or not _visible(key_id):
         raise AttestationError(Step.DECODE, "the token's header has no 'kid', or one that is not a short line of text")
@@ -100,25 +99,26 @@ def _visible(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def verify(token: Token, sets: Sequence[ScopedKeySet], issuer: str, whose: str, now: int) -> TrustedKey:
-    """Check who issued a token, and the signature over its exact bytes. Its times and audience are :func:`judge`'s.
+def verify(token: Token, sets: Sequence[ScopedKeySet], issuer: str, issuer_name: str, now: int) -> TrustedKey:
+    """Check a token's issuer, and the signature over its exact bytes. Its times and audience are :func:`judge`'s.
 
-    :param sets: where the issuer's keys are.
-    :param whose: the issuer, as sentences call it: "Google".
+    :param sets: the issuer's key sets.
+    :param issuer_name: the issuer, as sentences call it: "Google".
     :param now: seconds; decides which key sets are stale.
     :returns: the key that verified it.
     :raises AttestationError: step decoding, if a claim that every token has is missing; step signature.
-    :raises TrustUnavailableError: if a key set that may hold the key cannot be had.
+    :raises TrustUnavailableError: if a key set that may hold the key is not available.
     """
-    # Looked at first, so that tokens of anybody else's making cause no fetch of keys.
+    # Looked at first, so that tokens of other issuers cause no fetch of keys.
     if token.claims.get("iss") != issuer:
-        raise AttestationError(Step.SIGNATURE, f"the token was not issued by {whose} ({issuer})")
+        raise AttestationError(Step.SIGNATURE, f"the token was not issued by {issuer_name} ({issuer})")
     if not sets:
-        raise AttestationError(Step.SIGNATURE, f"this CA has no key set of {whose}; an operator configures one")
+        raise AttestationError(Step.SIGNATURE, f"this CA has no key set of {issuer_name}; an operator configures one")
     candidates = find_keys(sets, token.key_id, token.algorithm, now)
     if not candidates:
         raise AttestationError(
-            Step.SIGNATURE, f"the token is signed with the key {token.key_id[:64]!a}, which is none of {whose}'s"
+            Step.SIGNATURE,
+            f"the token is signed with the key {token.key_id[:64]!a}, which is not one of {issuer_name}'s",
         )
     for candidate in candidates:
         try:
@@ -131,7 +131,7 @@ def verify(token: Token, sets: Sequence[ScopedKeySet], issuer: str, whose: str, 
                     "require": list(_REQUIRED),
                     "verify_signature": True,
                     "verify_iss": True,
-                    # Judged with the time and the binding of the challenge, which nothing here knows.
+                    # Judged by judge(), with the time and the binding of the challenge.
                     "verify_aud": False,
                     "verify_exp": False,
                     "verify_iat": False,
@@ -143,16 +143,16 @@ def verify(token: Token, sets: Sequence[ScopedKeySet], issuer: str, whose: str, 
         except jwt.MissingRequiredClaimError as error:
             raise AttestationError(Step.DECODE, f"the token has no {error.claim!r}") from error
         except jwt.PyJWTError as error:
-            raise AttestationError(Step.DECODE, f"the token is not as it must be: {error}") from error
+            raise AttestationError(Step.DECODE, f"the token is invalid: {error}") from error
         return candidate
-    raise AttestationError(Step.SIGNATURE, f"the token's signature is not {whose}'s")
+    raise AttestationError(Step.SIGNATURE, f"the token's signature is not {issuer_name}'s")
 
 
 def judge(claims: Mapping[str, object], audiences: Sequence[object], audience: str, now: int) -> None:
     """Check that a token is fresh, and meant for this challenge and account key alone.
 
-    :param audiences: what the token's ``aud`` holds, read as the issuer writes it.
-    :param audience: the challenge's own (:attr:`acme_iid.iid01.Binding.audience`).
+    :param audiences: those in the token's ``aud``, read as the issuer writes it.
+    :param audience: the challenge's own (:attr:`acme_iid.binding.Binding.audience`).
     :param now: seconds.
     :raises AttestationError: steps decoding, freshness and binding.
     """
@@ -181,13 +181,13 @@ def judge(claims: Mapping[str, object], audiences: Sequence[object], audience: s
 def key_reference(token: Token, place: str, key: TrustedKey) -> KeyReference:
     """The reference to the key that verified a token.
 
-    :param place: whose key set it is in.
+    :param place: the owner of its key set, as :class:`~acme_iid.attestation.trust.KeyReference` names it.
     """
     return KeyReference(place, key_id(key.key), token.key_id, token.algorithm)
 
 
 def times(claims: Mapping[str, object]) -> dict[str, int]:
-    """When a token was issued and when it ends, ``iat`` and ``exp``, in seconds.
+    """The times at which a token was issued and ends, ``iat`` and ``exp``, in seconds.
 
     :raises AttestationError: step decoding.
     """

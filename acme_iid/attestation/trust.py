@@ -20,13 +20,13 @@ Scope = frozenset[str] | None
 
 
 class KeyReference(NamedTuple):
-    """Names a trusted key, so that what was believed by it can be asked for it again later.
+    """Names a trusted key, so that evidence that was believed by it can be judged again later.
 
-    :ivar place: where it is trusted: the name of a cloud's own keys or roots; of the token issuers that operators
+    :ivar place: the place of its trust: the name of a cloud's own keys or roots; of the token issuers that operators
         configure, the issuer's URL or the tenant's id.
     :ivar key_id: ``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo.
-    :ivar kid: its name in its key set; "" for a key that is in none.
-    :ivar algorithm: what it signs with in its key set.
+    :ivar kid: its name in its key set; "" for a key outside any key set.
+    :ivar algorithm: its signature algorithm in its key set.
     """
 
     place: str
@@ -38,8 +38,9 @@ class KeyReference(NamedTuple):
 class TokenIssuer(NamedTuple):
     """An issuer of tokens that an operator names.
 
-    :ivar account: whose it is.
-    :ivar keys: a JWK Set's bytes, or the URL that one is fetched from; None for where the cloud publishes it.
+    :ivar account: its account.
+    :ivar keys: a JWK Set's bytes, or the URL that one is fetched from; None for the URL at which the cloud
+        publishes it.
     """
 
     issuer: str
@@ -52,10 +53,10 @@ class GivenKeys:
     """The keys that one provisioner's operator gives, read: by their keys in ca.toml.
 
     :ivar files: PEM files' bytes.
-    :ivar places: where files were read, key sets' too.
+    :ivar places: the paths of the files, key sets' too.
     :ivar key_set: the key set of tokens: a JWK Set's bytes, or the URL that one is fetched from.
     :ivar issuers: further issuers of tokens.
-    :ivar texts: what tokens must say.
+    :ivar texts: the claims that tokens must have.
     :ivar lists: the provisioner's lists.
     :ivar given: the keys in ca.toml that are there.
     """
@@ -79,7 +80,7 @@ class CloudTrust(Protocol):
     def scopes(self, key: KeyReference, now: int) -> list[Scope] | None:
         """The scopes in which a key is trusted now; None if the reference is to no key of this cloud's.
 
-        :raises TrustUnavailableError: if a key set is not held, or not anew, so that nobody knows.
+        :raises TrustUnavailableError: if a key set is not held, or not anew, so that the answer is unknown.
         """
 
 
@@ -115,7 +116,7 @@ class TrustStore:
         """Whether a provisioner trusts a key of each group now. No key set is waited for: one that is due is fetched.
 
         :param now: seconds; decides which key sets are stale.
-        :raises TrustUnavailableError: if a key set is not held, or not anew, so that nobody knows.
+        :raises TrustUnavailableError: if a key set is not held, or not anew, so that the answer is unknown.
         """
         return all(
             any(scope is None or provisioner in scope for key in group for scope in self._scopes(key, now))
@@ -123,7 +124,7 @@ class TrustStore:
         )
 
     def _scopes(self, key: KeyReference, now: int) -> list[Scope]:
-        """The scopes in which a key is trusted; none if it is not trusted any more."""
+        """The scopes in which a key is trusted; empty if it is not trusted any more."""
         return [scope for part in self.parts for scope in part.scopes(key, now) or ()]
 
 
@@ -146,7 +147,7 @@ def scopes_of_token_key(sets: Sequence[ScopedKeySet], key: KeyReference, now: in
     return [trusted.scope for trusted in same_kid if key_id_of(trusted.key) == key.key_id]
 
 
-def believed_by_both(first: frozenset[str] | None, second: frozenset[str] | None) -> frozenset[str] | None:
+def common_scope(first: frozenset[str] | None, second: frozenset[str] | None) -> frozenset[str] | None:
     """The scope of evidence that takes two keys: the provisioners that believe both of them; None for all."""
     if first is None or second is None:
         return second if first is None else first

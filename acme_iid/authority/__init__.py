@@ -1,7 +1,8 @@
 """The use cases: what a request or an operator can make happen, and what is committed together.
 
 Each function reads what it needs, decides, and writes in one transaction whose statements carry their
-conditions. The time comes in as ``now`` (seconds): it is read once a request.
+conditions. Its parameters are in one order: the authority (or the part of it that counts), the request's context,
+the reader, and then what the use case is about. The time, in seconds, is in the context, or comes last as ``now``.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from acme_iid.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What the use cases work with: the settings in force, the store, the signing keys and the trusted ones.
+    """The context of all use cases: the settings in force, the store, the signing keys and the trusted ones.
 
     :ivar alternates: the chains from the intermediate to other roots than ours.
-    :ivar answered: set when a challenge was answered that has to be looked for in the network.
+    :ivar validation_requested: set when a client has asked for a standard challenge to be validated.
     """
 
     config: Config
@@ -29,4 +30,4 @@ class Authority:
     ca: CertificateAuthority
     trust: TrustStore
     alternates: tuple[AlternateChain, ...] = ()
-    answered: threading.Event = field(default_factory=threading.Event)
+    validation_requested: threading.Event = field(default_factory=threading.Event)

@@ -7,14 +7,15 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from acme_iid.authority import compromise, enrolments, limits, signers
+from acme_iid.authority import Authority, compromise, enrolments, limits, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.binding import CHALLENGE_TYPE
-from acme_iid.config.settings import CASettings, Config
+from acme_iid.config.settings import CASettings
 from acme_iid.errors import AcmeError, Problem, RequestError
 from acme_iid.protocol.resources import Account, Order
 from acme_iid.protocol.status import Status, of_authorization, of_order
 from acme_iid.store import accounts, external_keys, orders
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Statement, Write
 
 MAX_CONTACTS = 10
@@ -70,7 +71,7 @@ def find(reader: Reader, thumbprint: str, *, demanded: bool) -> Account | None:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """What a newAccount request asks for: the key as canonical JSON, its thumbprint, and what comes with it.
+    """The content of a newAccount request: the key as canonical JSON, its thumbprint, and what comes with it.
 
     :ivar terms_agreed: whether the client says that it agrees to the terms.
     :ivar external_key_id: the external key that is bound to it by ``external_account_binding``, whose MAC was checked.
@@ -88,55 +89,56 @@ Made = tuple[Account, bool]
 """An account, and whether it is new, or was changed."""
 
 
-def create(reader: Reader, config: Config, wanted: NewAccount, remote: str, now: int) -> Made | Write[Made]:
+def create(authority: Authority, context: RequestContext, reader: Reader, request: NewAccount) -> Made | Write[Made]:
     """The account of a key, made if there is none.
 
-    :param remote: the client's address, for limits and for the record.
     :returns: the account, and whether it is new.
     :raises AcmeError: ``unauthorized`` if the key's account was deactivated or the external key cannot be used,
         ``externalAccountRequired``, ``userActionRequired`` where the terms were not agreed to, ``rateLimited``,
         ``badPublicKey`` for a key that was revoked as compromised.
     """
-    existing = find(reader, wanted.thumbprint, demanded=False)
+    existing = find(reader, request.thumbprint, demanded=False)
     if existing is not None:
         return existing, False
-    settings = config.ca
-    if settings.external_account_required and wanted.external_key_id is None:
+    settings = authority.config.ca
+    if settings.external_account_required and request.external_key_id is None:
         raise AcmeError(
             Problem.EXTERNAL_ACCOUNT_REQUIRED,
             "an account takes an external account key here; ask whoever runs this CA for one",
         )
-    if settings.terms_of_service is not None and not wanted.terms_agreed:
-        raise _terms_not_agreed(settings.terms_of_service)
-    key = None if wanted.external_key_id is None else external_keys.get(reader, wanted.external_key_id)
+    if settings.terms_of_service is not None and not request.terms_agreed:
+        raise _terms_not_agreed_error(settings.terms_of_service)
+    key = None if request.external_key_id is None else external_keys.get(reader, request.external_key_id)
     account = Account(
         secrets.token_urlsafe(16),
-        wanted.jwk,
-        wanted.thumbprint,
-        wanted.contact,
-        now,
+        request.jwk,
+        request.thumbprint,
+        request.contact,
+        context.now,
         terms_agreed=settings.terms_of_service,
-        external_key_id=wanted.external_key_id,
-        external_account_binding=wanted.external_account_binding,
+        external_key_id=request.external_key_id,
+        external_account_binding=request.external_account_binding,
         enrolment_id=None if key is None else key.enrolment_id,
-        made_from=limits.subject(remote),
+        made_from=limits.subject(context.remote),
         # Whoever gave the key to it has proven something, or is the operator.
-        proven_at=None if wanted.external_key_id is None else now,
-        key_since=now,
+        proven_at=None if request.external_key_id is None else context.now,
+        key_since=context.now,
     )
-    limits.require_room_for_account(reader, config.limits, account, now)
-    event = new_event(
+    limits.require_room_for_account(authority.config.limits, reader, account, context.now)
+    event = Event(
         "account.created",
-        now,
+        context.now,
         account_id=account.id,
-        thumbprint=account.thumbprint,
-        external_key=account.external_key_id,
-        enrolment=account.enrolment_id,
-        remote=remote,
+        detail={
+            "thumbprint": account.thumbprint,
+            "external_key": account.external_key_id,
+            "enrolment": account.enrolment_id,
+            "remote": context.remote,
+        },
     )
     statements = [
         accounts.add(account),
-        *_use_external_key(account, now),
+        *_use_external_key(account, context.now),
         *compromise.require_usable_by_account(reader, account.jwk),
     ]
     return Write(statements, lambda _rows: (account, True), [event])
@@ -162,10 +164,10 @@ def require_terms_agreed(settings: CASettings, account: Account) -> None:
     :raises AcmeError: ``userActionRequired``.
     """
     if settings.terms_of_service not in (None, account.terms_agreed):
-        raise _terms_not_agreed(settings.terms_of_service)
+        raise _terms_not_agreed_error(settings.terms_of_service)
 
 
-def _terms_not_agreed(terms: str) -> AcmeError:
+def _terms_not_agreed_error(terms: str) -> AcmeError:
     return AcmeError(
         Problem.USER_ACTION_REQUIRED,
         f"the terms of service at {terms} have to be agreed to, by 'termsOfServiceAgreed': true in a new account or in "
@@ -176,8 +178,8 @@ def _terms_not_agreed(terms: str) -> AcmeError:
 
 
 def update(
+    authority: Authority,
     reader: Reader,
-    settings: CASettings,
     account: Account,
     contact: tuple[str, ...] | None,
     now: int,
@@ -191,20 +193,20 @@ def update(
     """
     account = _current(reader, account)
     statements: list[Statement] = []
-    events: list[NewEvent] = []
+    events: list[Event] = []
     if contact is not None and contact != account.contact:
         statements.append(accounts.set_contact(account, contact))
         account = replace(account, contact=contact)
-    terms = settings.terms_of_service
+    terms = authority.config.ca.terms_of_service
     if agrees and terms is not None and account.terms_agreed != terms:
         statements.append(accounts.set_terms_agreed(account, terms))
-        events.append(new_event("account.agreed", now, account_id=account.id, terms=terms))
+        events.append(Event("account.agreed", now, account_id=account.id, detail={"terms": terms}))
         account = replace(account, terms_agreed=terms)
     return Write(statements, lambda _rows: account, events)
 
 
 def change_key(
-    reader: Reader, account: Account, jwk: str, thumbprint: str, remote: str, now: int
+    context: RequestContext, reader: Reader, account: Account, jwk: str, thumbprint: str
 ) -> Made | Write[Made]:
     """Give an account another key (RFC 8555 section 7.3.5). Its instances, orders and certificates stay its own.
 
@@ -212,29 +214,32 @@ def change_key(
 
     :param account: as it was when the old key's signature was checked.
     :param jwk: the new public key as canonical JSON; its thumbprint is ``thumbprint``.
-    :param remote: the client's address, for the record.
     :returns: the account that has the new key, and whether this change gave it to it; if not, nothing was changed.
     :raises AcmeError: ``unauthorized`` if the account was deactivated or got another key meanwhile, ``badPublicKey``
         for a key that was revoked as compromised.
     """
     current = _current(reader, account)
     if current.thumbprint != account.thumbprint:
-        raise signers.key_changed()
+        raise signers.key_changed_error()
     holder = accounts.by_thumbprint(reader, thumbprint)
     if holder is not None:
         return holder, False
     usable = compromise.require_usable_by_account(reader, jwk)
-    changed = replace(current, jwk=jwk, thumbprint=thumbprint, key_since=now)
-    event = new_event(
+    changed = replace(current, jwk=jwk, thumbprint=thumbprint, key_since=context.now)
+    event = Event(
         "account.key_changed",
-        now,
+        context.now,
         account_id=account.id,
-        old_thumbprint=account.thumbprint,
-        thumbprint=thumbprint,
-        remote=remote,
-        orders_ended=sum(_waits_for_iid01(order, now) for order in orders.open_of(reader, account.id, now)),
+        detail={
+            "old_thumbprint": account.thumbprint,
+            "thumbprint": thumbprint,
+            "remote": context.remote,
+            "orders_ended": sum(
+                _waits_for_iid01(order, context.now) for order in orders.open_of(reader, account.id, context.now)
+            ),
+        },
     )
-    statements = [accounts.set_key(current, jwk, thumbprint, now), *usable]
+    statements = [accounts.set_key(current, jwk, thumbprint, context.now), *usable]
     return Write(statements, lambda _rows: (changed, True), [event])
 
 
@@ -247,15 +252,15 @@ def _waits_for_iid01(order: Order, now: int) -> bool:
     )
 
 
-def meant(reader: Reader, word: str) -> Account:
-    """The account an operator means: by its id, or by its key's thumbprint.
+def by_id_or_thumbprint(reader: Reader, word: str) -> Account:
+    """The account that an operator names by its id or by its key's thumbprint.
 
     :raises RequestError: if there is none.
     """
-    found = accounts.get(reader, word) or accounts.by_thumbprint(reader, word)
-    if found is None:
+    account = accounts.get(reader, word) or accounts.by_thumbprint(reader, word)
+    if account is None:
         raise RequestError(f"there is no account {word!r}; 'acme-iid-ca account list' shows all")
-    return found
+    return account
 
 
 def deactivate(
@@ -274,7 +279,9 @@ def deactivate(
         return current
     reason = "the account that enrolled it was deactivated"
     ended = enrolments.end_of_account(reader, account.id, reason, now, besides)
-    event = new_event("account.deactivated", now, account_id=account.id, thumbprint=account.thumbprint, by=by)
+    event = Event(
+        "account.deactivated", now, account_id=account.id, detail={"thumbprint": account.thumbprint, "by": by}
+    )
     return Write(
         [accounts.deactivate(account.id, now), *ended.statements],
         lambda _rows: replace(current, deactivated_at=now),

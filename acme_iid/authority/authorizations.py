@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from acme_iid.authority import Authority, delegates, limits, refusals, signers
 from acme_iid.authority.accounts import require_terms_agreed
+from acme_iid.authority.context import RequestContext
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
@@ -97,46 +98,36 @@ def parse_new_authorization(payload: Mapping[str, object]) -> Identifier:
 
 
 def new_authorization(
-    reader: Reader, authority: Authority, account: Account, identifier: Identifier, remote: str, now: int
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, identifier: Identifier
 ) -> Authorization | Write[Authorization]:
     """Make an authorization ahead of an order: once it is valid, the next order of the account for this name takes it.
 
-    :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``userActionRequired``, ``rateLimited``,
         and what :func:`delegates.require` raises.
     """
     require_terms_agreed(authority.config.ca, account)
     try:
-        return _new_authorization(reader, authority.config, account, identifier, now)
+        return _new_authorization(authority.config, reader, account, identifier, context.now)
     except AcmeError as refused:
         if refused.problem is Problem.RATE_LIMITED:
             raise
-        return refusals.refused(
-            reader,
-            authority.config.limits,
-            "authorization.refused",
-            account,
-            (identifier,),
-            refused,
-            remote,
-            now,
-        )
+        return refusals.refused(authority, context, reader, "authorization.refused", account, (identifier,), refused)
 
 
 def _new_authorization(
-    reader: Reader, config: Config, account: Account, identifier: Identifier, now: int
+    config: Config, reader: Reader, account: Account, identifier: Identifier, now: int
 ) -> Write[Authorization]:
     if (reason := config.policy.offers(identifier).refusal) is not None:
         fault = Fault(Problem.REJECTED_IDENTIFIER, reason, identifier, Remedy.OPERATOR)
         raise AcmeError(fault.problem, reason, subproblems=[fault], remedy=fault.remedy)
     limits.require_room_to_wait(reader, account, now)
-    limits.require_room_for_order(reader, config.limits, account, now)
+    limits.require_room_for_order(config.limits, reader, account, now)
     enrolment = delegates.enrolment_of(reader, account)
     statements = [signers.guard(account)]
     if enrolment is None:
         authorization = offer(config.policy, account, identifier, now)
     else:
-        delegates.require(reader, config, enrolment, (identifier,), None, now)
+        delegates.require(config, reader, enrolment, (identifier,), None, now)
         statements += delegates.guards(enrolment)
         authorization = give(enrolment, account, identifier, now)
     order = Order(

@@ -1,4 +1,4 @@
-"""What anybody may know of a certificate: whether it was revoked, by a signed list (CRL) or a signed answer (OCSP).
+"""The status of certificates for anybody: a signed list of those that were revoked (CRL), or a signed answer (OCSP).
 
 A list is signed when it is asked for and there is none that is current: none at all, one that runs out soon, or one
 from before a revocation. It is kept in the store, so that all processes serve the same bytes and a list costs one
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cryptography.x509.ocsp import OCSPResponseStatus
 
 from acme_iid.authority import Authority
+from acme_iid.binding import CLOCK_SKEW
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.issuance import crl, ocsp
 from acme_iid.issuance.crl import Revoked
@@ -24,8 +25,6 @@ LIST_LIFETIME = 24 * 3600
 """Seconds that a list can be relied on; when half is left, the next fetch has it signed again."""
 ANSWER_LIFETIME = 3600
 """Seconds that an OCSP answer can be relied on."""
-CLOCK_SKEW = 60
-"""Seconds that another process's clock may be ahead of ours."""
 
 _ATTEMPTS = 5
 
@@ -106,15 +105,15 @@ def answer(authority: Authority, request: bytes, now: int) -> Answer:
     issuer = next((issuer for issuer in authority.ca.issuers.values() if question.is_about(issuer.certificate)), None)
     if issuer is None:
         raise ocsp.OCSPError(OCSPResponseStatus.UNAUTHORIZED)
-    found = certificates.by_serial(authority.database, f"{question.serial:x}")
-    if found is not None and found.issuer_id != issuer.id:
-        found = None
+    certificate = certificates.by_serial(authority.database, f"{question.serial:x}")
+    if certificate is not None and certificate.issuer_id != issuer.id:
+        certificate = None
     revoked = None
-    if found is not None and found.revoked_at is not None:
-        revoked = Revoked(question.serial, found.revoked_at, found.revocation_reason or 0)
-    until = now + ANSWER_LIFETIME if found is None else min(now + ANSWER_LIFETIME, found.not_after)
+    if certificate is not None and certificate.revoked_at is not None:
+        revoked = Revoked(question.serial, certificate.revoked_at, certificate.revocation_reason or 0)
+    until = now + ANSWER_LIFETIME if certificate is None else min(now + ANSWER_LIFETIME, certificate.not_after)
     lifetime = max(0, until - now)
     next_update = until if lifetime else None
-    issued = found is not None
+    issued = certificate is not None
     der = ocsp.answer(issuer.signer, question, issued=issued, revoked=revoked, now=now, next_update=next_update)
     return Answer(der, lifetime)

@@ -14,98 +14,91 @@ from dataclasses import replace
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.authority import Authority, answers, entitlement, refusals, signers, validations
-from acme_iid.binding import CHALLENGE_TYPE, binding
+from acme_iid.authority.context import RequestContext
+from acme_iid.authority.validations import Answered
+from acme_iid.binding import CHALLENGE_TYPE, CLOCK_SKEW, binding
 from acme_iid.errors import AcmeError, AttestationError, Fault, MalformedEvidenceError, Problem, Remedy, Step
 from acme_iid.policy.clouds import instance_key
 from acme_iid.policy.policy import Decision, Refusal
 from acme_iid.protocol import jwk
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order, Proof
+from acme_iid.protocol.resources import Account, Challenge, Instance, Order, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_challenge, of_order
 from acme_iid.store import instances, orders
-from acme_iid.store.chain import new_event
-from acme_iid.store.orders import Place
+from acme_iid.store.chain import Event
+from acme_iid.store.orders import LocatedChallenge
 from acme_iid.store.writes import Reader, Write
 
 _log = logging.getLogger(__name__)
 
-CLOCK_SKEW = 60
-"""Seconds a cloud's clock may be ahead of or behind ours."""
 
-
-Answered = tuple[Authorization, Challenge]
-"""A challenge as it is, with its authorization."""
-
-
-def find(reader: Reader, account: Account, challenge_id: str) -> Place:
+def find(reader: Reader, account: Account, challenge_id: str) -> LocatedChallenge:
     """An account's own challenge, and what it stands in.
 
     :raises AcmeError: ``malformed`` with 404 if there is none, ``unauthorized`` if it is another account's.
     """
-    place = orders.of_challenge_id(reader, challenge_id)
-    if place is None:
+    located = orders.of_challenge_id(reader, challenge_id)
+    if located is None:
         raise AcmeError(Problem.MALFORMED, "there is no challenge at this URL", status=404)
-    if place.order.account_id != account.id:
+    if located.order.account_id != account.id:
         raise AcmeError(Problem.UNAUTHORIZED, "this challenge belongs to another account")
-    return place
+    return located
 
 
-def _has_ended(place: Place, now: int) -> bool:
+def _has_ended(located: LocatedChallenge, now: int) -> bool:
     """Whether an answer can lead to nothing any more."""
-    ended = not place.order.ahead and of_order(place.order, now) is Status.INVALID
-    return ended or of_authorization(place.authorization, now) is not Status.PENDING
+    ended = not located.order.ahead and of_order(located.order, now) is Status.INVALID
+    return ended or of_authorization(located.authorization, now) is not Status.PENDING
 
 
 def answer(
-    reader: Reader,
     authority: Authority,
+    context: RequestContext,
+    reader: Reader,
     account: Account,
     challenge_id: str,
     payload: Mapping[str, object],
     raw: bytes,
-    remote: str,
-    now: int,
 ) -> Answered | Write[Answered]:
     """Judge an answer; what is written is the outcome. The answer is the challenge as it then is.
 
     :param raw: the payload's bytes, for their size.
-    :param remote: the client's address, for the record.
     :raises AcmeError: ``malformed`` if there is nothing to judge, or the challenge can no longer be answered.
     :raises TrustUnavailableError: if a key set cannot be had; the challenge stays pending.
     """
-    place = find(reader, account, challenge_id)
-    if of_challenge(place.challenge) is not Status.PENDING:
-        return place.authorization, place.challenge
-    if _has_ended(place, now):
+    located = find(reader, account, challenge_id)
+    if of_challenge(located.challenge) is not Status.PENDING:
+        return located.authorization, located.challenge
+    if _has_ended(located, context.now):
         raise AcmeError(Problem.MALFORMED, "the challenge's order has ended or expired; make a new order")
-    if place.challenge.type == CHALLENGE_TYPE:
-        return _answer_iid01(reader, authority, account, place, answers.parse(payload, raw), remote, now)
-    return validations.ask(authority, account, place, remote, now)
+    if located.challenge.type == CHALLENGE_TYPE:
+        return _answer_iid01(authority, context, reader, account, located, answers.parse(payload, raw))
+    return validations.ask(authority, context, account, located)
 
 
 def _answer_iid01(
-    reader: Reader,
     authority: Authority,
+    context: RequestContext,
+    reader: Reader,
     account: Account,
-    place: Place,
-    given: answers.Answer,
-    remote: str,
-    now: int,
+    located: LocatedChallenge,
+    answer: answers.Answer,
 ) -> Write[Answered]:
-    bound = binding(f"{place.challenge.token}.{account.thumbprint}", jwk.spki(jwk.load(account.jwk)))
+    now = context.now
+    bound = binding(f"{located.challenge.token}.{account.thumbprint}", jwk.spki(jwk.load(account.jwk)))
     record: dict[str, object] = {
-        "challenge": place.challenge.id,
-        "format": given.evidence.format,
-        "evidence_sha256": given.digest,
+        "challenge": located.challenge.id,
+        "format": answer.evidence.format,
+        "evidence_sha256": answer.digest,
         "thumbprint": account.thumbprint,
-        "remote": remote,
-        "provisioner": _asked(authority, given),
+        "remote": context.remote,
+        "provisioner": _named_provisioner(authority, answer),
     }
     named: InstanceIdentity | None = None
     try:
-        claims = _authenticate(authority, given.evidence, now)
+        claims = _authenticate(authority, answer.evidence, now)
         record["key_id"] = claims.key_id
-        verifier = VERIFIERS[given.evidence.format]
+        verifier = VERIFIERS[answer.evidence.format]
         identity = named = verifier.identify(claims)
         # What the evidence says is recorded even if it is stale or bound elsewhere, and then marked as unproven.
         record |= {
@@ -113,34 +106,34 @@ def _answer_iid01(
         }  # fmt: skip
         verifier.judge(identity, claims, bound, now)
         record["proven"] = True
-        reader = _asked_of(reader, identity)
+        reader = _asking_ahead(reader, identity)
         instance = instances.get(reader, identity.id)
-        decision, held = _admit(reader, authority, place, identity, instance, given.provisioner)
+        decision, held = _admit(authority, reader, located, identity, instance, answer.provisioner)
         record |= {"provisioner": decision.provisioner.name, "rule": decision.rule}
         proof = Proof(identity.id, identity.cloud, decision.provisioner.name, identity.credential_id)
-        _check_same_proof(place.order, proof)
+        _check_same_proof(located.order, proof)
         _check_first_use(reader, account, identity, instance, decision, now)
     except MalformedEvidenceError as error:
         raise AcmeError(Problem.MALFORMED, error.detail) from error
     except AttestationError as error:
-        _log.info("challenge %s refused at step %s: %s", place.challenge.id, error.step.value, error.detail)
-        return _refused(reader, account, place, given, named, error, record, now)
-    met = replace(place.challenge, validated_at=now, proof=proof, names=held, identity=identity.to_json())
-    return _valid(account, place, met, identity, instance, decision, record, now)
+        _log.info("challenge %s refused at step %s: %s", located.challenge.id, error.step.value, error.detail)
+        return _refused(reader, account, located, answer, named, error, record, now)
+    met = replace(located.challenge, validated_at=now, proof=proof, names=held, identity=identity.to_json())
+    return _valid(account, located, met, identity, instance, decision, record, now)
 
 
-def _asked_of(reader: Reader, identity: InstanceIdentity) -> Reader:
-    """A reader that is asked what is there of an instance."""
+def _asking_ahead(reader: Reader, identity: InstanceIdentity) -> Reader:
+    """A reader that asks all questions about an instance at once."""
     questions = [instances.question(identity.id), instances.question_of_closed(identity.id)]
     if (resource := identity.facts.get("resource_id")) is not None:
         questions.append(instances.question_of_resource(resource))
     return reader.ahead(*questions)
 
 
-def _asked(authority: Authority, given: answers.Answer) -> str | None:
+def _named_provisioner(authority: Authority, answer: answers.Answer) -> str | None:
     """The provisioner that the answer names, for the record of what is refused before one is found."""
     known = {provisioner.name for provisioner in authority.config.policy.instances}
-    return given.provisioner if given.provisioner in known else None
+    return answer.provisioner if answer.provisioner in known else None
 
 
 def _authenticate(authority: Authority, evidence: Evidence, now: int) -> Claims:
@@ -158,9 +151,9 @@ def _authenticate(authority: Authority, evidence: Evidence, now: int) -> Claims:
 
 
 def _admit(
-    reader: Reader,
     authority: Authority,
-    place: Place,
+    reader: Reader,
+    located: LocatedChallenge,
     identity: InstanceIdentity,
     known: Instance | None,
     only: str | None,
@@ -173,15 +166,15 @@ def _admit(
     closed = instances.closed(reader, identity.id).names if known is not None and known.generation else frozenset()
     decision = policy.decide(
         identity,
-        place.authorization.name,
-        others=place.order.identifiers,
+        located.authorization.name,
+        others=located.order.identifiers,
         only=only,
-        profile=None if place.order.ahead else place.order.profile,
+        profile=None if located.order.ahead else located.order.profile,
     )
     if isinstance(decision, Refusal):
         raise decision.error
-    if place.authorization.name.value in closed:
-        raise entitlement.closed_error(place.authorization.name, identity.id)
+    if located.authorization.name.value in closed:
+        raise entitlement.closed_error(located.authorization.name, identity.id)
     held = policy.names(decision.provisioner, identity)
     return decision, tuple(name for name in held if name.value not in closed)
 
@@ -269,7 +262,7 @@ def _release_command(identity: InstanceIdentity, account: Account) -> str:
 
 def _valid(
     account: Account,
-    place: Place,
+    located: LocatedChallenge,
     met: Challenge,
     identity: InstanceIdentity,
     known: Instance | None,
@@ -293,22 +286,20 @@ def _valid(
     )
     # disable_trust_on_first_use lets nobody hold an instance anew; whoever holds it already goes on to.
     held = decision.trust_on_first_use or (known is not None and known.is_held)
-    order = orders.changed(place, met)
+    order = orders.changed(located, met)
     order = replace(order, instance_id=identity.id, generation=used.generation)
     statements = [
         signers.guard(account, proven_at=now),
         instances.use(used) if held else instances.prove(used),
         orders.change(order, now),
     ]
-    event = new_event(
+    event = Event(
         "challenge.valid",
         now,
         account_id=account.id,
         instance=instance_key(identity.id),
-        cloud=identity.cloud,
-        name=place.authorization.name.value,
-        identifiers=[name.value for name in place.order.identifiers],
-        **record,
+        name=located.authorization.name.value,
+        detail={"identifiers": [name.value for name in located.order.identifiers], **record},
     )
     return Write(statements, lambda _rows: _answered(order, met), [event])
 
@@ -320,8 +311,8 @@ def _answered(order: Order, challenge: Challenge) -> Answered:
 def _refused(
     reader: Reader,
     account: Account,
-    place: Place,
-    given: answers.Answer,
+    located: LocatedChallenge,
+    answer: answers.Answer,
     named: InstanceIdentity | None,
     error: AttestationError,
     record: Mapping[str, object],
@@ -332,18 +323,18 @@ def _refused(
     :param named: the instance that authentic evidence names, proven or not: the record's ``proven`` says which.
     """
     fault = Fault(Problem.UNAUTHORIZED, f"refused at step {error.step.value!r}: {error.detail}", remedy=error.remedy)
-    order, failed = orders.failed(place, fault, now)
+    order, failed = orders.failed(located, fault, now)
     recorded = refusals.record(
         reader,
         "challenge.refused",
         account.id,
-        place.order.identifiers,
+        located.order.identifiers,
         now,
         {"step": error.step.value, **record},
         reason=error.detail,
         instance_id=None if named is None else named.id,
-        cloud=VERIFIERS[given.evidence.format].cloud,
-        name=place.authorization.name.value,
+        cloud=VERIFIERS[answer.evidence.format].cloud,
+        name=located.authorization.name.value,
     )
     statements = [signers.guard(account), orders.change(order, now), *recorded.statements]
     return Write(statements, lambda _rows: _answered(order, failed), recorded.events)

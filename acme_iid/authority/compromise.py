@@ -16,7 +16,7 @@ Refusal = Exception | Write[Any]
 
 
 def certifiable(spki_sha256: str, thumbprint: str, refused: Callable[[Reader, AcmeError], Refusal]) -> Statement:
-    """What the write that records a certificate relies on: its key is not compromised, and is no account's.
+    """The guard of the write that records a certificate: its key is not compromised, and is no account's.
 
     :param spki_sha256: the SHA-256 of the key's SubjectPublicKeyInfo, in hex.
     :param thumbprint: the key's (RFC 7638).

@@ -1,4 +1,4 @@
-"""What an enrolment gives, and to whom, looked at again whenever a delegate asks (rfc-notes/iid-01.md, "Enrolment").
+"""The names that an enrolment gives to a delegate, judged anew at each request (rfc-notes/iid-01.md, "Enrolment").
 
 A delegate is an account that was made with an enrolment's external key. It has no instance of its own: it orders by the
 proof of the account that enrolled it, and whatever would be in that account's way is in its own.
@@ -24,16 +24,16 @@ _ENROL = "run 'acme-iid enroll' on the VM for another external account key"
 
 
 def enrolment_of(reader: Reader, account: Account) -> Enrolment | None:
-    """What makes an account a delegate; None for any other account."""
+    """The enrolment that makes an account a delegate; None for any other account."""
     if account.enrolment_id is None:
         return None
-    found = enrolments.get(reader, account.enrolment_id)
-    assert found is not None  # enrolments are never removed
-    return found
+    enrolment = enrolments.get(reader, account.enrolment_id)
+    assert enrolment is not None  # enrolments are never removed
+    return enrolment
 
 
 def require(
-    reader: Reader, config: Config, enrolment: Enrolment, names: Sequence[Identifier], profile: str | None, now: int
+    config: Config, reader: Reader, enrolment: Enrolment, names: Sequence[Identifier], profile: str | None, now: int
 ) -> None:
     """Refuse names that an enrolment does not give, or no longer.
 
@@ -46,7 +46,7 @@ def require(
     if enrolment.ended_at is not None:
         raise AcmeError(Problem.UNAUTHORIZED, f"the enrolment has ended: {enrolment.reason}; {_ENROL}")
     _require_owner(reader, enrolment)
-    config.namespace.require_unreserved(names)
+    config.namespace.require_issuable(names)
     faults = [
         Fault(Problem.REJECTED_IDENTIFIER, f"{name} was not enrolled; enrolled were {_listed(enrolment.names)}", name)
         for name in names
@@ -68,7 +68,7 @@ def require(
 
 
 def guards(enrolment: Enrolment) -> list[Statement]:
-    """What a write relies on that an enrolment gives something: the instance, the proof and the account behind it."""
+    """The guards of a write by an enrolment: the instance, the proof and the account behind it are unchanged."""
     return [
         accounts.still_active(enrolment.account_id),
         instances.unchanged(enrolment.instance_id, enrolment.generation),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from acme_iid.authority import Authority, delegates, limits, refusals, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.authority.external_keys import new_key
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, Problem
@@ -16,7 +17,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Challenge, Enrolment, ExternalKey, Order
 from acme_iid.protocol.status import Status, of_authorization
 from acme_iid.store import accounts, enrolments, external_keys, instances, order_counts, orders
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Statement, Write, again
 
 KEY_LIFETIME = 600
@@ -32,36 +33,33 @@ class Enrolled(NamedTuple):
 
 
 def enrol(
-    reader: Reader, authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, order: Order, renew: str | None
 ) -> Enrolled | Write[Enrolled]:
     """Hand the names of an order, which iid-01 has proven, on to a delegate, or prove an enrolment anew.
 
     :param order: the account's own; it is not used up.
     :param renew: the id of the enrolment to extend, for which no key is made.
-    :param remote: the client's address, for the record.
     :raises AcmeError: ``unauthorized``, with the reason; ``rejectedIdentifier`` for the CA's own names; ``malformed``
         if there is no such enrolment; ``rateLimited``.
     """
     try:
-        return _enrol(reader, authority, account, order, renew, remote, now)
+        return _enrol(authority, context, reader, account, order, renew)
     except AcmeError as error:
         if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
-            return refusals.refused(
-                reader, authority.config.limits, "enrolment.refused", account, order.identifiers, error, remote, now
-            )
+            return refusals.refused(authority, context, reader, "enrolment.refused", account, order.identifiers, error)
         raise
 
 
 def _enrol(
-    reader: Reader, authority: Authority, account: Account, order: Order, renew: str | None, remote: str, now: int
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, order: Order, renew: str | None
 ) -> Write[Enrolled]:
     if account.enrolment_id is not None:
         raise AcmeError(
             Problem.UNAUTHORIZED, "this account was enrolled itself; the account of the instance enrols others"
         )
-    config = authority.config
+    now = context.now
     proven = _proven(authority, account, order, now)
-    delegates.require(reader, config, proven, proven.names, None, now)
+    delegates.require(authority.config, reader, proven, proven.names, None, now)
     if renew is not None:
         _require_extends(reader, proven, renew)
     in_force = enrolments.in_force_for(reader, proven)
@@ -79,19 +77,21 @@ def _enrol(
     ]
     if renew is None:
         key = new_key("enrolment", KEY_LIFETIME, now, reusable=False, enrolment_id=enrolment.id)
-        statements += [external_keys.add(key), *limits.key_made(config.limits, account, now)]
-    event = new_event(
+        statements += [external_keys.add(key), *limits.key_made(authority.config.limits, account, now)]
+    event = Event(
         "enrolment.made" if in_force is None else "enrolment.extended",
         now,
         account_id=account.id,
         instance=instance_key(enrolment.instance_id),
-        enrolment=enrolment.id,
-        names=[name.value for name in enrolment.names],
-        provisioner=enrolment.proof.provisioner,
-        until=enrolment.expires_at,
-        external_key=None if key is None else key.id,
-        thumbprint=account.thumbprint,
-        remote=remote,
+        detail={
+            "enrolment": enrolment.id,
+            "names": [name.value for name in enrolment.names],
+            "provisioner": enrolment.proof.provisioner,
+            "until": enrolment.expires_at,
+            "external_key": None if key is None else key.id,
+            "thumbprint": account.thumbprint,
+            "remote": context.remote,
+        },
     )
     enrolled = Enrolled(enrolment, key, in_force is None)
     return Write(statements, lambda _rows: enrolled, [event])
@@ -149,35 +149,35 @@ def _proven(authority: Authority, account: Account, order: Order, now: int) -> E
     )
 
 
-def _require_extends(reader: Reader, wanted: Enrolment, renew: str) -> None:
+def _require_extends(reader: Reader, proven: Enrolment, renew: str) -> None:
     """Refuse to extend an enrolment with a proof that is not for the same names of the same instance.
 
     :raises AcmeError: ``malformed`` with 404 if the account has no such enrolment, ``unauthorized``.
     """
-    found = enrolments.get(reader, renew)
-    if found is None or found.account_id != wanted.account_id:
+    enrolment = enrolments.get(reader, renew)
+    if enrolment is None or enrolment.account_id != proven.account_id:
         raise AcmeError(Problem.MALFORMED, "this account has no such enrolment", status=404)
-    if found.ended_at is not None:
+    if enrolment.ended_at is not None:
         raise AcmeError(
-            Problem.UNAUTHORIZED, f"the enrolment has ended: {found.reason}; enrol anew for another external key"
+            Problem.UNAUTHORIZED, f"the enrolment has ended: {enrolment.reason}; enrol anew for another external key"
         )
-    if (found.instance_id, found.names) != (wanted.instance_id, wanted.names):
+    if (enrolment.instance_id, enrolment.names) != (proven.instance_id, proven.names):
         raise AcmeError(
             Problem.UNAUTHORIZED,
             "the order does not prove the names of the enrolment, which are "
-            f"{', '.join(name.value for name in found.names)}, by its instance",
+            f"{', '.join(name.value for name in enrolment.names)}, by its instance",
         )
 
 
 class Ended(NamedTuple):
-    """What ends enrolments, with the keys of each that nobody has used yet and what their delegates have open.
+    """The end of enrolments, of their keys that nobody has used yet and of the orders that their delegates have open.
 
     :ivar orders: how many of the delegates' orders end.
     :ivar ids: which enrolments.
     """
 
     statements: list[Statement]
-    events: list[NewEvent]
+    events: list[Event]
     orders: int
     ids: frozenset[str]
 
@@ -210,7 +210,7 @@ def end_of_account(
 
 
 def _ended(reader: Reader, alone: Statement, ending: Sequence[Enrolment], reason: str, now: int) -> Ended:
-    """What ends enrolments.
+    """End enrolments.
 
     :param alone: relies on it that no other was made meanwhile.
     """
@@ -218,15 +218,17 @@ def _ended(reader: Reader, alone: Statement, ending: Sequence[Enrolment], reason
     for enrolment in ending:
         others = accounts.delegates(reader, enrolment.id)
         count = sum(order_counts.count_open_of(reader, delegate.id, now) for delegate in others)
-        event = new_event(
+        event = Event(
             "enrolment.ended",
             now,
             account_id=enrolment.account_id,
             instance=instance_key(enrolment.instance_id),
-            enrolment=enrolment.id,
-            names=[name.value for name in enrolment.names],
-            reason=reason,
-            orders_ended=count,
+            detail={
+                "enrolment": enrolment.id,
+                "names": [name.value for name in enrolment.names],
+                "reason": reason,
+                "orders_ended": count,
+            },
         )
         statements = [
             enrolments.end(enrolment, reason, now),

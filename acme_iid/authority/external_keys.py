@@ -8,7 +8,7 @@ from functools import partial
 from acme_iid.errors import RequestError
 from acme_iid.protocol.resources import ExternalKey
 from acme_iid.store import external_keys
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Reader, Write, perform
 
@@ -27,7 +27,7 @@ def add(database: Database, label: str | None, seconds: int | None, now: int, *,
     if label is not None and (not label or len(label) > MAX_LABEL_LENGTH or not label.isprintable()):
         raise RequestError(f"a label is printable text of 1 to {MAX_LABEL_LENGTH} characters")
     key = new_key(label, seconds, now, reusable=reusable)
-    event = new_event("external_key.added", now, external_key=key.id, label=label, reusable=reusable)
+    event = Event("external_key.added", now, detail={"external_key": key.id, "label": label, "reusable": reusable})
     return perform(database, lambda _reader: Write([external_keys.add(key)], lambda _rows: key, [event]))
 
 
@@ -70,5 +70,5 @@ def _revoke(reader: Reader, key_id: str, now: int) -> Write[ExternalKey]:
         raise RequestError(f"there is no external account key {key_id!r}; 'acme-iid-ca eab list' shows all")
     if key.revoked_at is not None:
         raise RequestError(f"the external account key {key_id} was revoked before")
-    event = new_event("external_key.revoked", now, external_key=key_id, account_id=key.account_id)
+    event = Event("external_key.revoked", now, account_id=key.account_id, detail={"external_key": key_id})
     return Write([external_keys.revoke(key_id, now)], lambda _rows: key, [event])

@@ -8,6 +8,7 @@ from typing import Any
 
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority, compromise, delegates, entitlement, limits, proofs, refusals, renewal, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance.leaf import LeafRequest
@@ -21,17 +22,16 @@ from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import certificates, instances, orders
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Write
 
 
 def finalize(
-    reader: Reader, authority: Authority, account: Account, order: Order, csr_der: bytes, remote: str, now: int
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, order: Order, csr_der: bytes
 ) -> Order | Write[Order]:
     """Issue the certificate of a ready order (RFC 8555 section 7.4), or record that what was proven no longer holds.
 
     :param account: the order's own.
-    :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
         no longer holds, ``rejectedIdentifier`` for a name that has become the CA's own, ``invalidProfile`` if the
         order's profile is no longer given, ``rateLimited``.
@@ -40,13 +40,12 @@ def finalize(
     def refused(reader: Reader, error: AcmeError) -> Write[Any]:
         proofs = {challenge.proof for _, challenge in _proven(order)}
         proof = proofs.pop() if len(proofs) == 1 else None
-        limits = authority.config.limits
         return refusals.refused(
-            reader, limits, "finalize.refused", account, order.identifiers, error, remote, now, proof
+            authority, context, reader, "finalize.refused", account, order.identifiers, error, proof
         )
 
     try:
-        return _finalize(reader, authority, account, order, csr_der, refused, now)
+        return _finalize(authority, reader, account, order, csr_der, refused, context.now)
     except AcmeError as error:
         # A bad CSR leaves no event, but one with a key that others may hold does.
         if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
@@ -55,8 +54,8 @@ def finalize(
 
 
 def _finalize(
-    reader: Reader,
     authority: Authority,
+    reader: Reader,
     account: Account,
     order: Order,
     csr_der: bytes,
@@ -76,11 +75,11 @@ def _finalize(
     key_id = request.spki_sha256.hex()
     statements = [signers.guard(account)]
     if (enrolment := delegates.enrolment_of(reader, account)) is not None:
-        delegates.require(reader, authority.config, enrolment, order.identifiers, profile.name, now)
+        delegates.require(authority.config, reader, enrolment, order.identifiers, profile.name, now)
         statements += delegates.guards(enrolment)
     elif proof.instance is not None:
         statements.append(instances.unchanged(proof.instance, order.generation or 0))
-        statements += proofs.guards(reader, authority, account, order, now)
+        statements += proofs.guards(authority, reader, account, order, now)
     not_before, not_after = validity(profile, order, now)
     issuer = authority.ca.current
     issued = issuer.issue(
@@ -118,20 +117,22 @@ def _finalize(
         *(orders.relied_on(made) for made in _ahead(reader, order)),
         orders.finalize(order, now),
         certificates.add(certificate, instance_key(proof.instance)),
-        *limits.certificate_issued(authority.config.limits, *_counted(reader, order, proof, now), now),
+        *limits.certificate_issued(authority.config.limits, *_rate_limit_subjects(reader, order, proof, now), now),
         compromise.certifiable(key_id, request.thumbprint, refused),
     ]
-    event = new_event(
+    event = Event(
         "certificate.issued",
         now,
         account_id=order.account_id,
         instance=instance_key(proof.instance),
-        serial=certificate.serial,
-        names=[name.value for name in order.identifiers],
-        provisioner=proof.provisioner,
-        profile=profile.name,
-        image=certificate.image,
-        not_after=certificate.not_after,
+        detail={
+            "serial": certificate.serial,
+            "names": [name.value for name in order.identifiers],
+            "provisioner": proof.provisioner,
+            "profile": profile.name,
+            "image": certificate.image,
+            "not_after": certificate.not_after,
+        },
     )
     return Write(statements, lambda _rows: replace(order, issued_at=now), [event])
 
@@ -143,8 +144,8 @@ def _ahead(reader: Reader, order: Order) -> list[Order]:
     return sorted((made[0] for made in located if made is not None), key=orders.number)
 
 
-def _counted(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str | None, list[Identifier]]:
-    """Whose certificate counts towards the limits, the instance's and the names'.
+def _rate_limit_subjects(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str | None, list[Identifier]]:
+    """The instance and the names to whose limits a certificate counts.
 
     A renewal that is due, or that an operator asked for, is none too many; one certificate after another, each in the
     place of the one before, or a revoked one's successors, would be.
@@ -165,16 +166,16 @@ def _require_ready(order: Order, now: int) -> None:
 
 
 def _profile(authority: Authority, order: Order) -> Profile:
-    found = authority.config.profile(order.profile)
-    if found is None:
+    profile = authority.config.profile(order.profile)
+    if profile is None:
         raise AcmeError(
             Problem.INVALID_PROFILE, f"the profile {order.profile!r} is no longer issued here; make a new order"
         )
-    return found
+    return profile
 
 
 def _proof(order: Order) -> Proof:
-    """Who the certificate is for: the one instance behind an order's iid-01 authorizations, else a host.
+    """The proof of the certificate's holder: the one instance behind an order's iid-01 authorizations, else a host.
 
     :raises AcmeError: ``unauthorized`` if several instances proved them, or one under several provisioners.
     """
@@ -201,7 +202,7 @@ def _require_still_given(config: Config, order: Order, profile: Profile) -> Inst
 
     :raises AcmeError: what :func:`entitlement.require_given` raises; ``rejectedIdentifier`` for the CA's own.
     """
-    config.namespace.require_unreserved(order.identifiers)
+    config.namespace.require_issuable(order.identifiers)
     proven = [
         entitlement.Proven(
             name,

@@ -19,7 +19,7 @@ _SOON = 30
 """Seconds after which whoever has to wait for others is told to try again."""
 
 
-def require_room_for_account(reader: Reader, settings: Limits, account: Account, now: int) -> None:
+def require_room_for_account(settings: Limits, reader: Reader, account: Account, now: int) -> None:
     """Refuse a new account if too many of its address have proven nothing.
 
     Accounts cost nothing, and many VMs may share an address: the ones that have proven a name count no longer.
@@ -33,7 +33,7 @@ def require_room_for_account(reader: Reader, settings: Limits, account: Account,
     if oldest is not None:
         # Others may prove a name at any moment.
         seconds = max(1, min(oldest + rate.seconds - now, _SOON))
-        raise _limited(
+        raise _rate_limit_error(
             f"there are too many new accounts of address {account.made_from} that have proven nothing: {rate.most} in "
             f"{rate.seconds} seconds is this CA's limit; each counts until it has proven its first name. Try again in "
             f"{seconds} seconds",
@@ -42,19 +42,19 @@ def require_room_for_account(reader: Reader, settings: Limits, account: Account,
 
 
 def subject(remote: str) -> str:
-    """What a client's address counts as: itself; of IPv6, where a host has 2^64 of them, its network."""
+    """The subject of limits for a client's address: itself; of IPv6, where a host has 2^64 of them, its network."""
     address, _, _zone = remote.partition("%")
     return str(ipaddress.ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
 
-def require_room_for_order(reader: Reader, settings: Limits, account: Account, now: int) -> None:
+def require_room_for_order(settings: Limits, reader: Reader, account: Account, now: int) -> None:
     """Refuse a new order of an account, or an authorization ahead of one, if it has too many open.
 
     :raises AcmeError: ``rateLimited``.
     """
     most = settings.open_orders_per_account
     if most is not None and order_counts.count_open(reader, account.id, now, most) >= most:
-        raise _limited(
+        raise _rate_limit_error(
             f"this account has {most} open orders, with authorizations that wait for one; finish them, or let them "
             "run out",
             60,
@@ -67,7 +67,7 @@ def require_room_to_wait(reader: Reader, account: Account, now: int) -> None:
     :raises AcmeError: ``rateLimited``.
     """
     if order_counts.count_waiting(reader, account.id, now, MAX_WAITING) >= MAX_WAITING:
-        raise _limited(
+        raise _rate_limit_error(
             f"this account has {MAX_WAITING} authorizations that no order has taken; prove and order their names, "
             "deactivate those that failed or are not needed, or let them run out, an hour after they were made",
             60,
@@ -75,7 +75,7 @@ def require_room_to_wait(reader: Reader, account: Account, now: int) -> None:
 
 
 def order_asked(settings: Limits, account: Account, now: int) -> list[Statement]:
-    """Count an order that an account asked for, be it that it was refused: the record of that takes as much room.
+    """Count every order request of an account, refused ones too, because a refusal is stored as well.
 
     The verdict of what this gives, and of all that counts here, is ``rateLimited``.
     """
@@ -107,7 +107,7 @@ def _spend(rate: Rate | None, what: str, subject: str, now: int) -> list[Stateme
 
     def verdict(reader: Reader) -> AcmeError:
         seconds = limits.wait(reader, key, rate, now)
-        return _limited(
+        return _rate_limit_error(
             f"there were too many {what} of {subject}: {rate.most} in {rate.seconds} seconds is this CA's limit; "
             f"try again in {seconds} seconds",
             seconds,
@@ -116,5 +116,5 @@ def _spend(rate: Rate | None, what: str, subject: str, now: int) -> list[Stateme
     return [limits.spend(key, rate, now, verdict)]
 
 
-def _limited(detail: str, seconds: int) -> AcmeError:
+def _rate_limit_error(detail: str, seconds: int) -> AcmeError:
     return AcmeError(Problem.RATE_LIMITED, detail, headers={"Retry-After": str(seconds)})

@@ -9,7 +9,9 @@ from datetime import datetime
 from acme_iid.authority import Authority, delegates, limits, proofs, refusals, signers
 from acme_iid.authority.accounts import require_terms_agreed
 from acme_iid.authority.authorizations import LIFETIME, give, offer, rely_on
+from acme_iid.authority.context import RequestContext
 from acme_iid.authority.renewal import check_replaces, questions, replaces
+from acme_iid.binding import CLOCK_SKEW
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
 from acme_iid.issuance.profiles import Profile
@@ -21,13 +23,11 @@ from acme_iid.store import orders
 from acme_iid.store.writes import Reader, Statement, Write, again
 
 MAX_IDENTIFIERS = 100
-CLOCK_SKEW = 60
-"""Seconds that a client's clock, by which it reckons the validity that it asks for, may be ahead of or behind ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """What a newOrder payload asks for; times in seconds."""
+    """The content of a newOrder payload; times in seconds."""
 
     identifiers: tuple[Identifier, ...]
     not_before: int | None = None
@@ -45,24 +45,24 @@ def parse_new_order(payload: dict[str, object]) -> NewOrder:
     profile = payload.get("profile")
     if profile is not None and not isinstance(profile, str):
         raise AcmeError(Problem.MALFORMED, "'profile' is the name of one of the directory's profiles, a string")
-    wanted = payload.get("identifiers")
-    if not isinstance(wanted, list) or not wanted:
+    entries = payload.get("identifiers")
+    if not isinstance(entries, list) or not entries:
         raise AcmeError(Problem.MALFORMED, "'identifiers' is a list of at least one identifier")
-    if len(wanted) > MAX_IDENTIFIERS:
-        raise AcmeError(Problem.MALFORMED, f"there are {len(wanted)} identifiers; {MAX_IDENTIFIERS} is the limit")
-    found: list[Identifier] = []
+    if len(entries) > MAX_IDENTIFIERS:
+        raise AcmeError(Problem.MALFORMED, f"there are {len(entries)} identifiers; {MAX_IDENTIFIERS} is the limit")
+    names: list[Identifier] = []
     faults: list[Fault] = []
-    for entry in wanted:
+    for entry in entries:
         try:
-            found.append(identifiers.from_wire(entry))
+            names.append(identifiers.from_wire(entry))
         except AcmeError as error:
             if error.problem is Problem.MALFORMED:
                 raise
             faults.append(Fault(error.problem, error.detail, (entry["type"][:32], entry["value"][:256])))
     if faults:
-        raise _several(faults)
+        raise _joint_error(faults)
     return NewOrder(
-        identifiers=tuple(dict.fromkeys(found)),
+        identifiers=tuple(dict.fromkeys(names)),
         not_before=_timestamp(payload, "notBefore"),
         not_after=_timestamp(payload, "notAfter"),
         replaces=_replaces(payload),
@@ -70,7 +70,7 @@ def parse_new_order(payload: dict[str, object]) -> NewOrder:
     )
 
 
-def _several(faults: Sequence[Fault]) -> AcmeError:
+def _joint_error(faults: Sequence[Fault]) -> AcmeError:
     """One error for several faults: the first one's type, unless they differ."""
     kinds = {fault.problem for fault in faults}
     problem = faults[0].problem if len(kinds) == 1 else Problem.MALFORMED
@@ -100,75 +100,71 @@ def _timestamp(payload: dict[str, object], name: str) -> int | None:
 
 
 def new_order(
-    reader: Reader, authority: Authority, account: Account, wanted: NewOrder, remote: str, now: int
+    authority: Authority, context: RequestContext, reader: Reader, account: Account, request: NewOrder
 ) -> Write[Order]:
     """Make an order, with an authorization for each identifier: one made ahead of it, or a new pending one.
 
-    :param remote: the client's address, for the record of a refusal.
     :raises AcmeError: ``rejectedIdentifier`` for names that nobody may hold, ``invalidProfile`` for a profile that
         there is not or that nobody gives for a name, ``malformed`` for a validity that this CA does not give,
         ``userActionRequired``, ``rateLimited``, what is wrong with ``replaces``, and to a delegate what
         :func:`delegates.require` raises.
     """
-    require_terms_agreed(authority.config.ca, account)
+    config, now = authority.config, context.now
+    require_terms_agreed(config.ca, account)
     enrolment = delegates.enrolment_of(reader, account)
     # A delegate is given nothing by other rules than those that its enrolment was proven under.
-    profile = _profile(authority.config, wanted, None if enrolment is None else enrolment.proof.provisioner)
-    if enrolment is None and (faults := _faults(authority.config.policy, profile, wanted)):
-        return _refused(reader, authority, account, wanted, _several(faults), remote, now)
-    _check_validity(authority, profile, wanted.not_before, wanted.not_after, now)
-    if wanted.replaces is not None:
-        reader = reader.ahead(*questions(wanted.replaces), orders.question_of_replacing(wanted.replaces))
-        check_replaces(reader, account, wanted.replaces, wanted.identifiers)
+    profile = _profile(config, request, None if enrolment is None else enrolment.proof.provisioner)
+    if enrolment is None and (faults := _faults(config.policy, profile, request)):
+        return _refused(authority, context, reader, account, request, _joint_error(faults))
+    _check_validity(authority, profile, request.not_before, request.not_after, now)
+    if request.replaces is not None:
+        reader = reader.ahead(*questions(request.replaces), orders.question_of_replacing(request.replaces))
+        check_replaces(reader, account, request.replaces, request.identifiers)
     order = Order(
         id="",
         account_id=account.id,
-        identifiers=wanted.identifiers,
+        identifiers=request.identifiers,
         created_at=now,
         expires_at=now + LIFETIME,
         key=account.thumbprint,
-        not_before=wanted.not_before,
-        not_after=wanted.not_after,
+        not_before=request.not_before,
+        not_after=request.not_after,
         profile=profile.name,
-        replaces=wanted.replaces,
+        replaces=request.replaces,
     )
-    config = authority.config
-    limits.require_room_for_order(reader, config.limits, account, now)
+    limits.require_room_for_order(config.limits, reader, account, now)
     try:
         if enrolment is None:
-            return _add(reader, authority, account, order, remote, now)
-        return _add_of_delegate(reader, config, enrolment, account, order, now)
+            return _add(authority, context, reader, account, order)
+        return _add_of_delegate(config, reader, enrolment, account, order, now)
     except AcmeError as refused:
         if enrolment is None or refused.problem is Problem.RATE_LIMITED:
             raise
-        return _refused(reader, authority, account, wanted, refused, remote, now)
+        return _refused(authority, context, reader, account, request, refused)
 
 
 def _refused(
-    reader: Reader,
     authority: Authority,
+    context: RequestContext,
+    reader: Reader,
     account: Account,
-    wanted: NewOrder,
+    request: NewOrder,
     error: AcmeError,
-    remote: str,
-    now: int,
 ) -> Write[Order]:
-    return refusals.refused(
-        reader, authority.config.limits, "order.refused", account, wanted.identifiers, error, remote, now
-    )
+    return refusals.refused(authority, context, reader, "order.refused", account, request.identifiers, error)
 
 
-def _add(reader: Reader, authority: Authority, account: Account, order: Order, remote: str, now: int) -> Write[Order]:
+def _add(authority: Authority, context: RequestContext, reader: Reader, account: Account, order: Order) -> Write[Order]:
     """Add an order with its authorizations: pending ones, and valid ones that were made ahead or proven earlier."""
-    config = authority.config
+    config, now = authority.config, context.now
     under = {entry.name for entry in config.policy.provisioners if entry.gives_profile(order.profile)}
     ahead = {
         name: made
         for name, made in orders.waiting(reader, account.id, order.identifiers, now).items()
         if all(challenge.proof is None or challenge.proof.provisioner in under for challenge in _challenges(made))
     }
-    if not ahead and (earlier := proofs.reliance(reader, authority, account, order.identifiers, order.profile, now)):
-        return _add_proven(reader, config, account, order, earlier, remote, now)
+    if not ahead and (earlier := proofs.reliance(authority, reader, account, order.identifiers, order.profile, now)):
+        return _add_proven(config, context, reader, account, order, earlier)
     entries = tuple(
         ahead[name].authorizations[0] if name in ahead else offer(config.policy, account, name, now, order.profile)
         for name in order.identifiers
@@ -178,11 +174,11 @@ def _add(reader: Reader, authority: Authority, account: Account, order: Order, r
         # Names that are proven elsewhere, or later, have to be by the same one.
         order = replace(order, instance_id=proven[0][0], generation=proven[0][1])
     taking = [orders.take(made, now) for made in sorted(ahead.values(), key=orders.number)]
-    return _write(reader, config, account, replace(order, authorizations=entries), taking, now)
+    return _write(config, reader, account, replace(order, authorizations=entries), taking, now)
 
 
 def _add_proven(
-    reader: Reader, config: Config, account: Account, order: Order, earlier: proofs.Reliance, remote: str, now: int
+    config: Config, context: RequestContext, reader: Reader, account: Account, order: Order, earlier: proofs.Reliance
 ) -> Write[Order]:
     """Add an order that relies on earlier proofs of the account: it is born ready, and lasts no longer than they."""
     order = replace(
@@ -192,14 +188,14 @@ def _add_proven(
         generation=earlier.instance.generation,
         authorizations=tuple(
             replace(
-                rely_on(proof.challenge, proof.order.id, account, name, now),
+                rely_on(proof.challenge, proof.order.id, account, name, context.now),
                 expires_at=min(order.expires_at, earlier.ends_at),
             )
             for name, proof in earlier.proofs.items()
         ),
     )
-    write = _write(reader, config, account, order, earlier.guards(), now)
-    return replace(write, events=[earlier.event(account, remote, now)])
+    write = _write(config, reader, account, order, earlier.guards(), context.now)
+    return replace(write, events=[earlier.event(context, account)])
 
 
 def _challenges(order: Order) -> Iterator[Challenge]:
@@ -207,21 +203,21 @@ def _challenges(order: Order) -> Iterator[Challenge]:
 
 
 def _add_of_delegate(
-    reader: Reader, config: Config, enrolment: Enrolment, account: Account, order: Order, now: int
+    config: Config, reader: Reader, enrolment: Enrolment, account: Account, order: Order, now: int
 ) -> Write[Order]:
     """Add a delegate's order with its authorizations: valid ones, so that it is born ready."""
-    delegates.require(reader, config, enrolment, order.identifiers, order.profile, now)
+    delegates.require(config, reader, enrolment, order.identifiers, order.profile, now)
     order = replace(
         order,
         instance_id=enrolment.instance_id,
         generation=enrolment.generation,
         authorizations=tuple(give(enrolment, account, name, now) for name in order.identifiers),
     )
-    return _write(reader, config, account, order, delegates.guards(enrolment), now)
+    return _write(config, reader, account, order, delegates.guards(enrolment), now)
 
 
 def _write(
-    reader: Reader, config: Config, account: Account, order: Order, before: Sequence[Statement], now: int
+    config: Config, reader: Reader, account: Account, order: Order, before: Sequence[Statement], now: int
 ) -> Write[Order]:
     """The write of a new order.
 
@@ -239,30 +235,30 @@ def _write(
     return Write(statements, lambda rows: orders.numbered(order, rows[0]["n"], tag))
 
 
-def _profile(config: Config, wanted: NewOrder, under: str | None) -> Profile:
+def _profile(config: Config, request: NewOrder, under: str | None) -> Profile:
     """The profile that an order asks for; if none, the first one that can be given for its names.
 
     :param under: the one provisioner that counts; None for all.
     """
-    asked = wanted.profile
-    if asked is None:
-        able = (profile for profile in config.profiles if not _faults(config.policy, profile, wanted, under))
+    name = request.profile
+    if name is None:
+        able = (profile for profile in config.profiles if not _faults(config.policy, profile, request, under))
         return next(able, config.default_profile)
-    found = config.profile(asked)
-    if found is None:
+    profile = config.profile(name)
+    if profile is None:
         listed = ", ".join(str(profile.name) for profile in config.profiles)
         raise AcmeError(
             Problem.INVALID_PROFILE,
-            f"this CA has no certificate profile {asked[:48]!a}; its profiles are {listed}"
+            f"this CA has no certificate profile {name[:48]!a}; its profiles are {listed}"
             if listed
             else "this CA has no certificate profiles; leave 'profile' out",
         )
-    return found
+    return profile
 
 
-def _faults(policy: Policy, profile: Profile, wanted: NewOrder, under: str | None = None) -> list[Fault]:
+def _faults(policy: Policy, profile: Profile, request: NewOrder, under: str | None = None) -> list[Fault]:
     """The reasons why there can be no order for certain names with a profile."""
-    faults = (_fault(policy, profile, identifier, under) for identifier in wanted.identifiers)
+    faults = (_fault(policy, profile, identifier, under) for identifier in request.identifiers)
     return [fault for fault in faults if fault is not None]
 
 

@@ -1,9 +1,9 @@
 """Renewal in three requests: what an account has proven lately counts for its next order (rfc-notes/iid-01.md).
 
 A provisioner with a ``proof_lifetime`` lets a new order rely on the proofs of earlier ones: of the same account, for
-the same names, by one instance, which it would admit now. Whatever ends a proof is looked at when the order is made
-and when it is finalized, and stands in the guards of both writes. A proof counts from the time of its evidence, and
-relying on it makes no further one, so that use never prolongs it.
+the same names, by one instance, which it would admit now. All that can end a proof is checked when the order is made
+and when it is finalized, and the guards of both writes check it again. A proof counts from the time of its evidence,
+and relying on it makes no further one, so that use never prolongs it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from acme_iid.attestation.identity import InstanceIdentity
 from acme_iid.authority import Authority
+from acme_iid.authority.context import RequestContext
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, Problem, TrustUnavailableError
 from acme_iid.policy.clouds import instance_key
@@ -22,7 +23,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Instance, Order
 from acme_iid.store import instances, orders
 from acme_iid.store import proofs as earlier_proofs
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Statement
 
 TIME_TO_FINALIZE = 60
@@ -57,7 +58,7 @@ class EarlierProof:
 
 @dataclass(frozen=True, slots=True)
 class Reliance:
-    """What a new order relies on: for each of its names, the newest proof by one instance under one provisioner."""
+    """The proofs that a new order relies on: for each name, the newest one by one instance under one provisioner."""
 
     instance: Instance
     proofs: Mapping[Identifier, EarlierProof]
@@ -68,36 +69,35 @@ class Reliance:
         return min(proof.ends_at for proof in self.proofs.values())
 
     def guards(self) -> list[Statement]:
-        """What a write relies on, besides the account: that neither the instance nor an order of a proof changes."""
+        """The guards of a write besides the account's: neither the instance nor an order of a proof has changed."""
         return _guards(self.instance, [proof.order for proof in self.proofs.values()])
 
-    def event(self, account: Account, remote: str, now: int) -> NewEvent:
-        """The event of an order that is born ready; ``proof_age`` is of the oldest proof, in seconds.
-
-        :param remote: the client's address.
-        """
+    def event(self, context: RequestContext, account: Account) -> Event:
+        """The event of an order that is born ready; ``proof_age`` is of the oldest proof, in seconds."""
         first = min(self.proofs.values(), key=lambda proof: proof.made_at)
-        return new_event(
+        return Event(
             "order.proven",
-            now,
+            context.now,
             account_id=account.id,
             instance=instance_key(self.instance.id),
             cloud=self.instance.cloud,
-            names=[name.value for name in self.proofs],
-            provisioner=first.provisioner.name,
-            proofs=list(dict.fromkeys(proof.order.id for proof in self.proofs.values())),
-            proof_age=now - first.made_at,
-            format=first.identity.format,
-            key_id=first.identity.key_id,
-            thumbprint=account.thumbprint,
-            remote=remote,
+            detail={
+                "names": [name.value for name in self.proofs],
+                "provisioner": first.provisioner.name,
+                "proofs": list(dict.fromkeys(proof.order.id for proof in self.proofs.values())),
+                "proof_age": context.now - first.made_at,
+                "format": first.identity.format,
+                "key_id": first.identity.key_id,
+                "thumbprint": account.thumbprint,
+                "remote": context.remote,
+            },
         )
 
 
 def reliance(
-    reader: Reader, authority: Authority, account: Account, names: Sequence[Identifier], profile: str | None, now: int
+    authority: Authority, reader: Reader, account: Account, names: Sequence[Identifier], profile: str | None, now: int
 ) -> Reliance | None:
-    """What an account has proven that counts for a new order; None if its names have to be proven.
+    """The earlier proofs of an account that count for a new order; None if its names have to be proven.
 
     :param account: one that proves names itself, and no delegate.
     """
@@ -149,8 +149,8 @@ def _counts(
     return isinstance(decision, Decision)
 
 
-def guards(reader: Reader, authority: Authority, account: Account, order: Order, now: int) -> list[Statement]:
-    """Look again at what an order relies on of earlier ones, when it is finalized; what the write relies on.
+def guards(authority: Authority, reader: Reader, account: Account, order: Order, now: int) -> list[Statement]:
+    """Check the earlier proofs of an order again when it is finalized, and make the guards of its write.
 
     :returns: nothing for an order whose own challenges were answered.
     :raises AcmeError: ``unauthorized``, if an earlier proof counts no longer.

@@ -22,9 +22,9 @@ def order(reader: Reader, account: Account, order_id: str) -> Order:
 
     :raises AcmeError: as :func:`own` does.
     """
-    found = orders.get(reader, order_id)
+    order = orders.get(reader, order_id)
     # An authorization that was made ahead is no order.
-    return own(None if found is None or found.ahead else found, account)
+    return own(None if order is None or order.ahead else order, account)
 
 
 def authorization(reader: Reader, account: Account, authorization_id: str) -> Authorization:
@@ -52,11 +52,11 @@ def chains(authority: Authority, reader: Reader, certificate: Certificate, now: 
     if certificate.issuer_id != authority.ca.current.id:
         return {"0": with_chain(reader, certificate)}
     leaf = pem(certificate)
-    found = {"0": leaf + authority.ca.current.chain_pem}
+    chains = {"0": leaf + authority.ca.current.chain_pem}
     for number, chain in enumerate(authority.alternates, 1):
         if chain.not_after > now:
-            found[str(number)] = leaf + chain.pem
-    return found
+            chains[str(number)] = leaf + chain.pem
+    return chains
 
 
 def with_chain(reader: Reader, certificate: Certificate) -> str:

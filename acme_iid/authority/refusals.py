@@ -1,6 +1,6 @@
 """The record of what was refused: few events, and small ones, however often an account asks and for whatever names.
 
-What is given, and what operators do, is always an event. A refusal is one when it is new; the same again within an hour
+Each grant, and each act of an operator, is an event. A refusal is one when it is new; the same again within an hour
 is only counted, and the next event of the kind says how many there were (rfc-notes/decisions/0019).
 """
 
@@ -11,14 +11,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from acme_iid.authority import limits
-from acme_iid.config.limit_settings import Limits
+from acme_iid.authority import Authority, limits
+from acme_iid.authority.context import RequestContext
 from acme_iid.errors import AcmeError
 from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Proof
 from acme_iid.store import refusals
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Statement, Write, refuse
 
 _DIGITS = 32
@@ -29,28 +29,26 @@ _MAX_NAMES = 256
 
 
 class Recorded(NamedTuple):
-    """What a refusal leaves behind: how it is counted, and its event if one is due."""
+    """The record of a refusal: how it is counted, and its event if one is due."""
 
     statements: list[Statement]
-    events: list[NewEvent]
+    events: list[Event]
 
 
 def refused(
+    authority: Authority,
+    context: RequestContext,
     reader: Reader,
-    settings: Limits,
     kind: str,
     account: Account,
     names: Sequence[Identifier],
     error: AcmeError,
-    remote: str,
-    now: int,
     proof: Proof | None = None,
 ) -> Write[Any]:
     """A refusal outside a challenge, which is recorded, and counts as an order; its answer is the error.
 
     :param kind: the event's: ``order.refused`` or ``finalize.refused``.
     :param names: what the request was for.
-    :param remote: the client's address.
     :param proof: what stands behind the names, where one instance does.
     """
     recorded = record(
@@ -58,16 +56,17 @@ def refused(
         kind,
         account.id,
         names,
-        now,
+        context.now,
         {
             "provisioner": None if proof is None else proof.provisioner,
             "thumbprint": account.thumbprint,
-            "remote": remote,
+            "remote": context.remote,
         },
         reason=error.detail,
         instance_id=None if proof is None else proof.instance,
     )
-    return refuse([*limits.order_asked(settings, account, now), *recorded.statements], error, recorded.events)
+    asked = limits.order_asked(authority.config.limits, account, context.now)
+    return refuse([*asked, *recorded.statements], error, recorded.events)
 
 
 def record(
@@ -101,20 +100,22 @@ def record(
         return Recorded([counted.statement], [])
     shown = _first(values, _MAX_NAMES - len(name or ""))
     whole = len(shown) == len(values) or values == [name]
-    event = new_event(
+    event = Event(
         kind,
         now,
         account_id=account_id,
         instance=instance_key(instance_id),
         cloud=cloud,
         name=name,
-        identifiers=shown,
-        identifiers_count=None if whole else len(values),
-        identifiers_sha256=None if whole else names_sha256,
-        reason=reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...",
-        refused=counted.refused if counted.refused > 1 else None,
-        various=True if counted.various else None,
-        **detail,
+        detail={
+            "identifiers": shown,
+            "identifiers_count": None if whole else len(values),
+            "identifiers_sha256": None if whole else names_sha256,
+            "reason": reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...",
+            "refused": counted.refused if counted.refused > 1 else None,
+            "various": True if counted.various else None,
+            **detail,
+        },
     )
     return Recorded([counted.statement], [event])
 

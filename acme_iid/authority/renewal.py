@@ -13,7 +13,7 @@ from acme_iid.protocol.renewal import CertificateId, Window
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import certificates, lookups, orders
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
 from acme_iid.store.serials import number_of
@@ -25,19 +25,19 @@ _PAGE = 500
 def find(reader: Reader, text: str) -> Certificate:
     """The certificate with an RFC 9773 identifier.
 
-    :raises AcmeError: ``malformed``; with 404 if this CA issued none that is named so.
+    :raises AcmeError: ``malformed``; with 404 if this CA issued no certificate with it.
     """
     try:
-        found = replaced(reader, text)
+        certificate = replaced(reader, text)
     except ValueError as error:
         raise AcmeError(Problem.MALFORMED, str(error)) from error
-    if found is None:
-        raise AcmeError(Problem.MALFORMED, "this CA did not issue a certificate that is named so", status=404)
-    return found
+    if certificate is None:
+        raise AcmeError(Problem.MALFORMED, "this CA did not issue a certificate with this identifier", status=404)
+    return certificate
 
 
 def questions(text: str) -> list[Question]:
-    """What :func:`find` asks; nothing if ``text`` is no identifier of ours."""
+    """The questions of :func:`find`; none if ``text`` is no identifier of ours."""
     try:
         n = number_of(f"{CertificateId.read(text).serial:x}")
     except ValueError:
@@ -50,9 +50,9 @@ def replaced(reader: Reader, text: str) -> Certificate | None:
 
     :raises ValueError: if ``text`` is no such identifier.
     """
-    wanted = CertificateId.read(text)
-    found = certificates.by_serial(reader, f"{wanted.serial:x}")
-    return found if found is not None and _authority_key(found) == wanted.authority_key else None
+    identifier = CertificateId.read(text)
+    certificate = certificates.by_serial(reader, f"{identifier.serial:x}")
+    return certificate if certificate is not None and _authority_key(certificate) == identifier.authority_key else None
 
 
 def _authority_key(certificate: Certificate) -> bytes | None:
@@ -65,15 +65,15 @@ def check_replaces(reader: Reader, account: Account, text: str, names: Sequence[
 
     :raises AcmeError: ``malformed``, ``unauthorized``.
     """
-    found = find(reader, text)
-    if found.account_id != account.id:
+    certificate = find(reader, text)
+    if certificate.account_id != account.id:
         raise AcmeError(Problem.UNAUTHORIZED, "'replaces' names another account's certificate")
-    if not set(found.names) & set(names):
+    if not set(certificate.names) & set(names):
         raise AcmeError(Problem.MALFORMED, "'replaces' names a certificate that has none of this order's names")
 
 
 def replaces(reader: Reader, text: str, now: int) -> list[Statement]:
-    """What lets an order replace a certificate: the end of one that was to, and has come to nothing.
+    """Let an order replace a certificate, in place of an order that was to and has come to nothing.
 
     :raises AcmeError: ``alreadyReplaced`` if another order replaces it.
     """
@@ -88,18 +88,18 @@ def replaces(reader: Reader, text: str, now: int) -> list[Statement]:
     return [orders.give_way(holder, now)]
 
 
-def renew_now(database: Database, wanted: Filter, seconds: int, reason: str | None, now: int) -> int:
+def renew_now(database: Database, criteria: Filter, seconds: int, reason: str | None, now: int) -> int:
     """Ask the clients of valid certificates to renew them, evenly spread over ``seconds``; how many those are.
 
     Each gets a window of its own, in the order of their issue, so that a fleet renews one after another.
 
-    :param wanted: which certificates; its ``limit`` and ``before`` do not count.
+    :param criteria: which certificates; its ``limit`` and ``before`` do not count.
     :param reason: for the record.
     """
     lookups.follow(database)
-    count = certificates.count_valid(database, wanted, now)
+    count = certificates.count_valid(database, criteria, now)
     done, before = 0, None
-    while page := certificates.page(database, replace(wanted, limit=_PAGE, before=before), "valid", now):
+    while page := certificates.page(database, replace(criteria, limit=_PAGE, before=before), "valid", now):
         statements = []
         for certificate in page:
             start = now + seconds * done // max(count, 1)
@@ -116,5 +116,7 @@ def renew_now(database: Database, wanted: Filter, seconds: int, reason: str | No
 
 def _ask(database: Database, windows: Sequence[Statement], seconds: int, reason: str | None, now: int) -> None:
     """Say when some certificates should be renewed, and record that in the same commit."""
-    event = new_event("certificate.renewal_asked", now, certificates=len(windows), over=seconds, reason=reason)
+    event = Event(
+        "certificate.renewal_asked", now, detail={"certificates": len(windows), "over": seconds, "reason": reason}
+    )
     perform(database, lambda _reader: Write(windows, lambda _rows: None, [event]))

@@ -10,12 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from acme_iid.authority import accounts as active_accounts
 from acme_iid.authority import delegates, enrolments, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.errors import AcmeError, Problem, RequestError
 from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.store import accounts, certificates, compromised_keys, instances, proven
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Reader, Statement, Write, perform, refuse
 
@@ -49,9 +50,9 @@ def reason_of_text(text: str) -> int:
 
     :raises RequestError: naming the ones that are allowed.
     """
-    wanted = text.lower().replace("-", "").replace("_", "")
+    name = text.lower().replace("-", "").replace("_", "")
     for code, word in REASONS.items():
-        if wanted in (str(code), word.lower()):
+        if name in (str(code), word.lower()):
             return code
     allowed = ", ".join(f"{word} ({code})" for code, word in REASONS.items())
     raise RequestError(f"{text!r} is no reason for a revocation; the reasons are {allowed}")
@@ -66,10 +67,10 @@ def find(reader: Reader, der: bytes) -> Certificate:
         leaf = x509.load_der_x509_certificate(der)
     except (ValueError, x509.InvalidVersion) as error:
         raise AcmeError(Problem.MALFORMED, "'certificate' is not a certificate in base64url DER") from error
-    found = certificates.by_serial(reader, f"{leaf.serial_number:x}")
-    if found is None or found.der != der:
+    certificate = certificates.by_serial(reader, f"{leaf.serial_number:x}")
+    if certificate is None or certificate.der != der:
         raise AcmeError(Problem.MALFORMED, "this CA did not issue that certificate", status=404)
-    return found
+    return certificate
 
 
 def _thumbprint(certificate: Certificate) -> str:
@@ -80,7 +81,7 @@ def _thumbprint(certificate: Certificate) -> str:
 
 
 def revoke_by_account(
-    reader: Reader, account: Account, certificate: Certificate, code: int, remote: str, now: int
+    context: RequestContext, reader: Reader, account: Account, certificate: Certificate, code: int
 ) -> Write[None]:
     """Revoke on the word of an account: the one that got the certificate, or that enrolled the one that did.
 
@@ -95,7 +96,7 @@ def revoke_by_account(
             Problem.UNAUTHORIZED,
             "a certificate of an instance is revoked by the account that got it, by its own key, or by an operator",
         )
-    if not own and not set(certificate.names) <= proven.controlled_names(reader, account.id, now):
+    if not own and not set(certificate.names) <= proven.controlled_names(reader, account.id, context.now):
         raise AcmeError(
             Problem.UNAUTHORIZED, "this account neither got the certificate nor is authorized for all its names"
         )
@@ -106,12 +107,12 @@ def revoke_by_account(
             "keyCompromise takes a request that the certificate's own key signs, or an operator; an account gives one "
             f"of {others}",
         )
-    write = _revoke_once(reader, certificate, code, f"account {account.id}", now, may_close=own, remote=remote)
+    write = _revoke_once(context, reader, certificate, code, f"account {account.id}", may_close=own)
     return Write([signers.guard(account), *write.statements], write.answer, write.events)
 
 
 def revoke_by_key(
-    reader: Reader, thumbprint: str, certificate: Certificate, code: int, remote: str, now: int
+    context: RequestContext, reader: Reader, thumbprint: str, certificate: Certificate, code: int
 ) -> Write[None]:
     """Revoke on the word of the certificate's own key.
 
@@ -120,7 +121,7 @@ def revoke_by_key(
     """
     if _thumbprint(certificate) != thumbprint:
         raise AcmeError(Problem.UNAUTHORIZED, "the request is not signed by the certificate's key")
-    return _revoke_once(reader, certificate, code, "certificate key", now, may_close=True, remote=remote)
+    return _revoke_once(context, reader, certificate, code, "certificate key", may_close=True)
 
 
 def revoke_by_operator(database: Database, certificate: Certificate, code: int, now: int) -> None:
@@ -132,7 +133,7 @@ def revoke_by_operator(database: Database, certificate: Certificate, code: int, 
 
 
 def _revoke_once(
-    reader: Reader, certificate: Certificate, code: int, by: str, now: int, *, may_close: bool, remote: str
+    context: RequestContext, reader: Reader, certificate: Certificate, code: int, by: str, *, may_close: bool
 ) -> Write[None]:
     """Revoke on somebody's word over the wire.
 
@@ -141,7 +142,7 @@ def _revoke_once(
     :raises AcmeError: ``alreadyRevoked``.
     """
     closes = may_close and _still_theirs(reader, certificate)
-    return _revoke(reader, certificate, code, by, now, closes=closes, remote=remote)
+    return _revoke(reader, certificate, code, by, context.now, closes=closes, remote=context.remote)
 
 
 def _still_theirs(reader: Reader, certificate: Certificate) -> bool:
@@ -217,7 +218,7 @@ class Effect(NamedTuple):
     """Statements and events that belong to a revocation, and the ids of the enrolments that end with it."""
 
     statements: list[Statement]
-    events: list[NewEvent]
+    events: list[Event]
     ended: frozenset[str] = frozenset()
 
 
@@ -240,22 +241,24 @@ def _close(reader: Reader, certificate: Certificate, instance_id: str, now: int)
 
 def event(
     certificate: Certificate, code: int, revoked_by: str, now: int, *, closed: bool, remote: str | None = None
-) -> NewEvent:
+) -> Event:
     """The event of a revocation.
 
     :param closed: whether it closed the names to the instance.
     """
-    return new_event(
+    return Event(
         "certificate.revoked",
         now,
         account_id=certificate.account_id,
         instance=instance_key(certificate.instance),
-        serial=certificate.serial,
-        names=[name.value for name in certificate.names],
-        reason=REASONS[code],
-        by=revoked_by,
-        closed=closed,
-        remote=remote,
+        detail={
+            "serial": certificate.serial,
+            "names": [name.value for name in certificate.names],
+            "reason": REASONS[code],
+            "by": revoked_by,
+            "closed": closed,
+            "remote": remote,
+        },
     )
 
 
@@ -269,14 +272,12 @@ def compromise(
     """
     if compromised_keys.has(reader, certificate.key_id):
         return NOTHING
-    noted = new_event(
+    noted = Event(
         "key.compromised",
         now,
         account_id=certificate.account_id,
         instance=instance_key(certificate.instance),
-        spki_sha256=certificate.key_id,
-        serial=certificate.serial,
-        by=by,
+        detail={"spki_sha256": certificate.key_id, "serial": certificate.serial, "by": by},
     )
     thumbprint = _thumbprint(certificate)
     signing = accounts.by_thumbprint(reader, thumbprint)

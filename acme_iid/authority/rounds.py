@@ -1,4 +1,4 @@
-"""Whose attempt at a challenge is next (rfc-notes/decisions/0018-fairness.md).
+"""The order in which attempts at challenges are made (rfc-notes/decisions/0018-fairness.md).
 
 Addresses take turns, and what an address, an account and a target have under way is bounded: whoever asks for a
 thousand attempts at hosts that never answer fills a part of the threads, in all processes together, and no more.
@@ -47,7 +47,7 @@ class Rounds:
             count, _, address = heapq.heappop(turns)
             if count >= MOST_OF_ADDRESS:
                 continue
-            found = attempts.next_of(
+            attempt = attempts.next_of(
                 reader,
                 address,
                 now,
@@ -55,13 +55,13 @@ class Rounds:
                 accounts=_full(accounts, MOST_OF_ACCOUNT),
                 targets=_full(targets, MOST_AT_TARGET),
             )
-            if found is None:
+            if attempt is None:
                 continue
-            accounts[found.account_id] += 1
-            targets[found.target] += 1
-            self._served[address] = next(self._turns), found.target
+            accounts[attempt.account_id] += 1
+            targets[attempt.target] += 1
+            self._served[address] = next(self._turns), attempt.target
             heapq.heappush(turns, (count + 1, self._served[address][0], address))
-            yield found
+            yield attempt
 
     def _last(self, address: str) -> tuple[int, str]:
         """The number of an address's last turn, and the target of it."""

@@ -14,10 +14,10 @@ def require_active(account: Account) -> None:
     :raises AcmeError: ``unauthorized`` with status 401.
     """
     if account.deactivated_at is not None:
-        raise _deactivated()
+        raise _deactivated_error()
 
 
-def _deactivated() -> AcmeError:
+def _deactivated_error() -> AcmeError:
     return AcmeError(
         Problem.UNAUTHORIZED,
         "this account is deactivated for good; make a new account key and account. Its instances stay its own "
@@ -26,7 +26,7 @@ def _deactivated() -> AcmeError:
     )
 
 
-def key_changed() -> AcmeError:
+def key_changed_error() -> AcmeError:
     """The error of a request that the former key of its account has signed."""
     return AcmeError(
         Problem.UNAUTHORIZED,
@@ -44,8 +44,8 @@ def guard(account: Account, proven_at: int | None = None) -> Statement:
         current = accounts.get(reader, account.id)
         assert current is not None  # accounts are never removed
         if current.deactivated_at is not None:
-            return _deactivated()
-        return key_changed() if current.thumbprint != account.thumbprint else None
+            return _deactivated_error()
+        return key_changed_error() if current.thumbprint != account.thumbprint else None
 
     if proven_at is not None and account.proven_at is None:
         return accounts.set_proven(account, proven_at, verdict)

@@ -16,14 +16,15 @@ from functools import partial
 from typing import Any, Protocol
 
 from acme_iid.authority import Authority, limits, refusals, signers
+from acme_iid.authority.context import RequestContext
 from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem, StoreUnavailableError
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Proof
 from acme_iid.protocol.status import Status, of_authorization, of_order
 from acme_iid.store import accounts, attempts, orders
-from acme_iid.store.chain import new_event
-from acme_iid.store.orders import Place
+from acme_iid.store.chain import Event
+from acme_iid.store.orders import LocatedChallenge
 from acme_iid.store.writes import Reader, Row, Write, perform
 from acme_iid.validation import validate
 from acme_iid.validation.attempt import MANY, ONCE, SECONDS, Attempt, ValidationError
@@ -42,28 +43,30 @@ _RECORD_ATTEMPTS = 2 * MOST
 _POLL_SECONDS, _MOST_POLL_SECONDS = 1.0, 5.0
 _CLOUD = "acme"
 
-Asked = tuple[Authorization, Challenge]
+Answered = tuple[Authorization, Challenge]
+"""A challenge as it is, with its authorization."""
 
 _log = logging.getLogger(__name__)
 
 
-def ask(authority: Authority, account: Account, place: Place, remote: str, now: int) -> Write[Asked]:
+def ask(authority: Authority, context: RequestContext, account: Account, located: LocatedChallenge) -> Write[Answered]:
     """Note that a client asked for validation; once more changes nothing.
 
-    :param remote: the client's address, for its turns and for the record.
+    The client's address is kept for its turns and for the record.
+
     :returns: the challenge as it then is, with its authorization.
     """
-    asked = replace(place.challenge, answered_at=now, answered_from=remote, due_at=now)
+    asked = replace(located.challenge, answered_at=context.now, answered_from=context.remote, due_at=context.now)
 
-    def answer(_rows: Sequence[Row]) -> Asked:
-        authority.answered.set()
-        order = orders.changed(place, asked)
+    def answer(_rows: Sequence[Row]) -> Answered:
+        authority.validation_requested.set()
+        order = orders.changed(located, asked)
         return next((entry, asked) for entry in order.authorizations if asked in entry.challenges)
 
     statements = [
         signers.guard(account),
-        orders.unchanged(place.order, now),
-        attempts.ask(place, remote, limits.subject(remote), now),
+        orders.unchanged(located.order, context.now),
+        attempts.ask(located, context.remote, limits.subject(context.remote), context.now),
     ]
     return Write(statements, answer)
 
@@ -76,7 +79,7 @@ class Links(Protocol):
 
     @property
     def account_hashes(self) -> str:
-        """What accounts' hashes begin with."""
+        """The beginning of accounts' hashes."""
 
 
 class Validations:
@@ -104,18 +107,18 @@ class Validations:
     def stop(self) -> None:
         """Take no more attempts, and wait until those that were taken have ended."""
         self._ending.set()
-        self._authority.answered.set()
+        self._authority.validation_requested.set()
         if self._dispatcher is not None:
             self._dispatcher.join()
         for attempt in tuple(self._attempts):
             attempt.join()
 
     def _dispatch(self) -> None:
-        answered = self._authority.answered
+        requested = self._authority.validation_requested
         pause = _POLL_SECONDS
         while not self._ending.is_set():
-            answered.wait(pause)
-            answered.clear()
+            requested.wait(pause)
+            requested.clear()
             if self._ending.is_set():
                 return
             try:
@@ -151,53 +154,53 @@ class Validations:
         try:
             make(self._authority, asked, self._links)
         except StoreUnavailableError as error:
-            _log.warning("What came of validating challenge %s was not recorded: %s", asked, error)
+            _log.warning("The outcome of validating challenge %s was not recorded: %s", asked, error)
         except Exception:  # noqa: BLE001 - a fault of ours in one attempt; the lease runs out
             _log.exception("validating challenge %s failed", asked)
         finally:
             self._attempts.discard(threading.current_thread())
             self._idle.release()
-            self._authority.answered.set()
+            self._authority.validation_requested.set()
 
 
-def _place(reader: Reader, asked: attempts.Asked) -> Place | None:
+def _locate(reader: Reader, asked: attempts.Asked) -> LocatedChallenge | None:
     """The challenge of an attempt, and what it stands in, if it can still lead to something."""
     order = orders.by_number(reader, asked.n)
-    return None if order is None else orders.place(order, asked.i, asked.k)
+    return None if order is None else orders.locate(order, asked.i, asked.k)
 
 
 def take(reader: Reader, asked: attempts.Asked, now: int) -> Write[bool]:
     """Take an attempt; what has ended is not looked at again."""
-    place = _place(reader, asked)
-    account = None if place is None else accounts.get(reader, place.order.account_id)
-    if place is None or account is None or account.deactivated_at is not None or _is_over(place, now):
+    located = _locate(reader, asked)
+    account = None if located is None else accounts.get(reader, located.order.account_id)
+    if located is None or account is None or account.deactivated_at is not None or _is_over(located, now):
         return Write([attempts.drop(asked)], lambda _rows: False)
     return Write([attempts.take(asked, now, now + LEASE)], bool)
 
 
-def _is_over(place: Place, now: int) -> bool:
+def _is_over(located: LocatedChallenge, now: int) -> bool:
     """Whether an authorization can become valid no more, or serve nobody."""
-    ended = not place.order.ahead and of_order(place.order, now) is Status.INVALID
-    return ended or of_authorization(place.authorization, now) is not Status.PENDING
+    ended = not located.order.ahead and of_order(located.order, now) is Status.INVALID
+    return ended or of_authorization(located.authorization, now) is not Status.PENDING
 
 
 def make(authority: Authority, asked: attempts.Asked, links: Links) -> None:
     """Make the attempt that was taken, and record what came of it."""
     database = authority.database
-    place = _place(database, asked)
-    if place is None:
+    located = _locate(database, asked)
+    if located is None:
         return  # it has gone with its order
-    account = accounts.get(database, place.order.account_id)
+    account = accounts.get(database, located.order.account_id)
     assert account is not None  # accounts are never removed
-    profile = None if place.order.ahead else place.order.profile
-    host = authority.config.policy.giver(place.authorization.name, place.challenge.type, profile)
+    profile = None if located.order.ahead else located.order.profile
+    host = authority.config.policy.giver(located.authorization.name, located.challenge.type, profile)
     try:
-        until = _look(authority, place.authorization, place.challenge, account, links, host)
+        until = _look(authority, located.authorization, located.challenge, account, links, host)
     except ValidationError as error:
-        decide = partial(_failed, place=place, account=account, error=error, host=host)
+        decide = partial(_failed, located=located, account=account, error=error, host=host)
     else:
         assert host is not None  # it was looked under it
-        decide = partial(_valid, place=place, account=account, until=until, host=host)
+        decide = partial(_valid, located=located, account=account, until=until, host=host)
     perform(database, decide, _RECORD_ATTEMPTS)
 
 
@@ -238,27 +241,27 @@ def _look(
     return validate(attempt, host)
 
 
-def _record(place: Place, account: Account, host: HostProvisioner | None) -> dict[str, Any]:
+def _record(located: LocatedChallenge, account: Account, host: HostProvisioner | None) -> dict[str, Any]:
     return {
-        "challenge": place.challenge.id,
-        "type": place.challenge.type,
+        "challenge": located.challenge.id,
+        "type": located.challenge.type,
         "thumbprint": account.thumbprint,
-        "remote": place.challenge.answered_from,
+        "remote": located.challenge.answered_from,
         "provisioner": None if host is None else host.name,
-        "attempts": place.challenge.attempts,
+        "attempts": located.challenge.attempts,
     }
 
 
-def _again(reader: Reader, place: Place, now: int) -> Place | None:
+def _again(reader: Reader, located: LocatedChallenge, now: int) -> LocatedChallenge | None:
     """The same attempt as it stands by now; None if another one, or the end, came first."""
-    current = orders.of_challenge_id(reader, place.challenge.id)
-    if current is None or _is_over(current, now) or current.challenge.attempts != place.challenge.attempts:
+    current = orders.of_challenge_id(reader, located.challenge.id)
+    if current is None or _is_over(current, now) or current.challenge.attempts != located.challenge.attempts:
         return None
     return current
 
 
 def _valid(
-    reader: Reader, place: Place, account: Account, until: int | None, host: HostProvisioner
+    reader: Reader, located: LocatedChallenge, account: Account, until: int | None, host: HostProvisioner
 ) -> Write[None] | None:
     """Record a good outcome, or nothing if another attempt, or the end, came first.
 
@@ -266,11 +269,14 @@ def _valid(
     :param until: when the authorization runs out at the latest.
     """
     now = int(time.time())
-    current, owner = _again(reader, place, now), accounts.get(reader, account.id)
+    current, owner = _again(reader, located, now), accounts.get(reader, account.id)
     if current is None or owner is None or owner.deactivated_at is not None:
         return None
     if owner.thumbprint != account.thumbprint:
-        changed = Fault(Problem.UNAUTHORIZED, "the account's key was changed, and what was found is the old one's")
+        changed = Fault(
+            Problem.UNAUTHORIZED,
+            "the account's key was changed, and the response that was found is bound to the old one",
+        )
         return Write([attempts.postpone(current, changed, now)], _nothing)
     met = replace(current.challenge, validated_at=now, proof=Proof(None, _CLOUD, host.name, ""), error=None)
     statements = [
@@ -278,24 +284,26 @@ def _valid(
         orders.change(orders.changed(current, met, until), now),
         *attempts.decide(current),
     ]
-    event = new_event(
+    event = Event(
         "challenge.valid",
         now,
         account_id=account.id,
         cloud=_CLOUD,
         name=current.authorization.name.value,
-        identifiers=[name.value for name in current.order.identifiers],
-        **_record(current, account, host),
+        detail={
+            "identifiers": [name.value for name in current.order.identifiers],
+            **_record(current, account, host),
+        },
     )
     return Write(statements, _nothing, [event])
 
 
 def _failed(
-    reader: Reader, place: Place, account: Account, error: ValidationError, host: HostProvisioner | None
+    reader: Reader, located: LocatedChallenge, account: Account, error: ValidationError, host: HostProvisioner | None
 ) -> Write[None] | None:
     """Record a bad outcome: when to try again, or that it is final and the order with it."""
     now = int(time.time())
-    current = _again(reader, place, now)
+    current = _again(reader, located, now)
     if current is None:
         return None
     number, fault = current.challenge.attempts, error.fault

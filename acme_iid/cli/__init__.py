@@ -99,7 +99,7 @@ class Main(click.Group):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # click's own business: whoever reads our output has gone
+                raise  # click's own business: the reader of our output has gone
             raise click.ClickException(_sentence(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""``acme-iid-ca account``: the ACME accounts, shown and deactivated."""
+"""``acme-iid-ca account``: the ACME accounts, account and deactivated."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def account() -> None:
 @account.command("list", short_help="The accounts, newest first.")
 @json_option
 @filtered("cloud", "owner", "account", "instance", "name")
-def list_(database: Database, wanted: Filter, *, as_json: bool) -> None:
+def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
     """List accounts, the latest first; --since and --until are about when they were made."""
     from acme_iid.store import accounts
     from acme_iid.store.listing import Place
 
-    rows = [(Place(entry.created_at, entry.id), _row(entry)) for entry in accounts.page(database, one_more(wanted))]
-    show_page(rows, wanted, as_json=as_json, empty="There is no such account.")
+    rows = [(Place(entry.created_at, entry.id), _row(entry)) for entry in accounts.page(database, one_more(filter_))]
+    show_page(rows, filter_, as_json=as_json, empty="There is no such account.")
 
 
 @account.command("show", cls=TakesRandomText, short_help="One account in full.")
@@ -61,11 +61,11 @@ def show_account(database: Database, id: str, *, as_json: bool) -> None:  # noqa
     from acme_iid.store import instances
     from acme_iid.store.listing import Filter
 
-    found = use_cases.meant(database, id)
-    listed = instances.page(database, Filter(account=found.id, limit=_SHOWN + 1))
-    enrolment = delegates.enrolment_of(database, found)
+    account = use_cases.by_id_or_thumbprint(database, id)
+    listed = instances.page(database, Filter(account=account.id, limit=_SHOWN + 1))
+    enrolment = delegates.enrolment_of(database, account)
     row = {
-        **_row(found),
+        **_row(account),
         "instances": [entry.id for entry in listed[:_SHOWN]],
         "enrolled_by": enrolment and enrolment.account_id,
         "enrolled_instance": enrolment and enrolment.instance_id,
@@ -75,7 +75,7 @@ def show_account(database: Database, id: str, *, as_json: bool) -> None:  # noqa
     }
     show_one(row, as_json=as_json)
     if len(listed) > _SHOWN:
-        click.echo(f"It has more; they are listed with: acme-iid-ca instance list --account {found.id}", err=True)
+        click.echo(f"It has more; they are listed with: acme-iid-ca instance list --account {account.id}", err=True)
 
 
 @account.command("deactivate", cls=TakesRandomText, short_help="End an account.")
@@ -89,9 +89,9 @@ def deactivate(database: Database, id: str) -> None:  # noqa: A002 - as above
     from acme_iid.authority import accounts as use_cases
     from acme_iid.store.writes import perform
 
-    found = use_cases.meant(database, id)
-    if found.deactivated_at is not None:
-        raise click.ClickException(f"the account {found.id} was deactivated at {timestamp(found.deactivated_at)}")
+    account = use_cases.by_id_or_thumbprint(database, id)
+    if account.deactivated_at is not None:
+        raise click.ClickException(f"the account {account.id} was deactivated at {timestamp(account.deactivated_at)}")
     now = int(time.time())
-    perform(database, lambda reader: use_cases.deactivate(reader, found, now, by="operator"))
-    click.echo(f"The account {found.id} is deactivated.")
+    perform(database, lambda reader: use_cases.deactivate(reader, account, now, by="operator"))
+    click.echo(f"The account {account.id} is deactivated.")

@@ -37,7 +37,7 @@ def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
     made = backup.write(config, file.absolute(), int(time.time()), force=force)
     size = file.stat().st_size
     if as_json:
-        told = {
+        summary = {
             "file": str(file.absolute()),
             "made_at": timestamp(made.made_at),
             "bytes": size,
@@ -46,7 +46,7 @@ def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
             "private_keys": True,
             "outside": list(made.outside),
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(summary, indent=2))
         return
     click.echo(f"The CA is in {file}: {len(made.files)} files, {size} bytes. {_KEYS}")
     click.echo(f"Its last event is {made.head}.")
@@ -76,12 +76,12 @@ def restore(home: Home, file: Path, url: str | None) -> None:
     if url is not None and not url.startswith(("postgresql://", "postgres://")):
         raise click.UsageError("--to takes a URL that begins with postgresql://")
     os.umask(0o077)
-    found = restore.restore(file, home.path, int(time.time()), url, rows_progress)
-    made = timestamp(found.made_at)
+    restored = restore.restore(file, home.path, int(time.time()), url, rows_progress)
+    made = timestamp(restored.made_at)
     where = "its store is a file, ca.db" if url is None else "its store is in the database"
     click.echo(f"The CA as it was at {made} is in {home.path}; {where}.")
-    if found.outside:
-        click.echo(_OUTSIDE + ", ".join(found.outside))
+    if restored.outside:
+        click.echo(_OUTSIDE + ", ".join(restored.outside))
     click.echo(f"""
 What happened after {made} is not known here:
 - Certificates issued since stay valid until they end, and cannot be revoked here; OCSP does not know them.

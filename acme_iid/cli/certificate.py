@@ -45,7 +45,7 @@ class _Serial(click.ParamType[int]):
 
 
 def _number(text: str) -> int | None:
-    """The number that a text is; None if it is none."""
+    """The number in a text; None if the text is not a number."""
     # More digits than this are no serial number, and take long to read.
     if len(text) > _MOST_DIGITS:
         return None
@@ -60,7 +60,7 @@ _serial = click.argument("serial", type=_Serial())
 
 
 def status(certificate: Certificate, now: int) -> Status:
-    """What a person is told of a certificate at a time."""
+    """The status of a certificate at a time, as people are shown it."""
     if certificate.revoked_at is not None:
         return "revoked"
     return "valid" if certificate.not_after > now else "expired"
@@ -80,10 +80,10 @@ def _row(certificate: Certificate, now: int) -> dict[str, object]:
 def _find(database: Database, serial: int) -> Certificate:
     from acme_iid.store import certificates
 
-    found = certificates.by_serial(database, f"{serial:x}")
-    if found is None:
+    certificate = certificates.by_serial(database, f"{serial:x}")
+    if certificate is None:
         raise click.ClickException(f"no certificate with the serial number {serial} was issued here")
-    return found
+    return certificate
 
 
 @click.group(short_help="The certificates that were issued.")
@@ -92,19 +92,19 @@ def certificate() -> None:
 
 
 @certificate.command("list", short_help="The certificates that were issued last.")
-@click.option("--status", "wanted_status", type=click.Choice(["valid", "expired", "revoked"]), help="Only these.")
+@click.option("--status", "status_", type=click.Choice(["valid", "expired", "revoked"]), help="Only these.")
 @json_option
 @filtered("instance")
-def list_(database: Database, wanted: Filter, *, wanted_status: Status | None, as_json: bool) -> None:
+def list_(database: Database, filter_: Filter, *, status_: Status | None, as_json: bool) -> None:
     """List issued certificates, the latest first; --since and --until are about when they were issued."""
     from acme_iid.store import certificates
 
     now = int(time.time())
     rows = [
         (certificates.place(entry), _row(entry, now))
-        for entry in certificates.page(database, one_more(numbered(wanted)), wanted_status, now)
+        for entry in certificates.page(database, one_more(numbered(filter_)), status_, now)
     ]
-    show_page(rows, wanted, as_json=as_json, empty="No such certificate has been issued yet.")
+    show_page(rows, filter_, as_json=as_json, empty="No such certificate has been issued yet.")
 
 
 @certificate.command("show", short_help="One certificate in full.")
@@ -120,24 +120,24 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
     from acme_iid.authority.reading import with_chain
     from acme_iid.authority.revocation import REASONS
 
-    found = _find(database, serial)
+    certificate = _find(database, serial)
     if pem:
-        click.echo(with_chain(database, found), nl=False)
+        click.echo(with_chain(database, certificate), nl=False)
         return
-    reason = found.revocation_reason
+    reason = certificate.revocation_reason
     row = {
-        **_row(found, int(time.time())),
+        **_row(certificate, int(time.time())),
         "serial_hex": f"{serial:x}",
-        "provisioner": found.provisioner,
-        "profile": found.profile,
-        "order": found.id,
-        "issued": timestamp(found.issued_at),
-        "not_before": timestamp(found.not_before),
-        "revoked": timestamp(found.revoked_at),
+        "provisioner": certificate.provisioner,
+        "profile": certificate.profile,
+        "order": certificate.id,
+        "issued": timestamp(certificate.issued_at),
+        "not_before": timestamp(certificate.not_before),
+        "revoked": timestamp(certificate.revoked_at),
         "revocation_reason": None if reason is None else REASONS[reason],
-        "revoked_by": found.revoked_by,
-        "key_sha256": found.key_id,
-        "fingerprint": x509.load_der_x509_certificate(found.der).fingerprint(SHA256()).hex(),
+        "revoked_by": certificate.revoked_by,
+        "key_sha256": certificate.key_id,
+        "fingerprint": x509.load_der_x509_certificate(certificate.der).fingerprint(SHA256()).hex(),
     }
     show_one(row, as_json=as_json)
 
@@ -156,7 +156,7 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
 @json_option
 @filtered("instance", "limit", "before", "since", "until")
 def renew_now(
-    database: Database, wanted: Filter, *, image: str | None, over: int, reason: str | None, as_json: bool
+    database: Database, filter_: Filter, *, image: str | None, over: int, reason: str | None, as_json: bool
 ) -> None:
     """Ask the clients of valid certificates to renew them (RFC 9773), spread evenly over a time.
 
@@ -164,7 +164,7 @@ def renew_now(
     """
     from acme_iid.authority import renewal
 
-    asked = renewal.renew_now(database, replace(wanted, image=image), over, reason, int(time.time()))
+    asked = renewal.renew_now(database, replace(filter_, image=image), over, reason, int(time.time()))
     if as_json:
         click.echo(json.dumps({"certificates": asked, "seconds": over}))
     else:
@@ -185,6 +185,6 @@ def revoke(database: Database, serial: int, reason: str) -> None:
     from acme_iid.authority import revocation
 
     code = revocation.reason_of_text(reason)
-    found = _find(database, serial)
-    revocation.revoke_by_operator(database, found, code, int(time.time()))
+    certificate = _find(database, serial)
+    revocation.revoke_by_operator(database, certificate, code, int(time.time()))
     click.echo(f"Certificate with Serial Number {serial} has been revoked.")

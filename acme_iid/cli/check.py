@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _UnusableError(click.ClickException):
-    """A file that cannot be used, so that nothing can be said of the configuration."""
+    """A file that cannot be used, so that the configuration cannot be checked."""
 
     exit_code = 2
 
@@ -31,9 +31,9 @@ def check(home: Home, password_file: Path | None, *, as_json: bool) -> None:
     """Say what is unsafe in ca.toml, and in the files that the CA rests on.
 
     The server says the same in its log when it starts and when it reads ca.toml again. Nothing is changed, and no
-    running server is asked. A finding is unsafe if somebody may get what is not theirs, and a remark if somebody does
-    not get what was meant for them. The exit status is 0 if there is none, 1 if there are some, and 2 if ca.toml or a
-    file that it names cannot be used.
+    running server is asked. A finding is unsafe if somebody may get a certificate or a right that belongs to another,
+    and a remark if somebody is left without one. The exit status is 0 without findings, 1 with some, and 2 if ca.toml
+    or a file that it names cannot be used.
     """
     from acme_iid.config import findings
     from acme_iid.config.table import ConfigError
@@ -44,12 +44,12 @@ def check(home: Home, password_file: Path | None, *, as_json: bool) -> None:
             password_file.read_bytes()
     except (ConfigError, OSError) as error:
         raise _UnusableError(str(error)) from error
-    found = [*findings.of_configuration(config), *findings.of_files(config, password_file)]
+    all_findings = [*findings.of_configuration(config), *findings.of_files(config, password_file)]
     if as_json:
-        show([asdict(finding) for finding in found], as_json=True, empty="")
-    elif not found:
+        show([asdict(finding) for finding in all_findings], as_json=True, empty="")
+    elif not all_findings:
         click.echo(f"Nothing unsafe in {config.home / 'ca.toml'}.")
-    for finding in () if as_json else found:
+    for finding in () if as_json else all_findings:
         click.echo(f"{finding.severity}: {finding} [{finding.code}]")
-    if found:
+    if all_findings:
         click.get_current_context().exit(1)

@@ -29,11 +29,11 @@ _MODULES = {"acme-iid-ca": "acme_iid.cli", "acme-iid": "acme_iid_client"}
 
 @dataclass(frozen=True, slots=True)
 class _Cloud:
-    """What the story says and types for a cloud.
+    """The texts and commands of the story for a cloud.
 
-    :ivar owner: whose instances are admitted, as the end of a sentence.
-    :ivar metadata: what the stand-in is told.
-    :ivar admission: what the provisioner is told.
+    :ivar owner: the owner of the admitted instances, as the end of a sentence.
+    :ivar metadata: the options of the stand-in.
+    :ivar admission: the options of the provisioner.
     """
 
     title: str
@@ -78,16 +78,16 @@ def demo(cloud: str, names: tuple[str, ...]) -> None:
     Everything runs on this machine's loopback interface, in a temporary directory that is removed at the end.
     """
     try:
-        wanted = list(dict.fromkeys(identifiers.dns(name) for name in names or ("foo.local",)))
+        ordered = list(dict.fromkeys(identifiers.dns(name) for name in names or ("foo.local",)))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="NAME") from error
-    if any(identifier.wildcard for identifier in wanted):
+    if any(identifier.wildcard for identifier in ordered):
         raise click.BadParameter("the demo asks for names, not for wildcards", param_hint="NAME")
     _end_in_order()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="acme-iid-demo-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        _Demo(stack, folder, _CLOUDS[cloud], [identifier.value for identifier in wanted]).run()
+        _Demo(stack, folder, _CLOUDS[cloud], [identifier.value for identifier in ordered]).run()
 
 
 def _end_in_order() -> None:

@@ -58,14 +58,14 @@ def add(database: Database, *, label: str | None, expires: int | None, reusable:
 @eab.command("list", short_help="The keys, newest first.")
 @json_option
 @filtered("cloud", "owner", "account", "instance", "name")
-def list_(database: Database, wanted: Filter, *, as_json: bool) -> None:
+def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
     """List keys, the latest first, with the account that was last made with each."""
     from acme_iid.store import external_keys
     from acme_iid.store.listing import Place
 
-    keys = external_keys.page(database, one_more(wanted))
+    keys = external_keys.page(database, one_more(filter_))
     rows = [(Place(key.created_at, key.id), _row(key)) for key in keys]
-    show_page(rows, wanted, as_json=as_json, empty="There is no external account key.")
+    show_page(rows, filter_, as_json=as_json, empty="There is no external account key.")
 
 
 @eab.command(
@@ -79,7 +79,7 @@ def revoke(database: Database, key_id: str) -> None:
     """Revoke a key. The accounts that were made with it stay; 'account deactivate' ends one."""
     from acme_iid.authority import external_keys
 
-    found = external_keys.revoke(database, key_id, int(time.time()))
+    revoked = external_keys.revoke(database, key_id, int(time.time()))
     click.echo(f"The external account key {key_id} makes no further account.")
-    if found.account_id is not None:
-        click.echo(f"An account was made with it: {found.account_id}.")
+    if revoked.account_id is not None:
+        click.echo(f"An account was made with it: {revoked.account_id}.")

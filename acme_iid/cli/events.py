@@ -15,9 +15,8 @@ from acme_iid.cli.filters import filtered, numbered, one_more, show_page
 from acme_iid.cli.output import timestamp
 
 if TYPE_CHECKING:
-    from acme_iid.store.chain import Link
+    from acme_iid.store.chain import Event, Link
     from acme_iid.store.database import Database
-    from acme_iid.store.events import Event
     from acme_iid.store.listing import Filter
 
 _LONG = 20_000
@@ -52,7 +51,7 @@ class _Expected(click.ParamType[tuple[int | None, str]]):
 @filtered()
 def events(
     database: Database,
-    wanted: Filter,
+    filter_: Filter,
     *,
     check: bool,
     first: int | None,
@@ -69,16 +68,16 @@ def events(
     from acme_iid.store.listing import Filter, Place
 
     if check:
-        if wanted != Filter():
+        if filter_ != Filter():
             raise click.UsageError("--check is about the chain, from which no filter takes anything; give one of them.")
         _check(database, first or 1, expect, as_json=as_json)
         return
     if first is not None or expect is not None:
         raise click.UsageError("--from and --expect go with --check.")
-    wanted = numbered(wanted)
+    filter_ = numbered(filter_)
     row = _fields if as_json else _line
-    rows = [(Place(event.at, event.seq), row(event)) for event in record.page(database, one_more(wanted))]
-    show_page(rows, wanted, as_json=as_json, empty="No such thing has been decided yet.")
+    rows = [(Place(event.at, seq), row(seq, event)) for seq, event in record.page(database, one_more(filter_))]
+    show_page(rows, filter_, as_json=as_json, empty="No such thing has been decided yet.")
 
 
 _TIMES = ("not_after", "until")
@@ -87,47 +86,47 @@ _TIMES = ("not_after", "until")
 
 def _spelled(detail: Mapping[str, object]) -> dict[str, object]:
     """An event's further facts with its times and its serial number as all of this program's output has them."""
-    told = dict(detail)
-    if isinstance(serial := told.get("serial"), str):
-        told["serial"] = str(int(serial, 16))
+    spelled = dict(detail)
+    if isinstance(serial := spelled.get("serial"), str):
+        spelled["serial"] = str(int(serial, 16))
     for key in _TIMES:
-        if isinstance(seconds := told.get(key), int):
-            told[key] = timestamp(seconds)
-    if isinstance(times := told.get("times"), dict):
-        told["times"] = {name: timestamp(seconds) for name, seconds in times.items()}
-    return told
+        if isinstance(seconds := spelled.get(key), int):
+            spelled[key] = timestamp(seconds)
+    if isinstance(times := spelled.get("times"), dict):
+        spelled["times"] = {name: timestamp(seconds) for name, seconds in times.items()}
+    return spelled
 
 
-def _fields(event: Event) -> dict[str, object]:
+def _fields(seq: int, event: Event) -> dict[str, object]:
     return {
-        "seq": event.seq,
+        "seq": seq,
         "at": timestamp(event.at),
         "kind": event.kind,
         "account": event.account_id,
-        "instance": event.instance_id,
+        "instance": None if event.instance is None else event.instance.id,
         "name": event.name,
         **_spelled(event.detail),
     }
 
 
-def _line(event: Event) -> dict[str, object]:
+def _line(seq: int, event: Event) -> dict[str, object]:
     return {
-        "seq": event.seq,
+        "seq": seq,
         "at": timestamp(event.at),
         "event": event.kind,
-        "instance": event.instance_id,
+        "instance": None if event.instance is None else event.instance.id,
         "what": _summary({"name": event.name or event.detail.get("identifiers"), **_spelled(event.detail)}),
     }
 
 
 def _summary(detail: Mapping[str, object]) -> str:
-    told = "; ".join(
+    summary = "; ".join(
         f"{key} {', '.join(value) if isinstance(value, list) else value}"
         for key in ("name", *_TOLD)
         if (value := detail.get(key)) not in (None, [])
     )
     # Authentic evidence names the instance; being stale or bound elsewhere, it does not show who sent it.
-    return f"{told}; the instance is not proven" if detail.get("proven") is False else told
+    return f"{summary}; the instance is not proven" if detail.get("proven") is False else summary
 
 
 def _check(database: Database, first: int, expect: tuple[int | None, str] | None, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Why an instance is admitted or not, and which names it is given: admission's own answers, each with its rule."""
+"""Explanations of admission and of names: the policy's own answers, each with its rule."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Verdict:
 
     :ivar rules: those about admission and, if it admits, those about names.
     :ivar listed: all names that can be listed.
-    :ivar further: what is to be said of names that cannot be listed.
+    :ivar further: a remark on names that cannot be listed.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What all provisioners say of an instance.
+    """The verdicts of all provisioners on an instance.
 
-    :ivar given_by: the provisioner under which an order for all of the names would be proven; None if there is none.
+    :ivar given_by: the provisioner under which an order for all of the names would be proven; None without one.
     """
 
     identity: InstanceIdentity
@@ -82,30 +82,29 @@ def identity_of(cloud: str, facts: Mapping[str, str], format_: str) -> InstanceI
 
     :raises ValueError: if a fact is not one that could be proven.
     """
-    known: Mapping[str, str] = dict(facts)
-    if "private_ip" in known:
-        known = {**known, "private_ip": str(ipaddress.IPv4Address(known["private_ip"]))}
-    known, names = of_cloud(cloud).describe(known)
+    if "private_ip" in facts:
+        facts = {**facts, "private_ip": str(ipaddress.IPv4Address(facts["private_ip"]))}
+    facts, names = of_cloud(cloud).describe(facts)
     return InstanceIdentity(
         cloud=cloud,
         id="",
         owner="",
-        instance_id=known.get("instance_id", ""),
+        instance_id=facts.get("instance_id", ""),
         credential_id="",
         format=format_,
         key_id="",
         binding="",
-        facts=known,
+        facts=facts,
         names=names,
     )
 
 
 def explain(
-    config: Config, identity: InstanceIdentity, wanted: Sequence[Identifier], *, now: int, as_preferred: bool = False
+    config: Config, identity: InstanceIdentity, names: Sequence[Identifier], *, now: int, as_preferred: bool = False
 ) -> Explanation:
     """Ask every provisioner, in the order in which they are tried.
 
-    :param wanted: the names of one order.
+    :param names: the names of one order.
     :param now: seconds.
     :param as_preferred: take the instance to be proven in each provisioner's most preferred format.
     """
@@ -114,32 +113,32 @@ def explain(
             entry,
             config.namespace,
             replace(identity, format=entry.formats[0]) if as_preferred and _same_cloud(entry, identity) else identity,
-            wanted,
+            names,
             now,
         )
         for entry in config.provisioners
     )
     giving = next((entry.name for entry in verdicts if entry.admits and all(name.given for name in entry.names)), None)
-    return Explanation(identity, verdicts, giving, _outcome(verdicts, giving, wanted))
+    return Explanation(identity, verdicts, giving, _outcome(verdicts, giving, names))
 
 
 def _same_cloud(entry: Provisioner, identity: InstanceIdentity) -> bool:
     return entry.cloud_type.cloud == identity.cloud
 
 
-def _outcome(verdicts: Sequence[Verdict], giving: str | None, wanted: Sequence[Identifier]) -> str:
-    names = ", ".join(name.value for name in wanted)
+def _outcome(verdicts: Sequence[Verdict], giving: str | None, names: Sequence[Identifier]) -> str:
+    listed = ", ".join(name.value for name in names)
     if not verdicts:
         return "This CA has no provisioner, so it admits nobody; acme-iid-ca provisioner add adds one."
     if giving is not None:
-        return f"Provisioner {giving!r} would give {names}." if wanted else f"Provisioner {giving!r} would admit it."
+        return f"Provisioner {giving!r} would give {listed}." if names else f"Provisioner {giving!r} would admit it."
     if not any(entry.admits for entry in verdicts):
         return "No provisioner would admit it."
-    return f"No provisioner would give {'all of ' if len(wanted) > 1 else ''}{names}."
+    return f"No provisioner would give {'all of ' if len(names) > 1 else ''}{listed}."
 
 
 def _verdict(
-    entry: Provisioner, namespace: Namespace, identity: InstanceIdentity, wanted: Sequence[Identifier], now: int
+    entry: Provisioner, namespace: Namespace, identity: InstanceIdentity, names: Sequence[Identifier], now: int
 ) -> Verdict:
     checks = list(instances.checks(entry, identity))
     rules = [
@@ -159,7 +158,7 @@ def _verdict(
         entry.type,
         admits=True,
         rules=tuple(rules),
-        names=tuple(_wish(entry, namespace, identity, name) for name in wanted),
+        names=tuple(_wish(entry, namespace, identity, name) for name in names),
         listed=tuple(name.value for name in instances.names(entry, namespace, identity)),
         further=_further(entry, namespace),
     )
@@ -181,7 +180,7 @@ def _met(entry: Provisioner, key: str, identity: InstanceIdentity) -> str:
 
 
 def _first_use(entry: Provisioner, identity: InstanceIdentity, now: int) -> list[Rule]:
-    """What can be said of first use without the store, which knows who came before."""
+    """The rule on first use, as far as it does not depend on earlier uses, which only the store has."""
     if entry.instance_age is None or identity.started_at is None:
         return []
     age = now - identity.started_at
@@ -197,7 +196,7 @@ def _later_orders(entry: Provisioner) -> list[Rule]:
 
 
 def _name_rule(entry: Provisioner, key: str, rule: NameRule, namespace: Namespace, identity: InstanceIdentity) -> Rule:
-    """What one rule gives to the instance, by the answers that an order would get."""
+    """The names that one rule gives to the instance, by the answers that an order would get."""
     prefix = "*." if key == "allow_wildcards" else ""
     title = f"{key} {prefix}{rule}"
     for demand in rule.when:
@@ -238,5 +237,6 @@ def _wish(entry: Provisioner, namespace: Namespace, identity: InstanceIdentity, 
 
 def _further(entry: Provisioner, namespace: Namespace) -> str:
     if entry.allow is None and not entry.disable_custom_sans and namespace.domains:
-        return f"; and any name in {', '.join(namespace.domains)} but the CA's own, as there is no allow"
+        unissued = "the CA's own" + (" and those that its certificates do not permit" if namespace.constraints else "")
+        return f"; and any name in {', '.join(namespace.domains)} but {unissued}, as there is no allow"
     return ""

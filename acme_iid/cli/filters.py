@@ -1,4 +1,4 @@
-"""What the commands over the store share: the store, opened, and the filters and pages of their lists."""
+"""Parts that the commands over the store share: the opened store, and the filters and pages of their lists."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _Name(click.ParamType[str]):
 
 
 class _Place(click.ParamType["Place"]):
-    """Where a page ended: TIME.KEY, as the page before said."""
+    """The place where a page ended: TIME.KEY, as the page before printed it."""
 
     name = "place"
 
@@ -72,7 +72,7 @@ class _Place(click.ParamType["Place"]):
 
         seconds, _, key = value.partition(".")
         if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12 and key):
-            self.fail(f"{value!r} is no place in a list; it is what the page before this one ended with", param, ctx)
+            self.fail(f"{value!r} is no place in a list; copy it from the end of the page before", param, ctx)
         return Place(int(seconds), key)
 
 
@@ -122,7 +122,7 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
 
     :param without: the options that the list does not have.
     """
-    known = [name for name in _OPTIONS if name not in without]
+    offered = [name for name in _OPTIONS if name not in without]
 
     def decorate(command: Callable[Concatenate[Database, Filter, P], None]) -> Callable[..., None]:
         @on_store
@@ -132,49 +132,51 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
             from acme_iid.store.listing import Filter
 
             lookups.follow(database)
-            given = {name: kwargs.pop(name) for name in known}
-            if given.get("account") is not None:
+            options = {name: kwargs.pop(name) for name in offered}
+            if options.get("account") is not None:
                 from acme_iid.authority import accounts
 
-                given["account"] = accounts.meant(database, given["account"]).id
-            # A whole id is taken as it is: what was refused from the first is known by its events alone.
-            if given.get("instance") is not None and ":" not in given["instance"]:
+                options["account"] = accounts.by_id_or_thumbprint(database, options["account"]).id
+            # A whole id is taken as it is: an instance that was always refused has events, and no row.
+            if options.get("instance") is not None and ":" not in options["instance"]:
                 from acme_iid.operations import instances
 
-                given["instance"] = instances.find(database, given["instance"]).id
-            command(database, Filter(**given), *args, **kwargs)
+                options["instance"] = instances.find(database, options["instance"]).id
+            command(database, Filter(**options), *args, **kwargs)
 
         decorated: Callable[..., None] = listing
-        for name in reversed(known):
+        for name in reversed(offered):
             decorated = _OPTIONS[name](decorated)
         return decorated
 
     return decorate
 
 
-def numbered(wanted: Filter) -> Filter:
+def numbered(filter_: Filter) -> Filter:
     """The filter of a list whose places are numbers."""
     from acme_iid.store.listing import Place
 
-    if wanted.before is None:
-        return wanted
-    key = str(wanted.before.key)
+    if filter_.before is None:
+        return filter_
+    key = str(filter_.before.key)
     if not (key.isascii() and key.isdigit() and len(key) <= 18):
-        raise click.UsageError(f"{key!r} is no number of this list; --before takes what a page ended with.")
-    return replace(wanted, before=Place(wanted.before.time, int(key)))
+        raise click.UsageError(f"{key!r} is no number of this list; --before takes the place at the end of a page.")
+    return replace(filter_, before=Place(filter_.before.time, int(key)))
 
 
-def one_more(wanted: Filter) -> Filter:
+def one_more(filter_: Filter) -> Filter:
     """The same list and one row more, which tells whether there is a next page."""
-    return replace(wanted, limit=wanted.limit + 1)
+    return replace(filter_, limit=filter_.limit + 1)
 
 
-def show_page(rows: Sequence[tuple[Place, Mapping[str, object]]], wanted: Filter, *, as_json: bool, empty: str) -> None:
+def show_page(
+    rows: Sequence[tuple[Place, Mapping[str, object]]], filter_: Filter, *, as_json: bool, empty: str
+) -> None:
     """Print a page, and where the next one begins if there is one.
 
-    :param rows: what :func:`one_more` gave, each with its place in the list.
+    :param rows: the rows of :func:`one_more`, each with its place in the list.
     """
-    page = rows[: wanted.limit]
+    page = rows[: filter_.limit]
     show([row for _, row in page], as_json=as_json, empty=empty)
     if len(rows) > len(page):
         last = page[-1][0]

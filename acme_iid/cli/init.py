@@ -218,7 +218,7 @@ def _check_options(options: dict[str, Any]) -> None:
 
 
 def _constraints(config: Config, options: dict[str, Any]) -> NameConstraints:
-    from acme_iid.issuance.constraints import PRIVATE_NETWORKS, constraints
+    from acme_iid.issuance.name_constraints import PRIVATE_NETWORKS, constraints
 
     networks = options["networks"] or (() if options["no_permitted_network"] else PRIVATE_NETWORKS)
     return constraints(config.ca.domains, networks, config.namespace.reserved)

@@ -43,7 +43,7 @@ def instance() -> None:
 @click.option("--blocked", is_flag=True, help="Those that are blocked, the latest first, whether ever used or not.")
 @json_option
 @filtered("instance")
-def list_(database: Database, wanted: Filter, *, blocked: bool, as_json: bool) -> None:
+def list_(database: Database, filter_: Filter, *, blocked: bool, as_json: bool) -> None:
     """List the instances that were used here, the latest first use first.
 
     --since and --until are about the first use (with --blocked, the block); --name finds the instances that got a
@@ -53,11 +53,11 @@ def list_(database: Database, wanted: Filter, *, blocked: bool, as_json: bool) -
     from acme_iid.store.listing import Place
 
     rows = []
-    for entry in instances.page(database, one_more(wanted), blocked=blocked):
+    for entry in instances.page(database, one_more(filter_), blocked=blocked):
         moment = entry.blocked_at if blocked else entry.first_used_at
         rows.append((Place(moment or 0, entry.id), _row(entry)))
     empty = "No instance is blocked." if blocked else "No such instance has been used here yet."
-    show_page(rows, wanted, as_json=as_json, empty=empty)
+    show_page(rows, filter_, as_json=as_json, empty=empty)
 
 
 @instance.command("show", short_help="One instance in full.")
@@ -71,31 +71,32 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
     from acme_iid.store import accounts, certificates, enrolments, lookups
 
     lookups.follow(database)
-    found = use_cases.find(database, id)
+    instance = use_cases.find(database, id)
     now = int(time.time())
-    account = None if found.account_id is None else accounts.get(database, found.account_id)
+    account = None if instance.account_id is None else accounts.get(database, instance.account_id)
     row = {
-        **_row(found),
-        "block_reason": found.blocked_for,
-        "cloud": found.cloud,
-        "owner": found.owner,
-        "instance_id": found.instance_id,
+        **_row(instance),
+        "block_reason": instance.blocked_for,
+        "cloud": instance.cloud,
+        "owner": instance.owner,
+        "instance_id": instance.instance_id,
         "key_thumbprint": account and account.thumbprint,
         # Of the record: the account may have changed its key since.
-        "last_used_with": found.thumbprint,
-        "started": timestamp(found.started_at),
-        "release_ends": timestamp(found.release_until),
-        "closed_names": sorted(certificates.closed_names(database, found.id)),
+        "last_used_with": instance.thumbprint,
+        "started": timestamp(instance.started_at),
+        "release_ends": timestamp(instance.release_until),
+        "closed_names": sorted(certificates.closed_names(database, instance.id)),
         "certificates": [
-            f"{int(entry.serial, 16)} ({status(entry, now)})" for entry in certificates.of_instance(database, found.id)
+            f"{int(entry.serial, 16)} ({status(entry, now)})"
+            for entry in certificates.of_instance(database, instance.id)
         ],
-        "enrolments": [_enrolment(database, entry) for entry in enrolments.of_instance(database, found.id)],
+        "enrolments": [_enrolment(database, entry) for entry in enrolments.of_instance(database, instance.id)],
     }
     show_one(row, as_json=as_json)
 
 
 def _enrolment(database: Database, entry: Enrolment) -> str:
-    """What the instance's account handed on, to whom, and until when."""
+    """An enrolment in a line: the names that the account handed on, the delegates that have them, and the end."""
     from acme_iid.store import accounts
 
     names = " ".join(name.value for name in entry.names)
@@ -189,7 +190,7 @@ def _tell(sentence: str, facts: Mapping[str, object], ended: Ended, *, as_json: 
 @json_option
 @on_store
 def unblock(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - as above
-    """Let an instance in again. Whose it is has not changed."""
+    """Let an instance in again. Its owner has not changed."""
     from acme_iid.operations import instances as use_cases
 
     whole, closed = use_cases.unblock(database, id, int(time.time()))
@@ -209,6 +210,6 @@ def reopen(database: Database, id: str, name: str) -> None:  # noqa: A002 - as a
     """Let an instance hold NAME again after its certificate for it was revoked."""
     from acme_iid.operations import instances as use_cases
 
-    found = use_cases.find(database, id)
-    use_cases.reopen(database, found, name, int(time.time()))
-    click.echo(f"The name {name} is open to instance {found.id} again.")
+    instance = use_cases.find(database, id)
+    use_cases.reopen(database, instance, name, int(time.time()))
+    click.echo(f"The name {name} is open to instance {instance.id} again.")

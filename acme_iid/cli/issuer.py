@@ -90,6 +90,6 @@ def status(home: Home, *, as_json: bool) -> None:
 
 def _constraints(certificate: x509.Certificate) -> list[str]:
     """The name constraints of a certificate, a text for each."""
-    from acme_iid.issuance.constraints import described
+    from acme_iid.issuance.name_constraints import described
 
     return described(certificate)

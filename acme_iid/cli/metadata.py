@@ -83,14 +83,14 @@ def metadata(
     Speaks the cloud's own HTTP and signs identity documents in the cloud's own byte shape, with throw-away
     keys that no CA believes until it is told to. Stop it with Ctrl-C.
     """
-    given = {
+    chosen = {
         name: value
         for name, value in options.items()
         if value is not None and context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    _check_options(context, cloud, given)
+    _check_options(context, cloud, chosen)
     try:
-        made = CLOUDS[cloud].make(keys, given) if replay is None else _replayed(CLOUDS[cloud], replay, keys, given)
+        made = CLOUDS[cloud].make(keys, chosen) if replay is None else _replayed(CLOUDS[cloud], replay, keys, chosen)
         # Blocked before any thread starts, so that a signal waits for sigwait() below and interrupts nothing.
         signals = {signal.SIGINT, signal.SIGTERM}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -107,24 +107,24 @@ def metadata(
         raise click.ClickException(f"{error}.") from error
 
 
-def _check_options(context: click.Context, cloud: str, given: Mapping[str, Any]) -> None:
+def _check_options(context: click.Context, cloud: str, chosen: Mapping[str, Any]) -> None:
     for parameter in context.command.params:
-        if parameter.name in given and parameter.name not in CLOUDS[cloud].takes | _COMMON:
+        if parameter.name in chosen and parameter.name not in CLOUDS[cloud].takes | _COMMON:
             raise click.UsageError(f"{parameter.opts[0]} does not go with --cloud {cloud}.")
 
 
-def _replayed(cloud: Cloud, replay: Path, keys: Path | None, given: Mapping[str, Any]) -> StandIn:
-    if keys is not None or given.keys() - cloud.goes_with_replay:
+def _replayed(cloud: Cloud, replay: Path, keys: Path | None, chosen: Mapping[str, Any]) -> StandIn:
+    if keys is not None or chosen.keys() - cloud.goes_with_replay:
         raise click.UsageError(
             "--replay serves what was recorded: options about keys or the instance do not go with it."
         )
     try:
-        made = cloud.replay(replay.read_bytes(), given)
+        made = cloud.replay(replay.read_bytes(), chosen)
     except ValueError as error:
         raise ValueError(f"{replay} cannot be replayed: {error}") from error
-    said = f"It serves the document recorded in {replay}."
+    line = f"It serves the document recorded in {replay}."
     return StandIn(
         made.service,
         made.summary,
-        lambda url: [said, f"A client uses it with: acme-iid order NAME --metadata-url {url}"],
+        lambda url: [line, f"A client uses it with: acme-iid order NAME --metadata-url {url}"],
     )

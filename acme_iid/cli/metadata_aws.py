@@ -42,28 +42,28 @@ _OPTIONS = (
 )
 
 
-def _make(keys: Path | None, given: Mapping[str, Any]) -> StandIn:
-    instance = aws.Instance(**{name: given[name] for name in _FACTS if name in given})
+def _make(keys: Path | None, options: Mapping[str, Any]) -> StandIn:
+    instance = aws.Instance(**{name: options[name] for name in _FACTS if name in options})
     signers = aws.Keys.open(keys) if keys is not None else aws.Keys.generate()
-    roots, key_set_file = given.get("iid_roots_out"), given.get("jwks_out")
+    roots, key_set_file = options.get("iid_roots_out"), options.get("jwks_out")
     tree = aws.tree(instance, signers)
     if roots is not None:
         roots.write_bytes(signers.certificates)
     summary = {"instance_id": instance.instance_id, "account": instance.account, "region": instance.region}
     if roots is not None:
         summary["iid_roots"] = str(roots)
-    if "role" not in given:
+    if "role" not in options:
         if key_set_file is not None:
             raise click.UsageError("--jwks-out goes with --role: without one there are no web identity tokens.")
-        return StandIn(_imds(tree, given), lambda _url: summary, lambda url: _lines(summary, url))
+        return StandIn(_imds(tree, options), lambda _url: summary, lambda url: _lines(summary, url))
     issuer = sts.Issuer.open(keys) if keys is not None else sts.Issuer.generate()
-    tokens = SecurityTokenService(instance, issuer, given["role"])
+    tokens = SecurityTokenService(instance, issuer, options["role"])
     summary |= {"role": tokens.role_arn, "issuer": issuer.url}
     if key_set_file is not None:
         key_set_file.write_bytes(issuer.key_set)
         summary["jwks"] = str(key_set_file)
     return StandIn(
-        InstanceWithRole(_imds({**tree, **tokens.metadata}, given), tokens),
+        InstanceWithRole(_imds({**tree, **tokens.metadata}, options), tokens),
         lambda url: {**summary, "sts_url": url, "jwks_url": url + sts.KEYS_PATH},
         lambda url: [*_lines(summary, url), *_role_lines(summary, url)],
     )
@@ -88,12 +88,12 @@ def _role_lines(summary: Mapping[str, str], url: str) -> list[str]:
     ]
 
 
-def _imds(tree: aws.Tree, given: Mapping[str, Any]) -> MetadataService:
-    return MetadataService(tree, **{name: given[name] for name in _SERVICE if name in given})
+def _imds(tree: aws.Tree, options: Mapping[str, Any]) -> MetadataService:
+    return MetadataService(tree, **{name: options[name] for name in _SERVICE if name in options})
 
 
-def _replay(recording: bytes, given: Mapping[str, Any]) -> StandIn:
-    return StandIn(_imds(aws.recorded(recording), given))
+def _replay(recording: bytes, options: Mapping[str, Any]) -> StandIn:
+    return StandIn(_imds(aws.recorded(recording), options))
 
 
 AWS = Cloud(

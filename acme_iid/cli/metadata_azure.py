@@ -44,19 +44,19 @@ _OPTIONS = (
 )
 
 
-def _make(keys: Path | None, given: Mapping[str, Any]) -> StandIn:
-    vm = Vm(**{field: given[option] for option, field in _FACTS.items() if option in given})
+def _make(keys: Path | None, options: Mapping[str, Any]) -> StandIn:
+    vm = Vm(**{field: options[option] for option, field in _FACTS.items() if option in options})
     signers = Keys.open(keys) if keys is not None else Keys.generate()
     summary = {"instance_id": vm.vm_id, "subscription": vm.subscription, "tenant": vm.tenant}
     for option, name, content in (
         ("iid_roots_out", "iid_roots", signers.roots),
         ("jwks_out", "jwks", signers.key_set),
     ):
-        if option in given:
-            given[option].write_bytes(content)
-            summary[name] = str(given[option])
+        if option in options:
+            options[option].write_bytes(content)
+            summary[name] = str(options[option])
     return StandIn(
-        AzureService(vm, signers, stale_nonces=given.get("stale_nonces", 0)),
+        AzureService(vm, signers, stale_nonces=options.get("stale_nonces", 0)),
         lambda url: {**summary, "jwks_url": url + KEY_SET},
         lambda url: _lines(summary, url),
     )

@@ -25,8 +25,8 @@ _OPTIONS = (
 )
 
 
-def _make(keys: Path | None, given: Mapping[str, Any]) -> StandIn:
-    instance = gcp.Instance(**{name: given[name] for name in _FACTS if name in given})
+def _make(keys: Path | None, options: Mapping[str, Any]) -> StandIn:
+    instance = gcp.Instance(**{name: options[name] for name in _FACTS if name in options})
     key = TokenKey.open(keys / "gcp.pem") if keys is not None else TokenKey.generate()
     server = MetadataServer.of(instance, key)
     summary = {
@@ -36,9 +36,9 @@ def _make(keys: Path | None, given: Mapping[str, Any]) -> StandIn:
         "project_number": str(instance.project_number),
         "zone": instance.zone,
     }
-    if "jwks_out" in given:
-        given["jwks_out"].write_bytes(server.key_set)
-        summary["jwks"] = str(given["jwks_out"])
+    if "jwks_out" in options:
+        options["jwks_out"].write_bytes(server.key_set)
+        summary["jwks"] = str(options["jwks_out"])
     return StandIn(server, lambda url: {**summary, "jwks_url": url + gcp.KEYS_PATH}, lambda url: _lines(instance, url))
 
 

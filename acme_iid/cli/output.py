@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 
 import click
 
+from acme_iid.terminal import tables
+
 
 def timestamp(seconds: int | None) -> str | None:
     """A time for people and scripts: RFC 3339, UTC."""
@@ -22,7 +24,7 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> 
 
     Nothing is shortened: on a terminal that is narrower than the columns, each row is printed a line a fact.
 
-    :param empty: what a person is told when there is none.
+    :param empty: the sentence for a person when there are no rows.
     """
     if as_json:
         click.echo(json.dumps(list(rows), indent=2))
@@ -32,17 +34,17 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> 
         return
     heads = list(rows[0])
     cells = [[_text(row[head]) for head in heads] for row in rows]
-    widths = [max(len(head), *(len(line[i]) for line in cells)) for i, head in enumerate(heads)]
-    if sys.stdout.isatty() and sum(widths) + 2 * (len(widths) - 1) > shutil.get_terminal_size().columns:
+    lines = tables.columns([head.replace("_", " ").upper() for head in heads], cells)
+    if sys.stdout.isatty() and max(map(len, lines)) > shutil.get_terminal_size().columns:
         click.echo("\n\n".join(_lines(row) for row in rows))
         return
-    for line in [[head.replace("_", " ").upper() for head in heads], *cells]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for line in lines:
+        click.echo(line)
 
 
 @contextmanager
 def rows_progress(rows: int) -> Iterator[Callable[[str, int], None]]:
-    """A bar on a terminal for so many rows; what it gives is told what is being done, and with how many more rows."""
+    """Show a bar on a terminal for so many rows; yields a function that takes a step's name and its number of rows."""
     with click.progressbar(
         length=rows,
         file=sys.stderr,

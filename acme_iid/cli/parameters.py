@@ -1,4 +1,4 @@
-"""What several commands take: values checked by the configuration's own rules, and the password."""
+"""Parameters of several commands: values checked by the configuration's own rules, and the password."""
 
 from __future__ import annotations
 
@@ -28,25 +28,29 @@ class TakesRandomText(click.Command):
 
 
 class Checked(click.ParamType[Any]):
-    """A text that the configuration would accept: ``rule`` is a function of ``acme_iid.config.parsers``."""
+    """A text that the configuration would accept.
 
-    def __init__(self, rule: str, *, keep: bool = True) -> None:
-        self.name = rule
+    :param rule: reads it; the name of a function stands for one of ``acme_iid.config.parsers``.
+    :param keep: whether the command takes the text as it was typed, and not what the rule makes of it.
+    """
+
+    def __init__(self, rule: str | Callable[[str], Any], *, keep: bool = True) -> None:
+        self.name = "text"
         self._rule = rule
         self._keep = keep
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the text as it was typed, or what the rule makes of it."""
+        """The text as it was typed, or what the rule makes of it."""
         from acme_iid.config import parsers
 
         if not isinstance(value, str):
             return value
-        rule: Callable[[str], Any] = getattr(parsers, self._rule)
+        rule: Callable[[str], Any] = getattr(parsers, self._rule) if isinstance(self._rule, str) else self._rule
         try:
-            meant = rule(value)
+            parsed = rule(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        return value if self._keep else meant
+        return value if self._keep else parsed
 
 
 class Subject(click.ParamType[Any]):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import click
 
 from acme_iid.attestation.trust import GivenKeys
-from acme_iid.cli import Home, config_file
+from acme_iid.cli import Home, provisioner_edits
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
 from acme_iid.cli.provisioner_explain import test
-from acme_iid.cli.provisioner_flags import FLAGS, TYPES, Command, apply, flags, removals, said_by_flags
-from acme_iid.config import findings
+from acme_iid.cli.provisioner_flags import FLAGS, TYPES, Command, apply, errors_by_flags, flags, removals
+from acme_iid.config import findings, provisioner_settings
 from acme_iid.config.settings import Config
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.hosts import CHALLENGES, TYPE, HostProvisioner
-from acme_iid.policy.instances import ENROLMENT_LIFETIME, Provisioner
-from acme_iid.policy.name_rules import NameRule
+from acme_iid.policy.instances import Provisioner
+from acme_iid.policy.setting import Setting
 
 # The \b keeps click from filling the lines.
 _ADD_EXAMPLES = """\b
@@ -56,7 +56,7 @@ provisioner.add_command(test)
 @click.argument("name", type=Checked("name"))
 @click.option(
     "--type",
-    "kind",
+    "type_",
     required=True,
     type=click.Choice(TYPES, case_sensitive=False),
     metavar="|".join(TYPES),
@@ -64,25 +64,25 @@ provisioner.add_command(test)
 )
 @flags
 @click.pass_obj
-def add(home: Home, /, name: str, kind: str, **given: Any) -> None:
+def add(home: Home, /, name: str, type_: str, **options: Any) -> None:
     """Add the provisioner NAME to ca.toml, keeping the file's comments.
 
-    Whoever is on all of the lists that are given is admitted. One list must say whose instances they are.
-    Of type ACME, hosts prove their names by one of the challenges that are given.
+    It admits the instances that are on all of the lists given. One of these must list the instances' owners.
+    Of type ACME, hosts prove their names by one of the challenges given.
     """
-    values: dict[str, Any] = {"name": name, "type": kind}
-    apply(values, kind, given)
-    if kind not in CLOUD_TYPES:
+    values: dict[str, Any] = {"name": name, "type": type_}
+    apply(values, type_, options)
+    if type_ not in CLOUD_TYPES:
         if "challenges" not in values:
             raise click.UsageError(f"say how hosts prove their names: --challenge {' or '.join(CHALLENGES)}")
-    elif not any(owner in values for owner in CLOUD_TYPES[kind].owners):
-        named = " or ".join(f"--{flag.flag}" for flag in FLAGS if flag.key in CLOUD_TYPES[kind].owners)
+    elif not any(owner in values for owner in CLOUD_TYPES[type_].owners):
+        named = " or ".join(f"--{flag.name}" for flag in FLAGS if flag.key in CLOUD_TYPES[type_].owners)
         raise click.UsageError(
             f"say whose instances are admitted: {named}. Any customer of the cloud has valid evidence, so a "
             "provisioner without owners admits nobody"
         )
-    with said_by_flags(name):
-        made = config_file.add(home, values)
+    with errors_by_flags(name):
+        made = provisioner_edits.add(home, values)
     click.echo(f"The provisioner {name!r} has been added to {made.home / 'ca.toml'}.")
     click.echo(_TAKEN_UP)
     _warn(made, name)
@@ -94,26 +94,26 @@ def add(home: Home, /, name: str, kind: str, **given: Any) -> None:
 @removals
 @click.option("--unset", multiple=True, metavar="KEY", help="Take a setting out, by its key in ca.toml: instance_age.")
 @click.pass_obj
-def update(home: Home, /, name: str, **given: Any) -> None:
+def update(home: Home, /, name: str, **options: Any) -> None:
     """Change the provisioner NAME in ca.toml, keeping the file's comments.
 
     Flags that may be repeated add to their lists, and each has a --remove-... that takes a value out again
     (--remove-aws-account ID); only --format gives the whole list, as it is an order. Other flags replace what was
     there. Rules with conditions are edited in ca.toml itself.
     """
-    if not any(value not in (None, ()) for value in given.values()):
+    if not any(value not in (None, ()) for value in options.values()):
         raise click.UsageError("say what to change; --help lists the flags")
 
-    def edit(known: Config) -> config_file.Edit:
-        type_ = TYPE if any(entry.name == name for entry in known.hosts) else _of(known, name).type
+    def edit(config: Config) -> provisioner_edits.Edit:
+        type_ = TYPE if any(entry.name == name for entry in config.hosts) else _of(config, name).type
 
         def made(table: MutableMapping[str, Any]) -> None:
-            apply(table, type_, given)
+            apply(table, type_, options)
 
         return made
 
-    with said_by_flags(name):
-        changed = config_file.change(home, name, edit)
+    with errors_by_flags(name):
+        changed = provisioner_edits.change(home, name, edit)
     click.echo(f"The provisioner {name!r} has been changed in {changed.home / 'ca.toml'}.")
     click.echo(_TAKEN_UP)
     _warn(changed, name)
@@ -127,7 +127,7 @@ def remove(home: Home, name: str) -> None:
 
     Certificates that were issued under it stay valid until they expire or are revoked.
     """
-    left = config_file.remove(home, name)
+    left = provisioner_edits.remove(home, name)
     click.echo(f"The provisioner {name!r} has been removed from {left.home / 'ca.toml'}.")
     click.echo(_TAKEN_UP)
 
@@ -138,13 +138,12 @@ def remove(home: Home, name: str) -> None:
 def list_(home: Home, as_json: bool) -> None:
     """Show the provisioners in ca.toml, in the order in which they are tried."""
     config = home.config()
-    found = {entry.name: _row(entry) for entry in config.provisioners}
-    found |= {entry.name: _host_row(entry) for entry in config.hosts}
-    rows = [found[name] for name in config.names]
+    by_name = {entry.name: _row(entry) for entry in config.all_provisioners}
+    rows = [by_name[name] for name in config.names]
     if not as_json:
         # People are shown what somebody has set, and every row the same columns.
         heads = dict.fromkeys(head for row in rows for head, value in row.items() if value is not None)
-        rows = [{head.replace("_", " "): _said(row.get(head)) for head in heads} for row in rows]
+        rows = [{head.replace("_", " "): _cell(row.get(head)) for head in heads} for row in rows]
     show(
         rows,
         as_json=as_json,
@@ -152,51 +151,44 @@ def list_(home: Home, as_json: bool) -> None:
     )
 
 
-def _row(entry: Provisioner) -> dict[str, object]:
+def _row(entry: Provisioner | HostProvisioner) -> dict[str, object]:
+    """A provisioner's settings by their keys."""
+    if isinstance(entry, HostProvisioner):
+        return {"name": entry.name, "type": TYPE} | _common(entry, provisioner_settings.of_hosts())
+    row: dict[str, object] = {"name": entry.name, "type": entry.type}
+    for setting in entry.cloud_type.settings:
+        row |= _own(entry, setting)
+    return row | _common(entry, provisioner_settings.of_instances(entry.cloud_type))
+
+
+def _own(entry: Provisioner, setting: Setting) -> dict[str, object]:
+    """A setting that only its cloud has; of registers, of which there are many, those that are set."""
     demands = {demand.key: list(demand.values) for demand in entry.demands}
-    return {
-        "name": entry.name,
-        "type": entry.type,
-        **{key: demands.get(key) for key in _shown_lists(entry)},
-        "formats": list(entry.formats),
-        "instance_age": entry.instance_age,
-        "enrolment_lifetime": None if entry.enrolment_lifetime == ENROLMENT_LIFETIME else entry.enrolment_lifetime,
-        "proof_lifetime": entry.proof_lifetime or None,
-        "allow": None if entry.allow is None else _rules(entry.allow),
-        "allow_wildcards": _rules(entry.allow_wildcards, "*.") or None,
-        "profiles": None if entry.profiles is None else list(entry.profiles),
-        "networks": None if entry.networks is None else [str(network) for network in entry.networks],
-        **{key: _source(entry.keys, key) for key in entry.cloud_type.sources},
-        "custom_sans": not entry.disable_custom_sans,
-        "trust_on_first_use": not entry.disable_trust_on_first_use,
-    }
+    if setting.shape == "registers":
+        return {key: demands[key] for key in setting.keys if key in demands}
+    return {setting.key: demands.get(setting.key) if setting.facts else _source(entry.keys, setting.key)}
 
 
-def _host_row(entry: HostProvisioner) -> dict[str, object]:
-    return {
-        "name": entry.name,
-        "type": TYPE,
-        "challenges": list(entry.challenges),
-        "allow": None if entry.allow is None else _rules(entry.allow),
-        "allow_wildcards": entry.allow_wildcards,
-        "networks": None if entry.networks is None else [str(network) for network in entry.networks],
-        "resolver": [str(server) for server in entry.resolver] or None,
-        "http_port": entry.http_port,
-        "tls_port": entry.tls_port,
-        "caa": entry.caa,
-        "profiles": None if entry.profiles is None else list(entry.profiles),
-    }
+def _common(entry: Provisioner | HostProvisioner, settings: Iterable[Setting]) -> dict[str, object]:
+    """Settings that each provisioner has; one that disables something is shown as what it leaves."""
+    row: dict[str, object] = {}
+    for setting in settings:
+        value = getattr(entry, setting.key)
+        if setting.key.startswith("disable_"):
+            row[setting.key.removeprefix("disable_")] = not value
+        else:
+            row[setting.key] = _shown(setting, value)
+    return row
 
 
-def _rules(rules: tuple[NameRule, ...], prefix: str = "") -> list[str]:
-    return [prefix + str(rule) for rule in rules]
-
-
-def _shown_lists(entry: Provisioner) -> Iterator[str]:
-    """The lists of its type; registers, of which there are many, only where they are set."""
-    registers = {key for setting in entry.cloud_type.settings if setting.shape == "registers" for key in setting.keys}
-    set_ = {demand.key for demand in entry.demands}
-    return (key for key in entry.cloud_type.lists if key not in registers or key in set_)
+def _shown(setting: Setting, value: object) -> object:
+    """A value as it is listed; None for a default, but where the default is a value that one can meet."""
+    if setting.shape not in ("switch", "port") and value == setting.default:
+        return None
+    if isinstance(value, tuple):
+        prefix = "*." if setting.key == "allow_wildcards" else ""
+        return [prefix + str(one) for one in value]
+    return value
 
 
 def _source(keys: GivenKeys, key: str) -> object:
@@ -209,7 +201,7 @@ def _source(keys: GivenKeys, key: str) -> object:
     return keys.key_set if isinstance(keys.key_set, str) else [f"{one.account}={one.issuer}" for one in keys.issuers]
 
 
-def _said(value: object) -> object:
+def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "nothing" if value == [] else value

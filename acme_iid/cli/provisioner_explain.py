@@ -1,10 +1,11 @@
-"""``acme-iid-ca provisioner test``: who would be admitted, which names they would get, and why not; with no server."""
+"""``acme-iid-ca provisioner test``: explains admission and names by the rules in ca.toml, without a server."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import click
@@ -15,7 +16,10 @@ from acme_iid.binding import MAX_ANSWER_BYTES, binding
 from acme_iid.cli import Home, provisioner_hosts
 from acme_iid.cli.explanation import Explanation, explain, identity_of
 from acme_iid.cli.output import timestamp
+from acme_iid.config.settings import Config
 from acme_iid.errors import AttestationError, Step
+from acme_iid.issuance import alternates, name_constraints
+from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, ROOT_CERTIFICATE, load_certificate
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.protocol import strict_json
 from acme_iid.protocol.identifiers import Identifier, from_text
@@ -27,6 +31,7 @@ Examples:
   acme-iid-ca provisioner test --fact account=123456789042 --fact region=us-east-1 web.local
   acme-iid-ca provisioner test db.racks.internal
 """
+_WHICH = "say which instance: its --evidence, or facts about it (--fact account=123456789042)"
 _NOBODYS = "provisioner.test"
 """A key authorization that no challenge has: nothing is bound to it."""
 
@@ -64,7 +69,7 @@ def _say(text: str) -> None:
 )
 @click.option(
     "--type",
-    "kind",
+    "type_",
     type=click.Choice(list(CLOUD_TYPES), case_sensitive=False),
     metavar="|".join(CLOUD_TYPES),
     help="The cloud that the facts are of, if they leave that open.",
@@ -77,7 +82,7 @@ def test(
     file: BinaryIO | None,
     format_: str | None,
     facts: tuple[str, ...],
-    kind: str | None,
+    type_: str | None,
     as_json: bool,
 ) -> None:
     """Explain, rule by rule, which provisioners admit an instance and which names they give it.
@@ -93,17 +98,19 @@ def test(
     home: Home = context.obj
     if file is not None and facts:
         raise click.UsageError("give evidence or facts, not both: facts are read from evidence")
-    if file is None and not facts and names and home.config().hosts:
-        context.exit(0 if provisioner_hosts.tell(home.config(), tuple(map(_wanted, names)), as_json=as_json) else 1)
+    if file is None and not facts and not names:
+        raise click.UsageError(_WHICH)
+    config = _config(home)
     if file is None and not facts:
-        raise click.UsageError("say which instance: its --evidence, or facts about it (--fact account=123456789042)")
-    wanted = tuple(_wanted(name) for name in dict.fromkeys(names))
-    config = home.config()
+        if not config.hosts:
+            raise click.UsageError(_WHICH)
+        context.exit(0 if provisioner_hosts.tell(config, tuple(map(_identifier, names)), as_json=as_json) else 1)
+    identifiers = tuple(_identifier(name) for name in dict.fromkeys(names))
     report: dict[str, Any] = {"evidence": None}
     if file is not None:
         evidence = _evidence(file.read(MAX_ANSWER_BYTES + 1), format_)
         try:
-            identity, report["evidence"] = _verified(evidence, home)
+            identity, report["evidence"] = _verified(evidence, config)
         except AttestationError as error:
             refused = {"format": evidence.format, "authentic": False, "step": error.step.value, "reason": error.detail}
             if as_json:
@@ -112,8 +119,10 @@ def test(
                 _printable(f"the evidence is refused at step {error.step.value!r}: {error.detail}")
             ) from error
     else:
-        identity = _by_hand(facts, format_, kind)
-    explained = explain(config, identity, wanted, now=int(time.time()), as_preferred=file is None and format_ is None)
+        identity = _by_hand(facts, format_, type_)
+    explained = explain(
+        config, identity, identifiers, now=int(time.time()), as_preferred=file is None and format_ is None
+    )
     if as_json:
         click.echo(json.dumps(report | explained.as_json(), indent=2))
     else:
@@ -121,7 +130,18 @@ def test(
     context.exit(0 if explained.given_by is not None else 1)
 
 
-def _wanted(name: str) -> Identifier:
+def _config(home: Home) -> Config:
+    """The configuration, with the name constraints of the CA's certificates where these are there."""
+    config = home.config()
+    files = [config.home / name for name in (ROOT_CERTIFICATE, INTERMEDIATE_CERTIFICATE)]
+    if not all(file.exists() for file in files):
+        return config
+    root, intermediate = map(load_certificate, files)
+    chains = [alternates.load(path, intermediate) for path in config.ca.alternate_chains]
+    return replace(config, constraints=name_constraints.of_chains(root, intermediate, chains))
+
+
+def _identifier(name: str) -> Identifier:
     try:
         return from_text(name)
     except ValueError as error:
@@ -153,16 +173,16 @@ def _evidence(content: bytes, format_: str | None) -> Evidence:
     return Evidence(format_, {"evidence": text.decode("ascii")})
 
 
-def _verified(evidence: Evidence, home: Home) -> tuple[InstanceIdentity, dict[str, Any]]:
-    """Who the evidence is about, and what is to be said of it.
+def _verified(evidence: Evidence, config: Config) -> tuple[InstanceIdentity, dict[str, Any]]:
+    """The instance that the evidence is about, and a report on the evidence.
 
-    :raises AttestationError: if it is not authentic. That it is stale or bound to some challenge is only said.
+    :raises AttestationError: if it is not authentic. Stale evidence and a binding to a challenge are only reported.
     """
     now = int(time.time())
     verifier = VERIFIERS[evidence.format]
-    claims = verifier.authenticate(evidence, trust_store(home.config().given_keys), now)
+    claims = verifier.authenticate(evidence, trust_store(config.given_keys), now)
     identity = verifier.identify(claims)
-    said: dict[str, Any] = {
+    report: dict[str, Any] = {
         "format": evidence.format,
         "authentic": True,
         "key": claims.key_id,
@@ -175,38 +195,38 @@ def _verified(evidence: Evidence, home: Home) -> tuple[InstanceIdentity, dict[st
     except AttestationError as error:
         # What it is bound to is for the challenge's own server to say; here there is no challenge.
         if error.step is not Step.BINDING:
-            said["refused_now"] = {"step": error.step.value, "reason": error.detail}
-    return identity, said
+            report["refused_now"] = {"step": error.step.value, "reason": error.detail}
+    return identity, report
 
 
-def _by_hand(given: tuple[str, ...], format_: str | None, kind: str | None) -> InstanceIdentity:
+def _by_hand(texts: tuple[str, ...], format_: str | None, type_: str | None) -> InstanceIdentity:
     facts: dict[str, str] = {}
-    for text in given:
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not value:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--fact")
         if facts.setdefault(name, value) != value:
             raise click.BadParameter(f"{name} is given twice", param_hint="--fact")
-    type_ = _type_of(facts, format_, kind)
+    cloud_type = CLOUD_TYPES[_type_of(facts, format_, type_)]
     try:
-        for listed in CLOUD_TYPES[type_].lists.values():
+        for setting in cloud_type.lists.values():
             # Of a list about two facts each has a form of its own, and a value may be either.
-            if len(listed.facts) == 1 and listed.facts[0] in facts:
-                listed.parse(facts[listed.facts[0]])
-        return identity_of(CLOUD_TYPES[type_].cloud, facts, format_ or "")
+            if len(setting.facts) == 1 and setting.facts[0] in facts:
+                setting.parse(facts[setting.facts[0]])
+        return identity_of(cloud_type.cloud, facts, format_ or "")
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--fact") from error
 
 
-def _type_of(facts: Mapping[str, str], format_: str | None, kind: str | None) -> str:
+def _type_of(facts: Mapping[str, str], format_: str | None, only: str | None) -> str:
     """The one type of provisioners whose evidence proves such facts."""
     types = [
         type_
-        for type_, known in CLOUD_TYPES.items()
-        if kind in (None, type_) and format_ in (None, *known.formats) and _proven(type_) >= facts.keys()
+        for type_, cloud_type in CLOUD_TYPES.items()
+        if only in (None, type_) and format_ in (None, *cloud_type.formats) and _proven(type_) >= facts.keys()
     ]
     if not types:
-        asked = [kind] if kind else list(CLOUD_TYPES)
+        asked = [only] if only else list(CLOUD_TYPES)
         among = "; ".join(f"{type_}: {', '.join(sorted(_proven(type_)))}" for type_ in asked)
         raise click.BadParameter(f"no cloud's evidence proves all of these; there are {among}", param_hint="--fact")
     if len(types) > 1:

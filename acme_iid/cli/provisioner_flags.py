@@ -1,6 +1,6 @@
-"""What ``provisioner add`` and ``update`` take: a flag for each key, by step's word where it has one.
+"""The flags of ``provisioner add`` and ``update``, which follow from the settings' descriptions.
 
-Clouds describe the flags of their own lists and keys (:mod:`acme_iid.policy.clouds`).
+These stand in :mod:`acme_iid.policy.clouds` and :mod:`acme_iid.config.provisioner_settings`.
 """
 
 from __future__ import annotations
@@ -8,146 +8,90 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from acme_iid.cli.parameters import Checked
+from acme_iid.config import provisioner_settings
+from acme_iid.config.provisioner_settings import of_type
+from acme_iid.config.reference import default_in_words
 from acme_iid.config.table import ConfigError
 from acme_iid.policy.clouds import CLOUD_TYPES
-from acme_iid.policy.clouds.cloud_type import Setting
-from acme_iid.policy.hosts import CHALLENGES, TYPE
+from acme_iid.policy.setting import Setting, Shape
 
-TYPES = (*CLOUD_TYPES, TYPE)
+TYPES = provisioner_settings.types()
+_SINGLE = ("text", "duration", "port", "switch", "file", "key set")
+"""Shapes of settings whose flag is given once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flag(Setting):
-    """One flag, without its dashes, for one key of ``[[provisioner]]``.
+class Flag:
+    """A flag of ``provisioner add`` and ``update``.
 
-    :ivar only: the types of provisioners that it is for, where clouds do not say so.
+    :ivar name: without its dashes.
+    :ivar settings: the settings that it sets, by the types of provisioners.
     """
 
-    only: tuple[str, ...] = ()
+    name: str
+    settings: Mapping[str, Setting]
+
+    @property
+    def setting(self) -> Setting:
+        """The setting with the first of its types; on the command line, all of them have the same key and shape."""
+        return next(iter(self.settings.values()))
+
+    @property
+    def key(self) -> str:
+        """The key in ``[[provisioner]]``."""
+        return self.setting.key
+
+    @property
+    def shape(self) -> Shape:
+        """The form of its setting in ca.toml."""
+        return self.setting.shape
 
     @property
     def types(self) -> tuple[str, ...]:
         """The types of provisioners that it is for."""
-        of_clouds = tuple(
-            type_ for type_, cloud in CLOUD_TYPES.items() if any(one.flag == self.flag for one in cloud.settings)
-        )
-        return self.only or of_clouds or tuple(CLOUD_TYPES)
+        return tuple(self.settings)
 
     @property
     def parameter(self) -> str:
-        """What click calls its values."""
-        return self.flag.replace("-", "_")
+        """The name of its values in click."""
+        return self.name.replace("-", "_")
 
     @property
     def repeated(self) -> bool:
         """Whether it may be given several times."""
-        return self.shape not in ("text", "port", "source", "switch")
+        return self.shape not in _SINGLE
+
+    @property
+    def help(self) -> str:
+        """The help: its effect with each type of provisioners, and the default."""
+        first, *further = dict.fromkeys(setting.meaning for setting in self.settings.values())
+        others = [f" Of type {self.types[-1]}, {meaning[0].lower()}{meaning[1:]}" for meaning in further]
+        default = "" if self.shape == "switch" else default_in_words(self.setting)
+        return first + "".join(others) + (f" Default: {default}." if default else "")
 
 
-def _of_clouds() -> Iterator[Setting]:
-    """The settings of all clouds; of those that several have, one."""
-    settings = (one for cloud in CLOUD_TYPES.values() for one in cloud.settings)
-    return iter({one.flag: one for one in settings}.values())
+def _flags() -> Iterator[Flag]:
+    """The flags of the clouds' own settings, then the common ones, then those of hosts alone."""
+    settings = [(type_, setting) for type_, cloud in CLOUD_TYPES.items() for setting in cloud.settings]
+    settings += [(type_, setting) for type_ in TYPES for setting in of_type(type_)]
+    by_flag: dict[str, dict[str, Setting]] = {}
+    for type_, setting in settings:
+        by_flag.setdefault(setting.flag, {})[type_] = setting
+    return (Flag(name, by_type) for name, by_type in by_flag.items())
 
 
-FLAGS = (
-    *(Flag(*astuple(setting)) for setting in _of_clouds()),
-    Flag(
-        "format",
-        "formats",
-        "order",
-        "FORMAT",
-        "A format of evidence to accept, most preferred first. Default: the usual ones that prove what is demanded.",
-    ),
-    Flag(
-        "instance-age",
-        "instance_age",
-        "text",
-        "DURATION",
-        "How long after its start an instance may prove itself for the first time, such as 1h.",
-    ),
-    Flag(
-        "enrolment-lifetime",
-        "enrolment_lifetime",
-        "text",
-        "DURATION",
-        "How long an instance's proof serves what it enrolled with 'acme-iid enroll'. Default: 7d.",
-    ),
-    Flag(
-        "proof-lifetime",
-        "proof_lifetime",
-        "text",
-        "DURATION",
-        "How long an instance's proof serves further orders of its account, which then take three requests and no "
-        "evidence: 30d at most. Default: 0, each order is proven anew.",
-    ),
-    Flag(
-        "allow",
-        "allow",
-        "list",
-        "NAME",
-        'A name that instances may hold, with facts in braces and * for one whole label: "{instance_id}.vm.internal". '
-        "Default: any name inside the CA's domains.",
-        only=TYPES,
-    ),
-    Flag("allow-wildcard", "allow_wildcards", "list", "NAME", 'A wildcard that they may hold: "*.apps.internal".'),
-    Flag(
-        "network",
-        "networks",
-        "list",
-        "CIDR",
-        "Believe private addresses, and names made of them, inside this only. Of type ACME, where the hosts are: "
-        "validation connects to nothing else.",
-        only=TYPES,
-    ),
-    Flag(
-        "profile",
-        "profiles",
-        "list",
-        "NAME",
-        "A certificate profile that they may have. Default: all.",
-        only=TYPES,
-    ),
-    Flag("disable-custom-sans", "disable_custom_sans", "switch", "", "Only names that follow from the evidence."),
-    Flag(
-        "disable-trust-on-first-use",
-        "disable_trust_on_first_use",
-        "switch",
-        "",
-        "Do not tie an instance to the first account that proves it.",
-    ),
-    Flag(
-        "challenge",
-        "challenges",
-        "list",
-        "TYPE",
-        f"A challenge by which hosts may prove names: {', '.join(CHALLENGES)}.",
-        only=(TYPE,),
-    ),
-    Flag("allow-wildcards", "allow_wildcards", "switch", "", "Wildcards too, by challenges in the DNS.", only=(TYPE,)),
-    Flag(
-        "resolver",
-        "resolver",
-        "list",
-        "ADDRESS[:PORT]",
-        "A name server to ask. Default: the system's.",
-        only=(TYPE,),
-    ),
-    Flag("http-port", "http_port", "port", "PORT", "Where http-01 is answered. Default: 80.", only=(TYPE,)),
-    Flag("tls-port", "tls_port", "port", "PORT", "Where tls-alpn-01 is answered. Default: 443.", only=(TYPE,)),
-    Flag("caa", "caa", "switch", "", "Heed CAA records (RFC 8659).", only=(TYPE,)),
-)
+FLAGS = tuple(_flags())
 """In the order of ``--help``."""
 
 
-_BY_KEY = {flag.key: f"--{flag.flag}" for flag in reversed(FLAGS)}
+_BY_KEY = {flag.key: f"--{flag.name}" for flag in reversed(FLAGS)}
 # A key as a word of its own: not where it is part of a value, nor after an article, which makes it plain English.
 _KEY = re.compile(rf"(?<![\w.'{{-])(?<!the )(?:{'|'.join(_BY_KEY)})(?![\w.'}}-])")
 
@@ -181,18 +125,18 @@ def flags(command: Callable[..., None]) -> Callable[..., None]:
 def removals(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--remove-...`` for each list; ``--help`` speaks of them as a whole."""
     for flag in reversed(FLAGS):
-        if flag.shape in ("list", "registers", "issuers"):
-            command = click.option(f"--remove-{flag.flag}", multiple=True, hidden=True)(command)
+        if flag.shape in ("list", "rules", "registers", "issuers"):
+            command = click.option(f"--remove-{flag.name}", multiple=True, hidden=True)(command)
     return command
 
 
 def _option(flag: Flag) -> Callable[[Callable[..., None]], Callable[..., None]]:
     if flag.shape == "switch":
-        return click.option(f"--{flag.flag}/--no-{flag.flag}", default=None, help=flag.help)
+        return click.option(f"--{flag.name}/--no-{flag.name}", default=None, help=flag.help)
     return click.option(
-        f"--{flag.flag}",
+        f"--{flag.name}",
         multiple=flag.repeated,
-        metavar=flag.metavar,
+        metavar=flag.setting.metavar,
         type=_type(flag),
         help=flag.help + (" May be repeated." if flag.repeated else ""),
     )
@@ -201,27 +145,25 @@ def _option(flag: Flag) -> Callable[[Callable[..., None]], Callable[..., None]]:
 def _type(flag: Flag) -> click.ParamType[Any]:
     if flag.shape == "port":
         return click.IntRange(1, 65535)
-    if flag.key == "proof_lifetime":
-        return Checked("proof_lifetime")
-    return Checked("duration") if flag.key in ("instance_age", "enrolment_lifetime") else click.STRING
+    return Checked(flag.setting.parse) if flag.shape == "duration" else click.STRING
 
 
-def apply(table: MutableMapping[str, Any], type_: str, given: Mapping[str, Any]) -> None:
-    """Write the flags that were given into a ``[[provisioner]]``: lists grow and shrink, the rest is set.
+def apply(table: MutableMapping[str, Any], type_: str, options: Mapping[str, Any]) -> None:
+    """Write flags into a ``[[provisioner]]``: lists grow and shrink, the rest is set.
 
-    :param given: click's values by their parameters.
+    :param options: click's values by their parameters.
     :raises click.UsageError: for a flag of another type, or a value that cannot be.
     """
-    _check_types(type_, given)
-    for key in given.get("unset", ()):
+    _check_types(type_, options)
+    for key in options.get("unset", ()):
         if key not in table or key in ("name", "type"):
             raise click.UsageError(f"--unset {key}: there is no such setting in {table['name']!r}")
         del table[key]
     for flag in FLAGS:
-        for text in given.get(f"remove_{flag.parameter}", ()):
+        for text in options.get(f"remove_{flag.parameter}", ()):
             _remove(table, flag, text)
     for flag in FLAGS:
-        value = given.get(flag.parameter)
+        value = options.get(flag.parameter)
         if value is not None and value != ():
             _set(table, type_, flag, value)
     for key in CLOUD_TYPES[type_].lists if type_ in CLOUD_TYPES else ():
@@ -230,8 +172,8 @@ def apply(table: MutableMapping[str, Any], type_: str, given: Mapping[str, Any])
 
 
 @contextmanager
-def said_by_flags(name: str) -> Iterator[None]:
-    """Say what is wrong with the provisioner ``name`` by the flags that were typed, not by ca.toml's keys."""
+def errors_by_flags(name: str) -> Iterator[None]:
+    """Name flags, and not keys of ca.toml, in an error about the provisioner ``name``."""
     try:
         yield
     except ConfigError as error:
@@ -241,44 +183,44 @@ def said_by_flags(name: str) -> Iterator[None]:
         raise click.ClickException(f"{_BY_KEY[error.key]}: {reason}") from error
 
 
-def _check_types(type_: str, given: Mapping[str, Any]) -> None:
+def _check_types(type_: str, options: Mapping[str, Any]) -> None:
     for flag in FLAGS:
-        for name in (flag.flag, f"remove-{flag.flag}"):
-            if given.get(name.replace("-", "_")) not in (None, ()) and type_ not in flag.types:
+        for name in (flag.name, f"remove-{flag.name}"):
+            if options.get(name.replace("-", "_")) not in (None, ()) and type_ not in flag.types:
                 raise click.UsageError(f"--{name} is for type {' or '.join(flag.types)}, and this is of type {type_}")
 
 
 def _set(table: MutableMapping[str, Any], type_: str, flag: Flag, value: Any) -> None:
     match flag.shape:
-        case "list":
-            _extend(table, flag.key, (_read(flag, type_, flag.key, text) for text in value))
+        case "list" | "rules":
+            _extend(table, flag.key, (_read(flag, type_, text) for text in value))
         case "registers":
             for key, measured in (_register(flag, text) for text in value):
-                _extend(table, key, [_read(flag, type_, key, measured)])
+                _extend(table, key, [_read(flag, type_, measured)])
         case "order":
             table[flag.key] = list(dict.fromkeys(value))
-        case "source":
+        case "file" | "key set":
             table[flag.key] = _source(value)
         case "issuers" | "issuer keys":
             for account, text in (_pair(flag, text) for text in value):
                 _set_issuer(table, account, flag, text)
-        case "text" | "port" | "switch":
+        case "text" | "duration" | "port" | "switch":
             table[flag.key] = value
 
 
 def _remove(table: MutableMapping[str, Any], flag: Flag, text: str) -> None:
-    key, wanted = _register(flag, text) if flag.shape == "registers" else (flag.key, text)
+    key, removed = _register(flag, text) if flag.shape == "registers" else (flag.key, text)
     values = table.get(key, [])
     for index, value in enumerate(values):
-        known = value["account"] if flag.shape == "issuers" else value
-        if isinstance(known, str) and known.lower() == wanted.lower():
+        listed = value["account"] if flag.shape == "issuers" else value
+        if isinstance(listed, str) and listed.lower() == removed.lower():
             del values[index]
             if flag.shape == "issuers" and not values:
                 del table[key]
             return
-    listed = ", ".join(value for value in values if isinstance(value, str))
+    left = ", ".join(value for value in values if isinstance(value, str))
     raise click.UsageError(
-        f"--remove-{flag.flag}: {wanted!r} is not in {key}" + (f", which is {listed}" if listed else "")
+        f"--remove-{flag.name}: {removed!r} is not in {key}" + (f", which is {left}" if left else "")
     )
 
 
@@ -286,31 +228,34 @@ def _extend(table: MutableMapping[str, Any], key: str, values: Iterable[str]) ->
     if key not in table:
         table[key] = []
     for value in values:
-        if not any(isinstance(known, str) and known.lower() == value.lower() for known in table[key]):
+        if not any(isinstance(listed, str) and listed.lower() == value.lower() for listed in table[key]):
             table[key].append(value)
 
 
-def _read(flag: Flag, type_: str, key: str, text: str) -> str:
-    listed = CLOUD_TYPES[type_].lists.get(key) if type_ in CLOUD_TYPES else None
-    try:
-        return text if listed is None else listed.parse(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=f"--{flag.flag}") from error
+def _read(flag: Flag, type_: str, text: str) -> str:
+    """A value of a list that says who is admitted, checked; what others may hold is checked with the whole file."""
+    setting = flag.settings[type_]
+    if (setting.shape == "list" and setting.facts) or setting.shape == "registers":
+        try:
+            setting.parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint=f"--{flag.name}") from error
+    return text
 
 
 def _pair(flag: Flag, text: str) -> tuple[str, str]:
     first, equals, second = text.partition("=")
     if not equals or not first or not second:
-        raise click.BadParameter(f"{text!r} is not {flag.metavar}", param_hint=f"--{flag.flag}")
+        raise click.BadParameter(f"{text!r} is not {flag.setting.metavar}", param_hint=f"--{flag.name}")
     return first, second
 
 
 def _register(flag: Flag, text: str) -> tuple[str, str]:
     index, measured = _pair(flag, text)
     key = flag.key.rstrip("0123456789") + index
-    if key not in flag.keys:
+    if key not in flag.setting.keys:
         raise click.BadParameter(
-            f"{index!r} is no register; they are 0 to {len(flag.keys) - 1}", param_hint=f"--{flag.flag}"
+            f"{index!r} is no register; they are 0 to {len(flag.setting.keys) - 1}", param_hint=f"--{flag.name}"
         )
     return key, measured
 
@@ -321,15 +266,15 @@ def _source(text: str) -> str:
 
 
 def _set_issuer(table: MutableMapping[str, Any], account: str, flag: Flag, text: str) -> None:
-    key, value = ("issuer", text) if flag.shape == "issuers" else ("jwks", _source(text))
-    for entry in table.get("web_identity", ()):
+    member, value = ("issuer", text) if flag.shape == "issuers" else ("jwks", _source(text))
+    for entry in table.get(flag.key, ()):
         if entry["account"] == account:
-            entry[key] = value
+            entry[member] = value
             return
-    if key == "jwks":
-        raise click.UsageError(f"--{flag.flag}: {account!r} has no issuer here; give --web-identity-issuer too")
-    entry = {"account": account, key: value}
-    if "web_identity" in table:
-        table["web_identity"].append(entry)
+    if member == "jwks":
+        raise click.UsageError(f"--{flag.name}: {account!r} has no issuer here; give {_BY_KEY[flag.key]} too")
+    entry = {"account": account, member: value}
+    if flag.key in table:
+        table[flag.key].append(entry)
     else:
-        table["web_identity"] = [entry]
+        table[flag.key] = [entry]

@@ -1,4 +1,4 @@
-"""What ``provisioner test`` says of names alone: how hosts in no cloud can prove them."""
+"""``provisioner test`` with names alone: the challenges by which hosts in no cloud can prove them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def tell(config: Config, names: tuple[Identifier, ...], *, as_json: bool) -> boo
         for name in names:
             click.echo(f"{name}:")
             for host in config.hosts:
-                kinds = offers[name.value][host.name]
-                said = f"by {' or '.join(kinds)}" if kinds else _why_not(host, config.namespace, name)
-                click.echo(f"  {'ok' if kinds else 'NO':<4}{host.name!r}: {said}")
+                challenges = offers[name.value][host.name]
+                answer = f"by {' or '.join(challenges)}" if challenges else _reason(host, config.namespace, name)
+                click.echo(f"  {'ok' if challenges else 'NO':<4}{host.name!r}: {answer}")
     return all(any(by_host.values()) for by_host in offers.values())
 
 
-def _why_not(host: HostProvisioner, namespace: Namespace, name: Identifier) -> str:
+def _reason(host: HostProvisioner, namespace: Namespace, name: Identifier) -> str:
     if (reason := namespace.refusal(name)) is not None:
         return reason
     if name.type == "ip":

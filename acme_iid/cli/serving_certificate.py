@@ -22,7 +22,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("serving-certificate", short_help="Write the certificate of a proxy in front of the CA.")
-@click.option("--key", required=True, type=_file, help="The proxy's private key, PEM; it is made if there is none.")
+@click.option("--key", required=True, type=_file, help="The proxy's private key, PEM; made if the file is missing.")
 @click.option("--out", required=True, type=_file, help="Where to write the certificate and the intermediate, PEM.")
 @click.option("--renew", is_flag=True, help="Do nothing while the certificate in OUT is good and not due.")
 @click.option(
@@ -55,19 +55,19 @@ def serving_certificate(
         raise click.UsageError("the key and the certificate are in two files; give --key and --out different ones")
     config = home.config()
     authority = load(home.path, password(password_file))
-    # It outlives a kill and a command that failed: the proxy has to take up what it was not told of yet.
-    untold = out.with_name(f"{out.name}.exec-pending")
+    # The mark outlives a kill and a command that failed: the proxy must still be notified of the new certificate.
+    pending_notification = out.with_name(f"{out.name}.exec-pending")
     names, now = config.server.names, int(time.time())
     if not renew or serving.is_due(out, serving.key_in(key, authority).public_key(), authority, names, now):
         if words:
-            untold.touch(mode=0o600)
+            pending_notification.touch(mode=0o600)
         until = serving.write(out, key, authority, names, now)
         click.echo(f"The certificate for {names[0]} is in {out}, valid until {timestamp(until)}.")
     else:
         click.echo(f"The certificate in {out} is good and not due.")
-    if words and untold.exists():
+    if words and pending_notification.exists():
         _run(words, {"ACME_IID_CERTIFICATE": str(out.absolute()), "ACME_IID_KEY": str(key.absolute())})
-        untold.unlink(missing_ok=True)
+        pending_notification.unlink(missing_ok=True)
 
 
 def _words(command: str | None) -> list[str]:

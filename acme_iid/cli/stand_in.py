@@ -1,4 +1,4 @@
-"""What ``acme-iid-ca metadata`` needs to know of each cloud: its options, and the service that they make."""
+"""The part of ``acme-iid-ca metadata`` that each cloud has: its options, and the service that they make."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 class StandIn:
     """A service that is ready to be served.
 
-    :ivar summary: what ``--json`` prints besides the URL, given the service's URL.
-    :ivar lines: what is printed otherwise, given that URL.
+    :ivar summary: from the service's URL, the facts that ``--json`` prints beside it.
+    :ivar lines: from the service's URL, the lines that are printed otherwise.
     """
 
     service: Service

@@ -7,20 +7,26 @@ the default in force, so an unknown key is an error that names the nearest known
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from acme_iid.config import host_provisioners, instance_provisioners, limit_settings, profiles, store_settings
-from acme_iid.config.parsers import domain, duration, listen_address, name, network, own_name, page_url, server_url
-from acme_iid.config.settings import CASettings, Config, Retention, ServerSettings
+from acme_iid.config import (
+    host_provisioners,
+    instance_provisioners,
+    limit_settings,
+    profiles,
+    setting_reader,
+    store_settings,
+)
+from acme_iid.config.parsers import one_of
+from acme_iid.config.settings import DEFAULT_LIFETIMES, CASettings, Config, Retention, ServerSettings
 from acme_iid.config.table import ConfigError, Table
 from acme_iid.policy.hosts import PERSISTENT
-from acme_iid.protocol import jwk
-from acme_iid.protocol.addresses import Listen
+from acme_iid.policy.setting import Setting, settings_of
 from acme_iid.protocol.public_keys import KEY_TYPES, RSA_BITS, KeyPolicy
 
 FILE_NAME = "ca.toml"
-_KEEP_ALIVE = (5, 3600)
 HOME_VARIABLE = "ACME_IID_CA_HOME"
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -44,7 +50,7 @@ def default_home(environment: Mapping[str, str], uid: int) -> Path:
 def load(home: Path) -> Config:
     """Return the configuration in ``home``/ca.toml.
 
-    :raises ConfigError: if it is missing, unreadable, or says what cannot be meant.
+    :raises ConfigError: if it is missing, unreadable, or is invalid.
     """
     file = home.absolute() / FILE_NAME
     try:
@@ -60,12 +66,12 @@ def load(home: Path) -> Config:
 def parse(data: bytes, home: Path) -> Config:
     """Return the configuration that ``data``, the bytes of a ca.toml, would give the CA in ``home``.
 
-    :raises ConfigError: if it says what cannot be meant.
+    :raises ConfigError: if it is invalid.
     """
     home = home.absolute()
     file = home / FILE_NAME
     if len(data) > MAX_FILE_BYTES:
-        raise ConfigError(f"{file} is larger than {MAX_FILE_BYTES} bytes, which no configuration is")
+        raise ConfigError(f"{file} is larger than {MAX_FILE_BYTES} bytes, the limit of a configuration")
     try:
         document = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -75,7 +81,7 @@ def parse(data: bytes, home: Path) -> Config:
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
     limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"))
-    tables, kinds = top.tables("provisioner"), top.named_tables("profile")
+    tables, profile_tables = top.tables("provisioner"), top.named_tables("profile")
     top.done()
     settings = _ca(ca, home), _server(server), store_settings.read(store, home)
     names = [table.look("name") for table in tables]
@@ -92,7 +98,7 @@ def parse(data: bytes, home: Path) -> Config:
         provisioners=instances,
         hosts=hosts,
         names=tuple(map(str, names)),
-        profiles=tuple(profiles.read(kind, table, settings[0].lifetimes) for kind, table in kinds.items()),
+        profiles=tuple(profiles.read(name, table, settings[0].lifetimes) for name, table in profile_tables.items()),
     )
     _check_profiles(top, config)
     _check_issuer(top, config)
@@ -100,13 +106,13 @@ def parse(data: bytes, home: Path) -> Config:
 
 
 def _check_profiles(top: Table, config: Config) -> None:
-    """Refuse provisioners that name profiles which there are not, and profiles that nobody gives."""
+    """Refuse provisioners that name profiles without a table."""
     for entry in config.all_provisioners:
-        for wanted in entry.profiles or ():
-            if config.profile(wanted) is None:
+        for name in entry.profiles or ():
+            if config.profile(name) is None:
                 listed = ", ".join(str(profile.name) for profile in config.profiles) or "none"
-                raise top.refusal(
-                    f"{entry} names the profile {wanted!r} in profiles, and there is no [profile.{wanted}]; "
+                raise top.file_error(
+                    f"{entry} names the profile {name!r} in profiles, and there is no [profile.{name}]; "
                     f"the profiles are: {listed}"
                 )
 
@@ -115,92 +121,75 @@ def _check_issuer(top: Table, config: Config) -> None:
     """Refuse provisioners that go by this CA's name where it has none."""
     for host in config.hosts:
         if config.issuer_domain is None and (host.caa or PERSISTENT in host.challenges):
-            raise top.refusal(
-                f"{host} has {'caa' if host.caa else PERSISTENT}, which takes a name of this CA, and its url has but "
-                "an address; give [ca] issuer_domain"
+            raise top.file_error(
+                f"{host} has {'caa' if host.caa else PERSISTENT}, which needs a name of this CA, and [server] url has "
+                "only an address; give [ca] issuer_domain"
             )
 
 
+KEY_SETTINGS = (
+    Setting(
+        "key_types",
+        "list",
+        "a list of kinds of keys",
+        f"The kinds of keys that certificates may have, of {', '.join(KEY_TYPES)}.",
+        partial(one_of, words=KEY_TYPES),
+        absent="all of them",
+    ),
+    Setting(
+        "minimum_rsa_bits",
+        "number",
+        "a number of bits",
+        "The shortest RSA keys that certificates may have.",
+        int,
+        default=RSA_BITS[0],
+    ),
+    Setting(
+        "maximum_rsa_bits",
+        "number",
+        "a number of bits",
+        "The longest RSA keys that certificates may have.",
+        int,
+        default=RSA_BITS[1],
+    ),
+)
+"""The settings of ``[ca]`` that are read into one :class:`~acme_iid.protocol.public_keys.KeyPolicy`."""
+
+
 def _ca(table: Table, home: Path) -> CASettings:
-    defaults = CASettings("", ())
-    algorithms = table.texts("account_algorithms", "a list of JWS algorithms", lambda text: _of(text, jwk.ALGORITHMS))
-    settings = CASettings(
-        name=table.text("name", "the CA's name", name),
-        domains=table.texts("domains", 'a list of domains such as ["local"]', domain) or (),
-        reserved=table.texts("reserved", 'a list of names and addresses such as ["ca.local", "10.0.0.5"]', own_name)
-        or (),
-        lifetimes=profiles.lifetimes(table, defaults.lifetimes),
-        keys=_key_policy(table),
-        account_algorithms=jwk.ALGORITHMS if algorithms is None else algorithms,
-        terms_of_service=_page(table, "terms_of_service"),
-        website=_page(table, "website"),
-        external_account_required=table.flag("external_account_required"),
-        issuer_domain=table.text("issuer_domain", "the CA's own domain name", domain, "") or None,
-        crl=table.flag("crl"),
-        alternate_chains=table.texts("alternate_chains", "a list of files", lambda text: home / text) or (),
-    )
+    values = setting_reader.read(table, settings_of(CASettings))
+    values["alternate_chains"] = tuple(home / path for path in values.get("alternate_chains", ()))
+    settings = CASettings(lifetimes=profiles.lifetimes(table, DEFAULT_LIFETIMES), keys=_key_policy(table), **values)
     table.done()
     if not settings.account_algorithms:
         raise table.error("account_algorithms", "is empty, so no request could be signed; leave it out for all")
     return settings
 
 
-def _page(table: Table, key: str) -> str | None:
-    value = table.take(key, str, "the URL of a page")
-    return None if value is None else table.parsed(key, value, page_url)
-
-
 def _key_policy(table: Table) -> KeyPolicy:
-    types = table.texts("key_types", "a list of kinds of keys", lambda text: _of(text, KEY_TYPES))
-    least, most = (table.take(key, int, "a number of bits") for key in ("minimum_rsa_bits", "maximum_rsa_bits"))
-    bits = (RSA_BITS[0] if least is None else least, RSA_BITS[1] if most is None else most)
-    if types is not None and not types:
+    values = setting_reader.read(table, KEY_SETTINGS)
+    types = values.get("key_types", KEY_TYPES)
+    bits = (values.get("minimum_rsa_bits", RSA_BITS[0]), values.get("maximum_rsa_bits", RSA_BITS[1]))
+    if not types:
         raise table.error("key_types", "is empty, so no certificate could be issued; leave it out for all kinds")
     if not RSA_BITS[0] <= bits[0] <= bits[1] <= RSA_BITS[1]:
         raise table.error(
             "minimum_rsa_bits",
             f"{bits[0]} to {bits[1]} (maximum_rsa_bits) is no range between {RSA_BITS[0]} and {RSA_BITS[1]} bits",
         )
-    return KeyPolicy(KEY_TYPES if types is None else types, bits)
-
-
-def _of(text: str, known: Collection[str]) -> str:
-    if text not in known:
-        raise ValueError(f"{text!r} is not one of {', '.join(known)}")
-    return text
+    return KeyPolicy(types, bits)
 
 
 def _server(table: Table) -> ServerSettings:
-    settings = ServerSettings(
-        url=table.text("url", 'the URL that clients use, such as "https://ca.local"', server_url),
-        listen=table.text("listen", 'an address such as "0.0.0.0:443"', listen_address, Listen("0.0.0.0", 443)),  # noqa: S104 - a server's default
-        proxies=table.texts("proxies", 'a list of networks such as ["127.0.0.1"]', network) or (),
-        former_urls=table.texts("former_urls", 'a list of URLs such as ["https://old.local"]', server_url) or (),
-        # Longer than the minute for which proxies and load balancers keep theirs: who closes first is not asked again.
-        keep_alive=table.text("keep_alive", 'a duration such as "75s"', duration, 75),
-    )
+    settings = ServerSettings(**setting_reader.read(table, settings_of(ServerSettings)))
     table.done()
-    if not _KEEP_ALIVE[0] <= settings.keep_alive <= _KEEP_ALIVE[1]:
-        raise table.error("keep_alive", "is not from 5s to 1h")
     if settings.url in settings.former_urls:
-        raise table.error("former_urls", f"has {settings.url}, which is the 'url' of now")
+        raise table.error("former_urls", f"lists {settings.url}, which is the present 'url'")
     return settings
 
 
 def _retention(table: Table) -> Retention:
-    def stay(key: str, least: int, usual: int, why: str) -> int:
-        seconds = table.text(key, 'a duration such as "7d"', duration, usual)
-        if seconds < least:
-            raise table.error(key, f"is too short: {why}")
-        return seconds
-
-    defaults = Retention()
-    settings = Retention(
-        orders=stay("orders", 3600, defaults.orders, "clients look at what has ended; write at least 1h"),
-        certificates=stay(
-            "certificates", 86400, defaults.certificates, "revocation lists are relied on for a day; write at least 1d"
-        ),
-    )
+    settings = Retention(**setting_reader.read(table, settings_of(Retention)))
     table.done()
     return settings
 

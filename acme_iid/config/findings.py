@@ -1,4 +1,4 @@
-"""What is unsafe in a configuration that can be used: for ``check``, for the server's log and for ``provisioner add``.
+"""Findings about a configuration that can be used: for ``check``, for the server's log and for ``provisioner add``.
 
 An invalid ca.toml is refused (:mod:`acme_iid.config.ca_toml`). A finding is about one that is valid and most often a
 mistake: it says what can happen and what an operator would do about it, in the same words wherever it is shown.
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
 Severity = Literal["unsafe", "remark"]
-"""``unsafe``: somebody may get what is not theirs. ``remark``: somebody does not get what was meant for them."""
+"""``unsafe``: somebody may get a certificate or a right of another. ``remark``: somebody is left without their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that an operator should look at.
 
-    :ivar code: what it is, for scripts; it stays.
+    :ivar code: its name for scripts, which stays.
     :ivar where: the table of ca.toml, or the file.
-    :ivar sentence: what can happen.
-    :ivar remedy: what to do about it, a sentence too.
+    :ivar sentence: the danger.
+    :ivar remedy: the remedy, a sentence too.
     """
 
     code: str
@@ -52,10 +52,10 @@ class Finding:
 
 
 def of_configuration(config: Config) -> list[Finding]:
-    """What is to be said of a ca.toml, in the order of its tables."""
-    found = [*_of_ca(config), *_of_server(config)]
+    """The findings about a ca.toml, in the order of its tables."""
+    findings = [*_of_ca(config), *_of_server(config)]
     if not config.all_provisioners:
-        found.append(
+        findings.append(
             Finding(
                 "no-provisioner",
                 "remark",
@@ -65,12 +65,12 @@ def of_configuration(config: Config) -> list[Finding]:
             )
         )
     for name in config.names:
-        found += of_provisioner(config, name)
-    return found
+        findings += of_provisioner(config, name)
+    return findings
 
 
 def of_provisioner(config: Config, name: str) -> list[Finding]:
-    """What is to be said of one provisioner."""
+    """The findings about one provisioner."""
     for entry in config.provisioners:
         if entry.name == name:
             return [*_of_instances(config, entry), *_outside(config, entry)]
@@ -78,10 +78,10 @@ def of_provisioner(config: Config, name: str) -> list[Finding]:
 
 
 def of_files(config: Config, password_file: Path | None = None, uid: int | None = None) -> list[Finding]:
-    """What is to be said of the files that the CA rests on, and of the directories above them.
+    """The findings about the files that the CA rests on, and about the directories above them.
 
     :param password_file: the file with the password of the intermediate's key, if there is one.
-    :param uid: the user who may own them, root apart; None for the one who looks.
+    :param uid: the user who may own them, beside root; None for the user of this process.
     """
     uid = os.geteuid() if uid is None else uid
     home = config.home
@@ -102,10 +102,10 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     trusted = {0, uid}
     if uid == 0 and (owner := _status(home)) is not None:
         trusted.add(owner.st_uid)  # root looks at the home of the user that the server runs as
-    found = [finding for path in paths for finding in _of_path(path, trusted)]
+    findings = [finding for path in paths for finding in _of_path(path, trusted)]
     status = None if password_file is None else _status(password_file)
     if status is not None and status.st_mode & stat.S_IROTH:
-        found.append(
+        findings.append(
             Finding(
                 "others-read",
                 "unsafe",
@@ -114,7 +114,7 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
                 f"Make it private: chmod 600 '{password_file}'",
             )
         )
-    return found
+    return findings
 
 
 # [ca] and [server]
@@ -127,7 +127,7 @@ def _of_ca(config: Config) -> Iterator[Finding]:
                 "public-suffix",
                 "unsafe",
                 "ca.domains",
-                f"the domain {domain} is a public suffix: names below it belong to many strangers, and whoever trusts "
+                f"the domain {domain} is a public suffix: names below it belong to many strangers, and all who trust "
                 "this CA would believe its certificates for all of them.",
                 "Give domains that are yours alone, such as ca.example.com, or private ones, such as internal.",
             )
@@ -157,8 +157,8 @@ def _of_server(config: Config) -> Iterator[Finding]:
             "wide-proxies",
             "unsafe",
             "server.proxies",
-            f"any client in {network} is believed about whose request it is (X-Forwarded-For): it chooses the address "
-            "that limits count and events name.",
+            f"any client in {network} is believed about the sender of a request (X-Forwarded-For): it chooses the "
+            "address that limits count and events name.",
             "List the addresses of the proxies themselves in proxies.",
         )
 
@@ -196,7 +196,7 @@ def _of_instances(config: Config, entry: Provisioner) -> Iterator[Finding]:
             "first-use-off",
             "unsafe",
             str(entry),
-            f"whoever gets hold of a document of an instance of {entry.name!r} is that instance, for ever: "
+            f"a thief of a document of an instance of {entry.name!r} can act as that instance for ever: "
             f"disable_trust_on_first_use is set, and {', '.join(unbound)} are bound to nothing else.",
             "Take disable_trust_on_first_use out, or accept only formats that are bound to the challenge.",
         )
@@ -205,7 +205,7 @@ def _of_instances(config: Config, entry: Provisioner) -> Iterator[Finding]:
             "long-proof",
             "unsafe",
             str(entry),
-            f"whoever has the account key of an instance of {entry.name!r}, without the instance, can renew for longer "
+            f"a thief of the account key of an instance of {entry.name!r} can renew, without the instance, for longer "
             "than any certificate lasts.",
             "Make proof_lifetime (--proof-lifetime) shorter than the longest certificate.",
         )
@@ -267,7 +267,7 @@ _MICROSOFTS_OWN = re.compile(r"[0-9a-f]{8}-0000-0000-c000-000000000000\Z|797f484
 
 
 def _is_foreign(audience: str, config: Config) -> bool:
-    """Whether an audience of managed identity tokens is known to be somebody else's: a URL of another host's."""
+    """Whether an audience of managed identity tokens belongs to another: a URL of another host, or Microsoft's own."""
     text = audience.lower().rstrip("/")
     if _MICROSOFTS_OWN.match(text) or text.startswith("api://azureadtokenexchange"):
         return True
@@ -280,14 +280,14 @@ def _is_foreign(audience: str, config: Config) -> bool:
 
 
 def _of_hosts(config: Config, host: HostProvisioner) -> Iterator[Finding]:
-    looked_at = [kind for kind in host.challenges if kind in OF_HOSTS]
-    if looked_at and (host.networks is None or any(_wide(host.networks))):
+    connecting = [challenge for challenge in host.challenges if challenge in OF_HOSTS]
+    if connecting and (host.networks is None or any(_wide(host.networks))):
         yield Finding(
             "hosts-anywhere",
             "unsafe",
             str(host),
-            f"whoever can have a name in {', '.join(config.ca.domains) or 'no domain'} point to an address has this CA "
-            f"connect to it ({' and '.join(looked_at)} of {host.name!r}), in your own networks too.",
+            f"anybody who can point a name in {', '.join(config.ca.domains) or 'no domain'} to an address can have "
+            f"this CA connect to it ({' and '.join(connecting)} of {host.name!r}), in your own networks too.",
             "networks (--network) says where the hosts are.",
         )
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from acme_iid.attestation.keysets import KeySource, key_set, published
 from acme_iid.attestation.registry import TRUST
 from acme_iid.attestation.trust import GivenKeys, TokenIssuer
-from acme_iid.config.parsers import duration, name, network, proof_lifetime
+from acme_iid.config import provisioner_settings, setting_reader
 from acme_iid.config.table import Table
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.clouds.cloud_type import CloudType
-from acme_iid.policy.hosts import TYPE
-from acme_iid.policy.instances import ENROLMENT_LIFETIME, Provisioner
-from acme_iid.policy.name_rules import Demand, NameRule, template
+from acme_iid.policy.instances import Provisioner
+from acme_iid.policy.name_rules import Demand
 from acme_iid.protocol.identifiers import lowered
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -26,28 +25,13 @@ def read_one(table: Table, home: Path) -> Provisioner:
 
     :raises ConfigError: if it is invalid.
     """
-    title = table.text("name", "the provisioner's name", name)
-    cloud = CLOUD_TYPES[table.text("type", f"one of {', '.join(CLOUD_TYPES)}", _type)]
+    values = setting_reader.read(table, provisioner_settings.of_all())
+    cloud = CLOUD_TYPES[values["type"]]
     demands = _demands(table, cloud)
-    keys = _keys(table, title, cloud, home, demands)
-    formats = table.texts("formats", "a list of formats of evidence", lambda text: _format(text, cloud))
-    age = table.take("instance_age", str, 'a duration such as "1h"')
-    provisioner = Provisioner(
-        name=title,
-        type=cloud.type,
-        demands=demands,
-        formats=_usual_formats(cloud, demands, keys.given) if formats is None else formats,
-        instance_age=None if age is None else table.parsed("instance_age", age, duration),
-        allow=_rules(table, "allow", cloud),
-        allow_wildcards=_rules(table, "allow_wildcards", cloud) or (),
-        networks=table.texts("networks", 'a list of networks such as ["10.0.0.0/8"]', network),
-        disable_custom_sans=table.flag("disable_custom_sans"),
-        disable_trust_on_first_use=table.flag("disable_trust_on_first_use"),
-        profiles=table.texts("profiles", "a list of names of [profile.NAME] tables", str),
-        enrolment_lifetime=table.text("enrolment_lifetime", 'a duration such as "7d"', duration, ENROLMENT_LIFETIME),
-        proof_lifetime=table.text("proof_lifetime", 'a duration such as "24h"', proof_lifetime, 0),
-        keys=keys,
-    )
+    keys = _keys(table, values["name"], cloud, home, demands)
+    values |= setting_reader.read(table, provisioner_settings.of_instances(cloud))
+    values.setdefault("formats", _usual_formats(cloud, demands, keys.given))
+    provisioner = Provisioner(demands=demands, keys=keys, **values)
     table.done()
     _check(table, provisioner)
     return provisioner
@@ -64,25 +48,16 @@ def read_all(tables: Sequence[Table], home: Path) -> tuple[Provisioner, ...]:
         provisioner = read_one(table, home)
         for issuer in provisioner.keys.issuers:
             if accounts.setdefault(issuer.issuer, issuer.account) != issuer.account:
-                (key,) = (key for key, shape in provisioner.cloud_type.sources.items() if shape == "issuers")
+                (key,) = (key for key, setting in provisioner.cloud_type.sources.items() if setting.shape == "issuers")
                 raise table.error(key, f"another provisioner has {issuer.issuer} as another account's")
         read.append(provisioner)
     return tuple(read)
 
 
-def _type(text: str) -> str:
-    if text.upper() not in CLOUD_TYPES:
-        raise ValueError(f"{text!r} is not a known type; the types are {', '.join((*CLOUD_TYPES, TYPE))}")
-    return text.upper()
-
-
 def _demands(table: Table, cloud: CloudType) -> tuple[Demand, ...]:
-    found: list[Demand] = []
-    for key, listed in cloud.lists.items():
-        values = table.texts(key, f"a list of {key}", listed.parse)
-        if values is not None:
-            found.append(Demand(key, listed.facts, tuple(map(lowered, values))))
-    return tuple(found)
+    lists = cloud.lists
+    values = setting_reader.read(table, lists.values())
+    return tuple(Demand(key, lists[key].facts, tuple(map(lowered, listed))) for key, listed in values.items())
 
 
 def _check(table: Table, provisioner: Provisioner) -> None:
@@ -100,45 +75,39 @@ def _check(table: Table, provisioner: Provisioner) -> None:
         raise table.error("formats", "is empty, so no evidence would be accepted; leave it out for the usual ones")
     if provisioner.disable_custom_sans and (provisioner.allow is not None or provisioner.allow_wildcards):
         raise table.error(
-            "disable_custom_sans", "leaves only names that follow from the evidence, so allow and allow_wildcards go"
+            "disable_custom_sans", "leaves only names that follow from the evidence; take allow and allow_wildcards out"
         )
     for format_ in provisioner.formats:
         entry = cloud.formats[format_]
         missing = [key for key in entry.needs if key not in provisioner.keys.given]
         if missing:
-            raise table.error(missing[0], f"is missing; evidence of format {format_} takes {entry.needed}")
+            raise table.error(missing[0], f"is missing; evidence of format {format_} needs {entry.needed}")
     for format_ in provisioner.formats:
         _check_format(table, provisioner, format_)
 
 
 def _check_format(table: Table, provisioner: Provisioner, format_: str) -> None:
-    """Refuse a format that is accepted and lets nobody in: whoever prefers to send it would learn it one by one."""
+    """Refuse an accepted format that lets nobody in: each client that prefers it would be refused, one by one."""
     cloud = provisioner.cloud_type
     for demand in provisioner.demands:
         if not cloud.proves(format_, demand.facts):
             others = [other for other in cloud.formats if cloud.proves(other, demand.facts)]
             raise table.error(
                 demand.key,
-                f"is not proven by {format_}, so nobody who sends that would be admitted; leave {format_} out of "
+                f"is not proven by {format_}, so no instance that sends it would be admitted; leave {format_} out of "
                 f"formats: {' and '.join(others)} can prove it",
             )
     if provisioner.instance_age is not None and not cloud.formats[format_].dated:
         raise table.error(
             "instance_age",
-            f"cannot be told from {format_}, which does not say when an instance was started; leave one of them out",
+            f"cannot be checked with {format_}, which does not say when an instance was started; leave one of them out",
         )
 
 
-def _format(text: str, cloud: CloudType) -> str:
-    if text not in cloud.formats:
-        raise ValueError(f"{text!r} is not a format of type {cloud.type}; the formats are {', '.join(cloud.formats)}")
-    return text
-
-
-def _usual_formats(cloud: CloudType, demands: tuple[Demand, ...], given: Collection[str]) -> tuple[str, ...]:
+def _usual_formats(cloud: CloudType, demands: tuple[Demand, ...], present: Collection[str]) -> tuple[str, ...]:
     """The usual formats and those that a list or a setting asks for, less those that cannot prove all of the lists."""
     usual = set(cloud.default_formats)
-    usual |= {name for name, entry in cloud.formats.items() if entry.needs and set(entry.needs) <= set(given)}
+    usual |= {name for name, entry in cloud.formats.items() if entry.needs and set(entry.needs) <= set(present)}
     for demand in demands:
         if not any(cloud.proves(format_, demand.facts) for format_ in cloud.default_formats):
             usual |= {format_ for format_ in cloud.formats if cloud.proves(format_, demand.facts)}
@@ -150,90 +119,46 @@ def _usual_formats(cloud: CloudType, demands: tuple[Demand, ...], given: Collect
     return tuple(proving) or cloud.default_formats
 
 
-def _rules(table: Table, key: str, cloud: CloudType) -> tuple[NameRule, ...] | None:
-    """Names as texts, or as tables ``{ names = [...], when = { region = "us-east-1" } }``."""
-    values = table.take(key, list, "a list of names and of tables with names and when")
-    if values is None:
-        return None
-    rules: list[NameRule] = []
-    for value in values:
-        when: tuple[Demand, ...] = ()
-        names: list[object] = [value]
-        if isinstance(value, dict):
-            inner = table.inner(f"{key} {value.get('names', '')!r}", value)
-            names = list(inner.texts("names", "a list of names", str) or ())
-            when = _when(inner.table("when"), cloud)
-            inner.done()
-            if not names or not when:
-                raise table.error(
-                    key, f"{value!r} needs names and when; names for every instance stand in the list as texts"
-                )
-        for text in names:
-            if not isinstance(text, str):
-                raise table.error(key, f"{text!r} is not a name")
-            rules.append(
-                NameRule(
-                    table.parsed(
-                        key, text, lambda t: template(t, cloud.placeholders, wildcards=key == "allow_wildcards")
-                    ),
-                    when,
-                )
-            )
-    return tuple(rules)
-
-
-def _when(table: Table, cloud: CloudType) -> tuple[Demand, ...]:
-    """Facts by their own names, each with the values that it must have one of."""
-    found: list[Demand] = []
-    for fact in sorted({fact for listed in cloud.lists.values() for fact in listed.facts} | set(cloud.placeholders)):
-        values = table.one_or_more(fact, "a value, or a list of values")
-        if values:
-            found.append(Demand(fact, (fact,), tuple(map(lowered, values))))
-    table.done()
-    return tuple(found)
-
-
 def _keys(table: Table, title: str, cloud: CloudType, home: Path, demands: tuple[Demand, ...]) -> GivenKeys:
-    """Further keys, read. What cannot be loaded is an operator's to learn now, and not from a refused VM."""
-    given = {demand.key for demand in demands} | {key for key in cloud.sources if table.look(key) is not None}
+    """Read further keys. An operator learns now that a key cannot be loaded, and not from a refused VM."""
+    present = {demand.key for demand in demands} | {key for key in cloud.sources if table.look(key) is not None}
     files: dict[str, bytes] = {}
     places: dict[str, Path] = {}
     texts: dict[str, str] = {}
     keys: KeySource | None = None
     issuers: tuple[TokenIssuer, ...] = ()
-    for key, shape in cloud.sources.items():
-        if shape == "file":
-            value = table.take(key, str, "a file name")
+    for key, setting in cloud.sources.items():
+        if setting.shape == "file":
+            value = table.take(key, str, setting.value)
             if value is not None:
                 places[key] = home / value
                 files[key] = table.parsed(key, value, lambda text: _content(home / text))
-        elif shape == "key set":
+        elif setting.shape == "key set":
             keys = _key_set(table, home, places, key)
-        elif shape == "issuers":
-            issuers = _issuers(table, key, home, cloud.lists[cloud.owners[0]].parse, places)
+        elif setting.shape == "issuers":
+            issuers = _issuers(table, key, home, setting.parse, places)
         else:
-            text = table.take(key, str, shape)
-            texts |= {} if text is None else {key: text}
+            texts |= setting_reader.read(table, [setting])
     lists = {demand.key: demand.values for demand in demands}
-    found = GivenKeys(title, files, keys, issuers, places, {}, lists, frozenset(given))
+    given_keys = GivenKeys(title, files, keys, issuers, places, {}, lists, frozenset(present))
     load = TRUST[cloud.cloud]
     try:
-        load([found])
+        load([given_keys])
     except ValueError as error:
-        raise table.refusal(str(error)) from error
-    found = replace(found, texts=texts)
+        raise table.file_error(str(error)) from error
+    given_keys = replace(given_keys, texts=texts)
     for key in texts:
         try:
-            load([found])
+            load([given_keys])
         except ValueError as error:
             raise table.error(key, str(error)) from error
-    return found
+    return given_keys
 
 
 def _key_set(table: Table, home: Path, places: dict[str, Path], place: str) -> KeySource | None:
     """A key set: the URL of one, or a file's bytes.
 
-    :param place: what the file's place is noted under.
+    :param place: the name under which the file's place is noted.
     """
     value = table.take("jwks", str, "a file name, or an https URL")
     if value is None:
@@ -249,16 +174,16 @@ def _key_set(table: Table, home: Path, places: dict[str, Path], place: str) -> K
 def _issuers(
     table: Table, key: str, home: Path, account_of: Callable[[str], str], places: dict[str, Path]
 ) -> tuple[TokenIssuer, ...]:
-    found: list[TokenIssuer] = []
+    issuers: list[TokenIssuer] = []
     for entry in table.tables(key):
         account = entry.text("account", "the account's id", account_of)
         issuer = entry.text("issuer", "the account's own issuer URL", str)
         entry.parsed("issuer", published(issuer), key_set)
-        if any(issuer == other.issuer or account == other.account for other in found):
+        if any(issuer == other.issuer or account == other.account for other in issuers):
             raise entry.error("issuer", "an account has one issuer, and an issuer one account")
-        found.append(TokenIssuer(issuer, account, _key_set(entry, home, places, f"{key} {account}")))
+        issuers.append(TokenIssuer(issuer, account, _key_set(entry, home, places, f"{key} {account}")))
         entry.done()
-    return tuple(found)
+    return tuple(issuers)
 
 
 def _content(path: Path) -> bytes:

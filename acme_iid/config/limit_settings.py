@@ -2,65 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from acme_iid.config import setting_reader
 from acme_iid.config.parsers import rate
 from acme_iid.config.table import Table
+from acme_iid.policy.setting import OFF, Setting, described, settings_of
 from acme_iid.store.limits import Rate
-
-OFF = "off"
-"""The value that takes a limit away."""
 
 _EACH_HOUR, _MANY_EACH_HOUR, _EACH_DAY = Rate(100, 3600), Rate(300, 3600), Rate(100, 86400)
 
 
+def _rate(meaning: str, absent: str = "") -> dict[str, Setting]:
+    return described(f'a rate such as "300/1h", or "{OFF}"', meaning, rate, "rate", absent)
+
+
+def _orders(number: int) -> int:
+    if number < 1:
+        raise ValueError(f'is below 1, so nobody could order anything; "{OFF}" is for no limit')
+    return number
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The table ``[limits]``; None for a limit that is off.
+    """The table ``[limits]``; None for a limit that is off."""
 
-    :ivar accounts_per_address: how many accounts that have proven nothing yet an address may make.
-    :ivar open_orders_per_account: how many orders an account may have that can still lead to a certificate.
-    :ivar certificates_per_name: off unless it is set, since all VMs of a fleet may share one name.
-    """
-
-    accounts_per_address: Rate | None = _EACH_HOUR
-    orders_per_account: Rate | None = _MANY_EACH_HOUR
-    open_orders_per_account: int | None = 100
-    certificates_per_instance: Rate | None = _EACH_DAY
-    certificates_per_name: Rate | None = None
+    accounts_per_address: Rate | None = field(
+        default=_EACH_HOUR, metadata=_rate("Accounts that an address may make and that have proven nothing yet.")
+    )
+    orders_per_account: Rate | None = field(default=_MANY_EACH_HOUR, metadata=_rate("Orders that an account may make."))
+    open_orders_per_account: int | None = field(
+        default=100,
+        metadata=described(
+            f'a number of orders, such as 100, or "{OFF}"',
+            "Orders that an account may have and that can still lead to a certificate.",
+            _orders,
+            "count",
+        ),
+    )
+    certificates_per_instance: Rate | None = field(
+        default=_EACH_DAY, metadata=_rate("Certificates that an instance may get.")
+    )
+    certificates_per_name: Rate | None = field(
+        default=None, metadata=_rate("Certificates that a name may be in; all VMs of a fleet may share one.", OFF)
+    )
 
 
 def read(table: Table) -> Limits:
     """Read the table.
 
-    :raises ConfigError: if it says what cannot be meant.
+    :raises ConfigError: if it is invalid.
     """
-    defaults = Limits()
-
-    def is_off(key: str) -> bool:
-        return table.look(key) == OFF and table.take(key, str, "") is not None
-
-    def limit(key: str) -> Rate | None:
-        if is_off(key):
-            return None
-        usual: Rate | None = getattr(defaults, key)
-        text = table.take(key, str, f'a rate such as "300/1h", or "{OFF}"')
-        return usual if text is None else table.parsed(key, text, rate)
-
-    def number(key: str) -> int | None:
-        if is_off(key):
-            return None
-        most = table.take(key, int, f'a number of orders, such as 100, or "{OFF}"')
-        if most is not None and most < 1:
-            raise table.error(key, f'is below 1, so nobody could order anything; "{OFF}" is for no limit')
-        return defaults.open_orders_per_account if most is None else most
-
-    settings = Limits(
-        accounts_per_address=limit("accounts_per_address"),
-        orders_per_account=limit("orders_per_account"),
-        open_orders_per_account=number("open_orders_per_account"),
-        certificates_per_instance=limit("certificates_per_instance"),
-        certificates_per_name=limit("certificates_per_name"),
-    )
+    limits = Limits(**setting_reader.read(table, settings_of(Limits)))
     table.done()
-    return settings
+    return limits

@@ -1,23 +1,23 @@
-"""What single values in ca.toml, and on the command line, may be: each function reads one and says what is wrong."""
+"""Parsers of single values in ca.toml and on the command line: each reads one value, or says what is wrong with it."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from acme_iid.protocol.addresses import Listen, Network
 from acme_iid.protocol.identifiers import Identifier, dns, from_text
 from acme_iid.store.limits import Rate
+from acme_iid.terminal import durations
 
 MAX_NAME_LENGTH = 48
 """Characters in a CA's or a provisioner's name: "<name> Intermediate CA" must fit a common name's 64 (RFC 5280)."""
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_MAX_DURATION = 3650 * _DAY
-MAX_PROOF_LIFETIME = 30 * _DAY
+_MAX_DURATION = 3650 * durations.DAY
+MAX_PROOF_LIFETIME = 30 * durations.DAY
 """Seconds that a proof may serve further orders."""
-_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*\Z")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -25,15 +25,23 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 def duration(text: str) -> int:
     """Return the seconds in a duration such as "1h", "90m", "7d" or "1h30m".
 
-    :raises ValueError: if it is none, or not between one second and ten years.
+    :raises ValueError: if the text is not a duration, or not between one second and ten years.
     """
-    match = _DURATION.match(text)
-    seconds = 0
-    if match:
-        for count, unit in zip(match.groups(), (_DAY, _HOUR, _MINUTE, 1), strict=True):
-            seconds += int(count or 0) * unit
-    if not 0 < seconds <= _MAX_DURATION:
+    seconds = durations.parse(text)
+    if seconds is None or not 0 < seconds <= _MAX_DURATION:
         raise ValueError(f'{text!r} is no duration; write for example "1h", "90m", "7d" or "1h30m"')
+    return seconds
+
+
+def bounded_duration(text: str, least: int, otherwise: str, most: int = _MAX_DURATION) -> int:
+    """Return the seconds in a duration that has bounds, both inside.
+
+    :param otherwise: the error about a duration outside the bounds, in words.
+    :raises ValueError: if the text is not a duration, or is outside the bounds.
+    """
+    seconds = duration(text)
+    if not least <= seconds <= most:
+        raise ValueError(otherwise)
     return seconds
 
 
@@ -51,7 +59,7 @@ def proof_lifetime(text: str) -> int:
 def rate(text: str) -> Rate:
     """Return the rate in a text such as "300/1h".
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is not a rate.
     """
     most, slash, period = text.partition("/")
     if not slash or not most.isascii() or not most.isdigit() or not 0 < int(most[:10]) <= 1_000_000_000:
@@ -111,13 +119,23 @@ def server_url(text: str) -> str:
 def page_url(text: str) -> str:
     """Return the URL of a page for people, as it is.
 
-    :raises ValueError: if it is none, or no header could carry it.
+    :raises ValueError: if the text is not a URL, or cannot stand in a header.
     """
     parts = urlsplit(text)
     if not text.isascii() or not text.isprintable() or set(text) & set(' <>"') or not parts.hostname:
         raise ValueError(f'{text!r} is no URL of a page; write for example "https://ca.local/terms"')
     if parts.scheme not in _DEFAULT_PORTS:
         raise ValueError(f"{text!r} is no http or https URL")
+    return text
+
+
+def one_of(text: str, words: Collection[str]) -> str:
+    """Return one of several words, as it is.
+
+    :raises ValueError: if the text is another word.
+    """
+    if text not in words:
+        raise ValueError(f"{text!r} is not one of {', '.join(words)}")
     return text
 
 
@@ -140,7 +158,7 @@ def name(text: str) -> str:
 def network(text: str) -> Network:
     """Return the network in ``text``, such as 10.0.0.0/8; a single address is one too.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is not a network.
     """
     try:
         return ipaddress.ip_network(text)
@@ -162,9 +180,9 @@ def own_name(text: str) -> Identifier:
 def domain(text: str) -> str:
     """Return a domain that names may be issued in, canonical.
 
-    :raises ValueError: if it is no dns name, or a wildcard.
+    :raises ValueError: if the text is not a dns name, or is a wildcard.
     """
-    found = dns(text)
-    if found.wildcard:
+    identifier = dns(text)
+    if identifier.wildcard:
         raise ValueError(f"{text!r} is a wildcard; name the domain itself, all names below it are inside")
-    return found.value
+    return identifier.value

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from functools import partial
 
-from acme_iid.config.parsers import duration
+from acme_iid.config import setting_reader
+from acme_iid.config.parsers import duration, one_of
 from acme_iid.config.table import Table
 from acme_iid.issuance.profiles import (
     DEFAULT_KEY_USAGES,
@@ -16,9 +17,50 @@ from acme_iid.issuance.profiles import (
     Lifetimes,
     Profile,
 )
+from acme_iid.policy.setting import Setting
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}\Z")
 _MAX_DESCRIPTION = 200
+
+
+def lifetime_settings(defaults: Lifetimes | None) -> tuple[Setting, Setting, Setting]:
+    """The settings of lifetimes, in ``[ca]`` and in profiles.
+
+    :param defaults: those of ``[ca]``; None in a profile, which has what is in ``[ca]``.
+    """
+    usual, minimum, maximum = (
+        (None, None, None) if defaults is None else (defaults.usual, defaults.minimum, defaults.maximum)
+    )
+    absent = "as in [ca]" if defaults is None else ""
+    return (
+        Setting(
+            "lifetime",
+            "duration",
+            "a duration",
+            "The time that a certificate is valid, unless its order asks for another.",
+            duration,
+            default=usual,
+            absent=absent,
+        ),
+        Setting(
+            "minimum_lifetime",
+            "duration",
+            "a duration",
+            "The shortest time that an order may ask for.",
+            duration,
+            default=minimum,
+            absent=absent,
+        ),
+        Setting(
+            "maximum_lifetime",
+            "duration",
+            "a duration",
+            "The longest time that an order may ask for.",
+            duration,
+            default=maximum,
+            absent=absent,
+        ),
+    )
 
 
 def lifetimes(table: Table, defaults: Lifetimes) -> Lifetimes:
@@ -26,50 +68,23 @@ def lifetimes(table: Table, defaults: Lifetimes) -> Lifetimes:
 
     :raises ConfigError: if they are out of bounds or out of order.
     """
-    found = Lifetimes(
-        usual=table.text("lifetime", "a duration", duration, defaults.usual),
-        minimum=table.text("minimum_lifetime", "a duration", duration, defaults.minimum),
-        maximum=table.text("maximum_lifetime", "a duration", duration, defaults.maximum),
+    values = setting_reader.read(table, lifetime_settings(defaults))
+    times = Lifetimes(
+        usual=values.get("lifetime", defaults.usual),
+        minimum=values.get("minimum_lifetime", defaults.minimum),
+        maximum=values.get("maximum_lifetime", defaults.maximum),
     )
-    if found.minimum < MIN_LIFETIME:
+    if times.minimum < MIN_LIFETIME:
         raise table.error("minimum_lifetime", "is below a minute, which no client can work with")
-    if found.maximum > MAX_LIFETIME:
+    if times.maximum > MAX_LIFETIME:
         raise table.error("maximum_lifetime", "is above 825 days, which TLS clients refuse")
-    if not found.minimum <= found.usual <= found.maximum:
+    if not times.minimum <= times.usual <= times.maximum:
         raise table.error(
             "lifetime",
-            f"{found.usual} seconds is not between minimum_lifetime ({found.minimum} seconds) "
-            f"and maximum_lifetime ({found.maximum} seconds)",
+            f"{times.usual} seconds is not between minimum_lifetime ({times.minimum} seconds) "
+            f"and maximum_lifetime ({times.maximum} seconds)",
         )
-    return found
-
-
-def read(name: str, table: Table, defaults: Lifetimes) -> Profile:
-    """Read one ``[profile.NAME]``.
-
-    :param defaults: the lifetimes in ``[ca]``, for those that it does not give.
-    :raises ConfigError: if it says what cannot be meant.
-    """
-    if not _NAME.match(name):
-        raise table.refusal(
-            f"{name!r} is no name for a profile; it has up to 48 letters, digits, '.', '_' and '-' and begins with "
-            "a letter or digit"
-        )
-    usages = table.texts("usages", 'a list of "server" and "client"', lambda text: _one_of(text, USAGES))
-    key_usages = table.texts("key_usages", "a list of key usages", lambda text: _one_of(text, KEY_USAGES))
-    profile = Profile(
-        name=name,
-        description=table.text("description", "a sentence that says what the profile is for", _description),
-        lifetimes=lifetimes(table, defaults),
-        usages=tuple(USAGES) if usages is None else usages,
-        key_usages=DEFAULT_KEY_USAGES if key_usages is None else key_usages,
-    )
-    table.done()
-    if not profile.usages:
-        raise table.error("usages", 'is empty; a certificate is for "server", "client" or both')
-    if "digitalSignature" not in profile.key_usages:
-        raise table.error("key_usages", "lacks digitalSignature, without which no key can be used in TLS 1.3")
-    return profile
+    return times
 
 
 def _description(text: str) -> str:
@@ -78,7 +93,50 @@ def _description(text: str) -> str:
     return text
 
 
-def _one_of(text: str, known: Collection[str]) -> str:
-    if text not in known:
-        raise ValueError(f"{text!r} is not one of {', '.join(known)}")
-    return text
+SETTINGS = (
+    Setting(
+        "description",
+        "text",
+        "a sentence that says what the profile is for",
+        "For people; the directory shows it.",
+        _description,
+        required=True,
+    ),
+    Setting(
+        "usages",
+        "list",
+        'a list of "server" and "client"',
+        "The sides of TLS that certificates are for.",
+        partial(one_of, words=USAGES),
+        absent="both",
+    ),
+    Setting(
+        "key_usages",
+        "list",
+        "a list of key usages",
+        f"The uses of a certificate's key, of {', '.join(KEY_USAGES)}, as far as its kind of key has them.",
+        partial(one_of, words=KEY_USAGES),
+        absent=", ".join(DEFAULT_KEY_USAGES),
+    ),
+)
+"""The settings of ``[profile.NAME]`` beside its lifetimes."""
+
+
+def read(name: str, table: Table, defaults: Lifetimes) -> Profile:
+    """Read one ``[profile.NAME]``.
+
+    :param defaults: the lifetimes in ``[ca]``, for those that it does not give.
+    :raises ConfigError: if it is invalid.
+    """
+    if not _NAME.match(name):
+        raise table.file_error(
+            f"{name!r} is no name for a profile; it has up to 48 letters, digits, '.', '_' and '-' and begins with "
+            "a letter or digit"
+        )
+    profile = Profile(name=name, lifetimes=lifetimes(table, defaults), **setting_reader.read(table, SETTINGS))
+    table.done()
+    if not profile.usages:
+        raise table.error("usages", 'is empty; a certificate is for "server", "client" or both')
+    if "digitalSignature" not in profile.key_usages:
+        raise table.error("key_usages", "lacks digitalSignature, without which no key can be used in TLS 1.3")
+    return profile

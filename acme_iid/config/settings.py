@@ -5,90 +5,198 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from acme_iid.attestation.trust import GivenKeys
+from acme_iid.config import parsers
 from acme_iid.config.limit_settings import Limits
 from acme_iid.issuance.leaf import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.policy.instances import Provisioner
+from acme_iid.policy.name_constraints import NameConstraints
 from acme_iid.policy.namespace import Namespace
 from acme_iid.policy.policy import Policy
+from acme_iid.policy.setting import described
 from acme_iid.protocol import jwk
 from acme_iid.protocol.addresses import Listen, Network
 from acme_iid.protocol.identifiers import Identifier, dns, from_text
 from acme_iid.protocol.public_keys import CERTIFIED, KeyPolicy
 from acme_iid.store.settings import StoreSettings
 
-_LIFETIMES = Lifetimes(usual=24 * 3600, minimum=5 * 60, maximum=24 * 3600)
+DEFAULT_LIFETIMES = Lifetimes(usual=24 * 3600, minimum=5 * 60, maximum=24 * 3600)
 
 
 @dataclass(frozen=True, slots=True)
 class CASettings:
     """The table ``[ca]``.
 
-    :ivar domains: canonical dns names; custom names stay inside these.
-    :ivar reserved: further names and addresses of the CA itself, such as those of proxies in front of it.
     :ivar lifetimes: of certificates, and of those profiles that do not give their own.
     :ivar keys: which keys get certificates.
-    :ivar crl: whether certificates say where their status can be seen, and the server shows it: list and OCSP.
-    :ivar alternate_chains: files with chains from the intermediate to other roots.
-    :ivar account_algorithms: the JWS algorithms that requests of accounts are signed with (RFC 7518, RFC 8037).
-    :ivar terms_of_service: the URL of the terms that accounts must have agreed to; None where there are none.
-    :ivar website: what tells people about this CA.
-    :ivar external_account_required: whether an account takes a key from the operator.
-    :ivar issuer_domain: the CA's own name in CAA and dns-persist-01 records; None for the server's.
     """
 
-    name: str
-    domains: tuple[str, ...]
-    lifetimes: Lifetimes = _LIFETIMES
+    name: str = field(
+        metadata=described("the CA's name", "The CA's name, which its certificates have too.", parsers.name)
+    )
+    domains: tuple[str, ...] = field(
+        default=(),
+        metadata=described(
+            'a list of domains such as ["local"]',
+            "Names that clients choose stay inside these domains, whatever a provisioner allows.",
+            parsers.domain,
+            "list",
+        ),
+    )
+    lifetimes: Lifetimes = DEFAULT_LIFETIMES
     keys: KeyPolicy = CERTIFIED
-    account_algorithms: tuple[str, ...] = jwk.ALGORITHMS
-    terms_of_service: str | None = None
-    website: str | None = None
-    external_account_required: bool = False
-    issuer_domain: str | None = None
-    crl: bool = False
-    alternate_chains: tuple[Path, ...] = ()
-    reserved: tuple[Identifier, ...] = ()
+    account_algorithms: tuple[str, ...] = field(
+        default=jwk.ALGORITHMS,
+        metadata=described(
+            "a list of JWS algorithms",
+            f"The algorithms that accounts may sign requests with, of {', '.join(jwk.ALGORITHMS)}.",
+            partial(parsers.one_of, words=jwk.ALGORITHMS),
+            "list",
+            absent="all of them",
+        ),
+    )
+    terms_of_service: str | None = field(
+        default=None,
+        metadata=described(
+            "the URL of a page", "Terms that accounts must agree to, and again when this changes.", parsers.page_url
+        ),
+    )
+    website: str | None = field(
+        default=None,
+        metadata=described("the URL of a page", "A page that tells people about this CA.", parsers.page_url),
+    )
+    external_account_required: bool = field(
+        default=False,
+        metadata=described("true or false", "A new account needs a key from the operator.", shape="switch"),
+    )
+    issuer_domain: str | None = field(
+        default=None,
+        metadata=described(
+            "the CA's own domain name",
+            "The CA's name in CAA and dns-persist-01 records.",
+            parsers.domain,
+            absent="the host in [server] url",
+        ),
+    )
+    crl: bool = field(
+        default=False,
+        metadata=described(
+            "true or false",
+            "Certificates say where their status can be seen, and the server shows it: list and OCSP.",
+            shape="switch",
+        ),
+    )
+    alternate_chains: tuple[Path, ...] = field(
+        default=(),
+        metadata=described(
+            "a list of files",
+            "Chains from the intermediate to other roots, as acme-iid-ca cross-sign makes them.",
+            Path,
+            "list",
+        ),
+    )
+    reserved: tuple[Identifier, ...] = field(
+        default=(),
+        metadata=described(
+            'a list of names and addresses such as ["ca.local", "10.0.0.5"]',
+            "Further names and addresses of the CA itself, such as those of proxies in front of it. "
+            "Nobody gets a certificate for them.",
+            parsers.own_name,
+            "list",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """The table ``[server]``.
+    """The table ``[server]``."""
 
-    :ivar url: the URL that clients use, canonical and without a trailing slash.
-    :ivar proxies: where proxies are that are believed about whose request it is (X-Forwarded-For).
-    :ivar former_urls: what ``url`` was before; clients that know accounts and orders by these find them again.
-    :ivar keep_alive: seconds that a connection is kept on which no further request comes.
-    """
-
-    url: str
-    listen: Listen
-    proxies: tuple[Network, ...] = ()
-    former_urls: tuple[str, ...] = ()
-    keep_alive: int = 75
+    url: str = field(
+        metadata=described(
+            'the URL that clients use, such as "https://ca.local"',
+            "Every address in the protocol begins with it.",
+            parsers.server_url,
+        )
+    )
+    listen: Listen = field(
+        default=Listen("0.0.0.0", 443),  # noqa: S104 - a server's default
+        metadata=described(
+            'an address such as "0.0.0.0:443"', "The address on which the server listens.", parsers.listen_address
+        ),
+    )
+    proxies: tuple[Network, ...] = field(
+        default=(),
+        metadata=described(
+            'a list of networks such as ["127.0.0.1"]',
+            "Proxies in these networks are believed about the sender of a request (X-Forwarded-For).",
+            parsers.network,
+            "list",
+        ),
+    )
+    former_urls: tuple[str, ...] = field(
+        default=(),
+        metadata=described(
+            'a list of URLs such as ["https://old.local"]',
+            "Earlier values of url; clients that know accounts and orders by these find them again.",
+            parsers.server_url,
+            "list",
+        ),
+    )
+    keep_alive: int = field(
+        # Longer than the minute for which proxies and load balancers keep theirs: no request meets a closed connection.
+        default=75,
+        metadata=described(
+            'a duration such as "75s"',
+            "The time that an idle connection is kept, from 5s to 1h.",
+            partial(parsers.bounded_duration, least=5, most=3600, otherwise="must be from 5s to 1h"),
+            "duration",
+        ),
+    )
 
     @property
     def names(self) -> tuple[Identifier, ...]:
-        """The identifiers for the server's own TLS certificate: the host of now first, then the former ones."""
+        """The identifiers for the server's own TLS certificate: the present host first, then the former ones."""
         hosts = [urlsplit(url).hostname or "" for url in (self.url, *self.former_urls)]
         return tuple(dict.fromkeys(map(from_text, hosts)))
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The table ``[retention]``: seconds that things stay in the store after their end.
+    """The table ``[retention]``: seconds that things stay in the store after their end."""
 
-    :ivar orders: orders that led to no certificate, authorizations that no order took, and external keys.
-    :ivar certificates: certificates with their orders, and enrolments.
-    """
-
-    orders: int = 7 * 86400
-    certificates: int = 90 * 86400
+    orders: int = field(
+        default=7 * 86400,
+        metadata=described(
+            'a duration such as "7d"',
+            "The time that orders without a certificate, authorizations without an order and external keys stay after "
+            "their end, at least 1h.",
+            partial(
+                parsers.bounded_duration,
+                least=3600,
+                otherwise="must be at least 1h, because clients still read orders after they end",
+            ),
+            "duration",
+        ),
+    )
+    certificates: int = field(
+        default=90 * 86400,
+        metadata=described(
+            'a duration such as "7d"',
+            "The time that certificates with their orders, and enrolments, stay after their end, at least 1d.",
+            partial(
+                parsers.bounded_duration,
+                least=86400,
+                otherwise="must be at least 1d, because revocation lists are relied on for a day",
+            ),
+            "duration",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +206,10 @@ class Config:
     :ivar provisioners: those for instances of a cloud.
     :ivar hosts: the provisioners of type ACME.
     :ivar names: the names of all provisioners, in the order of ca.toml.
-    :ivar profiles: the certificates that orders ask for by name, the default first; none if there is one kind only.
-    :ivar policy: what follows from domains and provisioners: who is given which name.
+    :ivar profiles: the profiles that orders ask for by name, the default first; empty for a CA without profiles.
+    :ivar constraints: the name constraints of the certificates above a leaf. They are not in ca.toml: the loader of the
+        certificates adds them.
+    :ivar policy: the policy that follows from domains, constraints and provisioners.
     """
 
     home: Path
@@ -112,12 +222,12 @@ class Config:
     retention: Retention = Retention()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
+    constraints: tuple[NameConstraints, ...] = ()
     policy: Policy = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = _namespace(
-            self.ca.domains, self.server.names, self.server.listen, self.ca.issuer_domain, self.ca.reserved
-        )
+        own = _own_names(self.server.names, self.server.listen, self.ca.issuer_domain, self.ca.reserved)
+        names = Namespace(self.ca.domains, own, self.constraints)
         object.__setattr__(self, "policy", Policy(names, self.provisioners, self.hosts))
 
     def status_urls(self, issuer: str) -> StatusURLs | None:
@@ -136,10 +246,10 @@ class Config:
     @property
     def given_keys(self) -> Mapping[str, Sequence[GivenKeys]]:
         """The keys that provisioners' operators give, by the cloud that they are for."""
-        given: dict[str, list[GivenKeys]] = {}
+        by_cloud: dict[str, list[GivenKeys]] = {}
         for entry in self.provisioners:
-            given.setdefault(entry.cloud_type.cloud, []).append(entry.keys)
-        return given
+            by_cloud.setdefault(entry.cloud_type.cloud, []).append(entry.keys)
+        return by_cloud
 
     @property
     def default_profile(self) -> Profile:
@@ -147,32 +257,29 @@ class Config:
         return self.profiles[0] if self.profiles else Profile(None, "", self.ca.lifetimes)
 
     def profile(self, name: str | None) -> Profile | None:
-        """The profile of this name, or None if there is none; for None as a name the default one."""
+        """The profile of a name, or None for an unknown name; the default profile for None."""
         if name is None:
             return self.default_profile
         return next((profile for profile in self.profiles if profile.name == name), None)
 
     @property
     def namespace(self) -> Namespace:
-        """The names that certificates may hold: those in the domains, and no name or address of the CA itself."""
+        """The names that certificates may hold."""
         return self.policy.namespace
 
     @property
     def issuer_domain(self) -> str | None:
-        """The CA's own name in CAA and dns-persist-01 records; None if it has but an address."""
+        """The CA's own name in CAA and dns-persist-01 records; None if it has only an address."""
         server = self.server.names[0]
         return self.ca.issuer_domain or (server.value if server.type == "dns" else None)
 
 
-def _namespace(
-    domains: tuple[str, ...],
-    server: tuple[Identifier, ...],
-    listen: Listen,
-    issuer_domain: str | None,
-    reserved: tuple[Identifier, ...],
-) -> Namespace:
+def _own_names(
+    server: tuple[Identifier, ...], listen: Listen, issuer_domain: str | None, reserved: tuple[Identifier, ...]
+) -> frozenset[Identifier]:
+    """The names and addresses of the CA itself."""
     # An interface's zone is no part of an address in a certificate.
     listening = from_text(listen.host.partition("%")[0])
     everywhere = listening.type == "ip" and ipaddress.ip_address(listening.value).is_unspecified
-    own = {*server, *reserved, *([] if everywhere else [listening]), *([dns(issuer_domain)] if issuer_domain else [])}
-    return Namespace(domains, frozenset(own))
+    named = [dns(issuer_domain)] if issuer_domain else []
+    return frozenset({*server, *reserved, *([] if everywhere else [listening]), *named})

@@ -1,38 +1,66 @@
-"""Where the store is: the table ``[store]`` of ca.toml."""
+"""The table ``[store]`` of ca.toml: where the store is."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from acme_iid.config import setting_reader
 from acme_iid.config.table import Table
+from acme_iid.policy.setting import Setting
 from acme_iid.store.settings import CONNECTIONS, StoreSettings
 
 _MOST_CONNECTIONS = 100
+_DEFAULT_URL = "sqlite:ca.db"
+
+
+def _url(text: str) -> str:
+    scheme, _, path = text.partition(":")
+    if scheme in ("postgresql", "postgres") and path.startswith("//") and text.isprintable():
+        return text
+    if scheme != "sqlite" or not path or path.startswith("//") or "\0" in path:
+        # The URL of a PostgreSQL store may hold a password.
+        shown = f"{text!r}" if scheme == "sqlite" or "@" not in text else "this"
+        raise ValueError(
+            f'{shown} is no store; write "sqlite:" and a file, for example "sqlite:ca.db", '
+            'or "postgresql://user@host/database"'
+        )
+    return text
+
+
+def _connections(number: int) -> int:
+    if not 1 <= number <= _MOST_CONNECTIONS:
+        raise ValueError(f"{number} is not a number from 1 to {_MOST_CONNECTIONS}")
+    return number
+
+
+SETTINGS = (
+    Setting(
+        "url",
+        "text",
+        'a store such as "sqlite:ca.db"',
+        "The database: a file, from the CA's home; or postgresql://user@host/database, for several servers.",
+        _url,
+        default=_DEFAULT_URL,
+    ),
+    Setting(
+        "connections",
+        "number",
+        f"a number from 1 to {_MOST_CONNECTIONS}",
+        "Connections that each process of a server has to PostgreSQL at most.",
+        _connections,
+        default=CONNECTIONS,
+    ),
+)
 
 
 def read(table: Table, home: Path) -> StoreSettings:
     """Read the table ``[store]`` of the CA in ``home``.
 
-    :raises ConfigError: if it says what cannot be meant.
+    :raises ConfigError: if it is invalid.
     """
-    connections = table.take("connections", int, f"a number from 1 to {_MOST_CONNECTIONS}")
-    if connections is not None and not 1 <= connections <= _MOST_CONNECTIONS:
-        raise table.error("connections", f"{connections} is not a number from 1 to {_MOST_CONNECTIONS}")
-    number = CONNECTIONS if connections is None else connections
-
-    def store(text: str) -> StoreSettings:
-        scheme, _, path = text.partition(":")
-        if scheme in ("postgresql", "postgres") and path.startswith("//") and text.isprintable():
-            return StoreSettings(text, number)
-        if scheme != "sqlite" or not path or path.startswith("//") or "\0" in path:
-            # What is meant for PostgreSQL may hold a password.
-            shown = f"{text!r}" if scheme == "sqlite" or "@" not in text else "this"
-            raise ValueError(
-                f'{shown} is no store; write "sqlite:" and a file, for example "sqlite:ca.db", '
-                'or "postgresql://user@host/database"'
-            )
-        return StoreSettings(f"sqlite:{home / path}")
-
-    settings = table.text("url", 'a store such as "sqlite:ca.db"', store, StoreSettings(f"sqlite:{home / 'ca.db'}"))
+    values = setting_reader.read(table, SETTINGS)
     table.done()
-    return settings
+    url = values.get("url", _DEFAULT_URL)
+    if url.startswith("sqlite:"):
+        return StoreSettings(f"sqlite:{home / url.removeprefix('sqlite:')}")
+    return StoreSettings(url, values.get("connections", CONNECTIONS))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class ConfigError(Exception):
@@ -14,7 +15,7 @@ class ConfigError(Exception):
 
     :param table: the table's label, where the error is about one key in it.
     :param key: that key.
-    :param reason: what is wrong with it.
+    :param reason: the error about it.
     """
 
     def __init__(self, text: str, *, table: str = "", key: str = "", reason: str = "") -> None:
@@ -34,24 +35,28 @@ class Table:
         self._known: list[str] = []
 
     def error(self, key: str, message: str) -> ConfigError:
-        """Say what is wrong with ``key``, for a person who has the file before them."""
+        """The error about the value of ``key``, for a person who has the file before them."""
         where = f"{self._label} {key}" if self._label else key
         return ConfigError(f"{self._file}: {where}: {message}", table=self._label, key=key, reason=message)
 
-    def refusal(self, message: str) -> ConfigError:
-        """Say what is wrong in a sentence that itself names whose it is, and what."""
+    def file_error(self, message: str) -> ConfigError:
+        """The error with a sentence that itself names the table and the key."""
         return ConfigError(f"{self._file}: {message}")
 
     def look(self, key: str) -> object:
         """Look at the value of ``key`` without taking it: it may be of any type, or missing (None)."""
         return self._left.get(key)
 
-    def take(self, key: str, kind: type[T], what: str) -> T | None:
-        """Take the value of ``key``, None if there is none; ``what`` describes a right one."""
+    def skip(self, key: str) -> None:
+        """Note that ``key`` is valid, and missing."""
+        self._known.append(key)
+
+    def take(self, key: str, type_: type[T], what: str) -> T | None:
+        """Take the value of ``key``, None if it is missing; ``what`` describes a right one."""
         self._known.append(key)
         value = self._left.pop(key, None)
         # bool is an int to Python, never to a reader of TOML.
-        if value is not None and type(value) is not kind:
+        if value is not None and type(value) is not type_:
             raise self.error(key, f"{value!r} is not {what}")
         return value
 
@@ -66,25 +71,25 @@ class Table:
         return self.parsed(key, value, parse)
 
     def texts(self, key: str, what: str, parse: Callable[[str], T]) -> tuple[T, ...] | None:
-        """Take a list of distinct strings that ``parse`` accepts, None if there is none."""
+        """Take a list of distinct strings that ``parse`` accepts, None if it is missing."""
         values = self.take(key, list, f"a list; it is {what}")
         if values is None:
             return None
-        found: list[T] = []
+        items: list[T] = []
         for value in values:
             if not isinstance(value, str):
                 raise self.error(key, f"{value!r} is not a string; the list is {what}")
             item = self.parsed(key, value, parse)
-            if item in found:
+            if item in items:
                 raise self.error(key, f"{value!r} is listed twice")
-            found.append(item)
-        return tuple(found)
+            items.append(item)
+        return tuple(items)
 
     def flag(self, key: str) -> bool:
-        """Take true or false; false if there is none."""
+        """Take true or false; false if it is missing."""
         return self.take(key, bool, "true or false") or False
 
-    def parsed(self, key: str, value: str, parse: Callable[[str], T]) -> T:
+    def parsed(self, key: str, value: V, parse: Callable[[V], T]) -> T:
         """Return what ``parse`` makes of ``value``; its ValueError is the sentence that says what is wrong."""
         try:
             return parse(value)
@@ -114,7 +119,7 @@ class Table:
         ]
 
     def one_or_more(self, key: str, what: str) -> tuple[str, ...] | None:
-        """A string or a list of strings, None if there is none."""
+        """Take a string or a list of strings, None if it is missing."""
         self._known.append(key)
         value = self._left.pop(key, None)
         values = value if isinstance(value, list) else [value]
@@ -136,5 +141,5 @@ class Table:
         for key, value in self._left.items():
             where = f"in {self._label}" if self._label else "at the top level"
             near = difflib.get_close_matches(key, self._known, 1, cutoff=0.0)
-            kind = "table" if isinstance(value, dict) else "key"
-            raise ConfigError(f"{self._file}: unknown {kind} {key!r} {where}; the nearest known one is {near[0]!r}")
+            what = "table" if isinstance(value, dict) else "key"
+            raise ConfigError(f"{self._file}: unknown {what} {key!r} {where}; the nearest known one is {near[0]!r}")

@@ -23,9 +23,9 @@ MAX_LENGTH = 4
 class AlternateChain:
     """Another way from the intermediate to a root.
 
-    :ivar pem: what follows a leaf instead of the intermediate as our root signed it; the root is not in it.
-    :ivar root: the root that whoever uses it trusts.
-    :ivar not_after: when the first of its certificates ends, seconds; it is not offered any more then.
+    :ivar pem: the certificates that follow a leaf instead of our intermediate, without the root.
+    :ivar root: the root that its users trust.
+    :ivar not_after: the end of its first certificate to end, in seconds; it is not offered any more then.
     """
 
     pem: str
@@ -34,7 +34,7 @@ class AlternateChain:
 
     @property
     def root_pem(self) -> str:
-        """The root, as clients are given it."""
+        """The root in PEM, for clients."""
         return self.root.public_bytes(Encoding.PEM).decode()
 
     @property

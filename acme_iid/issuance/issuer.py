@@ -30,7 +30,7 @@ BACKDATE = 60
 """Seconds that a certificate is valid before it was issued, for clocks that lag."""
 
 _OF_THE_SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ObjectIdentifier(SERVING_MARK)])
-"""What the CA's own serving certificate is for: by the mark, clients tell it from every other certificate of the CA."""
+"""The purposes of the CA's own serving certificate; the mark tells it from every other certificate of the CA."""
 
 
 class Signer(NamedTuple):
@@ -41,7 +41,7 @@ class Signer(NamedTuple):
 
     @property
     def key_identifier(self) -> x509.AuthorityKeyIdentifier:
-        """What certificates and lists that it signs say of its key (RFC 5280 section 4.2.1.1)."""
+        """The authority key identifier of certificates and lists that it signs (RFC 5280 section 4.2.1.1)."""
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
             self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         )
@@ -51,7 +51,7 @@ class Signer(NamedTuple):
 class UnsignedCertificate:
     """A certificate that lacks its signature; the times are seconds.
 
-    :ivar tbs: what the issuer signs, DER.
+    :ivar tbs: the DER that the issuer signs.
     """
 
     serial: int
@@ -109,12 +109,13 @@ class Issuer:
         """Return an end-entity certificate for TLS servers and clients, to be signed and then completed.
 
         The names and the key are taken as they are: that they are proven and strong was checked before. But the CA's
-        own names are refused here again, so that whoever comes here by any other way gets no certificate for them.
+        own names, and those that its chain does not permit, are refused here again, so that no other way leads to a
+        certificate for them.
 
         :raises AcmeError: ``serverInternal`` if the intermediate has run out, or does before the request's beginning;
-            ``rejectedIdentifier`` for names that are reserved.
+            ``rejectedIdentifier`` for names that are reserved or that the chain does not permit.
         """
-        namespace.require_unreserved(request.identifiers)
+        namespace.require_issuable(request.identifiers)
         return self._prepare(request, extended_key_usage(request.usages), now)
 
     def complete(self, unsigned: UnsignedCertificate, signature: bytes) -> IssuedCertificate:

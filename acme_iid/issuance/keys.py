@@ -25,7 +25,7 @@ PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPri
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_PASSWORD_BYTES = 1023
-"""What OpenSSL takes for a PEM password."""
+"""The longest PEM password that OpenSSL takes."""
 
 
 class CAFileError(Exception):

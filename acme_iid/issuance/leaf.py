@@ -1,4 +1,4 @@
-"""What an end-entity certificate says, written in DER from parts most of which are the same for many (RFC 5280).
+"""The contents of an end-entity certificate, in DER, from parts most of which many certificates share (RFC 5280).
 
 The parts are encoded by the cryptography package, once for each value, and put together here, which takes a quarter of
 the time that its builder takes. The tests hold both against each other, octet for octet.
@@ -47,7 +47,7 @@ _CRITICAL = b"\x01\x01\xff"
 
 
 class StatusURLs(NamedTuple):
-    """Where a certificate's status can be seen: the revocation list, the OCSP responder, the issuer's certificate."""
+    """The URLs of a certificate's status: the revocation list, the OCSP responder, the issuer's certificate."""
 
     crl: str
     ocsp: str
@@ -62,9 +62,9 @@ class LeafRequest:
     :ivar not_after: seconds; a certificate never outlives the intermediate, whatever this says.
     :ivar not_before: seconds; None for one minute before now.
     :ivar provisioner: the extension that says under which provisioner the names were proven.
-    :ivar usages: what it is for, keys of :data:`profiles.USAGES`.
+    :ivar usages: its purposes, keys of :data:`profiles.USAGES`.
     :ivar key_usages: of :data:`profiles.KEY_USAGES`.
-    :ivar status: where its status can be seen; None for nowhere.
+    :ivar status: the URLs of its status; None without any.
     :ivar number: the order's, from 1 to :data:`MAX_NUMBER`, to be read from the serial number; None for a serial
         number that holds none.
     """
@@ -81,10 +81,10 @@ class LeafRequest:
 
 
 class Template:
-    """What the certificates of one issuer say.
+    """The contents that the certificates of one issuer share.
 
     :param issuer: the issuer's certificate. Its private key is not needed.
-    :param authority: what certificates say of the issuer's key.
+    :param authority: the identifier of the issuer's key in certificates.
     """
 
     def __init__(self, issuer: x509.Certificate, authority: x509.AuthorityKeyIdentifier) -> None:

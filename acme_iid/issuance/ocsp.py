@@ -24,7 +24,7 @@ _HASHES = (hashes.SHA1, hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 
 class OCSPError(Exception):
-    """A question that gets no answer; ``status`` says why, and :meth:`response` says so to whoever asked."""
+    """A question that gets no answer; ``status`` is the reason, and :meth:`response` tells the client."""
 
     def __init__(self, status: ocsp.OCSPResponseStatus) -> None:
         super().__init__(status.name)
@@ -93,15 +93,15 @@ def read(der: bytes) -> Question:
 
 
 def _nonce(extensions: x509.Extensions) -> bytes | None:
-    found = None
+    nonce = None
     for extension in extensions:
         if isinstance(extension.value, x509.OCSPNonce):
-            found = extension.value.nonce
-            if not 0 < len(found) <= MAX_NONCE_BYTES:
+            nonce = extension.value.nonce
+            if not 0 < len(nonce) <= MAX_NONCE_BYTES:
                 raise ValueError("RFC 9654 section 2.1: such a nonce is refused")
         elif extension.critical:
             raise ValueError("an extension that must be understood is not")
-    return found
+    return nonce
 
 
 def answer(
@@ -109,7 +109,7 @@ def answer(
 ) -> bytes:
     """Sign the answer to a question about a certificate of ``issuer``, in DER.
 
-    :param issued: whether there is such a certificate; of one that there is not nothing is known.
+    :param issued: whether the certificate was issued here; the status of any other is unknown.
     :param revoked: its revocation, None if it is good.
     :param now: seconds; the answer says a minute less, for clocks that lag.
     :param next_update: seconds; until then the answer can be relied on. None where nobody relies on one any more.

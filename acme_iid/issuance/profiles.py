@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from acme_iid.protocol.public_keys import PublicKey
 
 USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
-"""What a certificate is for, and how its extended key usage says so (RFC 5280 section 4.2.1.12)."""
+"""The sides of TLS that a certificate is for, with their extended key usages (RFC 5280 section 4.2.1.12)."""
 KEY_USAGES = ("digitalSignature", "keyEncipherment", "keyAgreement")
 """The bits of the key usage that a profile may name (RFC 5280 section 4.2.1.3)."""
 DEFAULT_KEY_USAGES = KEY_USAGES[:2]
@@ -24,7 +24,7 @@ MIN_LIFETIME = 60
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long certificates are valid, seconds.
+    """The lifetimes of certificates, in seconds.
 
     :ivar usual: unless an order says otherwise.
     :ivar minimum: the shortest an order may ask for.
@@ -40,7 +40,7 @@ class Lifetimes:
 class Profile:
     """One ``[profile.NAME]`` of ca.toml.
 
-    :ivar name: what orders ask for; None for what a CA without profiles issues.
+    :ivar name: the name that orders ask for; None for the one profile of a CA without profiles.
     :ivar description: a sentence for people, which the directory shows.
     :ivar usages: keys of :data:`USAGES`.
     :ivar key_usages: of :data:`KEY_USAGES`; what a kind of key cannot do is left out of its certificates.
@@ -69,5 +69,5 @@ def key_usage(usages: Collection[str], key: PublicKey) -> x509.KeyUsage:
 
 
 def extended_key_usage(usages: Collection[str]) -> x509.ExtendedKeyUsage:
-    """The extended key usage extension for keys of :data:`USAGES`, in the same order whatever theirs is."""
+    """The extended key usage extension for keys of :data:`USAGES`, always in the same order."""
     return x509.ExtendedKeyUsage([oid for usage, oid in USAGES.items() if usage in usages])

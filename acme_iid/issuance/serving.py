@@ -34,8 +34,8 @@ class ServingCertificate:
     Key and chain are in one file, and a file is never changed: a worker that starts while the certificate is renewed
     reads the old pair or the new one, never half of each.
 
-    :param folder: where the files are, made with mode 0700; they are named by this process, so that two servers in
-        one home leave each other's alone.
+    :param folder: the directory of the files, made with mode 0700. This process is in their names, so that two servers
+        in one home leave each other's alone.
     :param lifetime: seconds.
     """
 
@@ -128,7 +128,7 @@ def verify(chain: Path, key: Path, root_pem: str, identifier: Identifier) -> Non
 
 
 def key_in(path: Path, authority: CertificateAuthority) -> keys.PrivateKey:
-    """Return the private key in a file; where there is none, a new one is made there, with mode 0600.
+    """Return the private key in a file; if the file is missing, make a new key there, with mode 0600.
 
     :raises CAFileError: if the file cannot be used, or holds a key of the CA itself.
     """
@@ -143,7 +143,7 @@ def key_in(path: Path, authority: CertificateAuthority) -> keys.PrivateKey:
 def is_due(
     chain: Path, key: PublicKey, authority: CertificateAuthority, identifiers: Sequence[Identifier], now: int
 ) -> bool:
-    """Whether there is no serving certificate in a file, or one that has to be replaced.
+    """Whether a file lacks a serving certificate, or has one that has to be replaced.
 
     That is one of which a third of its life is left, and one for another key, for other names, or from another issuer.
 
@@ -180,7 +180,7 @@ def write(
     :param key_file: the file of its private key.
     :raises OSError: if the file cannot be written.
     :raises AcmeError: if the intermediate is at its end.
-    :raises CAFileError: if no client would take the certificate, or the file holds what is none of a server's.
+    :raises CAFileError: if no client would take the certificate, or the file holds something that is not a server's.
     """
     _require_replaceable(chain)
     key = key_in(key_file, authority)
@@ -203,7 +203,7 @@ def _require_replaceable(chain: Path) -> None:
         return
     choose = "choose another file, or remove it"
     if text and b"-----BEGIN CERTIFICATE-----" not in text:
-        raise CAFileError(f"{chain} holds something else than certificates; {choose}")
+        raise CAFileError(f"{chain} holds something other than certificates; {choose}")
     try:
         leaf = x509.load_pem_x509_certificate(text)
         authority = leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

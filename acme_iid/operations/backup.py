@@ -39,7 +39,7 @@ _FOLDERS = ("certs", "secrets", "issuers")
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What was written, or is there to be restored.
+    """A backup that was written, or that is there to be restored.
 
     :ivar made_at: seconds.
     :ivar head: the latest event that is in it, NUMBER:HASH.
@@ -180,16 +180,16 @@ def _head(database: Path) -> str:
 def _files(config: Config) -> tuple[dict[str, tuple[bytes, int]], tuple[str, ...]]:
     """The small files with their modes, by name; and those that the configuration names outside the home."""
     home = config.home
-    found, outside = {home / FILE_NAME}, []
+    paths, outside = {home / FILE_NAME}, []
     for folder in _FOLDERS:
-        found |= {path for path in (home / folder).rglob("*") if path.is_file()}
+        paths |= {path for path in (home / folder).rglob("*") if path.is_file()}
     for named in _named(config):
         path = Path(os.path.normpath(named))
         if path.is_relative_to(home):
-            found.add(path)
+            paths.add(path)
         else:
             outside.append(str(path))
-    return {str(path.relative_to(home)): _read(path) for path in sorted(found)}, tuple(sorted(set(outside)))
+    return {str(path.relative_to(home)): _read(path) for path in sorted(paths)}, tuple(sorted(set(outside)))
 
 
 def _named(config: Config) -> Iterator[Path]:

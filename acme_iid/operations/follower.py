@@ -1,4 +1,4 @@
-"""What every server does beside its requests with what they recorded: chain it, follow it, and say how far it is.
+"""Chaining and following the events that requests recorded, and logging the head of the chain.
 
 A request stores its events with what they record. In PostgreSQL one server at a time, whichever that is, chains them a
 little later; on each engine one then writes by what operators look for them. A chain shows nothing but what was done to
@@ -8,12 +8,10 @@ it before a head that is kept elsewhere: so the log, which goes to another place
 from __future__ import annotations
 
 import logging
-import random
-import threading
 import time
 from functools import partial
 
-from acme_iid.errors import StoreUnavailableError
+from acme_iid.operations.background import Background
 from acme_iid.store import events, jobs, lookups
 from acme_iid.store.chain import START, Link
 from acme_iid.store.database import Database
@@ -31,42 +29,29 @@ _SAY_SECONDS = 60.0
 
 _JOB = "follow"
 
-# The shared one is anybody's to set, and a test that replays it would see this thread.
-_chance = random.SystemRandom()
 _log = logging.getLogger(__name__)
 
 
-class Following:
-    """The thread of one process that does so."""
+class Following(Background):
+    """The thread of one process that does so.
+
+    Not all servers at the same moment: one of them has the chain, and the others go away again.
+    """
 
     def __init__(self, database: Database) -> None:
+        super().__init__(
+            SEAL_SECONDS,
+            spread=0.2,
+            after_fault=_SAY_SECONDS,
+            fault="chaining and following events failed",
+            unavailable="Events are not chained and followed now",
+        )
         self._database = database
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self._head: Link = START
-        self._followed_at = self._said_at = self._warned_at = -float("inf")
+        self._followed_at = self._said_at = -float("inf")
 
-    def start(self) -> None:
-        """Begin. The thread ends with the process, which need not wait for it."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread, after the transaction that it is in, and wait for that."""
-        self._ending.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        # Not all servers at the same moment: one of them has the chain, and the others go away again.
-        while not self._ending.wait(SEAL_SECONDS * _chance.uniform(0.8, 1.2)):
-            try:
-                self._turn()
-            except StoreUnavailableError as error:
-                self._warn("What was recorded is not chained and followed now: %s", error)
-            except Exception:  # noqa: BLE001 - a fault of ours must not end it for good
-                _log.exception("chaining and following what was recorded failed")
-                self._ending.wait(_SAY_SECONDS)
-
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Chain what was recorded, and every few seconds follow it and say how far it is."""
         self._database.seal(waits=False)
         now = time.monotonic()
         if now - self._followed_at < FOLLOW_SECONDS:
@@ -74,7 +59,7 @@ class Following:
         self._followed_at = now
         oldest = self._database.unsealed().oldest
         if oldest is not None and time.time() - oldest > OLD_SECONDS:
-            self._warn(
+            self.warn(
                 "An event has waited for %d seconds to be chained; is another server stopped?", time.time() - oldest
             )
         self._follow()
@@ -92,9 +77,3 @@ class Following:
         take: Decision[int | None] = partial(jobs.take, name=_JOB, now=int(time.time()), interval=FOLLOW_SECONDS)
         if perform(self._database, take) is not None:
             lookups.catch_up(self._database, AT_ONCE)
-
-    def _warn(self, text: str, *arguments: object) -> None:
-        now = time.monotonic()
-        if now - self._warned_at >= _SAY_SECONDS:
-            self._warned_at = now
-            _log.warning(text, *arguments)

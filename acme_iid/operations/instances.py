@@ -1,4 +1,4 @@
-"""What an operator does for an instance, or against it: release, block, open closed names again."""
+"""Operators' work on instances: release, block, open closed names again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from acme_iid.policy import clouds
 from acme_iid.policy.clouds import CLOUD_TYPES, instance_key, one_of
 from acme_iid.protocol.resources import Instance
 from acme_iid.store import certificates, events, instances, lookups, order_counts
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Decision, Reader, Statement, Write, perform
@@ -36,12 +36,12 @@ def find(reader: Reader, word: str) -> Instance:
 
     :raises RequestError: if there is none that was used or blocked, or more than one.
     """
-    found = instances.find(reader, word)
-    if not found:
+    matches = instances.find(reader, word)
+    if not matches:
         raise RequestError(f"no instance {word!r} has been used here; 'acme-iid-ca instance list' shows all")
-    if len(found) > 1:
-        raise RequestError(f"{word!r} is several instances: {', '.join(instance.id for instance in found)}; give one")
-    return found[0]
+    if len(matches) > 1:
+        raise RequestError(f"{word!r} is several instances: {', '.join(instance.id for instance in matches)}; give one")
+    return matches[0]
 
 
 def release(
@@ -71,15 +71,17 @@ def _release(
     taken = _take_all(reader, instance_id, reason, now)
     revoked = _revoke_all(reader, instance_id, revocation.SUPERSEDED, now, taken.ended) if revoke else _NOTHING
     ended = Ended(taken.orders, revoked.certificates)
-    event = new_event(
+    event = Event(
         "instance.released",
         now,
         account_id=None if taken.instance is None else taken.instance.account_id,
         instance=instance_key(instance_id),
-        released_to=thumbprint,
-        until=until,
-        orders_ended=ended.orders,
-        certificates_revoked=ended.certificates,
+        detail={
+            "released_to": thumbprint,
+            "until": until,
+            "orders_ended": ended.orders,
+            "certificates_revoked": ended.certificates,
+        },
     )
     generation = 0 if taken.instance is None else taken.instance.generation
     statements = [
@@ -136,14 +138,16 @@ def _block(reader: Reader, word: str, reason: str | None, *, revoke: bool, now: 
     taken = _take_all(reader, instance_id, sentence, now)
     revoked = _revoke_all(reader, instance_id, revocation.KEY_COMPROMISE, now, taken.ended) if revoke else _NOTHING
     ended = Ended(taken.orders, revoked.certificates)
-    event = new_event(
+    event = Event(
         "instance.blocked",
         now,
         account_id=None if known is None else known.account_id,
         instance=instance_key(instance_id),
-        reason=reason,
-        orders_ended=ended.orders,
-        certificates_revoked=ended.certificates,
+        detail={
+            "reason": reason,
+            "orders_ended": ended.orders,
+            "certificates_revoked": ended.certificates,
+        },
     )
     statements = [
         instances.block(instance_key(instance_id), 0 if known is None else known.generation, sentence, reason, now),
@@ -182,19 +186,19 @@ def _unblock(reader: Reader, word: str, now: int) -> Write[tuple[str, frozenset[
         raise RequestError(f"{word!r} is several: {', '.join(entry.id for entry in blocked)}; give one")
     instance_id = blocked[0].id
     closed = instances.closed(reader, instance_id).names
-    event = new_event("instance.unblocked", now, instance=instance_key(instance_id))
+    event = Event("instance.unblocked", now, instance=instance_key(instance_id))
     return Write([instances.unblock(instance_id)], lambda _rows: (instance_id, closed), [event])
 
 
 class _Taken(NamedTuple):
-    """What is taken from an instance besides the raising of its generation, and how many orders end with it.
+    """The end of an instance's enrolments, beside the raising of its generation, and how many orders end with it.
 
     :ivar ended: the ids of the enrolments that end.
     """
 
     instance: Instance | None
     statements: list[Statement]
-    events: list[NewEvent]
+    events: list[Event]
     orders: int
     ended: frozenset[str]
 
@@ -216,14 +220,14 @@ def _askers(reader: Reader, instance: Instance, now: int) -> set[str]:
     if instance.account_id is not None:
         return {instance.account_id}
     lately = events.page(reader, Filter(instance=instance.id, since=now - LIFETIME, limit=_MOST_LOOKED_AT))
-    return {event.account_id for event in lately if event.account_id is not None and event.kind == "challenge.valid"}
+    return {event.account_id for _, event in lately if event.account_id is not None and event.kind == "challenge.valid"}
 
 
 class _Revoked(NamedTuple):
-    """What revokes certificates, and how many."""
+    """The revocation of certificates, and how many."""
 
     statements: list[Statement]
-    events: list[NewEvent]
+    events: list[Event]
     certificates: int
 
 
@@ -240,7 +244,7 @@ def _revoke_all(
     :param ended: the ids of the enrolments that end in the same write.
     """
     statements: list[Statement] = []
-    events: list[NewEvent] = []
+    events: list[Event] = []
     count = 0
     noted: set[str] = set()
     for certificate in certificates.of_instance(reader, instance_id):
@@ -272,5 +276,5 @@ def _reopen(reader: Reader, instance: Instance, name: str, now: int) -> Write[No
     if name not in closed:
         listed = ", ".join(sorted(closed)) or "none"
         raise RequestError(f"{name!r} is not closed to {instance.id}; closed names: {listed}")
-    event = new_event("instance.reopened", now, instance=instance_key(instance.id), name=name)
+    event = Event("instance.reopened", now, instance=instance_key(instance.id), name=name)
     return Write([certificates.reopen_name(instance.id, name)], lambda _rows: None, [event])

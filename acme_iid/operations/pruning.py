@@ -1,6 +1,6 @@
 """Keeping the store bounded: what ended long ago goes, a few rows at a time (rfc-notes/decisions/0012-pruning.md).
 
-What a client may still ask for stays: what is open or valid, certificates for a time after their end, and what an
+All that a client may still ask for stays: what is open or valid, certificates for a time after their end, and what an
 order replaces or a revocation list must still name. Accounts, instances, blocks, closed names and events are never
 removed here; events are a chain of hashes.
 """
@@ -8,8 +8,6 @@ removed here; events are a chain of hashes.
 from __future__ import annotations
 
 import logging
-import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -17,10 +15,10 @@ from functools import partial
 
 from acme_iid.authority import Authority
 from acme_iid.config.settings import Config
-from acme_iid.errors import StoreUnavailableError
+from acme_iid.operations.background import Background
 from acme_iid.protocol.renewal import CertificateId
 from acme_iid.store import jobs, limits, pruning, refusals
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.pruning import Ends, Expired
 from acme_iid.store.writes import Decision, Reader, Write, perform
@@ -43,7 +41,6 @@ _FIRST_LOOK_SECONDS = 2.0
 _POLL_SECONDS = 60.0
 _FIRST = (-1, 0)
 
-_chance = random.SystemRandom()
 _log = logging.getLogger(__name__)
 
 
@@ -87,7 +84,7 @@ def ends(config: Config, reader: Reader, now: int) -> Ends:
 
 
 def count(config: Config, reader: Reader, now: int) -> Pruned:
-    """What :func:`prune` would remove now."""
+    """The numbers that :func:`prune` would remove now."""
     terms = ends(config, reader, now)
     going, after = 0, _FIRST
     while page := pruning.expired(reader, terms, after, BATCH):
@@ -120,7 +117,7 @@ def prune(config: Config, database: Database, by: str, now: int, goes_on: Callab
 
 
 Batch = tuple[Pruned, tuple[int, int], bool]
-"""What went, how far certificates were seen, and if there may be more."""
+"""The numbers removed, how far certificates were seen, and whether there may be more."""
 
 
 def _batch(reader: Reader, terms: Ends, after: tuple[int, int], by: str, now: int) -> Batch | Write[Batch]:
@@ -146,7 +143,7 @@ def _batch(reader: Reader, terms: Ends, after: tuple[int, int], by: str, now: in
     if not any(counts.values()):
         return done
     detail: dict[str, object] = {name: count for name, count in counts.items() if count}
-    return Write(statements, lambda _rows: done, [new_event("store.pruned", now, by=by, removed=detail)])
+    return Write(statements, lambda _rows: done, [Event("store.pruned", now, detail={"by": by, "removed": detail})])
 
 
 def _that_go(reader: Reader, terms: Ends, page: list[Expired]) -> list[Expired]:
@@ -167,49 +164,37 @@ def _serial(text: str) -> str:
     return f"{CertificateId.read(text).serial:x}"
 
 
-class Pruning:
+class Pruning(Background):
     """The thread of one process that prunes when it is this process's turn: each hour one of all processes has it."""
 
     def __init__(self, authority: Authority) -> None:
+        super().__init__(
+            _POLL_SECONDS,
+            first=_FIRST_LOOK_SECONDS,
+            spread=0.1,
+            fault="pruning the store failed",
+            unavailable="The store is not pruned now",
+        )
         self._authority = authority
         self._ahead = ahead()
         self._began = time.monotonic()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self) -> None:
-        """Begin. The thread ends with the process, which need not wait for it."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread, after the transaction that it is in, and wait for that."""
-        self._ending.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        self._ending.wait(_FIRST_LOOK_SECONDS)
-        while not self._ending.is_set():
-            try:
-                if clock_was_set(self._ahead):
-                    _log.warning("The clock was set by more than an hour; the store is pruned again after a restart.")
-                elif in_doubt(self._authority.database, int(time.time()), time.monotonic() - self._began):
-                    _log.warning(
-                        "The store was not pruned for more than a week, by this machine's clock; check it. "
-                        "Nothing is pruned until the server has run for a day with it."
-                    )
-                    self._ending.wait(INTERVAL)
-                else:
-                    turn(self._authority.config, self._authority.database, int(time.time()), self._ending.is_set)
-            except StoreUnavailableError as error:
-                _log.warning("The store is not pruned now: %s", error)
-            except Exception:  # noqa: BLE001 - a fault of ours must not end it for good
-                _log.exception("pruning the store failed")
-            # So that not all ask at once.
-            self._ending.wait(_POLL_SECONDS * _chance.uniform(0.9, 1.1))
+    def turn(self) -> None:
+        """Prune if it is this process's turn, and the clock can be believed."""
+        if clock_was_set(self._ahead):
+            _log.warning("The clock was set by more than an hour; the store is pruned again after a restart.")
+        elif in_doubt(self._authority.database, int(time.time()), time.monotonic() - self._began):
+            _log.warning(
+                "The store was not pruned for more than a week, by this machine's clock; check it. "
+                "Nothing is pruned until the server has run for a day with it."
+            )
+            self.wait(INTERVAL)
+        else:
+            prune_if_due(self._authority.config, self._authority.database, int(time.time()), self.is_ending)
 
 
 def ahead() -> float:
-    """What the clock is ahead of the time since the machine's start, seconds: it changes when the clock is set."""
+    """The clock's lead over the time since the machine's start, in seconds: it changes when the clock is set."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -233,7 +218,9 @@ def in_doubt(reader: Reader, now: int, running: float) -> bool:
     return due is not None and now - due > LONG and running < DOUBT
 
 
-def turn(config: Config, database: Database, now: int, is_ending: Callable[[], bool] = lambda: False) -> Pruned | None:
+def prune_if_due(
+    config: Config, database: Database, now: int, is_ending: Callable[[], bool] = lambda: False
+) -> Pruned | None:
     """Prune if nobody has done it in the last hour, nor does now; None if somebody has or does.
 
     :param is_ending: whether to stop after the transaction of now; the rest is left to the next hour.

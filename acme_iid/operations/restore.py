@@ -21,7 +21,7 @@ from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
 from acme_iid.operations.backup import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest
 from acme_iid.store import copies, copying, events
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.copying import Progress
 from acme_iid.store.database import Database, Transaction, connect, migrate, open_store
 
@@ -117,15 +117,15 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, size: in
     content = _content(tar, member, size if member.name == DATABASE else min(size, MAX_FILE_BYTES))
     path = target / (_STORE if member.name == DATABASE else name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode & 0o644)
     with content, os.fdopen(descriptor, "wb") as out:
         while chunk := content.read(_CHUNK):
-            found.update(chunk)
+            digest.update(chunk)
             out.write(chunk)
         out.flush()
         os.fsync(out.fileno())
-    if found.hexdigest() != expected:
+    if digest.hexdigest() != expected:
         raise RequestError(f"the backup was changed or damaged: {member.name!a} does not have the sum of its manifest")
 
 
@@ -173,7 +173,7 @@ def _install(file: Path, server: str | None, backup: Backup, now: int, watch: Wa
 
 def _put_to_use(backup: Backup, now: int, transaction: Transaction) -> None:
     copies.put_to_use(transaction, now)
-    event = new_event("store.restored", now, made_at=backup.made_at, head=backup.head)
+    event = Event("store.restored", now, detail={"made_at": backup.made_at, "head": backup.head})
     events.append(transaction, event)
 
 

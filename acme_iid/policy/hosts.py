@@ -26,15 +26,15 @@ CHALLENGES = (*OF_HOSTS[:1], *OF_DNS[:1], *OF_HOSTS[1:], *OF_DNS[1:])
 class HostProvisioner:
     """One ``[[provisioner]]`` of type ACME.
 
-    :ivar name: what an operator calls it; unique, and carried in every certificate issued under it.
+    :ivar name: its name for operators; unique, and in every certificate that is issued under it.
     :ivar challenges: the types of challenges that are offered.
     :ivar allow: the names that hosts may prove, as templates without placeholders; None for any in the CA's domains.
     :ivar allow_wildcards: whether a wildcard may be proven, by a challenge in the DNS.
-    :ivar networks: where the hosts are: validation connects to these addresses only, and an address that is
+    :ivar networks: the networks of the hosts: validation connects to these addresses only, and an address that is
         certified is in one of them. None for all but loopback, link-local and the like.
     :ivar resolver: the name servers that are asked; none for the system's.
-    :ivar http_port: where http-01 is answered.
-    :ivar tls_port: where tls-alpn-01 is answered.
+    :ivar http_port: the port on which http-01 is answered.
+    :ivar tls_port: the port on which tls-alpn-01 is answered.
     :ivar caa: whether CAA records are heeded (RFC 8659).
     :ivar profiles: the certificate profiles that hosts may have; None for all.
     """
@@ -51,7 +51,7 @@ class HostProvisioner:
     profiles: tuple[str, ...] | None = None
 
     def gives_profile(self, profile: str | None) -> bool:
-        """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""
+        """Whether certificates of this profile are given; None stands for the profile of a CA without profiles."""
         return profile is None or self.profiles is None or profile in self.profiles
 
     def __str__(self) -> str:
@@ -59,16 +59,16 @@ class HostProvisioner:
 
     def offers(self, namespace: Namespace, identifier: Identifier) -> tuple[str, ...]:
         """The types of challenges by which ``identifier`` can be proven under this provisioner; empty for none."""
-        if namespace.reserves(identifier):
+        if namespace.refuses(identifier):
             return ()
         if identifier.type == "ip":
             address = ipaddress.ip_address(identifier.value)
-            known = self.networks is not None and any(address in network for network in self.networks)
-            return tuple(kind for kind in self.challenges if kind in OF_HOSTS) if known else ()
+            is_inside = self.networks is not None and any(address in network for network in self.networks)
+            return tuple(entry for entry in self.challenges if entry in OF_HOSTS) if is_inside else ()
         if not namespace.contains(identifier) or not self._gives(identifier.base):
             return ()
         if identifier.wildcard:
-            return tuple(kind for kind in self.challenges if kind in OF_DNS) if self.allow_wildcards else ()
+            return tuple(entry for entry in self.challenges if entry in OF_DNS) if self.allow_wildcards else ()
         return self.challenges
 
     def _gives(self, identifier: Identifier) -> bool:

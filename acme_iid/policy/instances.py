@@ -16,7 +16,7 @@ from acme_iid.protocol.addresses import Network
 from acme_iid.protocol.identifiers import Identifier
 
 ENROLMENT_LIFETIME = 7 * 86400
-"""How long a proof serves delegates where a provisioner does not say otherwise, seconds."""
+"""Seconds that a proof serves delegates, unless a provisioner says otherwise."""
 _NO_KEYS = GivenKeys("")
 
 
@@ -24,11 +24,11 @@ _NO_KEYS = GivenKeys("")
 class Provisioner:
     """One ``[[provisioner]]`` of ca.toml.
 
-    :ivar name: what an operator calls it; unique, and carried in every certificate issued under it.
+    :ivar name: its name for operators; unique, and in every certificate that is issued under it.
     :ivar type: a key of :data:`~acme_iid.policy.clouds.CLOUD_TYPES`.
-    :ivar demands: the lists that an instance must be on, whose it is among them.
+    :ivar demands: the lists that an instance must be on, a list of owners among them.
     :ivar formats: the formats of evidence that are accepted, most preferred first.
-    :ivar instance_age: how long after its start an instance may prove itself for the first time, seconds;
+    :ivar instance_age: the time after its start in which an instance may prove itself first, in seconds;
         None for ever.
     :ivar allow: the names that instances may hold; None for any name inside the CA's domains.
     :ivar allow_wildcards: the wildcard names that instances may hold; the templates are without their ``*.``.
@@ -36,8 +36,8 @@ class Provisioner:
     :ivar disable_custom_sans: only names that follow from the document, none that the client chose.
     :ivar disable_trust_on_first_use: an instance is not tied to the first account that proves it.
     :ivar profiles: the certificate profiles that instances may have; None for all.
-    :ivar enrolment_lifetime: how long an instance's proof serves its delegates, seconds.
-    :ivar proof_lifetime: how long its proof serves further orders of its own account, seconds; 0 if each order is
+    :ivar enrolment_lifetime: the time that an instance's proof serves its delegates, in seconds.
+    :ivar proof_lifetime: the time that its proof serves further orders of its account, in seconds; 0 if each order is
         proven anew.
     :ivar keys: the further keys that its evidence is believed under, and what its tokens must say.
     """
@@ -63,7 +63,7 @@ class Provisioner:
         return CLOUD_TYPES[self.type]
 
     def gives_profile(self, profile: str | None) -> bool:
-        """Whether certificates of this profile are given; None is the one kind of a CA without profiles."""
+        """Whether certificates of this profile are given; None stands for the profile of a CA without profiles."""
         return profile is None or self.profiles is None or profile in self.profiles
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ ANY_NAME = "any name in the domains"
 
 
 def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tuple[str, str | None]]:
-    """A provisioner's rules about whom it admits, by their names in ca.toml, each with why an instance fails it."""
+    """A provisioner's rules on admission by their names in ca.toml, each with the reason why an instance fails it."""
     refusal = None
     if provisioner.cloud_type.cloud != identity.cloud:
         refusal = f"{provisioner} is for {provisioner.type} instances"
@@ -96,7 +96,7 @@ def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tup
         refusal = f"{provisioner} does not trust the key that signed this evidence; it is configured for another one"
     yield "key", refusal
     if identity.unbound:
-        # Whoever has a token by theft could otherwise show it with an instance of any owner's in the world.
+        # A thief of a token could otherwise show it with an instance of any owner in the world.
         owned = any(
             identity.facts.get(fact) == identity.owner for demand in provisioner.demands for fact in demand.facts
         )
@@ -109,18 +109,19 @@ def checks(provisioner: Provisioner, identity: InstanceIdentity) -> Iterator[tup
 
 
 def refusal_to_admit(provisioner: Provisioner, identity: InstanceIdentity) -> str | None:
-    """Why a provisioner does not admit an instance, or None if it does."""
+    """The reason why a provisioner does not admit an instance; None if it does."""
     return next((refusal for _, refusal in checks(provisioner, identity) if refusal is not None), None)
 
 
 def own_names(provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity) -> tuple[Identifier, ...]:
     """The names and addresses that follow from an instance's facts, as far as the provisioner believes them.
 
-    A name of the CA itself is not among them: facts repeat, and another instance may have the CA's private address.
+    A name of the CA itself is not among them: facts repeat, and another instance may have the CA's private address. Nor
+    is a name that the CA's chain does not permit.
     """
     believed = believed_facts(provisioner, identity)
     unbelieved = {value for name, value in identity.facts.items() if name not in believed}
-    return tuple(name for name in identity.names if name.value not in unbelieved and not namespace.reserves(name))
+    return tuple(name for name in identity.names if name.value not in unbelieved and not namespace.refuses(name))
 
 
 def believed_facts(provisioner: Provisioner, identity: InstanceIdentity) -> Mapping[str, str]:
@@ -135,12 +136,12 @@ def believed_facts(provisioner: Provisioner, identity: InstanceIdentity) -> Mapp
 
 def names(provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity) -> tuple[Identifier, ...]:
     """All the names that can be listed: those that follow from the facts, and those that rules give exactly."""
-    found, facts = list(own_names(provisioner, namespace, identity)), believed_facts(provisioner, identity)
+    listed, facts = list(own_names(provisioner, namespace, identity)), believed_facts(provisioner, identity)
     for rule in () if provisioner.disable_custom_sans else provisioner.allow or ():
         name = rule.template.name(facts) if rule.applies(facts) else None
-        if name is not None and namespace.contains(name) and not namespace.reserves(name):
-            found.append(name)
-    return tuple(dict.fromkeys(found))
+        if name is not None and namespace.contains(name) and not namespace.refuses(name):
+            listed.append(name)
+    return tuple(dict.fromkeys(listed))
 
 
 def rule_giving(
@@ -151,7 +152,7 @@ def rule_giving(
     :returns: :data:`OWN_NAME` for a name that follows from the facts, :data:`ANY_NAME` where nothing is ruled, or
         the entry of ``allow`` or ``allow_wildcards`` as it stands in ca.toml.
     """
-    if namespace.reserves(identifier):
+    if namespace.refuses(identifier):
         return None
     if identifier in own_names(provisioner, namespace, identity):
         return OWN_NAME
@@ -170,7 +171,7 @@ def rule_giving(
 def refusal_to_name(
     provisioner: Provisioner, namespace: Namespace, identity: InstanceIdentity, identifier: Identifier
 ) -> str | None:
-    """Why a provisioner does not let an instance that it admits hold a name, or None if it does."""
+    """The reason why a provisioner does not give a name to an instance that it admits; None if it does."""
     if rule_giving(provisioner, namespace, identity, identifier) is not None:
         return None
     if (reason := namespace.refusal(identifier)) is not None:
@@ -190,7 +191,7 @@ def refusal_to_name(
     if not namespace.contains(identifier):
         return namespace.outside(identifier)
     if identifier.wildcard:
-        given = ", ".join(f"*.{rule}" for rule in provisioner.allow_wildcards) or "empty"
-        return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {given}"
+        wildcards = ", ".join(f"*.{rule}" for rule in provisioner.allow_wildcards) or "empty"
+        return f"{provisioner} does not give the wildcard {identifier}: its allow_wildcards is {wildcards}"
     rules = ", ".join(str(rule) for rule in provisioner.allow or ()) or "nothing"
     return f"{provisioner} does not give {identifier}: its allow is {rules}; this instance's own names are {listed}"

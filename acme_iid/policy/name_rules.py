@@ -1,7 +1,7 @@
 """An operator's rules over verified facts: lists that a fact must be on, and templates that give names.
 
 A template is a name whose labels are literal, ``*`` (exactly one whole label), or hold one placeholder for
-a fact. Facts are chosen by whoever makes an instance, so none may become more than it is: a fact that
+a fact. The maker of an instance chooses its facts, so no fact may become more than it is: a fact that
 is not made of the characters of a label gives no name at all, and a label holds one placeholder only,
 since in ``{a}-{b}`` two instances with different facts could share a name.
 """
@@ -27,7 +27,7 @@ class Demand:
 
     :ivar key: the list's name in ca.toml (``projects``).
     :ivar facts: the facts of which one must be listed (``project``, ``project_number``).
-    :ivar values: what is listed, in lower case: clouds compare none of these by case.
+    :ivar values: the listed values, in lower case, since clouds ignore case in them.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Demand:
     values: tuple[str, ...]
 
     def refusal(self, facts: Mapping[str, str]) -> str | None:
-        """Why an instance with ``facts`` is not on the list, or None if it is."""
+        """The reason why an instance with ``facts`` is not on the list; None if it is."""
         proven = [facts[name] for name in self.facts if name in facts]
         if any(lowered(value) in self.values for value in proven):
             return None
@@ -69,7 +69,7 @@ class Template:
         )
 
     def name(self, facts: Mapping[str, str]) -> Identifier | None:
-        """The one name that it gives to an instance with ``facts``, or None if there is none or more than one."""
+        """The one name that it gives to an instance with ``facts``, or None if it gives no name or several."""
         labels = self._labels(facts)
         if labels is None or _ANY in labels:
             return None
@@ -87,23 +87,23 @@ class Template:
         """The labels with the facts in them, or None if a fact is missing or cannot stand in a name."""
         labels: list[str] = []
         for label in self.text.split("."):
-            found = _PLACEHOLDER.search(label)
-            if found is None:
+            placeholder = _PLACEHOLDER.search(label)
+            if placeholder is None:
                 labels.append(label)
                 continue
-            value = lowered(facts.get(found[1], ""))
-            if found[1] in _DASHED:
-                value = _DASHED[found[1]].sub("-", value)
+            value = lowered(facts.get(placeholder[1], ""))
+            if placeholder[1] in _DASHED:
+                value = _DASHED[placeholder[1]].sub("-", value)
             if not _LABEL_PIECE.match(value):
                 return None
-            labels.append(label[: found.start()] + value + label[found.end() :])
+            labels.append(label[: placeholder.start()] + value + label[placeholder.end() :])
         return labels
 
 
-def template(text: str, known: Collection[str], *, wildcards: bool = False) -> Template:
+def template(text: str, placeholders: Collection[str], *, wildcards: bool = False) -> Template:
     """Read a template from ca.toml.
 
-    :param known: the placeholders that this type of provisioner has facts for.
+    :param placeholders: those that this type of provisioner has facts for.
     :param wildcards: whether it is for wildcard certificates: its first label is a literal ``*``.
     :raises ValueError: with what is wrong, in words.
     """
@@ -115,8 +115,8 @@ def template(text: str, known: Collection[str], *, wildcards: bool = False) -> T
         if _ANY in rest:
             raise ValueError(f"{text!r} has a second '*'; a wildcard certificate is named exactly")
     for label in rest.split("."):
-        _check_label(text, label, known)
-    # What it would give if every fact were a letter is a name, or it never gives one.
+        _check_label(text, label, placeholders)
+    # With a letter for every fact it gives a name; otherwise it never gives one.
     trial = _PLACEHOLDER.sub("a", rest).replace(_ANY, "a")
     if dns(trial).value != trial:
         raise ValueError(f"{text!r} has capital letters; names are written in lower case")

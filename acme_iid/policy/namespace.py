@@ -1,4 +1,7 @@
-"""The names that this CA issues at all: what its domains hold, and never a name of its own (decision 17)."""
+"""The names that this CA issues at all: those in its domains that its certificates permit, and none of its own.
+
+Decision 17 has the reasons for the last part.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
+from acme_iid.policy.name_constraints import NameConstraints
 from acme_iid.protocol.identifiers import Identifier
 
 
@@ -17,10 +21,12 @@ class Namespace:
 
     :ivar domains: canonical dns names; a name that somebody chooses is one of these or below one.
     :ivar reserved: the names and addresses of the CA itself. Its serving certificate holds them, and no other does.
+    :ivar constraints: those of the certificates above a leaf, each of which must permit its names.
     """
 
     domains: tuple[str, ...] = ()
     reserved: frozenset[Identifier] = frozenset()
+    constraints: tuple[NameConstraints, ...] = ()
 
     def contains(self, identifier: Identifier) -> bool:
         """Whether a name, or the base of a wildcard, is one of the domains or below one."""
@@ -34,24 +40,28 @@ class Namespace:
             "an operator adds a domain to [ca] domains in ca.toml"
         )
 
-    def reserves(self, identifier: Identifier) -> bool:
-        """Whether a certificate for a name would speak for the CA itself."""
-        return self._reserved_by(identifier) is not None
+    def refuses(self, identifier: Identifier) -> bool:
+        """Whether no certificate is issued for a name, whatever a provisioner says."""
+        return self.refusal(identifier) is not None
 
     def refusal(self, identifier: Identifier) -> str | None:
-        """The reason to refuse a name that is the CA's own or covers one; None for any other."""
+        """The reason to refuse a name that is the CA's own or covers one, or that its chain does not permit.
+
+        None for any other name.
+        """
         own = self._reserved_by(identifier)
         if own is None:
-            return None
+            refusals = (constraints.refusal(identifier) for constraints in self.constraints)
+            return next((reason for reason in refusals if reason is not None), None)
         what = "it is" if not identifier.wildcard else f"it covers {own},"
-        kind = "an address" if own.type == "ip" else "a name"
+        thing = "an address" if own.type == "ip" else "a name"
         return (
-            f"{identifier} is reserved: {what} {kind} of this CA itself, and nobody else gets a certificate for it; "
+            f"{identifier} is reserved: {what} {thing} of this CA itself, and nobody else gets a certificate for it; "
             "order another name. (For a proxy in front of the CA, its operator runs 'acme-iid-ca serving-certificate')"
         )
 
-    def require_unreserved(self, identifiers: Collection[Identifier]) -> None:
-        """Refuse names that are the CA's own or cover one.
+    def require_issuable(self, identifiers: Collection[Identifier]) -> None:
+        """Refuse names that are the CA's own or cover one, and names that its chain does not permit.
 
         :raises AcmeError: ``rejectedIdentifier``, with a subproblem for each of them.
         """

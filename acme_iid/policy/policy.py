@@ -1,9 +1,9 @@
-"""The policy of a CA: which names it offers a challenge for, and who is given which name. No I/O.
+"""The policy of a CA: the names that it offers challenges for, and the names that instances and hosts get. No I/O.
 
 Every question about admission and names is asked here. An order's names go through these steps:
 
-1. :meth:`Policy.offers`, at newOrder: the name is in the domains and not the CA's own, and some provisioner may give
-   it.
+1. :meth:`Policy.offers`, at newOrder: the name is in the domains, permitted by the CA's certificates and not the CA's
+   own, and some provisioner may give it.
 2. :meth:`Policy.decide`, when evidence is judged: a provisioner admits the instance, and one of its rules gives the
    name. :meth:`Policy.giver` is the same for a host, which proves each name by a standard challenge.
 3. :meth:`Policy.still_gives`, when a certificate is made of what was proven: the rules give the name now, too.
@@ -26,7 +26,7 @@ from acme_iid.protocol.identifiers import Identifier
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """How a name can be proven.
+    """The ways to prove a name.
 
     :ivar challenges: the types of challenges, iid-01 first.
     :ivar refusal: the reason to refuse an order for the name at once, because no provisioner could ever allow it; None
@@ -41,7 +41,7 @@ class Offer:
 class Decision:
     """A name is given to an instance.
 
-    :ivar provisioner: under which provisioner.
+    :ivar provisioner: the provisioner that gives it.
     :ivar rule: the one rule that gives it: :data:`~acme_iid.policy.instances.OWN_NAME`,
         :data:`~acme_iid.policy.instances.ANY_NAME`, or the entry of ``allow`` or ``allow_wildcards`` in ca.toml.
     :ivar trust_on_first_use: whether first use ties the instance to the account.
@@ -56,7 +56,7 @@ class Decision:
 class Refusal:
     """A name is not given to an instance.
 
-    :ivar step: where it failed.
+    :ivar step: the step that failed.
     :ivar reasons: a sentence for each provisioner that was asked, by its name; "" where none is asked.
     """
 
@@ -87,7 +87,7 @@ class Policy:
         return (*self.instances, *self.hosts)
 
     def provisioner(self, name: str) -> Provisioner | HostProvisioner | None:
-        """The provisioner of a name; None if there is none."""
+        """The provisioner with a name; None for an unknown name."""
         return next((entry for entry in self.provisioners if entry.name == name), None)
 
     def formats(self) -> tuple[str, ...]:
@@ -111,7 +111,9 @@ class Policy:
         """
         instances = [entry for entry in self.instances if under in (None, entry.name) and entry.gives_profile(profile)]
         hosts = [entry for entry in self.hosts if under in (None, entry.name) and entry.gives_profile(profile)]
-        standard = tuple(dict.fromkeys(kind for host in hosts for kind in host.offers(self.namespace, identifier)))
+        standard = tuple(
+            dict.fromkeys(challenge for host in hosts for challenge in host.offers(self.namespace, identifier))
+        )
         refusal = self._refusal_to_all(instances, identifier)
         # With no provisioner at all iid-01 is what says so.
         by_instances = refusal is None and (bool(instances) or not standard)
@@ -191,7 +193,7 @@ class Policy:
         return Decision(chosen, rule, trust_on_first_use=relying)
 
     def giver(self, identifier: Identifier, challenge_type: str, profile: str | None = None) -> HostProvisioner | None:
-        """The first provisioner under which a host can prove a name by a type of challenge; None if there is none.
+        """The first provisioner under which a host can prove a name by a type of challenge; None without one.
 
         :param profile: the certificate profile that it must give; None for any.
         """
@@ -205,7 +207,7 @@ class Policy:
     def still_gives(
         self, under: str, identifier: Identifier, challenge_type: str, identity: InstanceIdentity | None
     ) -> str | None:
-        """The reason why a name that was proven is given no more by the rules in force; None if it is.
+        """The reason why the rules in force no longer give a name that was proven; None if they do.
 
         :param under: the provisioner that it was proven under, which is there.
         :param challenge_type: the challenge that proved it.

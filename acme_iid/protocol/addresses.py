@@ -9,7 +9,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Listen(NamedTuple):
-    """Where the server listens: an address or host name, and a port (0 for any free one)."""
+    """An address to listen on: an address or host name, and a port (0 for any free one)."""
 
     host: str
     port: int

@@ -1,9 +1,9 @@
 """A CSR at finalize: its names are the order's, its key is strong and its own (RFC 8555 section 7.4).
 
-Only the names and the key are taken from a CSR. Whatever else it asks for (key usages, extended key
+Only the names and the key are taken from a CSR. All else that it asks for (key usages, extended key
 usages, must-staple, further subject attributes, any other extension) is left out of the certificate,
-whose contents are the CA's to decide; a CSR that asks to become a CA is refused, because nobody who
-means that should get something else.
+because the CA decides its contents. A CSR that asks to become a CA is refused: its sender would get
+something else than that.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _UNREADABLE = (
 )
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 
-# The library warns of an empty common name; whatever a client sends is no news for the log.
+# The library warns of an empty common name; the log is not for the contents of CSRs.
 warnings.filterwarnings("ignore", message="Attribute's length must be", category=UserWarning)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedCSR:
-    """What a CSR that passed :func:`check` leaves to issue from.
+    """The parts of a CSR that passed :func:`check` from which a certificate is issued.
 
     :ivar spki_sha256: the SHA-256 of the key's DER SubjectPublicKeyInfo, 32 octets.
     :ivar thumbprint: the key as an account key would be known (RFC 7638).
@@ -75,34 +75,36 @@ def check(
     :param encoded: the CSR as it came, DER.
     :param identifiers: the order's identifiers, canonical.
     :param forbidden_keys: SHA-256 of the SubjectPublicKeyInfo of keys that get no certificate, the CA's own.
-    :param policy: which keys are accepted; weak ones never are.
-    :raises AcmeError: ``badCSR``, saying what a client would have to change.
+    :param policy: the keys that are accepted; weak ones never are.
+    :raises AcmeError: ``badCSR``, saying what the client has to change.
     """
     if len(encoded) > MAX_BYTES:
-        raise _bad(f"the CSR is larger than {MAX_BYTES} bytes")
+        raise _csr_error(f"the CSR is larger than {MAX_BYTES} bytes")
     try:
         csr = _load(encoded)
         extensions = csr.extensions
         subject = csr.subject
     except _UNREADABLE as error:
-        raise _bad("the CSR cannot be read; send one PKCS #10 request in DER, base64url without padding") from error
-    # The key is judged before it is used: verifying with an absurd one is work for us and none for its sender.
+        raise _csr_error(
+            "the CSR cannot be read; send one PKCS #10 request in DER, base64url without padding"
+        ) from error
+    # The key is judged before it is used: verifying with an absurd one is work for us, and not for its sender.
     signed = _signed(encoded)
     key_info = _key_info(signed)
     public_key = _strong(csr, key_info, policy)
     # A bit string with bits that are not used would be another spelling of the same signature.
     if not encoded.endswith(b"\0" + csr.signature):
-        raise _bad("the CSR's signature is no whole number of octets")
+        raise _csr_error("the CSR's signature is not a whole number of octets")
     _check_signature(csr, public_key, signed)
     spki_sha256 = hashlib.sha256(key_info).digest()
     if spki_sha256 in forbidden_keys:
-        raise _bad("the CSR's key is the CA's own; make a new key for the certificate")
+        raise _csr_error("the CSR's key is the CA's own; make a new key for the certificate")
     _check_names(_requested_names(subject, extensions), frozenset(identifiers))
     _check_not_a_ca(extensions)
     return CheckedCSR(public_key, spki_sha256, jwk.thumbprint(public_key))
 
 
-def _bad(detail: str) -> AcmeError:
+def _csr_error(detail: str) -> AcmeError:
     return AcmeError(Problem.BAD_CSR, detail)
 
 
@@ -114,22 +116,22 @@ def _strong(csr: x509.CertificateSigningRequest, key_info: bytes, policy: KeyPol
     try:
         key = csr.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _bad(
+        raise _csr_error(
             "the CSR's key cannot be read: its algorithm, its curve or their parameters are not known here; the keys "
             f"that are accepted: {', '.join(policy.types)}"
         ) from error
     if (refusal := policy.refusal(key)) is not None:
-        raise _bad(refusal)
+        raise _csr_error(refusal)
     assert isinstance(key, PublicKey)  # no other kind is accepted
     # A certificate would hold the key in this one form: a key for RSASSA-PSS alone (RFC 4055 section 1.2) as one for
     # any use, and a curve with parameters of its own (RFC 5480 section 2.1.1) as a named one.
     if jwk.spki(key) != key_info:
         if isinstance(key, rsa.RSAPublicKey):
-            raise _bad(
+            raise _csr_error(
                 "the CSR's RSA key is for RSASSA-PSS alone, or has other parameters; certificates here hold RSA keys "
                 "for any use (rsaEncryption): make a key of that kind"
             )
-        raise _bad(
+        raise _csr_error(
             "the CSR's key is not in the form that certificates here have: a curve is named, without parameters of its "
             "own, and its point is not compressed; make the CSR in that form"
         )
@@ -139,7 +141,7 @@ def _strong(csr: x509.CertificateSigningRequest, key_info: bytes, policy: KeyPol
 
 
 def _signed(csr: bytes) -> bytes:
-    """The CertificationRequestInfo, as it came: what a CSR's signature is over (RFC 2986 section 4.2)."""
+    """The CertificationRequestInfo, as it came: the bytes under a CSR's signature (RFC 2986 section 4.2)."""
     start = der.contents(csr, 0)
     return csr[start : der.end(csr, start)]
 
@@ -153,11 +155,11 @@ def _key_info(info: bytes) -> bytes:
 
 def _check_modulus(modulus: int) -> None:
     if math.gcd(modulus, _SMALL_PRIMES) != 1:
-        raise _bad("the RSA key is weak: its modulus has a small factor; make a new key")
+        raise _csr_error("the RSA key is weak: its modulus has a small factor; make a new key")
     if all(modulus % prime in residues for prime, residues in _ROCA.items()):
-        raise _bad("the RSA key is weak: it was made by a faulty library (ROCA, CVE-2017-15361); make a new key")
+        raise _csr_error("the RSA key is weak: it was made by a faulty library (ROCA, CVE-2017-15361); make a new key")
     if _has_close_factors(modulus):
-        raise _bad("the RSA key is weak: its two primes are close to each other; make a new key")
+        raise _csr_error("the RSA key is weak: its two primes are close to each other; make a new key")
 
 
 def _has_close_factors(modulus: int) -> bool:
@@ -196,11 +198,11 @@ def _check_signature(csr: x509.CertificateSigningRequest, key: PublicKey, signed
     try:
         hash_algorithm = csr.signature_hash_algorithm
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _bad("the CSR's signature algorithm is not known") from error
+        raise _csr_error("the CSR's signature algorithm is not known") from error
     if isinstance(hash_algorithm, _WEAK_HASHES):
-        raise _bad(f"the CSR is signed with {hash_algorithm.name.upper()}; use SHA-256 or better")
+        raise _csr_error(f"the CSR is signed with {hash_algorithm.name.upper()}; use SHA-256 or better")
     if not _verifies(csr, key, signed):
-        raise _bad("the CSR's signature does not verify with the key in it")
+        raise _csr_error("the CSR's signature does not verify with the key in it")
 
 
 def _verifies(csr: x509.CertificateSigningRequest, key: PublicKey, signed: bytes) -> bool:
@@ -223,7 +225,7 @@ def _verifies(csr: x509.CertificateSigningRequest, key: PublicKey, signed: bytes
 
 def _requested_names(subject: x509.Name, extensions: x509.Extensions) -> frozenset[Identifier]:
     """Return the names in the subjectAltName and, RFC 8555 section 7.4, the common name."""
-    found: set[Identifier] = set()
+    requested: set[Identifier] = set()
     try:
         alternatives = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -231,37 +233,37 @@ def _requested_names(subject: x509.Name, extensions: x509.Extensions) -> frozens
     try:
         for general_name in alternatives:
             if isinstance(general_name, x509.DNSName):
-                found.add(names.dns(general_name.value))
+                requested.add(names.dns(general_name.value))
             elif isinstance(general_name, x509.IPAddress):
-                found.add(names.ip(str(general_name.value)))
+                requested.add(names.ip(str(general_name.value)))
             else:
                 kind = type(general_name).__name__
-                raise _bad(f"the CSR asks for a {kind}; certificates hold dns names and addresses only")
+                raise _csr_error(f"the CSR asks for a {kind}; certificates hold dns names and addresses only")
         for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
             if not str(attribute.value).strip(" "):
-                continue  # OpenSSL writes an empty one where a person was asked for a name and gave none
+                continue  # OpenSSL writes an empty one where a person was asked for a name and typed nothing
             common_name = names.from_text(str(attribute.value))
             # An address counts where RFC 8738 section 3 puts it, in the subjectAltName.
-            if common_name.type == "ip" and common_name not in found:
-                raise _bad("the CSR's common name is an address that its subjectAltName does not hold")
-            found.add(common_name)
+            if common_name.type == "ip" and common_name not in requested:
+                raise _csr_error("the CSR's common name is an address that its subjectAltName does not hold")
+            requested.add(common_name)
     except ValueError as error:
-        raise _bad(f"the CSR asks for a name that is none: {error}"[:300]) from error
-    return frozenset(found)
+        raise _csr_error(f"the CSR asks for an invalid name: {error}"[:300]) from error
+    return frozenset(requested)
 
 
 def _check_names(requested: frozenset[Identifier], ordered: frozenset[Identifier]) -> None:
     if missing := sorted(ordered - requested):
-        raise _bad(f"the CSR lacks {_listed(missing)}; its names are exactly the order's")
+        raise _csr_error(f"the CSR lacks {_listed(missing)}; its names are exactly the order's")
     if surplus := sorted(requested - ordered):
-        raise _bad(
+        raise _csr_error(
             f"the CSR asks for {_listed(surplus)}, which the order does not hold; its names are exactly the order's"
         )
 
 
-def _listed(found: list[Identifier]) -> str:
-    shown = ", ".join(str(identifier) for identifier in found[:5])
-    return shown if len(found) <= 5 else f"{shown} and {len(found) - 5} more"
+def _listed(identifiers: list[Identifier]) -> str:
+    first = ", ".join(map(str, identifiers[:5]))
+    return first if len(identifiers) <= 5 else f"{first} and {len(identifiers) - 5} more"
 
 
 def _check_not_a_ca(extensions: x509.Extensions) -> None:
@@ -270,4 +272,4 @@ def _check_not_a_ca(extensions: x509.Extensions) -> None:
     except x509.ExtensionNotFound:
         return
     if constraints.ca:
-        raise _bad("the CSR asks to become a CA; this server issues end-entity certificates only")
+        raise _csr_error("the CSR asks to become a CA; this server issues end-entity certificates only")

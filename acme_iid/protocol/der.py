@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 def contents(der: bytes, start: int) -> int:
-    """Where the contents of the value at ``start`` begin."""
+    """The position at which the contents of the value at ``start`` begin."""
     length = der[start + 1]
     return start + 2 + (length & 0x7F if length & 0x80 else 0)
 
 
 def end(der: bytes, start: int) -> int:
-    """Where the value at ``start`` ends, which is where the next one begins."""
+    """The position after the value at ``start``, at which the next one begins."""
     begin = contents(der, start)
     return begin + (der[start + 1] if begin == start + 2 else int.from_bytes(der[start + 2 : begin]))

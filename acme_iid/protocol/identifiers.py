@@ -1,6 +1,6 @@
 """Identifiers in their one canonical form (RFC 8555 section 9.7.7, RFC 8738).
 
-Everything below the wire compares identifiers for equality, so there is one spelling of each: dns
+All code below the wire compares identifiers for equality, so there is one spelling of each: dns
 names in lower-case A-labels without a trailing dot, addresses as :mod:`ipaddress` writes them.
 """
 
@@ -45,7 +45,7 @@ class Identifier(NamedTuple):
 def dns(value: str) -> Identifier:
     """The canonical dns identifier for ``value``, a wildcard in the leftmost label allowed.
 
-    :raises ValueError: with what is wrong, in words.
+    :raises ValueError: with the fault, in words.
     """
     # Before it is lowered: the Kelvin sign (U+212A) becomes a k then.
     if not value.isascii():
@@ -75,11 +75,11 @@ def _check_a_label(value: str, label: str) -> None:
     try:
         idna.ulabel(label)
     except idna.IDNAError as error:
-        raise ValueError(f"{value!r} has the label {label!r}, which is no valid A-label") from error
+        raise ValueError(f"{value!r} has the label {label!r}, which is not a valid A-label") from error
 
 
 def lowered(text: str) -> str:
-    """Text in lower case for a comparison: ASCII is lowered, and whatever else there is stays a text of its own."""
+    """Text in lower case for a comparison: ASCII is lowered, and any other text stays as it is."""
     return text.lower() if text.isascii() else text
 
 
@@ -87,16 +87,16 @@ def lowered(text: str) -> str:
 def ip(value: str) -> Identifier:
     """The canonical ip identifier for an IPv4 or IPv6 address in text form (RFC 8738 section 3).
 
-    :raises ValueError: with what is wrong, in words.
+    :raises ValueError: with the fault, in words.
     """
     address = ipaddress.ip_address(value)
     if isinstance(address, ipaddress.IPv6Address) and address.scope_id:
-        raise ValueError(f"{value!r} has a zone, which is no part of an address in a certificate")
+        raise ValueError(f"{value!r} has a zone, which is not part of an address in a certificate")
     return Identifier("ip", str(address))
 
 
 def from_text(value: str) -> Identifier:
-    """The identifier a person or a rule means by ``value``: an address if it reads as one, else a name.
+    """The identifier of a text that a person or a rule wrote: an address if it reads as one, else a name.
 
     :raises ValueError: if it is neither.
     """
@@ -125,5 +125,5 @@ def from_wire(obj: object) -> Identifier:
     try:
         return dns(value) if kind == "dns" else ip(value)
     except ValueError as error:
-        # The value is whatever was sent: a short prefix is enough for a person to find it again.
+        # The value is the sender's: a short prefix is enough for a person to find it again.
         raise AcmeError(Problem.REJECTED_IDENTIFIER, str(error)[:300]) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from acme_iid.binding import base64url
 from acme_iid.protocol.public_keys import ACCOUNTS, CURVES, PublicKey
 
 ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "RS256")
@@ -25,24 +25,24 @@ _MAX_MEMBER = 1400  # characters: the modulus of 8192 bits has 1366
 def canonical(members: Mapping[str, object]) -> str:
     """Return the members of a JWK that make the key, as JSON that is the same for the same key.
 
-    Whatever else its sender put there is left out: it would be remembered with every key, at the sender's length.
+    All other members are left out: they would be stored with every key, at the sender's length.
 
-    :raises ValueError: if it holds a secret, or a member that is no text or too long for any key.
+    :raises ValueError: if it holds a secret, or a member that is not a text or is too long for any key.
     """
     if "d" in members or members.get("kty") == "oct":
         raise ValueError("the JWK holds a secret; only public keys are sent")
     kept = {name: members[name] for name in _KEY_MEMBERS if name in members}
     if not all(isinstance(value, str) and len(value) <= _MAX_MEMBER for value in kept.values()):
-        raise ValueError("the JWK has a member that is no text, or longer than any key's")
+        raise ValueError("the JWK has a member that is not a text, or longer than any key's")
     return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
 
 @lru_cache(maxsize=4096)
 def load(text: str) -> PublicKey:
-    """Return the public key in canonical JWK JSON (RFC 7517). Remembered by the whole text, so none can be stale.
+    """Return the public key in canonical JWK JSON (RFC 7517). Remembered by the whole text, so that it cannot be stale.
 
     :param text: as :func:`canonical` made it.
-    :raises ValueError: with what is wrong, in words: no key that this server knows, or a weak one.
+    :raises ValueError: with the fault, in words: a kind of key that this server does not know, or a weak key.
     """
     try:
         key: object = jwt.PyJWK(json.loads(text)).key
@@ -66,7 +66,7 @@ def thumbprint(public_key: PublicKey) -> str:
     """
     # Only the required members, in lexicographic order, without blanks (RFC 7638 section 3.2, RFC 8037 section 2).
     text = json.dumps(_required_members(public_key), sort_keys=True, separators=(",", ":"))
-    return _base64url(hashlib.sha256(text.encode()).digest())
+    return base64url(hashlib.sha256(text.encode()).digest())
 
 
 def _required_members(key: PublicKey) -> dict[str, str]:
@@ -74,7 +74,7 @@ def _required_members(key: PublicKey) -> dict[str, str]:
         numbers = key.public_numbers()
         return {"kty": "RSA", "n": _integer(numbers.n), "e": _integer(numbers.e)}
     if isinstance(key, ed25519.Ed25519PublicKey):
-        return {"kty": "OKP", "crv": "Ed25519", "x": _base64url(key.public_bytes(Encoding.Raw, PublicFormat.Raw))}
+        return {"kty": "OKP", "crv": "Ed25519", "x": base64url(key.public_bytes(Encoding.Raw, PublicFormat.Raw))}
     if key.curve.name not in CURVES:
         raise ValueError(f"the curve {key.curve.name} is not among {', '.join(CURVES.values())}")
     # Both coordinates, each of the curve's size, after an octet that says so (SEC 1 section 2.3.3).
@@ -83,14 +83,10 @@ def _required_members(key: PublicKey) -> dict[str, str]:
     return {
         "kty": "EC",
         "crv": CURVES[key.curve.name],
-        "x": _base64url(point[:size]),
-        "y": _base64url(point[size:]),
+        "x": base64url(point[:size]),
+        "y": base64url(point[size:]),
     }
 
 
 def _integer(value: int) -> str:
-    return _base64url(value.to_bytes((value.bit_length() + 7) // 8, "big"))
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return base64url(value.to_bytes((value.bit_length() + 7) // 8, "big"))

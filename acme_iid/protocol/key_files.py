@@ -1,4 +1,4 @@
-"""What a file is that should hold a private key in PEM form, and does not: the right words for a person.
+"""Words for a file that should hold a private key in PEM form, and does not.
 
 The server and the client read keys from files that people name. A key that is encrypted, in DER, or in OpenSSH's form
 is a key nevertheless, and a certificate in its place is a mistake of another kind.
@@ -29,7 +29,7 @@ def is_encrypted(content: bytes) -> bool:
 
 
 def describe(content: bytes, label: str) -> str:
-    """What a file holds that is read for a private key, as the object of a sentence, with what makes one of it.
+    """The contents of a file that is read for a private key, as the object of a sentence, with a command to convert it.
 
     :param content: of a file that is not an unencrypted private key in PEM form, or holds one of an unknown kind.
     :param label: the file's name, for the command.
@@ -78,7 +78,7 @@ def _has_key(content: bytes) -> bool:
 
 
 def _is_der_key(content: bytes) -> bool | None:
-    """Whether a private key in DER form is encrypted; None if it is none."""
+    """Whether a private key in DER form is encrypted; None if the content is not a key in that form."""
     if content[:1] != bytes([_SEQUENCE]):
         return None
     try:

@@ -1,8 +1,8 @@
-"""Which public keys are acceptable, in one place: every key that is verified with or certified is judged here first.
+"""Policies of acceptable public keys: every key that is verified with or certified is judged here first.
 
-Most keys come from whoever asks for something, and verifying with an absurd one (an RSA exponent as long as its
-modulus) is much work for this server and none for its sender. So a key is judged before its first use, whatever it is
-for: accounts' keys, CSRs, certificates in evidence, certificates that hosts show, key sets, and operators' files.
+Most keys come from those who ask for something. Verifying with an absurd one (an RSA exponent as long as its modulus)
+is much work for this server, and no work for its sender. So every key is judged before its first use: accounts' keys,
+CSRs, certificates in evidence, certificates that hosts show, key sets, and operators' files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _RSASSA_PSS = x509.ObjectIdentifier("1.2.840.113549.1.1.10")
 
 @dataclass(frozen=True, slots=True)
 class KeyPolicy:
-    """Which keys are acceptable for one use.
+    """The keys that are acceptable for one use.
 
     :ivar types: of :data:`KEY_TYPES`, and ``DSA``.
     :ivar rsa_bits: the smallest and the largest RSA modulus.
@@ -44,7 +44,7 @@ class KeyPolicy:
     rsa_bits: tuple[int, int] = RSA_BITS
 
     def refusal(self, key: object, algorithm: x509.ObjectIdentifier | None = None) -> str | None:
-        """Why a key is not acceptable, as a clause for a sentence; None if it is.
+        """The reason why a key is not acceptable, as a clause for a sentence; None if it is acceptable.
 
         :param key: as cryptography loaded it.
         :param algorithm: of the SubjectPublicKeyInfo that it came in, if it came in one: a key for RSASSA-PSS alone
@@ -83,7 +83,7 @@ TOKENS = KeyPolicy(("P-384", "RSA"))
 
 
 def type_of(key: object, algorithm: x509.ObjectIdentifier | None = None) -> str:
-    """What a key is called: one of :data:`KEY_TYPES`, ``DSA``, or the name of another kind or curve.
+    """The name of a key's type: one of :data:`KEY_TYPES`, ``DSA``, or the name of another kind or curve.
 
     :param algorithm: see :meth:`KeyPolicy.refusal`.
     """

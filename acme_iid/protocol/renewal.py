@@ -1,10 +1,10 @@
-"""When a certificate should be renewed, and what names it in ACME (RFC 9773)."""
+"""A certificate's renewal window, and its identifier in ACME (RFC 9773)."""
 
 from __future__ import annotations
 
-import base64
 from typing import NamedTuple
 
+from acme_iid.binding import base64url, from_base64url
 from acme_iid.protocol.resources import Certificate
 
 _MAX_SERIAL_OCTETS = 20  # RFC 5280 section 4.1.2.2
@@ -13,7 +13,7 @@ _SHORTEST_WAIT = 60
 
 
 class CertificateId(NamedTuple):
-    """What names a certificate: its authority key identifier and its serial number (RFC 9773 section 4.1)."""
+    """A certificate's identifier: its authority key identifier and its serial number (RFC 9773 section 4.1)."""
 
     authority_key: bytes
     serial: int
@@ -21,45 +21,37 @@ class CertificateId(NamedTuple):
     def __str__(self) -> str:
         # A DER INTEGER's content: one octet more where the first bit would make it negative.
         octets = self.serial.to_bytes(self.serial.bit_length() // 8 + 1, "big")
-        return f"{_encode(self.authority_key)}.{_encode(octets)}"
+        return f"{base64url(self.authority_key)}.{base64url(octets)}"
 
     @classmethod
     def read(cls, text: str) -> CertificateId:
         """Read one, in its one spelling.
 
-        :raises ValueError: with what is wrong, in words.
+        :raises ValueError: with the fault, in words.
         """
         first, dot, second = text.partition(".")
         try:
-            authority_key, serial = (_decode(part) for part in (first, second))
+            authority_key, serial = (from_base64url(part) for part in (first, second))
         except ValueError:
             authority_key = serial = b""
-        found = cls(authority_key, int.from_bytes(serial[: _MAX_SERIAL_OCTETS + 1], "big"))
-        if not dot or not authority_key or not serial or str(found) != text:
+        identifier = cls(authority_key, int.from_bytes(serial[: _MAX_SERIAL_OCTETS + 1], "big"))
+        if not dot or not authority_key or not serial or str(identifier) != text:
             raise ValueError(
                 "a certificate is named by its authority key identifier and its serial number, each in base64url "
                 "without padding, with a dot between them (RFC 9773 section 4.1)"
             )
-        return found
-
-
-def _encode(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return identifier
 
 
 class Window(NamedTuple):
-    """From when until when a certificate should be renewed, seconds."""
+    """The time in which a certificate should be renewed, from start to end, seconds."""
 
     start: int
     end: int
 
 
 def window(certificate: Certificate) -> Window:
-    """When a certificate should be renewed (RFC 9773 section 4.2).
+    """The time in which a certificate should be renewed (RFC 9773 section 4.2).
 
     At once if it was revoked; when an operator says so; else about when a third of its lifetime is left.
     """

@@ -1,6 +1,6 @@
 """The facts behind ACME's resources (RFC 8555 section 7.1): what happened and when, never a status.
 
-Times are seconds since the epoch. ``protocol/status.py`` computes what a client is told.
+Times are seconds since the epoch. ``protocol/status.py`` computes the status that a client is shown.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class InstanceKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Who proved an authorization, under which provisioner, as the certificate will name it.
+    """The prover of an authorization, and the provisioner, as the certificate will name them.
 
     :ivar instance: the instance's id; None for a host that is known by its names only.
     :ivar cloud: the cloud's name, or "acme" for a host.
@@ -84,11 +84,11 @@ class Proof:
 class Challenge:
     """A challenge; ``error`` says why it failed.
 
-    ``proof`` says who answered a valid one; on a valid iid-01 ``names`` are the names that the instance may hold,
-    and ``identity`` is what its evidence proved, as JSON.
-    ``answered_at`` is when a client asked for attempts that take a look at the network, ``answered_from`` its address,
-    ``attempts`` how many there were, ``due_at`` when the next one is, ``error`` then what the last one found. iid-01 is
-    judged within its request and has none of them.
+    ``proof`` names the prover of a valid one; on a valid iid-01 ``names`` are the names that the instance may hold,
+    and ``identity`` is the identity that its evidence proved, as JSON.
+    ``answered_at`` is the time at which a client asked for validation, ``answered_from`` its address, ``attempts``
+    the number of attempts so far, ``due_at`` the time of the next one, ``error`` then the last one's fault. iid-01 is
+    judged within its request and has no such attempts.
     ``proven_in`` is the id of the order in which the proof was made, where another order relies on it later.
     """
 
@@ -132,10 +132,11 @@ class Authorization:
 class Order:
     """An order; ``ended_at`` and ``error`` say when and why it can no longer lead to a certificate.
 
-    ``replaces`` is the RFC 9773 identifier of the certificate that this order's is to replace. ``ahead`` is whether it
-    is no order, but an authorization that newAuthz made for its one identifier; ``taken_at`` is when an order took it.
+    ``replaces`` is the RFC 9773 identifier of the certificate that this order's is to replace. ``ahead`` is
+    whether it is an authorization that newAuthz made for its one identifier, and not an order; ``taken_at`` is when an
+    order took it.
     ``key`` is the thumbprint of the account's key when it was made. ``instance_id`` is the instance that proved names
-    of it, in that ``generation`` of what is known of the instance. ``version`` grows with each change.
+    of it, in that ``generation`` of the instance. ``version`` grows with each change.
     """
 
     id: str
@@ -164,8 +165,8 @@ class Certificate:
     """An issued certificate; ``id`` is its order's, and ``der`` the leaf.
 
     ``issuer_id`` and ``key_id`` are the SHA-256 of the issuer's SubjectPublicKeyInfo and of its own, in hex.
-    ``image`` is what the instance was started from, where its evidence says so. ``renew_from`` and ``renew_until``
-    are when an operator wants it renewed.
+    ``image`` is the image that the instance was started from, where its evidence says so. ``renew_from`` and
+    ``renew_until`` bound the time in which an operator wants it renewed.
     """
 
     id: str
@@ -191,13 +192,13 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance that was used for the first time, and whose it is since.
+    """An instance that was used for the first time, and its owner since.
 
     ``account_id`` is None between a release and the next first use. ``started_at`` is the latest start
-    that evidence has shown; it never goes back. ``resource_id`` is what a token called a VM at first; it is no other
-    VM's. ``first_used_at`` is None where nobody holds it: it was
+    that evidence has shown; it never goes back. ``resource_id`` is the first name that a token gave
+    the VM; no other VM may have it. ``first_used_at`` is None where no account holds it: it was
     blocked only, or trust on first use is off. ``generation`` is raised, at ``raised_at`` and for the reason
-    ``raised_for``, by whatever takes from it what it has proven. ``last_revocation_at`` is when a certificate of it was
+    ``raised_for``, by every event that ends its proofs. ``last_revocation_at`` is when a certificate of it was
     last revoked for another reason than that it was superseded.
     """
 
@@ -222,15 +223,15 @@ class Instance:
 
     @property
     def is_held(self) -> bool:
-        """Whether somebody holds it by first use, or is to after a release."""
+        """Whether an account holds it by first use, or is to hold it after a release."""
         return self.first_used_at is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """What the account of an instance has handed on: its delegates may order certificates for ``names``.
+    """The right that an instance's account has handed on: its delegates may order certificates for ``names``.
 
-    ``proof`` and ``identity`` (JSON) are what the instance's evidence proved at ``proven_at``, in that ``generation``
+    ``proof`` and ``identity`` (JSON) are those of the instance's evidence of ``proven_at``, in that ``generation``
     of the instance; they serve until ``expires_at``. ``reason`` says why it ended before, for good.
     """
 

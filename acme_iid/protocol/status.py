@@ -1,6 +1,6 @@
 """Statuses, derived from facts and the time (RFC 8555 section 7.1.6).
 
-Nothing stores a status, so none can fall behind the truth.
+Nothing stores a status, so that it cannot fall behind the truth.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def of_account(account: Account) -> Status:
 
 
 def of_challenge(challenge: Challenge) -> Status:
-    """Pending until answered, processing while a look at the network is due or under way."""
+    """Pending until answered, processing while a validation attempt is due or under way."""
     if challenge.validated_at is not None:
         return Status.VALID
     if challenge.failed_at is not None:
@@ -53,16 +53,16 @@ def of_authorization(authorization: Authorization, now: int) -> Status:
     return Status.VALID if valid else Status.PENDING
 
 
-def next_look(authorization: Authorization, now: int) -> int | None:
-    """When the soonest look at the network is over, as far as can be said; None if none is due or under way."""
+def next_validation_end(authorization: Authorization, now: int) -> int | None:
+    """The expected end of the soonest validation attempt; None if no attempt is due or under way."""
     if of_authorization(authorization, now) is not Status.PENDING:
         return None
-    looks = [
+    ends = [
         max(challenge.due_at or now, now) + 1
         for challenge in authorization.challenges
         if of_challenge(challenge) is Status.PROCESSING
     ]
-    return min(looks, default=None)
+    return min(ends, default=None)
 
 
 def of_order(order: Order, now: int) -> Status:

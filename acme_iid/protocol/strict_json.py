@@ -1,7 +1,7 @@
 """JSON that every parser reads the same way, or not at all (RFC 8259, I-JSON RFC 7493).
 
 Two parsers that differ over a duplicate key or a byte order mark are two opinions on what was signed,
-so everything that the RFCs leave to the implementation is refused here: duplicate keys, a byte order
+so all that the RFCs leave to the implementation is refused here: duplicate keys, a byte order
 mark, NaN and infinities, lone surrogates, and nesting or sizes that exhaust a parser.
 """
 
@@ -15,9 +15,9 @@ from typing import NoReturn
 MAX_BYTES = 1024 * 1024
 """The size of a text that is looked at, in octets, where the caller sets no smaller one."""
 MAX_OPENINGS = 10_000
-"""How many brackets a text may open, those in strings counted: each array and object costs more than its two octets."""
+"""The brackets that a text may open, those in strings counted: each array and object costs more than its two octets."""
 MAX_DIGITS = 100
-"""How many characters an integer may have: reading a decimal takes time quadratic in its length."""
+"""The characters that an integer may have: reading a decimal takes time quadratic in its length."""
 
 # Possessive, and a string that does not end takes the rest of the text: each character is looked at once.
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -27,10 +27,10 @@ def loads(data: bytes, *, max_depth: int = 16, max_bytes: int = MAX_BYTES) -> ob
     """The one JSON value that ``data`` holds, whitespace around it allowed.
 
     :param data: UTF-8 text.
-    :param max_depth: how deep arrays and objects may nest; ``[]`` is one deep.
-    :param max_bytes: how long ``data`` may be.
+    :param max_depth: the levels that arrays and objects may nest; ``[]`` is one level.
+    :param max_bytes: the length that ``data`` may have.
     :returns: dict, list, str, int, float, bool or None, as :mod:`json` maps them.
-    :raises ValueError: with a sentence that says what is wrong.
+    :raises ValueError: with a sentence that states the fault.
     """
     if len(data) > max_bytes:
         raise ValueError(f"the JSON text is {len(data)} bytes long; {max_bytes} is the limit")
@@ -41,7 +41,7 @@ def loads(data: bytes, *, max_depth: int = 16, max_bytes: int = MAX_BYTES) -> ob
     openings = data.count(b"[") + data.count(b"{")
     if openings > MAX_OPENINGS:
         raise ValueError(f"the JSON text has more than {MAX_OPENINGS} opening brackets")
-    # Most texts have too few brackets to nest too deep, whatever their order; only others are scanned.
+    # Most texts have too few brackets to nest too deep in any order; only others are scanned.
     if openings > max_depth:
         _check_depth(text, max_depth)
     try:
@@ -81,7 +81,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"the JSON text holds {constant}, which is no JSON number")
+    raise ValueError(f"the JSON text holds {constant}, which is not a JSON number")
 
 
 def _finite(digits: str) -> float:

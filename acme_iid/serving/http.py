@@ -32,7 +32,7 @@ MOST_CONNECTIONS = 16384
 _DRAINED_BYTES = 1024 * 1024
 _LONG_BODY = 8 * 1024
 _MOST_LONG_BODIES = 64 * 1024 * 1024  # octets of all bodies that are longer than that and have not come whole
-_MOST_BESIDE_BODY = 64 * 1024  # octets of a request in chunks that are none of its body's
+_MOST_BESIDE_BODY = 64 * 1024  # octets of a request in chunks that do not belong to its body
 _AT_ONCE = 32  # connections accepted before the others are looked after
 _NO_FILES_SECONDS = 1.0
 _FULL_SECONDS = 0.01  # until it is asked again whether there is room for what a connection may bring
@@ -48,7 +48,7 @@ sslproto.SSLProtocol.max_size = 16 * 1024
 
 
 class Application(Protocol):
-    """What answers requests."""
+    """An application, which answers requests."""
 
     async def answer(self, request: Request) -> Answer:
         """Answer a request that has come whole."""
@@ -92,7 +92,7 @@ class _Protocol(web.RequestHandler):
                 raise exc  # its client has left
             answer = self._failure(exc)
         else:
-            answer = self._failure(_malformed("the request is none of HTTP/1.1 that can be read"))
+            answer = self._failure(_malformed("the request is not readable HTTP/1.1"))
         response = _response(answer)
         response.force_close()
         return response
@@ -106,7 +106,7 @@ class HTTPServer:
 
     def __init__(self, application: Application, context: ssl.SSLContext | None, keep_alive: float) -> None:
         self.context = context
-        """What connections that are accepted from now on speak; None for no TLS."""
+        """The TLS context of connections that are accepted from now on; None for plain HTTP."""
         self._connections: set[Connection] = set()
         self._accepted = 0
         self._place_free = asyncio.Event()
@@ -156,7 +156,7 @@ class HTTPServer:
     async def stop(self, seconds: float) -> None:
         """Answer the requests that are being sent or answered, and end all connections.
 
-        :param seconds: how long that may take.
+        :param seconds: the time that it may take.
         """
         self._stopping = True
         for task in tuple(self._handshakes):
@@ -217,7 +217,7 @@ class HTTPServer:
         self._place_free.set()
 
     def _tell(self) -> None:
-        """Wake whoever waits for an end of requests or connections."""
+        """Wake the tasks that wait for an end of requests or connections."""
 
         async def tell() -> None:
             async with self._inside:

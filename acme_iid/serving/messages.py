@@ -84,7 +84,7 @@ class Request(NamedTuple):
 
 
 class Answer:
-    """What a view answers, complete but for what every answer of its kind has.
+    """An answer of a view, complete but for the headers that every answer has.
 
     :param body: text is sent as UTF-8.
     :param headers: further headers; their values are ours, without line ends.

@@ -44,10 +44,10 @@ _log = logging.getLogger("acme_iid.serving.server")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a process serves, and how.
+    """The settings of a process that serves.
 
     :ivar password: opens the intermediate's private key.
-    :ivar password_file: where it was read, for what is said of files that others can touch.
+    :ivar password_file: the file of the password, for findings about files that others can touch.
     :ivar listen: the address that was given beside the configuration, which is then one of the CA's own.
     :ivar plain_http: no TLS.
     :ivar factory: makes the application.
@@ -144,7 +144,7 @@ class Process:
         self._news.set()
 
     def _seconds_to_renewal(self) -> float | None:
-        """How long to wait until the certificate has to be renewed, or what failed tried again; None for ever."""
+        """Seconds until the certificate has to be renewed, or a failed renewal tried again; None for ever."""
         if self._certificate is None:
             return None
         if self._retry_at is not None:
@@ -197,15 +197,15 @@ class Process:
         ending.add_done_callback(self._endings.discard)
 
     async def _end(self, application: Application) -> None:
-        """End an application once it has given its last answer; whoever stops the process does not wait for it."""
+        """End an application once it has given its last answer; stopping the process does not wait for it."""
         await self._server.until_unused(application)
         threading.Thread(target=application.close, name="ending", daemon=True).start()
 
     def _load(self) -> tuple[Config, CertificateAuthority, Application]:
         settings = self._settings
-        found = configuration.load(self._config.home)
-        authority = home.load(found.home, settings.password)
-        config = settings.listening(found)
+        loaded = configuration.load(self._config.home)
+        authority = home.load(loaded.home, settings.password)
+        config = settings.listening(loaded)
         return config, authority, settings.factory(config, settings.password)
 
 
@@ -216,7 +216,7 @@ def warn(config: Config, password_file: Path | None) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """What is wrong, for a person."""
+    """An error as a sentence for a person."""
     text = str(error)
     expected = isinstance(error, OSError | ValueError | ConfigError | CAFileError)
     expected = expected or type(error).__module__.startswith("acme_iid.")

@@ -53,10 +53,10 @@ def run(
 
     :param application: makes the application in each process.
     :param password: opens the intermediate's private key.
-    :param password_file: where it was read, for what is said of files that others can touch.
-    :param listen: where to listen, the configuration's own address if None; port 0 is any free one.
+    :param password_file: the file of the password, for findings about files that others can touch.
+    :param listen: the address to listen on; None for the configuration's own. Port 0 is any free one.
     :param plain_http: no TLS, for use behind a proxy that ends it.
-    :param workers: how many processes answer; with one, that is this one.
+    :param workers: the number of processes that answer; with one, that is this one.
     :param check: raises what speaks against starting; a server that runs goes on, also when it is reloaded.
     :param serving_lifetime: seconds the server's own certificate lives.
     :raises ServerError: if it cannot start, or its processes keep failing.
@@ -73,7 +73,7 @@ def run(
     with ExitStack() as stack:
         listeners = sockets.handed_over(os.environ)
         if listeners and listen is not None:
-            raise ServerError("whoever started the server has opened its socket; leave --listen out")
+            raise ServerError("the server was started with an open socket; leave --listen out")
         if listeners:
             listen = Listen(*listeners[0].getsockname()[:2])
         settings = Settings(password, password_file, listen, plain_http, application, check, serving_lifetime)

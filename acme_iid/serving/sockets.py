@@ -42,10 +42,10 @@ def bind(listen: Listen, *, shared: bool) -> socket.socket:
     :raises ServerError: if the address cannot be had.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, type_, protocol, _, address = socket.getaddrinfo(
             listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, type_, protocol)
     except OSError as error:
         raise ServerError(f"cannot listen on {listen}: {error.strerror}") from error
     try:
@@ -72,7 +72,7 @@ def bind(listen: Listen, *, shared: bool) -> socket.socket:
 
 
 def handed_over(environment: MutableMapping[str, str]) -> list[socket.socket]:
-    """The listening sockets that whoever started this process has opened for it (sd_listen_fds(3)); none if so.
+    """The listening sockets that the starter of this process has opened for it (sd_listen_fds(3)); empty without any.
 
     :param environment: the process's; what says so is taken out, as it is for this process only.
     :raises ServerError: if one of them is no TCP socket that listens.

@@ -36,9 +36,9 @@ _log = logging.getLogger("acme_iid.serving.server")
 class Supervisor:
     """Looks after workers until SIGTERM or SIGINT.
 
-    :param config: what workers begin with, until one of them has taken up another.
+    :param config: the configuration that workers begin with, until one of them has taken up another.
     :param shares: each worker's sockets.
-    :param serve: what a worker does.
+    :param serve: the work of a worker.
     """
 
     def __init__(self, config: Config, shares: list[Listeners], serve: Serve) -> None:
@@ -111,8 +111,8 @@ class Supervisor:
 class _Worker:
     """A process that serves.
 
-    :ivar is_ready: whether it has said that it answers.
-    :ivar fault: why it ends, once it has said that.
+    :ivar is_ready: whether it has reported that it answers.
+    :ivar fault: the reason why it ends, once it has reported it.
     """
 
     def __init__(self, serve: Serve, config: Config, listeners: Listeners) -> None:
@@ -132,11 +132,11 @@ class _Worker:
         config = None
         with suppress(EOFError):
             while self._receiver.poll():
-                said: Config | str = self._receiver.recv()
-                if isinstance(said, str):
-                    self.fault = said
+                message: Config | str = self._receiver.recv()
+                if isinstance(message, str):
+                    self.fault = message
                 else:
-                    self.is_ready, config = True, said
+                    self.is_ready, config = True, message
         return config
 
     def send(self, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""Throw-away certificate authorities: what a cloud's own PKI is to its documents, in small."""
+"""Throw-away certificate authorities, in place of a cloud's own PKI."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Authority:
     def from_pem(cls, pem: bytes, path: Path) -> Self:
         """Read what :meth:`to_pem` made.
 
-        :param path: where it was found, for the sentence.
-        :raises ValueError: if it is something else.
+        :param path: the file's, for the sentence.
+        :raises ValueError: if the file holds something else.
         """
         try:
             key = load_pem_private_key(pem, None)

@@ -1,4 +1,4 @@
-"""What AWS's metadata service knows about an EC2 instance, and the throw-away keys that sign it.
+"""The contents of AWS's metadata service for an EC2 instance, and the throw-away keys that sign them.
 
 Source: EC2 User Guide, "Instance identity documents" and "Instance metadata categories".
 """
@@ -35,7 +35,7 @@ from acme_iid.simulator.cms import Signer
 from acme_iid.simulator.keyfiles import open_or_make
 
 Tree = Mapping[str, Callable[[], bytes]]
-"""What a metadata service serves: path below ``/latest/`` -> what makes its contents."""
+"""The contents of a metadata service: path below ``/latest/`` -> the function that makes its value."""
 
 IDENTITY = "dynamic/instance-identity/"
 LINE = 76
@@ -60,7 +60,7 @@ def _now() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An EC2 instance's facts. ``pending_time`` is when it was started, in seconds."""
+    """An EC2 instance's facts. ``pending_time`` is the time of its start, in seconds."""
 
     account: str = "123456789042"
     region: str = "us-west-2"
@@ -137,7 +137,7 @@ class Keys:
 
 
 def tree(instance: Instance, keys: Keys, clock: Callable[[], float] = time.time) -> Tree:
-    """What the metadata service of ``instance`` serves. Documents are signed when they are asked for."""
+    """The contents of the metadata service of ``instance``. Documents are signed when they are asked for."""
     metadata = {
         "ami-id": instance.image,
         "hostname": instance.private_name,
@@ -159,9 +159,9 @@ def tree(instance: Instance, keys: Keys, clock: Callable[[], float] = time.time)
 
 
 def recorded(recording: bytes) -> Tree:
-    """What a metadata service serves that knows a recorded document and its signature, and nothing else.
+    """The contents of a metadata service that has a recorded document and its signature, and nothing else.
 
-    :param recording: a JSON object: ``cloud`` is "aws", ``format`` says how it was signed, ``document`` is the
+    :param recording: a JSON object: ``cloud`` is "aws", ``format`` names the kind of signature, ``document`` is the
         document's text and ``signature`` the base64 text that came with it.
     :raises ValueError: with a sentence, if it is not that.
     """
@@ -191,7 +191,7 @@ def _constant(value: bytes) -> Callable[[], bytes]:
 
 def _new_signer(name: str) -> Signer:
     key: RSAPrivateKey | DSAPrivateKey
-    # AWS's own keys are this short; these are believed nowhere but where an operator says so.
+    # AWS's own keys are this short; these are believed only where an operator says so.
     key = generate_dsa(1024) if name == "dsa" else generate_rsa(65537, int(name.removeprefix("rsa")))  # noqa: S505
     certificate = (
         x509.CertificateBuilder()

@@ -1,4 +1,4 @@
-"""What Azure signs for a virtual machine, with throw-away keys: attested documents and managed identity tokens.
+"""Attested documents and managed identity tokens of a virtual machine, signed as Azure does with throw-away keys.
 
 Source: Microsoft Learn, "Azure Instance Metadata Service" and "How managed identities for Azure resources work
 with Azure virtual machines"; the bytes of the CMS are in the shape of documents that Azure signed.
@@ -51,10 +51,10 @@ def _fresh_uuid() -> str:
 class Vm:
     """A virtual machine's facts.
 
-    :ivar location: its region, in whose name its metadata service signs.
+    :ivar location: its region; its metadata service signs in the region's name.
     :ivar scale_set: the scale set that it is an instance of; ``name`` is then its number.
     :ivar user_identity: the name of the user-assigned identity that its tokens are for; None for its own.
-    :ivar issuer_url: where its signer's certificate says that its issuer's is; None for no word about it.
+    :ivar issuer_url: the URL of the issuer's certificate in its signer's certificate; None to leave it out.
     """
 
     subscription: str = "8a205152-b25a-417f-a676-80465535a6c9"
@@ -91,7 +91,7 @@ class Vm:
     def document(self, nonce: str | None, now: int) -> bytes:
         """The attested document: Azure's members in Azure's order, without blanks.
 
-        :param nonce: the caller's; Azure puts the time of expiry where there is none.
+        :param nonce: the caller's; without one Azure puts the time of expiry there.
         :param now: seconds.
         """
         created = datetime.fromtimestamp(now, UTC)

@@ -2,7 +2,7 @@
 
 Source: Microsoft Learn, "Azure Instance Metadata Service" (usage, errors, attested data) and "How to use managed
 identities for Azure resources on an Azure VM to acquire an access token". Requests need ``Metadata: true``,
-must not come through a proxy, and name a version of the interface; what is refused is refused in JSON.
+must not come through a proxy, and name a version of the interface; refusals are in JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEY_SET = "/common/discovery/v2.0/keys"
 """Entra's path, served here as well so that one stand-in is enough."""
 
 NEWEST_VERSIONS = ("2021-02-01", "2021-01-01", "2020-12-01")
-"""What the service's errors say; it takes :data:`SUPPORTED_VERSIONS`."""
+"""The versions that the service's errors name; it takes :data:`SUPPORTED_VERSIONS`."""
 SUPPORTED_VERSIONS = frozenset({*NEWEST_VERSIONS, "2020-10-01", "2020-09-01"})
 TOKEN_VERSION = "2018-02-01"  # noqa: S105 - a version
 
@@ -41,7 +41,7 @@ _NONCE = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 class AzureService:
     """The metadata service of one VM.
 
-    :ivar stale_nonces: how many requests for a document are answered with an older one that has another nonce.
+    :ivar stale_nonces: the number of requests for a document that get an older one with another nonce.
     :ivar clock: seconds.
     """
 
@@ -59,9 +59,9 @@ class AzureService:
         """Answer a request."""
         if request.path == KEY_SET and request.method in ("GET", "HEAD"):
             return Response(HTTPStatus.OK, self.keys.key_set, {"Cache-Control": "max-age=86400, private"}, _JSON)
-        refusal = _refusal(request)
-        if refusal is not None:
-            return refusal
+        error = _request_error(request)
+        if error is not None:
+            return error
         match request.path.rstrip("/"):
             case "/metadata/attested/document":
                 return _versioned(request, self._attested)
@@ -138,7 +138,7 @@ class AzureService:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A metadata service that knows one recorded document and hands it out whatever the nonce."""
+    """A metadata service that has one recorded document and hands it out for every nonce."""
 
     signature: str
     banner: str = "Microsoft-IIS/10.0"
@@ -146,9 +146,9 @@ class Recorded:
 
     def answer(self, request: Request) -> Response:
         """Answer a request."""
-        refusal = _refusal(request)
-        if refusal is not None:
-            return refusal
+        error = _request_error(request)
+        if error is not None:
+            return error
         if request.path.rstrip("/") != ATTESTED:
             return _error(HTTPStatus.NOT_FOUND, "Not found")
         return _versioned(request, lambda _: _json({"encoding": "pkcs7", "signature": self.signature}))
@@ -173,10 +173,10 @@ def recorded(recording: bytes) -> Recorded:
     return Recorded(signature)
 
 
-def _refusal(request: Request) -> Response | None:
+def _request_error(request: Request) -> Response | None:
     if request.method not in ("GET", "HEAD"):
         return Response(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
-    # What came through a proxy may come from elsewhere.
+    # A request through a proxy may come from elsewhere.
     if "X-Forwarded-For" in request.headers:
         return _error(HTTPStatus.BAD_REQUEST, "Bad request. Requests must not contain an X-Forwarded-For header")
     if request.headers.get("Metadata", "").lower() != "true":

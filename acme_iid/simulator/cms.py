@@ -107,7 +107,7 @@ def signed_attributes(content: bytes, digest: Digest, signing_time: int) -> list
 
 
 def signer_info(signer: Signer, attributes: Sequence[bytes], signature: bytes | None = None) -> bytes:
-    """A SignerInfo that signs ``attributes``, or carries another ``signature`` if one is given."""
+    """A SignerInfo that signs ``attributes``, or carries ``signature`` in its place."""
     encoded = b"".join(attributes)
     serial = signer.certificate.serial_number
     return sequence(

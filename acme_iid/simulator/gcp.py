@@ -1,8 +1,8 @@
 """A stand-in for Google Compute Engine's metadata server, and for the keys that its identity tokens are signed with.
 
-Source: Compute Engine documentation, "View and query VM metadata" and "Verify the identity of instances". What it
-refuses, Google's refuses: requests without ``Metadata-Flavor: Google`` or through a proxy (403), other methods (405),
-paths that it does not know (404), a token without an audience (400).
+Source: Compute Engine documentation, "View and query VM metadata" and "Verify the identity of instances". It refuses
+the same as Google's: requests without ``Metadata-Flavor: Google`` or through a proxy (403), other methods (405),
+unknown paths (404), a token without an audience (400).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from acme_iid.simulator.tokens import TokenKey
 
 FLAVOR = {"Metadata-Flavor": "Google"}
 KEYS_PATH = "/oauth2/v3/certs"
-"""Where the key set is, on this listener as at www.googleapis.com."""
+"""The path of the key set, on this listener as at www.googleapis.com."""
 LIFETIME = 3600
 """Seconds for which a token is good."""
 
@@ -47,7 +47,7 @@ def _now() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A VM's facts. ``created`` is when it was made, in seconds; ``subject`` is its service account's number."""
+    """A VM's facts. ``created`` is the time of its making, in seconds; ``subject`` is its service account's number."""
 
     project: str = "my-project"
     project_number: int = 123456789012
@@ -65,7 +65,7 @@ class Instance:
         return f"{self.instance_name}.{self.zone}.c.{own}{'.' + domain if domain else ''}.internal"
 
     def claims(self, audience: str, now: int) -> dict[str, object]:
-        """What a token with ``format=full`` says."""
+        """The claims of a token with ``format=full``."""
         return {
             **self.standard_claims(audience, now),
             "email": self.service_account,
@@ -83,7 +83,7 @@ class Instance:
         }
 
     def standard_claims(self, audience: str, now: int) -> dict[str, object]:
-        """What a token says otherwise: nothing of the VM."""
+        """The claims of another token, which say nothing of the VM."""
         return {
             "aud": audience,
             "azp": self.subject,
@@ -95,7 +95,7 @@ class Instance:
 
     @property
     def values(self) -> dict[str, str]:
-        """What the metadata server says of the VM, by path."""
+        """The metadata server's values about the VM, by path."""
         return {
             "instance/hostname": self.hostname,
             "instance/id": self.instance_id,
@@ -113,7 +113,7 @@ class MetadataServer:
 
     :ivar values: path below ``/computeMetadata/v1/`` -> value.
     :ivar token: the identity token for an audience; the second argument says whether ``format=full`` was asked for.
-    :ivar key_set: what :data:`KEYS_PATH` serves.
+    :ivar key_set: the contents of :data:`KEYS_PATH`.
     """
 
     values: Mapping[str, str]
@@ -134,7 +134,7 @@ class MetadataServer:
 
     @classmethod
     def recorded(cls, recording: bytes) -> Self:
-        """A metadata server that has one recorded token, whatever audience it is asked for.
+        """A metadata server that has one recorded token for every audience.
 
         :param recording: a JSON object: ``cloud`` is "gcp", ``signature`` the token and ``jwk``, if there is one,
             the key that verifies it.
@@ -148,7 +148,7 @@ class MetadataServer:
         return cls({}, lambda _audience, _full: text, tokens.key_set([jwk] if isinstance(jwk, dict) else []))
 
     def answer(self, request: Request) -> Response:
-        """Answer as Google does: the key set to everybody, the rest to the VM's own programs."""
+        """Answer as Google does: the key set to all, the rest to the VM's own programs."""
         if request.method not in ("GET", "HEAD"):
             return _page(HTTPStatus.METHOD_NOT_ALLOWED, f"The request method {request.method} is not appropriate.")
         if request.path == KEYS_PATH:
@@ -177,7 +177,7 @@ class MetadataServer:
         if not audience:
             return _page(HTTPStatus.BAD_REQUEST, "non-empty audience parameter required")
         token = self.token(audience, query.get("format") == ["full"])
-        # Google's own answers to this path say text/html, though it is none.
+        # Google's own answers to this path say text/html, though a token is not HTML.
         return Response(HTTPStatus.OK, token.encode(), FLAVOR, "text/html")
 
     def _folder(self, below: str) -> Response | None:

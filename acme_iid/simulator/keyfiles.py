@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 def open_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The file's bytes; if there is none, it is made (mode 0600), so that readers see all of it or nothing.
+    """The file's bytes. A missing file is made (mode 0600), and readers see all of it or nothing.
 
     Of several that make it at the same time the first one wins, and all return its bytes.
 
-    :raises OSError: if it can neither be read nor made.
+    :raises OSError: if the file can neither be read nor made.
     """
     if not path.exists():
         _make(path, make())

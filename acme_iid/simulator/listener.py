@@ -1,4 +1,4 @@
-"""The HTTP front of every stand-in: it hands requests to a cloud's service and sends what that answers."""
+"""The HTTP front of every stand-in: it hands requests to a cloud's service and sends the responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_BODY_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller asks.
+    """A caller's request.
 
     :ivar path: as it was sent, without the query.
     :ivar query: as it was sent, without the question mark.
@@ -46,7 +46,7 @@ class Response:
 
 
 class NoAnswer(Enum):
-    """What a caller sees whom no answer reaches: a connection that closes, or nothing at all."""
+    """The end of a request without an answer: a connection that closes, or nothing at all."""
 
     CLOSED = "closed"
     SILENT = "silent"
@@ -55,13 +55,13 @@ class NoAnswer(Enum):
 class Service(Protocol):
     """A cloud's service, without the sockets.
 
-    :ivar banner: what it calls itself in ``Server``.
-    :ivar reads: the methods whose body it reads; others have none, and lose their connection when they do.
+    :ivar banner: its name in ``Server``.
+    :ivar reads: the methods with a body that it reads; a body with another method ends the connection.
     """
 
     @property
     def banner(self) -> str:
-        """What it calls itself in ``Server``."""
+        """Its name in ``Server``."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -75,7 +75,7 @@ class Service(Protocol):
 class Running:
     """A service that listens.
 
-    :ivar url: where, as ``--metadata-url`` and AWS_EC2_METADATA_SERVICE_ENDPOINT take it.
+    :ivar url: its address, as ``--metadata-url`` and AWS_EC2_METADATA_SERVICE_ENDPOINT take it.
     """
 
     url: str
@@ -118,7 +118,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Stop listening and end kept-alive connections: a service that is gone answers nobody."""
+        """Stop listening and end kept-alive connections: a service that is gone does not answer."""
         super().server_close()
         for connection in tuple(self._connections):
             try:
@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(request, address, server)
 
     def version_string(self) -> str:
-        """Say in ``Server`` what the cloud's own service says."""
+        """The name in ``Server``, which is that of the cloud's own service."""
         return self._service.banner
 
     def do_GET(self) -> None:
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = do_PATCH = do_GET  # noqa: N815 - the base class calls them so
 
     def _body(self) -> bytes:
-        """The body of a request that has one; what is not read would be read as the next request."""
+        """The body of a request that has one; octets that stay unread would be read as the next request."""
         length = self.headers.get("Content-Length", "0")
         if length == "0" and "Transfer-Encoding" not in self.headers:
             return b""

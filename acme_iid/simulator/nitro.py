@@ -1,7 +1,7 @@
 """NitroTPM attestation documents as the Nitro hypervisor makes them, signed under a throw-away root.
 
 On an instance a program makes them (``nitro-tpm-attest`` of aws-nitro-tpm-tools) over the TPM's device; there
-is no HTTP for it, so that this is a function and no service. Source: Amazon EC2 User Guide, "Validate a
+is no HTTP for it, so that this is a function and not a service. Source: Amazon EC2 User Guide, "Validate a
 NitroTPM Attestation Document".
 """
 
@@ -25,7 +25,7 @@ from acme_iid.simulator.authority import Authority, key_usage, name
 from acme_iid.simulator.keyfiles import open_or_make
 
 LIFETIME = timedelta(hours=3)
-"""How long the hypervisor's own certificates live."""
+"""The lifetime of the hypervisor's own certificates."""
 
 _ORGANIZATION = "Simulated Amazon"
 
@@ -72,8 +72,8 @@ def document(
     """The attestation document that the hypervisor makes for an instance: a COSE_Sign1, untagged.
 
     :param now: seconds.
-    :param nonce: what the caller wants in it.
-    :param public_key: the same, a SubjectPublicKeyInfo in DER.
+    :param nonce: the caller's.
+    :param public_key: the caller's, a SubjectPublicKeyInfo in DER.
     """
     key = generate_private_key(SECP384R1())
     leaf = signer(keys, key, instance_id, now)
@@ -100,7 +100,7 @@ def payload(
     public_key: bytes | None = None,
     **members: object,
 ) -> dict[str, object]:
-    """What is signed. ``members`` replace or add to what an instance's document has; ``...`` removes one.
+    """The payload of a document. ``members`` replace an instance's own or add to them; ``...`` removes one.
 
     :param chain: the signer's certificate first, the root last.
     """

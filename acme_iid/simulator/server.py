@@ -1,7 +1,7 @@
 """A stand-in for AWS's instance metadata service, version 2: its HTTP on a local address.
 
-Source: EC2 User Guide, "Use the Instance Metadata Service to access instance metadata". What it refuses,
-AWS's refuses: tokens that are missing, unknown or expired (401), a token asked for through a proxy (403),
+Source: EC2 User Guide, "Use the Instance Metadata Service to access instance metadata". It refuses
+the same as AWS's: tokens that are missing, unknown or expired (401), a token asked for through a proxy (403),
 a time to live out of range (400), other methods (405), other paths (404).
 """
 
@@ -30,8 +30,8 @@ MAX_TTL = 21600
 """Seconds that a token may live at most."""
 
 TokenAnswers = Literal["served", "closed", "silent"]
-"""How token requests are answered: as AWS does, or as a caller sees it who is more network hops away than the
-instance's hop limit allows: the connection closes, or nothing comes back."""
+"""The answers to token requests: AWS's own, or those that a caller gets at more network hops than the instance's hop
+limit allows: the connection closes, or nothing comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class MetadataService:
     """IMDSv2 over a tree of values, without the sockets.
 
     :ivar imdsv1: whether requests without a token are answered as well.
-    :ivar tokens: how requests for a token are answered.
+    :ivar tokens: the answers to requests for a token.
     :ivar clock: seconds; decides when tokens expire.
     """
 
@@ -68,7 +68,7 @@ class MetadataService:
         """Answer a PUT, which only the token's path takes."""
         if path != TOKEN_PATH:
             return Response(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
-        # What came through a proxy may come from elsewhere; so AWS gives such requests no token.
+        # A request through a proxy may come from elsewhere; so AWS gives it no token.
         if "X-Forwarded-For" in headers:
             return Response(HTTPStatus.FORBIDDEN)
         ttl = headers.get(TTL_HEADER, "")
@@ -110,7 +110,7 @@ class MetadataService:
         return hmac.digest(self._secret, expires, hashlib.sha256)
 
     def _seconds_left(self, token: str) -> float:
-        """How long a token is good for: 0 or less for one that is not, or is not of this service's making."""
+        """The seconds for which a token is good; 0 or less for one that has expired or is not this service's."""
         try:
             decoded = base64.b64decode(token.encode(), b"-_", validate=True)
         except ValueError:

@@ -24,7 +24,7 @@ _DATE = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """What an ``Authorization`` header says."""
+    """The contents of an ``Authorization`` header."""
 
     access_key_id: str
     date: str
@@ -37,7 +37,7 @@ class Authorization:
     def read(cls, header: str) -> Self:
         """Take the header apart.
 
-        :raises ValueError: if it is not one of version 4.
+        :raises ValueError: if the header is not one of version 4.
         """
         match = _AUTHORIZATION.match(header)
         if match is None:
@@ -50,7 +50,7 @@ class Authorization:
         return hmac.compare_digest(self.signature, self._expected(request, secret))
 
     def seconds(self, request: Request) -> int:
-        """When the request was signed.
+        """The time at which the request was signed, in seconds.
 
         :raises ValueError: if its ``X-Amz-Date`` is not a time of the day that the signature is for.
         """

@@ -28,7 +28,7 @@ from acme_iid.simulator.sigv4 import Authorization
 from acme_iid.simulator.tokens import TokenKey
 
 KEYS_PATH = "/.well-known/jwks.json"
-"""Where the key set is, below the issuer's URL and on this listener."""
+"""The path of the key set, below the issuer's URL and on this listener."""
 VERSION = "2011-06-15"
 
 _CONFIGURATION_PATH = "/.well-known/openid-configuration"
@@ -90,7 +90,7 @@ class Credentials:
 class SecurityTokenService:
     """STS in one account, which knows the role of one instance.
 
-    :ivar organization: the organization that the account is in; None for none.
+    :ivar organization: the account's organization; None for an account without one.
     :ivar clock: seconds.
     """
 
@@ -109,7 +109,7 @@ class SecurityTokenService:
 
     @property
     def metadata(self) -> Tree:
-        """What the metadata service adds for an instance with a role."""
+        """The values that the metadata service adds for an instance with a role."""
         return {
             f"meta-data/iam/security-credentials/{self.role}": self._credentials,
             "meta-data/iam/info": lambda: json.dumps({"Code": "Success", "InstanceProfileArn": self.role_arn}).encode(),
@@ -137,9 +137,9 @@ class SecurityTokenService:
         try:
             return self._call(request)
         except _RefusedError as error:
-            said = _element("Type", "Sender") + _element("Code", error.code) + _element("Message", str(error))
+            body = _element("Type", "Sender") + _element("Code", error.code) + _element("Message", str(error))
             request_id = _element("RequestId", str(uuid.uuid4()))
-            return _xml(error.status, "ErrorResponse", f"<Error>{said}</Error>{request_id}")
+            return _xml(error.status, "ErrorResponse", f"<Error>{body}</Error>{request_id}")
 
     def _configuration(self) -> bytes:
         members = {
@@ -175,24 +175,23 @@ class SecurityTokenService:
                 HTTPStatus.FORBIDDEN, "MissingAuthenticationToken", "Request is missing Authentication Token"
             )
         try:
-            given = Authorization.read(header)
-            signed_at = given.seconds(request)
+            authorization = Authorization.read(header)
+            signed_at = authorization.seconds(request)
         except ValueError as error:
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "IncompleteSignature", str(error)) from error
         session = request.headers.get("X-Amz-Security-Token")
-        if (given.access_key_id, session) != (self.credentials.access_key_id, self.credentials.token):
+        if (authorization.access_key_id, session) != (self.credentials.access_key_id, self.credentials.token):
             raise _RefusedError(
                 HTTPStatus.FORBIDDEN, "InvalidClientTokenId", "The security token included in the request is invalid."
             )
-        if (given.region, given.service) != (self.instance.region, "sts"):
+        if (authorization.region, authorization.service) != (self.instance.region, "sts"):
             raise _RefusedError(
                 HTTPStatus.FORBIDDEN, "SignatureDoesNotMatch", "Credential should be scoped to a valid region."
             )
         if abs(self.clock() - signed_at) > _MAX_SKEW:
             raise _RefusedError(HTTPStatus.FORBIDDEN, "SignatureDoesNotMatch", "Signature expired or not yet current")
-        if not {"host", "x-amz-date", "x-amz-security-token"} <= set(given.signed_headers) or not given.signs(
-            request, self.credentials.secret
-        ):
+        signs_all = {"host", "x-amz-date", "x-amz-security-token"} <= set(authorization.signed_headers)
+        if not signs_all or not authorization.signs(request, self.credentials.secret):
             raise _RefusedError(
                 HTTPStatus.FORBIDDEN,
                 "SignatureDoesNotMatch",
@@ -222,7 +221,7 @@ class SecurityTokenService:
     def claims(
         self, audiences: list[str], now: int, lifetime: int = 300, tags: Mapping[str, str] | None = None
     ) -> dict[str, object]:
-        """What a token for these audiences says."""
+        """The claims of a token for these audiences."""
         instance = self.instance
         session: dict[str, object] = {
             "aws_account": instance.account,

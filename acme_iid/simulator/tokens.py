@@ -56,10 +56,10 @@ class TokenKey:
             key = load_pem_private_key(pem, None)
         except (TypeError, ValueError):
             key = None
-        found = cls(key) if isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey) else None
-        if found is None or found.algorithm != algorithm:
+        token_key = cls(key) if isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey) else None
+        if token_key is None or token_key.algorithm != algorithm:
             raise ValueError(f"{path} does not hold a simulator's key for {algorithm}; remove it to have it made anew")
-        return found
+        return token_key
 
     @property
     def pem(self) -> bytes:

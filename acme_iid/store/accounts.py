@@ -38,7 +38,7 @@ def get(reader: Reader, account_id: str) -> Account | None:
 
 
 def question(account_id: str) -> Question:
-    """What :func:`get` asks."""
+    """The question of :func:`get`."""
     return Question("SELECT * FROM accounts WHERE id = :id", {"id": account_id})
 
 
@@ -49,7 +49,7 @@ def by_thumbprint(reader: Reader, thumbprint: str) -> Account | None:
 
 
 def question_of_thumbprint(thumbprint: str) -> Question:
-    """What :func:`by_thumbprint` asks."""
+    """The question of :func:`by_thumbprint`."""
     return Question("SELECT * FROM accounts WHERE thumbprint = :thumbprint", {"thumbprint": thumbprint})
 
 
@@ -61,9 +61,9 @@ def delegates(reader: Reader, enrolment_id: str) -> list[Account]:
     return [_account(row) for row in rows]
 
 
-def page(reader: Reader, wanted: Filter) -> list[Account]:
+def page(reader: Reader, criteria: Filter) -> list[Account]:
     """Accounts, newest first."""
-    rows = wanted.page(reader, "SELECT * FROM accounts", {}, time="created_at", key="id")
+    rows = criteria.page(reader, "SELECT * FROM accounts", {}, time="created_at", key="id")
     return [_account(row) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""What is due to be looked for in the network, by whom it was asked for, and what is under way.
+"""Attempts to validate challenges: those that are due, their requesters, and those under way.
 
 Those who ask are addresses, as limits count them: an account costs nothing. Each question is answered from an index
 that holds only what waits, and none reads all of it.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from acme_iid.errors import Fault
 from acme_iid.store.documents import fault_as_list
-from acme_iid.store.orders import Place, number
+from acme_iid.store.orders import LocatedChallenge, number
 from acme_iid.store.statements import NOW, SKIP_LOCKED
 from acme_iid.store.writes import Question, Reader, Row, Statement, again
 from acme_iid.store.writes import ask as ask_store
@@ -43,11 +43,11 @@ def _asked(row: Row) -> Asked:
     return Asked(*(row[field] for field in Asked._fields))
 
 
-def _key(at: Place) -> dict[str, object]:
-    return {"n": number(at.order), "i": at.i, "k": at.k}
+def _key(located: LocatedChallenge) -> dict[str, object]:
+    return {"n": number(located.order), "i": located.i, "k": located.k}
 
 
-def ask(at: Place, remote: str, requester: str, now: int) -> Statement:
+def ask(located: LocatedChallenge, remote: str, requester: str, now: int) -> Statement:
     """Record that a client asked for validation, due at once; once more changes nothing.
 
     :param remote: the client's address, for the record.
@@ -57,9 +57,9 @@ def ask(at: Place, remote: str, requester: str, now: int) -> Statement:
         """INSERT INTO attempts (n, i, k, account_id, target, remote, requester, answered_at, attempts, due_at)
            VALUES (:n, :i, :k, :account_id, :target, :remote, :requester, :now, 0, :now) ON CONFLICT DO NOTHING""",
         {
-            **_key(at),
-            "account_id": at.order.account_id,
-            "target": at.authorization.identifier.value,
+            **_key(located),
+            "account_id": located.order.account_id,
+            "target": located.authorization.identifier.value,
             "remote": remote,
             "requester": requester,
             "now": now,
@@ -103,14 +103,14 @@ def drop(asked: Asked) -> Statement:
     return Statement(f"DELETE FROM attempts WHERE {_KEY}", {"n": asked.n, "i": asked.i, "k": asked.k})  # noqa: S608
 
 
-def postpone(at: Place, error: Fault, until: int) -> Statement:
+def postpone(located: LocatedChallenge, error: Fault, until: int) -> Statement:
     """Record that an attempt failed and when the next one is due, unless another attempt came first."""
     return Statement(
         f"""UPDATE attempts SET due_at = :until, leased_until = NULL, error = :error
             WHERE {_KEY} AND attempts = :attempts""",  # noqa: S608 - constants only
         {
-            **_key(at),
-            "attempts": at.challenge.attempts,
+            **_key(located),
+            "attempts": located.challenge.attempts,
             "until": until,
             "error": json.dumps(fault_as_list(error)),
         },
@@ -118,20 +118,20 @@ def postpone(at: Place, error: Fault, until: int) -> Statement:
     )
 
 
-def decide(at: Place) -> list[Statement]:
+def decide(located: LocatedChallenge) -> list[Statement]:
     """Forget the attempts at an authorization that one of them decides, unless another attempt came first."""
     return [
         Statement(
             f"DELETE FROM attempts WHERE {_KEY} AND attempts = :attempts",  # noqa: S608 - constants only
-            {**_key(at), "attempts": at.challenge.attempts},
+            {**_key(located), "attempts": located.challenge.attempts},
             again,
         ),
-        Statement("DELETE FROM attempts WHERE n = :n AND i = :i", {"n": number(at.order), "i": at.i}),
+        Statement("DELETE FROM attempts WHERE n = :n AND i = :i", {"n": number(located.order), "i": located.i}),
     ]
 
 
 def questions(now: int) -> list[Question]:
-    """What :func:`under_way` and :func:`requesters` ask."""
+    """The questions of :func:`under_way` and :func:`requesters`."""
     return [_under_way(now), *map(_requesters, (_FIRST, _REPEATED))]
 
 

@@ -1,6 +1,6 @@
 """Commits that the requests of one event loop share.
 
-What the requests that have arrived decide is committed together: one lock, one wait for the disk. The batch is
+The decisions of all requests that have arrived are committed together: one lock, one wait for the disk. The batch is
 nobody's: a client that goes away cancels nothing. The loop itself runs the statements, since a thread beside it would
 wait for Python's lock after each; where the lock is another process's, or the disk takes long, a thread waits instead.
 """
@@ -191,7 +191,7 @@ class LoopStore:
         try:
             return future.result()
         except CancelledError:
-            raise OutcomeUnknownError("the server ended before what was to be written was known to be stored") from None
+            raise OutcomeUnknownError("the server ended before it was known whether the write was stored") from None
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:

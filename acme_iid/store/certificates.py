@@ -47,7 +47,7 @@ def get(reader: Reader, certificate_id: str) -> Certificate | None:
 
 
 def question(n: int) -> Question:
-    """What :func:`get` and :func:`by_serial` ask."""
+    """The question of :func:`get` and :func:`by_serial`."""
     return Question(f"{_SELECT} WHERE c.n = :n", {"n": n})
 
 
@@ -61,18 +61,18 @@ def by_serial(reader: Reader, serial: str) -> Certificate | None:
 
 def of_instance(reader: Reader, instance_id: str) -> list[Certificate]:
     """An instance's certificates, newest first, as far as events are followed (:mod:`acme_iid.store.lookups`)."""
-    found: list[Certificate] = []
+    certificates: list[Certificate] = []
     before: Place | None = None
     while rows := lookups.certificates(reader, Filter(instance=instance_id, before=before, limit=500), (), 0):
-        found += map(_certificate, rows)
+        certificates += map(_certificate, rows)
         before = Place(rows[-1]["issued_at"], rows[-1]["n"])
-    return found
+    return certificates
 
 
-def page(reader: Reader, wanted: Filter, status: Status | None, now: int) -> list[Certificate]:
+def page(reader: Reader, criteria: Filter, status: Status | None, now: int) -> list[Certificate]:
     """Issued certificates, newest first, as far as events are followed (:mod:`acme_iid.store.lookups`)."""
     where = () if status is None else (_CONDITIONS[status],)
-    return [_certificate(row) for row in lookups.certificates(reader, wanted, where, now)]
+    return [_certificate(row) for row in lookups.certificates(reader, criteria, where, now)]
 
 
 def place(certificate: Certificate) -> Place:
@@ -119,12 +119,12 @@ def add(certificate: Certificate, instance: InstanceKey | None) -> Statement:
     )
 
 
-def count_valid(reader: Reader, wanted: Filter, now: int) -> int:
+def count_valid(reader: Reader, criteria: Filter, now: int) -> int:
     """How many certificates :func:`page` would give in all, of those that are valid."""
     count, before = 0, None
-    while found := page(reader, replace(wanted, limit=1000, before=before), "valid", now):
-        count += len(found)
-        before = place(found[-1])
+    while certificates := page(reader, replace(criteria, limit=1000, before=before), "valid", now):
+        count += len(certificates)
+        before = place(certificates[-1])
     return count
 
 

@@ -1,8 +1,9 @@
-"""One event as it stands in the chain: what is hashed, and how (rfc-notes/iid-01.md, "What is recorded").
+"""An event: what a decision leaves in the record, its columns, and its place in the chain.
 
-The hash of an event is SHA-256 over the hash of the event before it, a newline, and the event's columns as a JSON
-list without blanks, in the order of :class:`Entry`; hashes are lower-case hex. So whoever keeps one hash elsewhere
-sees when anything up to that event was removed, edited, inserted or put in another order.
+Here alone an event becomes what is stored and hashed (rfc-notes/iid-01.md, "What is recorded"). The hash of an event is
+SHA-256 over the hash of the event before it, a newline, and the event's columns as a JSON list without blanks, in the
+order of :class:`Entry`; hashes are lower-case hex. So whoever keeps one hash elsewhere sees when anything up to that
+event was removed, edited, inserted or put in another order.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from acme_iid.protocol.resources import InstanceKey
 
+_encode = json.JSONEncoder(sort_keys=True).encode
+
 GENESIS = "0" * 64
-"""What the first event follows."""
+"""The hash before the first event's."""
 
 
-class NewEvent(NamedTuple):
-    """A decision to be recorded: an event's columns but for its number and hash, which it gets in the chain."""
+class Columns(NamedTuple):
+    """An event's columns but for its number and hash; ``detail`` is the JSON text exactly as it is stored."""
 
     at: int
     kind: str
@@ -31,26 +35,45 @@ class NewEvent(NamedTuple):
     detail: str
 
 
-def new_event(
-    kind: str,
-    now: int,
-    *,
-    account_id: str | None = None,
-    instance: InstanceKey | None = None,
-    cloud: str | None = None,
-    name: str | None = None,
-    **detail: object,
-) -> NewEvent:
-    """A decision, to be recorded together with what it changes.
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry in the record of decisions. It is committed with what it records, and chained then or soon after.
 
-    :param instance: which instance it is about.
-    :param cloud: where no instance says it.
-    :param name: the one name that the event is about; those of a certificate are ``names`` in its detail.
-    :param detail: further facts by name; those that are None are left out.
+    :ivar kind: its name, such as ``challenge.refused``.
+    :ivar at: when it was decided, in seconds.
+    :ivar instance: the instance that it is about, with its cloud and owner.
+    :ivar cloud: its cloud, where no instance says it.
+    :ivar name: the one name that it is about; those of a certificate are ``names`` in its detail.
+    :ivar detail: further facts by name; those that are None are left out of the record.
     """
-    facts = {field: value for field, value in detail.items() if value is not None}
-    id_, of_instance, owner = (None, cloud, None) if instance is None else instance
-    return NewEvent(now, kind, account_id, id_, of_instance, owner, name, json.dumps(facts, sort_keys=True))
+
+    kind: str
+    at: int
+    account_id: str | None = None
+    instance: InstanceKey | None = None
+    cloud: str | None = None
+    name: str | None = None
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+    def columns(self) -> Columns:
+        """The columns that are stored, and hashed."""
+        instance_id, cloud, owner = (None, self.cloud, None) if self.instance is None else self.instance
+        detail = _encode({name: fact for name, fact in self.detail.items() if fact is not None})
+        return Columns(self.at, self.kind, self.account_id, instance_id, cloud, owner, self.name, detail)
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Event:
+        """The event in a row that has :class:`Columns`."""
+        id_, cloud = row["instance_id"], row["cloud"]
+        return cls(
+            kind=row["kind"],
+            at=row["at"],
+            account_id=row["account_id"],
+            instance=None if id_ is None else InstanceKey(id_, cloud, row["owner"]),
+            cloud=cloud if id_ is None else None,
+            name=row["name"],
+            detail=json.loads(row["detail"]),
+        )
 
 
 class Link(NamedTuple):
@@ -64,7 +87,7 @@ class Link(NamedTuple):
 
 
 START = Link(0, GENESIS)
-"""What the first event follows."""
+"""The place before the first event's."""
 
 
 class Entry(NamedTuple):
@@ -86,9 +109,9 @@ class Entry(NamedTuple):
         return cls(*(row[field] for field in cls._fields))
 
     @classmethod
-    def after(cls, link: Link, event: NewEvent) -> Entry:
+    def after(cls, link: Link, columns: Columns) -> Entry:
         """The entry of a new event that follows the one at ``link``."""
-        return cls(link.seq + 1, *event)
+        return cls(link.seq + 1, *columns)
 
     def hash_after(self, previous: str) -> str:
         """This event's hash, given that of the event before it.
@@ -106,8 +129,8 @@ HEAD = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
 """Gives the place of the latest event."""
 
 
-def values_after(link: Link, event: NewEvent) -> tuple[Link, dict[str, object]]:
+def values_after(link: Link, columns: Columns) -> tuple[Link, dict[str, object]]:
     """The place of a new event that follows the one at ``link``, and its values for :data:`INSERT`."""
-    entry = Entry.after(link, event)
+    entry = Entry.after(link, columns)
     own = Link(entry.seq, entry.hash_after(link.hash))
     return own, {**entry._asdict(), "hash": own.hash}

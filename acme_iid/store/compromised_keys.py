@@ -54,5 +54,5 @@ def has(reader: Reader, spki_sha256: str) -> bool:
 
 
 def question(spki_sha256: str) -> Question:
-    """What :func:`has` asks."""
+    """The question of :func:`has`."""
     return Question("SELECT 1 FROM compromised_keys WHERE spki_sha256 = :spki_sha256", {"spki_sha256": spki_sha256})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from acme_iid.errors import StoreBusyError, StoreUnavailableError
-from acme_iid.store.chain import HEAD, INSERT, START, Link, NewEvent, values_after
+from acme_iid.store.chain import HEAD, INSERT, START, Event, Link, values_after
 from acme_iid.store.generation import Generation
 from acme_iid.store.statements import returns
 from acme_iid.store.writers import PATIENCE
@@ -145,7 +145,7 @@ class Connection:
                 returned += rows
         return Committed(returned)
 
-    def append(self, events: Sequence[NewEvent], link: Link | None) -> Link:
+    def append(self, events: Sequence[Event], link: Link | None) -> Link:
         """Chain events.
 
         :param link: the place of the event before; None if that is the store's latest one.
@@ -155,6 +155,6 @@ class Connection:
             rows = self.rows(HEAD)
             link = Link(rows[0]["seq"], rows[0]["hash"]) if rows else START
         for event in events:
-            link, values = values_after(link, event)
+            link, values = values_after(link, event.columns())
             self.execute(INSERT, values)
         return link

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.store import copying, sealing
-from acme_iid.store.chain import NewEvent
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, Transaction, open_store
 from acme_iid.store.writes import Write
 
@@ -33,10 +33,11 @@ def of_server(url: str, target: Path) -> None:
         with closing(open_store(f"sqlite:{target}")) as copy, source.snapshot() as snapshot:
             copying.save(snapshot, copy)
             # What came since it was sealed.
-            _chain(copy, sealing.events(snapshot.rows("SELECT entry FROM event_inbox ORDER BY id")))
+            waiting = sealing.events(snapshot.rows("SELECT entry FROM event_inbox ORDER BY id"))
+            _chain(copy, [Event.of(columns._asdict()) for columns in waiting])
 
 
-def _chain(copy: Database, events: Sequence[NewEvent]) -> None:
+def _chain(copy: Database, events: Sequence[Event]) -> None:
     """Chain the events that were not chained yet where they were copied from."""
     for start in range(0, len(events), _CHAINED_AT_ONCE):
         copy.commit(Write((), lambda _rows: None, events[start : start + _CHAINED_AT_ONCE]))

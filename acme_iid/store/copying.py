@@ -57,7 +57,7 @@ def tables(source: Reader) -> list[Table]:
 
     :param source: a SQLite store, of which the schema is read.
     """
-    found = []
+    tables = []
     # In the order in which they were made, so what a table refers to comes before it.
     for row in source.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid"):
         if row["name"] not in _OWN:
@@ -65,8 +65,8 @@ def tables(source: Reader) -> list[Table]:
             key = sorted((column["pk"], column["name"]) for column in columns if column["pk"])
             octets = frozenset(column["name"] for column in columns if column["type"] == "BLOB")
             names = tuple(column["name"] for column in columns)
-            found.append(Table(row["name"], names, tuple(name for _, name in key), octets))
-    return found
+            tables.append(Table(row["name"], names, tuple(name for _, name in key), octets))
+    return tables
 
 
 def count(source: Reader) -> int:
@@ -100,7 +100,7 @@ def copy(
                 _insert(transaction, table, batch)
                 _note(transaction, identity, table.name, last)
             progress(f"copying {table.name}", len(batch))
-    found = [Copied(table.name, _compare(source, target, table, progress)) for table in tables(source)]
+    copied = [Copied(table.name, _compare(source, target, table, progress)) for table in tables(source)]
     # What was compared earlier may have been changed since, where a server still runs.
     if _version(source) != version:
         raise CopyError(
@@ -114,7 +114,7 @@ def copy(
         # The engine's numbers go on behind those that were copied.
         transaction.rows("SELECT setval(pg_get_serial_sequence('orders', 'n'), max(n)) FROM orders HAVING max(n) > 0")
         transaction.run("DELETE FROM copied")
-    return found
+    return copied
 
 
 def save(source: Reader, target: Database) -> None:
@@ -134,7 +134,7 @@ def save(source: Reader, target: Database) -> None:
 
 
 def _identity(source: Database) -> str:
-    """What tells one store from all others: the digest of its secrets."""
+    """The identity of a store: the digest of its secrets."""
     rows = source.rows("SELECT name, value FROM secrets ORDER BY name")
     return hashlib.sha256(json.dumps([[row["name"], row["value"]] for row in rows]).encode()).hexdigest()
 
@@ -204,7 +204,9 @@ def _insert(transaction: Transaction, table: Table, batch: list[Row]) -> None:
             value = row[column]
             right = isinstance(value, bytes) if column in table.octets else isinstance(value, str | int | None)
             if not right or (isinstance(value, str) and "\0" in value):
-                raise CopyError(f"{_named(table, row)} has in {column} what acme-iid never writes: {value!r:.80}")
+                raise CopyError(
+                    f"{_named(table, row)} has a value in {column} that acme-iid never writes: {value!r:.80}"
+                )
             parameters[f"v{number}_{place}"] = value
     values = ", ".join(
         "(" + ", ".join(f":v{number}_{place}" for place in range(len(table.columns))) + ")"

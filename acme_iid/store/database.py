@@ -50,7 +50,7 @@ class Database(Committing, Protocol):
     """An open store."""
 
     def dialect(self) -> str:
-        """What files of the schema are named for that only one kind of database takes.
+        """The word in the names of schema files that only this kind of database takes.
 
         :raises StoreUnavailableError: if the store cannot answer now.
         """
@@ -283,7 +283,7 @@ def _use_log(raw: sqlite3.Connection) -> None:
 
 
 def _outcome(error: Exception) -> Outcome | Exception:
-    """What came of a write that ended with an error.
+    """The outcome of a write that ended with an error.
 
     A fault of ours is that write's alone, whatever it is: a number or a text that no column takes.
     """
@@ -291,8 +291,8 @@ def _outcome(error: Exception) -> Outcome | Exception:
 
 
 def _schema_files() -> list[Traversable]:
-    found = (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql"))
-    return sorted(found, key=lambda entry: entry.name)
+    entries = (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql"))
+    return sorted(entries, key=lambda entry: entry.name)
 
 
 def latest_schema() -> str:
@@ -324,8 +324,8 @@ def migrate(database: Database) -> None:
                 "run that version, or restore a backup made before the upgrade"
             )
         for entry in known:
-            wanted = entry.name.split(".")[1:-1] in ([], [dialect])
-            if wanted and entry.name not in applied:
+            is_for_this = entry.name.split(".")[1:-1] in ([], [dialect])
+            if is_for_this and entry.name not in applied:
                 for statement in entry.read_text(encoding="ascii").split(";\n"):
                     if statement.strip():
                         transaction.run(schema.translate(statement, dialect))
@@ -353,7 +353,7 @@ def _require_whole(database: Reader) -> None:
     if database.rows("SELECT table_name FROM copied LIMIT 1"):
         raise StoreUnavailableError(
             "the database holds a part of a store that is being copied into it; "
-            "run the acme-iid-ca store migrate, or restore, again that copies it, until it says that all was copied"
+            "run the 'acme-iid-ca store migrate' or 'restore' that copies it again, until it says that all was copied"
         )
 
 

@@ -38,7 +38,7 @@ CONNECTION_DEFAULTS: Mapping[str, str | int] = {
     "tcp_user_timeout": 8000,
     "client_encoding": "UTF8",
 }
-"""What libpq is asked for where the store's URL does not say otherwise."""
+"""The parameters of libpq where the store's URL does not say otherwise."""
 
 BEGUN = f"""set_config('lock_timeout', '{_LOCK_SECONDS}s', true),
     set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', true),
@@ -46,7 +46,7 @@ BEGUN = f"""set_config('lock_timeout', '{_LOCK_SECONDS}s', true),
     set_config('client_min_messages', 'warning', true),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
         WHEN 'local' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"""
-"""What holds in a transaction that writes, until its end: a pooler may give each one another session.
+"""The settings of a transaction that writes, until its end: a pooler may give each one another session.
 
 None of these limits ends the wait of a COMMIT for a standby, after which everybody would see what no standby has. Where
 it waits for too long, we go away and it goes on.
@@ -179,8 +179,7 @@ def configure(connection: Connection) -> None:
 @functools.cache
 def _say_what_waits(setting: str) -> None:
     _log.warning(
-        "The database's synchronous_commit is %s, and it has synchronous standbys: what is written here waits for them "
-        "all the same.",
+        "The database's synchronous_commit is %s, and it has synchronous standbys: writes wait for them all the same.",
         setting,
     )
 

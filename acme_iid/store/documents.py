@@ -1,4 +1,4 @@
-"""What an order's row holds as JSON, and the order that is derived from a row and what else is a fact by then.
+"""The JSON in an order's row, and the order that is derived from the row and the facts of now.
 
 The document has each name, each challenge and each proof once: that evidence proved a hundred names does not make a
 hundred copies of what it says; a proof that was made in another order names that one; a challenge that failed with the

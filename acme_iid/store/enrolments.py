@@ -53,7 +53,7 @@ def in_force_of_instance(reader: Reader, instance_id: str) -> list[Enrolment]:
 
 
 def in_force_of_account(reader: Reader, account_id: str) -> list[Enrolment]:
-    """What an account has handed on, as far as it was not ended."""
+    """The enrolments of an account that were not ended."""
     rows = reader.rows(
         "SELECT * FROM enrolments WHERE account_id = :account_id AND ended_at IS NULL", account_id=account_id
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from acme_iid.store import lookups
-from acme_iid.store.chain import HEAD, INSERT, START, Entry, Link, NewEvent, values_after
+from acme_iid.store.chain import HEAD, INSERT, START, Entry, Event, Link, values_after
 from acme_iid.store.database import Transaction
 from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Reader, Row
@@ -15,33 +13,13 @@ from acme_iid.store.writes import Reader, Row
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One decision: ``kind`` is its name (``challenge.refused``), ``detail`` its further facts by name."""
-
-    seq: int
-    at: int
-    kind: str
-    account_id: str | None
-    instance_id: str | None
-    name: str | None
-    detail: Mapping[str, object]
-
-
 class BrokenChainError(Exception):
     """The record was tampered with; the text names the first event that shows it."""
 
 
-def page(reader: Reader, wanted: Filter) -> list[Event]:
-    """Events, newest first, as far as :func:`acme_iid.store.lookups.follow` has followed them."""
-    rows = lookups.events(reader, wanted)
-    return [
-        Event(
-            row["seq"], row["at"], row["kind"], row["account_id"], row["instance_id"], row["name"],
-            json.loads(row["detail"]),
-        )
-        for row in rows
-    ]  # fmt: skip
+def page(reader: Reader, criteria: Filter) -> list[tuple[int, Event]]:
+    """Events with their numbers, newest first, as far as :func:`acme_iid.store.lookups.follow` has followed them."""
+    return [(row["seq"], Event.of(row)) for row in lookups.events(reader, criteria)]
 
 
 def head(reader: Reader) -> Link:
@@ -50,9 +28,9 @@ def head(reader: Reader) -> Link:
     return Link(rows[0]["seq"], rows[0]["hash"]) if rows else START
 
 
-def append(transaction: Transaction, event: NewEvent) -> None:
+def append(transaction: Transaction, event: Event) -> None:
     """Chain an event in a store that nobody else uses; what others use chains its events by itself."""
-    _, values = values_after(head(transaction), event)
+    _, values = values_after(head(transaction), event.columns())
     transaction.run(INSERT, **values)
 
 

@@ -28,9 +28,9 @@ def get(reader: Reader, key_id: str) -> ExternalKey | None:
     return _key(rows[0]) if rows else None
 
 
-def page(reader: Reader, wanted: Filter) -> list[ExternalKey]:
+def page(reader: Reader, criteria: Filter) -> list[ExternalKey]:
     """External keys, newest first."""
-    rows = wanted.page(reader, "SELECT * FROM external_keys", {}, time="created_at", key="id")
+    rows = criteria.page(reader, "SELECT * FROM external_keys", {}, time="created_at", key="id")
     return [_key(row) for row in rows]
 
 

@@ -20,8 +20,8 @@ class NoAnswerError(psycopg.OperationalError):
     """The server did not answer in time; what it was asked may be done or not, and the connection is closed."""
 
 
-def failure(name: str, error: psycopg.Error) -> Exception:
-    """What an error of psycopg's is to the rooms above; itself if it is a fault of ours.
+def store_error(name: str, error: psycopg.Error) -> Exception:
+    """The error that the rooms above get for one of psycopg's; itself if it is a fault of ours.
 
     :param name: the database, for messages.
     """

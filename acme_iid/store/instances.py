@@ -16,7 +16,7 @@ _COLUMNS = {"cloud": "i.cloud", "owner": "i.owner", "account": "i.account_id"}
 
 
 class Closed(NamedTuple):
-    """What an instance may not have: ``names`` that revocation closed to it, or, blocked, anything."""
+    """The limits of an instance: ``names`` that revocation closed to it; it may have nothing if it is ``blocked``."""
 
     names: frozenset[str]
     blocked: bool
@@ -33,7 +33,7 @@ def get(reader: Reader, instance_id: str) -> Instance | None:
 
 
 def question(instance_id: str) -> Question:
-    """What :func:`get` asks."""
+    """The question of :func:`get`."""
     return Question("SELECT * FROM instances WHERE id = :id", {"id": instance_id})
 
 
@@ -43,34 +43,34 @@ def find(reader: Reader, word: str) -> list[Instance]:
     return [_instance(row) for row in rows]
 
 
-def page(reader: Reader, wanted: Filter, *, blocked: bool = False) -> list[Instance]:
+def page(reader: Reader, criteria: Filter, *, blocked: bool = False) -> list[Instance]:
     """Instances that were used, the latest first use first; or those that are blocked, the latest first."""
     time = "i.blocked_at" if blocked else "i.first_used_at"
     tables, where = "instances i", [f"{time} IS NOT NULL"]
-    if wanted.name is not None:
+    if criteria.name is not None:
         # CROSS JOIN is where SQLite begins with the left side (sqlite.org/optoverview.html): who holds a name are few.
         tables = "holders h CROSS JOIN instances i"
         where += ["h.name = :held", "i.id = h.instance_id"]
-    rows = wanted.page(
+    rows = criteria.page(
         reader,
         f"SELECT i.* FROM {tables}",  # noqa: S608 - our own words
         _COLUMNS,
         time=time,
         key="i.id",
         where=where,
-        held=wanted.name,
+        held=criteria.name,
     )
     return [_instance(row) for row in rows]
 
 
 def closed(reader: Reader, instance_id: str) -> Closed:
-    """What is closed to an instance, by revocation and by an operator's block."""
-    found = {row["name"] for row in ask(reader, question_of_closed(instance_id))}
-    return Closed(frozenset(found - {None}), None in found)
+    """The names that revocation closed to an instance, and whether an operator blocked it."""
+    names = {row["name"] for row in ask(reader, question_of_closed(instance_id))}
+    return Closed(frozenset(names - {None}), None in names)
 
 
 def question_of_closed(instance_id: str) -> Question:
-    """What :func:`closed` asks."""
+    """The question of :func:`closed`."""
     return Question(
         """SELECT name FROM closed_names WHERE instance_id = :id
            UNION ALL SELECT NULL FROM instances WHERE id = :id AND blocked_at IS NOT NULL""",
@@ -85,7 +85,7 @@ def of_resource(reader: Reader, resource_id: str) -> Instance | None:
 
 
 def question_of_resource(resource_id: str) -> Question:
-    """What :func:`of_resource` asks."""
+    """The question of :func:`of_resource`."""
     return Question("SELECT * FROM instances WHERE resource_id = :resource_id", {"resource_id": resource_id})
 
 

@@ -1,4 +1,4 @@
-"""What one process at a time does now and then, whichever of all processes and replicas that is.
+"""Jobs that one process at a time does now and then, whichever of all processes and replicas that is.
 
 One moment is both the time of the next turn and the lease of the present one: whoever takes a job moves it on by one
 compare-and-set, and moves it on again while the work lasts. A process that is killed leaves a moment that comes.

@@ -55,5 +55,5 @@ def forget(now: int, most: int) -> Statement:
 
 def count_past(reader: Reader, now: int) -> int:
     """How many subjects :func:`forget` would forget."""
-    found: int = reader.rows("SELECT count(*) AS found FROM limits WHERE until <= :now", now=now * 1000)[0]["found"]
-    return found
+    number: int = reader.rows("SELECT count(*) AS number FROM limits WHERE until <= :now", now=now * 1000)[0]["number"]
+    return number

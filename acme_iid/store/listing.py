@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What an operator wants to see; None for all.
+    """The criteria of a list that an operator asks for; None for all.
 
     :ivar account: the account's id.
     :ivar name: a name, canonical.

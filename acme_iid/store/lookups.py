@@ -1,4 +1,4 @@
-"""What operators look for events and certificates by: names, accounts, instances, clouds, owners, images.
+"""The values by which operators look for events and certificates: names, accounts, instances, clouds, owners, images.
 
 No request pays for it: one follower reads the events that were chained since it last did, and writes what they are
 found by, sorted, in batches. A command that acts by a list has it follow first.
@@ -64,11 +64,11 @@ def _batch(reader: Reader, most: int) -> Write[bool] | bool:
     rows = reader.rows("SELECT * FROM events WHERE seq > :seq ORDER BY seq LIMIT :most", seq=at, most=most)
     if not rows:
         return False
-    found: list[_Lookup] = []
+    lookups: list[_Lookup] = []
     holders: set[tuple[str, str]] = set()
     for row in rows:
         detail: Mapping[str, Any] = json.loads(row["detail"])
-        found += list(_lookups(row, detail))
+        lookups += list(_lookups(row, detail))
         if row["kind"] == _ISSUED and row["instance_id"] is not None:
             holders |= {(name, row["instance_id"]) for name in detail["names"]}
     statements = [
@@ -78,7 +78,7 @@ def _batch(reader: Reader, most: int) -> Write[bool] | bool:
             {"seq": at, "until": rows[-1]["seq"]},
             again,
         ),
-        *_inserts("lookups (field, value, at, seq, n)", _sorted(found)),
+        *_inserts("lookups (field, value, at, seq, n)", _sorted(lookups)),
         *_inserts("holders (name, instance_id)", sorted(holders)),
     ]
     more = len(rows) == most
@@ -102,7 +102,7 @@ def _inserts(table: str, rows: Sequence[Sequence[object]]) -> Iterator[Statement
 
 
 def _lookups(row: Row, detail: Mapping[str, Any]) -> Iterator[_Lookup]:
-    """What one event is found by."""
+    """The values by which an event is found."""
     issued = row["kind"] == _ISSUED
     n = number_of(detail["serial"]) if issued else None
     values = {field: {row[column]} for field, column in _columns()}
@@ -116,7 +116,7 @@ def _lookups(row: Row, detail: Mapping[str, Any]) -> Iterator[_Lookup]:
 
 
 def _key(value: str | None) -> str | None:
-    """What a value is looked up by."""
+    """The key under which a value is looked up."""
     if value is None or len(value) <= _LONG:
         return value
     return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
@@ -134,43 +134,43 @@ def names(kind: str, name: str | None, detail: Mapping[str, Any]) -> set[str]:
     return set(detail.get("identifiers", ())) if name is None and kind.endswith(".refused") else set()
 
 
-def _narrowest(wanted: Filter) -> tuple[str, str] | None:
+def _narrowest(criteria: Filter) -> tuple[str, str] | None:
     """The field of a filter that leaves the fewest rows, with its value."""
     for field in ("instance", "name", "account", "image", "owner", "cloud"):
-        value = getattr(wanted, field)
+        value = getattr(criteria, field)
         if value is not None:
             return field, value
     return None
 
 
-def events(reader: Reader, wanted: Filter) -> list[Row]:
+def events(reader: Reader, criteria: Filter) -> list[Row]:
     """Events under a filter, newest first."""
-    narrowest = _narrowest(wanted)
+    narrowest = _narrowest(criteria)
     columns = {field: f"e.{column}" for field, column in _columns() if field != "name"}
     if narrowest is None:
-        return wanted.page(reader, "SELECT e.* FROM events e", {}, time="e.at", key="e.seq")
+        return criteria.page(reader, "SELECT e.* FROM events e", {}, time="e.at", key="e.seq")
     field, value = narrowest
     others = {other: column for other, column in columns.items() if other != field}
     heads: list[Row] = []
     # Each list is in order, so their heads are enough.
     for listed in (field, f"issued {field}"):
-        heads += wanted.page(
+        heads += criteria.page(
             reader,
             "SELECT e.* FROM lookups l JOIN events e ON e.seq = l.seq",
             others,
             time="l.at",
             key="l.seq",
-            where=("l.field = :listed", "l.value = :value", *_also_named(wanted, field, "l.at", "l.seq")),
+            where=("l.field = :listed", "l.value = :value", *_also_named(criteria, field, "l.at", "l.seq")),
             listed=listed,
             value=_key(value),
-            also=_key(wanted.name),
+            also=_key(criteria.name),
         )
-    return sorted(heads, key=lambda row: (row["at"], row["seq"]), reverse=True)[: wanted.limit]
+    return sorted(heads, key=lambda row: (row["at"], row["seq"]), reverse=True)[: criteria.limit]
 
 
-def _also_named(wanted: Filter, field: str, at: str, seq: str) -> tuple[str, ...]:
+def _also_named(criteria: Filter, field: str, at: str, seq: str) -> tuple[str, ...]:
     """The condition that an event has the filter's name, where another field is looked up."""
-    if wanted.name is None or field == "name":
+    if criteria.name is None or field == "name":
         return ()
     return (
         f"""EXISTS (SELECT 1 FROM lookups o WHERE o.field IN ('name', 'issued name') AND o.value = :also
@@ -178,19 +178,19 @@ def _also_named(wanted: Filter, field: str, at: str, seq: str) -> tuple[str, ...
     )
 
 
-def certificates(reader: Reader, wanted: Filter, where: Sequence[str], now: int) -> list[Row]:
+def certificates(reader: Reader, criteria: Filter, where: Sequence[str], now: int) -> list[Row]:
     """Rows of certificates under a filter, with their orders' tags, the latest issued first.
 
     :param where: further conditions on the certificate ``c``, for the time ``now``.
     """
-    narrowest = _narrowest(wanted)
+    narrowest = _narrowest(criteria)
     columns = {
         "account": "c.account_id", "instance": "c.instance_id", "cloud": "c.cloud", "owner": "c.owner",
         "image": "c.image",
     }  # fmt: skip
     tags = "JOIN orders o ON o.n = c.n"
     if narrowest is None:
-        return wanted.page(
+        return criteria.page(
             reader,
             f"SELECT c.*, o.tag FROM certificates c {tags}",  # noqa: S608 - our own words
             {},
@@ -201,7 +201,7 @@ def certificates(reader: Reader, wanted: Filter, where: Sequence[str], now: int)
         )
     field, value = narrowest
     # CROSS JOIN is where SQLite begins with the left side (sqlite.org/optoverview.html).
-    return wanted.page(
+    return criteria.page(
         reader,
         f"SELECT c.*, o.tag FROM lookups l CROSS JOIN certificates c {tags}",  # noqa: S608 - our own words
         columns,
@@ -214,11 +214,11 @@ def certificates(reader: Reader, wanted: Filter, where: Sequence[str], now: int)
             "c.n = l.n AND c.issued_at = l.at",
             # Events stay when certificates are pruned: none of what is older has one.
             "l.at >= (SELECT issued_at FROM certificates ORDER BY issued_at LIMIT 1)",
-            *_also_named(wanted, field, "l.at", "l.seq"),
+            *_also_named(criteria, field, "l.at", "l.seq"),
             *where,
         ),
         listed=f"issued {field}",
         value=_key(value),
-        also=_key(wanted.name),
+        also=_key(criteria.name),
         now=now,
     )

@@ -32,19 +32,19 @@ class NonceTable:
 
     def _current_epoch(self) -> bytes:
         """The epoch, of which there is a new one where there is none; the server's time comes with it."""
-        found = self._database.rows(
+        rows = self._database.rows(
             "SELECT epoch, extract(epoch FROM clock_timestamp())::float8 AS time FROM nonce_epochs WHERE id = 1"
         )
-        if not found:
+        if not rows:
             # Of replicas that find none, all get the one that was put in first.
-            found, _ = self._database.run_alone(
+            rows, _ = self._database.run_alone(
                 """INSERT INTO nonce_epochs (id, epoch) VALUES (1, :epoch)
                    ON CONFLICT (id) DO UPDATE SET epoch = nonce_epochs.epoch
                    RETURNING epoch, extract(epoch FROM clock_timestamp())::float8 AS time""",
                 epoch=secrets.token_hex(_EPOCH_BYTES),
             )
-        self._database.clock.set(found[0]["time"])
-        return bytes.fromhex(found[0]["epoch"])
+        self._database.clock.set(rows[0]["time"])
+        return bytes.fromhex(rows[0]["epoch"])
 
     def fresh(self) -> bytes:
         """See :meth:`~acme_iid.store.nonces.SpentNonces.fresh`."""

@@ -47,7 +47,7 @@ class SpentNonces(Protocol):
         """
 
     def time(self, now: int) -> int:
-        """What the clock that dates nonces says when this machine's says ``now``; both in seconds."""
+        """The time of the clock that dates nonces when this machine's says ``now``; both in seconds."""
 
     def spend(self, identifier: bytes, issued_at: int, expires_at: int, now: int) -> bool:
         """Spend a nonce by its identifier; False if it ran out, was spent before, or may have been.

@@ -31,12 +31,12 @@ def count(reader: Reader, question: Question) -> int:
 
 
 def question_of_open(account_id: str, now: int, most: int) -> Question:
-    """What :func:`count_open` asks."""
+    """The question of :func:`count_open`."""
     return _counted(f"{OPEN} AND taken_at IS NULL", account_id, now, most)
 
 
 def question_of_waiting(account_id: str, now: int, most: int = 1) -> Question:
-    """What :func:`count_waiting` asks; with ``most`` left out, whether there is any."""
+    """The question of :func:`count_waiting`; with ``most`` left out, whether there is any."""
     return _counted(WAITING, account_id, now, most)
 
 

@@ -35,7 +35,7 @@ ALL = 1 << 62
 """More than any number of an order."""
 
 
-class Place(NamedTuple):
+class LocatedChallenge(NamedTuple):
     """A challenge, the authorization that it is of, and their order; its numbers in the document."""
 
     order: Order
@@ -81,20 +81,20 @@ def numbered(order: Order, n: int, tag: str) -> Order:
 
 def get(reader: Reader, order_id: str) -> Order | None:
     """The order with this id, be it an authorization that was made ahead."""
-    wanted = OrderId.read(order_id)
-    return None if wanted is None else _get(reader, wanted)
+    id_ = OrderId.read(order_id)
+    return None if id_ is None else _get(reader, id_)
 
 
-def _get(reader: Reader, wanted: OrderId) -> Order | None:
-    rows = ask(reader, question(wanted.n))
+def _get(reader: Reader, id_: OrderId) -> Order | None:
+    rows = ask(reader, question(id_.n))
     # A number is used again after the latest order was deleted, or a backup restored; a tag is not.
-    if not rows or rows[0]["tag"] != wanted.tag:
+    if not rows or rows[0]["tag"] != id_.tag:
         return None
     return of_row(reader, rows[0])
 
 
 def question(n: int) -> Question:
-    """What :func:`get` asks first."""
+    """The first question of :func:`get`."""
     return Question(f"{SELECT} WHERE o.n = :n", {"n": n})
 
 
@@ -125,46 +125,47 @@ def of_authorization_id(reader: Reader, authorization_id: str) -> tuple[Order, A
     return None if entry is None else (order, entry)
 
 
-def of_challenge_id(reader: Reader, challenge_id: str) -> Place | None:
+def of_challenge_id(reader: Reader, challenge_id: str) -> LocatedChallenge | None:
     """The challenge with this id, and what it is of; None if there is none."""
     parsed = serials.of_challenge(challenge_id)
     order = None if parsed is None else _get(reader, parsed[0])
-    return None if parsed is None or order is None else place(order, parsed[1], parsed[2])
+    return None if parsed is None or order is None else locate(order, parsed[1], parsed[2])
 
 
-def place(order: Order, i: int, k: int) -> Place | None:
-    """The challenge in one place of an order; None if there is none, or it was taken back."""
+def locate(order: Order, i: int, k: int) -> LocatedChallenge | None:
+    """The challenge with these numbers in an order; None if there is none, or it was taken back."""
     challenge_id = f"{order.id}.{i}.{k}"
     for entry in order.authorizations:
         for challenge in entry.challenges:
             if challenge.id == challenge_id:
-                return Place(order, entry, challenge, i, k)
+                return LocatedChallenge(order, entry, challenge, i, k)
     return None
 
 
-def changed(at: Place, challenge: Challenge, until: int | None = None) -> Order:
+def changed(located: LocatedChallenge, challenge: Challenge, until: int | None = None) -> Order:
     """The order with another state of a challenge.
 
     :param until: when its authorization runs out at the latest.
     """
-    entry = at.authorization
+    entry = located.authorization
     challenges = tuple(challenge if one.id == challenge.id else one for one in entry.challenges)
     expires_at = entry.expires_at if until is None else min(until, entry.expires_at)
     entry = replace(entry, challenges=challenges, expires_at=expires_at)
     return replace(
-        at.order, authorizations=tuple(entry if one.id == entry.id else one for one in at.order.authorizations)
+        located.order,
+        authorizations=tuple(entry if one.id == entry.id else one for one in located.order.authorizations),
     )
 
 
-def failed(at: Place, fault: Fault, now: int) -> tuple[Order, Challenge]:
+def failed(located: LocatedChallenge, fault: Fault, now: int) -> tuple[Order, Challenge]:
     """An order one of whose challenges was not met, for good, and the challenge: both have ended.
 
     An authorization that was made ahead has failed, and no order of it.
     """
     # Whoever asks is told what is stored.
     fault = documents.bounded(fault)
-    challenge = replace(at.challenge, failed_at=now, error=fault)
-    order = changed(at, challenge)
+    challenge = replace(located.challenge, failed_at=now, error=fault)
+    order = changed(located, challenge)
     return (order if order.ahead else replace(order, ended_at=now, error=fault)), challenge
 
 
@@ -200,7 +201,7 @@ def replacing(reader: Reader, certificate_id: str) -> Order | None:
 
 
 def question_of_replacing(certificate_id: str) -> Question:
-    """What :func:`replacing` asks first."""
+    """The first question of :func:`replacing`."""
     return Question(f"{SELECT} WHERE o.replaces = :replaces AND o.ended_at IS NULL", {"replaces": certificate_id})
 
 

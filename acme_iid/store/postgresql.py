@@ -32,7 +32,7 @@ from acme_iid.store.deadlines import (
     configure,
     look,
 )
-from acme_iid.store.failures import NoAnswerError, failure, is_lost, is_undecided, is_verdict, text_of
+from acme_iid.store.failures import NoAnswerError, is_lost, is_undecided, is_verdict, store_error, text_of
 from acme_iid.store.server_transactions import ServerTransaction, command, entry_of, fetched
 from acme_iid.store.settings import CONNECTIONS
 from acme_iid.store.statements import returns
@@ -76,14 +76,14 @@ class PostgreSQL:
 
     def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
         try:
-            given: dict[str, Any] = conninfo.conninfo_to_dict(url)
+            parameters: dict[str, Any] = conninfo.conninfo_to_dict(url)
         except psycopg.ProgrammingError:
             raise StoreUnavailableError(
-                "the store's url is none that PostgreSQL's library can read; write for example "
+                "PostgreSQL's library cannot read the store's url; write for example "
                 "postgresql://acme_iid@db.internal/acme_iid, with %40 for an @ in a user's name or password"
             ) from None
-        self._conninfo = conninfo.make_conninfo(**{**CONNECTION_DEFAULTS, **given})
-        self.name = f"the database {given.get('dbname', '')!r} on {given.get('host') or 'this machine'}"
+        self._conninfo = conninfo.make_conninfo(**{**CONNECTION_DEFAULTS, **parameters})
+        self.name = f"the database {parameters.get('dbname', '')!r} on {parameters.get('host') or 'this machine'}"
         self.clock = StoreClock(self.name)
         self._lock = threading.Lock()
         self._asking = threading.Lock()
@@ -123,7 +123,7 @@ class PostgreSQL:
             try:
                 connection = pool.getconn()
             except PoolTimeout as error:
-                raise self._why(pool, error) from error
+                raise self._no_connection_error(pool, error) from error
             try:
                 look(connection)
             except psycopg.Error:
@@ -146,7 +146,7 @@ class PostgreSQL:
         finally:
             pool.putconn(connection)
 
-    def _why(self, pool: Pool, error: PoolTimeout) -> StoreUnavailableError:
+    def _no_connection_error(self, pool: Pool, error: PoolTimeout) -> StoreUnavailableError:
         """Why the pool has no connection: others use all of them, or what the server says to one more."""
         if pool.get_stats().get("pool_size", 0) >= self._connections:
             return StoreBusyError(f"all {self._connections} connections to {self.name} are in use: {text_of(error)}")
@@ -196,7 +196,7 @@ class PostgreSQL:
                 if is_lost(error):
                     self._renew(connection)
                 if not self._is_worth_another(error, attempt):
-                    raise failure(self.name, error) from error
+                    raise store_error(self.name, error) from error
             finally:
                 self._give_back(pool, connection)
         raise AssertionError  # the last attempt returns or raises
@@ -238,7 +238,7 @@ class PostgreSQL:
                 outcome = self._commit_once(connection, write)
             except (errors.SerializationFailure, errors.DeadlockDetected) as error:
                 if not self._is_worth_another(error, attempt):
-                    raise failure(self.name, error) from error
+                    raise store_error(self.name, error) from error
             else:
                 return outcome
             finally:
@@ -247,7 +247,7 @@ class PostgreSQL:
 
     def _commit_once(self, connection: Connection, write: Write[Any]) -> Outcome:
         first = Statement(_FIRST, {"time": time.time(), "most": MAX_SECONDS_OFF})
-        inbox = [Statement(_INBOX, {"at": event.at, "entry": entry_of(event)}) for event in write.events]
+        inbox = [Statement(_INBOX, {"at": event.at, "entry": entry_of(event.columns())}) for event in write.events]
         statements = [first, *write.statements, *inbox]
         cursors, error = connection.execute_together(
             [(b"BEGIN ISOLATION LEVEL READ COMMITTED", {}), *map(command, statements), (b"COMMIT", {})]
@@ -256,12 +256,12 @@ class PostgreSQL:
             self._require_committed(connection, cursors[-1])
             if (begun := cursors[1].fetchone()) is not None:
                 self.clock.set(begun["time"])
-            given = zip(statements, cursors[1:-1], strict=True)
-            return Committed([row for statement, cursor in given if returns(statement.text) for row in cursor])
+            results = zip(statements, cursors[1:-1], strict=True)
+            return Committed([row for statement, cursor in results if returns(statement.text) for row in cursor])
         if is_lost(error):
             self._renew(connection)
         if is_undecided(error):
-            raise self._unknown(error)
+            raise self._outcome_unknown_error(error)
         failed = next((at for at, cursor in enumerate(cursors[1:]) if cursor.rowcount == -1), len(statements))
         if failed == 0 and isinstance(error, errors.DivisionByZero):
             self.require_right_clock()
@@ -272,7 +272,7 @@ class PostgreSQL:
                 return Refused(verdict)
         if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected):
             raise error
-        raise failure(self.name, error) from error
+        raise store_error(self.name, error) from error
 
     def _require_committed(self, connection: Connection, cursor: psycopg.Cursor[Any]) -> None:
         if cursor.statusmessage != "COMMIT":
@@ -283,7 +283,7 @@ class PostgreSQL:
                 f"{self.name} has committed a transaction that a server which takes over may lack: {connection.warning}"
             )
 
-    def _unknown(self, error: psycopg.Error) -> OutcomeUnknownError:
+    def _outcome_unknown_error(self, error: psycopg.Error) -> OutcomeUnknownError:
         return OutcomeUnknownError(f"{self.name} went away while a transaction was committed: {text_of(error)}")
 
     def seal(self, *, waits: bool = True) -> None:
@@ -348,7 +348,7 @@ class PostgreSQL:
                     self._renew(connection)
                 self._give_back(pool, connection)
                 if not self._is_worth_another(error, attempt):
-                    raise failure(self.name, error) from error
+                    raise store_error(self.name, error) from error
         raise AssertionError  # the last attempt returns or raises
 
     def _commit(self, connection: Connection) -> None:
@@ -359,8 +359,8 @@ class PostgreSQL:
                 self._renew(connection)
             # Without an answer it may be that all was stored.
             if is_undecided(error):
-                raise self._unknown(error) from error
-            raise failure(self.name, error) from error
+                raise self._outcome_unknown_error(error) from error
+            raise store_error(self.name, error) from error
         self._require_committed(connection, cursor)
 
     def require_right_clock(self) -> None:

@@ -14,7 +14,7 @@ _MOST_ORDERS = 256
 _MOST_PROVEN = 64
 """Orders of an account that are looked at, and of these, orders with a proof."""
 _MOST_BYTES = 64 * 1024
-"""What the documents of the latter may have together: a request waits for their reading."""
+"""The size of the latter's documents together, at most: a request waits for their reading."""
 
 
 def earlier(reader: Reader, account_id: str, names: Collection[Identifier], since: int) -> list[Order]:

@@ -1,4 +1,4 @@
-"""What an account has proven by the standard challenges, whichever of its orders it was for."""
+"""The names that an account has proven by the standard challenges, in whichever of its orders."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def controlled_names(reader: Reader, account_id: str, now: int) -> set[Identifie
     rows: list[Row] = []
     # The newest orders, down to one that has expired: all that were made before it have, too, but for a moment's.
     while len(rows) < _MOST and (not rows or rows[-1]["expires_at"] > now):
-        found = reader.rows(
+        page = reader.rows(
             f"""{orders.SELECT} WHERE o.account_id = :account_id AND o.ahead = 0 AND o.n < :before
                 ORDER BY o.n DESC LIMIT 100""",
             account_id=account_id,
             before=rows[-1]["n"] if rows else orders.ALL,
         )
-        if not found:
+        if not page:
             break
-        rows += found
+        rows += page
     rows += reader.rows(
         f"""{orders.SELECT} WHERE o.account_id = :account_id AND o.ahead = 1 AND o.taken_at IS NULL
               AND o.ended_at IS NULL AND o.expires_at > :now""",

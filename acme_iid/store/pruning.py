@@ -1,7 +1,7 @@
-"""What can go from the store: finding it, counting it, and removing it a few rows at a time.
+"""Rows that can go from the store: finding them, counting them, and removing a few at a time.
 
 Whether something can go is said by facts and by moments that the caller gives, never by what else has gone: so what is
-counted beforehand is what is removed then. Whatever refers to a row goes before it, in the same write.
+counted beforehand is what is removed then. All that refers to a row goes before it, in the same write.
 """
 
 from __future__ import annotations
@@ -67,22 +67,23 @@ _KINDS: Mapping[str, tuple[str, str, str]] = {
                            AND (k.expires_at IS NULL OR k.expires_at > :end))""",
     ),
 }
-"""What needs no look at anything but rows: by which of the moments it must have ended, its key, and which it is."""
+"""Each kind whose rows alone say that they can go: the moment by which they must have ended, their key, their query."""
 KINDS: Sequence[str] = tuple(_KINDS)
 """In the order in which they go: an enrolment after its keys."""
 
 
 def count(reader: Reader, kind: str, ends: Ends) -> int:
     """How many of a kind can go."""
-    rows = reader.rows(f"SELECT count(*) AS found FROM ({_KINDS[kind][2]}) AS gone", end=getattr(ends, _KINDS[kind][0]))  # noqa: S608
-    found: int = rows[0]["found"]
-    return found
+    moment, _, query = _KINDS[kind]
+    rows = reader.rows(f"SELECT count(*) AS number FROM ({query}) AS gone", end=getattr(ends, moment))  # noqa: S608
+    number: int = rows[0]["number"]
+    return number
 
 
 def removed(reader: Reader, kind: str, ends: Ends, most: int) -> tuple[int, list[Statement]]:
     """How many of a kind, up to ``most``, can go, and the statements that remove them, with what refers to them."""
-    moment, key, wanted = _KINDS[kind]
-    rows = reader.rows(f"{wanted} LIMIT :most", most=most, end=getattr(ends, moment))
+    moment, key, query = _KINDS[kind]
+    rows = reader.rows(f"{query} LIMIT :most", most=most, end=getattr(ends, moment))
     ids = [row["id"] for row in rows]
     return len(ids), _orders(reader, ids) if key == "n" else _delete(kind, key, ids)
 
@@ -141,12 +142,12 @@ def listed_until(reader: Reader) -> int | None:
 
     A revoked certificate stands in one more list after its end (RFC 5280 section 3.3).
     """
-    found: int | None = reader.rows("SELECT max(since) AS until FROM revocation_lists")[0]["until"]
-    return found
+    until: int | None = reader.rows("SELECT max(since) AS until FROM revocation_lists")[0]["until"]
+    return until
 
 
 def _orders(reader: Reader, numbers: Sequence[int]) -> list[Statement]:
-    """What removes orders, with the authorizations that were made ahead of them and that nobody else refers to."""
+    """Remove orders, with the authorizations that were made ahead of them and that nobody else refers to."""
     if not numbers:
         return []
     taken = [

@@ -1,9 +1,10 @@
-"""What each account was refused lately, and how often since there was an event of it."""
+"""Recent refusals of each account, and their number since there was an event of them."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from acme_iid.binding import CLOCK_SKEW
 from acme_iid.store.writes import Reader, Row, Statement, again
 
 HOUR = 3600
@@ -11,7 +12,6 @@ HOUR = 3600
 MOST = 10
 """Different refusals of one account that become events in an hour; all others are counted together."""
 _KEPT = 24 * HOUR
-_SKEW = 60
 _OTHERS = ""
 
 
@@ -69,7 +69,7 @@ def count(reader: Reader, account_id: str, what: str, now: int) -> Counted:
 
 def _is_recent(row: Row | None, now: int) -> bool:
     """Whether the event of a row was within the last hour; one of the future is of a wrong clock."""
-    return row is not None and now - HOUR < row["recorded_at"] <= now + _SKEW
+    return row is not None and now - HOUR < row["recorded_at"] <= now + CLOCK_SKEW
 
 
 def _count_under(account_id: str, what: str, now: int) -> Statement:
@@ -77,7 +77,7 @@ def _count_under(account_id: str, what: str, now: int) -> Statement:
     return Statement(
         """UPDATE refusals SET further = further + 1
            WHERE account_id = :account_id AND what = :what AND recorded_at > :since AND recorded_at <= :until""",
-        {"account_id": account_id, "what": what, "since": now - HOUR, "until": now + _SKEW},
+        {"account_id": account_id, "what": what, "since": now - HOUR, "until": now + CLOCK_SKEW},
         again,
     )
 
@@ -85,15 +85,15 @@ def _count_under(account_id: str, what: str, now: int) -> Statement:
 def _events(reader: Reader, account_id: str, now: int) -> int:
     """How many events of an account's refusals there were in the last hour."""
     rows = reader.rows(
-        """SELECT count(*) AS found FROM refusals
+        """SELECT count(*) AS number FROM refusals
            WHERE account_id = :account_id AND what <> :others AND recorded_at > :since AND recorded_at <= :until""",
         account_id=account_id,
         others=_OTHERS,
         since=now - HOUR,
-        until=now + _SKEW,
+        until=now + CLOCK_SKEW,
     )
-    found: int = rows[0]["found"]
-    return found
+    number: int = rows[0]["number"]
+    return number
 
 
 def forget(now: int, most: int) -> Statement:
@@ -107,6 +107,6 @@ def forget(now: int, most: int) -> Statement:
 
 def count_past(reader: Reader, now: int) -> int:
     """How many refusals :func:`forget` would forget."""
-    rows = reader.rows("SELECT count(*) AS found FROM refusals WHERE recorded_at <= :end", end=now - _KEPT)
-    found: int = rows[0]["found"]
-    return found
+    rows = reader.rows("SELECT count(*) AS number FROM refusals WHERE recorded_at <= :end", end=now - _KEPT)
+    number: int = rows[0]["number"]
+    return number

@@ -90,10 +90,10 @@ def revoked(reader: Reader, issuer_id: str, since: int) -> list[tuple[str, int, 
 def count(reader: Reader, issuer_id: str, since: int) -> int:
     """How many of an issuer's revoked certificates end after ``since``: it only grows, whatever clocks say."""
     rows = reader.rows(
-        """SELECT COUNT(*) AS found FROM certificates
+        """SELECT COUNT(*) AS number FROM certificates
            WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since""",
         issuer_id=issuer_id,
         since=since,
     )
-    found: int = rows[0]["found"]
-    return found
+    number: int = rows[0]["number"]
+    return number

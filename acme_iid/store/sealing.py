@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from acme_iid.store.chain import HEAD, INSERT, START, Link, NewEvent, values_after
+from acme_iid.store.chain import HEAD, INSERT, START, Columns, Link, values_after
 from acme_iid.store.writes import Reader, Row
 
 AT_ONCE = 1000
@@ -51,20 +51,20 @@ def seal_some(transaction: Transaction, *, waits: bool) -> bool:
     rows = transaction.rows(HEAD)
     link = Link(rows[0]["seq"], rows[0]["hash"]) if rows else START
     values: list[dict[str, object]] = []
-    for event in events(inbox):
-        link, entry = values_after(link, event)
+    for columns in events(inbox):
+        link, entry = values_after(link, columns)
         values.append(entry)
     transaction.run_many(INSERT, values)
     transaction.run("DELETE FROM event_inbox WHERE id = ANY(:ids)", ids=[row["id"] for row in inbox])
     return len(inbox) == AT_ONCE
 
 
-def events(inbox: Sequence[Row]) -> list[NewEvent]:
+def events(inbox: Sequence[Row]) -> list[Columns]:
     """The events in rows of the inbox."""
-    return [NewEvent(*json.loads(row["entry"])) for row in inbox]
+    return [Columns(*json.loads(row["entry"])) for row in inbox]
 
 
 def unsealed(reader: Reader) -> Unsealed:
-    """What is in the inbox."""
+    """The number and age of the events in the inbox."""
     (row,) = reader.rows("SELECT count(*) AS number, min(at) AS oldest FROM event_inbox")
     return Unsealed(row["number"], row["oldest"])

@@ -45,8 +45,8 @@ def of_authorization(text: str) -> tuple[OrderId, int] | None:
 def of_challenge(text: str) -> tuple[OrderId, int, int] | None:
     """The order, and the places in it, that a challenge's id names; None if ``text`` is none."""
     match = _CHALLENGE.fullmatch(text)
-    found = None if match is None else of_authorization(match[1])
-    return None if match is None or found is None else (*found, int(match[2]))
+    authorization = None if match is None else of_authorization(match[1])
+    return None if match is None or authorization is None else (*authorization, int(match[2]))
 
 
 def first_number(text: str) -> int | None:

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 
 from acme_iid.errors import UnstorableTextError
-from acme_iid.store.chain import NewEvent
+from acme_iid.store.chain import Columns
 from acme_iid.store.deadlines import Connection
-from acme_iid.store.failures import failure, is_lost
+from acme_iid.store.failures import is_lost, store_error
 from acme_iid.store.statements import guarded, translate
 from acme_iid.store.writes import Question, Reader, Row, Statement
 
@@ -40,13 +40,13 @@ class ServerTransaction:
         """Run a statement once for each of several sets of parameters, in one round trip."""
         _, error = self._connection.execute_together([(translate(statement), values) for values in several])
         if error is not None:
-            raise failure(self._name, error) from error
+            raise store_error(self._name, error) from error
 
     def _execute(self, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:
         try:
             return _execute(self._connection, statement, parameters)
         except psycopg.Error as error:
-            raise failure(self._name, error) from error
+            raise store_error(self._name, error) from error
 
 
 def command(statement: Statement) -> tuple[bytes, Mapping[str, object]]:
@@ -58,24 +58,23 @@ def command(statement: Statement) -> tuple[bytes, Mapping[str, object]]:
     return translate(text), statement.values
 
 
-def entry_of(event: NewEvent) -> str:
+def entry_of(columns: Columns) -> str:
     """An event as it waits to be chained.
 
     :raises UnstorableTextError: if a column could not be stored then, which would keep all later events waiting.
     """
-    columns = event._asdict()
-    _require_storable(columns)
+    _require_storable(columns._asdict())
     try:
-        "".join(value for value in columns.values() if isinstance(value, str)).encode()
+        "".join(value for value in columns if isinstance(value, str)).encode()
     except UnicodeEncodeError as error:
-        raise UnstorableTextError(f"a text of an event is none: {error}") from error
-    return json.dumps(event, separators=(",", ":"))
+        raise UnstorableTextError(f"an event has a text that is not Unicode: {error}") from error
+    return json.dumps(columns, separators=(",", ":"))
 
 
 def _require_storable(values: Mapping[str, object]) -> None:
     for value in values.values():
         if isinstance(value, str) and "\0" in value:
-            raise UnstorableTextError("a text holds the character NUL, which nothing here has in it")
+            raise UnstorableTextError("a text holds the character NUL, which the store does not take")
 
 
 def _execute(connection: Connection, statement: str, parameters: Mapping[str, object]) -> tuple[list[Row], int]:

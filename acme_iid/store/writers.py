@@ -52,7 +52,7 @@ class Writers:
         :raises StoreUnavailableError: if that takes too long.
         """
         if not self._threads.acquire(timeout=PATIENCE if waits else 0):
-            raise self._late()
+            raise self._busy_error()
         try:
             self._wait_for_processes(waits=waits)
         except BaseException:
@@ -87,19 +87,19 @@ class Writers:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if not waits:
-                    raise self._late() from None
+                    raise self._busy_error() from None
                 # A lock belongs to what was opened: one that comes too late must be nobody else's.
                 turn = _Turn(self._open())
                 self._waited = turn.wait(PATIENCE)
                 if self._waited is None:
-                    raise self._late() from None
+                    raise self._busy_error() from None
         except OSError as error:
             raise StoreUnavailableError(f"{self._path} cannot be opened: {error}") from error
 
     def _open(self) -> int:
         return open_beside(self._database, "writers")
 
-    def _late(self) -> StoreUnavailableError:
+    def _busy_error(self) -> StoreUnavailableError:
         return StoreBusyError(f"others have been writing to the database beside {self._path} all the time")
 
 

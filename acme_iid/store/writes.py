@@ -1,6 +1,6 @@
 """Use cases in two halves: decide without a lock, then write once.
 
-The first half reads and decides. What it gives is an answer, or a :class:`Write`: statements, each with the condition
+The first half reads and decides. Its result is an answer, or a :class:`Write`: statements, each with the condition
 under which it holds, the events that belong to them, and a function that makes the answer once all is committed. A
 statement whose condition no longer holds (a guard that fails) lets nothing of its write happen; then the use case reads
 and decides again, once more, and what was refused by then gets its reason from what is there by then.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, overload
 
 from acme_iid.errors import StoreConflictError
-from acme_iid.store.chain import NewEvent
+from acme_iid.store.chain import Event
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def ask(reader: Reader, question: Question) -> list[Row]:
 
 
 class Reader(Protocol):
-    """What can be asked: a database, or a transaction (which sees its own writes)."""
+    """The side of a store that answers questions: a database, or a transaction (which sees its own writes)."""
 
     def rows(self, statement: str, **parameters: object) -> list[Row]:
         """The rows that ``statement`` gives; ``:name`` stands for the parameter ``name``.
@@ -107,7 +107,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Write(Generic[T_co]):
-    """What was decided: all of it is committed, or nothing.
+    """A decision's statements and events: all of them are committed, or nothing.
 
     :ivar statements: in the order accounts, instances, enrolments, orders, limits, so that no two writes wait for each
         other.
@@ -117,7 +117,7 @@ class Write(Generic[T_co]):
 
     statements: Sequence[Statement]
     answer: Callable[[Sequence[Row]], T_co]
-    events: Sequence[NewEvent] = ()
+    events: Sequence[Event] = ()
 
     def then(self, function: Callable[[T_co], U]) -> Write[U]:
         """The same write, whose answer is made of this one's."""
@@ -146,7 +146,7 @@ Outcome = Committed | Refused
 
 
 class Committing(Reader, Protocol):
-    """What commits writes."""
+    """A store that commits writes."""
 
     def commit(self, write: Write[Any]) -> Outcome:
         """Commit a write: it is durable when this returns :class:`Committed`.
@@ -165,13 +165,13 @@ def then(decided: T | Write[T], function: Callable[[T], U]) -> U | Write[U]: ...
 
 
 def then(decided: T | Write[T], function: Callable[[T], U]) -> U | Write[U]:
-    """What was decided, with ``function`` applied to the answer."""
+    """The decision, with ``function`` applied to its answer."""
     if isinstance(decided, Write):
         return decided.then(function)
     return function(decided)
 
 
-def refuse(statements: Sequence[Statement], error: Exception, events: Sequence[NewEvent] = ()) -> Write[Any]:
+def refuse(statements: Sequence[Statement], error: Exception, events: Sequence[Event] = ()) -> Write[Any]:
     """A refusal that leaves something behind: the write happens, and its answer is the error."""
 
     def answer(_rows: Sequence[Row]) -> Any:

@@ -1,4 +1,4 @@
-"""The standard challenges: what a host shows to the network, looked for. Knows no store and no request."""
+"""The standard challenges: each validates what a host shows to the network. It knows no store and no request."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ VALIDATORS: Mapping[str, Callable[[Attempt, HostProvisioner], int | None]] = {
     "dns-account-01": dns01.validate_of_account,
     "dns-persist-01": dns_persist01.validate,
 }
-"""A challenge's type, and what takes one look; see :func:`validate`."""
+"""The functions that validate once, by the challenge's type; see :func:`validate`."""
 
 
 def validate(attempt: Attempt, host: HostProvisioner) -> int | None:
-    """Look once, for twice :data:`attempt.SECONDS` at most.
+    """Validate once, within twice :data:`attempt.SECONDS`.
 
-    :param host: the provisioner under which it is looked: where to connect to, and which DNS to ask.
-    :returns: until when what was found may be relied on, seconds since the epoch; None for as long as ever.
-    :raises ValidationError: if what is there is not what the challenge asks for, or nothing is.
+    :param host: the provisioner, with the networks to connect to and the DNS to ask.
+    :returns: the end of the time in which the proof may be relied on, seconds since the epoch; None for no end.
+    :raises ValidationError: if the host does not show what the challenge asks for.
     """
     until = VALIDATORS[attempt.kind](attempt, host)
     if host.caa:

@@ -1,4 +1,4 @@
-"""One look at the network: what is looked for, how long it may take, and what is said of a failure."""
+"""One validation attempt: its challenge, its time, and its failure."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from acme_iid.errors import Fault, Problem
 from acme_iid.protocol.identifiers import Identifier
 
 SECONDS = 10.0
-"""How long one attempt may take, with all of its questions and connections."""
+"""The time that one attempt may take, with all of its questions and connections."""
 
 ONCE, FEW, MANY = 1, 4, 6
-"""How many attempts a failure is worth: what time does not mend, a wrong answer, no answer."""
+"""The attempts that a failure is worth: a fault that time does not mend, a wrong answer, no answer."""
 
 
 class ValidationError(Exception):
     """An attempt failed.
 
     :param problem: ``dns``, ``connection``, ``tls``, ``incorrectResponse`` or ``caa``.
-    :param detail: a sentence for whoever runs the host. It never quotes what a host answered: that would let an
+    :param detail: a sentence for those who run the host. It never quotes a host's answer: that would let an
         account read from hosts that only this server can reach.
-    :param worth: after how many attempts it is final.
+    :param worth: the number of attempts after which it is final.
     """
 
     def __init__(self, problem: Problem, detail: str, worth: int = MANY) -> None:
@@ -34,13 +34,13 @@ class ValidationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What is looked for.
+    """One attempt at a challenge.
 
     :ivar kind: the challenge's type.
-    :ivar identifier: what is to be proven; of a wildcard, its base.
+    :ivar identifier: the name or address to be proven; of a wildcard, its base.
     :ivar thumbprint: the account key's RFC 7638 thumbprint, base64url.
     :ivar earlier_thumbprints: those of the keys that the account had before, the latest first.
-    :ivar account_hash_prefix: what accounts' hashes begin with (draft-ietf-acme-dns-persist-02 section 4.1).
+    :ivar account_hash_prefix: the beginning of accounts' hashes (draft-ietf-acme-dns-persist-02 section 4.1).
     :ivar issuer: this CA's issuer domain name (RFC 8659); None if it has none.
     :ivar now: the time, in seconds since the epoch.
     :ivar may_follow: whether the provisioner would let a name or address be proven, so that a redirect may lead there.
@@ -70,7 +70,7 @@ class Attempt:
 
 
 class Deadline:
-    """When an attempt is over."""
+    """The end of an attempt's time."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._end = time.monotonic() + seconds
@@ -78,7 +78,7 @@ class Deadline:
     def left(self, most: float = SECONDS) -> float:
         """The seconds that are left, ``most`` at most.
 
-        :raises TimeoutError: if there are none.
+        :raises TimeoutError: if no time is left.
         """
         seconds = self._end - time.monotonic()
         if seconds <= 0:

@@ -18,26 +18,26 @@ _KNOWN = (b"issue", b"issuewild", b"iodef")
 def check(attempt: Attempt, host: HostProvisioner) -> None:
     """Refuse a name whose CAA records do not let this CA issue for it by this challenge.
 
-    :raises ValidationError: ``caa``, or ``dns`` if there is no answer: without one nobody knows.
+    :raises ValidationError: ``caa``, or ``dns`` if there is no answer, and so no certainty.
     """
     if attempt.identifier.type != "dns":
         return
-    holder, found = _relevant(attempt.identifier.value, host, Deadline())
-    tagged = [(record.tag.lower(), record.value, record.flags) for record in found]
+    holder, caa_records = _relevant(attempt.identifier.value, host, Deadline())
+    tagged = [(record.tag.lower(), record.value, record.flags) for record in caa_records]
     for tag, _, flags in tagged:
         if flags & _CRITICAL and tag not in _KNOWN:
-            raise _refused(f"{holder} has a critical CAA property that this CA does not know: {tag.decode()[:32]}")
+            raise _caa_error(f"{holder} has a critical CAA property that this CA does not know: {tag.decode()[:32]}")
     values = [value for tag, value, _ in tagged if tag == b"issue"]
     wild = [value for tag, value, _ in tagged if tag == b"issuewild"]
     if attempt.wildcard and wild:
         values = wild
     if values and not any(_permits(value, attempt) for value in values):
-        raise _refused(
+        raise _caa_error(
             f"the CAA records of {holder} do not let this CA ({attempt.issuer}) issue by {attempt.kind} to this account"
         )
 
 
-def _refused(detail: str) -> ValidationError:
+def _caa_error(detail: str) -> ValidationError:
     return ValidationError(Problem.CAA, detail, FEW)
 
 
@@ -47,24 +47,24 @@ def _relevant(name: str, host: HostProvisioner, deadline: Deadline) -> tuple[str
     for start in range(len(labels)):
         holder = ".".join(labels[start:])
         try:
-            found = records(holder, "CAA", host, deadline)
+            caa_records = records(holder, "CAA", host, deadline)
         except NoSuchNameError:
             continue
-        if found:
-            return holder, found
+        if caa_records:
+            return holder, caa_records
     return name, ()
 
 
 def _permits(value: bytes, attempt: Attempt) -> bool:
     try:
-        found = issue_value.read(value)
+        issuer = issue_value.read(value)
     except ValueError:
         return False  # RFC 8659 section 4.2: as if it named no CA
-    methods = found.parameters.get("validationmethods")
-    account = found.parameters.get("accounturi")
+    methods = issuer.parameters.get("validationmethods")
+    account = issuer.parameters.get("accounturi")
     return (
         attempt.issuer is not None
-        and found.domain == attempt.issuer
+        and issuer.domain == attempt.issuer
         and (methods is None or attempt.kind in methods.split(","))
         and (account is None or account == attempt.account_url)
     )

@@ -18,17 +18,17 @@ MAX_ADDRESSES = 2
 """Addresses of each family that are tried."""
 
 _CONNECT_SECONDS = 2.0
-"""For each address: a host that is there answers a SYN, or its repetition a second later."""
+"""For each address: a host that is up answers a SYN, or its repetition a second later."""
 
 
 @contextmanager
 def connected(target: Identifier, port: int, host: HostProvisioner, deadline: Deadline) -> Iterator[socket.socket]:
     """A connection to a name or an address, closed at the block's end.
 
-    A name is resolved once, and what is connected to is one of the very addresses that were found to be permitted:
+    A name is resolved once, and the connection goes to one of the very addresses that were permitted:
     nothing can change in between.
 
-    :raises ValidationError: ``dns``, or ``connection`` if no address is permitted or none can be connected to.
+    :raises ValidationError: ``dns``, or ``connection`` if no address is permitted, or no connection succeeds.
     """
     failures: list[str] = []
     for address in _tried(_permitted(target, host, deadline)):
@@ -44,10 +44,10 @@ def connected(target: Identifier, port: int, host: HostProvisioner, deadline: De
 
 
 def _permitted(target: Identifier, host: HostProvisioner, deadline: Deadline) -> list[Address]:
-    found = [ipaddress.ip_address(target.value)] if target.type == "ip" else addresses(target.value, host, deadline)
-    if not found:
+    resolved = [ipaddress.ip_address(target.value)] if target.type == "ip" else addresses(target.value, host, deadline)
+    if not resolved:
         raise ValidationError(Problem.DNS, f"{target} has no address in the DNS (neither A nor AAAA)")
-    reasons = {plain(address): refusal(address, host.networks) for address in found}
+    reasons = {plain(address): refusal(address, host.networks) for address in resolved}
     permitted = [address for address, reason in reasons.items() if reason is None]
     if not permitted:
         listed = "; ".join(f"{address} is {reason}" for address, reason in list(reasons.items())[:4])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
+from acme_iid.binding import base64url
 from acme_iid.errors import Problem
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.validation.attempt import MANY, ONCE, Attempt, Deadline, ValidationError
@@ -36,11 +37,12 @@ def account_label(account_url: str) -> str:
 def _validate(name: str, attempt: Attempt, host: HostProvisioner) -> None:
     if len(name) > 253:
         raise ValidationError(Problem.DNS, f"{name} is too long for a name in the DNS", worth=ONCE)
-    expected = base64.urlsafe_b64encode(attempt.digest).rstrip(b"=")
-    found = texts(name, host, Deadline())
-    if expected not in found:
-        have = f"has {len(found)} TXT records, and none" if found else "has no TXT record, so none"
-        # Records of before may still be cached for a while.
+    expected = base64url(attempt.digest)
+    records = texts(name, host, Deadline())
+    if expected.encode() not in records:
+        count = f"{len(records)} TXT records, but not" if records else "no TXT record, and so not"
         raise ValidationError(
-            Problem.INCORRECT_RESPONSE, f"{name} {have} is this challenge's: {expected.decode()}", worth=MANY
+            Problem.INCORRECT_RESPONSE,
+            f"{name} has {count} this challenge's: {expected}",
+            worth=MANY,  # earlier records may still be cached for a while
         )

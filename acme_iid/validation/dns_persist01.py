@@ -1,13 +1,13 @@
 """dns-persist-01: one record for all orders of an account (draft-ietf-acme-dns-persist-02).
 
-Clients of draft -01, which are what there is, name the account by its URL instead of a hash; that is taken as well.
+Today's clients follow draft -01 and name the account by its URL instead of a hash; that is accepted as well.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 
+from acme_iid.binding import base64url
 from acme_iid.errors import Problem
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.validation import issue_value
@@ -20,41 +20,41 @@ LABEL = "_validation-persist"
 def validate(attempt: Attempt, host: HostProvisioner) -> int | None:
     """Look for a record at ``_validation-persist.NAME`` that names this CA and the account.
 
-    :returns: until when it may be relied on (``persistUntil``), seconds since the epoch; None for ever.
+    :returns: the end of its validity (``persistUntil``), seconds since the epoch; None for no end.
     :raises ValidationError: ``dns`` or ``incorrectResponse``.
     """
     name = f"{LABEL}.{attempt.identifier}"
     reasons: list[str] = []
     for text in texts(name, host, Deadline()):
         try:
-            found = issue_value.read(text)
+            record = issue_value.read(text)
         except ValueError:
             continue  # another use of the name
-        if found.domain != attempt.issuer:
+        if record.domain != attempt.issuer:
             continue
-        until = found.parameters.get("persistUntil")
-        if (reason := _refusal(found, until, attempt)) is None:
+        until = record.parameters.get("persistUntil")
+        if (reason := _refusal(record, until, attempt)) is None:
             return None if until is None else int(until)
         reasons.append(reason)
-    why = "; ".join(reasons) or f"none begins with {attempt.issuer}"
+    why = "; ".join(reasons) or f"no record begins with {attempt.issuer}"
     raise ValidationError(Problem.INCORRECT_RESPONSE, f"no TXT record of {name} names this CA and the account: {why}")
 
 
-def _refusal(found: issue_value.IssueValue, until: str | None, attempt: Attempt) -> str | None:
-    """Why a record for this CA does not prove the name, or None if it does."""
-    if found.parameters.get("accounturi") not in account_uris(attempt):
+def _refusal(record: issue_value.IssueValue, until: str | None, attempt: Attempt) -> str | None:
+    """The reason why a record for this CA does not prove the name, or None if it does."""
+    if record.parameters.get("accounturi") not in account_uris(attempt):
         return "its accounturi is another account's, or was made with another name or key"
-    if attempt.wildcard and found.parameters.get("policy", "").lower() != "wildcard":
+    if attempt.wildcard and record.parameters.get("policy", "").lower() != "wildcard":
         return "it has no policy=wildcard"
     if until is not None and not (until.isascii() and until.isdigit() and len(until) <= 12):
-        return "its persistUntil is no time in seconds"
+        return "its persistUntil is not a time in seconds"
     if until is not None and int(until) <= attempt.now:
         return "its persistUntil has passed"
     return None
 
 
 def account_uris(attempt: Attempt) -> set[str]:
-    """What ``accounturi`` may be: a hash for the name, or for any (``*``), with each key that the account has had."""
+    """The texts that ``accounturi`` may be: hashes for the name, or for any (``*``), with each key of the account."""
     hashed = {
         attempt.account_hash_prefix + "sha-256/" + _hash(domain, key, attempt.account_url)
         for key in (attempt.thumbprint, *attempt.earlier_thumbprints)
@@ -66,4 +66,4 @@ def account_uris(attempt: Attempt) -> set[str]:
 def _hash(domain: str, key: str, account_url: str) -> str:
     """Section 4.1: the domain's length in one octet, the domain, the key's thumbprint and the account's URL."""
     octets = bytes([len(domain)]) + domain.encode() + key.encode() + account_url.encode()
-    return base64.urlsafe_b64encode(hashlib.sha256(octets).digest()).rstrip(b"=").decode()
+    return base64url(hashlib.sha256(octets).digest())

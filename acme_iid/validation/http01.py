@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import io
 import socket
 import ssl
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+from acme_iid.bounded import reading
+from acme_iid.bounded.reading import AnswerBudget
 from acme_iid.errors import Problem
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import Identifier, from_text
@@ -16,9 +17,9 @@ from acme_iid.validation.attempt import FEW, ONCE, Attempt, Deadline, Validation
 from acme_iid.validation.connecting import connected
 
 MAX_REDIRECTS = 3
-"""One to https, one to the canonical host, and one to spare. Each is a connection that somebody else chose."""
+"""One to https, one to the canonical host, and one to spare. Each is a connection that an account's host chose."""
 MAX_BODY_BYTES = 1024
-"""A key authorization is 87 octets long; what follows it may be white space only."""
+"""A key authorization is 87 octets long, and only white space may follow it."""
 MAX_RESPONSE_BYTES = 64 * 1024
 """Of one response, with its header."""
 
@@ -27,7 +28,7 @@ _PATH = "/.well-known/acme-challenge/"
 
 
 class _Place(NamedTuple):
-    """Where a request goes."""
+    """The target of a request."""
 
     scheme: str
     target: Identifier
@@ -70,8 +71,8 @@ def validate(attempt: Attempt, host: HostProvisioner) -> None:
         except ValidationError as error:
             if redirects == 0:
                 raise
-            raise _led_nowhere(first) from error
-    raise _led_nowhere(first)
+            raise _redirect_error(first) from error
+    raise _redirect_error(first)
 
 
 def _answer(place: _Place, host: HostProvisioner, deadline: Deadline) -> _Answer:
@@ -89,25 +90,25 @@ def _answer(place: _Place, host: HostProvisioner, deadline: Deadline) -> _Answer
 
 def _check(place: _Place, answer: _Answer, attempt: Attempt) -> None:
     if answer.status != 200:
-        raise _wrong(f"{place.url} was answered with status {answer.status}, not 200")
+        raise _response_error(f"{place.url} was answered with status {answer.status}, not 200")
     # The white space of RFC 8555 section 8.3; bytes.rstrip would take other control characters as well.
     if len(answer.body) > MAX_BODY_BYTES or answer.body.rstrip(b" \t\r\n") != attempt.key_authorization.encode():
-        raise _wrong(
+        raise _response_error(
             f"the answer of {place.url} is not the key authorization, which is the token, a dot and the account "
             "key's thumbprint"
         )
 
 
-def _led_nowhere(first: _Place) -> ValidationError:
-    """What is said of anything that went wrong behind a redirect.
+def _redirect_error(first: _Place) -> ValidationError:
+    """The one error for every fault behind a redirect.
 
-    Whoever controls a host chooses where it redirects to. Were a closed port, a status or an address told apart here,
-    accounts could look round in the networks that this server reaches.
+    The people who control a host choose where it redirects to. If a closed port, a status and an address had errors of
+    their own here, accounts could look round in the networks that this server reaches.
     """
-    return _wrong(f"{first.url} redirects, and the redirect does not lead to the key authorization")
+    return _response_error(f"{first.url} redirects, and the redirect does not lead to the key authorization")
 
 
-def _wrong(detail: str, worth: int = FEW) -> ValidationError:
+def _response_error(detail: str, worth: int = FEW) -> ValidationError:
     return ValidationError(Problem.INCORRECT_RESPONSE, detail, worth)
 
 
@@ -121,13 +122,13 @@ def _get(place: _Place, host: HostProvisioner, deadline: Deadline) -> _Answer:
         with _tls(plain, place.target) if place.scheme == "https" else plain as stream:
             stream.settimeout(deadline.left())
             stream.sendall(request.encode("ascii"))
-            response = http.client.HTTPResponse(cast("socket.socket", _Stream(stream, deadline)), method="GET")
-            response.begin()
-            return _Answer(response.status, response.getheader("Location"), response.read(MAX_BODY_BYTES + 1))
+            with reading.response(stream, AnswerBudget(deadline.left, MAX_RESPONSE_BYTES), method="GET") as response:
+                response.begin()
+                return _Answer(response.status, response.getheader("Location"), response.read(MAX_BODY_BYTES + 1))
 
 
 def _tls(stream: socket.socket, target: Identifier) -> ssl.SSLSocket:
-    # A host that has no certificate yet can redirect all of its plain HTTP; what is looked for is public anyhow.
+    # A host that has no certificate yet can redirect all of its plain HTTP; the key authorization is public anyhow.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -135,60 +136,31 @@ def _tls(stream: socket.socket, target: Identifier) -> ssl.SSLSocket:
 
 
 def _redirected(place: _Place, location: str | None, attempt: Attempt, host: HostProvisioner) -> _Place:
-    """Where a redirect leads.
+    """The target of a redirect.
 
     :raises ValidationError: ``incorrectResponse`` if validation does not go there.
     """
     if not location or not location.isascii() or not location.isprintable() or " " in location or len(location) > 2000:
-        raise _wrong(f"{place.url} redirects to nothing that is a URL")
+        raise _response_error(f"{place.url} redirects to something that is not a URL")
     try:
         parts = urlsplit(urljoin(place.url, location))
         target, port = from_text(parts.hostname or ""), parts.port
     except ValueError as error:
-        raise _wrong(f"{place.url} redirects to a place that has no name: {error}") from error
+        raise _response_error(f"{place.url} redirects to a place that has no name: {error}") from error
     ports = {"http": host.http_port, "https": host.tls_port}
     if "@" in parts.netloc:
-        raise _wrong(f"{place.url} redirects to a URL with a user or password in it", ONCE)
+        raise _response_error(f"{place.url} redirects to a URL with a user or password in it", ONCE)
     if parts.scheme not in ports or target.wildcard:
-        raise _wrong(f"{place.url} redirects to what is neither an http nor an https URL", ONCE)
+        raise _response_error(f"{place.url} redirects to something that is neither an http nor an https URL", ONCE)
     if port not in (None, *ports.values()):
-        raise _wrong(
+        raise _response_error(
             f"{place.url} redirects to port {port}; validation goes to {host.http_port} and {host.tls_port}", ONCE
         )
     if not attempt.may_follow(target):
-        raise _wrong(
-            f"{place.url} redirects to {target}, which the provisioner lets nobody prove (allow, networks); validation "
-            "goes only where a name or address could be proven",
+        raise _response_error(
+            f"{place.url} redirects to {target}, which no host of the provisioner may prove (allow, networks); "
+            "validation goes only to names and addresses that could be proven",
             ONCE,
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return _Place(parts.scheme, target, ports[parts.scheme] if port is None else port, path)
-
-
-class _Stream:
-    """What :class:`http.client.HTTPResponse` reads from: a connection whose every read counts towards two limits."""
-
-    def __init__(self, stream: socket.socket, deadline: Deadline) -> None:
-        self._raw = _Limited(stream, deadline)
-
-    def makefile(self, *_: Any) -> io.BufferedReader:
-        return io.BufferedReader(self._raw)
-
-
-class _Limited(io.RawIOBase):
-    def __init__(self, stream: socket.socket, deadline: Deadline) -> None:
-        super().__init__()
-        self._stream = stream
-        self._deadline = deadline
-        self._left = MAX_RESPONSE_BYTES
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._stream.settimeout(self._deadline.left())
-        count = self._stream.recv_into(buffer)
-        self._left -= count
-        if self._left < 0:
-            raise ValueError(f"the answer is longer than {MAX_RESPONSE_BYTES} bytes")
-        return count

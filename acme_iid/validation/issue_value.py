@@ -12,9 +12,9 @@ _PARAMETER = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)[ \t]*=[ \t]
 
 @dataclass(frozen=True, slots=True)
 class IssueValue:
-    """Which CA is meant, and on which conditions.
+    """The CA that may issue, and its conditions.
 
-    :ivar domain: the issuer domain name in lower case; empty if no CA is.
+    :ivar domain: the issuer domain name in lower case; empty if no CA may issue.
     :ivar parameters: by their tags, as they are written.
     """
 
@@ -25,18 +25,18 @@ class IssueValue:
 def read(text: bytes) -> IssueValue:
     """Read an issue-value.
 
-    :raises ValueError: if it is none, or says something twice: of two conditions none may be passed over.
+    :raises ValueError: if the text is not an issue-value, or has a parameter twice: both conditions would count.
     """
     domain, *rest = text.decode("ascii").split(";")
     domain = domain.strip(" \t")
     if domain and not _DOMAIN.match(domain):
-        raise ValueError("the issuer's name is no domain name")
+        raise ValueError("the issuer's name is not a domain name")
     parameters: dict[str, str] = {}
     for part in rest:
         if not part.strip(" \t"):
             continue  # a semicolon at the end
-        found = _PARAMETER.match(part.strip(" \t"))
-        if found is None or found[1] in parameters:
+        match = _PARAMETER.match(part.strip(" \t"))
+        if match is None or match[1] in parameters:
             raise ValueError("the parameters are not each tag=value, once")
-        parameters[found[1]] = found[2]
+        parameters[match[1]] = match[2]
     return IssueValue(domain.lower(), parameters)

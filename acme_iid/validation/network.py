@@ -1,6 +1,6 @@
-"""Which addresses validation may connect to: a name that an account orders must not lead this server anywhere.
+"""The addresses that validation may connect to: a name that an account orders must not lead this server anywhere.
 
-Hosts in a private network are what a private CA is for, so private addresses are as good as others. Addresses that mean
+A private CA is for hosts in private networks, so that private addresses are as good as others. Addresses that mean
 this very machine, its link, or a cloud's metadata service are never connected to, unless the operator has named them:
 not some network that happens to hold them as well (``0.0.0.0/0``), but one inside their own range.
 """
@@ -25,7 +25,7 @@ _CLOSED: tuple[tuple[Network, str], ...] = tuple(
         "a loopback address": ("127.0.0.0/8", "::1/128"),
         "a link-local address": ("169.254.0.0/16", "fe80::/10", "fec0::/10"),
         "a multicast address": ("224.0.0.0/4", "ff00::/8"),
-        "no address of a host": ("0.0.0.0/8", "::/128", "240.0.0.0/4"),
+        "not an address of a host": ("0.0.0.0/8", "::/128", "240.0.0.0/4"),
     }.items()
     for text in texts
 )
@@ -48,9 +48,9 @@ def plain(address: Address) -> Address:
 
 
 def refusal(address: Address, networks: Collection[Network] | None) -> str | None:
-    """Why validation does not connect to ``address``, or None if it may.
+    """The reason why validation does not connect to ``address``, or None if it may.
 
-    :param networks: where the provisioner's hosts are; None for anywhere.
+    :param networks: those of the provisioner's hosts; None for any.
     """
     address = plain(address)
     holding = [network for network in networks or () if address in network]
@@ -60,7 +60,7 @@ def refusal(address: Address, networks: Collection[Network] | None) -> str | Non
         if address in closed and not any(_within(network, closed) for network in holding):
             return f"{what}, which no network of the provisioner names"
     for inner in _embedded(address):
-        # Whoever names a network of such addresses has a gateway there, and says what it may reach.
+        # An operator who names a network of such addresses has a gateway there, which limits what it reaches.
         if not any(network.prefixlen > 0 for network in holding) and (reason := refusal(inner, None)) is not None:
             return f"another way to write {inner}, {reason}"
     return None
@@ -74,11 +74,11 @@ def _embedded(address: Address) -> list[ipaddress.IPv4Address]:
     """The IPv4 addresses that a gateway could make of an IPv6 address."""
     if not isinstance(address, ipaddress.IPv6Address):
         return []
-    found = [
+    embedded = [
         ipaddress.IPv4Address((int(address) >> shift) & 0xFFFFFFFF)
         for network, shift in _EMBEDDING
         if address in network and int(address) > 1
     ]
     if address in _TEREDO:
-        found.append(ipaddress.IPv4Address(~int(address) & 0xFFFFFFFF))
-    return found
+        embedded.append(ipaddress.IPv4Address(~int(address) & 0xFFFFFFFF))
+    return embedded

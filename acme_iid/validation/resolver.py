@@ -38,25 +38,25 @@ def texts(name: str, host: HostProvisioner, deadline: Deadline) -> list[bytes]:
 
 
 def addresses(name: str, host: HostProvisioner, deadline: Deadline) -> list[Address]:
-    """The addresses of ``name``, IPv6 first; empty if it has none.
+    """The addresses of ``name``, IPv6 first; an empty list without any.
 
     :raises ValidationError: ``dns`` if neither family's question has an answer.
     """
-    found: list[Address] = []
+    resolved: list[Address] = []
     fault: ValidationError | None = None
     for kind in ("AAAA", "A"):
         try:
-            found += [ipaddress.ip_address(record.address) for record in records(name, kind, host, deadline)]
+            resolved += [ipaddress.ip_address(record.address) for record in records(name, kind, host, deadline)]
         except ValidationError as error:
             # Some servers know one type of records only, and say of the other that there is no such name.
             fault = error
-    if not found and fault is not None:
+    if not resolved and fault is not None:
         raise fault
-    return found
+    return resolved
 
 
 def records(name: str, kind: str, host: HostProvisioner, deadline: Deadline) -> list[Any]:
-    """The records of type ``kind`` that ``name`` has, aliases followed; empty if it has none.
+    """The records of type ``kind`` that ``name`` has, aliases followed; an empty list without any.
 
     :param name: without a trailing dot.
     :raises ValidationError: ``dns`` if the name does not exist, or there is no answer.
@@ -76,7 +76,7 @@ def records(name: str, kind: str, host: HostProvisioner, deadline: Deadline) -> 
 
 
 def _followed(name: Name, kind: str, resolver: dns.resolver.Resolver, deadline: Deadline) -> list[Any]:
-    """A recursive resolver gives the whole chain of aliases; one that is not has to be asked for each link."""
+    """A recursive resolver gives the whole chain of aliases; another one has to be asked for each link."""
     for _ in range(MAX_ALIASES + 1):
         answer = resolver.resolve(
             name, kind, search=False, raise_on_no_answer=False, lifetime=deadline.left(_QUESTION_SECONDS)

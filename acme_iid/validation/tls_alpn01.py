@@ -29,7 +29,7 @@ _UNREADABLE = (
 
 
 def validate(attempt: Attempt, host: HostProvisioner) -> None:
-    """Look at the certificate that the host shows to whoever speaks ``acme-tls/1``.
+    """Check the certificate that the host shows to a client of ``acme-tls/1``.
 
     :raises ValidationError: ``dns``, ``connection``, ``tls`` or ``incorrectResponse``.
     """
@@ -37,7 +37,7 @@ def validate(attempt: Attempt, host: HostProvisioner) -> None:
 
 
 def _certificate(identifier: Identifier, host: HostProvisioner, deadline: Deadline) -> bytes:
-    """The certificate that is shown, in DER."""
+    """The certificate that the host shows, in DER."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # It is self-signed by design, and judged here.
     context.check_hostname = False
@@ -77,24 +77,24 @@ def _check(der: bytes, attempt: Attempt) -> None:
         certificate = x509.load_der_x509_certificate(der)
         extensions, key = certificate.extensions, certificate.public_key()
     except _UNREADABLE as error:
-        raise _wrong(attempt, "is not well-formed") from error
+        raise _certificate_error(attempt, "is not well-formed") from error
     if (refusal := SHOWN.refusal(key, certificate.public_key_algorithm_oid)) is not None:
-        raise _wrong(attempt, f"has a key that is not accepted: {refusal}")
+        raise _certificate_error(attempt, f"has a key that is not accepted: {refusal}")
     try:
         certificate.verify_directly_issued_by(certificate)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
-        raise _wrong(attempt, "is not self-signed") from error
+        raise _certificate_error(attempt, "is not self-signed") from error
     if _names(extensions) != [attempt.identifier]:
-        raise _wrong(attempt, "is not for that name and no other (subjectAltName)")
+        raise _certificate_error(attempt, "is not for that name and no other (subjectAltName)")
     try:
-        found = extensions.get_extension_for_oid(ACME_IDENTIFIER)
+        extension = extensions.get_extension_for_oid(ACME_IDENTIFIER)
     except x509.ExtensionNotFound as error:
-        raise _wrong(attempt, "has no acmeIdentifier extension") from error
-    if not found.critical:
-        raise _wrong(attempt, "has an acmeIdentifier extension that is not critical")
-    value = found.value.value if isinstance(found.value, x509.UnrecognizedExtension) else b""
+        raise _certificate_error(attempt, "has no acmeIdentifier extension") from error
+    if not extension.critical:
+        raise _certificate_error(attempt, "has an acmeIdentifier extension that is not critical")
+    value = extension.value.value if isinstance(extension.value, x509.UnrecognizedExtension) else b""
     if value != _OCTET_STRING_OF_32 + attempt.digest:
-        raise _wrong(attempt, "has another challenge's digest in its acmeIdentifier extension")
+        raise _certificate_error(attempt, "has another challenge's digest in its acmeIdentifier extension")
 
 
 def _names(extensions: x509.Extensions) -> list[Identifier]:
@@ -102,18 +102,18 @@ def _names(extensions: x509.Extensions) -> list[Identifier]:
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    found: list[Identifier] = []
+    identifiers: list[Identifier] = []
     for name in names:
         if isinstance(name, x509.DNSName):
-            found.append(Identifier("dns", name.value.lower()))
+            identifiers.append(Identifier("dns", name.value.lower()))
         elif isinstance(name, x509.IPAddress):
-            found.append(Identifier("ip", str(name.value)))
+            identifiers.append(Identifier("ip", str(name.value)))
         else:
-            found.append(Identifier("other", ""))
-    return found
+            identifiers.append(Identifier("other", ""))
+    return identifiers
 
 
-def _wrong(attempt: Attempt, what: str) -> ValidationError:
+def _certificate_error(attempt: Attempt, what: str) -> ValidationError:
     return ValidationError(
         Problem.INCORRECT_RESPONSE, f"the certificate that {attempt.identifier} shows for {PROTOCOL} {what}", FEW
     )

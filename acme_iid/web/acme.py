@@ -25,7 +25,7 @@ from acme_iid.authority import (
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol.renewal import retry_after
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
-from acme_iid.protocol.status import next_look
+from acme_iid.protocol.status import next_validation_end
 from acme_iid.serving.messages import Answer, Request
 from acme_iid.store.writes import Reader, Write, then
 from acme_iid.web import external_binding, problems, render
@@ -121,7 +121,7 @@ class Resources:
         answer.add("Retry-After", str(retry_after(certificate)))
         return answer
 
-    def new_account(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
+    def new_account(self, reader: Reader, signed: SignedRequest) -> Answer | Write[Answer]:
         """RFC 8555 section 7.3."""
         require_jwk(signed)
         payload = signed.json()
@@ -130,8 +130,8 @@ class Resources:
         known = accounts.find(reader, signed.thumbprint, demanded=demanded)
         if known is not None:
             return self._account(known, 200)
-        wanted = self._new_account(reader, signed, payload)
-        made = accounts.create(reader, self.authority.config, wanted, signed.remote, now)
+        request = self._new_account(reader, signed, payload)
+        made = accounts.create(self.authority, signed.context, reader, request)
         return then(made, lambda made: self._account(made[0], 201 if made[1] else 200))
 
     def _new_account(self, reader: Reader, signed: SignedRequest, payload: dict[str, object]) -> accounts.NewAccount:
@@ -147,7 +147,7 @@ class Resources:
             external_account_binding=None if bound is None else bound.jws,
         )
 
-    def account(self, reader: Reader, signed: SignedRequest, now: int, account_id: str) -> Answer | Write[Answer]:
+    def account(self, reader: Reader, signed: SignedRequest, account_id: str) -> Answer | Write[Answer]:
         """RFC 8555 sections 7.3.2 and 7.3.6: read, update or deactivate."""
         account = _own_account(signed, account_id)
         if not signed.payload:
@@ -155,23 +155,23 @@ class Resources:
         payload = signed.json()
         # Any other status, and what cannot be changed, is ignored (RFC 8555 section 7.3.2).
         if payload.get("status") == "deactivated":
-            changed = accounts.deactivate(reader, account, now)
+            changed = accounts.deactivate(reader, account, signed.context.now)
         else:
             changed = accounts.update(
+                self.authority,
                 reader,
-                self.authority.config.ca,
                 account,
                 accounts.contacts(payload["contact"]) if "contact" in payload else None,
-                now,
+                signed.context.now,
                 agrees=payload.get("termsOfServiceAgreed") is True,
             )
         return then(changed, lambda account: self._account(account, 200))
 
-    def key_change(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
+    def key_change(self, reader: Reader, signed: SignedRequest) -> Answer | Write[Answer]:
         """RFC 8555 section 7.3.5."""
         account = require_account(signed)
         new = self.door.gate.new_key(signed)
-        changed = accounts.change_key(reader, account, new.jwk, new.thumbprint, signed.remote, now)
+        changed = accounts.change_key(signed.context, reader, account, new.jwk, new.thumbprint)
         return then(changed, lambda changed: self._key_changed(*changed))
 
     def _key_changed(self, holder: Account, changed: bool) -> Answer:
@@ -189,11 +189,8 @@ class Resources:
         answer.add("Location", self.links.account(account.id))
         return answer
 
-    def account_orders(
-        self, reader: Reader, signed: SignedRequest, now: int, account_id: str
-    ) -> Answer | Write[Answer]:
+    def account_orders(self, reader: Reader, signed: SignedRequest, account_id: str) -> Answer | Write[Answer]:
         """RFC 8555 section 7.1.2.1: newest first, in pages."""
-        del now
         account = _own_account(signed, account_id)
         signed.require_post_as_get()
         page = reading.orders_of_account(reader, account, _cursor(signed.query))
@@ -203,69 +200,68 @@ class Resources:
             answer.add("Link", f'<{self.links.account_orders(account.id)}?before={last}>;rel="next"')
         return answer
 
-    def new_order(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
+    def new_order(self, reader: Reader, signed: SignedRequest) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
-        wanted = orders.parse_new_order(signed.json())
-        made = orders.new_order(reader, self.authority, account, wanted, signed.remote, now)
-        return then(made, lambda order: self._order(order, now, 201))
+        request = orders.parse_new_order(signed.json())
+        made = orders.new_order(self.authority, signed.context, reader, account, request)
+        return then(made, lambda order: self._order(order, signed.context.now, 201))
 
-    def order(self, reader: Reader, signed: SignedRequest, now: int, order_id: str) -> Answer | Write[Answer]:
+    def order(self, reader: Reader, signed: SignedRequest, order_id: str) -> Answer | Write[Answer]:
         """An order, read."""
         account = require_account(signed)
         signed.require_post_as_get()
-        return self._order(reading.order(reader, account, order_id), now)
+        return self._order(reading.order(reader, account, order_id), signed.context.now)
 
-    def finalize(self, reader: Reader, signed: SignedRequest, now: int, order_id: str) -> Answer | Write[Answer]:
+    def finalize(self, reader: Reader, signed: SignedRequest, order_id: str) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4."""
         account = require_account(signed)
         order = reading.order(reader, account, order_id)
         csr = decode_field(signed.json(), "csr")
-        finalized = finalization.finalize(reader, self.authority, account, order, csr, signed.remote, now)
-        return then(finalized, lambda order: self._order(order, now))
+        finalized = finalization.finalize(self.authority, signed.context, reader, account, order, csr)
+        return then(finalized, lambda order: self._order(order, signed.context.now))
 
     def _order(self, order: Order, now: int, status: int = 200) -> Answer:
         answer = _json(render.order(self.links, order, now), status)
         answer.add("Location", self.links.order(order.id))
         return _with_retry_after(answer, order.authorizations, now)
 
-    def new_authorization(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
+    def new_authorization(self, reader: Reader, signed: SignedRequest) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4.1."""
         account = require_account(signed)
         identifier = authorizations.parse_new_authorization(signed.json())
-        made = authorizations.new_authorization(reader, self.authority, account, identifier, signed.remote, now)
-        return then(made, lambda made: self._new_authorization(made, account, now))
+        made = authorizations.new_authorization(self.authority, signed.context, reader, account, identifier)
+        return then(made, lambda made: self._new_authorization(made, account, signed.context.now))
 
     def _new_authorization(self, made: Authorization, account: Account, now: int) -> Answer:
         answer = _json(render.authorization(self.links, made, account, self.formats, self.issuer, now), 201)
         answer.add("Location", self.links.authorization(made.id))
         return answer
 
-    def authorization(
-        self, reader: Reader, signed: SignedRequest, now: int, authorization_id: str
-    ) -> Answer | Write[Answer]:
+    def authorization(self, reader: Reader, signed: SignedRequest, authorization_id: str) -> Answer | Write[Answer]:
         """RFC 8555 sections 7.5 and 7.5.2: read or deactivate."""
         account = require_account(signed)
-        found = reading.authorization(reader, account, authorization_id)
+        current = reading.authorization(reader, account, authorization_id)
+        now = signed.context.now
         if not signed.payload:
-            return self._authorization(found, account, now)
+            return self._authorization(current, account, now)
         if signed.json().get("status") != "deactivated":
             raise AcmeError(Problem.MALFORMED, "an authorization's status can only be set to 'deactivated'")
-        deactivated = authorizations.deactivate(reader, found.id, now)
+        deactivated = authorizations.deactivate(reader, current.id, now)
         return then(deactivated, lambda authorization: self._authorization(authorization, account, now))
 
     def _authorization(self, facts: Authorization, account: Account, now: int) -> Answer:
         answer = _json(render.authorization(self.links, facts, account, self.formats, self.issuer, now))
         return _with_retry_after(answer, (facts,), now)
 
-    def challenge(self, reader: Reader, signed: SignedRequest, now: int, challenge_id: str) -> Answer | Write[Answer]:
+    def challenge(self, reader: Reader, signed: SignedRequest, challenge_id: str) -> Answer | Write[Answer]:
         """RFC 8555 section 7.5.1: read, or answer."""
-        account = require_account(signed)
+        account, now = require_account(signed), signed.context.now
         if not signed.payload:
-            place = challenges.find(reader, account, challenge_id)
-            return self._challenge(place.authorization, place.challenge, account, now)
+            located = challenges.find(reader, account, challenge_id)
+            return self._challenge(located.authorization, located.challenge, account, now)
         answered = challenges.answer(
-            reader, self.authority, account, challenge_id, signed.json(), signed.payload, signed.remote, now
+            self.authority, signed.context, reader, account, challenge_id, signed.json(), signed.payload
         )
         return then(answered, lambda answered: self._challenge(answered[0], answered[1], account, now))
 
@@ -274,20 +270,16 @@ class Resources:
         answer.add("Link", f'<{self.links.authorization(authorization.id)}>;rel="up"')
         return _with_retry_after(answer, (authorization,), now)
 
-    def certificate(
-        self, reader: Reader, signed: SignedRequest, now: int, certificate_id: str
-    ) -> Answer | Write[Answer]:
+    def certificate(self, reader: Reader, signed: SignedRequest, certificate_id: str) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4.2."""
-        return self.chain(reader, signed, now, certificate_id, "0")
+        return self.chain(reader, signed, certificate_id, "0")
 
-    def chain(
-        self, reader: Reader, signed: SignedRequest, now: int, certificate_id: str, number: str
-    ) -> Answer | Write[Answer]:
+    def chain(self, reader: Reader, signed: SignedRequest, certificate_id: str, number: str) -> Answer | Write[Answer]:
         """RFC 8555 section 7.4.2: a certificate with one of its chains, and links to the others."""
         account = require_account(signed)
         signed.require_post_as_get()
         certificate = reading.certificate(reader, account, certificate_id)
-        chains = reading.chains(self.authority, reader, certificate, now)
+        chains = reading.chains(self.authority, reader, certificate, signed.context.now)
         if number not in chains:
             raise AcmeError(Problem.MALFORMED, "the certificate has no such chain", status=404)
         answer = Answer(chains.pop(number), content_type="application/pem-certificate-chain")
@@ -295,18 +287,18 @@ class Resources:
             answer.add("Link", f'<{self.links.chain(certificate_id, other)}>;rel="alternate"')
         return answer
 
-    def revoke_cert(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
+    def revoke_cert(self, reader: Reader, signed: SignedRequest) -> Answer | Write[Answer]:
         """RFC 8555 section 7.6: by an account, or by the certificate's key."""
         payload = signed.json()
         certificate = revocation.find(reader, decode_field(payload, "certificate"))
         reason = revocation.reason(payload.get("reason"))
         if signed.account is not None:
-            revoked = revocation.revoke_by_account(reader, signed.account, certificate, reason, signed.remote, now)
+            revoked = revocation.revoke_by_account(signed.context, reader, signed.account, certificate, reason)
         else:
-            revoked = revocation.revoke_by_key(reader, signed.thumbprint, certificate, reason, signed.remote, now)
+            revoked = revocation.revoke_by_key(signed.context, reader, signed.thumbprint, certificate, reason)
         return revoked.then(lambda _: Answer())
 
-    def iid_enrolment(self, reader: Reader, signed: SignedRequest, now: int) -> Answer | Write[Answer]:
+    def iid_enrolment(self, reader: Reader, signed: SignedRequest) -> Answer | Write[Answer]:
         """rfc-notes/iid-01.md, "Enrolment": an external account key for a delegate, or more time for those that are."""
         account = require_account(signed)
         payload = signed.json()
@@ -317,12 +309,12 @@ class Resources:
         if renew is not None and not isinstance(renew, str):
             raise AcmeError(Problem.MALFORMED, "'renew' is the id of an enrolment, a string")
         order = reading.order(reader, account, path.removeprefix(_ORDER))
-        enrolled = enrolments.enrol(reader, self.authority, account, order, renew, signed.remote, now)
+        enrolled = enrolments.enrol(self.authority, signed.context, reader, account, order, renew)
         return then(enrolled, lambda made: _json(render.enrolled(made.enrolment, made.key), 201 if made.made else 200))
 
 
 def further_headers(gate: Gate) -> Callable[[str, str, str], Headers]:
-    """What every answer below /acme has: a fresh nonce to a POST, and a link to the directory (sections 6.5 and 7.1).
+    """The headers of all answers below /acme: a fresh nonce to a POST, a link to the directory (sections 6.5 and 7.1).
 
     Requests that no route takes are answered with these, too.
     """
@@ -346,9 +338,9 @@ def _json(body: dict[str, object], status: int = 200) -> Answer:
 
 def _with_retry_after(answer: Answer, authorizations: Iterable[Authorization], now: int) -> Answer:
     """Say when something may have changed, while anything is processing (RFC 8555 section 8.2)."""
-    looks = [at for entry in authorizations if (at := next_look(entry, now)) is not None]
-    if looks:
-        answer.add("Retry-After", str(min(looks) - now))
+    ends = [at for entry in authorizations if (at := next_validation_end(entry, now)) is not None]
+    if ends:
+        answer.add("Retry-After", str(min(ends) - now))
     return answer
 
 

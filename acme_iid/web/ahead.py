@@ -1,4 +1,4 @@
-"""What a request asks the store in any case, by its path, with the spending of its nonce; and who sent one lately."""
+"""The questions that a request asks the store in any case, with the spending of its nonce; and recent senders."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Ahead:
         :param account_id: who sent it.
         """
         _, _, kind, *rest = path.split("/")[:4] if path.count("/") > 1 else ("", "", "")
-        found = [accounts.question(account_id)]
+        questions = [accounts.question(account_id)]
         n = serials.first_number(rest[0]) if rest else None
         if kind == _NEW_ORDER:
             if self._most_open is not None:
-                found.append(order_counts.question_of_open(account_id, now, self._most_open))
-            found.append(order_counts.question_of_waiting(account_id, now))
+                questions.append(order_counts.question_of_open(account_id, now, self._most_open))
+            questions.append(order_counts.question_of_waiting(account_id, now))
         elif n is not None and kind in _OF_ORDER:
-            found.append(orders.question(n))
+            questions.append(orders.question(n))
         elif n is not None and kind == _OF_CERTIFICATE:
-            found.append(certificates.question(n))
-        return found
+            questions.append(certificates.question(n))
+        return questions
 
 
 class KnownAccounts:

@@ -158,7 +158,7 @@ class Application(flask.Flask):
             self._closing.pop()()
 
     def create_url_adapter(self, request: flask.Request | None) -> MapAdapter | None:
-        """What finds a request's route: by path and method alone, since URLs are those of [server] url."""
+        """The finder of a request's route: by path and method alone, since URLs are those of [server] url."""
         if request is None:
             return None
         return MapAdapter(self.url_map, "", "/", "", "https", request.path, request.method)

@@ -1,10 +1,10 @@
 """How many requests are inside at a time: those above it are refused at once, before anything is done for them.
 
-What waits inside has its nonce spent and keeps its client waiting. A server with more to do than it can would let all
-of them run out of time, half done; so the ones that there is no room for are told to come later, each after another
-time. Orders under way go first. A new order or account is let in while less than a quarter of the room is taken by what
-came before it or with it. While the loop takes long for a turn, it is also refused if half of the room has been given
-to orders that have begun lately and not come to their end. So there is room for what follows from them.
+A request that waits inside has its nonce spent and keeps its client waiting. A server with more to do than it can would
+let all of them run out of time, half done; so those without room are told to come later, each after another time.
+Orders under way go first. A new order or account is let in while less than a quarter of the room is taken by requests
+that came before it or with it. While the loop takes long for a turn, it is also refused if half of the room has been
+given to orders that have begun lately and not come to their end. So there is room for what follows from them.
 
 A handshake costs as much as a third of a certificate, and whoever is refused has had one. So connections are accepted
 as there is little to do, and while there is enough, a few for those who come for something else. The others wait with
@@ -75,7 +75,7 @@ class Capacity:
         """
         begins = endpoint in BEGINNING
         if endpoint not in _ALWAYS and not (self._has_room_for_new() if begins else self._inside < self._most):
-            raise self._refusal(begins)
+            raise self._overload_error(begins)
         if begins:
             self._appointments.take()
         self._inside += 1
@@ -115,7 +115,7 @@ class Capacity:
             return False
         return self._inside < self._most // 4
 
-    def _refusal(self, begins: bool) -> AcmeError:
+    def _overload_error(self, begins: bool) -> AcmeError:
         # Who is in the midst of an order is soon let in.
         seconds = self._appointments.refuse() if begins else self._chance.choice(LEAST)
         return AcmeError(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
+from acme_iid.authority.context import RequestContext
 from acme_iid.errors import AcmeError, Problem, StoreConflictError
 from acme_iid.protocol.addresses import Network
 from acme_iid.serving.messages import MAX_REQUEST_BYTES, Answer, Request
@@ -18,8 +19,7 @@ from acme_iid.web.pool import Pool
 from acme_iid.web.remote import client_address
 
 SignedView = Callable[..., Answer | Write[Answer]]
-"""A view of a checked request: it decides, with a reader of the store, the request, the time in seconds and the rule's
-variables."""
+"""A view of a checked request: it decides, with a reader of the store, the request and the rule's variables."""
 
 _chance = random.SystemRandom()
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
@@ -27,7 +27,7 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4)
 
 
 class Door:
-    """What stands before all views.
+    """The entrance before all views.
 
     :param store: what views read and write.
     :param batches: the commits that the loop's requests share; None where each has one of its own, in a thread.
@@ -43,7 +43,7 @@ class Door:
         self.batches = batches
         self._proxies = proxies
 
-    def check(self, request: Request, now: int) -> SignedRequest:
+    def check(self, request: Request) -> SignedRequest:
         """Check a request and say who sent it.
 
         :raises AcmeError: saying what is wrong with it.
@@ -51,7 +51,8 @@ class Door:
         # The server has refused it before; whoever runs the application under another one has not.
         if len(request.body) > MAX_REQUEST_BYTES:
             raise AcmeError(Problem.MALFORMED, f"the request is larger than {MAX_REQUEST_BYTES} bytes", status=413)
-        return self.gate.check(request, client_address(request.peer, request.forwarded, self._proxies), now)
+        remote = client_address(request.peer, request.forwarded, self._proxies)
+        return self.gate.check(request, RequestContext(remote, int(time.time())))
 
 
 class Signed:
@@ -70,20 +71,18 @@ class Signed:
         pool = self._door.pool
         if pool.takes(request):
             return await pool.run(self.now, request, **names)
-        now = int(time.time())
-        signed = self._door.check(request, now)
+        signed = self._door.check(request)
         batches = self._door.batches
         if batches is None or (self._evidence and pool.takes_evidence(signed)):
-            return await pool.run(self._answered, signed, now, **names)
-        return await batches.perform(partial(self._view, signed=signed, now=now, **names))
+            return await pool.run(self._answered, signed, **names)
+        return await batches.perform(partial(self._view, signed=signed, **names))
 
     def now(self, request: Request, **names: str) -> Answer:
         """See :class:`~acme_iid.web.application.Direct`."""
-        now = int(time.time())
-        return self._answered(self._door.check(request, now), now, **names)
+        return self._answered(self._door.check(request), **names)
 
-    def _answered(self, signed: SignedRequest, now: int, **names: str) -> Answer:
-        decide: Decision[Answer] = partial(self._view, signed=signed, now=now, **names)
+    def _answered(self, signed: SignedRequest, **names: str) -> Answer:
+        decide: Decision[Answer] = partial(self._view, signed=signed, **names)
         # The nonce is spent, and of what was written nothing was kept.
         first: Reader | None = signed.reader
         for pause in _PAUSES:
@@ -121,8 +120,7 @@ class Open:
 def as_get(view: Callable[..., Answer]) -> SignedView:
     """``view``, which anybody may GET, for POST-as-GET (RFC 8555 section 6.3)."""
 
-    def read(_reader: Reader, signed: SignedRequest, now: int, **names: Any) -> Answer:
-        del now
+    def read(_reader: Reader, signed: SignedRequest, **names: Any) -> Answer:
         require_account(signed)
         signed.require_post_as_get()
         return view(None, **names)

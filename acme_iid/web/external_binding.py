@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from jwt.algorithms import get_default_algorithms
 
+from acme_iid.binding import from_base64url
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.store import external_keys
@@ -34,22 +34,22 @@ def read(reader: Reader, request: SignedRequest, value: object) -> Binding:
         MAC that is not made with it: who guesses does not learn which.
     """
     if not isinstance(value, Mapping):
-        raise _malformed("is no JWS object")
+        raise _malformed_error("is no JWS object")
     text = json.dumps(value)
     jws = JWS.read(text.encode(), "'externalAccountBinding'", ALGORITHMS)
     if "nonce" in jws.header:
-        raise _malformed("has a nonce in its protected header; only the outer JWS has one")
+        raise _malformed_error("has a nonce in its protected header; only the outer JWS has one")
     if jws.header.get("url") != request.url:
-        raise _malformed("has a 'url' that is not the outer JWS's")
+        raise _malformed_error("has a 'url' that is not the outer JWS's")
     key_id = jws.header.get("kid")
     if not isinstance(key_id, str):
-        raise _malformed("has no 'kid', the external key's id")
+        raise _malformed_error("has no 'kid', the external key's id")
     _check_payload(jws.payload, request.thumbprint)
     known = external_keys.get(reader, key_id)
     # An unknown key costs the same check as a known one.
     secret = known.secret if known is not None else "A" * 43
     algorithm = get_default_algorithms()[jws.algorithm]
-    good = algorithm.verify(jws.signed, base64.urlsafe_b64decode(secret + "="), jws.signature)
+    good = algorithm.verify(jws.signed, from_base64url(secret), jws.signature)
     if not good or known is None:
         raise AcmeError(
             Problem.UNAUTHORIZED,
@@ -64,10 +64,10 @@ def _check_payload(payload: bytes, thumbprint: str) -> None:
         key = strict_json.loads(payload)
         bound = jwk.thumbprint(jwk.load(jwk.canonical(key))) if isinstance(key, dict) else None
     except ValueError as error:
-        raise _malformed(f"holds no account key: {error}") from error
+        raise _malformed_error(f"holds no account key: {error}") from error
     if bound != thumbprint:
-        raise _malformed("binds another key than the one that signed the request")
+        raise _malformed_error("binds another key than the one that signed the request")
 
 
-def _malformed(what: str) -> AcmeError:
+def _malformed_error(what: str) -> AcmeError:
     return AcmeError(Problem.MALFORMED, f"'externalAccountBinding' {what}")

@@ -7,7 +7,6 @@ payload, which is read in the same way and has no nonce (section 7.3.5).
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
+from acme_iid.authority.context import RequestContext
 from acme_iid.authority.signers import require_active
+from acme_iid.binding import from_base64url
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import jwk, strict_json
 from acme_iid.protocol.public_keys import PublicKey
@@ -37,10 +38,7 @@ REVOKE_CERT = "/acme/revoke-cert"
 _ALGORITHMS: Mapping[str, Algorithm] = {name: get_default_algorithms()[name] for name in jwk.ALGORITHMS}
 _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 _SIGNATURE_BYTES = {"ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64}
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
-_STANDARD = bytes.maketrans(b"-_", b"+/")
-_PADDING = (b"", b"", b"==", b"=")
-_LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
+_ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class SignedRequest:
     :ivar payload: the payload's bytes; empty for POST-as-GET.
     :ivar url: the URL that it was sent to, and signed for.
     :ivar query: of the URL.
-    :ivar remote: the client's address.
+    :ivar context: the client's address, and the time for which the request is checked and decided.
     :ivar reader: the store, with the answers to what such a request asks in any case, as they were just now.
     """
 
@@ -63,7 +61,7 @@ class SignedRequest:
     payload: bytes
     url: str
     query: str
-    remote: str
+    context: RequestContext
     reader: Reader
 
     def json(self) -> dict[str, object]:
@@ -79,7 +77,7 @@ class SignedRequest:
         :raises AcmeError: ``malformed``.
         """
         if self.payload:
-            raise _malformed("this resource is read with POST-as-GET: a request with an empty payload")
+            raise _malformed_error("this resource is read with POST-as-GET: a request with an empty payload")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +104,17 @@ class JWS:
         envelope = _object(data, what)
         for name, why in (("signatures", "the general JWS form"), ("header", "an unprotected header")):
             if name in envelope:
-                raise _malformed(f"the JWS has {why} ({name!r}); send the flattened form with a protected header only")
+                raise _malformed_error(
+                    f"the JWS has {why} ({name!r}); send the flattened form with a protected header only"
+                )
         protected, payload, signature = (_member(envelope, name) for name in ("protected", "payload", "signature"))
         header = _object(_decode(protected, "protected"), "the protected header")
         for name in ("b64", "crit"):
             if name in header:
-                raise _malformed(f"the protected header has {name!r}, which ACME does not use")
+                raise _malformed_error(f"the protected header has {name!r}, which ACME does not use")
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in accepted:
-            raise _bad_algorithm(accepted)
+            raise _bad_algorithm_error(accepted)
         signed, raw = f"{protected}.{payload}", _decode(payload, "payload")
         return cls(header, algorithm, signed.encode("ascii"), raw, _decode(signature, "signature"))
 
@@ -125,11 +125,11 @@ class JWS:
         """
         key = self.header.get("jwk")
         if not isinstance(key, dict):
-            raise _malformed("the protected header's 'jwk' is not an object")
+            raise _malformed_error("the protected header's 'jwk' is not an object")
         try:
             return jwk.canonical(key)
         except ValueError as error:
-            raise _bad_key(str(error)) from error
+            raise _bad_key_error(str(error)) from error
 
     def verify(self, key_text: str) -> PublicKey:
         """The key in JWK JSON, once it is one that this server takes and has made the signature.
@@ -151,7 +151,7 @@ class NewKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What checking a request takes."""
+    """The checks of a signed request, with all that they need."""
 
     database: Database
     links: Links
@@ -160,10 +160,9 @@ class Gate:
     algorithms: tuple[str, ...] = jwk.ALGORITHMS
     ahead: Ahead | None = None
 
-    def check(self, request: Request, remote: str, now: int) -> SignedRequest:
+    def check(self, request: Request, context: RequestContext) -> SignedRequest:
         """Check a request and say who sent it.
 
-        :param remote: the client's address.
         :raises AcmeError: saying what is wrong with it.
         """
         if request.content_type != CONTENT_TYPE:
@@ -172,7 +171,7 @@ class Gate:
             request.body, "the request body", jwk.ALGORITHMS if request.target == REVOKE_CERT else self.algorithms
         )
         if "jwk" not in jws.header and jws.algorithm not in self.algorithms:
-            raise _bad_algorithm(self.algorithms)
+            raise _bad_algorithm_error(self.algorithms)
         url = jws.header.get("url")
         if not isinstance(url, str) or self.links.path_of(url) != request.target:
             raise AcmeError(
@@ -187,9 +186,11 @@ class Gate:
             key_text, key = self._verified(jws, account_id)
         nonce = jws.header.get("nonce")
         questions = (
-            () if self.ahead is None or account_id is None else (self.ahead.questions(request.path, account_id, now))
+            ()
+            if self.ahead is None or account_id is None
+            else self.ahead.questions(request.path, account_id, context.now)
         )
-        spent = isinstance(nonce, str) and self.nonces.spend_asking(nonce, now, self.database, questions)
+        spent = isinstance(nonce, str) and self.nonces.spend_asking(nonce, context.now, self.database, questions)
         if not spent:
             # acme.sh goes on after a problem of this type only if the text holds these very words.
             raise AcmeError(
@@ -208,7 +209,7 @@ class Gate:
                 jws.verify(account.jwk)
             require_active(account)
             key_text, thumbprint = account.jwk, account.thumbprint
-        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, remote, spent)
+        return SignedRequest(account, key_text, thumbprint, jws.payload, url, request.query, context, spent)
 
     def _verified(self, jws: JWS, account_id: str) -> tuple[str, PublicKey]:
         """The key of an account, once it has made the signature, in both forms.
@@ -235,35 +236,37 @@ class Gate:
         inner = JWS.read(request.payload, "the payload, which is the JWS by the new key,", self.algorithms)
         for name, why in (("nonce", "only the outer JWS has one"), ("kid", "it carries the new key, 'jwk'")):
             if name in inner.header:
-                raise _malformed(f"the inner JWS has {name!r} in its protected header; {why}")
+                raise _malformed_error(f"the inner JWS has {name!r} in its protected header; {why}")
         if inner.header.get("url") != request.url:
-            raise _malformed("the inner JWS's 'url' is not that of the outer one")
+            raise _malformed_error("the inner JWS's 'url' is not that of the outer one")
         key_text = inner.own_key()
         key = inner.verify(key_text)
         change = _object(inner.payload, "the inner JWS's payload")
         if change.get("account") != self.links.account(account.id):
-            raise _malformed("'account' in the inner JWS is not the outer one's 'kid': the key change is of another")
+            raise _malformed_error(
+                "'account' in the inner JWS is not the outer one's 'kid': the key change is of another"
+            )
         if _thumbprint(change.get("oldKey")) != account.thumbprint:
-            raise _malformed("'oldKey' in the inner JWS is not the account's key")
+            raise _malformed_error("'oldKey' in the inner JWS is not the account's key")
         return NewKey(key_text, jwk.thumbprint(key))
 
     def _account_id(self, jws: JWS) -> str | None:
         """The account that ``kid`` names; None if there is a key in ``jwk`` instead."""
         kid, own = jws.header.get("kid"), jws.header.get("jwk")
         if (kid is None) == (own is None):
-            raise _malformed("the protected header has one of 'kid' and 'jwk', and only one")
+            raise _malformed_error("the protected header has one of 'kid' and 'jwk', and only one")
         if own is not None:
             return None
         path = self.links.path_of(kid) if isinstance(kid, str) else ""
         account_id = path.removeprefix(_ACCOUNT)
-        if account_id == path or not _BASE64URL.match(account_id):
-            raise _malformed("the protected header's 'kid' is not the URL of an account of this server")
+        if account_id == path or not _ACCOUNT_ID.match(account_id):
+            raise _malformed_error("the protected header's 'kid' is not the URL of an account of this server")
         if kid != self.links.account(account_id):
             # Whoever signs with a URL of before would look for everything else there, too.
             raise AcmeError(
                 Problem.ACCOUNT_DOES_NOT_EXIST,
-                "the account's URL is under a former address of this CA; newAccount with onlyReturnExisting gives the "
-                "one of now",
+                "the account's URL is under a former address of this CA; newAccount with onlyReturnExisting gives "
+                "the present one",
             )
         return account_id
 
@@ -280,7 +283,7 @@ def require_account(request: SignedRequest) -> Account:
     :raises AcmeError: ``malformed`` if the request carries its key instead.
     """
     if request.account is None:
-        raise _malformed("this resource takes requests of accounts: 'kid' in the protected header, not 'jwk'")
+        raise _malformed_error("this resource takes requests of accounts: 'kid' in the protected header, not 'jwk'")
     return request.account
 
 
@@ -290,7 +293,7 @@ def require_jwk(request: SignedRequest) -> None:
     :raises AcmeError: ``malformed``.
     """
     if request.account is not None:
-        raise _malformed("this resource takes requests with their key: 'jwk' in the protected header, not 'kid'")
+        raise _malformed_error("this resource takes requests with their key: 'jwk' in the protected header, not 'kid'")
 
 
 def decode_field(payload: Mapping[str, object], name: str) -> bytes:
@@ -300,11 +303,11 @@ def decode_field(payload: Mapping[str, object], name: str) -> bytes:
     """
     value = payload.get(name)
     if not isinstance(value, str):
-        raise _malformed(f"the payload has no {name!r}")
+        raise _malformed_error(f"the payload has no {name!r}")
     return _decode(value, name)
 
 
-def _malformed(detail: str) -> AcmeError:
+def _malformed_error(detail: str) -> AcmeError:
     return AcmeError(Problem.MALFORMED, detail)
 
 
@@ -312,51 +315,45 @@ def _object(data: bytes, what: str) -> dict[str, object]:
     try:
         value = strict_json.loads(data)
     except ValueError as error:
-        raise _malformed(f"{what} cannot be read: {error}") from error
+        raise _malformed_error(f"{what} cannot be read: {error}") from error
     if not isinstance(value, dict):
-        raise _malformed(f"{what} is not a JSON object")
+        raise _malformed_error(f"{what} is not a JSON object")
     return value
 
 
 def _member(envelope: Mapping[str, object], name: str) -> str:
     value = envelope.get(name)
     if not isinstance(value, str):
-        raise _malformed(f"the JWS has no {name!r} (a detached payload is not accepted)")
+        raise _malformed_error(f"the JWS has no {name!r} (a detached payload is not accepted)")
     return value
 
 
 def _decode(text: str, what: str) -> bytes:
-    """base64url without padding or junk, in its one canonical spelling (RFC 7515 section 2)."""
-    if not _BASE64URL.match(text):
-        raise _malformed(f"{what!r} is not base64url without padding")
-    over = len(text) % 4
-    if over == 1:
-        raise _malformed(f"{what!r} is not base64url")
-    # The last of two characters over has four bits that are no part of an octet, that of three has two.
-    if over and text[-1] not in _LAST[over]:
-        raise _malformed(f"{what!r} is base64url with stray bits at its end")
-    return binascii.a2b_base64(text.encode("ascii").translate(_STANDARD) + _PADDING[over])
+    try:
+        return from_base64url(text)
+    except ValueError as error:
+        raise _malformed_error(f"{what!r} {error}") from error
 
 
 def _thumbprint(value: object) -> str:
     """The thumbprint of the key in ``oldKey``: it stands for the key, however its JWK is spelt."""
     if not isinstance(value, dict):
-        raise _malformed("the inner JWS has no 'oldKey', the account's key as it is now")
+        raise _malformed_error("the inner JWS has no 'oldKey', the account's key as it is now")
     try:
         return jwk.thumbprint(jwk.load(jwk.canonical(value)))
     except ValueError as error:
-        raise _malformed(f"'oldKey' in the inner JWS: {error}") from error
+        raise _malformed_error(f"'oldKey' in the inner JWS: {error}") from error
 
 
 def _public_key(text: str) -> PublicKey:
     try:
         key = jwk.load(text)
     except ValueError as error:
-        raise _bad_key(str(error)) from error
+        raise _bad_key_error(str(error)) from error
     return key
 
 
-def _bad_algorithm(accepted: Collection[str]) -> AcmeError:
+def _bad_algorithm_error(accepted: Collection[str]) -> AcmeError:
     return AcmeError(
         Problem.BAD_SIGNATURE_ALGORITHM,
         f"requests are signed with one of {', '.join(accepted)}",
@@ -364,7 +361,7 @@ def _bad_algorithm(accepted: Collection[str]) -> AcmeError:
     )
 
 
-def _bad_key(detail: str) -> AcmeError:
+def _bad_key_error(detail: str) -> AcmeError:
     return AcmeError(Problem.BAD_PUBLIC_KEY, detail)
 
 
@@ -376,10 +373,10 @@ def _check_key_fits(algorithm: str, key: PublicKey) -> None:
     else:
         fits = algorithm == "EdDSA"
     if not fits:
-        raise _bad_key(f"the key is not one that signs with {algorithm}")
+        raise _bad_key_error(f"the key is not one that signs with {algorithm}")
 
 
 def _verify(algorithm: str, key: PublicKey, signed: bytes, signature: bytes) -> None:
     length = _SIGNATURE_BYTES.get(algorithm, len(signature))
     if len(signature) != length or not _ALGORITHMS[algorithm].verify(signed, key, signature):
-        raise _malformed("the signature does not verify")
+        raise _malformed_error("the signature does not verify")

@@ -33,7 +33,7 @@ class Links:
 
     @property
     def account_hashes(self) -> str:
-        """What accounts' hashes begin with (draft-ietf-acme-dns-persist-02 section 4.1); nothing is there."""
+        """The beginning of accounts' hashes (draft-ietf-acme-dns-persist-02 section 4.1); nothing is there."""
         return f"{self.base}/acme/account-hash/"
 
     def account_orders(self, account_id: str) -> str:

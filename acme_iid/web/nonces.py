@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
 
+from acme_iid.binding import base64url, from_base64url
 from acme_iid.store.nonces import ID_BYTES, SpentNonces
 from acme_iid.store.writes import Question, Reader
 
@@ -31,7 +30,7 @@ class Nonces:
     def issue(self, now: int) -> str:
         """A fresh nonce: base64url, 50 characters."""
         body = self._spent.time(now).to_bytes(_TIME_BYTES, "big") + self._spent.fresh()
-        return base64.urlsafe_b64encode(body + self._mac(body)).rstrip(b"=").decode()
+        return base64url(body + self._mac(body))
 
     def spend(self, nonce: str, now: int) -> bool:
         """Whether the nonce is one of ours, not too old, and spent for the first time now."""
@@ -49,8 +48,8 @@ class Nonces:
     def _body(self, nonce: str) -> bytes | None:
         """The octets of a nonce of ours that the MAC is over; None of any other."""
         try:
-            raw = base64.b64decode(nonce + "=" * (-len(nonce) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError):
+            raw = from_base64url(nonce)
+        except ValueError:
             return None
         body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         ours = len(body) == _TIME_BYTES + ID_BYTES and hmac.compare_digest(mac, self._mac(body))
@@ -58,9 +57,8 @@ class Nonces:
 
     @staticmethod
     def _parts(body: bytes) -> tuple[bytes, int, int]:
-        """What identifies a nonce, when it was made, and until when it is good."""
+        """The identity of a nonce, the time at which it was made, and the time until which it is good."""
         issued_at = int.from_bytes(body[:_TIME_BYTES], "big")
-        # The identifier counts, not the text: base64 has more than one spelling of the last bits.
         return body[_TIME_BYTES:], issued_at, issued_at + LIFETIME
 
     def _mac(self, body: bytes) -> bytes:

@@ -76,7 +76,7 @@ def of_exception(error: Exception) -> Answer:
 
 
 def response_of(error: Exception) -> flask.Response:
-    """What :func:`of_exception` answers, for Flask."""
+    """The answer of :func:`of_exception`, for Flask."""
     return flask_response(of_exception(error))
 
 

@@ -1,4 +1,4 @@
-"""What anybody may fetch: the roots that clients bootstrap from, and the health of the server."""
+"""Resources that anybody may fetch: the roots that clients bootstrap from, and the health of the server."""
 
 from __future__ import annotations
 

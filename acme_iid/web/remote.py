@@ -1,4 +1,4 @@
-"""Whose request it is: the address of the client, also behind proxies that the operator trusts to name it."""
+"""The client's address, also behind proxies that the operator trusts to name it."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ def _read(entry: str) -> str | None:
 def _plain(address: str) -> str:
     """``address``, as IPv4 if it is an IPv4 address as a listener for both families sees it (``::ffff:192.0.2.1``)."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return str(found if mapped is None else mapped)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(parsed if mapped is None else mapped)
 
 
 def _is_proxy(address: str, proxies: Collection[Network]) -> bool:
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return any(found in network for network in proxies)
+    return any(parsed in network for network in proxies)

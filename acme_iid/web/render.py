@@ -24,7 +24,7 @@ def timestamp(seconds: int) -> str:
 
 
 def issuer(links: Links, config: Config) -> dict[str, object]:
-    """What the directory's ``meta`` says of the CA's own name, as far as a provisioner goes by it.
+    """The part of the directory's ``meta`` about the CA's own name, as far as a provisioner goes by it.
 
     RFC 8555 section 7.1.1 and draft-ietf-acme-dns-persist-02 sections 3.2 and 4.1.
     """

@@ -8,12 +8,13 @@ The packages, from the top down; each leans on lower ones only (the import contr
     renewal        staying renewed: when a certificate is due, renewing it, the daemon
     acme           talking to a CA: known CAs, accounts, orders, revocation
     clouds         which cloud this is, and evidence from its metadata service
-    storage        what is on the disk: pairs of key and certificate, records, account keys
-    transport      all HTTP, bounded in size and time, under the CA's own root
+    storage        files on the disk: pairs of key and certificate, records, account keys
+    transport      all HTTP, bounded in size and time, under the CA's own roots
     x509           keys, certificates, signing requests and names
     deadline       the time by which a command has to be done
     errors         the one error a person sees
 
-Nothing here imports the server, but for ``acme_iid.iid01``, ``acme_iid.binding``, ``acme_iid.errors``,
-``acme_iid.protocol.key_files`` and, for ``acme-iid verify`` alone, ``acme_iid.attestation``.
+Nothing here imports the server, but for ``acme_iid.iid01``, ``acme_iid.binding``, ``acme_iid.bounded``,
+``acme_iid.errors``, ``acme_iid.terminal``, ``acme_iid.protocol.key_files`` and, for ``acme-iid verify`` alone,
+``acme_iid.attestation``.
 """

@@ -1,4 +1,4 @@
-"""The time by which a command has to be done, and times in words."""
+"""The time by which a command has to be done."""
 
 from __future__ import annotations
 
@@ -25,12 +25,3 @@ class Deadline:
             return False
         time.sleep(seconds)
         return True
-
-
-def span(seconds: float) -> str:
-    """A time as ``15h50m43s``; nothing is shorter than ``0s``."""
-    whole = max(0, round(seconds))
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    if hours:
-        return f"{hours}h{minutes}m{rest}s"
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -27,7 +27,7 @@ class AwayError(ClientError):
 
 
 def sentence(error: Exception) -> str:
-    """What went wrong, for a person who did not see it happen: a file's error names the file."""
+    """An error as a sentence, for a person who did not see it happen: a file's error names the file."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return str(error) if isinstance(error, ClientError | OSError) else f"{type(error).__name__}: {error}"

@@ -25,10 +25,10 @@ _COMPLETIONS: dict[str, type[ShellComplete]] = {
 }
 
 _EXIT_STATUS = (
-    "0 is success, 2 wrong usage. 10: the CA refused, and would again until somebody changes something. 11: the CA is "
-    "away, or says later. 12: something on this machine is not right: its files, its metadata service, its clock, whom "
-    "it trusts. With --json, an error is an object on standard output too: error, detail, status (HTTP) and exit. "
-    "needs-renewal has statuses of its own, which its page lists."
+    "0: success. 2: wrong usage. 10: the CA refused, and will refuse again until something is changed. 11: the "
+    "CA is away or busy. 12: something is wrong on this machine: its files, its metadata service, its clock, "
+    "or the roots that it trusts. With --json, an error is an object on standard output too: error, detail, "
+    "status (HTTP) and exit. needs-renewal has statuses of its own, which its page lists."
 )
 
 _ENVIRONMENT = {
@@ -37,7 +37,7 @@ _ENVIRONMENT = {
     "AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE, AWS_EC2_METADATA_DISABLED": "Where "
     "EC2's metadata service is, IPv4 or IPv6, and whether it is to be left alone; as AWS's own tools have them.",
     "GCE_METADATA_HOST": "Where Compute Engine's metadata server is; as Google's own tools have it.",
-    "AZURE_CLIENT_ID": "Which of the VM's managed identities is meant; as Azure's own tools have it.",
+    "AZURE_CLIENT_ID": "Which of the VM's managed identities is used; as Azure's own tools have it.",
     "AWS_ENDPOINT_URL_STS": "Where web identity tokens come from; as AWS's own tools have it.",
     "ACME_IID_NITRO_TPM_ATTEST": "The command that makes a NitroTPM's documents, if nitro-tpm-attest is not on PATH.",
     "ACME_IID_AZURE_INTERMEDIATES": "A PEM file with certificates to send along with Azure's documents.",
@@ -88,8 +88,8 @@ def _pages(command: click.Command, context: click.Context, version: str) -> Iter
 def _below(command: click.Command, context: click.Context) -> list[click.Command]:
     if not isinstance(command, click.Group):
         return []
-    found = [command.get_command(context, name) for name in command.list_commands(context)]
-    return [child for child in found if child is not None]
+    children = [command.get_command(context, name) for name in command.list_commands(context)]
+    return [child for child in children if child is not None]
 
 
 def _page(
@@ -133,14 +133,14 @@ def _ends(context: click.Context) -> Iterator[str]:
 
 
 def _variables(command: click.Command, context: click.Context) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    variables: dict[str, set[str]] = {}
     for parameter in command.params:
         if isinstance(parameter.envvar, str):
-            found.setdefault(parameter.envvar, set()).add(parameter.opts[0])
+            variables.setdefault(parameter.envvar, set()).add(parameter.opts[0])
     for child in _below(command, context):
         for variable, options in _variables(child, click.Context(child, context, child.name)).items():
-            found.setdefault(variable, set()).update(options)
-    return found
+            variables.setdefault(variable, set()).update(options)
+    return variables
 
 
 def _entry(term: str, text: str) -> Iterator[str]:

@@ -46,7 +46,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
             "ca-bundle",
             metavar="FILE",
             type=_trusted,
-            help="The CA's root certificate, PEM. Not needed where 'acme-iid bootstrap' was run by this user for this "
+            help="The CA's root certificates, PEM. Not needed where 'acme-iid bootstrap' was run by this user for this "
             "CA, or the system trusts it.",
         )
         add(
@@ -60,7 +60,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
             type=_resource,
             help="On Azure, the resource for which the CA takes managed identity tokens: api://...",
         )
-        add("provisioner", metavar="NAME", help="Be admitted by this provisioner of the CA, and no other.")
+        add("provisioner", metavar="NAME", help="Ask to be admitted by this provisioner of the CA only.")
         add(
             "format",
             choices=sorted(clouds.formats()),
@@ -68,7 +68,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
         )
 
     def more_info(self) -> str:
-        """What certbot shows about the plugin."""
+        """The plugin's description in certbot's lists."""
         return (
             "This plugin proves which cloud instance this machine is, with the identity documents and tokens that AWS, "
             "Google Cloud and Azure give to their instances. Nothing has to be reachable from outside."
@@ -85,11 +85,14 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
                 "Let's Encrypt does not know the challenge iid-01. Name your CA with --server "
                 "https://ca.local/acme/directory; with --dry-run as well, for which certbot forgets it."
             )
-        known = self._bootstrapped()
+        try:
+            known = self._bootstrapped()
+        except ClientError as error:
+            raise errors.MisconfigurationError(str(error)) from error
         if self.conf("ca-bundle") is None and known is not None:
             try:
                 # certbot remembers it, so that renewals know it before this is called.
-                setattr(self.config, self.dest("ca-bundle"), _trusted(str(known.root)))
+                setattr(self.config, self.dest("ca-bundle"), _trusted(str(known.roots_file)))
             except argparse.ArgumentTypeError as error:
                 raise errors.MisconfigurationError(str(error)) from error
 
@@ -101,12 +104,12 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
     def perform(self, achalls: list[AnnotatedChallenge]) -> list[ChallengeResponse]:
         """Evidence for each challenge; certbot sends it.
 
-        :raises certbot.errors.PluginError: if this machine has none that the CA takes, the account is another's, or
-            what answers at the CA's address is not the CA.
+        :raises certbot.errors.PluginError: if this machine has no evidence that the CA takes, the account is another's,
+            or the server at the CA's address is not the CA.
         """
         try:
             known = self._bootstrapped()
-            trust.require_ca(str(self.config.server), None if known is None else known.root, os.environ)
+            trust.require_ca(str(self.config.server), None if known is None else known.roots_file, os.environ)
             resource = self.conf("azure-resource") or (None if known is None else known.token_resource)
             cloud = clouds.here(os.environ, self.conf("metadata-url"), resource, display_util.notify)
             self._require_own_key(achalls[0].account_key, cloud.instance())
@@ -119,7 +122,7 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
         """Nothing was put anywhere."""
 
     def auth_hint(self, failed_achalls: list[Any]) -> str:
-        """What to try when the CA has refused the evidence; its own reason stands above it."""
+        """Advice for a refusal of the evidence; the CA's own reason stands above it."""
         if any("another account key" in str(achall.error) for achall in failed_achalls):
             return (
                 "certbot's account key is not the one that this instance was first proven with: that may be the key of "
@@ -154,19 +157,24 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
                 "machine's own."
             )
 
-    def _bootstrapped(self) -> known_ca.Authority | None:
-        """What 'acme-iid bootstrap' has left here about the CA that certbot was told to use."""
-        given = os.environ.get("ACME_IID_CONFIG_DIR")
+    def _bootstrapped(self) -> known_ca.KnownCA | None:
+        """The CA that certbot talks to, as 'acme-iid bootstrap' has saved it; None if it has not.
+
+        :raises ClientError: if it has left roots that cannot be read.
+        """
+        named = os.environ.get("ACME_IID_CONFIG_DIR")
         try:
-            where = directories.find(os.environ, os.geteuid(), Path(given) if given else None, Path("/nonexistent"))
+            where = directories.find(os.environ, os.geteuid(), Path(named) if named else None, Path("/nonexistent"))
             return known_ca.load(where, str(self.config.server).removesuffix("/acme/directory"))
+        except known_ca.UnusableRootsError:
+            raise
         except ClientError:
             # Nothing that can be used. The CA may be trusted for another reason; if not, certbot says so.
             return None
 
 
 def _trusted(text: str) -> str:
-    """A file with the CA's root, as an absolute path: renewals run elsewhere. It is trusted from now on.
+    """A file with the CA's roots, as an absolute path: renewals run elsewhere. It is trusted from now on.
 
     That is done as soon as the option is read, from the command line or a renewal's configuration, since certbot asks
     the CA for renewal information, revokes and closes accounts without calling a plugin.
@@ -187,7 +195,7 @@ def _resource(text: str) -> str:
 
 
 def _name(achall: AnnotatedChallenge) -> str:
-    """What a challenge is for. certbot before 5 knows only domains, and calls them so."""
+    """The name that a challenge is for. certbot before 5 knows only domains, and calls them so."""
     identifier = getattr(achall, "identifier", None)
     return str(achall.domain if identifier is None else identifier.value)
 

@@ -1,4 +1,4 @@
-"""How certbot is brought to trust the CA, and how the plugin sees for itself that the server is the CA.
+"""Trust in the CA: certbot is brought to trust its roots, and the plugin checks that the server is the CA.
 
 certbot has no option for it. It verifies servers with what the requests library trusts, and that is a file which the
 environment names, or else one that came with it. certbot does not remember the variable for renewals (certbot issue
@@ -18,13 +18,14 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.transport.trust import PinnedSession, explain
+from acme_iid_client.transport.trust import PinnedSession, request_error
+from acme_iid_client.x509.certificates import load_certificates
 
 VARIABLE = "REQUESTS_CA_BUNDLE"
 MAX_BYTES = 1024 * 1024
 """More than the root certificates of a private CA take."""
 _SECONDS = 30.0
-"""How long the CA may take to answer the plugin."""
+"""The longest time for the CA's answer to the plugin."""
 
 
 def add(bundle: Path, env: MutableMapping[str, str]) -> None:
@@ -54,7 +55,7 @@ def add(bundle: Path, env: MutableMapping[str, str]) -> None:
     env[VARIABLE] = str(together)
 
 
-def require_ca(server: str, root: Path | None, env: Mapping[str, str]) -> None:
+def require_ca(server: str, roots: Path | None, env: Mapping[str, str]) -> None:
     """See, over a connection of our own, that what answers at the address that certbot uses is the CA.
 
     certbot's own connections are certbot's: it verifies names and roots, and knows nothing of the mark in the
@@ -62,16 +63,16 @@ def require_ca(server: str, root: Path | None, env: Mapping[str, str]) -> None:
     connections apart and passes this one on it does not find.
 
     :param server: the directory's URL.
-    :param root: the CA's root, where the bootstrap has left one; else what certbot trusts decides.
+    :param roots: the file of the CA's roots, where the bootstrap has left one; else what certbot trusts decides.
     :param env: the environment.
     :raises ClientError: if it is not, or cannot be reached.
     """
-    bundle = root or Path(env.get(VARIABLE) or env.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
+    bundle = roots or Path(env.get(VARIABLE) or env.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
     try:
         with PinnedSession(bundle, Deadline(_SECONDS)) as session:
             session.get(server)
     except RequestException as error:
-        raise explain(error, server) from error
+        raise request_error(error, server) from error
 
 
 def _read(bundle: Path) -> bytes:
@@ -83,6 +84,10 @@ def _read(bundle: Path) -> bytes:
             f"The CA's root certificate {bundle} cannot be read ({error.strerror}). The CA's operator has it as "
             "certs/root_ca.crt in the CA's home."
         ) from error
-    if len(content) > MAX_BYTES or b"-----BEGIN CERTIFICATE-----" not in content:
-        raise ClientError(f"{bundle} is no file with root certificates in PEM.")
+    try:
+        readable = len(content) <= MAX_BYTES and b"-----BEGIN" in content and bool(load_certificates(content))
+    except ClientError:
+        readable = False
+    if not readable:
+        raise ClientError(f"{bundle} is not a file with root certificates in PEM.")
     return content.strip() + b"\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 import nimbus
 import pytest
 from cryptography import x509
+from machine import Machine
 from running import CA
-from vms import VM
 
 from acme_iid.simulator.listener import listening
 
@@ -45,7 +45,7 @@ def ca(with_nimbus: None, machine: nimbus.Simulator, tmp_path: Path) -> Iterator
     made.stop()
 
 
-def order(vm: VM, ca: CA, name: str) -> str:
+def order(vm: Machine, ca: CA, name: str) -> str:
     """Order a certificate; what the client says of a refusal, or nothing."""
     vm.bootstrap(ca)
     done = vm.try_("order", name, vm.crt, vm.key, "--force", "--metadata-url", vm.metadata)
@@ -55,7 +55,7 @@ def order(vm: VM, ca: CA, name: str) -> str:
 def test_a_machine_of_another_cloud_orders_a_certificate(ca: CA, machine: nimbus.Simulator, tmp_path: Path) -> None:
     (tmp_path / "vm").mkdir()
     with listening(machine) as service:
-        vm = VM(tmp_path / "vm", service.url)
+        vm = Machine(tmp_path / "vm", service.url)
         assert order(vm, ca, "7.local") == ""
     leaf = x509.load_pem_x509_certificate(vm.crt.read_bytes())
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -73,14 +73,16 @@ def test_a_machine_of_another_cloud_orders_a_certificate(ca: CA, machine: nimbus
 def test_its_rules_hold_as_those_of_other_clouds_do(ca: CA, machine: nimbus.Simulator, tmp_path: Path) -> None:
     (tmp_path / "vm").mkdir()
     with listening(machine) as service:
-        vm = VM(tmp_path / "vm", service.url)
+        vm = Machine(tmp_path / "vm", service.url)
         assert "'Clouds' does not give 8.local: its allow is {number}.local" in order(vm, ca, "8.local")
         assert "it is the cloud's name for another instance" in order(vm, ca, "vm9.nimbus.internal")
         machine.realm = "stratus"
         assert "realms" in order(vm, ca, "7.local")
     stranger = nimbus.Simulator()
     with listening(stranger) as service:
-        assert "no key of Nimbus's that is trusted here signed it" in order(VM(vm.folder, service.url), ca, "7.local")
+        assert "no key of Nimbus's that is trusted here signed it" in order(
+            Machine(vm.folder, service.url), ca, "7.local"
+        )
 
 
 def test_without_its_descriptor_nothing_is_recorded_under_its_name(tmp_path: Path) -> None:

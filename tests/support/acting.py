@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any
 
 from enrolling import whole_id
 from meanwhile import Meanwhile
@@ -17,6 +17,7 @@ from wire import Key, csr
 
 from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, accounts, challenges, enrolments, finalization, orders, reading
+from acme_iid.authority.context import RequestContext
 from acme_iid.config import ca_toml
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.operations import instances
@@ -31,13 +32,16 @@ from acme_iid.store.writes import Committing, Reader, Write, perform
 REMOTE = "127.0.0.1"
 FOO, BAR = Identifier("dns", "foo.local"), Identifier("dns", "bar.local")
 Happening = Callable[[Database], object]
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def now() -> int:
     """The time."""
     return int(time.time())
+
+
+def context(at: int | None = None) -> RequestContext:
+    """The context of a request of now, or of another time."""
+    return RequestContext(REMOTE, now() if at is None else at)
 
 
 @contextmanager
@@ -54,35 +58,6 @@ def authority_of(home: Path, store_url: str | None = None) -> Iterator[Authority
         yield Authority(loaded, database, CertificateAuthority.load(home, None), trust_store(loaded.given_keys))
     finally:
         database.close()
-
-
-@overload
-def act(
-    database: Committing, use_case: Callable[Concatenate[Reader, P], Write[T]], *arguments: P.args, **named: P.kwargs
-) -> T: ...
-
-
-@overload
-def act(
-    database: Committing,
-    use_case: Callable[Concatenate[Reader, P], T | Write[T]],
-    *arguments: P.args,
-    **named: P.kwargs,
-) -> T: ...
-
-
-def act(
-    database: Committing,
-    use_case: Callable[Concatenate[Reader, P], T | Write[T]],
-    *arguments: P.args,
-    **named: P.kwargs,
-) -> T:
-    """Decide a use case and commit what it writes."""
-
-    def decide(reader: Reader) -> T | Write[T]:
-        return use_case(reader, *arguments, **named)
-
-    return perform(database, decide)
 
 
 class Actor:
@@ -103,7 +78,7 @@ class Actor:
         self.authority = authority
         self.key = key or Key()
         wanted = accounts.NewAccount(json.dumps(self.key.jwk), self.key.thumbprint, (), external_key_id=external_key)
-        made = act(self._while(happens), accounts.create, authority.config, wanted, REMOTE, now())
+        made = perform(self._while(happens), lambda reader: accounts.create(authority, context(), reader, wanted))
         self.account: Account = made[0]
 
     def _while(self, happens: Happening | None) -> Committing:
@@ -112,7 +87,10 @@ class Actor:
     def order(self, *names: Identifier, replaces: str | None = None, happens: Happening | None = None) -> Order:
         """Make an order."""
         wanted = orders.NewOrder(names or (FOO,), replaces=replaces)
-        made = act(self._while(happens), orders.new_order, self.authority, self.account, wanted, REMOTE, now())
+        made = perform(
+            self._while(happens),
+            lambda reader: orders.new_order(self.authority, context(), reader, self.account, wanted),
+        )
         return self.read(made)
 
     def read(self, order: Order) -> Order:
@@ -125,8 +103,9 @@ class Actor:
         """Answer an order's first challenge for one of its names."""
         challenge = order.authorizations[place].challenges[0].id
         given = dict(answer(instance))
-        answered = act(
-            self._while(happens), challenges.answer, self.authority, self.account, challenge, given, b"", REMOTE, now()
+        answered = perform(
+            self._while(happens),
+            lambda reader: challenges.answer(self.authority, context(), reader, self.account, challenge, given, b""),
         )
         return answered[1]
 
@@ -143,7 +122,7 @@ class Actor:
 
         def decide(reader: Reader) -> Order | Write[Order]:
             current = reading.order(reader, self.account, order.id)
-            return finalization.finalize(reader, self.authority, self.account, current, given, REMOTE, now())
+            return finalization.finalize(self.authority, context(), reader, self.account, current, given)
 
         return perform(self._while(happens), decide)
 
@@ -157,7 +136,7 @@ class Actor:
 
         def decide(reader: Reader) -> enrolments.Enrolled | Write[enrolments.Enrolled]:
             current = reading.order(reader, self.account, order.id)
-            return enrolments.enrol(reader, self.authority, self.account, current, renew, REMOTE, now())
+            return enrolments.enrol(self.authority, context(), reader, self.account, current, renew)
 
         return perform(self._while(happens), decide)
 
@@ -192,14 +171,14 @@ def block(instance: aws.Instance, *, revoke: bool = False) -> Happening:
 
 def deactivate(account: Account) -> Happening:
     """An account is deactivated."""
-    return lambda database: act(database, accounts.deactivate, account, now())
+    return lambda database: perform(database, lambda reader: accounts.deactivate(reader, account, now()))
 
 
 def change_key(account: Account, key: Key | None = None) -> Happening:
     """An account gets another key."""
     new = key or Key()
-    return lambda database: act(
-        database, accounts.change_key, account, json.dumps(new.jwk), new.thumbprint, REMOTE, now()
+    return lambda database: perform(
+        database, lambda reader: accounts.change_key(context(), reader, account, json.dumps(new.jwk), new.thumbprint)
     )
 
 

@@ -1,4 +1,4 @@
-"""certbot as people have it, and a machine that it runs on."""
+"""certbot as people have it, on a machine with it and the client."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from machine import Machine
 from pages import REPOSITORY
 from running import CA, Outcome
 from stand_ins import StandIn
@@ -63,7 +64,7 @@ def environment(home: Path, path: str) -> dict[str, str]:
 
 
 @dataclass
-class Machine:
+class CertbotMachine:
     """An instance with certbot on it.
 
     :ivar folder: where certbot runs, and keeps its files.
@@ -73,6 +74,11 @@ class Machine:
     folder: Path
     ca: CA
     stand_in: StandIn | None = None
+
+    @property
+    def client(self) -> Machine:
+        """The same instance as one with acme-iid on it, whose configuration certbot's plugin can read."""
+        return Machine(self.folder)
 
     def certbot(self, *arguments: str | Path, env: dict[str, str] | None = None) -> Outcome:
         """Run certbot, whatever comes of it."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import requests
 from running import ACCOUNT, CA, answer
-from wire import Account, Key, Wire, b64, csr
+from wire import Account, Key, Wire, b64, csr, problem
 
 from acme_iid.simulator import aws
+from acme_iid.store.database import Database
 
 
 def whole_id(instance: aws.Instance) -> str:
@@ -80,3 +81,13 @@ def issue(account: Account, *names: str) -> dict[str, Any]:
     assert done.status_code == 200, done.text
     body: dict[str, Any] = done.json()
     return body
+
+
+def change(store: Database, statement: str, **parameters: object) -> None:
+    with store.transaction() as transaction:
+        assert transaction.run(statement, **parameters) == 1
+
+
+def refusal(response: object) -> tuple[str, str]:
+    """The error's short name, and its sentence."""
+    return problem(response), response.json()["detail"]  # type: ignore[arg-type, attr-defined]

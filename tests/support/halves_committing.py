@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from acme_iid.errors import AcmeError, OutcomeUnknownError, StoreConflictError, StoreUnavailableError
 from acme_iid.store.batches import Batches
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import SQLite
 from acme_iid.store.writes import Committed, Outcome, Refused, Row, Statement, Write, again
 
@@ -196,7 +195,7 @@ class Committing(Operating):
         if given is not None or decided.what in ("revoke", "compromise", "unblock", "validate"):
             decided.happens(given)
         for event in decided.write.events:
-            self.recorded(event.kind, event.instance_id, json.loads(event.detail))
+            self.recorded(event.kind, None if event.instance is None else event.instance.id, dict(event.detail))
 
     def recorded(self, kind: str, instance_id: str | None, detail: dict[str, Any]) -> None:
         """What an event of a write says that the model does not reckon by itself."""
@@ -212,7 +211,7 @@ class Committing(Operating):
         """A write with a failure before one of its statements, and with a mark that stands for all that it does."""
         if failure == "event":
             # No column takes a text that is no text.
-            bad = new_event("no.event", self.now, name="\ud800")
+            bad = Event("no.event", self.now, name="\ud800")
             return replace(write, statements=[Statement(_MARK, {"id": mark}), *write.statements],
                            events=[*write.events, bad])  # fmt: skip
         fault = {

@@ -24,6 +24,7 @@ from acme_iid.authority import (
     reading,
     revocation,
 )
+from acme_iid.authority.context import RequestContext
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import AcmeError, RequestError
 from acme_iid.protocol.resources import Account, Order
@@ -61,6 +62,11 @@ class Deciding(RuleBasedStateMachine):
     def authority(self) -> Any:
         """The CA under the configuration that is in force."""
         return self.ruling.authority
+
+    @property
+    def context(self) -> RequestContext:
+        """The context of a request of now."""
+        return RequestContext(REMOTE, self.now)
 
     # What there is to choose from.
 
@@ -160,7 +166,7 @@ class Deciding(RuleBasedStateMachine):
 
         self.decide(
             "newAccount",
-            lambda reader: accounts.create(reader, self.authority.config, wanted, REMOTE, self.now),
+            lambda reader: accounts.create(self.authority, self.context, reader, wanted),
             happens,
         )
 
@@ -190,7 +196,7 @@ class Deciding(RuleBasedStateMachine):
             "newOrder",
             "/acme/new-order",
             happens,
-            lambda reader, account: orders.new_order(reader, self.authority, account, wanted, REMOTE, self.now),
+            lambda reader, account: orders.new_order(self.authority, self.context, reader, account, wanted),
         )
 
     def waiting(self, order: Ordered, kind: str | None = None) -> list[str]:
@@ -241,7 +247,7 @@ class Deciding(RuleBasedStateMachine):
             f"/acme/challenge/{waiting[0]}",
             happens,
             lambda reader, account: challenges.answer(
-                reader, self.authority, account, waiting[0], given, b"", REMOTE, self.now
+                self.authority, self.context, reader, account, waiting[0], given, b""
             ),
         )
 
@@ -265,7 +271,7 @@ class Deciding(RuleBasedStateMachine):
 
         def half(reader: Reader, account: Account) -> Any:
             own = reading.order(reader, account, order.id)
-            return finalization.finalize(reader, self.authority, account, own, request, REMOTE, self.now)
+            return finalization.finalize(self.authority, self.context, reader, account, own, request)
 
         self.signed(order.account, "finalize", f"/acme/order/{order.id}/finalize", happens, half)
 
@@ -304,7 +310,7 @@ class Deciding(RuleBasedStateMachine):
         if by_key:
             self.decide(
                 "compromise",
-                lambda reader: revocation.revoke_by_key(reader, key.thumbprint, found, 1, REMOTE, self.now),
+                lambda reader: revocation.revoke_by_key(self.context, reader, key.thumbprint, found, 1),
                 happens,
             )
         else:
@@ -313,7 +319,7 @@ class Deciding(RuleBasedStateMachine):
                 "revoke",
                 "/acme/revoke-cert",
                 happens,
-                lambda reader, account: revocation.revoke_by_account(reader, account, found, 0, REMOTE, self.now),
+                lambda reader, account: revocation.revoke_by_account(self.context, reader, account, found, 0),
             )
 
     @rule(who=few, certain=st.integers(0, 2))
@@ -353,7 +359,7 @@ class Deciding(RuleBasedStateMachine):
             "change key",
             "/acme/key-change",
             happens,
-            lambda reader, account: accounts.change_key(reader, account, text, key.thumbprint, REMOTE, self.now),
+            lambda reader, account: accounts.change_key(self.context, reader, account, text, key.thumbprint),
         )
 
     @rule(which=few)
@@ -375,6 +381,6 @@ class Deciding(RuleBasedStateMachine):
 
         def half(reader: Reader, account: Account) -> Any:
             own = reading.order(reader, account, order.id)
-            return enrolments.enrol(reader, self.authority, account, own, None, REMOTE, self.now)
+            return enrolments.enrol(self.authority, self.context, reader, account, own, None)
 
         self.signed(order.account, "enrol", "/acme/enrolment", happens, half)

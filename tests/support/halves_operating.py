@@ -125,7 +125,7 @@ class Operating(Deciding):
             f"/acme/challenge/{challenge}",
             happens,
             lambda reader, account: challenges.answer(
-                reader, self.authority, account, challenge, {}, b"{}", REMOTE, self.now
+                self.authority, self.context, reader, account, challenge, {}, b"{}"
             ),
         )
 

@@ -26,7 +26,7 @@ from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.simulator import aws
 from acme_iid.store import attempts
-from acme_iid.store.chain import NewEvent
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, SQLite, Transaction, open_store
 from acme_iid.store.sealing import Unsealed
 from acme_iid.store.writes import Committed, Outcome, Question, Reader, Row, Write
@@ -141,7 +141,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.events: list[NewEvent] = []
+        self.events: list[Event] = []
 
     def rows(self, statement: str, **parameters: object) -> list[Row]:
         return self.database.rows(statement, **parameters)

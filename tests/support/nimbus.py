@@ -28,11 +28,12 @@ from acme_iid.binding import Binding
 from acme_iid.errors import AttestationError, Step
 from acme_iid.iid01 import IID01Response
 from acme_iid.policy.clouds import CLOUD_TYPES
-from acme_iid.policy.clouds.cloud_type import AllowList, CloudType, EvidenceFormat, Setting
+from acme_iid.policy.clouds.cloud_type import DOCUMENT_ROOTS, CloudType, EvidenceFormat, allow_list
 from acme_iid.protocol.identifiers import Identifier, dns
 from acme_iid.simulator.listener import Request, Response
 from acme_iid_client import clouds
-from acme_iid_client.clouds.metadata import LINK_LOCAL, Answer, MetadataService, NotThisCloudError
+from acme_iid_client.clouds.metadata import LINK_LOCAL, MetadataService, NotThisCloudError
+from acme_iid_client.clouds.metadata import Response as MetadataResponse
 from acme_iid_client.errors import ClientError
 
 FORMAT = "nimbus-signed"
@@ -47,19 +48,15 @@ def describe(facts: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identif
 CLOUD_TYPE = CloudType(
     type="NIMBUS",
     cloud="nimbus",
-    lists={"realms": AllowList(("realm",)), "numbers": AllowList(("number",))},
+    settings=(
+        allow_list("realms", ("realm",), "nimbus-realm", "NAME", "A realm whose machines are admitted."),
+        allow_list("numbers", ("number",), "nimbus-number", "NUMBER", "A single machine."),
+        DOCUMENT_ROOTS,
+    ),
     owners=("realms",),
     owner="Nimbus realm",
-    sources={"iid_roots": "file"},
     formats={FORMAT: EvidenceFormat(("realm", "number"), default=True)},
     placeholders=("realm", "number"),
-    settings=(
-        Setting("nimbus-realm", "realms", "list", "NAME", "A realm whose machines are admitted."),
-        Setting("nimbus-number", "numbers", "list", "NUMBER", "A single machine."),
-        Setting(
-            "iid-roots", "iid_roots", "source", "FILE", "PEM file of further certificates to believe documents under."
-        ),
-    ),
     own_name=re.compile(r"vm[0-9]+\.nimbus\.internal\Z"),
     own_domains=("nimbus.internal",),
     instance_id=re.compile(r"nimbus:(?P<owner>[a-z]+):[0-9]+"),
@@ -195,7 +192,7 @@ class Nimbus:
             raise ClientError(f"Nimbus answers with status {answer.status}.")
         return answer.content
 
-    def _require_mark(self, answer: Answer) -> Answer:
+    def _require_mark(self, answer: MetadataResponse) -> MetadataResponse:
         if _MARK not in answer.headers:
             raise NotThisCloudError("its answers have no mark", "What answers is not Nimbus's metadata service.")
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from scripted_ca import issue
@@ -36,3 +37,7 @@ def contents(folder: Path) -> tuple[bytes, bytes] | None:
 def pair_in(folder: Path) -> pairs.Pair:
     """The pair foo.crt and foo.key in ``folder``."""
     return pairs.pair(folder / "foo.crt", folder / "foo.key")
+
+
+def leaf(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())

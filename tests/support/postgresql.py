@@ -17,6 +17,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -206,3 +207,8 @@ def drop_all_after(number: int) -> None:
     """Drop the databases that were made since there were ``number``."""
     while len(_MADE) > number:
         cluster().drop(_MADE.pop())
+
+
+def as_somebody(url: str) -> closing[psycopg.Connection[tuple[object, ...]]]:
+    """A connection of somebody else's."""
+    return closing(psycopg.connect(url, autocommit=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 from running import answer
-from wire import Account, Issued, b64, csr
+from wire import Account, Issued, b64, csr, problem
 
 from acme_iid.simulator import aws
 from acme_iid.store.database import Database
@@ -84,3 +84,11 @@ def age(store: Database, order: str, seconds: int, dated: int | None = None) -> 
             n=n,
         )
     assert changed == 1
+
+
+def refused(account: Account, ordered: object, *names: str) -> str:
+    """Why the finalization of an order is refused as unauthorized."""
+    response = finalize(account, ordered, *names)  # type: ignore[arg-type]
+    assert problem(response) == "unauthorized", response.text
+    detail: str = response.json()["detail"]
+    return detail

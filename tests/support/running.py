@@ -19,7 +19,9 @@ import postgresql
 from ports import free_port
 from wire import Account, Wire
 
-from acme_iid.config import ca_toml, limit_settings
+from acme_iid.config import ca_toml
+from acme_iid.config.limit_settings import Limits
+from acme_iid.policy.setting import OFF
 from acme_iid.simulator import aws
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,7 +29,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ACCOUNT = "123456789042"
 PROVISIONER = "AWS IID Provisioner"
-UNLIMITED = "\n".join(f'{field.name} = "{limit_settings.OFF}"' for field in fields(limit_settings.Limits))
+UNLIMITED = "\n".join(f'{field.name} = "{OFF}"' for field in fields(Limits))
 """A table [limits] with all of them off."""
 
 

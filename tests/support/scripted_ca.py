@@ -30,6 +30,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from acme_iid.binding import SERVING_MARK
+from acme_iid_client.acme.known_ca import KnownCA, read_roots
+from acme_iid_client.storage.account_options import AccountOptions
+from acme_iid_client.x509.certificates import fingerprint
 
 Json = dict[str, Any]
 
@@ -81,6 +84,12 @@ def issue(
         .not_valid_after(start + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=names is None, path_length=path_length), critical=True)
     )
+    # By these, programs choose among CA certificates of one name, such as the old and the new root.
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+    builder = builder.add_extension(identifier, critical=False)
+    if issuer is not None:
+        above = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
+        builder = builder.add_extension(above, critical=False)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
     if extension is not None:
@@ -98,6 +107,12 @@ def _general(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def known(url: str, roots_file: Path, options: AccountOptions | None = None) -> KnownCA:
+    """A CA as the client's own code takes it, without a bootstrap."""
+    roots = read_roots(roots_file)
+    return KnownCA(url, roots, roots_file, fingerprint(roots[0]), account_options=options or AccountOptions())
 
 
 def new_issuer(name: str, above: Issuer | None = None, path_length: int | None = None) -> Issuer:

@@ -14,15 +14,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import forge
+from clocks import Clock
 from cryptography import x509
-from machine import Clock, Machine
+from machine import Machine, ec2_machine
 from running import CA
+from scripted_ca import known
 
 from acme_iid.simulator import aws
-from acme_iid.simulator.server import serve
 from acme_iid_client import clouds
-from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.acme.order import Request, order
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.storage import pairs as stored_pairs
@@ -120,9 +119,7 @@ class Soak:
         file.write_text(file.read_text().replace("[ca]\n", text, 1))
         clock, cas_clock = Clock(folder / "clock"), Clock(folder / "ca-clock")
         with ExitStack() as stack:
-            instance = aws.Instance(account="123456789042")
-            service = stack.enter_context(serve(aws.tree(instance, forge.keys())))
-            machine = Machine(folder, service.url)
+            machine = stack.enter_context(ec2_machine(folder, aws.Instance(account="123456789042")))
             ca.start(env=cas_clock.env)
             machine.bootstrap(ca)
             pairs = self._order(ca, machine)
@@ -149,14 +146,14 @@ class Soak:
 
     def _order(self, ca: CA, machine: Machine) -> list[stored_pairs.Pair]:
         state = machine.folder / "state"
-        cloud = clouds.here({"AWS_EC2_METADATA_SERVICE_ENDPOINT": machine.metadata}, None)
+        cloud = clouds.here(machine.environment, None)
         pairs = []
         for number in range(self.certificates + self.rekeyed):
             name = f"host-{number}.local"
             life = self.lives[number % len(self.lives)]
             end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + life))
             request = Request([name], keys.KeyType("EC", "P-256"), not_after=end)
-            issued = order(request, Authority(ca.url, ca.root), state, cloud, Deadline(60), print)
+            issued = order(request, known(ca.url, ca.root), state, cloud, Deadline(60), print)
             assert issued.key is not None
             pair = stored_pairs.pair(machine.folder / f"{name}.crt", machine.folder / f"{name}.key")
             stored_pairs.install(pair, issued.certificate_pem, keys.to_pem(issued.key), stored_pairs.Permissions())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from acme_iid.protocol.resources import InstanceKey, Order
 from acme_iid.store import orders
-from acme_iid.store.chain import NewEvent
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Committed, Committing, Outcome, Reader, Row, Statement, Write
 
 
@@ -17,17 +17,17 @@ def key(instance_id: str) -> InstanceKey:
     return InstanceKey(instance_id, cloud, parts[1 if cloud == "aws" else 0])
 
 
-def write(*statements: Statement, events: Sequence[NewEvent] = ()) -> Write[Sequence[Row]]:
+def write(*statements: Statement, events: Sequence[Event] = ()) -> Write[Sequence[Row]]:
     """A write whose answer is the rows that its statements gave."""
     return Write(statements, lambda rows: rows, events)
 
 
-def happens(database: Committing, *statements: Statement, events: Sequence[NewEvent] = ()) -> bool:
+def happens(database: Committing, *statements: Statement, events: Sequence[Event] = ()) -> bool:
     """Commit a write, and say whether it happened: False if a guard kept it from that."""
     return isinstance(database.commit(write(*statements, events=events)), Committed)
 
 
-def put(database: Committing, *statements: Statement, events: Sequence[NewEvent] = ()) -> Sequence[Row]:
+def put(database: Committing, *statements: Statement, events: Sequence[Event] = ()) -> Sequence[Row]:
     """Commit a write that has to happen; the rows that it gave."""
     return committed(database.commit(write(*statements, events=events)))
 

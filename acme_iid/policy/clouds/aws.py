@@ -12,11 +12,11 @@ from acme_iid.policy.clouds.cloud_type import (
     INSTANCE_ID,
     REGION,
     ZONE,
-    AllowList,
     CloudType,
     EvidenceFormat,
-    Setting,
+    allow_list,
 )
+from acme_iid.policy.setting import Setting
 from acme_iid.protocol.identifiers import Identifier
 
 _ACCOUNT = re.compile(r"[0-9]{12}\Z")
@@ -49,8 +49,8 @@ def _register(text: str) -> str:
     return text
 
 
-def _describe(given: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
-    facts = dict(given)
+def _describe(stated: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
+    facts = dict(stated)
     if "region" in facts:
         facts.setdefault("partition", aws.partition_of(facts["region"]))
     if {"region", "private_ip"} <= facts.keys():
@@ -69,20 +69,56 @@ def _knows_place(fact: str, value: str) -> bool:
 CLOUD_TYPE = CloudType(
     type="AWS",
     cloud="aws",
-    lists={
-        "accounts": AllowList(("account",), account),
-        "organizations": AllowList(("organization",)),
-        "regions": AllowList(("region",)),
-        "zones": AllowList(("zone",)),
-        "images": AllowList(("image",)),
-        "instance_types": AllowList(("instance_type",)),
-        "instance_ids": AllowList(("instance_id",)),
-        "vpcs": AllowList(("vpc",)),
-        **{register: AllowList((register,), _register) for register in _REGISTERS},
-    },
+    settings=(
+        allow_list("accounts", ("account",), "aws-account", "ID", "An account whose instances are admitted.", account),
+        allow_list(
+            "organizations", ("organization",), "organization", "ID", "An organization whose instances are admitted."
+        ),
+        REGION,
+        ZONE,
+        allow_list("images", ("image",), "image", "ID", "An image (AMI)."),
+        allow_list("instance_types", ("instance_type",), "instance-type", "NAME", "An instance type."),
+        INSTANCE_ID,
+        allow_list("vpcs", ("vpc",), "vpc", "ID", "A network that the instance is in; proven by aws-web-identity."),
+        Setting(
+            _REGISTERS[0],
+            "registers",
+            "a list of SHA-384 values",
+            "A measurement of the boot that is admitted; proven by aws-nitrotpm.",
+            _register,
+            flag="pcr",
+            metavar="INDEX=HEX",
+            keys=_REGISTERS,
+        ),
+        Setting(
+            "web_identity",
+            "issuers",
+            "a list of tables with account, issuer and, if need be, jwks",
+            "The issuer of an account's web identity tokens.",
+            account,
+            flag="web-identity-issuer",
+            metavar="ACCOUNT=URL",
+        ),
+        Setting(
+            "web_identity",
+            "issuer keys",
+            "a file name, or an https URL",
+            "That issuer's keys, instead of where AWS publishes them.",
+            flag="web-identity-jwks",
+            metavar="ACCOUNT=FILE|URL",
+        ),
+        DOCUMENT_ROOTS,
+        Setting(
+            "nitro_roots",
+            "file",
+            "a file name",
+            "PEM file of further roots of NitroTPM documents.",
+            flag="nitro-roots",
+            metavar="FILE",
+        ),
+    ),
     owners=("accounts", "organizations"),
     owner="AWS account",
-    sources={"iid_roots": "file", "nitro_roots": "file", "web_identity": "issuers"},
     formats={
         "aws-nitrotpm": EvidenceFormat((*_DOCUMENT, *_REGISTERS), dated=True),
         "aws-web-identity": EvidenceFormat(_TOKEN, needs=("web_identity",), needed="each account's issuer"),
@@ -104,40 +140,6 @@ CLOUD_TYPE = CloudType(
         "organization",
         "private_ip",
         "private_name",
-    ),
-    settings=(
-        Setting("aws-account", "accounts", "list", "ID", "An account whose instances are admitted."),
-        Setting("organization", "organizations", "list", "ID", "An organization whose instances are admitted."),
-        REGION,
-        ZONE,
-        Setting("image", "images", "list", "ID", "An image (AMI)."),
-        Setting("instance-type", "instance_types", "list", "NAME", "An instance type."),
-        INSTANCE_ID,
-        Setting("vpc", "vpcs", "list", "ID", "A network that the instance is in; proven by aws-web-identity."),
-        Setting(
-            "pcr",
-            _REGISTERS[0],
-            "registers",
-            "INDEX=HEX",
-            "A measurement of the boot that is admitted; proven by aws-nitrotpm.",
-            _REGISTERS,
-        ),
-        Setting(
-            "web-identity-issuer",
-            "web_identity",
-            "issuers",
-            "ACCOUNT=URL",
-            "The issuer of an account's web identity tokens.",
-        ),
-        Setting(
-            "web-identity-jwks",
-            "web_identity",
-            "issuer keys",
-            "ACCOUNT=FILE|URL",
-            "That issuer's keys, instead of where AWS publishes them.",
-        ),
-        DOCUMENT_ROOTS,
-        Setting("nitro-roots", "nitro_roots", "source", "FILE", "PEM file of further roots of NitroTPM documents."),
     ),
     own_name=re.compile(r"i-[0-9a-f]+\Z|(?:.+\.)?(?:compute|ec2)\.internal\Z"),
     own_domains=("compute.internal", "ec2.internal"),

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from acme_iid.policy.clouds.cloud_type import (
     DOCUMENT_ROOTS,
     INSTANCE_ID,
     TOKEN_KEYS,
-    AllowList,
     CloudType,
     EvidenceFormat,
-    Setting,
+    allow_list,
     uuid,
 )
+from acme_iid.policy.setting import Setting
 from acme_iid.protocol.identifiers import Identifier, dns
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -25,8 +26,8 @@ _DOCUMENT = (
 _TOKEN = ("tenant", "object_id", "resource_group", "resource_id", "vm_name", "scale_set")
 
 
-def _describe(given: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
-    facts = dict(given)
+def _describe(stated: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
+    facts = dict(stated)
     for one, other in (("vm_id", "instance_id"), ("instance_id", "vm_id")):
         if one in facts:
             facts.setdefault(other, facts[one])
@@ -36,16 +37,36 @@ def _describe(given: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identi
 CLOUD_TYPE = CloudType(
     type="AZURE",
     cloud="azure",
-    lists={
-        "tenants": AllowList(("tenant",), uuid),
-        "subscriptions": AllowList(("subscription",), uuid),
-        "resource_groups": AllowList(("resource_group",)),
-        "object_ids": AllowList(("object_id",), uuid),
-        "instance_ids": AllowList(("vm_id",), uuid),
-    },
+    settings=(
+        allow_list(
+            "tenants", ("tenant",), "azure-tenant", "ID", "A tenant whose managed identities are believed.", uuid
+        ),
+        allow_list(
+            "subscriptions",
+            ("subscription",),
+            "azure-subscription-id",
+            "ID",
+            "A subscription whose VMs are admitted.",
+            uuid,
+        ),
+        allow_list("resource_groups", ("resource_group",), "azure-resource-group", "NAME", "A resource group."),
+        allow_list(
+            "object_ids", ("object_id",), "azure-object-id", "ID", "A managed identity, by its object id.", uuid
+        ),
+        Setting(
+            "audience",
+            "text",
+            "the audience of tokens for this CA",
+            "The resource of this CA's own that managed identity tokens must be for.",
+            flag="azure-audience",
+            metavar="RESOURCE",
+        ),
+        replace(INSTANCE_ID, facts=("vm_id",), parse=uuid),
+        DOCUMENT_ROOTS,
+        TOKEN_KEYS,
+    ),
     owners=("tenants", "subscriptions"),
     owner="Azure subscription",
-    sources={"iid_roots": "file", "jwks": "key set", "audience": "the audience of tokens for this CA"},
     formats={
         "azure-managed-identity": EvidenceFormat(
             (*_DOCUMENT, *_TOKEN), needs=("tenants", "audience"), needed="tenants and audience"
@@ -53,22 +74,6 @@ CLOUD_TYPE = CloudType(
         "azure-attested": EvidenceFormat(_DOCUMENT, default=True),
     },
     placeholders=("tenant", "subscription", "resource_group", "vm_id", "vm_name", "instance_id"),
-    settings=(
-        Setting("azure-tenant", "tenants", "list", "ID", "A tenant whose managed identities are believed."),
-        Setting("azure-subscription-id", "subscriptions", "list", "ID", "A subscription whose VMs are admitted."),
-        Setting("azure-resource-group", "resource_groups", "list", "NAME", "A resource group."),
-        Setting("azure-object-id", "object_ids", "list", "ID", "A managed identity, by its object id."),
-        Setting(
-            "azure-audience",
-            "audience",
-            "text",
-            "RESOURCE",
-            "The resource of this CA's own that managed identity tokens must be for.",
-        ),
-        INSTANCE_ID,
-        DOCUMENT_ROOTS,
-        TOKEN_KEYS,
-    ),
     own_name=re.compile(rf"{_UUID}\Z|(?:.+\.)?internal\.cloudapp\.net\Z"),
     own_domains=("internal.cloudapp.net",),
     instance_id=re.compile(rf"azure:(?P<owner>{_UUID}):{_UUID}"),

@@ -1,19 +1,16 @@
-"""What the CA knows of a cloud: one description, from which everything that depends on the cloud follows."""
+"""The descriptor of a cloud: everything in the CA that depends on the cloud follows from it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
+from acme_iid.policy.setting import Setting
 from acme_iid.protocol.identifiers import Identifier
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@()-]{0,255}\Z")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
-
-Shape = Literal["list", "order", "text", "port", "source", "switch", "registers", "issuers", "issuer keys"]
-"""How a setting stands in ca.toml. ``order`` is a list that is given whole; ``source`` is a file, or a URL."""
 
 
 def plain(text: str) -> str:
@@ -22,73 +19,68 @@ def plain(text: str) -> str:
     :raises ValueError: if it has characters that no cloud's ids have.
     """
     if not _PLAIN.match(text):
-        raise ValueError(f"{text!r} has characters that none of these names has")
+        raise ValueError(f"{text!r} has characters that no such name has")
     return text
 
 
 def uuid(text: str) -> str:
     """Return a UUID as it is.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is not a UUID.
     """
     if not _UUID.match(text):
         raise ValueError(f"{text!r} is no id such as 8a205152-b25a-417f-a676-80465535a6c9")
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A setting of a provisioner, as the command line has it.
+def allow_list(
+    key: str,
+    facts: tuple[str, ...],
+    flag: str,
+    metavar: str,
+    meaning: str,
+    parse: Callable[[str], str] = plain,
+) -> Setting:
+    """Describe a list that says which instances are admitted.
 
-    :ivar flag: the flag's name, without its dashes.
-    :ivar key: the key in ``[[provisioner]]``.
-    :ivar help: a sentence.
-    :ivar keys: of ``registers``, all of their keys; ``key`` is the first.
+    :param facts: its facts; an instance is on the list if one of these is.
     """
-
-    flag: str
-    key: str
-    shape: Shape
-    metavar: str
-    help: str
-    keys: tuple[str, ...] = ()
+    return Setting(key, "list", f"a list of {key}", meaning, parse, flag=flag, metavar=metavar, facts=facts)
 
 
 # Settings that several clouds have.
-REGION = Setting("region", "regions", "list", "NAME", "A region.")
-ZONE = Setting("zone", "zones", "list", "NAME", "An availability zone.")
-INSTANCE_ID = Setting("instance-id", "instance_ids", "list", "ID", "A single instance.")
+REGION = allow_list("regions", ("region",), "region", "NAME", "A region.")
+ZONE = allow_list("zones", ("zone",), "zone", "NAME", "An availability zone.")
+INSTANCE_ID = allow_list("instance_ids", ("instance_id",), "instance-id", "ID", "A single instance.")
 DOCUMENT_ROOTS = Setting(
-    "iid-roots", "iid_roots", "source", "FILE", "PEM file of further certificates to believe documents under."
+    "iid_roots",
+    "file",
+    "a file name",
+    "PEM file of further certificates to believe documents under.",
+    flag="iid-roots",
+    metavar="FILE",
 )
 TOKEN_KEYS = Setting(
-    "jwks", "jwks", "source", "FILE|URL", "The key set of the cloud's tokens, for a CA that cannot reach its own."
+    "jwks",
+    "key set",
+    "a file name, or an https URL",
+    "The key set of the cloud's tokens, for a CA that cannot reach its own.",
+    flag="jwks",
+    metavar="FILE|URL",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class AllowList:
-    """A list that says which instances are admitted.
-
-    :ivar facts: what it is about; an instance is on the list if one of these facts is.
-    :ivar parse: reads a value.
-    """
-
-    facts: tuple[str, ...]
-    parse: Callable[[str], str] = plain
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceFormat:
     """A format of evidence.
 
-    :ivar facts: what it may prove.
+    :ivar facts: the facts that it may prove.
     :ivar default: whether it is accepted unless ``formats``, or a list that takes other formats, says otherwise.
     :ivar dated: whether it says when an instance was started, so that ``instance_age`` can let it in.
-    :ivar bound: whether it holds something of the challenge; whoever has one that does not is the instance.
+    :ivar bound: whether it is tied to the challenge; evidence that is not is a bearer secret.
     :ivar quick: whether the server's loop verifies it by itself: one signature, no chain, no key set.
     :ivar needs: the keys in ca.toml without which it proves nothing.
-    :ivar needed: what these give, in words.
+    :ivar needed: these in words.
     """
 
     facts: tuple[str, ...]
@@ -104,16 +96,14 @@ class EvidenceFormat:
 class CloudType:
     """A cloud, as the CA knows it.
 
-    :ivar type: what a provisioner of it has as ``type`` in ca.toml.
+    :ivar type: the ``type`` of its provisioners in ca.toml.
     :ivar cloud: the cloud's name in events, in instances' ids and in lists.
-    :ivar lists: the lists that a provisioner may have, by their key in ca.toml.
-    :ivar owners: the lists of which at least one says whose instances are admitted.
-    :ivar owner: what owns an instance, in words.
-    :ivar sources: the keys in ca.toml that say where further signing keys come from, or what tokens must say, each with
-        its shape: ``file`` (PEM), ``key set``, ``issuers``, or for a text what it is.
+    :ivar settings: the settings that only its provisioners have: lists that say which instances are admitted, and
+        sources of further signing keys, or texts that tokens must have.
+    :ivar owners: the lists of owners; a provisioner has at least one of them.
+    :ivar owner: the owner of an instance, in words.
     :ivar formats: the formats of evidence by their names, most preferred first.
     :ivar placeholders: the facts that names may be made of.
-    :ivar settings: lists and sources on the command line.
     :ivar own_name: matches the names that the cloud gives to its instances. They follow from an instance's own facts,
         or a rule gives them: with such a domain among the CA's, an instance could otherwise take another's name.
     :ivar own_domains: the domains that such names are in, as far as they are in one: bare ids are not.
@@ -124,18 +114,16 @@ class CloudType:
     :ivar describe: completes facts that were given by hand with what follows from them; returns these and the names
         that follow.
     :ivar knows_place: whether a region or a zone (the fact's name, and its value) is one of the cloud's.
-    :ivar place_remedy: what else an operator can do about a place that is not known here.
+    :ivar place_remedy: another remedy for a place that is not known here.
     """
 
     type: str
     cloud: str
-    lists: Mapping[str, AllowList]
+    settings: tuple[Setting, ...]
     owners: tuple[str, ...]
     owner: str
-    sources: Mapping[str, str]
     formats: Mapping[str, EvidenceFormat]
     placeholders: tuple[str, ...]
-    settings: tuple[Setting, ...]
     own_name: re.Pattern[str]
     own_domains: tuple[str, ...]
     instance_id: re.Pattern[str]
@@ -144,6 +132,24 @@ class CloudType:
     describe: Callable[[Mapping[str, str]], tuple[Mapping[str, str], tuple[Identifier, ...]]]
     knows_place: Callable[[str, str], bool] = field(default=lambda _fact, _value: True)
     place_remedy: str = ""
+
+    @property
+    def lists(self) -> Mapping[str, Setting]:
+        """The lists that say which instances are admitted, by their keys; each register is a list of its own."""
+        lists: dict[str, Setting] = {}
+        for setting in self.settings:
+            if setting.shape == "registers":
+                each = replace(setting, shape="list", keys=())
+                lists |= {key: replace(each, key=key, value=f"a list of {key}", facts=(key,)) for key in setting.keys}
+            elif setting.facts:
+                lists[setting.key] = setting
+        return lists
+
+    @property
+    def sources(self) -> Mapping[str, Setting]:
+        """The other settings, by their keys: sources of further signing keys, and texts that tokens must have."""
+        others = (setting for setting in self.settings if not setting.facts and setting.shape != "registers")
+        return {setting.key: setting for setting in others if setting.shape != "issuer keys"}
 
     @property
     def default_formats(self) -> tuple[str, ...]:

@@ -11,18 +11,17 @@ from acme_iid.policy.clouds.cloud_type import (
     REGION,
     TOKEN_KEYS,
     ZONE,
-    AllowList,
     CloudType,
     EvidenceFormat,
-    Setting,
+    allow_list,
 )
 from acme_iid.protocol.identifiers import Identifier
 
 _PLACE = re.compile(r"(?:africa|asia|australia|europe|me|northamerica|southamerica|us)-[a-z]+[0-9]{1,2}(-[a-z])?\Z")
 
 
-def _describe(given: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
-    facts = dict(given)
+def _describe(stated: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Identifier, ...]]:
+    facts = dict(stated)
     if "zone" in facts:
         facts.setdefault("region", facts["zone"].rpartition("-")[0])
     if not {"instance_name", "zone", "project"} <= facts.keys():
@@ -38,16 +37,28 @@ def _knows_place(fact: str, value: str) -> bool:
 CLOUD_TYPE = CloudType(
     type="GCP",
     cloud="gcp",
-    lists={
-        "projects": AllowList(("project", "project_number")),
-        "service_accounts": AllowList(("service_account", "subject")),
-        "regions": AllowList(("region",)),
-        "zones": AllowList(("zone",)),
-        "instance_ids": AllowList(("instance_id",)),
-    },
+    settings=(
+        allow_list(
+            "projects",
+            ("project", "project_number"),
+            "gcp-project",
+            "ID",
+            "A project, by id or number, whose instances are admitted.",
+        ),
+        allow_list(
+            "service_accounts",
+            ("service_account", "subject"),
+            "gcp-service-account",
+            "EMAIL",
+            "A service account, by address or number.",
+        ),
+        REGION,
+        ZONE,
+        INSTANCE_ID,
+        TOKEN_KEYS,
+    ),
     owners=("projects", "service_accounts"),
     owner="GCP project number",
-    sources={"jwks": "key set"},
     formats={
         "gcp-identity": EvidenceFormat(
             (
@@ -59,14 +70,6 @@ CLOUD_TYPE = CloudType(
         ),
     },
     placeholders=("project", "project_number", "region", "zone", "instance_id", "instance_name"),
-    settings=(
-        Setting("gcp-project", "projects", "list", "ID", "A project, by id or number, whose instances are admitted."),
-        Setting("gcp-service-account", "service_accounts", "list", "EMAIL", "A service account, by address or number."),
-        REGION,
-        ZONE,
-        INSTANCE_ID,
-        TOKEN_KEYS,
-    ),
     own_name=re.compile(r"(?:.+\.)?c\.(?:[a-z0-9-]+\.)+internal\Z|(?:.+\.)?google\.internal\Z"),
     # c.PROJECT.internal; no domain below "internal" covers those of all projects.
     own_domains=("internal",),

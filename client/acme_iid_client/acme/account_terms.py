@@ -11,26 +11,26 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import directories
-from acme_iid_client.storage.account_options import ExternalKey, Told, parse_external_key
+from acme_iid_client.storage.account_options import AccountOptions, ExternalKey, parse_external_key
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What this machine was told about the conditions of one CA, now and before.
+    """The conditions of one CA for accounts, as far as this machine has met them, now or before.
 
-    :ivar told: what the command that runs was told.
+    :ivar account_options: those of the command that runs.
     """
 
     _directory: Path
-    told: Told
+    account_options: AccountOptions
 
     @classmethod
-    def of(cls, state: Path, authority: Authority) -> Conditions:
+    def of(cls, state: Path, ca: KnownCA) -> Conditions:
         """Those of a CA."""
-        return cls(state / "conditions" / authority.identity, authority.told)
+        return cls(state / "conditions" / ca.identity, ca.account_options)
 
     def agrees(self, terms: str | None) -> bool:
         """Whether somebody has agreed to the CA's terms: to these, or to all that they are when told so now.
@@ -42,7 +42,7 @@ class Conditions:
         """
         if terms is None:
             return False
-        if self.told.agree_tos:
+        if self.account_options.agree_tos:
             self._keep(self._terms_file, {"terms": terms})
         known = self._read(self._terms_file)
         return known is not None and known.get("terms") == terms
@@ -53,19 +53,19 @@ class Conditions:
 
         :raises ClientError: if the one that is kept cannot be read.
         """
-        if self.told.external_key is not None:
-            return self.told.external_key
+        if self.account_options.external_key is not None:
+            return self.account_options.external_key
         known = self._read(self.key_file)
         if known is None:
             return None
         return parse_external_key(str(known.get("kid")), str(known.get("hmac_key")), str(self.key_file))
 
     def keep_external_key(self) -> None:
-        """Keep the key that the command was told, if it was told one, in the place of the one before.
+        """Keep the external account key of the command's options, if there is one, instead of the one before.
 
         It is kept when an account was made with it, too: one that is reusable makes the next.
         """
-        if (key := self.told.external_key) is not None:
+        if (key := self.account_options.external_key) is not None:
             self._keep(self.key_file, {"kid": key.kid, "hmac_key": key.hmac_key})
 
     @property
@@ -90,5 +90,8 @@ class Conditions:
         except ValueError:
             content = None
         if not isinstance(content, dict):
-            raise ClientError(f"{file} cannot be read. Remove it, and tell 'acme-iid bootstrap' again what it held.")
+            raise ClientError(
+                f"{file} cannot be read. Remove it, and run 'acme-iid bootstrap' again with the options for the "
+                "account."
+            )
         return content

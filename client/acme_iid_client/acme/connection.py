@@ -21,11 +21,12 @@ from josepy.jwa import JWASignature
 from josepy.jwk import JWK
 
 from acme_iid.errors import Remedy
-from acme_iid_client.acme.known_ca import Authority
-from acme_iid_client.deadline import Deadline, span
+from acme_iid.terminal.durations import span
+from acme_iid_client.acme.known_ca import KnownCA
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AWAY, REFUSED, AwayError, ClientError
 from acme_iid_client.transport.pauses import LATER, OVERLOADED, Pauses, again, clock, retry_after
-from acme_iid_client.transport.trust import PinnedSession, explain, is_final
+from acme_iid_client.transport.trust import PinnedSession, is_final, request_error
 
 _LATER = frozenset({"rateLimited", "serverInternal", "badNonce"})
 """Error types with which a CA refuses what it may take another time."""
@@ -75,7 +76,7 @@ class UnreachableError(CaError):
     is_of_the_moment = True
 
 
-def refusal(what: str, problem: messages.Error) -> CaError:
+def refusal_error(what: str, problem: messages.Error) -> CaError:
     """A problem document as a sentence, with the single faults below it (RFC 8555 sections 6.7 and 6.7.1).
 
     :param what: what was refused, as the beginning of the sentence: "The CA refused the order".
@@ -112,17 +113,17 @@ class Connection:
 
     def __init__(
         self,
-        authority: Authority,
+        ca: KnownCA,
         key: JWK,
         algorithm: JWASignature,
         account_url: str | None,
         deadline: Deadline,
         notice: Callable[[str], None],
     ) -> None:
-        self._authority = authority
+        self._ca = ca
         self._deadline = deadline
         self._notice = notice
-        self._session = PinnedSession(authority.root, deadline)
+        self._session = PinnedSession(ca.roots_file, deadline)
         self._net = client.ClientNetwork(key, alg=algorithm, user_agent=f"acme-iid/{version('acme-iid')}")
         self._net.session.close()
         self._net.session = self._session
@@ -147,7 +148,7 @@ class Connection:
         """Send a signed request.
 
         :param body: the payload; None is POST-as-GET (RFC 8555 section 6.3).
-        :param what: what is refused if it is, as in :func:`refusal`.
+        :param what: what is refused if it is, as in :func:`refusal_error`.
         :raises CaError: if the CA refuses.
         :raises ClientError: if it cannot be reached within the time.
         """
@@ -156,11 +157,11 @@ class Connection:
     @property
     def ca_url(self) -> str:
         """The CA's address."""
-        return self._authority.ca_url
+        return self._ca.ca_url
 
     def has(self, url: str) -> bool:
         """Whether a resource that the CA has named is under its address of now."""
-        return self._authority.has(url)
+        return self._ca.has(url)
 
     def offers(self, name: str) -> bool:
         """Whether the directory lists a resource."""
@@ -174,7 +175,7 @@ class Connection:
         try:
             return str(self.directory[name])
         except KeyError:
-            raise CaError(f"The CA at {self._authority.ca_url} offers no {name!r}.") from None
+            raise CaError(f"The CA at {self._ca.ca_url} offers no {name!r}.") from None
 
     def extension(self, name: str) -> str:
         """The URL of a resource of this project's own, which the directory names in its ``meta``.
@@ -183,7 +184,7 @@ class Connection:
         """
         url = self._meta.get(name)
         if not isinstance(url, str):
-            raise CaError(f"The CA at {self._authority.ca_url} offers no {name!r}; it may be an older acme-iid-ca.")
+            raise CaError(f"The CA at {self._ca.ca_url} offers no {name!r}; it may be an older acme-iid-ca.")
         return url
 
     @property
@@ -203,7 +204,7 @@ class Connection:
             )
 
     def _fetch_directory(self) -> messages.Directory:
-        url = self._authority.directory_url
+        url = self._ca.directory_url
         response = self._repeat(lambda: self._net.get(url), "The CA does not give its directory")
         try:
             body = response.json()
@@ -213,7 +214,7 @@ class Connection:
             for name in ("newNonce", "newAccount", "newOrder"):
                 directory[name]
         except (DeserializationError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise CaError(f"{url} is not an ACME directory. Is {self._authority.ca_url} the CA's address?") from error
+            raise CaError(f"{url} is not an ACME directory. Is {self._ca.ca_url} the CA's address?") from error
         return directory
 
     def _repeat(self, send: Callable[[], requests.Response], what: str) -> requests.Response:
@@ -232,13 +233,13 @@ class Connection:
             if pause is None:
                 raise outcome
             if pause >= self._deadline.remaining:
-                raise self._given_up(outcome, response)
+                raise self._given_up_error(outcome, response)
             if tries == 0 or pause >= _WORTH_SAYING:
                 self._notice(_waiting(outcome, response, pause))
             tries += 1
             self._deadline.sleep(pause)
 
-    def _given_up(self, outcome: CaError, response: requests.Response | None) -> CaError:
+    def _given_up_error(self, outcome: CaError, response: requests.Response | None) -> CaError:
         """An error that is not worth a wait, because the command's time is up before."""
         if response is not None and "Retry-After" in response.headers:
             seconds = retry_after(response, default=0.0)
@@ -252,7 +253,7 @@ class Connection:
         try:
             return send()
         except messages.Error as problem:
-            refused = refusal(what, problem)
+            refused = refusal_error(what, problem)
             refused.terms = self._linked_terms()
             refused.remedy = remedy_in(self._session.last_response)
             refused.status = None if self._session.last_response is None else self._session.last_response.status_code
@@ -260,7 +261,7 @@ class Connection:
                 refused.exit_status = AWAY
             return refused
         except requests.RequestException as error:
-            cause = explain(error, self._authority.ca_url)
+            cause = request_error(error, self._ca.ca_url)
             explained = UnreachableError(str(cause), cause.code)
             explained.exit_status = cause.exit_status
             if is_final(error):
@@ -268,7 +269,7 @@ class Connection:
             return explained
         except acme_errors.ConflictError as error:
             # The library leaves out what a 409 says, for it expects one only where an account exists already.
-            raise self._conflict(what) from error
+            raise self._conflict_error(what) from error
         except acme_errors.Error as error:
             unusable = UnreachableError(f"{what}: the answer is not an ACME server's{self._status()}.")
             unusable.status = None if self._session.last_response is None else self._session.last_response.status_code
@@ -282,11 +283,11 @@ class Connection:
         link = None if response is None else response.links.get("terms-of-service")
         return None if response is None or link is None else urljoin(response.url, link["url"])
 
-    def _conflict(self, what: str) -> CaError:
+    def _conflict_error(self, what: str) -> CaError:
         response = self._session.last_response
         try:
             assert response is not None
-            return refusal(what, messages.Error.from_json(response.json()))
+            return refusal_error(what, messages.Error.from_json(response.json()))
         except (AssertionError, DeserializationError, ValueError, AttributeError, TypeError):
             return CaError(f"{what}: it conflicts with what there is already{self._status()}.")
 
@@ -308,7 +309,7 @@ def remedy_in(response: requests.Response | None, member: str | None = None) -> 
 
 
 def _waiting(outcome: CaError, response: requests.Response | None, pause: float) -> str:
-    """What is said at the terminal before a request is sent again."""
+    """The sentence for the terminal before a request is sent again."""
     why = str(outcome).split(". ", 1)[0].rstrip(".")
     if response is None:
         return f"{why}. Trying again..."

@@ -18,7 +18,7 @@ from josepy.jwa import ES256
 
 from acme_iid_client.acme.account_terms import Conditions
 from acme_iid_client.acme.connection import CaError, Connection
-from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.acme.order import Placed, Request, account_here, place
 from acme_iid_client.acme.registration import settled
 from acme_iid_client.clouds import Cloud
@@ -42,7 +42,7 @@ class _EnrolmentRequest(JSONObjectWithFields):
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """What the CA said.
+    """An enrolment, as the CA has answered it.
 
     :ivar id: the enrolment's.
     :ivar names: canonical.
@@ -66,7 +66,7 @@ class Key:
 def enrol(
     request: Request,
     renew: str | None,
-    authority: Authority,
+    ca: KnownCA,
     state: Path,
     cloud: Cloud,
     deadline: Deadline,
@@ -80,11 +80,13 @@ def enrol(
     :raises ClientError: if anything else stands in the way.
     """
     if isinstance(cloud, Enrolled):
-        raise ClientError("This user was enrolled itself, and enrols nobody. Whoever holds the machine's account does.")
-    account = settled(account_here(state, authority, cloud, notice), authority, deadline, notice)
-    with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
+        raise ClientError(
+            "This user was enrolled itself, so it cannot enrol others. The user with the machine's account can."
+        )
+    account = settled(account_here(state, ca, cloud, notice), ca, deadline, notice)
+    with Connection(ca, account.key, ES256, account.url, deadline, notice) as connection:
         resource = connection.extension("iidEnrolment")
-        conditions = Conditions.of(state, authority)
+        conditions = Conditions.of(state, ca)
         placed = place(request, connection, account, cloud, conditions, notice)
         if placed.body.status == messages.STATUS_READY:
             # The CA relies on what was proven before, and nobody is enrolled by that.
@@ -100,7 +102,7 @@ def enrol(
         made = Enrolment(_text(content["enrolment"], _ID), names, _text(content["until"], _TIME))
         if renew is not None:
             return made, None
-        # What the CA writes is printed as shell text, and is checked as what its operator types is.
+        # The CA's texts are printed as shell text, so they are checked like those that an operator types.
         key = parse_external_key(_text(content["kid"]), _text(content["hmacKey"]), "The CA's answer")
         return made, Key(key.kid, key.hmac_key, _text(content["expires"], _TIME))
     except (ValueError, LookupError, TypeError, ClientError) as error:
@@ -117,40 +119,40 @@ def _give_up(placed: Placed, connection: Connection) -> None:
 def _text(value: object, form: re.Pattern[str] = re.compile("")) -> str:
     """A text of a form.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the value is not such a text.
     """
     if not isinstance(value, str) or not form.match(value):
         raise ValueError("another form")
     return value
 
 
-def keep(state: Path, authority: Authority, made: Enrolment) -> None:
+def keep(state: Path, ca: KnownCA, made: Enrolment) -> None:
     """Keep what was enrolled, so that ``--renew`` finds it."""
-    directory = _directory(state, authority)
+    directory = _directory(state, ca)
     directories.make_directory(directory)
     content = json.dumps(asdict(made), indent=2).encode() + b"\n"
     directories.write_file(directory / f"{directories.safe_name(made.id)}.json", content)
 
 
-def kept(state: Path, authority: Authority) -> list[Enrolment]:
-    """What was enrolled on this machine at a CA.
+def kept(state: Path, ca: KnownCA) -> list[Enrolment]:
+    """The enrolments that this machine has made at a CA.
 
     :raises ClientError: if a file cannot be read.
     """
-    found = []
-    for file in sorted(_directory(state, authority).glob("[!.]*.json")):
+    enrolments = []
+    for file in sorted(_directory(state, ca).glob("[!.]*.json")):
         try:
             content = json.loads(file.read_bytes())
-            found.append(Enrolment(str(content["id"]), tuple(map(str, content["names"])), str(content["until"])))
+            enrolments.append(Enrolment(str(content["id"]), tuple(map(str, content["names"])), str(content["until"])))
         except (ValueError, KeyError, TypeError) as error:
-            raise ClientError(f"{file} cannot be read. Remove it, and enrol again what it was about.") from error
-    return found
+            raise ClientError(f"{file} cannot be read. Remove it, and enrol its names again.") from error
+    return enrolments
 
 
-def forget(state: Path, authority: Authority, made: Enrolment) -> None:
+def forget(state: Path, ca: KnownCA, made: Enrolment) -> None:
     """Forget an enrolment that the CA has ended: no proof extends it."""
-    directories.remove_file(_directory(state, authority) / f"{directories.safe_name(made.id)}.json")
+    directories.remove_file(_directory(state, ca) / f"{directories.safe_name(made.id)}.json")
 
 
-def _directory(state: Path, authority: Authority) -> Path:
-    return state / "enrolments" / authority.identity
+def _directory(state: Path, ca: KnownCA) -> Path:
+    return state / "enrolments" / ca.identity

@@ -21,8 +21,8 @@ from josepy.jwa import ES256
 
 from acme_iid.iid01 import IID01
 from acme_iid_client.acme.account_terms import Conditions
-from acme_iid_client.acme.connection import CaError, Connection, decode, refusal, remedy_in
-from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.connection import CaError, Connection, decode, refusal_error, remedy_in
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.acme.proof import prove
 from acme_iid_client.acme.registration import NOBODYS, NOT_AGREED, agree, holder, open_account, settled
 from acme_iid_client.clouds import Cloud
@@ -52,7 +52,7 @@ class _NewOrder(messages.NewOrder):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is ordered.
+    """The content of an order.
 
     :ivar names: canonical names; the first is the certificate's subject.
     :ivar key: the certificate's key: a kind of key pair to make, a key that is there, or somebody's signing request
@@ -113,7 +113,7 @@ class Issued:
 
 
 def order(
-    request: Request, authority: Authority, state: Path, cloud: Cloud, deadline: Deadline, notice: Callable[[str], None]
+    request: Request, ca: KnownCA, state: Path, cloud: Cloud, deadline: Deadline, notice: Callable[[str], None]
 ) -> Issued:
     """Get a certificate.
 
@@ -125,9 +125,9 @@ def order(
     """
     # First of all, which instance this is: it decides the account key, and a machine that is in no cloud
     # should hear so before the CA is asked for anything.
-    account = settled(account_here(state, authority, cloud, notice), authority, deadline, notice)
-    with Connection(authority, account.key, ES256, account.url, deadline, notice) as connection:
-        placed = place(request, connection, account, cloud, Conditions.of(state, authority), notice)
+    account = settled(account_here(state, ca, cloud, notice), ca, deadline, notice)
+    with Connection(ca, account.key, ES256, account.url, deadline, notice) as connection:
+        placed = place(request, connection, account, cloud, Conditions.of(state, ca), notice)
         request = placed.request
         key, signing_request, public_key = _subject(request)
         body = _finalize(placed.url, placed.body, signing_request, request, connection)
@@ -135,10 +135,9 @@ def order(
     try:
         chain = load_certificates(answer.content)
     except ClientError:
-        raise CaError("What the CA sent as the certificate is none.") from None
-    root = load_certificates(authority.root.read_bytes())[0]
-    check_issued(chain, root, public_key, request.names, datetime.now(UTC))
-    return Issued([certificate for certificate in chain if certificate != root], key, placed.account)
+        raise CaError("The CA did not send a certificate.") from None
+    check_issued(chain, ca.roots, public_key, request.names, datetime.now(UTC))
+    return Issued([certificate for certificate in chain if certificate not in ca.roots], key, placed.account)
 
 
 def place(
@@ -203,9 +202,9 @@ def _with_further_names(request: Request, held: list[str], cloud: Cloud) -> Requ
     return replace(request, names=list(dict.fromkeys([*request.names, *further])), further="none")
 
 
-def account_here(state: Path, authority: Authority, cloud: Cloud, notice: Callable[[str], None]) -> accounts.Account:
+def account_here(state: Path, ca: KnownCA, cloud: Cloud, notice: Callable[[str], None]) -> accounts.Account:
     """The account key of this instance, with a word to the person if the disk was another instance's."""
-    account, others = accounts.of_instance(state, authority.identity, cloud.instance(), authority.account_key)
+    account, others = accounts.of_instance(state, ca.identity, cloud.instance(), ca.account_key)
     if others and not isinstance(cloud, Enrolled):
         notice(
             f"This machine is {account.instance}, and the account key on its disk was made on {', '.join(others)}: "
@@ -298,7 +297,7 @@ def _prove(url: str, request: Request, connection: Connection, account: accounts
         if body.status == messages.STATUS_VALID:
             return _held(body)
         if body.status == messages.STATUS_INVALID:
-            refused = refusal(what, body.error) if body.error else CaError(f"{what} and does not say why.")
+            refused = refusal_error(what, body.error) if body.error else CaError(f"{what} and does not say why.")
             refused.remedy = remedy_in(response, "error")
             raise refused
         connection.wait(response)
@@ -333,13 +332,15 @@ def _finalize(
         response = connection.post(url, None, what)
         body = decode(messages.Order, response, "the order")
         if body.status not in (messages.STATUS_PROCESSING, messages.STATUS_VALID):
-            raise refusal(what, body.error) if body.error else error from None
+            raise refusal_error(what, body.error) if body.error else error from None
     for _ in range(_MAX_POLLS):
         body = decode(messages.Order, response, "the order")
         if body.status == messages.STATUS_VALID and body.certificate:
             return body
         if body.status != messages.STATUS_PROCESSING or not url:
-            raise refusal(what, body.error) if body.error else CaError(f"{what}: the order is {body.status.name}.")
+            raise (
+                refusal_error(what, body.error) if body.error else CaError(f"{what}: the order is {body.status.name}.")
+            )
         connection.wait(response)
         response = connection.post(url, None, what)
     raise CaError(f"{what}: it never came to a decision.")

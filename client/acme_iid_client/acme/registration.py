@@ -18,7 +18,7 @@ from josepy.jwk import JWKEC
 
 from acme_iid_client.acme.account_terms import Conditions
 from acme_iid_client.acme.connection import CaError, Connection, UnreachableError, decode
-from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.clouds import Cloud
 from acme_iid_client.clouds.enrolled import Enrolled
 from acme_iid_client.deadline import Deadline
@@ -30,14 +30,14 @@ from acme_iid_client.storage.account_options import ExternalKey
 Notice = Callable[[str], None]
 
 NOT_AGREED = "userActionRequired"
-"""How a CA refuses accounts that have not agreed to its terms."""
+"""The error type for accounts that have not agreed to the CA's terms."""
 NOBODYS = "accountDoesNotExist"
-"""How a CA refuses requests of accounts that it does not have, or not at their URL."""
+"""The error type for accounts that the CA does not have, or not at their URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the CA says about an account.
+    """An account's status at the CA.
 
     :ivar status: "valid", "deactivated", "revoked", or "unknown" if the CA has no account with this key.
     :ivar contact: the contact URLs that the CA has.
@@ -66,10 +66,10 @@ def open_account(connection: Connection, account: Account, cloud: Cloud, conditi
         answer = connection.post(connection.resource("newAccount"), body, "The CA refused to open an account")
     except CaError as error:
         if error.code == NOT_AGREED and not agreed and (terms := error.terms or connection.terms):
-            raise _not_agreed(terms, connection) from error
+            raise _not_agreed_error(terms, connection) from error
         if error.code == "externalAccountRequired":
             error.add(
-                "Whoever runs the CA makes one with 'acme-iid-ca eab add'. Run this command again with it: "
+                "The CA's operator makes one with 'acme-iid-ca eab add'. Run this command again with it: "
                 "--eab-kid and --eab-hmac-key-file."
             )
         elif error.code == "unauthorized" and key is not None and not error.says_deactivated:
@@ -77,7 +77,7 @@ def open_account(connection: Connection, account: Account, cloud: Cloud, conditi
         raise
     url = answer.headers.get("Location")
     if not url:
-        raise CaError("The CA opened an account and did not say where; it is not an ACME server as RFC 8555 has it.")
+        raise CaError("The CA opened an account and did not give its URL, as an ACME server has to (RFC 8555).")
     connection.use_account(url)
     conditions.keep_external_key()
     return account.registered(url)
@@ -93,34 +93,36 @@ def agree(refused: CaError, connection: Connection, account: Account, conditions
     if terms is None or account.url is None:
         raise refused
     if not conditions.agrees(terms):
-        raise _not_agreed(terms, connection) from refused
+        raise _not_agreed_error(terms, connection) from refused
     body = messages.UpdateRegistration(terms_of_service_agreed=True)
     connection.post(account.url, body, f"The CA refused the agreement to its terms of service at {terms}")
 
 
-def terms_of(authority: Authority, deadline: Deadline, notice: Notice) -> str | None:
+def terms_of(ca: KnownCA, deadline: Deadline, notice: Notice) -> str | None:
     """The URL of a CA's terms of service, if it has any.
 
     :raises ClientError: if its directory cannot be read.
     """
     # The directory is there for everybody: nothing is signed with this key.
-    with Connection(authority, accounts.new_key(), ES256, None, deadline, notice) as connection:
+    with Connection(ca, accounts.new_key(), ES256, None, deadline, notice) as connection:
         return connection.terms
 
 
 def _external_key(cloud: Cloud, conditions: Conditions) -> ExternalKey | None:
     if not isinstance(cloud, Enrolled):
         return conditions.external_key
-    if conditions.told.external_key is not None:
-        raise ClientError("This user was enrolled, and its account takes the key of that: leave out --eab-kid.")
-    return ExternalKey(cloud.given.kid, cloud.given.hmac_key)
+    if conditions.account_options.external_key is not None:
+        raise ClientError(
+            "This user was enrolled, and its account is made with the enrolment's key: leave out --eab-kid."
+        )
+    return ExternalKey(cloud.key.kid, cloud.key.hmac_key)
 
 
-def _not_agreed(terms: str, connection: Connection) -> CaError:
+def _not_agreed_error(terms: str, connection: Connection) -> CaError:
     return CaError(
-        f"The CA at {connection.ca_url} gives certificates only to whoever agrees to its terms of service, and nobody "
-        f"on this machine has agreed to them as they are now: {terms}\n"
-        "  If you agree to them, run this command again with --agree-tos.",
+        f"The CA at {connection.ca_url} gives certificates only to accounts that agree to its terms of service. "
+        f"Nobody on this machine has agreed to the present terms: {terms}\n  If you agree to them, run this "
+        "command again with --agree-tos.",
         NOT_AGREED,
     )
 
@@ -128,31 +130,31 @@ def _not_agreed(terms: str, connection: Connection) -> CaError:
 def _other_key(key: ExternalKey, cloud: Cloud, conditions: Conditions) -> str:
     if isinstance(cloud, Enrolled):
         return "'acme-iid enroll --for-user' gives this user another."
-    kept = "" if conditions.told.external_key is not None else f", kept in {conditions.key_file}"
+    kept = "" if conditions.account_options.external_key is not None else f", kept in {conditions.key_file}"
     return f"The key's id is {key.kid}{kept}. --eab-kid and --eab-hmac-key-file give another."
 
 
-def known_here(state: Path, authority: Authority, cloud: Callable[[], Cloud]) -> Account:
+def known_here(state: Path, ca: KnownCA, cloud: Callable[[], Cloud]) -> Account:
     """The account of this machine at a CA, which it has made before.
 
     :param cloud: finds this machine's cloud; called only if the disk holds several account keys for the CA.
-    :raises ClientError: if there is none.
+    :raises ClientError: if there is no such account.
     """
-    if authority.account_key is not None:
-        return accounts.from_file(authority.account_key)
-    known = accounts.all_of(state, authority.identity)
+    if ca.account_key is not None:
+        return accounts.from_file(ca.account_key)
+    known = accounts.all_of(state, ca.identity)
     if len(known) > 1:
         instance = cloud().instance()
         known = [account for account in known if account.instance == instance]
     if not known:
         raise ClientError(
-            f"This machine has no account at {authority.ca_url} yet; its first 'acme-iid order' makes one. "
+            f"This machine has no account at {ca.ca_url} yet; its first 'acme-iid order' makes one. "
             "--account-key names a key that is kept elsewhere."
         )
     return known[0]
 
 
-def settled(account: Account, authority: Authority, deadline: Deadline, notice: Notice) -> Account:
+def settled(account: Account, ca: KnownCA, deadline: Deadline, notice: Notice) -> Account:
     """The account with the key that counts: a key change that was cut off is finished first.
 
     :raises ClientError: if the CA cannot be asked, or another program is changing the key and does not end.
@@ -160,7 +162,7 @@ def settled(account: Account, authority: Authority, deadline: Deadline, notice: 
     if account.coming() is None:
         return account
     with account.locked(deadline):
-        # Whoever held the lock may have finished it.
+        # The program that held the lock may have finished it.
         account = account.reread()
         new = account.coming()
         if new is None:
@@ -169,37 +171,37 @@ def settled(account: Account, authority: Authority, deadline: Deadline, notice: 
             account.drop_coming()
             return account
         notice("A change of the account key was cut off. It is finished now.")
-        return _finish(account, new, authority, deadline, notice)
+        return _finish(account, new, ca, deadline, notice)
 
 
-def roll_over(account: Account, authority: Authority, deadline: Deadline, notice: Notice) -> Account:
+def roll_over(account: Account, ca: KnownCA, deadline: Deadline, notice: Notice) -> Account:
     """Give the account a new key, and keep that in the place of the old one.
 
     :raises CaError: if the CA refuses; the old key stays the account's.
     :raises ClientError: if the CA cannot be reached; both keys are kept then, and the next command settles it.
     """
-    account = settled(account, authority, deadline, notice)
+    account = settled(account, ca, deadline, notice)
     with account.locked(deadline):
         account = account.reread()
         new = accounts.new_key()
         account.keep_coming(new)
-        return _finish(account, new, authority, deadline, notice, begun=False)
+        return _finish(account, new, ca, deadline, notice, begun=False)
 
 
 def _finish(
-    account: Account, new: JWKEC, authority: Authority, deadline: Deadline, notice: Notice, *, begun: bool = True
+    account: Account, new: JWKEC, ca: KnownCA, deadline: Deadline, notice: Notice, *, begun: bool = True
 ) -> Account:
     """See a key change to its end. The key that does not count in the end is forgotten, and no other.
 
     :param begun: whether the CA may have been asked before.
     """
-    if begun and _is_known(new, authority, deadline, notice):
+    if begun and _is_known(new, ca, deadline, notice):
         return account.replaced(new)
     try:
-        url = _change(account, new, authority, deadline, notice)
+        url = _change(account, new, ca, deadline, notice)
     except CaError as error:
         # Sent twice because the first answer was lost, it is refused the second time: the old key is nobody's then.
-        if _is_known(new, authority, deadline, notice):
+        if _is_known(new, ca, deadline, notice):
             return account.replaced(new)
         # A request without an answer may still be on its way, so that both keys are kept.
         if isinstance(error, UnreachableError):
@@ -211,10 +213,10 @@ def _finish(
     return Account(account.file, account.instance, account.key, url).replaced(new)
 
 
-def _change(account: Account, new: JWKEC, authority: Authority, deadline: Deadline, notice: Notice) -> str:
+def _change(account: Account, new: JWKEC, ca: KnownCA, deadline: Deadline, notice: Notice) -> str:
     """Ask the CA to take the new key (RFC 8555 section 7.3.5); returns the account's URL."""
-    url = account.url or url_of(account, authority, deadline, notice)
-    with Connection(authority, account.key, ES256, url, deadline, notice) as connection:
+    url = account.url or url_of(account, ca, deadline, notice)
+    with Connection(ca, account.key, ES256, url, deadline, notice) as connection:
         resource = connection.resource("keyChange")
         payload = json.dumps({"account": url, "oldKey": account.key.public_key().to_json()}).encode()
         inner = jws.JWS.sign(payload, new, ES256, None, resource)
@@ -222,9 +224,9 @@ def _change(account: Account, new: JWKEC, authority: Authority, deadline: Deadli
     return url
 
 
-def _holder(key: JWKEC, authority: Authority, deadline: Deadline, notice: Notice) -> str | None:
+def _holder(key: JWKEC, ca: KnownCA, deadline: Deadline, notice: Notice) -> str | None:
     """The URL of the account that has a key, as the CA says (RFC 8555 section 7.3.1); None if none has."""
-    with Connection(authority, key, ES256, None, deadline, notice) as connection:
+    with Connection(ca, key, ES256, None, deadline, notice) as connection:
         return holder(connection)
 
 
@@ -238,7 +240,7 @@ def holder(connection: Connection) -> str | None:
         answer = connection.post(
             connection.resource("newAccount"),
             messages.NewRegistration(only_return_existing=True),
-            "The CA does not say whose the account key is",
+            "The CA does not say which account has the key",
         )
     except CaError as error:
         if error.code == NOBODYS:
@@ -246,46 +248,46 @@ def holder(connection: Connection) -> str | None:
         raise
     url = answer.headers.get("Location")
     if not url:
-        raise CaError("The CA knows the account and does not say where; it is not an ACME server as RFC 8555 has it.")
+        raise CaError("The CA knows the account and does not give its URL, as an ACME server has to (RFC 8555).")
     connection.use_account(url)
     return url
 
 
-def _is_known(key: JWKEC, authority: Authority, deadline: Deadline, notice: Notice) -> bool:
+def _is_known(key: JWKEC, ca: KnownCA, deadline: Deadline, notice: Notice) -> bool:
     """Whether a key is an account's at the CA, be it a deactivated one."""
     try:
-        return _holder(key, authority, deadline, notice) is not None
+        return _holder(key, ca, deadline, notice) is not None
     except CaError as error:
         if error.says_deactivated:
             return True
         raise
 
 
-def url_of(account: Account, authority: Authority, deadline: Deadline, notice: Notice) -> str:
+def url_of(account: Account, ca: KnownCA, deadline: Deadline, notice: Notice) -> str:
     """The account's URL; the CA is asked where it is not kept.
 
     :raises CaError: if the CA has no account with this key.
     """
     # The CA may have got another address, where the account has another URL.
-    url = account.url if account.url is not None and authority.has(account.url) else None
-    url = url or _holder(account.key, authority, deadline, notice)
+    url = account.url if account.url is not None and ca.has(account.url) else None
+    url = url or _holder(account.key, ca, deadline, notice)
     if url is None:
         raise CaError(
-            f"The CA at {authority.ca_url} has no account with the key in {account.file}. "
+            f"The CA at {ca.ca_url} has no account with the key in {account.file}. "
             "The first 'acme-iid order' with this key makes one.",
             NOBODYS,
         )
     return url
 
 
-def standing(account: Account, authority: Authority, deadline: Deadline, notice: Notice) -> tuple[Account, Standing]:
+def standing(account: Account, ca: KnownCA, deadline: Deadline, notice: Notice) -> tuple[Account, Standing]:
     """The account with its URL, and what the CA says about it.
 
     :raises CaError: if the CA refuses.
     """
     try:
-        url = url_of(account, authority, deadline, notice)
-        with Connection(authority, account.key, ES256, url, deadline, notice) as connection:
+        url = url_of(account, ca, deadline, notice)
+        with Connection(ca, account.key, ES256, url, deadline, notice) as connection:
             answer = connection.post(url, None, "The CA does not show the account")
     except CaError as error:
         if error.says_deactivated:
@@ -294,11 +296,11 @@ def standing(account: Account, authority: Authority, deadline: Deadline, notice:
             return account, Standing("unknown", ())
         raise
     body = decode(messages.Registration, answer, "the account")
-    found = Account(account.file, account.instance, account.key, url)
-    return found, Standing(str(body.status or "valid"), tuple(map(str, body.contact or ())))
+    known = Account(account.file, account.instance, account.key, url)
+    return known, Standing(str(body.status or "valid"), tuple(map(str, body.contact or ())))
 
 
-def deactivate(account: Account, authority: Authority, deadline: Deadline, notice: Notice) -> Path | None:
+def deactivate(account: Account, ca: KnownCA, deadline: Deadline, notice: Notice) -> Path | None:
     """End the account at the CA for good (RFC 8555 section 7.3.6), and set its key aside.
 
     An account that the CA has deactivated already is treated alike.
@@ -307,8 +309,8 @@ def deactivate(account: Account, authority: Authority, deadline: Deadline, notic
     :raises CaError: if the CA has no such account, or refuses.
     """
     try:
-        url = url_of(account, authority, deadline, notice)
-        with Connection(authority, account.key, ES256, url, deadline, notice) as connection:
+        url = url_of(account, ca, deadline, notice)
+        with Connection(ca, account.key, ES256, url, deadline, notice) as connection:
             body = messages.UpdateRegistration(status="deactivated")
             connection.post(url, body, "The CA refused to deactivate the account")
     except CaError as error:

@@ -13,7 +13,7 @@ from josepy.jwk import JWK, JWKEC, JWKRSA
 
 from acme_iid_client.acme import registration
 from acme_iid_client.acme.connection import CaError, Connection
-from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.clouds import Cloud
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
@@ -26,11 +26,11 @@ def by_certificate_key(
     certificate: x509.Certificate,
     key_file: Path,
     reason: int,
-    authority: Authority,
+    ca: KnownCA,
     deadline: Deadline,
     notice: Callable[[str], None],
 ) -> None:
-    """Revoke with a request that the certificate's own key signs: whoever holds it may.
+    """Revoke with a request that the certificate's own key signs: any holder of the key may.
 
     :param reason: a reason code (RFC 5280 section 5.3.1).
     :raises ClientError: if the key is another one, or the CA refuses.
@@ -39,14 +39,14 @@ def by_certificate_key(
     if keys.spki(key.public_key()) != keys.spki(certificate.public_key()):
         raise ClientError(f"{key_file} is not the key of this certificate.")
     jwk, algorithm = _signer(key)
-    with Connection(authority, jwk, algorithm, None, deadline, notice) as connection:
+    with Connection(ca, jwk, algorithm, None, deadline, notice) as connection:
         _revoke(certificate, reason, connection)
 
 
 def by_account(
     certificate: x509.Certificate,
     reason: int,
-    authority: Authority,
+    ca: KnownCA,
     state: Path,
     cloud: Callable[[], Cloud],
     deadline: Deadline,
@@ -58,15 +58,15 @@ def by_account(
     :raises ClientError: if there is no such account here, or the CA refuses.
     """
     try:
-        account = registration.known_here(state, authority, cloud)
+        account = registration.known_here(state, ca, cloud)
     except ClientError as error:
         raise ClientError(
             f"{error} The certificate's private key revokes it as well, with --key, and so does an operator, with "
             "'acme-iid-ca certificate revoke'."
         ) from error
-    account = registration.settled(account, authority, deadline, notice)
-    url = registration.url_of(account, authority, deadline, notice)
-    with Connection(authority, account.key, ES256, url, deadline, notice) as connection:
+    account = registration.settled(account, ca, deadline, notice)
+    url = registration.url_of(account, ca, deadline, notice)
+    with Connection(ca, account.key, ES256, url, deadline, notice) as connection:
         try:
             _revoke(certificate, reason, connection)
         except CaError as error:
@@ -81,7 +81,7 @@ def _signer(key: keys.PrivateKey) -> tuple[JWK, JWASignature]:
         return JWKRSA(key=key), RS256
     if isinstance(key, ec.EllipticCurvePrivateKey) and kind is not None:
         return JWKEC(key=key), _ALGORITHMS[kind.curve]
-    raise ClientError("josepy signs with no Ed25519 key. Leave out --key: this machine's account revokes then.")
+    raise ClientError("An Ed25519 key cannot sign this request. Leave out --key: this machine's account revokes then.")
 
 
 def _revoke(certificate: x509.Certificate, reason: int, connection: Connection) -> None:

@@ -30,7 +30,7 @@ _COMMANDS = {
 }
 """The commands, in the order in which a person meets them; said here so that --help imports none of them."""
 
-_WITHOUT_PLACES = frozenset({"needs-renewal", "inspect", "fingerprint", "verify", "evidence"})
+_WITHOUT_DIRECTORIES = frozenset({"needs-renewal", "inspect", "fingerprint", "verify", "evidence"})
 """Commands that keep nothing, and read nothing that was kept."""
 
 _MODULES = {"needs-renewal": "needs_renewal", "list": "listing"}
@@ -114,7 +114,7 @@ def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None)
 
     Begin with 'acme-iid bootstrap', once. Then 'acme-iid order foo.local foo.crt foo.key' writes foo.crt and foo.key.
 
-    Exit status: 0 is success, 2 wrong usage, 10 a refusal, 11 a CA that is away, 12 something on this machine.
+    Exit status: 0 is success, 2 wrong usage, 10 a refusal, 11 a CA that is away, 12 an error on this machine.
     """
     import os
 
@@ -125,7 +125,7 @@ def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None)
         context.obj = directories.find(os.environ, os.getuid(), config_dir, state_dir)
     except ClientError:
         # Some commands are about files alone.
-        if context.invoked_subcommand not in _WITHOUT_PLACES:
+        if context.invoked_subcommand not in _WITHOUT_DIRECTORIES:
             raise
 
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 if TYPE_CHECKING:
-    from acme_iid_client.acme.known_ca import Authority
+    from acme_iid_client.acme.known_ca import KnownCA
     from acme_iid_client.deadline import Deadline
     from acme_iid_client.storage.account_keys import Account
 
 
 def _known(
-    where: Places, ca_url: str | None, root: Path | None, metadata_url: str | None, deadline: Deadline
-) -> tuple[Account, Authority]:
+    where: Directories, ca_url: str | None, root: Path | None, metadata_url: str | None, deadline: Deadline
+) -> tuple[Account, KnownCA]:
     import os
 
     from acme_iid_client import clouds
@@ -34,7 +34,7 @@ def _known(
 def command() -> None:
     """Show the account that stands for this machine at the CA, give it another key, or end it.
 
-    The account's key is made at the first order, and is what the machine renews with: the CA ties the instance to it.
+    The account's key is made at the first order. The machine renews with it, and the CA ties the instance to it.
     """
 
 
@@ -47,11 +47,11 @@ def command() -> None:
 @options.json
 @click.pass_obj
 def show(
-    where: Places, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float, as_json: bool
+    where: Directories, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float, as_json: bool
 ) -> None:
     """Show this machine's account: its key here, and what the CA says about it.
 
-    The thumbprint of the key is what 'acme-iid-ca instance release --to' takes on the CA.
+    'acme-iid-ca instance release --to' takes the thumbprint of the key on the CA.
     """
     import json
 
@@ -89,7 +89,7 @@ def show(
 @options.json
 @click.pass_obj
 def rollover(
-    where: Places, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float, as_json: bool
+    where: Directories, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float, as_json: bool
 ) -> None:
     """Give this machine's account a new key. Instances and certificates stay the account's.
 
@@ -122,7 +122,7 @@ def rollover(
 @options.timeout
 @click.pass_obj
 def deactivate(
-    where: Places, force: bool, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float
+    where: Directories, force: bool, ca_url: str | None, root: Path | None, metadata_url: str | None, timeout: float
 ) -> None:
     """End this machine's account at the CA for good, and set its key aside.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 
 @click.command("bootstrap")
@@ -13,7 +13,12 @@ from acme_iid_client.storage.directories import Places
     "--ca-url", required=True, metavar="URL", envvar="ACME_IID_CA_URL", help="The CA's address: https://ca.local"
 )
 @click.option(
-    "--fingerprint", required=True, metavar="HEX", help="SHA-256 of the CA's root certificate: 64 hex digits."
+    "--fingerprint",
+    "fingerprints",
+    required=True,
+    multiple=True,
+    metavar="HEX",
+    help="SHA-256 of the CA's root certificate: 64 hex digits. Repeat it to trust several roots of the CA.",
 )
 @click.option("--default", "first", is_flag=True, help="Talk to this CA from now on when a command has no --ca-url.")
 @click.option("--force", is_flag=True, help="Replace the root that this machine knows of this CA without asking.")
@@ -23,9 +28,9 @@ from acme_iid_client.storage.directories import Places
 @options.json
 @click.pass_obj
 def command(
-    where: Places,
+    where: Directories,
     ca_url: str,
-    fingerprint: str,
+    fingerprints: tuple[str, ...],
     first: bool,
     force: bool,
     token_resource: str | None,
@@ -34,8 +39,12 @@ def command(
 ) -> None:
     """Trust a CA: fetch its root certificate, check it, and save it.
 
-    The fingerprint must come to you another way than from the CA's address, for it is what the root is checked
-    against; 'acme-iid-ca fingerprint' prints it on the CA. The system's own trusted roots play no part.
+    The root is checked against the fingerprint, so the fingerprint must reach you by another way than the CA's address.
+    'acme-iid-ca fingerprint' prints it on the CA. The system's own trusted roots play no part.
+
+    While a CA replaces its root, machines trust the old and the new one: repeat --fingerprint. The roots that are named
+    take the place of all that this machine trusted of this CA before; account keys and certificates stay in use as
+    long as one of these is among them.
 
     A machine can know several CAs. The first one is the default; the others are chosen with --ca-url, on each command
     or with ACME_IID_CA_URL.
@@ -43,20 +52,21 @@ def command(
     Where the CA has terms of service, their address is printed; --agree-tos is remembered for these terms and no
     others. An external account key is remembered too, for the account that the first order makes.
     """
-    from acme_iid_client.acme import known_ca, registration
+    from acme_iid_client.acme import bootstrapping, known_ca, registration
     from acme_iid_client.acme.account_terms import Conditions
     from acme_iid_client.cli.terminal import may_overwrite, notice, printable
     from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
+    from acme_iid_client.x509 import certificates
 
     try:
-        url, expected = known_ca.parse_url(ca_url), known_ca.parse_fingerprint(fingerprint)
+        url, expected = known_ca.parse_url(ca_url), [known_ca.parse_fingerprint(text) for text in fingerprints]
     except ClientError as error:
         raise click.UsageError(str(error)) from error
     deadline = Deadline(timeout)
-    pem = known_ca.fetch_root(url, expected, deadline, notice)
-    may_overwrite(known_ca.different(where, url, pem), force)
-    root_file, configuration = known_ca.save(where, url, pem, token_resource, first=first)
+    roots = bootstrapping.fetch_roots(url, expected, deadline, notice)
+    may_overwrite(bootstrapping.different(where, url, roots), force)
+    roots_file, configuration = bootstrapping.save(where, url, roots, token_resource, first=first)
     default = known_ca.load(where).ca_url
     ca = known_ca.load(where, url)
     conditions = Conditions.of(where.state, ca)
@@ -66,11 +76,20 @@ def command(
     if as_json:
         import json
 
-        facts = {"ca": url, "fingerprint": expected, "root": str(root_file), "configuration": str(configuration)}
-        consent = {"terms_of_service": terms, "terms_of_service_agreed": agreed}
-        click.echo(json.dumps({**facts, "default": default == url, **consent}, indent=2))
+        facts = {
+            "ca": url,
+            "fingerprint": certificates.fingerprint(ca.roots[0]),
+            "fingerprints": [certificates.fingerprint(root) for root in ca.roots],
+            "root": str(roots_file),
+            "configuration": str(configuration),
+            "default": default == url,
+            "terms_of_service": terms,
+            "terms_of_service_agreed": agreed,
+        }
+        click.echo(json.dumps(facts, indent=2))
         return
-    click.echo(f"The root certificate has been saved in {root_file}.")
+    saved = "The root certificate has" if len(roots) == 1 else f"The {len(roots)} root certificates have"
+    click.echo(f"{saved} been saved in {roots_file}.")
     click.echo(f"The authority configuration has been saved in {configuration}.")
     if terms is not None and agreed:
         click.echo(printable(f"The CA's terms of service have been agreed to: {terms}"))

@@ -17,7 +17,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+-]+\Z")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a client is told.
+    """The settings of a client.
 
     :ivar server: the directory's URL.
     :ivar root: the file with the CA's root, which the client has to trust for this server.
@@ -30,127 +30,127 @@ class Settings:
     names: tuple[str, ...]
 
 
-def _text(given: Settings) -> str:
+def _text(settings: Settings) -> str:
     values = {
-        "Server": given.server,
-        "CA bundle": str(given.root),
-        "Key id": given.kid,
-        "HMAC key": given.hmac_key,
-        "Names": ", ".join(given.names),
+        "Server": settings.server,
+        "CA bundle": str(settings.root),
+        "Key id": settings.kid,
+        "HMAC key": settings.hmac_key,
+        "Names": ", ".join(settings.names),
     }
     return "".join(f"{name + ':':<11}{_line(value)}\n" for name, value in values.items())
 
 
-def _env(given: Settings) -> str:
+def _env(settings: Settings) -> str:
     values = {
-        "ACME_SERVER": given.server,
-        "ACME_CA_BUNDLE": str(given.root),
-        "ACME_EAB_KID": given.kid,
-        "ACME_EAB_HMAC_KEY": given.hmac_key,
-        "ACME_NAMES": " ".join(given.names),
+        "ACME_SERVER": settings.server,
+        "ACME_CA_BUNDLE": str(settings.root),
+        "ACME_EAB_KID": settings.kid,
+        "ACME_EAB_HMAC_KEY": settings.hmac_key,
+        "ACME_NAMES": " ".join(settings.names),
     }
     return "".join(f"{name}={_shell(value)}\n" for name, value in values.items())
 
 
-def _caddy(given: Settings) -> str:
+def _caddy(settings: Settings) -> str:
     # The issuer is named, or Caddy would make certificates for names below .local and .internal by itself.
     return (
-        f"{', '.join(map(_site, given.names))} {{\n"
+        f"{', '.join(map(_site, settings.names))} {{\n"
         "\ttls {\n"
-        f"\t\tissuer acme {_token(given.server)} {{\n"
-        f"\t\t\ttrusted_roots {_token(str(given.root))}\n"
-        f"\t\t\teab {_token(given.kid)} {_token(given.hmac_key)}\n"
+        f"\t\tissuer acme {_token(settings.server)} {{\n"
+        f"\t\t\ttrusted_roots {_token(str(settings.root))}\n"
+        f"\t\t\teab {_token(settings.kid)} {_token(settings.hmac_key)}\n"
         "\t\t}\n"
         "\t}\n"
         "}\n"
     )
 
 
-def _traefik(given: Settings) -> str:
+def _traefik(settings: Settings) -> str:
     return (
         "certificatesResolvers:\n"
         "  acme-iid:\n"
         "    acme:\n"
-        f"      caServer: {_yaml(given.server)}\n"
-        f"      caCertificates: [{_yaml(str(given.root))}]\n"
+        f"      caServer: {_yaml(settings.server)}\n"
+        f"      caCertificates: [{_yaml(str(settings.root))}]\n"
         "      eab:\n"
-        f"        kid: {_yaml(given.kid)}\n"
-        f"        hmacEncoded: {_yaml(given.hmac_key)}\n"
+        f"        kid: {_yaml(settings.kid)}\n"
+        f"        hmacEncoded: {_yaml(settings.hmac_key)}\n"
         "      storage: acme.json\n"
         "      tlsChallenge: {}\n"
     )
 
 
-def _domains(given: Settings, option: str) -> str:
-    return " ".join(f"{option} {_shell(name)}" for name in given.names)
+def _domains(settings: Settings, option: str) -> str:
+    return " ".join(f"{option} {_shell(name)}" for name in settings.names)
 
 
-def _lego(given: Settings) -> str:
-    email = f"acme@{given.names[0].removeprefix('*.')}"
+def _lego(settings: Settings) -> str:
+    email = f"acme@{settings.names[0].removeprefix('*.')}"
     return (
-        f"LEGO_CA_CERTIFICATES={_shell(str(given.root))} lego --accept-tos --server {_shell(given.server)} "
-        f"--email {_shell(email)} --eab --kid={_shell(given.kid)} --hmac={_shell(given.hmac_key)} "
-        f"{_domains(given, '--domains')} --http run\n"
+        f"LEGO_CA_CERTIFICATES={_shell(str(settings.root))} lego --accept-tos --server {_shell(settings.server)} "
+        f"--email {_shell(email)} --eab --kid={_shell(settings.kid)} --hmac={_shell(settings.hmac_key)} "
+        f"{_domains(settings, '--domains')} --http run\n"
     )
 
 
-def _acme_sh(given: Settings) -> str:
-    trusting = f"--server {_shell(given.server)} --ca-bundle {_shell(str(given.root))}"
-    key = f"--eab-kid {_shell(given.kid)} --eab-hmac-key {_shell(given.hmac_key)}"
+def _acme_sh(settings: Settings) -> str:
+    trusting = f"--server {_shell(settings.server)} --ca-bundle {_shell(str(settings.root))}"
+    key = f"--eab-kid {_shell(settings.kid)} --eab-hmac-key {_shell(settings.hmac_key)}"
     # acme.sh renews after 60 days, and looks once a day, unless it is told otherwise.
     return (
         f"acme.sh --register-account {trusting} {key}\n"
-        f"acme.sh --issue {trusting} --standalone --days 1 {_domains(given, '--domain')}\n"
+        f"acme.sh --issue {trusting} --standalone --days 1 {_domains(settings, '--domain')}\n"
         "# For certificates of a day, this line goes in the place of acme.sh's own, once a day, in 'crontab -e':\n"
         "# 23 */8 * * * acme.sh --cron\n"
     )
 
 
-def _cert_manager(given: Settings) -> str:
-    bundle = base64.b64encode(given.root.read_bytes()).decode("ascii")
+def _cert_manager(settings: Settings) -> str:
+    bundle = base64.b64encode(settings.root.read_bytes()).decode("ascii")
     return (
         "apiVersion: v1\n"
         "kind: Secret\n"
         "metadata: {name: acme-iid-eab}\n"
-        f"stringData: {{secret: {_yaml(given.hmac_key)}}}\n"
+        f"stringData: {{secret: {_yaml(settings.hmac_key)}}}\n"
         "---\n"
         "apiVersion: cert-manager.io/v1\n"
         "kind: Issuer\n"
         "metadata: {name: acme-iid}\n"
         "spec:\n"
         "  acme:\n"
-        f"    server: {_yaml(given.server)}\n"
+        f"    server: {_yaml(settings.server)}\n"
         f"    caBundle: {bundle}\n"
         "    privateKeySecretRef: {name: acme-iid-account}\n"
         "    externalAccountBinding:\n"
-        f"      keyID: {_yaml(given.kid)}\n"
+        f"      keyID: {_yaml(settings.kid)}\n"
         "      keySecretRef: {name: acme-iid-eab, key: secret}\n"
         "    solvers:\n"
         "      - http01: {ingress: {}}\n"
     )
 
 
-def _certbot(given: Settings) -> str:
+def _certbot(settings: Settings) -> str:
     return (
-        f"REQUESTS_CA_BUNDLE={_shell(str(given.root))} certbot certonly --standalone --agree-tos "
-        f"--register-unsafely-without-email --server {_shell(given.server)} --eab-kid={_shell(given.kid)} "
-        f"--eab-hmac-key={_shell(given.hmac_key)} {_domains(given, '--domain')}\n"
+        f"REQUESTS_CA_BUNDLE={_shell(str(settings.root))} certbot certonly --standalone --agree-tos "
+        f"--register-unsafely-without-email --server {_shell(settings.server)} --eab-kid={_shell(settings.kid)} "
+        f"--eab-hmac-key={_shell(settings.hmac_key)} {_domains(settings, '--domain')}\n"
     )
 
 
-def _uacme(given: Settings) -> str:
-    names = " ".join(map(_shell, given.names))
+def _uacme(settings: Settings) -> str:
+    names = " ".join(map(_shell, settings.names))
     # A path stands in no comment: a line end in it would end the comment.
     return (
-        f"ROOT={_shell(str(given.root))}\n"
+        f"ROOT={_shell(str(settings.root))}\n"
         '# uacme trusts what the system does: cp "$ROOT" /usr/local/share/ca-certificates/ && update-ca-certificates\n'
-        f"uacme --acme-url {_shell(given.server)} --eab {_shell(f'{given.kid}:{given.hmac_key}')} --yes new\n"
-        f"uacme --acme-url {_shell(given.server)} issue {names}\n"
+        f"uacme --acme-url {_shell(settings.server)} --eab {_shell(f'{settings.kid}:{settings.hmac_key}')} --yes new\n"
+        f"uacme --acme-url {_shell(settings.server)} issue {names}\n"
     )
 
 
-def _dehydrated(given: Settings) -> str:
-    root = str(given.root)
+def _dehydrated(settings: Settings) -> str:
+    root = str(settings.root)
     # dehydrated splits the options where blanks are, and has curl look for nothing else than options in them.
     if not _PLAIN_PATH.match(root):
         raise ClientError(
@@ -158,10 +158,10 @@ def _dehydrated(given: Settings) -> str:
             "file to a path of letters, digits and ._/+-, and name that with --root and --ca-url."
         )
     return (
-        f"CA={_shell(given.server)}\n"
+        f"CA={_shell(settings.server)}\n"
         f"CURL_OPTS={_shell(f'--cacert {root}')}\n"
-        f"EAB_KID={_shell(given.kid)}\n"
-        f"EAB_HMAC_KEY={_shell(given.hmac_key)}\n"
+        f"EAB_KID={_shell(settings.kid)}\n"
+        f"EAB_HMAC_KEY={_shell(settings.hmac_key)}\n"
     )
 
 
@@ -207,4 +207,4 @@ FORMATS: Mapping[str, Callable[[Settings], str]] = {
     "uacme": _uacme,
     "dehydrated": _dehydrated,
 }
-"""How the key is written for whom. Every value is quoted, whatever it is: a shell may read what is printed here."""
+"""The writer for each client. Every value is quoted, since a shell may read what is printed here."""

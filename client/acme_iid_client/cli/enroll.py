@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 if TYPE_CHECKING:
-    from acme_iid_client.acme.known_ca import Authority
+    from acme_iid_client.acme.known_ca import KnownCA
     from acme_iid_client.clouds import Cloud
 
 _FORMATS = (
@@ -27,12 +27,14 @@ _FORMATS = (
     type=click.Choice(_FORMATS),
     default="text",
     show_default=True,
-    help="How to print the key: as the client takes it that will use it.",
+    help="How to print the key: in the form that a client takes.",
 )
 @click.option(
     "--for-user", "user", metavar="USER", help="Let USER's own 'acme-iid order' use it; nothing secret is printed."
 )
-@click.option("--renew", is_flag=True, help="Prove anew what was enrolled before, all of it or what has these NAMES.")
+@click.option(
+    "--renew", is_flag=True, help="Prove the names of enrolments again: of all, or of those with these NAMES."
+)
 @options.provisioner
 @options.ca_url
 @options.root
@@ -43,7 +45,7 @@ _FORMATS = (
 @options.timeout
 @click.pass_obj
 def command(
-    where: Places,
+    where: Directories,
     names: tuple[str, ...],
     kind: str,
     user: str | None,
@@ -70,7 +72,7 @@ def command(
     from acme_iid_client.acme.order import Request
     from acme_iid_client.cli import client_snippets
     from acme_iid_client.cli.terminal import notice
-    from acme_iid_client.clouds.enrolled import Given
+    from acme_iid_client.clouds.enrolled import EnrolledKey
     from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
     from acme_iid_client.x509 import keys
@@ -79,21 +81,21 @@ def command(
     if renew and (user is not None or kind not in ("text", "json")):
         raise click.UsageError("--renew gives no key, so neither --for-user nor --format goes with it.")
     try:
-        wanted = list(dict.fromkeys(spelling.canonical(name) for name in names))
+        requested = list(dict.fromkeys(spelling.canonical(name) for name in names))
     except ClientError as error:
         raise click.UsageError(str(error)) from error
     ca = known_ca.load(where, ca_url, root)
     key_type = keys.KeyType("EC", "P-256")
     cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, token_resource or ca.token_resource, notice)
     if renew:
-        _renew(where, ca, cloud, wanted, provisioner, timeout, as_json=kind == "json")
+        _renew(where, ca, cloud, requested, provisioner, timeout, as_json=kind == "json")
         return
     if user is not None:
         from acme_iid_client.acme.handover import require_user
 
         require_user(user)
-    request = Request(wanted, key_type, provisioner)
-    if not wanted:
+    request = Request(requested, key_type, provisioner)
+    if not requested:
         request = Request([cloud.names()[0]], key_type, provisioner, further="all")
     made, key = enrolment.enrol(request, None, ca, where.state, cloud, Deadline(timeout), notice)
     assert key is not None
@@ -101,13 +103,13 @@ def command(
     if user is not None:
         from acme_iid_client.acme.handover import hand_to
 
-        file = hand_to(user, ca, Given(ca.ca_url, made.id, made.names, key.kid, key.hmac_key))
+        file = hand_to(user, ca, EnrolledKey(ca.ca_url, made.id, made.names, key.kid, key.hmac_key))
         click.echo(f"{user} can run 'acme-iid order {made.names[0]}' until {key.expires}; the key is in {file}.")
         return
     if kind == "json":
         facts = {
             "server": ca.directory_url,
-            "ca_bundle": str(ca.root),
+            "ca_bundle": str(ca.roots_file),
             "kid": key.kid,
             "hmac_key": key.hmac_key,
             "expires": key.expires,
@@ -117,16 +119,16 @@ def command(
         }
         click.echo(json.dumps(facts, indent=2))
         return
-    settings = client_snippets.Settings(ca.directory_url, ca.root.absolute(), key.kid, key.hmac_key, made.names)
+    settings = client_snippets.Settings(ca.directory_url, ca.roots_file.absolute(), key.kid, key.hmac_key, made.names)
     click.echo(client_snippets.FORMATS[kind](settings), nl=False)
     notice(f"The key makes one account, until {key.expires}. Its orders are good until {made.until}.")
 
 
 def _renew(
-    where: Places,
-    ca: Authority,
+    where: Directories,
+    ca: KnownCA,
     cloud: Cloud,
-    wanted: list[str],
+    requested: list[str],
     provisioner: str | None,
     timeout: float,
     *,
@@ -143,9 +145,10 @@ def _renew(
     from acme_iid_client.errors import LOCAL, ClientError
     from acme_iid_client.x509 import keys
 
-    known = [entry for entry in enrolment.kept(where.state, ca) if not wanted or set(entry.names) == set(wanted)]
+    known = [entry for entry in enrolment.kept(where.state, ca) if not requested or set(entry.names) == set(requested)]
     if not known:
-        raise ClientError("Nothing was enrolled on this machine, or not for these names. 'acme-iid enroll' does it.")
+        which = " for these names" if requested else ""
+        raise ClientError(f"This machine has no enrolment{which}. 'acme-iid enroll' makes one.")
     failures: list[str] = []
     renewed = []
     worst = LOCAL
@@ -166,6 +169,6 @@ def _renew(
     if as_json:
         click.echo(json.dumps(renewed, indent=2))
     if failures:
-        failed = ClientError("\n".join([f"{len(failures)} of {len(known)} were not extended.", *failures]))
+        failed = ClientError("\n".join([f"{len(failures)} of {len(known)} enrolments were not extended.", *failures]))
         failed.exit_status = worst
         raise failed

@@ -9,7 +9,10 @@ from acme_iid_client.cli import options
 
 @click.command("evidence")
 @click.option(
-    "--format", "kind", metavar="FORMAT", help="Which kind of evidence, with --raw (default: the first there is)."
+    "--format",
+    "kind",
+    metavar="FORMAT",
+    help="The kind of evidence for --raw (default: the first that this machine has).",
 )
 @click.option("--raw", is_flag=True, help="Print the evidence itself, as JSON for 'acme-iid verify'.")
 @options.metadata_url
@@ -19,7 +22,7 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, token_resourc
     """Show which instance this machine can prove to be, and by what kinds of evidence. Nothing is sent to the CA.
 
     The facts are what the metadata service says; 'acme-iid evidence --raw | acme-iid verify -' checks its signature.
-    Of the cloud's kinds of evidence, those are listed that this machine gets; --json says why it does not get others.
+    The list has the kinds of evidence that this machine gets; --json also says why it does not get the others.
     """
     import json
     import os
@@ -41,16 +44,17 @@ def command(kind: str | None, raw: bool, metadata_url: str | None, token_resourc
         click.echo(json.dumps(answer.to_json()))
         if cloud.title == "AWS":
             notice(
-                "Keep this to yourself: until an instance has enrolled, whoever holds its AWS document can pass for it."
+                "Keep this secret: until the CA knows the instance's account, any holder of its AWS document "
+                "can pass for it."
             )
         return
     facts = cloud.facts()
-    found, missing = clouds.available(cloud, bound)
+    formats, missing = clouds.available(cloud, bound)
     if as_json:
-        shown = {"cloud": cloud.title, "formats": found, "missing": missing, "facts": dict(facts)}
+        shown = {"cloud": cloud.title, "formats": formats, "missing": missing, "facts": dict(facts)}
         click.echo(json.dumps(shown, indent=2))
         return
     click.echo(f"{cloud.title} instance, as its metadata service says (not verified):")
     for name, value in facts.items():
         click.echo(printable(f"  {name + ':':<18}{value}"))
-    click.echo(f"Evidence that it has: {', '.join(found) or 'none'}")
+    click.echo(f"Evidence that it has: {', '.join(formats) or 'none'}")

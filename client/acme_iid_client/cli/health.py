@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 
 @click.command("health")
@@ -16,7 +16,7 @@ from acme_iid_client.storage.directories import Places
 @options.timeout
 @options.json
 @click.pass_obj
-def command(where: Places, ca_url: str | None, root: Path | None, timeout: float, as_json: bool) -> None:
+def command(where: Directories, ca_url: str | None, root: Path | None, timeout: float, as_json: bool) -> None:
     """Ask whether the CA is well, and whether this machine trusts it: prints ok."""
     from acme_iid_client.acme import known_ca
     from acme_iid_client.cli.terminal import printable

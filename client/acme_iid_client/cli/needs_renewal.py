@@ -25,7 +25,7 @@ class _WrongUsage(click.UsageError):
 
 
 class _Answering(click.Command):
-    """A command whose exit status is its answer, so that what is wrong with its own use has another one."""
+    """A command with its answer as the exit status, so that wrong usage has another status than elsewhere."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -42,27 +42,28 @@ class _Answering(click.Command):
 @click.option(
     "--expires-in",
     metavar="LEFT",
-    help="Call it due with this much of its life left: 8h, 1d12h, or a share like 25% (default: a third).",
+    help="Call it due with about this much of its life left: 8h, 1d12h, or a share like 25% (default: a third).",
 )
 @options.json
 @click.pass_context
 def command(context: click.Context, crt: Path, expires_in: str | None, as_json: bool) -> None:
-    """Say whether the certificate in CRT is due for renewal. Nobody is asked but the file and the clock.
+    """Say whether the certificate in CRT is due for renewal. The answer comes from the file and the clock alone.
 
     The exit status is the answer: 0 if it is due or has expired, 1 if it is not, 2 if there is no such file, and 255
-    for everything else that may be wrong. So it goes before whatever is to happen when there is a need, as in
-    'acme-iid needs-renewal foo.crt && acme-iid renew foo.crt foo.key'.
+    for any other error. So other commands can depend on it: 'acme-iid needs-renewal foo.crt && acme-iid renew foo.crt
+    foo.key'.
     """
     import json
     from datetime import UTC, datetime
 
     from acme_iid_client.cli.terminal import printable
     from acme_iid_client.errors import ClientError
+    from acme_iid_client.renewal import schedule
     from acme_iid_client.x509 import certificates
 
     try:
         leaf = certificates.load_certificates(crt.read_bytes())[0]
-        due = certificates.due_at(leaf) if expires_in is None else certificates.due_when_left(leaf, expires_in)
+        due = schedule.planned_at(leaf, None, expires_in)
     except FileNotFoundError as error:
         raise _NoSuchFile(printable(f"{crt} does not exist.")) from error
     except OSError as error:

@@ -24,13 +24,13 @@ def _resource(_context: click.Context, _parameter: click.Parameter, value: str |
 
 
 def _account_key(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    """Hand the file on with the places where things are kept, so that all that sign find it there."""
+    """Hand the file on with the directories where things are kept, so that all that sign find it there."""
     if value is not None:
         context.obj = replace(context.obj, account_key=value)
 
 
 def account_conditions(command: Callable[..., None]) -> Callable[..., None]:
-    """Options about what a CA may make a condition of an account, handed on with the places where things are kept."""
+    """Options for the conditions that a CA may set for an account, handed on with the directories."""
 
     @click.option("--agree-tos", is_flag=True, help="Agree to the CA's terms of service as they are now.")
     @click.option(
@@ -43,13 +43,13 @@ def account_conditions(command: Callable[..., None]) -> Callable[..., None]:
     def with_conditions(
         *args: Any, agree_tos: bool, eab_kid: str | None, eab_hmac_key_file: Path | None, **kwargs: Any
     ) -> None:
-        from acme_iid_client.storage.account_options import Told, read_external_key
+        from acme_iid_client.storage.account_options import AccountOptions, read_external_key
 
         if (eab_kid is None) != (eab_hmac_key_file is None):
             raise click.UsageError("--eab-kid and --eab-hmac-key-file go together.")
         key = None if eab_kid is None or eab_hmac_key_file is None else read_external_key(eab_kid, eab_hmac_key_file)
         context = click.get_current_context()
-        context.obj = replace(context.obj, told=Told(agree_tos, key))
+        context.obj = replace(context.obj, account_options=AccountOptions(agree_tos, key))
         command(*args, **kwargs)
 
     return with_conditions
@@ -60,14 +60,14 @@ ca_url = click.option(
     metavar="URL",
     envvar="ACME_IID_CA_URL",
     show_envvar=True,
-    help="Which CA, if not the one that this machine was bootstrapped for first.",
+    help="The CA's address, if it is not this machine's default CA.",
 )
 root = click.option(
     "--root",
     type=FILE,
     envvar="ACME_IID_ROOT",
     show_envvar=True,
-    help="The CA's root certificate, if not the bootstrapped one.",
+    help="A PEM file with the CA's root certificate, or with several roots, if not the bootstrapped one.",
 )
 account_key = click.option(
     "--account-key",
@@ -115,13 +115,13 @@ def timeout(command: Callable[..., None]) -> Callable[..., None]:
         type=click.FloatRange(1, 86400),
         default=60.0,
         metavar="SECONDS",
-        help="Give up after so long, waiting for a CA that is away included (default: 60).",
+        help="Give up after this time, also when the CA is away (default: 60).",
     )(verbose(command))
 
 
 json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 provisioner = click.option(
-    "--provisioner", metavar="NAME", help="Be admitted by this provisioner of the CA, and no other."
+    "--provisioner", metavar="NAME", help="Ask to be admitted by this provisioner of the CA only."
 )
 profile = click.option(
     "--profile", metavar="NAME", help="The kind of certificate, one of the CA's profiles; also for its renewals."
@@ -152,7 +152,9 @@ exec_timeout = click.option(
 )
 signal = click.option("--signal", metavar="SIGNAL", help="The signal for --pid and --pid-file (default HUP).")
 pid = click.option("--pid", type=click.IntRange(1), help="Send a signal to this process after a renewal.")
-pid_file = click.option("--pid-file", type=FILE, help="Send it to the process whose id is in this file.")
-mode = click.option("--mode", metavar="OCTAL", help="The files' mode (default 0600); the key gets no bits for others.")
+pid_file = click.option("--pid-file", type=FILE, help="Send the signal to the process with the id in this file.")
+mode = click.option(
+    "--mode", metavar="OCTAL", help="The files' mode (default 0600). Others never get access to the key."
+)
 owner = click.option("--owner", metavar="USER", help="The files' owner.")
 group = click.option("--group", metavar="GROUP", help="The files' group.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 
 @click.command("order")
@@ -45,7 +45,7 @@ from acme_iid_client.storage.directories import Places
 @options.json
 @click.pass_obj
 def command(
-    where: Places,
+    where: Directories,
     name: str | None,
     crt: Path | None,
     key: Path | None,
@@ -92,37 +92,37 @@ def command(
     from acme_iid_client.errors import ClientError
     from acme_iid_client.renewal import pending_installations, renew
     from acme_iid_client.storage import pairs
-    from acme_iid_client.storage.bundles import Copies
+    from acme_iid_client.storage.bundles import Bundles
     from acme_iid_client.x509 import keys, names
 
     if p12_password_file is not None and p12 is None:
         raise click.UsageError("--p12-password-file goes with --p12.")
     if csr_file is not None and (sans or kty or curve or size or key or bundle or p12):
-        raise click.UsageError("--csr brings the names and the key: it goes with NAME and CRT, and no more of them.")
+        raise click.UsageError("--csr brings the names and the key: only NAME and CRT go with it.")
     try:
-        wanted = list(dict.fromkeys(names.canonical(text) for text in (name, *sans) if text is not None))
-        subject, wanted = (
-            (keys.parse_type(kty, curve, size), wanted) if csr_file is None else ordering.read_csr(csr_file, wanted)
+        ordered = list(dict.fromkeys(names.canonical(text) for text in (name, *sans) if text is not None))
+        subject, ordered = (
+            (keys.parse_type(kty, curve, size), ordered) if csr_file is None else ordering.read_csr(csr_file, ordered)
         )
         permissions = pairs.parse_permissions(mode, owner, group)
         end = renew.parse_not_after(not_after, datetime.now(UTC))
     except ClientError as error:
         raise click.UsageError(str(error)) from error
-    target = ordering.Target(crt, key, csr_file is None, Copies(bundle, p12, p12_password_file), permissions)
+    target = ordering.Target(crt, key, csr_file is None, Bundles(bundle, p12, p12_password_file), permissions)
     named = name is not None or csr_file is not None
     # Asked before anything else is, unless only the cloud can say the name.
-    shown = target.prepare(wanted[0], force) if named else None
+    shown = target.prepare(ordered[0], force) if named else None
     ca = known_ca.load(where, ca_url, root)
     cloud = clouds.at(where.state, ca.identity, os.environ, metadata_url, token_resource or ca.token_resource, notice)
-    request = Request(wanted, subject, provisioner, end, profile=profile)
+    request = Request(ordered, subject, provisioner, end, profile=profile)
     own, instance = cloud.names()[0], cloud.instance().partition(":")[2]
     if not named:
-        request = replace(request, names=list(dict.fromkeys([own, *wanted])), further="all")
-    elif wanted == [instance] and csr_file is None:
+        request = replace(request, names=list(dict.fromkeys([own, *ordered])), further="all")
+    elif ordered == [instance] and csr_file is None:
         request = replace(request, names=[own], further="own")
     shown = shown or target.prepare(own, force)
     if p12 is not None and p12_password_file is None:
-        notice(f"{p12} gets no password. Java finds nothing in such a file: --p12-password-file sets one.")
+        notice(f"{p12} has no password. Java finds nothing in such a file: --p12-password-file sets one.")
     waiting = ordering.obtain(
         where.state,
         shown,

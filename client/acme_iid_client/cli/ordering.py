@@ -1,4 +1,4 @@
-"""Where an order's files go."""
+"""The files of an order."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from cryptography import x509
 
+from acme_iid.terminal import durations
 from acme_iid_client.acme.order import Issued, Request
 from acme_iid_client.cli.terminal import may_overwrite, notice
 from acme_iid_client.errors import ClientError
 from acme_iid_client.renewal import pending_installations
 from acme_iid_client.storage import pairs, records
-from acme_iid_client.storage.bundles import Copies
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.bundles import Bundles
+from acme_iid_client.storage.directories import Directories
 from acme_iid_client.x509 import csr, keys, names
-from acme_iid_client.x509.certificates import parse_duration
 
 Shown = tuple[Path, Path | None]
 """The certificate's file and the key's, as the person spelled them; no key's if there was a signing request."""
@@ -34,7 +34,7 @@ class Target:
     crt: Path | None
     key: Path | None
     with_key: bool
-    copies: Copies
+    bundles: Bundles
     permissions: pairs.Permissions
 
     def prepare(self, first: str, force: bool) -> Shown:
@@ -46,26 +46,26 @@ class Target:
         stem = names.file_stem(first)
         crt, key = self.crt or Path(f"{stem}.crt"), self.key or Path(f"{stem}.key")
         if not self.with_key:
-            there = pairs.place(crt)
+            there = pairs.target_of(crt)
             may_overwrite([there] if there.exists() else [], force)
             pairs.rehearse(pairs.Pair(there, there), self.permissions)
             return crt, None
         pair = pairs.pair(crt, key)
         pairs.recover(pair)
-        self.copies.check()
-        may_overwrite([*pair.existing, *self.copies.existing], force)
+        self.bundles.check()
+        may_overwrite([*pair.existing, *self.bundles.existing], force)
         pairs.rehearse(pair, self.permissions)
-        self.copies.rehearse(self.permissions)
+        self.bundles.rehearse(self.permissions)
         return crt, key
 
-    def install(self, waiting: pending_installations.Kept, shown: Shown) -> None:
+    def install(self, waiting: pending_installations.PendingInstallation, shown: Shown) -> None:
         """Put the certificate, and its key if there is one, in place.
 
         :raises ClientError: if that is impossible; what was in use still is.
         """
         crt, key = shown
         if key is None:
-            there = pairs.place(crt)
+            there = pairs.target_of(crt)
             waiting.put_in_place(pairs.Pair(there, there), self.permissions)
         else:
             waiting.put_in_place(pairs.pair(crt, key), self.permissions)
@@ -77,7 +77,7 @@ class Target:
         """
         crt, key = shown
         if key is not None:
-            self.copies.refresh(pairs.pair(crt, key), self.permissions)
+            self.bundles.refresh(pairs.pair(crt, key), self.permissions)
 
 
 def obtain(
@@ -88,8 +88,8 @@ def obtain(
     not_after: str | None,
     permissions: pairs.Permissions,
     get: Callable[[], Issued],
-) -> pending_installations.Kept:
-    """What was issued for the same order earlier and could not be put in place, or what is issued now.
+) -> pending_installations.PendingInstallation:
+    """The certificate of the same order that could not be put in place earlier, or one that is issued now.
 
     :param not_after: as it was typed.
     :param get: orders it.
@@ -109,16 +109,16 @@ def obtain(
     }
     waiting = pending_installations.find(state, shown[0])
     if waiting is not None and waiting.purpose == purpose and waiting.is_fresh(datetime.now(UTC)):
-        notice("What the CA issued for this order before, and could not be put in place, is used now.")
+        notice("An earlier certificate for this order, which could not be put in place, is used now.")
         return waiting
     with pending_installations.room(state, shown[0]) as room:
-        made = pending_installations.Kept(get(), permissions, purpose)
+        made = pending_installations.PendingInstallation(get(), permissions, purpose)
         room.keep(made)
     return made
 
 
 def record(
-    where: Places,
+    where: Directories,
     target: Target,
     shown: tuple[Path, Path],
     ca_url: str,
@@ -132,21 +132,21 @@ def record(
 
     :param not_after: as it was typed. A moment that has come is no measure for the next certificate, but a duration is.
     """
-    life = not_after if not_after and parse_duration(not_after) else None
+    life = not_after if not_after and durations.parse(not_after) else None
     crt, key = (path.absolute() for path in shown)
     record = records.Record(
-        crt, key, ca_url, root, metadata_url, token_resource, life, target.copies, where.account_key, profile
+        crt, key, ca_url, root, metadata_url, token_resource, life, target.bundles, where.account_key, profile
     )
     records.save(where.state, record)
 
 
-def read_csr(file: Path, wanted: list[str]) -> tuple[x509.CertificateSigningRequest, list[str]]:
+def read_csr(file: Path, required: list[str]) -> tuple[x509.CertificateSigningRequest, list[str]]:
     """A signing request and its names, the one that was typed first.
 
-    :raises ClientError: if it is none, or does not ask for what was typed.
+    :raises ClientError: if the file is not a request, or the request does not ask for these names.
     """
     request = csr.load(file.read_bytes(), str(file))
     asked = csr.names(request, str(file))
-    if missing := [name for name in wanted if name not in asked]:
+    if missing := [name for name in required if name not in asked]:
         raise ClientError(f"The request in {file} does not ask for {missing[0]}, but for {', '.join(asked)}.")
-    return request, list(dict.fromkeys([*wanted, *asked]))
+    return request, list(dict.fromkeys([*required, *asked]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 
 @click.command("rekey")
@@ -37,7 +37,7 @@ from acme_iid_client.storage.directories import Places
 @options.json
 @click.pass_obj
 def command(
-    where: Places,
+    where: Directories,
     crt: Path,
     key: Path,
     kty: str | None,

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 
 @click.command("renew")
-# Whatever is wrong with one of them is no reason to leave the others.
+# A file that cannot be used is no reason to leave the others.
 @click.argument("files", metavar="[CRT KEY]...", nargs=-1, type=click.Path(readable=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Renew now, due or not.")
 @click.option(
@@ -41,7 +41,7 @@ from acme_iid_client.storage.directories import Places
 @options.json
 @click.pass_obj
 def command(
-    where: Places,
+    where: Directories,
     files: tuple[Path, ...],
     force: bool,
     expires_in: str | None,
@@ -68,8 +68,8 @@ def command(
 
     The key in KEY, the names and the provisioner stay what they are, and so do the files' owner and mode; a
     certificate that has expired is ordered afresh. Before it is due, this says when it will be and exits with 0.
-    Without files, all that were ordered on this machine are renewed. 'acme-iid rekey' makes a new key. What only an
-    operator can change, a refusal by a rule for one, is asked about again after hours, or at once with --force.
+    Without files, all that were ordered on this machine are renewed. 'acme-iid rekey' makes a new key. After a refusal
+    that only an operator can change, by a rule for one, the CA is asked again hours later, or at once with --force.
 
     With --daemon this stays and renews each certificate in time. SIGHUP renews all of them now; SIGTERM ends it.
     """
@@ -87,13 +87,13 @@ def command(
         after = hooks.parse(execute, exec_timeout, signal, pid, pid_file)
     except ClientError as error:
         raise click.UsageError(str(error)) from error
-    if daemon and where.told.agree_tos:
+    if daemon and where.account_options.agree_tos:
         raise click.UsageError(
-            "A daemon would agree to whatever terms are to come. Agree once, without --daemon: "
-            "acme-iid renew --agree-tos"
+            "A daemon would also agree to terms that are still to come. Agree once, without --daemon: acme-iid "
+            "renew --agree-tos"
         )
     if len(files) % 2:
-        raise click.UsageError("Each certificate goes with its key: acme-iid renew foo.crt foo.key")
+        raise click.UsageError("Name the key of each certificate: acme-iid renew foo.crt foo.key")
     task = renewing.Task(
         where,
         wishes,

@@ -1,4 +1,4 @@
-"""What renew and rekey have in common: pairs in, renewed pairs out."""
+"""The common part of renew and rekey: pairs in, renewed pairs out."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from acme_iid_client.renewal import (
     pending_notifications,
     refusals,
     renew,
+    schedule,
     systemd,
 )
 from acme_iid_client.storage import records
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 from acme_iid_client.x509 import certificates
 
 if TYPE_CHECKING:
     from acme_iid_client.renewal.workers import Current
 
 _ADVICE_SECONDS = 10.0
-"""How long a CA is waited for that is only asked whether it has a wish."""
+"""The longest wait for a CA that is only asked whether it has a wish."""
 _READ_AGAIN = 10.0
 """Seconds after which records that could not be read are read again, whatever their directory says."""
 _FINISH_AGAIN = 60.0
@@ -46,7 +47,7 @@ _FINISH_AGAIN = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where certificates are to come from, as far as options say; what they leave open a record may say."""
+    """The CA and the evidence of renewals, as far as options say; a record may say what they leave open."""
 
     ca_url: str | None
     root: Path | None
@@ -68,7 +69,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a command was asked to do.
+    """The task of a command.
 
     :ivar expires_in: renew with this much time left; None leaves it to the CA, or to a third of the life.
     :ivar after: what is done after each renewal.
@@ -77,7 +78,7 @@ class Task:
     :ivar timeout: seconds for each certificate.
     """
 
-    where: Places
+    where: Directories
     wishes: renew.Wishes
     expires_in: str | None
     after: hooks.Hooks
@@ -94,7 +95,7 @@ class Task:
         """
         if not self.pairs:
             return [self.origin.of(record) for record in records.all_of(self.where.state, complain)]
-        found = []
+        pairs = []
         for certificate, key in self.pairs:
             try:
                 known = records.find(self.where.state, certificate)
@@ -103,8 +104,8 @@ class Task:
                 continue
             # The files as they were typed, for messages.
             record = records.Record(certificate, key) if known is None else known
-            found.append(self.origin.of(replace(record, certificate=certificate, key=key)))
-        return found
+            pairs.append(self.origin.of(replace(record, certificate=certificate, key=key)))
+        return pairs
 
     def run(self) -> None:
         """Renew what is due, each independently of the others.
@@ -113,10 +114,10 @@ class Task:
         """
         failures: list[str] = []
         statuses: list[int] = []
-        found = self.find(failures.append)
+        pairs = self.find(failures.append)
         looked_after = 0
-        for record in found:
-            # Who removed a certificate, or revoked it, does not want another in its place unless it is named.
+        for record in pairs:
+            # A certificate that was removed or revoked gets no successor unless it is named.
             if not self.pairs and inventory.is_revoked(self.where.state, record.certificate):
                 continue
             looked_after += 1
@@ -129,14 +130,14 @@ class Task:
                     looked_after -= 1
                     notice(f"{record.certificate} does not exist, so it is not renewed.")
             except (ClientError, OSError) as error:
-                if len(found) == 1 and not failures:
+                if len(pairs) == 1 and not failures:
                     raise
                 failures.append(f"{record.certificate}: {sentence(error)}")
                 statuses.append(getattr(error, "exit_status", errors.LOCAL))
         if not looked_after and not failures:
             raise ClientError(
-                "Nothing was ordered on this machine that is to be renewed. Name the files: "
-                "acme-iid renew foo.crt foo.key"
+                "This machine has ordered no certificate that is to be renewed. Name the files: acme-iid renew "
+                "foo.crt foo.key"
             )
         if failures:
             total = max(looked_after, len(failures))
@@ -153,7 +154,7 @@ class Task:
                 due = self._due_at(record, leaf)
                 if datetime.now(UTC) < due:
                     _not_due(record, leaf, due, self.as_json)
-                    self._tell_if_pending(record, leaf)
+                    self._notify_if_pending(record, leaf)
                     return
                 self._require_no_refusal(record, leaf)
             try:
@@ -168,7 +169,7 @@ class Task:
             click.echo(f"Your certificate has been saved in {printable(str(record.certificate))}.")
             if self.wishes.new_key:
                 click.echo(f"Your private key has been saved in {printable(str(record.key))}.")
-        self._tell(record, new.leaf)
+        self._notify(record, new.leaf)
 
     def _renew(self, record: records.Record, deadline: Deadline, say: Callable[[str], None]) -> Issued:
         """Renew a pair, and keep on the disk what another run has to know of it.
@@ -195,7 +196,7 @@ class Task:
         return renew.finish(record, self.wishes, self.where, self._installing(record.certificate, say))
 
     def _installing(self, certificate: Path, say: Callable[[str], None]) -> Callable[[x509.Certificate | None], None]:
-        """What keeps, just before a certificate is replaced, that programs are to be told of the new one."""
+        """A function that keeps a pending notification, just before a certificate is replaced."""
 
         def keep(before: x509.Certificate | None) -> None:
             if self.after.is_empty:
@@ -203,7 +204,7 @@ class Task:
             try:
                 pending_notifications.keep(self.where.state, certificate, before)
             except OSError as error:
-                say(f"A command that fails will not be run again after this one: {sentence(error)}")
+                say(f"If the command after this renewal fails, it will not be run again: {sentence(error)}")
 
         return keep
 
@@ -219,7 +220,7 @@ class Task:
             raise error
 
     def _due_at(self, record: records.Record, leaf: x509.Certificate) -> datetime:
-        planned = renew.planned_at(leaf, None, self.expires_in)
+        planned = schedule.planned_at(leaf, None, self.expires_in)
         if self.expires_in is not None or planned <= datetime.now(UTC):
             return planned
         try:
@@ -229,7 +230,7 @@ class Task:
             return planned
         if window is not None and window.explanation is not None:
             notice(f"The CA explains when it would like {record.certificate} renewed: {window.explanation}")
-        return renew.planned_at(leaf, window)
+        return schedule.planned_at(leaf, window)
 
     def stay(self) -> None:
         """Renew each whenever it is due, until SIGTERM."""
@@ -251,7 +252,7 @@ class Task:
             stamp=lambda record: (*stamp(record), *stamp_of(revocations), *self._finishing_again(record)),
             look=lambda record: self._look(record, say),
             renew=lambda record: self._renew(record, Deadline(self.timeout), say).leaf,
-            tell=self._tell,
+            notify=self._notify,
             advise=lambda record, leaf: renew.advice(record, leaf, self.where, Deadline(_ADVICE_SECONDS)),
             expires_in=self.expires_in,
             seconds=self.timeout + self.after.seconds,
@@ -259,7 +260,7 @@ class Task:
         Daemon(duties, journal, Notifier(os.environ), self.force).run()
 
     def _finishing_again(self, record: records.Record) -> tuple[int, ...]:
-        """What changes when it is time to try again to put in place what was issued."""
+        """A value that changes when it is time to try again to put an issued certificate in place."""
         return (
             (int(time.monotonic() / _FINISH_AGAIN),)
             if pending_installations.exists(self.where.state, record.certificate)
@@ -289,18 +290,18 @@ class Task:
             refusals.standing(state, certificate, leaf, time.time()),
         )
 
-    def _tell_if_pending(self, record: records.Record, leaf: x509.Certificate) -> None:
+    def _notify_if_pending(self, record: records.Record, leaf: x509.Certificate) -> None:
         if not self.after.is_empty and pending_notifications.pending(self.where.state, record.certificate, leaf):
-            self._tell(record, leaf)
+            self._notify(record, leaf)
 
-    def _tell(self, record: records.Record, leaf: x509.Certificate) -> None:
+    def _notify(self, record: records.Record, leaf: x509.Certificate) -> None:
         ca_url = record.ca_url or _ca_url(self.where)
-        # What systemd says to this process is not meant for commands.
+        # Commands do not get systemd's variables for this process.
         env = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
         try:
             self.after.run({**env, **hooks.variables(record, leaf, ca_url)})
         except ClientError as error:
-            raise ClientError(f"{record.certificate} was renewed, but not everybody knows: {error}") from error
+            raise ClientError(f"{record.certificate} was renewed, but a notification failed: {error}") from error
         if not self.after.is_empty:
             pending_notifications.remove(self.where.state, record.certificate)
 
@@ -314,7 +315,7 @@ class _Cached:
 
     def __init__(
         self,
-        where: Places,
+        where: Directories,
         read: Callable[[Callable[[str], None]], list[records.Record]],
         complain: Callable[[str], None],
     ) -> None:
@@ -339,7 +340,7 @@ class _Cached:
 
 
 def _changed(directory: Path) -> int:
-    """When a directory was changed, or who may read it.
+    """The time at which a directory or its permissions were changed last.
 
     :raises OSError: if it cannot be looked at.
     """
@@ -349,7 +350,7 @@ def _changed(directory: Path) -> int:
         return 0
 
 
-def _ca_url(where: Places) -> str:
+def _ca_url(where: Directories) -> str:
     from acme_iid_client.acme import known_ca
 
     return known_ca.load(where).ca_url

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acme_iid_client.cli import options
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 
 _REASONS = {
     "unspecified": 0, "keyCompromise": 1, "affiliationChanged": 3, "superseded": 4, "cessationOfOperation": 5,
@@ -34,7 +34,7 @@ _REASONS = {
 @options.json
 @click.pass_obj
 def command(
-    where: Places,
+    where: Directories,
     crt: Path,
     key: Path | None,
     reason: str,
@@ -48,7 +48,7 @@ def command(
 
     The CA then also refuses to renew it: for this machine, its names stay closed until an operator opens
     them again, unless the reason is superseded. It is no longer renewed by itself. Programs that have the
-    certificate go on using it until they are told.
+    certificate go on using it until they load another one.
     """
     import os
 

@@ -1,4 +1,4 @@
-"""What people see: check marks, notices, questions."""
+"""Output for people: check marks, notices, questions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from acme_iid.terminal import tables
 from acme_iid_client.errors import ClientError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def check(label: str, value: object) -> None:
 
 
 def achieved(ca_url: str, issued: Issued, files: tuple[Path, Path | None], as_json: bool) -> None:
-    """What an order or a renewal ends with: check marks on stderr and, for scripts, JSON on stdout.
+    """Print the result of an order or a renewal: check marks on stderr and, for scripts, JSON on stdout.
 
     :param files: the certificate's and, if it was written, the key's, as the person spelled them.
     """
@@ -60,10 +61,8 @@ def notice(text: str) -> None:
 def table(rows: Sequence[Mapping[str, str]]) -> None:
     """Print rows, which all have the same keys, as columns under their keys; the last one may be of any width."""
     heads = list(rows[0])
-    lines = [heads, *([printable(row[head]) for head in heads] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for line in tables.columns(heads, [[printable(row[head]) for head in heads] for row in rows]):
+        click.echo(line)
 
 
 def may_overwrite(existing: list[Path], force: bool) -> None:

@@ -16,7 +16,7 @@ from acme_iid.attestation.azure_managed_identity import ManagedIdentityClaims
 from acme_iid.attestation.identity import Claims, Evidence, InstanceIdentity
 from acme_iid.attestation.registry import TRUST, VERIFIERS
 from acme_iid.attestation.trust import GivenKeys, TokenIssuer, TrustStore
-from acme_iid.binding import MAX_ANSWER_BYTES, binding
+from acme_iid.binding import MAX_ANSWER_BYTES, base64url, binding, from_base64url
 from acme_iid.errors import AttestationError, MalformedEvidenceError, Step
 from acme_iid_client.errors import ClientError
 
@@ -47,7 +47,7 @@ class Believed:
     audience: str | None = None
 
     def trust(self, kind: str) -> TrustStore:
-        """What evidence of a format is verified with.
+        """The trust that evidence of a format is verified with.
 
         :raises ClientError: if something that it takes was not given, or a file holds no usable key.
         """
@@ -75,7 +75,7 @@ class Verified:
     """Evidence that holds.
 
     :ivar given_key: whether the key that verified it is one that was given, not one that everybody believes.
-    :ivar bound_to: the audience or nonce that it was made for; None where it was made for none.
+    :ivar bound_to: the audience or nonce that it was made for; None if the format has neither.
     :ivar stale: why no CA takes it any more; None if one may.
     """
 
@@ -86,47 +86,50 @@ class Verified:
 
     def as_json(self) -> dict[str, object]:
         """For programs to read: strings, and times in seconds."""
-        found = self.identity
+        identity = self.identity
         return {
             "verified": True,
-            "cloud": found.cloud,
-            "format": found.format,
-            "id": found.id,
-            "facts": dict(found.facts),
-            "names": [str(name) for name in found.names],
-            "times": dict(found.times),
-            "key": found.key_id,
+            "cloud": identity.cloud,
+            "format": identity.format,
+            "id": identity.id,
+            "facts": dict(identity.facts),
+            "names": [str(name) for name in identity.names],
+            "times": dict(identity.times),
+            "key": identity.key_id,
             "key_from": "given" if self.given_key else "published",
-            "binding": found.binding,
+            "binding": identity.binding,
             "bound_to": self.bound_to,
             "stale": self.stale,
         }
 
     def lines(self) -> list[str]:
         """For people to read."""
-        found = self.identity
+        identity = self.identity
         rows = [
-            *((name.replace("_", " "), value) for name, value in found.facts.items()),
-            *((name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))) for name, value in found.times.items()),
-            *(("name", str(name)) for name in found.names),
-            ("id", found.id),
-            ("signed by", f"{found.key_id} ({'a key that was given' if self.given_key else 'the cloud'})"),
+            *((name.replace("_", " "), value) for name, value in identity.facts.items()),
+            *(
+                (name, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value)))
+                for name, value in identity.times.items()
+            ),
+            *(("name", str(name)) for name in identity.names),
+            ("id", identity.id),
+            ("signed by", f"{identity.key_id} ({'a key that was given' if self.given_key else 'the cloud'})"),
         ]
         if self.bound_to is not None:
-            rows.append((found.binding, self.bound_to))
-        lines = [f"Verified: {found.format}", *(f"  {label + ':':<15}{value}" for label, value in rows)]
+            rows.append((identity.binding, self.bound_to))
+        lines = [f"Verified: {identity.format}", *(f"  {label + ':':<15}{value}" for label, value in rows)]
         if self.bound_to is None:
             lines.append(
-                "It carries no nonce, so nothing here says when it was fetched or by whom: "
-                "the CA ties the instance to the first account that sends it."
+                "The evidence has no nonce, so it does not show when and by whom it was fetched. The CA ties "
+                "the instance to the first account that sends it."
             )
         else:
             lines.append(
-                f"It is not bound to anything here: its {found.binding} is for a CA to compare, which takes it in "
-                "answer to one challenge, from one account key."
+                f"Its {identity.binding} was not checked here: a CA compares it, and takes the evidence for one "
+                "challenge and one account key only."
             )
         if self.stale is not None:
-            lines.append(f"No CA takes it now: {self.stale}.")
+            lines.append(f"A CA refuses it now: {self.stale}.")
         return lines
 
 
@@ -142,7 +145,7 @@ def verify(content: bytes, kind: str | None, believed: Believed, now: int) -> Ve
     :raises ClientError: if the format is unknown, or a file of keys holds none.
     """
     if len(content) > MAX_BYTES:
-        raise MalformedEvidenceError(f"it is larger than {MAX_BYTES} octets, which the CA does not take")
+        raise MalformedEvidenceError(f"the evidence is larger than {MAX_BYTES} octets, the most that the CA takes")
     evidence = read(content, kind)
     verifier = VERIFIERS.get(evidence.format)
     if verifier is None:
@@ -151,7 +154,7 @@ def verify(content: bytes, kind: str | None, believed: Believed, now: int) -> Ve
     identity = verifier.identify(claims)
     stale = None
     try:
-        # Nobody asked for it here, so that it cannot be bound to what somebody asked for.
+        # The evidence was not asked for here, so it cannot be bound to a challenge from here.
         verifier.judge(identity, claims, binding("verify.offline"), now)
     except AttestationError as error:
         stale = error.detail if error.step is Step.FRESHNESS else None
@@ -177,22 +180,22 @@ def read(content: bytes, kind: str | None) -> Evidence:
         try:
             lines = text.decode("ascii")
         except UnicodeDecodeError as error:
-            raise MalformedEvidenceError("it is neither JSON nor text in base64") from error
+            raise MalformedEvidenceError("the evidence is neither JSON nor text in base64") from error
         return Evidence(kind or _kind_of(lines), {"evidence": lines})
     try:
         members = json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError) as error:
-        raise MalformedEvidenceError(f"it is not JSON: {error}") from error
+        raise MalformedEvidenceError(f"the evidence is not JSON: {error}") from error
     fields = dict(members)
     if len(fields) < len(members) or not all(isinstance(value, str) for value in fields.values()):
-        raise MalformedEvidenceError("each member of it may be there once, and is a string")
+        raise MalformedEvidenceError("each member of the evidence has to be a string, and may occur once")
     named = fields.pop("format", None)
     fields.pop("provisioner", None)
     if kind is None and named is None:
         if fields.keys() == {"document", "signature"}:
             # As AWS's metadata service gives the two: the document is text there, and base64url in an answer.
             document = fields["document"].encode()
-            fields["document"] = base64.urlsafe_b64encode(document).rstrip(b"=").decode("ascii")
+            fields["document"] = base64url(document)
             return Evidence("aws-signature", fields)
         if fields.keys() == {"encoding", "signature"}:
             return Evidence("azure-attested", {"evidence": fields["signature"]})
@@ -200,7 +203,7 @@ def read(content: bytes, kind: str | None) -> Evidence:
 
 
 def _kind_of(text: str) -> str:
-    """Which format a token or a CMS is of. What is neither is left to a verifier to refuse."""
+    """The format of a token or a CMS. A verifier refuses anything else."""
     if text.count(".") == 2:
         return "gcp-identity" if _issuer(text) == gcp.ISSUER else "aws-web-identity"
     try:
@@ -214,10 +217,10 @@ def _kind_of(text: str) -> str:
 
 
 def _issuer(token: str) -> object:
-    """What an unverified token says who issued it."""
+    """The issuer that an unverified token names."""
     payload = token.split(".")[1]
     try:
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = json.loads(from_base64url(payload))
     except (ValueError, RecursionError):
         return None
     return claims.get("iss") if isinstance(claims, dict) else None

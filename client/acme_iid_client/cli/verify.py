@@ -13,7 +13,10 @@ from acme_iid_client.cli import options
 @click.command("verify")
 @click.argument("file", type=click.File("rb"), default="-")
 @click.option(
-    "--format", "kind", metavar="FORMAT", help="The kind of evidence, if it is not in the file or not to be guessed."
+    "--format",
+    "kind",
+    metavar="FORMAT",
+    help="The kind of evidence, if the file does not name it and it cannot be guessed.",
 )
 @click.option(
     "--iid-roots", type=options.FILE, help="More keys to believe, PEM: of AWS's documents, or roots of Azure's."
@@ -22,7 +25,7 @@ from acme_iid_client.cli import options
 @click.option(
     "--jwks",
     type=options.FILE,
-    help="The key set of a token's issuer; without it, it is fetched from where the cloud publishes it.",
+    help="The key set of a token's issuer. Without this option, the set is fetched from the cloud.",
 )
 @click.option("--issuer", metavar="URL", help="For web identity tokens: the AWS account's own issuer.")
 @click.option("--account", metavar="ID", help="For web identity tokens: the AWS account that has that issuer.")
@@ -43,9 +46,9 @@ def command(
 ) -> None:
     """Check evidence as the CA would, and print what it proves; with --jwks for tokens, nothing leaves this machine.
 
-    FILE (or standard input) holds what 'acme-iid evidence --raw' prints, a token, what a metadata service gives
-    as rsa2048, pkcs7 or attested document, or JSON with 'document' and 'signature'. What does not hold is refused
-    with the step that failed, exit status 1. Whether it is fresh, and what it is bound to, is said and decides nothing.
+    FILE (or standard input) holds the output of 'acme-iid evidence --raw', a token, a metadata service's rsa2048,
+    pkcs7 or attested document, or JSON with 'document' and 'signature'. Evidence that does not hold is refused with the
+    step that failed, and the exit status is 1. Its freshness and its binding are printed, and decide nothing.
     """
     import json
     import time

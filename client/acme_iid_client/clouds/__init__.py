@@ -131,25 +131,25 @@ def at(
     token_resource: str | None = None,
     notice: Callable[[str], None] = lambda _text: None,
 ) -> Cloud:
-    """What speaks for this user at a CA: what ``acme-iid enroll --for-user`` gave, or else the machine's cloud.
+    """The proof that this user has for a CA: a key from ``acme-iid enroll --for-user``, or else the machine's cloud.
 
     :param state: where the user's state is kept.
     :param ca: what the CA's things are kept under, its root's fingerprint.
-    :raises ClientError: as :func:`here`, or if what was given cannot be read.
+    :raises ClientError: as :func:`here`, or if the file of an enrolled key cannot be read.
     """
-    given = load(state, ca)
-    return here(env, metadata_url, token_resource, notice) if given is None else Enrolled(given)
+    key = load(state, ca)
+    return here(env, metadata_url, token_resource, notice) if key is None else Enrolled(key)
 
 
-def collect(cloud: Cloud, wanted: tuple[str, ...], binding: Binding) -> IID01Response:
-    """Evidence in the first of the wanted formats that this machine can give.
+def collect(cloud: Cloud, accepted: tuple[str, ...], binding: Binding) -> IID01Response:
+    """Evidence in the first of the accepted formats that this machine can give.
 
-    :param wanted: formats, most preferred first.
+    :param accepted: formats, most preferred first.
     :raises FormatUnavailableError: if there is none.
     :raises ClientError: if the metadata service cannot be used.
     """
     refusals = []
-    for kind in wanted:
+    for kind in accepted:
         if kind in cloud.formats:
             try:
                 return cloud.evidence(kind, binding)
@@ -161,12 +161,12 @@ def collect(cloud: Cloud, wanted: tuple[str, ...], binding: Binding) -> IID01Res
 
 
 def available(cloud: Cloud, binding: Binding) -> tuple[list[str], dict[str, str]]:
-    """Which of its cloud's kinds of evidence this machine has, found out by asking for each.
+    """The cloud's kinds of evidence that this machine has; it asks for each of them.
 
     :param binding: what nobody asked for, so that what comes opens nothing; it is thrown away.
     :returns: the formats that it has, and why it does not have the others.
     """
-    found: list[str] = []
+    formats_here: list[str] = []
     missing: dict[str, str] = {}
     for kind in cloud.formats:
         try:
@@ -174,5 +174,5 @@ def available(cloud: Cloud, binding: Binding) -> tuple[list[str], dict[str, str]
         except ClientError as error:
             missing[kind] = str(error)
         else:
-            found.append(kind)
-    return found, missing
+            formats_here.append(kind)
+    return formats_here, missing

@@ -6,38 +6,37 @@ security credentials from instance metadata" in the EC2 user guide; the environm
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import json
 import re
 from collections.abc import Mapping
 
-from acme_iid.binding import Binding
+from acme_iid.binding import Binding, base64url
 from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds import nitrotpm, sts
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
-    Answer,
     BusyError,
     FormatUnavailableError,
     MetadataService,
     NoAnswerError,
     NotThisCloudError,
+    Response,
 )
 from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.errors import ClientError
 
 IPV6 = "http://[fd00:ec2::254]"
-"""Where instances without IPv4 have the service."""
+"""The service's address for instances without IPv4."""
 _SERVER = "EC2ws"
-"""What the service calls itself."""
+"""The service's name for itself."""
 _ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 _TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 _DOCUMENTS = "/latest/dynamic/instance-identity/"
 _ROLES = "/latest/meta-data/iam/security-credentials/"
 _ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}\Z")
 _TOKEN_SECONDS = 300
-"""How long a session token is asked for: longer than any order takes (AWS allows 1 to 21600)."""
+"""The lifetime that a session token is asked for: longer than any order takes (AWS allows 1 to 21600)."""
 _TOKEN_HEADERS: Mapping[str, str] = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
 
 _FACTS = (
@@ -103,9 +102,9 @@ class AWS:
             self._headers = self._headers_with(answer)
         elif answer.busy:
             if answer.server != _SERVER:
-                raise BusyError(self._refusal(answer))
+                raise BusyError(self._refusal_text(answer))
         elif answer.status not in (403, 404, 405):
-            raise ClientError(self._refusal(answer))
+            raise ClientError(self._refusal_text(answer))
         elif document := self._probe_document(seconds / 2):
             self._headers, self._fetched["document"] = {}, document
 
@@ -118,7 +117,7 @@ class AWS:
         if answer.status in (401, 403) and "Metadata-Flavor" not in answer.headers:
             if answer.status == 401:
                 return None
-            raise self._switched_off()
+            raise self._switched_off_error()
         raise NotThisCloudError("it has neither session tokens nor an identity document")
 
     def instance(self) -> str:
@@ -145,13 +144,13 @@ class AWS:
         """Evidence of a kind. The documents take no nonce, so the CA ties them to the first account that sends them."""
         match kind:
             case "aws-signature":
-                document = _base64url(self._fetch("document"))
+                document = base64url(self._fetch("document"))
                 return IID01Response(format=kind, document=document, signature=self._base64("signature"))
             case "aws-nitrotpm":
                 # The TPM's document names no account; this one does.
                 beside = self._base64("rsa2048")
                 return IID01Response(
-                    format=kind, evidence=_base64url(nitrotpm.attest(self._env, binding)), rsa2048=beside
+                    format=kind, evidence=base64url(nitrotpm.attest(self._env, binding)), rsa2048=beside
                 )
             case "aws-web-identity":
                 region = str(self._document().get("region"))
@@ -162,9 +161,7 @@ class AWS:
     def _document(self) -> dict[str, object]:
         content = self._fetch("document")
         if not _is_document(content):
-            raise ClientError(
-                f"What {self._service.base} gives as its identity document is none. Is it EC2's metadata service?"
-            )
+            raise ClientError(f"{self._service.base} does not give an identity document. Is it EC2's metadata service?")
         document: dict[str, object] = json.loads(content)
         return document
 
@@ -190,7 +187,7 @@ class AWS:
         try:
             return "".join(self._fetch(name).decode("ascii").split())
         except UnicodeDecodeError as error:
-            raise FormatUnavailableError(f"What the metadata service gives as {name!r} is not base64.") from error
+            raise FormatUnavailableError(f"The metadata service's {name!r} is not base64.") from error
 
     def _fetch(self, name: str) -> bytes:
         if name not in self._fetched:
@@ -198,9 +195,9 @@ class AWS:
             if answer.status == 404:
                 raise FormatUnavailableError(f"The metadata service has no instance-identity/{name}.")
             if answer.status == 401:
-                raise self._no_token()
+                raise self._no_token_error()
             if answer.status == 403:
-                raise self._switched_off()
+                raise self._switched_off_error()
             if answer.status != 200:
                 raise ClientError(
                     f"The metadata service answers with status {answer.status} for instance-identity/{name}."
@@ -209,39 +206,37 @@ class AWS:
         return self._fetched[name]
 
     def _session(self) -> Mapping[str, str]:
-        """The headers for what follows: those of a session, none where the service has no sessions."""
+        """The headers of further requests: those of a session, or empty if the service has no sessions."""
         if self._headers is None:
             self._require_on()
             try:
                 answer = self._service.ask("PUT", _TOKEN_PATH, _TOKEN_HEADERS)
             except NoAnswerError as error:
-                raise self._why_no_token(error) from error
+                raise self._no_answer_error(error) from error
             if answer.status in (403, 404, 405):
                 self._headers = {}
             elif answer.status == 200:
                 self._headers = self._headers_with(answer)
             else:
-                raise ClientError(self._refusal(answer))
+                raise ClientError(self._refusal_text(answer))
         return self._headers
 
     def _require_on(self) -> None:
         if self._off:
             raise ClientError("The metadata service is switched off by AWS_EC2_METADATA_DISABLED; unset it to use it.")
 
-    def _headers_with(self, answer: Answer) -> Mapping[str, str]:
+    def _headers_with(self, answer: Response) -> Mapping[str, str]:
         """The headers with the session token in an answer."""
         token = answer.content.decode("latin-1").strip()
         if not token or not token.isascii() or not token.isprintable():
-            raise ClientError(
-                f"What {self._service.base} gives as a session token is none. Is it EC2's metadata service?"
-            )
+            raise ClientError(f"{self._service.base} does not give a session token. Is it EC2's metadata service?")
         return {"X-aws-ec2-metadata-token": token}
 
     @staticmethod
-    def _refusal(answer: Answer) -> str:
+    def _refusal_text(answer: Response) -> str:
         return f"The metadata service answers with status {answer.status} when asked for a session token."
 
-    def _why_no_token(self, error: NoAnswerError) -> ClientError:
+    def _no_answer_error(self, error: NoAnswerError) -> ClientError:
         """Why no token came, however often it was asked for.
 
         The hop limit counts for the answer to the PUT only, so that a GET answers when it was too low.
@@ -256,10 +251,10 @@ class AWS:
             "modify-instance-metadata-options --instance-id i-... --http-put-response-hop-limit 2"
         )
 
-    def _no_token(self) -> ClientError:
+    def _no_token_error(self) -> ClientError:
         return ClientError(f"The metadata service at {self._service.base} demands a session token and gives none out.")
 
-    def _switched_off(self) -> ClientError:
+    def _switched_off_error(self) -> ClientError:
         return ClientError(
             f"The metadata service at {self._service.base} is switched off for this instance (403). Turn it on with: "
             "aws ec2 modify-instance-metadata-options --instance-id i-... --http-endpoint enabled"
@@ -272,7 +267,3 @@ def _is_document(content: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and isinstance(document.get("instanceId"), str)
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

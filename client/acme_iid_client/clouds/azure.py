@@ -21,11 +21,11 @@ from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds import azure_issuers
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
-    Answer,
     BusyError,
     FormatUnavailableError,
     MetadataService,
     NotThisCloudError,
+    Response,
 )
 from acme_iid_client.errors import ClientError
 from acme_iid_client.x509.certificates import element
@@ -40,7 +40,7 @@ _IDENTITY = "/metadata/identity/oauth2/token?api-version=2018-02-01"
 _PAUSES = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0)
 """Seconds before each try for a document that is not an older one: the service keeps documents for some."""
 _SERVERS = ("IMDS/", "Microsoft-IIS/")
-"""What the service calls itself, now and formerly."""
+"""The service's names for itself, the present and the former one."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
@@ -92,7 +92,7 @@ class Azure:
         return (self._vm_id(),)
 
     def facts(self) -> Mapping[str, str]:
-        """What the metadata service says of the instance."""
+        """The instance as the metadata service describes it."""
         compute = self._described()
         return {name: str(compute[name]) for name in _FACTS if compute.get(name)}
 
@@ -114,7 +114,7 @@ class Azure:
             self._compute = self._read_description(self._service.ask("GET", _INSTANCE, _HEADERS))
         return self._compute
 
-    def _read_description(self, answer: Answer) -> Mapping[str, object]:
+    def _read_description(self, answer: Response) -> Mapping[str, object]:
         match _json(answer):
             case {"compute": {"vmId": str()} as compute} if answer.status == 200:
                 return {str(name): value for name, value in compute.items()}
@@ -122,7 +122,7 @@ class Azure:
             raise BusyError(f"The metadata service at {self.base} answers with status {answer.status}.")
         raise NotThisCloudError(
             "it does not describe an instance as Azure's does",
-            f"What answers at {self.base} does not describe an instance as Azure's metadata service does.",
+            f"The service at {self.base} does not describe an instance as Azure's metadata service does.",
         )
 
     def _attested(self, nonce: str) -> str:
@@ -139,7 +139,7 @@ class Azure:
                 )
             document = _document(answer)
             if document is None:
-                raise ClientError(f"What {self.base} gives as an attested document is none.")
+                raise ClientError(f"{self.base} does not give an attested document.")
             if nonce_of(base64.b64decode(document)) == nonce:
                 return document
         raise ClientError(
@@ -150,9 +150,9 @@ class Azure:
     def _token(self) -> str:
         if self._resource is None:
             raise FormatUnavailableError(
-                "This machine does not know for which resource the CA takes managed identity tokens, and asks for "
-                "none that a server names. Ask the CA's operator, and give it with --azure-resource, here or once "
-                "with 'acme-iid bootstrap'."
+                "This machine does not know the resource for which the CA takes managed identity tokens, and "
+                "it uses no resource that a server names. Ask the CA's operator, and give the resource with "
+                "--azure-resource, here or once with 'acme-iid bootstrap'."
             )
         # As Azure's own libraries have it, for a VM with several identities.
         client = self._env.get("AZURE_CLIENT_ID")
@@ -163,11 +163,11 @@ class Azure:
             case {"access_token": str(token)} if answer.status == 200 and _TOKEN.match(token):
                 return token
             case {"error_description": str(description)}:
-                said = description[:300]
+                reason = description[:300]
             case _:
-                said = f"status {answer.status}"
+                reason = f"status {answer.status}"
         raise FormatUnavailableError(
-            f"The metadata service gives no managed identity token for {self._resource} ({said.rstrip('.')}). The VM "
+            f"The metadata service gives no managed identity token for {self._resource} ({reason.rstrip('.')}). The VM "
             "needs an identity, and the tenant an application with this ID URI."
         )
 
@@ -177,12 +177,12 @@ class Azure:
         if not file:
             # Documents of one program have one signer, or at most two.
             if self._issuers is None:
-                found = azure_issuers.issuers(base64.b64decode(document))
-                self._issuers = "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in found)
+                certificates = azure_issuers.issuers(base64.b64decode(document))
+                self._issuers = "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in certificates)
             return {"intermediates": self._issuers} if self._issuers else {}
         content = Path(file).read_bytes()
         if len(content) > MAX_INTERMEDIATES_BYTES or b"-----BEGIN CERTIFICATE" not in content or not content.isascii():
-            raise ClientError(f"{file} ({INTERMEDIATES_VARIABLE}) is no PEM file with a few certificates.")
+            raise ClientError(f"{file} ({INTERMEDIATES_VARIABLE}) is not a PEM file with a few certificates.")
         return {"intermediates": content.decode("ascii")}
 
 
@@ -203,7 +203,7 @@ def nonce_of(cms: bytes) -> str | None:
     return nonce if isinstance(nonce, str) else None
 
 
-def _document(answer: Answer) -> str | None:
+def _document(answer: Response) -> str | None:
     match _json(answer):
         case {"signature": str(signature)}:
             try:
@@ -213,7 +213,7 @@ def _document(answer: Answer) -> str | None:
     return None
 
 
-def _json(answer: Answer) -> object:
+def _json(answer: Response) -> object:
     try:
         value: object = json.loads(answer.content)
     except (ValueError, RecursionError):

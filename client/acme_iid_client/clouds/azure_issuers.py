@@ -26,9 +26,9 @@ from acme_iid_client.transport.session import Session
 from acme_iid_client.x509.certificates import element
 
 HOSTS = frozenset({"www.microsoft.com", "caissuers.microsoft.com", "cacerts.digicert.com", "cacerts.digicert.cn"})
-"""Where the issuers of Azure's signers are fetched from. They are certificates, so HTTP does."""
+"""The hosts that give the issuers of Azure's signers. They are certificates, so HTTP does."""
 SECONDS = 3.0
-"""How long that may take, all in all."""
+"""The longest time for all of it."""
 MAX_BYTES = 64 * 1024
 MAX_REDIRECTS = 2
 """All within one host."""
@@ -37,7 +37,7 @@ _UNREADABLE = (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509
 
 
 def issuers(cms: bytes) -> tuple[x509.Certificate, ...]:
-    """The certificates of the authority that made the certificate of a document's signer; none where none is found.
+    """The certificates of the issuer of a document's signer; empty if it cannot be found.
 
     :param cms: SignedData in DER (RFC 5652 section 5.1), which nobody has verified.
     """
@@ -53,7 +53,7 @@ def issuers(cms: bytes) -> tuple[x509.Certificate, ...]:
 def _signer(cms: bytes) -> x509.Certificate | None:
     """The attached certificate that the first SignerInfo names by issuer and serial number.
 
-    :raises ValueError: if this is no SignedData in DER.
+    :raises ValueError: if this is not SignedData in DER.
     """
     _, rest = element(element(cms, 0x30)[0], 0x06)
     _, rest = element(element(element(rest, 0xA0)[0], 0x30)[0], 0x02)
@@ -84,25 +84,25 @@ def _installed(signer: x509.Certificate) -> Iterator[x509.Certificate]:
 
 def _fetched(signer: x509.Certificate) -> tuple[x509.Certificate, ...]:
     """The one that can be fetched, within :data:`SECONDS`."""
-    found: list[x509.Certificate] = []
+    certificates: list[x509.Certificate] = []
     deadline = Deadline(SECONDS)
 
     def fetch() -> None:
         for url in _addresses(signer):
             content = _get(url, deadline)
             if content is not None and (certificate := _read(content)) and certificate.subject == signer.issuer:
-                found.append(certificate)
+                certificates.append(certificate)
                 return
 
     # A daemon: a resolver that keeps it waiting must not keep the program.
     fetching = threading.Thread(target=fetch, daemon=True)
     fetching.start()
     fetching.join(SECONDS)
-    return tuple(found)
+    return tuple(certificates)
 
 
 def _addresses(signer: x509.Certificate) -> list[str]:
-    """Where the certificate says that its issuer is, as far as that is a place that is asked."""
+    """The addresses of its issuer in a certificate, as far as they are on the allowed hosts."""
     try:
         access = signer.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
     except _UNREADABLE:
@@ -123,7 +123,7 @@ def _is_allowed(url: str) -> bool:
 
 
 def _get(url: str, deadline: Deadline) -> bytes | None:
-    """What is there, if it is there and small."""
+    """The content at an address; None if there is none or it is large."""
     with Session(deadline, max_bytes=MAX_BYTES) as session:
         for _ in range(1 + MAX_REDIRECTS):
             try:

@@ -16,9 +16,9 @@ from acme_iid_client.clouds.metadata import PAUSES, BusyError, NoAnswerError, No
 from acme_iid_client.errors import ClientError
 
 SECONDS = 1.0
-"""How long clouds are waited for where nobody said which one it is."""
+"""The longest wait for clouds if the cloud is not named."""
 NAMED_SECONDS = 5.0
-"""How long a service is waited for whose address was given, or that answers and is no cloud's yet."""
+"""The longest wait for a service with a given address, or for one that answers and is not recognized yet."""
 
 
 class NoCloudError(ClientError):
@@ -50,14 +50,14 @@ C = TypeVar("C", bound=Candidate)
 
 
 def find(candidates: Sequence[C], seconds: float, notice: Callable[[str], None]) -> C:
-    """The cloud whose metadata service answers as only it does. All are asked at the same time.
+    """The cloud that answers as only its metadata service does. All clouds are asked at the same time.
 
     Of several that answer within :data:`SECONDS` the first of ``candidates`` is taken, not the fastest, so that
     the machine is the same instance the next time.
 
     :param seconds: how long to wait for the first answer.
     :param notice: called with a sentence if several clouds answer.
-    :raises NoCloudError: if there is none, naming what was tried.
+    :raises NoCloudError: if no cloud answers; it names what was tried.
     :raises ClientError: if there is one that cannot be used.
     """
     start = time.monotonic()
@@ -80,16 +80,16 @@ def find(candidates: Sequence[C], seconds: float, notice: Callable[[str], None])
         outcomes[index] = outcome
         unfinished -= {index} if final else set()
     ended.set()
-    found = [candidate for index, candidate in enumerate(candidates) if outcomes.get(index, candidate) is None]
-    if not found:
-        raise _explain(candidates, outcomes)
-    if len({candidate.title for candidate in found}) > 1:
-        named = " and ".join(f"{candidate.title} ({candidate.base})" for candidate in found)
+    answering = [candidate for index, candidate in enumerate(candidates) if outcomes.get(index, candidate) is None]
+    if not answering:
+        raise _no_cloud_error(candidates, outcomes)
+    if len({candidate.title for candidate in answering}) > 1:
+        named = " and ".join(f"{candidate.title} ({candidate.base})" for candidate in answering)
         notice(
-            f"The metadata services of {named} both answer. This machine is taken for one of {found[0].title}'s; "
+            f"The metadata services of {named} both answer. This machine is taken for one of {answering[0].title}'s; "
             "--metadata-url names another."
         )
-    return found[0]
+    return answering[0]
 
 
 def _probe(
@@ -122,7 +122,7 @@ def _is_answer(outcome: ClientError | None) -> bool:
     return isinstance(outcome, NotThisCloudError | BusyError) and not isinstance(outcome, NobodyThereError)
 
 
-def _explain(candidates: Sequence[Candidate], outcomes: dict[int, ClientError | None]) -> ClientError:
+def _no_cloud_error(candidates: Sequence[Candidate], outcomes: dict[int, ClientError | None]) -> ClientError:
     errors = [outcomes.get(index) for index in range(len(candidates))]
     for error in errors:
         # Its own service, with a reason why it cannot be used: no other cloud matters then.

@@ -15,8 +15,8 @@ from acme_iid_client.storage import directories
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What ``acme-iid enroll --for-user`` hands to a user.
+class EnrolledKey:
+    """The key that ``acme-iid enroll --for-user`` hands to a user.
 
     :ivar ca_url: the CA's address.
     :ivar enrolment: the enrolment's id.
@@ -33,23 +33,23 @@ class Given:
 
 
 def file_of(state: Path, ca: str) -> Path:
-    """Where what was given for a CA is kept.
+    """The file of a user's key for a CA.
 
     :param ca: what the CA's things are kept under, its root's fingerprint.
     """
     return state / "enrolled" / f"{directories.safe_name(ca)}.json"
 
 
-def save(state: Path, ca: str, given: Given) -> Path:
+def save(state: Path, ca: str, key: EnrolledKey) -> Path:
     """Keep what was given, for the user alone; returns the file."""
     file = file_of(state, ca)
     directories.make_directory(file.parent)
-    directories.write_file(file, json.dumps(asdict(given), indent=2).encode() + b"\n")
+    directories.write_file(file, json.dumps(asdict(key), indent=2).encode() + b"\n")
     return file
 
 
-def load(state: Path, ca: str) -> Given | None:
-    """What this user was given for a CA, if anything.
+def load(state: Path, ca: str) -> EnrolledKey | None:
+    """This user's key for a CA; None without one.
 
     :raises ClientError: if it cannot be read.
     """
@@ -62,12 +62,12 @@ def load(state: Path, ca: str) -> Given | None:
         raise ClientError(f"{file} cannot be read. 'acme-iid enroll --for-user' writes it anew.") from error
 
 
-def of_json(content: Mapping[str, Any]) -> Given:
-    """What was given, as its file has it.
+def of_json(content: Mapping[str, Any]) -> EnrolledKey:
+    """A key as its file has it.
 
     :raises KeyError: if something is missing; or TypeError.
     """
-    return Given(
+    return EnrolledKey(
         str(content["ca_url"]),
         str(content["enrolment"]),
         tuple(map(str, content["names"])),
@@ -83,26 +83,26 @@ class Enrolled:
     base = ""
     formats: tuple[str, ...] = ()
 
-    def __init__(self, given: Given) -> None:
-        self.given = given
+    def __init__(self, key: EnrolledKey) -> None:
+        self.key = key
 
     def probe(self, seconds: float) -> None:
         """Ask nobody: what was given says it."""
 
     def instance(self) -> str:
-        """What the account key is kept under."""
-        return f"enrolment:{self.given.enrolment}"
+        """The id under which the account key is kept."""
+        return f"enrolment:{self.key.enrolment}"
 
     def names(self) -> tuple[str, ...]:
         """The names that were enrolled."""
-        return self.given.names
+        return self.key.names
 
     def facts(self) -> Mapping[str, str]:
-        """What there is to read."""
-        return {"enrolment": self.given.enrolment}
+        """The enrolment, for people to read."""
+        return {"enrolment": self.key.enrolment}
 
     def evidence(self, kind: str, binding: Binding) -> IID01Response:  # noqa: ARG002 - a cloud's interface
-        """Refuse: whoever enrolled this user has the evidence."""
+        """Refuse: the account that enrolled this user has the evidence."""
         raise ClientError(
-            f"This user was enrolled for {', '.join(self.given.names)} and has no evidence of its own ({kind})."
+            f"This user was enrolled for {', '.join(self.key.names)} and has no evidence of its own ({kind})."
         )

@@ -14,17 +14,17 @@ from acme_iid.binding import Binding
 from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds.metadata import (
     LINK_LOCAL,
-    Answer,
     FormatUnavailableError,
     MetadataService,
     NotThisCloudError,
+    Response,
     text_of,
 )
 from acme_iid_client.errors import ClientError
 
 _HOST = "GCE_METADATA_HOST"
 IPV6 = "http://[fd20:ce::254]"
-"""Where instances without IPv4 have the server."""
+"""The server's address for instances without IPv4."""
 _ROOT = "/computeMetadata/v1/"
 _FLAVOR = "Metadata-Flavor"
 _HEADERS: Mapping[str, str] = {_FLAVOR: "Google"}
@@ -73,7 +73,7 @@ class GCP:
         return self._service.base
 
     def probe(self, seconds: float) -> None:
-        """Ask for the instance's id; whatever the answer, Google's says whose it is."""
+        """Ask for the instance's id; Google's server is recognized by any answer."""
         self._require_google(self._service.try_once("GET", f"{_ROOT}instance/id", _HEADERS, seconds))
 
     def instance(self) -> str:
@@ -89,13 +89,13 @@ class GCP:
         return f"{name}.{zone}.{suffix}", f"{name}.{suffix}"
 
     def facts(self) -> Mapping[str, str]:
-        """What the metadata server says of the instance."""
-        found = {}
+        """The instance as the metadata server describes it."""
+        facts = {}
         for name, path in _FACTS.items():
             answer = self._get(path)
             if answer.status == 200:
-                found[name] = text_of(answer.content, name).rpartition("/")[2]
-        return found
+                facts[name] = text_of(answer.content, name).rpartition("/")[2]
+        return facts
 
     def evidence(self, kind: str, binding: Binding) -> IID01Response:
         """An identity token for the binding's audience and no other."""
@@ -109,7 +109,7 @@ class GCP:
             raise ClientError(f"The metadata server answers with status {answer.status} for an identity token.")
         token = answer.content.decode("latin-1").strip()
         if not _TOKEN.match(token):
-            raise ClientError(f"What {self.base} gives as an identity token is none.")
+            raise ClientError(f"{self.base} does not give an identity token.")
         return IID01Response(format=kind, evidence=token)
 
     def _value(self, path: str) -> str:
@@ -118,14 +118,14 @@ class GCP:
             raise ClientError(f"The metadata server at {self.base} answers with status {answer.status} for {path}.")
         return text_of(answer.content, path)
 
-    def _get(self, path: str) -> Answer:
-        """One request, of which an answer without Google's header is not the metadata server's, whatever it says."""
+    def _get(self, path: str) -> Response:
+        """One request. An answer without Google's header is not the metadata server's."""
         return self._require_google(self._service.ask("GET", _ROOT + path, _HEADERS))
 
-    def _require_google(self, answer: Answer) -> Answer:
+    def _require_google(self, answer: Response) -> Response:
         if answer.headers.get(_FLAVOR) != "Google":
             raise NotThisCloudError(
                 f"its answers have no {_FLAVOR}",
-                f"What answers at {self.base} is not Google's metadata server: its answers have no {_FLAVOR}.",
+                f"The service at {self.base} is not Google's metadata server: its answers have no {_FLAVOR}.",
             )
         return answer

@@ -18,11 +18,11 @@ from acme_iid_client.errors import ClientError
 from acme_iid_client.transport.session import Session, TooLargeError
 
 LINK_LOCAL = "http://169.254.169.254"
-"""Where all clouds have their service. It is reached without asking anybody for a name."""
+"""The address of all clouds' services. It is reached without a name service."""
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 3.0
 PATIENCE_SECONDS = 12.0
-"""How long a request is repeated while the service is busy, its tries and pauses together."""
+"""The time in which a request is repeated while the service is busy, its tries and pauses together."""
 PAUSES = (0.2, 0.4, 0.8, 1.5, 2.0, 2.5)
 """Seconds before each further try. Azure's service answers five requests a second."""
 MAX_ANSWER_BYTES = 64 * 1024
@@ -30,7 +30,7 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 
 _TRIES_AFTER_404 = 3
-"""How often what is not there is asked for again: most often it never will be."""
+"""The number of further tries for something that is not there: most often it never will be."""
 _TRIES_AFTER_SILENCE = 2
 
 
@@ -47,7 +47,7 @@ class BusyError(ClientError):
 
 
 class NotThisCloudError(ClientError):
-    """What answers at the address, if anything does, is not this cloud's metadata service.
+    """The address is not that of this cloud's metadata service.
 
     :ivar cause: why it is not, as the end of a sentence.
     """
@@ -62,8 +62,8 @@ class NobodyThereError(NotThisCloudError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a metadata service said.
+class Response:
+    """A response of a metadata service.
 
     :ivar headers: by name, in any case.
     """
@@ -79,7 +79,7 @@ class Answer:
 
     @property
     def server(self) -> str:
-        """What the service calls itself."""
+        """The service's name for itself."""
         return self.headers.get("Server") or ""
 
 
@@ -92,7 +92,7 @@ class MetadataService:
     def __init__(self, base: str) -> None:
         self.base = base.rstrip("/")
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Response:
         """One request, repeated while the service is busy.
 
         :param path: from the root of the service, with the query.
@@ -117,14 +117,14 @@ class MetadataService:
             time.sleep(pause)
         return self.try_once(method, path, headers)
 
-    def try_once(self, method: str, path: str, headers: Mapping[str, str], seconds: float = READ_SECONDS) -> Answer:
+    def try_once(self, method: str, path: str, headers: Mapping[str, str], seconds: float = READ_SECONDS) -> Response:
         """One request.
 
         :param path: from the root of the service, with the query.
         :param seconds: how long to wait for an answer, whole.
         :raises NoAnswerError: if the connection stands and no answer comes.
         :raises NobodyThereError: if there is nobody.
-        :raises ClientError: if the answer is too large, or the address is none.
+        :raises ClientError: if the answer is too large, or the address is not one.
         """
         # A proxy would see the evidence, and could not reach the address of this very machine anyway. Nothing is left
         # open: a program asks three times and is done.
@@ -137,7 +137,7 @@ class MetadataService:
         try:
             with session:
                 response = session.request(method, self.base + path, headers={**headers, "Connection": "close"})
-                return Answer(response.status_code, response.content, response.headers)
+                return Response(response.status_code, response.content, response.headers)
         except TooLargeError as error:
             raise ClientError(
                 f"The metadata service's answer for {path.partition('?')[0]} is larger than {MAX_ANSWER_BYTES} octets."
@@ -154,7 +154,9 @@ class MetadataService:
             raise NoAnswerError(f"The metadata service at {self.base} does not answer.") from error
         except requests.exceptions.RequestException as error:
             if error.args and isinstance(error.args[0], urllib3.exceptions.ProtocolError):
-                raise NoAnswerError(f"The metadata service at {self.base} hung up without an answer.") from error
+                raise NoAnswerError(
+                    f"The metadata service at {self.base} closed the connection without an answer."
+                ) from error
             cause = _cause(error)
             raise NobodyThereError(
                 cause,
@@ -172,7 +174,7 @@ def text_of(content: bytes, what: str) -> str:
     """
     text = content.decode("latin-1").strip()
     if not text or len(text) > 512 or not text.isascii() or not text.isprintable():
-        raise ClientError(f"What the metadata service gives as {what} is none.")
+        raise ClientError(f"The metadata service's answer for {what} is not a line of text.")
     return text
 
 

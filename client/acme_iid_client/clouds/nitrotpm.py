@@ -24,7 +24,7 @@ from acme_iid_client.errors import ClientError
 COMMAND = "nitro-tpm-attest"
 VARIABLE = "ACME_IID_NITRO_TPM_ATTEST"
 SECONDS = 20.0
-"""How long the program may take; it takes about one second."""
+"""The longest time for the program, which takes about one second."""
 MAX_BYTES = 32 * 1024
 """The largest document that is read; they have some 5,000 octets."""
 
@@ -38,19 +38,19 @@ def attest(env: Mapping[str, str], binding: Binding, seconds: float = SECONDS) -
     """
     command = _command(env)
     with tempfile.TemporaryDirectory(prefix="acme-iid-") as directory:
-        nonce, key, said = (Path(directory, name) for name in ("nonce", "public_key", "said"))
+        nonce, key, messages = (Path(directory, name) for name in ("nonce", "public_key", "messages"))
         nonce.write_bytes(binding.digest)
         arguments = [*command, "--nonce", str(nonce)]
         if binding.public_key:
             key.write_bytes(binding.public_key)
             arguments += ["--public-key", str(key)]
         try:
-            with said.open("wb") as errors:
+            with messages.open("wb") as errors:
                 status, output = _run(arguments, errors.fileno(), seconds)
         except OSError as error:
             raise FormatUnavailableError(f"{command[0]} cannot be run: {error.strerror}.") from error
         if status != 0 or not output or len(output) > MAX_BYTES:
-            raise FormatUnavailableError(_why(command[0], status, len(output), said))
+            raise FormatUnavailableError(_why(command[0], status, len(output), messages))
     return output
 
 
@@ -60,14 +60,14 @@ def _command(env: Mapping[str, str]) -> list[str]:
         try:
             return shlex.split(configured)
         except ValueError as error:
-            raise ClientError(f"{VARIABLE} is {configured!r}, which is no command: {error}.") from error
-    found = shutil.which(COMMAND, path=env.get("PATH"))
-    if found is None:
+            raise ClientError(f"{VARIABLE} is {configured!r}, which is not a command: {error}.") from error
+    program = shutil.which(COMMAND, path=env.get("PATH"))
+    if program is None:
         raise FormatUnavailableError(
             f"This machine has no {COMMAND}, which makes the NitroTPM's documents; it comes with the package "
             f"aws-nitro-tpm-tools, and {VARIABLE} names one elsewhere."
         )
-    return [found]
+    return [program]
 
 
 def _run(arguments: list[str], errors: int, seconds: float) -> tuple[int, bytes]:
@@ -94,12 +94,12 @@ def _run(arguments: list[str], errors: int, seconds: float) -> tuple[int, bytes]
     return status, output
 
 
-def _why(program: str, status: int, size: int, said: Path) -> str:
+def _why(program: str, status: int, size: int, messages: Path) -> str:
     if size > MAX_BYTES:
-        return f"{program} wrote more than {MAX_BYTES} octets, which no attestation document has."
+        return f"{program} wrote more than {MAX_BYTES} octets, more than any attestation document has."
     if status == -signal.SIGKILL:
-        return f"{program} was ended, because it took too long."
-    with said.open("rb") as file:
+        return f"{program} took too long and was ended."
+    with messages.open("rb") as file:
         lines = file.read(2048).decode("utf-8", "replace").split("\n")
     reason = next((line.strip() for line in lines if line.strip()), "it says nothing")
     return f"{program} made no attestation document (status {status}): {reason[:200]}."

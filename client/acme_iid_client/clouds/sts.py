@@ -23,11 +23,11 @@ from acme_iid_client.transport.session import Session, TooLargeError
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_STS"
 MAX_ANSWER_BYTES = 64 * 1024
 TOKEN_SECONDS = 300
-"""How long a token is asked for: as long as the CA takes one (AWS gives 60 to 3600)."""
+"""The lifetime that a token is asked for: as long as the CA takes one (AWS gives 60 to 3600)."""
 
 _CONNECT_SECONDS = 5.0
 _SECONDS = 15.0
-"""How long an answer may take as a whole."""
+"""The longest time for a whole answer."""
 # The region comes from the metadata service, unsigned, and goes into a host name.
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2}\Z")
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,255}\Z")
@@ -44,7 +44,7 @@ def web_identity_token(credentials: Credentials, region: str, audience: str, env
     :raises ClientError: if the endpoint cannot be meant.
     """
     if not _REGION.match(region):
-        raise ClientError(f"{region[:64]!r}, which the metadata service gives as the region, is none.")
+        raise ClientError(f"The metadata service gives {region[:64]!r} as the region, which is not a region.")
     url = _endpoint(region, env)
     form = {
         "Action": "GetWebIdentityToken",
@@ -56,14 +56,14 @@ def web_identity_token(credentials: Credentials, region: str, audience: str, env
     body = urlencode(form).encode()
     headers = headers_for_post(credentials, region, "sts", url.netloc, url.path, body, datetime.now(UTC))
     status, text = _post(url, headers, body)
-    found = _TOKEN.search(text) if status == 200 else None
-    if found is None:
-        raise FormatUnavailableError(_refusal(url, status, text))
-    return found[1]
+    token = _TOKEN.search(text) if status == 200 else None
+    if token is None:
+        raise FormatUnavailableError(_refusal_text(url, status, text))
+    return token[1]
 
 
 def _endpoint(region: str, env: Mapping[str, str]) -> SplitResult:
-    """Where STS is: in the instance's region, as tokens for it are signed there."""
+    """The endpoint of STS in the instance's region, which signs the tokens for it."""
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     text = env.get(ENDPOINT_VARIABLE) or f"https://sts.{region}.{domain}"
     try:
@@ -74,7 +74,7 @@ def _endpoint(region: str, env: Mapping[str, str]) -> SplitResult:
     except ValueError:
         valid = False
     if not valid or url.query or url.fragment or "@" in url.netloc or not _PATH.match(url.path):
-        raise ClientError(f"{ENDPOINT_VARIABLE} is {text!r}, which is no https URL of an STS endpoint.")
+        raise ClientError(f"{ENDPOINT_VARIABLE} is {text!r}, which is not an https URL of an STS endpoint.")
     return url
 
 
@@ -107,10 +107,10 @@ def _post(url: SplitResult, headers: Mapping[str, str], body: bytes) -> tuple[in
     return response.status_code, response.content.decode("utf-8", "replace")
 
 
-def _refusal(url: SplitResult, status: int, text: str) -> str:
+def _refusal_text(url: SplitResult, status: int, text: str) -> str:
     error = _ERROR.search(text)
-    said = f"{error[1]}: {html.unescape(error[2])}" if error else f"status {status}"
+    reason = f"{error[1]}: {html.unescape(error[2])}" if error else f"status {status}"
     return (
-        f"STS at {url.netloc} gives no web identity token ({said.rstrip('.')}). The instance's role needs the "
+        f"STS at {url.netloc} gives no web identity token ({reason.rstrip('.')}). The instance's role needs the "
         "permission sts:GetWebIdentityToken, and the account outbound identity federation; the clock must be right."
     )

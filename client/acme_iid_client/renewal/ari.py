@@ -1,55 +1,22 @@
-"""When the CA would like a certificate to be renewed: ACME Renewal Information (RFC 9773)."""
+"""ACME Renewal Information (RFC 9773): the CA suggests when a certificate is renewed."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import requests
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.binding import base64url
 from acme_iid_client.acme.connection import CaError, UnreachableError
-from acme_iid_client.acme.known_ca import Authority
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.deadline import Deadline
+from acme_iid_client.renewal.schedule import USUAL_INTERVAL, Window
 from acme_iid_client.transport.pauses import LATER, retry_after
-from acme_iid_client.transport.trust import PinnedSession, explain
+from acme_iid_client.transport.trust import PinnedSession, request_error
 
-USUAL_INTERVAL = 6 * 3600.0
-"""Seconds until the CA is asked again, where it does not say."""
 _INTERVALS = (60.0, 24 * 3600.0)
 """The shortest and the longest interval that is followed (RFC 9773 section 4.3.2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The time in which the CA suggests to renew.
-
-    :ivar start: seconds since the epoch.
-    :ivar end: the same.
-    :ivar interval: seconds after which to ask again.
-    :ivar explanation: a page that says why, or None.
-    """
-
-    start: float
-    end: float
-    interval: float = USUAL_INTERVAL
-    explanation: str | None = None
-
-    def moment(self, certificate: x509.Certificate) -> float:
-        """A moment in the window, at random among certificates (RFC 9773 section 4.2) and the same each time for one.
-
-        So a command that a timer starts, and a program that is started anew, come to the same decision.
-        """
-        return self.start + fraction(certificate) * (self.end - self.start)
-
-
-def fraction(certificate: x509.Certificate) -> float:
-    """A number from 0 to below 1 that is as random as the certificate's serial number."""
-    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
-    return int.from_bytes(digest[:6]) / 2**48
 
 
 def certificate_id(certificate: x509.Certificate) -> str | None:
@@ -66,28 +33,28 @@ def certificate_id(certificate: x509.Certificate) -> str | None:
     serial = certificate.serial_number
     # A DER INTEGER's contents: where the first bit is set, an octet of zeros goes before it.
     octets = serial.to_bytes(serial.bit_length() // 8 + 1)
-    return f"{_base64url(extension.key_identifier)}.{_base64url(octets)}"
+    return f"{base64url(extension.key_identifier)}.{base64url(octets)}"
 
 
-def fetch(authority: Authority, certificate: x509.Certificate, deadline: Deadline) -> Window | None:
+def fetch(ca: KnownCA, certificate: x509.Certificate, deadline: Deadline) -> Window | None:
     """Ask the CA.
 
     :returns: None if it has no opinion: it does not offer renewal information, or not for this certificate.
     :raises UnreachableError: if no answer comes.
-    :raises CaError: if the answer is none.
+    :raises CaError: if the answer cannot be read.
     """
     identifier = certificate_id(certificate)
     if identifier is None:
         return None
     try:
-        with PinnedSession(authority.root, deadline) as session:
-            directory = _json(session.get(authority.directory_url))
+        with PinnedSession(ca.roots_file, deadline) as session:
+            directory = _json(session.get(ca.directory_url))
             base = directory.get("renewalInfo")
             if not isinstance(base, str):
                 return None
             response = session.get(f"{base.rstrip('/')}/{identifier}")
     except requests.RequestException as error:
-        raise UnreachableError(str(explain(error, authority.ca_url))) from error
+        raise UnreachableError(str(request_error(error, ca.ca_url))) from error
     if response.status_code == requests.codes.not_found:
         return None
     return _window(_json(response), response)
@@ -123,11 +90,7 @@ def _json(response: requests.Response) -> dict[str, object]:
     try:
         content = response.json()
     except ValueError as error:
-        raise CaError(f"What {response.url} answers is no JSON.") from error
+        raise CaError(f"{response.url} does not answer with JSON.") from error
     if not isinstance(content, dict):
-        raise CaError(f"What {response.url} answers is no JSON object.")
+        raise CaError(f"{response.url} does not answer with a JSON object.")
     return content
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

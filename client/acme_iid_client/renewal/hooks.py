@@ -27,7 +27,7 @@ _MAX_PID_FILE = 64
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What is done after a renewal.
+    """The notifications after a renewal.
 
     :ivar command: a program and its arguments; empty for none. No shell reads it.
     :ivar seconds: how long it may take.
@@ -96,7 +96,8 @@ class Hooks:
                 try:
                     if user is not None and _users_of(pid) != {user}:
                         raise ClientError(
-                            f"Process {pid} is not one of user {user}, who wrote {self.pid_file}, so it got no signal."
+                            f"Process {pid} got no signal, because it does not belong to user {user}, the owner "
+                            f"of {self.pid_file}."
                         )
                     signal.pidfd_send_signal(process, self.number)
                 finally:
@@ -105,7 +106,7 @@ class Hooks:
                 raise ClientError(f"Process {pid} could not be sent signal {self.number}: {error.strerror}.") from error
 
     def _in_file(self) -> list[tuple[int, int | None]]:
-        """The process in the file, and the user whose it has to be, where others than root could write the file."""
+        """The process in the file, and the user that it has to belong to, if others than root could write the file."""
         if self.pid_file is None:
             return []
         try:
@@ -147,7 +148,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def variables(record: Record, leaf: x509.Certificate, ca_url: str) -> dict[str, str]:
-    """What a command sees of the certificate that was renewed."""
+    """The environment variables by which a command sees the certificate that was renewed."""
     return {
         "ACME_IID_CERTIFICATE": str(record.certificate.absolute()),
         "ACME_IID_KEY": str(record.key.absolute()),
@@ -159,7 +160,7 @@ def variables(record: Record, leaf: x509.Certificate, ca_url: str) -> dict[str, 
 
 
 def parse(command: str | None, seconds: float, name: str | None, pid: int | None, pid_file: Path | None) -> Hooks:
-    """What ``--exec``, ``--exec-timeout``, ``--signal``, ``--pid`` and ``--pid-file`` ask for.
+    """The notifications that ``--exec``, ``--exec-timeout``, ``--signal``, ``--pid`` and ``--pid-file`` ask for.
 
     :param command: split as a shell would, and not otherwise read by one.
     :param name: a signal's number, or its name with or without SIG; None is HUP.
@@ -174,7 +175,7 @@ def parse(command: str | None, seconds: float, name: str | None, pid: int | None
     if words and os.geteuid() == 0:
         _require_own_program(words[0])
     if name is not None and pid is None and pid_file is None:
-        raise ClientError("--signal needs --pid or --pid-file: whom to send it to.")
+        raise ClientError("--signal needs --pid or --pid-file, for the process that gets it.")
     return Hooks(words, seconds, _number(name), pid, pid_file)
 
 
@@ -208,4 +209,4 @@ def _number(name: str | None) -> int:
             return signal.Signals(int(name))
         return signal.Signals["SIG" + name.upper().removeprefix("SIG")]
     except (KeyError, ValueError) as error:
-        raise ClientError(f"--signal {name} is no signal; HUP, USR1 and TERM are some.") from error
+        raise ClientError(f"--signal {name} is not a signal; HUP, USR1 and TERM are signals.") from error

@@ -16,9 +16,10 @@ from pathlib import Path
 from cryptography import x509
 
 from acme_iid_client.errors import ClientError
+from acme_iid_client.renewal.schedule import planned_at
 from acme_iid_client.storage import directories, records
 from acme_iid_client.x509 import keys
-from acme_iid_client.x509.certificates import due_at, fingerprint, load_certificates
+from acme_iid_client.x509.certificates import fingerprint, load_certificates
 
 MAX_FILE_BYTES = 1024 * 1024
 """The largest file that is looked into for a certificate."""
@@ -27,13 +28,13 @@ _SUFFIXES = frozenset({".crt", ".pem", ".cer", ".cert", ".der"})
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What is there.
+class CertificateState:
+    """A certificate of this machine, as it is.
 
     :ivar certificate: its file.
     :ivar key: its key's file; None if it is not known.
     :ivar ca_url: where it was ordered; None if that is not known.
-    :ivar leaf: the certificate; None if there is none that can be read.
+    :ivar leaf: the certificate; None if it cannot be read.
     :ivar status: a word for people and scripts: valid, due, expired, early (valid only later), revoked, mismatched
         (the key is another certificate's), missing or unreadable (the certificate, or the key beside it).
     """
@@ -45,7 +46,7 @@ class Found:
     status: str
 
 
-def ordered(state: Path, now: datetime, complain: Callable[[str], None]) -> list[Found]:
+def ordered(state: Path, now: datetime, complain: Callable[[str], None]) -> list[CertificateState]:
     """The certificates that were ordered on this machine, by their paths.
 
     :param complain: called with a sentence about each record that cannot be read.
@@ -53,7 +54,7 @@ def ordered(state: Path, now: datetime, complain: Callable[[str], None]) -> list
     return [_look(state, record.certificate, record, now) for record in records.all_of(state, complain)]
 
 
-def in_paths(state: Path, paths: tuple[Path, ...], now: datetime) -> list[Found]:
+def in_paths(state: Path, paths: tuple[Path, ...], now: datetime) -> list[CertificateState]:
     """The certificates in files and directories; what else is in a directory is passed over, and so are CAs'.
 
     A directory that cannot be read is listed itself.
@@ -75,7 +76,7 @@ def note_revoked(state: Path, leaf: x509.Certificate) -> None:
 
 
 def revocations(state: Path) -> Path:
-    """Where it is kept which certificates have been revoked from here."""
+    """The directory with a file for each certificate that was revoked from here."""
     return state / "revoked"
 
 
@@ -98,25 +99,25 @@ def _record(state: Path, certificate: Path) -> records.Record | None:
         return None
 
 
-def _look(state: Path, certificate: Path, record: records.Record | None, now: datetime) -> Found:
+def _look(state: Path, certificate: Path, record: records.Record | None, now: datetime) -> CertificateState:
     """Read the certificate at a place, and say how it is."""
     key, ca_url = (None, None) if record is None else (record.key, record.ca_url)
     try:
         leaf = _leaf(certificate)
     except FileNotFoundError:
-        return Found(certificate, key, ca_url, None, "missing")
+        return CertificateState(certificate, key, ca_url, None, "missing")
     except (OSError, ClientError):
-        return Found(certificate, key, ca_url, None, "unreadable")
+        return CertificateState(certificate, key, ca_url, None, "unreadable")
     if _revoked(state, leaf).exists():
-        return Found(certificate, key, ca_url, leaf, "revoked")
+        return CertificateState(certificate, key, ca_url, leaf, "revoked")
     if now < leaf.not_valid_after_utc and key is not None:
         try:
             public = keys.load(key.read_bytes(), str(key)).public_key()
         except (OSError, ClientError):
-            return Found(certificate, key, ca_url, leaf, "unreadable")
+            return CertificateState(certificate, key, ca_url, leaf, "unreadable")
         if keys.spki(public) != keys.spki(leaf.public_key()):
-            return Found(certificate, key, ca_url, leaf, "mismatched")
-    return Found(certificate, key, ca_url, leaf, _by_time(leaf, now))
+            return CertificateState(certificate, key, ca_url, leaf, "mismatched")
+    return CertificateState(certificate, key, ca_url, leaf, _by_time(leaf, now))
 
 
 def _by_time(leaf: x509.Certificate, now: datetime) -> str:
@@ -124,7 +125,7 @@ def _by_time(leaf: x509.Certificate, now: datetime) -> str:
         return "expired"
     if now < leaf.not_valid_before_utc:
         return "early"
-    return "due" if now >= due_at(leaf) else "valid"
+    return "due" if now >= planned_at(leaf) else "valid"
 
 
 def _leaf(file: Path) -> x509.Certificate:

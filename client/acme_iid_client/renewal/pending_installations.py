@@ -1,4 +1,4 @@
-"""What the CA has issued, kept until it is in place: a disk that is full then costs no further order.
+"""Issued certificates, kept until they are in place: a disk that is full then costs no further order.
 
 A file for each certificate stands in the state directory, private, from the answer of the CA until the installation is
 done. Room for it is taken before the order, so that it can be written whatever happens to the disk meanwhile. What
@@ -18,19 +18,20 @@ from pathlib import Path
 
 from acme_iid_client.acme.order import Issued
 from acme_iid_client.errors import ClientError
+from acme_iid_client.renewal.schedule import planned_at
 from acme_iid_client.storage import directories, pairs
 from acme_iid_client.storage.descriptors import open_directory
 from acme_iid_client.storage.entries import Entry
 from acme_iid_client.x509 import keys
-from acme_iid_client.x509.certificates import due_at, load_certificates
+from acme_iid_client.x509.certificates import load_certificates
 
 _ROOM = 64 * 1024
 """Octets: more than a chain and a key take."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What was issued.
+class PendingInstallation:
+    """A certificate that was issued and is not in place yet.
 
     :ivar issued: the certificate; its key if that was made for it, or None if the key stays what it is.
     :ivar permissions: what its files are to have.
@@ -43,7 +44,7 @@ class Kept:
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether it is worth being put in place: a renewal would not be due at once."""
-        return self.issued.leaf.not_valid_before_utc <= now < due_at(self.issued.leaf)
+        return self.issued.leaf.not_valid_before_utc <= now < planned_at(self.issued.leaf)
 
     def put_in_place(self, where: pairs.Pair, permissions: pairs.Permissions | None = None) -> None:
         """Install it.
@@ -52,25 +53,26 @@ class Kept:
         :param permissions: others than those that were asked for when it was ordered.
         :raises ClientError: if that is impossible; it stays kept then.
         """
-        wanted = self.permissions if permissions in (None, pairs.Permissions()) else permissions
-        assert wanted is not None
+        chosen = self.permissions if permissions in (None, pairs.Permissions()) else permissions
+        assert chosen is not None
         issued = self.issued
         try:
             if where.certificate == where.key:
-                pairs.install_file(where.certificate, issued.certificate_pem, wanted, private=False)
+                pairs.install_file(where.certificate, issued.certificate_pem, chosen, private=False)
             elif issued.key is None:
-                pairs.install_certificate(where, issued.certificate_pem, wanted)
+                pairs.install_certificate(where, issued.certificate_pem, chosen)
             else:
-                pairs.install(where, issued.certificate_pem, keys.to_pem(issued.key), wanted)
+                pairs.install(where, issued.certificate_pem, keys.to_pem(issued.key), chosen)
         except OSError as error:
             raise ClientError(
-                f"{error.filename or where.certificate} could not be put in place: {error.strerror}. What the CA "
-                "issued is kept, and the next try puts it in place without another order."
+                f"{error.filename or where.certificate} could not be put in place: {error.strerror}. The "
+                "certificate that the CA issued is kept, and the next try puts it in place without another "
+                "order."
             ) from error
 
 
 def directory(state: Path) -> Path:
-    """Where it is kept."""
+    """The directory of these certificates."""
     return state / "issued"
 
 
@@ -81,7 +83,7 @@ class Room:
     _taken: Entry
     _target: Entry
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: PendingInstallation) -> None:
         """Keep what was issued, durably.
 
         :raises OSError: if even that is impossible.
@@ -103,7 +105,7 @@ def room(state: Path, certificate: Path) -> Iterator[Room]:
     """Take room for what is going to be issued.
 
     :param certificate: the certificate's file.
-    :raises ClientError: if there is none, so that nothing should be ordered.
+    :raises ClientError: if there is no room, so that nothing should be ordered.
     """
     file = _file(state, certificate)
     with contextlib.ExitStack() as stack:
@@ -115,7 +117,7 @@ def room(state: Path, certificate: Path) -> Iterator[Room]:
             taken.create(b"\0" * _ROOM, 0o600)
         except OSError as error:
             raise ClientError(
-                f"What the CA issues could not be kept in {file.parent} ({error.strerror}), so nothing was ordered."
+                f"A certificate could not be kept in {file.parent} ({error.strerror}), so nothing was ordered."
             ) from error
         yield Room(taken, target)
 
@@ -128,8 +130,8 @@ def exists(state: Path, certificate: Path) -> bool:
         return False
 
 
-def find(state: Path, certificate: Path) -> Kept | None:
-    """What is kept for a certificate's file, if anything can be used.
+def find(state: Path, certificate: Path) -> PendingInstallation | None:
+    """The certificate that is kept for a certificate's file; None if there is none that can be used.
 
     :raises OSError: if it cannot be read.
     """
@@ -140,11 +142,11 @@ def find(state: Path, certificate: Path) -> Kept | None:
         key = content["key"]
         private = None if key is None else keys.load(key.encode("ascii"), str(file))
         permissions = pairs.Permissions(*content["permissions"])
-        return Kept(Issued(chain, private, None), permissions, dict(content["purpose"]))
+        return PendingInstallation(Issued(chain, private, None), permissions, dict(content["purpose"]))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ClientError, ValueError, KeyError, TypeError, AttributeError):
-        # Whatever it is, another order does not need it.
+        # A new order makes it unnecessary.
         return None
 
 

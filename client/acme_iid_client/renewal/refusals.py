@@ -111,7 +111,7 @@ def keep(state: Path, certificate: Path, leaf: x509.Certificate, error: CaError,
 
 
 def standing(state: Path, certificate: Path, leaf: x509.Certificate, now: float) -> Refusal | None:
-    """The refusal because of which the CA is not asked now; None if there is none.
+    """The refusal that keeps the CA from being asked now; None if no refusal stands.
 
     :param certificate: the certificate's file.
     :param leaf: what the file holds.

@@ -1,4 +1,4 @@
-"""When a certificate is due, and what its successor is like."""
+"""Renewing a certificate: what its successor is like, and how it is put in place."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from acme_iid.errors import Remedy
+from acme_iid.terminal import durations
 from acme_iid_client import clouds
 from acme_iid_client.acme import known_ca
 from acme_iid_client.acme.connection import CaError
@@ -19,22 +20,18 @@ from acme_iid_client.acme.order import Issued, Request, order
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.renewal import ari, pending_installations
+from acme_iid_client.renewal.pending_installations import PendingInstallation
+from acme_iid_client.renewal.schedule import Window
 from acme_iid_client.storage import pairs
-from acme_iid_client.storage.directories import Places
+from acme_iid_client.storage.directories import Directories
 from acme_iid_client.storage.records import Record
 from acme_iid_client.x509 import keys
 from acme_iid_client.x509.certificates import (
-    due_at,
-    due_when_left,
     load_certificates,
     names_in,
-    parse_duration,
     provisioner_of,
 )
 from acme_iid_client.x509.keys import KeyType, type_of
-
-_JITTER = 20
-"""Into how many parts a time is divided, by up to one of which certificates are renewed earlier than others."""
 
 
 class MissingError(ClientError):
@@ -43,7 +40,7 @@ class MissingError(ClientError):
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a renewal is asked to do differently from what it would.
+    """Changes to the usual course of a renewal.
 
     :ivar provisioner: another provisioner than the one that the certificate names.
     :ivar life: how long the new certificate is to be valid, or until when: as ``--not-after`` takes it.
@@ -56,31 +53,6 @@ class Wishes:
     key_type: KeyType | None = None
     new_key: bool = False
     permissions: pairs.Permissions = field(default_factory=pairs.Permissions)
-
-
-def planned_at(
-    certificate: x509.Certificate, window: ari.Window | None = None, expires_in: str | None = None
-) -> datetime:
-    """When a certificate is renewed: about :func:`due_at`, somewhat earlier for some than for others.
-
-    :param window: what the CA suggests; it decides, as long as it leaves a twentieth of the certificate's life.
-    :param expires_in: the time that is to be left then, as an administrator has chosen it; it counts before all else.
-    :raises ClientError: if that is no time.
-    """
-    end, life = certificate.not_valid_after_utc, _life(certificate)
-    if expires_in is not None:
-        due = due_when_left(certificate, expires_in)
-        return due - (end - due) / _JITTER * ari.fraction(certificate)
-    if window is not None:
-        latest = end - life / _JITTER
-        # Whatever a CA says, it is a time: the largest and smallest are cut before they are made one.
-        seconds = min(max(window.moment(certificate), 0.0), latest.timestamp())
-        return datetime.fromtimestamp(seconds, UTC)
-    return due_at(certificate) - life / _JITTER * ari.fraction(certificate)
-
-
-def _life(certificate: x509.Certificate) -> timedelta:
-    return certificate.not_valid_after_utc - certificate.not_valid_before_utc
 
 
 def successor(certificate: x509.Certificate, provisioner: str | None, not_after: str | None) -> Request:
@@ -123,7 +95,7 @@ def current(record: Record) -> tuple[pairs.Pair, x509.Certificate]:
         leaf = load_certificates(pairs.read(pair.certificate))[0]
         public = keys.spki(leaf.public_key())
     except ClientError as error:
-        raise ClientError(f"{record.certificate} is no certificate: {error}") from error
+        raise ClientError(f"{record.certificate} is not a certificate: {error}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ClientError(f"The key in {record.certificate} is of a kind that this program does not know.") from error
     if pair.key.exists():
@@ -133,12 +105,12 @@ def current(record: Record) -> tuple[pairs.Pair, x509.Certificate]:
                 f"{record.key} is not the key of {record.certificate}, so it is not overwritten. "
                 "Which file is the right one?"
             )
-        record.copies.refresh(pair, pairs.Permissions())
+        record.bundles.refresh(pair, pairs.Permissions())
     return pair, leaf
 
 
-def advice(record: Record, certificate: x509.Certificate, where: Places, deadline: Deadline) -> ari.Window | None:
-    """When the CA of a pair would like it to be renewed; None if it does not say.
+def advice(record: Record, certificate: x509.Certificate, where: Directories, deadline: Deadline) -> Window | None:
+    """The window in which the CA of a pair suggests to renew it; None if it suggests nothing.
 
     :raises ClientError: if it cannot be asked.
     """
@@ -148,7 +120,7 @@ def advice(record: Record, certificate: x509.Certificate, where: Places, deadlin
 def renew(
     record: Record,
     wishes: Wishes,
-    where: Places,
+    where: Directories,
     env: Mapping[str, str],
     deadline: Deadline,
     notice: Callable[[str], None],
@@ -185,7 +157,7 @@ def renew(
         where.state, ca.identity, env, record.metadata_url, record.token_resource or ca.token_resource, notice
     )
     pairs.rehearse(pair, wishes.permissions, key_stays=keep)
-    record.copies.rehearse(wishes.permissions)
+    record.bundles.rehearse(wishes.permissions)
     with pending_installations.room(where.state, record.certificate) as room:
         try:
             issued = order(request, ca, where.state, cloud, deadline, notice)
@@ -196,7 +168,7 @@ def renew(
             keep, request = False, replace(request, key=type_of(leaf.public_key()) or KeyType("EC", "P-256"))
             pairs.rehearse(pair, wishes.permissions, key_stays=False)
             issued = order(request, ca, where.state, cloud, deadline, notice)
-        waiting = pending_installations.Kept(replace(issued, key=None) if keep else issued, wishes.permissions)
+        waiting = PendingInstallation(replace(issued, key=None) if keep else issued, wishes.permissions)
         room.keep(waiting)
     installing(leaf)
     _put_in_place(waiting, pair, record, wishes, where)
@@ -206,7 +178,7 @@ def renew(
 def finish(
     record: Record,
     wishes: Wishes,
-    where: Places,
+    where: Directories,
     installing: Callable[[x509.Certificate | None], None] = lambda _: None,
 ) -> Issued | None:
     """Put in place what was issued for a pair earlier and could not be, so that it is not ordered again.
@@ -228,7 +200,7 @@ def finish(
     return waiting.issued
 
 
-def _serves(waiting: pending_installations.Kept, pair: pairs.Pair, wishes: Wishes) -> bool:
+def _serves(waiting: PendingInstallation, pair: pairs.Pair, wishes: Wishes) -> bool:
     """Whether what is kept is as good as what a renewal would order now."""
     issued, now = waiting.issued, datetime.now(UTC)
     if not waiting.is_fresh(now):
@@ -256,7 +228,7 @@ def _there(pair: pairs.Pair) -> x509.Certificate | None:
 
 
 def _content(path: Path) -> bytes:
-    """What is in a file of a pair; nothing for one that is missing."""
+    """The content of a file of a pair; empty for one that is missing."""
     try:
         return pairs.read(path)
     except FileNotFoundError:
@@ -264,29 +236,33 @@ def _content(path: Path) -> bytes:
 
 
 def _put_in_place(
-    waiting: pending_installations.Kept, pair: pairs.Pair, record: Record, wishes: Wishes, where: Places
+    waiting: PendingInstallation,
+    pair: pairs.Pair,
+    record: Record,
+    wishes: Wishes,
+    where: Directories,
 ) -> None:
     waiting.put_in_place(pair, wishes.permissions)
     pending_installations.drop(where.state, record.certificate)
-    record.copies.refresh(pair, wishes.permissions)
+    record.bundles.refresh(pair, wishes.permissions)
 
 
-def _with_account_key(where: Places, record: Record) -> Places:
+def _with_account_key(where: Directories, record: Record) -> Directories:
     """The places with the account key that the pair was ordered with, if a person keeps it."""
     return where if where.account_key is not None else replace(where, account_key=record.account_key)
 
 
 def parse_not_after(text: str | None, now: datetime) -> str | None:
-    """What ``--not-after`` says, as RFC 3339 in UTC.
+    """The time that ``--not-after`` says, as RFC 3339 in UTC.
 
     :param text: a time in RFC 3339, or how long from now: ``8h``, ``90m``, ``1d12h``.
     :raises ClientError: if it is neither.
     """
     if text is None:
         return None
-    duration = parse_duration(text)
+    duration = durations.parse(text)
     if duration is not None:
-        end = now + duration
+        end = now + timedelta(seconds=duration)
     else:
         wrong = ClientError(f"--not-after {text} is neither a duration like 8h nor a time like 2030-01-31T12:00:00Z.")
         try:

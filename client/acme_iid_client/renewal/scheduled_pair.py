@@ -11,8 +11,8 @@ from pathlib import Path
 from cryptography import x509
 
 from acme_iid_client.acme.connection import CaError
-from acme_iid_client.renewal import ari, renew
 from acme_iid_client.renewal.refusals import RefusedError
+from acme_iid_client.renewal.schedule import Window, planned_at
 from acme_iid_client.storage.records import Record
 from acme_iid_client.transport.pauses import spread
 
@@ -21,7 +21,7 @@ LONGEST_PAUSE = 300.0
 
 
 @dataclass
-class Watched:
+class ScheduledPair:
     """A pair, and what is planned for it.
 
     :ivar leaf: the certificate; None while the files cannot be used, or it is not to be renewed.
@@ -32,8 +32,9 @@ class Watched:
     :ivar retry_at: before this moment of the monotonic clock, nothing is tried.
     :ivar forced: whether it is to be renewed, due or not.
     :ivar refused: the refusal that was said last, which only an operator can change; None if none stands.
-    :ivar untold: whether there are programs that do not know of the certificate yet; ``tellings`` says how often it was
-        tried to tell them, and ``tell_at`` when it is tried again, by the monotonic clock.
+    :ivar notification_pending: whether there are programs that do not know of the certificate yet.
+    :ivar notification_tries: how often in a row it was tried to tell them.
+    :ivar notify_at: when it is tried again, by the monotonic clock.
     :ivar since: when a thread took it up, by the monotonic clock; None if none has.
     """
 
@@ -48,20 +49,20 @@ class Watched:
     retry_at: float = 0.0
     forced: bool = False
     refused: str | None = None
-    untold: bool = False
-    tellings: int = 0
-    tell_at: float = 0.0
+    notification_pending: bool = False
+    notification_tries: int = 0
+    notify_at: float = 0.0
     since: float | None = None
     looked_at: float = 0.0
 
     @property
     def name(self) -> str:
-        """What people know it by."""
+        """The pair's name for people."""
         return str(self.record.certificate)
 
     @property
     def ca(self) -> str:
-        """Which CA it comes from; "" is the one of the bootstrap."""
+        """The CA's address; "" is the CA of the bootstrap."""
         return self.record.ca_url or ""
 
     @property
@@ -77,14 +78,14 @@ class Watched:
         life = self.leaf.not_valid_after_utc - self.leaf.not_valid_before_utc
         return min(LONGEST_PAUSE, max(2.0, life.total_seconds() / 60))
 
-    def plan(self, window: ari.Window | None, expires_in: str | None) -> None:
+    def plan(self, window: Window | None, expires_in: str | None) -> None:
         """Settle when the certificate is renewed.
 
         :param window: what the CA suggests.
         :param expires_in: what an administrator has chosen.
         """
         assert self.leaf is not None
-        self.planned = renew.planned_at(self.leaf, window, expires_in).timestamp()
+        self.planned = planned_at(self.leaf, window, expires_in).timestamp()
 
     def pause(self, tries: int, error: Exception) -> float:
         """Seconds until the next try: longer each time, up to a limit, and never alike for all.
@@ -102,15 +103,15 @@ class Watched:
 
 
 def stamp(record: Record) -> tuple[int, ...]:
-    """What changes when a file of a pair is replaced."""
+    """A value that changes when a file of a pair is replaced."""
     return (*stamp_of(record.certificate), *stamp_of(record.key))
 
 
 def stamp_of(path: Path) -> tuple[int, int, int]:
-    """What changes when a file, or what is in a directory, does; zeros if it cannot be looked at."""
+    """A value that changes when a file or a directory does; zeros if it cannot be looked at."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - two hundred of them each second
+        status = os.stat(path)  # noqa: PTH116 - two hundred of them each second
     except (OSError, ValueError):
         return 0, 0, 0
     # The time of the last change, not of the content alone: who may read a file changes as well.
-    return found.st_ino, found.st_ctime_ns, found.st_size
+    return status.st_ino, status.st_ctime_ns, status.st_size

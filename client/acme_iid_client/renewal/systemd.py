@@ -1,4 +1,4 @@
-"""What systemd is told: readiness, what is going on, and that the program is alive (sd_notify(3))."""
+"""Messages to systemd: readiness, a status line, and that the program is alive (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-"""What is meant for this process, and not for commands that it starts."""
+"""Variables for this process, and not for commands that it starts."""
 
 
 class Notifier:

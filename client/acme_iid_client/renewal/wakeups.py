@@ -1,4 +1,4 @@
-"""What wakes a program that waits: signals, its own threads, and a clock that was set."""
+"""Wake-ups of a program that waits: signals, its own threads, and a clock that was set."""
 
 from __future__ import annotations
 

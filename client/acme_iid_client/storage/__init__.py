@@ -1,1 +1,1 @@
-"""What is on the disk: pairs of key and certificate, records, account keys."""
+"""Files on the disk: pairs of key and certificate, records, account keys."""

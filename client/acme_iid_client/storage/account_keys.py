@@ -21,9 +21,9 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
+from acme_iid.binding import base64url
 from acme_iid.protocol import key_files
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
@@ -31,7 +31,7 @@ from acme_iid_client.storage import directories
 from acme_iid_client.storage.descriptors import open_directory, read_secret
 
 _REGISTERED_SECONDS = 60.0
-"""How long the file of a key is waited for, to keep the account's URL in it."""
+"""The longest wait for the file of a key, to keep the account's URL in it."""
 _LOCK_PAUSE = 0.1
 """Seconds between two looks whether another program is done with the key."""
 
@@ -134,7 +134,7 @@ class Account:
 
 def thumbprint(key: JWKEC) -> str:
     """A key's SHA-256 thumbprint, base64url (RFC 7638)."""
-    return b64encode(key.thumbprint()).decode("ascii")
+    return base64url(key.thumbprint())
 
 
 def new_key() -> JWKEC:
@@ -143,7 +143,7 @@ def new_key() -> JWKEC:
 
 
 def of_instance(state: Path, ca: str, instance: str, key_file: Path | None = None) -> tuple[Account, list[str]]:
-    """The account of this instance at a CA; its key is made if there is none.
+    """The account of this instance at a CA; its key is made at the first time.
 
     :param ca: what the CA's things are kept under, its root's fingerprint.
     :param key_file: the key that a person keeps, which counts before the one that is kept here.
@@ -167,15 +167,15 @@ def of_instance(state: Path, ca: str, instance: str, key_file: Path | None = Non
 
 
 def all_of(state: Path, ca: str) -> list[Account]:
-    """The accounts at a CA whose keys this disk holds."""
+    """The accounts at a CA that have their keys on this disk."""
     accounts = [_load(file) for file in sorted(_directory(state, ca).glob("[!.]*.json"))]
     return [account for account in accounts if account is not None]
 
 
 def from_file(file: Path) -> Account:
-    """The account whose key a person keeps in a file.
+    """The account of a key that a person keeps in a file.
 
-    :raises ClientError: if there is none, others can read it, or it is of another kind than this program signs with.
+    :raises ClientError: if there is no key, others can read it, or this program cannot sign with its kind.
     """
     file = file.absolute()
     try:

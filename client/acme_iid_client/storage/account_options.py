@@ -1,4 +1,4 @@
-"""What a person tells a command about the account: that the CA's terms are agreed to, and a key to make it with."""
+"""Options of commands about the account: agreement to the CA's terms, and an external key to make the account with."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ExternalKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a command was told.
+class AccountOptions:
+    """What a command's options say about the account.
 
     :ivar agree_tos: whether the CA's terms of service, as they are now, are agreed to.
     :ivar external_key: what to make an account with.
@@ -36,9 +36,9 @@ class Told:
 
 
 def read_external_key(kid: str, file: Path) -> ExternalKey:
-    """An external account key whose MAC key stands in a file, in base64url as the CA's operator got it.
+    """An external account key with its MAC key from a file, in base64url as the CA's operator got it.
 
-    :raises ClientError: if it is none, or others can read it.
+    :raises ClientError: if the file does not hold a key, or others can read it.
     :raises OSError: if the file cannot be read.
     """
     content = read_secret(file, f"The external account key in {file}")[:_MAX_KEY_BYTES]
@@ -49,7 +49,7 @@ def parse_external_key(kid: str, hmac_key: str, source: str) -> ExternalKey:
     """An external account key as its two texts have it.
 
     :param source: where the MAC key is from, for the message, which never has the key itself.
-    :raises ClientError: if it is none.
+    :raises ClientError: if one of them has another form.
     """
     if not _KID.match(kid):
         raise ClientError(f"{kid!r} is not the id of an external account key: 'acme-iid-ca eab add' prints it.")

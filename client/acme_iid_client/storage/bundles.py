@@ -18,8 +18,8 @@ _MAX_PASSWORD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
-    """Which there are.
+class Bundles:
+    """The further files of a pair.
 
     :ivar bundle: a PEM file with the certificate, the intermediate and the key, as HAProxy reads it.
     :ivar p12: a PKCS #12 file with the same.
@@ -45,7 +45,7 @@ class Copies:
         :raises ClientError: if they cannot.
         """
         for path in self._paths:
-            pairs.place(path)
+            pairs.target_of(path)
         self._password()
 
     def rehearse(self, permissions: pairs.Permissions) -> None:
@@ -55,7 +55,7 @@ class Copies:
         """
         self.check()
         for path in self._paths:
-            where = pairs.place(path)
+            where = pairs.target_of(path)
             pairs.rehearse(pairs.Pair(where, where), permissions)
 
     def refresh(self, pair: pairs.Pair, permissions: pairs.Permissions) -> None:
@@ -74,11 +74,11 @@ class Copies:
         if not pairs.match(chain, key):
             raise ClientError(f"{pair.key} is not the key of {pair.certificate}, so nothing was copied from them.")
         if self.bundle is not None:
-            where = pairs.place(self.bundle)
+            where = pairs.target_of(self.bundle)
             if _content(where) != chain + key:
                 pairs.install_file(where, chain + key, permissions)
         if self.p12 is not None:
-            where, password = pairs.place(self.p12), self._password()
+            where, password = pairs.target_of(self.p12), self._password()
             leaf, *rest = load_certificates(chain)
             private = keys.load(key, str(pair.key))
             if not _holds(_content(where), password, leaf):
@@ -101,7 +101,7 @@ class Copies:
 
 
 def _content(file: Path) -> bytes:
-    """What is in a file; nothing for one that is missing."""
+    """The content of a file; empty for one that is missing."""
     try:
         return pairs.read(file)
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def _content(file: Path) -> bytes:
 
 
 def _alias(leaf: x509.Certificate) -> bytes:
-    """What programs ask a PKCS #12 file for: the common name, the first name where there is none, never nothing."""
+    """The name of an entry in a PKCS #12 file, as programs ask for it: the common name, or else the first name."""
     subject = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     texts = [*(str(attribute.value) for attribute in subject), *names_in(leaf), f"{leaf.serial_number:x}"]
     return next(text for text in texts if text.strip()).encode()

@@ -68,7 +68,7 @@ def open_entry(path: Path, stays: Callable[[str], bool] = lambda _: False) -> It
 
 
 def _walk(path: Path, make: int | None) -> Directory:
-    """Reach a directory, opened to pass on from it only; whoever calls closes it."""
+    """Reach a directory, opened to pass on from it only; the caller closes it."""
     links, todo = 0, list(reversed(path.parts[1:]))
     with contextlib.ExitStack() as opened:
         here = _root(opened)
@@ -137,7 +137,7 @@ def may_be_replaced(directory: Directory, status: os.stat_result) -> bool:
 
 
 def read_secret(path: Path, what: str) -> bytes:
-    """What is in a file that a person, the service manager or a container's secrets keep for this program alone.
+    """The content of a file that a person, the service manager or a container's secrets keep for this program alone.
 
     Those of a container are reached through links, and those of systemd and of Kubernetes are root's, for a group to
     read: who is in it was root's choice.

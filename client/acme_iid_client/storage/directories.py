@@ -1,4 +1,4 @@
-"""Where the client keeps its configuration and its state (XDG Base Directory Specification 0.8)."""
+"""The directories of the client's configuration and its state (XDG Base Directory Specification 0.8)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from acme_iid_client.errors import ClientError
-from acme_iid_client.storage.account_options import Told
+from acme_iid_client.storage.account_options import AccountOptions
 from acme_iid_client.storage.descriptors import open_directory
 
 _NAME = "acme-iid"
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The two directories, a key that a person keeps elsewhere, and what else was said about the account.
+class Directories:
+    """The two directories, and what a command's options say about the account.
 
     :ivar config: what an administrator chose: the CA's root and address.
     :ivar state: what the program made: account keys, and which certificates it put where.
     :ivar account_key: the file that ``--account-key`` names; None is the key that this machine made.
-    :ivar told: what the command was told about the account.
+    :ivar account_options: agreement to terms, and an external account key.
     """
 
     config: Path
     state: Path
     account_key: Path | None = None
-    told: Told = field(default_factory=Told)
+    account_options: AccountOptions = field(default_factory=AccountOptions)
 
 
-def find(env: Mapping[str, str], uid: int, config: Path | None = None, state: Path | None = None) -> Places:
+def find(env: Mapping[str, str], uid: int, config: Path | None = None, state: Path | None = None) -> Directories:
     """The directories for a user.
 
     :param env: the environment.
@@ -40,7 +40,7 @@ def find(env: Mapping[str, str], uid: int, config: Path | None = None, state: Pa
     :param state: what ``--state-dir`` says.
     :raises ClientError: if neither options nor the environment say it, and the user has no home.
     """
-    return Places(
+    return Directories(
         (config or _directory(env, uid, "XDG_CONFIG_HOME", "/etc", ".config")).absolute(),
         (state or _directory(env, uid, "XDG_STATE_HOME", "/var/lib", ".local/state")).absolute(),
     )
@@ -64,7 +64,7 @@ def _directory(env: Mapping[str, str], uid: int, variable: str, system: str, hom
 
 def safe_name(text: str) -> str:
     """Text as a file name: unusual characters in hex, so that no two texts share one."""
-    name = re.sub(r"[^A-Za-z0-9.-]", lambda found: f"_{ord(found[0]):02x}", text)
+    name = re.sub(r"[^A-Za-z0-9.-]", lambda match: f"_{ord(match[0]):02x}", text)
     return f"_{name}" if name.startswith(".") else name
 
 

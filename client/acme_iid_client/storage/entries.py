@@ -67,7 +67,7 @@ class Directory:
         return Entry(self, name)
 
     def names(self) -> list[str]:
-        """What is in it."""
+        """The entries of the directory."""
         return os.listdir(self.descriptor)  # noqa: PTH208 - a descriptor, not a path
 
 
@@ -98,7 +98,7 @@ class Entry:
             return None
 
     def link_text(self) -> str | None:
-        """What a symbolic link says; None if it is none."""
+        """The target of a symbolic link; None for anything else."""
         try:
             return os.readlink(self.name, dir_fd=self.directory.descriptor)
         except FileNotFoundError:
@@ -127,7 +127,7 @@ class Entry:
             os.close(descriptor)
 
     def read(self) -> bytes:
-        """What is in the regular file.
+        """The content of the regular file.
 
         :raises OSError: if there is none, or it is larger than any of ours.
         """

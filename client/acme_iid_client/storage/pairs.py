@@ -35,7 +35,7 @@ _GRACE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Whose the files will be; None is what the file at the place has, or else 0600 and the present user.
+    """Owner and mode of the files; None is what the present file has, or else 0600 and the present user.
 
     :ivar mode: the permission bits of both files; those for others are left off the key.
     :ivar owner: a user id.
@@ -49,7 +49,7 @@ class Permissions:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Where a certificate and its key live. Made with :func:`pair`."""
+    """The files of a certificate and its key. Made with :func:`pair`."""
 
     certificate: Path
     key: Path
@@ -65,28 +65,28 @@ def pair(certificate: Path, key: Path) -> Pair:
 
     :raises ClientError: if they cannot.
     """
-    found = Pair(place(certificate), place(key))
-    if found.certificate == found.key:
+    files = Pair(target_of(certificate), target_of(key))
+    if files.certificate == files.key:
         raise ClientError("The certificate and the key need a file each.")
-    return found
+    return files
 
 
-def place(path: Path) -> Path:
-    """Where a file really is, or will be; a link of an installation that was cut off is not followed.
+def target_of(path: Path) -> Path:
+    """The path at which a file really is, or will be; a link of an installation that was cut off is not followed.
 
     :raises ClientError: if no file can be put there, or somebody else may have put a link on the way.
     """
     with _entry(path) as entry:
-        found, status = entry.path, entry.status()
+        target, status = entry.path, entry.status()
         if status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-            raise ClientError(f"{found} is not a regular file.")
+            raise ClientError(f"{target} is not a regular file.")
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=entry.directory.descriptor):
-            raise ClientError(f"No file can be written to {found.parent}: it does not permit it.")
-        return found
+            raise ClientError(f"No file can be written to {target.parent}: it does not permit it.")
+        return target
 
 
 def read(path: Path, *, to_copy: bool = False) -> bytes:
-    """What is in a file of a pair.
+    """The content of a file of a pair.
 
     :param to_copy: whether it goes into another file, which others may read.
     :raises ClientError: if somebody else may have put a link on the way.
@@ -118,7 +118,7 @@ def parse_permissions(mode: str | None, owner: str | None, group: str | None) ->
     :param mode: octal digits.
     :param owner: a user's name or number.
     :param group: a group's name or number.
-    :raises ClientError: if the mode is none, or nobody has that name.
+    :raises ClientError: if the mode is not one, or no user or group has that name.
     """
     bits = None
     if mode is not None:
@@ -127,7 +127,7 @@ def parse_permissions(mode: str | None, owner: str | None, group: str | None) ->
         except ValueError:
             bits = -1
         if not 0o400 <= bits <= 0o777:
-            raise ClientError(f"--mode {mode} is no mode with which the owner can read the files, as 0640 is.")
+            raise ClientError(f"--mode {mode} is not a mode with which the owner can read the files, as 0640 is.")
     try:
         uid = None if owner is None else int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
     except KeyError as error:
@@ -154,7 +154,7 @@ def rehearse(where: Pair, permissions: Permissions, *, key_stays: bool = False) 
             try:
                 for target in targets:
                     _require_replaceable(target)
-                    # What there is is kept beside the new file for a while.
+                    # The present file is kept beside the new one for a while.
                     before = target.status()
                     size = _ROOM + (0 if before is None else before.st_size)
                     _write(switch.trial(target), b"\0" * size, target, permissions)
@@ -180,16 +180,16 @@ def _require_replaceable(target: Entry) -> None:
     """
     if target.is_mount_point():
         raise ClientError(
-            f"{target.path} is mounted by itself, as 'docker run -v FILE:FILE' does it, so that no new file can take "
-            "its place, and nothing was ordered. Mount its directory instead."
+            f"{target.path} is mounted by itself, as 'docker run -v FILE:FILE' does it. No new file can take "
+            "its place, so nothing was ordered. Mount its directory instead."
         )
     status, parent = target.status(), os.fstat(target.directory.descriptor)
     if status is None:
         return
     if parent.st_mode & stat.S_ISVTX and os.geteuid() not in (0, parent.st_uid, status.st_uid):
         raise ClientError(
-            f"{target.path} is another user's, in a directory where each may replace their own files only, so nothing "
-            "was ordered."
+            f"{target.path} belongs to another user, in a directory where users can replace their own files "
+            "only, so nothing was ordered."
         )
     if target.is_immutable():
         raise ClientError(
@@ -213,15 +213,15 @@ def install(where: Pair, certificate: bytes, key: bytes, permissions: Permission
                 if target.status() is not None:
                     _write(switch.old(target), target.read(), target, Permissions())
             if switch.has_links(crt, private):
-                switch.make(crt, private)
-                switch.settle(crt, private)
+                switch.replace_pair(crt, private)
+                switch.finish_replacement(crt, private)
                 _sync(crt, private)
-                # Who was on the way through the links gets there before they go.
+                # A program on its way through the links gets there before they go.
                 time.sleep(_GRACE)
             else:
-                switch.make_in_two(crt, private)
+                switch.replace_pair_in_two_steps(crt, private)
         finally:
-            # What makes good an installation that was cut off is also how one ends.
+            # An installation ends by the same steps that make good one that was cut off.
             _recover(crt, private)
 
 
@@ -238,7 +238,7 @@ def install_certificate(where: Pair, certificate: bytes, permissions: Permission
             _write(switch.new(crt), certificate, crt, permissions)
             with private.opened() as (descriptor, status):
                 if not match(certificate, entries.read(descriptor, where.key)):
-                    raise ClientError(f"{where.key} has become another key meanwhile, so nothing was changed.")
+                    raise ClientError(f"{where.key} was replaced by another key meanwhile, so nothing was changed.")
                 _permit(private, descriptor, status, permissions)
             switch.new(crt).rename(crt)
         finally:
@@ -281,7 +281,7 @@ def _recover_what_is_left(crt: Entry, private: Entry) -> None:
 
 
 def _recover(crt: Entry, private: Entry) -> None:
-    switch.settle(crt, private)
+    switch.finish_replacement(crt, private)
     _sync(crt, private)
     switch.clear(crt, private)
     _sync(crt, private)

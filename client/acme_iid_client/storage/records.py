@@ -1,4 +1,4 @@
-"""What was ordered on this machine: enough to renew it, and nothing secret."""
+"""Records of what was ordered on this machine: enough to renew it, and nothing secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from acme_iid_client.errors import ClientError, sentence
 from acme_iid_client.storage import directories
-from acme_iid_client.storage.bundles import Copies
+from acme_iid_client.storage.bundles import Bundles
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Record:
     :ivar metadata_url: the address of the metadata service, if another than the usual one was given.
     :ivar token_resource: what managed identity tokens are asked for, if it was given.
     :ivar life: how long certificates are asked for, a duration like ``8h``; None leaves it to the CA.
-    :ivar copies: further files with the same content.
+    :ivar bundles: further files with the same content.
     :ivar account_key: the file of the account key that signs, if a person keeps it.
     :ivar profile: the certificate profile that is asked for; None leaves it to the CA.
     """
@@ -36,20 +36,20 @@ class Record:
     metadata_url: str | None = None
     token_resource: str | None = None
     life: str | None = None
-    copies: Copies = field(default_factory=Copies)
+    bundles: Bundles = field(default_factory=Bundles)
     account_key: Path | None = None
     profile: str | None = None
 
 
 def directory(state: Path) -> Path:
-    """Where records are kept."""
+    """The directory of the records."""
     return state / "certificates"
 
 
 def save(state: Path, record: Record) -> None:
     """Keep a record; one of the same certificate file is replaced."""
     directories.make_directory(directory(state))
-    copies = record.copies
+    bundles = record.bundles
     content = {
         "certificate": str(record.certificate),
         "key": str(record.key),
@@ -60,9 +60,9 @@ def save(state: Path, record: Record) -> None:
         "account_key": _text(record.account_key),
         "life": record.life,
         "profile": record.profile,
-        "bundle": _text(copies.bundle),
-        "p12": _text(copies.p12),
-        "p12_password_file": _text(copies.password_file),
+        "bundle": _text(bundles.bundle),
+        "p12": _text(bundles.p12),
+        "p12_password_file": _text(bundles.password_file),
     }
     present = {name: value for name, value in content.items() if value is not None}
     directories.write_file(_file(state, record.certificate), json.dumps(present, indent=2).encode() + b"\n")
@@ -77,12 +77,12 @@ def find(state: Path, certificate: Path) -> Record | None:
 
 
 def all_of(state: Path, complain: Callable[[str], None]) -> list[Record]:
-    """What was ordered on this machine, in the order of the files' names.
+    """The records of this machine, in the order of the files' names.
 
     :param complain: called with a sentence about each record that cannot be read; the others count nevertheless.
     :raises OSError: if their directory cannot be read.
     """
-    found = []
+    known = []
     try:
         files = list(directory(state).iterdir())
     except FileNotFoundError:
@@ -95,12 +95,12 @@ def all_of(state: Path, complain: Callable[[str], None]) -> list[Record]:
         except (ClientError, OSError) as error:
             complain(sentence(error))
         else:
-            found += [] if record is None else [record]
-    return sorted(found, key=lambda record: record.certificate)
+            known += [] if record is None else [record]
+    return sorted(known, key=lambda record: record.certificate)
 
 
 def file_of(folder: Path, certificate: Path) -> Path:
-    """Where in a folder of the state something about a certificate's file is kept."""
+    """The file in a folder of the state that is about one certificate's file."""
     name = hashlib.sha256(bytes(certificate.absolute())).hexdigest()[:32]
     return folder / f"{name}.json"
 
@@ -137,7 +137,7 @@ def _load(file: Path) -> Record | None:
             texts.get("metadata_url"),
             texts.get("azure_resource"),
             texts.get("life"),
-            Copies(paths.get("bundle"), paths.get("p12"), paths.get("p12_password_file")),
+            Bundles(paths.get("bundle"), paths.get("p12"), paths.get("p12_password_file")),
             paths.get("account_key"),
             texts.get("profile"),
         )
@@ -145,5 +145,5 @@ def _load(file: Path) -> Record | None:
         return None
     except (ValueError, KeyError, AttributeError) as error:
         raise ClientError(
-            f"{file} cannot be read. Remove it, and run 'acme-iid order' again for what it was about."
+            f"{file} cannot be read. Remove it, and order its certificate again with 'acme-iid order'."
         ) from error

@@ -12,15 +12,16 @@ be changed at once. So for the time of an installation, and no longer, both name
 4. The new files get second names, which are renamed onto ``foo.crt`` and ``foo.key``. What they give is the new pair,
    throughout. Once that is durable, the rest is removed.
 
-A kill or a power failure at any point leaves the old pair in use or the new one, whole. :func:`settle` carries on
-from there: forward if the switch has been made, back if not. What remains is beyond files: a program that
+A kill or a power failure at any point leaves the old pair in use or the new one, whole. :func:`finish_replacement`
+carries on from there: forward if the switch has been made, back if not. What remains is beyond files: a program that
 reads the one file before the switch and the other after it has one of each, and has to read again, which is what
 ``--exec`` and ``--signal`` are for.
 
-SMB shares and the file systems over object stores have no links (:func:`has_links`). There, :func:`make_in_two`
-writes a note (``.foo.crt.acme-iid-journal``) that the new files are whole, then renames the one and the other, then
-removes the note. Between the two renames the names give one new file and one old; a kill in that instant leaves it so
-until :func:`settle` is called next, which goes forward. An error of the second rename takes the first one back.
+SMB shares and the file systems over object stores have no links (:func:`has_links`). There,
+:func:`replace_pair_in_two_steps` writes a note (``.foo.crt.acme-iid-journal``) that the new files are whole, then
+renames the one and the other, then removes the note. Between the two renames the names give one new file and one old; a
+kill in that instant leaves it so until :func:`finish_replacement` is called next, which goes forward. An error of the
+second rename takes the first one back.
 """
 
 from __future__ import annotations
@@ -43,17 +44,17 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 def new(target: Entry) -> Entry:
-    """Where the new file waits."""
+    """The new file, while it waits."""
     return target.beside(".acme-iid-new")
 
 
 def old(target: Entry) -> Entry:
-    """Where the copy of the old file is."""
+    """The copy of the old file."""
     return target.beside(".acme-iid-old")
 
 
 def trial(target: Entry) -> Entry:
-    """Where it is tried, before anything is ordered, what an installation will do."""
+    """A file that tries, before anything is ordered, what an installation will do."""
     return target.beside(_TRIAL)
 
 
@@ -67,7 +68,7 @@ def has_links(certificate: Entry, key: Entry) -> bool:
 
     :raises OSError: if nothing at all can be written there.
     """
-    place = certificate.beside(_DIRECTORY)
+    folder = certificate.beside(_DIRECTORY)
     try:
         for target in (certificate, key):
             first, second = trial(target), target.beside(_LINK)
@@ -75,8 +76,8 @@ def has_links(certificate: Entry, key: Entry) -> bool:
             first.link(second)
             second.unlink()
             first.unlink()
-        place.make_directory()
-        place.remove_directory()
+        folder.make_directory()
+        folder.remove_directory()
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
@@ -88,17 +89,17 @@ def has_links(certificate: Entry, key: Entry) -> bool:
         return True
 
 
-def make(certificate: Entry, key: Entry) -> None:
-    """Put both new files in use. :func:`settle` and :func:`clear` then tidy up.
+def replace_pair(certificate: Entry, key: Entry) -> None:
+    """Put both new files in use. :func:`finish_replacement` and :func:`clear` then tidy up.
 
     :param certificate: the target, whose :func:`new` file is there; so is its :func:`old` one if the target is.
     :param key: the same.
-    :raises OSError: if that is impossible; whether the switch was made, :func:`settle` finds out.
+    :raises OSError: if that is impossible; whether the switch was made, :func:`finish_replacement` finds out.
     """
-    targets, place = (certificate, key), certificate.beside(_DIRECTORY)
-    # Whoever may read the certificate has to get through. There are only links in it.
-    place.make_directory()
-    with place.as_directory() as directory:
+    targets, folder = (certificate, key), certificate.beside(_DIRECTORY)
+    # All users that may read the certificate have to get through. There are only links in it.
+    folder.make_directory()
+    with folder.as_directory() as directory:
         for generation, file in (("old", old), ("new", new)):
             part = directory.entry(generation)
             part.make_directory()
@@ -119,8 +120,8 @@ def make(certificate: Entry, key: Entry) -> None:
         directory.sync()
 
 
-def make_in_two(certificate: Entry, key: Entry) -> None:
-    """Put both new files in use where there are no links; else as :func:`make`.
+def replace_pair_in_two_steps(certificate: Entry, key: Entry) -> None:
+    """Put both new files in use where there are no links; else as :func:`replace_pair`.
 
     :raises OSError: if that is impossible; the old pair is in use then, unless it cannot be put back either.
     """
@@ -133,7 +134,7 @@ def make_in_two(certificate: Entry, key: Entry) -> None:
             new(target).rename(target)
         _sync(targets)
     except BaseException:
-        # What there was is in the note too: a kill from here on goes on going back.
+        # The note also has the former state: after a kill from here on, the way goes on back.
         back = journal.beside(_LINK)
         back.unlink()
         back.create(_BACK + b" ".join(_had(target) for target in targets), 0o600)
@@ -147,7 +148,7 @@ def is_left(certificate: Entry, key: Entry) -> bool:
     return any(entry.status() is not None for entry in left)
 
 
-def settle(certificate: Entry, key: Entry) -> None:
+def finish_replacement(certificate: Entry, key: Entry) -> None:
     """Make files of the links again: the new ones if the switch was made, the old ones if not; or follow a note."""
     kept = new if _in_use(certificate) == "new" else old
     for target in (certificate, key):
@@ -165,7 +166,7 @@ def settle(certificate: Entry, key: Entry) -> None:
 
 
 def _follow_note(certificate: Entry, key: Entry) -> None:
-    """Carry on with what :func:`make_in_two` has begun: forward, or back if it failed."""
+    """Carry on with what :func:`replace_pair_in_two_steps` has begun: forward, or back if it failed."""
     note = _note(certificate.beside(_JOURNAL))
     if note == _FORWARD:
         for target in (key, certificate):
@@ -183,11 +184,11 @@ def _follow_note(certificate: Entry, key: Entry) -> None:
 
 
 def clear(certificate: Entry, key: Entry) -> None:
-    """Remove what an installation needed. Only after :func:`settle` has become durable."""
-    place = certificate.beside(_DIRECTORY)
-    # Nothing but what :func:`make` puts there: in a directory of somebody else's, another one may have this name.
-    if place.status() is not None:
-        with place.as_directory() as directory:
+    """Remove what an installation needed. Only after :func:`finish_replacement` has become durable."""
+    folder = certificate.beside(_DIRECTORY)
+    # Only what :func:`replace_pair` puts there: in a directory of somebody else's, another one may have this name.
+    if folder.status() is not None:
+        with folder.as_directory() as directory:
             for generation in ("old", "new"):
                 part = directory.entry(generation)
                 if part.status() is not None:
@@ -195,7 +196,7 @@ def clear(certificate: Entry, key: Entry) -> None:
                         _remove_links(*(links.entry(name) for name in _NAMES))
                     part.remove_directory()
             _remove_links(directory.entry(_IN_USE), directory.entry(_LINK))
-        place.remove_directory()
+        folder.remove_directory()
     for entry in _files(certificate, key):
         entry.unlink()
     journal = certificate.beside(_JOURNAL)
@@ -204,10 +205,10 @@ def clear(certificate: Entry, key: Entry) -> None:
 
 
 def _in_use(certificate: Entry) -> str | None:
-    place = certificate.beside(_DIRECTORY)
-    if place.status() is None:
+    folder = certificate.beside(_DIRECTORY)
+    if folder.status() is None:
         return None
-    with place.as_directory() as directory:
+    with folder.as_directory() as directory:
         return directory.entry(_IN_USE).link_text()
 
 
@@ -219,7 +220,7 @@ def _note(journal: Entry) -> bytes:
 
 
 def _had(target: Entry) -> bytes:
-    """What a note says about a target: whether there was a file before."""
+    """The word in a note for a target: whether there was a file before."""
     return _SOMETHING if old(target).status() is not None else _NOTHING
 
 

@@ -1,1 +1,1 @@
-"""HTTP, bounded in size and time, and TLS under the CA's own root."""
+"""HTTP, bounded in size and time, and TLS under the CA's own roots."""

@@ -14,7 +14,8 @@ from datetime import UTC
 
 import requests
 
-from acme_iid_client.deadline import Deadline, span
+from acme_iid.terminal.durations import span
+from acme_iid_client.deadline import Deadline
 
 OVERLOADED = frozenset({502, 503, 504})
 """Statuses with which a server, or a proxy before it, says to everybody: later."""
@@ -70,7 +71,7 @@ class Pauses:
 
 
 def spread(seconds: float) -> float:
-    """What a CA asks to wait, with a random time of this machine's own."""
+    """The wait that a CA asks for, with a random time of this machine's own."""
     return seconds + _random(seconds * _SPREAD)
 
 
@@ -91,7 +92,7 @@ def retry_after(response: requests.Response, default: float) -> float:
 
 
 def again(response: requests.Response, pause: float) -> str:
-    """What is said at the terminal while a CA that answered is waited for.
+    """The sentence for the terminal while a CA that answered is waited for.
 
     :param pause: seconds.
     """
@@ -105,7 +106,7 @@ def clock(seconds: float) -> str:
 
 
 def _moment(value: str) -> float | None:
-    """Seconds since the epoch, of an HTTP date (RFC 9110 section 5.6.7); None if it is none."""
+    """Seconds since the epoch, of an HTTP date (RFC 9110 section 5.6.7); None if the text is not a date."""
     try:
         moment = email.utils.parsedate_to_datetime(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,9 +1,8 @@
 """All HTTP of the client: bounded in size and in time, without credentials from ``.netrc``.
 
 The requests library waits for each read of a socket anew, decompresses whatever comes, and sends the password that
-``.netrc`` has for a host to whoever answers under its name. So sockets are read through :class:`_Stream`, which counts
-octets and knows the end of the time, whether they are a status line, headers, the framing of chunks or a body; and a
-body is decompressed here, into no more than is taken.
+``.netrc`` has for a host to whoever answers under its name. So answers are read by :mod:`acme_iid.bounded`, which
+counts octets and knows the end of the time; and a body is decompressed here, into no more than is taken.
 """
 
 from __future__ import annotations
@@ -11,23 +10,18 @@ from __future__ import annotations
 import http.client
 import io
 import logging
-import socket
 import ssl
 import time
 import zlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import requests
 import requests.adapters
 import urllib3
-from urllib3.connection import HTTPConnection
 
+from acme_iid.bounded.adapter import BoundedAdapter, PeerCheck
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 MAX_BYTES = 1024 * 1024
 """The largest body that is taken unless a session says otherwise, also after it was decompressed."""
@@ -48,12 +42,9 @@ _CLOSED = (
     BrokenPipeError,
     http.client.RemoteDisconnected,
 )
-"""How it shows that a server has closed a connection, in the handshake or later."""
+"""The errors of a connection that the server has closed, in the handshake or later."""
 
 _log = logging.getLogger(__name__)
-
-PeerCheck = Callable[[bytes], None]
-"""Looks at a server's certificate, DER, before anything is sent to it, and raises ClientError to end the connection."""
 
 
 class TooLargeError(ClientError):
@@ -61,7 +52,7 @@ class TooLargeError(ClientError):
 
 
 class Session(requests.Session):
-    """What sends the client's requests, one after the other.
+    """Sends the client's requests, one after the other.
 
     No redirect is followed. Proxies of the environment, and their credentials in it, are used for what leaves this
     machine.
@@ -94,7 +85,7 @@ class Session(requests.Session):
         self._again = again
         self._budget = _Budget(deadline, max_bytes)
         for scheme in ("https://", "http://"):
-            self.mount(scheme, _Adapter(self._budget, check))
+            self.mount(scheme, BoundedAdapter(self._budget, check))
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """As in requests, with the answer's body read whole.
@@ -126,7 +117,7 @@ class Session(requests.Session):
         try:
             content = _body(response.raw, budget.max_bytes)
         except BaseException as error:
-            # What is left of the answer would be read as the next one's.
+            # The rest of the answer would be read as the next one's.
             response.raw.close()
             if isinstance(error, urllib3.exceptions.ReadTimeoutError):
                 raise requests.ReadTimeout(error, request=response.request) from error
@@ -170,20 +161,22 @@ def _body(raw: urllib3.HTTPResponse, max_bytes: int) -> bytes:
     # With 32 added, zlib takes the forms of gzip and of zlib (RFC 9110 sections 8.4.1.2 and 8.4.1.3).
     unpack = zlib.decompressobj(32 + zlib.MAX_WBITS) if coding in ("gzip", "x-gzip", "deflate") else None
     if unpack is None and coding != "identity":
-        raise ClientError(f"The answer is encoded as {coding[:40]!r}, which nobody asked for. Is a proxy between?")
+        raise ClientError(
+            f"The answer is encoded as {coding[:40]!r}, which was not asked for. Is there a proxy in between?"
+        )
     content = b""
     for piece in raw.stream(_PIECE, decode_content=False):
         try:
             content += piece if unpack is None else unpack.decompress(piece, max_bytes + 1 - len(content))
         except zlib.error as error:
-            raise ClientError(f"The answer says that it is encoded as {coding!r}, and is not.") from error
+            raise ClientError(f"The answer is not encoded as {coding!r}, although it says so.") from error
         if len(content) > max_bytes:
             raise TooLargeError(f"The answer is larger than {max_bytes} octets, more than any that is expected.")
     return content
 
 
 class _Budget:
-    """What is left for the answer to one request.
+    """The octets and the time that are left for the answer to one request.
 
     :ivar spent: octets that came, of any kind.
     """
@@ -211,103 +204,3 @@ class _Budget:
         self.spent += octets
         if self.spent > self.max_bytes + _FRAMING_BYTES:
             raise TooLargeError(f"The answer is larger than {self.max_bytes} octets, more than any that is expected.")
-
-
-class _Stream(io.RawIOBase):
-    """What comes on a connection, every read within the budget."""
-
-    def __init__(self, connection: socket.socket, budget: _Budget) -> None:
-        super().__init__()
-        self._connection = connection
-        # The library closes a connection while its answer is being read, and this keeps it open as long.
-        self._file = cast("io.RawIOBase", connection.makefile("rb", buffering=0))
-        self._budget = budget
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int | None:
-        """Read what there is, at least one octet."""
-        self._connection.settimeout(self._budget.seconds())
-        size = self._file.readinto(buffer)
-        self._budget.take(size or 0)
-        return size
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._file.close()
-        super().close()
-
-
-class _Readable:
-    """A connection, as far as :class:`http.client.HTTPResponse` uses it."""
-
-    def __init__(self, connection: socket.socket, budget: _Budget) -> None:
-        self._connection = connection
-        self._budget = budget
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """What the answer is read from."""
-        return io.BufferedReader(_Stream(self._connection, self._budget))
-
-
-class _Connection(HTTPConnection):
-    """A connection under a budget; goes before the library's own class for a scheme and a kind of proxy."""
-
-    budget: _Budget
-    check: PeerCheck | None
-
-    def connect(self) -> None:
-        """Connect, through a proxy's tunnel too, and look at the server's certificate before anything is sent."""
-        super().connect()
-        if self.check is None or self.sock is None:
-            return
-        try:
-            certificate = getattr(self.sock, "getpeercert", lambda **_: None)(binary_form=True)
-            self.check(certificate or b"")
-        except BaseException:
-            self.close()
-            raise
-
-    def _new_conn(self) -> socket.socket:
-        # The time-out of the connection is that of the TLS handshake after it, which counts as one step.
-        connection = super()._new_conn()
-        connection.settimeout(self.budget.seconds())
-        return connection
-
-    def response_class(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:  # type: ignore[override]
-        """An answer, a proxy's to CONNECT too."""
-        return http.client.HTTPResponse(cast("socket.socket", _Readable(sock, self.budget)), *args, **kwargs)
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """Makes connections of the library's classes with :class:`_Connection` before each."""
-
-    def __init__(self, budget: _Budget, check: PeerCheck | None) -> None:
-        self._budget = budget
-        self._check = check
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """The pools of direct connections."""
-        super().init_poolmanager(*args, **kwargs)
-        self._bind(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
-        """The pools of connections through a proxy."""
-        known = proxy in self.proxy_manager
-        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, **kwargs)
-        if not known:
-            self._bind(manager)
-        return manager
-
-    def _bind(self, manager: urllib3.PoolManager) -> None:
-        pools: dict[str, Any] = {}
-        known: dict[str, Any] = dict(manager.pool_classes_by_scheme)
-        check = None if self._check is None else staticmethod(self._check)
-        for scheme, pool in known.items():
-            members = {"budget": self._budget, "check": check if scheme == "https" else None}
-            connection = type("Connection", (_Connection, pool.ConnectionCls), members)
-            pools[scheme] = type("Pool", (pool,), {"ConnectionCls": connection})
-        manager.pool_classes_by_scheme = pools

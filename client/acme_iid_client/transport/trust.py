@@ -1,4 +1,4 @@
-"""HTTPS to the CA, under the CA's own root and nothing else."""
+"""HTTPS to the CA, under the CA's own roots and nothing else."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from acme_iid_client.transport.session import Session, TooLargeError
 MAX_ROOT_BYTES = 64 * 1024
 """More than any root certificate in PEM takes."""
 _AGAIN = 3
-"""How often a GET is sent again whose connection the CA closed, as it does when its workers are replaced."""
+"""How often a GET is sent again if the CA closed the connection, as it does when its workers are replaced."""
 
 
 class UnmarkedServerError(ClientError):
-    """What answers has a certificate of the CA's, and is not the CA by it."""
+    """A server has a certificate from the CA that is not for the CA's own servers."""
 
 
 class PinnedSession(Session):
-    """A session that trusts one root, speaks HTTPS only and follows no redirect.
+    """A session that trusts the CA's roots alone, speaks HTTPS only and follows no redirect.
 
     ``verify`` is set on each request, because a value on the session gives way to
     ``REQUESTS_CA_BUNDLE`` (psf/requests issue 3829). Proxies from the environment apply. Every connection ends
     unless the server's certificate has the mark (:data:`~acme_iid.binding.SERVING_MARK`), before anything is sent.
 
-    :param root: the PEM file of the root; the system's trust store is not consulted.
+    :param roots_file: the PEM file of the roots; the system's trust store is not consulted.
     :param deadline: when the command has to be done; it shortens the time that a request may take.
     :ivar last_response: the last answer, whose status and headers the acme library's errors leave out.
     """
 
-    def __init__(self, root: Path, deadline: Deadline) -> None:
+    def __init__(self, roots_file: Path, deadline: Deadline) -> None:
         super().__init__(deadline, check=require_mark, again=_AGAIN)
-        self._root = root
+        self._roots_file = roots_file
         self.last_response: requests.Response | None = None
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
@@ -53,7 +53,7 @@ class PinnedSession(Session):
                 f"The CA named the address {address}, which is not https. Its operator should check 'url' in ca.toml."
             )
         self.last_response = None
-        kwargs["verify"] = str(self._root)
+        kwargs["verify"] = str(self._roots_file)
         response = super().request(method, url, *args, **kwargs)
         if response.is_redirect:
             raise requests.TooManyRedirects(f"redirects to {response.headers['Location']}", response=response)
@@ -67,8 +67,8 @@ class PinnedSession(Session):
 def require_mark(der: bytes) -> None:
     """See that a server's certificate is one that the CA has made for itself, by the mark in it.
 
-    Everybody who gets certificates from the CA has some that verify under its root, and a name can be made to lead
-    anywhere. So the name alone does not say that a server is the CA.
+    Every client of the CA has certificates that verify under its roots, and a name can be made to lead anywhere. So the
+    name alone does not say that a server is the CA.
 
     :param der: the certificate; empty if there is none.
     :raises UnmarkedServerError: if it has no mark.
@@ -89,7 +89,7 @@ def require_mark(der: bytes) -> None:
 
 
 def _description(der: bytes) -> str:
-    """What a certificate says that it is."""
+    """The names, the issuer and the serial number of a certificate, for a message."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -110,8 +110,8 @@ def _distrusts(error: requests.RequestException) -> bool:
     return isinstance(error, requests.exceptions.SSLError) and "certificate" in str(error).lower()
 
 
-def explain(error: requests.RequestException, url: str) -> ClientError:
-    """What a failed HTTPS request means, in a sentence.
+def request_error(error: requests.RequestException, url: str) -> ClientError:
+    """A failed HTTPS request as an error for people.
 
     :param url: the address that was asked.
     """
@@ -187,6 +187,6 @@ def _get_unverified(url: str, deadline: Deadline) -> requests.Response:
             warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
             return session.get(url, verify=False)
     except requests.RequestException as error:
-        raise explain(error, url) from error
+        raise request_error(error, url) from error
     except TooLargeError as error:
         raise ClientError(f"{url} is larger than any root certificate. Is this the CA's address?") from error

@@ -1,4 +1,4 @@
-"""What is read out of certificates: names, the provisioner behind them, and whether a chain holds."""
+"""Reading certificates: their names, the provisioner behind them, and whether a chain holds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.terminal import durations
 from acme_iid_client.errors import ClientError
 from acme_iid_client.x509.keys import PublicKey, spki, type_of
 
@@ -23,8 +25,9 @@ PROVISIONER_TYPES = {3: "GCP", 4: "AWS", 5: "Azure", 6: "ACME"}
 CLOCK_SKEW = timedelta(minutes=5)
 """How far this machine's clock may be behind the CA's before a new certificate counts as one from the future."""
 
+_BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
+_PEM = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----.+?-----END (?:X509 )?CERTIFICATE-----", re.DOTALL)
 _SHARE = re.compile(r"(\d{1,3})%\Z", re.ASCII)
-_DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?\Z", re.ASCII)
 
 MAX_CHAIN = 8
 """Certificates in a chain; a longer one is nothing that a CA means."""
@@ -47,14 +50,18 @@ class Provisioner:
 def load_certificates(content: bytes) -> list[x509.Certificate]:
     """The certificates in a PEM file, or the one in a DER file.
 
-    :raises ClientError: if there is none.
+    :raises ClientError: if there is no certificate, or one of them cannot be read.
     """
     try:
-        if b"-----BEGIN" in content:
-            return x509.load_pem_x509_certificates(content)
-        return [x509.load_der_x509_certificate(content)]
+        if b"-----BEGIN" not in content:
+            return [x509.load_der_x509_certificate(content)]
+        # One by one, because Debian's certbot has a cryptography that knows no PEM file of several.
+        certificates = [x509.load_pem_x509_certificate(block[0]) for block in _PEM.finditer(content)]
     except ValueError as error:
-        raise ClientError("There is no certificate in it, neither PEM nor DER.") from error
+        raise ClientError("No certificate was found, neither in PEM nor in DER.") from error
+    if not certificates or len(certificates) != len(_BEGIN.findall(content)):
+        raise ClientError("No certificate was found, or one is cut off.")
+    return certificates
 
 
 def to_pem(*certificates: x509.Certificate) -> bytes:
@@ -84,7 +91,7 @@ def common_name(name: x509.Name) -> str:
 
 
 def provisioner_of(certificate: x509.Certificate) -> Provisioner | None:
-    """What the provisioner extension says; None if there is none, or it is not what it should be."""
+    """The provisioner extension; None without one, or if it is malformed."""
     try:
         extension = certificate.extensions.get_extension_for_oid(PROVISIONER_OID).value
     except (x509.ExtensionNotFound, ValueError):
@@ -142,7 +149,7 @@ def element(data: bytes, tag: int) -> tuple[bytes, bytes]:
 
 def check_issued(
     chain: list[x509.Certificate],
-    root: x509.Certificate,
+    roots: tuple[x509.Certificate, ...],
     public_key: PublicKey,
     names: list[str],
     now: datetime,
@@ -154,6 +161,7 @@ def check_issued(
     wildcard as a subject.
 
     :param chain: leaf first; the root may be at its end or not.
+    :param roots: the CA's roots, at least one; the chain has to lead to one of them.
     :param public_key: the key that the request was made with.
     :param names: the canonical names that were ordered.
     :param now: the present time, with a zone.
@@ -169,13 +177,39 @@ def check_issued(
             f"The CA sent a certificate for {', '.join(names_in(leaf)) or 'no name'} instead of {', '.join(names)}. "
             "It was not saved."
         )
-    path = [certificate for certificate in chain if certificate != root]
-    for depth, (certificate, issuer) in enumerate(zip(path, [*path[1:], root], strict=True)):
+    path = [certificate for certificate in chain if certificate not in roots]
+    # A root that was renewed with its key is there twice, and one of the two may have ended.
+    issuers = [root for root in roots if path and is_issued_by(path[-1], root)] or list(roots[:1])
+    for root in issuers:
+        try:
+            _check_path([*path, root], names[0], now)
+        except ClientError:
+            if root == issuers[-1]:
+                raise
+        else:
+            return
+
+
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the issuer's name and key are those that the certificate was signed with."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _check_path(path: list[x509.Certificate], name: str, now: datetime) -> None:
+    """Check each certificate of a path, from the leaf to a root that is trusted.
+
+    :param name: what a certificate without a subject is called in a message.
+    """
+    for depth, (certificate, issuer) in enumerate(pairwise(path)):
         _check_link(certificate, issuer, depth)
-    for certificate in [*path, root]:
+    for certificate in path:
         if now < certificate.not_valid_before_utc - CLOCK_SKEW or now >= certificate.not_valid_after_utc:
             raise ClientError(
-                f"The certificate of {common_name(certificate.subject) or names[0]} that the CA sent is valid from "
+                f"The certificate of {common_name(certificate.subject) or name} that the CA sent is valid from "
                 f"{rfc3339(certificate.not_valid_before_utc)} to {rfc3339(certificate.not_valid_after_utc)}, but this "
                 f"machine's clock says {rfc3339(now)}. Check the clock."
             )
@@ -194,22 +228,6 @@ def _check_link(certificate: x509.Certificate, issuer: x509.Certificate, depth: 
         raise ClientError(f"{common_name(issuer.subject)!r} may not issue this certificate. It was not saved.")
 
 
-def due_at(certificate: x509.Certificate) -> datetime:
-    """When a certificate should be renewed: with a third of its life left."""
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return end - (end - start) / 3
-
-
-def due_when_left(certificate: x509.Certificate, text: str) -> datetime:
-    """When a certificate is due that is to be renewed with so much of its life left.
-
-    :param text: as :func:`parse_left` takes it.
-    :raises ClientError: if it is no such thing.
-    """
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return end - parse_left(text, end - start)
-
-
 def parse_left(text: str, life: timedelta) -> timedelta:
     """The time that ``--expires-in`` means.
 
@@ -220,19 +238,10 @@ def parse_left(text: str, life: timedelta) -> timedelta:
     share = _SHARE.match(text)
     if share:
         return life * min(int(share[1]), 100) / 100
-    duration = parse_duration(text)
+    duration = durations.parse(text)
     if duration is None:
         raise ClientError(f"--expires-in {text} is neither a duration like 8h nor a share of the lifetime like 25%.")
-    return duration
-
-
-def parse_duration(text: str) -> timedelta | None:
-    """A duration like ``8h``, ``90m`` or ``1d12h``; None if it is none."""
-    found = _DURATION.match(text)
-    if not found or not text:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    return timedelta(seconds=duration)
 
 
 def rfc3339(time: datetime) -> str:

@@ -46,7 +46,7 @@ def names(request: x509.CertificateSigningRequest, label: str) -> list[str]:
     """
     common = [str(attribute.value) for attribute in request.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
     # OpenSSL writes an empty one where a person was asked for a name and gave none.
-    found = [text for text in common if text.strip(" ")]
+    texts = [text for text in common if text.strip(" ")]
     try:
         alternatives = list(request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
@@ -56,8 +56,8 @@ def names(request: x509.CertificateSigningRequest, label: str) -> list[str]:
     for name in alternatives:
         if not isinstance(name, x509.DNSName | x509.IPAddress):
             raise ClientError(f"The request in {label} asks for {name!r}; only names and addresses are issued.")
-        found.append(str(name.value))
-    listed = list(dict.fromkeys(canonical(name) for name in found))
+        texts.append(str(name.value))
+    listed = list(dict.fromkeys(canonical(name) for name in texts))
     if not listed:
         raise ClientError(f"The request in {label} names nothing: it has neither alternative names nor a common name.")
     return listed

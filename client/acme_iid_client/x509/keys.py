@@ -48,7 +48,7 @@ def parse_type(kty: str | None, curve: str | None, size: int | None) -> KeyType:
         if curve:
             raise ClientError("RSA keys have a --size, not a --curve.")
         if size is not None and not 2048 <= size <= 8192:
-            raise ClientError(f"An RSA key of {size} bits is not issued for; use 2048, 3072 or 4096.")
+            raise ClientError(f"An RSA key of {size} bits gets no certificate; use 2048, 3072 or 4096.")
         return KeyType("RSA", size=size or 2048)
     if size:
         raise ClientError(f"--size is for RSA keys; {chosen} keys have a --curve.")
@@ -94,7 +94,7 @@ def load(content: bytes, label: str) -> PrivateKey:
     """The private key in a PEM file.
 
     :param label: what error messages call the file.
-    :raises ClientError: saying what it holds instead, if that is no private key, or one that needs a password.
+    :raises ClientError: if the file holds something else than a private key without a password; the message says what.
     """
     try:
         key = serialization.load_pem_private_key(content, password=None)

@@ -1,4 +1,4 @@
-"""What a person types as a name, in the one form that goes into orders, requests and file names."""
+"""Names as people type them, in the one form that goes into orders, requests and file names."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def _a_label(text: str, label: str) -> str:
     import idna  # noqa: PLC0415 - its tables cost every start of the program
 
     try:
-        found = idna.encode(label, uts46=True).decode("ascii")
+        encoded = idna.encode(label, uts46=True).decode("ascii")
     except idna.IDNAError as error:
-        raise ClientError(f"{text!r} is no internationalized name: {error}.") from error
-    if not found.startswith("xn--") or "." in found:
-        raise ClientError(f"{text!r} is not the name {found!r}, which it looks like. Type it in ASCII.")
-    return found
+        raise ClientError(f"{text!r} is not an internationalized name: {error}.") from error
+    if not encoded.startswith("xn--") or "." in encoded:
+        raise ClientError(f"{text!r} is not the name {encoded!r}, which it looks like. Type it in ASCII.")
+    return encoded
 
 
 def is_address(name: str) -> bool:

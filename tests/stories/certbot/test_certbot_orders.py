@@ -12,11 +12,12 @@ from pathlib import Path
 
 import forge_azure
 import pytest
-from certbots import Machine, Program
+from certbots import CertbotMachine, Program
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from running import CA, PROVISIONER, run_module
+from machine import Machine
+from running import CA, PROVISIONER
 from stand_ins import ACCOUNT, PROJECT, RESOURCE, SUBSCRIPTION, StandIn, azure_vm, ec2, gce
 
 from acme_iid.simulator import aws, gcp
@@ -24,10 +25,10 @@ from acme_iid.simulator.azure import Vm
 
 
 @pytest.fixture
-def machine(ca: CA, program: Program, tmp_path: Path) -> Iterator[Machine]:
+def machine(ca: CA, program: Program, tmp_path: Path) -> Iterator[CertbotMachine]:
     """An EC2 instance of the test's own."""
     with ec2(aws.Instance(account=ACCOUNT)) as service:
-        yield Machine(program, tmp_path, ca, service)
+        yield CertbotMachine(program, tmp_path, ca, service)
 
 
 def in_cloud(name: str) -> AbstractContextManager[StandIn]:
@@ -39,7 +40,7 @@ def in_cloud(name: str) -> AbstractContextManager[StandIn]:
     }[name]()
 
 
-def spki(machine: Machine, name: str) -> bytes:
+def spki(machine: CertbotMachine, name: str) -> bytes:
     key: bytes = machine.leaf(name).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return key
 
@@ -56,7 +57,7 @@ def test_an_instance_of_each_cloud_gets_a_certificate_and_renews_it(
     ca: CA, program: Program, tmp_path: Path, cloud: str, name: str, kind: str
 ) -> None:
     with in_cloud(cloud) as service:
-        machine = Machine(program, tmp_path, ca, service)
+        machine = CertbotMachine(program, tmp_path, ca, service)
         machine.order(name)
         assert machine.names(name) == {name}
         events = json.loads(ca.cli("events", "--json").stdout)
@@ -67,7 +68,7 @@ def test_an_instance_of_each_cloud_gets_a_certificate_and_renews_it(
         assert machine.leaf(name).serial_number != first
 
 
-def test_a_renewal_runs_the_deploy_hook_with_the_name_and_a_trust_that_it_can_use(machine: Machine) -> None:
+def test_a_renewals_deploy_hook_gets_the_name_and_a_usable_trust_bundle(machine: CertbotMachine) -> None:
     hook = (
         'printf "%s %s " "$RENEWED_DOMAINS" "$RENEWED_LINEAGE" >> hooks; grep -c BEGIN "$REQUESTS_CA_BUNDLE" >> hooks'
     )
@@ -82,7 +83,7 @@ def test_a_renewal_runs_the_deploy_hook_with_the_name_and_a_trust_that_it_can_us
         assert int(certificates) > 1, "the CA is trusted besides the public ones, not instead"
 
 
-def test_what_is_due_is_renewed_and_what_is_not_is_left(machine: Machine) -> None:
+def test_what_is_due_is_renewed_and_what_is_not_is_left(machine: CertbotMachine) -> None:
     machine.order("foo.local")
     first = machine.leaf("foo.local").serial_number
     if machine.program.newest:
@@ -100,7 +101,7 @@ def test_a_renewal_by_an_earlier_proof_answers_no_challenge(own_ca: CA, newest: 
     own_ca.cli("provisioner", "update", PROVISIONER, "--proof-lifetime", "24h")
     own_ca.start()
     with ec2(aws.Instance(account=ACCOUNT)) as service:
-        machine = Machine(newest, tmp_path, own_ca, service)
+        machine = CertbotMachine(newest, tmp_path, own_ca, service)
         machine.order("foo.local")
         first = machine.leaf("foo.local").serial_number
         done = machine.renew("--force-renewal")
@@ -113,7 +114,7 @@ def test_a_renewal_by_an_earlier_proof_answers_no_challenge(own_ca: CA, newest: 
 def test_an_operator_who_asks_for_a_renewal_is_heard(own_ca: CA, newest: Program, tmp_path: Path) -> None:
     own_ca.start()
     with ec2(aws.Instance(account=ACCOUNT)) as service:
-        machine = Machine(newest, tmp_path, own_ca, service)
+        machine = CertbotMachine(newest, tmp_path, own_ca, service)
         machine.order("foo.local")
         first = machine.leaf("foo.local").serial_number
         own_ca.cli("certificate", "renew-now", "--over", "1s")
@@ -125,7 +126,7 @@ def test_an_operator_who_asks_for_a_renewal_is_heard(own_ca: CA, newest: Program
         assert machine.leaf("foo.local").serial_number != first
 
 
-def test_a_simulated_renewal_leaves_the_certificate(machine: Machine) -> None:
+def test_a_simulated_renewal_leaves_the_certificate(machine: CertbotMachine) -> None:
     machine.order("foo.local")
     first = machine.leaf("foo.local").serial_number
     forgotten = machine.renew("--dry-run")
@@ -136,7 +137,7 @@ def test_a_simulated_renewal_leaves_the_certificate(machine: Machine) -> None:
     assert machine.leaf("foo.local").serial_number == first
 
 
-def test_a_key_is_kept_when_that_is_asked_for_and_else_made_anew(machine: Machine) -> None:
+def test_a_key_is_kept_when_that_is_asked_for_and_else_made_anew(machine: CertbotMachine) -> None:
     machine.order("kept.local", options=("--reuse-key", "--key-type", "rsa", "--rsa-key-size", "3072"))
     machine.order("new.local")
     kept, new = spki(machine, "kept.local"), spki(machine, "new.local")
@@ -149,7 +150,7 @@ def test_a_key_is_kept_when_that_is_asked_for_and_else_made_anew(machine: Machin
     assert spki(machine, "new.local") != new
 
 
-def test_one_certificate_has_several_names_and_gets_another(machine: Machine) -> None:
+def test_one_certificate_has_several_names_and_gets_another(machine: CertbotMachine) -> None:
     machine.order("a.local", "b.local", "c.b.local")
     assert machine.names("a.local") == {"a.local", "b.local", "c.b.local"}
     machine.order("a.local", "b.local", "d.local", options=("--cert-name", "a.local"))
@@ -158,7 +159,7 @@ def test_one_certificate_has_several_names_and_gets_another(machine: Machine) ->
 
 def test_a_wildcard_needs_a_rule(ca: CA, program: Program, tmp_path: Path) -> None:
     with gce(gcp.Instance(project=PROJECT, instance_name="web-4")) as service:
-        machine = Machine(program, tmp_path, ca, service)
+        machine = CertbotMachine(program, tmp_path, ca, service)
         machine.order("*.apps.local")
         assert machine.names("apps.local") == {"*.apps.local"}
         refused = machine.certonly("-d", "*.vm.local", *machine.bundle)
@@ -166,12 +167,12 @@ def test_a_wildcard_needs_a_rule(ca: CA, program: Program, tmp_path: Path) -> No
         assert "does not give the wildcard *.vm.local" in refused.stdout + refused.stderr
 
 
-def test_the_instances_address_is_in_a_certificate_where_certbot_knows_addresses(
+def test_the_instances_address_is_certified_if_certbot_supports_addresses(
     ca: CA, program: Program, tmp_path: Path
 ) -> None:
     instance = aws.Instance(account=ACCOUNT)
     with ec2(instance) as service:
-        machine = Machine(program, tmp_path, ca, service)
+        machine = CertbotMachine(program, tmp_path, ca, service)
         done = machine.certonly("--ip-address", instance.private_ip, "-d", "foo.local", "--cert-name", "foo.local",
                                 *machine.bundle)  # fmt: skip
         if program.newest:
@@ -182,7 +183,7 @@ def test_the_instances_address_is_in_a_certificate_where_certbot_knows_addresses
             assert "unrecognized arguments: --ip-address" in done.stderr
 
 
-def test_a_revoked_certificate_is_not_simply_had_again(machine: Machine) -> None:
+def test_a_revoked_certificate_is_not_simply_had_again(machine: CertbotMachine) -> None:
     machine.order("foo.local")
     done = machine.certbot("revoke", "--cert-name", "foo.local", "--no-delete-after-revoke", "--server",
                            machine.ca.directory, *machine.bundle)  # fmt: skip
@@ -193,7 +194,7 @@ def test_a_revoked_certificate_is_not_simply_had_again(machine: Machine) -> None
     assert "closed to this instance" in again.stdout + again.stderr
 
 
-def test_a_provisioner_that_was_asked_for_is_remembered(machine: Machine) -> None:
+def test_a_provisioner_that_was_asked_for_is_remembered(machine: CertbotMachine) -> None:
     machine.order("foo.local", options=("--acme-iid-provisioner", "EC2", "--acme-iid-format", "aws-signature"))
     kept = machine.configuration("foo.local").read_text()
     assert "acme_iid_provisioner = EC2\n" in kept
@@ -204,12 +205,10 @@ def test_a_provisioner_that_was_asked_for_is_remembered(machine: Machine) -> Non
     assert proofs[0] == "aws-signature"
 
 
-def test_a_managed_identity_goes_to_the_resource_that_this_machine_was_told(
-    ca: CA, program: Program, tmp_path: Path
-) -> None:
+def test_a_managed_identity_goes_to_the_configured_resource(ca: CA, program: Program, tmp_path: Path) -> None:
     vm = Vm(subscription=forge_azure.VM_ID, tenant=forge_azure.TENANT, name=f"vm-{program.newest}")
     with azure_vm(vm) as service:
-        machine = Machine(program, tmp_path, ca, service)
+        machine = CertbotMachine(program, tmp_path, ca, service)
         machine.order("foo.local", options=("--acme-iid-azure-resource", RESOURCE))
         assert machine.renew("--force-renewal").code == 0
         events = json.loads(ca.cli("events", "--json").stdout)
@@ -220,14 +219,11 @@ def test_a_managed_identity_goes_to_the_resource_that_this_machine_was_told(
 def test_what_was_bootstrapped_for_another_ca_does_not_count(
     ca: CA, own_ca: CA, newest: Program, tmp_path: Path
 ) -> None:
-    config = {"ACME_IID_CONFIG_DIR": str(tmp_path / "config"), "NO_PROXY": "*"}
     own_ca.start()
-    done = run_module("acme_iid_client", "bootstrap", "--ca-url", own_ca.url, "--fingerprint", own_ca.fingerprint,
-                      "--azure-resource", RESOURCE, env=config)  # fmt: skip
-    assert done.code == 0, done.stderr
     with azure_vm(Vm(subscription=SUBSCRIPTION, tenant=forge_azure.TENANT, name="vm-of-two")) as service:
-        machine = Machine(newest, tmp_path, ca, service)
-        done = machine.certonly("-d", "foo.local", *machine.bundle, env=config)
+        machine = CertbotMachine(newest, tmp_path, ca, service)
+        machine.client.bootstrap(own_ca, "--azure-resource", RESOURCE)
+        done = machine.certonly("-d", "foo.local", *machine.bundle, env=machine.client.environment)
         assert done.code == 0, done.stdout + done.stderr
     assert f"acme_iid_ca_bundle = {ca.root}\n" in machine.configuration("foo.local").read_text()
     events = json.loads(ca.cli("events", "--json").stdout)
@@ -243,7 +239,7 @@ def test_an_account_takes_the_operators_key_where_the_ca_wants_one(
     configuration.write_text(configuration.read_text().replace("[ca]\n", required))
     own_ca.start()
     with ec2(aws.Instance(account=ACCOUNT)) as service:
-        machine = Machine(program, tmp_path, own_ca, service)
+        machine = CertbotMachine(program, tmp_path, own_ca, service)
         refused = machine.certonly("-d", "foo.local", *machine.bundle)
         assert refused.code == 1
         assert "Please use --eab-kid and --eab-hmac-key" in refused.stdout + refused.stderr
@@ -258,7 +254,7 @@ def test_a_profile_is_asked_for_by_name_and_kept(own_ca: CA, newest: Program, tm
         file.write('[profile.batch]\ndescription = "Jobs, for an hour"\nusages = ["client"]\nlifetime = "1h"\n')
     own_ca.start()
     with ec2(aws.Instance(account=ACCOUNT)) as service:
-        machine = Machine(newest, tmp_path, own_ca, service)
+        machine = CertbotMachine(newest, tmp_path, own_ca, service)
         machine.order("foo.local", options=("--preferred-profile", "batch"))
         for _ in range(2):
             leaf = machine.leaf("foo.local")
@@ -271,7 +267,7 @@ def test_a_profile_is_asked_for_by_name_and_kept(own_ca: CA, newest: Program, tm
 # Trust
 
 
-def test_the_root_is_remembered_wherever_renewals_run(machine: Machine) -> None:
+def test_the_root_is_remembered_wherever_renewals_run(machine: CertbotMachine) -> None:
     (machine.folder / "root.pem").write_bytes(machine.ca.root.read_bytes())
     done = machine.certonly("-d", "foo.local", "--acme-iid-ca-bundle", "root.pem")
     assert done.code == 0, done.stdout + done.stderr
@@ -281,18 +277,15 @@ def test_the_root_is_remembered_wherever_renewals_run(machine: Machine) -> None:
     elsewhere.mkdir()
     for name in ("etc", "var", "log"):
         (elsewhere / name).symlink_to(machine.folder / name)
-    done = Machine(machine.program, elsewhere, machine.ca, machine.stand_in).renew("--force-renewal")
+    done = CertbotMachine(machine.program, elsewhere, machine.ca, machine.stand_in).renew("--force-renewal")
     assert done.code == 0, done.stdout + done.stderr
     assert machine.leaf("foo.local").serial_number != first
 
 
-def test_what_the_clients_bootstrap_left_is_used_and_remembered(machine: Machine) -> None:
+def test_what_the_clients_bootstrap_left_is_used_and_remembered(machine: CertbotMachine) -> None:
     config = machine.folder / "config"
-    env = {"ACME_IID_CONFIG_DIR": str(config)}
-    done = run_module("acme_iid_client", "bootstrap", "--ca-url", machine.ca.url, "--fingerprint",
-                      machine.ca.fingerprint, env={**env, "NO_PROXY": "*"})  # fmt: skip
-    assert done.code == 0, done.stderr
-    done = machine.certonly("-d", "foo.local", env=env)
+    machine.client.bootstrap(machine.ca)
+    done = machine.certonly("-d", "foo.local", env=machine.client.environment)
     assert done.code == 0, done.stdout + done.stderr
     assert (
         f"acme_iid_ca_bundle = {config / 'certs' / 'root_ca.crt'}\n" in machine.configuration("foo.local").read_text()
@@ -301,24 +294,21 @@ def test_what_the_clients_bootstrap_left_is_used_and_remembered(machine: Machine
 
 
 def test_each_ca_that_was_bootstrapped_is_known(ca: CA, own_ca: CA, debian: Program, tmp_path: Path) -> None:
-    env = {"ACME_IID_CONFIG_DIR": str(tmp_path / "config"), "NO_PROXY": "*"}
     own_ca.start()
+    client = Machine(tmp_path)
     for each in (own_ca, ca):
-        done = run_module(
-            "acme_iid_client", "bootstrap", "--ca-url", each.url, "--fingerprint", each.fingerprint, env=env
-        )
-        assert done.code == 0, done.stderr
+        client.bootstrap(each)
     with ec2(aws.Instance(account=ACCOUNT)) as service:
         for each, name in ((own_ca, "a.local"), (ca, "b.local")):
-            machine = Machine(debian, tmp_path, each, service)
-            done = machine.certonly("-d", name, env=env)
+            machine = CertbotMachine(debian, tmp_path, each, service)
+            done = machine.certonly("-d", name, env=client.environment)
             assert done.code == 0, done.stdout + done.stderr
             assert machine.names(name) == {name}
 
 
-def test_certificates_of_another_ca_are_renewed_in_the_same_run(machine: Machine, own_ca: CA) -> None:
+def test_certificates_of_another_ca_are_renewed_in_the_same_run(machine: CertbotMachine, own_ca: CA) -> None:
     own_ca.start()
-    other = Machine(machine.program, machine.folder, own_ca, machine.stand_in)
+    other = CertbotMachine(machine.program, machine.folder, own_ca, machine.stand_in)
     trusted = {"REQUESTS_CA_BUNDLE": str(own_ca.root)}
     machine.order("a.local")
     done = other.certonly("-d", "b.local", env=trusted)
@@ -330,7 +320,7 @@ def test_certificates_of_another_ca_are_renewed_in_the_same_run(machine: Machine
     assert other.leaf("b.local").serial_number != first[1]
 
 
-def test_a_server_that_is_not_under_the_root_is_not_spoken_to(machine: Machine, own_ca: CA) -> None:
+def test_a_server_that_is_not_under_the_root_is_not_spoken_to(machine: CertbotMachine, own_ca: CA) -> None:
     done = machine.certonly("-d", "foo.local", "--acme-iid-ca-bundle", own_ca.root)
     assert done.code == 1
     assert "certificate verify failed" in done.stdout + done.stderr

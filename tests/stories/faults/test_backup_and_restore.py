@@ -42,7 +42,7 @@ def revoke(account: Account, chain: str) -> int:
     return account.post(account.wire.directory["revokeCert"], {"certificate": b64(leaf), "reason": 4}).status_code
 
 
-def test_a_ca_goes_on_from_a_backup_that_was_written_while_orders_were_running(own_ca: CA, tmp_path: Path) -> None:
+def test_a_ca_goes_on_from_a_backup_made_while_orders_were_running(own_ca: CA, tmp_path: Path) -> None:
     config = own_ca.home / "ca.toml"
     config.write_text(config.read_text().replace("# crl = true", "crl = true"))
     own_ca.start()

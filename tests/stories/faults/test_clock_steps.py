@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from machine import Clock
+from clocks import Clock
 from running import ACCOUNT, CA, answer, restarted
 from wire import Account, b64, csr, problem
 from writing import put
@@ -76,7 +76,7 @@ def test_a_step_of_an_hour_breaks_no_order_and_no_nonce_passes_twice(own_ca: CA,
     assert own_ca.cli("events", "--check").stdout.startswith("OK: ")
 
 
-def test_a_server_that_is_started_with_a_clock_a_year_ahead_prunes_nothing(tmp_path: Path, clock: Clock) -> None:
+def test_a_server_started_with_a_clock_a_year_ahead_prunes_nothing(tmp_path: Path, clock: Clock) -> None:
     ca = CA(tmp_path / "ca")
     ca.init(in_a_file=True)
     try:

@@ -20,7 +20,7 @@ def small_disk() -> Iterator[Path]:
         yield folder
 
 
-def test_a_full_disk_is_503_with_retry_after_and_the_order_goes_on_when_there_is_space(small_disk: Path) -> None:
+def test_a_full_disk_is_503_with_retry_after_until_there_is_space(small_disk: Path) -> None:
     ca = CA(small_disk / "ca")
     ca.init()
     ca.start()

@@ -7,7 +7,6 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,9 +90,7 @@ def _without_links(vm: Disturbed, *arguments: str | Path) -> subprocess.Complete
         "-e",
         f"inject={calls}:error=EOPNOTSUPP",
     ]
-    command = [*tracer, sys.executable, "-m", "acme_iid_client", *map(str, arguments)]
-    env = {**os.environ, **vm.machine.environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return vm.machine.under(tracer, *arguments)
 
 
 def _kept(vm: Disturbed) -> list[Path]:
@@ -189,7 +186,7 @@ def test_what_was_issued_while_the_disk_got_full_is_put_in_place_later(shared_ca
         vm.happen.append(lambda: disks.fill(disk))
         first = vm.machine.try_(*order)
         assert first.code != 0
-        assert "What the CA issued is kept" in first.stderr
+        assert "The certificate that the CA issued is kept" in first.stderr
         assert [path.name for path in disk.iterdir()] == ["filler"]
         assert [stat.S_IMODE(path.stat().st_mode) for path in _kept(vm)] == [0o600]
         assert vm.machine.try_(*order).code != 0
@@ -246,7 +243,7 @@ def test_a_daemon_puts_in_place_what_a_first_order_could_not(shared_ca: CA, vm: 
         (disk / "filler").unlink()
         with vm.machine.stay("--exec", f"cp {crt} {vm.machine.folder}/told") as daemon:
             daemon.wait_for("first renewal")
-            daemon.wait_for("now everybody knows")
+            daemon.wait_for("all notifications have been sent")
             assert daemon.stop() == 0
         assert (vm.machine.folder / "told").read_bytes() == crt.read_bytes()
     assert vm.issued(shared_ca) == 1
@@ -256,17 +253,8 @@ def test_a_kill_after_the_order_costs_no_second_one(shared_ca: CA, vm: Disturbed
     with disks.small() as disk:
         order = vm.order(disk / "foo.crt", disk / "foo.key")
         # Right before the first file of the installation, after what was issued was kept.
-        inject = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=symlinkat", "-e"]
-        command = [
-            *inject,
-            "inject=symlinkat:signal=SIGKILL",
-            sys.executable,
-            "-m",
-            "acme_iid_client",
-            *map(str, order),
-        ]
-        env = {**os.environ, **vm.machine.environment}
-        killed = subprocess.run(command, env=env, capture_output=True, check=False)
+        inject = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=symlinkat", "-e")
+        killed = vm.machine.under((*inject, "inject=symlinkat:signal=SIGKILL"), *order)
         assert killed.returncode == -signal.SIGKILL
         assert not (disk / "foo.crt").exists()
         vm.machine.run("renew")

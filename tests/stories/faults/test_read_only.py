@@ -56,7 +56,7 @@ def check_refused(refused: requests.Response) -> None:
     assert "nothing was changed" in refused.json()["detail"]
 
 
-def test_a_disk_that_the_kernel_makes_read_only_is_503_and_keeps_what_was_acknowledged(disk: Path) -> None:
+def test_a_read_only_disk_is_503_and_keeps_what_was_acknowledged(disk: Path) -> None:
     ca = CA(disk / "ca")
     ca.init(in_a_file=True)
     ca.start()
@@ -96,9 +96,7 @@ def test_a_disk_that_the_kernel_makes_read_only_is_503_and_keeps_what_was_acknow
 
 
 @pytest.mark.parametrize("error", ["EROFS", "EIO", "ENOSPC"])
-def test_when_the_files_can_be_written_again_the_next_order_goes_through_without_a_restart(
-    tmp_path: Path, error: str
-) -> None:
+def test_orders_go_on_without_a_restart_once_files_are_writable_again(tmp_path: Path, error: str) -> None:
     ca = CA(tmp_path / "ca")
     ca.init(in_a_file=True)
     ca.start()

@@ -41,7 +41,7 @@ def order(ca: CA) -> None:
         wire.OPEN.pop().close()
 
 
-def test_four_hundred_bodies_an_octet_a_second_keep_nobody_out_and_are_refused(ca: CA) -> None:
+def test_400_bodies_at_an_octet_a_second_keep_nobody_out_and_are_refused(ca: CA) -> None:
     before = sockets(ca)
     with Crowd(ca, 400, said=BODY).drip(b"a") as crowd:
         order(ca)
@@ -61,7 +61,7 @@ def test_a_body_that_does_not_come_is_refused_with_408(ca: CA) -> None:
     until_sockets(ca, before, 20)
 
 
-def test_four_hundred_headers_an_octet_a_second_keep_nobody_out_and_are_ended(ca: CA) -> None:
+def test_400_headers_at_an_octet_a_second_keep_nobody_out_and_are_ended(ca: CA) -> None:
     before = sockets(ca)
     with Crowd(ca, 400, said=HEADER + b"X: ").drip(b"a") as crowd:
         order(ca)
@@ -81,7 +81,7 @@ def test_ten_thousand_connections_on_which_nothing_comes_keep_nobody_out(ca: CA)
     order(ca)
 
 
-def test_seven_hundred_tls_connections_on_which_no_request_comes_keep_nobody_out(ca: CA) -> None:
+def test_700_tls_connections_without_a_request_keep_nobody_out(ca: CA) -> None:
     before = sockets(ca)
     with Crowd(ca, 700):
         # More than there ever were threads; on a loaded machine the first are given up before the last are made.

@@ -12,10 +12,10 @@ from interop.clients.certbot import Certbot
 from interop.clients.lego import Lego
 from interop.harness import Client, Files, Names, Site, examine, new_names
 from interop.reverse_proxy import ProxiedCA, knowing
+from machine import ec2_machine
 from running import ACCOUNT, PROVISIONER, Outcome
 
 from acme_iid.simulator import aws
-from acme_iid.simulator.server import serve
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +34,9 @@ def test_our_client_orders_renews_and_revokes_behind_a_proxy(
 ) -> None:
     site.before = knowing(site.home)
     (name,) = new_names()
-    crt, key = site.home / "foo.crt", site.home / "foo.key"
-    with serve(aws.tree(instance, forge.keys())) as service:
-        env = site.env(
-            ACME_IID_CONFIG_DIR=site.home / "config",
-            ACME_IID_STATE_DIR=site.home / "state",
-            AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url,
-        )
+    with ec2_machine(site.home, instance) as machine:
+        crt, key = machine.crt, machine.key
+        env = site.env(**machine.environment)
 
         def client(*arguments: str | Path) -> Outcome:
             return site.run(sys.executable, "-m", "acme_iid_client", *arguments, env=env)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from enrolling import whole_id
+from machine import Machine, ec2_machine
 from ports import free_port
 from running import CA
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 
@@ -25,8 +25,8 @@ RELEASED = "the instance was released to another account key"
 
 
 @pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         yield machine
 
@@ -56,7 +56,7 @@ def check(pem: Path) -> None:
     assert names.get_values_for_type(x509.DNSName) == [NAME]
 
 
-def printed(vm: VM, kind: str) -> str:
+def printed(vm: Machine, kind: str) -> str:
     """What the machine's owner gets to see."""
     return vm.run("enroll", NAME, "--format", kind).stdout
 
@@ -65,7 +65,7 @@ def release(ca: CA, instance: aws.Instance) -> None:
     ca.cli("instance", "release", whole_id(instance), "--to", "A" * 43)
 
 
-def test_lego(tmp_path: Path, vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
+def test_lego(tmp_path: Path, vm: Machine, shared_ca: CA, instance: aws.Instance) -> None:
     command = printed(vm, "lego")
     done = typed(command, tmp_path)
     assert done.returncode == 0, said(done)
@@ -78,7 +78,7 @@ def test_lego(tmp_path: Path, vm: VM, shared_ca: CA, instance: aws.Instance) -> 
     assert RELEASED in said(done)
 
 
-def test_certbot_without_the_plugin(tmp_path: Path, vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
+def test_certbot_without_the_plugin(tmp_path: Path, vm: Machine, shared_ca: CA, instance: aws.Instance) -> None:
     folders = " ".join(f"--{kind}-dir {tmp_path / kind}" for kind in ("config", "work", "logs"))
     command = f"{printed(vm, 'certbot').rstrip()} --non-interactive {folders}"
     done = typed(command, tmp_path)
@@ -91,7 +91,7 @@ def test_certbot_without_the_plugin(tmp_path: Path, vm: VM, shared_ca: CA, insta
     assert RELEASED in (tmp_path / "logs" / "letsencrypt.log").read_text()
 
 
-def test_uacme(tmp_path: Path, vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
+def test_uacme(tmp_path: Path, vm: Machine, shared_ca: CA, instance: aws.Instance) -> None:
     text = printed(vm, "uacme").replace("\nuacme ", f"\nuacme --confdir {tmp_path / 'uacme'} ")
     # It trusts whom the system trusts: in a mount namespace of its own, that is the CA.
     bundle = "/etc/ssl/certs/ca-certificates.crt"
@@ -107,7 +107,7 @@ def test_uacme(tmp_path: Path, vm: VM, shared_ca: CA, instance: aws.Instance) ->
     assert RELEASED in said(done)
 
 
-def test_dehydrated(tmp_path: Path, vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
+def test_dehydrated(tmp_path: Path, vm: Machine, shared_ca: CA, instance: aws.Instance) -> None:
     (tmp_path / "config").write_text(printed(vm, "dehydrated") + f"BASEDIR={tmp_path}\nWELLKNOWN={tmp_path}\n")
     done = typed("dehydrated --register --accept-terms --config config", tmp_path)
     assert done.returncode == 0, said(done)
@@ -129,7 +129,7 @@ def until(condition: Callable[[], bool], log: Path) -> None:
         time.sleep(0.1)
 
 
-def test_caddy(tmp_path: Path, vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
+def test_caddy(tmp_path: Path, vm: Machine, shared_ca: CA, instance: aws.Instance) -> None:
     # A port that nobody else has, and nothing of its own CA's in the system's trust.
     ours = f"http_port {free_port()}\nhttps_port {free_port()}\nstorage file_system {tmp_path}/kept\n"
     settings = f"{{\nadmin off\nskip_install_trust\n{ours}}}\n"

@@ -52,7 +52,7 @@ def calm_mode(names: Names, ports: tuple[int, int], tmp_path_factory: pytest.Tem
         yield mode
 
 
-def test_a_client_gets_and_revokes_a_certificate_though_every_fifth_nonce_is_refused(mode: Mode, site: Site) -> None:
+def test_a_client_issues_and_revokes_though_every_fifth_nonce_is_refused(mode: Mode, site: Site) -> None:
     names = new_names(2)
     client = Go(site, mode, eab=KEY)  # it tries ten times
     issued = examine(client.issue(names, "http-01", "ec"), mode.issuing_root)

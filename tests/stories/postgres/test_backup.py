@@ -26,7 +26,7 @@ from acme_iid.errors import StoreUnavailableError
 from acme_iid.protocol.resources import Account
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, copying, events
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import open_store
 from acme_iid.store.postgresql import PostgreSQL
 
@@ -52,7 +52,7 @@ def add_events(url: str, many: int) -> None:
     """Let a store have something to copy."""
     with closing(open_store(url)) as store:
         for start in range(0, many, 1000):
-            put(store, events=[new_event("test", NOW, number=number) for number in range(start, start + 1000)])
+            put(store, events=[Event("test", NOW, detail={"number": number}) for number in range(start, start + 1000)])
         store.seal()
 
 
@@ -92,7 +92,7 @@ def test_what_is_saved_is_the_store_at_one_moment(tmp_path: Path) -> None:
     ):
         assert isinstance(source, PostgreSQL)
         before = [
-            new_event("before", NOW, account_id=f"ä{number}", detail="'\"%s :x \\ \t")
+            Event("before", NOW, account_id=f"ä{number}", detail={"detail": "'\"%s :x \\ \t"})
             for number in range(3 * copying.BATCH)
         ]
         put(source, events=before)
@@ -102,7 +102,7 @@ def test_what_is_saved_is_the_store_at_one_moment(tmp_path: Path) -> None:
         source.seal()
         head = events.head(source)
         with source.snapshot() as snapshot:
-            put(source, events=[new_event("after", NOW)])
+            put(source, events=[Event("after", NOW)])
             source.seal()
             copying.save(snapshot, copy)
         assert events.head(copy) == head != events.head(source)
@@ -111,7 +111,7 @@ def test_what_is_saved_is_the_store_at_one_moment(tmp_path: Path) -> None:
         assert {row["id"] for row in copy.rows(everyone)} == {row["id"] for row in source.rows(everyone)}
 
 
-def test_a_ca_goes_on_in_another_database_from_a_backup_that_was_written_under_load(ca: CA, tmp_path: Path) -> None:
+def test_a_ca_goes_on_in_another_database_from_a_backup_made_under_load(ca: CA, tmp_path: Path) -> None:
     ca.start("--workers", "2")
     account, instance = ca.account(), aws.Instance(account=ACCOUNT)
     before = account.obtain("foo.local", answer=answer(instance)).chain
@@ -209,7 +209,7 @@ def test_where_the_disk_is_full_a_backup_says_so_and_leaves_nothing(ca: CA) -> N
         ca.cli("backup", disk / "backup.tar")
 
 
-def test_a_restoration_into_a_database_that_was_killed_goes_on_where_it_was(ca: CA, tmp_path: Path) -> None:
+def test_a_killed_restoration_into_a_database_goes_on_where_it_was(ca: CA, tmp_path: Path) -> None:
     add_events(ca.store_url, 2000)
     ca.cli("backup", tmp_path / "backup.tar")
     url = postgresql.cluster().create()

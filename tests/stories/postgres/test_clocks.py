@@ -14,8 +14,8 @@ from pathlib import Path
 import postgresql
 import psycopg
 import pytest
+from clocks import Clock
 from cryptography import x509
-from machine import Clock
 from running import ACCOUNT, CA, answer, run_module
 from wire import problem
 

@@ -16,7 +16,7 @@ from writing import happens, put
 from acme_iid.errors import OutcomeUnknownError, StoreBusyError, StoreUnavailableError
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts, jobs
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import open_store
 from acme_iid.store.health import WatchedStore
 from acme_iid.store.postgresql import PostgreSQL
@@ -79,7 +79,7 @@ def test_a_constraint_that_is_checked_at_the_commit_lets_nothing_happen(
     there.execute("CREATE CONSTRAINT TRIGGER late AFTER INSERT ON accounts DEFERRABLE INITIALLY DEFERRED "
                   "FOR EACH ROW EXECUTE FUNCTION late()")  # fmt: skip
     with pytest.raises(psycopg.errors.UniqueViolation, match="too late"):
-        put(database, accounts.add(account("a")), events=[new_event("test", NOW)])
+        put(database, accounts.add(account("a")), events=[Event("test", NOW)])
     assert stored(there) == (0, 0)
     there.execute("DROP TRIGGER late ON accounts")
     assert happens(database, accounts.add(account("a")))
@@ -90,7 +90,7 @@ def test_a_commit_whose_answer_is_lost_is_in_doubt_and_not_repeated(
 ) -> None:
     between.cut_after(b"COMMIT\0")
     with pytest.raises(OutcomeUnknownError):
-        put(database, accounts.add(account("a")), events=[new_event("test", NOW)])
+        put(database, accounts.add(account("a")), events=[Event("test", NOW)])
     assert stored(there) == (1, 1)
     assert happens(database, accounts.add(account("b")))
 
@@ -154,7 +154,7 @@ def test_a_commit_that_no_standby_has_is_in_doubt(
     # The one who looks does not wait.
     there.execute("SET synchronous_commit = off")
     with standby_that_is_away(), ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(put, database, accounts.add(account("a")), events=[new_event("test", NOW)])
+        writing = pool.submit(put, database, accounts.add(account("a")), events=[Event("test", NOW)])
         until(lambda: bool(waiting_for_standby(there)))
         there.execute("SELECT pg_cancel_backend(%s)", (waiting_for_standby(there)[0],))
         with pytest.raises(OutcomeUnknownError, match="may lack"):
@@ -168,7 +168,7 @@ def test_while_a_standby_is_waited_for_nobody_sees_what_it_lacks(
     with standby_that_is_away() as end:
         began = time.monotonic()
         with pytest.raises(OutcomeUnknownError, match="has not answered"):
-            put(database, accounts.add(account("a")), events=[new_event("test", NOW)])
+            put(database, accounts.add(account("a")), events=[Event("test", NOW)])
         assert time.monotonic() - began < 60
         # We have gone away, and no limit of ours ends the wait before the standby has it.
         assert waiting_for_standby(there)

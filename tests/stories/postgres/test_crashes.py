@@ -151,7 +151,7 @@ def test_a_crash_in_the_middle_of_chaining_chains_nothing(ca: CA, asked: Asked) 
     check(ca, asked, waiting)
 
 
-def test_a_crash_while_the_chains_commit_waits_for_its_answer_chains_each_event_once(ca: CA, asked: Asked) -> None:
+def test_a_crash_before_the_chains_commit_is_answered_chains_events_once(ca: CA, asked: Asked) -> None:
     postgres = postgresql.cluster().url("postgres")
     with held(ca.store_url, "SELECT id FROM sealing FOR UPDATE") as sealer:
         ask(asked)

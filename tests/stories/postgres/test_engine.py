@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from importlib.resources import files
-from pathlib import Path
 
 import postgresql
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ports import free_port
+from postgresql import as_somebody
 from writing import happens, put
 
 from acme_iid.errors import (
@@ -32,16 +29,14 @@ from acme_iid.errors import (
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Enrolment, Proof
 from acme_iid.store import accounts, enrolments
-from acme_iid.store.chain import new_event
-from acme_iid.store.database import Transaction, connect, migrate, open_store
+from acme_iid.store.chain import Event
+from acme_iid.store.database import Transaction, open_store
 from acme_iid.store.nonce_table import NonceTable
 from acme_iid.store.postgresql import PostgreSQL
 from acme_iid.store.statements import translate
 from acme_iid.store.writes import Statement, again
 
 NOW = 1_800_000_000
-SCHEMA = sum(entry.name.endswith(".sql") for entry in files("acme_iid.store.schema").iterdir())
-"""How many files make the schema."""
 
 
 @pytest.fixture
@@ -59,11 +54,6 @@ def database(url: str) -> Iterator[PostgreSQL]:
 
 def account(name: str, thumbprint: str | None = None) -> Account:
     return Account(name, "{}", thumbprint or name, (), NOW, key_since=NOW)
-
-
-def as_somebody(url: str) -> closing[psycopg.Connection[tuple[object, ...]]]:
-    """A connection of somebody else's."""
-    return closing(psycopg.connect(url, autocommit=True))
 
 
 def run(transaction: Transaction, statement: Statement) -> int:
@@ -130,13 +120,13 @@ def test_a_writer_that_another_keeps_waiting_too_long_is_told_so(database: Postg
         began = time.monotonic()
         with pytest.raises(StoreBusyError, match="lock timeout"):
             put(database, accounts.set_contact(account("a"), ()))
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
     assert happens(database, accounts.set_contact(account("a"), ("mailto:a@example.com",)))
 
 
 def test_of_a_write_whose_guard_fails_nothing_happens(database: PostgreSQL) -> None:
     statements = [accounts.add(account("a")), accounts.set_contact(account("nobody"), ())]
-    assert not happens(database, *statements, events=[new_event("test", NOW)])
+    assert not happens(database, *statements, events=[Event("test", NOW)])
     assert accounts.get(database, "a") is None
     assert database.unsealed().number == 0
 
@@ -147,7 +137,7 @@ def test_what_two_writers_add_under_one_name_is_one_of_them(database: PostgreSQL
     assert sum(added) == 1
 
 
-def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(database: PostgreSQL, url: str) -> None:
+def test_a_process_stopped_in_a_transaction_keeps_nobody_waiting_for_ever(database: PostgreSQL, url: str) -> None:
     note = "INSERT INTO limits (key, until) VALUES ('wanted', 1)"
     script = (
         "import sys, time\nfrom acme_iid.store.database import open_store\n"
@@ -170,7 +160,7 @@ def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(dat
         stopped.kill()
 
 
-def test_a_transaction_in_which_a_statement_failed_is_not_committed_whatever_was_caught(database: PostgreSQL) -> None:
+def test_a_transaction_with_a_failed_statement_never_commits(database: PostgreSQL) -> None:
     def pass_over() -> None:
         with database.transaction() as transaction:
             run(transaction, accounts.add(account("a")))
@@ -182,9 +172,7 @@ def test_a_transaction_in_which_a_statement_failed_is_not_committed_whatever_was
     assert accounts.get(database, "a") is None
 
 
-def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing_and_the_next_one_works(
-    database: PostgreSQL, url: str
-) -> None:
+def test_a_connection_cut_in_a_transaction_leaves_nothing_to_the_next(database: PostgreSQL, url: str) -> None:
     def cut() -> None:
         with database.transaction() as transaction, as_somebody(url) as other:
             run(transaction, accounts.add(account("a")))
@@ -199,9 +187,7 @@ def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing_and_the_next_o
     assert happens(database, accounts.add(account("b")))
 
 
-def test_a_connection_that_is_cut_before_the_commit_is_answered_leaves_the_outcome_unknown(
-    database: PostgreSQL, url: str
-) -> None:
+def test_a_connection_cut_before_the_commits_answer_hides_the_outcome(database: PostgreSQL, url: str) -> None:
     def cut() -> None:
         with database.transaction() as transaction, as_somebody(url) as other:
             pid = transaction.rows("SELECT pg_backend_pid() AS pid")[0]["pid"]
@@ -212,7 +198,7 @@ def test_a_connection_that_is_cut_before_the_commit_is_answered_leaves_the_outco
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
 
 
-def test_a_commit_that_is_not_answered_is_waited_for_so_long_and_its_outcome_is_unknown(database: PostgreSQL) -> None:
+def test_an_unanswered_commit_ends_after_a_time_with_an_unknown_outcome(database: PostgreSQL) -> None:
     stopped = 0
 
     def stop() -> None:
@@ -226,7 +212,7 @@ def test_a_commit_that_is_not_answered_is_waited_for_so_long_and_its_outcome_is_
     try:
         with pytest.raises(OutcomeUnknownError, match="has not answered"):
             stop()
-        assert 10 < time.monotonic() - began < 20
+        assert 10 < time.monotonic() - began < 60
         # It alone was stopped: others read.
         assert accounts.get(database, "a") is None
     finally:
@@ -240,7 +226,7 @@ def test_a_commit_that_is_not_answered_is_waited_for_so_long_and_its_outcome_is_
             written = happens(database, accounts.add(account("b")))
 
 
-def test_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(database: PostgreSQL, url: str) -> None:
+def test_connections_lost_in_a_restart_are_replaced_unnoticed(database: PostgreSQL, url: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: database.rows("SELECT pg_sleep(0.1)"), range(16)))
         with as_somebody(url) as other:
@@ -250,7 +236,7 @@ def test_connections_that_a_restart_took_are_replaced_before_anybody_sees_it(dat
             )
         assert list(pool.map(lambda _: database.rows("SELECT 1 AS one"), range(16))) == [[{"one": 1}]] * 16
         for number in range(3):
-            put(database, events=[new_event("after", NOW + number)])
+            put(database, events=[Event("after", NOW + number)])
 
 
 def test_a_write_that_a_deadlock_ended_is_tried_again(database: PostgreSQL, url: str) -> None:
@@ -353,113 +339,3 @@ def test_only_a_nonce_does_not_wait_for_the_disk(database: PostgreSQL, url: str)
         # Nothing of it is the session's, which a pooler gives to others.
         assert opened.rows("SHOW synchronous_commit") == [{"synchronous_commit": "off"}]
     assert database.rows("SHOW synchronous_commit") == [{"synchronous_commit": "on"}]
-
-
-def test_replicas_that_start_at_once_make_one_schema(url: str) -> None:
-    script = (
-        "import sys\nfrom acme_iid.store.database import open_store\nimport acme_iid.store.postgresql\n"
-        "print(flush=True)\nsys.stdin.readline()\nopen_store(sys.argv[1]).close()"
-    )
-    starting = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for process in starting:
-        assert process.stdout is not None
-        process.stdout.readline()
-    for process in starting:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    ended = [process.communicate(timeout=60) for process in starting]
-    assert [process.returncode for process in starting] == [0] * 4, ended
-    with closing(open_store(url)) as database:
-        assert len(database.rows("SELECT name FROM schema_migrations")) == SCHEMA
-        assert database.rows("SELECT id FROM sealing") == [{"id": 1}]
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"port": "1"}, "Connection refused"),
-        ({"password": "wrong"}, "password authentication failed"),
-        ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
-    ],
-)
-def test_a_database_that_cannot_be_opened_is_named_at_once_and_its_password_is_not(
-    url: str, changed: dict[str, str], message: str
-) -> None:
-    wrong = psycopg.conninfo.make_conninfo(url, **changed)
-    began = time.monotonic()
-    with pytest.raises(StoreUnavailableError, match=message) as caught:
-        open_store("postgresql://?" + "&".join(wrong.replace("'", "").split()))
-    assert time.monotonic() - began < 10
-    assert postgresql.PASSWORD not in str(caught.value)
-    assert "wrong" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "wrong", ["postgresql://u:hidden@[::1/x", "postgresql://u:hidden@h/d?hidden=1", "postgresql://u:p%zzhidden@h"]
-)
-def test_a_url_that_cannot_be_read_is_not_shown(wrong: str) -> None:
-    with pytest.raises(StoreUnavailableError, match="is none that") as caught:
-        connect(wrong)
-    assert "hidden" not in str(caught.value)
-
-
-def test_a_server_that_never_answers_is_given_up_soon() -> None:
-    with socket.create_server(("127.0.0.1", free_port())) as silent:
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="timeout"):
-            open_store(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d")
-        assert time.monotonic() - began < 15
-
-
-def test_a_database_in_another_encoding_is_refused() -> None:
-    cluster = postgresql.cluster()
-    with as_somebody(cluster.url("postgres")) as other:
-        other.execute("CREATE DATABASE latin ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0")
-    try:
-        with pytest.raises(StoreUnavailableError, match="SQL_ASCII, not UTF8"):
-            open_store(cluster.url("latin"))
-    finally:
-        cluster.drop("latin")
-
-
-def test_without_psycopg_the_extra_is_named() -> None:
-    script = (
-        "import sys\nsys.modules['psycopg'] = None\nfrom acme_iid.store.database import open_store\n"
-        "open_store('postgresql://h/d')"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "StoreUnavailableError: a store in PostgreSQL takes the extra 'postgresql': pip install" in done.stderr
-
-
-def test_a_test_process_that_is_killed_leaves_no_cluster_behind() -> None:
-    script = (
-        "import os, signal, postgresql\ncluster = postgresql.cluster()\n"
-        "print(cluster.home, cluster.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
-    )
-    folder = Path(postgresql.__file__).parent
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL
-    home, pid = done.stdout.split()
-    deadline = time.monotonic() + 20
-    while Path(home).exists() or Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_a_schema_that_is_there_is_left_alone(url: str) -> None:
-    with closing(connect(url)) as database:
-        migrate(database)
-        before = database.rows("SELECT relname, relfilenode FROM pg_class WHERE relkind IN ('r', 'i') ORDER BY relname")
-        migrate(database)
-        after = database.rows("SELECT relname, relfilenode FROM pg_class WHERE relkind IN ('r', 'i') ORDER BY relname")
-    assert before == after

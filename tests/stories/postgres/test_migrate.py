@@ -25,7 +25,7 @@ from writing import put
 from acme_iid.protocol import resources
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, certificates, compromised_keys, events
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.copying import tables
 from acme_iid.store.database import Database, open_store
 
@@ -57,7 +57,7 @@ def fill(ca: CA, count: int) -> None:
             compromised_keys.add(COMPROMISED, NOW),
             *(accounts.add(resources.Account(name, "{}", name, (), NOW)) for name in names),
             events=[
-                new_event("test", NOW + number, account_id=f"a{number}", detail="ä'\"%s :x \\ \t")
+                Event("test", NOW + number, account_id=f"a{number}", detail={"detail": "ä'\"%s :x \\ \t"})
                 for number in range(count)
             ],
         )
@@ -207,7 +207,7 @@ def test_a_server_that_still_runs_is_noticed(ca: CA, url: str) -> None:
 def test_a_target_that_holds_something_else_is_refused(ca: CA, url: str) -> None:
     fill(ca, 3)
     with closing(open_store(url)) as other:
-        put(other, events=[new_event("another", NOW)])
+        put(other, events=[Event("another", NOW)])
         other.seal()
     refused = ca.try_cli("store", "migrate", "--to", url)
     assert (refused.code, "its table events has rows" in refused.stderr) == (1, True)

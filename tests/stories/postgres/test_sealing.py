@@ -23,7 +23,7 @@ from writing import put
 from acme_iid.errors import UnstorableTextError
 from acme_iid.simulator import aws
 from acme_iid.store import events
-from acme_iid.store.chain import NewEvent, new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import open_store
 from acme_iid.store.postgresql import PostgreSQL
 
@@ -61,8 +61,8 @@ def ca(tmp_path: Path) -> Iterator[CA]:
         made.kill()
 
 
-def event(number: int) -> NewEvent:
-    return new_event("test", NOW + number, number=number, detail="ä'\"%s :x")
+def event(number: int) -> Event:
+    return Event("test", NOW + number, detail={"number": number, "detail": "ä'\"%s :x"})
 
 
 def numbers(database: PostgreSQL) -> list[int]:
@@ -85,10 +85,10 @@ def test_while_nobody_chains_events_nothing_is_lost(database: PostgreSQL) -> Non
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800"])
-def test_an_event_that_no_row_could_hold_is_refused_and_keeps_no_other_waiting(database: PostgreSQL, text: str) -> None:
+def test_an_event_that_no_row_can_hold_is_refused_and_delays_no_other(database: PostgreSQL, text: str) -> None:
     with pytest.raises(UnstorableTextError):
-        put(database, events=[new_event("good", NOW), new_event("bad", NOW, name=text)])
-    put(database, events=[new_event("next", NOW)])
+        put(database, events=[Event("good", NOW), Event("bad", NOW, name=text)])
+    put(database, events=[Event("next", NOW)])
     database.seal()
     assert [row["kind"] for row in database.rows("SELECT kind FROM events")] == ["next"]
 
@@ -163,7 +163,7 @@ def test_a_server_chains_and_follows_by_itself_and_says_the_head(ca: CA) -> None
 def test_an_event_that_nobody_chains_is_warned_of(ca: CA) -> None:
     with closing(open_store(ca.store_url)) as store, closing(psycopg.connect(ca.store_url)) as holding:
         holding.execute("SELECT id FROM sealing FOR UPDATE")
-        put(store, events=[new_event("test", int(time.time()) - 120)])
+        put(store, events=[Event("test", int(time.time()) - 120)])
         ca.start()
         ca.until_logged("seconds to be chained; is another server stopped?")
         holding.rollback()

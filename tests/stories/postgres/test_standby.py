@@ -48,4 +48,4 @@ def test_nothing_acknowledged_is_lost_when_a_standby_takes_over(
         replicas.check(load, "badNonce")
     finally:
         ca.kill()
-    assert "waits for them all the same" in "".join(ca.log)
+    assert "wait for them all the same" in "".join(ca.log)

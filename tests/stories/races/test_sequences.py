@@ -6,7 +6,8 @@ import json
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from sequences import Sequence, Server
+from sequence_server import Server
+from sequences import Sequence
 from wire import Key, b64
 
 

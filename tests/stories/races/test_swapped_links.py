@@ -13,7 +13,7 @@ from strangers import NOBODY, Ground, as_nobody, ground, swapping
 
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import pairs
-from acme_iid_client.storage.bundles import Copies
+from acme_iid_client.storage.bundles import Bundles
 from acme_iid_client.storage.pairs import Permissions
 
 _TRIES = 150
@@ -103,7 +103,7 @@ def test_what_root_reads_for_a_bundle_comes_through_no_link(place: Ground) -> No
     pairs.install(pair, certificate, key, Permissions(0o644, NOBODY, NOBODY))
     other = issuance()
     (place.own / "secret.key").write_bytes(other[1])
-    copies, tries = Copies(bundle=place.app / "all.pem"), Tries()
+    copies, tries = Bundles(bundle=place.app / "all.pem"), Tries()
     with swapping(pair.key, place.own / "secret.key"):
         for _ in tries:
             try:

@@ -50,7 +50,7 @@ def test_the_first_who_are_refused_come_back_soon_and_not_together() -> None:
     assert {appointments.refuse() for _ in range(200)} == set(LEAST)
 
 
-def test_a_crowd_is_dealt_with_as_fast_as_the_server_can_and_refused_seldom() -> None:
+def test_a_crowd_is_served_at_full_speed_and_seldom_refused() -> None:
     came, asked, taken = crowd(5000, 20, 600)
     assert taken == 5000
     # The server could not have done it in less than 250 seconds.
@@ -60,7 +60,7 @@ def test_a_crowd_is_dealt_with_as_fast_as_the_server_can_and_refused_seldom() ->
     assert max(count for second, count in came.items() if second > 100) < 3 * 20
 
 
-def test_nobody_is_sent_away_for_longer_than_the_refusing_has_lasted_or_ten_minutes() -> None:
+def test_a_wait_exceeds_neither_the_refusing_so_far_nor_ten_minutes() -> None:
     clock = Clock()
     appointments = Appointments(clock, random.Random(1))
     begun = clock.now
@@ -86,7 +86,7 @@ def test_after_some_quiet_the_refusing_begins_anew(quiet: int, most: int) -> Non
     assert (max(asked) >= LEAST.stop) == (quiet == 20)
 
 
-def test_more_that_come_than_can_be_taken_for_ever_are_sent_away_for_longer_and_longer() -> None:
+def test_under_lasting_overload_clients_are_told_longer_and_longer_waits() -> None:
     came, asked, taken = crowd(0, 20, 600, each=60)
     # The server is never idle, and refuses about as many as there are too many.
     assert taken > 0.98 * 20 * 600

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from benchmarks import generator, million, processes, relay
+from benchmarks import filled, generator, million, processes, relay
 from pages import page
 from running import CA
 
@@ -92,9 +92,9 @@ def test_the_profile_has_the_five_routes_of_an_order() -> None:
     }
 
 
-def test_a_store_that_was_filled_is_one_that_the_server_could_have_written(tmp_path: Path) -> None:
-    home = million.make(tmp_path / "ca")
-    million.Copies(home, 40).write()
+def test_a_filled_store_is_one_that_the_server_could_have_written(tmp_path: Path) -> None:
+    home = filled.make(tmp_path / "ca")
+    filled.Copies(home, 40).write()
     assert home.ca.cli("events", "--check").stdout.startswith("OK: ")
     assert len(json.loads(home.ca.cli("certificate", "list", "--json").stdout)) == 41
     assert len(json.loads(home.ca.cli("instance", "list", "--json").stdout)) == 10

@@ -188,7 +188,7 @@ def test_what_has_no_room_is_told_to_wait_and_keeps_its_nonce(crowd: Crowd) -> N
     assert len({client.headers["retry-after"] for client in refused if "retry-after" in client.headers}) != 1
 
 
-def test_who_comes_back_before_the_time_that_was_told_needs_another_connection(crowd: Crowd) -> None:
+def test_a_client_that_comes_back_too_early_needs_another_connection(crowd: Crowd) -> None:
     crowd.add("look", 40)
     crowd.ask()
     refused = [client for client in crowd.clients["look"] if client.status == 503]
@@ -288,7 +288,7 @@ def test_an_order_that_was_refused_for_another_reason_is_none_under_way() -> Non
     assert hall.enters("acme.new_order")
 
 
-def test_connections_are_accepted_as_there_is_little_to_do_and_a_few_in_any_case() -> None:
+def test_connections_are_accepted_by_load_and_always_at_least_a_few() -> None:
     hall = Hall(16)
     hall.capacity.note_turn(0.001)
     assert hall.connections() == 16

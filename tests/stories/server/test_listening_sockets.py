@@ -99,7 +99,7 @@ def test_what_was_handed_over_to_another_process_is_left_alone() -> None:
         ("connected", "", "does not listen for TCP connections; a systemd unit has ListenStream=443 and Accept=no"),
         ("unix", "", "does not listen for TCP connections"),
         ("file", "", "file descriptor 3, which was handed over, is no socket"),
-        ("listening", "127.0.0.1:0", "has opened its socket; leave --listen out"),
+        ("listening", "127.0.0.1:0", "was started with an open socket; leave --listen out"),
     ],
 )
 def test_what_cannot_be_served_is_a_sentence(home: Path, opened: str, listen: str, reason: str) -> None:

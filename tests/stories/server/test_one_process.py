@@ -180,7 +180,7 @@ def test_a_request_is_answered_by_the_application_that_began_it(start: Start, ho
     assert running.get("/name") == "Another CA"
 
 
-def test_a_request_whose_body_comes_after_a_reload_is_answered_by_the_new_application(start: Start, home: Path) -> None:
+def test_a_body_that_comes_after_a_reload_goes_to_the_new_application(start: Start, home: Path) -> None:
     running = start()
     with running.connect() as stream:
         stream.sendall(b"GET /name HTTP/1.1\r\nHost: ca\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
@@ -224,7 +224,7 @@ def test_a_request_that_takes_too_long_does_not_keep_it_from_stopping(start: Sta
         time.sleep(0.3)
         began = time.monotonic()
         assert running.stop() == 0
-        assert time.monotonic() - began < 40
+        assert time.monotonic() - began < 120
 
 
 def test_the_address_on_the_command_line_is_one_of_the_cas_own(start: Start) -> None:

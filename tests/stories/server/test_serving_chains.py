@@ -1,4 +1,4 @@
-"""Servers whose own certificate no client would take, and chains that are changed while they run."""
+"""Servers whose own certificate no client would take, chains that are changed while they run, and name constraints."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from running import CA
+from running import ACCOUNT, CA, PROVISIONER, answer
+from wire import b64, csr, problem
 
 from acme_iid.issuance import ca as issuing
 from acme_iid.issuance import keys
+from acme_iid.simulator import aws
 
 
 def resign(
@@ -105,3 +107,56 @@ def test_an_unusable_intermediate_leaves_the_one_before_in_force(own_ca: CA, tex
     own_ca.until_logged("has a new certificate")
     assert shown_intermediate(own_ca) == before
     assert own_ca.account().order("foo.local").status_code == 201
+
+
+CORP = x509.NameConstraints([x509.DNSName("corp.local")], [x509.DNSName("closed.corp.local")])
+PERMITS = "the CA's certificate permits names below corp.local, not "
+
+
+def test_what_the_intermediate_does_not_permit_is_refused_at_once(
+    own_ca: CA, instance: aws.Instance, tmp_path: Path
+) -> None:
+    own_ca.cli("provisioner", "update", PROVISIONER, "--allow-wildcard", "*.local", "--allow-wildcard", "*.corp.local",
+               "--allow", "*.local", "--allow", "*.corp.local", "--allow", "corp.local")  # fmt: skip
+    resign(own_ca.home, constraints=CORP)
+    own_ca.start()
+    account = own_ca.account()
+    for name in ("foo.local", "*.local", "xcorp.local", instance.instance_id):
+        refused = account.order("a.corp.local", name)
+        assert problem(refused) == "rejectedIdentifier"
+        assert refused.json()["detail"] == PERMITS + name
+    for name in ("closed.corp.local", "*.corp.local"):
+        assert "excludes names below closed.corp.local" in account.order(name).json()["detail"]
+    issued = account.obtain("a.corp.local", "corp.local", answer=answer(instance))
+    chain, root = tmp_path / "chain.pem", own_ca.home / issuing.ROOT_CERTIFICATE
+    chain.write_text(issued.chain)
+    verify: list[str | Path] = ["openssl", "verify", "-x509_strict", "-CAfile", root, "-untrusted", chain, chain]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_name_proven_under_another_chain_is_refused_at_finalize(own_ca: CA, instance: aws.Instance) -> None:
+    own_ca.start()
+    account, other = own_ca.account(), own_ca.account()
+    order, _ = account.prove("foo.local", answer=answer(instance))
+    new = resign(own_ca.home, constraints=CORP)
+    assert own_ca.process is not None
+    own_ca.process.send_signal(signal.SIGHUP)
+    wait_until_shown(own_ca, new.serial_number)
+    deadline = time.monotonic() + 60
+    while other.order("foo.local").status_code == 201:
+        assert time.monotonic() < deadline, own_ca.log
+    refused = account.post(order.json()["finalize"], {"csr": b64(csr("foo.local")[1])})
+    assert problem(refused) == "rejectedIdentifier"
+    assert PERMITS + "foo.local" in refused.json()["detail"]
+
+
+def test_provisioner_test_says_what_the_certificates_permit(own_ca: CA) -> None:
+    facts = ["--fact", f"account={ACCOUNT}", "--fact", "region=us-west-2"]
+    own_ca.cli("provisioner", "add", "Racks", "--type", "ACME", "--challenge", "dns-01")
+    resign(own_ca.home, constraints=CORP)
+    for how in (facts, []):
+        own_ca.cli("provisioner", "test", *how, "a.corp.local")
+        done = own_ca.try_cli("provisioner", "test", *how, "foo.local")
+        assert done.code == 1
+        assert PERMITS + "foo.local" in done.stdout

@@ -12,7 +12,7 @@ from running import CA
 MINUTE = 60
 
 
-def test_a_minute_without_the_database_loses_nothing_and_health_and_the_directory_are_answered(tmp_path: Path) -> None:
+def test_a_minute_without_the_database_loses_nothing(tmp_path: Path) -> None:
     ca = CA(tmp_path / "ca")
     ca.init(in_a_file=True)
     file = ca.home / "ca.toml"

@@ -8,7 +8,7 @@ import soaking
 from running import CA
 
 
-def test_two_hundred_certificates_are_always_valid_and_whole_for_ten_minutes(own_ca: CA, tmp_path: Path) -> None:
+def test_200_certificates_are_valid_and_whole_for_ten_minutes(own_ca: CA, tmp_path: Path) -> None:
     soak = soaking.Soak(
         certificates=200,
         seconds=600,

@@ -7,7 +7,7 @@ from pathlib import Path
 import replicas
 
 
-def test_of_5000_orders_through_three_replicas_none_is_lost_or_given_twice(tmp_path: Path) -> None:
+def test_three_replicas_neither_lose_nor_repeat_any_of_5000_orders(tmp_path: Path) -> None:
     with replicas.Fleet.serving(tmp_path) as fleet:
         load = replicas.Load(fleet, 5000)
         load.run(replicas.kill_and_restart)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+import sequence_server
 import sequences
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -30,10 +31,10 @@ def make(part: int) -> tuple[int, int, Counter[int]]:
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    sequences.ANSWERED.clear()
-    sequences.BEGUN.clear()
+    sequence_server.ANSWERED.clear()
+    sequence_server.BEGUN.clear()
     run_state_machine_as_test(sequences.Sequence, settings=many)
-    return part, sequences.BEGUN["sequences"], Counter(sequences.ANSWERED)
+    return part, sequence_server.BEGUN["sequences"], Counter(sequence_server.ANSWERED)
 
 
 def test_no_sequence_of_requests_breaks_what_must_hold(capsys: pytest.CaptureFixture[str]) -> None:

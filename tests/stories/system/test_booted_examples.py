@@ -13,7 +13,7 @@ from booted import Container, container, wheels
 from cryptography import x509
 from programs import EXAMPLES
 from running import CA
-from vms import VM, ec2
+from stand_ins import StandIn, ec2
 
 from acme_iid.simulator import aws
 
@@ -27,18 +27,18 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
-        yield machine
+def service(instance: aws.Instance) -> Iterator[StandIn]:
+    with ec2(instance) as stand_in:
+        yield stand_in
 
 
 @pytest.fixture
-def machine(tmp_path: Path, package: Path, vm: VM) -> Iterator[Container]:
+def machine(tmp_path: Path, package: Path, service: StandIn) -> Iterator[Container]:
     """A machine that is an instance of the cloud, with wheels that an operator has put there, and nothing installed."""
     with container(tmp_path / "machine") as made:
         shutil.copytree(package.parent, made.root / "wheels")
         made.write("/etc/pip.conf", "[global]\nno-index = true\nfind-links = /wheels\n")
-        endpoint = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={vm.metadata}"
+        endpoint = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={service.url}"
         made.write("/etc/systemd/system.conf.d/metadata.conf", f"[Manager]\nDefaultEnvironment={endpoint}\n")
         yield made
 
@@ -93,7 +93,9 @@ def test_cloud_init_brings_up_a_machine_whose_ca_is_away_at_first(
         assert enabled == "enabled\n"
 
 
-def test_the_playbook_sets_up_a_machine_once(machine: Container, package: Path, vm: VM, shared_ca: CA) -> None:
+def test_the_playbook_sets_up_a_machine_once(
+    machine: Container, package: Path, service: StandIn, shared_ca: CA
+) -> None:
     shutil.copy(EXAMPLES / "ansible.yml", machine.root / "root")
     given = {
         "acme_iid_package": f"/wheels/{package.name}", "ca_url": shared_ca.url,
@@ -102,10 +104,10 @@ def test_the_playbook_sets_up_a_machine_once(machine: Container, package: Path, 
     options = [word for name, value in given.items() for word in ("-e", f"{name}={value}")]
     command = ("ansible-playbook", "-i", "localhost,", "-c", "local", *options, "/root/ansible.yml")
     with machine.booted():
-        first = machine.run(*command, AWS_EC2_METADATA_SERVICE_ENDPOINT=vm.metadata)
+        first = machine.run(*command, AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url)
         assert first.returncode == 0, first.stdout + first.stderr
         assert listed(machine) == [(f"/{CRT}", "valid")]
-        second = machine.run(*command, AWS_EC2_METADATA_SERVICE_ENDPOINT=vm.metadata)
+        second = machine.run(*command, AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url)
         assert second.returncode == 0, second.stdout + second.stderr
         assert "changed=0 " in second.stdout, second.stdout
         is_renewed_on_reload(machine)

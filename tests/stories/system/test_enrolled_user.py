@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from enrolling import whole_id
+from machine import Machine, ec2_machine
 from running import CA
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 
@@ -25,8 +25,8 @@ SEEN: list[Path] = []
 
 
 @pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         yield machine
 
@@ -78,8 +78,8 @@ def as_user(user: tuple[str, Path], *arguments: str) -> subprocess.CompletedProc
     )
 
 
-def test_a_user_orders_and_renews_without_evidence_until_the_instance_is_released(
-    vm: VM, user: tuple[str, Path], shared_ca: CA, instance: aws.Instance
+def test_an_enrolled_user_needs_no_evidence_until_the_instances_release(
+    vm: Machine, user: tuple[str, Path], shared_ca: CA, instance: aws.Instance
 ) -> None:
     name, home = user
     told = vm.run("enroll", "foo.local", "--for-user", name)
@@ -101,7 +101,7 @@ def test_a_user_orders_and_renews_without_evidence_until_the_instance_is_release
 
 
 def test_a_link_of_the_users_leads_nowhere_that_the_user_may_not_write(
-    vm: VM, user: tuple[str, Path], tmp_path: Path
+    vm: Machine, user: tuple[str, Path], tmp_path: Path
 ) -> None:
     name, home = user
     target = tmp_path / "roots"

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import forge
 import pytest
-from machine import Machine
+from machine import Machine, ec2_machine
 from running import CA
 
 from acme_iid.simulator import aws
-from acme_iid.simulator.server import serve
 
 # What a command calls to change the file system, and how often at least. A kill as one call begins is also a kill after
 # the one before it ended: between them, nothing changes that a reader of the two files could see, for opening and
@@ -39,8 +34,8 @@ COMMANDS = {"renew": ("renew",), "rekey": ("rekey",), "order": ("order", "foo.lo
 @pytest.fixture
 def machine(shared_ca: CA, tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
     """A machine with a certificate for foo.local."""
-    with serve(aws.tree(instance, forge.keys())) as service:
-        made = Machine(tmp_path, service.url)
+    with ec2_machine(tmp_path, instance) as made:
+        made.env["PYTHONDONTWRITEBYTECODE"] = "1"
         made.bootstrap(shared_ca)
         made.order()
         yield made
@@ -48,16 +43,9 @@ def machine(shared_ca: CA, tmp_path: Path, instance: aws.Instance) -> Iterator[M
 
 def killed(machine: Machine, call: str, number: int, *arguments: str | Path) -> bool:
     """Run acme-iid, which dies as it enters ``call`` for the ``number``-th time; whether it came to that."""
-    done = subprocess.run(
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
-         "-e", f"inject={call}:signal=SIGKILL:when={number}",
-         sys.executable, "-m", "acme_iid_client", *map(str, arguments)],
-        env={**os.environ, **machine.environment, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )  # fmt: skip
+    tracer = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+              "-e", f"inject={call}:signal=SIGKILL:when={number}")  # fmt: skip
+    done = machine.under(tracer, *arguments)
     assert done.returncode in (0, -signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
     return done.returncode != 0
 

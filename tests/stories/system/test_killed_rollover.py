@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import system
+from machine import Machine, ec2_machine
 from running import CA
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 
@@ -25,19 +23,19 @@ POINTS = [
 
 
 @pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         machine.order()
         yield machine
 
 
 @pytest.mark.parametrize(("call", "number"), POINTS)
-def test_a_killed_change_of_the_key_leaves_the_account_usable(vm: VM, call: str, number: int) -> None:
+def test_a_killed_change_of_the_key_leaves_the_account_usable(vm: Machine, call: str, number: int) -> None:
     before = vm.json("account", "show")
-    killed = system("strace", "-f", "-qq", "-o", vm.folder / "trace", "-e", f"trace={call}",
-                    "-e", f"inject={call}:signal=KILL:when={number}",
-                    sys.executable, "-m", "acme_iid_client", "account", "rollover", env=vm.environment)  # fmt: skip
+    tracer = ("strace", "-f", "-qq", "-o", vm.folder / "trace", "-e", f"trace={call}",
+              "-e", f"inject={call}:signal=KILL:when={number}")  # fmt: skip
+    killed = vm.under(tracer, "account", "rollover")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     vm.run("renew", "--force", vm.crt, vm.key)
     after = vm.json("account", "show")

@@ -8,22 +8,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import forge
 import pytest
+from clocks import Clock
 from cryptography import x509
-from machine import Clock, Machine
+from machine import Machine, ec2_machine
 from running import CA
 
 from acme_iid.simulator import aws
-from acme_iid.simulator.server import serve
 
 
 @pytest.fixture
 def machine(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
-    with serve(aws.tree(instance, forge.keys())) as service:
-        folder = tmp_path / "vm"
-        folder.mkdir()
-        yield Machine(folder, service.url)
+    with ec2_machine(tmp_path / "vm", instance) as made:
+        yield made
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from machine import Machine, ec2_machine
 from programs import EXAMPLES, PROGRAM, system
 from running import CA
 from scripted_ca import issue
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.x509 import keys
@@ -24,8 +24,8 @@ UNITS = sorted(file for file in EXAMPLES.iterdir() if file.suffix in (".service"
 
 
 @pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         yield machine
 
@@ -50,7 +50,7 @@ def lines(unit: str, key: str, folder: Path) -> list[list[str]]:
     return [shlex.split(text.replace("/usr/local/bin/acme-iid", str(PROGRAM)))]
 
 
-def run(vm: VM, unit: str, key: str) -> int:
+def run(vm: Machine, unit: str, key: str) -> int:
     """Run the commands of a unit under a key; the status of the first that fails, or 0."""
     for command in lines(unit, key, vm.folder):
         done = system(*command, env=vm.environment)
@@ -60,7 +60,7 @@ def run(vm: VM, unit: str, key: str) -> int:
     return 0
 
 
-def test_the_first_certificate_is_ordered_and_then_looked_after(vm: VM) -> None:
+def test_the_first_certificate_is_ordered_and_then_looked_after(vm: Machine) -> None:
     # Nothing has been ordered: systemd takes this for nothing to do, as it does all from 1 to 254.
     assert run(vm, "acme-iid-renew@.service", "ExecCondition") == 2
     assert run(vm, "acme-iid-order@.service", "ExecStartPre") == 0

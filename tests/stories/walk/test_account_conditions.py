@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from machine import Machine
+from machine import Machine, ec2_machine
 from running import ACCOUNT, CA, Outcome
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.clouds import enrolled
@@ -58,8 +57,8 @@ def keyed(own_ca: CA) -> CA:
 
 
 @pytest.fixture
-def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         yield machine
 
 
@@ -90,7 +89,7 @@ def events(ca: CA, kind: str) -> list[dict[str, object]]:
     return [event for event in found if event["kind"] == kind]
 
 
-def try_order(vm: VM, *options: str | Path) -> Outcome:
+def try_order(vm: Machine, *options: str | Path) -> Outcome:
     return vm.try_("order", "foo.local", vm.crt, vm.key, "--force", *options)
 
 
@@ -100,15 +99,15 @@ def asks_for(done: Outcome, url: str) -> bool:
 
 
 @contextmanager
-def copy_of(vm: VM) -> Iterator[VM]:
+def copy_of(vm: Machine) -> Iterator[Machine]:
     """Another instance, started from a copy of the machine's disk."""
-    with ec2(vm.folder.with_name("copy"), aws.Instance(account=ACCOUNT)) as copy:
+    with ec2_machine(vm.folder.with_name("copy"), aws.Instance(account=ACCOUNT)) as copy:
         for part in ("config", "state"):
             shutil.copytree(vm.folder / part, copy.folder / part)
         yield copy
 
 
-def test_bootstrap_names_the_terms_and_agrees_to_nothing(vm: VM, terms: Change) -> None:
+def test_bootstrap_names_the_terms_and_agrees_to_nothing(vm: Machine, terms: Change) -> None:
     said = vm.bootstrap(terms.ca)
     assert f"The CA has terms of service: {OLD}" in said.stdout
     assert "--agree-tos" in said.stderr
@@ -119,7 +118,7 @@ def test_bootstrap_names_the_terms_and_agrees_to_nothing(vm: VM, terms: Change) 
     assert events(terms.ca, "account.created") == []
 
 
-def test_terms_that_bootstrap_agreed_to_are_agreed_to_by_the_order(vm: VM, terms: Change) -> None:
+def test_terms_that_bootstrap_agreed_to_are_agreed_to_by_the_order(vm: Machine, terms: Change) -> None:
     said = vm.bootstrap(terms.ca, "--agree-tos")
     assert f"terms of service have been agreed to: {OLD}" in said.stdout
     assert json.loads(vm.bootstrap(terms.ca, "--json").stdout)["terms_of_service_agreed"] is True
@@ -128,7 +127,7 @@ def test_terms_that_bootstrap_agreed_to_are_agreed_to_by_the_order(vm: VM, terms
     assert len(events(terms.ca, "account.created")) == 1
 
 
-def test_an_order_that_agrees_is_remembered_for_the_next_account(vm: VM, terms: Change) -> None:
+def test_an_order_that_agrees_is_remembered_for_the_next_account(vm: Machine, terms: Change) -> None:
     vm.bootstrap(terms.ca)
     vm.order("--agree-tos")
     with copy_of(vm) as copy:
@@ -136,7 +135,7 @@ def test_an_order_that_agrees_is_remembered_for_the_next_account(vm: VM, terms: 
     assert len(events(terms.ca, "account.created")) == 2
 
 
-def test_an_agreement_to_other_terms_makes_no_account(vm: VM, terms: Change) -> None:
+def test_an_agreement_to_other_terms_makes_no_account(vm: Machine, terms: Change) -> None:
     vm.bootstrap(terms.ca, "--agree-tos")
     terms.to(NEW)
     assert asks_for(try_order(vm), NEW)
@@ -144,7 +143,7 @@ def test_an_agreement_to_other_terms_makes_no_account(vm: VM, terms: Change) -> 
     vm.order("--agree-tos")
 
 
-def test_terms_that_have_changed_are_agreed_to_when_told_and_the_order_goes_on(vm: VM, terms: Change) -> None:
+def test_changed_terms_are_agreed_to_when_told_and_the_order_goes_on(vm: Machine, terms: Change) -> None:
     vm.bootstrap(terms.ca, "--agree-tos")
     vm.order()
     terms.to(NEW)
@@ -156,7 +155,7 @@ def test_terms_that_have_changed_are_agreed_to_when_told_and_the_order_goes_on(v
     assert len(events(terms.ca, "account.created")) == 1
 
 
-def test_a_renewal_on_changed_terms_says_so_and_keeps_the_pair(vm: VM, terms: Change) -> None:
+def test_a_renewal_on_changed_terms_says_so_and_keeps_the_pair(vm: Machine, terms: Change) -> None:
     vm.bootstrap(terms.ca, "--agree-tos")
     vm.order()
     pair = vm.crt.read_bytes(), vm.key.read_bytes()
@@ -174,8 +173,7 @@ def test_a_renewal_on_changed_terms_says_so_and_keeps_the_pair(vm: VM, terms: Ch
 def test_a_daemon_goes_on_with_what_was_agreed_to_beside_it(
     terms: Change, tmp_path: Path, instance: aws.Instance
 ) -> None:
-    with ec2(tmp_path / "vm", instance) as other:
-        vm = Machine(other.folder, other.metadata)
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         vm.bootstrap(terms.ca, "--agree-tos")
         vm.order()
         terms.to(NEW)
@@ -193,7 +191,7 @@ def test_a_daemon_goes_on_with_what_was_agreed_to_beside_it(
             assert daemon.stop() == 0
 
 
-def test_an_enrolment_meets_the_terms_like_an_order(vm: VM, terms: Change) -> None:
+def test_an_enrolment_meets_the_terms_like_an_order(vm: Machine, terms: Change) -> None:
     vm.bootstrap(terms.ca)
     assert asks_for(vm.try_("enroll", "web.foo.local"), OLD)
     assert "hmac_key" in vm.run("enroll", "web.foo.local", "--format", "json", "--agree-tos").stdout
@@ -202,7 +200,7 @@ def test_an_enrolment_meets_the_terms_like_an_order(vm: VM, terms: Change) -> No
     vm.run("enroll", "--renew", "--agree-tos")
 
 
-def test_a_ca_that_was_never_bootstrapped_is_agreed_with_too(vm: VM, terms: Change) -> None:
+def test_a_ca_that_was_never_bootstrapped_is_agreed_with_too(vm: Machine, terms: Change) -> None:
     ca = ("--ca-url", terms.ca.url, "--root", terms.ca.root)
     assert asks_for(try_order(vm, *ca), OLD)
     vm.order(*ca, "--agree-tos")
@@ -210,7 +208,7 @@ def test_a_ca_that_was_never_bootstrapped_is_agreed_with_too(vm: VM, terms: Chan
     assert not (vm.folder / "config").exists()
 
 
-def test_terms_that_are_gone_ask_for_nothing(vm: VM, terms: Change) -> None:
+def test_terms_that_are_gone_ask_for_nothing(vm: Machine, terms: Change) -> None:
     toml = terms.ca.home / "ca.toml"
     terms.ca.stop()
     toml.write_text(toml.read_text().replace(f'terms_of_service = "{OLD}"\n', ""))
@@ -222,7 +220,7 @@ def test_terms_that_are_gone_ask_for_nothing(vm: VM, terms: Change) -> None:
     assert not (vm.folder / "state" / "conditions").exists()
 
 
-def test_a_ca_that_wants_a_key_is_answered_with_a_sentence_without_one(vm: VM, keyed: CA) -> None:
+def test_a_ca_that_wants_a_key_is_answered_with_a_sentence_without_one(vm: Machine, keyed: CA) -> None:
     vm.bootstrap(keyed)
     refused = try_order(vm)
     assert refused.code >= 10
@@ -231,7 +229,7 @@ def test_a_ca_that_wants_a_key_is_answered_with_a_sentence_without_one(vm: VM, k
     assert not vm.crt.exists()
 
 
-def test_bootstrap_keeps_the_key_for_the_first_order_and_for_its_owner_alone(vm: VM, keyed: CA, tmp_path: Path) -> None:
+def test_bootstrap_keeps_the_external_key_private_for_the_first_order(vm: Machine, keyed: CA, tmp_path: Path) -> None:
     key = new_key(keyed, tmp_path)
     said = vm.run("bootstrap", "--ca-url", keyed.url, "--fingerprint", keyed.fingerprint, *key.options)
     key.file.unlink()
@@ -244,7 +242,7 @@ def test_bootstrap_keeps_the_key_for_the_first_order_and_for_its_owner_alone(vm:
     assert (used["key_id"], used["account"]) == (key.kid, events(keyed, "account.created")[0]["account"])
 
 
-def test_a_reusable_key_makes_the_account_of_the_next_instance_too(vm: VM, keyed: CA, tmp_path: Path) -> None:
+def test_a_reusable_key_makes_the_account_of_the_next_instance_too(vm: Machine, keyed: CA, tmp_path: Path) -> None:
     key = new_key(keyed, tmp_path, "--reusable")
     vm.bootstrap(keyed)
     vm.order(*key.options)
@@ -253,7 +251,7 @@ def test_a_reusable_key_makes_the_account_of_the_next_instance_too(vm: VM, keyed
     assert len(events(keyed, "account.created")) == 2
 
 
-def test_a_spent_key_is_refused_with_a_word_about_where_it_is_kept(vm: VM, keyed: CA, tmp_path: Path) -> None:
+def test_a_spent_key_is_refused_with_a_word_about_where_it_is_kept(vm: Machine, keyed: CA, tmp_path: Path) -> None:
     vm.bootstrap(keyed)
     vm.order(*new_key(keyed, tmp_path).options)
     with copy_of(vm) as copy:
@@ -265,7 +263,7 @@ def test_a_spent_key_is_refused_with_a_word_about_where_it_is_kept(vm: VM, keyed
         copy.run("order", "bar.local", copy.crt, copy.key, *new_key(keyed, tmp_path).options)
 
 
-def test_a_wrong_key_is_refused_and_not_kept(vm: VM, keyed: CA, tmp_path: Path) -> None:
+def test_a_wrong_key_is_refused_and_not_kept(vm: Machine, keyed: CA, tmp_path: Path) -> None:
     vm.bootstrap(keyed)
     good, other = new_key(keyed, tmp_path), new_key(keyed, tmp_path)
     refused = try_order(vm, "--eab-kid", good.kid, "--eab-hmac-key-file", other.file)
@@ -287,7 +285,7 @@ def test_a_wrong_key_is_refused_and_not_kept(vm: VM, keyed: CA, tmp_path: Path) 
     ],
 )
 def test_a_file_that_holds_no_key_is_refused_before_anything_is_sent(
-    vm: VM, tmp_path: Path, content: str, mode: int, complaint: str
+    vm: Machine, tmp_path: Path, content: str, mode: int, complaint: str
 ) -> None:
     file = tmp_path / "key"
     file.write_text(content)
@@ -299,22 +297,22 @@ def test_a_file_that_holds_no_key_is_refused_before_anything_is_sent(
     assert content not in refused.stderr
 
 
-def test_a_key_is_given_whole(vm: VM) -> None:
+def test_a_key_is_given_whole(vm: Machine) -> None:
     refused = vm.try_("order", "foo.local", "--eab-kid", "a")
     assert refused.code == 2
     assert "go together" in refused.stderr
 
 
-def test_an_enrolled_user_agrees_itself_and_brings_no_other_key(vm: VM, terms: Change, tmp_path: Path) -> None:
+def test_an_enrolled_user_agrees_itself_and_brings_no_other_key(vm: Machine, terms: Change, tmp_path: Path) -> None:
     vm.bootstrap(terms.ca)
     made = json.loads(vm.run("enroll", "web.foo.local", "--format", "json", "--agree-tos").stdout)
-    user = VM(tmp_path / "user", "http://127.0.0.1:9")
+    user = Machine(tmp_path / "user", "http://127.0.0.1:9")
     user.folder.mkdir()
     user.bootstrap(terms.ca)
     enrolled.save(
         user.folder / "state",
         terms.ca.fingerprint,
-        enrolled.Given(terms.ca.url, made["enrolment"], tuple(made["names"]), made["kid"], made["hmac_key"]),
+        enrolled.EnrolledKey(terms.ca.url, made["enrolment"], tuple(made["names"]), made["kid"], made["hmac_key"]),
     )
     order = ("order", "web.foo.local", user.crt, user.key)
     refused = user.try_(*order, *new_key(terms.ca, tmp_path).options)
@@ -325,7 +323,7 @@ def test_an_enrolled_user_agrees_itself_and_brings_no_other_key(vm: VM, terms: C
     assert len(events(terms.ca, "account.created")) == 2
 
 
-def test_terms_and_a_key_are_both_met_at_once(vm: VM, keyed: CA, tmp_path: Path) -> None:
+def test_terms_and_a_key_are_both_met_at_once(vm: Machine, keyed: CA, tmp_path: Path) -> None:
     keyed.stop()
     configure(keyed, f'terms_of_service = "{OLD}"')
     keyed.start("--workers", "1")

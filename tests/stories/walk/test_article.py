@@ -173,7 +173,7 @@ def test_openssl_reads_what_is_written_and_finds_the_provisioner(scene: Scene) -
     assert f"  Credential ID: {ACCOUNT}\n" in listed
 
 
-def test_a_second_certificate_is_refused_to_another_key_and_given_to_the_same(scene: Scene) -> None:
+def test_a_second_certificate_goes_to_the_same_key_and_to_no_other(scene: Scene) -> None:
     bootstrap(scene)
     scene.vm.type("acme-iid order foo.local foo.crt foo.key")
     assert scene.vm.type("acme-iid order bar.local bar.crt bar.key").stderr == achieved(scene, "bar")
@@ -208,7 +208,7 @@ def test_without_custom_names_an_instance_gets_its_own_and_no_other(scene: Scene
     assert not (scene.vm.folder / "foo.crt").exists()
 
 
-def test_a_certificate_is_renewed_and_revoked_and_then_not_renewed_any_more(scene: Scene) -> None:
+def test_a_certificate_is_renewed_until_it_is_revoked(scene: Scene) -> None:
     bootstrap(scene)
     scene.vm.type("acme-iid order foo.local foo.crt foo.key")
     first = serial_of(scene, "foo.crt")

@@ -126,7 +126,7 @@ def test_a_service_that_stays_busy_is_named_and_not_asked_for_ever(title: str, t
         began = time.monotonic()
         with pytest.raises(ClientError, match=f"answers with status {trouble}"):
             here.evidence(FORMATS[title], BINDING)
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 300
         assert len(front.asked) < 20
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from machine import Machine, ec2_machine
 from running import CA
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.storage import account_keys
 
 
 @pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         yield machine
 
@@ -33,17 +31,17 @@ def of_ca(ca: CA, thumbprint: str) -> dict[str, object]:
     return shown
 
 
-def files_of(machine: VM) -> list[Path]:
+def files_of(machine: Machine) -> list[Path]:
     return sorted(file for file in (machine.folder / "state" / "accounts").rglob("*") if file.is_file())
 
 
-def the_key(machine: VM) -> account_keys.Account:
+def the_key(machine: Machine) -> account_keys.Account:
     """The account's key as the machine has it on its disk."""
     (file,) = (file for file in files_of(machine) if file.suffix == ".json" and not file.name.startswith("."))
     return account_keys.Account(file, "aws", account_keys.new_key()).reread()
 
 
-def test_the_account_key_is_made_once_and_is_its_owners_alone(vm: VM) -> None:
+def test_the_account_key_is_made_once_and_is_its_owners_alone(vm: Machine) -> None:
     vm.order()
     first = vm.json("account", "show")
     vm.order()
@@ -55,7 +53,7 @@ def test_the_account_key_is_made_once_and_is_its_owners_alone(vm: VM) -> None:
         assert stat.S_IMODE(part.stat().st_mode) == 0o700
 
 
-def test_show_says_what_the_ca_and_the_disk_have(vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
+def test_show_says_what_the_ca_and_the_disk_have(vm: Machine, shared_ca: CA, instance: aws.Instance) -> None:
     nobody = vm.try_("account", "show")
     assert nobody.code >= 10
     assert "has no account at" in nobody.stderr
@@ -73,12 +71,12 @@ def test_show_says_what_the_ca_and_the_disk_have(vm: VM, shared_ca: CA, instance
 
 
 def test_a_disk_that_was_copied_to_another_instance_gets_a_key_of_its_own(
-    vm: VM, shared_ca: CA, tmp_path: Path, instance: aws.Instance
+    vm: Machine, shared_ca: CA, tmp_path: Path, instance: aws.Instance
 ) -> None:
     vm.order()
     first = vm.json("account", "show")
     other = replace(instance, instance_id=aws.Instance().instance_id)
-    with ec2(tmp_path / "clone", other) as clone:
+    with ec2_machine(tmp_path / "clone", other) as clone:
         shutil.rmtree(clone.folder)
         shutil.copytree(vm.folder, clone.folder)
         done = clone.order()
@@ -89,7 +87,7 @@ def test_a_disk_that_was_copied_to_another_instance_gets_a_key_of_its_own(
     assert of_ca(shared_ca, second["thumbprint"])["account"] != of_ca(shared_ca, first["thumbprint"])["account"]
 
 
-def test_a_key_that_a_person_keeps_signs_whatever_is_signed(vm: VM, shared_ca: CA, tmp_path: Path) -> None:
+def test_a_key_that_a_person_keeps_signs_whatever_is_signed(vm: Machine, shared_ca: CA, tmp_path: Path) -> None:
     key = tmp_path / "account.pem"
     missing = vm.try_("order", "foo.local", vm.crt, vm.key, "--account-key", key)
     assert missing.code >= 10
@@ -122,7 +120,7 @@ def test_a_key_that_a_person_keeps_signs_whatever_is_signed(vm: VM, shared_ca: C
     ],
 )
 def test_a_key_that_cannot_be_used_is_refused_before_anything_is_sent(
-    vm: VM, tmp_path: Path, content: str, mode: int, message: str
+    vm: Machine, tmp_path: Path, content: str, mode: int, message: str
 ) -> None:
     key = tmp_path / "account.pem"
     key.write_bytes(subprocess.run(content.split(), check=True, capture_output=True).stdout)
@@ -134,7 +132,7 @@ def test_a_key_that_cannot_be_used_is_refused_before_anything_is_sent(
     assert not vm.key.exists()
 
 
-def test_another_key_keeps_the_account_its_instance_and_its_certificates(vm: VM, shared_ca: CA) -> None:
+def test_another_key_keeps_the_account_its_instance_and_its_certificates(vm: Machine, shared_ca: CA) -> None:
     vm.order()
     before = vm.json("account", "show")
     told = vm.json("account", "rollover")
@@ -151,7 +149,7 @@ def test_another_key_keeps_the_account_its_instance_and_its_certificates(vm: VM,
     vm.run("revoke", "--cert", vm.crt)
 
 
-def test_a_kept_key_is_replaced_in_its_own_file(vm: VM, tmp_path: Path) -> None:
+def test_a_kept_key_is_replaced_in_its_own_file(vm: Machine, tmp_path: Path) -> None:
     key = tmp_path / "account.pem"
     subprocess.run(
         ["bash", "-c", f"umask 077; openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {key}"],
@@ -168,13 +166,13 @@ def test_a_kept_key_is_replaced_in_its_own_file(vm: VM, tmp_path: Path) -> None:
     vm.run("renew", "--force", vm.crt, vm.key)
 
 
-def test_an_account_that_does_not_exist_gets_no_other_key(vm: VM) -> None:
+def test_an_account_that_does_not_exist_gets_no_other_key(vm: Machine) -> None:
     done = vm.try_("account", "rollover")
     assert done.code >= 10
     assert "has no account at" in done.stderr
 
 
-def test_a_change_that_was_cut_off_before_the_ca_heard_of_it_is_finished(vm: VM, shared_ca: CA) -> None:
+def test_a_change_that_was_cut_off_before_the_ca_heard_of_it_is_finished(vm: Machine, shared_ca: CA) -> None:
     vm.order()
     old = the_key(vm)
     new = account_keys.new_key()
@@ -197,9 +195,7 @@ def test_a_change_that_was_cut_off_before_the_ca_heard_of_it_is_finished(vm: VM,
         ("account", "rollover"),
     ],
 )
-def test_a_change_that_was_cut_off_after_the_ca_made_it_is_finished_by_whatever_signs_next(
-    vm: VM, command: tuple[str, ...]
-) -> None:
+def test_a_change_cut_off_after_the_ca_made_it_is_finished_at_next_use(vm: Machine, command: tuple[str, ...]) -> None:
     vm.order()
     old = the_key(vm)
     content = old.file.read_bytes()
@@ -216,7 +212,7 @@ def test_a_change_that_was_cut_off_after_the_ca_made_it_is_finished_by_whatever_
     assert vm.json("account", "show")["account"] == old.url
 
 
-def test_a_change_whose_new_key_was_already_put_in_place_only_needs_tidying(vm: VM) -> None:
+def test_a_change_with_its_new_key_already_in_place_only_needs_tidying(vm: Machine) -> None:
     vm.order()
     known = the_key(vm)
     known.keep_coming(known.key)
@@ -229,7 +225,7 @@ def test_a_change_that_the_ca_does_not_hear_of_keeps_both_keys(
     own_ca: CA, tmp_path: Path, instance: aws.Instance
 ) -> None:
     own_ca.start()
-    with ec2(tmp_path / "vm", instance) as vm:
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         vm.bootstrap(own_ca)
         vm.order()
         old = the_key(vm)
@@ -245,14 +241,9 @@ def test_a_change_that_the_ca_does_not_hear_of_keeps_both_keys(
         assert the_key(vm).thumbprint == account_keys.thumbprint(kept)
 
 
-def test_two_changes_at_once_leave_a_key_that_counts(vm: VM) -> None:
+def test_two_changes_at_once_leave_a_key_that_counts(vm: Machine) -> None:
     vm.order()
-    environment = {**os.environ, **vm.environment}
-    running = [
-        subprocess.Popen([sys.executable, "-m", "acme_iid_client", "account", "rollover"], env=environment,
-                         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        for _ in range(3)
-    ]  # fmt: skip
+    running = [vm.begin("account", "rollover") for _ in range(3)]
     for process in running:
         _, said = process.communicate(timeout=60)
         assert "Traceback" not in said
@@ -260,7 +251,7 @@ def test_two_changes_at_once_leave_a_key_that_counts(vm: VM) -> None:
     assert len(files_of(vm)) == 1
 
 
-def test_an_account_is_ended_only_on_a_clear_word(vm: VM) -> None:
+def test_an_account_is_ended_only_on_a_clear_word(vm: Machine) -> None:
     vm.order()
     done = vm.try_("account", "deactivate")
     assert done.code >= 10
@@ -268,7 +259,7 @@ def test_an_account_is_ended_only_on_a_clear_word(vm: VM) -> None:
     assert vm.json("account", "show")["status"] == "valid"
 
 
-def test_after_the_end_of_its_account_the_instance_is_let_in_by_an_operator_alone(vm: VM, shared_ca: CA) -> None:
+def test_after_its_account_has_ended_only_an_operator_lets_an_instance_in(vm: Machine, shared_ca: CA) -> None:
     vm.order()
     before = vm.json("account", "show")
     said = vm.run("account", "deactivate", "--force").stdout
@@ -285,7 +276,7 @@ def test_after_the_end_of_its_account_the_instance_is_let_in_by_an_operator_alon
     assert vm.json("account", "show")["thumbprint"] != before["thumbprint"]
 
 
-def test_an_account_that_the_operator_ended_is_explained_and_can_be_set_aside(vm: VM, shared_ca: CA) -> None:
+def test_an_account_that_an_operator_ended_is_explained_and_set_aside(vm: Machine, shared_ca: CA) -> None:
     vm.order()
     shown = vm.json("account", "show")
     shared_ca.cli("account", "deactivate", shown["thumbprint"])

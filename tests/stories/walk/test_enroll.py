@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from enrolling import issue, register, whole_id
+from machine import Machine, ec2_machine
 from running import CA
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 from acme_iid.store.database import open_store
@@ -19,13 +19,13 @@ NAMES = ("foo.local", "bar.local")
 
 
 @pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         yield machine
 
 
-def test_the_key_that_is_printed_makes_a_delegate_and_is_kept_nowhere(vm: VM, shared_ca: CA) -> None:
+def test_the_key_that_is_printed_makes_a_delegate_and_is_kept_nowhere(vm: Machine, shared_ca: CA) -> None:
     done = vm.run("enroll", *NAMES, "--format", "json")
     given = json.loads(done.stdout)
     assert given["server"] == shared_ca.directory
@@ -39,13 +39,13 @@ def test_the_key_that_is_printed_makes_a_delegate_and_is_kept_nowhere(vm: VM, sh
     assert given["hmac_key"] not in done.stderr + "".join(shared_ca.log)
 
 
-def test_without_a_name_it_is_for_all_that_the_instance_may_hold(vm: VM, instance: aws.Instance) -> None:
+def test_without_a_name_it_is_for_all_that_the_instance_may_hold(vm: Machine, instance: aws.Instance) -> None:
     given = json.loads(vm.run("enroll", "--format", "json").stdout)
     assert instance.private_ip in given["names"]
     assert len(given["names"]) > 1
 
 
-def test_each_form_has_what_its_client_needs(vm: VM, shared_ca: CA) -> None:
+def test_each_form_has_what_its_client_needs(vm: Machine, shared_ca: CA) -> None:
     for kind in (
         "text", "env", "caddy", "traefik", "lego", "acme.sh", "cert-manager", "certbot", "uacme", "dehydrated",
     ):  # fmt: skip
@@ -59,7 +59,7 @@ def test_each_form_has_what_its_client_needs(vm: VM, shared_ca: CA) -> None:
     assert env["ACME_EAB_KID"]
 
 
-def test_renew_proves_anew_what_was_enrolled(vm: VM, shared_ca: CA, instance: aws.Instance) -> None:
+def test_renew_proves_anew_what_was_enrolled(vm: Machine, shared_ca: CA, instance: aws.Instance) -> None:
     first = json.loads(vm.run("enroll", "foo.local", "--format", "json").stdout)
     store = open_store(shared_ca.store_url)
     with store.transaction() as transaction:
@@ -69,7 +69,7 @@ def test_renew_proves_anew_what_was_enrolled(vm: VM, shared_ca: CA, instance: aw
     assert renewed["enrolment"] == first["enrolment"]
     assert renewed["until"] >= first["until"]
     assert vm.run("enroll", "--renew", "foo.local").stdout.startswith("foo.local: enrolled until ")
-    assert "not for these names" in vm.try_("enroll", "--renew", "bar.local").stderr
+    assert "has no enrolment for these names" in vm.try_("enroll", "--renew", "bar.local").stderr
     shared_ca.cli(
         "instance",
         "release",
@@ -80,20 +80,20 @@ def test_renew_proves_anew_what_was_enrolled(vm: VM, shared_ca: CA, instance: aw
     refused = vm.try_("enroll", "--renew")
     assert refused.code >= 10
     assert "the enrolment has ended: the instance was released" in refused.stderr
-    assert "Nothing was enrolled" in vm.try_("enroll", "--renew").stderr
+    assert "has no enrolment." in vm.try_("enroll", "--renew").stderr
 
 
-def test_a_name_that_the_instance_may_not_hold_is_refused_with_the_reason(vm: VM) -> None:
+def test_a_name_that_the_instance_may_not_hold_is_refused_with_the_reason(vm: Machine) -> None:
     refused = vm.try_("enroll", "foo.example")
     assert refused.code >= 10
     assert "outside this CA's domains" in refused.stderr
 
 
 @pytest.mark.parametrize("options", [("--renew", "--for-user", "root"), ("--renew", "--format", "caddy"), ("foo bar",)])
-def test_what_does_not_go_together_is_a_usage_error(vm: VM, options: tuple[str, ...]) -> None:
+def test_what_does_not_go_together_is_a_usage_error(vm: Machine, options: tuple[str, ...]) -> None:
     assert vm.try_("enroll", *options).code == 2
 
 
-def test_a_user_who_does_not_exist_is_said_before_anything_is_asked(vm: VM) -> None:
+def test_a_user_who_does_not_exist_is_said_before_anything_is_asked(vm: Machine) -> None:
     refused = vm.try_("enroll", "foo.local", "--for-user", "nobody-of-that-name")
     assert (refused.code, "There is no user" in refused.stderr) == (12, True)

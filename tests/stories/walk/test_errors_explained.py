@@ -12,10 +12,10 @@ from pathlib import Path
 
 import forge
 import pytest
+from machine import Machine, ec2_machine
 from ports import free_port
 from running import CA
 from scripted_ca import new_issuer
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 from acme_iid.simulator.listener import Request, Response, listening
@@ -33,13 +33,13 @@ class Off:
 
 
 @pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         yield machine
 
 
-def refused(vm: VM, *arguments: str | Path) -> str:
+def refused(vm: Machine, *arguments: str | Path) -> str:
     """Order, which must fail and leave no file; what was said."""
     done = vm.try_("order", *(arguments or ("foo.local",)), vm.crt, vm.key, "--force", "--timeout", "5")
     assert done.code >= 10
@@ -50,7 +50,7 @@ def refused(vm: VM, *arguments: str | Path) -> str:
     return done.stderr
 
 
-def test_a_machine_that_is_in_no_cloud(vm: VM) -> None:
+def test_a_machine_that_is_in_no_cloud(vm: Machine) -> None:
     vm.env["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = f"http://127.0.0.1:{free_port()}"
     said = refused(vm)
     assert "does not seem to be a cloud instance" in said
@@ -58,7 +58,7 @@ def test_a_machine_that_is_in_no_cloud(vm: VM) -> None:
     assert "--metadata-url names another address" in said
 
 
-def test_a_metadata_service_that_is_switched_off(vm: VM) -> None:
+def test_a_metadata_service_that_is_switched_off(vm: Machine) -> None:
     with listening(Off()) as service:
         vm.env["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = service.url
         said = refused(vm)
@@ -67,7 +67,7 @@ def test_a_metadata_service_that_is_switched_off(vm: VM) -> None:
     assert "--http-endpoint enabled" in said
 
 
-def test_a_hop_limit_that_is_too_low(vm: VM, instance: aws.Instance) -> None:
+def test_a_hop_limit_that_is_too_low(vm: Machine, instance: aws.Instance) -> None:
     with serve(aws.tree(instance, forge.keys()), tokens="closed") as service:
         vm.env["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = service.url
         said = refused(vm)
@@ -75,24 +75,24 @@ def test_a_hop_limit_that_is_too_low(vm: VM, instance: aws.Instance) -> None:
     assert "--http-put-response-hop-limit 2" in said
 
 
-def test_a_name_outside_the_cas_domains(vm: VM) -> None:
+def test_a_name_outside_the_cas_domains(vm: Machine) -> None:
     said = refused(vm, "foo.example")
     assert "The CA refused the order of foo.example" in said
     assert "outside this CA's domains (local, internal)" in said
     assert "[ca] domains in ca.toml" in said
 
 
-def test_a_name_that_is_another_instances(vm: VM, instance: aws.Instance) -> None:
+def test_a_name_that_is_another_instances(vm: Machine, instance: aws.Instance) -> None:
     said = refused(vm, "i-00000000000000000")
     assert "it is the cloud's name for another instance" in said
     assert f"this one's are {instance.instance_id}" in said
 
 
-def test_an_instance_that_belongs_to_another_key_is_told_the_command_that_lets_it_in(
-    vm: VM, shared_ca: CA, tmp_path: Path
+def test_an_instance_of_another_key_is_told_the_command_that_lets_it_in(
+    vm: Machine, shared_ca: CA, tmp_path: Path
 ) -> None:
     vm.order()
-    rebuilt = VM(tmp_path / "rebuilt", vm.metadata)
+    rebuilt = Machine(tmp_path / "rebuilt", vm.metadata)
     rebuilt.folder.mkdir()
     rebuilt.bootstrap(shared_ca)
     said = refused(rebuilt)
@@ -103,7 +103,7 @@ def test_an_instance_that_belongs_to_another_key_is_told_the_command_that_lets_i
     rebuilt.order()
 
 
-def test_a_ca_that_does_not_run(vm: VM) -> None:
+def test_a_ca_that_does_not_run(vm: Machine) -> None:
     url = f"https://127.0.0.1:{free_port()}"
     said = refused(vm, "foo.local", "--ca-url", url, "--root", vm.folder / "config/certs/root_ca.crt")
     assert f"The CA at {url} cannot be reached: connection refused" in said
@@ -132,14 +132,14 @@ def silent() -> Iterator[str]:
         connection.close()
 
 
-def test_a_ca_that_does_not_answer_is_waited_for_as_long_as_timeout_says(vm: VM) -> None:
+def test_a_ca_that_does_not_answer_is_waited_for_as_long_as_timeout_says(vm: Machine) -> None:
     with silent() as url:
         said = refused(vm, "foo.local", "--ca-url", url, "--root", vm.folder / "config/certs/root_ca.crt")
     assert f"The CA at {url} did not answer in time" in said
     assert "is a firewall between" in said
 
 
-def test_a_ca_that_is_not_under_the_root_that_is_known(vm: VM, shared_ca: CA) -> None:
+def test_a_ca_that_is_not_under_the_root_that_is_known(vm: Machine, shared_ca: CA) -> None:
     other = vm.folder / "other.pem"
     other.write_bytes(new_issuer("Another Root CA").pem)
     said = refused(vm, "foo.local", "--ca-url", shared_ca.url, "--root", other)
@@ -147,14 +147,14 @@ def test_a_ca_that_is_not_under_the_root_that_is_known(vm: VM, shared_ca: CA) ->
     assert "compare fingerprints and run 'acme-iid bootstrap'" in said
 
 
-def test_a_fingerprint_that_is_another_ones(vm: VM, shared_ca: CA) -> None:
+def test_a_fingerprint_that_is_another_ones(vm: Machine, shared_ca: CA) -> None:
     done = vm.try_("bootstrap", "--ca-url", shared_ca.url, "--fingerprint", "ab" * 32)
     assert done.code >= 10
     assert "The server has no root certificate with that fingerprint" in done.stderr
     assert "'acme-iid-ca fingerprint'" in done.stderr
 
 
-def test_an_account_that_was_deactivated(vm: VM, shared_ca: CA) -> None:
+def test_an_account_that_was_deactivated(vm: Machine, shared_ca: CA) -> None:
     vm.order()
     for file in (vm.crt, vm.key):
         file.unlink()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from josepy.b64 import b64decode
 from josepy.jwk import JWKEC
+from machine import ec2_machine
 from running import ACCOUNT
 from scripted_ca import CUT, Reply, ScriptedCA, problem, serve
-from vms import ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.storage import account_keys
@@ -30,7 +30,7 @@ def ca(tmp_path: Path) -> Iterator[ScriptedCA]:
 
 @pytest.fixture
 def options(ca: ScriptedCA, tmp_path: Path, acme_iid: Run) -> Iterator[list[str]]:
-    with ec2(tmp_path / "vm", aws.Instance(account=ACCOUNT)) as machine:
+    with ec2_machine(tmp_path / "vm", aws.Instance(account=ACCOUNT)) as machine:
         given = ["--ca-url", ca.url, "--root", "root.pem", "--metadata-url", machine.metadata]
         done = acme_iid("order", "foo.local", *given)
         assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def test_a_change_that_is_refused_because_it_was_made_already_counts(
     assert old.coming() is None
 
 
-def test_a_change_without_an_answer_keeps_both_keys_although_the_new_one_is_not_known_yet(
+def test_an_unanswered_change_keeps_both_keys_until_the_new_one_is_known(
     acme_iid: Run, ca: ScriptedCA, options: list[str], tmp_path: Path
 ) -> None:
     old = the_key(tmp_path)

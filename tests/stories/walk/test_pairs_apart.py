@@ -6,14 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machine import Machine, Staying
+from machine import Machine, Staying, ec2_machine
 from running import CA
-from vms import ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.storage import records
@@ -25,8 +23,7 @@ WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"
 @pytest.fixture
 def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
     """A machine with foo.crt, and with bar.crt in a folder of its own, which is looked at after it."""
-    with ec2(tmp_path / "vm", instance) as found:
-        machine = Machine(found.folder, found.metadata)
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         machine.order()
         (machine.folder / "volume").mkdir()
@@ -40,19 +37,11 @@ def bar(vm: Machine) -> tuple[Path, Path]:
 
 def confined(vm: Machine, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run acme-iid as somebody to whom modes of files apply."""
-    return subprocess.run(
-        [*WITHOUT_PRIVILEGES, sys.executable, "-m", "acme_iid_client", *map(str, arguments)],
-        env={**os.environ, **vm.environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return vm.under(WITHOUT_PRIVILEGES, *arguments)
 
 
 def confined_daemon(vm: Machine) -> Staying:
-    command = [*WITHOUT_PRIVILEGES, sys.executable, "-m", "acme_iid_client", "renew", "--daemon"]
-    return Staying(command, {**os.environ, **vm.environment})
+    return vm.stay(under=WITHOUT_PRIVILEGES)
 
 
 def said(daemon: Staying, *words: str) -> int:

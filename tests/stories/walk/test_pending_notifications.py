@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from machine import Machine
+from machine import Machine, ec2_machine
 from running import CA
-from vms import ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.renewal import pending_notifications
@@ -19,8 +18,7 @@ from acme_iid_client.renewal import pending_notifications
 @pytest.fixture
 def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
     """A machine that has ordered foo.local."""
-    with ec2(tmp_path / "vm", instance) as found:
-        machine = Machine(found.folder, found.metadata)
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         machine.order()
         yield machine
@@ -54,7 +52,7 @@ def test_a_daemon_that_starts_runs_what_the_one_before_it_could_not(vm: Machine,
         with vm.stay("--exec", hook(vm, f'echo "$ACME_IID_SERIAL" >> {told}'), *pair) as daemon:
             daemon.wait_for("first renewal in")
             if not told.exists():
-                daemon.wait_for("now everybody knows")
+                daemon.wait_for("all notifications have been sent")
             assert daemon.stop() == 0
     assert told.read_text() == f"{serial(vm)}\n", "once, of the certificate that is there, and not again"
 
@@ -65,7 +63,7 @@ def test_a_command_that_failed_is_run_by_the_next_renewal(vm: Machine) -> None:
     before = serial(vm)
     # Without a command there is nobody to tell, and with one that fails it stays so.
     vm.run("renew", vm.crt, vm.key)
-    assert "not everybody knows" in vm.try_("renew", "--exec", "/bin/false", vm.crt, vm.key).stderr
+    assert "was renewed, but a notification failed" in vm.try_("renew", "--exec", "/bin/false", vm.crt, vm.key).stderr
     for _ in range(2):
         vm.run("renew", "--exec", hook(vm, f'echo "$ACME_IID_SERIAL" >> {told}'), vm.crt, vm.key)
     assert serial(vm) == before

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from machine import ec2_machine
 from running import CA
-from vms import ec2
 
 from acme_iid.simulator import aws
 
@@ -31,7 +31,7 @@ def test_an_order_names_a_profile_and_its_renewals_keep_it(own_ca: CA, tmp_path:
     toml = own_ca.home / "ca.toml"
     toml.write_text(toml.read_text() + PROFILES)
     own_ca.start("--workers", "1")
-    with ec2(tmp_path / "vm", instance) as vm:
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         vm.bootstrap(own_ca)
         vm.order()
         assert usages(vm.crt) == [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]

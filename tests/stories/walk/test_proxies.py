@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from machine import Machine, ec2_machine
 from running import CA
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 
@@ -73,14 +73,14 @@ def proxy() -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         yield machine
 
 
 @pytest.mark.parametrize("variables", [("HTTPS_PROXY", "HTTP_PROXY"), ("https_proxy", "http_proxy"), ("ALL_PROXY",)])
-def test_the_ca_is_reached_through_the_proxy_and_the_metadata_service_without_it(
-    shared_ca: CA, vm: VM, variables: tuple[str, ...]
+def test_the_proxy_is_used_for_the_ca_and_not_for_the_metadata_service(
+    shared_ca: CA, vm: Machine, variables: tuple[str, ...]
 ) -> None:
     with proxy() as recorded:
         vm.env |= {"NO_PROXY": "", **dict.fromkeys(variables, recorded.url)}
@@ -96,14 +96,14 @@ def test_the_ca_is_reached_through_the_proxy_and_the_metadata_service_without_it
     }
 
 
-def test_no_proxy_names_who_is_reached_without_one(shared_ca: CA, vm: VM) -> None:
+def test_no_proxy_names_who_is_reached_without_one(shared_ca: CA, vm: Machine) -> None:
     with proxy() as recorded:
         vm.env |= {"HTTPS_PROXY": recorded.url, "NO_PROXY": "127.0.0.1"}
         vm.bootstrap(shared_ca)
     assert recorded.asked == []
 
 
-def test_a_proxy_that_is_not_there_is_named_as_the_cause(shared_ca: CA, vm: VM) -> None:
+def test_a_proxy_that_is_not_there_is_named_as_the_cause(shared_ca: CA, vm: Machine) -> None:
     vm.bootstrap(shared_ca)
     vm.env |= {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": ""}
     done = vm.try_("health")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from enrolling import whole_id
-from machine import Machine
+from machine import Machine, ec2_machine
 from running import CA
-from vms import ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.acme.connection import CaError
@@ -20,8 +19,8 @@ from acme_iid_client.renewal import refusals
 
 @pytest.fixture
 def machine(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
-    with ec2(tmp_path / "vm", instance) as found:
-        yield Machine(found.folder, found.metadata)
+    with ec2_machine(tmp_path / "vm", instance) as made:
+        yield made
 
 
 @pytest.fixture

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import forge
 import pytest
-from machine import Machine
+from machine import Machine, ec2_machine
 from running import CA
 from strangers import NOBODY, Ground, as_nobody, ground, link
 
 from acme_iid.simulator import aws
-from acme_iid.simulator.server import serve
 
 
 @pytest.fixture
@@ -26,20 +23,17 @@ def place() -> Iterator[Ground]:
 
 @pytest.fixture
 def machine(tmp_path: Path, instance: aws.Instance, shared_ca: CA) -> Iterator[Machine]:
-    with serve(aws.tree(instance, forge.keys())) as service:
-        folder = tmp_path / "vm"
-        folder.mkdir()
-        made = Machine(folder, service.url)
+    with ec2_machine(tmp_path / "vm", instance) as made:
         made.bootstrap(shared_ca)
         yield made
 
 
-def _changing_nothing_by_path(env: Mapping[str, str], *command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a program whose kernel gives no path an owner or a mode; descriptors it does."""
-    calls = "chmod,fchmodat,chown,lchown,fchownat"
-    tracer = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:error=EACCES"]
-    command = (*tracer, sys.executable, "-m", *map(str, command))
-    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+CALLS = "chmod,fchmodat,chown,lchown,fchownat"
+CHANGING_NOTHING_BY_PATH = (
+    *("strace", "-f", "-qq", "-o", "/dev/null"),
+    *("-e", f"trace={CALLS}", "-e", f"inject={CALLS}:error=EACCES"),
+)
+"""Runs a program whose kernel gives no path an owner or a mode; descriptors it does."""
 
 
 def test_the_services_user_gets_its_files_and_can_read_them(
@@ -52,7 +46,7 @@ def test_the_services_user_gets_its_files_and_can_read_them(
         ("renew", "--force", crt, key, "--mode", "600"),
         ("rekey", "--force", crt, key),
     ):
-        done = _changing_nothing_by_path(machine.environment, "acme_iid_client", *arguments)
+        done = machine.under(CHANGING_NOTHING_BY_PATH, *arguments)
         assert done.returncode == 0, done.stderr
         for file in (crt, key, bundle, p12):
             assert file.stat().st_uid == NOBODY
@@ -101,7 +95,8 @@ def test_the_cas_configuration_is_edited_without_changing_a_mode_by_path(tmp_pat
         "--gcp-project",
         "one",
     )
-    done = _changing_nothing_by_path({}, *arguments)
+    command = [*CHANGING_NOTHING_BY_PATH, sys.executable, "-m", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Other" in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o640

@@ -1,4 +1,4 @@
-"""A VM whose provisioner has a proof_lifetime renews with three signed requests and no evidence."""
+"""A Machine whose provisioner has a proof_lifetime renews with three signed requests and no evidence."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import forge
 import pytest
 from enrolling import whole_id
+from machine import Machine
 from relying import proven_events
 from running import CA, PROVISIONER, Outcome
-from vms import VM
 
 from acme_iid.simulator import aws
 from acme_iid.simulator.server import serve
@@ -50,11 +50,11 @@ def service(instance: aws.Instance) -> Counting:
 
 
 @pytest.fixture
-def vm(tmp_path: Path, ca: CA, service: Counting) -> Iterator[VM]:
+def vm(tmp_path: Path, ca: CA, service: Counting) -> Iterator[Machine]:
     folder = tmp_path / "vm"
     folder.mkdir()
     with serve(service.tree) as served:
-        machine = VM(folder, served.url)
+        machine = Machine(folder, served.url)
         machine.bootstrap(ca)
         yield machine
 
@@ -64,7 +64,7 @@ def posted(done: Outcome) -> list[str]:
     return re.findall(r"POST https://\S+/acme/([a-z-]+)", done.stderr)
 
 
-def test_a_renewal_takes_three_signed_requests(vm: VM, ca: CA, service: Counting, instance: aws.Instance) -> None:
+def test_a_renewal_takes_three_signed_requests(vm: Machine, ca: CA, service: Counting, instance: aws.Instance) -> None:
     vm.order()
     asked = service.documents
     renewed = vm.run("renew", vm.crt, vm.key, "--force", "-v")
@@ -76,13 +76,13 @@ def test_a_renewal_takes_three_signed_requests(vm: VM, ca: CA, service: Counting
     assert (kinds.count("challenge.valid"), kinds.count("order.proven"), kinds.count("certificate.issued")) == (1, 1, 2)
 
 
-def test_which_further_names_there_are_is_still_looked_up(vm: VM, instance: aws.Instance) -> None:
+def test_which_further_names_there_are_is_still_looked_up(vm: Machine, instance: aws.Instance) -> None:
     vm.run("order", instance.instance_id, vm.crt, vm.key, "--force")
     again = vm.run("order", instance.instance_id, vm.crt, vm.key, "--force", "-v")
     assert posted(again) == ["new-order", "authorization", "new-order", "order", "certificate"]
 
 
-def test_enrolling_proves_anew(vm: VM, ca: CA, service: Counting, instance: aws.Instance) -> None:
+def test_enrolling_proves_anew(vm: Machine, ca: CA, service: Counting, instance: aws.Instance) -> None:
     vm.order()
     asked = service.documents
     enrolled = json.loads(vm.run("enroll", "foo.local", "--format", "json").stdout)

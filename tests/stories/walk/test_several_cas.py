@@ -10,10 +10,11 @@ from pathlib import Path
 
 import forge
 import pytest
-from running import ACCOUNT, CA, PROVISIONER
+from machine import ec2_machine
+from running import ACCOUNT, CA, PROVISIONER, run_module
 from scripted_ca import ScriptedCA, new_issuer, serve
-from vms import ec2
 
+from acme_iid.issuance import ca as issuing
 from acme_iid.simulator import aws
 from acme_iid_client.x509.certificates import fingerprint, load_certificates
 
@@ -117,7 +118,7 @@ def test_the_client_renews_and_revokes_at_the_ca_that_issued(
     shared_ca: CA, own_ca: CA, tmp_path: Path, instance: aws.Instance
 ) -> None:
     own_ca.start()
-    with ec2(tmp_path / "vm", instance) as vm:
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         vm.bootstrap(shared_ca)
         vm.bootstrap(own_ca)
         other = vm.folder / "other.crt", vm.folder / "other.key"
@@ -142,7 +143,7 @@ def test_the_client_renews_and_revokes_at_the_ca_that_issued(
 def test_a_ca_without_bootstrap_takes_its_address_and_its_root(
     shared_ca: CA, tmp_path: Path, instance: aws.Instance
 ) -> None:
-    with ec2(tmp_path / "vm", instance) as vm:
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         where = ("--ca-url", shared_ca.url, "--root", shared_ca.root)
         vm.order(*where)
         vm.run("renew", "--force", vm.crt, vm.key, *where)
@@ -157,7 +158,7 @@ def test_one_of_several_provisioners_is_asked_for_by_its_name(
     own_ca.cli("provisioner", "add", "Staging VMs", "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots,
                "--allow", "*.staging.local")  # fmt: skip
     own_ca.start()
-    with ec2(tmp_path / "vm", instance) as vm:
+    with ec2_machine(tmp_path / "vm", instance) as vm:
         vm.bootstrap(own_ca)
         for name, provisioner in (("a.staging.local", "Staging VMs"), ("b.staging.local", PROVISIONER)):
             pair = vm.folder / f"{name}.crt", vm.folder / f"{name}.key"
@@ -171,3 +172,29 @@ def test_one_of_several_provisioners_is_asked_for_by_its_name(
         unknown = vm.try_("order", "foo.local", vm.crt, vm.key, "--provisioner", "Nobody")
         assert unknown.code >= 10
         assert "Nobody" in unknown.stderr
+
+
+def test_a_machine_trusts_the_old_and_the_new_root_of_a_ca(own_ca: CA, tmp_path: Path, instance: aws.Instance) -> None:
+    new = tmp_path / "new"
+    assert run_module("acme_iid.cli", "--home", new, "init", "--name", "New CA").code == 0
+    chain = own_ca.home / "certs" / "alternate.crt"
+    root = new / issuing.ROOT_CERTIFICATE
+    own_ca.cli("cross-sign", "--root-cert", root, "--root-key", new / issuing.ROOT_KEY, chain)
+    file = own_ca.home / "ca.toml"
+    file.write_text(file.read_text().replace("\n[server]", f'alternate_chains = ["{chain}"]\n\n[server]', 1))
+    own_ca.start()
+    digits = fingerprint(load_certificates(root.read_bytes())[0])
+    with ec2_machine(tmp_path / "vm", instance) as vm:
+        vm.bootstrap(own_ca)
+        vm.order()
+        before = vm.json("account", "show")
+        bootstrap = ("bootstrap", "--ca-url", own_ca.url, "--force", "--fingerprint")
+        vm.run(*bootstrap, digits, "--fingerprint", own_ca.fingerprint)
+        roots = load_certificates((vm.folder / "config/certs/root_ca.crt").read_bytes())
+        assert [fingerprint(certificate) for certificate in roots] == [own_ca.fingerprint, digits]
+        vm.run("renew", "--force", vm.crt, vm.key)
+        load_certificates(vm.crt.read_bytes())[1].verify_directly_issued_by(roots[0])
+        assert vm.json("account", "show") == before
+        # The server itself is still under the old root.
+        assert "does not verify under the CA's root certificate" in vm.try_(*bootstrap, digits).stderr
+        assert vm.run("health").stdout == "ok\n"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from machine import Machine, ec2_machine
 from running import CA
 from scripted_ca import serve
-from vms import VM, ec2
 from wire import Account, Wire, problem
 
 from acme_iid.simulator import aws
@@ -17,8 +17,8 @@ from acme_iid_client.x509.certificates import fingerprint
 
 
 @pytest.fixture
-def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         yield machine
 
 
@@ -42,7 +42,7 @@ def move(ca: CA, *, listed: bool) -> Moved:
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
-def test_a_machine_keeps_account_and_renewals(own_ca: CA, vm: VM, listed: bool) -> None:
+def test_a_machine_keeps_account_and_renewals(own_ca: CA, vm: Machine, listed: bool) -> None:
     own_ca.start()
     vm.bootstrap(own_ca)
     vm.order()
@@ -64,7 +64,7 @@ def test_a_machine_keeps_account_and_renewals(own_ca: CA, vm: VM, listed: bool) 
         ca.stop()
 
 
-def test_a_url_of_an_account_under_a_former_address_leads_to_the_one_of_now(own_ca: CA) -> None:
+def test_an_account_url_at_a_former_address_leads_to_the_present_one(own_ca: CA) -> None:
     own_ca.start()
     account = Account.new(own_ca.wire())
     order = account.order("foo.local").headers["Location"]
@@ -90,10 +90,10 @@ def test_a_url_of_an_account_under_a_former_address_leads_to_the_one_of_now(own_
 def test_the_address_of_now_is_no_former_one(own_ca: CA) -> None:
     file = own_ca.home / "ca.toml"
     file.write_text(file.read_text().replace("[server]", f'[server]\nformer_urls = ["{own_ca.url}"]', 1))
-    assert "which is the 'url' of now" in own_ca.try_cli("account", "list").stderr
+    assert "which is the present 'url'" in own_ca.try_cli("account", "list").stderr
 
 
-def test_a_ca_with_the_same_root_is_the_same_at_another_address(vm: VM, tmp_path: Path) -> None:
+def test_a_ca_with_the_same_root_is_the_same_at_another_address(vm: Machine, tmp_path: Path) -> None:
     with serve(tmp_path) as first:
         digest = fingerprint(first.root.certificate)
         vm.run("bootstrap", "--ca-url", first.url, "--fingerprint", digest)

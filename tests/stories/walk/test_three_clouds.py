@@ -12,6 +12,7 @@ import forge_azure
 import pytest
 import stand_ins
 from cryptography import x509
+from machine import Machine
 from ports import free_port
 from running import CA, Outcome, run_module
 from stand_ins import ACCOUNT, PROJECT, RESOURCE, SUBSCRIPTION, StandIn, azure_vm, ec2, gce
@@ -40,35 +41,37 @@ def ca(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Iterator[CA]:
 
 
 @dataclass
-class VM:
-    """A machine with the client on it."""
+class CloudVM:
+    """A VM of one of the clouds, and the CA that it asks.
 
-    folder: Path
+    :ivar machine: the client on it, whose commands are told by an option where the metadata service is.
+    """
+
+    machine: Machine
     ca: CA
-    stand_in: StandIn
+    metadata_url: str
+
+    @classmethod
+    def of(cls, folder: Path, ca: CA, stand_in: StandIn) -> CloudVM:
+        """A VM that is a simulated instance."""
+        return cls(Machine(folder, env=stand_in.env), ca, stand_in.url)
 
     def run(self, *arguments: str | Path, **env: str) -> Outcome:
         """Run acme-iid, whatever comes of it."""
-        places = {
-            "ACME_IID_CONFIG_DIR": str(self.folder / "config"),
-            "ACME_IID_STATE_DIR": str(self.folder / "state"),
-            "NO_PROXY": "*",
-        }
-        return run_module("acme_iid_client", *arguments, env=places | self.stand_in.env | env)
+        return self.machine.try_(*arguments, env=env)
 
     def bootstrap(self, *options: str) -> None:
-        done = self.run("bootstrap", "--ca-url", self.ca.url, "--fingerprint", self.ca.fingerprint, *options)
-        assert done.code == 0, done.stderr
+        self.machine.bootstrap(self.ca, *options)
 
     def order(self, *arguments: str, **env: str) -> Outcome:
-        """Order into foo.crt and foo.key, with the first argument as the name."""
+        """Order into the machine's usual files, with the first argument as the name."""
         name, *options = arguments
-        files = (self.folder / "foo.crt", self.folder / "foo.key")
-        return self.run("order", name, *files, "--force", "--metadata-url", self.stand_in.url, *options, **env)
+        files = (self.machine.crt, self.machine.key)
+        return self.run("order", name, *files, "--force", "--metadata-url", self.metadata_url, *options, **env)
 
     def names(self, crt: str = "foo.crt") -> list[str]:
         """The names in a certificate."""
-        leaf = x509.load_pem_x509_certificate((self.folder / crt).read_bytes())
+        leaf = x509.load_pem_x509_certificate((self.machine.folder / crt).read_bytes())
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return [str(name.value) for name in found]
 
@@ -81,7 +84,7 @@ class VM:
 
 def test_one_order_has_three_names(ca: CA, tmp_path: Path) -> None:
     with ec2(aws.Instance(account=ACCOUNT)) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order("a.local", "--san", "b.local", "--san", "c.b.local")
         assert done.code == 0, done.stderr
@@ -96,7 +99,7 @@ def test_one_order_has_three_names(ca: CA, tmp_path: Path) -> None:
 
 def test_an_instance_with_a_role_proves_itself_with_a_web_identity(ca: CA, tmp_path: Path) -> None:
     with ec2(aws.Instance(account=ACCOUNT), role=True) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order("foo.local")
         assert done.code == 0, done.stderr
@@ -107,7 +110,7 @@ def test_an_instance_with_a_role_proves_itself_with_a_web_identity(ca: CA, tmp_p
 def test_a_role_that_sts_refuses_leaves_the_next_format(ca: CA, tmp_path: Path) -> None:
     instance = aws.Instance(account=ACCOUNT, region="eu-west-1")
     with ec2(instance, role=True) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         assert vm.order("foo.local", AWS_ENDPOINT_URL_STS=f"http://127.0.0.1:{free_port()}").code == 0
         assert vm.proof()["format"] == "aws-rsa2048"
@@ -116,7 +119,7 @@ def test_a_role_that_sts_refuses_leaves_the_next_format(ca: CA, tmp_path: Path) 
 def test_an_instance_with_a_nitrotpm_proves_account_key_and_boot(ca: CA, keys: Path, tmp_path: Path) -> None:
     instance = aws.Instance(account=ACCOUNT)
     with ec2(instance) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order("foo.local", ACME_IID_NITRO_TPM_ATTEST=stand_ins.nitro_tpm_attest(keys, instance))
         assert done.code == 0, done.stderr
@@ -125,7 +128,7 @@ def test_an_instance_with_a_nitrotpm_proves_account_key_and_boot(ca: CA, keys: P
 
 def test_a_nitrotpm_document_of_another_instance_is_refused(ca: CA, keys: Path, tmp_path: Path) -> None:
     with ec2(aws.Instance(account=ACCOUNT)) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         other = stand_ins.nitro_tpm_attest(keys, aws.Instance(account=ACCOUNT))
         done = vm.order("foo.local", ACME_IID_NITRO_TPM_ATTEST=other)
@@ -135,7 +138,7 @@ def test_a_nitrotpm_document_of_another_instance_is_refused(ca: CA, keys: Path, 
 
 def test_a_google_vm_proves_itself_with_its_token(ca: CA, tmp_path: Path) -> None:
     with gce(gcp.Instance(project=PROJECT, instance_name="web-1")) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order("web-1.vm.local")
         assert done.code == 0, done.stderr
@@ -150,11 +153,9 @@ def test_a_google_vm_proves_itself_with_its_token(ca: CA, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("stale", [0, 2])
-def test_an_azure_vm_proves_itself_with_its_document_and_fetches_a_stale_one_again(
-    ca: CA, tmp_path: Path, stale: int
-) -> None:
+def test_an_azure_vm_proves_itself_and_fetches_a_stale_document_again(ca: CA, tmp_path: Path, stale: int) -> None:
     with azure_vm(Vm(subscription=SUBSCRIPTION), stale_nonces=stale) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order("foo.local")
         assert done.code == 0, done.stderr
@@ -164,9 +165,9 @@ def test_an_azure_vm_proves_itself_with_its_document_and_fetches_a_stale_one_aga
         assert renewed.code == 0, renewed.stderr
 
 
-def test_an_azure_vm_that_knows_the_cas_resource_adds_its_managed_identity(ca: CA, tmp_path: Path) -> None:
+def test_an_azure_vm_with_the_cas_resource_adds_its_managed_identity(ca: CA, tmp_path: Path) -> None:
     with azure_vm(Vm(subscription=forge_azure.VM_ID, tenant=forge_azure.TENANT)) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap("--azure-resource", RESOURCE)
         done = vm.order("foo.local")
         assert done.code == 0, done.stderr
@@ -178,7 +179,7 @@ def test_an_azure_vm_that_knows_the_cas_resource_adds_its_managed_identity(ca: C
 
 def test_a_managed_identity_of_another_resource_is_refused(ca: CA, tmp_path: Path) -> None:
     with azure_vm(Vm(subscription=forge_azure.VM_ID, tenant=forge_azure.TENANT)) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order("foo.local", "--azure-resource", "api://somebody.else")
         assert done.code >= 10
@@ -186,7 +187,7 @@ def test_a_managed_identity_of_another_resource_is_refused(ca: CA, tmp_path: Pat
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
-def test_an_order_without_a_name_is_for_every_name_that_the_instance_may_hold(
+def test_an_order_without_a_name_asks_for_all_names_the_instance_may_hold(
     ca: CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cloud: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -205,7 +206,7 @@ def test_an_order_without_a_name_is_for_every_name_that_the_instance_may_hold(
         "azure": (azure_vm(vm), [vm.vm_id]),
     }[cloud]
     with context as service:
-        machine = VM(tmp_path, ca, service)
+        machine = CloudVM.of(tmp_path, ca, service)
         machine.bootstrap()
         done = machine.run("order", "--metadata-url", service.url, "--json")
         assert done.code == 0, done.stderr
@@ -218,38 +219,36 @@ def test_an_order_without_a_name_is_for_every_name_that_the_instance_may_hold(
 def test_an_order_of_the_instances_id_adds_its_private_name_and_address(ca: CA, tmp_path: Path) -> None:
     instance = aws.Instance(account=ACCOUNT)
     with ec2(instance) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order(instance.instance_id)
         assert done.code == 0, done.stderr
         assert vm.names() == [instance.instance_id, instance.private_name, instance.private_ip]
 
 
-def test_an_order_of_the_instances_id_leaves_out_what_the_rules_do_not_give(ca: CA, tmp_path: Path) -> None:
+def test_an_order_of_the_instance_id_omits_names_outside_the_rules(ca: CA, tmp_path: Path) -> None:
     instance = aws.Instance(account="999999999999")
     with ec2(instance) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order(instance.instance_id)
         assert done.code == 0, done.stderr
         assert vm.names() == [instance.instance_id]
 
 
-def test_a_google_vm_has_no_id_for_a_name_and_gets_the_names_that_follow_from_it(ca: CA, tmp_path: Path) -> None:
+def test_a_google_vm_that_orders_its_id_gets_its_derived_names(ca: CA, tmp_path: Path) -> None:
     instance = gcp.Instance(project=PROJECT, instance_name="batch-8")
     with gce(instance) as service:
-        vm = VM(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order(instance.instance_id)
         assert done.code == 0, done.stderr
         assert vm.names() == [instance.hostname, f"batch-8.c.{PROJECT}.internal"]
 
 
-def test_a_ca_that_takes_nothing_of_this_cloud_is_named_with_what_this_machine_is(
-    shared_ca: CA, tmp_path: Path
-) -> None:
+def test_a_refusal_names_the_formats_of_the_ca_and_those_of_the_machine(shared_ca: CA, tmp_path: Path) -> None:
     with gce(gcp.Instance()) as service:
-        vm = VM(tmp_path, shared_ca, service)
+        vm = CloudVM.of(tmp_path, shared_ca, service)
         vm.bootstrap()
         done = vm.order("foo.local")
     assert done.code >= 10

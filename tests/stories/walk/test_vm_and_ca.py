@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
 import stat
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import forge
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from machine import Machine, ec2_machine
 from ports import free_port
 from running import CA, PROVISIONER, Outcome, run_module
 
@@ -27,58 +25,25 @@ from acme_iid.simulator import aws, cms
 from acme_iid.simulator.server import serve
 
 
-@dataclass
-class VM:
-    """A machine with the client on it; ``metadata`` is where its cloud's service answers."""
-
-    folder: Path
-    metadata: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "ACME_IID_CONFIG_DIR": str(self.folder / "config"),
-            "ACME_IID_STATE_DIR": str(self.folder / "state"),
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.metadata,
-            "NO_PROXY": "*",
-        }
-
-    def run(self, *arguments: str | Path) -> Outcome:
-        """Run acme-iid, whatever comes of it."""
-        return run_module("acme_iid_client", *arguments, env=self.environment)
-
-    def bootstrap(self, ca: CA) -> None:
-        done = self.run("bootstrap", "--ca-url", ca.url, "--fingerprint", ca.fingerprint)
-        assert done.code == 0, done.stderr
-
-    def order(self, name: str, *options: str) -> Outcome:
-        return self.run("order", name, self.crt, self.key, "--force", *options)
-
-    @property
-    def crt(self) -> Path:
-        return self.folder / "foo.crt"
-
-    @property
-    def key(self) -> Path:
-        return self.folder / "foo.key"
-
-
 @pytest.fixture
-def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[VM]:
+def vm(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
     """A VM that is ``instance``, its signature believed by the test CAs."""
-    with serve(aws.tree(instance, forge.keys())) as service:
-        folder = tmp_path / "vm"
-        folder.mkdir()
-        yield VM(folder, service.url)
+    with ec2_machine(tmp_path / "vm", instance) as made:
+        yield made
+
+
+def order(vm: Machine, name: str, *options: str) -> Outcome:
+    """Order a name into the machine's usual files, whatever comes of it."""
+    return vm.try_("order", name, vm.crt, vm.key, "--force", *options)
 
 
 def openssl(*arguments: str | Path) -> str:
     return subprocess.run(["openssl", *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def test_a_fresh_vm_gets_a_key_and_a_certificate_that_openssl_accepts(shared_ca: CA, vm: VM) -> None:
+def test_a_fresh_vm_gets_a_key_and_a_certificate_that_openssl_accepts(shared_ca: CA, vm: Machine) -> None:
     vm.bootstrap(shared_ca)
-    done = vm.order("foo.local", "--provisioner", PROVISIONER)
+    done = order(vm, "foo.local", "--provisioner", PROVISIONER)
     assert done.code == 0, done.stderr
     assert done.stderr.splitlines() == [
         f"\u2714 Provisioner: {PROVISIONER} (AWS)",
@@ -108,9 +73,9 @@ def test_a_real_document_gets_a_certificate_under_the_pinned_keys_alone(
     own_ca.start()
     recording = aws.recorded((samples / "aws-rsa2048-flaws.json").read_bytes())
     with serve(recording) as service:
-        real = VM(tmp_path, service.url)
+        real = Machine(tmp_path, service.url)
         real.bootstrap(own_ca)
-        done = real.order("foo.local")
+        done = order(real, "foo.local")
         assert done.code == 0, done.stderr
     leaf, intermediate = x509.load_pem_x509_certificates(real.crt.read_bytes())
     leaf.verify_directly_issued_by(intermediate)
@@ -119,60 +84,60 @@ def test_a_real_document_gets_a_certificate_under_the_pinned_keys_alone(
     assert [entry["instance"] for entry in shown] == ["aws:aws:975426262029:us-west-2:i-05bef8a081f307783"]
 
 
-def test_renewing_revoking_and_the_refused_renewal_after_it(shared_ca: CA, vm: VM) -> None:
+def test_renewing_revoking_and_the_refused_renewal_after_it(shared_ca: CA, vm: Machine) -> None:
     vm.bootstrap(shared_ca)
-    assert vm.order("foo.local").code == 0
+    assert order(vm, "foo.local").code == 0
     first = vm.crt.read_bytes()
-    early = vm.run("renew", vm.crt, vm.key)
+    early = vm.try_("renew", vm.crt, vm.key)
     assert early.code == 0
     assert vm.crt.read_bytes() == first
-    told = json.loads(vm.run("renew", "--json", vm.crt, vm.key).stdout)
+    told = json.loads(vm.try_("renew", "--json", vm.crt, vm.key).stdout)
     assert told["renewed"] is False
     assert told["due"] < told["not_after"]
-    renewed = vm.run("renew", "--force", vm.crt, vm.key)
+    renewed = vm.try_("renew", "--force", vm.crt, vm.key)
     assert renewed.code == 0, renewed.stderr
     assert f"Your certificate has been saved in {vm.crt}." in renewed.stdout + renewed.stderr
     assert vm.crt.read_bytes() != first
     serial = x509.load_pem_x509_certificate(vm.crt.read_bytes()).serial_number
-    revoked = vm.run("revoke", "--cert", vm.crt, "--key", vm.key)
+    revoked = vm.try_("revoke", "--cert", vm.crt, "--key", vm.key)
     assert f"Certificate with Serial Number {serial} has been revoked." in revoked.stdout + revoked.stderr
     kept = vm.crt.read_bytes()
-    refused = vm.run("renew", "--force", vm.crt, vm.key)
+    refused = vm.try_("renew", "--force", vm.crt, vm.key)
     assert refused.code >= 10
     assert "closed to this instance" in refused.stderr
     assert vm.crt.read_bytes() == kept
 
 
-def test_a_second_certificate_for_the_same_vm_is_given_to_the_same_key(shared_ca: CA, vm: VM) -> None:
+def test_a_second_certificate_for_the_same_vm_is_given_to_the_same_key(shared_ca: CA, vm: Machine) -> None:
     vm.bootstrap(shared_ca)
-    assert vm.order("foo.local").code == 0
-    assert vm.run("order", "bar.local", vm.folder / "bar.crt", vm.folder / "bar.key").code == 0
+    assert order(vm, "foo.local").code == 0
+    assert vm.try_("order", "bar.local", vm.folder / "bar.crt", vm.folder / "bar.key").code == 0
 
 
-def test_a_rebuilt_vm_is_told_the_command_and_the_command_lets_it_and_no_other_in(
-    shared_ca: CA, vm: VM, tmp_path: Path
-) -> None:
+def test_the_command_told_to_a_rebuilt_vm_lets_in_that_vm_alone(shared_ca: CA, vm: Machine, tmp_path: Path) -> None:
     vm.bootstrap(shared_ca)
-    assert vm.order("foo.local").code == 0
-    rebuilt, other = VM(tmp_path / "rebuilt", vm.metadata), VM(tmp_path / "other", vm.metadata)
+    assert order(vm, "foo.local").code == 0
+    rebuilt, other = Machine(tmp_path / "rebuilt", vm.metadata), Machine(tmp_path / "other", vm.metadata)
     for machine in (rebuilt, other):
         machine.folder.mkdir()
         machine.bootstrap(shared_ca)
-        refused = machine.order("foo.local")
+        refused = order(machine, "foo.local")
         assert refused.code >= 10
         assert not machine.crt.exists()
         assert not machine.key.exists()
-    command = re.search(r"acme-iid-ca (instance release \S+ --to \S+)", rebuilt.order("foo.local").stderr)
+    command = re.search(r"acme-iid-ca (instance release \S+ --to \S+)", order(rebuilt, "foo.local").stderr)
     assert command is not None
     shared_ca.cli(*shlex.split(command[1]))
-    assert other.order("foo.local").code >= 10
-    assert rebuilt.order("foo.local").code == 0
-    assert vm.order("foo.local").code >= 10
+    assert order(other, "foo.local").code >= 10
+    assert order(rebuilt, "foo.local").code == 0
+    assert order(vm, "foo.local").code >= 10
 
 
-def test_an_instance_name_certificate_by_the_instances_own_id(shared_ca: CA, vm: VM, instance: aws.Instance) -> None:
+def test_an_instance_name_certificate_by_the_instances_own_id(
+    shared_ca: CA, vm: Machine, instance: aws.Instance
+) -> None:
     vm.bootstrap(shared_ca)
-    done = vm.order(instance.instance_id, "--san", instance.private_name, "--san", instance.private_ip)
+    done = order(vm, instance.instance_id, "--san", instance.private_name, "--san", instance.private_ip)
     assert done.code == 0, done.stderr
     leaf = x509.load_pem_x509_certificate(vm.crt.read_bytes())
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -189,9 +154,11 @@ def test_an_instance_name_certificate_by_the_instances_own_id(shared_ca: CA, vm:
         ("foo..local", "foo..local"),
     ],
 )
-def test_a_name_that_is_not_given_is_explained_on_the_terminal(shared_ca: CA, vm: VM, name: str, message: str) -> None:
+def test_a_name_that_is_not_given_is_explained_on_the_terminal(
+    shared_ca: CA, vm: Machine, name: str, message: str
+) -> None:
     vm.bootstrap(shared_ca)
-    done = vm.order(name)
+    done = order(vm, name)
     assert done.code in (2, 10)
     assert message in done.stderr
     assert not vm.key.exists()
@@ -199,9 +166,9 @@ def test_a_name_that_is_not_given_is_explained_on_the_terminal(shared_ca: CA, vm
 
 def test_an_account_that_is_not_admitted_is_explained_on_the_terminal(shared_ca: CA, tmp_path: Path) -> None:
     with serve(aws.tree(aws.Instance(account="999999999999"), forge.keys())) as service:
-        stranger = VM(tmp_path, service.url)
+        stranger = Machine(tmp_path, service.url)
         stranger.bootstrap(shared_ca)
-        done = stranger.order("foo.local")
+        done = order(stranger, "foo.local")
     assert done.code >= 10
     assert "does not list account 999999999999" in done.stderr
 
@@ -238,16 +205,16 @@ FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_evidence_with_a_fault_is_refused_with_the_fault_on_the_terminal_and_in_the_record(
+def test_faulty_evidence_is_refused_and_the_fault_is_shown_and_recorded(
     shared_ca: CA, tmp_path: Path, instance: aws.Instance, fault: str
 ) -> None:
     make, said = FAULTS[fault]
     tree = dict(aws.tree(instance, forge.keys()))
     tree[aws.IDENTITY + "rsa2048"] = lambda: aws.wrap(make(instance.document))
     with serve(tree) as service:
-        machine = VM(tmp_path, service.url)
+        machine = Machine(tmp_path, service.url)
         machine.bootstrap(shared_ca)
-        done = machine.order("foo.local")
+        done = order(machine, "foo.local")
     assert done.code >= 10
     assert said in done.stderr
     assert not list(tmp_path.glob("foo.*"))
@@ -257,34 +224,29 @@ def test_evidence_with_a_fault_is_refused_with_the_fault_on_the_terminal_and_in_
 
 
 def test_a_missing_metadata_service_is_explained_on_the_terminal(shared_ca: CA, tmp_path: Path) -> None:
-    nowhere = VM(tmp_path, f"http://127.0.0.1:{free_port()}")
+    nowhere = Machine(tmp_path, f"http://127.0.0.1:{free_port()}")
     nowhere.bootstrap(shared_ca)
-    done = nowhere.order("foo.local")
+    done = order(nowhere, "foo.local")
     assert done.code >= 10
     assert "metadata" in done.stderr
     assert not list(tmp_path.glob("foo.*"))
 
 
-def test_a_wrong_fingerprint_saves_nothing(shared_ca: CA, vm: VM) -> None:
-    done = vm.run("bootstrap", "--ca-url", shared_ca.url, "--fingerprint", "0" * 64)
+def test_a_wrong_fingerprint_saves_nothing(shared_ca: CA, vm: Machine) -> None:
+    done = vm.try_("bootstrap", "--ca-url", shared_ca.url, "--fingerprint", "0" * 64)
     assert done.code >= 10
     assert "fingerprint" in done.stderr
     assert not list((vm.folder / "config").rglob("*.*"))
-    unknown = vm.order("foo.local")
+    unknown = order(vm, "foo.local")
     assert unknown.code >= 10
     assert "bootstrap" in unknown.stderr
 
 
-def test_a_server_that_is_killed_during_an_order_and_comes_back_does_not_stop_it(own_ca: CA, vm: VM) -> None:
+def test_an_order_survives_a_server_that_is_killed_and_comes_back(own_ca: CA, vm: Machine) -> None:
     own_ca.start()
     vm.bootstrap(own_ca)
     for milliseconds in (250, 400, 550):
-        client = subprocess.Popen(
-            [sys.executable, "-m", "acme_iid_client", "order", "foo.local", vm.crt, vm.key, "--force"],
-            env=os.environ | vm.environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        client = vm.begin("order", "foo.local", vm.crt, vm.key, "--force")
         # Somewhere in the order; which request it hits differs from run to run, and all must be survived.
         time.sleep(milliseconds / 1000)
         own_ca.kill()
@@ -294,14 +256,14 @@ def test_a_server_that_is_killed_during_an_order_and_comes_back_does_not_stop_it
         assert openssl("x509", "-in", vm.crt, "-noout", "-pubkey") == openssl("pkey", "-in", vm.key, "-pubout")
 
 
-def test_orders_go_on_while_the_server_reloads(own_ca: CA, vm: VM) -> None:
+def test_orders_go_on_while_the_server_reloads(own_ca: CA, vm: Machine) -> None:
     own_ca.start()
     vm.bootstrap(own_ca)
     assert own_ca.process is not None
     reloads = threading.Thread(target=own_ca.process.send_signal, args=(signal.SIGHUP,))
     reloads.start()
     for _ in range(4):
-        done = vm.order("foo.local")
+        done = order(vm, "foo.local")
         assert done.code == 0, done.stderr
     reloads.join()
 
@@ -321,14 +283,14 @@ def test_the_demo_refuses_what_is_no_name(name: str) -> None:
     assert "NAME" in done.stderr
 
 
-def test_a_serial_number_has_one_form_wherever_it_stands(shared_ca: CA, vm: VM) -> None:
+def test_a_serial_number_has_one_form_wherever_it_stands(shared_ca: CA, vm: Machine) -> None:
     vm.bootstrap(shared_ca)
-    ordered = vm.order("foo.local", "--json")
+    ordered = order(vm, "foo.local", "--json")
     assert ordered.code == 0, ordered.stderr
     serial = str(x509.load_pem_x509_certificate(vm.crt.read_bytes()).serial_number)
-    assert serial in vm.run("inspect", vm.crt, "--json").stdout
-    assert f"[Serial: {serial[:4]}...{serial[-4:]}]" in vm.run("inspect", "--short", vm.crt).stdout
+    assert serial in vm.try_("inspect", vm.crt, "--json").stdout
+    assert f"[Serial: {serial[:4]}...{serial[-4:]}]" in vm.try_("inspect", "--short", vm.crt).stdout
     assert f'"serial": "{serial}"' in shared_ca.cli("certificate", "list", "--json").stdout
     assert f'"serial": "{serial}"' in shared_ca.cli("events", "--json").stdout
-    revoked = vm.run("revoke", "--cert", vm.crt, "--key", vm.key)
+    revoked = vm.try_("revoke", "--cert", vm.crt, "--key", vm.key)
     assert f"Certificate with Serial Number {serial} has been revoked." in revoked.stdout

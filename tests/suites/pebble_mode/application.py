@@ -56,9 +56,6 @@ class AnyName(Namespace):
     def contains(self, _identifier: Identifier) -> bool:
         return True
 
-    def reserves(self, identifier: Identifier) -> bool:
-        return self.refusal(identifier) is not None
-
     def refusal(self, identifier: Identifier) -> str | None:
         found = next((name for name in self.blocked if f".{identifier.value}".endswith(f".{name}")), None)
         return None if found is None else f"{identifier} is forbidden: domainBlocklist has {found}"

@@ -2,7 +2,7 @@
 
 Run it with ``python tests/tools/benchmarks/fleet.py``: 100,000 VMs with certificates of a day, and a CA that is away
 for eight hours. Each VM has one pair, and its daemon plans, repeats and pauses by the client's own functions and
-constants (acme_iid_client: renewal, watched, pauses) within the window that the server's own function suggests. The
+constants (acme_iid_client: renewal, pairs, pauses) within the window that the server's own function suggests. The
 server is a number: so many certificates a second, and so many orders inside; over that it answers newOrder with 503
 and a Retry-After. A refusal costs it a share of what a certificate costs.
 
@@ -35,8 +35,8 @@ from acme_iid.protocol.renewal import window
 from acme_iid.web.appointments import Appointments
 from acme_iid_client.acme.connection import CaError, UnreachableError
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.renewal import ari, renew
-from acme_iid_client.renewal.scheduled_pair import Watched
+from acme_iid_client.renewal import schedule
+from acme_iid_client.renewal.scheduled_pair import ScheduledPair
 from acme_iid_client.storage.records import Record
 from acme_iid_client.transport import pauses
 from acme_iid_client.transport.pauses import Pauses
@@ -92,15 +92,15 @@ class VM:
             renew_from=None,
             renew_until=None,
         )
-        suggested = ari.Window(*window(cast("Any", found)))
-        self.planned = (renew.planned_at(cast("x509.Certificate", leaf), suggested) - _START).total_seconds()
+        suggested = schedule.Window(*window(cast("Any", found)))
+        self.planned = (schedule.planned_at(cast("x509.Certificate", leaf), suggested) - _START).total_seconds()
 
 
 def _date(seconds: float) -> datetime:
     return _START + timedelta(seconds=seconds)
 
 
-class Pair(Watched):
+class Pair(ScheduledPair):
     """The client's own pauses: they ask the machine for the time, and how much of a life is left is simulated."""
 
     left = 0.0

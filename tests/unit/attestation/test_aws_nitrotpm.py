@@ -108,7 +108,7 @@ def _judged_badly(evidence: Evidence, now: int = NOW, binding: Binding = BINDING
     return refused.value
 
 
-def test_a_document_proves_the_instance_of_the_one_beside_it_and_the_measured_boot() -> None:
+def test_a_document_proves_the_instance_and_its_measured_boot() -> None:
     beside = VERIFIERS["aws-rsa2048"]
     plain = judged(
         beside, beside.authenticate(forge.aws_rsa2048(forge.instance().document), _trust(), NOW), BINDING, NOW
@@ -177,7 +177,7 @@ def test_the_document_beside_it_is_judged_as_well() -> None:
     assert "pendingTime" in error.detail
 
 
-def test_an_explanation_names_the_instance_of_a_document_that_is_neither_fresh_nor_bound() -> None:
+def test_an_explanation_names_the_instance_of_a_stale_unbound_document() -> None:
     claims = _authenticate(_evidence({"nonce": b"other", "timestamp": 0}))
     identity = VERIFIER.identify(claims)
     assert (identity.instance_id, identity.times["timestamp"]) == (INSTANCE, 0)
@@ -376,7 +376,7 @@ def test_mutated_evidence_never_authenticates_another_content(data: st.DataObjec
 
 
 def test_hostile_evidence_of_the_allowed_size_is_refused_in_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for pattern in (b"\x9f", b"\xbf", b"\x81", b"\xa1\x00", b"\x00", b"\xff"):
         assert _refused(_message(b"\x84\x44\xa1\x01\x38\x22\xa0" + (pattern * 32_000)[:32_000])).step is Step.DECODE
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -111,7 +111,7 @@ def test_a_token_with_only_what_is_needed_still_names_the_instance() -> None:
     assert not {"private_ip", "private_name", "vpc", "organization"} & set(identity.facts)
 
 
-def test_who_a_stale_or_unbound_token_is_about_can_be_said_without_letting_it_in() -> None:
+def test_a_stale_or_unbound_token_can_be_identified_without_admitting_it() -> None:
     claims = _authenticate(tokens.aws_web_identity(tokens.aws_claims(aud="x", iat=1, exp=2)))
     assert AWS.identify(claims).facts == _judge(tokens.aws_web_identity()).facts
 
@@ -240,7 +240,7 @@ def test_an_issuer_that_is_not_configured_is_refused_whatever_its_name() -> None
     ):
         error = _refused(tokens.aws_web_identity(tokens.aws_claims(iss=name), other.es384))
         assert error.step is Step.SIGNATURE
-        assert "none that is configured" in error.detail
+        assert "not one of those configured here" in error.detail
     assert _refused(tokens.aws_web_identity(tokens.aws_claims(iss=...))).step is Step.SIGNATURE
     assert _refused(tokens.aws_web_identity(tokens.aws_claims(iss=["x"]))).step is Step.SIGNATURE
 

@@ -98,11 +98,11 @@ def test_the_worst_input_of_the_allowed_size_is_refused_in_no_time() -> None:
     data = asn1.tlv(asn1.OCTET_STRING, bytes(60_000))
     for _ in range(20):
         data = asn1.tlv(asn1.SEQUENCE, data)
-    started = time.perf_counter()
+    started = time.process_time()
     for hostile in (data, b"\x30\x80" * 32_000, asn1.tlv(asn1.SEQUENCE, b"\x30\x00" * 4_000)):
         with pytest.raises(ValueError, match=r"\w"):
             cms.parse(hostile)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(

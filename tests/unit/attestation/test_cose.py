@@ -117,7 +117,7 @@ def test_what_is_written_is_read_again(value: object) -> None:
 @given(st.binary(max_size=60))
 @example(bytes.fromhex("bf61610161629f0203ffff"))
 @example(bytes.fromhex("d28443a10126a0"))
-def test_what_is_accepted_re_encodes_to_what_came_but_for_indefinite_lengths(data: bytes) -> None:
+def test_accepted_cbor_re_encodes_to_itself_but_for_indefinite_lengths(data: bytes) -> None:
     try:
         value = cose.decode(data)
     except ValueError:
@@ -129,12 +129,12 @@ def test_what_is_accepted_re_encodes_to_what_came_but_for_indefinite_lengths(dat
 
 
 def test_hostile_bytes_of_the_allowed_size_are_refused_in_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for pattern in (b"\x9f", b"\xbf", b"\x81", b"\xa1\x00", b"\x9b\xff", b"\x5b", b"\x00", b"\xff", b"\x40", b"\xf6"):
         assert _refused((pattern * cose.MAX_BYTES)[: cose.MAX_BYTES])
         assert _refused(b"\x9f" + (pattern * cose.MAX_BYTES)[: cose.MAX_BYTES - 1])
         assert _refused(b"\xbf" + (pattern * cose.MAX_BYTES)[: cose.MAX_BYTES - 1])
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # COSE_Sign1

@@ -1,38 +1,30 @@
 from __future__ import annotations
 
 import json
-import logging
 import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import suppress
 from http import HTTPStatus
-from pathlib import Path
 
 import forge_tokens as tokens
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from forge_tokens import ISSUED_AT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from publishers import NEW, NOW, OLD, Publisher, has_key, publishing
 from trusting import trusting
 
-from acme_iid.attestation.aws_trust import AwsTrust, WebIdentityIssuer
+from acme_iid.attestation.aws_trust import WebIdentityIssuer
 from acme_iid.attestation.fetching import MAX_LIFETIME, MIN_LIFETIME, USUAL_LIFETIME
 from acme_iid.attestation.gcp_trust import GcpTrust
 from acme_iid.attestation.keysets import (
     COOLDOWN,
     FETCH_SECONDS,
     MAX_KEY_SET_BYTES,
-    REFRESH_AHEAD,
-    WAIT_SECONDS,
     FetchedKeySet,
-    KeySet,
     PinnedKeySet,
     ScopedKeySet,
     fetched,
@@ -43,42 +35,8 @@ from acme_iid.attestation.keysets import (
 from acme_iid.attestation.registry import VERIFIERS
 from acme_iid.attestation.trust import KeyReference, TrustStore
 from acme_iid.errors import TrustUnavailableError
-from acme_iid.simulator import aws
-from acme_iid.simulator.listener import NoAnswer, Request, Response, listening
+from acme_iid.simulator.listener import Response, listening
 from acme_iid.simulator.tokens import TokenKey
-
-NOW = ISSUED_AT
-OLD, NEW = TokenKey.generate("ES384"), TokenKey.generate("ES384")
-
-
-@dataclass
-class Publisher:
-    """An issuer that publishes its keys, well or badly, and counts who asks."""
-
-    keys: list[TokenKey] = field(default_factory=lambda: [OLD])
-    answers: Callable[[], Response | NoAnswer] | None = None
-    headers: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "public, max-age=3600"})
-    asked: list[str] = field(default_factory=list)
-    banner: str = "keys"
-    reads: frozenset[str] = frozenset()
-
-    def answer(self, request: Request) -> Response | NoAnswer:
-        self.asked.append(request.path)
-        if self.answers is not None:
-            return self.answers()
-        return Response(HTTPStatus.OK, tokens.key_set(*self.keys), self.headers, "application/json")
-
-
-@contextmanager
-def _publishing(publisher: Publisher) -> Iterator[FetchedKeySet]:
-    with listening(publisher) as running:
-        yield FetchedKeySet(f"{running.url}/keys")
-
-
-def _find(keys: KeySet, kid: TokenKey, now: int = NOW) -> bool:
-    """Whether the set has the key, as a verifier asks it."""
-    return bool(find_keys([ScopedKeySet(keys)], kid.kid, "ES384", now))
-
 
 # Reading a set
 
@@ -190,7 +148,7 @@ def test_keys_are_fetched_over_https_or_from_this_machine_itself(url: str) -> No
 def test_a_file_pins_a_set_and_nothing_is_fetched() -> None:
     pinned = key_set(tokens.key_set(OLD))
     assert isinstance(pinned, PinnedKeySet)
-    assert (_find(pinned, OLD), _find(pinned, NEW)) == (True, False)
+    assert (has_key(pinned, OLD), has_key(pinned, NEW)) == (True, False)
     pinned.refresh_if_due(NOW)
 
 
@@ -215,12 +173,12 @@ def test_issuers_of_aws_publish_their_keys_below_their_url() -> None:
 
 def test_a_set_is_fetched_when_it_is_first_needed_and_then_held() -> None:
     publisher = Publisher()
-    with _publishing(publisher) as keys:
+    with publishing(publisher) as keys:
         assert publisher.asked == []
         keys.refresh_if_due(NOW)
         assert publisher.asked == []
         for _ in range(3):
-            assert _find(keys, OLD)
+            assert has_key(keys, OLD)
         assert publisher.asked == ["/keys"]
 
 
@@ -240,53 +198,51 @@ def test_a_set_is_fetched_when_it_is_first_needed_and_then_held() -> None:
         ({}, USUAL_LIFETIME),
     ],
 )
-def test_a_set_is_fresh_for_as_long_as_its_cache_control_says_within_bounds(
-    headers: dict[str, str], lifetime: int
-) -> None:
+def test_a_key_set_is_fresh_as_long_as_cache_control_says_within_bounds(headers: dict[str, str], lifetime: int) -> None:
     publisher = Publisher(headers=headers)
-    with _publishing(publisher) as keys:
-        assert _find(keys, OLD)
-        assert _find(keys, OLD, NOW + lifetime - 1)
+    with publishing(publisher) as keys:
+        assert has_key(keys, OLD)
+        assert has_key(keys, OLD, NOW + lifetime - 1)
         assert len(publisher.asked) == 1
-        assert _find(keys, OLD, NOW + lifetime)
+        assert has_key(keys, OLD, NOW + lifetime)
         assert len(publisher.asked) == 2
 
 
 def test_a_rotated_key_is_found_by_one_fetch_and_the_old_one_is_gone() -> None:
     publisher = Publisher()
-    with _publishing(publisher) as keys:
-        assert _find(keys, OLD)
+    with publishing(publisher) as keys:
+        assert has_key(keys, OLD)
         publisher.keys = [NEW]
-        assert _find(keys, NEW, NOW + COOLDOWN)
+        assert has_key(keys, NEW, NOW + COOLDOWN)
         assert len(publisher.asked) == 2
-        assert not _find(keys, OLD, NOW + COOLDOWN)
+        assert not has_key(keys, OLD, NOW + COOLDOWN)
 
 
 def test_unknown_keys_cause_one_fetch_in_the_cooldown() -> None:
     publisher = Publisher()
-    with _publishing(publisher) as keys:
-        assert _find(keys, OLD)
+    with publishing(publisher) as keys:
+        assert has_key(keys, OLD)
         for second in range(COOLDOWN):
-            assert not _find(keys, NEW, NOW + second)
+            assert not has_key(keys, NEW, NOW + second)
         assert len(publisher.asked) == 1
-        assert not _find(keys, NEW, NOW + COOLDOWN)
+        assert not has_key(keys, NEW, NOW + COOLDOWN)
         assert len(publisher.asked) == 2
 
 
 def test_a_clock_that_is_set_back_stretches_no_cooldown_and_no_freshness() -> None:
     publisher = Publisher()
-    with _publishing(publisher) as keys:
-        assert _find(keys, OLD, NOW + 10**6)
+    with publishing(publisher) as keys:
+        assert has_key(keys, OLD, NOW + 10**6)
         publisher.keys = [NEW]
-        assert _find(keys, NEW, NOW)
+        assert has_key(keys, NEW, NOW)
 
 
 @pytest.mark.parametrize("kinds", ["one key", "a key each"])
 def test_many_threads_that_meet_unknown_keys_share_one_fetch(kinds: str) -> None:
     publisher, threads = Publisher(), 16
     strangers = [TokenKey.generate("ES384") for _ in range(threads)] if kinds == "a key each" else [NEW] * threads
-    with _publishing(publisher) as keys, ThreadPoolExecutor(threads) as pool:
-        assert _find(keys, OLD)
+    with publishing(publisher) as keys, ThreadPoolExecutor(threads) as pool:
+        assert has_key(keys, OLD)
         publisher.keys, arrived, waiting = strangers, threading.Event(), threading.Event()
 
         def slowly() -> Response:
@@ -298,7 +254,7 @@ def test_many_threads_that_meet_unknown_keys_share_one_fetch(kinds: str) -> None
 
         def ask(key: TokenKey) -> bool:
             start.wait(10)
-            return _find(keys, key, NOW + COOLDOWN)
+            return has_key(keys, key, NOW + COOLDOWN)
 
         asking = [pool.submit(ask, key) for key in strangers]
         start.wait(10)
@@ -308,186 +264,27 @@ def test_many_threads_that_meet_unknown_keys_share_one_fetch(kinds: str) -> None
         assert len(publisher.asked) == 2
 
 
-# Faults
-
-
-def _too_long() -> Response:
-    return Response(HTTPStatus.OK, tokens.key_set(NEW) + b" " * MAX_KEY_SET_BYTES)
-
-
-FAULTS: dict[str, tuple[Callable[[], Response | NoAnswer], str]] = {
-    "an error": (lambda: Response(HTTPStatus.INTERNAL_SERVER_ERROR, tokens.key_set(NEW)), "status 500"),
-    "not found": (lambda: Response(HTTPStatus.NOT_FOUND), "status 404"),
-    "garbage": (lambda: Response(HTTPStatus.OK, b"<html>"), "not one JSON value"),
-    "no keys": (lambda: Response(HTTPStatus.OK, b'{"keys": []}'), "holds no key"),
-    "too long": (_too_long, "longer than 65536 bytes"),
-    "cut off": (lambda: Response(HTTPStatus.OK, b"", {"Content-Length": "999"}), "no usable answer|no connection"),
-    "hung up": (lambda: NoAnswer.CLOSED, "no connection, or one that broke"),
-    "a redirect": (lambda: Response(HTTPStatus.FOUND, headers={"Location": "/elsewhere"}), "status 302"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_the_last_good_set_is_kept_when_a_fetch_fails(fault: str, caplog: pytest.LogCaptureFixture) -> None:
-    publisher = Publisher()
-    with _publishing(publisher) as keys:
-        assert _find(keys, OLD)
-        publisher.answers, words = FAULTS[fault]
-        with caplog.at_level(logging.WARNING):
-            assert _find(keys, OLD, NOW + 3600)
-            # Whether a key is new nobody can say now: that is our trouble, not the token's.
-            with pytest.raises(TrustUnavailableError):
-                _find(keys, NEW, NOW + 3601)
-        assert publisher.asked == ["/keys", "/keys"]
-        (record,) = caplog.records
-        assert "the last good one stays in use" in record.getMessage()
-        assert any(word in record.getMessage() for word in words.split("|"))
-        publisher.answers, publisher.keys = None, [NEW]
-        assert _find(keys, NEW, NOW + 3600 + COOLDOWN)
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_without_any_set_tokens_are_put_off_and_then_taken(fault: str) -> None:
-    publisher = Publisher(answers=FAULTS[fault][0])
-    verifier, evidence = VERIFIERS["gcp-identity"], tokens.gcp_identity()
-    with listening(publisher) as running:
-        trust = trusting(gcp_keys={"mine": f"{running.url}/keys"}, google=False)
-        for second in range(3):
-            with pytest.raises(TrustUnavailableError, match="cannot be had now"):
-                verifier.authenticate(evidence, trust, NOW + second)
-        assert publisher.asked == ["/keys"]
-        publisher.answers, publisher.keys = None, [tokens.google()]
-        claims = verifier.authenticate(evidence, trust, NOW + COOLDOWN)
-        assert claims.scope == frozenset({"mine"})
-
-
-def test_a_server_that_is_down_puts_tokens_off() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    keys = FetchedKeySet(f"http://127.0.0.1:{port}/keys")
-    with pytest.raises(TrustUnavailableError):
-        _find(keys, OLD)
-
-
-def test_a_silent_server_holds_nobody_up_for_longer_than_two_seconds() -> None:
-    publisher = Publisher(answers=lambda: NoAnswer.SILENT)
-    other = Publisher(answers=lambda: NoAnswer.SILENT)
-    with _publishing(publisher) as keys, _publishing(other) as more:
-        begun = time.monotonic()
-        with pytest.raises(TrustUnavailableError):
-            find_keys([ScopedKeySet(keys), ScopedKeySet(more)], OLD.kid, "ES384", NOW)
-        assert WAIT_SECONDS - 0.5 < time.monotonic() - begun < WAIT_SECONDS + 1
-
-
-def test_an_answer_that_comes_late_is_taken_all_the_same() -> None:
-    publisher, late = Publisher(), threading.Event()
-
-    def slowly() -> Response:
-        late.wait(10)
-        return Response(HTTPStatus.OK, tokens.key_set(NEW))
-
-    with _publishing(publisher) as keys:
-        assert _find(keys, OLD)
-        publisher.answers = slowly
-        fetch = keys.request(NEW.kid, "ES384", NOW + COOLDOWN)
-        assert fetch is not None
-        # Until it is here nobody knows whether the key is a new one.
-        with pytest.raises(TrustUnavailableError):
-            keys.find(NEW.kid, "ES384")
-        assert keys.find(OLD.kid, "ES384") is not None
-        late.set()
-        assert fetch.wait(10)
-        assert _find(keys, NEW, NOW + COOLDOWN)
-        assert len(publisher.asked) == 2
-
-
-def test_an_answer_that_trickles_is_given_up() -> None:
-    body = tokens.key_set(OLD) + b" " * 1000
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    stop = threading.Event()
-
-    def trickle(listener: socket.socket) -> None:
+def test_a_header_that_is_too_long_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    def pour(listener: socket.socket) -> int:
         connection, _ = listener.accept()
-        with connection:
-            connection.sendall(head)
-            for byte in body:
-                if stop.wait(0.1):
-                    return
-                connection.sendall(bytes([byte]))
+        sent, line = 0, b"X-Padding: " + b"x" * 8000 + b"\r\n"
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while sent < 90 * len(line):
+                connection.sendall(line)
+                sent += len(line)
+            connection.sendall(b"\r\n")
+        return sent
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
-        serving = pool.submit(trickle, listener)
+        serving = pool.submit(pour, listener)
         keys = FetchedKeySet(f"http://127.0.0.1:{listener.getsockname()[1]}/keys")
         fetch = keys.request(OLD.kid, "ES384", NOW)
         assert fetch is not None
         assert fetch.wait(FETCH_SECONDS + 1)
-        stop.set()
-        assert isinstance(serving.exception(10), OSError | None)
-        with pytest.raises(TrustUnavailableError):
-            keys.find(OLD.kid, "ES384")
-
-
-def test_what_this_machine_serves_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
-    with _publishing(Publisher()) as keys:
-        assert _find(keys, OLD)
-
-
-def test_a_server_with_a_certificate_of_its_own_making_is_not_believed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    aws.Keys.open(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "rsa2048.pem")
-
-    def serve(listener: socket.socket) -> bytes:
-        connection, _ = listener.accept()
-        with connection, context.wrap_socket(connection, server_side=True) as encrypted:
-            return encrypted.recv(1)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
-        serving = pool.submit(serve, listener)
-        with caplog.at_level(logging.WARNING), pytest.raises(TrustUnavailableError):
-            _find(FetchedKeySet(f"https://127.0.0.1:{listener.getsockname()[1]}/keys"), OLD)
-        assert isinstance(serving.exception(10), ssl.SSLError)
-    assert "its TLS certificate is not accepted" in caplog.text
-
-
-# In the background
-
-
-def test_the_background_refresh_replaces_a_set_before_it_is_stale() -> None:
-    publisher = Publisher()
-    with listening(publisher) as running:
-        trust = trusting(
-            google=False,
-            web_identity=[
-                WebIdentityIssuer.of("mine", "https://issuer.example", "123456789042", f"{running.url}/keys")
-            ],
-        )
-        (issuer,) = trust.part(AwsTrust).web_identity
-        trust.refresh_if_due(NOW)
-        assert publisher.asked == []
-        assert _find(issuer.keys, OLD)
-        publisher.keys = [NEW]
-        trust.refresh_if_due(NOW + 3600 - REFRESH_AHEAD - 1)
-        assert len(publisher.asked) == 1
-        trust.refresh_if_due(NOW + 3600 - REFRESH_AHEAD)
-        assert len(publisher.asked) == 2
-        assert issuer.keys.find(NEW.kid, "ES384") is not None
-
-
-def test_the_background_refresh_tries_again_after_the_cooldown() -> None:
-    publisher = Publisher(answers=FAULTS["garbage"][0])
-    with _publishing(publisher) as keys:
-        with pytest.raises(TrustUnavailableError):
-            _find(keys, OLD)
-        keys.refresh_if_due(NOW + COOLDOWN - 1)
-        assert len(publisher.asked) == 1
-        publisher.answers = None
-        keys.refresh_if_due(NOW + COOLDOWN)
-        assert keys.find(OLD.kid, "ES384") is not None
+        assert serving.result(10) > MAX_KEY_SET_BYTES
+    assert "longer than 65536 bytes" in caplog.text
 
 
 # Several sets
@@ -545,7 +342,7 @@ def _google(*keys: TokenKey, provisioner: str = "test") -> TrustStore:
     return trusting(gcp_keys={provisioner: tokens.key_set(*keys)}, google=False)
 
 
-def test_a_key_that_is_still_trusted_is_believed_and_by_whom_it_was_given_to() -> None:
+def test_a_still_trusted_key_is_believed_for_its_provisioner_alone() -> None:
     believed_by = _believed(tokens.trust())
     assert tokens.trust().still_believes(believed_by, "test", NOW)
     assert not tokens.trust().still_believes(believed_by, "another", NOW)

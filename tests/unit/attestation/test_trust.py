@@ -69,7 +69,7 @@ def test_keys_are_found_by_kind_and_region() -> None:
     assert aws.keys_for("rsa1024", "us-west-2") == aws.keys_for("rsa1024", "us-east-1")
 
 
-def test_an_operators_certificates_count_in_any_region_for_their_provisioner() -> None:
+def test_an_operators_certificates_count_for_their_provisioner_anywhere() -> None:
     trust = trusting({"mine": forge.keys().certificates})
     for kind in ("rsa2048", "rsa1024", "dsa"):
         (key,) = trust.part(AwsTrust).keys_for(kind, "mars-north-1")
@@ -92,7 +92,7 @@ def test_one_key_given_to_two_provisioners_is_believed_for_both() -> None:
     assert key.scope == frozenset({"one", "two"})
 
 
-def test_a_pinned_key_given_again_stays_everybodys_in_its_region_and_only_there() -> None:
+def test_a_pinned_key_given_again_stays_open_to_all_in_its_region_alone() -> None:
     trust = trusting({"mine": _pinned_pem("us-west-2")})
     (at_home,) = trust.part(AwsTrust).keys_for("rsa2048", "us-west-2")
     assert at_home.scope is None

@@ -22,6 +22,7 @@ from acme_iid.authority import (
     reading,
     revocation,
 )
+from acme_iid.authority.context import RequestContext
 from acme_iid.authority.orders import NewOrder
 from acme_iid.config import ca_toml
 from acme_iid.issuance.ca import CertificateAuthority
@@ -55,12 +56,12 @@ def register(authority: Authority) -> Account:
     key = Key()
     wanted = accounts.NewAccount(json.dumps(key.jwk), key.thumbprint, ())
     return perform(
-        authority.database, lambda reader: accounts.create(reader, authority.config, wanted, ADDRESS, now())
+        authority.database, lambda reader: accounts.create(authority, RequestContext(ADDRESS, now()), reader, wanted)
     )[0]
 
 
 def new_order(authority: Authority, account: Account) -> Write[Order]:
-    decided = orders.new_order(authority.database, authority, account, NewOrder((FOO,)), ADDRESS, now())
+    decided = orders.new_order(authority, RequestContext(ADDRESS, now()), authority.database, account, NewOrder((FOO,)))
     assert isinstance(decided, Write)
     return decided
 
@@ -68,7 +69,7 @@ def new_order(authority: Authority, account: Account) -> Write[Order]:
 def make(authority: Authority, account: Account) -> Order:
     return perform(
         authority.database,
-        lambda reader: orders.new_order(reader, authority, account, NewOrder((FOO,)), ADDRESS, now()),
+        lambda reader: orders.new_order(authority, RequestContext(ADDRESS, now()), reader, account, NewOrder((FOO,))),
     )
 
 
@@ -80,14 +81,18 @@ def prove(authority: Authority, account: Account, instance: aws.Instance) -> Ord
     given = dict(answer(instance))
     perform(
         authority.database,
-        lambda reader: challenges.answer(reader, authority, account, challenge, given, b"", ADDRESS, now()),
+        lambda reader: challenges.answer(
+            authority, RequestContext(ADDRESS, now()), reader, account, challenge, given, b""
+        ),
     )
     return reading.order(authority.database, account, made.id)
 
 
 def finalize(authority: Authority, account: Account, order: Order) -> Write[Order]:
     request = csr("foo.local")[1]
-    decided = finalization.finalize(authority.database, authority, account, order, request, ADDRESS, now())
+    decided = finalization.finalize(
+        authority, RequestContext(ADDRESS, now()), authority.database, account, order, request
+    )
     assert isinstance(decided, Write)
     return decided
 

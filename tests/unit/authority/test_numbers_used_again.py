@@ -6,17 +6,19 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from acting import FOO, Actor, act, authority_of, block, certificates_of, now
+from acting import FOO, Actor, authority_of, block, certificates_of, now
 from enrolling import whole_id
 from running import ACCOUNT, CA
 
 from acme_iid.authority import Authority, orders, reading
+from acme_iid.authority.context import RequestContext
 from acme_iid.operations import pruning
 from acme_iid.protocol.resources import Certificate
 from acme_iid.simulator import aws
 from acme_iid.store import certificates, lookups
 from acme_iid.store.database import SQLite
 from acme_iid.store.listing import Filter
+from acme_iid.store.writes import perform
 
 PROFILES = """
 [profile.short]
@@ -41,7 +43,14 @@ def issued(authority: Authority, instance: aws.Instance, profile: str) -> Certif
     """A certificate that an instance got, with an account of its own."""
     actor = Actor(authority)
     wanted = orders.NewOrder((FOO,), profile=profile)
-    order = actor.read(act(authority.database, orders.new_order, authority, actor.account, wanted, "127.0.0.1", now()))
+    order = actor.read(
+        perform(
+            authority.database,
+            lambda reader: orders.new_order(
+                authority, RequestContext("127.0.0.1", now()), reader, actor.account, wanted
+            ),
+        )
+    )
     actor.answer(order, instance)
     return reading.certificate(authority.database, actor.account, actor.finalize(actor.read(order)).id)
 

@@ -44,7 +44,7 @@ from acme_iid.store import (
 )
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter
-from acme_iid.store.orders import Place
+from acme_iid.store.orders import LocatedChallenge
 from acme_iid.store.writes import Statement, again
 
 HOUR, DAY = 3600, 86400
@@ -113,18 +113,18 @@ class History:
             order = replace(order, authorizations=waiting.authorizations)
         self.orders.append(self._add(order, *before))
 
-    def _place(self, among: list[str], choice: int) -> Place | None:
+    def _locate(self, among: list[str], choice: int) -> LocatedChallenge | None:
         """A challenge that can be answered, if there is one."""
         order = orders.get(self.database, among[choice % len(among)]) if among else None
-        place = None if order is None else orders.place(order, 0, 0)
-        return place if place is not None and of_challenge(place.challenge) is Status.PENDING else None
+        located = None if order is None else orders.locate(order, 0, 0)
+        return located if located is not None and of_challenge(located.challenge) is Status.PENDING else None
 
     def _prove(self, choice: int, life: int) -> None:
         del life
-        if (place := self._place(self.orders + self.ahead, choice)) is not None:
+        if (located := self._locate(self.orders + self.ahead, choice)) is not None:
             proof = HOST if choice % 2 else PROOF
-            met = replace(place.challenge, validated_at=self.now, proof=proof, names=(NAME,), identity="{}")
-            order = orders.changed(place, met)
+            met = replace(located.challenge, validated_at=self.now, proof=proof, names=(NAME,), identity="{}")
+            order = orders.changed(located, met)
             if proof.instance is not None:
                 order = replace(order, instance_id=proof.instance, generation=0)
             happens(self.database, orders.change(order, self.now))
@@ -138,8 +138,8 @@ class History:
 
     def _fail(self, choice: int, life: int) -> None:
         del life
-        if (place := self._place(self.orders, choice)) is not None:
-            happens(self.database, orders.change(orders.failed(place, FAULT, self.now)[0], self.now))
+        if (located := self._locate(self.orders, choice)) is not None:
+            happens(self.database, orders.change(orders.failed(located, FAULT, self.now)[0], self.now))
 
     def _replace(self, choice: int, life: int) -> None:
         if self.certificates:
@@ -316,10 +316,10 @@ def test_a_clock_that_was_set_by_hours_is_noticed() -> None:
     assert [pruning.clock_was_set(now + step) for step in (2 * HOUR, -400 * DAY)] == [True] * 2
 
 
-def test_a_clock_that_is_weeks_ahead_of_the_last_turn_is_believed_after_a_day(tmp_path: Path) -> None:
+def test_a_clock_weeks_ahead_of_the_last_pruning_is_believed_after_a_day(tmp_path: Path) -> None:
     database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
     assert not pruning.in_doubt(database, START, 0)  # a store that is new
-    assert pruning.turn(config(tmp_path), database, START) == pruning.Pruned()
+    assert pruning.prune_if_due(config(tmp_path), database, START) == pruning.Pruned()
     assert [pruning.in_doubt(database, START + ago, 0) for ago in (0, 6 * DAY, 8 * DAY, 4000 * DAY)] == [
         False,
         False,
@@ -355,7 +355,7 @@ def test_a_dry_run_changes_nothing_and_says_what_pruning_then_does(tmp_path: Pat
     assert (counted.certificates, counted.orders) == (600, 600)
     assert pruning.prune(config(tmp_path), database, "operator", later) == counted
     assert database.rows("SELECT n FROM orders UNION ALL SELECT n FROM certificates") == []
-    kinds = [(event.kind, event.detail["removed"]) for event in events.page(database, Filter())]
+    kinds = [(event.kind, event.detail["removed"]) for _, event in events.page(database, Filter())]
     assert [kind for kind, _ in kinds] == ["store.pruned"] * (1200 // pruning.BATCH)
     assert list(events.check(database))
     database.close()
@@ -377,7 +377,7 @@ def test_of_many_that_look_at_once_one_prunes_in_an_hour(tmp_path: Path) -> None
     def look() -> None:
         database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
         start.wait()
-        found.append(pruning.turn(config(tmp_path), database, later))
+        found.append(pruning.prune_if_due(config(tmp_path), database, later))
         database.close()
 
     threads = [threading.Thread(target=look) for _ in range(6)]
@@ -387,8 +387,8 @@ def test_of_many_that_look_at_once_one_prunes_in_an_hour(tmp_path: Path) -> None
         thread.join()
     assert [removed.orders for removed in found if removed is not None] == [10]
     database = open_store(f"sqlite:{tmp_path / 'ca.db'}")
-    assert pruning.turn(config(tmp_path), database, later + 3599) is None
-    assert pruning.turn(config(tmp_path), database, later + 3600) == pruning.Pruned()
+    assert pruning.prune_if_due(config(tmp_path), database, later + 3599) is None
+    assert pruning.prune_if_due(config(tmp_path), database, later + 3600) == pruning.Pruned()
     # A moment that a wrong clock has set keeps nobody waiting.
-    assert pruning.turn(config(tmp_path), database, START) is not None
+    assert pruning.prune_if_due(config(tmp_path), database, START) is not None
     database.close()

@@ -8,12 +8,11 @@ import pytest
 from acting import (
     BAR,
     FOO,
-    REMOTE,
     Actor,
     Happening,
-    act,
     certificates_of,
     change_key,
+    context,
     deactivate,
     kinds,
     now,
@@ -35,6 +34,7 @@ from acme_iid.store import accounts as stored
 from acme_iid.store import orders
 from acme_iid.store.database import Database
 from acme_iid.store.instances import get
+from acme_iid.store.writes import perform
 
 DAY = 86400
 
@@ -50,9 +50,15 @@ def named(certificate: Certificate) -> str:
 def ahead(actor: Actor, instance: aws.Instance) -> Authorization:
     """A valid authorization ahead of an order."""
     authority = actor.authority
-    made = act(authority.database, authorizations.new_authorization, authority, actor.account, FOO, REMOTE, now())
+    made = perform(
+        authority.database,
+        lambda reader: authorizations.new_authorization(authority, context(), reader, actor.account, FOO),
+    )
     challenge, given = made.challenges[0].id, dict(answer(instance))
-    act(authority.database, challenges.answer, authority, actor.account, challenge, given, b"", REMOTE, now())
+    perform(
+        authority.database,
+        lambda reader: challenges.answer(authority, context(), reader, actor.account, challenge, given, b""),
+    )
     return made
 
 
@@ -115,11 +121,13 @@ def test_a_deactivation_between_a_request_and_its_order_leads_to_no_order(author
     assert authority.database.rows("SELECT n FROM orders") == []
 
 
-def test_a_deactivation_between_a_request_and_its_authorization_leads_to_none(authority: Authority) -> None:
+def test_an_account_deactivated_meanwhile_gets_no_authorization(authority: Authority) -> None:
     actor = Actor(authority)
     racing = Meanwhile(authority.database, deactivate(actor.account))
     with pytest.raises(AcmeError, match="is deactivated for good"):
-        act(racing, authorizations.new_authorization, authority, actor.account, FOO, REMOTE, now())
+        perform(
+            racing, lambda reader: authorizations.new_authorization(authority, context(), reader, actor.account, FOO)
+        )
     assert authority.database.rows("SELECT n FROM orders") == []
 
 
@@ -161,7 +169,7 @@ def test_a_key_change_between_a_request_and_its_order_leads_to_no_order(authorit
     assert authority.database.rows("SELECT n FROM orders") == []
 
 
-def test_an_order_that_a_key_change_ended_stays_ended_when_the_key_comes_back(authority: Authority) -> None:
+def test_an_order_ended_by_a_key_change_stays_ended_if_the_key_returns(authority: Authority) -> None:
     actor, other = Actor(authority), Key()
     made = actor.order()
     later = now() + 5
@@ -169,7 +177,10 @@ def test_an_order_that_a_key_change_ended_stays_ended_when_the_key_comes_back(au
     def roll(key: Key) -> None:
         current = stored.get(authority.database, actor.account.id)
         assert current is not None
-        act(authority.database, accounts.change_key, current, json.dumps(key.jwk), key.thumbprint, REMOTE, later)
+        perform(
+            authority.database,
+            lambda reader: accounts.change_key(context(later), reader, current, json.dumps(key.jwk), key.thumbprint),
+        )
 
     roll(other)
     assert of_order(actor.read(made), later) is Status.INVALID
@@ -201,18 +212,20 @@ def test_an_authorization_is_taken_into_one_of_two_orders(authority: Authority, 
     assert [of_order(order, now()) for order in (*others, late)] == [Status.READY, Status.PENDING]
 
 
-def test_an_authorization_that_is_deactivated_meanwhile_is_taken_into_no_order(
+def test_an_authorization_deactivated_meanwhile_is_taken_into_no_order(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
     made = ahead(actor, instance)
-    order = actor.order(happens=lambda database: act(database, authorizations.deactivate, made.id, now()))
+    order = actor.order(
+        happens=lambda database: perform(database, lambda reader: authorizations.deactivate(reader, made.id, now()))
+    )
     assert of_order(order, now()) is Status.PENDING
     assert order.authorizations[0].id != made.id
 
 
 @pytest.mark.parametrize("made_ahead", [False, True])
-def test_a_deactivated_authorization_between_ready_and_issued_leads_to_no_certificate(
+def test_an_authorization_deactivated_before_issuance_prevents_it(
     authority: Authority, instance: aws.Instance, made_ahead: bool
 ) -> None:
     actor = Actor(authority)
@@ -222,17 +235,20 @@ def test_a_deactivated_authorization_between_ready_and_issued_leads_to_no_certif
     assert of_order(order, now()) is Status.READY
     entry = order.authorizations[0].id
     with pytest.raises(AcmeError, match="was deactivated"):
-        actor.finalize(order, happens=lambda database: act(database, authorizations.deactivate, entry, now()))
+        actor.finalize(
+            order,
+            happens=lambda database: perform(database, lambda reader: authorizations.deactivate(reader, entry, now())),
+        )
     assert certificates_of(authority.database, instance) == []
 
 
-def test_an_authorization_is_deactivated_while_its_order_is_issued_and_the_order_keeps_its_certificate(
+def test_an_order_issued_during_a_deactivation_keeps_its_certificate(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
     ready = actor.ready(instance)
     racing = Meanwhile(authority.database, lambda _database: actor.finalize(ready))
-    deactivated = act(racing, authorizations.deactivate, ready.authorizations[0].id, now())
+    deactivated = perform(racing, lambda reader: authorizations.deactivate(reader, ready.authorizations[0].id, now()))
     assert of_authorization(deactivated, now()) is Status.DEACTIVATED
     assert of_order(actor.read(ready), now()) is Status.VALID
 
@@ -252,13 +268,13 @@ def test_the_next_order_replaces_what_one_that_ended_was_to(authority: Authority
     actor.answer(first, aws.Instance(account="999999999999"))
     second = actor.order(replaces=old)
     # Of two that take the place of an ended one, one does.
-    act(authority.database, authorizations.deactivate, second.authorizations[0].id, now())
+    perform(authority.database, lambda reader: authorizations.deactivate(reader, second.authorizations[0].id, now()))
     with pytest.raises(AcmeError) as caught:
         actor.order(replaces=old, happens=lambda _database: actor.order(replaces=old))
     assert caught.value.problem is Problem.ALREADY_REPLACED
 
 
-def test_a_certificate_that_is_pruned_while_an_order_names_it_is_none_to_wait_for(
+def test_an_order_does_not_wait_for_a_certificate_pruned_meanwhile(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
@@ -295,7 +311,7 @@ def prune_all(authority: Authority) -> Happening:
     return lambda database: pruning.prune(authority.config, database, "operator", now() + 8 * DAY)
 
 
-def test_an_order_that_is_pruned_while_it_is_finalized_leads_to_no_certificate(
+def test_an_order_pruned_while_it_is_finalized_gets_no_certificate(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
@@ -307,7 +323,7 @@ def test_an_order_that_is_pruned_while_it_is_finalized_leads_to_no_certificate(
     assert "certificate.issued" not in kinds(authority.database)
 
 
-def test_an_order_that_is_pruned_while_it_is_answered_leaves_nothing_of_the_answer(
+def test_an_order_pruned_while_it_is_answered_keeps_nothing_of_the_answer(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
@@ -319,7 +335,7 @@ def test_an_order_that_is_pruned_while_it_is_answered_leaves_nothing_of_the_answ
     assert "challenge.valid" not in kinds(authority.database)
 
 
-def test_an_order_that_is_pruned_while_its_names_are_handed_on_enrols_nobody(
+def test_an_order_pruned_while_its_names_are_handed_on_enrols_nobody(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)

@@ -7,13 +7,12 @@ from collections.abc import Callable
 import pytest
 from acting import (
     FOO,
-    REMOTE,
     Actor,
     Happening,
-    act,
     block,
     certificates_of,
     change_key,
+    context,
     deactivate,
     kinds,
     now,
@@ -30,6 +29,7 @@ from acme_iid.protocol.status import Status, of_order
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, enrolments
 from acme_iid.store.database import Database
+from acme_iid.store.writes import perform
 
 Ending = Callable[[Actor, aws.Instance], Happening]
 
@@ -82,7 +82,9 @@ def test_between_a_request_and_its_authorization_it_leads_to_none(
     delegate = Actor(authority, external_key=bound.external_key(instance))
     racing = Meanwhile(authority.database, ending(bound, instance))
     with pytest.raises(AcmeError, match="the enrolment has ended"):
-        act(racing, authorizations.new_authorization, authority, delegate.account, FOO, REMOTE, now())
+        perform(
+            racing, lambda reader: authorizations.new_authorization(authority, context(), reader, delegate.account, FOO)
+        )
 
 
 @ENDINGS
@@ -172,7 +174,7 @@ def test_a_revocation_between_ready_and_issued_leads_to_no_certificate(
     delegate = Actor(authority, external_key=bound.external_key(instance))
 
     def revoke(database: Database) -> None:
-        act(database, revocation.revoke_by_account, bound.account, certificate, 5, REMOTE, now())
+        perform(database, lambda reader: revocation.revoke_by_account(context(), reader, bound.account, certificate, 5))
 
     with pytest.raises(AcmeError, match="was revoked"):
         delegate.finalize(delegate.order(), csr("foo.local")[1], happens=revoke)

@@ -8,14 +8,13 @@ import pytest
 from acting import (
     BAR,
     FOO,
-    REMOTE,
     Actor,
     Happening,
-    act,
     block,
     both,
     certificates_of,
     change_key,
+    context,
     kinds,
     now,
     release,
@@ -33,6 +32,7 @@ from acme_iid.protocol.status import Status, of_challenge, of_order
 from acme_iid.simulator import aws
 from acme_iid.store import certificates
 from acme_iid.store.database import Database, open_store
+from acme_iid.store.writes import perform
 
 Taking = Callable[[aws.Instance], Happening]
 
@@ -55,14 +55,12 @@ def passing(instance: aws.Instance) -> Happening:
 
 def revoke(actor: Actor, certificate: Certificate) -> Happening:
     def happens(database: Database) -> None:
-        act(database, revocation.revoke_by_account, actor.account, certificate, 5, REMOTE, now())
+        perform(database, lambda reader: revocation.revoke_by_account(context(), reader, actor.account, certificate, 5))
 
     return happens
 
 
-def test_a_block_between_judging_an_answer_and_recording_it_refuses_the_answer(
-    authority: Authority, instance: aws.Instance
-) -> None:
+def test_a_block_before_an_answer_is_recorded_refuses_it(authority: Authority, instance: aws.Instance) -> None:
     actor = Actor(authority)
     challenge = actor.answer(actor.order(FOO, BAR), instance, happens=block(instance))
     assert of_challenge(challenge) is Status.INVALID
@@ -90,7 +88,7 @@ def test_a_block_that_was_lifted_meanwhile_leaves_nothing_of_before_it(
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_a_release_to_another_between_judging_an_answer_and_recording_it_refuses_it(
+def test_a_release_to_another_before_an_answer_is_recorded_refuses_it(
     authority: Authority, instance: aws.Instance, used: bool
 ) -> None:
     actor = Actor(authority)
@@ -111,7 +109,7 @@ def test_a_release_to_another_between_judging_an_answer_and_recording_it_refuses
         (release, "the instance was released to another account key"),
     ],
 )
-def test_a_block_or_release_between_ready_and_issued_leads_to_no_certificate(
+def test_a_block_or_release_between_ready_and_issued_prevents_issuance(
     authority: Authority, instance: aws.Instance, taking: Taking, told: str
 ) -> None:
     actor = Actor(authority)
@@ -136,7 +134,7 @@ def test_a_revocation_between_ready_and_issued_leads_to_no_certificate(
     assert len(certificates_of(authority.database, instance)) == 1
 
 
-def test_a_revocation_between_judging_an_answer_and_recording_it_refuses_the_name(
+def test_a_revocation_before_an_answer_is_recorded_refuses_the_name(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)
@@ -157,7 +155,7 @@ def test_a_compromise_between_ready_and_issued_leads_to_no_certificate(
     ready = other.ready(aws.Instance(account=ACCOUNT), FOO, BAR)
 
     def compromise(database: Database) -> None:
-        act(database, revocation.revoke_by_key, key.thumbprint, certificate, 1, REMOTE, now())
+        perform(database, lambda reader: revocation.revoke_by_key(context(), reader, key.thumbprint, certificate, 1))
 
     with pytest.raises(AcmeError, match="revoked as compromised") as caught:
         other.finalize(ready, request, happens=compromise)
@@ -165,25 +163,25 @@ def test_a_compromise_between_ready_and_issued_leads_to_no_certificate(
     assert of_order(other.read(ready), now()) is Status.READY
 
 
-def test_an_account_that_is_made_with_a_key_while_it_is_noted_as_compromised_has_ended(
+def test_an_account_made_while_its_key_is_noted_as_compromised_has_ended(
     authority: Authority, instance: aws.Instance
 ) -> None:
     key, request = csr("foo.local")
     certificate = Actor(authority).certificate(instance, FOO, request=request)
     made: list[Actor] = []
     racing = Meanwhile(authority.database, lambda _database: made.append(Actor(authority, key)))
-    act(racing, revocation.revoke_by_key, key.thumbprint, certificate, 1, REMOTE, now())
+    perform(racing, lambda reader: revocation.revoke_by_key(context(), reader, key.thumbprint, certificate, 1))
     assert [row["deactivated_at"] is None for row in accounts_with(authority, made[0])] == [False]
 
 
-def test_a_key_that_is_noted_as_compromised_while_an_account_is_made_makes_none(
+def test_a_key_noted_as_compromised_while_its_account_is_made_prevents_it(
     authority: Authority, instance: aws.Instance
 ) -> None:
     key, request = csr("foo.local")
     certificate = Actor(authority).certificate(instance, FOO, request=request)
 
     def compromise(database: Database) -> None:
-        act(database, revocation.revoke_by_key, key.thumbprint, certificate, 1, REMOTE, now())
+        perform(database, lambda reader: revocation.revoke_by_key(context(), reader, key.thumbprint, certificate, 1))
 
     with pytest.raises(AcmeError, match="revoked as compromised"):
         Actor(authority, key, happens=compromise)
@@ -209,7 +207,7 @@ def test_a_certificate_that_is_issued_before_a_block_is_revoked_with_it(
     assert certificates.closed_names(authority.database, whole_id(instance)) == {"foo.local", "bar.local"}
 
 
-def test_an_instance_whose_accounts_key_was_a_certificates_is_blocked_with_all_it_has(
+def test_a_block_ends_all_that_an_account_with_a_certificates_key_has(
     authority: Authority, instance: aws.Instance
 ) -> None:
     key, request = csr("foo.local")
@@ -264,14 +262,21 @@ def test_two_revocations_of_one_certificate_are_one(authority: Authority, instan
 
 
 @pytest.mark.parametrize("taking", [block, release])
-def test_what_was_proven_ahead_is_taken_into_no_order_after_an_operators_word(
+def test_a_proof_made_ahead_serves_no_order_after_a_block_or_release(
     authority: Authority, instance: aws.Instance, taking: Taking
 ) -> None:
     actor = Actor(authority)
     database = authority.database
-    made = act(database, authorizations.new_authorization, authority, actor.account, FOO, REMOTE, now())
+    made = perform(
+        database, lambda reader: authorizations.new_authorization(authority, context(), reader, actor.account, FOO)
+    )
     given = dict(answer(instance))
-    act(database, challenges.answer, authority, actor.account, made.challenges[0].id, given, b"", REMOTE, now())
+    perform(
+        database,
+        lambda reader: challenges.answer(
+            authority, context(), reader, actor.account, made.challenges[0].id, given, b""
+        ),
+    )
     order = actor.order(FOO, happens=taking(instance))
     assert of_order(order, now()) is not Status.READY
     with pytest.raises(AcmeError):

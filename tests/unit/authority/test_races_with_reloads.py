@@ -54,7 +54,7 @@ def reload(actor: Actor, change: Change) -> Happening:
 
 
 @CHANGES
-def test_an_order_that_was_decided_before_a_reload_is_made_and_its_answer_refused_after_it(
+def test_an_order_decided_before_a_reload_is_made_but_its_answer_refused(
     authority: Authority, instance: aws.Instance, change: Change
 ) -> None:
     actor = Actor(authority)
@@ -65,7 +65,7 @@ def test_an_order_that_was_decided_before_a_reload_is_made_and_its_answer_refuse
 
 
 @CHANGES
-def test_an_answer_that_was_decided_before_a_reload_is_recorded_and_gives_nothing_after_it(
+def test_an_answer_decided_before_a_reload_is_recorded_but_gives_nothing(
     authority: Authority, instance: aws.Instance, change: Change
 ) -> None:
     actor = Actor(authority)
@@ -90,7 +90,7 @@ def test_a_certificate_that_was_decided_before_a_reload_is_issued(
 
 
 @CHANGES
-def test_an_enrolment_that_was_decided_before_a_reload_gives_its_delegate_nothing_after_it(
+def test_an_enrolment_decided_before_a_reload_gives_its_delegate_nothing(
     authority: Authority, instance: aws.Instance, change: Change
 ) -> None:
     actor = Actor(authority)
@@ -114,7 +114,7 @@ def test_what_was_proven_before_a_reload_enrols_nobody_after_it(
     assert "enrolment.made" not in kinds(authority.database)
 
 
-def test_a_provisioner_that_comes_back_gives_again_what_was_proven_under_it(
+def test_a_restored_provisioner_gives_again_what_was_proven_under_it(
     authority: Authority, instance: aws.Instance
 ) -> None:
     actor = Actor(authority)

@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from acting import Actor, Happening, act, authority_of, change_key, deactivate, now
+from acting import Actor, Happening, authority_of, change_key, deactivate, now
 from responders import Listener, Names, add_hosts
 from running import CA, PROVISIONER
 from wire import Key
 from writing import pass_time, put
 
 from acme_iid.authority import Authority, challenges, validations
+from acme_iid.authority.context import RequestContext
 from acme_iid.errors import Problem
 from acme_iid.protocol.resources import Account, Challenge
 from acme_iid.store import accounts as stored
 from acme_iid.store import attempts
 from acme_iid.store.database import Database, open_store
+from acme_iid.store.writes import perform
 from acme_iid.web.links import Links
 
 Meanwhile = Callable[[], None]
@@ -73,7 +75,12 @@ def answered(authority: Authority, actor: Actor, host: Host) -> str:
     order = actor.order()
     found = next(entry for entry in order.authorizations[0].challenges if entry.type == "http-01")
     host.answer = f"{found.token}.{actor.account.thumbprint}".encode()
-    act(authority.database, challenges.answer, authority, actor.account, found.id, {}, b"{}", "192.0.2.1", now())
+    perform(
+        authority.database,
+        lambda reader: challenges.answer(
+            authority, RequestContext("192.0.2.1", now()), reader, actor.account, found.id, {}, b"{}"
+        ),
+    )
     return found.id
 
 
@@ -104,7 +111,7 @@ def elsewhere(authority: Authority, happening: Happening) -> Meanwhile:
     return meanwhile
 
 
-def test_an_attempt_that_finds_what_it_looks_for_makes_the_challenge_valid(
+def test_an_attempt_that_finds_the_right_answer_makes_the_challenge_valid(
     authority: Authority, account: Account, answered: str
 ) -> None:
     assert account.proven_at is None

@@ -146,7 +146,7 @@ def test_home_may_come_from_the_environment(tmp_path: Path) -> None:
     assert (tmp_path / "ca/ca.toml").exists()
 
 
-def test_an_init_that_is_killed_at_any_moment_leaves_no_home_that_looks_whole(tmp_path: Path) -> None:
+def test_an_init_killed_at_any_moment_leaves_no_home_that_looks_whole(tmp_path: Path) -> None:
     # The kernel's own watch kills it: an audit hook in the child raises SIGKILL at its n-th file opened for writing.
     program = """
 import os, signal, sys

@@ -11,7 +11,7 @@ import pytest
 from running import CA
 
 ANY_NAME = "any instance that 'Web' admits may hold any name in local, internal."
-WIDE = "any client in 0.0.0.0/0 is believed about whose request it is (X-Forwarded-For)"
+WIDE = "any client in 0.0.0.0/0 is believed about the sender of a request (X-Forwarded-For)"
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_it_ends_with_2_where_a_file_cannot_be_used(ca: CA) -> None:
     assert "unknown key 'domanis'" in done.stderr
 
 
-def test_a_server_says_the_same_when_it_starts_and_when_it_reads_ca_toml_again(ca: CA) -> None:
+def test_a_server_logs_the_findings_at_start_and_at_reload(ca: CA) -> None:
     ca.cli("provisioner", "add", "Web", "--type", "AWS", "--aws-account", "123456789042")
     (ca.home / "ca.toml").chmod(0o622)
     first = ca.try_cli("check").stdout.splitlines()
@@ -98,6 +98,8 @@ def test_a_server_says_the_same_when_it_starts_and_when_it_reads_ca_toml_again(c
 def test_hosts_without_networks_are_warned_of_when_they_are_added(ca: CA) -> None:
     hosts = ("--type", "ACME", "--challenge", "http-01")
     done = ca.cli("provisioner", "add", "Racks", *hosts)
-    assert "Warning: whoever can have a name in local, internal point to an address has this CA connect" in done.stderr
+    assert (
+        "Warning: anybody who can point a name in local, internal to an address can have this CA connect" in done.stderr
+    )
     assert "networks (--network) says where the hosts are." in done.stderr
     assert "Warning" not in ca.cli("provisioner", "update", "Racks", "--network", "10.20.0.0/16").stderr

@@ -27,7 +27,7 @@ from acme_iid.config import ca_toml
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Certificate, Instance, Order
 from acme_iid.store import accounts, certificates, instances, orders
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import open_store
 
 NOW = int(datetime.now(UTC).timestamp())
@@ -83,13 +83,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             instances.use(used),
             certificates.add(certificate, key(instance)),
             events=[
-                new_event(
+                Event(
                     "challenge.refused", at, account_id=account, instance=key(instance), name=f"n{number}.local",
-                    step="names", reason="it said: \x1b[2J\u202egood",
+                    detail={"step": "names", "reason": "it said: \x1b[2J\u202egood"},
                 ),
-                new_event(
-                    "certificate.issued", at, account_id=account, instance=key(instance), serial=serial,
-                    names=[name.value for name in names],
+                Event(
+                    "certificate.issued", at, account_id=account, instance=key(instance),
+                    detail={"serial": serial, "names": [name.value for name in names]},
                 ),
             ],
         )  # fmt: skip
@@ -285,7 +285,7 @@ def chained(tmp_path: Path) -> Path:
     made = CliRunner().invoke(main, ["--home", str(tmp_path), "init"])
     assert made.exit_code == 0, made.output
     database = open_store(ca_toml.load(tmp_path).store.url)
-    put(database, events=[new_event("test", NOW, number=number) for number in range(12)])
+    put(database, events=[Event("test", NOW, detail={"number": number}) for number in range(12)])
     database.close()
     return tmp_path
 
@@ -367,7 +367,7 @@ def test_a_tail_that_was_cut_off_and_grew_again_is_seen(chained: Path) -> None:
     kept = head(chained)
     behind(chained, "DELETE FROM events WHERE seq > 9")
     database = open_store(ca_toml.load(chained).store.url)
-    put(database, events=[new_event("other", NOW)] * 5)
+    put(database, events=[Event("other", NOW)] * 5)
     database.close()
     assert head(chained).startswith("14:")
     done = run(chained, "events", "--check", "--expect", kept)
@@ -376,7 +376,7 @@ def test_a_tail_that_was_cut_off_and_grew_again_is_seen(chained: Path) -> None:
 
 def test_a_long_check_shows_how_far_it_is_on_a_terminal_only(chained: Path) -> None:
     database = open_store(ca_toml.load(chained).store.url)
-    put(database, events=[new_event("many", NOW)] * 20_000)
+    put(database, events=[Event("many", NOW)] * 20_000)
     database.close()
     assert head(chained).startswith("20012:")
     shown = on_a_terminal(chained, 120, "events", "--check")

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.cli import main
 from acme_iid.cli.provisioner_flags import FLAGS, Flag
-from acme_iid.config import ca_toml
+from acme_iid.config import ca_toml, provisioner_settings
 from acme_iid.issuance.ca import create_root
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.name_rules import Demand
@@ -79,7 +79,7 @@ def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest
     )
     assert done.exit_code == 0, done.output
     assert [line.split(":")[1] for line in done.stderr.splitlines() if line.startswith("Warning")] == [
-        " whoever gets hold of a document of an instance of 'Na\"me' is that instance, for ever"
+        " a thief of a document of an instance of 'Na\"me' can act as that instance for ever"
     ]
     assert tomllib.loads((home / "ca.toml").read_text())["provisioner"] == [
         {
@@ -179,19 +179,19 @@ def test_each_cloud_has_its_own_flags(home: Path, arguments: list[str], written:
 
 def test_there_is_a_flag_for_every_key_that_a_type_may_have() -> None:
     for type_, cloud in CLOUD_TYPES.items():
-        keys = {key for flag in FLAGS if type_ in flag.types for key in (flag.key, *flag.keys)}
+        keys = {key for flag in FLAGS if type_ in flag.types for key in (flag.key, *flag.setting.keys)}
         assert keys >= {*cloud.lists, *cloud.sources}
 
 
 @pytest.mark.parametrize(
-    "flag", [flag for flag in FLAGS if len(flag.types) < len(CLOUD_TYPES)], ids=lambda flag: flag.flag
+    "flag", [flag for flag in FLAGS if len(flag.types) < len(CLOUD_TYPES)], ids=lambda flag: flag.name
 )
 def test_a_flag_of_another_cloud_is_an_error_that_says_whose_it_is(home: Path, flag: Flag) -> None:
     other = next(kind for kind in CLOUD_TYPES if kind not in flag.types)
     value = {"switch": (), "port": ("80",)}.get(flag.shape, ("1=x",))
-    done = run(home, "provisioner", "add", "x", "--type", other, f"--{flag.flag}", *value)
+    done = run(home, "provisioner", "add", "x", "--type", other, f"--{flag.name}", *value)
     assert done.exit_code == 2
-    assert f"--{flag.flag} is for type {' or '.join(flag.types)}, and this is of type {other}" in done.stderr
+    assert f"--{flag.name} is for type {' or '.join(flag.types)}, and this is of type {other}" in done.stderr
 
 
 def test_the_help_shows_each_clouds_flags_together(home: Path) -> None:
@@ -233,6 +233,38 @@ def test_a_warning_names_the_rules_that_are_outside_the_domains(home: Path) -> N
     assert "in none of this CA's domains (local, internal), so nobody gets it" in done.stderr
 
 
+ONE_OF_EACH = {
+    "AWS": ["--aws-account", "123456789042"],
+    "GCP": ["--gcp-project", "p"],
+    "AZURE": ["--azure-subscription-id", UUID],
+    "ACME": ["--challenge", "dns-01"],
+}
+
+
+def test_scripts_are_shown_each_setting_of_a_type(home: Path) -> None:
+    for type_, arguments in ONE_OF_EACH.items():
+        assert run(home, "provisioner", "add", type_, "--type", type_, *arguments).exit_code == 0
+    rows = json.loads(run(home, "provisioner", "list", "--json").stdout)
+    assert [row["type"] for row in rows] == list(ONE_OF_EACH) == list(provisioner_settings.types())
+    for row in rows:
+        settings = [entry for entry in provisioner_settings.of_type(row["type"]) if entry.shape != "registers"]
+        assert row.keys() == {"name", "type", *(entry.key.removeprefix("disable_") for entry in settings)}
+        # A default is shown where it is a value, and not the absence of one.
+        assert [key for key, value in row.items() if value not in (None, False)] == {
+            "AWS": ["name", "type", "accounts", "formats", "custom_sans", "trust_on_first_use"],
+            "GCP": ["name", "type", "projects", "formats", "custom_sans", "trust_on_first_use"],
+            "AZURE": ["name", "type", "subscriptions", "formats", "custom_sans", "trust_on_first_use"],
+            "ACME": ["name", "type", "challenges", "http_port", "tls_port"],
+        }[row["type"]]
+
+
+def test_each_flag_that_several_types_have_sets_the_same_for_all() -> None:
+    for flag in FLAGS:
+        assert len({(entry.key, entry.metavar) for entry in flag.settings.values()}) == 1
+        assert {entry.shape for entry in flag.settings.values()} in ({flag.shape}, {"rules", "list"})
+        assert all(entry.absent == flag.setting.absent for entry in flag.settings.values())
+
+
 def test_people_are_shown_the_columns_that_somebody_has_set(home: Path) -> None:
     run(home, "provisioner", "add", "one", *AWS, "--allow", "a.local")
     run(home, "provisioner", "add", "two", "--type", "GCP", "--gcp-project", "p", "--disable-custom-sans")
@@ -266,8 +298,8 @@ def test_people_are_shown_the_columns_that_somebody_has_set(home: Path) -> None:
         (["x", *AWS, "--web-identity-jwks", "123456789042=k"], 2, "'123456789042' has no issuer here"),
         (["x", *AWS, "--web-identity-issuer", "123456789042=http://x.example"], 1, "is not an https URL"),
         (["x", *AWS, "--allow", "{project}.local"], 1, "Error: --allow: '{project}.local' has the unknown placeholder"),
-        (["x", *AWS, "--allow", "a.local", "--disable-custom-sans"], 1, "so --allow and --allow-wildcard go"),
-        (["x", "--type", "AZURE", "--azure-tenant", TENANT], 1, "takes --azure-tenant and --azure-audience"),
+        (["x", *AWS, "--allow", "a.local", "--disable-custom-sans"], 1, "; take --allow and --allow-wildcard out"),
+        (["x", "--type", "AZURE", "--azure-tenant", TENANT], 1, "needs --azure-tenant and --azure-audience"),
         (["x", *AWS, "--allow-wildcard", "a.local"], 1, "does not begin with '*.'"),
         (["x", *AWS, "--network", "10.0.0.1/8"], 1, "'10.0.0.1/8' is no network"),
         (["x", *AWS, "--vpc", "vpc-1"], 1, "--web-identity-issuer: is missing"),

@@ -232,7 +232,7 @@ def test_real_evidence_is_verified_with_the_configured_keys(home: Path, tmp_path
     assert "challenge" not in done.stdout
 
 
-def test_a_key_of_one_provisioner_is_explained_as_not_trusted_by_the_other(home: Path) -> None:
+def test_a_key_of_one_provisioner_is_explained_as_untrusted_by_the_other(home: Path) -> None:
     assert run(home, "update", "Web", "--unset", "iid_roots").exit_code == 0
     report = explained(home, "--evidence", "-", stdin=raw(forge.aws_rsa2048(document())))
     assert report["given_by"] == "Strict"
@@ -283,7 +283,7 @@ def test_a_fresh_token_is_not_refused_for_the_challenge_that_is_not_there(home: 
     assert (report["evidence"]["binding"], report["given_by"]) == ("audience", "Cloud")
 
 
-def test_evidence_that_is_not_authentic_is_refused_with_its_step_and_explains_nothing(home: Path) -> None:
+def test_unauthentic_evidence_is_refused_with_its_step_and_not_explained(home: Path) -> None:
     for evidence in (
         forge.aws_rsa2048(document(), forge.other_keys().rsa2048),
         forge_tokens.gcp_identity(key=forge_tokens.stranger()),
@@ -322,7 +322,7 @@ def test_a_key_set_that_cannot_be_had_is_said_so(home: Path) -> None:
     assert run(home, "update", "Cloud", "--jwks", "http://127.0.0.1:1/keys").exit_code == 0
     done = run(home, "test", "--evidence", "-", stdin=raw(forge_tokens.gcp_identity()))
     assert done.exit_code == 1
-    assert "the key set at http://127.0.0.1:1/keys cannot be had now" in done.stderr
+    assert "the key set at http://127.0.0.1:1/keys is not available now" in done.stderr
 
 
 def test_facts_move_no_terminals_cursor(home: Path) -> None:

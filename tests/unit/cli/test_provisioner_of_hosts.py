@@ -72,7 +72,7 @@ def test_remove_takes_it_out(home: Path) -> None:
         (["add", "X", "--type", "AWS", "--aws-account", "123456789042", "--challenge", "dns-01"],
          "--challenge is for type ACME, and this is of type AWS"),
         (["update", "Racks", "--instance-age", "1h"], "and this is of type ACME"),
-        (["update", "Racks", "--remove-challenge", "dns-01"], "takes a challenge that can prove one"),
+        (["update", "Racks", "--remove-challenge", "dns-01"], "needs a challenge that can prove a wildcard"),
         (["update", "Racks", "--http-port", "0"], "0 is not in the range"),
     ],
 )  # fmt: skip

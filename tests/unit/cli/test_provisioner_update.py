@@ -114,7 +114,7 @@ def test_what_stands_around_the_table_and_its_comments_stay(home: Path) -> None:
     assert text(home) == expected
 
 
-def test_a_table_in_the_middle_and_one_at_the_end_are_changed_where_they_stand(home: Path) -> None:
+def test_tables_in_the_middle_and_at_the_end_are_changed_where_they_stand(home: Path) -> None:
     assert run(home, "update", "Other", "--vpc", "vpc-1").exit_code == 0
     assert run(home, "update", "Last", "--allow", "c.local").exit_code == 0
     assert text(home) == FILE.replace(
@@ -196,7 +196,7 @@ def test_what_cannot_be_meant_leaves_the_file_as_it_was(
     assert [path.name for path in home.iterdir()] == ["ca.toml"]
 
 
-def test_a_removed_provisioner_takes_the_comment_above_it_along_and_no_other(home: Path) -> None:
+def test_a_removed_provisioner_takes_only_the_comment_above_it_along(home: Path) -> None:
     assert run(home, "remove", "Web").exit_code == 0
     start, end = FILE.index("# our web machines"), FILE.index('# allow = ["later.local"]')
     assert text(home) == FILE[:start] + FILE[end:]
@@ -246,7 +246,7 @@ between = st.lists(st.sampled_from(["", "# [[provisioner]]", "#", "  # a = 1"]),
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names, st.lists(between, min_size=5, max_size=5), st.data())
-def test_whatever_stands_in_the_file_one_provisioner_is_changed_or_removed_and_all_else_stays(
+def test_in_any_file_one_provisioner_is_edited_and_all_else_stays(
     tmp_path: Path, listed: list[str], gaps: list[list[str]], data: st.DataObject
 ) -> None:
     written = '[ca]\nname = "My CA"\n[server]\nurl = "https://ca.local"\n'

@@ -189,7 +189,7 @@ def test_a_command_that_cannot_be_run_is_a_sentence(
 def test_files_that_are_something_else_are_left_alone(ca: CA, command: Command, key: Path, out: Path) -> None:
     for path, reason in (
         (ca.root, "holds a certificate of a CA"),
-        (ca.home / "ca.toml", "holds something else than certificates"),
+        (ca.home / "ca.toml", "holds something other than certificates"),
     ):
         before = path.read_bytes()
         done = ca.try_cli("serving-certificate", "--key", key, "--out", path)

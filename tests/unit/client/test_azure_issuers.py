@@ -189,7 +189,7 @@ def test_what_is_fetched_is_small_and_comes_soon(web: Web) -> None:
     web.seconds = 0.5
     began = time.monotonic()
     assert issuers(document(URL)) == ()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_what_is_installed_is_sent_and_not_fetched(web: Web, samples: Path) -> None:

@@ -39,7 +39,7 @@ def test_scripts_read_where_things_are(acme_iid: Run, ca: ScriptedCA, tmp_path: 
     told = json.loads(acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", digits, "--json").stdout)
     config = tmp_path / "config/acme-iid"
     assert told == {
-        "ca": ca.url, "fingerprint": digits, "root": str(config / "certs/root_ca.crt"),
+        "ca": ca.url, "fingerprint": digits, "fingerprints": [digits], "root": str(config / "certs/root_ca.crt"),
         "configuration": str(config / "authority.json"), "default": True,
         "terms_of_service": None, "terms_of_service_agreed": False,
     }  # fmt: skip
@@ -82,7 +82,7 @@ def test_bootstrap_saves_nothing_when_the_server_has_no_such_root(
     assert not (tmp_path / "config").exists()
 
 
-def test_bootstrap_saves_nothing_when_the_server_does_not_verify_under_the_root(acme_iid: Run, tmp_path: Path) -> None:
+def test_bootstrap_saves_nothing_if_the_server_is_not_under_the_root(acme_iid: Run, tmp_path: Path) -> None:
     # The right root, relayed by a server that has no certificate from it.
     with serve(tmp_path, tls=new_issuer("Somebody Else")) as ca:
         done = acme_iid("bootstrap", "--ca-url", ca.url, "--fingerprint", fingerprint(ca.root.certificate))
@@ -95,7 +95,7 @@ def test_bootstrap_saves_nothing_when_the_server_does_not_verify_under_the_root(
 @pytest.mark.parametrize(
     ("reply", "complaint"),
     [
-        (Reply(body=b"hello"), "is no certificate"),
+        (Reply(body=b"hello"), "did not send a certificate as its root"),
         (Reply(404), "has no root certificate with that fingerprint"),
         (Reply(body=b"x" * 70_000), "larger than any root"),
         (Reply(302, headers={"Location": "https://127.0.0.1:1/"}), "status 302"),

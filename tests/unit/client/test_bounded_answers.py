@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import os
+import re
 import socket
 import time
 import zlib
@@ -15,6 +17,8 @@ import requests
 from hostile import HEAD, MOST_SECONDS, Hostile, serving
 from running import Run
 
+import acme_iid_client
+import certbot_acme_iid
 from acme_iid_client.clouds.metadata import FormatUnavailableError, MetadataService, NoAnswerError
 from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.clouds.sts import web_identity_token
@@ -24,6 +28,13 @@ from acme_iid_client.transport.session import MAX_BYTES, TooLargeError
 from acme_iid_client.transport.trust import PinnedSession, fetch_unverified
 
 Answer = Callable[[Hostile, socket.socket], None]
+
+LIBRARIES = re.compile(r"(requests|urllib3|urllib\.request|http|socket|aiohttp|httpx)\b")
+CONNECTS = re.compile(
+    LIBRARIES.pattern + r"\S*\.(get|post|put|head|request|urlopen|socket|create_connection|HTTPResponse|HTTPAdapter|"
+    r"\w*[Ss]ession|\w*Manager|\w*Pool|\w*Connection)\Z"
+)
+"""What makes a connection or reads from one, by its name in a call or before a class."""
 
 KEPT = 16 * MAX_BYTES
 """More than the system keeps of what a program does not read."""
@@ -185,3 +196,34 @@ def test_health_ends_with_its_time(acme_iid: Run, tmp_path: Path) -> None:
         done = acme_iid("health", "--ca-url", server.url, "--root", server.root_file, "--timeout", "2")
     assert done.returncode != 0
     assert "did not answer in time" in done.stderr
+
+
+def test_all_http_of_the_client_goes_through_the_bounded_session() -> None:
+    nodes = [
+        (file.name, node)
+        for package in (acme_iid_client, certbot_acme_iid)
+        for file in Path(package.__file__ or "").parent.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+    ]
+    calls = {(file, ast.unparse(node.func)) for file, node in nodes if isinstance(node, ast.Call)}
+    bases = {(file, ast.unparse(base)) for file, node in nodes if isinstance(node, ast.ClassDef) for base in node.bases}
+    # The first is for systemd on this machine, the second reads from a connection that there is.
+    assert {(file, name) for file, name in calls if CONNECTS.match(name)} == {
+        ("systemd.py", "socket.socket"),
+        ("session.py", "http.client.HTTPResponse"),
+    }
+    assert {(file, name) for file, name in bases if CONNECTS.match(name)} == {
+        ("session.py", "requests.Session"),
+        ("session.py", "requests.adapters.HTTPAdapter"),
+    }
+    imported = {
+        (file, node.module, alias.name)
+        for file, node in nodes
+        if isinstance(node, ast.ImportFrom) and LIBRARIES.match(node.module or "")
+        for alias in node.names
+    }
+    assert imported == {
+        ("session.py", "urllib3.connection", "HTTPConnection"),
+        ("trust.py", "requests", "RequestException"),
+        ("trust.py", "requests.utils", "DEFAULT_CA_BUNDLE_PATH"),
+    }

@@ -12,22 +12,20 @@ from pathlib import Path
 
 import pytest
 import requests
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from machine import Machine
 from running import Run
-from scripted_ca import Reply, ScriptedCA, issue, problem, serve
+from scripted_ca import Reply, ScriptedCA, issue, known, problem, serve
 
 from acme_iid.simulator import aws, server
 from acme_iid_client import clouds
 from acme_iid_client.acme import order
 from acme_iid_client.acme.connection import CaError, UnreachableError
-from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AWAY
 from acme_iid_client.renewal import ari
-from acme_iid_client.renewal.scheduled_pair import Watched
+from acme_iid_client.renewal.scheduled_pair import ScheduledPair
 from acme_iid_client.storage import records
 from acme_iid_client.transport.pauses import MAX_RETRY_AFTER, Pauses, retry_after
 from acme_iid_client.x509 import keys
@@ -72,9 +70,7 @@ def get(ca: ScriptedCA, metadata: str, tmp_path: Path, notices: list[str]) -> Ca
     def ask(seconds: float = 60) -> order.Issued:
         request = order.Request(["foo.local"], keys.KeyType("EC", "P-256"))
         cloud = clouds.here({}, metadata)
-        return order.order(
-            request, Authority(ca.url, root), tmp_path / "state", cloud, Deadline(seconds), notices.append
-        )
+        return order.order(request, known(ca.url, root), tmp_path / "state", cloud, Deadline(seconds), notices.append)
 
     return ask
 
@@ -144,11 +140,10 @@ def test_the_cas_wish_is_asked_for_when_it_has_time(ca: ScriptedCA, tmp_path: Pa
     root = tmp_path / "root.pem"
     root.write_bytes(ca.root.pem)
     ca.window = asking(Reply(503), "900")
-    names_its_issuer = x509.UnrecognizedExtension(x509.OID_AUTHORITY_KEY_IDENTIFIER, b"\x30\x03\x80\x01\x01")
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = issue(ca.root, "foo.local", key, ["foo.local"], extension=names_its_issuer)
+    certificate = issue(ca.root, "foo.local", key, ["foo.local"])
     with pytest.raises(UnreachableError) as caught:
-        ari.fetch(Authority(ca.url, root), certificate, Deadline(60))
+        ari.fetch(known(ca.url, root), certificate, Deadline(60))
     assert caught.value.retry_after == 900
 
 
@@ -243,17 +238,17 @@ def machine(metadata: str, ca: ScriptedCA, tmp_path: Path) -> Machine:
     return Machine(folder, metadata)
 
 
-def watched(days: float) -> Watched:
+def scheduled(days: float) -> ScheduledPair:
     """A pair whose certificate has so many days left."""
     key = ec.generate_private_key(ec.SECP256R1())
     leaf = issue(None, "foo.local", key, ["foo.local"], days=days)
-    return Watched(records.Record(Path("foo.crt"), Path("foo.key")), leaf)
+    return ScheduledPair(records.Record(Path("foo.crt"), Path("foo.key")), leaf)
 
 
 def test_a_daemon_comes_back_when_it_is_asked_to_and_spread_out() -> None:
     error = CaError("later")
     error.retry_after = 600
-    waits = {watched(30).pause(1, error) for _ in range(50)}
+    waits = {scheduled(30).pause(1, error) for _ in range(50)}
     assert len(waits) > 25
     assert min(waits) >= 600
     assert 750 < max(waits) <= 900
@@ -262,7 +257,7 @@ def test_a_daemon_comes_back_when_it_is_asked_to_and_spread_out() -> None:
 def test_a_ca_that_asks_for_a_day_does_not_cost_a_certificate_its_end() -> None:
     error = CaError("later")
     error.retry_after = MAX_RETRY_AFTER
-    assert watched(1).pause(1, error) <= 86400 / 4
+    assert scheduled(1).pause(1, error) <= 86400 / 4
 
 
 def test_a_daemon_tries_a_busy_ca_with_one_certificate_at_a_time(ca: ScriptedCA, machine: Machine) -> None:

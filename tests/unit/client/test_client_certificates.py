@@ -118,7 +118,7 @@ def test_what_is_no_certificate_is_said_to_be_none(acme_iid: Run) -> None:
     for content in (b"", b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         done = acme_iid("inspect", "-", stdin=content)
         assert done.returncode >= 10
-        assert "no certificate in it" in done.stderr
+        assert "No certificate was found" in done.stderr
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(acme_iid: Run) -> None:

@@ -156,7 +156,7 @@ def test_a_document_that_is_none_is_refused(document: bytes) -> None:
 def test_a_token_cannot_add_headers() -> None:
     with (
         answering({TOKEN: (200, b"t\r\nX: y"), DOCUMENT: (200, INSTANCE.document)}) as url,
-        pytest.raises(ClientError, match="session token is none"),
+        pytest.raises(ClientError, match="does not give a session token"),
     ):
         clouds.here({}, url).instance()
 
@@ -195,7 +195,7 @@ def test_evidence_is_verified_by_its_neighbour(
     acme_iid: Run, metadata: str, signers: aws.Keys, tmp_path: Path, kind: str
 ) -> None:
     raw = acme_iid("evidence", "--raw", "--format", kind, "--metadata-url", metadata)
-    assert "Keep this to yourself" in raw.stderr
+    assert "Keep this secret" in raw.stderr
     (tmp_path / "roots.pem").write_bytes(signers.certificates)
     done = acme_iid("verify", "--iid-roots", "roots.pem", stdin=raw.stdout)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ from scripted_ca import issue
 
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import pairs
-from acme_iid_client.storage.bundles import Copies
+from acme_iid_client.storage.bundles import Bundles
 from acme_iid_client.storage.pairs import Permissions
 from acme_iid_client.x509 import keys
 
@@ -55,7 +55,7 @@ def test_a_link_is_followed_to_where_the_file_really_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["9", "0", "066", "1777", "rw"])
 def test_a_mode_that_makes_no_sense_is_refused(mode: str) -> None:
-    with pytest.raises(ClientError, match="is no mode"):
+    with pytest.raises(ClientError, match="is not a mode"):
         pairs.parse_permissions(mode, None, None)
 
 
@@ -117,7 +117,7 @@ def test_a_new_certificate_for_the_same_key_replaces_one_file(tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_certificate_whose_key_was_replaced_meanwhile_is_not_put_in_place(tmp_path: Path) -> None:
+def test_a_certificate_is_not_installed_if_its_key_was_replaced_meanwhile(tmp_path: Path) -> None:
     pair, (_, key), other = pair_in(tmp_path), issuance(), issuance()
     pairs.install(pair, *other, Permissions())
     with pytest.raises(ClientError, match="another key meanwhile"):
@@ -155,7 +155,7 @@ def test_a_bundle_is_never_made_of_two_pairs(tmp_path: Path) -> None:
     pairs.install(pair, *issuance(), Permissions())
     pair.key.write_bytes(issuance()[1])
     with pytest.raises(ClientError, match="is not the key of"):
-        Copies(bundle=tmp_path / "all.pem").refresh(pair, Permissions())
+        Bundles(bundle=tmp_path / "all.pem").refresh(pair, Permissions())
     assert not (tmp_path / "all.pem").exists()
 
 
@@ -168,7 +168,7 @@ def test_a_pkcs12_file_always_has_an_alias(tmp_path: Path, subject: str, names: 
     private = keys.load(key, "the key")
     assert isinstance(private, ec.EllipticCurvePrivateKey)
     pairs.install(pair, issue(None, subject, private, names).public_bytes(Encoding.PEM), key, Permissions())
-    Copies(p12=tmp_path / "foo.p12").refresh(pair, Permissions())
+    Bundles(p12=tmp_path / "foo.p12").refresh(pair, Permissions())
     held = pkcs12.load_pkcs12((tmp_path / "foo.p12").read_bytes(), None).cert
     assert held is not None
     assert held.friendly_name == alias
@@ -178,22 +178,22 @@ def test_directories_whose_links_go_round_are_refused(tmp_path: Path) -> None:
     (tmp_path / "one").symlink_to(tmp_path / "two")
     (tmp_path / "two").symlink_to(tmp_path / "one")
     with pytest.raises(ClientError, match="leads nowhere"):
-        pairs.place(tmp_path / "one/foo.crt")
+        pairs.target_of(tmp_path / "one/foo.crt")
 
 
 def test_a_directory_behind_a_great_many_links_is_refused(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
     for number in range(1, 60):
         (tmp_path / str(number)).symlink_to(str(number - 1))
-    assert pairs.place(tmp_path / "20/foo.crt") == tmp_path / "0/foo.crt"
+    assert pairs.target_of(tmp_path / "20/foo.crt") == tmp_path / "0/foo.crt"
     with pytest.raises(ClientError, match="leads nowhere"):
-        pairs.place(tmp_path / "59/foo.crt")
+        pairs.target_of(tmp_path / "59/foo.crt")
 
 
 def test_a_file_on_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError) as caught:
-        pairs.place(tmp_path / "file/foo/foo.crt")
+        pairs.target_of(tmp_path / "file/foo/foo.crt")
     assert caught.value.filename == str(tmp_path / "file")
 
 

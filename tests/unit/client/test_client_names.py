@@ -12,8 +12,9 @@ from scripted_ca import issue
 from acme_iid_client.acme import known_ca
 from acme_iid_client.errors import ClientError
 from acme_iid_client.renewal import renew
+from acme_iid_client.renewal.schedule import planned_at
 from acme_iid_client.storage import directories
-from acme_iid_client.x509 import certificates, keys, names
+from acme_iid_client.x509 import keys, names
 from acme_iid_client.x509.keys import KeyType
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
@@ -122,9 +123,13 @@ def test_an_end_that_is_neither_is_refused(typed: str) -> None:
         renew.parse_not_after(typed, NOW)
 
 
-def test_a_certificate_is_due_with_a_third_of_its_life_left() -> None:
-    leaf = issue(None, "foo.local", ec.generate_private_key(ec.SECP256R1()), ["foo.local"], start=NOW, days=3)
-    assert certificates.due_at(leaf) == NOW + timedelta(days=2)
+def test_a_certificate_is_due_with_a_third_of_its_life_left_or_earlier() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaves = [issue(None, "foo.local", key, ["foo.local"], start=NOW, days=3) for _ in range(20)]
+    moments = {planned_at(leaf) for leaf in leaves}
+    assert NOW + timedelta(days=2) - timedelta(days=3) / 20 < min(moments)
+    assert max(moments) <= NOW + timedelta(days=2)
+    assert len(moments) == 20
 
 
 @pytest.mark.parametrize(
@@ -142,8 +147,10 @@ def test_a_certificate_is_due_with_a_third_of_its_life_left() -> None:
     ],
 )
 def test_files_live_where_they_belong(env: dict[str, str], uid: int, config: str, state: str) -> None:
-    assert directories.find(env, uid) == directories.Places(Path(config), Path(state))
-    assert directories.find(env, uid, Path("/mine"), Path("/own")) == directories.Places(Path("/mine"), Path("/own"))
+    assert directories.find(env, uid) == directories.Directories(Path(config), Path(state))
+    assert directories.find(env, uid, Path("/mine"), Path("/own")) == directories.Directories(
+        Path("/mine"), Path("/own")
+    )
 
 
 @pytest.mark.parametrize("url", ["https://ban\u212a.local", "https://foo\u3002local:8443"])

@@ -11,16 +11,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from scripted_ca import CUT, LOST, Issuer, Reply, ScriptedCA, issue, new_issuer, problem, serve
+from scripted_ca import CUT, LOST, Issuer, Reply, ScriptedCA, issue, known, new_issuer, problem, serve
 
 from acme_iid.simulator import aws, server
 from acme_iid_client import clouds
 from acme_iid_client.acme import order
 from acme_iid_client.acme.connection import CaError
-from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
-from acme_iid_client.storage.account_options import Told
+from acme_iid_client.storage.account_options import AccountOptions
 from acme_iid_client.x509 import keys
 
 EVIDENCE = "ZXZpZGVuY2U="
@@ -55,8 +54,8 @@ def get(ca: ScriptedCA, metadata: str, tmp_path: Path) -> Callable[..., order.Is
     def ask(seconds: float = 10, *names: str, agree_tos: bool = False) -> order.Issued:
         request = order.Request(list(names or ["foo.local"]), keys.KeyType("EC", "P-256"))
         cloud = clouds.here({}, metadata)
-        authority = Authority(ca.url, root, told=Told(agree_tos))
-        return order.order(request, authority, tmp_path / "state", cloud, Deadline(seconds), notices.append)
+        known_ca = known(ca.url, root, AccountOptions(agree_tos))
+        return order.order(request, known_ca, tmp_path / "state", cloud, Deadline(seconds), notices.append)
 
     return ask
 
@@ -170,7 +169,7 @@ _LIES: dict[str, tuple[Chain, str]] = {
         ),
         "Check the clock",
     ),
-    "no certificate": (lambda *_: b"hello", "is none"),
+    "no certificate": (lambda *_: b"hello", "did not send a certificate"),
 }
 
 
@@ -308,7 +307,7 @@ def agreements(ca: ScriptedCA) -> list[str]:
 
 
 @pytest.mark.parametrize("terms", ["https://ca.local/terms", None, True, ["https://ca.local/terms"], ""])
-def test_only_terms_that_there_are_and_that_it_was_told_to_agree_to_are_agreed_to(
+def test_terms_are_agreed_to_only_if_they_exist_and_it_was_told_to(
     get: Callable[..., order.Issued], ca: ScriptedCA, terms: object, tmp_path: Path
 ) -> None:
     ca.once["/acme/directory"] = [directory_with(ca, terms)]
@@ -321,7 +320,7 @@ def test_only_terms_that_there_are_and_that_it_was_told_to_agree_to_are_agreed_t
     assert agreements(ca) == (["/acme/new-account"] if terms == "https://ca.local/terms" else [])
 
 
-def test_an_agreement_is_to_the_terms_that_the_refusal_links_to_or_to_none(
+def test_terms_that_a_refusal_links_to_need_an_agreement_of_their_own(
     get: Callable[..., order.Issued], ca: ScriptedCA
 ) -> None:
     ca.once["/acme/directory"] = [directory_with(ca, "/terms/1"), directory_with(ca, "/terms/1")]

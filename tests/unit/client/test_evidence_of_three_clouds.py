@@ -101,9 +101,7 @@ def judged(answer: iid01.IID01Response, believed: TrustStore, binding: Binding) 
 
 
 @pytest.mark.parametrize("kind", clouds.formats())
-def test_evidence_of_every_format_is_bound_to_challenge_and_account_key_and_names_the_instance(
-    kind: str, tmp_path: Path
-) -> None:
+def test_evidence_of_every_format_is_bound_and_names_the_instance(kind: str, tmp_path: Path) -> None:
     with stand_ins.that_gives(kind, tmp_path) as service:
         here = clouds.here(service.env, service.url, stand_ins.RESOURCE)
         identity = judged(here.evidence(kind, BINDING), trust(tmp_path), BINDING)
@@ -112,7 +110,7 @@ def test_evidence_of_every_format_is_bound_to_challenge_and_account_key_and_name
         assert set(here.names()) == {name.value for name in identity.names}
 
 
-def test_the_challenges_binding_holds_the_account_key_as_the_server_has_it() -> None:
+def test_the_binding_holds_the_account_key_as_the_server_has_it() -> None:
     account = JWKEC(key=KEY)
     challenge = iid01.IID01(token=b"t" * 32)
     bound = challenge.binding(account)
@@ -123,7 +121,7 @@ def test_the_challenges_binding_holds_the_account_key_as_the_server_has_it() -> 
 # Azure
 
 
-def test_a_document_that_stays_stale_ends_with_an_error_and_a_bounded_number_of_requests() -> None:
+def test_a_document_that_stays_stale_is_an_error_after_a_few_requests() -> None:
     with serving(AzureService(VM, forge_azure.keys(), stale_nonces=100)) as (url, asked):
         here = clouds.here({}, url)
         with pytest.raises(ClientError, match="made for an earlier request"):
@@ -167,7 +165,7 @@ def test_intermediates_go_along_when_the_environment_names_a_file(tmp_path: Path
         answer = Azure(env, service.url).evidence("azure-attested", BINDING)
         assert answer.intermediates == file.read_text()
         file.write_text("no certificate")
-        with pytest.raises(ClientError, match="is no PEM file"):
+        with pytest.raises(ClientError, match="is not a PEM file"):
             Azure(env, service.url).evidence("azure-attested", BINDING)
 
 
@@ -232,17 +230,17 @@ CREDENTIALS = Credentials("ASIAEXAMPLEEXAMPLE00", "secret", "token")
     "endpoint", ["http://sts.example", "https://user@sts.example", "ftp://127.0.0.1", "https://sts/?a", "here"]
 )
 def test_a_session_token_leaves_this_machine_over_tls_only(endpoint: str) -> None:
-    with pytest.raises(ClientError, match="is no https URL of an STS endpoint"):
+    with pytest.raises(ClientError, match="is not an https URL of an STS endpoint"):
         sts.web_identity_token(CREDENTIALS, "us-west-2", "audience", {"AWS_ENDPOINT_URL_STS": endpoint})
 
 
 @pytest.mark.parametrize("region", ["", "us-west-2.evil.example", "us west-2", "us-west-2/"])
 def test_a_region_that_is_none_makes_no_host_name(region: str) -> None:
-    with pytest.raises(ClientError, match="gives as the region, is none"):
+    with pytest.raises(ClientError, match="as the region, which is not a region"):
         sts.web_identity_token(CREDENTIALS, region, "audience", {})
 
 
-def test_credentials_that_sts_does_not_know_are_refused_with_its_own_words() -> None:
+def test_credentials_unknown_to_sts_are_refused_in_the_words_of_sts() -> None:
     with stand_ins.ec2(EC2, role=True) as service, pytest.raises(FormatUnavailableError) as error:
         sts.web_identity_token(CREDENTIALS, EC2.region, "audience", service.env)
     assert "InvalidClientTokenId: The security token included in the request is invalid" in str(error.value)
@@ -280,12 +278,12 @@ def test_a_program_that_does_not_end_is_ended_with_its_children() -> None:
     start = time.monotonic()
     with pytest.raises(FormatUnavailableError, match="took too long"):
         nitrotpm.attest(_command(sleeper), BINDING, seconds=1)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 50
 
 
 def test_no_shell_reads_the_command(tmp_path: Path) -> None:
     with pytest.raises(FormatUnavailableError):
         nitrotpm.attest({nitrotpm.VARIABLE: f"/bin/echo; touch {tmp_path / 'touched'}"}, BINDING)
     assert not (tmp_path / "touched").exists()
-    with pytest.raises(ClientError, match="is no command"):
+    with pytest.raises(ClientError, match="is not a command"):
         nitrotpm.attest({nitrotpm.VARIABLE: "'"}, BINDING)

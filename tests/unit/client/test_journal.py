@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from acme_iid_client.deadline import span
 from acme_iid_client.renewal.log import Journal
 
 
@@ -23,11 +22,3 @@ def test_json_goes_to_stdout_with_the_facts(capfd: pytest.CaptureFixture[str]) -
     assert out.count("\n") == 1
     said = json.loads(out)
     assert (said["level"], said["event"], said["certificate"]) == ("info", "renewed", "foo.crt")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(57043, "15h50m43s"), (3600, "1h0m0s"), (61.4, "1m1s"), (9.6, "10s"), (0, "0s"), (-5, "0s"), (864000, "240h0m0s")],
-)
-def test_times_are_written_as_the_article_has_them(seconds: float, text: str) -> None:
-    assert span(seconds) == text

@@ -18,7 +18,7 @@ from strangers import NOBODY, Ground, as_nobody, ground, link
 from acme_iid_client.errors import ClientError
 from acme_iid_client.renewal import hooks
 from acme_iid_client.storage import account_keys, directories, pairs, records
-from acme_iid_client.storage.bundles import Copies
+from acme_iid_client.storage.bundles import Bundles
 from acme_iid_client.storage.descriptors import open_directory
 from acme_iid_client.storage.pairs import Permissions
 
@@ -71,20 +71,20 @@ def test_a_link_of_roots_that_others_can_have_moved_is_refused(place: Ground) ->
     shared.mkdir()
     (shared / "tls.crt").symlink_to(place.own / "other.crt")
     with pytest.raises(ClientError, match="another user of this machine"):
-        pairs.place(shared / "tls.crt")
+        pairs.target_of(shared / "tls.crt")
     writable = place.own / "writable"
     writable.mkdir()
     writable.chmod(0o1777)
     (writable / "tls.crt").symlink_to(place.own / "other.crt")
     with pytest.raises(ClientError, match="another user of this machine"):
-        pairs.place(writable / "tls.crt")
+        pairs.target_of(writable / "tls.crt")
 
 
 def test_a_link_of_another_user_in_roots_directory_is_refused(place: Ground) -> None:
     (place.own / "tls.crt").symlink_to(place.own / "other.crt")
     os.chown(place.own / "tls.crt", NOBODY, -1, follow_symlinks=False)
     with pytest.raises(ClientError, match="another user of this machine"):
-        pairs.place(place.own / "tls.crt")
+        pairs.target_of(place.own / "tls.crt")
 
 
 def test_a_key_under_a_second_name_keeps_its_owner(place: Ground) -> None:
@@ -105,7 +105,7 @@ def test_a_key_of_roots_under_a_second_name_gets_into_no_bundle(place: Ground) -
     (place.app / "tls.crt").write_bytes(certificate)
     pair = pairs.pair(place.app / "tls.crt", place.app / "tls.key")
     with pytest.raises(ClientError, match="several names"):
-        Copies(bundle=place.app / "all.pem").refresh(pair, Permissions(0o644, NOBODY, NOBODY))
+        Bundles(bundle=place.app / "all.pem").refresh(pair, Permissions(0o644, NOBODY, NOBODY))
     assert not (place.app / "all.pem").exists()
 
 
@@ -146,7 +146,7 @@ def test_what_is_roots_in_a_directory_for_all_is_not_ordered_for(place: Ground) 
     command: list[str | Path] = [*user, sys.executable, "-B", "-c", program, shared / "tls.crt", shared / "tls.key"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "is another user's, in a directory where each may replace their own files only" in done.stderr
+    assert "belongs to another user, in a directory where users can replace their own files only" in done.stderr
     assert sorted(path.name for path in shared.iterdir()) == ["tls.crt", "tls.key"]
 
 
@@ -201,7 +201,7 @@ def test_a_pid_file_of_another_user_is_good_for_that_users_processes(place: Grou
             subprocess.run(as_nobody("sh", "-c", f"echo {process.pid} >{file}"), check=True)
             after = hooks.parse(None, 1.0, "TERM", None, file)
             if outcome is None:
-                with pytest.raises(ClientError, match="is not one of user"):
+                with pytest.raises(ClientError, match="does not belong to user"):
                     after.run(os.environ)
                 assert process.poll() is None
             else:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from machine import Machine, ec2_machine
 from running import CA
 from scripted_ca import issue, new_issuer
-from vms import VM, ec2
 
 from acme_iid.simulator import aws
 from acme_iid_client.x509 import keys
@@ -23,24 +23,24 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[VM]:
-    with ec2(tmp_path / "vm", instance) as machine:
+def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
+    with ec2_machine(tmp_path / "vm", instance) as machine:
         machine.bootstrap(shared_ca)
         yield machine
 
 
-def by_name(vm: VM, *paths: Path) -> dict[str, Any]:
+def by_name(vm: Machine, *paths: Path) -> dict[str, Any]:
     return {Path(row["certificate"]).name: row for row in vm.json("list", *paths)}
 
 
-def test_a_machine_that_has_ordered_nothing_says_so(vm: VM) -> None:
+def test_a_machine_that_has_ordered_nothing_says_so(vm: Machine) -> None:
     done = vm.run("list")
     assert done.stdout == ""
     assert "ordered no certificate yet" in done.stderr
     assert vm.json("list") == []
 
 
-def test_what_was_ordered_is_listed_with_names_serial_end_and_status(vm: VM, shared_ca: CA) -> None:
+def test_what_was_ordered_is_listed_with_names_serial_end_and_status(vm: Machine, shared_ca: CA) -> None:
     vm.order("--san", "www.foo.local")
     vm.run("order", "bar.local", vm.folder / "bar.crt", vm.folder / "bar.key")
     rows = by_name(vm)
@@ -57,7 +57,7 @@ def test_what_was_ordered_is_listed_with_names_serial_end_and_status(vm: VM, sha
     assert second.startswith("foo.local, www.foo.local  ")
 
 
-def test_the_status_is_what_the_files_are(vm: VM) -> None:
+def test_the_status_is_what_the_files_are(vm: Machine) -> None:
     vm.order()
     vm.run("revoke", "--cert", vm.crt, "--key", vm.key, "--reason", "superseded")
     assert by_name(vm)["foo.crt"]["status"] == "revoked"
@@ -100,7 +100,7 @@ def test_a_directory_is_searched_for_certificates_of_no_ca(acme_iid: Run, tmp_pa
     alone = json.loads(acme_iid("list", "--json", folder / "due.pem", folder / "readme.txt").stdout)
     assert [row["status"] for row in alone] == ["due", "unreadable"]
     (folder / "empty").mkdir()
-    assert "no certificate in it" in acme_iid("list", folder / "empty").stderr
+    assert "no certificate in these paths" in acme_iid("list", folder / "empty").stderr
 
 
 def test_a_path_that_does_not_exist_is_wrong_usage(acme_iid: Run) -> None:
@@ -109,7 +109,7 @@ def test_a_path_that_does_not_exist_is_wrong_usage(acme_iid: Run) -> None:
     assert "nowhere" in done.stderr
 
 
-def test_a_damaged_record_hides_no_other_and_is_named(vm: VM) -> None:
+def test_a_damaged_record_hides_no_other_and_is_named(vm: Machine) -> None:
     vm.order()
     (vm.folder / "state/certificates/0.json").write_text("{")
     done = vm.run("list")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scripted_ca import issue
 
 from acme_iid_client.errors import ClientError
-from acme_iid_client.x509 import certificates
+from acme_iid_client.renewal.schedule import planned_at
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -40,11 +40,11 @@ def with_left(tmp_path: Path) -> Callable[[float, float], Path]:
 @pytest.mark.parametrize(
     ("left", "options", "status"),
     [
-        (9, (), NOT_DUE),
+        (9.5, (), NOT_DUE),
         (7, (), DUE),
         (-1, (), DUE),
         (9, ("--expires-in", "10h"), DUE),
-        (9, ("--expires-in", "8h59m"), NOT_DUE),
+        (9, ("--expires-in", "8h30m"), NOT_DUE),
         (9, ("--expires-in", "1d"), DUE),
         (9, ("--expires-in", "40%"), DUE),
         (9, ("--expires-in", "30%"), NOT_DUE),
@@ -64,7 +64,7 @@ def test_the_exit_status_says_whether_it_is_due(
 
 
 def test_a_person_reads_when(acme_iid: Run, with_left: Callable[..., Path]) -> None:
-    with_left(9, 24)
+    with_left(9.5, 24)
     assert " and is due for renewal from 2" in acme_iid("needs-renewal", "foo.crt").stdout
     with_left(7, 24)
     assert " and has been due for renewal since 2" in acme_iid("needs-renewal", "foo.crt").stdout
@@ -102,7 +102,7 @@ def test_whatever_is_typed_as_a_time_left_is_a_time_or_refused(text: str) -> Non
     key = ec.derive_private_key(7, ec.SECP256R1())
     leaf = issue(None, "foo.local", key, ["foo.local"])
     try:
-        due = certificates.due_when_left(leaf, text)
+        due = planned_at(leaf, None, text)
     except (ClientError, OverflowError):
         return
     assert due <= leaf.not_valid_after_utc

@@ -12,7 +12,7 @@ import pytest
 import stand_ins
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.jwk import JWKEC
-from scripted_ca import ScriptedCA, serve
+from scripted_ca import ScriptedCA, known, serve
 from trusting import judged
 
 from acme_iid import iid01
@@ -26,7 +26,6 @@ from acme_iid.simulator.listener import NoAnswer, Request, Response, Service, li
 from acme_iid_client import clouds
 from acme_iid_client.acme import order
 from acme_iid_client.acme.connection import CaError
-from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.x509 import keys
@@ -78,8 +77,8 @@ def get(ca: ScriptedCA, tmp_path: Path) -> Callable[..., order.Issued]:
         with listening(service) as running:
             cloud = clouds.here({}, running.url, resource)
             request = order.Request(["foo.local"], keys.KeyType("EC", "P-256"), further=further)
-            authority = Authority(ca.url, root)
-            return order.order(request, authority, tmp_path / "state", cloud, Deadline(10), lambda _: None)
+            known_ca = known(ca.url, root)
+            return order.order(request, known_ca, tmp_path / "state", cloud, Deadline(10), lambda _: None)
 
     return ask
 
@@ -98,7 +97,7 @@ def test_no_evidence_is_fetched_for_a_relayed_challenge(
 
 
 @pytest.mark.parametrize("kind", ["gcp-identity", "azure-attested"])
-def test_what_is_fetched_for_a_relayed_token_is_of_no_use_to_who_relays_it(
+def test_evidence_for_a_relayed_token_is_useless_to_the_relay(
     get: Callable[..., order.Issued], ca: ScriptedCA, kind: str
 ) -> None:
     ca.challenge = {"token": TOKEN, "formats": [kind]}
@@ -122,7 +121,7 @@ def test_a_server_does_not_choose_what_managed_identity_tokens_are_for(
         "identity": {"resource": elsewhere},
     }
     watched = Watched(services()["azure-managed-identity"])
-    with pytest.raises(ClientError, match="asks for none that a server names"):
+    with pytest.raises(ClientError, match="uses no resource that a server names"):
         get(watched)
     assert watched.evidence() == []
     get(watched, stand_ins.RESOURCE)

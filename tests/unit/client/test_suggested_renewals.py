@@ -15,14 +15,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import Machine
-from scripted_ca import Issuer, Reply, ScriptedCA, issue, new_issuer, problem, serve
+from scripted_ca import Reply, ScriptedCA, issue, known, new_issuer, problem, serve
 
 from acme_iid.simulator import aws, server
 from acme_iid_client.acme.connection import CaError, UnreachableError
-from acme_iid_client.acme.known_ca import Authority
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.renewal import ari
-from acme_iid_client.renewal import renew as renewal
+from acme_iid_client.renewal.schedule import Window, planned_at
 from acme_iid_client.x509 import keys
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
@@ -58,13 +57,13 @@ def test_the_serial_number_is_what_der_writes(serial: int, end: str) -> None:
     assert identifier == f"AQ.{end}"
 
 
-def test_a_certificate_that_does_not_name_its_issuers_key_has_no_identifier() -> None:
+def test_a_certificate_that_names_no_issuers_key_has_no_identifier() -> None:
     assert ari.certificate_id(certificate(1, None)) is None
 
 
 @given(st.floats(0, 4e9), st.floats(1, 1e7))
 def test_the_moment_is_in_the_window_and_always_the_same(start: float, length: float) -> None:
-    window, leaf = ari.Window(start, start + length), EXAMPLE
+    window, leaf = Window(start, start + length), EXAMPLE
     assert start <= window.moment(leaf) <= start + length
     assert window.moment(leaf) == window.moment(leaf)
 
@@ -73,7 +72,7 @@ EXAMPLE = certificate(7, b"\1")
 
 
 def test_moments_are_spread_over_the_window() -> None:
-    moments = [ari.Window(0, 1).moment(certificate(number, b"\1")) for number in range(1, 60)]
+    moments = [Window(0, 1).moment(certificate(number, b"\1")) for number in range(1, 60)]
     assert min(moments) < 0.25
     assert max(moments) > 0.75
     assert len(set(moments)) == len(moments)
@@ -81,20 +80,20 @@ def test_moments_are_spread_over_the_window() -> None:
 
 @given(st.floats(-1e300, 1e300), st.floats(1, 1e300))
 def test_whatever_a_ca_suggests_some_of_the_life_is_left(start: float, length: float) -> None:
-    planned = renewal.planned_at(EXAMPLE, ari.Window(start, start + length))
+    planned = planned_at(EXAMPLE, Window(start, start + length))
     assert planned <= EXAMPLE.not_valid_after_utc - timedelta(days=1.5)
 
 
 def test_without_a_word_from_the_ca_a_third_or_a_little_more_is_left() -> None:
     for number in range(1, 40):
         leaf = certificate(number, b"\1")
-        left = leaf.not_valid_after_utc - renewal.planned_at(leaf)
+        left = leaf.not_valid_after_utc - planned_at(leaf)
         assert timedelta(days=10) <= left <= timedelta(days=11.5)
 
 
 def test_what_an_administrator_chose_counts_before_what_the_ca_suggests() -> None:
-    window = ari.Window(NOW.timestamp(), NOW.timestamp() + 1)
-    left = EXAMPLE.not_valid_after_utc - renewal.planned_at(EXAMPLE, window, "20h")
+    window = Window(NOW.timestamp(), NOW.timestamp() + 1)
+    left = EXAMPLE.not_valid_after_utc - planned_at(EXAMPLE, window, "20h")
     assert timedelta(hours=20) <= left <= timedelta(hours=21)
 
 
@@ -106,8 +105,8 @@ def ca(tmp_path: Path) -> Iterator[ScriptedCA]:
 
 
 @pytest.fixture
-def ask(ca: ScriptedCA, tmp_path: Path) -> Callable[[], ari.Window | None]:
-    return lambda: ari.fetch(Authority(ca.url, tmp_path / "root.pem"), EXAMPLE, Deadline(10))
+def ask(ca: ScriptedCA, tmp_path: Path) -> Callable[[], Window | None]:
+    return lambda: ari.fetch(known(ca.url, tmp_path / "root.pem"), EXAMPLE, Deadline(10))
 
 
 def suggestion(start: str, end: str, retry_after: str | None = None, **members: str) -> Reply:
@@ -115,16 +114,16 @@ def suggestion(start: str, end: str, retry_after: str | None = None, **members: 
     return Reply(200, {"suggestedWindow": {"start": start, "end": end}, **members}, headers)
 
 
-def test_a_suggestion_is_read(ask: Callable[[], ari.Window | None], ca: ScriptedCA) -> None:
+def test_a_suggestion_is_read(ask: Callable[[], Window | None], ca: ScriptedCA) -> None:
     ca.window = suggestion("2026-07-10T00:00:00Z", "2026-07-11T02:00:00.5+02:00", "7200", explanationURL="https://x")
     start = datetime(2026, 7, 10, tzinfo=UTC).timestamp()
-    assert ask() == ari.Window(start, start + 86400.5, 7200, "https://x")
+    assert ask() == Window(start, start + 86400.5, 7200, "https://x")
     assert ca.paths()[-1] == f"/acme/renewal-info/{ari.certificate_id(EXAMPLE)}"
 
 
 @pytest.mark.parametrize(("said", "kept"), [("1", 60), ("999999999", 86400), ("soon", 21600), (None, 21600)])
 def test_the_interval_has_limits(
-    ask: Callable[[], ari.Window | None], ca: ScriptedCA, said: str | None, kept: float
+    ask: Callable[[], Window | None], ca: ScriptedCA, said: str | None, kept: float
 ) -> None:
     ca.window = suggestion("2026-07-10T00:00:00Z", "2026-07-11T00:00:00Z", said)
     window = ask()
@@ -132,8 +131,8 @@ def test_the_interval_has_limits(
     assert window.interval == kept
 
 
-def test_a_ca_that_offers_none_or_does_not_know_the_certificate_has_no_wish(
-    ask: Callable[[], ari.Window | None], ca: ScriptedCA
+def test_a_ca_without_ari_or_without_the_certificate_suggests_nothing(
+    ask: Callable[[], Window | None], ca: ScriptedCA
 ) -> None:
     assert ask() is None
     ca.window = problem("malformed", "unknown certificate", 404)
@@ -153,13 +152,13 @@ def test_a_ca_that_offers_none_or_does_not_know_the_certificate_has_no_wish(
         Reply(200, b"{"),
     ],
 )
-def test_what_is_no_suggestion_is_an_error(ask: Callable[[], ari.Window | None], ca: ScriptedCA, reply: Reply) -> None:
+def test_what_is_no_suggestion_is_an_error(ask: Callable[[], Window | None], ca: ScriptedCA, reply: Reply) -> None:
     ca.window = reply
     with pytest.raises(CaError):
         ask()
 
 
-def test_a_ca_that_is_busy_is_another_error(ask: Callable[[], ari.Window | None], ca: ScriptedCA) -> None:
+def test_a_ca_that_is_busy_is_another_error(ask: Callable[[], Window | None], ca: ScriptedCA) -> None:
     ca.window = Reply(503)
     with pytest.raises(UnreachableError, match="status 503"):
         ask()
@@ -185,15 +184,10 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 def write(machine: Machine, start: datetime, days: float) -> x509.Certificate:
     """Give the machine a pair."""
     above, key = new_issuer("Issuer"), ec.generate_private_key(ec.SECP256R1())
-    leaf = issue(above, "foo.local", key, ["foo.local"], start=start, days=days, extension=key_identifier(above))
+    leaf = issue(above, "foo.local", key, ["foo.local"], start=start, days=days)
     machine.crt.write_bytes(leaf.public_bytes(Encoding.PEM))
     machine.key.write_bytes(keys.to_pem(key))
     return leaf
-
-
-def key_identifier(issuer: Issuer) -> x509.UnrecognizedExtension:
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
-    return x509.UnrecognizedExtension(identifier.oid, identifier.public_bytes())
 
 
 def renew(machine: Machine, ca: ScriptedCA, *options: str) -> str:

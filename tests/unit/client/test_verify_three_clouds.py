@@ -59,7 +59,7 @@ def files(tmp_path: Path) -> dict[str, list[str | Path]]:
 
 
 @pytest.mark.parametrize("kind", clouds.formats())
-def test_evidence_of_every_format_is_shown_and_verified_on_the_command_line(
+def test_the_commands_show_and_verify_evidence_of_every_format(
     acme_iid: Run, files: dict[str, list[str | Path]], tmp_path: Path, kind: str
 ) -> None:
     with stand_ins.that_gives(kind, tmp_path) as service:
@@ -75,7 +75,9 @@ def test_evidence_of_every_format_is_shown_and_verified_on_the_command_line(
     assert "a key that was given" in done.stdout
     assert name in done.stdout
     documents = ("aws-rsa2048", "aws-signature", "aws-pkcs7")
-    assert ("It carries no nonce" if kind in documents else "It is not bound to anything here") in done.stdout
+    assert (
+        "The evidence has no nonce" if kind in documents else "was not checked here: a CA compares it"
+    ) in done.stdout
     if kind != "gcp-identity":
         # Google's keys would be fetched; that another key's token is refused is seen below.
         assert acme_iid("verify", stdin=raw.stdout).returncode in (1, 12)
@@ -105,7 +107,7 @@ def test_evidence_that_is_old_is_authentic_and_said_to_be_of_no_use(
     assert found["verified"] is True
     assert found["bound_to"] == "https://somebody.else"
     assert "seconds ago" in found["stale"]
-    assert "No CA takes it now" in acme_iid("verify", *files["gcp-identity"], stdin=token).stdout
+    assert "A CA refuses it now" in acme_iid("verify", *files["gcp-identity"], stdin=token).stdout
 
 
 def test_what_a_metadata_service_gives_is_recognized_as_it_is(
@@ -171,7 +173,7 @@ def test_a_token_takes_both_of_what_names_its_issuer() -> None:
 @pytest.mark.parametrize("value", [1, None, ["x"], {"a": "b"}, True])
 def test_evidence_whose_members_are_no_strings_is_refused(value: object) -> None:
     content = json.dumps({"format": "gcp-identity", "evidence": value}).encode()
-    with pytest.raises(AttestationError, match="is a string"):
+    with pytest.raises(AttestationError, match="has to be a string"):
         verify(content, None, Believed(), 1_800_000_000)
 
 
@@ -182,10 +184,10 @@ def test_a_format_that_nobody_knows_is_named() -> None:
 
 
 def test_evidence_that_has_a_member_twice_is_refused() -> None:
-    with pytest.raises(AttestationError, match="may be there once"):
+    with pytest.raises(AttestationError, match="may occur once"):
         verify(b'{"evidence": "a", "format": "gcp-identity", "evidence": "b"}', None, Believed(), 1_800_000_000)
 
 
 def test_evidence_that_the_ca_would_not_take_is_not_read() -> None:
-    with pytest.raises(AttestationError, match="which the CA does not take"):
+    with pytest.raises(AttestationError, match="the most that the CA takes"):
         verify(b"x" * (MAX_BYTES + 1), "gcp-identity", Believed(), 1_800_000_000)

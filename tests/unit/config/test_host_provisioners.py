@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from acme_iid.config import ca_toml
-from acme_iid.config.host_provisioners import name_server
 from acme_iid.config.parsers import network
+from acme_iid.config.provisioner_settings import name_server
 from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
 from acme_iid.policy.hosts import CHALLENGES
@@ -68,7 +68,8 @@ def test_all_settings_are_read() -> None:
         ('challenges = ["dns-01"]\nallow = ["{instance_id}.local"]', "unknown placeholder"),
         ('challenges = ["dns-01"]\nnetworks = []', "networks: is empty"),
         ('challenges = ["dns-01"]\nnetworks = ["10.0.0.1/8"]', "'10.0.0.1/8' is no network"),
-        ('challenges = ["http-01"]\nallow_wildcards = true', "allow_wildcards: takes a challenge that can prove one"),
+        ('challenges = ["http-01"]\nallow_wildcards = true',
+         "allow_wildcards: needs a challenge that can prove a wildcard"),
         ('challenges = ["dns-01"]\nresolver = ["ns.local"]', "'ns.local' is no name server"),
         ('challenges = ["dns-01"]\nresolver = ["10.0.0.1:0"]', "is no name server"),
         ('challenges = ["dns-01"]\nhttp_port = 0', "http_port: 0 is no port"),

@@ -29,7 +29,7 @@ def write(path: Path, *chain: x509.Certificate) -> Path:
     return path
 
 
-def test_a_cross_signed_intermediate_has_the_same_subject_key_and_extensions() -> None:
+def test_a_cross_signed_intermediate_has_the_same_subject_and_extensions() -> None:
     CROSS.verify_directly_issued_by(OTHER.certificate)
     assert CROSS.subject == INTERMEDIATE.subject
     assert CROSS.public_key() == INTERMEDIATE.public_key()
@@ -69,7 +69,7 @@ def test_a_root_signs_with_its_own_key_and_is_a_ca() -> None:
         ca.cross_sign(Issuer(certificate, bare), INTERMEDIATE, NOW)
 
 
-def test_a_chain_is_served_without_its_root_until_its_first_certificate_ends(tmp_path: Path) -> None:
+def test_a_chain_omits_its_root_and_ends_with_its_first_certificate(tmp_path: Path) -> None:
     found = alternates.load(write(tmp_path / "chain", CROSS, OTHER.certificate), INTERMEDIATE)
     assert found.pem.encode() == CROSS.public_bytes(Encoding.PEM)
     assert found.root_pem.encode() == OTHER.certificate.public_bytes(Encoding.PEM)

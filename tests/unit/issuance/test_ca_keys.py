@@ -53,7 +53,7 @@ def test_a_key_that_is_not_encrypted_needs_no_password_and_minds_none(tmp_path: 
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o644])
-def test_a_key_that_others_may_touch_is_refused_with_the_command_that_helps(tmp_path: Path, mode: int) -> None:
+def test_a_key_file_open_to_others_is_refused_with_the_command_that_helps(tmp_path: Path, mode: int) -> None:
     write_new(tmp_path / "key", keys.to_pem(keys.generate()), 0o600)
     (tmp_path / "key").chmod(mode)
     message = refusal(tmp_path / "key")

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from acme_iid.issuance import ceremony, keys
-from acme_iid.issuance.constraints import PRIVATE_NETWORKS, constraints, described
+from acme_iid.issuance.name_constraints import PRIVATE_NETWORKS, constraints, described
 from acme_iid.issuance.issuer import Signer
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.protocol.identifiers import dns, ip

@@ -54,7 +54,7 @@ def write_home(home: Path, root: Issuer, intermediate: Issuer, password: str | N
     write_new(home / ca.INTERMEDIATE_KEY, keys.to_pem(intermediate.key, password), 0o600)
 
 
-def test_the_root_lives_ten_years_and_the_intermediate_five_under_their_names() -> None:
+def test_the_root_lasts_ten_years_and_the_intermediate_five() -> None:
     for issuer, name, years, path_length in ((ROOT, "My Root CA", 10, 1), (INTERMEDIATE, "My Intermediate CA", 5, 0)):
         certificate = issuer.certificate
         assert certificate.subject == x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -162,7 +162,7 @@ def test_the_key_usage_follows_the_kind_of_key(
     assert not usage.value.key_cert_sign
 
 
-def test_a_name_too_long_for_a_subject_leaves_it_empty_and_the_alternatives_critical(
+def test_a_name_too_long_for_a_subject_is_in_critical_alternatives_alone(
     authority: CertificateAuthority,
 ) -> None:
     fits, too_long = dns(f"{'a' * 58}.local"), dns(f"{'a' * 59}.local")

@@ -59,7 +59,7 @@ def test_only_the_last_two_files_are_kept_and_none_at_the_end(authority: Certifi
     assert list((tmp_path / "tls").iterdir()) == []
 
 
-def test_files_of_servers_that_ended_are_removed_and_those_of_living_ones_are_not(
+def test_files_of_ended_servers_are_removed_and_of_running_ones_kept(
     authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     ended = subprocess.Popen(["true"])

@@ -79,6 +79,7 @@ def test_each_descriptor_is_whole() -> None:
         assert {key for one in entry.formats.values() for key in one.needs} <= {*entry.lists, *entry.sources}
         keyed = {key for setting in entry.settings for key in (setting.key, *setting.keys)}
         assert keyed == {*entry.lists, *entry.sources}
+        assert not entry.lists.keys() & entry.sources.keys()
         assert entry.instance_id.groupindex.keys() == {"owner"}
         assert entry.id_form.startswith(f"{entry.cloud}:")
 
@@ -94,7 +95,8 @@ def test_no_two_descriptors_share_what_tells_them_apart() -> None:
 def test_a_flag_that_several_clouds_have_is_one() -> None:
     flags: dict[str, object] = {}
     for setting in (setting for entry in CLOUD_TYPES.values() for setting in entry.settings):
-        assert flags.setdefault(setting.flag, setting) == setting
+        typed = (setting.key, setting.shape, setting.metavar, setting.meaning)
+        assert flags.setdefault(setting.flag, typed) == typed
 
 
 @pytest.mark.parametrize(("texts", "words"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])

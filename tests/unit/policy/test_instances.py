@@ -86,7 +86,7 @@ def test_an_admitted_instance_holds_a_name_inside_the_domains() -> None:
 
 
 @pytest.mark.parametrize("name", INSTANCE.names, ids=str)
-def test_an_instance_holds_what_follows_from_its_document_even_without_custom_names(name: Identifier) -> None:
+def test_an_instance_holds_its_documents_names_even_without_custom_names(name: Identifier) -> None:
     strict = replace(P, disable_custom_sans=True)
     assert admit([strict], Namespace(), INSTANCE, name).provisioner is strict
 
@@ -135,7 +135,7 @@ def test_a_name_that_is_not_the_instances_to_hold_is_refused(name: Identifier, r
     assert reason in error.detail
 
 
-def test_without_custom_names_the_refusal_lists_those_that_follow_from_the_document() -> None:
+def test_without_custom_names_the_refusal_lists_the_documents_names() -> None:
     error = refusal(dns("foo.local"), replace(P, disable_custom_sans=True))
     assert error.step is Step.NAMES
     assert "i-0123456789abcdef0, ip-10-0-0-5.us-west-2.compute.internal, 10.0.0.5" in error.detail
@@ -156,7 +156,7 @@ def test_the_provisioner_that_gives_all_of_an_orders_names_goes_first() -> None:
     assert together.provisioner is P
 
 
-def test_first_use_is_off_only_when_every_admitting_provisioner_turns_it_off() -> None:
+def test_first_use_is_off_only_if_all_admitting_provisioners_turn_it_off() -> None:
     off = replace(P, name="off", disable_trust_on_first_use=True)
     stranger = replace(P, name="stranger", demands=STRANGERS)
     assert not admit([off, stranger], DOMAINS, INSTANCE, dns("foo.local")).trust_on_first_use
@@ -176,7 +176,7 @@ def test_first_use_is_off_only_when_every_admitting_provisioner_turns_it_off() -
     ],
     ids=str,
 )
-def test_an_order_that_nobody_could_prove_is_refused_before_evidence_is_asked_for(
+def test_an_order_that_nobody_can_prove_is_refused_before_any_evidence(
     name: Identifier, provisioner: Provisioner, *, refused: bool
 ) -> None:
     assert (refusal_to_order([provisioner], DOMAINS, name) is not None) == refused
@@ -290,7 +290,7 @@ def test_a_wildcard_rule_names_one_wildcard(text: str) -> None:
         rules(text, wildcards=True)
 
 
-def test_addresses_outside_the_networks_are_not_believed_nor_names_made_of_them() -> None:
+def test_addresses_outside_the_networks_and_their_names_are_not_believed() -> None:
     near = replace(P, networks=(ipaddress.ip_network("10.0.0.0/8"),), disable_custom_sans=True)
     far = replace(near, networks=(ipaddress.ip_network("192.168.0.0/16"),))
     for name in INSTANCE.names:
@@ -313,13 +313,13 @@ def test_lists_are_compared_without_case_and_on_any_of_their_facts() -> None:
     assert "other" in str(demand.refusal({"project": "other"}))
 
 
-def test_the_names_that_can_be_listed_are_the_instances_own_and_those_that_rules_give_exactly() -> None:
+def test_the_list_has_the_instances_own_names_and_those_of_exact_rules() -> None:
     ruled = replace(P, allow=rules("{instance_id}.vm.internal", "*.foo.local", "web.local", "x.example"))
     listed = [name.value for name in names(ruled, DOMAINS, INSTANCE)]
     assert listed == [name.value for name in INSTANCE.names] + ["i-0123456789abcdef0.vm.internal", "web.local"]
 
 
-def test_an_address_stands_in_a_name_with_dashes_where_its_network_is_believed() -> None:
+def test_an_address_of_a_believed_network_stands_in_a_name_with_dashes() -> None:
     known = ("private_ip", "private_name")
     given = tuple(NameRule(template(text, known)) for text in ("{private_ip}.ip.local", "x-{private_name}.local"))
     near = replace(P, allow=given, networks=(ipaddress.ip_network("10.0.0.0/8"),))

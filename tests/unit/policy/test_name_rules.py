@@ -28,7 +28,7 @@ def test_a_template_with_a_star_has_no_one_name() -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_no_fact_changes_how_many_labels_a_name_has_nor_what_stands_beside_it(name: str, region: str) -> None:
+def test_no_fact_changes_the_number_of_labels_or_the_text_beside_it(name: str, region: str) -> None:
     given_name = template("a-{instance_name}.{region}.x.local", KNOWN).name({"instance_name": name, "region": region})
     if given_name is not None:
         first, second, *rest = given_name.value.split(".")

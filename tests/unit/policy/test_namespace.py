@@ -37,12 +37,12 @@ OWN = Namespace(("local",), frozenset({dns("ca.local"), ip("10.0.0.5"), ip("fd00
 )
 def test_a_name_is_reserved_if_a_certificate_for_it_speaks_for_the_ca(name: str, *, reserved: bool) -> None:
     identifier = from_text(name)
-    assert OWN.reserves(identifier) is reserved
+    assert OWN.refuses(identifier) is reserved
     assert (OWN.refusal(identifier) is not None) is reserved
 
 
 def test_an_address_that_is_reserved_as_ipv6_is_also_the_ipv4_one() -> None:
-    assert Namespace((), frozenset({ip("::ffff:192.0.2.1")})).reserves(ip("192.0.2.1"))
+    assert Namespace((), frozenset({ip("::ffff:192.0.2.1")})).refuses(ip("192.0.2.1"))
 
 
 def own_names(server: str, ca: str = "") -> set[Identifier]:

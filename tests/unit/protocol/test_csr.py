@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import random
-from collections.abc import Sequence
-from contextlib import suppress
 
 import pytest
 from cryptography import x509
@@ -13,51 +10,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from csr_requests import FOO, KEY, AnyKey, refusal, request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_iid.attestation import asn1
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.protocol import csr, jwk
-from acme_iid.protocol.identifiers import Identifier, dns, ip
 from acme_iid.protocol.public_keys import KEY_TYPES, KeyPolicy
 from acme_iid.simulator.cms import oid, sequence
 
-KEY = ec.generate_private_key(ec.SECP256R1())
 RSA_KEY = rsa.generate_private_key(65537, 2048)
-FOO = [dns("foo.local")]
-AnyKey = (
-    ec.EllipticCurvePrivateKey
-    | ed25519.Ed25519PrivateKey
-    | ed448.Ed448PrivateKey
-    | rsa.RSAPrivateKey
-    | dsa.DSAPrivateKey
-)
-
-
-def request(
-    names: Sequence[x509.GeneralName] | None = (x509.DNSName("foo.local"),),
-    *,
-    common_names: Sequence[str] = (),
-    key: AnyKey = KEY,
-    extensions: Sequence[x509.ExtensionType] = (),
-    other: Sequence[x509.NameAttribute[str]] = (),
-) -> bytes:
-    subject = [*other, *(x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common_names)]
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
-    if names is not None:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=False)
-    no_hash = isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
-    return builder.sign(key, None if no_hash else hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-def refusal(der: bytes, identifiers: Sequence[Identifier] = FOO, forbidden: frozenset[bytes] = frozenset()) -> str:
-    with pytest.raises(AcmeError) as caught:
-        csr.check(der, identifiers, forbidden)
-    assert caught.value.problem is Problem.BAD_CSR
-    return caught.value.detail
 
 
 def spki(key: AnyKey) -> bytes:
@@ -304,80 +267,6 @@ def test_a_request_over_the_limit_is_refused_unread() -> None:
     assert refusal(b"0" * (csr.MAX_BYTES + 1)) == "the CSR is larger than 8192 bytes"
 
 
-@pytest.mark.parametrize(
-    ("names", "common_names", "identifiers"),
-    [
-        ([x509.DNSName("foo.local")], [], FOO),
-        ([x509.DNSName("FOO.Local")], [], FOO),
-        ([x509.DNSName("foo.local")], ["foo.local"], FOO),
-        ([x509.DNSName("foo.local")], ["Foo.Local"], FOO),
-        (None, ["foo.local"], FOO),
-        ([x509.DNSName("bar.local")], ["foo.local"], [dns("foo.local"), dns("bar.local")]),
-        ([x509.DNSName("*.foo.local")], [], [dns("*.foo.local")]),
-        (
-            [x509.DNSName("foo.local"), x509.IPAddress(ipaddress.ip_address("10.0.0.1"))],
-            ["10.0.0.1"],
-            [dns("foo.local"), ip("10.0.0.1")],
-        ),
-        ([x509.IPAddress(ipaddress.ip_address("2001:db8::1"))], [], [ip("2001:0db8:0::1")]),
-        ([x509.DNSName("foo.local"), x509.DNSName("foo.local")], [], FOO),
-    ],
-)
-def test_names_equal_to_the_orders_are_accepted(
-    names: list[x509.GeneralName] | None, common_names: list[str], identifiers: list[Identifier]
-) -> None:
-    assert csr.check(request(names, common_names=common_names), identifiers).public_key == KEY.public_key()
-
-
-@pytest.mark.parametrize(
-    ("names", "common_names", "reason"),
-    [
-        ([], [], "the CSR lacks foo.local; its names are exactly the order's"),
-        (None, [], "the CSR lacks foo.local"),
-        (
-            [x509.DNSName("foo.local"), x509.DNSName("bar.local")],
-            [],
-            "asks for bar.local, which the order does not hold",
-        ),
-        ([x509.DNSName("foo.local")], ["bar.local"], "asks for bar.local, which the order does not hold"),
-        ([x509.DNSName("*.local")], [], "the CSR lacks foo.local"),
-        ([x509.DNSName("foo.local")], ["foo", "foo.local"], "asks for foo, which"),
-        ([x509.DNSName("foo.local"), x509.IPAddress(ipaddress.ip_address("10.0.0.1"))], [], "asks for 10.0.0.1"),
-        ([x509.DNSName("foo.local"), x509.RFC822Name("a@foo.local")], [], "asks for a RFC822Name"),
-        ([x509.DNSName("foo.local"), x509.UniformResourceIdentifier("spiffe://x/y")], [], "UniformResourceIdentifier"),
-        ([x509.DNSName("foo.local"), x509.DirectoryName(x509.Name([]))], [], "asks for a DirectoryName"),
-        (
-            [x509.DNSName("foo.local"), x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c\x01a")],
-            [],
-            "asks for a OtherName",
-        ),
-        ([x509.DNSName("foo.local.")], [], "asks for a name that is none: 'foo.local.' ends with a dot"),
-        ([x509.DNSName("10.0.0.1")], [], "asks for a name that is none"),
-        ([x509.DNSName("foo.local")], ["My server"], "asks for a name that is none: 'My server'"),
-        ([x509.DNSName("foo.local")], ["10.0.0.1"], "an address that its subjectAltName does not hold"),
-    ],
-)
-def test_other_names_than_the_orders_are_refused(
-    names: list[x509.GeneralName] | None, common_names: list[str], reason: str
-) -> None:
-    assert reason in refusal(request(names, common_names=common_names))
-
-
-def test_an_address_in_the_common_name_alone_is_not_proof_of_one() -> None:
-    assert "does not hold" in refusal(request(None, common_names=["10.0.0.1"]), [ip("10.0.0.1")])
-
-
-def test_a_network_is_no_address() -> None:
-    network = x509.IPAddress(ipaddress.ip_network("10.0.0.0/8"))
-    assert "asks for a name that is none" in refusal(request([x509.DNSName("foo.local"), network]))
-
-
-def test_many_wrong_names_are_shown_in_part() -> None:
-    names = [x509.DNSName(f"n{number}.local") for number in range(9)]
-    detail = refusal(request([x509.DNSName("foo.local"), *names]))
-    assert "n0.local, n1.local, n2.local, n3.local, n4.local and 4 more" in detail
-
-
 def test_a_key_of_the_cas_own_is_refused() -> None:
     assert "is the CA's own" in refusal(request(), FOO, frozenset({spki(KEY)}))
 
@@ -419,20 +308,3 @@ def test_a_signature_with_bits_that_are_not_used_is_refused() -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_at_all_are_refused_with_badcsr(data: bytes) -> None:
     assert refusal(data)
-
-
-@given(st.text(max_size=40))
-def test_any_common_name_is_the_orders_or_refused(text: str) -> None:
-    with suppress(ValueError):  # cryptography will not write every text
-        der = request(common_names=[text])
-        with suppress(AcmeError):
-            csr.check(der, FOO)
-            assert text.lower() == "foo.local" or not text.strip(" "), "an empty one is none"
-
-
-@pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning")
-@pytest.mark.parametrize("empty", ["", " "])
-def test_an_empty_common_name_is_none(empty: str) -> None:
-    nothing = x509.NameAttribute(NameOID.COMMON_NAME, empty, _validate=False)
-    assert csr.check(request(other=[nothing]), FOO).public_key == KEY.public_key()
-    assert "lacks foo.local" in refusal(request(None, other=[nothing]))

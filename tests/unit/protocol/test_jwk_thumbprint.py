@@ -51,8 +51,8 @@ def test_a_key_on_another_curve_has_none() -> None:
     [
         ("d", "AAAA", "holds a secret"),
         ("kty", "oct", "holds a secret"),
-        ("x", 7, "no text"),
-        ("x", ["AAAA"], "no text"),
+        ("x", 7, "not a text"),
+        ("x", ["AAAA"], "not a text"),
         ("n", "A" * 1401, "longer than any key's"),
     ],
 )

@@ -45,14 +45,14 @@ def test_what_names_no_certificate_is_refused(text: str) -> None:
 
 
 @given(st.integers(60, 825 * DAY))
-def test_a_window_lies_in_the_second_half_of_the_lifetime_and_ends_after_it_starts(lifetime: int) -> None:
+def test_a_renewal_window_lies_in_the_second_half_of_the_lifetime(lifetime: int) -> None:
     certificate = replace(CERTIFICATE, not_after=CERTIFICATE.not_before + lifetime)
     start, end = window(certificate)
     assert certificate.not_before + lifetime // 2 < start < end < certificate.not_after
     assert 60 <= retry_after(certificate) <= 6 * 3600
 
 
-def test_a_revoked_certificates_window_has_passed_whatever_an_operator_said() -> None:
+def test_a_revoked_certificates_window_is_past_whatever_an_operator_set() -> None:
     revoked = replace(CERTIFICATE, renew_from=5000, renew_until=6000, revoked_at=2000)
     start, end = window(revoked)
     assert start < end < 2000

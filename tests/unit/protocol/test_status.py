@@ -109,7 +109,7 @@ authorizations = st.builds(
         st.integers(NOW - 100, NOW + 100),
     )
 )
-def test_an_order_is_ready_only_when_every_authorization_is_valid_and_nothing_ended_it(order: Order) -> None:
+def test_an_order_is_ready_only_if_not_ended_and_all_authorizations_valid(order: Order) -> None:
     every_valid = all(
         entry.challenges[0].validated_at is not None
         and entry.deactivated_at is None

@@ -90,11 +90,11 @@ def test_size_is_bounded() -> None:
 
 def test_hostile_texts_are_refused_in_no_time() -> None:
     size = strict_json.MAX_BYTES
-    started = time.perf_counter()
+    started = time.process_time()
     for hostile in (b"[" * size, b'{"a":' * (size // 5), b'"\\' * (size // 2), b'["' * (size // 2), b"]" * size):
         with pytest.raises(ValueError, match=r"\w"):
             strict_json.loads(hostile)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @given(st.binary(max_size=60) | st.text('{}[]",:\\u0dD 1eEnN-."ab', max_size=60).map(str.encode))

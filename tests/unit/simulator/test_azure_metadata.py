@@ -123,7 +123,7 @@ def test_a_nonce_is_up_to_32_letters_and_digits(nonce: str) -> None:
         assert _read(caller.document("Ab3" + "z" * 29))["nonce"] == "Ab3" + "z" * 29
 
 
-def test_a_document_of_an_older_request_is_handed_out_as_often_as_asked_for() -> None:
+def test_an_older_requests_document_is_handed_out_as_often_as_configured() -> None:
     service = AzureService(fa.vm(), fa.keys(), stale_nonces=2, clock=Clock())
     with calling(service) as caller:
         documents = [_read(caller.document("fresh")) for _ in range(4)]
@@ -213,7 +213,7 @@ def test_the_instances_metadata_agree_with_what_is_signed() -> None:
 # Managed identity
 
 
-def test_its_tokens_verify_under_the_key_set_that_it_serves_beside_its_documents() -> None:
+def test_its_tokens_verify_under_the_key_set_that_it_serves() -> None:
     clock = Clock()
     with calling(clock=clock) as caller:
         answer = caller.get(f"{TOKEN}&resource={quote(fa.AUDIENCE, safe='')}")

@@ -65,7 +65,7 @@ def calling(server: MetadataServer | None = None) -> Iterator[Caller]:
         yield caller
 
 
-def test_a_token_proves_the_instance_with_the_keys_that_are_served_beside_it() -> None:
+def test_a_token_proves_the_instance_under_the_keys_that_are_served() -> None:
     with calling() as caller:
         evidence = Evidence("gcp-identity", {"evidence": caller.token(BINDING.audience)})
         trust = trusting(gcp_keys={"mine": caller.url + gcp.KEYS_PATH}, google=False)
@@ -109,7 +109,7 @@ def test_a_token_for_nobody_is_refused(query: str) -> None:
 @pytest.mark.parametrize(
     "path", [ROOT, ROOT + "instance/id", IDENTITY + "?audience=x", "/computeMetadata/v1/nothing", "/x"]
 )
-def test_requests_that_a_browser_or_proxy_could_be_made_to_send_are_refused(path: str) -> None:
+def test_requests_that_a_browser_or_proxy_can_be_tricked_into_are_refused(path: str) -> None:
     with calling() as caller:
         for headers in ({}, {"Metadata_Flavor": "google"}, {"X_Google_Metadata_Request": "True"}):
             status, body, answered = caller.ask(path, **headers)

@@ -145,7 +145,7 @@ def _code(answer: tuple[int, str]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES384"])
-def test_a_token_proves_the_instance_with_the_keys_that_are_served_beside_it(algorithm: str) -> None:
+def test_a_token_proves_the_instance_under_the_keys_that_are_served(algorithm: str) -> None:
     with running(organization="o-abcdefghij") as (program, service):
         answer = program.call("GetWebIdentityToken", FORM | {"SigningAlgorithm": algorithm})
         evidence = Evidence(

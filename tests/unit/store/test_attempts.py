@@ -39,9 +39,9 @@ def answer(database: Database, address: str, target: str, account_id: str | None
         name = Identifier("dns", target)
         offered = Authorization("", owner, name, False, 1, 999, (Challenge("", "http-01", "token"),))
         order = add_order(database, Order("", owner, (name,), 1, 999, key=owner, authorizations=(offered,)))
-        place = orders.place(order, 0, 0)
-        assert place is not None
-        put(database, attempts.ask(place, address, address, NOW))
+        located = orders.locate(order, 0, 0)
+        assert located is not None
+        put(database, attempts.ask(located, address, address, NOW))
         made.append(Asked(orders.number(order), 0, 0, address, owner, target))
     return made
 
@@ -62,9 +62,9 @@ def taken(database: Database, rounds: Rounds, most: int = 100, now: int = NOW) -
 def fail(database: Database, asked: Asked, again_at: int) -> None:
     order = orders.by_number(database, asked.n)
     assert order is not None
-    place = orders.place(order, asked.i, asked.k)
-    assert place is not None
-    put(database, attempts.postpone(place, FAULT, again_at))
+    located = orders.locate(order, asked.i, asked.k)
+    assert located is not None
+    put(database, attempts.postpone(located, FAULT, again_at))
 
 
 def addresses(found: list[Asked]) -> list[str]:
@@ -79,7 +79,7 @@ def test_addresses_take_turns_however_much_each_asks_for(database: Database) -> 
     assert sorted(addresses(taken(database, Rounds(), 3))) == ["a", "b", "c"]
 
 
-def test_an_address_that_has_just_had_its_turn_comes_after_those_that_wait(database: Database) -> None:
+def test_an_address_that_just_had_its_turn_comes_after_waiting_ones(database: Database) -> None:
     rounds = Rounds()
     for number in range(9):
         for address in "abcd":
@@ -171,7 +171,7 @@ def test_a_repeated_attempt_is_not_due_before_its_time(database: Database) -> No
     assert taken(database, Rounds(), now=now) == [asked]
 
 
-def test_an_attempt_that_one_process_has_is_no_others_until_its_lease_ends(database: Database) -> None:
+def test_an_attempt_belongs_to_one_process_until_its_lease_ends(database: Database) -> None:
     (asked,) = answer(database, "a", "x")
     assert take(database, asked)
     assert not take(database, asked)

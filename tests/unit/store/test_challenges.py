@@ -18,7 +18,7 @@ from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
 from acme_iid.store import accounts, attempts, orders
 from acme_iid.store.attempts import Asked
 from acme_iid.store.database import Database, open_store
-from acme_iid.store.orders import Place
+from acme_iid.store.orders import LocatedChallenge
 from acme_iid.store.writes import Statement, perform
 
 NAME = Identifier("dns", "foo.local")
@@ -37,22 +37,22 @@ def database(store_url: str) -> Iterator[Database]:
     entry = Authorization("", "a", NAME, False, 1, 100, offered)
     put(database, accounts.add(ACCOUNT))
     add_order(database, Order("", "a", (NAME,), 1, 100, key="t", authorizations=(entry,)))
-    put(database, attempts.ask(place(database), "192.0.2.1", "192.0.2.1", 10))
+    put(database, attempts.ask(located(database), "192.0.2.1", "192.0.2.1", 10))
     yield database
     database.close()
 
 
-def place(database: Database, k: int = 0) -> Place:
+def located(database: Database, k: int = 0) -> LocatedChallenge:
     """A challenge as it stands now."""
     order = orders.by_number(database, 1)
     assert order is not None
-    found = orders.place(order, 0, k)
+    found = orders.locate(order, 0, k)
     assert found is not None
     return found
 
 
 def asked(database: Database) -> Asked:
-    return Asked(orders.number(place(database).order), 0, 0, "192.0.2.1", "a", "foo.local")
+    return Asked(orders.number(located(database).order), 0, 0, "192.0.2.1", "a", "foo.local")
 
 
 def due(database: Database, now: int) -> list[Asked]:
@@ -69,20 +69,20 @@ def take(database: Database, now: int) -> bool:
     return perform(database, partial(validations.take, asked=asked(database), now=now))
 
 
-def met(at: Place, now: int) -> list[Statement]:
+def met(at: LocatedChallenge, now: int) -> list[Statement]:
     """What records that an attempt met its challenge."""
     order = orders.changed(at, replace(at.challenge, validated_at=now, proof=PROOF))
     return [accounts.in_force(ACCOUNT), orders.change(order, now), *attempts.decide(at)]
 
 
-def not_met(at: Place, now: int) -> list[Statement]:
+def not_met(at: LocatedChallenge, now: int) -> list[Statement]:
     """What records that an attempt failed for good."""
     return [orders.change(orders.failed(at, FAULT, now)[0], now), *attempts.decide(at)]
 
 
 def test_a_challenge_is_answered_once(database: Database) -> None:
-    put(database, attempts.ask(place(database), "192.0.2.2", "192.0.2.2", 20))
-    answered = place(database).challenge
+    put(database, attempts.ask(located(database), "192.0.2.2", "192.0.2.2", 20))
+    answered = located(database).challenge
     assert (answered.answered_at, answered.answered_from, answered.due_at) == (10, "192.0.2.1", 10)
     assert due(database, 10) == [asked(database)]
     pass_time(database, -FAR)
@@ -96,37 +96,37 @@ def test_an_attempt_is_one_processs_until_its_lease_runs_out(database: Database)
     pass_time(database, 20)
     assert due(database, 10) == [asked(database)]
     assert lease(database, 10, 30)
-    assert place(database).challenge.attempts == 2
+    assert located(database).challenge.attempts == 2
 
 
 def test_an_attempt_that_was_overtaken_records_nothing(database: Database) -> None:
     lease(database, 10, 30)
-    first = place(database)
+    first = located(database)
     pass_time(database, 20)
     lease(database, 10, 30)
     assert not happens(database, *met(first, 31))
     assert not happens(database, *not_met(first, 31))
     assert not happens(database, attempts.postpone(first, FAULT, 40))
-    assert place(database).challenge == replace(first.challenge, attempts=2, due_at=-10)
-    assert happens(database, *met(place(database), 31))
-    assert place(database).challenge.validated_at == 31
+    assert located(database).challenge == replace(first.challenge, attempts=2, due_at=-10)
+    assert happens(database, *met(located(database), 31))
+    assert located(database).challenge.validated_at == 31
 
 
 def test_a_failed_attempt_gives_its_lease_back_and_says_what_it_found(database: Database) -> None:
     lease(database, 10, 30)
-    assert happens(database, attempts.postpone(place(database), FAULT, FAR))
-    assert place(database).challenge.error == FAULT
+    assert happens(database, attempts.postpone(located(database), FAULT, FAR))
+    assert located(database).challenge.error == FAULT
     assert not lease(database, 12, 40)
     pass_time(database, FAR)
     assert lease(database, 12, 40)
 
 
 def end_order(database: Database) -> None:
-    put(database, orders.change(replace(place(database).order, ended_at=11, error=FAULT), 11))
+    put(database, orders.change(replace(located(database).order, ended_at=11, error=FAULT), 11))
 
 
 def deactivate_authorization(database: Database) -> None:
-    deactivating = partial(authorizations.deactivate, authorization_id=place(database).authorization.id, now=11)
+    deactivating = partial(authorizations.deactivate, authorization_id=located(database).authorization.id, now=11)
     assert perform(database, deactivating).deactivated_at == 11
 
 
@@ -135,13 +135,13 @@ def deactivate_account(database: Database) -> None:
 
 
 def meet_the_other(database: Database) -> None:
-    other = place(database, 1)
+    other = located(database, 1)
     order = orders.changed(other, replace(other.challenge, validated_at=11, proof=PROOF))
     put(database, orders.change(order, 11))
 
 
 def fail_the_other(database: Database) -> None:
-    put(database, orders.change(orders.failed(place(database, 1), FAULT, 11)[0], 11))
+    put(database, orders.change(orders.failed(located(database, 1), FAULT, 11)[0], 11))
 
 
 ENDS = [end_order, deactivate_authorization, deactivate_account, meet_the_other, fail_the_other]
@@ -159,14 +159,14 @@ def test_an_attempt_that_was_under_way_when_all_ended_makes_nothing_valid(
     database: Database, end: Callable[[Database], None]
 ) -> None:
     lease(database, 10, 30)
-    under_way = place(database)
+    under_way = located(database)
     end(database)
     assert not happens(database, *met(under_way, 12))
-    assert place(database).challenge.validated_at is None
+    assert located(database).challenge.validated_at is None
 
 
 def test_an_authorization_that_has_run_out_is_not_looked_at(database: Database) -> None:
-    other = place(database, 1)
+    other = located(database, 1)
     assert not happens(database, orders.unchanged(other.order, 100), attempts.ask(other, "", "", 100))
     assert happens(database, orders.unchanged(other.order, 99))
     assert not take(database, 100)
@@ -175,4 +175,4 @@ def test_an_authorization_that_has_run_out_is_not_looked_at(database: Database) 
 
 def test_an_attempt_that_ends_after_the_authorization_makes_nothing_valid(database: Database) -> None:
     assert take(database, 99)
-    assert not happens(database, *met(place(database), 100))
+    assert not happens(database, *met(located(database), 100))

@@ -48,9 +48,9 @@ def offer(database: Database, name: Identifier = NAME, account: str = "a", expir
 
 def prove(database: Database, made: Order) -> Order:
     """Meet the challenge of an authorization."""
-    place = orders.place(made, 0, 0)
-    assert place is not None
-    met = orders.changed(place, replace(place.challenge, validated_at=40, proof=PROOF))
+    located = orders.locate(made, 0, 0)
+    assert located is not None
+    met = orders.changed(located, replace(located.challenge, validated_at=40, proof=PROOF))
     put(database, orders.change(replace(met, instance_id=INSTANCE, generation=0), 40))
     return read(database, made)
 
@@ -98,9 +98,9 @@ def deactivate(database: Database, made: Order) -> None:
 
 
 def fail(database: Database, made: Order) -> None:
-    place = orders.place(made, 0, 0)
-    assert place is not None
-    put(database, orders.change(orders.failed(place, Fault(Problem.DNS, "no answer"), 40)[0], 40))
+    located = orders.locate(made, 0, 0)
+    assert located is not None
+    put(database, orders.change(orders.failed(located, Fault(Problem.DNS, "no answer"), 40)[0], 40))
 
 
 def revoke(database: Database, _made: Order) -> None:
@@ -205,7 +205,7 @@ def deactivate_taken(database: Database, order: Order) -> None:
 
 
 @pytest.mark.parametrize("spoil", [None, deactivate_taken, revoke, end])
-def test_an_order_is_tied_to_no_certificate_unless_every_authorization_is_valid_then(
+def test_an_order_gets_a_certificate_only_if_all_authorizations_are_valid(
     database: Database, spoil: Callable[[Database, Order], None] | None
 ) -> None:
     order = take(database, prove(database, offer(database)))

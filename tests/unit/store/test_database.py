@@ -148,7 +148,7 @@ def test_a_release_lets_one_key_in_once_and_keeps_the_start(database: Database) 
     assert not use("a", at=NOW + 59)
 
 
-def test_what_was_taken_from_an_instance_is_not_proven_by_what_was_decided_before(database: Database) -> None:
+def test_an_earlier_decision_does_not_prove_what_was_taken_since(database: Database) -> None:
     put(database, instances.use(instance("a")))
     put(database, raising(found(database)))
     assert not happens(database, instances.use(instance("a")))

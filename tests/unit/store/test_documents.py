@@ -95,8 +95,8 @@ def later(draw: st.DrawFn, order: Order, entry: Authorization) -> Authorization:
     if order.ended_at is not None and draw(st.booleans()):
         entry = replace(entry, deactivated_at=draw(times))
     if draw(st.integers(0, 4)) == 0:
-        place = entry.id.rpartition(".")[2]
-        entry = replace(entry, id=f"5.{'B' * 15}{place}.0")
+        number = entry.id.rpartition(".")[2]
+        entry = replace(entry, id=f"5.{'B' * 15}{number}.0")
     return entry
 
 
@@ -238,7 +238,7 @@ def states(order: Order, now: int = 8) -> list[Status]:
     return [of_order(order, now), *(of_authorization(entry, now) for entry in order.authorizations)]
 
 
-def test_what_an_instance_has_proven_ends_with_its_generation_and_the_order(database: Database) -> None:
+def test_an_instances_proofs_and_order_end_with_its_generation(database: Database) -> None:
     order = made(database, (MET,), (MET_BY_HOST,))
     assert states(order) == [Status.READY, Status.VALID, Status.VALID]
     lose(database)
@@ -293,7 +293,7 @@ def test_what_waits_for_iid01_alone_fails_with_a_key_change_and_the_order(databa
     assert (failed.failed_at, failed.error) == (7, documents.KEY_CHANGED)
 
 
-def test_where_a_name_can_be_proven_otherwise_iid01_is_taken_back_with_a_key_change(database: Database) -> None:
+def test_a_key_change_takes_iid01_back_if_a_name_has_another_challenge(database: Database) -> None:
     order = made(database, (WAITING, OTHER), by=None)
     change_key(database)
     order = read(database, order)
@@ -301,9 +301,9 @@ def test_where_a_name_can_be_proven_otherwise_iid01_is_taken_back_with_a_key_cha
     (left,) = order.authorizations[0].challenges
     assert (left.type, left.id) == ("http-01", f"{order.id}.0.1")
     # What is stored then has the challenge in the same place, and the other is still gone.
-    place = orders.of_challenge_id(database, left.id)
-    assert place is not None
-    put(database, orders.change(orders.changed(place, replace(left, validated_at=8, proof=BY_HOST)), 8))
+    located = orders.of_challenge_id(database, left.id)
+    assert located is not None
+    put(database, orders.change(orders.changed(located, replace(left, validated_at=8, proof=BY_HOST)), 8))
     assert states(read(database, order)) == [Status.READY, Status.VALID]
     assert orders.of_challenge_id(database, f"{order.id}.0.0") is None
 
@@ -326,7 +326,7 @@ def test_an_order_that_was_made_with_the_new_key_goes_on(database: Database) -> 
     assert states(order) == [Status.PENDING, Status.PENDING]
 
 
-def test_an_authorization_ahead_of_an_order_that_waits_for_iid01_fails_with_a_key_change(database: Database) -> None:
+def test_a_key_change_fails_an_authorization_made_ahead_that_awaits_iid01(database: Database) -> None:
     order = made(database, (WAITING,), by=None, ahead=True)
     change_key(database)
     assert of_authorization(read(database, order).authorizations[0], 8) is Status.INVALID
@@ -348,8 +348,8 @@ def test_what_delegates_have_ends_with_the_enrolment(database: Database, issued:
 
 def test_a_challenge_that_is_looked_for_shows_its_attempts(database: Database) -> None:
     order = made(database, (WAITING, OTHER), by=None)
-    place = orders.place(order, 0, 1)
-    assert place is not None
-    put(database, attempts.ask(place, "192.0.2.1", "192.0.2.1", 7))
+    located = orders.locate(order, 0, 1)
+    assert located is not None
+    put(database, attempts.ask(located, "192.0.2.1", "192.0.2.1", 7))
     _, looked = read(database, order).authorizations[0].challenges
     assert (looked.answered_at, looked.answered_from, looked.due_at, looked.attempts) == (7, "192.0.2.1", 7, 0)

@@ -8,14 +8,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from writing import happens, key, put
 
-from acme_iid.store import events, instances
-from acme_iid.store.chain import Link, new_event
+from acme_iid.store import events, instances, lookups
+from acme_iid.store.chain import Event, Link
 from acme_iid.store.database import Database, open_store
+from acme_iid.store.listing import Filter
 
 NOW = 1_800_000_000
 INSTANCE = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
@@ -25,8 +27,13 @@ def fill(database: Database, count: int, first: int = 1) -> None:
     put(
         database,
         events=[
-            new_event(
-                "challenge.valid", NOW + number, account_id="a", instance=key(INSTANCE), name="foo.local", number=number
+            Event(
+                "challenge.valid",
+                NOW + number,
+                account_id="a",
+                instance=key(INSTANCE),
+                name="foo.local",
+                detail={"number": number},
             )
             for number in range(first, first + count)
         ],
@@ -81,6 +88,26 @@ def test_the_hash_can_be_computed_by_anybody_from_the_row(behind: sqlite3.Connec
         assert kept == previous
 
 
+def test_the_same_events_have_the_same_hashes_in_every_version(database: Database) -> None:
+    assert str(events.head(database)) == "20:371f38bd2ece4060aa0289f31c03fd4399e9c9d512edf5513850813b246e56a1"
+
+
+def test_an_event_is_read_as_it_was_made(store_url: str) -> None:
+    made = [
+        Event(
+            "challenge.valid", NOW, account_id="a", instance=key(INSTANCE), name="foo.local", detail={"proven": True}
+        ),
+        Event("challenge.refused", NOW, cloud="gcp", detail={"identifiers": ["foo.local", "b\u00fccher.local"]}),
+        Event("store.pruned", NOW, detail={"removed": {"orders": 2}, "by": None}),
+    ]
+    database = open_store(store_url)
+    put(database, events=made)
+    lookups.follow(database)
+    read = dict(events.page(database, Filter()))
+    assert read == {1: made[0], 2: made[1], 3: replace(made[2], detail={"removed": {"orders": 2}})}
+    database.close()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -106,7 +133,7 @@ def test_an_edited_event_is_named(database: Database, behind: sqlite3.Connection
     assert found(database, 9) == "OK 12"
 
 
-def test_an_event_that_was_written_anew_with_its_own_hash_shows_at_the_next(
+def test_an_event_rewritten_with_its_own_hash_shows_at_the_next_event(
     database: Database, behind: sqlite3.Connection
 ) -> None:
     (before,) = behind.execute("SELECT hash FROM events WHERE seq = 6").fetchone()
@@ -172,7 +199,7 @@ def test_two_events_that_changed_places_are_found(database: Database, behind: sq
     assert found(database).startswith("event 7 was edited or inserted")
 
 
-def test_what_happens_after_an_edit_is_recorded_and_the_edit_is_still_found(
+def test_events_after_an_edit_are_recorded_and_the_edit_is_still_found(
     database: Database, behind: sqlite3.Connection
 ) -> None:
     behind.execute("UPDATE events SET account_id = 'b' WHERE seq = 20")
@@ -184,7 +211,7 @@ def test_what_happens_after_an_edit_is_recorded_and_the_edit_is_still_found(
 
 def test_an_event_of_a_write_that_a_guard_refuses_leaves_no_gap(database: Database) -> None:
     refused = instances.unchanged("nobody", 0)
-    assert not happens(database, refused, events=[new_event("lost", NOW)])
+    assert not happens(database, refused, events=[Event("lost", NOW)])
     fill(database, 1, first=21)
     assert found(database) == "OK 21"
     assert not database.rows("SELECT 1 FROM events WHERE kind = 'lost'")
@@ -193,7 +220,7 @@ def test_an_event_of_a_write_that_a_guard_refuses_leaves_no_gap(database: Databa
 def test_an_event_of_a_transaction_that_fails_leaves_no_gap(database: Database) -> None:
     def fail() -> None:
         with database.transaction() as transaction:
-            events.append(transaction, new_event("lost", NOW))
+            events.append(transaction, Event("lost", NOW))
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -206,7 +233,7 @@ def test_processes_that_record_at_once_make_one_chain(store_url: str) -> None:
     open_store(store_url).close()
     script = """
 import sys
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import open_store
 from acme_iid.store.writes import Write
 database = open_store(sys.argv[1])
@@ -214,7 +241,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(50):
     kinds = ["turn"] if turn % 5 else ["turn", "again"]
-    events = [new_event(kind, turn, account_id=sys.argv[2]) for kind in kinds]
+    events = [Event(kind, turn, account_id=sys.argv[2]) for kind in kinds]
     database.commit(Write([], lambda rows: None, events))
     if turn % 7 == 0:
         database.seal()

@@ -106,9 +106,7 @@ def test_one_change_in_a_batch_is_seen_and_a_new_account_changes_none(store: SQL
     assert store.account_generation() not in (before, None)
 
 
-def test_nothing_is_known_while_an_account_is_changed_and_what_came_to_nothing_ends(
-    store: SQLite, other: SQLite
-) -> None:
+def test_no_account_is_remembered_during_a_change_even_a_failed_one(store: SQLite, other: SQLite) -> None:
     known = KnownAccounts(store)
     counted = Counted(store)
     known.get(counted, "a")
@@ -124,7 +122,7 @@ def test_nothing_is_known_while_an_account_is_changed_and_what_came_to_nothing_e
     assert known.get(store, "a") == ACCOUNT
 
 
-def test_a_process_that_is_killed_in_the_middle_leaves_nobody_with_what_was(store: SQLite) -> None:
+def test_a_process_killed_in_a_change_leaves_no_stale_account_behind(store: SQLite) -> None:
     known, counted = KnownAccounts(store), Counted(store)
     known.get(counted, "a")
     killed = subprocess.run([sys.executable, "-c", KILLED_AT_AN_ACCOUNT, store.path], check=False)

@@ -12,7 +12,7 @@ from writing import add_order, key, put
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Instance, Order
 from acme_iid.store import accounts, certificates, events, instances, lookups, orders
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Statement
@@ -42,14 +42,16 @@ def issue(database: Database, *names: Identifier, at: int = NOW, image: str | No
     certificate = Certificate(
         order.id, serial, "a", names, at, at + 60, at, b"", "issuer", "", "P", INSTANCE, image=image
     )
-    event = new_event(
+    event = Event(
         "certificate.issued",
         at,
         account_id="a",
         instance=key(INSTANCE),
-        serial=serial,
-        names=[name.value for name in names],
-        image=image,
+        detail={
+            "serial": serial,
+            "names": [name.value for name in names],
+            "image": image,
+        },
     )
     put(database, orders.finalize(order, at), certificates.add(certificate, key(INSTANCE)), events=[event])
     return certificate
@@ -60,7 +62,7 @@ def listed(database: Database, **wanted: str) -> list[str]:
 
 
 def kinds(database: Database, **wanted: str) -> list[str]:
-    return [event.kind for event in events.page(database, Filter(**wanted))]  # type: ignore[arg-type]
+    return [event.kind for _, event in events.page(database, Filter(**wanted))]  # type: ignore[arg-type]
 
 
 def test_no_request_writes_what_operators_look_for(database: Database) -> None:
@@ -92,8 +94,14 @@ def test_a_refused_order_is_found_by_the_names_that_it_was_for(database: Databas
     put(
         database,
         events=[
-            new_event("order.refused", NOW, account_id="a", identifiers=["foo.local", "bar.local"]),
-            new_event("challenge.refused", NOW, account_id="a", name="foo.local", identifiers=["foo.local", "x.local"]),
+            Event("order.refused", NOW, account_id="a", detail={"identifiers": ["foo.local", "bar.local"]}),
+            Event(
+                "challenge.refused",
+                NOW,
+                account_id="a",
+                name="foo.local",
+                detail={"identifiers": ["foo.local", "x.local"]},
+            ),
         ],
     )
     lookups.follow(database)
@@ -104,7 +112,7 @@ def test_a_refused_order_is_found_by_the_names_that_it_was_for(database: Databas
 
 def test_what_is_long_is_found_by_its_whole_value(database: Database) -> None:
     first, second = (f"{'a' * 60}.{'b' * 60}.{end}.local" for end in "xy")
-    put(database, events=[new_event("challenge.refused", NOW, account_id="a", name=first, identifiers=[])])
+    put(database, events=[Event("challenge.refused", NOW, account_id="a", name=first, detail={"identifiers": []})])
     lookups.follow(database)
     assert kinds(database, name=first) == kinds(database, name=first, account="a") == ["challenge.refused"]
     assert kinds(database, name=second) == kinds(database, name=second, account="a") == []
@@ -123,7 +131,7 @@ def test_more_events_than_one_write_takes_are_followed_and_none_twice(database: 
     count = 2 * lookups.BATCH + 7
     numbers = iter(range(count))
     while recorded := [
-        new_event("counted", NOW + number, account_id="a", name=f"n{number % 3}.local")
+        Event("counted", NOW + number, account_id="a", name=f"n{number % 3}.local")
         for number in itertools.islice(numbers, 400)
     ]:
         put(database, events=recorded)

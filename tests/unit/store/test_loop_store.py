@@ -57,7 +57,7 @@ def in_thread(store: LoopStore) -> Future[Outcome]:
     return found
 
 
-def test_a_thread_whose_write_waits_when_the_loop_ends_is_told_that_its_outcome_is_unknown(store: Seen) -> None:
+def test_a_write_that_waits_when_the_loop_ends_has_an_unknown_outcome(store: Seen) -> None:
     watched = WatchedStore(store)
     batches = Batches(watched)
     other = SQLite(store.path)

@@ -26,7 +26,7 @@ from acme_iid.store import (
     refusals,
     revocation_lists,
 )
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter, Place
 from acme_iid.store.writes import Question, Reader, Row
@@ -91,17 +91,19 @@ def fill(opened: Database) -> None:
             statements.append(instances.use(used))
         recorded = [
             *(
-                new_event("challenge.valid", at, account_id=account, instance=whole(instance), name=name.value)
+                Event("challenge.valid", at, account_id=account, instance=whole(instance), name=name.value)
                 for name in names
             ),
-            new_event(
+            Event(
                 "certificate.issued",
                 at,
                 account_id=account,
                 instance=whole(instance),
-                serial=certificate.serial,
-                names=[name.value for name in names],
-                image=certificate.image,
+                detail={
+                    "serial": certificate.serial,
+                    "names": [name.value for name in names],
+                    "image": certificate.image,
+                },
             ),
         ]
         put(opened, *statements, events=recorded)
@@ -110,7 +112,7 @@ def fill(opened: Database) -> None:
         if number % 30 == 1:
             put(opened, instances.block(whole(f"{instance}{number}"), 0, "blocked", "why", at))
     put(opened, instances.block(whole("gcp:4711:666"), 0, "blocked", None, NOW))
-    put(opened, events=[new_event("challenge.refused", NOW + 99, cloud="gcp", name="n0.local")])
+    put(opened, events=[Event("challenge.refused", NOW + 99, cloud="gcp", name="n0.local")])
     lookups.follow(opened)
 
 
@@ -131,7 +133,7 @@ def of_certificates(status: certificates.Status | None, image: str | None = None
 
 
 def of_events(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
-    return [(Place(event.at, event.seq), str(event.seq)) for event in events.page(reader, wanted)]
+    return [(Place(event.at, seq), str(seq)) for seq, event in events.page(reader, wanted)]
 
 
 def of_instances(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:

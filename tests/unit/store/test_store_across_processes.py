@@ -28,7 +28,7 @@ for name in sys.stdin:
 """
 
 
-def test_a_command_that_comes_and_goes_takes_nothing_from_a_server_of_several_threads(store_url: str) -> None:
+def test_a_short_command_takes_nothing_from_a_server_of_several_threads(store_url: str) -> None:
     # Closing any descriptor of the file ends the locks that the process's other connections hold on it (POSIX), and
     # a command that believes it is alone removes the log that the server goes on writing to.
     server = open_store(store_url)

@@ -24,7 +24,7 @@ from acme_iid.errors import (
 )
 from acme_iid.protocol.resources import Account
 from acme_iid.store import accounts, events, instances
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, SQLite, open_store
 from acme_iid.store.writes import Committed, Reader, Refused, Statement, Write, again, perform, refuse
 
@@ -85,17 +85,17 @@ def test_a_guard_that_fails_lets_nothing_happen_wherever_it_stands(
     put(database, accounts.add(account("other")))
     statements = [note("a"), note("b")]
     statements.insert(at, guard)
-    outcome = database.commit(write(*statements, events=[new_event("never", NOW)]))
+    outcome = database.commit(write(*statements, events=[Event("never", NOW)]))
     assert outcome == Refused(guard.verdict or again)
     assert (notes(database), kinds(database)) == ([], [])
-    assert happens(database, note("a"), events=[new_event("after", NOW)])
+    assert happens(database, note("a"), events=[Event("after", NOW)])
     assert (notes(database), kinds(database)) == (["a"], ["after"])
 
 
-def test_a_guard_that_fails_again_and_again_takes_nothing_from_those_after_it(database: Database) -> None:
+def test_a_guard_that_fails_repeatedly_takes_nothing_from_later_writes(database: Database) -> None:
     # A driver that prepares a statement of a write must not rely on it where the write came to nothing.
     for turn in range(12):
-        assert not happens(database, GUARD, note(f"never{turn}"), events=[new_event("never", NOW)])
+        assert not happens(database, GUARD, note(f"never{turn}"), events=[Event("never", NOW)])
     for turn in range(12):
         assert happens(database, instances.block(key(f"gcp:1:{turn}"), 0, "", None, NOW), note(f"{turn:02}"))
         assert not happens(database, note(f"never{turn}"), GUARD)
@@ -117,7 +117,7 @@ SAME_THUMBPRINT = Statement(
 def test_a_constraint_that_a_statement_does_not_name_is_a_fault(database: Database, statement: Statement) -> None:
     faults = (sqlite3.IntegrityError, psycopg.IntegrityError)
     with pytest.raises(faults):
-        database.commit(write(note("a"), statement, events=[new_event("never", NOW)]))
+        database.commit(write(note("a"), statement, events=[Event("never", NOW)]))
     assert (notes(database), kinds(database)) == ([], [])
     assert happens(database, note("a"))
 
@@ -140,7 +140,7 @@ def batch(wrong: int, at: int, statement: Statement) -> list[Write[Any]]:
         statements = [note(f"{number}{place}") for place in "abc"]
         if number == wrong:
             statements.insert(at, statement)
-        recorded = [new_event(f"{number}{place}", NOW) for place in "xy"]
+        recorded = [Event(f"{number}{place}", NOW) for place in "xy"]
         writes.append(write(*statements, events=recorded))
     return writes
 
@@ -183,14 +183,14 @@ def test_a_write_that_is_refused_leaves_the_others_of_its_batch_whole(
 
 def test_an_event_that_cannot_be_stored_takes_its_write_along_alone(in_file: SQLite) -> None:
     writes = batch(2, 0, note("2"))
-    bad = new_event("2y", NOW)._replace(detail=b"\xff")  # type: ignore[arg-type]  # no event has it
-    writes[2] = write(note("2"), events=[new_event("2x", NOW), bad])
+    bad = Event("2y", NOW, detail={"bytes": b"\xff"})
+    writes[2] = write(note("2"), events=[Event("2x", NOW), bad])
     outcomes = in_file.commit_all(writes)
     assert isinstance(outcomes.pop(2), TypeError)
     assert_all_but(in_file, 2)
 
 
-def test_what_a_write_of_a_batch_relies_on_is_what_those_before_it_have_left(in_file: SQLite) -> None:
+def test_a_write_in_a_batch_relies_on_what_earlier_ones_have_left(in_file: SQLite) -> None:
     block = instances.block(key("gcp:1:1"), 0, "blocked", None, NOW)
     first, second, third = in_file.commit_all(
         [write(block), write(block), write(note("a"), instances.unblock("gcp:1:1"))]
@@ -229,14 +229,14 @@ def test_an_input_output_error_lets_nothing_of_the_batch_happen(tmp_path: Path) 
     script = """
 import resource, sys
 from acme_iid.errors import StoreUnavailableError
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import open_store
 from acme_iid.store.writes import Statement, Write
 database = open_store(sys.argv[1])
 def batch(size):
     text = "INSERT INTO limits (key, until) VALUES (:key, :value)"
     return [
-        Write([Statement(text, {"key": str(n), "value": "x" * size})], len, [new_event("kept", n)]) for n in range(5)
+        Write([Statement(text, {"key": str(n), "value": "x" * size})], len, [Event("kept", n)]) for n in range(5)
     ]
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, hard))
@@ -326,7 +326,7 @@ def test_a_use_case_is_decided_again_on_what_is_there_by_then(database: Database
 
 def test_a_refusal_leaves_behind_what_it_writes(database: Database) -> None:
     with pytest.raises(AcmeError, match="no"):
-        perform(database, lambda _reader: refuse([note("a")], REFUSED, [new_event("refused", NOW)]))
+        perform(database, lambda _reader: refuse([note("a")], REFUSED, [Event("refused", NOW)]))
     assert (notes(database), kinds(database)) == (["a"], ["refused"])
 
 
@@ -354,7 +354,7 @@ with open(sys.argv[1], "r+b", buffering=0) as index:
 """
 
 
-def test_a_reader_waits_for_the_recovery_of_the_log_also_after_a_commit_that_waited_for_nobody(in_file: SQLite) -> None:
+def test_a_reader_waits_for_log_recovery_even_after_an_unwaiting_commit(in_file: SQLite) -> None:
     in_file.commit_all([write(note("a"))], waits=False)
     index = in_file.path.with_name(f"{in_file.path.name}-shm")
     with subprocess.Popen(

@@ -26,7 +26,7 @@ def address(text: str) -> Address:
              "0.1.2.3", "::", "255.255.255.255", "240.0.0.1", "fec0::1"]
 )  # fmt: skip
 @pytest.mark.parametrize("networks", [None, ("0.0.0.0/0", "::/0"), ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")])
-def test_closed_addresses_are_closed_and_a_network_of_everything_opens_none(
+def test_closed_addresses_stay_closed_even_in_a_network_of_everything(
     text: str, networks: tuple[str, ...] | None
 ) -> None:
     given_networks = None if networks is None else [network(entry) for entry in networks]
@@ -48,7 +48,7 @@ def test_a_link_that_is_named_does_not_open_the_metadata_service_on_it() -> None
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1", "192.168.1.1", "172.16.0.1", "8.8.8.8", "fd12::1", "2001:db8::1"])
-def test_other_addresses_are_open_without_networks_and_closed_outside_of_them(text: str) -> None:
+def test_other_addresses_are_open_unless_outside_configured_networks(text: str) -> None:
     assert refusal(address(text), None) is None
     assert refusal(address(text), [network("203.0.113.0/24")]) == "outside the provisioner's networks"
 

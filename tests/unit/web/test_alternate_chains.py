@@ -137,9 +137,7 @@ def test_cross_sign_overwrites_nothing_and_takes_the_roots_own_key(own_ca: CA, t
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_a_chain_is_offered_until_it_runs_out_and_for_the_present_intermediate_only(
-    served: Served, instance: aws.Instance
-) -> None:
+def test_a_chain_is_offered_until_its_end_and_for_one_intermediate_only(served: Served, instance: aws.Instance) -> None:
     home = served.ca.home
     served.ca.account().obtain("foo.local", answer=answer(instance))
     loaded = load(home)

@@ -1,35 +1,28 @@
-"""What anybody may know of a certificate: the list and the OCSP responder, as openssl and caches see them."""
+"""The revocation list, as openssl and caches see it, and what it has over time."""
 
 from __future__ import annotations
 
-import base64
-import json
-import random
 import subprocess
 import time
-import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import pytest
-import requests
+from certificate_status_requests import fetch, intermediate, question, revoke, turn_on
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from meanwhile import Meanwhile
 from running import CA, answer
-from wire import Account, Issued, b64
+from wire import Account, Issued
 from writing import put
 
 from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.config import ca_toml
-from acme_iid.issuance import ca as issuing
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account as AccountFacts
@@ -40,12 +33,6 @@ from acme_iid.store.database import Database, open_store
 
 NOW = 1_800_000_000
 HOUR = 3600
-MALFORMED, UNAUTHORIZED = ocsp.OCSPResponseStatus.MALFORMED_REQUEST, ocsp.OCSPResponseStatus.UNAUTHORIZED
-
-
-def turn_on(ca: CA) -> None:
-    file = ca.home / "ca.toml"
-    file.write_text(file.read_text().replace("\n[server]", "crl = true\n\n[server]", 1))
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +53,6 @@ def account(ca: CA) -> Account:
 @pytest.fixture
 def issued(account: Account, instance: aws.Instance) -> Issued:
     return account.obtain("foo.local", answer=answer(instance))
-
-
-def revoke(account: Account, issued: Issued, reason: int | None = None) -> None:
-    payload = {"certificate": b64(issued.der)} | ({} if reason is None else {"reason": reason})
-    url = account.wire.directory["revokeCert"]
-    # keyCompromise takes the certificate's own key.
-    done = account.wire.post(url, payload, issued.key) if reason == 1 else account.post(url, payload)
-    assert done.status_code == 200, done.text
-
-
-def intermediate(ca: CA) -> x509.Certificate:
-    return x509.load_pem_x509_certificate((ca.home / issuing.INTERMEDIATE_CERTIFICATE).read_bytes())
-
-
-def fetch(ca: CA, path: str = "/crl", **headers: str) -> requests.Response:
-    return ca.wire().session.get(ca.url + path, headers=headers, timeout=30)
 
 
 def current(ca: CA) -> x509.CertificateRevocationList:
@@ -130,7 +101,7 @@ def test_without_the_switch_there_is_nothing_of_it(shared_ca: CA, instance: aws.
         assert fetch(shared_ca, path).status_code == 404
 
 
-def test_openssl_takes_a_certificate_until_it_is_revoked_and_not_a_moment_longer(
+def test_openssl_accepts_a_certificate_until_the_moment_of_its_revocation(
     ca: CA, account: Account, issued: Issued, tmp_path: Path
 ) -> None:
     assert verify(ca, issued, tmp_path).returncode == 0
@@ -180,7 +151,7 @@ def test_a_list_is_signed_once_and_whoever_has_it_is_not_sent_it_again(ca: CA) -
     assert fetch(ca, **{"If-None-Match": '"another"'}).content == first.content
 
 
-def test_of_fetches_that_race_after_a_revocation_each_has_it_and_a_number_is_one_lists(
+def test_racing_fetches_have_the_revocation_and_each_list_its_own_number(
     ca: CA, account: Account, issued: Issued
 ) -> None:
     revoke(account, issued)
@@ -249,7 +220,7 @@ def test_a_list_is_signed_again_when_half_of_its_time_is_left(authority: Authori
     assert parsed.last_update_utc.timestamp() == NOW + 12 * HOUR - 60
 
 
-def test_a_clock_that_is_set_back_leads_to_a_list_that_is_valid_by_it_and_has_a_greater_number(
+def test_a_clock_set_back_gives_a_valid_list_with_a_greater_number(
     authority: Authority,
 ) -> None:
     first = certificate_status.current_list(authority, NOW)
@@ -273,7 +244,7 @@ def test_numbers_grow_after_an_older_store_was_restored(authority: Authority) ->
     assert certificate_status.current_list(authority, NOW + HOUR).number > last.number
 
 
-def test_another_process_that_signs_at_the_same_time_wins_and_no_number_is_given_twice(authority: Authority) -> None:
+def test_another_process_that_signs_meanwhile_wins_and_numbers_are_unique(authority: Authority) -> None:
     certificate_status.current_list(authority, NOW)
     add(authority, 1, NOW + HOUR, NOW)
     others = []
@@ -306,171 +277,3 @@ def test_an_answer_ends_with_its_certificate_and_has_no_end_after_it(authority: 
         assert found.this_update_utc.timestamp() == now - 60
         assert (found.next_update_utc and found.next_update_utc.timestamp()) == end
         assert answered.lifetime == (0 if end is None else end - now)
-
-
-# OCSP, with openssl's client and over both methods.
-
-
-def ask(ca: CA, question: bytes) -> bytes:
-    """POST a request; the answer."""
-    headers = {"Content-Type": "application/ocsp-request"}
-    response = ca.wire().session.post(ca.url + "/ocsp", data=question, headers=headers, timeout=30)
-    assert response.status_code == 200
-    assert response.headers["Content-Type"] == "application/ocsp-response"
-    assert response.headers["Cache-Control"] == "no-store"
-    return response.content
-
-
-def openssl_ocsp(ca: CA, issued: Issued, folder: Path, *options: str) -> tuple[str, str]:
-    """Ask as ``openssl ocsp`` does, and let it judge the answer: what it says of it and of the certificate."""
-    leaf, issuer = folder / "leaf.pem", ca.home / issuing.INTERMEDIATE_CERTIFICATE
-    leaf.write_bytes(issued.leaf.public_bytes(Encoding.PEM))
-    about: list[str | Path] = ["openssl", "ocsp", "-issuer", issuer, *options, "-cert", leaf]
-    subprocess.run([*about, "-reqout", folder / "request"], check=True, capture_output=True)
-    (folder / "response").write_bytes(ask(ca, (folder / "request").read_bytes()))
-    judged = subprocess.run(
-        # Without another nonce: the answer is compared with the one in the request that was sent.
-        [*about, "-no_nonce", "-reqin", folder / "request", "-respin", folder / "response", "-CAfile", ca.root,
-         "-verify_other", issuer],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert judged.returncode == 0, judged.stderr
-    return judged.stderr, judged.stdout
-
-
-@pytest.mark.parametrize("options", [(), ("-sha256",), ("-no_nonce",)], ids=str)
-def test_openssl_believes_the_answer_before_and_after_a_revocation(
-    ca: CA, account: Account, issued: Issued, tmp_path: Path, options: tuple[str, ...]
-) -> None:
-    said, status = openssl_ocsp(ca, issued, tmp_path, *options)
-    assert "Response verify OK" in said
-    # openssl warns where its nonce is not in the answer.
-    assert "nonce" not in said.lower()
-    assert "leaf.pem: good" in status
-    revoke(account, issued, 4)
-    said, status = openssl_ocsp(ca, issued, tmp_path, *options)
-    assert "Response verify OK" in said
-    assert "leaf.pem: revoked" in status
-    assert "Reason: superseded" in status
-
-
-def hash_of(data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
-    digest = hashes.Hash(algorithm)
-    digest.update(data)
-    return digest.finalize()
-
-
-def point(issuer: x509.Certificate) -> bytes:
-    """The bits of a P-256 key."""
-    return issuer.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-
-
-def question(
-    issuer: x509.Certificate, serial: int, nonce: bytes | None = None, algorithm: hashes.HashAlgorithm | None = None
-) -> bytes:
-    """A request about a serial number."""
-    used = algorithm or hashes.SHA1()  # noqa: S303 - what requests usually have
-    name, key = (hash_of(data, used) for data in (issuer.subject.public_bytes(), point(issuer)))
-    builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name, key, serial, used)
-    if nonce is not None:
-        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
-    return builder.build().public_bytes(Encoding.DER)
-
-
-def test_of_a_certificate_that_was_not_issued_nothing_is_known(ca: CA) -> None:
-    found = ocsp.load_der_ocsp_response(ask(ca, question(intermediate(ca), 12345)))
-    assert found.certificate_status is ocsp.OCSPCertStatus.UNKNOWN
-    assert found.serial_number == 12345
-
-
-def test_an_unspecified_reason_is_left_out(ca: CA, account: Account, issued: Issued) -> None:
-    revoke(account, issued)
-    found = ocsp.load_der_ocsp_response(ask(ca, question(intermediate(ca), issued.leaf.serial_number)))
-    assert found.certificate_status is ocsp.OCSPCertStatus.REVOKED
-    assert found.revocation_reason is None
-    assert found.revocation_time_utc is not None
-
-
-@pytest.mark.parametrize(
-    ("length", "status"),
-    [(0, MALFORMED), (1, None), (32, None), (128, None), (129, MALFORMED)],
-)
-def test_a_nonce_comes_back_if_it_has_a_length_that_nonces_have(
-    ca: CA, length: int, status: ocsp.OCSPResponseStatus | None
-) -> None:
-    nonce = b"n" * length
-    found = ocsp.load_der_ocsp_response(ask(ca, question(intermediate(ca), 1, nonce)))
-    if status is not None:
-        assert found.response_status is status
-    else:
-        assert found.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce == nonce
-
-
-def test_another_cas_certificate_is_none_of_our_business(ca: CA) -> None:
-    root = x509.load_pem_x509_certificate(ca.root.read_bytes())
-    # The same name under another key is another CA, too.
-    namesake = issuing.create_intermediate(issuing.create_root("My CA", NOW), "My CA", NOW).certificate
-    assert namesake.subject == intermediate(ca).subject
-    for issuer in (root, namesake):
-        found = ocsp.load_der_ocsp_response(ask(ca, question(issuer, 1)))
-        assert found.response_status is UNAUTHORIZED
-
-
-def test_what_is_no_request_is_malformed(ca: CA) -> None:
-    good = question(intermediate(ca), 1)
-    issuer, sha = intermediate(ca), hashes.SHA256()
-    names = hash_of(issuer.subject.public_bytes(), sha), hash_of(point(issuer), sha)
-    critical = ocsp.OCSPRequestBuilder().add_certificate_by_hash(*names, 1, sha)
-    unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
-    for sent in (
-        b"",
-        b"nonsense",
-        good[:-1],
-        good + b"\0" * 2048,
-        critical.add_extension(unknown, critical=True).build().public_bytes(Encoding.DER),
-        question(intermediate(ca), 1, algorithm=hashes.SHA224()),
-    ):
-        assert ocsp.load_der_ocsp_response(ask(ca, sent)).response_status is MALFORMED
-    ignored = critical.add_extension(unknown, critical=False).build().public_bytes(Encoding.DER)
-    assert ocsp.load_der_ocsp_response(ask(ca, ignored)).response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
-
-
-def with_character(ca: CA, wanted: str) -> bytes:
-    """A request whose base64 has ``wanted`` in it."""
-    issuer, known = intermediate(ca), random.Random(1)
-    found = (question(issuer, known.getrandbits(120)) for _ in range(10_000))
-    return next(sent for sent in found if wanted in base64.b64encode(sent).decode())
-
-
-@pytest.mark.parametrize("wanted", ["=", "+", "/", "//"])
-@pytest.mark.parametrize("safe", ["", "+/="], ids=["escaped", "as it is"])
-def test_a_request_may_stand_in_the_url(ca: CA, wanted: str, safe: str) -> None:
-    sent = with_character(ca, wanted)
-    path = "/ocsp/" + urllib.parse.quote(base64.b64encode(sent).decode(), safe=safe)
-    response = ca.wire().session.get(ca.url + path, timeout=30, allow_redirects=False)
-    assert response.status_code == 200, response.text
-    asked, found = ocsp.load_der_ocsp_request(sent), ocsp.load_der_ocsp_response(response.content)
-    assert found.serial_number == asked.serial_number
-    assert response.headers["Cache-Control"] == "max-age=300, public, no-transform, must-revalidate"
-    assert response.headers["Content-Type"] == "application/ocsp-response"
-    for name in ("ETag", "Expires", "Last-Modified"):
-        assert response.headers[name]
-
-
-def test_what_is_no_request_in_the_url_is_malformed(ca: CA) -> None:
-    for path in ("/ocsp/!", "/ocsp/MA", "/ocsp/%C3%A9", "/ocsp/" + "MAAA" * 1000):
-        response = fetch(ca, path)
-        assert ocsp.load_der_ocsp_response(response.content).response_status is MALFORMED
-        assert response.headers["Cache-Control"] == "no-store"
-
-
-def test_certificate_show_and_the_answer_agree(ca: CA, account: Account, issued: Issued) -> None:
-    revoke(account, issued, 5)
-    shown = json.loads(ca.cli("certificate", "show", str(issued.leaf.serial_number), "--json").stdout)
-    found = ocsp.load_der_ocsp_response(ask(ca, question(intermediate(ca), issued.leaf.serial_number)))
-    assert shown["revocation_reason"] == "cessationOfOperation"
-    assert found.revocation_reason is x509.ReasonFlags.cessation_of_operation
-    assert found.revocation_time_utc is not None
-    # The answer's own time is a minute back, and so is all in it.
-    revoked_at = datetime.fromisoformat(shown["revoked"])
-    assert found.revocation_time_utc == min(revoked_at, found.this_update_utc)

@@ -92,7 +92,7 @@ def test_an_account_with_an_external_key_counts_for_no_address(tmp_path: Path) -
         ca.stop()
 
 
-def test_neither_part_of_a_key_looks_like_an_option_of_a_clients_command_line(store_url: str) -> None:
+def test_no_part_of_a_key_looks_like_a_command_line_option(store_url: str) -> None:
     opened = open_store(store_url)
     keys = [external_keys.add(opened, None, None, 1_800_000_000, reusable=False) for _ in range(300)]
     opened.close()
@@ -135,7 +135,7 @@ def test_a_key_that_was_revoked_or_has_run_out_makes_no_account(ca: CA) -> None:
     assert "no external account key" in ca.try_cli("eab", "revoke", "nothing").stderr
 
 
-def test_a_binding_with_another_secret_and_one_of_no_key_are_told_the_same(ca: CA) -> None:
+def test_a_wrong_secret_and_an_unknown_key_get_the_same_refusal(ca: CA) -> None:
     wire = ca.wire()
     key_id, _ = new_key(ca)
     told = []

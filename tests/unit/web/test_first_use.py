@@ -16,11 +16,6 @@ from acme_iid.binding import binding
 from acme_iid.simulator import aws
 
 
-@pytest.fixture
-def account(shared_ca: CA) -> Account:
-    return shared_ca.account()
-
-
 def outcome(account: Account, name: str, given: dict[str, str]) -> str:
     """Order a name and answer: "valid", or why not."""
     _, (response,) = account.prove(name, answer=given)
@@ -76,9 +71,7 @@ def test_an_instance_is_one_across_provisioners(own_ca: CA, instance: aws.Instan
     assert outcome(account, "foo.local", answer(instance) | {"provisioner": PROVISIONER}) == "valid"
 
 
-def test_first_use_is_off_only_where_every_provisioner_that_admits_the_instance_turned_it_off(
-    own_ca: CA, instance: aws.Instance
-) -> None:
+def test_first_use_is_off_only_if_every_admitting_provisioner_is_strict(own_ca: CA, instance: aws.Instance) -> None:
     configure(own_ca, "disable_trust_on_first_use = true\n")
     own_ca.cli("provisioner", "add", "Strict", "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots",
                own_ca.home / "test-roots.pem")  # fmt: skip
@@ -157,7 +150,7 @@ def test_a_deactivated_account_keeps_its_instance_until_it_is_released(
     assert outcome(other, "foo.local", answer(instance)) == "valid"
 
 
-def test_a_blocked_instance_is_refused_whoever_answers_and_what_it_has_proven_ends(
+def test_a_blocked_instance_is_refused_by_any_account_and_its_proofs_end(
     shared_ca: CA, account: Account, instance: aws.Instance
 ) -> None:
     issued = account.obtain("foo.local", answer=answer(instance))
@@ -203,7 +196,7 @@ def test_an_instance_is_blocked_before_its_first_use_by_its_whole_id(
     assert outcome(account, "foo.local", answer(instance)) == "valid"
 
 
-def test_a_block_with_revocation_takes_the_certificates_too_and_their_names_stay_closed(
+def test_a_block_with_revocation_takes_certificates_and_closes_the_names(
     shared_ca: CA, account: Account, instance: aws.Instance
 ) -> None:
     issued = account.obtain("foo.local", answer=answer(instance))
@@ -271,7 +264,7 @@ def test_each_attempt_is_recorded_with_what_an_audit_asks_for(
     assert (first["thumbprint"], first["seq"] < second["seq"] < refused["seq"]) == (account.key.thumbprint, True)
 
 
-def test_what_is_refused_before_anything_is_proven_is_recorded_with_what_is_known(
+def test_a_refusal_before_any_proof_is_recorded_with_what_is_known(
     shared_ca: CA, account: Account, instance: aws.Instance
 ) -> None:
     given = answer(instance, forge.other_keys()) | {"provisioner": PROVISIONER}
@@ -281,7 +274,7 @@ def test_what_is_refused_before_anything_is_proven_is_recorded_with_what_is_know
     assert (entry["provisioner"], entry["account"]) == (PROVISIONER, account.url.rsplit("/", 1)[1])
 
 
-def test_stale_or_unbound_evidence_is_recorded_with_the_instance_that_it_names_and_as_unproven(own_ca: CA) -> None:
+def test_stale_or_unbound_evidence_is_recorded_with_its_unproven_instance(own_ca: CA) -> None:
     (own_ca.home / "google.json").write_bytes(forge_tokens.key_set(forge_tokens.google()))
     configure(
         own_ca,

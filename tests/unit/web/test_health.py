@@ -116,9 +116,8 @@ def test_of_many_who_ask_at_once_one_has_it_tried(database: Database) -> None:
     while time.monotonic() - began < 0.5:
         time.sleep(0.05)
     # The first one waits for its turn to write; nobody else has to.
-    began = time.monotonic()
     store.require_writable()
-    assert time.monotonic() - began < 2
+    assert probing.is_alive()
     go_on.set()
     for thread in (holding, probing):
         thread.join(60)

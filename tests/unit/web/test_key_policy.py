@@ -53,7 +53,7 @@ def account(ca: CA) -> Account:
     return ca.account()
 
 
-def test_an_account_with_a_key_of_another_algorithm_is_refused_with_the_configured_ones(ca: CA) -> None:
+def test_an_account_with_another_algorithm_is_told_the_configured_ones(ca: CA) -> None:
     wire = ca.wire()
     refused = wire.post(wire.directory["newAccount"], {}, P384(), alg="ES384")
     assert problem(refused) == "badSignatureAlgorithm"
@@ -69,7 +69,7 @@ def test_a_key_is_not_changed_to_one_of_another_algorithm(account: Account) -> N
     assert refused.json()["algorithms"] == ALGORITHMS
 
 
-def test_a_certificate_has_a_key_of_a_configured_kind_and_can_be_revoked_with_it(
+def test_a_certificate_needs_a_configured_key_type_and_its_key_revokes_it(
     account: Account, instance: aws.Instance
 ) -> None:
     order = account.order("foo.local").json()

@@ -13,11 +13,6 @@ from acme_iid.authority.limits import MAX_WAITING
 from acme_iid.simulator import aws
 
 
-@pytest.fixture
-def account(shared_ca: CA) -> Account:
-    return shared_ca.account()
-
-
 def ahead(account: Account, name: str, kind: str = "dns") -> tuple[str, str]:
     """Make an authorization; its URL and that of its iid-01 challenge."""
     made = account.post(account.wire.directory["newAuthz"], {"identifier": {"type": kind, "value": name}})

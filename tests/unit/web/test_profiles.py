@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from acting import FOO, REMOTE, Actor, act, authority_of, now
+from acting import FOO, Actor, authority_of, context, now
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from running import ACCOUNT, CA, PROVISIONER, answer
@@ -24,6 +24,7 @@ from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.protocol.identifiers import dns
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.simulator import aws
+from acme_iid.store.writes import perform
 
 OTHER_ACCOUNT = "210987654321"
 PROFILES = """
@@ -187,7 +188,7 @@ def test_an_instance_gets_the_profiles_of_its_own_provisioner_only(account: Acco
     assert lifetime(leaf) == 30 * 60 + 60
 
 
-def test_what_was_proven_ahead_under_another_provisioner_serves_no_order_for_its_profile(account: Account) -> None:
+def test_a_proof_ahead_serves_no_profile_of_another_provisioner(account: Account) -> None:
     body = {"identifier": {"type": "dns", "value": "ahead.local"}}
     made = account.post(account.wire.directory["newAuthz"], body)
     url = made.json()["challenges"][0]["url"]
@@ -202,7 +203,10 @@ class Ready:
     def __init__(self, authority: Authority, instance: aws.Instance, profile: str | None) -> None:
         self.config, self.actor = authority.config, Actor(authority)
         wanted = orders.NewOrder((FOO,), profile=profile)
-        made = act(authority.database, orders.new_order, authority, self.actor.account, wanted, REMOTE, now())
+        made = perform(
+            authority.database,
+            lambda reader: orders.new_order(authority, context(), reader, self.actor.account, wanted),
+        )
         self.actor.answer(made, instance)
         self.order = self.actor.read(made)
 
@@ -219,7 +223,7 @@ def profiled(own_ca: CA) -> Iterator[Authority]:
         yield made
 
 
-def test_a_profile_that_is_no_longer_given_at_finalize_is_refused_and_the_order_stays_ready(
+def test_a_profile_no_longer_given_is_refused_and_the_order_stays_ready(
     profiled: Authority, instance: aws.Instance
 ) -> None:
     ready = Ready(profiled, instance, "mesh")

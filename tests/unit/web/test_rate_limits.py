@@ -48,7 +48,7 @@ def refused(response: requests.Response) -> str:
 
 
 @pytest.mark.parametrize("limited", ['orders_per_account = "2/1h"'], indirect=True)
-def test_an_accounts_orders_are_limited_across_processes_and_anothers_are_not(limited: CA) -> None:
+def test_an_accounts_orders_are_limited_by_themselves_across_processes(limited: CA) -> None:
     account = limited.account()
     assert [account.order("foo.local").status_code for _ in range(2)] == [201, 201]
     assert "2 in 3600 seconds" in refused(account.order("foo.local"))
@@ -56,7 +56,7 @@ def test_an_accounts_orders_are_limited_across_processes_and_anothers_are_not(li
 
 
 @pytest.mark.parametrize("limited", ['orders_per_account = "3/1h"'], indirect=True)
-def test_what_is_asked_for_ahead_of_an_order_counts_and_what_is_refused_does_too(limited: CA) -> None:
+def test_authorizations_made_ahead_and_refused_requests_count_too(limited: CA) -> None:
     account = limited.account()
     ahead = account.wire.directory["newAuthz"]
     foo, outside = ({"identifier": {"type": "dns", "value": name}} for name in ("foo.local", "foo.example"))
@@ -172,10 +172,10 @@ def test_an_ipv6_hosts_many_addresses_are_one_subject(store_url: str) -> None:
     for number, (remote, most) in enumerate((("2001:db8::1", 1), ("2001:db8::f:1", 2), ("2001:db8:0:1::1", 1))):
         account = made(number, remote, 1000)
         if most == 1:
-            require_room_for_account(database, settings, account, 1000)
+            require_room_for_account(settings, database, account, 1000)
         else:
             with pytest.raises(AcmeError, match="address 2001:db8::/64"):
-                require_room_for_account(database, settings, account, 1000)
+                require_room_for_account(settings, database, account, 1000)
         put(database, accounts.add(account))
     database.close()
 
@@ -187,10 +187,10 @@ def test_accounts_of_more_than_a_period_ago_count_no_longer(store_url: str) -> N
         account = made(number, "192.0.2.1", at)
         if at == 1010:
             with pytest.raises(AcmeError, match="Try again in 30 seconds"):
-                require_room_for_account(database, settings, account, at)
+                require_room_for_account(settings, database, account, at)
             put(database, accounts.add(account), accounts.set_proven(account, at))
         else:
-            require_room_for_account(database, settings, account, at)
+            require_room_for_account(settings, database, account, at)
             put(database, accounts.add(account))
     database.close()
 

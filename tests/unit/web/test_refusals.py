@@ -30,11 +30,6 @@ def store(shared_ca: CA) -> Iterator[Database]:
     opened.close()
 
 
-@pytest.fixture
-def account(shared_ca: CA) -> Account:
-    return shared_ca.account()
-
-
 def long_names(first: int, count: int = 100) -> list[str]:
     """Names of 253 characters that nobody may hold, which differ at their beginning."""
     return [

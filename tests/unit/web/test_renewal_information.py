@@ -14,11 +14,6 @@ from acme_iid.protocol.renewal import CertificateId
 from acme_iid.simulator import aws
 
 
-@pytest.fixture
-def account(shared_ca: CA) -> Account:
-    return shared_ca.account()
-
-
 def named(issued: Issued) -> str:
     """The certificate's RFC 9773 identifier."""
     authority = issued.leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
@@ -38,7 +33,7 @@ def window(account: Account, issued: Issued) -> tuple[datetime, datetime]:
     return start, end
 
 
-def test_a_certificate_is_to_be_renewed_within_its_lifetime_until_it_is_revoked(
+def test_a_certificates_window_lies_in_its_lifetime_until_it_is_revoked(
     account: Account, instance: aws.Instance
 ) -> None:
     issued = account.obtain("ari.local", answer=answer(instance))
@@ -74,7 +69,7 @@ def test_an_order_that_replaces_nothing_is_malformed(account: Account, value: ob
     assert problem(account.order("ari.local", replaces=value)) == "malformed"
 
 
-def test_an_order_replaces_its_own_accounts_certificate_with_one_of_its_names(
+def test_an_order_replaces_only_a_certificate_of_its_account_and_names(
     account: Account, shared_ca: CA, instance: aws.Instance
 ) -> None:
     issued = account.obtain("ari.local", answer=answer(instance))

@@ -46,11 +46,6 @@ def mixed_ca(tmp_path_factory: pytest.TempPathFactory, names: Names, web: Web) -
         made.stop()
 
 
-@pytest.fixture
-def account(shared_ca: CA) -> Account:
-    return shared_ca.account()
-
-
 def revoke(account: Account, der: bytes, **members: object) -> requests.Response:
     return account.post(account.wire.directory["revokeCert"], {"certificate": b64(der), **members})
 

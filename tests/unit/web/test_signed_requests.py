@@ -15,11 +15,6 @@ from running import CA
 from wire import Account, Key, Wire, b64, problem
 
 
-@pytest.fixture
-def account(shared_ca: CA) -> Account:
-    return shared_ca.account()
-
-
 def body(account: Account, **header: object) -> dict[str, Any]:
     return account.wire.body(account.url, None, account.key, account.url, header)
 

@@ -98,14 +98,14 @@ def test_http_01_from_the_order_to_the_certificate(ca: CA, account: Account, nam
     assert "certificate.issued" in kinds
 
 
-def test_a_redirect_out_of_the_domains_is_not_followed_and_one_inside_says_nothing(
+def test_redirects_are_followed_only_in_the_domains_and_reveal_nothing(
     account: Account, names: Names, web: Web
 ) -> None:
     names.set("outside.example", "A", "127.0.0.1")
     names.set("inside.local", "A", "127.0.0.1")
     for number, (target, sentence) in enumerate(
         (
-            ("outside.example", "redirects to outside.example, which the provisioner lets nobody prove"),
+            ("outside.example", "redirects to outside.example, which no host of the provisioner may prove"),
             ("inside.local", "redirects, and the redirect does not lead to the key authorization"),
         )
     ):
@@ -206,7 +206,7 @@ def test_dns_persist_01_proves_one_name_in_two_orders_with_one_record(account: A
         finished(account, order, "kept.local")
 
 
-def test_dns_persist_01_still_proves_a_name_after_the_accounts_key_was_changed(account: Account, names: Names) -> None:
+def test_dns_persist_01_still_proves_a_name_after_a_key_change(account: Account, names: Names) -> None:
     names.set("_validation-persist.rolled.local", "TXT", persist(account, "rolled.local"))
     wire, old, new = account.wire, account.key, Key()
     inner = wire.body(
@@ -336,7 +336,7 @@ def test_an_answer_that_is_no_object_is_malformed_and_starts_nothing(account: Ac
     assert ("_acme-challenge.odd.local", "TXT") not in names.asked
 
 
-def test_a_key_change_takes_a_pending_iid01_back_and_leaves_the_other_challenges_alone(
+def test_a_key_change_takes_back_a_pending_iid01_and_no_other_challenge(
     account: Account, names: Names, web: Web
 ) -> None:
     names.set("changing.local", "A", "127.0.0.1")

@@ -1,7 +1,8 @@
-"""Name constraints of an issuing certificate: the names that it can vouch for, whoever holds its key.
+"""The name constraints of the CA's certificates: made for new ones, and read for :mod:`acme_iid.policy.name_constraints`.
 
-They are critical, and stand in the intermediate: some verifiers ignore those of a root (RFC 5280 section 6.1.1 takes a
-trust anchor's as optional), and each new domain would ask for a new root.
+The constraints of an issuer limit the names that it can vouch for, whoever holds its key. They are critical, and stand
+in the intermediate: some verifiers ignore those of a root (RFC 5280 section 6.1.1 takes a trust anchor's as optional),
+and each new domain would ask for a new root.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Iterable, Sequence
 
 from cryptography import x509
 
+from acme_iid.issuance.alternates import AlternateChain
+from acme_iid.issuance.keys import CAFileError
 from acme_iid.policy.clouds import CLOUD_TYPES
+from acme_iid.policy.name_constraints import NameConstraints
 from acme_iid.protocol.addresses import Network
 from acme_iid.protocol.identifiers import Identifier
 
@@ -25,6 +29,57 @@ _NO_URI = x509.UniformResourceIdentifier("uri.invalid")
 """A host that nobody has (RFC 2606). With it as the only permitted one, no URI is: some OpenSSL let a URI whose host is
 an address pass where URIs are only excluded."""
 _ALL_ADDRESSES = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
+
+
+def of_chains(
+    chains: Iterable[Sequence[x509.Certificate]], alternates: Iterable[AlternateChain] = ()
+) -> tuple[NameConstraints, ...]:
+    """The constraints in all chains that the CA hands out: a certificate is good where each of them permits its names.
+
+    :param chains: for each issuer its certificate, those above it, and the root.
+    :param alternates: the chains from the intermediate to other roots.
+    :raises CAFileError: if the extensions of a certificate cannot be read.
+    """
+    holders: dict[x509.Certificate, str] = {}
+    for issuer, *above, root in chains:
+        holders |= {
+            issuer: "the CA's certificate",
+            **dict.fromkeys(above, "a CA above this one"),
+            root: "the CA's root",
+        }
+    for chain in alternates:
+        for certificate in (*x509.load_pem_x509_certificates(chain.pem.encode()), chain.root):
+            subject = certificate.subject.rfc4514_string()
+            holders.setdefault(certificate, f"the certificate {subject} of an alternate chain")
+    constraints = (_of_certificate(holder, certificate) for certificate, holder in holders.items())
+    return tuple(entry for entry in constraints if entry is not None)
+
+
+def _of_certificate(holder: str, certificate: x509.Certificate) -> NameConstraints | None:
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return None
+    except ValueError as error:
+        raise CAFileError(f"{holder} has extensions that cannot be read: {error}") from error
+    permitted, excluded = constraints.permitted_subtrees or (), constraints.excluded_subtrees or ()
+    return NameConstraints(
+        holder,
+        # A type of names without a permitted subtree is not constrained.
+        permitted_domains=_domains(permitted) or None,
+        excluded_domains=_domains(excluded),
+        permitted_networks=_networks(permitted) or None,
+        excluded_networks=_networks(excluded),
+    )
+
+
+def _domains(subtrees: Sequence[x509.GeneralName]) -> tuple[str, ...]:
+    return tuple(name.value.lower() for name in subtrees if isinstance(name, x509.DNSName))
+
+
+def _networks(subtrees: Sequence[x509.GeneralName]) -> tuple[Network, ...]:
+    values = (name.value for name in subtrees if isinstance(name, x509.IPAddress))
+    return tuple(value for value in values if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network))
 
 
 def constraints(

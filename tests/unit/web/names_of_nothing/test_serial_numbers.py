@@ -1,226 +1,29 @@
-"""What names nothing, or another's: nothing is shown of it, done to it or recorded of it, by any route.
-
-The number of an order is easily guessed, and it is in its certificate's serial number; what is random beside it counts.
-"""
+"""Serial numbers that name no certificate, or another's: nothing is shown, done or recorded."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
 import postgresql
 import pytest
-import requests
 import wire
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
+from held_orders import NUMBER, ROUTES, Held, kept
 from running import ACCOUNT, CA, answer
-from wire import Account, Issued, Key, Wire, b64, csr, problem
+from wire import Account, Key, Wire, b64, problem
 
 from acme_iid.issuance import ca as issuing
-from acme_iid.protocol.renewal import CertificateId
 from acme_iid.simulator import aws
-from acme_iid.store.database import Database, open_store
-
-NUMBER = (1 << 64) - 1
-"""The part of a serial number that is its order's number."""
-TABLES = ("orders", "certificates", "instances", "accounts", "closed_names", "compromised_keys", "enrolments",
-          "attempts", "external_keys")  # fmt: skip
-
-
-def kept(store: Database) -> dict[str, list[str]]:
-    """All that a request can have an effect on, and all events but those of refusals."""
-    store.seal()
-    found = {table: sorted(repr(dict(row)) for row in store.rows(f"SELECT * FROM {table}")) for table in TABLES}  # noqa: S608
-    kinds = [row["kind"] for row in store.rows("SELECT kind FROM events ORDER BY seq")]
-    return found | {"events": [kind for kind in kinds if not kind.endswith(".refused")]}
-
-
-@dataclass(frozen=True)
-class Held:
-    """What an account has: an order that waits for a proof, one that is ready, and one with its certificate."""
-
-    ca: CA
-    account: Account
-    instance: aws.Instance
-    waiting: str
-    ready: str
-    issued: str
-    certificate: Issued
-
-    @property
-    def serial(self) -> int:
-        return self.certificate.leaf.serial_number
-
-    def id(self, url: str) -> str:
-        return url.rpartition("/")[2]
-
-    def name(self, serial: int) -> str:
-        """What names a certificate of this CA with a serial number (RFC 9773)."""
-        authority = self.certificate.leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-        assert authority.key_identifier is not None
-        return str(CertificateId(authority.key_identifier, serial))
-
-
-def held_at(ca: CA) -> Held:
-    """An account that has all of that."""
-    account, instance = ca.account(), aws.Instance(account=ACCOUNT)
-    certificate = account.obtain("foo.local", answer=answer(instance))
-    ready = account.prove("foo.local", answer=answer(instance))[0].headers["Location"]
-    waiting = account.order("foo.local").headers["Location"]
-    return Held(ca, account, instance, waiting, ready, certificate.order, certificate)
-
-
-@pytest.fixture(scope="module")
-def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CA]:
-    made = CA(tmp_path_factory.mktemp("named") / "ca")
-    made.init()
-    file = made.home / "ca.toml"
-    file.write_text(file.read_text().replace("# crl = true", "crl = true"))
-    made.start()
-    yield made
-    if made.process is not None:
-        made.stop()
-
-
-@pytest.fixture(scope="module")
-def held(ca: CA) -> Held:
-    return held_at(ca)
-
-
-@pytest.fixture(scope="module")
-def others(ca: CA) -> Held:
-    """The same, of another account."""
-    return held_at(ca)
-
-
-@pytest.fixture(autouse=True)
-def nothing_happens(ca: CA, held: Held, others: Held) -> Iterator[None]:
-    """Whatever a test asks for, nothing is changed."""
-    del held, others
-    with closing(open_store(ca.store_url)) as store:
-        before = kept(store)
-        yield
-        assert kept(store) == before
-
-
-@dataclass(frozen=True)
-class Route:
-    """A way to ask for something that an order's id is part of.
-
-    :ivar order: the order that it is asked of: ``waiting``, ``ready``, ``issued``.
-    :ivar payload: what is sent, of whom it is asked.
-    """
-
-    path: str
-    order: str
-    payload: Callable[[Held], object] = lambda _: None
-
-    def ask(self, held: Held, account: Account, order_id: str) -> requests.Response:
-        """Ask for it by an order's id."""
-        base = f"{held.ca.url}/acme/"
-        # What is signed is the URL as it is meant.
-        body = account.wire.body(base + self.path.format(order_id), self.payload(held), account.key, account.url)
-        return account.wire.send(base + self.path.format(quote(order_id, safe="")), body)
-
-    def id(self, held: Held) -> str:
-        """The right id."""
-        return held.id(getattr(held, self.order))
-
-
-ROUTES = {
-    "an order": Route("order/{}", "ready"),
-    "an order to be finalized": Route("order/{}/finalize", "ready", lambda _: {"csr": b64(csr("foo.local")[1])}),
-    "an authorization": Route("authorization/{}.0", "ready"),
-    "an authorization to be deactivated": Route("authorization/{}.0", "ready", lambda _: {"status": "deactivated"}),
-    "a challenge": Route("challenge/{}.0.0", "waiting"),
-    "a challenge to be answered": Route("challenge/{}.0.0", "waiting", lambda held: answer(held.instance)),
-    "a certificate": Route("certificate/{}", "issued"),
-    "a certificate's chain": Route("certificate/{}/0", "issued"),
-}
-ODD = {
-    "a zero before": "0{n}.{tag}", "a plus": "+{n}.{tag}", "a minus": "-{n}.{tag}", "a blank before": " {n}.{tag}",
-    "a blank behind": "{n} .{tag}", "a low line": "{n}_0.{tag}", "a low line within": "1_{n}.{tag}",
-    "full-width digits": "{wide}.{tag}", "Arabic digits": "{arabic}.{tag}", "hexadecimal": "0x{n}.{tag}",
-    "an exponent": "{n}e0.{tag}", "a newline": "{n}\n.{tag}", "no number": ".{tag}", "nothing": "", "a dash": "-",
-    "zero": "0.{tag}", "2^63": f"{1 << 63}.{{tag}}", "2^63 - 1": f"{(1 << 63) - 1}.{{tag}}",
-    "2^64 and the number": "{wrapped}.{tag}", "no tag": "{n}.", "no tag and no dot": "{n}",
-    "a short tag": "{n}.{short}", "a long tag": "{n}.{tag}x", "a tag in other letters": "{n}.{swapped}",
-    "any tag": "{n}.%", "a tag like any": "{n}._%", "another order's tag": "{n}.{other}",
-    "another order's number": "{others}.{tag}", "a quote": "{n}.{tag}'", "a NUL": "{n}.{tag}\0",
-}  # fmt: skip
-
-
-def odd(spelling: str, order_id: str, other_id: str) -> str:
-    """An id that is none, made of one that is."""
-    number, _, tag = order_id.partition(".")
-    others, _, other = other_id.partition(".")
-    return spelling.format(
-        n=number, tag=tag, other=other, others=others, short=tag[:-1], swapped=tag.swapcase(),
-        wide="".join(chr(0xFF10 + int(digit)) for digit in number),
-        arabic="".join(chr(0x0660 + int(digit)) for digit in number), wrapped=(1 << 64) + int(number),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("spelling", ODD)
-@pytest.mark.parametrize("route", ROUTES)
-def test_an_id_that_is_none_names_nothing(held: Held, others: Held, route: str, spelling: str) -> None:
-    way = ROUTES[route]
-    response = way.ask(held, held.account, odd(ODD[spelling], way.id(held), way.id(others)))
-    assert response.status_code == 404, response.text
-    assert problem(response) == "malformed"
-
-
-@pytest.mark.parametrize("route", ROUTES)
-def test_an_id_of_anothers_shows_and_does_nothing(held: Held, others: Held, route: str) -> None:
-    way = ROUTES[route]
-    response = way.ask(held, others.account, way.id(held))
-    assert (response.status_code, problem(response)) == (403, "unauthorized")
-    # Another who knows the number only is not told that there is such an order.
-    response = way.ask(held, others.account, f"{way.id(held).partition('.')[0]}.{way.id(others).partition('.')[2]}")
-    assert (response.status_code, problem(response)) == (404, "malformed")
-
-
-@pytest.mark.parametrize("spelling", ODD)
-def test_an_enrolment_takes_no_order_that_there_is_not(held: Held, others: Held, spelling: str) -> None:
-    url = f"{held.ca.url}/acme/order/{odd(ODD[spelling], held.id(held.ready), held.id(others.ready))}"
-    response = held.account.post(held.account.wire.directory["meta"]["iidEnrolment"], {"order": url})
-    assert (response.status_code, problem(response)) == (404, "malformed")
-
-
-def test_an_enrolment_takes_no_order_of_anothers(held: Held, others: Held) -> None:
-    enrolment = held.account.wire.directory["meta"]["iidEnrolment"]
-    response = others.account.post(enrolment, {"order": held.ready})
-    assert (response.status_code, problem(response)) == (403, "unauthorized")
-
-
-def test_an_account_and_its_orders_are_nobody_elses(held: Held, others: Held) -> None:
-    for path in ("", "/orders", "/orders?before=999999999999999999"):
-        response = others.account.post(held.account.url + path)
-        assert (response.status_code, problem(response)) == (403, "unauthorized")
-    response = others.account.post(held.account.url, {"status": "deactivated"})
-    assert (response.status_code, problem(response)) == (403, "unauthorized")
-    for before in ("", "?before=999999999999999999"):
-        listed = others.account.post(f"{others.account.url}/orders{before}").json()["orders"]
-        assert sorted(listed) == sorted([others.issued, others.ready, others.waiting])
-
-
-@pytest.mark.parametrize(
-    "before",
-    ["", "0", "-1", "+1", "01", "1_0", " 1", "1 ", "１", "1.0", "0x1", f"{1 << 63}", f"{10**18}", "1%00", "%"],  # noqa: RUF001 - it is full-width
-)
-def test_a_page_of_a_list_begins_at_a_number_only(held: Held, before: str) -> None:
-    response = held.account.post(f"{held.account.url}/orders?before={quote(before, safe='')}")
-    assert (response.status_code, problem(response)) == (400, "malformed")
-
+from acme_iid.store.database import open_store
 
 # By a serial number
 
@@ -374,7 +177,7 @@ def test_no_certificate_of_another_serial_number_is_revoked(held: Held, serial: 
     assert refused_to_revoke(held, forged(serial, key), key) == [(404, "malformed")] * 2
 
 
-def test_no_certificate_of_others_is_revoked_by_a_serial_number_that_is_right(held: Held) -> None:
+def test_a_right_serial_number_alone_revokes_no_certificate(held: Held) -> None:
     assert (
         refused_to_revoke(held, forged(held.serial, held.certificate.key), held.certificate.key)
         == [(404, "malformed")] * 2
@@ -416,7 +219,7 @@ def test_odd_digits_are_no_serial_number_to_an_operator(held: Held, spelling: st
     assert "a serial number is decimal, or hexadecimal after 0x" in outcome.stderr
 
 
-def test_an_operator_is_shown_and_revokes_nothing_by_another_serial_number(held: Held) -> None:
+def test_an_unknown_serial_number_shows_and_revokes_nothing(held: Held) -> None:
     for made in ("one other random bit", "the number alone", "the next number", "a number of 2^63 and more"):
         for command in ("show", "revoke"):
             outcome = held.ca.try_cli("certificate", command, str(SERIALS[made](held.serial)))
@@ -478,18 +281,3 @@ def close() -> None:
     """Say goodbye, so that a server that stops need not wait for it."""
     while wire.OPEN:
         wire.OPEN.pop().close()
-
-
-# The same ways with the right names
-
-
-@pytest.fixture(name="right")
-def _right(shared_ca: CA) -> Held:
-    return held_at(shared_ca)
-
-
-@pytest.mark.parametrize("route", ROUTES)
-def test_what_is_named_rightly_is_shown_and_done(right: Held, route: str) -> None:
-    way = ROUTES[route]
-    response = way.ask(right, right.account, way.id(right))
-    assert response.status_code == 200, response.text

@@ -38,7 +38,7 @@ _OTHER_HEADER = re.compile(r"[ \t]*\[(?!\[?[ \t]*provisioner[ \t]*\.)")
 def add(home: Home, values: MutableMapping[str, Any]) -> Config:
     """Add a provisioner at the end and return the configuration that ca.toml now is.
 
-    :raises ConfigError: if it cannot be meant; the file is then as it was.
+    :raises ConfigError: if it is invalid; the file is then as it was.
     """
     with _locked(home.path):
         if values["name"] in home.config().names:
@@ -51,35 +51,35 @@ def change(home: Home, name: str, edit: Callable[[Config], Edit]) -> Config:
     """Change the provisioner ``name`` and return the configuration that ca.toml now is.
 
     :param edit: makes the edit from the configuration as it is.
-    :raises ConfigError: if the outcome cannot be meant; the file is then as it was.
+    :raises ConfigError: if the outcome is invalid; the file is then as it was.
     """
     with _locked(home.path):
-        known = home.config()
-        number, text = _number(known, name), _read(home)
+        config = home.config()
+        number, text = _number(config, name), _read(home)
         start, end = _lines(text, number)
-        meant = tomllib.loads(text)
-        made = edit(known)
-        made(meant["provisioner"][number])
+        document = tomllib.loads(text)
+        made = edit(config)
+        made(document["provisioner"][number])
         try:
             table = tomlkit.parse(text[start:end])
         except TOMLKitError as error:
             raise _by_hand() from error
         made(_entries(table)[0])
-        return _write(home, text[:start] + table.as_string() + text[end:], meant)
+        return _write(home, text[:start] + table.as_string() + text[end:], document)
 
 
 def remove(home: Home, name: str) -> Config:
     """Remove the provisioner ``name``, with the comment directly above it, and return the configuration that is left.
 
-    :raises ConfigError: if there is none of this name.
+    :raises ConfigError: if no provisioner has this name.
     """
     with _locked(home.path):
         number, text = _number(home.config(), name), _read(home)
         start, end = _lines(text, number)
-        meant = tomllib.loads(text)
-        del meant["provisioner"][number]
-        if not meant["provisioner"]:
-            del meant["provisioner"]
+        document = tomllib.loads(text)
+        del document["provisioner"][number]
+        if not document["provisioner"]:
+            del document["provisioner"]
         above = _LINE.findall(text[:start])
         while above and above[-1].lstrip().startswith("#"):
             above.pop()
@@ -87,18 +87,18 @@ def remove(home: Home, name: str) -> Config:
         # An empty line on each side of what is gone; one is enough.
         if rest.startswith("\n") and (not above or not above[-1].strip()):
             rest = rest.removeprefix("\n")
-        return _write(home, "".join(above) + rest, meant)
+        return _write(home, "".join(above) + rest, document)
 
 
-def _number(known: Config, name: str) -> int:
-    if name not in known.names:
-        listed = ", ".join(map(repr, known.names)) or "none"
+def _number(config: Config, name: str) -> int:
+    if name not in config.names:
+        listed = ", ".join(map(repr, config.names)) or "none"
         raise click.ClickException(f"there is no provisioner named {name!r}; there is {listed}")
-    return known.names.index(name)
+    return config.names.index(name)
 
 
 def _lines(text: str, number: int) -> tuple[int, int]:
-    """Where the lines of the provisioner with this number begin and end, the empty lines and comments after it not."""
+    """The span of the provisioner with this number, in characters; empty lines and comments after it are outside."""
     spans: list[tuple[int, int]] = []
     inside, offset = False, 0
     for line in _LINE.findall(text):
@@ -127,10 +127,10 @@ def _read(home: Home) -> str:
     return (home.path / ca_toml.FILE_NAME).read_bytes().decode()
 
 
-def _write(home: Home, text: str, meant: object = None) -> Config:
+def _write(home: Home, text: str, expected: object = None) -> Config:
     """Check what ca.toml is to be, replace it, and return what it then is."""
     try:
-        kept = meant is None or tomllib.loads(text) == meant
+        kept = expected is None or tomllib.loads(text) == expected
     except tomllib.TOMLDecodeError:
         kept = False
     if not kept:
