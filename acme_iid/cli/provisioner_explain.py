@@ -19,7 +19,8 @@ from acme_iid.cli.output import timestamp
 from acme_iid.config.settings import Config
 from acme_iid.errors import AttestationError, Step
 from acme_iid.issuance import alternates, name_constraints
-from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, ROOT_CERTIFICATE, load_certificate
+from acme_iid.issuance.home import chains as issuing_chains
+from acme_iid.issuance.home import has_issuers
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.protocol import strict_json
 from acme_iid.protocol.identifiers import Identifier, from_text
@@ -133,12 +134,11 @@ def test(
 def _config(home: Home) -> Config:
     """The configuration, with the name constraints of the CA's certificates where these are there."""
     config = home.config()
-    files = [config.home / name for name in (ROOT_CERTIFICATE, INTERMEDIATE_CERTIFICATE)]
-    if not all(file.exists() for file in files):
+    if not has_issuers(config.home):
         return config
-    root, intermediate = map(load_certificate, files)
-    chains = [alternates.load(path, intermediate) for path in config.ca.alternate_chains]
-    return replace(config, constraints=name_constraints.of_chains(root, intermediate, chains))
+    own = issuing_chains(config.home)
+    others = [alternates.load(path, own[0][0]) for path in config.ca.alternate_chains]
+    return replace(config, constraints=name_constraints.of_chains(own, others))
 
 
 def _identifier(name: str) -> Identifier:

@@ -132,6 +132,11 @@ def issuing_certificates(home: Path) -> tuple[x509.Certificate, ...]:
     return tuple(load_certificate(folder / CERTIFICATE) for folder in folders)
 
 
+def has_issuers(home: Path) -> bool:
+    """Whether there are files of issuers in ``home``."""
+    return bool(_entries(home / FOLDER))
+
+
 def chains(home: Path) -> tuple[tuple[x509.Certificate, ...], ...]:
     """Return for each issuer its certificate, those above it, and the root; no key is touched.
 

@@ -1,4 +1,4 @@
-"""The name constraints of the CA's certificates: made for new ones, and read for :mod:`acme_iid.policy.name_constraints`.
+"""The name constraints of the CA's certificates: made for new ones, and read for the policy.
 
 The constraints of an issuer limit the names that it can vouch for, whoever holds its key. They are critical, and stand
 in the intermediate: some verifiers ignore those of a root (RFC 5280 section 6.1.1 takes a trust anchor's as optional),
@@ -42,11 +42,8 @@ def of_chains(
     """
     holders: dict[x509.Certificate, str] = {}
     for issuer, *above, root in chains:
-        holders |= {
-            issuer: "the CA's certificate",
-            **dict.fromkeys(above, "a CA above this one"),
-            root: "the CA's root",
-        }
+        holders |= {issuer: "the CA's certificate", root: "the CA's root"}
+        holders |= dict.fromkeys(above, "a CA above this one")
     for chain in alternates:
         for certificate in (*x509.load_pem_x509_certificates(chain.pem.encode()), chain.root):
             subject = certificate.subject.rfc4514_string()

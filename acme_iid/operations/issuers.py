@@ -12,7 +12,7 @@ from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations.presence import SEEN_SECONDS
 from acme_iid.store import issuers, servers
-from acme_iid.store.chain import new_event
+from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.issuers import StoredIssuer
 from acme_iid.store.writes import Reader, Statement, Write, perform
@@ -82,7 +82,7 @@ def _activate(reader: Reader, issuer_id: str, now: int) -> Write[StoredIssuer]:
             f"{len(lacking)} of the servers that run lack the key of {issuer_id[:16]}: {', '.join(lacking)}. Copy the "
             "issuer's folder and key into their homes, and reload them (SIGHUP)"
         )
-    event = new_event("issuer.activated", now, issuer=issuer_id, former=former)
+    event = Event("issuer.activated", now, detail={"issuer": issuer_id, "former": former})
     return Write([issuers.activate(issuer_id, former, now)], lambda _rows: entry, [event])
 
 
