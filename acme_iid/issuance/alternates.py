@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.issuance import keys
+from acme_iid.issuance.home import shown
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.protocol.public_keys import AUTHORITIES
 
@@ -74,11 +75,10 @@ def load(path: Path, intermediate: x509.Certificate) -> AlternateChain:
             certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature) as error:
             raise CAFileError(
-                f"{path} is no chain: {certificate.subject.rfc4514_string()} was not issued by "
-                f"{issuer.subject.rfc4514_string()}"
+                f"{path} is no chain: {shown(certificate.subject)} was not issued by {shown(issuer.subject)}"
             ) from error
         if not _is_ca(certificate):
-            raise CAFileError(f"{path} is no chain: {certificate.subject.rfc4514_string()} is no CA certificate")
+            raise CAFileError(f"{path} is no chain: {shown(certificate.subject)} is no CA certificate")
     return AlternateChain(
         pem="".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in chain[:-1]),
         root=root,

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from acme_iid.issuance import keys
+from acme_iid.issuance.home import shown
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
 
@@ -105,7 +106,7 @@ def _check_place(chain: Sequence[x509.Certificate], key: PublicKey) -> None:
         )
     if not _is_signed_by(last, last):
         raise CAFileError(
-            f"the chain ends with {_name(last)}, which was signed by {last.issuer.rfc4514_string()!r}; add that "
+            f"the chain ends with {_name(last)}, which was signed by {shown(last.issuer)!r}; add that "
             f"certificate, up to the root: {_WANTED_ORDER}"
         )
 
@@ -209,7 +210,7 @@ def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
 
 
 def _name(certificate: x509.Certificate) -> str:
-    return repr(certificate.subject.rfc4514_string() or "a certificate without a subject")
+    return repr(shown(certificate.subject) or "a certificate without a subject")
 
 
 def _time(moment: datetime) -> str:

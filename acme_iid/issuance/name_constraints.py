@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from cryptography import x509
 
 from acme_iid.issuance.alternates import AlternateChain
+from acme_iid.issuance.home import shown
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.name_constraints import NameConstraints
@@ -46,7 +47,7 @@ def of_chains(
         holders |= dict.fromkeys(above, "a CA above this one")
     for chain in alternates:
         for certificate in (*x509.load_pem_x509_certificates(chain.pem.encode()), chain.root):
-            subject = certificate.subject.rfc4514_string()
+            subject = shown(certificate.subject)
             holders.setdefault(certificate, f"the certificate {subject} of an alternate chain")
     constraints = (_of_certificate(holder, certificate) for certificate, holder in holders.items())
     return tuple(entry for entry in constraints if entry is not None)

@@ -92,7 +92,7 @@ def under_root(wishes: Wishes, certificate: Path, key: Path, now: int) -> Founde
     root = Signer(home.load_certificate(certificate), keys.load(key, wishes.password))
     if root.certificate.issuer != root.certificate.subject:
         raise RequestError(
-            f"{certificate} is no root: {root.certificate.issuer.rfc4514_string()} signed it. Make a request with "
+            f"{certificate} is no root: {home.shown(root.certificate.issuer)} signed it. Make a request with "
             "--csr, have this one sign it, and give the whole chain to 'acme-iid-ca issuer import'"
         )
     return Founded(_with_intermediate(wishes, root, now), fingerprint=fingerprint(root.certificate))
