@@ -19,7 +19,7 @@ from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, accounts, challenges, enrolments, finalization, orders, reading
 from acme_iid.authority.context import RequestContext
 from acme_iid.config import ca_toml
-from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.home import load as load_ca
 from acme_iid.operations import instances
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order
@@ -55,7 +55,7 @@ def authority_of(home: Path, store_url: str | None = None) -> Iterator[Authority
         loaded = replace(loaded, store=replace(loaded.store, url=store_url))
     database = open_store(loaded.store.url)
     try:
-        yield Authority(loaded, database, CertificateAuthority.load(home, None), trust_store(loaded.given_keys))
+        yield Authority(loaded, database, load_ca(home), trust_store(loaded.given_keys))
     finally:
         database.close()
 

@@ -10,8 +10,6 @@ from cryptography.x509 import ocsp
 from running import CA
 from wire import Account, Issued, b64
 
-from acme_iid.issuance import ca as issuing
-
 
 def turn_on(ca: CA) -> None:
     file = ca.home / "ca.toml"
@@ -27,7 +25,7 @@ def revoke(account: Account, issued: Issued, reason: int | None = None) -> None:
 
 
 def intermediate(ca: CA) -> x509.Certificate:
-    return x509.load_pem_x509_certificate((ca.home / issuing.INTERMEDIATE_CERTIFICATE).read_bytes())
+    return x509.load_pem_x509_certificate(ca.intermediate.read_bytes())
 
 
 def fetch(ca: CA, path: str = "/crl", **headers: str) -> requests.Response:

@@ -22,7 +22,7 @@ from wire import Key
 from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority
 from acme_iid.config import ca_toml
-from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.home import load as load_ca
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.simulator import aws
 from acme_iid.store import attempts
@@ -107,9 +107,7 @@ class Home:
 
     def _ruling(self, ca: CA, accounts: tuple[str, ...], names: tuple[Identifier, ...], *, hosts: bool) -> Ruling:
         loaded = ca_toml.load(ca.home)
-        made = Authority(
-            loaded, self.database, CertificateAuthority.load(ca.home, None), trust_store(loaded.given_keys)
-        )
+        made = Authority(loaded, self.database, load_ca(ca.home), trust_store(loaded.given_keys))
         return Ruling(made, accounts, names, hosts)
 
     def close(self) -> None:

@@ -16,11 +16,14 @@ from pathlib import Path
 
 import forge
 import postgresql
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from ports import free_port
 from wire import Account, Wire
 
 from acme_iid.config import ca_toml
 from acme_iid.config.limit_settings import Limits
+from acme_iid.issuance.home import CERTIFICATE, CHAIN, FOLDER, ROOT_CERTIFICATE, ROOT_KEY, key_file_of
 from acme_iid.policy.setting import OFF
 from acme_iid.simulator import aws
 
@@ -84,7 +87,36 @@ class CA:
 
     @property
     def root(self) -> Path:
-        return self.home / "certs" / "root_ca.crt"
+        return self.home / ROOT_CERTIFICATE
+
+    @property
+    def root_key(self) -> Path:
+        return self.home / ROOT_KEY
+
+    @property
+    def issuer_folder(self) -> Path:
+        """The folder of the one issuer that ``init`` made."""
+        (folder,) = (self.home / FOLDER).iterdir()
+        return folder
+
+    @property
+    def issuer_id(self) -> str:
+        """The beginning of its id, by which its files and URLs are called."""
+        return self.issuer_folder.name
+
+    @property
+    def intermediate(self) -> Path:
+        """Its certificate."""
+        return self.issuer_folder / CERTIFICATE
+
+    @property
+    def intermediate_key(self) -> Path:
+        return self.home / key_file_of(self.issuer_id)
+
+    def replace_intermediate(self, certificate: x509.Certificate) -> None:
+        """Write another certificate of the issuer's key, which a root signed."""
+        for name in (CERTIFICATE, CHAIN):
+            (self.issuer_folder / name).write_bytes(certificate.public_bytes(Encoding.PEM))
 
     @property
     def store_url(self) -> str:
@@ -105,15 +137,23 @@ class CA:
         return run_module("acme_iid.cli", "--home", self.home, *arguments)
 
     def init(
-        self, *options: str, in_a_file: bool = False, in_postgresql: bool = False, limits: str = UNLIMITED
+        self,
+        *options: str,
+        in_a_file: bool = False,
+        in_postgresql: bool = False,
+        limits: str = UNLIMITED,
+        constrained: bool = False,
     ) -> None:
         """Make the CA, and a provisioner that believes the forge's keys.
 
         :param in_a_file: its store is a SQLite file, whatever the environment says; ``in_postgresql`` likewise.
         :param limits: the table [limits]; "" for the defaults. Tests make many accounts from one address.
+        :param constrained: the intermediate has the name constraints that ``init`` gives; without them, ``domains`` in
+            ca.toml can be changed to any others.
         """
+        free = () if constrained else ("--no-name-constraints",)
         self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
-                 "--listen", f"127.0.0.1:{self.port}")  # fmt: skip
+                 "--listen", f"127.0.0.1:{self.port}", *free)  # fmt: skip
         if in_postgresql or (postgresql.is_wanted() and not in_a_file):
             file = self.home / "ca.toml"
             file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))

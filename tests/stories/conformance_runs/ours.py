@@ -11,8 +11,6 @@ from pathlib import Path
 from conformance_runs.pebble import ADDRESS, Challenges
 from running import CA
 
-from acme_iid.issuance.ca import ROOT_KEY
-
 DOMAIN = "conformance.local"
 
 
@@ -47,7 +45,7 @@ def serving(folder: Path, challenges: Challenges, *settings: str) -> Iterator[Ou
         "--root-cert",
         other.root,
         "--root-key",
-        other.home / ROOT_KEY,
+        other.root_key,
     )
     lines = "\n".join(
         (

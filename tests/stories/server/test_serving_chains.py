@@ -14,34 +14,28 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from running import ACCOUNT, CA, PROVISIONER, answer
 from wire import b64, csr, problem
 
-from acme_iid.issuance import ca as issuing
-from acme_iid.issuance import keys
+from acme_iid.issuance import ceremony, keys
+from acme_iid.issuance.home import load_certificate
+from acme_iid.issuance.issuer import Signer
 from acme_iid.simulator import aws
 
 
-def resign(
-    home: Path, *, by: issuing.Issuer | None = None, constraints: x509.NameConstraints | None = None
-) -> x509.Certificate:
+def resign(ca: CA, *, by: Signer | None = None, constraints: x509.NameConstraints | None = None) -> x509.Certificate:
     """Sign the intermediate again, with another serial number; returns it as it is in its file then."""
-    path = home / issuing.INTERMEDIATE_CERTIFICATE
-    old = x509.load_pem_x509_certificate(path.read_bytes())
-    root = issuing.Issuer(
-        x509.load_pem_x509_certificate((home / issuing.ROOT_CERTIFICATE).read_bytes()),
-        keys.load(home / issuing.ROOT_KEY, None),
-    )
-    new = issuing.cross_sign(by or root, old, int(time.time()))
+    root = Signer(load_certificate(ca.root), keys.load(ca.root_key, None))
+    new = ceremony.cross_sign(by or root, load_certificate(ca.intermediate), int(time.time()))
     if constraints is not None:
         builder = x509.CertificateBuilder(
             new.issuer, new.subject, new.public_key(), new.serial_number, new.not_valid_before_utc,
             new.not_valid_after_utc, list(new.extensions),
         )  # fmt: skip
         new = builder.add_extension(constraints, critical=True).sign(root.key, hashes.SHA256())
-    path.write_bytes(new.public_bytes(Encoding.PEM))
+    ca.replace_intermediate(new)
     return new
 
 
 def test_a_name_that_the_issuers_constraints_exclude_is_a_reason_to_end(own_ca: CA) -> None:
-    resign(own_ca.home, constraints=x509.NameConstraints([x509.DNSName("corp.example")], None))
+    resign(own_ca, constraints=x509.NameConstraints([x509.DNSName("corp.example")], None))
     own_ca.home.joinpath("ca.toml").write_text(
         own_ca.home.joinpath("ca.toml").read_text().replace(own_ca.url, "https://ca.local")
     )
@@ -53,10 +47,10 @@ def test_a_name_that_the_issuers_constraints_exclude_is_a_reason_to_end(own_ca: 
 
 def test_a_root_that_is_not_self_signed_is_a_reason_to_end(own_ca: CA) -> None:
     now = int(time.time())
-    above = issuing.create_root("Above", now)
-    path = own_ca.home / issuing.ROOT_CERTIFICATE
+    above = ceremony.create_root("Above", now)
+    path = own_ca.root
     root = x509.load_pem_x509_certificate(path.read_bytes())
-    signed = issuing.cross_sign(above, root, now)  # the same key and name, signed by another
+    signed = ceremony.cross_sign(above, root, now)  # the same key and name, signed by another
     builder = x509.CertificateBuilder(
         signed.issuer, signed.subject, signed.public_key(), signed.serial_number, signed.not_valid_before_utc,
         signed.not_valid_after_utc,
@@ -89,7 +83,7 @@ def test_sighup_takes_up_an_intermediate_that_was_signed_again(own_ca: CA) -> No
     own_ca.start()
     assert own_ca.process is not None
     before = shown_intermediate(own_ca)
-    new = resign(own_ca.home)
+    new = resign(own_ca)
     assert new.serial_number != before
     own_ca.process.send_signal(signal.SIGHUP)
     wait_until_shown(own_ca, new.serial_number)
@@ -100,7 +94,7 @@ def test_an_unusable_intermediate_leaves_the_one_before_in_force(own_ca: CA, tex
     own_ca.start()
     assert own_ca.process is not None
     before = shown_intermediate(own_ca)
-    path = own_ca.home / issuing.INTERMEDIATE_CERTIFICATE
+    path = own_ca.intermediate
     path.write_text(text)
     own_ca.process.send_signal(signal.SIGHUP)
     own_ca.until_logged("stays in force")
@@ -118,7 +112,7 @@ def test_what_the_intermediate_does_not_permit_is_refused_at_once(
 ) -> None:
     own_ca.cli("provisioner", "update", PROVISIONER, "--allow-wildcard", "*.local", "--allow-wildcard", "*.corp.local",
                "--allow", "*.local", "--allow", "*.corp.local", "--allow", "corp.local")  # fmt: skip
-    resign(own_ca.home, constraints=CORP)
+    resign(own_ca, constraints=CORP)
     own_ca.start()
     account = own_ca.account()
     for name in ("foo.local", "*.local", "xcorp.local", instance.instance_id):
@@ -128,7 +122,7 @@ def test_what_the_intermediate_does_not_permit_is_refused_at_once(
     for name in ("closed.corp.local", "*.corp.local"):
         assert "excludes names below closed.corp.local" in account.order(name).json()["detail"]
     issued = account.obtain("a.corp.local", "corp.local", answer=answer(instance))
-    chain, root = tmp_path / "chain.pem", own_ca.home / issuing.ROOT_CERTIFICATE
+    chain, root = tmp_path / "chain.pem", own_ca.root
     chain.write_text(issued.chain)
     verify: list[str | Path] = ["openssl", "verify", "-x509_strict", "-CAfile", root, "-untrusted", chain, chain]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
@@ -139,7 +133,7 @@ def test_a_name_proven_under_another_chain_is_refused_at_finalize(own_ca: CA, in
     own_ca.start()
     account, other = own_ca.account(), own_ca.account()
     order, _ = account.prove("foo.local", answer=answer(instance))
-    new = resign(own_ca.home, constraints=CORP)
+    new = resign(own_ca, constraints=CORP)
     assert own_ca.process is not None
     own_ca.process.send_signal(signal.SIGHUP)
     wait_until_shown(own_ca, new.serial_number)
@@ -154,7 +148,7 @@ def test_a_name_proven_under_another_chain_is_refused_at_finalize(own_ca: CA, in
 def test_provisioner_test_says_what_the_certificates_permit(own_ca: CA) -> None:
     facts = ["--fact", f"account={ACCOUNT}", "--fact", "region=us-west-2"]
     own_ca.cli("provisioner", "add", "Racks", "--type", "ACME", "--challenge", "dns-01")
-    resign(own_ca.home, constraints=CORP)
+    resign(own_ca, constraints=CORP)
     for how in (facts, []):
         own_ca.cli("provisioner", "test", *how, "a.corp.local")
         done = own_ca.try_cli("provisioner", "test", *how, "foo.local")

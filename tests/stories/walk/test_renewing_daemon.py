@@ -12,14 +12,17 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from machine import Machine
 from pairs import leaf
 from running import CA
 from scripted_ca import issue
 
-from acme_iid.issuance import ca as issuance
+from acme_iid.issuance import ceremony, home
 from acme_iid.issuance import keys as ca_keys
+from acme_iid.issuance.issuer import Signer, key_id
+from acme_iid.operations import issuers
+from acme_iid.store.database import open_store
 from acme_iid_client.storage import records
 from acme_iid_client.x509 import keys
 
@@ -187,20 +190,27 @@ def test_what_a_daemon_that_was_killed_left_the_next_one_takes_up(vm: Machine) -
     vm.check_pair()
 
 
+def activate_another(ca: CA) -> Signer:
+    """Have another intermediate sign, with a key of its own; the server does not run."""
+    now = int(time.time())
+    root = Signer(home.load_certificate(ca.root), ca_keys.load(ca.root_key, None))
+    made = ceremony.create_intermediate(root, "Moved", now)
+    issuer_id = key_id(made.certificate.public_key())
+    home.write_key(ca.home, made.key, issuer_id, None)
+    home.add(ca.home, made, ())
+    database = open_store(ca.store_url)
+    issuers.begin(database, home.load(ca.home), now)
+    issuers.activate(database, issuer_id, now)
+    database.close()
+    return made
+
+
 def test_the_daemon_follows_a_ca_that_moved_its_intermediate(own_ca: CA, machine: Machine) -> None:
     own_ca.start()
     machine.bootstrap(own_ca)
     machine.order()
     own_ca.stop()
-    root = issuance.Issuer(
-        issuance.load_certificate(own_ca.home / issuance.ROOT_CERTIFICATE),
-        ca_keys.load(own_ca.home / "secrets" / "root_ca_key", None),
-    )
-    moved = issuance.create_intermediate(root, "Moved", int(time.time()))
-    (own_ca.home / issuance.INTERMEDIATE_CERTIFICATE).write_bytes(moved.certificate.public_bytes(Encoding.PEM))
-    (own_ca.home / issuance.INTERMEDIATE_KEY).write_bytes(
-        moved.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
+    moved = activate_another(own_ca)
     own_ca.start()
     with machine.stay(machine.crt, machine.key) as daemon:
         daemon.wait_for("first renewal")

@@ -14,7 +14,6 @@ from machine import ec2_machine
 from running import ACCOUNT, CA, PROVISIONER, run_module
 from scripted_ca import ScriptedCA, new_issuer, serve
 
-from acme_iid.issuance import ca as issuing
 from acme_iid.simulator import aws
 from acme_iid_client.x509.certificates import fingerprint, load_certificates
 
@@ -178,8 +177,8 @@ def test_a_machine_trusts_the_old_and_the_new_root_of_a_ca(own_ca: CA, tmp_path:
     new = tmp_path / "new"
     assert run_module("acme_iid.cli", "--home", new, "init", "--name", "New CA").code == 0
     chain = own_ca.home / "certs" / "alternate.crt"
-    root = new / issuing.ROOT_CERTIFICATE
-    own_ca.cli("cross-sign", "--root-cert", root, "--root-key", new / issuing.ROOT_KEY, chain)
+    root = CA(new).root
+    own_ca.cli("cross-sign", "--root-cert", root, "--root-key", CA(new).root_key, chain)
     file = own_ca.home / "ca.toml"
     file.write_text(file.read_text().replace("\n[server]", f'alternate_chains = ["{chain}"]\n\n[server]', 1))
     own_ca.start()

@@ -15,7 +15,8 @@ from writing import put
 from acme_iid.config import ca_toml
 from acme_iid.durable import write_new
 from acme_iid.issuance import keys
-from acme_iid.issuance.ca import CertificateAuthority, create_root
+from acme_iid.issuance.ceremony import create_root
+from acme_iid.issuance.home import load as load_ca
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.identifiers import from_text
 from acme_iid.protocol.resources import ExternalKey
@@ -35,7 +36,9 @@ class Alternate(NamedTuple):
 
 def make(home: Path, settings: Settings) -> Path:
     """Make the CA, and return the PEM file with the key and the chain for its TLS servers."""
-    CA(home).cli("init", "--name", "Pebble mode", "--url", settings.url, "--listen", "127.0.0.1:0")
+    CA(home).cli(
+        "init", "--name", "Pebble mode", "--url", settings.url, "--listen", "127.0.0.1:0", "--no-name-constraints"
+    )
     for number in range(1, settings.alternate_roots + 1):
         _cross_sign(home, number)
     path = home / ca_toml.FILE_NAME
@@ -57,7 +60,7 @@ def make(home: Path, settings: Settings) -> Path:
         both = home / "served.pem"
         both.write_bytes(settings.key.read_bytes() + b"\n" + settings.certificate.read_bytes())
         return both
-    authority = CertificateAuthority.load(home)
+    authority = load_ca(home)
     names = [from_text(name) for name in ("localhost", "127.0.0.1", "::1")]
     return ServingCertificate(home / "tls-front", _YEAR).issue(authority, names, int(time.time()))
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pebble_mode.home import alternate
+from running import CA
 from writing import put
 
-from acme_iid.issuance.ca import INTERMEDIATE_CERTIFICATE, INTERMEDIATE_KEY, ROOT_CERTIFICATE, ROOT_KEY
 from acme_iid.protocol.renewal import Window
 from acme_iid.store import certificates
 from acme_iid.store.database import Database
@@ -31,15 +31,15 @@ class Management(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.database = database
         others = [alternate(home, number) for number in range(1, alternate_roots + 1)]
-        intermediate_key = (home / INTERMEDIATE_KEY).read_text()
+        ca = CA(home)
         self.pems: dict[str, list[str]] = {
-            "roots": [path.read_text() for path in (home / ROOT_CERTIFICATE, *(other.root for other in others))],
-            "root-keys": [path.read_text() for path in (home / ROOT_KEY, *(other.key for other in others))],
+            "roots": [path.read_text() for path in (ca.root, *(other.root for other in others))],
+            "root-keys": [path.read_text() for path in (ca.root_key, *(other.key for other in others))],
             "intermediates": [
                 path.read_text().partition(_END)[0] + _END
-                for path in (home / INTERMEDIATE_CERTIFICATE, *(other.chain for other in others))
+                for path in (ca.intermediate, *(other.chain for other in others))
             ],
-            "intermediate-keys": [intermediate_key] * (1 + alternate_roots),
+            "intermediate-keys": [ca.intermediate_key.read_text()] * (1 + alternate_roots),
         }
 
     def status(self, serial: str) -> dict[str, object] | None:

@@ -108,8 +108,8 @@ def _step_ca(folder: Path) -> Iterator[Served]:
     made.init()
     config = {
         "root": str(made.root),
-        "crt": str(made.home / "certs" / "intermediate_ca.crt"),
-        "key": str(made.home / "secrets" / "intermediate_ca_key"),
+        "crt": str(made.intermediate),
+        "key": str(made.intermediate_key),
         "address": f"127.0.0.1:{port}",
         "dnsNames": ["127.0.0.1"],
         "logger": {"format": "text"},

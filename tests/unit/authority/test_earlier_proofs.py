@@ -25,7 +25,7 @@ from acme_iid.authority import (
 from acme_iid.authority.context import RequestContext
 from acme_iid.authority.orders import NewOrder
 from acme_iid.config import ca_toml
-from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.home import load as load_ca
 from acme_iid.operations import instances
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Order
@@ -43,7 +43,7 @@ def authority(own_ca: CA) -> Iterator[Authority]:
     own_ca.cli("provisioner", "update", PROVISIONER, "--proof-lifetime", "24h", "--disable-trust-on-first-use")
     loaded = ca_toml.load(own_ca.home)
     database = open_store(loaded.store.url)
-    ca = CertificateAuthority.load(own_ca.home, None)
+    ca = load_ca(own_ca.home)
     yield Authority(loaded, database, ca, trust_store(loaded.given_keys))
     database.close()
 

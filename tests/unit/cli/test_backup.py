@@ -27,7 +27,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (ca.home / "nonces").write_bytes(b"x")
     told = json.loads(ca.cli("backup", folder / "backup.tar", "--json").stdout)
     assert told["private_keys"] is True
-    assert {"ca.toml", "secrets/intermediate_ca_key", "test-roots.pem", "store.db"} <= set(told["files"])
+    issuer = [str(path.relative_to(ca.home)) for path in (*ca.issuer_folder.iterdir(), ca.intermediate_key)]
+    assert {"ca.toml", *issuer, "test-roots.pem", "store.db"} <= set(told["files"])
+    assert len(issuer) == 4
     assert "nonces" not in told["files"]
     return folder / "backup.tar"
 

@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import NameOID
+from running import CA
 
 from acme_iid.cli import main
 from acme_iid.config import ca_toml
-from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.home import load as load_ca
 from acme_iid.issuance.keys import CAFileError
 
 
@@ -29,11 +31,14 @@ def test_a_home_is_made_whole_private_and_ready(tmp_path: Path) -> None:
     home = tmp_path / "deep" / "ca"
     done = run(home, "init", "--name", 'My "own" CA', "--domain", "local", "--domain", "Corp.Internal")
     assert done.exit_code == 0, done.output
+    issuer = CA(home).issuer_id
     assert sorted(everything(home)) == [
         "ca.toml",
-        "certs/intermediate_ca.crt",
         "certs/root_ca.crt",
-        "secrets/intermediate_ca_key",
+        f"issuers/{issuer}/certificate.pem",
+        f"issuers/{issuer}/chain.pem",
+        f"issuers/{issuer}/issuer.toml",
+        f"secrets/issuer_{issuer}_key",
         "secrets/root_ca_key",
     ]
     assert home.stat().st_mode & 0o777 == 0o700
@@ -43,8 +48,10 @@ def test_a_home_is_made_whole_private_and_ready(tmp_path: Path) -> None:
     found = ca_toml.load(home)
     assert (found.ca.name, found.ca.domains) == ('My "own" CA', ("local", "corp.internal"))
     assert (found.server.url, str(found.server.listen)) == ("https://ca.local", "0.0.0.0:443")
-    authority = CertificateAuthority.load(home)
-    assert authority.intermediate.subject.rfc4514_string() == 'CN=My \\"own\\" Intermediate CA'
+    authority = load_ca(home)
+    assert authority.current.short_id == issuer
+    (name,) = authority.current.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    assert name.value == 'My "own" Intermediate CA'
     assert f"Root fingerprint: {authority.root_fingerprint}\n" in done.stdout
     assert f"acme-iid bootstrap --ca-url https://ca.local --fingerprint {authority.root_fingerprint}\n" in done.stdout
 
@@ -63,9 +70,9 @@ def test_a_password_encrypts_both_keys(tmp_path: Path) -> None:
     assert f"serve --password-file {tmp_path}/password" in done.stdout
     for key in (tmp_path / "ca/secrets").iterdir():
         assert b"BEGIN ENCRYPTED PRIVATE KEY" in key.read_bytes()
-    assert CertificateAuthority.load(tmp_path / "ca", "hunter2").root_fingerprint in done.stdout
+    assert load_ca(tmp_path / "ca", "hunter2").root_fingerprint in done.stdout
     with pytest.raises(CAFileError):
-        CertificateAuthority.load(tmp_path / "ca", "wrong")
+        load_ca(tmp_path / "ca", "wrong")
 
 
 def test_a_ca_is_never_overwritten(tmp_path: Path) -> None:
@@ -159,11 +166,11 @@ def watch(event, arguments):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 from acme_iid.cli import main
-import acme_iid.cli.init, acme_iid.config.ca_toml, acme_iid.issuance.ca
+import acme_iid.cli.init, acme_iid.config.ca_toml, acme_iid.operations.founding
 sys.addaudithook(watch)
 main(["--home", sys.argv[2], "init"])
 """
-    for moment in range(1, 8):
+    for moment in range(1, 10):
         home = tmp_path / str(moment)
         done = subprocess.run(
             [sys.executable, "-B", "-c", program, str(moment), home], capture_output=True, check=False
@@ -172,5 +179,5 @@ main(["--home", sys.argv[2], "init"])
             break
         assert done.returncode == -signal.SIGKILL
         assert not (home / "ca.toml").exists()
-    assert moment == 7, "five files and a rename"
+    assert moment == 9, "seven files and a rename"
     assert ca_toml.load(home).ca.name == "My CA"

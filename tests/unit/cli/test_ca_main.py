@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from click.testing import CliRunner
+from running import CA
 
 from acme_iid.cli import COMMANDS, Main, main
 
@@ -75,7 +76,7 @@ def test_serve_says_why_it_cannot_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("wrong")
     made = CliRunner().invoke(main, ["--home", str(tmp_path), "init", "--password-file", str(tmp_path / "password")])
     assert made.exit_code == 0
-    key = tmp_path / "secrets/intermediate_ca_key"
+    key = CA(tmp_path).intermediate_key
     assert serve("--listen", "127.0.0.1:0") == (
         1,
         f"Error: the private key {key} is encrypted; give the file with its password: --password-file FILE\n",

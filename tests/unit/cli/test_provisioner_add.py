@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.cli import main
 from acme_iid.cli.provisioner_flags import FLAGS, Flag
 from acme_iid.config import ca_toml, provisioner_settings
-from acme_iid.issuance.ca import create_root
+from acme_iid.issuance.ceremony import create_root
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.name_rules import Demand
 

@@ -13,8 +13,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from running import CA, Outcome
 
 from acme_iid.binding import SERVING_MARK
-from acme_iid.issuance import ca as issuing
-from acme_iid.issuance import keys
+from acme_iid.issuance import ceremony, keys
+from acme_iid.issuance.home import load as load_ca
+from acme_iid.issuance.home import load_certificate
+from acme_iid.issuance.issuer import Signer
 from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import dns
@@ -70,9 +72,9 @@ def leaf(out: Path) -> x509.Certificate:
 
 def put(ca: CA, key: Path, out: Path, *, seconds: int) -> None:
     """Write a serving certificate that lives so long."""
-    authority = issuing.CertificateAuthority.load(ca.home)
+    authority = load_ca(ca.home)
     now = int(time.time())
-    issued = authority.issue_serving(keys.load(key, None).public_key(), [dns("ca.local")], now + seconds, now)
+    issued = authority.current.issue_serving(keys.load(key, None).public_key(), [dns("ca.local")], now + seconds, now)
     out.write_text(issued.chain_pem)
 
 
@@ -81,7 +83,7 @@ def test_the_certificate_is_marked_for_the_url_and_lives_a_day(ca: CA, command: 
     assert done.code == 0, done.stderr
     assert f"The certificate for ca.local is in {out}, valid until " in done.stdout
     made, intermediate = x509.load_pem_x509_certificates(out.read_bytes())
-    assert intermediate.public_bytes(Encoding.PEM) == (ca.home / issuing.INTERMEDIATE_CERTIFICATE).read_bytes()
+    assert intermediate.public_bytes(Encoding.PEM) == ca.intermediate.read_bytes()
     assert keys.load(key, None).public_key() == made.public_key()
     assert [oct(path.stat().st_mode & 0o777) for path in (key, out)] == ["0o600", "0o644"]
     purposes = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -113,17 +115,15 @@ def with_another_key(_ca: CA, key: Path, _out: Path) -> None:
 
 
 def of_another_intermediate(ca: CA, _key: Path, _out: Path) -> None:
-    path = ca.home / issuing.INTERMEDIATE_CERTIFICATE
-    root = issuing.Issuer(issuing.load_certificate(ca.root), keys.load(ca.home / issuing.ROOT_KEY, None))
-    again = issuing.cross_sign(root, issuing.load_certificate(path), int(time.time()))
-    path.write_bytes(again.public_bytes(Encoding.PEM))
+    root = Signer(load_certificate(ca.root), keys.load(ca.root_key, None))
+    ca.replace_intermediate(ceremony.cross_sign(root, load_certificate(ca.intermediate), int(time.time())))
 
 
 def without_the_mark(ca: CA, key: Path, out: Path) -> None:
     """What an ACME client of the proxy's may have got before."""
-    authority, now = issuing.CertificateAuthority.load(ca.home), int(time.time())
+    authority, now = load_ca(ca.home), int(time.time())
     request = LeafRequest(keys.load(key, None).public_key(), [dns("ca.local")], now + 86400)
-    out.write_text(authority.issue(request, Namespace(), now).chain_pem)
+    out.write_text(authority.current.issue(request, Namespace(), now).chain_pem)
 
 
 def cut_off(_ca: CA, _key: Path, out: Path) -> None:
@@ -196,7 +196,7 @@ def test_files_that_are_something_else_are_left_alone(ca: CA, command: Command, 
         assert (done.code, reason in done.stderr) == (1, True), done.stderr
         assert path.read_bytes() == before
     assert "two files" in ca.try_cli("serving-certificate", "--key", key, "--out", key).stderr
-    own = ca.try_cli("serving-certificate", "--key", ca.home / issuing.INTERMEDIATE_KEY, "--out", out)
+    own = ca.try_cli("serving-certificate", "--key", ca.intermediate_key, "--out", out)
     assert (own.code, "is a key of the CA itself" in own.stderr) == (1, True)
     key.write_bytes(keys.to_pem(keys.generate()))
     key.chmod(0o644)

@@ -11,6 +11,7 @@ import pytest
 from acme_iid.config import ca_toml, findings
 from acme_iid.config.findings import Finding
 from acme_iid.config.settings import Config
+from acme_iid.issuance.home import CERTIFICATE, CHAIN, DESCRIPTION
 
 HOME = Path("/nowhere/ca")
 SAFE = """
@@ -175,16 +176,25 @@ def test_hosts_that_are_connected_to_are_in_known_networks(
 
 # Files
 
+ISSUER = "issuers/0123456789abcdef"
+KEY = "secrets/issuer_0123456789abcdef_key"
+OF_THE_ISSUER = [KEY, "issuers", ISSUER, *(f"{ISSUER}/{name}" for name in (CERTIFICATE, CHAIN, DESCRIPTION))]
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     made = tmp_path / "ca"
     (made / "secrets").mkdir(parents=True, mode=0o700)
     (made / "ca.toml").write_text("")
-    (made / "secrets/intermediate_ca_key").write_text("")
+    (made / ISSUER).mkdir(parents=True, mode=0o700)
+    (made / "issuers").chmod(0o700)
+    for name in (KEY, f"{ISSUER}/{CERTIFICATE}", f"{ISSUER}/{CHAIN}"):
+        (made / name).write_text("")
+    (made / ISSUER / DESCRIPTION).write_text(f'key = "file:{KEY}"')
     (made / "roots.pem").write_bytes(forge.keys().certificates)
-    for path in (made / "ca.toml", made / "roots.pem", made / "secrets/intermediate_ca_key"):
-        path.chmod(0o600)
+    for path in made.rglob("*"):
+        if path.is_file():
+            path.chmod(0o600)
     made.chmod(0o700)
     return made
 
@@ -199,7 +209,7 @@ def test_files_that_nobody_else_can_write_are_no_finding(home: Path) -> None:
     assert of_files(home) == []
 
 
-@pytest.mark.parametrize("name", [".", "..", "ca.toml", "secrets", "secrets/intermediate_ca_key", "roots.pem"])
+@pytest.mark.parametrize("name", [".", "..", "ca.toml", "secrets", *OF_THE_ISSUER, "roots.pem"])
 @pytest.mark.parametrize(("mode", "who"), [(0o020, "its whole group"), (0o002, "everybody on this machine")])
 def test_a_file_or_directory_that_others_can_write_is_named(home: Path, name: str, mode: int, who: str) -> None:
     path = (home / name).resolve()

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from acme_iid.issuance import ceremony, keys
-from acme_iid.issuance.name_constraints import PRIVATE_NETWORKS, constraints, described
 from acme_iid.issuance.issuer import Signer
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.name_constraints import PRIVATE_NETWORKS, constraints, described
 from acme_iid.protocol.identifiers import dns, ip
 
 NOW = 1_800_000_000
@@ -69,8 +69,8 @@ PERMITTED = [
     x509.DNSName("vm.c.project.internal"), x509.DNSName("vm.internal.cloudapp.net"),
 ]  # fmt: skip
 CLOSED = [
-    x509.DNSName("foo.example"), x509.DNSName("notlocal"), x509.DNSName("*.example"), x509.DNSName("i-0123456789abcdef0"),
-    x509.DNSName("example.org"), x509.UniformResourceIdentifier("https://foo.local/x"),
+    x509.DNSName("foo.example"), x509.DNSName("notlocal"), x509.DNSName("*.example"),
+    x509.DNSName("i-0123456789abcdef0"), x509.DNSName("example.org"), x509.UniformResourceIdentifier("https://foo.local/x"),
     x509.UniformResourceIdentifier("https://192.0.2.1/x"), x509.UniformResourceIdentifier("https://10.0.0.1/x"),
 ]  # fmt: skip
 PRIVATE = [x509.IPAddress(ipaddress.ip_address(text)) for text in ("10.1.2.3", "172.31.0.1", "192.168.0.9", "fd00::1")]
@@ -117,7 +117,8 @@ def test_a_root_may_be_constrained_too(tmp_path: Path) -> None:
     limits = constraints(["local"], ())
     root = ceremony.create_root("My CA", NOW, constraints=limits)
     intermediate = ceremony.create_intermediate(root, "My CA", NOW)
-    assert described(root.certificate) and not described(intermediate.certificate)
+    assert described(root.certificate)
+    assert not described(intermediate.certificate)
     good, bad = (forged(intermediate, x509.DNSName(text)) for text in ("foo.local", "foo.example"))
     assert verify(tmp_path, root.certificate, good, intermediate.certificate) == ""
     assert verify(tmp_path, root.certificate, bad, intermediate.certificate) != ""

@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from acme_iid.binding import SERVING_MARK
-from acme_iid.durable import write_new
 from acme_iid.errors import AcmeError, Problem
-from acme_iid.issuance import ca, keys, provisioner_extension
-from acme_iid.issuance.ca import CertificateAuthority, Issuer
+from acme_iid.issuance import ceremony, keys, provisioner_extension
+from acme_iid.issuance import home as ca_home
+from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.issuer import Issuer, Signer, key_id
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.issuance.profiles import USAGES
@@ -28,17 +29,17 @@ NOW = 1_800_000_000
 NAMESPACE = Namespace(("local",), frozenset({dns("ca.local"), ip("10.0.0.5")}))
 DAY = 86400
 LEAF_KEY = keys.generate().public_key()
-ROOT = ca.create_root("My CA", NOW)
-INTERMEDIATE = ca.create_intermediate(ROOT, "My CA", NOW)
+ROOT = ceremony.create_root("My CA", NOW)
+INTERMEDIATE = ceremony.create_intermediate(ROOT, "My CA", NOW)
 
 
 @pytest.fixture
 def authority() -> CertificateAuthority:
-    return CertificateAuthority(ROOT.certificate, INTERMEDIATE)
+    return CertificateAuthority([ROOT.certificate], [Issuer(INTERMEDIATE, ROOT.certificate)])
 
 
 def issue(authority: CertificateAuthority, *names: Identifier, key: PublicKey = LEAF_KEY) -> x509.Certificate:
-    issued = authority.issue(LeafRequest(key, names or (dns("foo.local"),), NOW + DAY), NAMESPACE, NOW)
+    issued = authority.current.issue(LeafRequest(key, names or (dns("foo.local"),), NOW + DAY), NAMESPACE, NOW)
     return x509.load_der_x509_certificate(issued.der)
 
 
@@ -46,18 +47,23 @@ def extension(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> 
     return certificate.extensions.get_extension_for_class(kind)
 
 
-def write_home(home: Path, root: Issuer, intermediate: Issuer, password: str | None = None) -> None:
-    (home / "certs").mkdir()
-    (home / "secrets").mkdir()
-    (home / ca.ROOT_CERTIFICATE).write_bytes(root.certificate.public_bytes(Encoding.PEM))
-    (home / ca.INTERMEDIATE_CERTIFICATE).write_bytes(intermediate.certificate.public_bytes(Encoding.PEM))
-    write_new(home / ca.INTERMEDIATE_KEY, keys.to_pem(intermediate.key, password), 0o600)
+def write_home(home: Path, root: Signer, intermediate: Signer, password: str | None = None) -> None:
+    ca_home.replace_root(home, root.certificate)
+    ca_home.write_key(home, intermediate.key, key_id(intermediate.certificate.public_key()), password)
+    ca_home.add(home, intermediate, ())
 
 
 def test_the_root_lasts_ten_years_and_the_intermediate_five() -> None:
-    for issuer, name, years, path_length in ((ROOT, "My Root CA", 10, 1), (INTERMEDIATE, "My Intermediate CA", 5, 0)):
+    # A root has no path length: the link to the next one stands below it.
+    for issuer, name, years, path_length in (
+        (ROOT, "My Root CA", 10, None),
+        (INTERMEDIATE, "My Intermediate CA", 5, 0),
+    ):
         certificate = issuer.certificate
-        assert certificate.subject == x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        digits = x509.SubjectKeyIdentifier.from_public_key(issuer.key.public_key()).digest.hex()[:8]
+        assert certificate.subject == x509.Name(
+            [x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.SERIAL_NUMBER, digits)]
+        )
         lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         assert lifetime.days == years * 365
         constraints = extension(certificate, x509.BasicConstraints)
@@ -75,14 +81,14 @@ def test_the_root_lasts_ten_years_and_the_intermediate_five() -> None:
 
 @pytest.mark.parametrize(("name", "subject"), [("My CA", "My Root CA"), ("Acme", "Acme Root CA"), ("CA", "CA Root CA")])
 def test_the_word_ca_stands_once_in_a_subject(name: str, subject: str) -> None:
-    root = ca.create_root(name, NOW).certificate
-    assert root.subject.rfc4514_string() == f"CN={subject}"
+    root = ceremony.create_root(name, NOW).certificate
+    assert [entry.value for entry in root.subject.get_attributes_for_oid(NameOID.COMMON_NAME)] == [subject]
 
 
 def test_openssl_verifies_what_is_issued_and_sees_every_detail(authority: CertificateAuthority, tmp_path: Path) -> None:
     under = provisioner_extension.extension(4, "AWS IID Provisioner", "123456789042")
     names = [dns("foo.local"), dns("*.bar.local"), ip("10.0.0.1"), ip("2001:db8::1")]
-    issued = authority.issue(LeafRequest(LEAF_KEY, names, NOW + DAY, provisioner=under), NAMESPACE, NOW)
+    issued = authority.current.issue(LeafRequest(LEAF_KEY, names, NOW + DAY, provisioner=under), NAMESPACE, NOW)
     (tmp_path / "root").write_text(authority.root_pem)
     (tmp_path / "chain").write_text(issued.chain_pem)
     verify = ["openssl", "verify", "-x509_strict", "-attime", str(NOW), "-CAfile", str(tmp_path / "root")]
@@ -98,7 +104,8 @@ def test_openssl_verifies_what_is_issued_and_sees_every_detail(authority: Certif
         ["openssl", "x509", "-in", tmp_path / "chain", "-noout", "-text"], capture_output=True, text=True, check=True
     ).stdout
     lines = [line.strip() for line in text.splitlines()]
-    assert "Issuer: CN = My Intermediate CA" in lines
+    digits = x509.SubjectKeyIdentifier.from_public_key(INTERMEDIATE.key.public_key()).digest.hex()[:8]
+    assert f"Issuer: CN = My Intermediate CA, serialNumber = {digits}" in lines
     assert "Subject: CN = foo.local" in lines
     assert lines[lines.index("X509v3 Basic Constraints: critical") + 1] == "CA:FALSE"
     assert lines[lines.index("X509v3 Key Usage: critical") + 1] == "Digital Signature"
@@ -109,7 +116,7 @@ def test_openssl_verifies_what_is_issued_and_sees_every_detail(authority: Certif
 
 
 def test_the_chain_is_the_leaf_and_then_the_intermediate(authority: CertificateAuthority) -> None:
-    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NAMESPACE, NOW)
+    issued = authority.current.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NAMESPACE, NOW)
     leaf, intermediate = x509.load_pem_x509_certificates(issued.chain_pem.encode())
     assert leaf.public_bytes(Encoding.DER) == issued.der
     assert leaf.serial_number == issued.serial
@@ -124,9 +131,11 @@ def test_the_chain_is_the_leaf_and_then_the_intermediate(authority: CertificateA
 
 
 def test_times_are_back_dated_by_a_minute_unless_asked_otherwise(authority: CertificateAuthority) -> None:
-    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NAMESPACE, NOW)
+    issued = authority.current.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY), NAMESPACE, NOW)
     assert (issued.not_before, issued.not_after) == (NOW - 60, NOW + DAY)
-    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY, not_before=NOW + 100), NAMESPACE, NOW)
+    issued = authority.current.issue(
+        LeafRequest(LEAF_KEY, [dns("foo.local")], NOW + DAY, not_before=NOW + 100), NAMESPACE, NOW
+    )
     certificate = x509.load_der_x509_certificate(issued.der)
     assert (issued.not_before, issued.not_after) == (NOW + 100, NOW + DAY)
     assert certificate.not_valid_before_utc.timestamp() == NOW + 100
@@ -135,11 +144,11 @@ def test_times_are_back_dated_by_a_minute_unless_asked_otherwise(authority: Cert
 
 def test_nothing_outlives_the_intermediate(authority: CertificateAuthority) -> None:
     end = int(INTERMEDIATE.certificate.not_valid_after_utc.timestamp())
-    issued = authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY), NAMESPACE, end - 10)
+    issued = authority.current.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY), NAMESPACE, end - 10)
     assert issued.not_after == end
     for not_before, now in ((None, end + 1), (end, end - 10)):
         with pytest.raises(AcmeError, match="the CA's intermediate certificate is at its end") as caught:
-            authority.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY, not_before), NAMESPACE, now)
+            authority.current.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY, not_before), NAMESPACE, now)
         assert caught.value.problem is Problem.SERVER_INTERNAL
 
 
@@ -199,7 +208,7 @@ def test_no_certificate_is_signed_for_the_cas_own_names(authority: CertificateAu
 
 
 def test_only_the_cas_own_serving_certificate_has_the_mark(authority: CertificateAuthority) -> None:
-    issued = authority.issue_serving(LEAF_KEY, [dns("ca.local"), ip("10.0.0.5")], NOW + DAY, NOW)
+    issued = authority.current.issue_serving(LEAF_KEY, [dns("ca.local"), ip("10.0.0.5")], NOW + DAY, NOW)
     serving = x509.load_der_x509_certificate(issued.der)
     mark = x509.ObjectIdentifier(SERVING_MARK)
     assert extension(serving, x509.ExtendedKeyUsage).value == x509.ExtendedKeyUsage(
@@ -226,7 +235,7 @@ def test_serials_are_random_and_128_bits_long(authority: CertificateAuthority) -
 
 def test_it_is_loaded_from_its_home_without_the_roots_key(tmp_path: Path) -> None:
     write_home(tmp_path, ROOT, INTERMEDIATE, "hunter2")
-    authority = CertificateAuthority.load(tmp_path, "hunter2")
+    authority = ca_home.load(tmp_path, "hunter2")
     assert authority.root_fingerprint == ROOT.certificate.fingerprint(hashes.SHA256()).hex()
     assert authority.root_pem.encode() == ROOT.certificate.public_bytes(Encoding.PEM)
     assert authority.own_keys == {
@@ -235,27 +244,27 @@ def test_it_is_loaded_from_its_home_without_the_roots_key(tmp_path: Path) -> Non
     }
     issue(authority).verify_directly_issued_by(INTERMEDIATE.certificate)
     with pytest.raises(CAFileError, match="is encrypted"):
-        CertificateAuthority.load(tmp_path)
+        ca_home.load(tmp_path)
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
-    other_root = ca.create_root("My CA", NOW)
+    other_root = ceremony.create_root("My CA", NOW)
     (tmp_path / "a").mkdir()
     write_home(tmp_path / "a", other_root, INTERMEDIATE)
-    with pytest.raises(CAFileError, match="is not a CA certificate issued by"):
-        CertificateAuthority.load(tmp_path / "a")
+    with pytest.raises(CAFileError, match=r"chain\.pem leads to no root in .*root_ca\.crt"):
+        ca_home.load(tmp_path / "a")
     (tmp_path / "b").mkdir()
-    write_home(tmp_path / "b", ROOT, Issuer(INTERMEDIATE.certificate, keys.generate()))
+    write_home(tmp_path / "b", ROOT, Signer(INTERMEDIATE.certificate, keys.generate()))
     with pytest.raises(CAFileError, match="is not the key of"):
-        CertificateAuthority.load(tmp_path / "b")
+        ca_home.load(tmp_path / "b")
 
 
 def test_an_end_entity_certificate_is_no_intermediate(authority: CertificateAuthority, tmp_path: Path) -> None:
     key = keys.generate()
     leaf = issue(authority, key=key.public_key())
-    write_home(tmp_path, INTERMEDIATE, Issuer(leaf, key))
-    with pytest.raises(CAFileError, match="is no CA certificate, so it can issue none"):
-        CertificateAuthority.load(tmp_path)
+    write_home(tmp_path, INTERMEDIATE, Signer(leaf, key))
+    with pytest.raises(CAFileError, match="is no CA certificate with a key identifier"):
+        ca_home.load(tmp_path)
 
 
 def test_a_root_whose_key_is_not_acceptable_is_refused(tmp_path: Path) -> None:
@@ -263,17 +272,22 @@ def test_a_root_whose_key_is_not_acceptable_is_refused(tmp_path: Path) -> None:
     root = x509.CertificateBuilder(
         of.issuer, of.subject, key.public_key(), 1, of.not_valid_before_utc, of.not_valid_after_utc, list(of.extensions)
     ).sign(key, hashes.SHA256())
-    write_home(tmp_path, Issuer(root, key), ca.create_intermediate(Issuer(root, key), "My CA", NOW))
+    write_home(tmp_path, Signer(root, key), ceremony.create_intermediate(Signer(root, key), "My CA", NOW))
     with pytest.raises(CAFileError, match="has a key that no CA signs with: the RSA key's public exponent"):
-        CertificateAuthority.load(tmp_path)
+        ca_home.load(tmp_path)
 
 
-@pytest.mark.parametrize("path", [ca.ROOT_CERTIFICATE, ca.INTERMEDIATE_CERTIFICATE])
+FOLDER = ca_home.folder_of(key_id(INTERMEDIATE.certificate.public_key()))
+
+
+@pytest.mark.parametrize(
+    "path", [ca_home.ROOT_CERTIFICATE, FOLDER / ca_home.CERTIFICATE, FOLDER / ca_home.CHAIN], ids=lambda path: path.name
+)
 def test_a_missing_or_broken_certificate_is_named(tmp_path: Path, path: Path) -> None:
     write_home(tmp_path, ROOT, INTERMEDIATE)
     (tmp_path / path).write_text("junk")
     with pytest.raises(CAFileError, match=f"{path} holds no readable certificate"):
-        CertificateAuthority.load(tmp_path)
+        ca_home.load(tmp_path)
     (tmp_path / path).unlink()
     with pytest.raises(CAFileError, match=f"{path} cannot be read: No such file"):
-        CertificateAuthority.load(tmp_path)
+        ca_home.load(tmp_path)

@@ -47,7 +47,7 @@ def certificate(
     identifier: bool = True,
     begins: int = NOW - 60,
     ends: int = NOW + 5 * YEAR,
-    algorithm: hashes.HashAlgorithm = hashes.SHA256(),  # noqa: B008 - a value
+    algorithm: hashes.SHA224 | hashes.SHA256 = hashes.SHA256(),  # noqa: B008 - a value
     change: Change = lambda builder: builder,
 ) -> x509.Certificate:
     builder = (
@@ -93,7 +93,7 @@ def test_certificate_and_list_signing_are_all_that_is_demanded() -> None:
 
 
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
-SMALL_KEY = rsa.generate_private_key(65537, 1024)
+SMALL_KEY = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
 
 WRONG: dict[str, tuple[list[x509.Certificate], str]] = {
     "another key": ([certificate("Issuing", OTHER_KEY, "Policy", POLICY_KEY), POLICY, ROOT], "for another key than"),

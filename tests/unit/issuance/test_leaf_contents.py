@@ -18,8 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from acme_iid.binding import SERVING_MARK
-from acme_iid.issuance import ca, keys, profiles, provisioner_extension
-from acme_iid.issuance.ca import CertificateAuthority, Issuer
+from acme_iid.issuance import ceremony, keys, profiles, provisioner_extension
+from acme_iid.issuance.issuer import Issuer, Signer, sign, signature_hash
 from acme_iid.issuance.keys import PrivateKey
 from acme_iid.issuance.leaf import MAX_NUMBER, LeafRequest, StatusURLs, Template, new_serial, number_of
 from acme_iid.policy.namespace import Namespace
@@ -28,7 +28,7 @@ from acme_iid.protocol.public_keys import PublicKey
 
 NOW = 1_800_000_000
 DAY = 86400
-ROOT = ca.create_root("My CA", NOW)
+ROOT = ceremony.create_root("My CA", NOW)
 
 
 def moment(text: str) -> int:
@@ -41,7 +41,7 @@ TURN = moment("2050-01-01")
 """The first second that is written with four digits of its year."""
 
 
-def issuer(key: PrivateKey, *names: tuple[x509.ObjectIdentifier, str]) -> Issuer:
+def intermediate(key: PrivateKey, *names: tuple[x509.ObjectIdentifier, str]) -> Signer:
     """An intermediate under the root, as operators bring their own."""
     start = datetime.fromtimestamp(NOW - 60, UTC)
     certificate = (
@@ -57,23 +57,23 @@ def issuer(key: PrivateKey, *names: tuple[x509.ObjectIdentifier, str]) -> Issuer
         .add_extension(ROOT.key_identifier, critical=False)
         .sign(ROOT.key, hashes.SHA256())
     )
-    return Issuer(certificate, key)
+    return Signer(certificate, key)
 
 
-ISSUERS = {
-    "P-256": ca.create_intermediate(ROOT, "My CA", NOW),
-    "P-384": issuer(
+SIGNERS = {
+    "P-256": ceremony.create_intermediate(ROOT, "My CA", NOW),
+    "P-384": intermediate(
         ec.generate_private_key(ec.SECP384R1()),
         (NameOID.COUNTRY_NAME, "DE"),
         (NameOID.ORGANIZATION_NAME, "Züricher Äpfel"),
         (NameOID.COMMON_NAME, "Issuing CA"),
     ),
-    "RSA": issuer(
+    "RSA": intermediate(
         rsa.generate_private_key(65537, 2048),
         (NameOID.DOMAIN_COMPONENT, "local"),
         (NameOID.EMAIL_ADDRESS, "ca@foo.local"),
     ),
-    "Ed25519": issuer(ed25519.Ed25519PrivateKey.generate(), (NameOID.COMMON_NAME, "E" * 64)),
+    "Ed25519": intermediate(ed25519.Ed25519PrivateKey.generate(), (NameOID.COMMON_NAME, "E" * 64)),
 }
 KEYS: dict[str, PublicKey] = {
     "P-256": keys.generate().public_key(),
@@ -118,7 +118,7 @@ def general_name(name: Identifier) -> x509.GeneralName:
 
 
 def built(
-    under: Issuer, request: LeafRequest, purpose: x509.ExtendedKeyUsage, serial: int, validity: Sequence[int]
+    under: Signer, request: LeafRequest, purpose: x509.ExtendedKeyUsage, serial: int, validity: Sequence[int]
 ) -> x509.Certificate:
     """The certificate that the cryptography package's builder makes."""
     first = next((name.value for name in request.identifiers if name.type == "dns"), "")
@@ -152,25 +152,25 @@ def built(
         builder = builder.add_extension(x509.AuthorityInformationAccess(access), critical=False)
     if request.provisioner is not None:
         builder = builder.add_extension(request.provisioner, critical=False)
-    return builder.sign(under.key, ca.signature_hash(under.key))
+    return builder.sign(under.key, signature_hash(under.key))
 
 
 EXAMPLE = LeafRequest(KEYS["P-256"], [dns("foo.local")], 0)
 
 
 @given(
-    under=st.sampled_from(list(ISSUERS.values())),
+    under=st.sampled_from(list(SIGNERS.values())),
     request=requests,
     purpose=purposes,
     serial=st.one_of(st.integers(1, (1 << 159) - 1), st.integers(0, 158).map(lambda bit: 1 << bit)),
     validity=st.tuples(seconds, seconds).map(sorted),
 )
-@example(ISSUERS["RSA"], EXAMPLE, OF_THE_SERVER, (1 << 159) - 1, [TURN - 1, TURN])
-@example(ISSUERS["P-256"], EXAMPLE, OF_THE_SERVER, 127, [FIRST, LAST])
-@example(ISSUERS["Ed25519"], EXAMPLE, OF_THE_SERVER, 128, [TURN, TURN])
+@example(SIGNERS["RSA"], EXAMPLE, OF_THE_SERVER, (1 << 159) - 1, [TURN - 1, TURN])
+@example(SIGNERS["P-256"], EXAMPLE, OF_THE_SERVER, 127, [FIRST, LAST])
+@example(SIGNERS["Ed25519"], EXAMPLE, OF_THE_SERVER, 128, [TURN, TURN])
 @settings(deadline=None, max_examples=200)
 def test_a_certificate_is_written_as_the_builder_writes_it(
-    under: Issuer, request: LeafRequest, purpose: x509.ExtendedKeyUsage, serial: int, validity: list[int]
+    under: Signer, request: LeafRequest, purpose: x509.ExtendedKeyUsage, serial: int, validity: list[int]
 ) -> None:
     template = Template(under.certificate, under.key_identifier)
     tbs = template.to_be_signed(request, purpose, serial, *validity)
@@ -178,13 +178,13 @@ def test_a_certificate_is_written_as_the_builder_writes_it(
     assert tbs == expected.tbs_certificate_bytes
     # The whole certificate too, around the same signature, which is another one each time with ECDSA.
     assert template.signed(tbs, expected.signature) == expected.public_bytes(Encoding.DER)
-    own = x509.load_der_x509_certificate(template.signed(tbs, ca.sign(under, tbs)))
+    own = x509.load_der_x509_certificate(template.signed(tbs, sign(under, tbs)))
     own.verify_directly_issued_by(under.certificate)
 
 
 @pytest.mark.parametrize("when", [FIRST - 1, LAST + 1], ids=["1949", "10000"])
 def test_a_time_that_no_certificate_can_name_is_refused(when: int) -> None:
-    template = Template(ISSUERS["P-256"].certificate, ISSUERS["P-256"].key_identifier)
+    template = Template(SIGNERS["P-256"].certificate, SIGNERS["P-256"].key_identifier)
     with pytest.raises(ValueError, match=r"before 1950|out of range"):
         template.to_be_signed(EXAMPLE, OF_THE_SERVER, 1, min(when, NOW), max(when, NOW))
 
@@ -238,18 +238,17 @@ def request_with_everything(key: PublicKey) -> LeafRequest:
         [dns("foo.local"), dns("*.xn--bcher-kva.local"), ip("10.0.0.1"), ip("2001:db8::1")],
         NOW + DAY,
         provisioner=provisioner_extension.extension(4, "aws", "123456789042"),
-        status=StatusURLs("http://ca.local/crl", "http://ca.local/ocsp", "http://ca.local/intermediate.cer"),
+        status=StatusURLs("http://ca.local/crl", "http://ca.local/ocsp", "http://ca.local/issuer.cer"),
         number=4711,
     )
 
 
-@pytest.mark.parametrize("kind", ISSUERS)
+@pytest.mark.parametrize("kind", SIGNERS)
 @pytest.mark.parametrize("key", KEYS)
 def test_openssl_verifies_a_certificate_of_each_kind_of_issuer(kind: str, key: str, tmp_path: Path) -> None:
-    authority = CertificateAuthority(ROOT.certificate, ISSUERS[kind])
-    issued = authority.issue(request_with_everything(KEYS[key]), Namespace(), NOW)
+    issued = Issuer(SIGNERS[kind], ROOT.certificate).issue(request_with_everything(KEYS[key]), Namespace(), NOW)
     assert number_of(issued.serial) == 4711
-    (tmp_path / "root").write_text(authority.root_pem)
+    (tmp_path / "root").write_bytes(ROOT.certificate.public_bytes(Encoding.PEM))
     (tmp_path / "chain").write_text(issued.chain_pem)
     (tmp_path / "leaf").write_bytes(issued.der)
     for purpose in ("sslserver", "sslclient"):
@@ -265,7 +264,7 @@ def test_openssl_verifies_a_certificate_of_each_kind_of_issuer(kind: str, key: s
         "DNS:foo.local, DNS:*.xn--bcher-kva.local, IP Address:10.0.0.1, IP Address:2001:DB8:0:0:0:0:0:1",
         "URI:http://ca.local/crl",
         "OCSP - URI:http://ca.local/ocsp",
-        "CA Issuers - URI:http://ca.local/intermediate.cer",
+        "CA Issuers - URI:http://ca.local/issuer.cer",
         "1.3.6.1.4.1.37476.9000.64.1:",
     ):
         assert line in text
@@ -274,13 +273,13 @@ def test_openssl_verifies_a_certificate_of_each_kind_of_issuer(kind: str, key: s
 
 @pytest.mark.parametrize("kind", ["P-256", "P-384", "RSA"])
 def test_another_program_can_sign_what_was_prepared(kind: str, tmp_path: Path) -> None:
-    under = ISSUERS[kind]
-    authority = CertificateAuthority(ROOT.certificate, under)
-    unsigned = authority.prepare(request_with_everything(KEYS["P-256"]), Namespace(), NOW)
+    under = SIGNERS[kind]
+    issuer = Issuer(under, ROOT.certificate)
+    unsigned = issuer.prepare(request_with_everything(KEYS["P-256"]), Namespace(), NOW)
     key = tmp_path / "key"
     key.write_bytes(keys.to_pem(under.key))
     signature = openssl("dgst", "-sha256", "-sign", key, stdin=unsigned.tbs)
-    issued = authority.complete(unsigned, signature)
+    issued = issuer.complete(unsigned, signature)
     certificate, above = x509.load_pem_x509_certificates(issued.chain_pem.encode())
     certificate.verify_directly_issued_by(above)
     assert certificate.public_bytes(Encoding.DER) == issued.der

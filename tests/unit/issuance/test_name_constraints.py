@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -14,15 +15,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from acme_iid.issuance import alternates, ca, keys, name_constraints
+from acme_iid.issuance import alternates, ceremony, keys, name_constraints
+from acme_iid.issuance.home import shown
+from acme_iid.issuance.issuer import Signer
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.policy.name_constraints import NameConstraints
 from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, from_text
 
 NOW = int(time.time())
-ROOT = ca.create_root("My CA", NOW)
-ISSUER = ca.create_intermediate(ROOT, "My CA", NOW)
+ROOT = ceremony.create_root("My CA", NOW)
+ISSUER = ceremony.create_intermediate(ROOT, "My CA", NOW)
 LEAF_KEY = keys.generate()
 
 
@@ -31,7 +34,7 @@ def names(*texts: str) -> list[x509.GeneralName]:
 
 
 def constrained(
-    certificate: x509.Certificate, by: ca.Issuer, permitted: tuple[str, ...], excluded: tuple[str, ...] = ()
+    certificate: x509.Certificate, by: Signer, permitted: tuple[str, ...], excluded: tuple[str, ...] = ()
 ) -> x509.Certificate:
     """A CA certificate, signed again with constraints."""
     builder = x509.CertificateBuilder(
@@ -105,7 +108,7 @@ STRICTER = {(((), ("a.example.com",)), "*.example.com"), (((), ("example.com",))
 @pytest.mark.parametrize("subtrees", CONSTRAINTS, ids=str)
 def test_openssl_permits_the_same_names(subtrees: tuple[tuple[str, ...], tuple[str, ...]], tmp_path: Path) -> None:
     intermediate = constrained(ISSUER.certificate, ROOT, *subtrees)
-    (read,) = name_constraints.of_chains(ROOT.certificate, intermediate)
+    (read,) = name_constraints.of_chains([(intermediate, ROOT.certificate)])
     for name in NAMES:
         identifier = from_text(name)
         permitted = read.refusal(identifier) is None
@@ -114,7 +117,7 @@ def test_openssl_permits_the_same_names(subtrees: tuple[tuple[str, ...], tuple[s
 
 
 def test_a_chain_without_constraints_permits_every_name() -> None:
-    assert name_constraints.of_chains(ROOT.certificate, ISSUER.certificate) == ()
+    assert name_constraints.of_chains([(ISSUER.certificate, ROOT.certificate)]) == ()
     assert Namespace(constraints=()).refusal(from_text("foo.local")) is None
 
 
@@ -125,15 +128,16 @@ def chain(folder: Path, *certificates: x509.Certificate) -> Iterator[alternates.
 
 
 def test_all_chains_that_are_handed_out_count_with_their_roots(tmp_path: Path) -> None:
-    other = ca.create_root("Other CA", NOW)
-    crossed = constrained(ca.cross_sign(other, ISSUER.certificate, NOW), other, ("example.com",))
+    other = ceremony.create_root("Other CA", NOW)
+    crossed = constrained(ceremony.cross_sign(other, ISSUER.certificate, NOW), other, ("example.com",))
     above = constrained(other.certificate, other, ("com",))
     root = constrained(ROOT.certificate, ROOT, (), ("internal",))
-    issuer = "the certificate CN=My Intermediate CA of an alternate chain"
-    assert name_constraints.of_chains(root, ISSUER.certificate, chain(tmp_path, crossed, above)) == (
+    named = [f"the certificate {shown(entry.subject)} of an alternate chain" for entry in (crossed, above)]
+    assert all(re.search(r" serialNumber=[0-9a-f]{8},CN=(My Intermediate|Other Root) CA of ", name) for name in named)
+    assert name_constraints.of_chains([(ISSUER.certificate, root)], chain(tmp_path, crossed, above)) == (
         NameConstraints("the CA's root", excluded_domains=("internal",)),
-        NameConstraints(issuer, permitted_domains=("example.com",)),
-        NameConstraints("the certificate CN=Other Root CA of an alternate chain", permitted_domains=("com",)),
+        NameConstraints(named[0], permitted_domains=("example.com",)),
+        NameConstraints(named[1], permitted_domains=("com",)),
     )
 
 
@@ -144,4 +148,4 @@ def test_constraints_that_cannot_be_read_are_an_error_and_not_ignored() -> None:
     assert der.count(mask) == 1
     broken = x509.load_der_x509_certificate(der.replace(mask, bytes.fromhex("0a000000ff00ff00")))
     with pytest.raises(CAFileError, match="the CA's certificate has extensions that cannot be read"):
-        name_constraints.of_chains(ROOT.certificate, broken)
+        name_constraints.of_chains([(broken, ROOT.certificate)])

@@ -14,13 +14,14 @@ from cryptography.x509 import ocsp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_iid.issuance import ca, crl
+from acme_iid.issuance import ceremony, crl
 from acme_iid.issuance.crl import Revoked
+from acme_iid.issuance.issuer import Signer, signature_hash
 from acme_iid.issuance.keys import PrivateKey
 from acme_iid.issuance.ocsp import MAX_REQUEST_BYTES, OCSPError, answer, issuer_hashes, read
 
 NOW = 1_800_000_000
-INTERMEDIATE = ca.create_intermediate(ca.create_root("My CA", NOW), "My CA", NOW)
+INTERMEDIATE = ceremony.create_intermediate(ceremony.create_root("My CA", NOW), "My CA", NOW)
 GOOD = (
     ocsp.OCSPRequestBuilder()
     .add_certificate_by_hash(*issuer_hashes(INTERMEDIATE.certificate, hashes.SHA256()), 1, hashes.SHA256())
@@ -36,7 +37,7 @@ def answered(der: bytes) -> ocsp.OCSPResponse:
         question = read(der)
     except OCSPError as error:
         return ocsp.load_der_ocsp_response(error.response())
-    question.is_about(INTERMEDIATE)
+    question.is_about(INTERMEDIATE.certificate)
     sent = answer(INTERMEDIATE, question, issued=True, revoked=None, now=NOW, next_update=NOW + 60)
     return ocsp.load_der_ocsp_response(sent)
 
@@ -81,7 +82,7 @@ def test_a_request_has_a_limit() -> None:
 
 def test_the_answer_is_by_the_key_and_says_whose_it_is() -> None:
     question = read(GOOD)
-    assert question.is_about(INTERMEDIATE)
+    assert question.is_about(INTERMEDIATE.certificate)
     sent = answer(
         INTERMEDIATE, question, issued=True, revoked=Revoked(question.serial, NOW - 9, 1), now=NOW, next_update=NOW + 60
     )
@@ -99,10 +100,10 @@ def test_the_answer_is_by_the_key_and_says_whose_it_is() -> None:
 
 def test_an_issuer_is_the_one_of_its_name_and_key_together() -> None:
     question = read(GOOD)
-    other = ca.create_intermediate(ca.create_root("Other CA", NOW), "Other CA", NOW).certificate
+    other = ceremony.create_intermediate(ceremony.create_root("Other CA", NOW), "Other CA", NOW).certificate
     name_hash, key_hash = issuer_hashes(other, question.algorithm)
-    assert not replace(question, name_hash=name_hash).is_about(INTERMEDIATE)
-    assert not replace(question, key_hash=key_hash).is_about(INTERMEDIATE)
+    assert not replace(question, name_hash=name_hash).is_about(INTERMEDIATE.certificate)
+    assert not replace(question, key_hash=key_hash).is_about(INTERMEDIATE.certificate)
 
 
 @pytest.mark.parametrize(
@@ -121,13 +122,13 @@ def test_an_issuer_of_any_kind_is_named_as_clients_name_it_and_answers(key: Priv
         .not_valid_before(datetime.fromtimestamp(NOW, UTC))
         .not_valid_after(datetime.fromtimestamp(NOW + 60, UTC))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, ca.signature_hash(key))
+        .sign(key, signature_hash(key))
     )
-    issuer = ca.Issuer(certificate, key)
+    issuer = Signer(certificate, key)
     # Self-signed, so that its own issuer is itself.
     builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, certificate, hashes.SHA1())  # noqa: S303 - as most do
     question = read(builder.build().public_bytes(Encoding.DER))
-    assert question.is_about(issuer)
+    assert question.is_about(certificate)
     sent = answer(issuer, question, issued=True, revoked=None, now=NOW, next_update=NOW + 60)
     assert ocsp.load_der_ocsp_response(sent).certificate_status is ocsp.OCSPCertStatus.GOOD
     parsed = x509.load_der_x509_crl(crl.sign(issuer, [Revoked(7, NOW, 0)], 3, NOW, NOW + 60))

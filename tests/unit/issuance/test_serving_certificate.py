@@ -10,8 +10,9 @@ import pytest
 from cryptography import x509
 
 from acme_iid.binding import SERVING_MARK
-from acme_iid.issuance import ca, keys
+from acme_iid.issuance import ceremony, keys
 from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.issuer import Issuer
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.identifiers import dns
 
@@ -21,8 +22,9 @@ NAMES = (dns("ca.local"),)
 
 @pytest.fixture
 def authority() -> CertificateAuthority:
-    root = ca.create_root("My CA", NOW)
-    return CertificateAuthority(root.certificate, ca.create_intermediate(root, "My CA", NOW))
+    root = ceremony.create_root("My CA", NOW)
+    issuer = Issuer(ceremony.create_intermediate(root, "My CA", NOW), root.certificate)
+    return CertificateAuthority([root.certificate], [issuer])
 
 
 def test_each_has_a_new_key_in_a_private_file_of_its_own(authority: CertificateAuthority, tmp_path: Path) -> None:
@@ -33,7 +35,7 @@ def test_each_has_a_new_key_in_a_private_file_of_its_own(authority: CertificateA
     for path in (first, second):
         assert path.stat().st_mode & 0o777 == 0o600
         leaf, intermediate = x509.load_pem_x509_certificates(path.read_bytes())
-        assert intermediate == authority.intermediate
+        assert intermediate == authority.current.certificate
         assert (
             x509.ObjectIdentifier(SERVING_MARK) in leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         )

@@ -18,9 +18,10 @@ from wire import Account, problem
 from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, reading
 from acme_iid.config.ca_toml import load
-from acme_iid.issuance import alternates, keys
-from acme_iid.issuance import ca as issuing
+from acme_iid.issuance import alternates, ceremony, keys
 from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.home import load as load_ca
+from acme_iid.issuance.issuer import Issuer, Signer
 from acme_iid.simulator import aws
 from acme_iid.store import certificates
 from acme_iid.store.database import open_store
@@ -43,8 +44,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     made = run_module("acme_iid.cli", "--home", other, "init", "--name", "Other CA")
     assert made.code == 0, made.stderr
     out = ca.home / "certs" / "alternate.crt"
-    root = other / issuing.ROOT_CERTIFICATE
-    said = ca.cli("cross-sign", "--root-cert", root, "--root-key", other / issuing.ROOT_KEY, out).stdout
+    root = CA(other).root
+    said = ca.cli("cross-sign", "--root-cert", root, "--root-key", CA(other).root_key, out).stdout
     fingerprint = x509.load_pem_x509_certificate(root.read_bytes()).fingerprint(hashes.SHA256()).hex()
     assert f"Its root's fingerprint: {fingerprint}" in said
     assert f'alternate_chains = ["{out}"]' in said
@@ -124,13 +125,13 @@ def test_a_chain_that_is_none_keeps_the_server_from_starting(own_ca: CA) -> None
 
 
 def test_cross_sign_overwrites_nothing_and_takes_the_roots_own_key(own_ca: CA, tmp_path: Path) -> None:
-    root = ("--root-cert", own_ca.root, "--root-key", own_ca.home / issuing.INTERMEDIATE_KEY)
+    root = ("--root-cert", own_ca.root, "--root-key", own_ca.intermediate_key)
     wrong = own_ca.try_cli("cross-sign", *root, tmp_path / "out")
     assert wrong.code == 1
     assert "the root's key is not the key of its certificate" in wrong.stderr
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").write_text("mine")
-    right = ("--root-cert", own_ca.root, "--root-key", own_ca.home / issuing.ROOT_KEY)
+    right = ("--root-cert", own_ca.root, "--root-key", own_ca.root_key)
     again = own_ca.try_cli("cross-sign", *right, tmp_path / "out")
     assert again.code == 1
     assert "exists; choose another file" in again.stderr
@@ -141,17 +142,18 @@ def test_a_chain_is_offered_until_its_end_and_for_one_intermediate_only(served: 
     home = served.ca.home
     served.ca.account().obtain("foo.local", answer=answer(instance))
     loaded = load(home)
-    ca = CertificateAuthority.load(home)
-    chain = alternates.load(loaded.ca.alternate_chains[0], ca.intermediate)
+    ca = load_ca(home)
+    chain = alternates.load(loaded.ca.alternate_chains[0], ca.current.certificate)
     database = open_store(loaded.store.url)
     certificate = certificates.page(database, Filter(limit=1), None, 0)[0]
     trust = trust_store(loaded.given_keys)
     authority = Authority(loaded, database, ca, trust, alternates=(chain,))
     assert list(reading.chains(authority, database, certificate, chain.not_after - 1)) == ["0", "1"]
     assert list(reading.chains(authority, database, certificate, chain.not_after)) == ["0"]
-    root = issuing.Issuer(ca.root, keys.load(home / issuing.ROOT_KEY, None))
-    replaced = CertificateAuthority(ca.root, issuing.create_intermediate(root, "My CA", 1_800_000_000))
-    assert replaced.intermediate.public_bytes(Encoding.PEM) != ca.intermediate.public_bytes(Encoding.PEM)
+    root = Signer(ca.roots[0], keys.load(served.ca.root_key, None))
+    made = ceremony.create_intermediate(root, "My CA", 1_800_000_000)
+    replaced = CertificateAuthority(ca.roots, [Issuer(made, ca.roots[0])])
+    assert made.certificate.public_bytes(Encoding.PEM) != ca.current.certificate.public_bytes(Encoding.PEM)
     later = Authority(loaded, database, replaced, trust, alternates=(chain,))
     assert list(reading.chains(later, database, certificate, chain.not_after - 1)) == ["0"]
     database.close()

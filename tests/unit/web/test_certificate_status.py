@@ -23,13 +23,14 @@ from writing import put
 from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.config import ca_toml
-from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.issuance.home import load as load_ca
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account as AccountFacts
 from acme_iid.protocol.resources import Certificate, Order
 from acme_iid.simulator import aws
 from acme_iid.store import accounts, certificates, orders
 from acme_iid.store.database import Database, open_store
+from acme_iid.store.revocation_lists import SignedList
 
 NOW = 1_800_000_000
 HOUR = 3600
@@ -81,15 +82,22 @@ def verify(ca: CA, issued: Issued, folder: Path) -> subprocess.CompletedProcess[
 
 def test_a_certificate_says_where_its_status_can_be_seen(ca: CA, issued: Issued) -> None:
     (point,) = issued.leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-    assert point.full_name == [x509.UniformResourceIdentifier(ca.url + "/crl")]
+    assert point.full_name == [x509.UniformResourceIdentifier(f"{ca.url}/crl/{ca.issuer_id}")]
     access = issued.leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
     assert {entry.access_method: entry.access_location.value for entry in access} == {
         AuthorityInformationAccessOID.OCSP: ca.url + "/ocsp",
-        AuthorityInformationAccessOID.CA_ISSUERS: ca.url + "/intermediate.cer",
+        AuthorityInformationAccessOID.CA_ISSUERS: f"{ca.url}/issuer/{ca.issuer_id}.cer",
     }
-    response = fetch(ca, "/intermediate.cer")
-    assert response.headers["Content-Type"] == "application/pkix-cert"
-    issued.leaf.verify_directly_issued_by(x509.load_der_x509_certificate(response.content))
+    for path in ("/issuer.cer", f"/issuer/{ca.issuer_id}.cer"):
+        response = fetch(ca, path)
+        assert response.headers["Content-Type"] == "application/pkix-cert"
+        issued.leaf.verify_directly_issued_by(x509.load_der_x509_certificate(response.content))
+    assert fetch(ca, f"/crl/{ca.issuer_id}").content == fetch(ca).content
+
+
+def test_of_an_issuer_that_the_ca_does_not_have_there_is_nothing(ca: CA) -> None:
+    for path in ("/crl/0123456789abcdef", "/issuer/0123456789abcdef.cer", "/intermediate.cer"):
+        assert fetch(ca, path).status_code == 404
 
 
 def test_without_the_switch_there_is_nothing_of_it(shared_ca: CA, instance: aws.Instance) -> None:
@@ -97,7 +105,7 @@ def test_without_the_switch_there_is_nothing_of_it(shared_ca: CA, instance: aws.
     for kind in (x509.CRLDistributionPoints, x509.AuthorityInformationAccess):
         with pytest.raises(x509.ExtensionNotFound):
             leaf.extensions.get_extension_for_class(kind)
-    for path in ("/crl", "/ocsp/MA==", "/intermediate.cer"):
+    for path in ("/crl", "/ocsp/MA==", "/issuer.cer"):
         assert fetch(shared_ca, path).status_code == 404
 
 
@@ -171,7 +179,7 @@ def authority(own_ca: CA) -> Iterator[Authority]:
     turn_on(own_ca)
     loaded = ca_toml.load(own_ca.home)
     database = open_store(loaded.store.url)
-    yield Authority(loaded, database, CertificateAuthority.load(own_ca.home, None), trust_store(loaded.given_keys))
+    yield Authority(loaded, database, load_ca(own_ca.home), trust_store(loaded.given_keys))
     database.close()
 
 
@@ -183,11 +191,25 @@ def add(authority: Authority, number: int, not_after: int, revoked_at: int | Non
     (row,) = put(database, orders.add(Order("", "a", name, 1, 100), "t" * 16))
     assert row["n"] == number
     certificate = Certificate(
-        f"{number}.{'t' * 16}", f"{serial(number):x}", "a", name, 1, not_after, 1, b"der", authority.ca.issuer_id, "key"
+        f"{number}.{'t' * 16}",
+        f"{serial(number):x}",
+        "a",
+        name,
+        1,
+        not_after,
+        1,
+        b"der",
+        authority.ca.current.id,
+        "key",
     )
     put(database, certificates.add(certificate, None))
     if revoked_at is not None:
         put(database, certificates.revoke(certificate, 1, "operator", revoked_at))
+
+
+def current_list(authority: Authority, now: int) -> SignedList:
+    """The list of the issuer that signs."""
+    return certificate_status.current_list(authority, authority.ca.current, now)
 
 
 def serial(number: int) -> int:
@@ -205,14 +227,14 @@ def test_an_expired_certificate_leaves_after_one_more_list(authority: Authority)
     add(authority, 2, NOW + 90 * HOUR, NOW)
     add(authority, 3, NOW - 1, NOW - 5)
     at = [NOW, NOW + 12 * HOUR, NOW + 24 * HOUR, NOW + 36 * HOUR]
-    lists = [certificate_status.current_list(authority, now) for now in at]
+    lists = [current_list(authority, now) for now in at]
     assert [numbers(signed.der) for signed in lists] == [[1, 2], [1, 2], [1, 2], [2]]
 
 
 def test_a_list_is_signed_again_when_half_of_its_time_is_left(authority: Authority) -> None:
-    first = certificate_status.current_list(authority, NOW)
-    assert certificate_status.current_list(authority, NOW + 12 * HOUR - 1) == first
-    second = certificate_status.current_list(authority, NOW + 12 * HOUR)
+    first = current_list(authority, NOW)
+    assert current_list(authority, NOW + 12 * HOUR - 1) == first
+    second = current_list(authority, NOW + 12 * HOUR)
     assert second.number > first.number
     parsed = x509.load_der_x509_crl(second.der)
     assert parsed.next_update_utc is not None
@@ -223,44 +245,44 @@ def test_a_list_is_signed_again_when_half_of_its_time_is_left(authority: Authori
 def test_a_clock_set_back_gives_a_valid_list_with_a_greater_number(
     authority: Authority,
 ) -> None:
-    first = certificate_status.current_list(authority, NOW)
-    second = certificate_status.current_list(authority, NOW - HOUR)
+    first = current_list(authority, NOW)
+    second = current_list(authority, NOW - HOUR)
     assert (second.number, second.signed_at) == (first.number + 1, NOW - HOUR)
     # What was revoked by the wrong clock is in it all the same.
     add(authority, 1, NOW + HOUR, NOW - 2 * HOUR)
-    third = certificate_status.current_list(authority, NOW - HOUR)
+    third = current_list(authority, NOW - HOUR)
     assert numbers(third.der) == [1]
     assert third.number == second.number + 1
 
 
 def test_numbers_grow_after_an_older_store_was_restored(authority: Authority) -> None:
-    first = certificate_status.current_list(authority, NOW)
+    first = current_list(authority, NOW)
     for number in range(1, 4):
         add(authority, number, NOW + HOUR, NOW)
-        last = certificate_status.current_list(authority, NOW)
+        last = current_list(authority, NOW)
     with authority.database.transaction() as transaction:
         transaction.run("DELETE FROM revocation_lists")
     assert last.number == first.number + 3
-    assert certificate_status.current_list(authority, NOW + HOUR).number > last.number
+    assert current_list(authority, NOW + HOUR).number > last.number
 
 
 def test_another_process_that_signs_meanwhile_wins_and_numbers_are_unique(authority: Authority) -> None:
-    certificate_status.current_list(authority, NOW)
+    current_list(authority, NOW)
     add(authority, 1, NOW + HOUR, NOW)
     others = []
 
     def other(database: Database) -> None:
         add(replace(authority, database=database), 2, NOW + HOUR, NOW)
-        others.append(certificate_status.current_list(replace(authority, database=database), NOW))
+        others.append(current_list(replace(authority, database=database), NOW))
 
     racing = replace(authority, database=Meanwhile(authority.database, other))
-    mine = certificate_status.current_list(racing, NOW)
+    mine = current_list(racing, NOW)
     assert numbers(others[0].der) == [1, 2]
     assert mine == others[0]
 
 
 def test_an_answer_ends_with_its_certificate_and_has_no_end_after_it(authority: Authority) -> None:
-    issuer = authority.ca.intermediate
+    issuer = authority.ca.current.certificate
     add(authority, 1, NOW + HOUR // 2)
     add(authority, 2, NOW + 2 * HOUR, NOW)
     for number, now, end in (

@@ -20,7 +20,7 @@ from cryptography.x509 import ocsp
 from running import CA, answer
 from wire import Account, Issued
 
-from acme_iid.issuance import ca as issuing
+from acme_iid.issuance import ceremony
 from acme_iid.simulator import aws
 
 NOW = 1_800_000_000
@@ -59,7 +59,7 @@ def ask(ca: CA, question: bytes) -> bytes:
 
 def openssl_ocsp(ca: CA, issued: Issued, folder: Path, *options: str) -> tuple[str, str]:
     """Ask as ``openssl ocsp`` does, and let it judge the answer: what it says of it and of the certificate."""
-    leaf, issuer = folder / "leaf.pem", ca.home / issuing.INTERMEDIATE_CERTIFICATE
+    leaf, issuer = folder / "leaf.pem", ca.intermediate
     leaf.write_bytes(issued.leaf.public_bytes(Encoding.PEM))
     about: list[str | Path] = ["openssl", "ocsp", "-issuer", issuer, *options, "-cert", leaf]
     subprocess.run([*about, "-reqout", folder / "request"], check=True, capture_output=True)
@@ -122,8 +122,11 @@ def test_a_nonce_comes_back_if_it_has_a_length_that_nonces_have(
 def test_another_cas_certificate_is_none_of_our_business(ca: CA) -> None:
     root = x509.load_pem_x509_certificate(ca.root.read_bytes())
     # The same name under another key is another CA, too.
-    namesake = issuing.create_intermediate(issuing.create_root("My CA", NOW), "My CA", NOW).certificate
-    assert namesake.subject == intermediate(ca).subject
+    subject = intermediate(ca).subject
+    namesake = ceremony.create_intermediate(
+        ceremony.create_root("My CA", NOW), "My CA", NOW, itself=subject
+    ).certificate
+    assert namesake.subject == subject
     for issuer in (root, namesake):
         found = ocsp.load_der_ocsp_response(ask(ca, question(issuer, 1)))
         assert found.response_status is UNAUTHORIZED

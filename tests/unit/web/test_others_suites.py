@@ -16,13 +16,12 @@ from running import CA, answer
 from wire import Account, Key, b64, problem
 
 from acme_iid.authority import certificate_status
-from acme_iid.issuance import ca as issuing
-from acme_iid.issuance import crl
+from acme_iid.issuance import ceremony, crl
 from acme_iid.issuance.crl import Revoked
 from acme_iid.simulator import aws
 
 NOW = 1_800_000_000
-INTERMEDIATE = issuing.create_intermediate(issuing.create_root("My CA", NOW), "My CA", NOW)
+INTERMEDIATE = ceremony.create_intermediate(ceremony.create_root("My CA", NOW), "My CA", NOW)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def test_a_bad_nonce_is_said_in_the_words_that_acme_sh_looks_for(account: Accoun
 
 def status(ca: CA, leaf: x509.Certificate) -> ocsp.OCSPResponse:
     """What the responder says of a certificate."""
-    issuer = x509.load_pem_x509_certificate((ca.home / issuing.INTERMEDIATE_CERTIFICATE).read_bytes())
+    issuer = x509.load_pem_x509_certificate(ca.intermediate.read_bytes())
     request = ocsp.OCSPRequestBuilder().add_certificate(leaf, issuer, hashes.SHA256()).build()
     headers = {"Content-Type": "application/ocsp-request"}
     sent = request.public_bytes(Encoding.DER)

@@ -21,7 +21,6 @@ from held_orders import NUMBER, ROUTES, Held, kept
 from running import ACCOUNT, CA, answer
 from wire import Account, Key, Wire, b64, problem
 
-from acme_iid.issuance import ca as issuing
 from acme_iid.simulator import aws
 from acme_iid.store.database import open_store
 
@@ -57,7 +56,7 @@ def serial(request: pytest.FixtureRequest, held: Held) -> int:
 
 def asked_by_ocsp(held: Held, serial: int) -> list[ocsp.OCSPResponse]:
     """What the responder says to a GET and to a POST."""
-    issuer = x509.load_pem_x509_certificate((held.ca.home / issuing.INTERMEDIATE_CERTIFICATE).read_bytes())
+    issuer = x509.load_pem_x509_certificate(held.ca.intermediate.read_bytes())
     question = ocsp.OCSPRequestBuilder().add_certificate(held.certificate.leaf, issuer, hashes.SHA1())  # noqa: S303 - as requests have
     about = question.build()
     named = about.issuer_name_hash, about.issuer_key_hash
@@ -91,7 +90,7 @@ def test_ocsp_knows_no_certificate_whose_serial_number_cannot_be(held: Held, mad
 
 def _with_serial(held: Held, serial: int) -> bytes:
     """An OCSP request in DER, of which the library makes none."""
-    issuer = x509.load_pem_x509_certificate((held.ca.home / issuing.INTERMEDIATE_CERTIFICATE).read_bytes())
+    issuer = x509.load_pem_x509_certificate(held.ca.intermediate.read_bytes())
     about = ocsp.OCSPRequestBuilder().add_certificate(held.certificate.leaf, issuer, hashes.SHA1()).build()  # noqa: S303 - as above
     octets = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
 
