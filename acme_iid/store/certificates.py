@@ -1,4 +1,4 @@
-"""Issued certificates, their issuers, and the names that revocation closed to an instance."""
+"""Issued certificates, and the names that revocation closed to an instance."""
 
 from __future__ import annotations
 
