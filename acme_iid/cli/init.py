@@ -6,6 +6,8 @@ import json
 import os
 import shlex
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -229,25 +231,38 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
+def _require_unused(home: Path, files: Iterable[Path]) -> None:
+    """Refuse a home that holds a CA, or a part of one.
+
+    :raises click.ClickException: with what is there.
+    """
     from acme_iid.config.ca_toml import FILE_NAME
-    from acme_iid.durable import sync_names, write_new
+    from acme_iid.issuance.home import leftovers
 
     if (home / FILE_NAME).exists():
         raise click.ClickException(f"{home} already holds a CA; choose another directory with --home")
-    for path in files:
+    for path in (*files, *leftovers(home)):
         if (home / path).exists():
             raise click.ClickException(
                 f"{home / path} exists, without a {FILE_NAME} beside it: an init was interrupted there. Nothing uses "
                 f"those files; remove them, or choose another directory with --home"
             )
+
+
+def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
+    from acme_iid.config.ca_toml import FILE_NAME
+    from acme_iid.durable import sync_names, write_new
+
+    _require_unused(home, files)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)
     made: list[Path] = []
     try:
         for path, (data, mode) in files.items():
-            folder = (home / path).parent
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in reversed((home / path).parents):
+                if not folder.exists():
+                    folder.mkdir(mode=0o700)
+                    made.append(folder)
             if path.name != FILE_NAME:
                 made.append(home / path)
                 write_new(home / path, data, mode)
@@ -261,8 +276,13 @@ def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
             partial.rename(home / path)
             sync_names(home)
     except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
+        # Folders, too: one of an issuer, without its files, would keep the next CA here from being loaded.
+        for path in reversed(made):
+            with suppress(OSError):
+                if path.is_dir():
+                    path.rmdir()
+                else:
+                    path.unlink()
         raise
 
 

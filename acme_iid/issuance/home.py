@@ -137,6 +137,12 @@ def has_issuers(home: Path) -> bool:
     return bool(_entries(home / FOLDER))
 
 
+def leftovers(home: Path) -> list[Path]:
+    """Return what is in ``home`` of issuers, by the names there: what a new CA would take for its own."""
+    found = [*(home / FOLDER).glob("*"), *(home / ROOT_KEY.parent).glob(key_file_of("*").name)]
+    return sorted(path.relative_to(home) for path in found)
+
+
 def chains(home: Path) -> tuple[tuple[x509.Certificate, ...], ...]:
     """Return for each issuer its certificate, those above it, and the root; no key is touched.
 

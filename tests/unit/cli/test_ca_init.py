@@ -84,7 +84,10 @@ def test_a_ca_is_never_overwritten(tmp_path: Path) -> None:
     assert everything(tmp_path) == before
 
 
-@pytest.mark.parametrize("path", ["secrets/root_ca_key", "certs/root_ca.crt"])
+OF_ANOTHER_ISSUER = ["issuers/0123456789abcdef", "secrets/issuer_0123456789abcdef_key"]
+
+
+@pytest.mark.parametrize("path", ["secrets/root_ca_key", "certs/root_ca.crt", *OF_ANOTHER_ISSUER])
 def test_leftovers_of_an_interrupted_init_are_left_alone_and_explained(tmp_path: Path, path: str) -> None:
     (tmp_path / path).parent.mkdir()
     (tmp_path / path).write_text("precious")
@@ -114,7 +117,9 @@ def test_a_disk_that_is_full_leaves_nothing_and_says_so(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, "Error: File too large\n")
-    assert everything(tmp_path) == {}
+    assert list((tmp_path / "ca").iterdir()) == []
+    assert run(tmp_path / "ca", "init").exit_code == 0
+    assert load_ca(tmp_path / "ca").current.short_id == CA(tmp_path / "ca").issuer_id
 
 
 def test_a_place_where_nothing_can_be_made_is_a_sentence(tmp_path: Path) -> None:
