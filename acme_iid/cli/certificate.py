@@ -101,7 +101,7 @@ def list_(database: Database, wanted: Filter, *, wanted_status: Status | None, a
 
     now = int(time.time())
     rows = [
-        (certificates.place(entry), _row(entry, now))
+        (certificates.position(entry), _row(entry, now))
         for entry in certificates.page(database, one_more(numbered(wanted)), wanted_status, now)
     ]
     show_page(rows, wanted, as_json=as_json, empty="No such certificate has been issued yet.")

@@ -17,7 +17,7 @@ from acme_iid.policy.clouds import CLOUD_TYPES, one_of
 if TYPE_CHECKING:
     from acme_iid.cli import Home
     from acme_iid.store.database import Database
-    from acme_iid.store.listing import Filter, Place
+    from acme_iid.store.listing import Filter, Position
 
 P = ParamSpec("P")
 
@@ -61,19 +61,19 @@ class _Name(click.ParamType[str]):
             self.fail(str(error), param, ctx)
 
 
-class _Place(click.ParamType["Place"]):
+class _Place(click.ParamType["Position"]):
     """Where a page ended: TIME.KEY, as the page before said."""
 
     name = "place"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Position:
         """Return the place."""
-        from acme_iid.store.listing import Place
+        from acme_iid.store.listing import Position
 
         seconds, _, key = value.partition(".")
         if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12 and key):
             self.fail(f"{value!r} is no place in a list; it is what the page before this one ended with", param, ctx)
-        return Place(int(seconds), key)
+        return Position(int(seconds), key)
 
 
 _CLOUDS = [entry.cloud for entry in CLOUD_TYPES.values()]
@@ -154,14 +154,14 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
 
 def numbered(wanted: Filter) -> Filter:
     """The filter of a list whose places are numbers."""
-    from acme_iid.store.listing import Place
+    from acme_iid.store.listing import Position
 
     if wanted.before is None:
         return wanted
     key = str(wanted.before.key)
     if not (key.isascii() and key.isdigit() and len(key) <= 18):
         raise click.UsageError(f"{key!r} is no number of this list; --before takes what a page ended with.")
-    return replace(wanted, before=Place(wanted.before.time, int(key)))
+    return replace(wanted, before=Position(wanted.before.time, int(key)))
 
 
 def one_more(wanted: Filter) -> Filter:
@@ -169,7 +169,9 @@ def one_more(wanted: Filter) -> Filter:
     return replace(wanted, limit=wanted.limit + 1)
 
 
-def show_page(rows: Sequence[tuple[Place, Mapping[str, object]]], wanted: Filter, *, as_json: bool, empty: str) -> None:
+def show_page(
+    rows: Sequence[tuple[Position, Mapping[str, object]]], wanted: Filter, *, as_json: bool, empty: str
+) -> None:
     """Print a page, and where the next one begins if there is one.
 
     :param rows: what :func:`one_more` gave, each with its place in the list.
