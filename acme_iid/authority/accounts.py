@@ -210,7 +210,7 @@ def change_key(
 ) -> Made | Write[Made]:
     """Give an account another key (RFC 8555 section 7.3.5). Its instances, orders and certificates stay its own.
 
-    What it has pending of iid-01 ends, since that is bound to the old key ("Binding").
+    Its pending iid-01 challenges end, since they are bound to the old key ("Binding").
 
     :param account: as it was when the old key's signature was checked.
     :param jwk: the new public key as canonical JSON; its thumbprint is ``thumbprint``.

@@ -37,7 +37,7 @@ def require(
 ) -> None:
     """Refuse names that an enrolment does not give, or no longer.
 
-    What it relies on stands in the guards of the write that follows: :func:`guards`.
+    The write that follows guards all that this relies on: :func:`guards`.
 
     :param profile: the certificate profile that is wanted.
     :raises AcmeError: ``unauthorized`` with the reason; ``rejectedIdentifier`` for names that were not enrolled or are

@@ -205,7 +205,7 @@ def _guards(instance: Instance, relied_on: Sequence[Order]) -> list[Statement]:
 def _met_in(order: Order, entry: Authorization) -> Challenge | None:
     """The iid-01 challenge of an authorization that was met by an answer in this very order; None if there is none.
 
-    What the order itself relies on of an earlier one is no proof, and what was proven ahead of it is in no order.
+    An earlier proof that the order itself relies on is no proof of it, and one made ahead of it is in no order.
     """
     if not entry.id.startswith(f"{order.id}."):
         return None

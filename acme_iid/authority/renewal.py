@@ -108,7 +108,7 @@ def renew_now(database: Database, criteria: Filter, seconds: int, reason: str | 
             statements.append(certificates.set_window(certificate, Window(min(start, end - 1), end)))
             done += 1
         _ask(database, statements, seconds, reason, now)
-        before = certificates.place(page[-1])
+        before = certificates.position(page[-1])
     if not done:
         _ask(database, (), seconds, reason, now)
     return done

@@ -31,7 +31,7 @@ class Rounds:
         """The challenges whose attempts are due, in the order of their turns.
 
         The next address is the one with the fewest attempts under way, and of those the one that has waited longest
-        since its last turn. What is yielded is taken to be under way then, so that it must be tried to take it.
+        since its last turn. An attempt that is yielded counts as under way then, so the caller must try to take it.
         """
         reader = reader.ahead(*attempts.questions(now))
         under_way = attempts.under_way(reader, now)

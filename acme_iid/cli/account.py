@@ -44,9 +44,9 @@ def account() -> None:
 def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
     """List accounts, the latest first; --since and --until are about when they were made."""
     from acme_iid.store import accounts
-    from acme_iid.store.listing import Place
+    from acme_iid.store.listing import Position
 
-    rows = [(Place(entry.created_at, entry.id), _row(entry)) for entry in accounts.page(database, one_more(filter_))]
+    rows = [(Position(entry.created_at, entry.id), _row(entry)) for entry in accounts.page(database, one_more(filter_))]
     show_page(rows, filter_, as_json=as_json, empty="There is no such account.")
 
 

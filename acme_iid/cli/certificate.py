@@ -101,7 +101,7 @@ def list_(database: Database, filter_: Filter, *, status_: Status | None, as_jso
 
     now = int(time.time())
     rows = [
-        (certificates.place(entry), _row(entry, now))
+        (certificates.position(entry), _row(entry, now))
         for entry in certificates.page(database, one_more(numbered(filter_)), status_, now)
     ]
     show_page(rows, filter_, as_json=as_json, empty="No such certificate has been issued yet.")

@@ -61,10 +61,10 @@ def add(database: Database, *, label: str | None, expires: int | None, reusable:
 def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
     """List keys, the latest first, with the account that was last made with each."""
     from acme_iid.store import external_keys
-    from acme_iid.store.listing import Place
+    from acme_iid.store.listing import Position
 
     keys = external_keys.page(database, one_more(filter_))
-    rows = [(Place(key.created_at, key.id), _row(key)) for key in keys]
+    rows = [(Position(key.created_at, key.id), _row(key)) for key in keys]
     show_page(rows, filter_, as_json=as_json, empty="There is no external account key.")
 
 

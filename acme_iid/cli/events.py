@@ -65,7 +65,7 @@ def events(
     to see that nothing up to there was cut off or written anew.
     """
     from acme_iid.store import events as record
-    from acme_iid.store.listing import Filter, Place
+    from acme_iid.store.listing import Filter, Position
 
     if check:
         if filter_ != Filter():
@@ -76,7 +76,7 @@ def events(
         raise click.UsageError("--from and --expect go with --check.")
     filter_ = numbered(filter_)
     row = _fields if as_json else _line
-    rows = [(Place(event.at, seq), row(seq, event)) for seq, event in record.page(database, one_more(filter_))]
+    rows = [(Position(event.at, seq), row(seq, event)) for seq, event in record.page(database, one_more(filter_))]
     show_page(rows, filter_, as_json=as_json, empty="No such thing has been decided yet.")
 
 

@@ -17,7 +17,7 @@ from acme_iid.policy.clouds import CLOUD_TYPES, one_of
 if TYPE_CHECKING:
     from acme_iid.cli import Home
     from acme_iid.store.database import Database
-    from acme_iid.store.listing import Filter, Place
+    from acme_iid.store.listing import Filter, Position
 
 P = ParamSpec("P")
 
@@ -61,19 +61,19 @@ class _Name(click.ParamType[str]):
             self.fail(str(error), param, ctx)
 
 
-class _Place(click.ParamType["Place"]):
+class _Place(click.ParamType["Position"]):
     """The place where a page ended: TIME.KEY, as the page before printed it."""
 
     name = "place"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Position:
         """Return the place."""
-        from acme_iid.store.listing import Place
+        from acme_iid.store.listing import Position
 
         seconds, _, key = value.partition(".")
         if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12 and key):
             self.fail(f"{value!r} is no place in a list; copy it from the end of the page before", param, ctx)
-        return Place(int(seconds), key)
+        return Position(int(seconds), key)
 
 
 _CLOUDS = [entry.cloud for entry in CLOUD_TYPES.values()]
@@ -154,14 +154,14 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
 
 def numbered(filter_: Filter) -> Filter:
     """The filter of a list whose places are numbers."""
-    from acme_iid.store.listing import Place
+    from acme_iid.store.listing import Position
 
     if filter_.before is None:
         return filter_
     key = str(filter_.before.key)
     if not (key.isascii() and key.isdigit() and len(key) <= 18):
         raise click.UsageError(f"{key!r} is no number of this list; --before takes the place at the end of a page.")
-    return replace(filter_, before=Place(filter_.before.time, int(key)))
+    return replace(filter_, before=Position(filter_.before.time, int(key)))
 
 
 def one_more(filter_: Filter) -> Filter:
@@ -170,7 +170,7 @@ def one_more(filter_: Filter) -> Filter:
 
 
 def show_page(
-    rows: Sequence[tuple[Place, Mapping[str, object]]], filter_: Filter, *, as_json: bool, empty: str
+    rows: Sequence[tuple[Position, Mapping[str, object]]], filter_: Filter, *, as_json: bool, empty: str
 ) -> None:
     """Print a page, and where the next one begins if there is one.
 

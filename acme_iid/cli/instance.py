@@ -50,12 +50,12 @@ def list_(database: Database, filter_: Filter, *, blocked: bool, as_json: bool) 
     certificate for NAME.
     """
     from acme_iid.store import instances
-    from acme_iid.store.listing import Place
+    from acme_iid.store.listing import Position
 
     rows = []
     for entry in instances.page(database, one_more(filter_), blocked=blocked):
         moment = entry.blocked_at if blocked else entry.first_used_at
-        rows.append((Place(moment or 0, entry.id), _row(entry)))
+        rows.append((Position(moment or 0, entry.id), _row(entry)))
     empty = "No instance is blocked." if blocked else "No such instance has been used here yet."
     show_page(rows, filter_, as_json=as_json, empty=empty)
 

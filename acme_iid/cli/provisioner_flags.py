@@ -64,7 +64,7 @@ class Flag:
         return self.name.replace("-", "_")
 
     @property
-    def repeated(self) -> bool:
+    def is_repeated(self) -> bool:
         """Whether it may be given several times."""
         return self.shape not in _SINGLE
 
@@ -135,10 +135,10 @@ def _option(flag: Flag) -> Callable[[Callable[..., None]], Callable[..., None]]:
         return click.option(f"--{flag.name}/--no-{flag.name}", default=None, help=flag.help)
     return click.option(
         f"--{flag.name}",
-        multiple=flag.repeated,
+        multiple=flag.is_repeated,
         metavar=flag.setting.metavar,
         type=_type(flag),
-        help=flag.help + (" May be repeated." if flag.repeated else ""),
+        help=flag.help + (" May be repeated." if flag.is_repeated else ""),
     )
 
 

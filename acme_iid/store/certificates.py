@@ -11,7 +11,7 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import Window
 from acme_iid.protocol.resources import Certificate, InstanceKey
 from acme_iid.store import lookups
-from acme_iid.store.listing import Filter, Place
+from acme_iid.store.listing import Filter, Position
 from acme_iid.store.serials import OrderId, number_of
 from acme_iid.store.writes import Question, Reader, Row, Statement, again, ask
 
@@ -62,10 +62,10 @@ def by_serial(reader: Reader, serial: str) -> Certificate | None:
 def of_instance(reader: Reader, instance_id: str) -> list[Certificate]:
     """An instance's certificates, newest first, as far as events are followed (:mod:`acme_iid.store.lookups`)."""
     certificates: list[Certificate] = []
-    before: Place | None = None
+    before: Position | None = None
     while rows := lookups.certificates(reader, Filter(instance=instance_id, before=before, limit=500), (), 0):
         certificates += map(_certificate, rows)
-        before = Place(rows[-1]["issued_at"], rows[-1]["n"])
+        before = Position(rows[-1]["issued_at"], rows[-1]["n"])
     return certificates
 
 
@@ -75,9 +75,9 @@ def page(reader: Reader, criteria: Filter, status: Status | None, now: int) -> l
     return [_certificate(row) for row in lookups.certificates(reader, criteria, where, now)]
 
 
-def place(certificate: Certificate) -> Place:
+def position(certificate: Certificate) -> Position:
     """Where a certificate stands in the list."""
-    return Place(certificate.issued_at, number(certificate))
+    return Position(certificate.issued_at, number(certificate))
 
 
 def number(certificate: Certificate) -> int:
@@ -124,7 +124,7 @@ def count_valid(reader: Reader, criteria: Filter, now: int) -> int:
     count, before = 0, None
     while certificates := page(reader, replace(criteria, limit=1000, before=before), "valid", now):
         count += len(certificates)
-        before = place(certificates[-1])
+        before = position(certificates[-1])
     return count
 
 

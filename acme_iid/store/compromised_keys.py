@@ -34,7 +34,7 @@ def certifiable(spki_sha256: str, thumbprint: str, verdict: Verdict) -> Statemen
 def keep_free(spki_sha256: str) -> list[Statement]:
     """Rely on it that a key was not noted, and let whoever is about to note it wait until the write is committed.
 
-    Whoever notes it then sees what was written.
+    A later write that notes it sees the rows of this one.
     """
     values = {"spki_sha256": spki_sha256}
     return [

@@ -187,7 +187,7 @@ def _say_what_waits(setting: str) -> None:
 def look(connection: Connection) -> None:
     """Look, without asking, whether the server has ended a connection that nobody used.
 
-    What is sent over one that has ended has an outcome that nobody knows.
+    Nobody knows the outcome of a statement that is sent over one that has ended.
 
     :raises psycopg.OperationalError: if it has.
     """

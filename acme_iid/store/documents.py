@@ -138,8 +138,8 @@ def order_of(
 ) -> Order:
     """The order in a row of :data:`acme_iid.store.orders.SELECT`.
 
-    What has happened since to its account's key, its instance or its enrolment stands in their rows; from it follows
-    here what is no longer proven, and that an order has ended.
+    Later changes of its account's key, its instance or its enrolment stand in their rows; from them follows here which
+    names are no longer proven, and that an order has ended.
 
     :param body: its document.
     :param attempts: the rows of its challenges' attempts.
@@ -279,7 +279,7 @@ def _without_proofs(order: Order, at: int, fault: Fault) -> Order:
 def _after_key_change(order: Order, at: int) -> Order:
     """An order whose account has another key than when it was made: iid-01 challenges were bound to the former one.
 
-    What it relies on of an earlier order is bound to the former key, too, and ends; what was proven in it stays.
+    Its reliance on an earlier order is bound to the former key, too, and ends; names that it has proven itself stay.
     Where a name can be proven by another type as well, the challenge is taken back: a failed one would make the
     authorization invalid, which the other type has nothing to do with.
     """

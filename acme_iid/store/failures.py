@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean here: whose fault they are, and what they leave open."""
+"""The meaning of PostgreSQL's errors here: whose fault they are, and what they leave open."""
 
 from __future__ import annotations
 

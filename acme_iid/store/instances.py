@@ -1,7 +1,7 @@
 """Which account an instance belongs to since its first use ("First use"), what is closed to it, and its generation.
 
-An instance has a row once it was used, has proven something or was blocked. Whatever takes from it what it has proven
-raises its generation: proofs of the generation before count no longer, without a look at the orders that have them.
+An instance has a row once it was used, has proven something or was blocked. Each event that ends its proofs raises its
+generation: proofs of the generation before count no longer, without a look at the orders that have them.
 """
 
 from __future__ import annotations

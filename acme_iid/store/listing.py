@@ -13,8 +13,8 @@ from typing import NamedTuple
 from acme_iid.store.writes import Reader, Row
 
 
-class Place(NamedTuple):
-    """A place in a list: the time, seconds, and the key of the row that stands there."""
+class Position(NamedTuple):
+    """A position in a list: the time, in seconds, and the key of the row there."""
 
     time: int
     key: str | int
@@ -41,7 +41,7 @@ class Filter:
     image: str | None = None
     since: int | None = None
     until: int | None = None
-    before: Place | None = None
+    before: Position | None = None
     limit: int = 100
 
     def page(

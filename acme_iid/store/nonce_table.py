@@ -19,8 +19,8 @@ _FORGOTTEN_AT_ONCE = 1000
 class NonceTable:
     """The nonces of all replicas: spent in one statement, not waiting for the disk.
 
-    What was spent last is forgotten when the database server crashes, or another takes over. Both tables are unlogged,
-    and are emptied then; so the epoch, which is in each nonce, is over, and nonces of before are refused
+    The nonces that were spent last are forgotten when the database server crashes, or another takes over. Both tables
+    are unlogged, and are emptied then; so the epoch, which is in each nonce, is over, and nonces of before are refused
     (rfc-notes/decisions/0003-spent-nonces.md; PostgreSQL's manual, "The Initialization Fork").
 
     :raises StoreUnavailableError: if the store cannot answer now.

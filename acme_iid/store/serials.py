@@ -57,7 +57,7 @@ def first_number(text: str) -> int | None:
 def number_of(serial: str) -> int | None:
     """The number of the order that a serial number, in lower-case hex, holds; None if it holds none.
 
-    Whoever asks compares the whole serial number with the certificate's.
+    The caller compares the whole serial number with the certificate's.
     """
     if _HEX.fullmatch(serial) is None:
         return None

@@ -86,7 +86,7 @@ def flask_response(answer: Answer) -> flask.Response:
 
 
 def _of_http_exception(error: HTTPException) -> Answer:
-    """What Flask itself refuses: unknown paths, methods, bodies that are too long."""
+    """The answer to a request that Flask itself refuses: unknown paths, methods, bodies that are too long."""
     status = error.code or 500
     headers = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
     details = {

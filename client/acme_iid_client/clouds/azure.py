@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.attestation import cms
 from acme_iid.binding import Binding
 from acme_iid.iid01 import IID01Response
 from acme_iid_client.clouds import azure_issuers
@@ -28,7 +29,6 @@ from acme_iid_client.clouds.metadata import (
     Response,
 )
 from acme_iid_client.errors import ClientError
-from acme_iid_client.x509.certificates import element
 
 INTERMEDIATES_VARIABLE = "ACME_IID_AZURE_INTERMEDIATES"
 MAX_INTERMEDIATES_BYTES = 32 * 1024
@@ -186,17 +186,13 @@ class Azure:
         return {"intermediates": content.decode("ascii")}
 
 
-def nonce_of(cms: bytes) -> str | None:
+def nonce_of(document: bytes) -> str | None:
     """The nonce in an attested document, which nobody has verified; None if it holds none.
 
-    :param cms: SignedData in DER (RFC 5652 section 5.1).
+    :param document: SignedData (RFC 5652 section 5.1).
     """
     try:
-        _, rest = element(element(cms, 0x30)[0], 0x06)
-        _, rest = element(element(element(rest, 0xA0)[0], 0x30)[0], 0x02)
-        _, rest = element(rest, 0x31)
-        _, rest = element(element(rest, 0x30)[0], 0x06)
-        content = json.loads(element(element(rest, 0xA0)[0], 0x04)[0])
+        content = json.loads(cms.parse(document).content)
     except (ValueError, RecursionError):
         return None
     nonce = content.get("nonce") if isinstance(content, dict) else None

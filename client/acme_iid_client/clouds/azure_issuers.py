@@ -20,10 +20,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from acme_iid.attestation import cms
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.transport.session import Session
-from acme_iid_client.x509.certificates import element
 
 HOSTS = frozenset({"www.microsoft.com", "caissuers.microsoft.com", "cacerts.digicert.com", "cacerts.digicert.cn"})
 """The hosts that give the issuers of Azure's signers. They are certificates, so HTTP does."""
@@ -36,13 +36,13 @@ MAX_REDIRECTS = 2
 _UNREADABLE = (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
-def issuers(cms: bytes) -> tuple[x509.Certificate, ...]:
+def issuers(document: bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of the issuer of a document's signer; empty if it cannot be found.
 
-    :param cms: SignedData in DER (RFC 5652 section 5.1), which nobody has verified.
+    :param document: SignedData (RFC 5652 section 5.1), which nobody has verified.
     """
     try:
-        signer = _signer(cms)
+        signer = _signer(document)
     except ValueError:
         return ()
     if signer is None or signer.issuer == signer.subject:
@@ -50,26 +50,16 @@ def issuers(cms: bytes) -> tuple[x509.Certificate, ...]:
     return tuple(_installed(signer)) or _fetched(signer)
 
 
-def _signer(cms: bytes) -> x509.Certificate | None:
+def _signer(document: bytes) -> x509.Certificate | None:
     """The attached certificate that the first SignerInfo names by issuer and serial number.
 
-    :raises ValueError: if this is not SignedData in DER.
+    :raises ValueError: if the document is not SignedData.
     """
-    _, rest = element(element(cms, 0x30)[0], 0x06)
-    _, rest = element(element(element(rest, 0xA0)[0], 0x30)[0], 0x02)
-    _, rest = element(rest, 0x31)
-    _, rest = element(rest, 0x30)
-    attached, rest = element(rest, 0xA0)
-    _, info = element(element(element(rest, 0x31)[0], 0x30)[0], 0x02)
-    named = element(info, 0x30)[0]
-    while attached:
-        _, behind = element(attached, 0x30)
-        certificate = x509.load_der_x509_certificate(attached[: len(attached) - len(behind)])
-        issuer = certificate.issuer.public_bytes()
-        serial = named.removeprefix(issuer)
-        if serial != named and int.from_bytes(element(serial, 0x02)[0], "big") == certificate.serial_number:
+    signed = cms.parse(document)
+    for der in signed.certificates:
+        certificate = x509.load_der_x509_certificate(der)
+        if (certificate.issuer.public_bytes(), certificate.serial_number) == (signed.issuer, signed.serial):
             return certificate
-        attached = behind
     return None
 
 

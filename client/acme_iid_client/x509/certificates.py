@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.attestation import asn1
 from acme_iid.terminal import durations
 from acme_iid_client.errors import ClientError
 from acme_iid_client.x509.keys import PublicKey, spki, type_of
@@ -108,43 +109,19 @@ def parse_provisioner(der: bytes) -> Provisioner:
     """Read ``SEQUENCE {type INTEGER, name OCTET STRING, credentialID OCTET STRING, keyValuePairs ... OPTIONAL}``.
 
     :param der: the extension's value.
-    :raises ValueError: if it is not that, in DER.
+    :raises ValueError: if it is not that.
     """
-    body, rest = element(der, 0x30)
-    if rest:
-        raise ValueError("bytes follow the sequence")
-    number, body = element(body, 0x02)
-    name, body = element(body, 0x04)
-    credential, body = element(body, 0x04)
-    if body:
-        _, rest = element(body, 0x30)
-        if rest:
-            raise ValueError("bytes follow the last member")
-    if len(number) != 1:
-        raise ValueError("the type is no small number")
-    kind = PROVISIONER_TYPES.get(number[0], f"type {number[0]}")
-    return Provisioner(kind, name.decode("utf-8"), credential.decode("utf-8", "replace"))
-
-
-def element(data: bytes, tag: int) -> tuple[bytes, bytes]:
-    """Split off one DER element (X.690 section 8.1, lengths as in 10.1).
-
-    :returns: its contents and what follows it.
-    :raises ValueError: if the tag is another, or the length is not in DER or beyond the data.
-    """
-    if len(data) < 2 or data[0] != tag:
-        raise ValueError("another element is expected here")
-    length, start = data[1], 2
-    if length >= 0x80:
-        size = length & 0x7F
-        if not 1 <= size <= 2 or len(data) < 2 + size:
-            raise ValueError("the length is indefinite, cut off or out of all proportion")
-        length, start = int.from_bytes(data[2 : 2 + size]), 2 + size
-        if length < 0x80 or (size == 2 and length < 0x100):
-            raise ValueError("the length is not in its shortest form")
-    if len(data) < start + length:
-        raise ValueError("the element is cut off")
-    return data[start : start + length], data[start + length :]
+    number, name, credential, *pairs = asn1.children(asn1.parse(der), asn1.SEQUENCE, "the provisioner")
+    for pair in pairs[:1]:
+        asn1.expect(pair, asn1.SEQUENCE, "the list of pairs")
+    kind = asn1.integer(number, "the type")
+    if len(pairs) > 1 or not 0 <= kind < 256:
+        raise ValueError("the provisioner has further members, or a type that is no small number")
+    return Provisioner(
+        PROVISIONER_TYPES.get(kind, f"type {kind}"),
+        asn1.octets(name, "the name").decode("utf-8"),
+        asn1.octets(credential, "the credential's id").decode("utf-8", "replace"),
+    )
 
 
 def check_issued(

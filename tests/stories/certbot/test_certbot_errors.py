@@ -126,7 +126,7 @@ def test_an_unknown_provisioner_is_refused(machine: CertbotMachine) -> None:
     ("options", "message"),
     [
         (("--acme-iid-ca-bundle", "nothing.pem"), "nothing.pem cannot be read (No such file or directory)"),
-        (("--acme-iid-ca-bundle", "notes.txt"), "notes.txt is no file with root certificates in PEM"),
+        (("--acme-iid-ca-bundle", "notes.txt"), "notes.txt is not a file with root certificates in PEM"),
         (("--acme-iid-format", "aws"), "invalid choice: 'aws' (choose from"),
         (("--acme-iid-azure-resource", "https://vault.azure.net"), "is not a resource of the CA's own"),
     ],

@@ -138,7 +138,7 @@ class _Client:
         self._host, self._port = parts.hostname, parts.port
 
     async def come(self) -> None:
-        """Place the order."""
+        """Position the order."""
         arrived, done = time.monotonic(), False
         try:
             order = await self._post("newOrder", self._crowd.directory["newOrder"], {"identifiers": [self._name]})

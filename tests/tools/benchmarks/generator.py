@@ -112,7 +112,7 @@ class Session:
 
 
 Flow = Callable[[Session, Job], None]
-"""Place one order and fetch its certificate."""
+"""Position one order and fetch its certificate."""
 
 
 def with_iid01(session: Session, job: Job) -> None:
@@ -242,7 +242,7 @@ class Generator:
         return [self._sessions[number % len(self._sessions)].register() for number in range(count)]
 
     def run(self, jobs: Sequence[Job], seconds: float) -> Load:
-        """Place orders over all connections at once; after ``seconds`` no further one is begun.
+        """Position orders over all connections at once; after ``seconds`` no further one is begun.
 
         :raises LoadError: if any of them fails.
         """

@@ -36,7 +36,7 @@ from acme_iid.config import ca_toml
 from acme_iid.operations import pruning
 from acme_iid.store import accounts, certificates, events, instances, order_counts, orders, proven, revocation_lists
 from acme_iid.store.database import open_store
-from acme_iid.store.listing import Filter, Place
+from acme_iid.store.listing import Filter, Position
 from acme_iid.store.writes import Question, Reader, Row
 
 _KEPT_DAYS = 30
@@ -75,7 +75,7 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
     row = {table: rows[0] for table, rows in home.rows.items()}
     instance, account = row["instances"]["id"], row["accounts"]["id"]
     owner, name, issuer = row["instances"]["owner"], name_of(home), row["issuers"]["id"]
-    middle = Place(now - DAYS * 43200, 0)
+    middle = Position(now - DAYS * 43200, 0)
     filters = {
         "": Filter(),
         " of a cloud": Filter(cloud="aws"),
@@ -100,9 +100,9 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
     for text, image in (("an image", row["certificates"]["image"]), ("an image that nobody has", "ami-0")):
         yield f"valid certificates of {text}", partial(certificates.page, reader, Filter(image=image), "valid", now)
     for text, wanted in filters.items():
-        before = None if wanted.before is None else Place(middle.time, "")
+        before = None if wanted.before is None else Position(middle.time, "")
         yield f"instance list{text}", partial(instances.page, reader, replace(wanted, before=before))
-    middle_event = Filter(before=Place(middle.time, 1))
+    middle_event = Filter(before=Position(middle.time, 1))
     for text, wanted in filters.items():
         if "middle" not in text:
             yield f"events{text}", partial(events.page, reader, wanted)

@@ -71,10 +71,15 @@ def test_an_order_imports_no_verifier_and_no_flask() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [
         "acme_iid.binding",
+        "acme_iid.bounded",
+        "acme_iid.bounded.adapter",
+        "acme_iid.bounded.reading",
         "acme_iid.errors",
         "acme_iid.iid01",
         "acme_iid.protocol",
         "acme_iid.protocol.key_files",
+        "acme_iid.terminal",
+        "acme_iid.terminal.durations",
     ]
 
 

@@ -28,7 +28,7 @@ from acme_iid.store import (
 )
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, open_store
-from acme_iid.store.listing import Filter, Place
+from acme_iid.store.listing import Filter, Position
 from acme_iid.store.writes import Question, Reader, Row
 
 NOW = 1_800_000_000
@@ -116,7 +116,7 @@ def fill(opened: Database) -> None:
     lookups.follow(opened)
 
 
-List = Callable[[Reader, Filter], Sequence[tuple[Place, str]]]
+List = Callable[[Reader, Filter], Sequence[tuple[Position, str]]]
 
 
 def key(certificate: Certificate) -> str:
@@ -125,28 +125,28 @@ def key(certificate: Certificate) -> str:
 
 
 def of_certificates(status: certificates.Status | None, image: str | None = None) -> List:
-    def listed(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
+    def listed(reader: Reader, wanted: Filter) -> list[tuple[Position, str]]:
         page = certificates.page(reader, replace(wanted, image=image), status, NOW + 60)
-        return [(certificates.place(entry), key(entry)) for entry in page]
+        return [(certificates.position(entry), key(entry)) for entry in page]
 
     return listed
 
 
-def of_events(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
-    return [(Place(event.at, seq), str(seq)) for seq, event in events.page(reader, wanted)]
+def of_events(reader: Reader, wanted: Filter) -> list[tuple[Position, str]]:
+    return [(Position(event.at, seq), str(seq)) for seq, event in events.page(reader, wanted)]
 
 
-def of_instances(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
-    return [(Place(entry.first_used_at or 0, entry.id), entry.id) for entry in instances.page(reader, wanted)]
+def of_instances(reader: Reader, wanted: Filter) -> list[tuple[Position, str]]:
+    return [(Position(entry.first_used_at or 0, entry.id), entry.id) for entry in instances.page(reader, wanted)]
 
 
-def of_blocked(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
+def of_blocked(reader: Reader, wanted: Filter) -> list[tuple[Position, str]]:
     page = instances.page(reader, wanted, blocked=True)
-    return [(Place(entry.blocked_at or 0, entry.id), entry.id) for entry in page]
+    return [(Position(entry.blocked_at or 0, entry.id), entry.id) for entry in page]
 
 
-def of_accounts(reader: Reader, wanted: Filter) -> list[tuple[Place, str]]:
-    return [(Place(account.created_at, account.id), account.id) for account in accounts.page(reader, wanted)]
+def of_accounts(reader: Reader, wanted: Filter) -> list[tuple[Position, str]]:
+    return [(Position(account.created_at, account.id), account.id) for account in accounts.page(reader, wanted)]
 
 
 LISTS: dict[str, List] = {
@@ -178,7 +178,7 @@ def test_pages_one_after_the_other_are_the_whole_list(database: Database, kind: 
     listed, wanted = LISTS[kind], FILTERS[by]
     whole = listed(database, replace(wanted, limit=10_000))
     assert [place for place, _ in whole] == sorted((place for place, _ in whole), reverse=True)
-    walked: list[tuple[Place, str]] = []
+    walked: list[tuple[Position, str]] = []
     while page := listed(database, replace(wanted, limit=7, before=walked[-1][0] if walked else None)):
         assert len(page) <= 7
         walked.extend(page)
@@ -216,12 +216,12 @@ OLDEST = "SCAN certificates USING COVERING INDEX certificates_by_issue"
         if pair[0] not in ("blocked", "image") and not (pair[0] == "instances" and "name" in pair[1])
     ],
 )
-@pytest.mark.parametrize("before", [None, Place(NOW + 4, "5")])
+@pytest.mark.parametrize("before", [None, Position(NOW + 4, "5")])
 def test_every_page_is_read_from_an_index_in_its_own_order(
-    in_file: Database, kind: str, by: str, before: Place | None
+    in_file: Database, kind: str, by: str, before: Position | None
 ) -> None:
     if kind not in ("instances", "accounts") and before is not None:
-        before = Place(before.time, 5)
+        before = Position(before.time, 5)
     reader = Explaining(in_file)
     LISTS[kind](reader, replace(FILTERS[by], before=before))
     reads = [line for line in reader.plan if line.startswith(("SCAN", "SEARCH")) and line != OLDEST]
