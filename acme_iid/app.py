@@ -86,6 +86,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     gate = Gate(database, links, Nonces(key, spent), KnownAccounts(database), config.ca.account_algorithms, ahead)
     pool = Pool(remote=remote)
     app = Application("acme_iid", pool, most=most, further=further_headers(gate))
+    app.ca = ca
     Resources(authority, Door(gate, pool, store, batches, config.server.proxies)).add_to(app)
     app.register_blueprint(public.blueprint(authority, watched))
     if config.ca.crl:

@@ -8,7 +8,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from acme_iid.issuance.issuer import Issuer
+from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer
+from acme_iid.issuance.keys import CAFileError
 
 
 class CertificateAuthority:
@@ -45,11 +46,19 @@ class CertificateAuthority:
         """The SHA-256 of the DER of the root in use, lower-case hex: what an operator compares."""
         return fingerprint(self.roots[0])
 
-    def use(self, issuer_id: str) -> None:
+    def use(self, issuer_id: str | None) -> None:
         """Issue under another issuer from now on.
 
-        :raises KeyError: if this process does not hold its key.
+        :param issuer_id: None for no change.
+        :raises CAFileError: if this process does not hold its key.
         """
+        if issuer_id is None or issuer_id == self._current.id:
+            return
+        if issuer_id not in self.issuers:
+            raise CAFileError(
+                f"the issuer that signs now, {issuer_id[:SHORT_ID_LENGTH]}, is not in this server's home; copy its "
+                "folder in issuers/ and its key here from the server on which it was prepared"
+            )
         self._current = self.issuers[issuer_id]
 
 

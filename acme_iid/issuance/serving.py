@@ -46,6 +46,8 @@ class ServingCertificate:
         self._not_after = 0
         self.renew_at = 0
         """When a third of the lifetime is left, seconds."""
+        self.issuer_id = ""
+        """The issuer of the certificate in force."""
 
     @property
     def until(self) -> str:
@@ -77,6 +79,7 @@ class ServingCertificate:
         # A worker that is just starting may still read the one before.
         while len(self._files) > 2:
             self._files.pop(0).unlink(missing_ok=True)
+        self.issuer_id = authority.current.id
         self._not_after = issued.not_after
         self.renew_at = _due_at(issued.not_before, issued.not_after)
         return path

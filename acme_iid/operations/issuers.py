@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.errors import RequestError
 from acme_iid.issuance.ca import CertificateAuthority
-from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations.presence import SEEN_SECONDS
 from acme_iid.store import issuers, servers
 from acme_iid.store.chain import Event
@@ -28,23 +27,7 @@ def begin(database: Database, ca: CertificateAuthority, now: int) -> None:
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     perform(database, partial(_note, ca=ca, now=now))
-    follow(database, ca)
-
-
-def follow(reader: Reader, ca: CertificateAuthority) -> None:
-    """Sign with the issuer that the store says.
-
-    :raises CAFileError: if its key is not in the home.
-    """
-    signing = issuers.signing(reader)
-    if signing is None or signing == ca.current.id:
-        return
-    if signing not in ca.issuers:
-        raise CAFileError(
-            f"the issuer that signs now, {signing[:16]}, is not in this server's home; copy its folder in issuers/ and "
-            "its key here from the server on which it was prepared"
-        )
-    ca.use(signing)
+    ca.use(issuers.signing(database))
 
 
 def _note(reader: Reader, ca: CertificateAuthority, now: int) -> Write[None]:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from acme_iid.authority import Authority
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.operations.background import Background
-from acme_iid.store import servers
+from acme_iid.store import issuers, servers
 from acme_iid.store.database import latest_schema
 from acme_iid.store.servers import Server
 from acme_iid.store.writes import Committing, Write
@@ -34,6 +34,7 @@ class Presence(Background):
             fault="recording this server's presence failed",
             unavailable="This server's presence was not recorded",
         )
+        self._ca = authority.ca
         self._database = database
         config = (authority.config.home / FILE_NAME).read_bytes()
         self._server = Server(
@@ -52,8 +53,9 @@ class Presence(Background):
         self.attempt(self._say_goodbye)
 
     def turn(self) -> None:
-        """Say that the server runs."""
+        """Say that the server runs, and sign with the issuer that the store says."""
         self._database.commit(Write(servers.write(self._seen(int(time.time()))), lambda _rows: None))
+        self._ca.use(issuers.signing(self._database))
 
     def _say_goodbye(self) -> None:
         self._database.commit(Write([servers.remove(self._server.id)], lambda _rows: None))

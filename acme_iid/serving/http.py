@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.serving.connection import CLOSING_SECONDS, HANDSHAKE_SECONDS, Connection
 from acme_iid.serving.messages import MAX_REQUEST_BYTES, Answer, Request
 
@@ -48,7 +49,12 @@ sslproto.SSLProtocol.max_size = 16 * 1024
 
 
 class Application(Protocol):
-    """An application, which answers requests."""
+    """An application, which answers requests.
+
+    :ivar ca: the CA whose certificate the server shows.
+    """
+
+    ca: CertificateAuthority
 
     async def answer(self, request: Request) -> Answer:
         """Answer a request that has come whole."""

@@ -24,8 +24,6 @@ from acme_iid.config import findings
 from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
 from acme_iid.errors import AcmeError, ServerError
-from acme_iid.issuance import home
-from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.addresses import Listen
@@ -79,7 +77,6 @@ class Process:
         self._settings = settings
         self._config = config
         self._certificate: ServingCertificate | None = None
-        self._authority = home.load(config.home, settings.password)
         try:
             settings.check(config)
             self._application = settings.factory(config, settings.password)
@@ -149,6 +146,8 @@ class Process:
             return None
         if self._retry_at is not None:
             return max(0.0, self._retry_at - time.monotonic())
+        if self._certificate.issuer_id != self._application.ca.current.id:
+            return 0.0
         # Looked at again and again, as the clock may be set.
         return min(max(0.0, self._certificate.renew_at - time.time()), _RETRY)
 
@@ -156,7 +155,7 @@ class Process:
         """The TLS context with a new certificate."""
         if self._certificate is None:
             return None
-        pem = self._certificate.issue(self._authority, self._config.server.names, int(time.time()))
+        pem = self._certificate.issue(self._application.ca, self._config.server.names, int(time.time()))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # HTTP/2 would gain a client of five requests nothing, and its floods have a history.
@@ -181,11 +180,11 @@ class Process:
         """Take up ca.toml and the CA's certificates as they are now, or leave what runs in force."""
         running, before = self._config, self._application
         try:
-            config, authority, application = await asyncio.to_thread(self._load)
+            config, application = await asyncio.to_thread(self._load)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, what runs goes on
             _log.error("The configuration was not reloaded, the running one stays in force: %s", sentence(error))
             return
-        self._config, self._authority, self._application = config, authority, application
+        self._config, self._application = config, application
         self._server.use(application, config.server.keep_alive)
         serving(config)
         _log.info("The configuration was reloaded.")
@@ -201,12 +200,10 @@ class Process:
         await self._server.until_unused(application)
         threading.Thread(target=application.close, name="ending", daemon=True).start()
 
-    def _load(self) -> tuple[Config, CertificateAuthority, Application]:
+    def _load(self) -> tuple[Config, Application]:
         settings = self._settings
-        loaded = configuration.load(self._config.home)
-        authority = home.load(loaded.home, settings.password)
-        config = settings.listening(loaded)
-        return config, authority, settings.factory(config, settings.password)
+        config = settings.listening(configuration.load(self._config.home))
+        return config, settings.factory(config, settings.password)
 
 
 def warn(config: Config, password_file: Path | None) -> None:

@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from acme_iid.errors import AcmeError
+from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.serving.messages import Answer, Request
 from acme_iid.web import problems
 from acme_iid.web.capacity import BEGINNING, MOST, Capacity
@@ -49,6 +50,8 @@ class Application(flask.Flask):
     :param further: the headers of every answer to a request of a method and a path, at an endpoint ("" if there is no
         such route).
     """
+
+    ca: CertificateAuthority
 
     def __init__(
         self,
