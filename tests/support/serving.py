@@ -26,6 +26,7 @@ import flask
 from acme_iid import errors
 from acme_iid.config import ca_toml, parsers
 from acme_iid.serving import server
+from acme_iid.issuance.home import load as load_ca
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.web.application import Application
 
@@ -35,6 +36,7 @@ def application(settings, password):
     if (settings.home / "broken").exists():
         raise ValueError("the app is broken")
     app = Application("test")
+    app.ca = load_ca(settings.home, password)
     app.add_url_rule("/pid", view_func=lambda: str(os.getpid()), endpoint="pid")
     app.add_url_rule("/name", view_func=lambda: settings.ca.name, endpoint="name")
     own = " ".join(sorted(name.value for name in settings.namespace.reserved))

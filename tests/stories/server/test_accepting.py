@@ -8,12 +8,18 @@ import socket
 from serving import DEADLINE
 
 from acme_iid.errors import AcmeError
+from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.serving.http import HTTPServer
 from acme_iid.serving.messages import Answer, Request
 
 
 class Host:
-    """An application that takes no connection until it was asked so often."""
+    """An application that takes no connection until it was asked so often.
+
+    :ivar ca: not there, because nothing is encrypted here.
+    """
+
+    ca: CertificateAuthority
 
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals

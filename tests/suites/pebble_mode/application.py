@@ -80,6 +80,7 @@ class Application:
 
     def __init__(self, app: application.Application, database: Database, habits: Habits, issuer: str | None) -> None:
         self._app = app
+        self.ca = app.ca
         self._database = database
         self._habits = habits
         self._issuer = issuer
