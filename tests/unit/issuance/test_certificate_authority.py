@@ -291,3 +291,84 @@ def test_a_missing_or_broken_certificate_is_named(tmp_path: Path, path: Path) ->
     (tmp_path / path).unlink()
     with pytest.raises(CAFileError, match=f"{path} cannot be read: No such file"):
         ca_home.load(tmp_path)
+
+
+def pem(*chain: x509.Certificate) -> bytes:
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
+
+
+BETWEEN = Signer(ceremony.link(ROOT, (other := ceremony.create_root("Between", NOW)).certificate, NOW), other.key)
+BELOW = ceremony.create_intermediate(BETWEEN, "Below", NOW)
+
+
+def test_a_chain_over_several_cas_is_loaded_and_handed_out(tmp_path: Path) -> None:
+    ca_home.replace_root(tmp_path, ROOT.certificate)
+    ca_home.write_key(tmp_path, BELOW.key, key_id(BELOW.certificate.public_key()), None)
+    ca_home.add(tmp_path, BELOW, [BETWEEN.certificate])
+    issuer = ca_home.load(tmp_path).current
+    assert issuer.chain_pem.encode() == pem(BELOW.certificate, BETWEEN.certificate)
+    assert (issuer.above, issuer.root) == ((BETWEEN.certificate,), ROOT.certificate)
+    assert len(issuer.own_keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("chain", "reason"),
+    [
+        ((BETWEEN.certificate,), r"does not begin with the certificate in .*certificate\.pem"),
+        ((BELOW.certificate,), r"leads to no root in .*root_ca\.crt"),
+        ((BELOW.certificate, INTERMEDIATE.certificate), "is no chain: .*CN=Below Intermediate CA was not signed by"),
+    ],
+)
+def test_a_chain_that_leads_from_no_issuer_to_a_root_is_refused(
+    tmp_path: Path, chain: tuple[x509.Certificate, ...], reason: str
+) -> None:
+    ca_home.replace_root(tmp_path, ROOT.certificate)
+    ca_home.write_key(tmp_path, BELOW.key, key_id(BELOW.certificate.public_key()), None)
+    ca_home.add(tmp_path, BELOW, [BETWEEN.certificate])
+    (tmp_path / ca_home.folder_of(key_id(BELOW.certificate.public_key())) / ca_home.CHAIN).write_bytes(pem(*chain))
+    with pytest.raises(CAFileError, match=reason):
+        ca_home.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("key =", "is no TOML"),
+        ("", r'does not say where the key is; write key = "file:secrets/NAME"'),
+        ('key = "file:"', "does not say where the key is"),
+        ('key = "pkcs11:token=CA"', "does not say where the key is"),
+        ("key = 1", "does not say where the key is"),
+        ('key = "file:secrets/key"\nkeys = 1', "has keys that are not known: keys; 'key' is the only one"),
+        ('key = "file:secrets/elsewhere"', "elsewhere cannot be read: No such file"),
+    ],
+)
+def test_an_issuers_description_says_where_its_key_is(tmp_path: Path, text: str, reason: str) -> None:
+    write_home(tmp_path, ROOT, INTERMEDIATE)
+    (tmp_path / FOLDER / ca_home.DESCRIPTION).write_text(text)
+    with pytest.raises(CAFileError, match=reason):
+        ca_home.load(tmp_path)
+
+
+def test_a_key_may_be_outside_of_the_home(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    write_home(tmp_path / "home", ROOT, INTERMEDIATE)
+    (key,) = (tmp_path / "home/secrets").iterdir()
+    elsewhere = key.rename(tmp_path / "elsewhere")
+    (tmp_path / "home" / FOLDER / ca_home.DESCRIPTION).write_text(ca_home.description(elsewhere))
+    assert ca_home.load(tmp_path / "home").current.signer.key.public_key() == INTERMEDIATE.key.public_key()
+    assert elsewhere in ca_home.issuer_files(tmp_path / "home")
+
+
+def test_an_issuer_is_added_whole_and_once(tmp_path: Path) -> None:
+    write_home(tmp_path, ROOT, INTERMEDIATE)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FileExistsError):
+        ca_home.add(tmp_path, INTERMEDIATE, ())
+    assert sorted(tmp_path.rglob("*")) == before
+    assert len(ca_home.load(tmp_path).issuers) == 1
+
+
+def test_a_home_without_an_issuer_says_what_to_do(tmp_path: Path) -> None:
+    ca_home.replace_root(tmp_path, ROOT.certificate)
+    with pytest.raises(CAFileError, match="holds no issuer: the CA's request was not answered yet"):
+        ca_home.load(tmp_path)
