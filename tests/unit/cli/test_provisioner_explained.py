@@ -48,10 +48,10 @@ def raw(evidence: Evidence) -> str:
     return json.dumps({"format": evidence.format, **evidence.fields})
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+def made(tmp_path: Path, *options: str) -> Path:
+    """A CA with three provisioners."""
     ca = tmp_path / "ca"
-    assert CliRunner().invoke(main, ["--home", str(ca), "init"]).exit_code == 0
+    assert CliRunner().invoke(main, ["--home", str(ca), "init", *options]).exit_code == 0
     (tmp_path / "aws.pem").write_bytes(forge.keys().certificates)
     (tmp_path / "google.json").write_bytes(forge_tokens.key_set(forge_tokens.google()))
     rules = ("--allow", "{instance_id}.vm.internal", "--allow", "*.foo.local", "--allow-wildcard", "*.apps.local")
@@ -64,6 +64,11 @@ def home(tmp_path: Path) -> Path:
         done = run(ca, "add", *arguments)
         assert done.exit_code == 0, done.output
     return ca
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return made(tmp_path, "--no-name-constraints")
 
 
 def test_facts_by_hand_are_explained_rule_by_rule(home: Path) -> None:
@@ -331,6 +336,18 @@ def test_facts_move_no_terminals_cursor(home: Path) -> None:
     done = run(home, "test", *AWS, "--fact", "principal=a\x1b[2Jb")
     assert done.exit_code == 0, done.output
     assert "a?[2Jb" in done.stdout
+
+
+def test_what_the_name_constraints_of_init_permit_is_explained(tmp_path: Path) -> None:
+    home = made(tmp_path)
+    aws = explained(home, *AWS, "--fact", "private_ip=10.0.0.5", "ip-10-0-0-5.ec2.internal", "10.0.0.5", INSTANCE)
+    # A bare id is below no domain that constraints could permit.
+    assert [name["given"] for name in of(aws, "Web")["names"]] == [True, True, False]
+    assert "permits names below local or " in str(of(aws, "Web")["names"][2])
+    assert of(aws, "Web")["listed"] == ["ip-10-0-0-5.ec2.internal", "10.0.0.5", f"{INSTANCE}.vm.internal"]
+    assert explained(home, *GCP, "web.us-west1-b.c.my-project.internal", "any.local")["given_by"] == "Cloud"
+    said = run(home, "test", *GCP).stdout
+    assert "any name in local, internal but the CA's own and those that its certificates do not permit" in said
 
 
 def test_a_ca_without_provisioners_says_so(tmp_path: Path) -> None:

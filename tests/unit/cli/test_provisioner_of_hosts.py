@@ -23,7 +23,7 @@ def run(home: Path, *arguments: str) -> Result:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    assert run(tmp_path, "init").exit_code == 0
+    assert run(tmp_path, "init", "--no-name-constraints").exit_code == 0
     done = run(tmp_path, *ADD)
     assert done.exit_code == 0, done.output
     assert "Warning" not in done.output
