@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acme_iid.cli import Home
-from acme_iid.cli.parameters import Checked, Subject, password, password_file
+from acme_iid.cli.parameters import KEY_TYPES, Checked, Subject, password, password_file
 
 if TYPE_CHECKING:
     from cryptography.x509 import NameConstraints
 
     from acme_iid.config.settings import Config
 
-KEY_TYPES = ("P-256", "P-384", "Ed25519", "RSA-3072", "RSA-4096")
 _file = click.Path(dir_okay=False, path_type=Path)
 _folder = click.Path(file_okay=False, path_type=Path)
 

@@ -10,6 +10,7 @@ import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.filters import as_json as json_option
+from acme_iid.cli.issuer_rotate import rotate
 from acme_iid.cli.output import show, timestamp
 from acme_iid.cli.parameters import password, password_file
 
@@ -22,6 +23,9 @@ DAY = 86400
 @click.group(short_help="The intermediates that sign.")
 def issuer() -> None:
     """List the CA's issuers, see how long they last, and take up certificates that a root elsewhere signed."""
+
+
+issuer.add_command(rotate)
 
 
 @issuer.command("import", short_help="Take up the answer to the CA's request.")

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+KEY_TYPES = ("P-256", "P-384", "Ed25519", "RSA-3072", "RSA-4096")
+"""The kinds of key that a CA can be made with, as :mod:`acme_iid.issuance.ceremony` knows them."""
+
 password_file = click.option(
     "--password-file",
     type=click.Path(dir_okay=False, path_type=Path),

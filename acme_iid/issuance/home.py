@@ -105,7 +105,9 @@ def load(home: Path, password: str | None = None) -> CertificateAuthority:
     if not folders:
         raise CAFileError(_NO_ISSUER.format(home / FOLDER))
     roots = load_roots(home)
-    return CertificateAuthority(roots, [_load_issuer(home, folder, roots, password) for folder in folders])
+    issuers = [_load_issuer(home, folder, roots, password) for folder in folders]
+    # Before any server has started, the first one that was made is the one that signs.
+    return CertificateAuthority(roots, sorted(issuers, key=lambda issuer: issuer.certificate.not_valid_before_utc))
 
 
 def load_roots(home: Path) -> tuple[x509.Certificate, ...]:

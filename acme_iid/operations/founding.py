@@ -100,21 +100,31 @@ def under_root(wishes: Wishes, certificate: Path, key: Path, now: int) -> Founde
 
 def with_request(wishes: Wishes) -> Founded:
     """Make an intermediate's key, and the request for a root that is elsewhere."""
+    key, request_pem = next_request(wishes)
+    return Founded(dict([_key_file(key, wishes.password)]), request_pem=request_pem)
+
+
+def next_request(wishes: Wishes) -> tuple[PrivateKey, bytes]:
+    """Make an intermediate's key, and the request for a root that is elsewhere, in PEM."""
     key = ceremony.generate(wishes.key_type)
     request = ceremony.request(wishes.name, key, wishes.constraints, wishes.subject)
-    return Founded(dict([_key_file(key, wishes.password)]), request_pem=request.public_bytes(Encoding.PEM))
+    return key, request.public_bytes(Encoding.PEM)
+
+
+def next_intermediate(wishes: Wishes, root: Signer, now: int) -> Signer:
+    """Make a further intermediate under a root of the CA.
+
+    :param now: seconds.
+    :raises CAFileError: if the root cannot sign it.
+    """
+    key = ceremony.generate(wishes.key_type)
+    return ceremony.create_intermediate(
+        root, wishes.name, now, key, wishes.lifetime, wishes.constraints, wishes.subject
+    )
 
 
 def _with_intermediate(wishes: Wishes, root: Signer, now: int) -> Files:
-    intermediate = ceremony.create_intermediate(
-        root,
-        wishes.name,
-        now,
-        ceremony.generate(wishes.key_type),
-        wishes.lifetime,
-        wishes.constraints,
-        wishes.subject,
-    )
+    intermediate = next_intermediate(wishes, root, now)
     return {
         home.ROOT_CERTIFICATE: (root.certificate.public_bytes(Encoding.PEM), 0o644),
         **dict([_key_file(intermediate.key, wishes.password)]),

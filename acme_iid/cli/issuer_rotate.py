@@ -1,0 +1,135 @@
+"""``acme-iid-ca issuer rotate``: from one intermediate to the next, without anybody noticing."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from acme_iid.cli import Home
+from acme_iid.cli.filters import on_store
+from acme_iid.cli.parameters import KEY_TYPES, Checked, password, password_file
+
+if TYPE_CHECKING:
+    from cryptography.x509 import NameConstraints
+
+    from acme_iid.config.settings import Config
+    from acme_iid.issuance.issuer import Signer
+    from acme_iid.protocol.addresses import Network
+    from acme_iid.store.database import Database
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group(short_help="From one intermediate to the next.")
+def rotate() -> None:
+    """Prepare the next intermediate, have it sign, and retire the former one when its last certificate has ended."""
+
+
+@rotate.command(short_help="Make the next intermediate; it does not sign yet.")
+@click.option("--csr", type=_file, metavar="FILE", help="Write a request for a root that is elsewhere.")
+@click.option("--root-cert", type=_file, metavar="FILE", help="The root that signs now, PEM; by default the home's.")
+@click.option("--root-key", type=_file, metavar="FILE", help="Its private key; by default the home's.")
+@click.option("--key-type", type=click.Choice(KEY_TYPES), default="P-256", show_default=True, help="The kind of key.")
+@click.option(
+    "--lifetime",
+    type=Checked("duration", keep=False),
+    default="1825d",
+    show_default=True,
+    help="How long it is valid.",
+)
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    type=Checked("domain", keep=False),
+    help="A further domain that it may sign for, beside those in ca.toml; may be repeated.",
+)
+@click.option(
+    "--permit-network",
+    "networks",
+    multiple=True,
+    type=Checked("network", keep=False),
+    metavar="NETWORK",
+    help="Addresses that it may sign for, instead of the private networks; may be repeated.",
+)
+@click.option("--no-name-constraints", is_flag=True, help="Let it sign for any name.")
+@password_file
+@click.pass_obj
+def prepare(
+    home: Home,
+    csr: Path | None,
+    root_cert: Path | None,
+    root_key: Path | None,
+    key_type: str,
+    lifetime: int,
+    domains: tuple[str, ...],
+    networks: tuple[Network, ...],
+    no_name_constraints: bool,
+    password_file: Path | None,
+) -> None:
+    """Make the key and the certificate of the next intermediate. It signs nothing until ``activate``.
+
+    The root in the home signs it, or the one that is given; with --csr a root elsewhere, whose answer ``issuer import``
+    takes up. Copy the new folder in issuers/ and its key to the CA's other servers, and reload them (SIGHUP).
+    """
+    from acme_iid.operations import rotation
+    from acme_iid.operations.founding import Wishes
+
+    if csr is not None and (root_cert or root_key):
+        raise click.UsageError("--csr is for a root that is elsewhere; --root-cert and --root-key sign now")
+    config, now = home.config(), int(time.time())
+    wishes = Wishes(
+        name=config.ca.name,
+        key_type=key_type,
+        lifetime=lifetime,
+        root_lifetime=0,
+        constraints=None if no_name_constraints else _constraints(config, domains, networks),
+        password=password(password_file),
+    )
+    if csr is not None:
+        issuer_id = rotation.request(config, wishes, csr)
+        click.echo(f"The request of the issuer {issuer_id[:16]} is in {csr}; import the answer with 'issuer import'.")
+        return
+    issuer_id = rotation.prepare(config, wishes, _root(home, root_cert, root_key, wishes.password), now)
+    click.echo(f"The issuer {issuer_id[:16]} is prepared. It signs nothing until:")
+    click.echo(f"  acme-iid-ca issuer rotate activate {issuer_id[:16]}")
+
+
+def _root(home: Home, certificate: Path | None, key: Path | None, password: str | None) -> Signer:
+    """The root that signs: the one that is given, or the home's.
+
+    :raises CAFileError: if a file cannot be used.
+    """
+    from acme_iid.issuance import home as files
+    from acme_iid.issuance import keys
+    from acme_iid.issuance.issuer import Signer
+
+    return Signer(
+        files.load_certificate(certificate or home.path / files.ROOT_CERTIFICATE),
+        keys.load(key or home.path / files.ROOT_KEY, password),
+    )
+
+
+def _constraints(config: Config, domains: tuple[str, ...], networks: tuple[Network, ...]) -> NameConstraints:
+    from acme_iid.issuance.name_constraints import PRIVATE_NETWORKS, constraints
+
+    return constraints((*config.ca.domains, *domains), networks or PRIVATE_NETWORKS, config.namespace.reserved)
+
+
+@rotate.command(short_help="Have a prepared intermediate sign.")
+@click.argument("issuer")
+@on_store
+@click.pass_obj
+def activate(home: Home, database: Database, issuer: str) -> None:
+    """Have ISSUER, as 'issuer list' shows it, sign from now on; every server follows within seconds.
+
+    Refused while a server that runs lacks its key, and if it ends too soon. Certificates of the former issuer stay
+    good, and so do its revocation list and its answers.
+    """
+    from acme_iid.operations import rotation
+
+    issuer_id = rotation.activate(home.config(), database, issuer, int(time.time()))
+    click.echo(f"The issuer {issuer_id[:16]} signs from now on.")

@@ -1,0 +1,130 @@
+"""From one intermediate to the next: prepared in the home, activated in the store, retired with a last list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from acme_iid.config.settings import Config
+from acme_iid.durable import write_new
+from acme_iid.errors import RequestError
+from acme_iid.issuance import home
+from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Signer, key_id
+from acme_iid.operations import founding
+from acme_iid.operations.founding import Wishes
+from acme_iid.operations.presence import SEEN_SECONDS
+from acme_iid.store import issuers, servers
+from acme_iid.store.chain import Event
+from acme_iid.store.database import Database
+from acme_iid.store.writes import Reader, Write, perform
+
+_LEAST_LIVES = 2
+"""The lives of leaves that a new issuer has to last, at least: it could not issue a whole one otherwise."""
+
+
+def prepare(config: Config, wishes: Wishes, root: Signer, now: int) -> str:
+    """Make the next intermediate under a root of the CA; it signs nothing until it is activated.
+
+    :param now: seconds.
+    :returns: the new issuer's id.
+    :raises CAFileError: if the root is none of the CA's, or cannot sign it.
+    :raises OSError: if a file cannot be written.
+    """
+    if root.certificate not in home.load_roots(config.home):
+        raise RequestError(
+            "the root is not among this CA's roots, so that clients would refuse what the new issuer signs; give the "
+            "root in certs/root_ca.crt"
+        )
+    intermediate = founding.next_intermediate(wishes, root, now)
+    issuer_id = key_id(intermediate.certificate.public_key())
+    # The key first: one without a certificate is in nobody's way.
+    home.write_key(config.home, intermediate.key, issuer_id, wishes.password)
+    home.add(config.home, intermediate, ())
+    return issuer_id
+
+
+def request(config: Config, wishes: Wishes, path: Path) -> str:
+    """Make the key of the next intermediate, and write the request for a root that is elsewhere to a new file.
+
+    :returns: the new issuer's id.
+    :raises RequestError: if the file exists.
+    :raises OSError: if a file cannot be written.
+    """
+    key, csr = founding.next_request(wishes)
+    issuer_id = key_id(key.public_key())
+    try:
+        write_new(path, csr, 0o644)
+    except FileExistsError as error:
+        raise RequestError(f"{path} exists; choose another file") from error
+    home.write_key(config.home, key, issuer_id, wishes.password)
+    return issuer_id
+
+
+def activate(config: Config, database: Database, short_id: str, now: int) -> str:
+    """Have a prepared issuer sign in the place of the one that does.
+
+    :param short_id: the beginning of its id.
+    :param now: seconds.
+    :returns: its id.
+    :raises RequestError: if it is not prepared, ends too soon, or a server that runs lacks its key.
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    chain = _chain(config.home, short_id)
+    return perform(database, partial(_activate, config=config, chain=chain, now=now))
+
+
+def _chain(folder: Path, short_id: str) -> Sequence[x509.Certificate]:
+    for chain in home.chains(folder):
+        if short_id and key_id(chain[0].public_key()).startswith(short_id):
+            return chain
+    raise RequestError(
+        f"there is no issuer {short_id[:SHORT_ID_LENGTH]!r} in {folder / home.FOLDER}; 'acme-iid-ca issuer list' lists "
+        "those that there are"
+    )
+
+
+def _activate(reader: Reader, config: Config, chain: Sequence[x509.Certificate], now: int) -> Write[str]:
+    issuer_id = key_id(chain[0].public_key())
+    stored = {entry.id: entry for entry in issuers.every(reader)}
+    signing = issuers.signing(reader)
+    if signing is None:
+        raise RequestError("no server of this CA has ever started; the first one activates its issuer by itself")
+    if signing == issuer_id:
+        raise RequestError("this issuer signs already")
+    entry = stored.get(issuer_id)
+    if entry is not None and (entry.activated_at is not None or entry.retired_at is not None):
+        raise RequestError("this issuer was activated before, and another one has taken its place; prepare a new one")
+    _require_lasting(config, chain, x509.load_der_x509_certificate(stored[signing].certificate), now)
+    lacking = [server.id for server in servers.seen(reader, now, SEEN_SECONDS) if issuer_id not in server.issuers]
+    if lacking:
+        raise RequestError(
+            f"{len(lacking)} of the servers that run lack the issuer's key: {', '.join(lacking)}. Copy its folder in "
+            "issuers/ and its key into their homes, and reload them (SIGHUP)"
+        )
+    pem = "".join(entry.public_bytes(Encoding.PEM).decode() for entry in chain[:-1])
+    statements = [
+        issuers.note(issuer_id, chain[0].public_bytes(Encoding.DER), pem, now),
+        issuers.activate(issuer_id, signing, now),
+    ]
+    event = Event("issuer.activated", now, detail={"issuer": issuer_id, "former": signing})
+    return Write(statements, lambda _rows: issuer_id, [event])
+
+
+def _require_lasting(config: Config, chain: Sequence[x509.Certificate], former: x509.Certificate, now: int) -> None:
+    """Refuse an issuer under which certificates would soon be cut short."""
+    ends = min(entry.not_valid_after_utc for entry in chain).timestamp()
+    lives = _LEAST_LIVES * max(profile.lifetimes.maximum for profile in (config.default_profile, *config.profiles))
+    if ends < now + lives:
+        raise RequestError(
+            f"the issuer ends in {max(0, int(ends - now)) // 3600} hours, which is less than {_LEAST_LIVES} lives of "
+            "the longest certificate; have it signed for a longer time"
+        )
+    if chain[0].not_valid_after_utc < former.not_valid_after_utc:
+        raise RequestError(
+            "the issuer ends before the one that signs now, so that it would be no step forward; have it signed for a "
+            "longer time"
+        )
