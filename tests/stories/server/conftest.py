@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,17 @@ import serving
 from click.testing import CliRunner
 
 from acme_iid.cli import main
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Leave signals as they were: a server that is refused in the test's own process has blocked SIGHUP by then.
+
+    What later tests start would inherit that.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture
