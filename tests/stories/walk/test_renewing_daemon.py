@@ -18,10 +18,11 @@ from pairs import leaf
 from running import CA
 from scripted_ca import issue
 
+from acme_iid.config import ca_toml
 from acme_iid.issuance import ceremony, home
 from acme_iid.issuance import keys as ca_keys
 from acme_iid.issuance.issuer import Signer, key_id
-from acme_iid.operations import issuers
+from acme_iid.operations import rotation
 from acme_iid.store.database import open_store
 from acme_iid_client.storage import records
 from acme_iid_client.x509 import keys
@@ -199,8 +200,7 @@ def activate_another(ca: CA) -> Signer:
     home.write_key(ca.home, made.key, issuer_id, None)
     home.add(ca.home, made, ())
     database = open_store(ca.store_url)
-    issuers.begin(database, home.load(ca.home), now)
-    issuers.activate(database, issuer_id, now)
+    rotation.activate(ca_toml.load(ca.home), database, home.folder_of(issuer_id).name, now)
     database.close()
     return made
 
