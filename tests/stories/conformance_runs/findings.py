@@ -37,6 +37,7 @@ _BOTH = {
     "test_header_fields_are_an_invalid_contact": "header fields in a mailto contact are accepted",
     "test_http_01_ignores_white_space_at_the_end": "white space at the end fails",
     "test_invalid_a_labels_are_refused": "A-labels are not looked at",
+    "test_labels_with_a_reserved_prefix_are_refused": "hyphens in the third and fourth place are accepted",
     "test_names_that_are_no_host_names_are_refused": "empty labels, hyphens at an end and long labels are accepted",
     "test_new_nonce_is_not_stored": "it says no-cache, not no-store",
     "test_serial_numbers_are_random": "they have 63 bits",
