@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
@@ -113,3 +114,10 @@ def exactly(count: int, what: str, found: Collection[Item]) -> list[Item]:
     """So many things, for unpacking."""
     assert len(found) == count, f"expected {count} {what}, got {len(found)}: {found!r:.500}"
     return list(found)
+
+
+def links(response: requests.Response, relation: str) -> list[str]:
+    """The targets of an answer's links of one relation (RFC 8288); relative ones are left as they are."""
+    header_value = response.headers.get("Link", "")
+    found = re.findall(r'<([^>]*)>\s*;[^,<]*?rel="?([^",;]+)"?', header_value)
+    return [target for target, relations in found if relation in relations.split()]

@@ -6,7 +6,6 @@ It needs requests and cryptography only, so that the folder can be copied and po
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -393,10 +392,3 @@ class Issued:
         assert aki is not None, "the authority key identifier has no key identifier"
         serial = self.leaf.serial_number
         return f"{b64(aki)}.{b64(serial.to_bytes(serial.bit_length() // 8 + 1))}"
-
-
-def links(response: requests.Response, relation: str) -> list[str]:
-    """The targets of an answer's links of one relation (RFC 8288); relative ones are left as they are."""
-    header = response.headers.get("Link", "")
-    found = re.findall(r'<([^>]*)>\s*;[^,<]*?rel="?([^",;]+)"?', header)
-    return [target for target, relations in found if relation in relations.split()]

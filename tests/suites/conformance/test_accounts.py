@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import requests
-from conformance.answers import Body, NotOfferedError, error_type, header, said
+from conformance.answers import Body, NotOfferedError, error_type, header, links, said
 from conformance.checks import is_https_url, left_to, no_account, refused, rule, succeeded
-from conformance.client import Account, Server, links
+from conformance.client import Account, Server
 from conformance.jose import Binding, Key, jws, mac_jws
 
 AREA = "Accounts"

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from conformance.answers import NotOfferedError, exactly, media_type, said
+from conformance.answers import NotOfferedError, exactly, links, media_type, said
 from conformance.certificates import chain_of, extension, found_extension, is_issued_by
 from conformance.checks import is_refused, left_to, refused, rule
-from conformance.client import Account, Issued, Server, links
+from conformance.client import Account, Issued, Server
 from conformance.jose import Key, b64, private_key
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from conformance.answers import NotOfferedError, error_type, header
+from conformance.answers import NotOfferedError, error_type, header, links
 from conformance.checks import counted_by, left_to, rule, succeeded
-from conformance.client import Account, Resource, Server, links
+from conformance.client import Account, Resource, Server
 
 AREA = "Accounts"
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 import requests
-from conformance.answers import URN, NotOfferedError, document, header, media_type, object_of, said
+from conformance.answers import URN, NotOfferedError, document, header, links, media_type, object_of, said
 from conformance.certificates import csr
 from conformance.checks import TYPES, is_https_url, left_to, moment, refused, rule, succeeded
-from conformance.client import Account, Issued, Resource, Server, dns, links
+from conformance.client import Account, Issued, Resource, Server, dns
 from conformance.exchanges import ANSWERS, BAD, GOOD, Good, problem, refusal
 from conformance.jose import Key, b64, private_key
 
