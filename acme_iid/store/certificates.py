@@ -120,7 +120,7 @@ def add(certificate: Certificate, instance: InstanceKey | None) -> Statement:
 
 
 def count_valid(reader: Reader, criteria: Filter, now: int) -> int:
-    """How many certificates :func:`page` would give in all, of those that are valid."""
+    """The number of certificates that :func:`page` would give in all, of those that are valid."""
     count, before = 0, None
     while certificates := page(reader, replace(criteria, limit=1000, before=before), "valid", now):
         count += len(certificates)
@@ -177,7 +177,7 @@ def add_issuer(issuer_id: str, certificate: bytes, chain: str, now: int) -> Stat
     """Note an issuer, whose certificates need its part of their chains; once more changes nothing.
 
     :param certificate: its own, in DER.
-    :param chain: what follows a leaf, PEM.
+    :param chain: the certificates that follow a leaf, PEM.
     """
     return Statement(
         """INSERT INTO issuers (id, certificate, chain, activated_at) VALUES (:id, :certificate, :chain, :now)
