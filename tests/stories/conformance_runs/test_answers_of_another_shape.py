@@ -55,26 +55,31 @@ def chains_are_one_certificate(exchange: Exchange) -> None:
         exchange.answer = exchange.answer.partition(b"-----END")[0] + b"-----END CERTIFICATE-----\n"
 
 
-FAULTS: dict[str, Fault] = {
-    "accounts of other types": objects(of_other_types, "/my-account", "/sign-me-up"),
-    "lists of orders of other types": objects(of_other_types, "/list-orderz"),
-    "orders of other types": objects(of_other_types, "/my-order", "/finalize-order"),
-    "empty orders": objects(lambda _: {}, "/my-order", "/order-plz"),
-    "authorizations of other types": objects(of_other_types, "/authZ"),
-    "authorizations with nothing in their lists": objects(lambda body: body | {"challenges": []}, "/authZ"),
-    "challenges in lists": objects(lambda body: [body], "/chalZ"),
-    "problems in lists": problems_are_lists,
-    "no headers": no_headers,
-    "text for chains": chains_are_text,
-    "chains of one certificate": chains_are_one_certificate,
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "accounts of other types": (objects(of_other_types, "/my-account", "/sign-me-up"), "test_accounts.py"),
+    "lists of orders of other types": (objects(of_other_types, "/list-orderz"), "test_lists_of_orders.py"),
+    "orders of other types": (objects(of_other_types, "/my-order", "/finalize-order"), "test_finalize.py"),
+    "empty orders": (objects(lambda _: {}, "/my-order", "/order-plz"), "test_orders.py"),
+    "authorizations of other types": (objects(of_other_types, "/authZ"), "test_authorizations.py"),
+    "authorizations with nothing in their lists": (
+        objects(lambda body: body | {"challenges": []}, "/authZ"),
+        "test_whose_it_is.py",
+    ),
+    "challenges in lists": (objects(lambda body: [body], "/chalZ"), "test_authorizations.py"),
+    "problems in lists": (problems_are_lists, "test_algorithms.py"),
+    "no headers": (no_headers, "test_responses.py"),
+    "text for chains": (chains_are_text, "test_certificates.py"),
+    "chains of one certificate": (chains_are_one_certificate, "test_certificates.py"),
 }
+"""What is wrong with a server's answers, and the file of the suite's that reads them most."""
 
 
 @pytest.mark.parametrize("fault", list(FAULTS))
 def test_an_answer_of_another_shape_fails_a_rule_with_a_sentence(tmp_path: Path, good: Pebble, fault: str) -> None:
+    after, file = FAULTS[fault]
     options = (*good.options, "--acme-patience", "3", "-m", "not late and not last")
-    with faulty(good, nothing, FAULTS[fault]) as directory:
-        found = run(tmp_path / "found.json", directory, good.tls.root, *options, seconds=240)
+    with faulty(good, nothing, after) as directory:
+        found = run(tmp_path / "found.json", directory, good.tls.root, *options, file=file, seconds=240)
     failed = {test: found.reasons[test] for test in found.failed}
     assert failed
     assert {test: why for test, why in failed.items() if not why.startswith("AssertionError: ")} == {}

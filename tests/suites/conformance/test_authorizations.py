@@ -110,16 +110,6 @@ def test_a_good_answer_is_200_with_the_challenge(account: Account) -> None:
     assert body["status"] in ("pending", "processing", "valid")
 
 
-@rule("RFC 8555 7.5.1", "a good proof makes the authorization valid")
-@pytest.mark.early
-def test_a_good_answer_makes_the_authorization_valid(account: Account) -> None:
-    try:
-        account.prove(account.authorization())
-    except AssertionError as error:
-        account.server.unproven = str(error)
-        raise
-
-
 @pytest.fixture(scope="module")
 def proven(account: Account) -> Resource:
     """A valid authorization."""

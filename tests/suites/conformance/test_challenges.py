@@ -55,6 +55,16 @@ def answered(account: Account, authorization: Resource, challenge: Body) -> Body
 # --- good proofs
 
 
+@rule("RFC 8555 7.5.1", "a good proof makes the authorization valid")
+@pytest.mark.early
+def test_a_good_answer_makes_the_authorization_valid(account: Account) -> None:
+    try:
+        account.prove(account.authorization())
+    except AssertionError as error:
+        account.server.unproven = str(error)
+        raise
+
+
 @rule("RFC 8555 8", "each type that is offered is proven and makes the authorization valid")
 @pytest.mark.parametrize("kind", ["http-01", "dns-01", "tls-alpn-01"])
 def test_a_good_proof_makes_the_authorization_valid(account: Account, kind: str) -> None:
