@@ -49,7 +49,7 @@ class _Refreshing(Background):
 def _spent_nonces(config: Config, database: Database) -> nonces.SpentNonces:
     if config.store.path is not None:
         return nonces.NonceFile(config.store.path.parent / "nonces")
-    from acme_iid.store.nonce_table import NonceTable  # noqa: PLC0415 - who has SQLite needs no psycopg
+    from acme_iid.store.nonce_table import NonceTable  # noqa: PLC0415 - SQLite needs no psycopg
     from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - as above
 
     assert isinstance(database, PostgreSQL)
@@ -60,7 +60,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     """The application of the CA in ``config.home``; its ``close`` ends what it has begun.
 
     :param password: of the intermediate's private key, if it is encrypted.
-    :param most: how many requests are inside at a time.
+    :param most: the largest number of requests that are inside at a time.
     :raises CAFileError, ValueError, OSError: if a key cannot be loaded.
     :raises StoreUnavailableError: if the store cannot be opened.
     """

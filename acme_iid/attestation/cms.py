@@ -48,7 +48,7 @@ class SignedData:
     :ivar issuer: the issuer of the signer's certificate, a Name in DER.
     :ivar serial: the serial number of the signer's certificate.
     :ivar certificates: the attached certificates in DER; nothing vouches for them.
-    :ivar signed_attributes: the signed attributes as a SET in DER, or None if there are none.
+    :ivar signed_attributes: the signed attributes as a SET in DER, or None if the message has no such attributes.
     :ivar message_digest: the messageDigest attribute, or None without signed attributes.
     :ivar signing_time: the signingTime attribute in seconds, or None.
     """

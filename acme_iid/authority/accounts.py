@@ -56,7 +56,7 @@ def _check_contact(contact: str) -> None:
 
 
 def find(reader: Reader, thumbprint: str, *, demanded: bool) -> Account | None:
-    """The account of a key, None if there is none (RFC 8555 section 7.3.1).
+    """The account of a key; None if the key has no account (RFC 8555 section 7.3.1).
 
     :param demanded: whether there has to be one (``onlyReturnExisting``).
     :raises AcmeError: ``accountDoesNotExist``, or ``unauthorized`` if it was deactivated.
@@ -90,7 +90,7 @@ Made = tuple[Account, bool]
 
 
 def create(authority: Authority, context: RequestContext, reader: Reader, request: NewAccount) -> Made | Write[Made]:
-    """The account of a key, made if there is none.
+    """The account of a key, made if the key has no account yet.
 
     :returns: the account, and whether it is new.
     :raises AcmeError: ``unauthorized`` if the key's account was deactivated or the external key cannot be used,
@@ -120,7 +120,7 @@ def create(authority: Authority, context: RequestContext, reader: Reader, reques
         external_account_binding=request.external_account_binding,
         enrolment_id=None if key is None else key.enrolment_id,
         made_from=limits.subject(context.remote),
-        # Whoever gave the key to it has proven something, or is the operator.
+        # The key is from an account that has proven something, or from the operator.
         proven_at=None if request.external_key_id is None else context.now,
         key_since=context.now,
     )
@@ -255,7 +255,7 @@ def _waits_for_iid01(order: Order, now: int) -> bool:
 def by_id_or_thumbprint(reader: Reader, word: str) -> Account:
     """The account that an operator names by its id or by its key's thumbprint.
 
-    :raises RequestError: if there is none.
+    :raises RequestError: if there is no such account.
     """
     account = accounts.get(reader, word) or accounts.by_thumbprint(reader, word)
     if account is None:

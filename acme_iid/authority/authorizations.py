@@ -87,7 +87,7 @@ def _authorization(
 def parse_new_authorization(payload: Mapping[str, object]) -> Identifier:
     """Read a newAuthz payload (RFC 8555 section 7.4.1).
 
-    :raises AcmeError: what :func:`identifiers.from_wire` raises, ``malformed`` for a wildcard.
+    :raises AcmeError: as :func:`identifiers.from_wire`; ``malformed`` for a wildcard.
     """
     identifier = identifiers.from_wire(payload.get("identifier"))
     if identifier.wildcard:

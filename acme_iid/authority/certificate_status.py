@@ -1,6 +1,6 @@
 """The status of certificates for anybody: a signed list of those that were revoked (CRL), or a signed answer (OCSP).
 
-A list is signed when it is asked for and there is none that is current: none at all, one that runs out soon, or one
+A list is signed when it is asked for and the store has no current one: no list at all, one that runs out soon, or one
 from before a revocation. It is kept in the store, so that all processes serve the same bytes and a list costs one
 signature however often it is fetched.
 """
@@ -73,7 +73,7 @@ def _is_whole(reader: Reader, known: SignedList) -> bool:
 
 
 def _sign(authority: Authority, issuer: Issuer, known: SignedList | None, now: int) -> SignedList:
-    # A certificate is in one more list after its end (RFC 5280 section 3.3): whoever missed its revocation sees it.
+    # A certificate is in one more list after its end (RFC 5280 section 3.3): clients that missed its revocation see it.
     since = now if known is None else min(known.signed_at, now)
     revoked = [
         Revoked(int(serial, 16), at, reason)
@@ -99,7 +99,7 @@ def answer(authority: Authority, request: bytes, now: int) -> Answer:
     It does not outlive its certificate: Caddy staples no other. One for an expired certificate has no nextUpdate, which
     says that there may be news at any time (RFC 6960 section 4.2.2.1).
 
-    :raises OCSPError: if there is none: ``malformedRequest``, ``unauthorized`` for another CA's certificates.
+    :raises OCSPError: if there is no answer: ``malformedRequest``, ``unauthorized`` for another CA's certificates.
     """
     question = ocsp.read(request)
     issuer = next((issuer for issuer in authority.ca.issuers.values() if question.is_about(issuer.certificate)), None)

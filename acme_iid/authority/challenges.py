@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 def find(reader: Reader, account: Account, challenge_id: str) -> LocatedChallenge:
     """An account's own challenge, and what it stands in.
 
-    :raises AcmeError: ``malformed`` with 404 if there is none, ``unauthorized`` if it is another account's.
+    :raises AcmeError: ``malformed`` with 404 if there is no such challenge, ``unauthorized`` if another account has it.
     """
     located = orders.of_challenge_id(reader, challenge_id)
     if located is None:
@@ -100,7 +100,7 @@ def _answer_iid01(
         record["key_id"] = claims.key_id
         verifier = VERIFIERS[answer.evidence.format]
         identity = named = verifier.identify(claims)
-        # What the evidence says is recorded even if it is stale or bound elsewhere, and then marked as unproven.
+        # The evidence's claims are recorded even if it is stale or bound elsewhere, and then marked as unproven.
         record |= {
             "binding": named.binding, "times": dict(named.times), "owner": named.owner, "proven": False,
         }  # fmt: skip
@@ -162,7 +162,7 @@ def _admit(
     policy = authority.config.policy
     if known is not None and known.blocked_at is not None:
         raise entitlement.blocked_error()
-    # Whatever closes a name raises the generation.
+    # Closing a name raises the generation.
     closed = instances.closed(reader, identity.id).names if known is not None and known.generation else frozenset()
     decision = policy.decide(
         identity,
@@ -284,7 +284,7 @@ def _valid(
         resource_id=identity.facts.get("resource_id"),
         generation=0 if known is None else known.generation,
     )
-    # disable_trust_on_first_use lets nobody hold an instance anew; whoever holds it already goes on to.
+    # disable_trust_on_first_use lets nobody hold an instance anew; an account that holds it already goes on to.
     held = decision.trust_on_first_use or (known is not None and known.is_held)
     order = orders.changed(located, met)
     order = replace(order, instance_id=identity.id, generation=used.generation)

@@ -47,7 +47,7 @@ def require_usable_by_account(reader: Reader, key: str) -> list[Statement]:
     """Refuse a compromised key as an account's.
 
     :param key: the public key as canonical JWK JSON.
-    :returns: what the write that gives the key to the account relies on, after it has given it.
+    :returns: the statements for the write that gives the key to the account; they come after the one that gives it.
     :raises AcmeError: ``badPublicKey``.
     """
     spki_sha256 = hashlib.sha256(jwk.spki(jwk.load(key))).hexdigest()

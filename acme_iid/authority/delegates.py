@@ -82,7 +82,7 @@ def _require_owner(reader: Reader, enrolment: Enrolment) -> None:
     if bound.deactivated_at is not None:
         raise AcmeError(Problem.UNAUTHORIZED, "the account that enrolled this one was deactivated")
     holder = instances.get(reader, enrolment.instance_id)
-    # Where nobody holds it by first use (trust on it is off) nobody else does.
+    # If nobody holds it by first use (trust on it is off), there is no other holder.
     if holder is not None and holder.is_held and holder.account_id != enrolment.account_id:
         raise AcmeError(
             Problem.UNAUTHORIZED, "the instance no longer belongs to the account that enrolled it: it was released"

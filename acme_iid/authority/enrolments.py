@@ -172,8 +172,8 @@ def _require_extends(reader: Reader, proven: Enrolment, renew: str) -> None:
 class Ended(NamedTuple):
     """The end of enrolments, of their keys that nobody has used yet and of the orders that their delegates have open.
 
-    :ivar orders: how many of the delegates' orders end.
-    :ivar ids: which enrolments.
+    :ivar orders: the number of the delegates' orders that end.
+    :ivar ids: the ids of the enrolments.
     """
 
     statements: list[Statement]
@@ -188,7 +188,7 @@ def end_of_instance(
     """End an instance's enrolments.
 
     :param names: only enrolments for any of these names; None for all.
-    :param reason: what the delegates are told.
+    :param reason: the reason that the delegates are told.
     """
     in_force = enrolments.in_force_of_instance(reader, instance_id)
     ending = [enrolment for enrolment in in_force if names is None or set(names) & set(enrolment.names)]

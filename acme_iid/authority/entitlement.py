@@ -69,7 +69,7 @@ def require_given(
     """Refuse names that the rules give no more as they were proven.
 
     :param profile: the certificate profile that is wanted.
-    :param advice: what a client can do, as the end of a sentence.
+    :param advice: the client's next step, as the end of a sentence.
     :returns: the provisioner of each name.
     :raises AcmeError: ``unauthorized``, or ``invalidProfile`` if a name was proven under a provisioner that does not
         give the profile.

@@ -19,10 +19,10 @@ MAX_LABEL_LENGTH = 100
 def add(database: Database, label: str | None, seconds: int | None, now: int, *, reusable: bool) -> ExternalKey:
     """Make a key.
 
-    :param label: whom or what it is for.
-    :param seconds: how long it may be used; None for ever.
+    :param label: the operator's words for the person or the purpose that it is for.
+    :param seconds: the seconds for which it may be used; None for ever.
     :param reusable: whether more than one account may be made with it.
-    :raises RequestError: if the label is none.
+    :raises RequestError: if the label is empty, too long or not printable.
     """
     if label is not None and (not label or len(label) > MAX_LABEL_LENGTH or not label.isprintable()):
         raise RequestError(f"a label is printable text of 1 to {MAX_LABEL_LENGTH} characters")

@@ -147,8 +147,8 @@ def _ahead(reader: Reader, order: Order) -> list[Order]:
 def _rate_limit_subjects(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str | None, list[Identifier]]:
     """The instance and the names to whose limits a certificate counts.
 
-    A renewal that is due, or that an operator asked for, is none too many; one certificate after another, each in the
-    place of the one before, or a revoked one's successors, would be.
+    A renewal that is due, or that an operator asked for, does not count. Certificates one after another, each in the
+    place of the one before, count, and so do a revoked one's successors.
     """
     # One that was pruned meanwhile had ended long before.
     replaced = None if order.replaces is None else renewal.replaced(reader, order.replaces)
@@ -200,7 +200,7 @@ def _proven(order: Order) -> Iterator[tuple[Identifier, Challenge]]:
 def _require_still_given(config: Config, order: Order, profile: Profile) -> InstanceIdentity | None:
     """Refuse names that the rules in force give no more; the identity behind the proof.
 
-    :raises AcmeError: what :func:`entitlement.require_given` raises; ``rejectedIdentifier`` for the CA's own.
+    :raises AcmeError: as :func:`entitlement.require_given`; ``rejectedIdentifier`` for the CA's own.
     """
     config.namespace.require_issuable(order.identifiers)
     proven = [

@@ -1,4 +1,4 @@
-"""How much an account, an instance, a name or an address may ask for (RFC 8555 section 6.6)."""
+"""The limits on requests for an account, an instance, a name or an address (RFC 8555 section 6.6)."""
 
 from __future__ import annotations
 

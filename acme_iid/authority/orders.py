@@ -290,7 +290,7 @@ def _check_validity(
         raise AcmeError(Problem.MALFORMED, "'notBefore' is in the past; leave it out for a certificate valid from now")
     if not_before is not None and not_before > now + lifetimes.maximum + CLOCK_SKEW:
         raise AcmeError(Problem.MALFORMED, "'notBefore' is further ahead than this CA's longest certificate lasts")
-    # By the client's clock it may be the very longest or shortest; what is issued is neither longer nor shorter.
+    # By the client's clock it may be the very longest or shortest; the certificate is neither longer nor shorter.
     if not lifetimes.minimum - CLOCK_SKEW <= ends - basis <= lifetimes.maximum + CLOCK_SKEW:
         raise AcmeError(
             Problem.MALFORMED,

@@ -34,7 +34,7 @@ TIME_TO_FINALIZE = 60
 class EarlierProof:
     """A challenge that was met in an earlier order.
 
-    :ivar identity: what its evidence proved.
+    :ivar identity: the identity that its evidence proved.
     """
 
     order: Order
@@ -203,7 +203,7 @@ def _guards(instance: Instance, relied_on: Sequence[Order]) -> list[Statement]:
 
 
 def _met_in(order: Order, entry: Authorization) -> Challenge | None:
-    """The iid-01 challenge of an authorization that was met by an answer in this very order; None if there is none.
+    """The authorization's iid-01 challenge that an answer in this very order met; None if there is no such challenge.
 
     An earlier proof that the order itself relies on is no proof of it, and one made ahead of it is in no order.
     """

@@ -74,7 +74,7 @@ def pem(certificate: Certificate) -> str:
 def own(resource: Owned | None, account: Account) -> Owned:
     """``resource`` if it is ``account``'s own.
 
-    :raises AcmeError: ``malformed`` with status 404 if there is none, ``unauthorized`` if it is another account's.
+    :raises AcmeError: ``malformed`` with 404 if ``resource`` is None, ``unauthorized`` if it is another account's.
     """
     if resource is None:
         raise AcmeError(Problem.MALFORMED, "there is nothing at this URL", status=404)

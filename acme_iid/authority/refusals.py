@@ -48,8 +48,8 @@ def refused(
     """A refusal outside a challenge, which is recorded, and counts as an order; its answer is the error.
 
     :param kind: the event's: ``order.refused`` or ``finalize.refused``.
-    :param names: what the request was for.
-    :param proof: what stands behind the names, where one instance does.
+    :param names: the names that the request was for.
+    :param proof: the proof behind the names, where there is one for all of them.
     """
     recorded = record(
         reader,

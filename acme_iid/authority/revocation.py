@@ -33,7 +33,7 @@ SUPERSEDED = 4
 
 
 def reason(value: object) -> int:
-    """The reason code in a revokeCert payload; 0 if there is none.
+    """The reason code in a revokeCert payload; 0 if the payload has no reason.
 
     :raises AcmeError: ``badRevocationReason``, naming the codes that are allowed.
     """
@@ -61,7 +61,7 @@ def reason_of_text(text: str) -> int:
 def find(reader: Reader, der: bytes) -> Certificate:
     """The certificate of ours that ``der`` is.
 
-    :raises AcmeError: ``malformed`` if it is none, 404 if this CA did not issue it.
+    :raises AcmeError: ``malformed`` if ``der`` is not a certificate, 404 if this CA did not issue it.
     """
     try:
         leaf = x509.load_der_x509_certificate(der)
@@ -151,7 +151,7 @@ def _still_theirs(reader: Reader, certificate: Certificate) -> bool:
     One that an operator released to another account is no longer the former one's to be locked out of names.
     """
     holder = None if certificate.instance is None else instances.get(reader, certificate.instance)
-    # Where nobody holds it by first use (trust on it is off) nobody else does.
+    # If nobody holds it by first use (trust on it is off), there is no other holder.
     return holder is None or not holder.is_held or holder.account_id == _owner(reader, certificate)
 
 

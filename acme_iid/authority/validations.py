@@ -39,7 +39,7 @@ _TRIES = 4 * MOST
 """Attempts that are tried to be taken before it is looked anew whose turn it is."""
 
 _RECORD_ATTEMPTS = 2 * MOST
-"""How often it is tried to record an outcome: those of an order's other names change the same row."""
+"""The largest number of tries to record an outcome: those of an order's other names change the same row."""
 _POLL_SECONDS, _MOST_POLL_SECONDS = 1.0, 5.0
 _CLOUD = "acme"
 
@@ -123,7 +123,7 @@ class Validations:
                 return
             try:
                 self._take_due(int(time.time()))
-                # What is asked of this process wakes it; of the others' there is nothing to take over for long.
+                # A request to this process wakes it; of the others' there is nothing to take over for long.
                 pause = min(2 * pause, _MOST_POLL_SECONDS) if self._rounds.idle else _POLL_SECONDS
             except StoreUnavailableError as error:
                 _log.warning("No challenge is validated now: %s", error)

@@ -213,7 +213,7 @@ def _running(command: list[str], folder: Path, environment: Mapping[str, str], r
             raise RequestError(f"{' '.join(command[2:])} did not start: {''.join(seen) or 'it said nothing'}")
         watchdog.cancel()
         click.echo(line.rstrip())
-        # Whatever it goes on to say must not fill the pipe and stop it.
+        # Its further output must not fill the pipe and stop it.
         threading.Thread(target=process.stdout.read, daemon=True).start()
         yield line.partition(ready)[2].strip()
     finally:

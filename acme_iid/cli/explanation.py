@@ -148,7 +148,7 @@ def _verdict(
     ]
     if any(refusal is not None for _, refusal in checks):
         if not _same_cloud(entry, identity):
-            rules = rules[:1]  # what another cloud's lists say of it explains nothing
+            rules = rules[:1]  # another cloud's lists explain nothing about it
         return Verdict(entry.name, entry.type, admits=False, rules=tuple(rules))
     rules += [*_first_use(entry, identity, now), *_later_orders(entry)]
     rules += [_name_rule(entry, "allow", rule, namespace, identity) for rule in entry.allow or ()]

@@ -70,7 +70,7 @@ def _text(value: object) -> str:
     if value is None:
         return "-"
     text = ", ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)
-    # What comes from outside must not move a terminal's cursor, nor look like something else.
+    # Text from outside must not move a terminal's cursor, nor look like something else.
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

@@ -193,7 +193,7 @@ def _verified(evidence: Evidence, config: Config) -> tuple[InstanceIdentity, dic
     try:
         verifier.judge(identity, claims, binding(_NOBODYS), now)
     except AttestationError as error:
-        # What it is bound to is for the challenge's own server to say; here there is no challenge.
+        # The challenge's own server judges the binding; here there is no challenge.
         if error.step is not Step.BINDING:
             report["refused_now"] = {"step": error.step.value, "reason": error.detail}
     return identity, report

@@ -42,7 +42,7 @@ def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int, pas
     from acme_iid.app import create_app
     from acme_iid.serving import server
 
-    # Whatever the server writes is nobody else's.
+    # The files that the server writes are nobody else's.
     os.umask(0o077)
     server.run(
         home.config(),

@@ -26,8 +26,8 @@ class Background(ABC):
     :param first: seconds until the first turn; as many as between turns if None.
     :param spread: the fraction by which a pause is longer or shorter by chance, so that servers take no turns together.
     :param after_fault: further seconds until the next turn after a fault of ours.
-    :param fault: what is logged then.
-    :param unavailable: what is logged, with the reason, where the store cannot be used.
+    :param fault: the message that is logged then.
+    :param unavailable: the message that is logged, with the reason, where the store cannot be used.
     """
 
     def __init__(

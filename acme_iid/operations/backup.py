@@ -70,7 +70,7 @@ class Backup:
 def read_manifest(data: bytes) -> Backup:
     """Read a manifest.
 
-    :raises RequestError: if it is none, or not as it was written.
+    :raises RequestError: if ``data`` is not a manifest, or not as it was written.
     """
     try:
         whole = json.loads(data)
@@ -93,7 +93,7 @@ def write(config: Config, target: Path, now: int, *, force: bool) -> Backup:
     """Write a backup of the CA to the file ``target``, which has its name when it is whole and on the disk.
 
     :param force: replace a file that exists.
-    :raises RequestError: if ``target`` exists, or a file of the CA's is none that could be restored.
+    :raises RequestError: if ``target`` exists, or a file of the CA's could not be restored.
     :raises StoreUnavailableError: if the store cannot be copied.
     :raises OSError: if a file cannot be read or written.
     """

@@ -18,9 +18,9 @@ from acme_iid.store.database import Database
 from acme_iid.store.writes import Decision, perform
 
 SEAL_SECONDS = 0.5
-"""How long events wait until they are chained, about."""
+"""The seconds that events wait until they are chained, about."""
 FOLLOW_SECONDS = 5
-"""How long chained events wait until lists have them, about."""
+"""The seconds that chained events wait until lists have them, about."""
 AT_ONCE = 50
 """Events that are followed in one write, for which requests may wait."""
 OLD_SECONDS = 60

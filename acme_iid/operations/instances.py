@@ -25,7 +25,7 @@ _MOST_LOOKED_AT = 1000
 
 
 class Ended(NamedTuple):
-    """How many orders an operator's word ended, and how many certificates it revoked."""
+    """The number of orders that an operator's word ended, and of certificates that it revoked."""
 
     orders: int
     certificates: int
@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 def find(reader: Reader, word: str) -> Instance:
     """The one instance an operator means: by its whole id, or the cloud's own instance id if that is unique.
 
-    :raises RequestError: if there is none that was used or blocked, or more than one.
+    :raises RequestError: if no such instance was used or blocked, or more than one was.
     """
     matches = instances.find(reader, word)
     if not matches:
@@ -53,9 +53,9 @@ def release(
     are revoked as superseded, so that the new key can hold the names.
 
     :param word: as for :func:`find`, or the whole id of an instance that was never used here: one that is too old.
-    :param seconds: how long the release lasts if it is not used.
+    :param seconds: the seconds that the release lasts if it is not used.
     :returns: the instance's id, and what was ended.
-    :raises RequestError: if ``word`` is no one instance, or the thumbprint is none.
+    :raises RequestError: if ``word`` is no one instance, or ``thumbprint`` is not a key's thumbprint.
     """
     if not _THUMBPRINT.match(thumbprint):
         raise RequestError(f"{thumbprint!r} is no key thumbprint; the refused client prints its own, 43 characters")
@@ -118,7 +118,7 @@ def _act(database: Database, decide: Decision[tuple[str, Ended]], code: int | No
     instance_id, ended = perform(database, decide)
     if code is None:
         return instance_id, ended
-    # What was issued after it was looked, and before the instance lost what it had proven; after that nothing is.
+    # Certificates that were issued after the look and before the instance lost its proof; no others can follow.
     lookups.follow(database)
     late = perform(database, partial(_revoke_rest, instance_id=instance_id, code=code, now=now))
     return instance_id, Ended(ended.orders, ended.certificates + late)

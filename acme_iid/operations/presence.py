@@ -16,9 +16,9 @@ from acme_iid.store.servers import Server
 from acme_iid.store.writes import Committing, Write
 
 SECONDS = 10
-"""How often a server says so."""
+"""The interval at which a server says so, in seconds."""
 SEEN_SECONDS = 3 * SECONDS
-"""For how long a server counts as one that runs since it last did."""
+"""The seconds that a server counts as one that runs since it last did."""
 
 
 class Presence(Background):

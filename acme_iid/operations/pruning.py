@@ -24,7 +24,7 @@ from acme_iid.store.pruning import Ends, Expired
 from acme_iid.store.writes import Decision, Reader, Write, perform
 
 BATCH = 100
-"""How many things go in one transaction: what waits for the store's one lock waits for that long.
+"""The number of things that go in one transaction, for whose time others wait for the store's one lock.
 
 In a store of a million certificates each thing lies in some twenty pages of its own.
 """
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many things went.
+    """The numbers of the things that went.
 
     :ivar certificates: with their orders.
     :ivar orders: that led to no certificate.
@@ -99,7 +99,7 @@ def count(config: Config, reader: Reader, now: int) -> Pruned:
 def prune(config: Config, database: Database, by: str, now: int, goes_on: Callable[[], bool] = lambda: True) -> Pruned:
     """Remove what can go, in transactions of a few rows each, and record how many of what were removed.
 
-    :param by: who wants it, for the record: "operator" or "server".
+    :param by: the one that asks for it, for the record: "operator" or "server".
     :param goes_on: asked after each transaction.
     """
     terms = ends(config, database, now)

@@ -39,7 +39,7 @@ _NO_FILES_SECONDS = 1.0
 _FULL_SECONDS = 0.01  # until it is asked again whether there is room for what a connection may bring
 _TWINS = ("X_Forwarded_For", "X_Forwarded-For", "X-Forwarded_For")
 
-# What is wrong with a request is told its client; a log that strangers fill is of no use.
+# The client is told of a fault in its request; a log that strangers fill is of no use.
 _SILENT = logging.getLogger("acme_iid.serving.aiohttp")
 _SILENT.disabled = True
 
@@ -282,7 +282,7 @@ class HTTPServer:
         """
         if any(name in request.headers for name in _TWINS):
             raise _malformed("a header field's name is that of X-Forwarded-For with an underscore")
-        # What is larger than what would be read is not waited for.
+        # A body that is larger than the part that would be read is not waited for.
         if (request.content_length or 0) > _DRAINED_BYTES:
             raise _too_large()
         content = request.content

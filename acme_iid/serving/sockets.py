@@ -29,7 +29,7 @@ def listeners(listen: Listen, workers: int) -> list[socket.socket]:
     """
     if workers == 1:
         return [bind(listen, shared=False)]
-    # Who may share an address may also share it with a server that runs already, so ask for it alone first.
+    # A socket that shares its address may share it with a server that runs already, too, so ask for it alone first.
     with bind(listen, shared=False) as alone:
         port = alone.getsockname()[1]
     return [bind(Listen(listen.host, port), shared=True) for _ in range(workers)]
@@ -103,7 +103,7 @@ def _prepare(listener: socket.socket) -> None:
     # Without it, an answer's body would wait for its header to be acknowledged, which a client that has nothing to
     # send does 40 milliseconds later.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # And this: who is gone without a word, or takes nothing of an answer, is given up.
+    # And this: a client that is gone without a word, or takes nothing of an answer, is given up.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED * 1000)
     listener.setblocking(False)
 

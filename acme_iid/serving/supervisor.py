@@ -121,7 +121,7 @@ class _Worker:
         self.is_ready = False
         self.fault: str | None = None
         self.process: ForkProcess = context.Process(target=_work, args=(serve, config, listeners, sender))
-        # What is sent to it before it can hear is kept for it.
+        # A signal that is sent to it before it can hear is kept for it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         self.process.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
@@ -185,5 +185,5 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-    # Nothing acknowledged is lost: what is not durable yet was not answered.
+    # Nothing acknowledged is lost: a write that is not durable yet was not answered.
     os._exit(1)

@@ -51,7 +51,7 @@ def ask(located: LocatedChallenge, remote: str, requester: str, now: int) -> Sta
     """Record that a client asked for validation, due at once; once more changes nothing.
 
     :param remote: the client's address, for the record.
-    :param requester: what it counts as.
+    :param requester: the address under which the attempt is counted; of IPv6, its network (/64).
     """
     return Statement(
         """INSERT INTO attempts (n, i, k, account_id, target, remote, requester, answered_at, attempts, due_at)
@@ -68,7 +68,7 @@ def ask(located: LocatedChallenge, remote: str, requester: str, now: int) -> Sta
 
 
 def _of(column: str) -> str:
-    """How many attempts are under way that have the same in a column as an attempt has."""
+    """The number of attempts under way that have the same value in a column as an attempt has."""
     return f"""(SELECT count(*) FROM attempts busy WHERE busy.leased_until IS NOT NULL AND busy.leased_until > {NOW}
                 AND busy.{column} = attempts.{column})"""  # noqa: S608 - our own words
 
@@ -178,7 +178,7 @@ def next_of(
 
     :param after: the target whose turn was the last.
     :param accounts: those that have to wait, and so have ``targets``.
-    :returns: None if there is none that is due and nobody's.
+    :returns: None if no attempt is due and without a lease.
     """
     excluded, values = "", dict[str, str]()
     for column, names in (("account_id", accounts), ("target", targets)):

@@ -40,7 +40,7 @@ class Store(Committing, Protocol):
         """Commit several writes together, each of which happens or does not.
 
         :param waits: whether to wait for others that are writing.
-        :returns: what came of each; a fault of ours in one is its error alone.
+        :returns: the outcome of each; a fault of ours in one is its error alone.
         :raises StoreBusyError: if others are writing; nothing of any happened.
         :raises StoreUnavailableError: if the store cannot take them now; nothing of any happened.
         """
@@ -49,7 +49,7 @@ class Store(Committing, Protocol):
 class Batches:
     """Commits writes of one event loop, in the order in which they were decided.
 
-    :param store: what they are committed to, and read from.
+    :param store: the store that they are committed to, and that is read.
     """
 
     def __init__(self, store: Store) -> None:
@@ -95,7 +95,7 @@ class Batches:
         future: asyncio.Future[Outcome | Exception] = asyncio.get_running_loop().create_future()
         self._queue.append((write, future))
         self._schedule()
-        # Whoever waits may be cancelled; what was decided is committed all the same.
+        # The caller may be cancelled; its write is committed all the same.
         outcome = await asyncio.shield(future)
         if isinstance(outcome, Exception):
             raise outcome
@@ -128,7 +128,7 @@ class Batches:
                 self._settle(batch, self._store.commit_all(writes, waits=False))
             except StoreBusyError:
                 pass
-            except Exception as error:  # noqa: BLE001 - whoever waits for one of these is told
+            except Exception as error:  # noqa: BLE001 - those that wait for one of these are told
                 self._settle(batch, [error] * len(batch))
             else:
                 self._slow = time.monotonic() - began > SLOW
@@ -143,7 +143,7 @@ class Batches:
             outcomes = await asyncio.to_thread(self._store.commit_all, [write for write, _ in batch])
             self._slow = time.monotonic() - began > SLOW
             self._settle(batch, outcomes)
-        except Exception as error:  # noqa: BLE001 - whoever waits for one of these is told
+        except Exception as error:  # noqa: BLE001 - those that wait for one of these are told
             self._settle(batch, [error] * len(batch))
         finally:
             self._beside = None

@@ -120,7 +120,7 @@ def add(certificate: Certificate, instance: InstanceKey | None) -> Statement:
 
 
 def count_valid(reader: Reader, criteria: Filter, now: int) -> int:
-    """How many certificates :func:`page` would give in all, of those that are valid."""
+    """The number of certificates that :func:`page` would give in all, of those that are valid."""
     count, before = 0, None
     while certificates := page(reader, replace(criteria, limit=1000, before=before), "valid", now):
         count += len(certificates)

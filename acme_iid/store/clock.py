@@ -1,4 +1,4 @@
-"""How far the clock of this machine is from the database server's, where the two are different machines.
+"""The difference between this machine's clock and the database server's, where the two are different machines.
 
 Replicas share one database, so its clock is the one by which they agree: nonces are dated by it, and a machine whose
 own clock is more than :data:`MAX_SECONDS_OFF` off writes nothing, because times that it records would be wrong.

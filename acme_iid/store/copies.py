@@ -14,7 +14,7 @@ from acme_iid.store.database import Database, Transaction, open_store
 from acme_iid.store.writes import Write
 
 NUMBERS_BETWEEN = 86_400
-"""How far list numbers go on above the time at which a copy is put to use: more than were ever ahead of it."""
+"""The distance of list numbers above the time at which a copy is put to use: more than were ever ahead of it."""
 
 _CHAINED_AT_ONCE = 1000
 
@@ -26,13 +26,13 @@ def of_server(url: str, target: Path) -> None:
     :raises CopyError: if the copy is not whole.
     """
     with closing(open_store(url)) as source:
-        from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - who has SQLite needs no psycopg
+        from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - SQLite needs no psycopg
 
         assert isinstance(source, PostgreSQL)
         source.seal()
         with closing(open_store(f"sqlite:{target}")) as copy, source.snapshot() as snapshot:
             copying.save(snapshot, copy)
-            # What came since it was sealed.
+            # Events that came since it was sealed.
             waiting = sealing.events(snapshot.rows("SELECT entry FROM event_inbox ORDER BY id"))
             _chain(copy, [Event.of(columns._asdict()) for columns in waiting])
 

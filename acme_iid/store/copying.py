@@ -70,7 +70,7 @@ def tables(source: Reader) -> list[Table]:
 
 
 def count(source: Reader) -> int:
-    """How many rows there are to copy."""
+    """The number of rows to copy."""
     return sum(_count(source, table) for table in tables(source))
 
 
@@ -101,7 +101,7 @@ def copy(
                 _note(transaction, identity, table.name, last)
             progress(f"copying {table.name}", len(batch))
     copied = [Copied(table.name, _compare(source, target, table, progress)) for table in tables(source)]
-    # What was compared earlier may have been changed since, where a server still runs.
+    # Tables that were compared earlier may have been changed since, where a server still runs.
     if _version(source) != version:
         raise CopyError(
             "the store was written to while it was copied; stop the server that uses it, empty the target "
@@ -146,7 +146,7 @@ def _version(source: Reader) -> int:
 
 
 def _begin(source: Database, target: Database, identity: str) -> dict[str, str]:
-    """How far each table has come; claims a target that is empty."""
+    """The key of the last row that was copied of each table; claims a target that is empty."""
     with target.transaction() as transaction:
         done = _done(transaction, identity)
         if not done:

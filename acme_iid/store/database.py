@@ -33,7 +33,7 @@ OLDEST_SQLITE = (3, 35)
 _OPENING_PAUSE = 0.01
 """Seconds until a file that others are opening is tried again."""
 _LOG_PAGES = 4000
-"""How long the write-ahead log grows until it is written back, in pages of 4 KiB; SQLite's own is 1,000."""
+"""The pages of 4 KiB to which the write-ahead log grows until it is written back; SQLite's own number is 1,000."""
 
 
 class Transaction(Reader, Protocol):
@@ -157,7 +157,7 @@ class SQLite:
         """Commit several writes together, each of which happens or does not.
 
         :param waits: whether to wait for others that are writing.
-        :returns: what came of each: a fault of ours in one is its error alone.
+        :returns: the outcome of each: a fault of ours in one is its error alone.
         :raises StoreBusyError: if others are writing; nothing of any happened.
         :raises StoreUnavailableError: if the store cannot take them now; nothing of any happened.
         """
@@ -336,7 +336,7 @@ def open_store(url: str, connections: int | None = None) -> Database:
     """Open the store and bring its schema up to date.
 
     :param url: ``sqlite:`` and the path of a file, or ``postgresql://...``.
-    :param connections: how many this process may have to a server; None for as many as is usual.
+    :param connections: the number that this process may have to a server; None for the usual one.
     :raises StoreUnavailableError: if it cannot be opened.
     """
     database = connect(url, connections)
@@ -366,7 +366,7 @@ def connect(url: str, connections: int | None = None) -> Database:
     if url.startswith("sqlite:"):
         return SQLite(Path(url.removeprefix("sqlite:")))
     try:
-        from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - who has SQLite needs no psycopg
+        from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - SQLite needs no psycopg
     except ImportError as error:
         raise StoreUnavailableError(
             "a store in PostgreSQL takes the extra 'postgresql': pip install 'FROM[server,postgresql]', where FROM is "

@@ -25,7 +25,7 @@ _LOCK_SECONDS = 5
 _STATEMENT_SECONDS = 10
 _IDLE_SECONDS = 10
 ANSWER_SECONDS = 12
-"""For how long an answer is waited for: longer than the server's own timeouts, which leave the connection usable."""
+"""The seconds to wait for an answer: longer than the server's own timeouts, which leave the connection usable."""
 
 _LOOK_SECONDS = 0.5
 CONNECTION_DEFAULTS: Mapping[str, str | int] = {
@@ -94,7 +94,7 @@ class _Watch:
         while True:
             time.sleep(_LOOK_SECONDS)
             now = time.monotonic()
-            # Whoever waits stays until we are done, so that the socket is still the connection's.
+            # A thread that waits stays until we are done, so that the socket is still the connection's.
             with self._lock:
                 for connection, deadline in self._waiting.items():
                     if now > deadline:
@@ -114,7 +114,7 @@ class Connection(psycopg.Connection[dict[str, Any]]):
     """A connection whose statements are waited for as long as :attr:`seconds` at most.
 
     :ivar made_at: when it was made, by the monotonic clock.
-    :ivar warning: the server's latest warning in the present transaction; what a function of somebody's raises is none.
+    :ivar warning: the server's latest warning in the present transaction; those that a function raises do not count.
     """
 
     seconds: float = ANSWER_SECONDS
@@ -150,7 +150,7 @@ class Connection(psycopg.Connection[dict[str, Any]]):
         try:
             with _watch.over(self, self.seconds), self.pipeline():
                 for text, values in commands:
-                    # What stands behind one that fails is not prepared, whatever the driver believes from then on.
+                    # A statement behind one that fails is not prepared, whatever the driver believes from then on.
                     cursors.append(super().execute(text, values, prepare=False))
         except psycopg.Error as error:
             return cursors, error

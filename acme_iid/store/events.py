@@ -23,7 +23,7 @@ def page(reader: Reader, criteria: Filter) -> list[tuple[int, Event]]:
 
 
 def head(reader: Reader) -> Link:
-    """The latest event's place in the chain; number 0 where there is none."""
+    """The latest event's place in the chain; number 0 where there is no event."""
     rows = reader.rows(HEAD)
     return Link(rows[0]["seq"], rows[0]["hash"]) if rows else START
 
@@ -43,7 +43,7 @@ def check(reader: Reader, first: int = 1) -> Iterator[Link]:
     :raises BrokenChainError: at the first event that does not follow.
     """
     last = _before(reader, first)
-    # What stands before the first event was put in, whatever its number is.
+    # An event that stands before the first one was put in later, whatever its number is.
     rows = reader.rows(
         "SELECT * FROM events WHERE seq > :seq ORDER BY seq LIMIT :limit", seq=last.seq, limit=_PAGE
     ) if first > 1 else reader.rows("SELECT * FROM events ORDER BY seq LIMIT :limit", limit=_PAGE)  # fmt: skip

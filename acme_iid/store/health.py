@@ -15,9 +15,9 @@ from acme_iid.store.sealing import Unsealed
 from acme_iid.store.writes import Outcome, Question, Reader, Row, Write
 
 PROBE_SECONDS = 5.0
-"""How long the outcome of the latest write counts; after that, whoever asks has something written."""
+"""The seconds that the outcome of the latest write counts; after that, the next question writes something."""
 BUSY_SECONDS = 30.0
-"""For how long a store may be busy with other writers before that counts as a fault."""
+"""The seconds that a store may be busy with other writers before that counts as a fault."""
 
 _JOB = "health"
 
@@ -28,7 +28,7 @@ class WatchedStore:
     A transaction that its user gave up says nothing of the store, nor does one that others went before: where all are
     at work, nobody is ill.
 
-    :param prober: what is asked for a write where nobody wrote: the store with a connection of its own, where others
+    :param prober: the store that is asked for a write where nobody wrote: with a connection of its own, where others
         may wait for one.
     """
 

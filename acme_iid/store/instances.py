@@ -48,7 +48,7 @@ def page(reader: Reader, criteria: Filter, *, blocked: bool = False) -> list[Ins
     time = "i.blocked_at" if blocked else "i.first_used_at"
     tables, where = "instances i", [f"{time} IS NOT NULL"]
     if criteria.name is not None:
-        # CROSS JOIN is where SQLite begins with the left side (sqlite.org/optoverview.html): who holds a name are few.
+        # With CROSS JOIN, SQLite begins with the left side (sqlite.org/optoverview.html): a name has few holders.
         tables = "holders h CROSS JOIN instances i"
         where += ["h.name = :held", "i.id = h.instance_id"]
     rows = criteria.page(
@@ -198,7 +198,7 @@ _RAISE = "generation = instances.generation + 1, raised_at = :now, raised_for = 
 def raise_generation(instance: InstanceKey, generation: int, reason: str, now: int) -> Statement:
     """Take from an instance what it has proven.
 
-    :param reason: what its clients are told.
+    :param reason: the reason that its clients are told.
     """
     return Statement(
         f"""INSERT INTO instances (id, cloud, owner, instance_id, generation, raised_at, raised_for)
@@ -212,7 +212,7 @@ def raise_generation(instance: InstanceKey, generation: int, reason: str, now: i
 def block(instance: InstanceKey, generation: int, reason: str, blocked_for: str | None, now: int) -> Statement:
     """Shut an instance out that is not shut out, used or not, and take from it what it has proven.
 
-    :param reason: what its clients are told.
+    :param reason: the reason that its clients are told.
     :param blocked_for: for operators.
     """
     return Statement(
@@ -240,7 +240,7 @@ def release(instance: InstanceKey, generation: int, thumbprint: str, reason: str
 
     Its VM resource is free again: a VM that was made anew under the same name is another instance.
 
-    :param reason: what the clients of its former account are told.
+    :param reason: the reason that the clients of its former account are told.
     """
     return Statement(
         f"""INSERT INTO instances (id, cloud, owner, instance_id, first_used_at, last_used_at, release_to,

@@ -54,6 +54,6 @@ def forget(now: int, most: int) -> Statement:
 
 
 def count_past(reader: Reader, now: int) -> int:
-    """How many subjects :func:`forget` would forget."""
+    """The number of subjects that :func:`forget` would forget."""
     number: int = reader.rows("SELECT count(*) AS number FROM limits WHERE until <= :now", now=now * 1000)[0]["number"]
     return number

@@ -30,7 +30,7 @@ class Filter:
     :ivar since: seconds; nothing before.
     :ivar until: seconds; nothing from then on.
     :ivar before: where the page before ended.
-    :ivar limit: how many rows at most.
+    :ivar limit: the largest number of rows.
     """
 
     cloud: str | None = None

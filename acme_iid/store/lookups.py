@@ -51,7 +51,7 @@ def is_behind(reader: Reader) -> bool:
 def catch_up(database: Database, most: int = BATCH) -> None:
     """Follow the events up to the latest one that is chained.
 
-    :param most: how many of them in one write.
+    :param most: the largest number of them in one write.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     while perform(database, partial(_batch, most=most), attempts=20):

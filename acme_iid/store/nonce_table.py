@@ -31,7 +31,7 @@ class NonceTable:
         self._epoch = self._current_epoch()
 
     def _current_epoch(self) -> bytes:
-        """The epoch, of which there is a new one where there is none; the server's time comes with it."""
+        """The epoch, made if the store has no epoch yet; the server's time comes with it."""
         rows = self._database.rows(
             "SELECT epoch, extract(epoch FROM clock_timestamp())::float8 AS time FROM nonce_epochs WHERE id = 1"
         )

@@ -27,14 +27,14 @@ ID_BYTES = 16
 """The size of what identifies a nonce, in octets."""
 
 _KEY_BYTES = 32
-_HEADER = struct.Struct(">16s16s8sQ")  # what this file is, the boot, the epoch, the next number
+_HEADER = struct.Struct(">16s16s8sQ")  # the file's kind, the boot, the epoch, the next number
 _MAGIC = b"acme-iid nonces1"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _BITS_AT = 4096
 NUMBERS = 1 << 24
-"""How many numbers are remembered; a nonce that is older is refused, whatever its time."""
+"""The count of the numbers that are remembered; a nonce that is older is refused, whatever its time."""
 BLOCK = 256
-"""How many numbers a process takes at a time, to give them out by itself."""
+"""The count of the numbers that a process takes at a time, to give them out by itself."""
 
 
 class SpentNonces(Protocol):
@@ -52,9 +52,9 @@ class SpentNonces(Protocol):
     def spend(self, identifier: bytes, issued_at: int, expires_at: int, now: int) -> bool:
         """Spend a nonce by its identifier; False if it ran out, was spent before, or may have been.
 
-        :param issued_at: what :meth:`time` said when it was made.
+        :param issued_at: the time that :meth:`time` gave when it was made.
         :param expires_at: until when it is accepted, by the same clock.
-        :param now: what this machine's clock says.
+        :param now: the time by this machine's clock.
         :raises StoreUnavailableError: if that cannot be known now.
         """
 
@@ -95,7 +95,7 @@ class NonceFile:
     """The nonces of one machine, in a file that its processes share.
 
     :param path: the file; it is made if it does not exist, and made anew after a reboot or if it is no such file.
-    :param numbers: how many numbers are remembered, a multiple of :data:`BLOCK`; all processes say the same.
+    :param numbers: the count of remembered numbers, a multiple of :data:`BLOCK`; the same in all processes.
     :raises StoreUnavailableError: if it cannot be opened.
     """
 
@@ -170,7 +170,7 @@ class NonceFile:
         with self._alone():
             magic, boot, epoch, head = _HEADER.unpack_from(self._memory)
             at, _ = self._place(head)
-            # The head first: whoever had these places is refused from then on, and nobody has the new numbers yet.
+            # The head first: the former numbers are refused from then on, and nobody has the new ones yet.
             _HEADER.pack_into(self._memory, 0, magic, boot, epoch, head + BLOCK)
             self._memory[at : at + BLOCK // 8] = bytes(BLOCK // 8)
         return range(head, head + BLOCK)

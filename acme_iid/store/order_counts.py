@@ -1,4 +1,4 @@
-"""How many orders of an account there are that can still lead to something."""
+"""The number of an account's orders that can still lead to something."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ WAITING = "account_id = :account_id AND ahead = 1 AND taken_at IS NULL AND ended
 
 
 def count_open(reader: Reader, account_id: str, now: int, most: int) -> int:
-    """How many orders of an account can still lead to a certificate, and authorizations to an order, up to ``most``."""
+    """The number of an account's orders, and authorizations ahead of them, that are still open, up to ``most``."""
     return count(reader, question_of_open(account_id, now, most))
 
 
 def count_waiting(reader: Reader, account_id: str, now: int, most: int) -> int:
-    """How many authorizations of an account no order has taken, up to ``most``.
+    """The number of an account's authorizations that no order has taken, up to ``most``.
 
-    One that failed counts until it runs out or is deactivated: how many there are is then bounded.
+    One that failed counts until it runs out or is deactivated: so their number is bounded.
     """
     return count(reader, question_of_waiting(account_id, now, most))
 
@@ -47,7 +47,7 @@ def _counted(where: str, account_id: str, now: int, most: int) -> Question:
 
 
 def count_open_of(reader: Reader, account_id: str, now: int, instance: Mapping[str, object] | None = None) -> int:
-    """How many orders of an account, authorizations ahead of them aside, can still lead to a certificate.
+    """The number of an account's orders, without authorizations ahead, that can still lead to a certificate.
 
     :param instance: only those that an instance has proven in its present generation: ``instance_id``, ``generation``.
     """

@@ -116,7 +116,7 @@ def of_row(reader: Reader, row: Row) -> Order:
 
 
 def of_authorization_id(reader: Reader, authorization_id: str) -> tuple[Order, Authorization] | None:
-    """The authorization with this id, and the order whose row it is in; None if there is none."""
+    """The authorization with this id, and the order whose row it is in; None if there is no such authorization."""
     parsed = serials.of_authorization(authorization_id)
     order = None if parsed is None else _get(reader, parsed[0])
     if order is None:
@@ -126,14 +126,14 @@ def of_authorization_id(reader: Reader, authorization_id: str) -> tuple[Order, A
 
 
 def of_challenge_id(reader: Reader, challenge_id: str) -> LocatedChallenge | None:
-    """The challenge with this id, and what it is of; None if there is none."""
+    """The challenge with this id, its authorization and its order; None if there is no such challenge."""
     parsed = serials.of_challenge(challenge_id)
     order = None if parsed is None else _get(reader, parsed[0])
     return None if parsed is None or order is None else locate(order, parsed[1], parsed[2])
 
 
 def locate(order: Order, i: int, k: int) -> LocatedChallenge | None:
-    """The challenge with these numbers in an order; None if there is none, or it was taken back."""
+    """The challenge with these numbers in an order; None if there is no such challenge, or it was taken back."""
     challenge_id = f"{order.id}.{i}.{k}"
     for entry in order.authorizations:
         for challenge in entry.challenges:
@@ -162,7 +162,7 @@ def failed(located: LocatedChallenge, fault: Fault, now: int) -> tuple[Order, Ch
 
     An authorization that was made ahead has failed, and no order of it.
     """
-    # Whoever asks is told what is stored.
+    # Clients are told what is stored.
     fault = documents.bounded(fault)
     challenge = replace(located.challenge, failed_at=now, error=fault)
     order = changed(located, challenge)

@@ -70,7 +70,7 @@ class PostgreSQL:
     """A PostgreSQL database, through a pool of connections that is opened when it is needed.
 
     :param url: ``postgresql://...`` with libpq's parameters; what it leaves out comes from libpq's environment.
-    :param connections: how many there are at most; each is in use for a round trip at a time.
+    :param connections: the largest number of connections; each is in use for a round trip at a time.
     :raises StoreUnavailableError: if it is no such URL. No error says what stands in it but for host and database.
     """
 
@@ -101,7 +101,7 @@ class PostgreSQL:
                     min_size=1,
                     max_size=self._connections,
                     timeout=_WAIT_SECONDS,
-                    # Whoever needs a connection tries again: a database that is back is found at once.
+                    # The next one that needs a connection tries again: a database that is back is found at once.
                     reconnect_timeout=1.0,
                     configure=configure,
                     open=True,

@@ -17,9 +17,9 @@ from acme_iid.store.writes import Reader, Row, Statement
 class Ends(NamedTuple):
     """The moments by which something must have ended, seconds.
 
-    :ivar orders: what led to no certificate, and external keys.
-    :ivar certificates: certificates with their orders, and enrolments.
-    :ivar revoked: certificates that were revoked, besides.
+    :ivar orders: for orders and authorizations that led to no certificate, and external keys.
+    :ivar certificates: for certificates with their orders, and enrolments.
+    :ivar revoked: for certificates that were revoked, besides.
     :ivar now: the present.
     """
 
@@ -73,7 +73,7 @@ KINDS: Sequence[str] = tuple(_KINDS)
 
 
 def count(reader: Reader, kind: str, ends: Ends) -> int:
-    """How many of a kind can go."""
+    """The number of things of a kind that can go."""
     moment, _, query = _KINDS[kind]
     rows = reader.rows(f"SELECT count(*) AS number FROM ({query}) AS gone", end=getattr(ends, moment))  # noqa: S608
     number: int = rows[0]["number"]
@@ -81,7 +81,10 @@ def count(reader: Reader, kind: str, ends: Ends) -> int:
 
 
 def removed(reader: Reader, kind: str, ends: Ends, most: int) -> tuple[int, list[Statement]]:
-    """How many of a kind, up to ``most``, can go, and the statements that remove them, with what refers to them."""
+    """The things of a kind that can go, ``most`` at most: their number, and the statements that remove them.
+
+    Rows that refer to them go, too.
+    """
     moment, key, query = _KINDS[kind]
     rows = reader.rows(f"{query} LIMIT :most", most=most, end=getattr(ends, moment))
     ids = [row["id"] for row in rows]

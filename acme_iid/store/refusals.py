@@ -16,7 +16,7 @@ _OTHERS = ""
 
 
 class Counted(NamedTuple):
-    """How a refusal is counted, and whether an event is due for it.
+    """The statement that counts a refusal, and whether an event is due for it.
 
     :ivar event: whether one is: there was none of the same within the last hour.
     :ivar refused: for how many refusals it would be: this one, and those since the event before.
@@ -49,7 +49,7 @@ def count(reader: Reader, account_id: str, what: str, now: int) -> Counted:
     row = rows.get(what)
     if row is not None and _is_recent(row, now):
         return Counted(_count_under(account_id, what, now), event=False, refused=0, various=False)
-    # What was counted under an event that is no longer recent is in the new one.
+    # The new event has the refusals that were counted under one that is no longer recent.
     further = 0 if row is None else row["further"]
     statement = Statement(
         """INSERT INTO refusals (account_id, what, recorded_at, further) VALUES (:account_id, :what, :now, 0)
@@ -83,7 +83,7 @@ def _count_under(account_id: str, what: str, now: int) -> Statement:
 
 
 def _events(reader: Reader, account_id: str, now: int) -> int:
-    """How many events of an account's refusals there were in the last hour."""
+    """The number of events of an account's refusals in the last hour."""
     rows = reader.rows(
         """SELECT count(*) AS number FROM refusals
            WHERE account_id = :account_id AND what <> :others AND recorded_at > :since AND recorded_at <= :until""",
@@ -106,7 +106,7 @@ def forget(now: int, most: int) -> Statement:
 
 
 def count_past(reader: Reader, now: int) -> int:
-    """How many refusals :func:`forget` would forget."""
+    """The number of refusals that :func:`forget` would forget."""
     rows = reader.rows("SELECT count(*) AS number FROM refusals WHERE recorded_at <= :end", end=now - _KEPT)
     number: int = rows[0]["number"]
     return number

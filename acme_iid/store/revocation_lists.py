@@ -15,7 +15,7 @@ class SignedList:
     :ivar key_id: the SHA-256 of the issuer's SubjectPublicKeyInfo, hex.
     :ivar number: its CRL number; strictly growing for a key.
     :ivar since: certificates that end after this are in it, if they were revoked; seconds.
-    :ivar revoked: how many those are.
+    :ivar revoked: the number of those certificates.
     :ivar signed_at: seconds.
     :ivar next_update: seconds; until then it can be relied on.
     :ivar der: the list itself.
@@ -88,7 +88,7 @@ def revoked(reader: Reader, issuer_id: str, since: int) -> list[tuple[str, int, 
 
 
 def count(reader: Reader, issuer_id: str, since: int) -> int:
-    """How many of an issuer's revoked certificates end after ``since``: it only grows, whatever clocks say."""
+    """The number of an issuer's revoked certificates that end after ``since``: it only grows, whatever clocks say."""
     rows = reader.rows(
         """SELECT COUNT(*) AS number FROM certificates
            WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since""",

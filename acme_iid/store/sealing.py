@@ -21,7 +21,7 @@ _LOCK = "SELECT id FROM sealing WHERE id = 1 FOR UPDATE"
 class Unsealed(NamedTuple):
     """Events that are not chained yet.
 
-    :ivar oldest: when the oldest of them happened; None if there is none.
+    :ivar oldest: the time of the oldest of them; None if every event is chained.
     """
 
     number: int

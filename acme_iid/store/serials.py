@@ -30,20 +30,20 @@ class OrderId(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> OrderId | None:
-        """The id that ``text`` is; None if it is none."""
+        """The id that ``text`` is; None if ``text`` is not an order's id."""
         match = _ORDER.fullmatch(text)
         return None if match is None else cls(int(match[1]), match[2])
 
 
 def of_authorization(text: str) -> tuple[OrderId, int] | None:
-    """The order and the place in it that an authorization's id names; None if ``text`` is none."""
+    """The order and the place in it that an authorization's id names; None if ``text`` is not such an id."""
     match = _AUTHORIZATION.fullmatch(text)
     order = None if match is None else OrderId.read(match[1])
     return None if match is None or order is None else (order, int(match[2]))
 
 
 def of_challenge(text: str) -> tuple[OrderId, int, int] | None:
-    """The order, and the places in it, that a challenge's id names; None if ``text`` is none."""
+    """The order, and the places in it, that a challenge's id names; None if ``text`` is not such an id."""
     match = _CHALLENGE.fullmatch(text)
     authorization = None if match is None else of_authorization(match[1])
     return None if match is None or authorization is None else (*authorization, int(match[2]))

@@ -8,7 +8,7 @@ from acme_iid.store.statements import NOW, SKIP_LOCKED
 from acme_iid.store.writes import Reader, Statement
 
 FORGOTTEN_SECONDS = 600
-"""For how long a row stays that nobody writes any more: its server was killed."""
+"""The seconds that a row stays after it was last written: its server was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Server:
     :ivar schema: the latest of the schema's files that it knows.
     :ivar config_hash: the SHA-256 of its ca.toml, in hex.
     :ivar issuers: the ids of those whose keys it holds.
-    :ivar clock: what its clock said when it wrote this, seconds.
-    :ivar seen_at: what the store's clock said then.
+    :ivar clock: the time by its clock when it wrote this, seconds.
+    :ivar seen_at: the time by the store's clock then.
     """
 
     id: str

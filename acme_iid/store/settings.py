@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CONNECTIONS = 8
-"""How many connections to PostgreSQL each process has at most, where nobody says otherwise."""
+"""The number of connections to PostgreSQL that each process has at most, where nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ NOW = "/* DATABASE TIME */ :now"
 SKIP_LOCKED = "/* SKIP LOCKED */"
 """At the end of a SELECT, what locks its rows and leaves out those that others have locked, where there are others."""
 _WORDS = {NOW: "CAST(extract(epoch FROM clock_timestamp()) AS BIGINT)", SKIP_LOCKED: "FOR UPDATE SKIP LOCKED"}
-# What stands in quotes or a comment, and a cast, has no parameters in it.
+# Quoted text, comments and casts have no parameters in them.
 _TOKEN = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|::|:([A-Za-z_][A-Za-z0-9_]*)|%""")
 
 

@@ -21,7 +21,7 @@ T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
 
 ATTEMPTS = 3
-"""How often a use case is decided, where others change what it has read."""
+"""The largest number of times that a use case is decided, where others change what it has read."""
 
 
 class Question(NamedTuple):
@@ -55,7 +55,7 @@ class Reader(Protocol):
 class Answered:
     """A reader for one decision, which has the answers to some questions already.
 
-    :param reader: what is asked everything else.
+    :param reader: the reader that is asked everything else.
     """
 
     def __init__(self, reader: Reader, answers: Iterable[tuple[Question, list[Row]]]) -> None:
@@ -208,8 +208,8 @@ def perform(
 ) -> T:
     """Decide a use case, commit what it writes, and answer.
 
-    :param attempts: how often it is decided, where others change what it has read.
-    :param first: what the first decision asks: a reader of the database that has some answers already.
+    :param attempts: the largest number of times that it is decided, where others change what it has read.
+    :param first: the reader for the first decision: one of the database that has some answers already.
     :raises StoreConflictError: if others did so each time; nothing happened.
     :raises StoreUnavailableError: see :meth:`Committing.commit`.
     """

@@ -12,7 +12,7 @@ from acme_iid.store.database import Database
 from acme_iid.store.writes import Question, Reader
 
 KNOWN_SECONDS = 5.0
-"""For how long an account is known at most: a change by other programs is no change that the store tells of."""
+"""The seconds that an account is known at most: a change by other programs is no change that the store tells of."""
 
 _NEW_ORDER = "new-order"
 _OF_ORDER = ("order", "authorization", "challenge")
@@ -29,7 +29,7 @@ class Ahead:
         """Those of a request.
 
         :param path: such as ``/acme/order/1.AbC/finalize``.
-        :param account_id: who sent it.
+        :param account_id: the id of the account that sent it.
         """
         _, _, kind, *rest = path.split("/")[:4] if path.count("/") > 1 else ("", "", "")
         questions = [accounts.question(account_id)]
@@ -52,7 +52,7 @@ class KnownAccounts:
     may have another one by now. The account itself is known only while the store says that none was changed.
 
     :param database: the store.
-    :param most: how many are kept.
+    :param most: the largest number of accounts that are kept.
     """
 
     def __init__(self, database: Database, most: int = 10_000) -> None:

@@ -46,7 +46,7 @@ class Application(flask.Flask):
     """The Flask application.
 
     :param pool: the threads for what the loop does not do; the application's own.
-    :param most: how many requests are inside at a time.
+    :param most: the largest number of requests that are inside at a time.
     :param further: the headers of every answer to a request of a method and a path, at an endpoint ("" if there is no
         such route).
     """
@@ -89,7 +89,7 @@ class Application(flask.Flask):
         view = self._direct.get(endpoint)
         try:
             if endpoint in BEGINNING:
-                # What has come until now and goes on with an order is counted before it.
+                # The requests that have come until now and go on with an order are counted before it.
                 await self._turn()
             with self._capacity.entered(endpoint):
                 if view is None:

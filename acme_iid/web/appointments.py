@@ -25,7 +25,7 @@ class Appointments:
     """The times of those that one process has refused.
 
     :param clock: seconds that only grow.
-    :param chance: what is random.
+    :param chance: the source of random numbers.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, chance: random.Random | None = None) -> None:

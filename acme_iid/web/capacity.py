@@ -1,4 +1,4 @@
-"""How many requests are inside at a time: those above it are refused at once, before anything is done for them.
+"""The limit on requests inside at a time: those above it are refused at once, before anything is done for them.
 
 A request that waits inside has its nonce spent and keeps its client waiting. A server with more to do than it can would
 let all of them run out of time, half done; so those without room are told to come later, each after another time.
@@ -28,7 +28,7 @@ MOST = 512
 BEGINNING = frozenset({"acme.new_order", "acme.new_account"})
 """The routes that begin something."""
 
-# What is answered from memory; and a server with much to do is not a broken one.
+# These are answered from memory; and a server with much to do is not a broken one.
 _ALWAYS = frozenset({"acme.directory", "acme.new_nonce", "public.health"})
 _ORDER, _END = "acme.new_order", "acme.finalize"
 _UNDER_WAY_SECONDS = 2.0  # an order counts as under way at most: it may wait for others, or its client have left
@@ -44,9 +44,9 @@ _MOST_CONNECTIONS = 16.0  # accepted in a row
 class Capacity:
     """The room for requests of one process; the loop alone uses it.
 
-    :param most: how many are inside at a time.
+    :param most: the largest number of requests that are inside at a time.
     :param clock: seconds that only grow.
-    :param chance: what is random.
+    :param chance: the source of random numbers.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Capacity:
         return self._inside < self._most // 4
 
     def _overload_error(self, begins: bool) -> AcmeError:
-        # Who is in the midst of an order is soon let in.
+        # A client in the midst of an order is soon let in.
         seconds = self._appointments.refuse() if begins else self._chance.choice(LEAST)
         return AcmeError(
             Problem.SERVER_INTERNAL,

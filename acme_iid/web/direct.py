@@ -1,4 +1,4 @@
-"""How the views of ACME's resources are called: with a checked request, in the loop or in a thread beside it."""
+"""Calls the views of ACME's resources: with a checked request, in the loop or in a thread beside it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4)
 class Door:
     """The entrance before all views.
 
-    :param store: what views read and write.
+    :param store: the store that views read and write.
     :param batches: the commits that the loop's requests share; None where each has one of its own, in a thread.
     :param proxies: the networks of proxies that are believed about whose request it is.
     """
@@ -48,7 +48,7 @@ class Door:
 
         :raises AcmeError: saying what is wrong with it.
         """
-        # The server has refused it before; whoever runs the application under another one has not.
+        # The server has refused it before; another server for the application may not have.
         if len(request.body) > MAX_REQUEST_BYTES:
             raise AcmeError(Problem.MALFORMED, f"the request is larger than {MAX_REQUEST_BYTES} bytes", status=413)
         remote = client_address(request.peer, request.forwarded, self._proxies)

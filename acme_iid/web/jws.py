@@ -45,7 +45,7 @@ _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]*\Z")
 class SignedRequest:
     """A request whose signature and nonce are good.
 
-    :ivar account: who sent it, by ``kid``; None for a request that carries its own key.
+    :ivar account: the account that sent it, by ``kid``; None for a request that carries its own key.
     :ivar jwk: the key as canonical JSON, for a request that carries it.
     :ivar thumbprint: of the key that signed.
     :ivar payload: the payload's bytes; empty for POST-as-GET.
@@ -84,7 +84,7 @@ class SignedRequest:
 class JWS:
     """A flattened JWS whose form is right and whose signature nobody has checked yet (RFC 8555 section 6.2).
 
-    :ivar signed: what the signature is over.
+    :ivar signed: the bytes that the signature is over.
     """
 
     header: Mapping[str, object]
@@ -97,7 +97,7 @@ class JWS:
     def read(cls, data: bytes, what: str, accepted: Collection[str]) -> JWS:
         """Read a JWS.
 
-        :param what: what it is, for messages.
+        :param what: the name of the JWS in messages.
         :param accepted: the algorithms that may have signed it.
         :raises AcmeError: ``malformed``, or ``badSignatureAlgorithm`` with those that are accepted.
         """
@@ -205,7 +205,7 @@ class Gate:
         else:
             account = self._account(spent, account_id)
             if account.jwk != key_text:
-                # It was changed since: what another key has signed is no longer the account's.
+                # It was changed since: a request that another key has signed is no longer the account's.
                 jws.verify(account.jwk)
             require_active(account)
             key_text, thumbprint = account.jwk, account.thumbprint
@@ -262,7 +262,7 @@ class Gate:
         if account_id == path or not _ACCOUNT_ID.match(account_id):
             raise _malformed_error("the protected header's 'kid' is not the URL of an account of this server")
         if kid != self.links.account(account_id):
-            # Whoever signs with a URL of before would look for everything else there, too.
+            # A client that signs with a former URL would look for everything else there, too.
             raise AcmeError(
                 Problem.ACCOUNT_DOES_NOT_EXIST,
                 "the account's URL is under a former address of this CA; newAccount with onlyReturnExisting gives "

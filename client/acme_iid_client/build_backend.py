@@ -1,4 +1,4 @@
-"""How the distribution is built: by setuptools, after the manual pages and completions were made.
+"""The build of the distribution: by setuptools, after the manual pages and completions were made.
 
 This is the build backend that pyproject.toml names (PEP 517). setup.cfg lists where the made files go.
 """

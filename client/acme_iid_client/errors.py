@@ -9,7 +9,7 @@ REFUSED, AWAY, LOCAL = 10, 11, 12
 class ClientError(Exception):
     """A sentence for the person at the terminal: what happened, and what to try.
 
-    :ivar exit_status: what the command exits with.
+    :ivar exit_status: the exit status of the command.
     :ivar code: the kind of error as a word for programs, the ACME error type where the CA has given one.
     :ivar status: the HTTP status of the CA's answer, if it is about one.
     """

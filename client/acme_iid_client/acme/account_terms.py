@@ -1,4 +1,4 @@
-"""What a CA may make a condition of an account: that its terms are agreed to, and an external account key.
+"""The conditions that a CA may make for an account: that its terms are agreed to, and an external account key.
 
 Both are kept by the CA's root, for each account that this machine makes there: the instance that is started from a
 copy of the disk needs another. They are state and not configuration: an order with ``--ca-url`` and ``--root`` has no

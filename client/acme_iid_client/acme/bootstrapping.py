@@ -64,7 +64,7 @@ def different(where: directories.Directories, ca_url: str, roots: Roots) -> list
     try:
         home = _home(where, ca_url, roots)
     except ClientError:
-        # Which CA is the first cannot be read, so that it may be this one.
+        # The first CA's configuration cannot be read, so that it may be this CA's.
         home = where.config
         changed.append(home / CONFIGURATION)
     roots_file = home / ROOTS
@@ -78,7 +78,7 @@ def save(
 ) -> tuple[Path, Path]:
     """Save the roots and, after them, the configuration that names their file.
 
-    :param token_resource: what the CA takes managed identity tokens for; without it, what is known of this CA stays.
+    :param token_resource: the resource for which the CA takes managed identity tokens; without it, a known one stays.
     :param first: whether commands are to talk to this CA without ``--ca-url``, be another the first until now.
     :returns: the roots' file and the configuration's.
     """

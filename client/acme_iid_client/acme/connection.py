@@ -42,7 +42,7 @@ class CaError(ClientError):
     :ivar code: the ACME error type without its prefix (``rejectedIdentifier``), or "" for another type.
     :ivar retry_after: the seconds after which the CA asked to try again, if that was more than there was time for.
     :ivar terms: the URL of the terms that the refusal links to (RFC 8555 section 7.3.3).
-    :ivar remedy: what has to be done before asking again is of use, if the CA says so.
+    :ivar remedy: the remedy that is needed before asking again is of use, if the CA names one.
     """
 
     exit_status = REFUSED
@@ -79,7 +79,7 @@ class UnreachableError(CaError):
 def refusal_error(what: str, problem: messages.Error) -> CaError:
     """A problem document as a sentence, with the single faults below it (RFC 8555 sections 6.7 and 6.7.1).
 
-    :param what: what was refused, as the beginning of the sentence: "The CA refused the order".
+    :param what: the beginning of the sentence: "The CA refused the order".
     """
     lines = [f"{what}: {_detail(problem)}"]
     for fault in problem.subproblems or ():
@@ -104,7 +104,7 @@ def _detail(problem: messages.Error) -> str:
 class Connection:
     """The signed conversation with a CA.
 
-    :param key: what signs: the account's key, or for a revocation the certificate's.
+    :param key: the key that signs: the account's, or for a revocation the certificate's.
     :param algorithm: the key's.
     :param account_url: the account, if requests are to name it (``kid``) instead of the key (``jwk``).
     :param deadline: when the command has to be done.
@@ -148,7 +148,7 @@ class Connection:
         """Send a signed request.
 
         :param body: the payload; None is POST-as-GET (RFC 8555 section 6.3).
-        :param what: what is refused if it is, as in :func:`refusal_error`.
+        :param what: the beginning of the sentence for a refusal, as in :func:`refusal_error`.
         :raises CaError: if the CA refuses.
         :raises ClientError: if it cannot be reached within the time.
         """
@@ -320,7 +320,7 @@ def decode(kind: type[Any], response: requests.Response, what: str) -> Any:
     """An answer's JSON as one of the acme library's objects.
 
     :param kind: a class of ``acme.messages``.
-    :param what: what the answer is about, for the message.
+    :param what: the resource that the answer is about, for the message.
     :raises CaError: if it is not one.
     """
     try:

@@ -201,9 +201,9 @@ def read_roots(file: Path, advice: str = "") -> Roots:
 def load(where: directories.Directories, ca_url: str | None = None, root: Path | None = None) -> KnownCA:
     """The CA that a command talks to.
 
-    :param ca_url: what ``--ca-url`` says; without it, the CA of the first bootstrap.
-    :param root: what ``--root`` says; without it, the roots of that CA's bootstrap.
-    :raises ClientError: if there is none, or no bootstrap was for ``ca_url`` and ``root`` is missing.
+    :param ca_url: the value of ``--ca-url``; without it, the CA of the first bootstrap.
+    :param root: the value of ``--root``; without it, the roots of that CA's bootstrap.
+    :raises ClientError: if no CA is known, or no bootstrap was for ``ca_url`` and ``root`` is missing.
     """
     asked = None if ca_url is None else parse_url(ca_url)
     if root is not None and not root.is_file():
@@ -249,9 +249,9 @@ def load_issuer(
 ) -> KnownCA:
     """The CA that a certificate comes from: the one of this machine's CAs that has its root.
 
-    :param chain: what is in the certificate's file.
-    :param ca_url: what ``--ca-url`` says, which counts before the roots.
-    :param root: what ``--root`` says.
+    :param chain: the certificates in the certificate's file.
+    :param ca_url: the value of ``--ca-url``, which counts before the roots.
+    :param root: the value of ``--root``.
     :raises ClientError: as :func:`load`.
     """
     if ca_url is None and root is None:

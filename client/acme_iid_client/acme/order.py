@@ -77,7 +77,7 @@ class Request:
 class Placed:
     """An order whose names are proven.
 
-    :ivar request: what was ordered in the end, every name with it.
+    :ivar request: the request as it was ordered in the end, with every name.
     :ivar held: the names that the CA says this instance may hold, canonical.
     """
 
@@ -94,7 +94,7 @@ class Issued:
 
     :ivar chain: leaf first, without the root.
     :ivar key: None if it was ordered with a signing request.
-    :ivar account: who ordered it; None if that was at another time.
+    :ivar account: the account that ordered it; None if that was at another time.
     """
 
     chain: list[x509.Certificate]
@@ -150,7 +150,7 @@ def place(
 ) -> Placed:
     """Make an order, and prove each of its names.
 
-    :param conditions: what this machine was told about those that the CA makes.
+    :param conditions: the CA's conditions for accounts, as far as this machine has met them.
     :raises CaError: if the CA refuses.
     :raises ClientError: if anything else stands in the way.
     """
@@ -158,7 +158,7 @@ def place(
     conditions.agrees(connection.terms)
     if request.further == "none":
         return _place(request, connection, account, cloud, conditions)
-    # Which names the instance may hold is in the answer to a proof, and a refused name ends an order. So
+    # The answer to a proof has the names that the instance may hold, and a refused name ends an order. So
     # one name goes first, and where there are more, that order is left to expire.
     first = replace(request, names=request.names[:1])
     placed = _place(first, connection, account, cloud, conditions)
@@ -266,7 +266,7 @@ def _post_order(request: Request, connection: Connection) -> requests.Response:
     except CaError as error:
         if replaces is None or error.code not in _NOT_REPLACED:
             raise
-    # It has a successor already, is another account's, or is none that the CA knows: that stops no renewal.
+    # It has a successor already, is another account's, or is unknown to the CA: that stops no renewal.
     return connection.post(connection.resource("newOrder"), body.update(replaces=None), what)
 
 

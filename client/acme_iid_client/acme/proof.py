@@ -21,7 +21,7 @@ def prove(
     """Evidence for a challenge, in the format that the CA likes best of those that this machine can give.
 
     :param account_key: the key of the account that answers; the evidence is bound to it where it can be.
-    :param name: what the challenge is for, for messages.
+    :param name: the name that the challenge is for, for messages.
     :param provisioner: the provisioner to be admitted by; None leaves it to the CA.
     :param only: the only format to try; None tries all that the CA accepts.
     :raises ClientError: if there is no such evidence, or the challenge is another server's.

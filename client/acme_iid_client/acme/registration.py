@@ -86,7 +86,7 @@ def open_account(connection: Connection, account: Account, cloud: Cloud, conditi
 def agree(refused: CaError, connection: Connection, account: Account, conditions: Conditions) -> None:
     """Agree to terms that have changed since the account did (RFC 8555 section 7.3.3), if this machine was told to.
 
-    :param refused: what the CA said about a request of the account.
+    :param refused: the CA's refusal of a request of the account.
     :raises CaError: if nobody has agreed to these terms, or if it is not about terms at all.
     """
     terms = refused.terms or connection.terms

@@ -93,7 +93,7 @@ def obtain(
 
     :param not_after: as it was typed.
     :param get: orders it.
-    :returns: what is kept now, until it is in place.
+    :returns: the certificate that is kept now, until it is in place.
     """
     key = request.key
     kind = str(key) if isinstance(key, keys.KeyType) else keys.spki(key.public_key()).hex()

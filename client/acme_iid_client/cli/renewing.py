@@ -72,7 +72,7 @@ class Task:
     """The task of a command.
 
     :ivar expires_in: renew with this much time left; None leaves it to the CA, or to a third of the life.
-    :ivar after: what is done after each renewal.
+    :ivar after: the notifications after each renewal.
     :ivar pairs: certificates and keys as they were typed; none for all that were ordered on this machine.
     :ivar force: renew, due or not.
     :ivar timeout: seconds for each certificate.
@@ -329,7 +329,7 @@ class _Cached:
 
     def get(self) -> list[records.Record]:
         now, stamp = time.monotonic(), _changed(self._directory)
-        # Whether a file may be read can change without a trace in its directory.
+        # A file may become readable, or unreadable, without a trace in its directory.
         if stamp != self._stamp or (self._complaints and now >= self._read_at + _READ_AGAIN):
             before, self._complaints = self._complaints, []
             self._found, self._stamp, self._read_at = self._read(self._complaints.append), stamp, now

@@ -31,7 +31,7 @@ class Cloud(detection.Candidate, Protocol):
     formats: tuple[str, ...]
 
     def instance(self) -> str:
-        """Which instance this is, as ``cloud:id``; read from the metadata service and proven by nobody.
+        """The id of this instance, as ``cloud:id``; read from the metadata service and proven by nobody.
 
         :raises ClientError: if the metadata service cannot be used, saying why.
         """
@@ -43,7 +43,7 @@ class Cloud(detection.Candidate, Protocol):
         """
 
     def facts(self) -> Mapping[str, str]:
-        """What the metadata service says about the instance, for people to read.
+        """The metadata service's facts about the instance, for people to read.
 
         :raises ClientError: as :meth:`instance`.
         """
@@ -52,7 +52,7 @@ class Cloud(detection.Candidate, Protocol):
         """The answer to an iid-01 challenge, except for the provisioner's name.
 
         :param kind: one of :attr:`formats`.
-        :param binding: what it must be bound to, where the format can be.
+        :param binding: the binding that the evidence must have, where the format can have one.
         :raises FormatUnavailableError: if this instance does not get that kind of evidence.
         :raises ClientError: as :meth:`instance`.
         """
@@ -62,8 +62,8 @@ class Cloud(detection.Candidate, Protocol):
 class Collector:
     """A kind of metadata service, and what is known of it before it is asked.
 
-    :ivar at: the service at an address, given the environment; None for the usual one. The third argument is what
-        managed identity tokens are asked for, where a cloud has such.
+    :ivar at: the service at an address, given the environment; None for the usual one. The third argument is the
+        resource for which managed identity tokens are asked, where a cloud has such.
     :ivar formats: the iid-01 formats that it can give.
     :ivar named: whether the environment says where the service is.
     :ivar ipv6: where the service is for instances without IPv4; None where it has no such address.
@@ -101,10 +101,10 @@ def here(
     then by IPv6.
 
     :param env: the environment.
-    :param metadata_url: what ``--metadata-url`` says.
-    :param token_resource: what managed identity tokens are asked for.
+    :param metadata_url: the value of ``--metadata-url``.
+    :param token_resource: the resource for which managed identity tokens are asked.
     :param notice: called with a sentence if several clouds answer.
-    :raises ClientError: if there is none, or its service cannot be used.
+    :raises ClientError: if no cloud answers, or its service cannot be used.
     """
     candidates = [cloud.at(env, metadata_url, token_resource) for cloud in CLOUDS]
     if metadata_url is not None:
@@ -134,7 +134,7 @@ def at(
     """The proof that this user has for a CA: a key from ``acme-iid enroll --for-user``, or else the machine's cloud.
 
     :param state: where the user's state is kept.
-    :param ca: what the CA's things are kept under, its root's fingerprint.
+    :param ca: the name under which the CA's things are kept, its root's fingerprint.
     :raises ClientError: as :func:`here`, or if the file of an enrolled key cannot be read.
     """
     key = load(state, ca)
@@ -145,7 +145,7 @@ def collect(cloud: Cloud, accepted: tuple[str, ...], binding: Binding) -> IID01R
     """Evidence in the first of the accepted formats that this machine can give.
 
     :param accepted: formats, most preferred first.
-    :raises FormatUnavailableError: if there is none.
+    :raises FormatUnavailableError: if this machine can give no such evidence.
     :raises ClientError: if the metadata service cannot be used.
     """
     refusals = []
@@ -163,7 +163,7 @@ def collect(cloud: Cloud, accepted: tuple[str, ...], binding: Binding) -> IID01R
 def available(cloud: Cloud, binding: Binding) -> tuple[list[str], dict[str, str]]:
     """The cloud's kinds of evidence that this machine has; it asks for each of them.
 
-    :param binding: what nobody asked for, so that what comes opens nothing; it is thrown away.
+    :param binding: one that nobody asked for, so that the evidence opens nothing; the evidence is thrown away.
     :returns: the formats that it has, and why it does not have the others.
     """
     formats_here: list[str] = []

@@ -52,8 +52,8 @@ class Azure:
 
     :param env: the environment.
     :param metadata_url: the service's address, if it is not the usual one.
-    :param resource: what managed identity tokens are asked for, as ``parse_resource`` of
-        :mod:`acme_iid_client.acme.known_ca` returns it; without it none are.
+    :param resource: the resource for which managed identity tokens are asked, as ``parse_resource`` of
+        :mod:`acme_iid_client.acme.known_ca` returns it; without it, no token is asked for.
     """
 
     title = "Azure"
@@ -99,7 +99,7 @@ class Azure:
     def evidence(self, kind: str, binding: Binding) -> IID01Response:
         """The attested document with the binding's nonce, and for a managed identity its token beside it."""
         if kind == "azure-managed-identity":
-            # The token first: where there is none, the document need not be asked for.
+            # The token first: without a token, the document need not be asked for.
             token = self._token()
             document = self._attested(binding.nonce)
             return IID01Response(format=kind, evidence=token, attested=document, **self._intermediates(document))

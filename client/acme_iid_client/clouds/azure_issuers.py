@@ -113,7 +113,7 @@ def _is_allowed(url: str) -> bool:
 
 
 def _get(url: str, deadline: Deadline) -> bytes | None:
-    """The content at an address; None if there is none or it is large."""
+    """The content at an address; None if there is no content or it is large."""
     with Session(deadline, max_bytes=MAX_BYTES) as session:
         for _ in range(1 + MAX_REDIRECTS):
             try:

@@ -39,7 +39,7 @@ class Candidate(Protocol):
     def probe(self, seconds: float) -> None:
         """Ask for what only this cloud answers.
 
-        :param seconds: how long it may take.
+        :param seconds: the seconds that it may take.
         :raises NotThisCloudError: if it is not this cloud, or so busy that it cannot be known.
         :raises BusyError, NoAnswerError: likewise.
         :raises ClientError: if it is, and its service cannot be used.
@@ -55,7 +55,7 @@ def find(candidates: Sequence[C], seconds: float, notice: Callable[[str], None])
     Of several that answer within :data:`SECONDS` the first of ``candidates`` is taken, not the fastest, so that
     the machine is the same instance the next time.
 
-    :param seconds: how long to wait for the first answer.
+    :param seconds: the seconds to wait for the first answer.
     :param notice: called with a sentence if several clouds answer.
     :raises NoCloudError: if no cloud answers; it names what was tried.
     :raises ClientError: if there is one that cannot be used.

@@ -35,7 +35,7 @@ class EnrolledKey:
 def file_of(state: Path, ca: str) -> Path:
     """The file of a user's key for a CA.
 
-    :param ca: what the CA's things are kept under, its root's fingerprint.
+    :param ca: the name under which the CA's things are kept, its root's fingerprint.
     """
     return state / "enrolled" / f"{directories.safe_name(ca)}.json"
 

@@ -121,7 +121,7 @@ class MetadataService:
         """One request.
 
         :param path: from the root of the service, with the query.
-        :param seconds: how long to wait for an answer, whole.
+        :param seconds: the seconds to wait for a whole answer.
         :raises NoAnswerError: if the connection stands and no answer comes.
         :raises NobodyThereError: if there is nobody.
         :raises ClientError: if the answer is too large, or the address is not one.
@@ -169,7 +169,7 @@ class MetadataService:
 def text_of(content: bytes, what: str) -> str:
     """A short answer that is one line of text.
 
-    :param what: what it is, for the message.
+    :param what: the value that was asked for, for the message.
     :raises ClientError: if it is not.
     """
     text = content.decode("latin-1").strip()

@@ -33,7 +33,7 @@ def attest(env: Mapping[str, str], binding: Binding, seconds: float = SECONDS) -
     """A document bound to a challenge: its nonce is the digest, its public key the account key.
 
     :param env: the environment; ``ACME_IID_NITRO_TPM_ATTEST`` may name another program, with arguments.
-    :param seconds: how long the program may take.
+    :param seconds: the seconds that the program may take.
     :raises FormatUnavailableError: if there is no such program, or it makes no document.
     """
     command = _command(env)

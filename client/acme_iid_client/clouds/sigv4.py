@@ -26,7 +26,7 @@ def headers_for_post(
 ) -> Mapping[str, str]:
     """The headers of a signed POST of a form.
 
-    :param host: what goes into ``Host``, with the port unless it is the scheme's own.
+    :param host: the value of ``Host``, with the port unless it is the scheme's own.
     :param path: made of characters that need no escaping, without a query.
     :param form: the body.
     :param now: with a zone; AWS refuses a signature whose time is more than a quarter of an hour off.

@@ -53,7 +53,7 @@ _LAST_WORK = 10.0
 class _Away:
     """A CA that could not be reached, or had too much to do.
 
-    :ivar tries: how often in a row.
+    :ivar tries: the number of failed tries in a row.
     :ivar until: before this moment of the monotonic clock, it is not tried again.
     """
 
@@ -281,7 +281,7 @@ class Daemon:
             tries = pair.failures + 1
             pause = pair.pause(tries, error)
         if done.what == "advise":
-            # There is a plan without the CA's word. What is wrong will be said when it matters, for renewing.
+            # There is a plan without the CA's word. The fault will be said when it matters, for renewing.
             pair.ask_at = time.time() + max(_ASK_AGAIN, pause)
             return
         if isinstance(error, RefusedError):

@@ -30,7 +30,7 @@ class Hooks:
     """The notifications after a renewal.
 
     :ivar command: a program and its arguments; empty for none. No shell reads it.
-    :ivar seconds: how long it may take.
+    :ivar seconds: the seconds that the program may take.
     :ivar number: the signal that ``pid`` and the process in ``pid_file`` get.
     """
 
@@ -131,7 +131,7 @@ class Hooks:
 def _users_of(pid: int) -> set[int]:
     """The real, effective and saved user ids of a process.
 
-    :raises OSError: if there is none.
+    :raises OSError: if there is no such process.
     """
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
     return {int(number) for line in lines if line.startswith("Uid:") for number in line.split()[1:4]}

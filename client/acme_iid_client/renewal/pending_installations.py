@@ -34,8 +34,8 @@ class PendingInstallation:
     """A certificate that was issued and is not in place yet.
 
     :ivar issued: the certificate; its key if that was made for it, or None if the key stays what it is.
-    :ivar permissions: what its files are to have.
-    :ivar purpose: what was asked for, to be compared only; nothing for a renewal.
+    :ivar permissions: the permissions that its files are to have.
+    :ivar purpose: the request that it was issued for, to be compared only; empty for a renewal.
     """
 
     issued: Issued
@@ -131,7 +131,7 @@ def exists(state: Path, certificate: Path) -> bool:
 
 
 def find(state: Path, certificate: Path) -> PendingInstallation | None:
-    """The certificate that is kept for a certificate's file; None if there is none that can be used.
+    """The certificate that is kept for a certificate's file; None if no usable one is kept.
 
     :raises OSError: if it cannot be read.
     """

@@ -21,7 +21,7 @@ def keep(state: Path, certificate: Path, before: x509.Certificate | None) -> Non
     """Keep that programs are to be told of the certificate that is about to be put in place.
 
     :param certificate: its file.
-    :param before: what the file holds until then; None if there is no certificate yet.
+    :param before: the certificate in the file until then; None if there is no certificate yet.
     :raises OSError: if it cannot be written.
     """
     content = {"certificate": str(certificate.absolute()), "before": before and fingerprint(before)}
@@ -33,7 +33,7 @@ def pending(state: Path, certificate: Path, leaf: x509.Certificate) -> bool:
     """Whether programs are still to be told of a certificate.
 
     :param certificate: its file.
-    :param leaf: what the file holds; if it is still the one from before, nothing was put in place.
+    :param leaf: the certificate in the file; if it is still the one from before, nothing was put in place.
     """
     try:
         content = json.loads(_file(state, certificate).read_bytes())

@@ -52,7 +52,7 @@ class Refusal:
 
     :ivar text: the CA's sentence.
     :ivar code: the error type, as :class:`CaError` has it.
-    :ivar tries: how many requests in a row were refused.
+    :ivar tries: the number of requests in a row that were refused.
     :ivar until: when the CA is asked again, seconds since the epoch.
     """
 
@@ -88,7 +88,7 @@ def keep(state: Path, certificate: Path, leaf: x509.Certificate, error: CaError,
     """Keep a refusal to renew a certificate.
 
     :param certificate: its file.
-    :param leaf: what the file holds.
+    :param leaf: the certificate in the file.
     :param now: seconds since the epoch.
     """
     before = _load(state, certificate, leaf)
@@ -114,7 +114,7 @@ def standing(state: Path, certificate: Path, leaf: x509.Certificate, now: float)
     """The refusal that keeps the CA from being asked now; None if no refusal stands.
 
     :param certificate: the certificate's file.
-    :param leaf: what the file holds.
+    :param leaf: the certificate in the file.
     :param now: seconds since the epoch.
     """
     refusal = _load(state, certificate, leaf)

@@ -43,7 +43,7 @@ class Wishes:
     """Changes to the usual course of a renewal.
 
     :ivar provisioner: another provisioner than the one that the certificate names.
-    :ivar life: how long the new certificate is to be valid, or until when: as ``--not-after`` takes it.
+    :ivar life: the time that the new certificate is to be valid, or its end: as ``--not-after`` takes it.
     :ivar key_type: make a new key of this kind; None keeps the key.
     :ivar new_key: make a new key, of the same kind.
     """
@@ -184,7 +184,7 @@ def finish(
     """Put in place what was issued for a pair earlier and could not be, so that it is not ordered again.
 
     :param installing: called with the certificate that is there, if any, just before another takes its place.
-    :returns: what is in place now; None if nothing was kept, or nothing that serves.
+    :returns: the certificate that is in place now; None if nothing was kept, or nothing that serves.
     :raises ClientError: if it still cannot be put in place.
     """
     waiting = pending_installations.find(where.state, record.certificate)

@@ -48,9 +48,9 @@ class Window:
 
 
 def planned_at(certificate: x509.Certificate, window: Window | None = None, expires_in: str | None = None) -> datetime:
-    """When a certificate is renewed.
+    """The time at which a certificate is renewed.
 
-    :param window: what the CA suggests; it decides, as long as it leaves a twentieth of the certificate's life.
+    :param window: the window that the CA suggests; it counts, but a twentieth of the certificate's life is always left.
     :param expires_in: the time that is to be left then, as an administrator has chosen it; it counts before all else.
     :raises ClientError: if that is not a time.
     """

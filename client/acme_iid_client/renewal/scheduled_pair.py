@@ -27,13 +27,13 @@ class ScheduledPair:
     :ivar leaf: the certificate; None while the files cannot be used, or it is not to be renewed.
     :ivar trouble: why the files cannot be used, as it was said; None if they can.
     :ivar absent: whether there is nothing to be renewed: no certificate, or one that was revoked from here.
-    :ivar stamp: what the files looked like when they were read, at ``looked_at`` by the monotonic clock.
+    :ivar stamp: the state of the files when they were read, at ``looked_at`` by the monotonic clock.
     :ivar planned: when it is renewed, and ``ask_at`` when the CA is asked for its wish; seconds since the epoch.
     :ivar retry_at: before this moment of the monotonic clock, nothing is tried.
     :ivar forced: whether it is to be renewed, due or not.
     :ivar refused: the refusal that was said last, which only an operator can change; None if none stands.
     :ivar notification_pending: whether there are programs that do not know of the certificate yet.
-    :ivar notification_tries: how often in a row it was tried to tell them.
+    :ivar notification_tries: the number of tries in a row to tell them.
     :ivar notify_at: when it is tried again, by the monotonic clock.
     :ivar since: when a thread took it up, by the monotonic clock; None if none has.
     """
@@ -81,8 +81,8 @@ class ScheduledPair:
     def plan(self, window: Window | None, expires_in: str | None) -> None:
         """Settle when the certificate is renewed.
 
-        :param window: what the CA suggests.
-        :param expires_in: what an administrator has chosen.
+        :param window: the window that the CA suggests.
+        :param expires_in: the time that is to be left then, as an administrator has chosen it.
         """
         assert self.leaf is not None
         self.planned = planned_at(self.leaf, window, expires_in).timestamp()
@@ -90,8 +90,8 @@ class ScheduledPair:
     def pause(self, tries: int, error: Exception) -> float:
         """Seconds until the next try: longer each time, up to a limit, and never alike for all.
 
-        :param tries: how many have failed in a row.
-        :param error: what the last one failed with.
+        :param tries: the number of tries in a row that failed.
+        :param error: the error of the last one.
         """
         if isinstance(error, RefusedError):
             return max(0.0, error.refusal.until - time.time())
@@ -113,5 +113,5 @@ def stamp_of(path: Path) -> tuple[int, int, int]:
         status = os.stat(path)  # noqa: PTH116 - two hundred of them each second
     except (OSError, ValueError):
         return 0, 0, 0
-    # The time of the last change, not of the content alone: who may read a file changes as well.
+    # The time of the last change, not of the content alone: a file's permissions change as well.
     return status.st_ino, status.st_ctime_ns, status.st_size

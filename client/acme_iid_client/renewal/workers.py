@@ -43,7 +43,7 @@ class Duties:
     """The functions that the daemon is made of. The loop calls the first three, threads call the others.
 
     :ivar find: the pairs, each with what is known about it.
-    :ivar stamp: what changes when one of them is worth another look.
+    :ivar stamp: gives a value that changes when a pair is worth another look.
     :ivar look: reads a pair.
     :ivar renew: gets a new certificate and puts it in place; returns it.
     :ivar notify: tells others of it.
@@ -110,7 +110,7 @@ class Workers:
                 return results
 
     def take_back(self) -> list[ScheduledPair]:
-        """The pairs of the jobs that no thread has begun, which are none any more."""
+        """The pairs of the jobs that no thread has begun; these jobs are dropped."""
         pairs = []
         while not self._jobs.empty():
             pairs.append(self._jobs.get()[1])

@@ -145,7 +145,7 @@ def new_key() -> JWKEC:
 def of_instance(state: Path, ca: str, instance: str, key_file: Path | None = None) -> tuple[Account, list[str]]:
     """The account of this instance at a CA; its key is made at the first time.
 
-    :param ca: what the CA's things are kept under, its root's fingerprint.
+    :param ca: the name under which the CA's things are kept, its root's fingerprint.
     :param key_file: the key that a person keeps, which counts before the one that is kept here.
     :returns: the account and, if its key was just made although the disk holds others' keys for the same CA,
         the instances that those belong to.

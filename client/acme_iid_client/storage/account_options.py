@@ -25,10 +25,10 @@ class ExternalKey:
 
 @dataclass(frozen=True, slots=True)
 class AccountOptions:
-    """What a command's options say about the account.
+    """The options of a command that are about the account.
 
     :ivar agree_tos: whether the CA's terms of service, as they are now, are agreed to.
-    :ivar external_key: what to make an account with.
+    :ivar external_key: the external account key to make an account with.
     """
 
     agree_tos: bool = False

@@ -104,7 +104,7 @@ def _root(opened: contextlib.ExitStack) -> Directory:
 
 
 def _step(here: Directory, name: str, mode: int | None, *, missing: bool) -> int:
-    """What has a name in a directory, opened to look at it and to pass on; made if it is missing and may be."""
+    """The entry of a name in a directory, opened to look at it and to pass on; made if it is missing and may be."""
     flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         # Asked for as a directory, so that one which is mounted when it is used is mounted.
@@ -124,8 +124,8 @@ def _step(here: Directory, name: str, mode: int | None, *, missing: bool) -> int
 def may_be_replaced(directory: Directory, status: os.stat_result) -> bool:
     """Whether somebody else can put another file or directory in the place of one.
 
-    :param directory: where it is.
-    :param status: what it is.
+    :param directory: the directory that it is in.
+    :param status: its status.
     """
     if directory.shared:
         return True
@@ -142,7 +142,7 @@ def read_secret(path: Path, what: str) -> bytes:
     Those of a container are reached through links, and those of systemd and of Kubernetes are root's, for a group to
     read: who is in it was root's choice.
 
-    :param what: what error messages call the file.
+    :param what: the name of the file in error messages.
     :raises ClientError: if others can read it.
     :raises OSError: if it cannot be read.
     """

@@ -19,8 +19,8 @@ _NAME = "acme-iid"
 class Directories:
     """The two directories, and what a command's options say about the account.
 
-    :ivar config: what an administrator chose: the CA's root and address.
-    :ivar state: what the program made: account keys, and which certificates it put where.
+    :ivar config: the directory of an administrator's choices: the CA's root and address.
+    :ivar state: the directory of the program's own files: account keys, and records of the certificates that it made.
     :ivar account_key: the file that ``--account-key`` names; None is the key that this machine made.
     :ivar account_options: agreement to terms, and an external account key.
     """
@@ -36,8 +36,8 @@ def find(env: Mapping[str, str], uid: int, config: Path | None = None, state: Pa
 
     :param env: the environment.
     :param uid: the user's id; root's certificates belong to the machine, so root's files are under /etc and /var/lib.
-    :param config: what ``--config-dir`` says, which counts before all else.
-    :param state: what ``--state-dir`` says.
+    :param config: the value of ``--config-dir``, which counts before all else.
+    :param state: the value of ``--state-dir``.
     :raises ClientError: if neither options nor the environment say it, and the user has no home.
     """
     return Directories(

@@ -91,7 +91,7 @@ class Entry:
         return Entry(self.directory, name)
 
     def status(self) -> os.stat_result | None:
-        """What is there, a link if it is one; None for nothing."""
+        """The status of the entry, of a link itself if it is one; None if the name is free."""
         try:
             return os.stat(self.name, dir_fd=self.directory.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -112,7 +112,7 @@ class Entry:
     def opened(self) -> Iterator[tuple[int, os.stat_result]]:
         """The regular file, open for reading, and its status.
 
-        :raises OSError: if there is none.
+        :raises OSError: if there is no such file.
         """
         # A pipe would be waited for; a device may do anything.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -129,7 +129,7 @@ class Entry:
     def read(self) -> bytes:
         """The content of the regular file.
 
-        :raises OSError: if there is none, or it is larger than any of ours.
+        :raises OSError: if there is no such file, or it is larger than any of ours.
         """
         with self.opened() as (descriptor, _):
             return read(descriptor, self.path)
@@ -196,7 +196,7 @@ class Entry:
     def as_directory(self) -> Iterator[Directory]:
         """The directory of this name, open.
 
-        :raises OSError: if there is none.
+        :raises OSError: if there is no such directory.
         """
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._named():

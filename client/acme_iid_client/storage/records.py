@@ -22,8 +22,8 @@ class Record:
     :ivar ca_url: the CA it came from.
     :ivar root: that CA's root certificate, if it is not the one of the bootstrap.
     :ivar metadata_url: the address of the metadata service, if another than the usual one was given.
-    :ivar token_resource: what managed identity tokens are asked for, if it was given.
-    :ivar life: how long certificates are asked for, a duration like ``8h``; None leaves it to the CA.
+    :ivar token_resource: the resource for which managed identity tokens are asked, if it was given.
+    :ivar life: the validity that is asked for, a duration like ``8h``; None leaves it to the CA.
     :ivar bundles: further files with the same content.
     :ivar account_key: the file of the account key that signs, if a person keeps it.
     :ivar profile: the certificate profile that is asked for; None leaves it to the CA.

@@ -154,7 +154,7 @@ def finish_replacement(certificate: Entry, key: Entry) -> None:
     for target in (certificate, key):
         if is_link(target.link_text() or ""):
             if kept(target).status() is not None:
-                # By a second name: who is on the way through the links still finds the file under its first one.
+                # By a second name: a reader on the way through the links still finds the file under its first one.
                 link = target.beside(_LINK)
                 link.unlink()
                 kept(target).link(link)

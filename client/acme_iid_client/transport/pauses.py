@@ -1,4 +1,4 @@
-"""How long a CA that is busy or away is left alone before a request is sent again.
+"""The pauses before a request is sent again to a CA that is busy or away.
 
 A CA that has more to do than it can do answers with 503, and says in Retry-After when it is to be asked again. Many
 machines are told the same at the same moment, so each adds a random time of its own to what it is told. Without a word

@@ -62,7 +62,7 @@ class Session(requests.Session):
     :param proxies: whether proxies of the environment are used.
     :param connect_seconds: the longest that a connection may take.
     :param check: looks at the certificate of the server at the end of each new TLS connection.
-    :param again: how often a GET or HEAD is sent again whose connection was closed before there was an answer, as
+    :param again: the number of times that a GET or HEAD is sent again if its connection was closed before an answer, as
         happens when a server's process is replaced.
     """
 
@@ -91,7 +91,7 @@ class Session(requests.Session):
         """As in requests, with the answer's body read whole.
 
         :raises TooLargeError: if it is too large.
-        :raises requests.RequestException: if there is none in time, or it breaks off.
+        :raises requests.RequestException: if no answer comes in time, or it breaks off.
         """
         again = self._again if method in ("GET", "HEAD") else 0
         while True:

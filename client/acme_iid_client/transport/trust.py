@@ -21,7 +21,7 @@ from acme_iid_client.transport.session import Session, TooLargeError
 MAX_ROOT_BYTES = 64 * 1024
 """More than any root certificate in PEM takes."""
 _AGAIN = 3
-"""How often a GET is sent again if the CA closed the connection, as it does when its workers are replaced."""
+"""The number of times that a GET is sent again if the CA closed the connection, as when its workers are replaced."""
 
 
 class UnmarkedServerError(ClientError):
@@ -70,7 +70,7 @@ def require_mark(der: bytes) -> None:
     Every client of the CA has certificates that verify under its roots, and a name can be made to lead anywhere. So the
     name alone does not say that a server is the CA.
 
-    :param der: the certificate; empty if there is none.
+    :param der: the certificate; empty if the server has shown no certificate.
     :raises UnmarkedServerError: if it has no mark.
     """
     usages = None

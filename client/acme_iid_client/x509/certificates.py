@@ -24,7 +24,7 @@ PROVISIONER_TYPES = {3: "GCP", 4: "AWS", 5: "Azure", 6: "ACME"}
 """step-ca's numbers for the kinds of provisioner that this CA has."""
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""How far this machine's clock may be behind the CA's before a new certificate counts as one from the future."""
+"""The time that this machine's clock may be behind the CA's before a new certificate counts as one from the future."""
 
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
 _PEM = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----.+?-----END (?:X509 )?CERTIFICATE-----", re.DOTALL)
@@ -179,7 +179,7 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 def _check_path(path: list[x509.Certificate], name: str, now: datetime) -> None:
     """Check each certificate of a path, from the leaf to a root that is trusted.
 
-    :param name: what a certificate without a subject is called in a message.
+    :param name: the name for a certificate without a subject in a message.
     """
     for depth, (certificate, issuer) in enumerate(pairwise(path)):
         _check_link(certificate, issuer, depth)

@@ -19,7 +19,7 @@ warnings.filterwarnings("ignore", message="Attribute's length must be", category
 def load(content: bytes, label: str) -> x509.CertificateSigningRequest:
     """The request in a PEM or DER file.
 
-    :param label: what error messages call the file.
+    :param label: the name of the file in error messages.
     :raises ClientError: if it holds none, or its signature is not by its key.
     """
     try:
@@ -41,8 +41,8 @@ def load(content: bytes, label: str) -> x509.CertificateSigningRequest:
 def names(request: x509.CertificateSigningRequest, label: str) -> list[str]:
     """The names that a request asks for, canonical: the common name first, for an order has all of them.
 
-    :param label: what error messages call the file.
-    :raises ClientError: if there are none, or some that a certificate of this CA cannot hold.
+    :param label: the name of the file in error messages.
+    :raises ClientError: if there are no names, or some that a certificate of this CA cannot hold.
     """
     common = [str(attribute.value) for attribute in request.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
     # OpenSSL writes an empty one where a person was asked for a name and gave none.

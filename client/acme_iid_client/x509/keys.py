@@ -93,7 +93,7 @@ def to_pem(key: PrivateKey) -> bytes:
 def load(content: bytes, label: str) -> PrivateKey:
     """The private key in a PEM file.
 
-    :param label: what error messages call the file.
+    :param label: the name of the file in error messages.
     :raises ClientError: if the file holds something else than a private key without a password; the message says what.
     """
     try:

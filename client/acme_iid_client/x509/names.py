@@ -7,8 +7,8 @@ import re
 
 from acme_iid_client.errors import ClientError
 
-# Wider than a host name's label on purpose (an underscore passes): which names are allowed is the
-# CA's to say. This keeps out only what could not be a name at all, or would be a path.
+# Wider than a host name's label on purpose (an underscore passes): the CA decides which names are
+# allowed. This keeps out only what could not be a name at all, or would be a path.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 
 

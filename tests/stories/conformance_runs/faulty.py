@@ -100,7 +100,7 @@ def faulty(pebble: Pebble, before: Fault = nothing, after: Fault = nothing) -> I
         do_GET = do_HEAD = do_POST = _pass  # noqa: N815 - the base class's names
 
         def _forward(self, exchange: Exchange) -> None:
-            headers = {"Host": self.headers["Host"]}
+            headers = {name: self.headers[name] for name in ("Host", "User-Agent") if name in self.headers}
             if exchange.content_type is not None:
                 headers["Content-Type"] = exchange.content_type
             connection = http.client.HTTPSConnection(host, port, context=trust, timeout=20)

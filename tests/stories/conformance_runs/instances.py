@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from conformance.client import Body, Key
+from conformance.answers import Body
+from conformance.jose import Key
 
 ANSWERS = "answers.json"
 """The file, in the folder that the suite runs in, with a list of answers: one of each instance that there may be."""

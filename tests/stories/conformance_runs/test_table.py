@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from conformance_runs.findings import OURS, of_pebble
+from conformance_runs.findings import OTHERS, OURS, PEBBLE, of_pebble
 from conformance_runs.suite import SUITE
 from conformance_runs.table import BEGIN, END, MODULES, NOTE, TESTS
 
@@ -18,10 +18,18 @@ def rows() -> Iterator[list[str]]:
             yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
+def rules_of_the_suite() -> list[str]:
+    text = "\n".join(path.read_text("utf-8") for path in SUITE.glob("test_*.py"))
+    return re.findall(r"^def (test_\w+)", text, re.MULTILINE)
+
+
+def test_what_is_known_of_servers_is_known_of_rules() -> None:
+    known = [{**findings.known, **findings.sometimes} for findings in (*PEBBLE.values(), *OTHERS.values())]
+    assert {test for tests in known for test in tests} <= set(rules_of_the_suite())
+
+
 def test_the_table_has_every_rule_of_the_suite() -> None:
-    rules = re.findall(
-        r"^def (test_\w+)", "\n".join(path.read_text("utf-8") for path in SUITE.glob("test_*.py")), re.MULTILINE
-    )
+    rules = rules_of_the_suite()
     assert len(rules) == len(set(rules))
     assert sorted(row[3].strip("`") for row in rows()) == sorted(rules)
 

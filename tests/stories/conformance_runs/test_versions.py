@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conformance_runs.findings import PEBBLE, of_pebble
+from conformance.report import Result
+from conformance_runs.findings import OTHERS, PEBBLE, of_pebble
 from conformance_runs.pebble import challtestsrv
 from conformance_runs.versions import DEBIAN, Programs, UnknownVersionError, challtestsrv_flags, pebble_version
 
@@ -87,6 +90,23 @@ def test_findings_are_kept_apart_by_version() -> None:
     assert old.surprises(set(old.known)) == []
     assert old.surprises({*old.known, *old.sometimes}) == []
     assert len(old.surprises(set(new.known))) == len(old.known.keys() ^ new.known.keys())
+
+
+def test_a_report_on_another_server_is_compared_with_what_is_known_of_it(tmp_path: Path) -> None:
+    server, report = "step-ca 0.30.2", tmp_path / "report.json"
+    known = OTHERS[server].known
+    program = Path(__file__).with_name("compare.py")
+
+    def compared(failed: set[str]) -> subprocess.CompletedProcess[str]:
+        results = [Result("", "", "", "MUST", test, "fail", "", []).as_json() for test in failed]
+        report.write_text(json.dumps(results))
+        return subprocess.run([sys.executable, program, server, report], capture_output=True, text=True, check=False)
+
+    assert compared({*known}).returncode == 0
+    done = compared({*known, "test_new"} - {"test_a_key_change_changes_the_key"})
+    assert done.returncode == 1
+    assert "test_new does not hold, and nobody knows why" in done.stdout
+    assert "test_a_key_change_changes_the_key holds, though it is known not to" in done.stdout
 
 
 def test_challtestsrv_of_2_10_is_told_its_own_flags(tmp_path: Path) -> None:

@@ -30,19 +30,6 @@ KEY = bytes(32)
 
 
 @pytest.fixture
-def url() -> str:
-    return postgresql.cluster().create()
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[PostgreSQL]:
-    opened = open_store(url)
-    assert isinstance(opened, PostgreSQL)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def ca(tmp_path: Path) -> Iterator[CA]:
     made = CA(tmp_path / "ca")
     made.init(in_postgresql=True)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
@@ -37,19 +36,6 @@ from acme_iid.store.statements import translate
 from acme_iid.store.writes import Statement, again
 
 NOW = 1_800_000_000
-
-
-@pytest.fixture
-def url() -> str:
-    return postgresql.cluster().create()
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[PostgreSQL]:
-    opened = open_store(url)
-    assert isinstance(opened, PostgreSQL)
-    yield opened
-    opened.close()
 
 
 def account(name: str, thumbprint: str | None = None) -> Account:

@@ -227,7 +227,7 @@ def test_a_value_that_we_never_write_is_named_and_not_copied(ca: CA, url: str) -
         store.execute("UPDATE events SET detail = CAST(detail AS BLOB) WHERE seq = 2")
         store.commit()
     refused = ca.try_cli("store", "migrate", "--to", url)
-    assert (refused.code, "seq 2 of the table events has in detail" in refused.stderr) == (1, True)
+    assert (refused.code, "seq 2 of the table events has a value in detail" in refused.stderr) == (1, True)
 
 
 def test_what_cannot_be_copied_is_said(ca: CA, url: str) -> None:

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
@@ -20,23 +19,9 @@ from postgresql import as_somebody
 
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.store.database import connect, migrate, open_store
-from acme_iid.store.postgresql import PostgreSQL
 
 SCHEMA = sum(entry.name.endswith(".sql") for entry in files("acme_iid.store.schema").iterdir())
 """How many files make the schema."""
-
-
-@pytest.fixture
-def url() -> str:
-    return postgresql.cluster().create()
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[PostgreSQL]:
-    opened = open_store(url)
-    assert isinstance(opened, PostgreSQL)
-    yield opened
-    opened.close()
 
 
 def test_replicas_that_start_at_once_make_one_schema(url: str) -> None:

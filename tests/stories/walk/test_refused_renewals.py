@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from enrolling import whole_id
-from machine import Machine, ec2_machine
+from machine import Machine
 from running import CA
 
 from acme_iid.simulator import aws
 from acme_iid_client.acme.connection import CaError
 from acme_iid_client.renewal import refusals
-
-
-@pytest.fixture
-def machine(tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
-    with ec2_machine(tmp_path / "vm", instance) as made:
-        yield made
-
-
-@pytest.fixture
-def vm(shared_ca: CA, machine: Machine) -> Machine:
-    """A machine that has ordered foo.local."""
-    machine.bootstrap(shared_ca)
-    machine.order()
-    return machine
 
 
 def test_a_blocked_machine_asks_again_after_hours_and_says_so_once(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from conformance.client import URN, Body, Key, NotOfferedError, Server
+from conformance.answers import URN, NotOfferedError, Object, document, object_of, said
+from conformance.client import Server
+from conformance.jose import Key
 
 TYPES = frozenset(
     {
@@ -64,26 +68,12 @@ def rule(section: str, text: str, level: str = "MUST") -> pytest.MarkDecorator:
     return pytest.mark.rule(section=section, text=text, level=level)
 
 
-def said(response: requests.Response) -> str:
-    """An answer in a line, for messages."""
-    return f"{response.status_code} {response.headers.get('Content-Type', 'no content type')}: {response.text[:500]}"
-
-
 def is_refused(response: requests.Response) -> bool:
     """Whether an answer refuses the request."""
     return 400 <= response.status_code < 500
 
 
-def document(response: requests.Response) -> Body:
-    """The JSON object of an answer; an empty one if it has none."""
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def refused(response: requests.Response, *types: str, status: int | None = None) -> Body:
+def refused(response: requests.Response, *types: str, status: int | None = None) -> Object:
     """The problem document of an answer that refuses the request; empty if it has none, where no type is asked for.
 
     :param types: the short names of the types that are right; none for any.
@@ -110,6 +100,19 @@ def left_to(test: str, what: str) -> NoReturn:
     raise NotOfferedError(f"{what}, which {test} reports")
 
 
+@contextmanager
+def counted_by(test: str, what: str) -> Iterator[None]:
+    """End a test, where what it begins with fails, because another rule is for that.
+
+    :param test: the other rule's test.
+    :param what: what fails then, as a clause.
+    """
+    try:
+        yield
+    except AssertionError as error:
+        raise NotOfferedError(f"{what}, which {test} reports: {error}") from error
+
+
 def no_account(server: Server, key: Key) -> None:
     """Check that nobody has made an account with a key.
 
@@ -123,18 +126,19 @@ def no_account(server: Server, key: Key) -> None:
     refused(response)
 
 
-def succeeded(response: requests.Response, status: int = 200) -> Body:
+def succeeded(response: requests.Response, status: int = 200) -> Object:
     """The JSON object of an answer with this status."""
     assert response.status_code == status, f"expected {status}, got {said(response)}"
-    body = response.json()
-    assert isinstance(body, dict)
-    return body
+    return object_of(response)
 
 
 def moment(text: object) -> datetime:
     """A time as RFC 3339 writes it."""
     assert isinstance(text, str), f"{text!r} is no time"
-    found = datetime.fromisoformat(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise AssertionError(f"{text!r} is no time: {error}") from error
     assert found.tzinfo is not None, f"{text!r} has no offset from UTC"
     return found
 
@@ -143,5 +147,8 @@ def is_https_url(text: object) -> bool:
     """Whether it is an absolute https URL."""
     if not isinstance(text, str):
         return False
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
     return parts.scheme == "https" and bool(parts.hostname)

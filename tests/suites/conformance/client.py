@@ -5,118 +5,27 @@ It needs requests and cryptography only, so that the folder can be copied and po
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import ipaddress
 import json
-import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import requests
+from conformance.answers import Body, Directory, NotOfferedError, Object, error_type, header, object_of, said
+from conformance.certificates import chain_of, csr, extension
+from conformance.jose import Binding, Key, PrivateKey, b64, jws, private_key
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 JOSE = "application/jose+json"
-URN = "urn:ietf:params:acme:error:"
 TIMEOUT = 10
 """Seconds that a server may take for an answer."""
 WORK_STATES = ("pending", "processing")
-
-PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
-Body = dict[str, Any]
-
-_CURVES: dict[str, tuple[type[ec.EllipticCurve], type[hashes.HashAlgorithm], str, int]] = {
-    "ES256": (ec.SECP256R1, hashes.SHA256, "P-256", 32),
-    "ES384": (ec.SECP384R1, hashes.SHA384, "P-384", 48),
-    "ES512": (ec.SECP521R1, hashes.SHA512, "P-521", 66),
-}
-
-
-class NotOfferedError(Exception):
-    """The server does not have this optional feature, and says so as it should: the rule has nothing to check."""
-
-
-def b64(data: bytes) -> str:
-    """base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def unb64(text: str) -> bytes:
-    """The octets in base64url without padding."""
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-@cache
-def rsa_key(bits: int, index: int = 0) -> rsa.RSAPrivateKey:
-    """An RSA key; it is made once a size and index, since making one takes long."""
-    assert index >= 0
-    return rsa.generate_private_key(65537, bits)
-
-
-def private_key(alg: str) -> PrivateKey:
-    """A new private key that signs with ``alg``: ES256, ES384, ES512, EdDSA or RS256 (2048 bits)."""
-    if alg == "EdDSA":
-        return ed25519.Ed25519PrivateKey.generate()
-    if alg == "RS256":
-        return rsa.generate_private_key(65537, 2048)
-    return ec.generate_private_key(_CURVES[alg][0]())
-
-
-@dataclass
-class Key:
-    """A private key and what a JWS says of it."""
-
-    private: PrivateKey
-    alg: str
-
-    @classmethod
-    def new(cls, alg: str = "ES256") -> Key:
-        """A new key."""
-        return cls(private_key(alg), alg)
-
-    @property
-    def jwk(self) -> dict[str, str]:
-        """The public key as a JWK, its required members only (RFC 7518 section 6, RFC 8037)."""
-        if isinstance(self.private, ec.EllipticCurvePrivateKey):
-            point = self.private.public_key().public_numbers()
-            size = (self.private.curve.key_size + 7) // 8
-            name = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}[self.private.curve.name]
-            return {"crv": name, "kty": "EC", "x": b64(point.x.to_bytes(size)), "y": b64(point.y.to_bytes(size))}
-        if isinstance(self.private, rsa.RSAPrivateKey):
-            numbers = self.private.public_key().public_numbers()
-            return {
-                "e": b64(numbers.e.to_bytes(3)),
-                "kty": "RSA",
-                "n": b64(numbers.n.to_bytes(self.private.key_size // 8)),
-            }
-        raw = self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return {"crv": "Ed25519", "kty": "OKP", "x": b64(raw)}
-
-    @property
-    def thumbprint(self) -> str:
-        """The JWK thumbprint (RFC 7638)."""
-        text = json.dumps(self.jwk, sort_keys=True, separators=(",", ":"))
-        return b64(hashlib.sha256(text.encode()).digest())
-
-    def sign(self, data: bytes) -> bytes:
-        """A JWS signature (RFC 7518 section 3, RFC 8037 section 3.1)."""
-        if isinstance(self.private, ec.EllipticCurvePrivateKey):
-            _, digest, _, size = _CURVES[self.alg]
-            r, s = decode_dss_signature(self.private.sign(data, ec.ECDSA(digest())))
-            return r.to_bytes(size) + s.to_bytes(size)
-        if isinstance(self.private, rsa.RSAPrivateKey):
-            return self.private.sign(data, padding.PKCS1v15(), hashes.SHA256())
-        return self.private.sign(data)
 
 
 class Solver(Protocol):
@@ -127,43 +36,6 @@ class Solver(Protocol):
 
     def prepare(self, authorization: Body, challenge: Body, key: Key) -> object:
         """Put the proof in place; returns the payload of the answer."""
-
-
-def encoded(payload: object) -> bytes:
-    """A payload's octets: bytes as they are, None for POST-as-GET, anything else as JSON."""
-    if payload is None:
-        return b""
-    return payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-
-
-def jws(key: Key, header: Mapping[str, object] | bytes, payload: object) -> Body:
-    """A flattened JWS; the header is JSON already if it is bytes."""
-    first = b64(header if isinstance(header, bytes) else json.dumps(header).encode())
-    second = b64(encoded(payload))
-    return {"protected": first, "payload": second, "signature": b64(key.sign(f"{first}.{second}".encode()))}
-
-
-def mac_jws(secret: bytes, header: Mapping[str, object], payload: object, digest: str = "sha256") -> Body:
-    """A flattened JWS with an HMAC, as an external account binding is."""
-    first, second = b64(json.dumps(header).encode()), b64(encoded(payload))
-    return {
-        "protected": first,
-        "payload": second,
-        "signature": b64(hmac.digest(secret, f"{first}.{second}".encode(), digest)),
-    }
-
-
-@dataclass
-class Binding:
-    """A key for external account binding that the operator gave out."""
-
-    kid: str
-    secret: bytes
-
-    def object(self, key: Key, url: str, /, **header: object) -> Body:
-        """The binding of an account key (RFC 8555 section 7.3.4); ``header`` replaces members, None takes one out."""
-        protected: dict[str, object] = {"alg": "HS256", "kid": self.kid, "url": url} | header
-        return mac_jws(self.secret, {name: value for name, value in protected.items() if value is not None}, key.jwk)
 
 
 @dataclass
@@ -191,7 +63,10 @@ class Settings:
 
 
 class Server:
-    """A connection to the server under test."""
+    """A connection to the server under test.
+
+    :ivar unproven: why a good proof was not believed, where the rule that it is has failed: nobody waits for another.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -200,14 +75,17 @@ class Server:
         self.session.verify = settings.root or True
         self.session.mount("https://", HTTPAdapter(pool_maxsize=20))
         self.url = settings.directory
-        self.directory: Body = self.get(self.url).json()
+        response = self.get(self.url)
+        assert response.status_code == 200, f"there is no directory: {said(response)}"
+        self.directory = Directory(object_of(response))
         self.nonces: list[str] = []
+        self.unproven = ""
 
     @property
     def meta(self) -> Body:
         """The directory's metadata."""
-        meta = self.directory.get("meta", {})
-        assert isinstance(meta, dict)
+        meta = self.directory.get("meta", Object())
+        assert isinstance(meta, Object), f"`meta` is no object in {self.directory}"
         return meta
 
     def offered(self, name: str) -> str:
@@ -217,15 +95,31 @@ class Server:
         """
         if name not in self.directory:
             raise NotOfferedError(f"the directory has no {name}")
-        return str(self.directory[name])
+        url: str = self.directory[name]
+        return url
+
+    def request(
+        self, method: str, url: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """A request that has to be answered."""
+        try:
+            return self.session.request(method, url, data=data, headers=headers, timeout=TIMEOUT, allow_redirects=False)
+        except (requests.RequestException, HTTPError) as error:
+            raise AssertionError(f"{method} {url} is not answered: {error!r:.300}") from error
 
     def get(self, url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> requests.Response:
         """An unsigned request."""
-        return self.session.request(method, url, headers=headers, timeout=TIMEOUT, allow_redirects=False)
+        return self.request(method, url, headers=headers)
+
+    def at_once(self, url: str, bodies: Sequence[Body]) -> list[requests.Response]:
+        """The answers to signed requests that are sent together."""
+        headers = {"Content-Type": JOSE}
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            return list(pool.map(lambda body: self.request("POST", url, json.dumps(body).encode(), headers), bodies))
 
     def fresh_nonce(self) -> str:
         """A nonce from newNonce."""
-        return self.get(self.directory["newNonce"], "HEAD").headers["Replay-Nonce"]
+        return header(self.get(self.directory["newNonce"], "HEAD"), "Replay-Nonce")
 
     def nonce(self) -> str:
         """A nonce: one that the last answer brought, or one from newNonce."""
@@ -255,7 +149,7 @@ class Server:
         """POST a body: bytes as they are, anything else as JSON. The answer's nonce is kept for the next request."""
         headers = {} if content_type is None else {"Content-Type": content_type}
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        response = self.session.post(url, data=data, headers=headers, timeout=TIMEOUT, allow_redirects=False)
+        response = self.request("POST", url, data, headers)
         if nonce := response.headers.get("Replay-Nonce"):
             self.nonces = [nonce]
         return response
@@ -281,23 +175,12 @@ class Server:
         """A new account, with a new P-256 key unless one is given."""
         key = key or Key.new()
         response = self.register(key, **members)
-        assert response.status_code in (200, 201), f"no account can be made: {response.status_code} {response.text}"
-        return Account(self, key, response.headers["Location"])
+        assert response.status_code in (200, 201), f"no account can be made: {said(response)}"
+        return Account(self, key, header(response, "Location"))
 
     def name(self, label: str = "c") -> str:
         """A dns name that nobody has ordered yet."""
         return f"{label}{secrets.token_hex(5)}.{self.settings.domain}"
-
-
-def error_type(response: requests.Response) -> str | None:
-    """The short name of an answer's ACME error, None if it has none."""
-    if response.status_code < 400:
-        return None
-    try:
-        kind = response.json().get("type", "")
-    except (ValueError, AttributeError):
-        return None
-    return str(kind).removeprefix(URN)
 
 
 def dns(*names: str) -> list[Body]:
@@ -312,6 +195,18 @@ class Resource:
     url: str
     body: Body
     response: requests.Response
+
+    @classmethod
+    def made(cls, response: requests.Response) -> Resource:
+        """What an answer made and shows, at its ``Location``."""
+        return cls(header(response, "Location"), object_of(response), response)
+
+    @property
+    def challenge(self) -> Body:
+        """The first challenge of an authorization."""
+        challenges: list[Body] = self.body["challenges"]
+        assert challenges, f"there are no challenges in {self.body}"
+        return challenges[0]
 
 
 @dataclass
@@ -329,8 +224,8 @@ class Account:
     def read(self, url: str) -> Resource:
         """POST-as-GET, which must succeed."""
         response = self.post(url)
-        assert response.status_code == 200, f"{url} cannot be read: {response.status_code} {response.text}"
-        return Resource(url, response.json(), response)
+        assert response.status_code == 200, f"{url} cannot be read: {said(response)}"
+        return Resource(url, object_of(response), response)
 
     def try_order(self, *identifiers: Body, **members: object) -> requests.Response:
         """POST newOrder, whatever comes of it."""
@@ -339,12 +234,22 @@ class Account:
     def order(self, *names: str, **members: object) -> Resource:
         """A new order for dns names, one of them the suite's choice if there is none."""
         response = self.try_order(*dns(*(names or (self.server.name(),))), **members)
-        assert response.status_code in (200, 201), f"no order can be made: {response.status_code} {response.text}"
-        return Resource(response.headers["Location"], response.json(), response)
+        assert response.status_code in (200, 201), f"no order can be made: {said(response)}"
+        return Resource.made(response)
 
     def authorizations(self, order: Resource) -> list[Resource]:
-        """An order's authorizations, read."""
-        return [self.read(url) for url in order.body["authorizations"]]
+        """An order's authorizations, read; at least one."""
+        urls = order.body["authorizations"]
+        assert urls, f"there are no authorizations in {order.body}"
+        return [self.read(url) for url in urls]
+
+    def authorization(self, order: Resource | None = None) -> Resource:
+        """The first authorization of an order, of a new one unless it is given."""
+        return self.authorizations(order or self.order())[0]
+
+    def deactivate(self, authorization: Resource) -> requests.Response:
+        """POST the deactivation of an authorization, whatever comes of it."""
+        return self.post(authorization.url, {"status": "deactivated"})
 
     def answer(self, authorization: Resource, kind: str | None = None) -> tuple[Body, requests.Response]:
         """Prove an authorization's name and answer the challenge; the challenge and the answer's response.
@@ -391,12 +296,20 @@ class Account:
             pause = min(pause * 1.5, 0.5)
 
     def prove(self, authorization: Resource, kind: str | None = None) -> Resource:
-        """Make an authorization valid; returns it as it then is."""
+        """Make an authorization valid; returns it as it then is.
+
+        :raises NotOfferedError: if the server is known to believe no good proof.
+        """
+        if self.server.unproven and kind is None:
+            raise NotOfferedError(
+                "good proofs are not believed, which test_a_good_answer_makes_the_authorization_valid reports: "
+                + self.server.unproven
+            )
         if authorization.body["status"] != "valid":
             _, response = self.answer(authorization, kind)
-            assert response.status_code < 300, f"the answer was refused: {response.status_code} {response.text}"
+            assert response.status_code < 300, f"the answer was refused: {said(response)}"
             authorization = self.wait(authorization.url)
-        assert authorization.body["status"] == "valid", authorization.body
+        assert authorization.body["status"] == "valid", f"the good proof is not believed: {authorization.body}"
         return authorization
 
     def ready(self, *names: str, **members: object) -> Resource:
@@ -405,7 +318,7 @@ class Account:
         for authorization in self.authorizations(order):
             self.prove(authorization)
         order = self.wait(order.url, ("pending",))
-        assert order.body["status"] == "ready", order.body
+        assert order.body["status"] == "ready", f"expected a ready order, got {order.body}"
         return order
 
     def finalize(self, order: Resource, csr: bytes) -> requests.Response:
@@ -417,11 +330,15 @@ class Account:
         key = key or private_key("ES256")
         identifiers = order.body["identifiers"]
         response = self.finalize(order, csr(key, identifiers=identifiers))
-        assert response.status_code == 200, f"finalize was refused: {response.status_code} {response.text}"
+        assert response.status_code == 200, f"finalize was refused: {said(response)}"
+        return self.collect(order, key)
+
+    def collect(self, order: Resource, key: PrivateKey) -> Issued:
+        """Fetch the certificate of an order that is finalized."""
         done = self.wait(order.url, ("ready", "processing"))
-        assert done.body["status"] == "valid", done.body
+        assert done.body["status"] == "valid", f"expected a valid order, got {done.body}"
         chain = self.post(done.body["certificate"])
-        assert chain.status_code == 200, chain.text
+        assert chain.status_code == 200, f"the certificate cannot be read: {said(chain)}"
         return Issued(self, done, chain, key)
 
     def obtain(self, *names: str, key: PrivateKey | None = None, **members: object) -> Issued:
@@ -447,13 +364,21 @@ class Issued:
     def chain(self) -> list[x509.Certificate]:
         """The chain, in the order in which it was sent."""
         if not self._chain:
-            self._chain = x509.load_pem_x509_certificates(self.response.content)
+            self._chain = chain_of(self.response)
         return self._chain
 
     @property
     def leaf(self) -> x509.Certificate:
         """The certificate that has this one's key, wherever it stands in the chain."""
-        return next(entry for entry in self.chain if entry.public_key() == self.key.public_key())
+        own = [entry for entry in self.chain if entry.public_key() == self.key.public_key()]
+        assert own, f"no certificate of the chain has the CSR's key: {said(self.response)}"
+        return own[0]
+
+    @property
+    def issuer(self) -> x509.Certificate:
+        """The second certificate of the chain."""
+        assert len(self.chain) > 1, "the chain is one certificate, without its issuer"
+        return self.chain[1]
 
     @property
     def der(self) -> bytes:
@@ -463,40 +388,7 @@ class Issued:
     @property
     def certificate_id(self) -> str:
         """Its identifier for renewal information (RFC 9773 section 4.1)."""
-        aki = self.leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-        assert aki is not None
+        aki = extension(self.leaf, x509.AuthorityKeyIdentifier).value.key_identifier
+        assert aki is not None, "the authority key identifier has no key identifier"
         serial = self.leaf.serial_number
         return f"{b64(aki)}.{b64(serial.to_bytes(serial.bit_length() // 8 + 1))}"
-
-
-def csr(
-    key: PrivateKey | ec.EllipticCurvePrivateKey,
-    *names: str,
-    identifiers: list[Body] | None = None,
-    common_name: str | None = None,
-    further: list[x509.GeneralName] | None = None,
-    extension: x509.ExtensionType | None = None,
-) -> bytes:
-    """A CSR in DER for dns names or for identifier objects."""
-    general: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
-    for identifier in identifiers or ():
-        value = identifier["value"]
-        general.append(
-            x509.IPAddress(ipaddress.ip_address(value)) if identifier["type"] == "ip" else x509.DNSName(value)
-        )
-    general += further or ()
-    subject = [] if common_name is None else [x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)]
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
-    if general:
-        builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
-    if extension is not None:
-        builder = builder.add_extension(extension, critical=False)
-    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return builder.sign(key, digest).public_bytes(Encoding.DER)
-
-
-def links(response: requests.Response, relation: str) -> list[str]:
-    """The targets of an answer's links of one relation (RFC 8288); relative ones are left as they are."""
-    header = response.headers.get("Link", "")
-    found = re.findall(r'<([^>]*)>\s*;[^,<]*?rel="?([^",;]+)"?', header)
-    return [target for target, relations in found if relation in relations.split()]

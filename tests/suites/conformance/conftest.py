@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance.client import Account, Binding, Issued, NotOfferedError, Resource, Server, Settings, Solver, unb64
+from conformance.answers import NotOfferedError, said
+from conformance.checks import counted_by, succeeded
+from conformance.client import Account, Issued, Resource, Server, Settings, Solver
 from conformance.failures import BAD_PROOFS, Failing, begin
+from conformance.jose import Binding, Key, unb64
+from conformance.key_changes import change
 from conformance.report import Result, in_one, markdown
 from conformance.solvers import AlwaysValid, Challtestsrv
 
@@ -37,7 +41,15 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
             "8555 section 7.6 has it), or the one that got it alone (account) (default: %(default)s)",
         },
     ),
-    ("patience", "SECONDS", {"type": float, "default": 30.0, "help": "for a validation (default: %(default)s)"}),
+    (
+        "patience",
+        "SECONDS",
+        {
+            "type": float,
+            "default": 30.0,
+            "help": "for a validation; bad proofs have three times as long (default: %(default)s)",
+        },
+    ),
     ("report", "FILE", {"help": "write what was found: JSON if the name ends in .json, else a Markdown table"}),
 )
 
@@ -118,13 +130,37 @@ def pending(account: Account) -> Resource:
 @pytest.fixture(scope="session")
 def authorization(account: Account, pending: Resource) -> Resource:
     """The pending order's authorization."""
-    return account.authorizations(pending)[0]
+    return account.authorization(pending)
 
 
 @pytest.fixture(scope="session")
 def issued(account: Account) -> Issued:
     """A certificate for tests that leave it as it is."""
-    return account.obtain()
+    with counted_by("test_common_keys_get_certificates", "there is no certificate"):
+        return account.obtain()
+
+
+@pytest.fixture(scope="session")
+def _key_changes(server: Server) -> None:
+    """For rules about key changes: the server has them."""
+    with counted_by("test_a_key_change_changes_the_key", "a good key change fails"):
+        response = change(server.account(), Key.new())
+        assert response.status_code == 200, said(response)
+
+
+@pytest.fixture(scope="session")
+def _deactivations(account: Account) -> None:
+    """For rules about deactivated authorizations: a pending one can be deactivated."""
+    with counted_by("test_an_authorization_is_deactivated", "a pending authorization cannot be deactivated"):
+        succeeded(account.deactivate(account.authorization()))
+
+
+@pytest.fixture(scope="session")
+def _valid_deactivations(account: Account, _deactivations: None) -> None:
+    """For rules about deactivated authorizations that were valid: such a one can be deactivated."""
+    proven = account.prove(account.authorization())
+    with counted_by("test_a_valid_authorization_is_deactivated", "a valid authorization cannot be deactivated"):
+        succeeded(account.deactivate(proven))
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +188,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
-    if report.when == "call" or (report.when == "setup" and report.failed):
+    if report.when == "setup" and call.excinfo is not None and isinstance(call.excinfo.value, NotOfferedError):
+        item.stash[_NOT_OFFERED] = str(call.excinfo.value)
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), 0, str(call.excinfo.value))
+    if report.when == "call" or (report.when == "setup" and not report.passed):
         mark = item.get_closest_marker("rule")
         assert mark is not None, f"{item.nodeid} names no rule"
         why = item.stash.get(_NOT_OFFERED, "")

@@ -6,18 +6,11 @@ from collections.abc import Callable
 from functools import cached_property
 
 import requests
-from conformance.checks import document, left_to, said
-from conformance.client import (
-    Account,
-    Body,
-    Key,
-    Resource,
-    Server,
-    csr,
-    dns,
-    private_key,
-)
-from cryptography import x509
+from conformance.answers import Body, Object, document, header, said
+from conformance.certificates import chain_of, csr
+from conformance.checks import left_to
+from conformance.client import Account, Resource, Server, dns
+from conformance.jose import Key, private_key
 from cryptography.hazmat.primitives.serialization import Encoding
 
 
@@ -34,8 +27,7 @@ class Good:
 
     @cached_property
     def own(self) -> Account:
-        assert "Location" in self.created.headers, said(self.created)
-        return Account(self._server, self._key, self.created.headers["Location"])
+        return Account(self._server, self._key, header(self.created, "Location"))
 
     @cached_property
     def orders(self) -> requests.Response:
@@ -48,11 +40,11 @@ class Good:
     def order(self) -> Resource:
         response = self.own.try_order(*dns(self._server.name()))
         assert response.status_code == 201, said(response)
-        return Resource(response.headers["Location"], response.json(), response)
+        return Resource.made(response)
 
     @cached_property
     def authorization(self) -> Resource:
-        return self.own.authorizations(self.order)[0]
+        return self.own.authorization(self.order)
 
     @cached_property
     def answered(self) -> tuple[Body, requests.Response]:
@@ -82,7 +74,7 @@ class Good:
 
     @cached_property
     def revoked(self) -> requests.Response:
-        (leaf, *_) = x509.load_pem_x509_certificates(self.certificate.content)
+        leaf = chain_of(self.certificate)[0]
         return self.own.revoke(leaf.public_bytes(Encoding.DER))
 
 
@@ -128,7 +120,7 @@ def refusal(bad: dict[str, requests.Response], what: str) -> requests.Response:
     return bad[what]
 
 
-def problem(bad: dict[str, requests.Response], what: str) -> Body:
+def problem(bad: dict[str, requests.Response], what: str) -> Object:
     """The problem document of a refusal, if there is one."""
     body = document(refusal(bad, what))
     if not body:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import requests
-from conformance.client import (
-    Account,
-    Body,
-    Key,
-    b64,
-)
+from conformance.answers import Body
+from conformance.client import Account
+from conformance.jose import Key, b64
 
 
 def reading(account: Account, **members: object) -> Body:

@@ -7,7 +7,8 @@ import hashlib
 from typing import Any
 
 import requests
-from conformance.client import Body, Key, b64
+from conformance.answers import Body
+from conformance.jose import Key, b64
 
 
 def key_authorization(challenge: Body, key: Key) -> str:

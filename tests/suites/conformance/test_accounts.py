@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from conformance.checks import is_https_url, left_to, no_account, refused, rule, said, succeeded
-from conformance.client import (
-    TIMEOUT,
-    Account,
-    Binding,
-    Body,
-    Key,
-    NotOfferedError,
-    Server,
-    error_type,
-    jws,
-    links,
-    mac_jws,
-)
+from conformance.answers import Body, NotOfferedError, error_type, header, links, said
+from conformance.checks import is_https_url, left_to, no_account, refused, rule, succeeded
+from conformance.client import Account, Server
+from conformance.jose import Binding, Key, jws, mac_jws
 
 AREA = "Accounts"
 
@@ -37,7 +26,8 @@ def test_a_new_account_is_201(server: Server) -> None:
 
 @rule("RFC 8555 7.1.2", "an account has the URL of its list of orders")
 def test_an_account_has_a_list_of_orders(account: Account) -> None:
-    assert is_https_url(account.read(account.url).body.get("orders"))
+    body = account.read(account.url).body
+    assert is_https_url(body.get("orders")), f"expected `orders` with a URL, got {body}"
 
 
 @rule("RFC 8555 7.1.2", "an account shows its contacts")
@@ -57,7 +47,7 @@ def test_an_existing_account_is_200(server: Server) -> None:
     first, again = server.register(key, contact=[CONTACT]), server.register(key, contact=[CONTACT])
     succeeded(first, 201)
     assert succeeded(again)["status"] == "valid"
-    assert again.headers["Location"] == first.headers["Location"]
+    assert header(again, "Location") == header(first, "Location")
 
 
 @rule("RFC 8555 7.3.1", "what newAccount sends for an existing account is ignored", "practice")
@@ -73,7 +63,7 @@ def test_only_return_existing_finds_an_account(account: Account) -> None:
     server = account.server
     response = server.post(server.directory["newAccount"], {"onlyReturnExisting": True}, account.key)
     succeeded(response)
-    assert response.headers["Location"] == account.url
+    assert header(response, "Location") == account.url
 
 
 @rule("RFC 8555 7.3.1", "`onlyReturnExisting` for an unknown key is 400 `accountDoesNotExist`")
@@ -103,17 +93,12 @@ def test_two_requests_with_one_key_make_one_account(server: Server) -> None:
     if server.meta.get("externalAccountRequired") and server.settings.binding is not None:
         template["externalAccountBinding"] = server.settings.binding.object(key, url)
     bodies = [server.body(url, template, key, nonce=server.fresh_nonce()) for _ in range(6)]
-
-    def once(body: Body) -> requests.Response:
-        headers = {"Content-Type": "application/jose+json"}
-        return server.session.post(url, json=body, headers=headers, timeout=TIMEOUT)
-
-    with ThreadPoolExecutor(6) as pool:
-        responses = list(pool.map(once, bodies))
+    responses = server.at_once(url, bodies)
     made = [response for response in responses if response.status_code in (200, 201)]
-    assert len({response.headers["Location"] for response in made}) == 1, [said(response) for response in responses]
-    assert [response.status_code for response in responses].count(201) == 1
-    assert all(response.status_code in (200, 201, 409) for response in responses)
+    assert len({header(response, "Location") for response in made}) == 1, [said(response) for response in responses]
+    statuses = [response.status_code for response in responses]
+    assert statuses.count(201) == 1, f"expected one 201, got {statuses}"
+    assert not set(statuses) - {200, 201, 409}, f"expected 200, 201 or 409, got {statuses}"
 
 
 # --- contacts
@@ -136,14 +121,23 @@ def test_an_unknown_scheme_is_an_unsupported_contact(server: Server, contact: st
     refused(response, "unsupportedContact", status=400)
 
 
+def looked_at(server: Server, response: requests.Response) -> requests.Response:
+    """The answer to a contact that is spoilt, unless the server takes whatever it is given for a contact."""
+    if response.status_code < 300 and server.register(Key.new(), contact=["a@example.org"]).status_code < 300:
+        left_to("test_a_contact_that_is_no_url_is_refused", "nobody looks at contacts")
+    return response
+
+
 @rule("RFC 8555 7.3", "a mailto contact with header fields is 400 `invalidContact`", "SHOULD")
 def test_header_fields_are_an_invalid_contact(server: Server) -> None:
-    refused(server.register(Key.new(), contact=[f"{CONTACT}?subject=x"]), "invalidContact", status=400)
+    response = server.register(Key.new(), contact=[f"{CONTACT}?subject=x"])
+    refused(looked_at(server, response), "invalidContact", status=400)
 
 
 @rule("RFC 8555 7.3", "a mailto contact with two addresses is 400 `invalidContact`", "SHOULD")
 def test_two_addresses_are_an_invalid_contact(server: Server) -> None:
-    refused(server.register(Key.new(), contact=[f"{CONTACT},b@example.org"]), "invalidContact", status=400)
+    response = server.register(Key.new(), contact=[f"{CONTACT},b@example.org"])
+    refused(looked_at(server, response), "invalidContact", status=400)
 
 
 @rule("RFC 8555 7.3", "a contact that is no address is `invalidContact`", "practice")
@@ -151,10 +145,10 @@ def test_two_addresses_are_an_invalid_contact(server: Server) -> None:
     "contact", ["mailto:", "mailto:nobody", "mailto:a b@example.org", "mailto:a@", "mailto:@example.org"]
 )
 def test_nonsense_is_an_invalid_contact(server: Server, contact: str) -> None:
-    refused(server.register(Key.new(), contact=[contact]), "invalidContact", status=400)
+    refused(looked_at(server, server.register(Key.new(), contact=[contact])), "invalidContact", status=400)
 
 
-@rule("RFC 8555 7.3", "a contact that is no URL is refused", "practice")
+@rule("RFC 8555 7.3", "a contact that is no URL is refused", "SHOULD")
 @pytest.mark.parametrize("contact", ["", "a@example.org", "//"], ids=ascii)
 def test_a_contact_that_is_no_url_is_refused(server: Server, contact: str) -> None:
     refused(server.register(Key.new(), contact=[contact]), "invalidContact", "unsupportedContact", "malformed")
@@ -208,6 +202,7 @@ def test_a_bad_update_changes_nothing(server: Server, contact: str) -> None:
     if server.register(Key.new(), contact=[contact]).status_code < 300:
         if contact.startswith("tel:"):
             raise NotOfferedError(f"contacts such as {contact} are taken")
+        looked_at(server, server.register(Key.new(), contact=[contact]))
         left_to("test_header_fields_are_an_invalid_contact", "the contact is taken in newAccount too")
     account = server.account(contact=[CONTACT])
     refused(account.post(account.url, {"contact": [contact]}))

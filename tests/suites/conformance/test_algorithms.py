@@ -6,18 +6,11 @@ import secrets
 from typing import Any
 
 import pytest
+import requests
+from conformance.answers import Body, NotOfferedError, error_type, header
 from conformance.checks import is_refused, left_to, refused, rule, succeeded
-from conformance.client import (
-    Account,
-    Body,
-    Key,
-    NotOfferedError,
-    Resource,
-    Server,
-    b64,
-    error_type,
-    rsa_key,
-)
+from conformance.client import Account, Resource, Server
+from conformance.jose import Key, b64, rsa_key
 from conformance.signing import reading, send
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
@@ -53,7 +46,7 @@ def test_every_accepted_algorithm_signs_by_kid(server: Server, alg: str) -> None
     created = server.register(key)
     if created.status_code != 201:
         raise NotOfferedError(f"{alg} is not accepted, as another rule reports")
-    account = Account(server, key, created.headers["Location"])
+    account = Account(server, key, header(created, "Location"))
     assert account.read(account.url).body["status"] == "valid"
 
 
@@ -105,7 +98,7 @@ def test_an_alg_that_is_none_is_refused(account: Account, alg: object) -> None:
 def test_the_accepted_algorithms_are_listed(account: Account) -> None:
     problem = refusal_of_an_algorithm(account)
     algorithms = problem.get("algorithms")
-    assert isinstance(algorithms, list), problem
+    assert isinstance(algorithms, list), f"expected a list of `algorithms`, got {problem}"
     assert "ES256" in algorithms
 
 
@@ -199,7 +192,7 @@ def test_two_spellings_of_one_key_are_one_account(server: Server) -> None:
     padded = {"use": "sig", "kid": "x"} | dict(reversed(key.jwk.items()))
     again = server.send(url, server.body(url, {"onlyReturnExisting": True}, key, jwk=padded))
     succeeded(again)
-    assert again.headers["Location"] == first.headers["Location"]
+    assert header(again, "Location") == header(first, "Location")
 
 
 # --- jwk or kid
@@ -234,16 +227,17 @@ def test_new_account_with_a_kid_is_malformed(account: Account) -> None:
 def test_a_jwk_where_an_account_is_needed_is_malformed(
     account: Account, pending: Resource, authorization: Resource, what: str
 ) -> None:
-    payloads: dict[str, tuple[str, object]] = {
-        "newOrder": (account.server.directory["newOrder"], {"identifiers": []}),
-        "keyChange": (account.server.directory["keyChange"], {}),
-        "account": (account.url, None),
-        "order": (pending.url, None),
-        "authorization": (authorization.url, None),
-        "challenge": (authorization.body["challenges"][0]["url"], None),
-        "finalize": (pending.body["finalize"], {"csr": ""}),
-    }
-    url, payload = payloads[what]
+    if what in ("newOrder", "keyChange"):
+        url = account.server.directory[what]
+    else:
+        url = {
+            "account": account.url,
+            "order": pending.url,
+            "authorization": authorization.url,
+            "challenge": authorization.challenge["url"],
+            "finalize": pending.body["finalize"],
+        }[what]
+    payload = {"newOrder": {"identifiers": []}, "keyChange": {}, "finalize": {"csr": ""}}.get(what)
     refused(account.server.post(url, payload, account.key), "malformed")
 
 
@@ -258,20 +252,29 @@ def test_the_whole_kid_is_compared(account: Account, change: str) -> None:
         "bare": name,
         "query": account.url + "?x=1",
     }[change]
-    refused(send(account, reading(account, kid=kid)), "malformed", "accountDoesNotExist", "unauthorized")
+    response = send(account, reading(account, kid=kid))
+    if response.status_code >= 500 and by_nobody(account).status_code >= 500:
+        left_to("test_an_unknown_kid_is_account_does_not_exist", "the server fails at what is nobody's")
+    refused(response, "malformed", "accountDoesNotExist", "unauthorized")
 
 
-@rule("RFC 8555 6.2", "a `kid` that is no URL is `malformed`", "practice")
+def by_nobody(account: Account) -> requests.Response:
+    """The answer to a request whose `kid` is well formed and nobody's."""
+    start, _, name = account.url.rpartition("/")
+    unknown = f"{start}/{'9' * len(name) if name.isdigit() else secrets.token_urlsafe(len(name))[: len(name)]}"
+    return send(account, reading(account, kid=unknown))
+
+
+@rule("RFC 8555 6.2", "a `kid` that is no URL is `malformed`, or a string that is nobody's", "practice")
 @pytest.mark.parametrize("kid", ["nonsense", "", 7, {}, None], ids=str)
 def test_a_kid_that_is_no_url_is_malformed(account: Account, kid: object) -> None:
-    refused(send(account, reading(account, kid=kid)), "malformed")
+    nobodys = ("accountDoesNotExist",) if isinstance(kid, str) else ()
+    refused(send(account, reading(account, kid=kid)), "malformed", *nobodys)
 
 
 @rule("RFC 8555 6.7", "a well-formed `kid` that is nobody's is 400 `accountDoesNotExist`", "practice")
 def test_an_unknown_kid_is_account_does_not_exist(account: Account) -> None:
-    start, _, name = account.url.rpartition("/")
-    unknown = f"{start}/{'9' * len(name) if name.isdigit() else secrets.token_urlsafe(len(name))[: len(name)]}"
-    refused(send(account, reading(account, kid=unknown)), "accountDoesNotExist", status=400)
+    refused(by_nobody(account), "accountDoesNotExist", status=400)
 
 
 @rule("RFC 8555 6.2", "a signature by another key than the account's is refused")

@@ -5,32 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import requests
-from conformance.checks import left_to, no_account, refused, rule, said, succeeded
-from conformance.client import (
-    Account,
-    Body,
-    Key,
-    Server,
-    jws,
-    rsa_key,
-)
+from conformance.answers import Body, header, said
+from conformance.checks import left_to, no_account, refused, rule, succeeded
+from conformance.client import Account, Server
+from conformance.jose import Key, jws, rsa_key
+from conformance.key_changes import change, key_change
 
 AREA = "Accounts"
-
-
-def key_change(account: Account, new: Key, /, **changes: object) -> tuple[Body, Body]:
-    """The inner JWS's header and payload of a key change; ``changes`` replaces members, None takes one out."""
-    header: Body = {"alg": new.alg, "jwk": new.jwk, "url": account.server.directory["keyChange"]}
-    payload: Body = {"account": account.url, "oldKey": account.key.jwk}
-    for name, value in changes.items():
-        (payload if name in payload else header)[name] = value
-    return {name: value for name, value in header.items() if value is not None}, payload
-
-
-def change(account: Account, new: Key, /, **changes: object) -> requests.Response:
-    header, payload = key_change(account, new, **changes)
-    return account.post(account.server.directory["keyChange"], jws(new, header, payload))
 
 
 @rule("RFC 8555 7.3.5", "a key change is 200; the new key signs and the old one no longer")
@@ -44,16 +25,18 @@ def test_a_key_change_changes_the_key(server: Server, alg: str) -> None:
 
 
 @rule("RFC 8555 7.3.5", "after a key change newAccount finds the account by the new key and not by the old one")
+@pytest.mark.usefixtures("_key_changes")
 def test_new_account_finds_the_new_key(server: Server) -> None:
     account, new = server.account(), Key.new()
     assert change(account, new).status_code == 200
     found = server.register(new, onlyReturnExisting=True)
     succeeded(found)
-    assert found.headers["Location"] == account.url
+    assert header(found, "Location") == account.url
     no_account(server, account.key)
 
 
 @rule("RFC 8555 7.3.5", "orders stay the account's after a key change")
+@pytest.mark.usefixtures("_key_changes")
 def test_orders_stay_the_accounts(server: Server) -> None:
     account, new = server.account(), Key.new()
     order = account.order()
@@ -81,6 +64,7 @@ BAD_CHANGES: dict[str, Callable[[Account], Body]] = {
     "an inner JWS with another `url`, without `jwk`, or for another account or old key is refused, and the key stays",
 )
 @pytest.mark.parametrize("fault", list(BAD_CHANGES))
+@pytest.mark.usefixtures("_key_changes")
 def test_a_bad_inner_jws_is_refused(server: Server, fault: str) -> None:
     account, new = server.account(), Key.new()
     refused(change(account, new, **BAD_CHANGES[fault](account)))
@@ -89,12 +73,14 @@ def test_a_bad_inner_jws_is_refused(server: Server, fault: str) -> None:
 
 
 @rule("RFC 8555 7.3.5", "an inner JWS with a nonce is refused")
+@pytest.mark.usefixtures("_key_changes")
 def test_an_inner_jws_with_a_nonce_is_refused(server: Server) -> None:
     account = server.account()
     refused(change(account, Key.new(), nonce=server.fresh_nonce()))
 
 
 @rule("RFC 8555 7.3.5", "an inner JWS that is not signed by the new key is refused")
+@pytest.mark.usefixtures("_key_changes")
 def test_an_inner_jws_by_another_key_is_refused(server: Server) -> None:
     account, new = server.account(), Key.new()
     inner = jws(account.key, *key_change(account, new))
@@ -102,6 +88,7 @@ def test_an_inner_jws_by_another_key_is_refused(server: Server) -> None:
 
 
 @rule("RFC 8555 7.3.5", "an outer JWS that the new key signs is refused")
+@pytest.mark.usefixtures("_key_changes")
 def test_an_outer_jws_by_the_new_key_is_refused(server: Server) -> None:
     account, new = server.account(), Key.new()
     inner = jws(new, *key_change(account, new))
@@ -110,11 +97,13 @@ def test_an_outer_jws_by_the_new_key_is_refused(server: Server) -> None:
 
 @rule("RFC 8555 7.3.5", "a payload that is no JWS is refused")
 @pytest.mark.parametrize("payload", [{}, {"protected": "", "payload": "", "signature": ""}, b"junk", None], ids=str)
+@pytest.mark.usefixtures("_key_changes")
 def test_a_key_change_without_a_jws_is_refused(account: Account, payload: object) -> None:
     refused(account.post(account.server.directory["keyChange"], payload))
 
 
 @rule("RFC 8555 7.3.5", "another account's old key and URL in the inner JWS do not change that account")
+@pytest.mark.usefixtures("_key_changes")
 def test_another_accounts_key_is_not_changed(server: Server) -> None:
     attacker, victim, new = server.account(), server.account(), Key.new()
     inner = jws(new, *key_change(victim, new))
@@ -123,6 +112,7 @@ def test_another_accounts_key_is_not_changed(server: Server) -> None:
 
 
 @rule("RFC 8555 7.3.5", "a key that is another account's already is 409 with its `Location`")
+@pytest.mark.usefixtures("_key_changes")
 def test_a_taken_key_is_409(server: Server) -> None:
     account, holder = server.account(), server.account()
     response = change(account, holder.key)
@@ -132,6 +122,7 @@ def test_a_taken_key_is_409(server: Server) -> None:
 
 
 @rule("RFC 8555 7.3.5", "a key change to a weak key is refused", "practice")
+@pytest.mark.usefixtures("_key_changes")
 def test_a_key_change_to_a_weak_key_is_refused(server: Server) -> None:
     # Keys of this test's own: one that another test has registered would be refused for that.
     weak, another = (Key(rsa_key(1024, index), "RS256") for index in (1, 2))

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from conformance.checks import is_refused, left_to, refused, rule, said, succeeded
-from conformance.client import (
-    TIMEOUT,
-    Account,
-    Key,
-    Resource,
-    error_type,
-)
+from conformance.answers import error_type, said
+from conformance.checks import is_refused, left_to, refused, rule, succeeded
+from conformance.client import Account, Resource
+from conformance.jose import Key
 from conformance.signing import reading, send
 
 AREA = "The signed request"
@@ -95,13 +89,13 @@ def test_an_unknown_nonce_is_a_bad_nonce(account: Account, nonce: str) -> None:
 
 
 @rule("RFC 8555 6.5.2", "a nonce that is not base64url is refused")
-@pytest.mark.parametrize("nonce", ["no nonce!", "AAA=", "a b", "é", ""], ids=ascii)
+@pytest.mark.parametrize("nonce", ["no nonce!", "AAA=", "a b", "é"], ids=ascii)
 def test_a_nonce_that_is_not_base64url_is_refused(account: Account, nonce: str) -> None:
     refused(send(account, reading(account, nonce=nonce)), "malformed", "badNonce", status=400)
 
 
-@rule("RFC 8555 6.5", "a missing nonce, or one that is no string, is refused")
-@pytest.mark.parametrize("nonce", ["missing", None, 7, []], ids=str)
+@rule("RFC 8555 6.5", "a missing nonce, an empty one, or one that is no string, is refused")
+@pytest.mark.parametrize("nonce", ["missing", "", None, 7, []], ids=str)
 def test_a_missing_nonce_is_refused(account: Account, nonce: object) -> None:
     missing = nonce == "missing"
     body = (
@@ -132,14 +126,8 @@ def test_a_nonce_is_nobodys(account: Account, stranger: Account) -> None:
 
 @rule("RFC 8555 6.5", "of one request sent many times at once, one passes")
 def test_a_nonce_is_spent_atomically(account: Account) -> None:
-    data = json.dumps(reading(account, nonce=account.server.fresh_nonce())).encode()
-
-    def once(_: int) -> requests.Response:
-        headers = {"Content-Type": "application/jose+json"}
-        return account.server.session.post(account.url, data=data, headers=headers, timeout=TIMEOUT)
-
-    with ThreadPoolExecutor(8) as pool:
-        responses = list(pool.map(once, range(16)))
+    body = reading(account, nonce=account.server.fresh_nonce())
+    responses = account.server.at_once(account.url, [body] * 16)
     assert [response.status_code for response in responses].count(200) == 1
     assert {error_type(response) for response in responses} == {None, "badNonce"}
 
@@ -149,10 +137,17 @@ def test_a_bad_signature_does_not_spend_the_nonce(account: Account) -> None:
     nonce = account.server.fresh_nonce()
     body = account.server.body(account.url, None, Key.new(), account.url, nonce=nonce)
     refused(send(account, body), "malformed", "unauthorized")
-    succeeded(send(account, reading(account, nonce=nonce)))
+    response = send(account, reading(account, nonce=nonce))
+    if error_type(response) == "badNonce" and error_type(with_two_faults(account)) == "badNonce":
+        left_to("test_the_signature_is_checked_before_the_nonce", "the nonce is looked at first")
+    succeeded(response)
+
+
+def with_two_faults(account: Account) -> requests.Response:
+    """The answer to a request whose signature and nonce are bad."""
+    return send(account, account.server.body(account.url, None, Key.new(), account.url, nonce="AAAA"))
 
 
 @rule("RFC 8555 6.5", "a bad signature is reported before a bad nonce, so that nobody learns of nonces", "practice")
 def test_the_signature_is_checked_before_the_nonce(account: Account) -> None:
-    body = account.server.body(account.url, None, Key.new(), account.url, nonce="AAAA")
-    refused(send(account, body), "malformed", "unauthorized")
+    refused(with_two_faults(account), "malformed", "unauthorized")

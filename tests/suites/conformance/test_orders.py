@@ -7,15 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 import requests
+from conformance.answers import NotOfferedError, error_type, exactly, object_of
+from conformance.certificates import extension
 from conformance.checks import is_https_url, is_refused, left_to, moment, refused, rule, succeeded
-from conformance.client import (
-    Account,
-    Body,
-    NotOfferedError,
-    Resource,
-    dns,
-    error_type,
-)
+from conformance.client import Account, Resource, dns
 from cryptography import x509
 
 AREA = "Orders"
@@ -23,7 +18,7 @@ AREA = "Orders"
 REFUSED_NAME = ("rejectedIdentifier", "malformed", "unsupportedIdentifier")
 
 
-def optional(response: requests.Response, what: str) -> Body:
+def optional(response: requests.Response, what: str) -> Resource:
     """The order, if the server makes such orders.
 
     :raises NotOfferedError: if it refuses them in the way it should.
@@ -31,14 +26,13 @@ def optional(response: requests.Response, what: str) -> Body:
     if error_type(response) in ("rejectedIdentifier", "unsupportedIdentifier"):
         refused(response)
         raise NotOfferedError(what)
-    return succeeded(response, 201)
+    succeeded(response, 201)
+    return Resource.made(response)
 
 
 def ordered(account: Account, *names: str, **members: object) -> Resource:
     """An order for names that a server may refuse by its policy."""
-    response = account.try_order(*dns(*names), **members)
-    body = optional(response, f"orders for {names} are refused")
-    return Resource(response.headers["Location"], body, response)
+    return optional(account.try_order(*dns(*names), **members), f"orders for {names} are refused")
 
 
 # --- newOrder
@@ -54,9 +48,10 @@ def test_an_order_has_its_members(account: Account) -> None:
     names = [account.server.name(), account.server.name()]
     order = account.order(*names)
     assert sorted(entry["value"] for entry in order.body["identifiers"]) == sorted(names)
-    assert all(entry["type"] == "dns" for entry in order.body["identifiers"])
+    assert {entry["type"] for entry in order.body["identifiers"]} == {"dns"}
     assert len(set(order.body["authorizations"])) == 2
-    assert all(map(is_https_url, (*order.body["authorizations"], order.body["finalize"])))
+    urls = (*order.body["authorizations"], order.body["finalize"])
+    assert [url for url in urls if not is_https_url(url)] == []
 
 
 @rule("RFC 8555 7.1.3", "a pending order has `expires`, in the future")
@@ -102,7 +97,7 @@ def test_an_order_without_identifiers_is_malformed(account: Account, identifiers
     refused(response, "malformed", "unsupportedIdentifier", "rejectedIdentifier", status=400)
 
 
-@rule("RFC 8555 7.4", "an identifier type that the server does not know is 400 `unsupportedIdentifier`")
+@rule("RFC 8555 6.7", "an identifier type that the server does not know is 400 `unsupportedIdentifier`", "SHOULD")
 def test_an_unknown_identifier_type_is_unsupported(account: Account) -> None:
     refused(account.try_order({"type": "conformance", "value": "x"}), "unsupportedIdentifier", status=400)
 
@@ -142,7 +137,7 @@ def test_names_are_case_folded(account: Account) -> None:
     name = account.server.name()
     response = account.try_order(*dns(name.upper()))
     if response.status_code == 201:
-        assert response.json()["identifiers"] == dns(name)
+        assert object_of(response)["identifiers"] == dns(name)
     else:
         refused(response)
 
@@ -150,12 +145,16 @@ def test_names_are_case_folded(account: Account) -> None:
 @rule("RFC 4343 2", "two spellings of a name in one order are one identifier, or refused", "practice")
 def test_two_spellings_of_a_name_are_one(account: Account) -> None:
     name = account.server.name()
-    response = account.try_order(*dns(name, name, name.upper()))
-    if response.status_code == 201:
-        assert response.json()["identifiers"] == dns(name)
-        assert len(response.json()["authorizations"]) == 1
-    else:
-        refused(response)
+    for names in ((name, name), (name, name, name.upper())):
+        response = account.try_order(*dns(*names))
+        if response.status_code != 201:
+            refused(response)
+            continue
+        identifiers = object_of(response)["identifiers"]
+        if sorted(entry["value"] for entry in identifiers) == sorted({*names}) and len({*names}) > 1:
+            left_to("test_names_are_case_folded", "names are told apart by their case")
+        assert identifiers == dns(name)
+        assert len(object_of(response)["authorizations"]) == 1
 
 
 @rule("RFC 8555 7.1.4", "internationalized names are taken as A-labels")
@@ -164,16 +163,30 @@ def test_a_labels_are_taken(account: Account) -> None:
     assert ordered(account, name).body["identifiers"] == dns(name)
 
 
+def looked_at(account: Account, response: requests.Response) -> requests.Response:
+    """The answer to a name that is spoilt, unless the server takes whatever it is given for a name."""
+    if response.status_code == 201 and account.try_order(*dns(f"a b.{account.server.name()}")).status_code == 201:
+        left_to("test_names_that_are_no_host_names_are_refused", "nobody looks at names")
+    return response
+
+
 @rule("RFC 8555 7.1.4", "names that are not A-labels are refused")
 @pytest.mark.parametrize("label", ["b\u00fccher", "\u0441afe", "a\u200db"], ids=ascii)
 def test_names_that_are_no_a_labels_are_refused(account: Account, label: str) -> None:
-    refused(account.try_order(*dns(f"{label}.{account.server.name()}")))
+    refused(looked_at(account, account.try_order(*dns(f"{label}.{account.server.name()}"))))
 
 
-@rule("RFC 5891 4.2.3.1", "labels that are no valid A-labels are refused", "practice")
-@pytest.mark.parametrize("label", ["xn--", "xn--a", "xn--0000000000", "ab--c"])
+@rule(
+    "RFC 5891 4.2.3.1", "labels with two hyphens in the third and fourth place, and without xn, are refused", "practice"
+)
+def test_labels_with_a_reserved_prefix_are_refused(account: Account) -> None:
+    refused(looked_at(account, account.try_order(*dns(f"ab--c.{account.server.name()}"))))
+
+
+@rule("RFC 8555 7.1.4", "labels that begin with `xn--` and are no valid A-labels are refused")
+@pytest.mark.parametrize("label", ["xn--", "xn--a", "xn--0000000000"])
 def test_invalid_a_labels_are_refused(account: Account, label: str) -> None:
-    refused(account.try_order(*dns(f"{label}.{account.server.name()}")))
+    refused(looked_at(account, account.try_order(*dns(f"{label}.{account.server.name()}"))))
 
 
 @rule("RFC 8555 7.1.4", "names that are no host names are refused")
@@ -220,16 +233,16 @@ def test_names_that_are_no_host_names_are_refused(account: Account, change: Call
     refused(account.try_order(*dns(change(account.server.name()))))
 
 
-@rule("RFC 8738 3", "an address as a dns identifier is refused")
+@rule("RFC 8738 3", "an address, or a name that ends in a number, is refused as a dns identifier")
 @pytest.mark.parametrize("value", ["192.0.2.1", "2001:db8::1", "[2001:db8::1]", "1.2.3.4.5"])
 def test_an_address_is_no_dns_name(account: Account, value: str) -> None:
-    refused(account.try_order(*dns(value)))
+    refused(looked_at(account, account.try_order(*dns(value))))
 
 
 @rule("RFC 8555 7.1.3", "a wildcard is taken in the leftmost label only")
 @pytest.mark.parametrize("pattern", ["a.*.{}", "*a.{}", "a*.{}", "*.*.{}", "**.{}", "*", "*."])
 def test_a_wildcard_is_the_whole_leftmost_label(account: Account, pattern: str) -> None:
-    refused(account.try_order(*dns(pattern.format(account.server.name()))))
+    refused(looked_at(account, account.try_order(*dns(pattern.format(account.server.name())))))
 
 
 @rule("RFC 8555 7.1.4", "a wildcard's authorization has the base name and `wildcard` true")
@@ -237,7 +250,7 @@ def test_a_wildcards_authorization_has_the_base_name(account: Account) -> None:
     name = account.server.name()
     order = ordered(account, f"*.{name}")
     assert order.body["identifiers"] == dns(f"*.{name}")
-    (authorization,) = account.authorizations(order)
+    (authorization,) = exactly(1, "authorization", account.authorizations(order))
     assert authorization.body["identifier"] == {"type": "dns", "value": name}
     assert authorization.body.get("wildcard") is True
 
@@ -251,16 +264,15 @@ def test_another_authorization_has_no_wildcard(authorization: Resource) -> None:
 def test_a_wildcard_and_its_base_name_are_two(account: Account) -> None:
     name = account.server.name()
     authorizations = account.authorizations(ordered(account, name, f"*.{name}"))
-    assert sorted(entry.body.get("wildcard", False) for entry in authorizations) == [False, True]
+    assert [bool(entry.body.get("wildcard")) for entry in authorizations].count(True) == 1
+    assert len(authorizations) == 2
 
 
 # --- ip identifiers
 
 
 def ip_order(account: Account, value: str) -> Resource:
-    response = account.try_order({"type": "ip", "value": value})
-    body = optional(response, "no ip identifiers")
-    return Resource(response.headers["Location"], body, response)
+    return optional(account.try_order({"type": "ip", "value": value}), "no ip identifiers")
 
 
 @rule("RFC 8738 3", "an ip identifier is ordered, or refused as unsupported")
@@ -268,7 +280,7 @@ def test_an_ip_identifier_is_ordered(account: Account) -> None:
     address = account.server.settings.address
     order = ip_order(account, address)
     assert order.body["identifiers"] == [{"type": "ip", "value": address}]
-    (authorization,) = account.authorizations(order)
+    (authorization,) = exactly(1, "authorization", account.authorizations(order))
     assert authorization.body["identifier"] == {"type": "ip", "value": address}
 
 
@@ -282,7 +294,8 @@ def test_what_is_no_address_is_refused(account: Account, value: str) -> None:
 
 @rule("RFC 8738 7", "an ip identifier is offered no dns-01")
 def test_an_ip_identifier_is_offered_no_dns_01(account: Account) -> None:
-    (authorization,) = account.authorizations(ip_order(account, account.server.settings.address))
+    order = ip_order(account, account.server.settings.address)
+    (authorization,) = exactly(1, "authorization", account.authorizations(order))
     assert "dns-01" not in [challenge["type"] for challenge in authorization.body["challenges"]]
 
 
@@ -293,6 +306,6 @@ def test_a_certificate_for_an_address(account: Account) -> None:
     for authorization in account.authorizations(order):
         account.prove(authorization)
     leaf = account.issue(account.wait(order.url, ("pending",))).leaf
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = extension(leaf, x509.SubjectAlternativeName).value
     assert [str(entry) for entry in names.get_values_for_type(x509.IPAddress)] == [address]
     assert names.get_values_for_type(x509.DNSName) == []

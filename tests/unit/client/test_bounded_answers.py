@@ -19,6 +19,7 @@ from running import Run
 
 import acme_iid_client
 import certbot_acme_iid
+from acme_iid import bounded
 from acme_iid_client.clouds.metadata import FormatUnavailableError, MetadataService, NoAnswerError
 from acme_iid_client.clouds.sigv4 import Credentials
 from acme_iid_client.clouds.sts import web_identity_token
@@ -201,7 +202,7 @@ def test_health_ends_with_its_time(acme_iid: Run, tmp_path: Path) -> None:
 def test_all_http_of_the_client_goes_through_the_bounded_session() -> None:
     nodes = [
         (file.name, node)
-        for package in (acme_iid_client, certbot_acme_iid)
+        for package in (acme_iid_client, certbot_acme_iid, bounded)
         for file in Path(package.__file__ or "").parent.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
     ]
@@ -210,11 +211,11 @@ def test_all_http_of_the_client_goes_through_the_bounded_session() -> None:
     # The first is for systemd on this machine, the second reads from a connection that there is.
     assert {(file, name) for file, name in calls if CONNECTS.match(name)} == {
         ("systemd.py", "socket.socket"),
-        ("session.py", "http.client.HTTPResponse"),
+        ("reading.py", "http.client.HTTPResponse"),
     }
     assert {(file, name) for file, name in bases if CONNECTS.match(name)} == {
         ("session.py", "requests.Session"),
-        ("session.py", "requests.adapters.HTTPAdapter"),
+        ("adapter.py", "requests.adapters.HTTPAdapter"),
     }
     imported = {
         (file, node.module, alias.name)
@@ -223,7 +224,7 @@ def test_all_http_of_the_client_goes_through_the_bounded_session() -> None:
         for alias in node.names
     }
     assert imported == {
-        ("session.py", "urllib3.connection", "HTTPConnection"),
+        ("adapter.py", "urllib3.connection", "HTTPConnection"),
         ("trust.py", "requests", "RequestException"),
         ("trust.py", "requests.utils", "DEFAULT_CA_BUNDLE_PATH"),
     }

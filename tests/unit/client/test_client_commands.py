@@ -70,6 +70,9 @@ def test_an_order_imports_no_verifier_and_no_flask() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [
+        "acme_iid.attestation",
+        "acme_iid.attestation.asn1",
+        "acme_iid.attestation.cms",
         "acme_iid.binding",
         "acme_iid.bounded",
         "acme_iid.bounded.adapter",

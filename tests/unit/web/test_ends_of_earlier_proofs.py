@@ -19,17 +19,6 @@ from acme_iid.store.database import Database, open_store
 OTHER = "Other provisioner"
 
 
-@pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CA]:
-    """A CA whose provisioner lets a proof serve for a day, which serves throughout."""
-    ca = CA(tmp_path_factory.mktemp("lasting") / "ca")
-    ca.init("--proof-lifetime", "24h")
-    ca.start()
-    yield ca
-    if ca.process is not None:
-        ca.stop()
-
-
 @pytest.fixture
 def account(lasting: CA) -> Account:
     """The account of an instance."""

@@ -5,6 +5,7 @@ It renews what ends inside a window, and takes over what it has got when Apache 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,8 +103,10 @@ class ModMd(Client):
         """Run Apache until it has got a certificate, and once more to take it over."""
         log = self._home / "error.log"
         staged = self._home / "md" / "staging" / self._first
-        self._apache(window, lambda: any(staged.glob("pubcert*.pem")) or "peer certificate" in log.read_text())
-        assert any(staged.glob("pubcert*.pem")), log.read_text()
+        # The certificate's file comes before the note that the job is finished, and without that note
+        # a start takes nothing over.
+        self._apache(window, lambda: finished(staged / "job.json") or "peer certificate" in log.read_text())
+        assert finished(staged / "job.json"), log.read_text()
         self._apache("1%", lambda: not staged.exists())
         folder = self._home / "md" / "domains" / self._first
         (certificate,), (key,) = folder.glob("pubcert*.pem"), folder.glob("privkey*.pem")
@@ -116,3 +119,11 @@ class ModMd(Client):
         with running(self.program, "-DFOREGROUND", "-f", path, env=self.site.env(), log=log) as apache:
             until(lambda: done() or apache.poll() is not None, f"mod_md ({self._home})")
         assert done(), log.read_text()
+
+
+def finished(job: Path) -> bool:
+    """Whether mod_md has noted in its staging area that it has got everything."""
+    try:
+        return json.loads(job.read_text())["finished"] is True
+    except (OSError, ValueError, KeyError):  # not there yet, or being written
+        return False
