@@ -20,6 +20,7 @@ from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
+from acme_iid.store.issuers import retired
 from acme_iid.web import certificate_status, problems, public
 from acme_iid.web.acme import Resources, further_headers
 from acme_iid.web.ahead import Ahead, KnownAccounts
@@ -65,9 +66,9 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     :raises StoreUnavailableError: if the store cannot be opened.
     """
     trust = trust_store(config.given_keys)
-    ca = home.load(config.home, password)
     database = open_store(config.store.url, config.store.connections)
     try:
+        ca = home.load(config.home, password, retired(database))
         issuers.begin(database, ca, int(time.time()))
         chains = tuple(alternates.load(path, ca.current.certificate) for path in config.ca.alternate_chains)
         config = replace(config, constraints=name_constraints.of_chains(ca.chains, chains))

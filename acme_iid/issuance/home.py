@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,19 +95,30 @@ def replace_root(home: Path, root: x509.Certificate) -> None:
     replace_file(home / ROOT_CERTIFICATE, root.public_bytes(Encoding.PEM), 0o644)
 
 
-def load(home: Path, password: str | None = None) -> CertificateAuthority:
+def load(home: Path, password: str | None = None, retired: Collection[str] = ()) -> CertificateAuthority:
     """Return the CA in ``home``; no root's private key is touched.
 
     :param password: of the issuers' private keys, where they are encrypted.
+    :param retired: the ids of issuers that the store says are retired. Their files are not read, and their keys may be
+        gone. A key that is missing for any other issuer is an error.
     :raises CAFileError: if a file is missing, unreadable, or those of an issuer do not belong together.
     """
-    folders = _entries(home / FOLDER)
+    passed_over = {folder_of(issuer_id).name for issuer_id in retired}
+    folders = [folder for folder in _entries(home / FOLDER) if folder.name not in passed_over]
     if not folders:
         raise CAFileError(_NO_ISSUER.format(home / FOLDER))
     roots = load_roots(home)
     issuers = [_load_issuer(home, folder, roots, password) for folder in folders]
     # Before any server has started, the first one that was made is the one that signs.
     return CertificateAuthority(roots, sorted(issuers, key=lambda issuer: issuer.certificate.not_valid_before_utc))
+
+
+def load_issuer(home: Path, issuer_id: str, password: str | None) -> Issuer:
+    """Return one issuer in ``home``, with its key.
+
+    :raises CAFileError: as :func:`load` does.
+    """
+    return _load_issuer(home, home / folder_of(issuer_id), load_roots(home), password)
 
 
 def load_roots(home: Path) -> tuple[x509.Certificate, ...]:

@@ -155,6 +155,27 @@ class Issuer:
         return UnsignedCertificate(serial, tbs, not_before, not_after)
 
 
+class RetiredIssuer:
+    """An issuer whose key signs nothing any more and may be destroyed; what it has signed may still be in force.
+
+    :param chain: its certificate and those above it, without the root.
+
+    :ivar id: the SHA-256 of its SubjectPublicKeyInfo, hex.
+    :ivar certificate: its own.
+    :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of all of them, keys that get no certificate.
+    """
+
+    def __init__(self, chain: Sequence[x509.Certificate]) -> None:
+        self.certificate = chain[0]
+        self.id = key_id(chain[0].public_key())
+        self.own_keys = frozenset(bytes.fromhex(key_id(entry.public_key())) for entry in chain)
+
+    @property
+    def short_id(self) -> str:
+        """The beginning of the id, by which its URLs are called."""
+        return self.id[:SHORT_ID_LENGTH]
+
+
 def key_id(key: CertificatePublicKeyTypes) -> str:
     """Return the SHA-256 of a key's SubjectPublicKeyInfo, hex."""
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
