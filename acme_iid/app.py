@@ -13,6 +13,7 @@ from acme_iid.config.settings import Config
 from acme_iid.issuance import alternates, home, name_constraints
 from acme_iid.operations import issuers
 from acme_iid.operations.background import Background
+from acme_iid.operations.expiry import ExpiryWatch
 from acme_iid.operations.follower import Following
 from acme_iid.operations.presence import Presence
 from acme_iid.operations.pruning import Pruning
@@ -98,7 +99,8 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     # By itself: it says goodbye when the loop has ended.
     presence = Presence(authority, watched)
     app.at_stop(presence.stop)
-    for thread in (_Refreshing(trust), Validations(authority, links), Pruning(authority), Following(store), presence):
+    threads = (Validations(authority, links), Pruning(authority), Following(store), ExpiryWatch(authority), presence)
+    for thread in (_Refreshing(trust), *threads):
         thread.start()
         app.at_end(thread.stop)
     return app

@@ -33,7 +33,7 @@ def issuer_named(authority: Authority, short_id: str | None) -> Issuer | Retired
     """The issuer whose id begins so, retired or not; without an id the one that signs now."""
     if short_id is None:
         return authority.ca.current
-    known = (*authority.ca.issuers.values(), *authority.ca.retired.values())
+    known: tuple[Issuer | RetiredIssuer, ...] = (*authority.ca.issuers.values(), *authority.ca.retired.values())
     return next((issuer for issuer in known if issuer.short_id == short_id), None)
 
 

@@ -10,6 +10,7 @@ import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.filters import on_store
+from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import KEY_TYPES, Checked, password, password_file
 
 if TYPE_CHECKING:
@@ -121,15 +122,87 @@ def _constraints(config: Config, domains: tuple[str, ...], networks: tuple[Netwo
 
 @rotate.command(short_help="Have a prepared intermediate sign.")
 @click.argument("issuer")
+@click.option("--compromised", is_flag=True, help="The former issuer's key was stolen: have its certificates replaced.")
+@password_file
 @on_store
 @click.pass_obj
-def activate(home: Home, database: Database, issuer: str) -> None:
+def activate(home: Home, database: Database, issuer: str, password_file: Path | None, *, compromised: bool) -> None:
     """Have ISSUER, as 'issuer list' shows it, sign from now on; every server follows within seconds.
 
     Refused while a server that runs lacks its key, and if it ends too soon. Certificates of the former issuer stay
-    good, and so do its revocation list and its answers.
+    good, and so do its revocation list and its answers; clients that ask are told to renew them within a day.
+
+    With --compromised clients renew at once, and the commands that end the former issuer are printed: its key is then
+    believed by nobody who looks at the root's revocation list. ISSUER may end before the former one then.
     """
     from acme_iid.operations import rotation
 
-    issuer_id = rotation.activate(home.config(), database, issuer, int(time.time()))
-    click.echo(f"The issuer {issuer_id[:16]} signs from now on.")
+    now = int(time.time())
+    activated = rotation.activate(
+        home.config(), database, issuer, password(password_file), now, compromised=compromised
+    )
+    click.echo(f"The issuer {activated.id[:16]} signs from now on.")
+    if compromised:
+        _print_aftermath(home, database, activated.former, now)
+    else:
+        click.echo("When the former one's key is to be destroyed:")
+        click.echo(f"  acme-iid-ca issuer rotate retire {activated.former[:16]}")
+
+
+def _print_aftermath(home: Home, database: Database, former: str, now: int) -> None:
+    from acme_iid.operations.stolen import aftermath
+
+    left = aftermath(home.config(), database, former, now)
+    click.echo(f"The issuer {former[:16]} is compromised; {left.valid} certificates of it are in force.")
+    if left.valid:
+        click.echo(
+            f"Clients that ask for renewal information have replaced them by {timestamp(left.renewed_by)}. The last one "
+            f"ends at {timestamp(left.last_end)}: by then every client has noticed."
+        )
+    if not left.under_root:
+        click.echo(
+            f"The thief can sign until the CA that signed this issuer, {left.above}, names it in its revocation list. "
+            f"Have it revoke {left.certificate}."
+        )
+        return
+    click.echo("The thief can sign until the root's revocation list names this issuer. Where the root's key is:")
+    click.echo(
+        "  acme-iid-ca issuer root-crl sign --root-cert certs/root_ca.crt "
+        f"--root-key {left.root_key or 'ROOT_KEY'} --revoke {left.certificate} --out root.crl"
+    )
+    click.echo("If there is a list already, give it with --former. Then, here:")
+    click.echo("  acme-iid-ca issuer root-crl import root.crl")
+    click.echo("Clients of acme-iid refuse the issuer within a day of that.")
+
+
+@rotate.command(short_help="Sign the last list of a former intermediate.")
+@click.argument("issuer")
+@click.option(
+    "--while-valid",
+    is_flag=True,
+    help="Do so although certificates of it are in force, which can then no longer be revoked.",
+)
+@password_file
+@on_store
+@click.pass_obj
+def retire(home: Home, database: Database, issuer: str, password_file: Path | None, *, while_valid: bool) -> None:
+    """Sign the last revocation list of ISSUER, which outlasts its last certificate; then its key can be destroyed.
+
+    The issuer that signs is not retired, nor one that was replaced less than a minute ago. The servers go on handing
+    out the list and the issuer's certificate, and need neither its key nor its folder any more. Nothing is signed with
+    the key from then on, so no certificate of it can be revoked: without --while-valid this waits until they have ended.
+    """
+    from acme_iid.operations import retirement
+
+    retired = retirement.retire(
+        home.config(), database, issuer, password(password_file), int(time.time()), while_valid=while_valid
+    )
+    click.echo(
+        f"The issuer {retired.id[:16]} is retired. Its last list is good until {timestamp(retired.next_update)}."
+    )
+    if retired.valid:
+        click.echo(
+            f"{retired.valid} certificates of it stay good, the last until {timestamp(retired.last_end)}, and can no "
+            "longer be revoked."
+        )
+    click.echo(f"Its key can be destroyed on every server: {retired.key}")

@@ -177,6 +177,14 @@ def key_place(home: Path, issuer_id: str) -> str:
     return f"{_FILE}{_key_file(home, home / folder_of(issuer_id) / DESCRIPTION)}"
 
 
+def has_key(home: Path, issuer_id: str) -> bool:
+    """Whether the key of an issuer in ``home`` is where its ``issuer.toml`` says.
+
+    :raises CAFileError: if that cannot be read.
+    """
+    return _key_file(home, home / folder_of(issuer_id) / DESCRIPTION).exists()
+
+
 def has_waiting_key(home: Path, certificate: x509.Certificate) -> bool:
     """Whether a certificate is for a key that a request was made with in ``home``."""
     return (home / key_file_of(key_id(certificate.public_key()))).exists()
@@ -233,7 +241,7 @@ def _load_issuer(home: Path, folder: Path, roots: Sequence[x509.Certificate], pa
         raise CAFileError(f"{folder / CHAIN} does not begin with the certificate in {folder / CERTIFICATE}")
     root = _root_of(chain, roots, home, folder)
     for below, above in zip(chain, (*chain[1:], root), strict=True):
-        if not _is_signed_by(below, above):
+        if not is_signed_by(below, above):
             raise CAFileError(f"{folder / CHAIN} is no chain: {_name(below)} was not signed by {_name(above)}")
         _require_ca(below, folder / CHAIN)
     return Issuer(Signer(certificate, key), root, chain[1:])
@@ -242,7 +250,7 @@ def _load_issuer(home: Path, folder: Path, roots: Sequence[x509.Certificate], pa
 def _root_of(
     chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], home: Path, folder: Path
 ) -> x509.Certificate:
-    root = next((root for root in roots if _is_signed_by(chain[-1], root)), None)
+    root = next((root for root in roots if is_signed_by(chain[-1], root)), None)
     if root is None:
         raise CAFileError(f"{folder / CHAIN} leads to no root in {home / ROOT_CERTIFICATE}")
     return root
@@ -275,7 +283,8 @@ def _require_ca(certificate: x509.Certificate, path: Path) -> None:
         raise CAFileError(f"{path} is no chain: {_name(certificate)} is no CA certificate with a key identifier")
 
 
-def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether a certificate is one of an issuer's: by name and by signature."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):

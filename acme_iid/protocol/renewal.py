@@ -85,4 +85,9 @@ def window(certificate: Certificate, hurry: Hurry | None = None) -> Window:
 
 def retry_after(certificate: Certificate) -> int:
     """Seconds after which a client should ask again: often enough to see an operator's wish in time."""
-    return min(_LONGEST_WAIT, max(_SHORTEST_WAIT, (certificate.not_after - certificate.not_before) // 24))
+    return pause_of_life(certificate.not_after - certificate.not_before)
+
+
+def pause_of_life(lifetime: int) -> int:
+    """Seconds after which the client of a certificate of that lifetime, in seconds, should ask again."""
+    return min(_LONGEST_WAIT, max(_SHORTEST_WAIT, lifetime // 24))
