@@ -88,6 +88,7 @@ def prepare(
         lifetime=lifetime,
         root_lifetime=0,
         constraints=None if no_name_constraints else _constraints(config, domains, networks),
+        root_crl_url=config.root_crl_url,
         password=password(password_file),
     )
     if csr is not None:
@@ -156,8 +157,8 @@ def _print_aftermath(home: Home, database: Database, former: str, now: int) -> N
     click.echo(f"The issuer {former[:16]} is compromised; {left.valid} certificates of it are in force.")
     if left.valid:
         click.echo(
-            f"Clients that ask for renewal information have replaced them by {timestamp(left.renewed_by)}. The last one "
-            f"ends at {timestamp(left.last_end)}: by then every client has noticed."
+            f"Clients that ask for renewal information have replaced them by {timestamp(left.renewed_by)}. "
+            f"The last one ends at {timestamp(left.last_end)}: by then every client has noticed."
         )
     if not left.under_root:
         click.echo(
@@ -190,7 +191,7 @@ def retire(home: Home, database: Database, issuer: str, password_file: Path | No
 
     The issuer that signs is not retired, nor one that was replaced less than a minute ago. The servers go on handing
     out the list and the issuer's certificate, and need neither its key nor its folder any more. Nothing is signed with
-    the key from then on, so no certificate of it can be revoked: without --while-valid this waits until they have ended.
+    the key from then on, so that no certificate of it can be revoked: while some are in force, --while-valid is needed.
     """
     from acme_iid.operations import retirement
 

@@ -24,7 +24,7 @@ from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id
 from acme_iid.operations.background import Background
 from acme_iid.protocol.standing import Standing
-from acme_iid.store import expiry_warnings, issuers, jobs, revocation_lists
+from acme_iid.store import expiry_warnings, issuers, jobs, revocation_lists, root_lists
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Decision, Reader, Write, perform
@@ -101,6 +101,7 @@ def lifetimes(folder: Path, reader: Reader | None) -> list[Lifetime]:
     found = [of_certificate(role_in(chain, place), certificate) for place, certificate in enumerate(chain)]
     if reader is not None:
         found += _lists(reader, [entry.id for entry in entries if entry.retired_at is None])
+        found += _root_lists(reader, home.load_roots(folder) if chains else ())
     return found
 
 
@@ -126,6 +127,14 @@ def _lists(reader: Reader, issuer_ids: Sequence[str]) -> Iterator[Lifetime]:
         if signed is not None:
             short = issuer_id[:SHORT_ID_LENGTH]
             yield Lifetime("list", f"list {issuer_id}", f"of the issuer {short}", signed.signed_at, signed.next_update)
+
+
+def _root_lists(reader: Reader, roots: Sequence[x509.Certificate]) -> Iterator[Lifetime]:
+    for root in roots:
+        entry = root_lists.newest(reader, fingerprint(root))
+        if entry is not None:
+            subject, name = f"root list {entry.root_id}", f"of {home.shown(root.subject)}"
+            yield Lifetime("root list", subject, name, entry.this_update, entry.next_update)
 
 
 def sentence(lifetime: Lifetime, now: int) -> str | None:

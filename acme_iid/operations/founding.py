@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.errors import RequestError
-from acme_iid.issuance import ceremony, home, keys
+from acme_iid.issuance import ceremony, home, keys, root_crl
 from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import Signer, key_id
 from acme_iid.issuance.keys import PrivateKey
@@ -29,6 +29,7 @@ class Wishes:
     :ivar subject: the intermediate's; None for one that is made of the name, as with ``root_subject``.
     :ivar constraints: the names that the intermediate can sign for; None for any.
     :ivar constrain_root: whether they stand in the root as well.
+    :ivar root_crl_url: where a root's revocation list is, with {root} for its id; None to say nothing of it.
     :ivar password: under which private keys are stored, if under one.
     """
 
@@ -40,6 +41,7 @@ class Wishes:
     root_subject: x509.Name | None = None
     constraints: x509.NameConstraints | None = None
     constrain_root: bool = False
+    root_crl_url: str | None = None
     password: str | None = None
 
 
@@ -118,8 +120,9 @@ def next_intermediate(wishes: Wishes, root: Signer, now: int) -> Signer:
     :raises CAFileError: if the root cannot sign it.
     """
     key = ceremony.generate(wishes.key_type)
+    url = None if wishes.root_crl_url is None else root_crl.url_of(wishes.root_crl_url, root.certificate)
     return ceremony.create_intermediate(
-        root, wishes.name, now, key, wishes.lifetime, wishes.constraints, wishes.subject
+        root, wishes.name, now, key, wishes.lifetime, wishes.constraints, wishes.subject, url
     )
 
 

@@ -16,6 +16,7 @@ from acme_iid.operations.expiry import Lifetime
 from acme_iid.operations.presence import SEEN_SECONDS
 from acme_iid.protocol.standing import Standing, State
 from acme_iid.store import issuers, servers
+from acme_iid.store.issuers import StoredIssuer
 from acme_iid.store.servers import Server
 from acme_iid.store.writes import Reader
 
@@ -47,13 +48,13 @@ def overview(folder: Path, reader: Reader | None, now: int) -> list[Line]:
     :param now: seconds.
     :raises CAFileError: if the home's certificates cannot be read.
     """
-    standings = {} if reader is None else issuers.standings(issuers.every(reader))
+    entries = [] if reader is None else issuers.every(reader)
+    standings = issuers.standings(entries)
     running = [] if reader is None else servers.seen(reader, now, SEEN_SECONDS)
-    lines = [
-        line
-        for chain in (home.chains(folder) if home.has_issuers(folder) else ())
-        for line in _of_chain(folder, chain, standings, running, now)
-    ]
+    chains = home.chains(folder) if home.has_issuers(folder) else ()
+    here = {key_id(chain[0].public_key()) for chain in chains}
+    lines = [line for chain in chains for line in _of_chain(folder, chain, standings, running, now)]
+    lines += [_of_stored(entry, standings, running, now) for entry in entries if entry.id not in here]
     return [*lines, *(_of_list(entry, now) for entry in expiry.lifetimes(folder, reader) if "list" in entry.role)]
 
 
@@ -72,7 +73,7 @@ def _of_chain(
         if role == "issuer":
             identity = key_id(certificate.public_key())
             state = standings.get(identity, Standing()).state
-            holding = tuple(server.id for server in running if identity in server.issuers)
+            holding = _holding(running, identity)
             key = home.key_place(folder, identity)
             if not home.has_key(folder, identity):
                 key += " (missing)"
@@ -89,6 +90,25 @@ def _of_chain(
             expiry.percent_left(lifetime.begins, lifetime.ends, now),
             tuple(described(certificate)),
         )
+
+
+def _of_stored(entry: StoredIssuer, standings: dict[str, Standing], running: Sequence[Server], now: int) -> Line:
+    """An issuer whose files are not in the home: it is retired, or another server's."""
+    certificate = x509.load_der_x509_certificate(entry.certificate)
+    lifetime = expiry.of_certificate("issuer", certificate)
+    return Line(
+        lifetime,
+        entry.id[:SHORT_ID_LENGTH],
+        standings[entry.id].state,
+        "elsewhere",
+        _holding(running, entry.id),
+        expiry.percent_left(lifetime.begins, lifetime.ends, now),
+        tuple(described(certificate)),
+    )
+
+
+def _holding(running: Sequence[Server], issuer_id: str) -> tuple[str, ...]:
+    return tuple(server.id for server in running if issuer_id in server.issuers)
 
 
 def _of_list(lifetime: Lifetime, now: int) -> Line:
