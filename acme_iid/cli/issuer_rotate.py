@@ -160,20 +160,23 @@ def _print_aftermath(home: Home, database: Database, former: str, now: int) -> N
             f"Clients that ask for renewal information have replaced them by {timestamp(left.renewed_by)}. "
             f"The last one ends at {timestamp(left.last_end)}: by then every client has noticed."
         )
-    if not left.under_root:
+    if left.ceremony is None:
         click.echo(
             f"The thief can sign until the CA that signed this issuer, {left.above}, names it in its revocation list. "
             f"Have it revoke {left.certificate}."
         )
         return
-    click.echo("The thief can sign until the root's revocation list names this issuer. Where the root's key is:")
+    root, root_key, former = left.ceremony.root, left.ceremony.key, left.ceremony.former
+    click.echo(f"The thief can sign until the list of the root {left.above} names this issuer. Where its key is:")
+    if former is not None:
+        click.echo(f"  curl --cacert {root or 'ROOT_CERT'} -o former.crl {former}")
     click.echo(
-        "  acme-iid-ca issuer root-crl sign --root-cert certs/root_ca.crt "
-        f"--root-key {left.root_key or 'ROOT_KEY'} --revoke {left.certificate} --out root.crl"
+        f"  acme-iid-ca issuer root-crl sign --root-cert {root or 'ROOT_CERT'} --root-key {root_key or 'ROOT_KEY'} "
+        f"{'' if former is None else '--former former.crl '}--revoke {left.certificate} --out root.crl"
     )
-    click.echo("If there is a list already, give it with --former. Then, here:")
+    click.echo("Then, here:")
     click.echo("  acme-iid-ca issuer root-crl import root.crl")
-    click.echo("Clients of acme-iid refuse the issuer within a day of that.")
+    click.echo("Clients of acme-iid look once a day, and refuse the issuer from then on.")
 
 
 @rotate.command(short_help="Sign the last list of a former intermediate.")
@@ -189,7 +192,7 @@ def _print_aftermath(home: Home, database: Database, former: str, now: int) -> N
 def retire(home: Home, database: Database, issuer: str, password_file: Path | None, *, while_valid: bool) -> None:
     """Sign the last revocation list of ISSUER, which outlasts its last certificate; then its key can be destroyed.
 
-    The issuer that signs is not retired, nor one that was replaced less than a minute ago. The servers go on handing
+    The issuer that signs is not retired, nor one that was replaced some minutes ago. The servers go on handing
     out the list and the issuer's certificate, and need neither its key nor its folder any more. Nothing is signed with
     the key from then on, so that no certificate of it can be revoked: while some are in force, --while-valid is needed.
     """

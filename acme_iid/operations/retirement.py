@@ -24,8 +24,9 @@ from acme_iid.store.writes import Reader, Write, again, perform
 
 MARGIN = 7 * 24 * 3600
 """Seconds by which the last list outlasts the last certificate: clocks are wrong, and lists are fetched early."""
-FOLLOWED_SECONDS = 60
-"""Seconds after an activation in which a server may still sign under the former issuer."""
+FOLLOWED_SECONDS = 180
+"""Seconds after an activation in which a server may still need the former issuer's key: to sign, or to have answers about
+its certificates signed without it later on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,8 @@ def _require_former(reader: Reader, issuer_id: str, now: int) -> None:
         raise RequestError("this issuer signs now; activate another one first: acme-iid-ca issuer rotate activate")
     if now < standing.replaced_at + FOLLOWED_SECONDS:
         raise RequestError(
-            f"another issuer took its place less than {FOLLOWED_SECONDS} seconds ago, and servers may still sign with "
-            "this one; try again in a minute"
+            f"another issuer took its place less than {FOLLOWED_SECONDS} seconds ago, and servers may still need the key "
+            "of this one; try again in a few minutes"
         )
 
 

@@ -10,12 +10,25 @@ from cryptography import x509
 from acme_iid.authority import renewal
 from acme_iid.config.settings import Config
 from acme_iid.issuance import home
+from acme_iid.issuance.ca import fingerprint
+from acme_iid.issuance.issuer import SHORT_ID_LENGTH
 from acme_iid.protocol.renewal import pause_of_life
-from acme_iid.store import certificates
+from acme_iid.store import certificates, root_lists
 from acme_iid.store.writes import Reader
 
-DAILY_LOOK = 24 * 3600
-"""Seconds after which a client of ours looks at the roots, and at their revocation lists, at the latest."""
+
+@dataclass(frozen=True, slots=True)
+class Ceremony:
+    """What the list of the root is signed with that names the issuer.
+
+    :ivar root: the file of the root's certificate; None if the home's holds other roots too.
+    :ivar key: the file of the root's key; None if it is elsewhere.
+    :ivar former: where the list is that this CA hands out now; None if there is none yet.
+    """
+
+    root: Path | None
+    key: Path | None
+    former: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +37,7 @@ class Aftermath:
 
     :ivar certificate: the file of its certificate.
     :ivar above: who signed it, for people.
-    :ivar under_root: whether that is a root of this CA, in whose list it is to be named.
-    :ivar root_key: the root's key, if that is in the home.
+    :ivar ceremony: None if that is no root of this CA, so that the list that names it is another's.
     :ivar valid: the number of its certificates that are in force.
     :ivar renewed_by: when every client that asks for renewal information has replaced its certificate, seconds.
     :ivar last_end: when the last of its certificates ends, seconds; None if there is none.
@@ -33,8 +45,7 @@ class Aftermath:
 
     certificate: Path
     above: str
-    under_root: bool
-    root_key: Path | None
+    ceremony: Ceremony | None
     valid: int
     renewed_by: int
     last_end: int | None
@@ -46,21 +57,28 @@ def aftermath(config: Config, reader: Reader, issuer_id: str, now: int) -> After
     :param now: seconds.
     :raises CAFileError: if its certificate cannot be read.
     """
-    file = home.folder_of(issuer_id) / home.CERTIFICATE
-    certificate = home.load_certificate(config.home / file)
+    file = config.home / home.folder_of(issuer_id) / home.CERTIFICATE
+    certificate = home.load_certificate(file)
     under = certificates.under_issuer(reader, issuer_id, now)
-    # Whoever asks as late as can be then renews in the rest of the window, or at once.
-    asked = now + pause_of_life(under.longest)
     return Aftermath(
         certificate=file,
         above=home.shown(certificate.issuer),
-        under_root=_is_under_root(certificate, home.load_roots(config.home)),
-        root_key=home.ROOT_KEY if (config.home / home.ROOT_KEY).exists() else None,
+        ceremony=_ceremony(config, reader, certificate),
         valid=under.valid,
-        renewed_by=max(asked, now + renewal.COMPROMISED_SECONDS),
+        # Whoever asks as late as can be renews at once then.
+        renewed_by=now + max(pause_of_life(under.longest), renewal.COMPROMISED_SECONDS),
         last_end=under.last_end,
     )
 
 
-def _is_under_root(certificate: x509.Certificate, roots: tuple[x509.Certificate, ...]) -> bool:
-    return any(home.is_signed_by(certificate, root) for root in roots)
+def _ceremony(config: Config, reader: Reader, certificate: x509.Certificate) -> Ceremony | None:
+    roots = home.load_roots(config.home)
+    root = next((root for root in roots if home.is_signed_by(certificate, root)), None)
+    if root is None:
+        return None
+    known, key = root_lists.newest(reader, fingerprint(root)), config.home / home.ROOT_KEY
+    return Ceremony(
+        config.home / home.ROOT_CERTIFICATE if len(roots) == 1 else None,
+        key if key.exists() else None,
+        None if known is None else f"{config.server.url}/root-crl/{known.root_id[:SHORT_ID_LENGTH]}",
+    )

@@ -11,7 +11,7 @@ from acme_iid.authority import Authority, succession
 from acme_iid.issuance import ceremony, home, keys
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Signer, key_id
 from acme_iid.operations import rotation
-from acme_iid.store.writes import Statement
+from acme_iid.store.writes import Committing, Statement
 
 YEAR = 365 * 86400
 
@@ -45,11 +45,16 @@ def activate(authority: Authority, short_id: str, *, compromised: bool = False) 
 
 
 def settle(authority: Authority, seconds: int = 3600) -> None:
+    """Have what happened to issuers be so many seconds ago, also for the authority."""
+    pass_time(authority.database, seconds)
+    succession.follow(authority.database, authority.ca)
+
+
+def pass_time(database: Committing, seconds: int = 3600) -> None:
     """Have what happened to issuers be so many seconds ago."""
     for column in ("activated_at", "compromised_at", "retired_at"):
         text = f"UPDATE issuers SET {column} = {column} - :seconds"  # noqa: S608 - our own words
-        put(authority.database, Statement(text, {"seconds": seconds}))
-    succession.follow(authority.database, authority.ca)
+        put(database, Statement(text, {"seconds": seconds}))
 
 
 def reload(authority: Authority, retired: frozenset[str] = frozenset()) -> None:
