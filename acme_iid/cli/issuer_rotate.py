@@ -166,13 +166,13 @@ def _print_aftermath(home: Home, database: Database, former: str, now: int) -> N
             f"Have it revoke {left.certificate}."
         )
         return
-    root, root_key, former = left.ceremony.root, left.ceremony.key, left.ceremony.former
+    root, root_key, known = left.ceremony.root, left.ceremony.key, left.ceremony.former
     click.echo(f"The thief can sign until the list of the root {left.above} names this issuer. Where its key is:")
-    if former is not None:
-        click.echo(f"  curl --cacert {root or 'ROOT_CERT'} -o former.crl {former}")
+    if known is not None:
+        click.echo(f"  curl --cacert {root or 'ROOT_CERT'} -o former.crl {known}")
     click.echo(
         f"  acme-iid-ca issuer root-crl sign --root-cert {root or 'ROOT_CERT'} --root-key {root_key or 'ROOT_KEY'} "
-        f"{'' if former is None else '--former former.crl '}--revoke {left.certificate} --out root.crl"
+        f"{'' if known is None else '--former former.crl '}--revoke {left.certificate} --out root.crl"
     )
     click.echo("Then, here:")
     click.echo("  acme-iid-ca issuer root-crl import root.crl")

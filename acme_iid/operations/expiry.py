@@ -217,10 +217,13 @@ class ExpiryWatch(Background):
         take: Decision[int | None] = partial(jobs.take, name=_JOB, now=now, interval=INTERVAL)
         if not jobs.is_due(database, _JOB, now, INTERVAL) or perform(database, take) is None:
             return
-        if self._authority.config.ca.crl:
-            self._renew_lists(now)
-        for lifetime in lifetimes(self._authority.config.home, database):
-            warn(database, lifetime, now)
+        try:
+            if self._authority.config.shows_status:
+                self._renew_lists(now)
+        finally:
+            # A list that cannot be signed is one of those that end soon.
+            for lifetime in lifetimes(self._authority.config.home, database):
+                warn(database, lifetime, now)
 
     def _renew_lists(self, now: int) -> None:
         ca = self._authority.ca

@@ -25,8 +25,8 @@ from acme_iid.store.writes import Reader, Write, again, perform
 MARGIN = 7 * 24 * 3600
 """Seconds by which the last list outlasts the last certificate: clocks are wrong, and lists are fetched early."""
 FOLLOWED_SECONDS = 180
-"""Seconds after an activation in which a server may still need the former issuer's key: to sign, or to have answers about
-its certificates signed without it later on."""
+"""Seconds after an activation in which a server may still need the former issuer's key: for certificates, or for an OCSP
+responder that lasts without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,11 @@ def find(reader: Reader, short_id: str) -> StoredIssuer:
 
     :raises RequestError: if there is none.
     """
-    for entry in issuers.every(reader):
-        if short_id and entry.id.startswith(short_id):
-            return entry
+    entries = [entry for entry in issuers.every(reader) if short_id and entry.id.startswith(short_id)]
+    if len(entries) == 1:
+        return entries[0]
+    if entries:
+        raise RequestError(f"{len(entries)} issuers begin with {short_id!r}; give more of the id")
     raise RequestError(
         f"no server of this CA ever had an issuer {short_id[:SHORT_ID_LENGTH]!r}; 'acme-iid-ca issuer status' lists "
         "those that there are"
@@ -90,8 +92,8 @@ def _require_former(reader: Reader, issuer_id: str, now: int) -> None:
         raise RequestError("this issuer signs now; activate another one first: acme-iid-ca issuer rotate activate")
     if now < standing.replaced_at + FOLLOWED_SECONDS:
         raise RequestError(
-            f"another issuer took its place less than {FOLLOWED_SECONDS} seconds ago, and servers may still need the key "
-            "of this one; try again in a few minutes"
+            f"another issuer took its place less than {FOLLOWED_SECONDS} seconds ago, and servers may still need the "
+            "key of this one; try again in a few minutes"
         )
 
 

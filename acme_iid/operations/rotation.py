@@ -96,9 +96,11 @@ def activate(
 
 
 def _chain(folder: Path, short_id: str) -> Sequence[x509.Certificate]:
-    for chain in home.chains(folder):
-        if short_id and key_id(chain[0].public_key()).startswith(short_id):
-            return chain
+    chains = [chain for chain in home.chains(folder) if short_id and key_id(chain[0].public_key()).startswith(short_id)]
+    if len(chains) == 1:
+        return chains[0]
+    if chains:
+        raise RequestError(f"{len(chains)} issuers begin with {short_id!r}; give more of the id")
     raise RequestError(
         f"there is no issuer {short_id[:SHORT_ID_LENGTH]!r} in {folder / home.FOLDER}; 'acme-iid-ca issuer list' lists "
         "those that there are"

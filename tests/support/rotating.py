@@ -57,8 +57,8 @@ def pass_time(database: Committing, seconds: int = 3600) -> None:
         put(database, Statement(text, {"seconds": seconds}))
 
 
-def reload(authority: Authority, retired: frozenset[str] = frozenset()) -> None:
+def reload(authority: Authority) -> None:
     """Take up the files in an authority's home, as SIGHUP does."""
-    ca = home.load(authority.config.home, None, retired)
+    ca = home.load(authority.config.home)
     authority.ca.issuers = ca.issuers
     succession.follow(authority.database, authority.ca)

@@ -202,3 +202,12 @@ def test_a_hurried_renewal_does_not_count_as_a_further_one(authority: Authority,
     assert issued.issued_at is not None
     with pytest.raises(AcmeError, match="limit"):
         actor.finalize(actor.ready(instance, BAR))
+
+
+def test_an_id_that_is_no_issuers_activates_nothing(authority: Authority) -> None:
+    assert "there is no issuer 'zz'" in refused(authority, "zz")
+    assert "there is no issuer ''" in refused(authority, "")
+    # Of seventeen ids two begin alike.
+    begins = [prepare(authority.config.home)[0] for _ in range(16)] + [authority.ca.current.id[0]]
+    twice = next(digit for digit in begins if begins.count(digit) > 1)
+    assert f"issuers begin with '{twice}'" in refused(authority, twice)

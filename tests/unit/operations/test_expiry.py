@@ -21,7 +21,7 @@ from acme_iid.issuance.issuer import Signer
 from acme_iid.operations import expiry
 from acme_iid.operations.expiry import ExpiryWatch, Lifetime, percent_left
 from acme_iid.simulator import aws
-from acme_iid.store import revocation_lists
+from acme_iid.store import pruning, revocation_lists
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Statement
 
@@ -110,6 +110,21 @@ def test_one_server_looks_for_all_and_signs_lists_in_time(authority: Authority) 
         transaction.run("DELETE FROM revocation_lists")
     ExpiryWatch(listing).turn()
     assert revocation_lists.latest(authority.database, authority.ca.current.id) is None
+
+
+def test_the_list_that_is_furthest_behind_says_what_may_be_pruned(authority: Authority) -> None:
+    at, former = now(), authority.ca.current.id
+    assert pruning.listed_until(authority.database) is None
+    behind = certificate_status.current_list(authority, authority.ca.current, at)
+    second = prepare(authority.config.home)
+    reload(authority)
+    activate(authority, second)
+    ahead = certificate_status.current_list(authority, authority.ca.current, at + DAY)
+    assert behind.since < ahead.since
+    assert pruning.listed_until(authority.database) == behind.since
+    # The last list of a retired one stays as it is.
+    put(authority.database, Statement("UPDATE issuers SET retired_at = 1 WHERE id = :id", {"id": former}))
+    assert pruning.listed_until(authority.database) == ahead.since
 
 
 def ending(ca: CA, begun: int, left: int) -> None:
