@@ -25,8 +25,7 @@ from acme_iid.store.writes import Reader, Write, again, perform
 MARGIN = 7 * 24 * 3600
 """Seconds by which the last list outlasts the last certificate: clocks are wrong, and lists are fetched early."""
 FOLLOWED_SECONDS = 180
-"""Seconds after an activation in which a server may still need the former issuer's key: for certificates, or for an OCSP
-responder that lasts without it."""
+"""Seconds after an activation in which a server may still need the former key: for certificates, or a responder."""
 
 
 @dataclass(frozen=True, slots=True)
