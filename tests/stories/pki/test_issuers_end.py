@@ -19,12 +19,14 @@ from cryptography.x509.ocsp import OCSPResponseStatus, load_der_ocsp_response
 from machine import Machine, ec2_machine
 from rotating import key_file, pass_time, prepare
 from running import CA
+from writing import put
 
 from acme_iid.issuance import home
 from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import key_id
 from acme_iid.simulator import aws
 from acme_iid.store.database import open_store
+from acme_iid.store.writes import Statement
 
 
 @pytest.fixture
@@ -158,6 +160,7 @@ def test_a_stolen_issuer_is_left_and_named_in_the_roots_list(ca: CA, vm: Machine
     assert vm.try_("needs-renewal", vm.crt).code == 1
     with closing(open_store(ca.store_url)) as database:
         pass_time(database)
+        put(database, Statement("UPDATE certificates SET not_before = not_before - 3600", {}))
     deadline = time.monotonic() + 60
     while issuer_of(vm) != second:
         vm.run("renew", vm.crt, vm.key)
