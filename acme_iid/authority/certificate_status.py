@@ -17,6 +17,7 @@ from acme_iid.errors import StoreUnavailableError
 from acme_iid.issuance import crl, ocsp
 from acme_iid.issuance.crl import Revoked
 from acme_iid.issuance.issuer import Issuer
+from acme_iid.issuance.responder import Responders
 from acme_iid.store import certificates, revocation_lists
 from acme_iid.store.revocation_lists import SignedList
 from acme_iid.store.writes import Committed, Reader, Write, again
@@ -93,13 +94,14 @@ class Answer(NamedTuple):
     lifetime: int
 
 
-def answer(authority: Authority, request: bytes, now: int) -> Answer:
-    """The answer to an OCSP request in DER.
+def answer(authority: Authority, responders: Responders, request: bytes, now: int) -> Answer:
+    """The answer to an OCSP request in DER, which the issuer's responder signs.
 
-    It does not outlive its certificate: Caddy staples no other. One for an expired certificate has no nextUpdate, which
-    says that there may be news at any time (RFC 6960 section 4.2.2.1).
+    It outlives neither the certificate, since Caddy staples no such answer, nor the responder. One for an
+    expired certificate has no nextUpdate, which says that there may be news at any time (RFC 6960 section 4.2.2.1).
 
     :raises OCSPError: if there is no answer: ``malformedRequest``, ``unauthorized`` for another CA's certificates.
+    :raises ResponderError: if the issuer has no responder that can be used.
     """
     question = ocsp.read(request)
     issuer = next((issuer for issuer in authority.ca.issuers.values() if question.is_about(issuer.certificate)), None)
@@ -111,9 +113,11 @@ def answer(authority: Authority, request: bytes, now: int) -> Answer:
     revoked = None
     if certificate is not None and certificate.revoked_at is not None:
         revoked = Revoked(question.serial, certificate.revoked_at, certificate.revocation_reason or 0)
-    until = now + ANSWER_LIFETIME if certificate is None else min(now + ANSWER_LIFETIME, certificate.not_after)
+    responder = responders.of(issuer.certificate, issuer.signer, now)
+    ends = responder.ends if certificate is None else min(responder.ends, certificate.not_after)
+    until = min(now + ANSWER_LIFETIME, ends)
     lifetime = max(0, until - now)
     next_update = until if lifetime else None
     issued = certificate is not None
-    der = ocsp.answer(issuer.signer, question, issued=issued, revoked=revoked, now=now, next_update=next_update)
+    der = ocsp.answer(responder.signer, question, issued=issued, revoked=revoked, now=now, next_update=next_update)
     return Answer(der, lifetime)

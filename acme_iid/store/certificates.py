@@ -128,6 +128,17 @@ def count_valid(reader: Reader, criteria: Filter, now: int) -> int:
     return count
 
 
+def last_end(reader: Reader, issuer_id: str, now: int) -> int | None:
+    """When the last of an issuer's certificates ends, seconds; None if all have ended."""
+    rows = reader.rows(
+        """SELECT not_after FROM certificates WHERE issuer_id = :issuer_id AND not_after > :now
+           ORDER BY not_after DESC LIMIT 1""",
+        issuer_id=issuer_id,
+        now=now,
+    )
+    return rows[0]["not_after"] if rows else None
+
+
 def set_window(certificate: Certificate, window: Window) -> Statement:
     """Say when a certificate that was not revoked should be renewed."""
     return Statement(

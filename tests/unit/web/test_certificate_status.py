@@ -24,6 +24,7 @@ from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.config import ca_toml
 from acme_iid.issuance.home import load as load_ca
+from acme_iid.issuance.responder import Responders
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account as AccountFacts
 from acme_iid.protocol.resources import Certificate, Order
@@ -285,6 +286,7 @@ def test_an_answer_ends_with_its_certificate_and_has_no_end_after_it(authority: 
     issuer = authority.ca.current.certificate
     add(authority, 1, NOW + HOUR // 2)
     add(authority, 2, NOW + 2 * HOUR, NOW)
+    responders = Responders(authority.config.home, None)
     for number, now, end in (
         (1, NOW, NOW + HOUR // 2),
         (1, NOW + HOUR // 2 - 1, NOW + HOUR // 2),
@@ -294,7 +296,7 @@ def test_an_answer_ends_with_its_certificate_and_has_no_end_after_it(authority: 
         (2, NOW + 3 * HOUR, None),
         (3, NOW, NOW + HOUR),
     ):
-        answered = certificate_status.answer(authority, question(issuer, serial(number)), now)
+        answered = certificate_status.answer(authority, responders, question(issuer, serial(number)), now)
         found = ocsp.load_der_ocsp_response(answered.der)
         assert found.this_update_utc.timestamp() == now - 60
         assert (found.next_update_utc and found.next_update_utc.timestamp()) == end
