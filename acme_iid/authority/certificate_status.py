@@ -18,7 +18,8 @@ from acme_iid.issuance import crl, ocsp
 from acme_iid.issuance.crl import Revoked
 from acme_iid.issuance.issuer import Issuer
 from acme_iid.issuance.responder import Responders
-from acme_iid.store import certificates, revocation_lists
+from acme_iid.protocol.resources import Certificate
+from acme_iid.store import certificates, revocation_lists, unrecorded_revocations
 from acme_iid.store.revocation_lists import SignedList
 from acme_iid.store.writes import Committed, Reader, Write, again
 
@@ -28,6 +29,7 @@ ANSWER_LIFETIME = 3600
 """Seconds that an OCSP answer can be relied on."""
 
 _ATTEMPTS = 5
+_NEVER = 1 << 62
 
 
 def issuer_named(authority: Authority, short_id: str | None) -> Issuer | None:
@@ -110,14 +112,24 @@ def answer(authority: Authority, responders: Responders, request: bytes, now: in
     certificate = certificates.by_serial(authority.database, f"{question.serial:x}")
     if certificate is not None and certificate.issuer_id != issuer.id:
         certificate = None
-    revoked = None
-    if certificate is not None and certificate.revoked_at is not None:
-        revoked = Revoked(question.serial, certificate.revoked_at, certificate.revocation_reason or 0)
+    revoked, not_after = _revocation(authority.database, issuer, question.serial, certificate)
     responder = responders.of(issuer.certificate, issuer.signer, now)
-    ends = responder.ends if certificate is None else min(responder.ends, certificate.not_after)
-    until = min(now + ANSWER_LIFETIME, ends)
+    until = min(now + ANSWER_LIFETIME, responder.ends, not_after)
     lifetime = max(0, until - now)
     next_update = until if lifetime else None
-    issued = certificate is not None
+    issued = certificate is not None or revoked is not None
     der = ocsp.answer(responder.signer, question, issued=issued, revoked=revoked, now=now, next_update=next_update)
     return Answer(der, lifetime)
+
+
+def _revocation(
+    reader: Reader, issuer: Issuer, serial: int, certificate: Certificate | None
+) -> tuple[Revoked | None, int]:
+    """The revocation of a certificate, if there is one, and when the certificate ends; :data:`_NEVER` if unknown."""
+    if certificate is not None:
+        at, reason = certificate.revoked_at, certificate.revocation_reason or 0
+        return (None if at is None else Revoked(serial, at, reason)), certificate.not_after
+    unrecorded = unrecorded_revocations.get(reader, issuer.id, f"{serial:x}")
+    if unrecorded is None:
+        return None, _NEVER
+    return Revoked(serial, unrecorded.revoked_at, unrecorded.reason), unrecorded.not_after
