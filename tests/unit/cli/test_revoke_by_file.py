@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from running import CA, answer
-from wire import Issued, b64, csr
+from wire import Issued, Key, b64, csr
 
 from acme_iid.issuance import ceremony
 from acme_iid.issuance.home import load
@@ -88,15 +88,15 @@ def test_list_and_answer_name_a_certificate_that_was_forgotten(tmp_path: Path, i
         ca.kill()
 
 
-def leaf_of(ca: CA, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def leaf_of(ca: CA, key: Key) -> x509.Certificate:
     """A certificate that the CA's issuer has signed, and of which the store knows nothing."""
     issuer, now = load(ca.home).current, int(time.time())
-    request = LeafRequest(key.public_key(), [dns("foo.local")], now + 3600)
+    request = LeafRequest(key.private.public_key(), [dns("foo.local")], now + 3600)
     return x509.load_der_x509_certificate(issuer.issue(request, Namespace(("local",), frozenset()), now).der)
 
 
 def test_a_key_that_was_compromised_so_is_certified_no_more(ca: CA, tmp_path: Path, instance: aws.Instance) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = Key()
     file = written(tmp_path / "leaf.pem", leaf_of(ca, key))
     ca.cli(*REVOKE, file, "--reason", "1")
     ca.start()
@@ -107,9 +107,7 @@ def test_a_key_that_was_compromised_so_is_certified_no_more(ca: CA, tmp_path: Pa
     assert (done.status_code, "compromise" in done.json()["detail"]) == (400, True), done.text
 
 
-def test_a_certificate_that_is_known_is_revoked_as_by_its_number(
-    ca: CA, tmp_path: Path, instance: aws.Instance
-) -> None:
+def test_a_known_certificate_is_revoked_as_by_its_number(ca: CA, tmp_path: Path, instance: aws.Instance) -> None:
     ca.start()
     issued = ca.account().obtain("foo.local", answer=answer(instance))
     ca.cli(*REVOKE, written(tmp_path / "leaf.pem", issued.leaf))

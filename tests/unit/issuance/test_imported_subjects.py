@@ -29,7 +29,7 @@ from acme_iid.protocol.identifiers import dns
 NOW = int(time.time())
 
 
-def attribute(oid: x509.ObjectIdentifier, text: str, kind: _ASN1Type) -> x509.NameAttribute:
+def attribute(oid: x509.ObjectIdentifier, text: str, kind: _ASN1Type) -> x509.NameAttribute[str]:
     return x509.NameAttribute(oid, text, kind)
 
 
