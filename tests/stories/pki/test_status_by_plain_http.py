@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID
+from pages import commands
 from ports import free_port
 from running import ACCOUNT, CA, PROVISIONER, answer
 from wire import Issued
@@ -120,3 +123,18 @@ def test_an_issuer_that_the_roots_list_names_is_believed_no_more(party: Party, i
     party.root_list("--revoke", party.ca.intermediate)
     code, said = party.verify(issued)
     assert (code == 0, "certificate revoked" in said, "at 1 depth" in said) == (False, True, True), said
+
+
+def test_the_pages_commands_sign_and_hand_out_a_roots_list(party: Party) -> None:
+    # The page's files are here, as they came from where the root's key is.
+    for file in (party.ca.root, party.ca.root_key):
+        (party.folder / file.name).write_bytes(file.read_bytes())
+        (party.folder / file.name).chmod(0o600)
+    (party.folder / "root.crl").unlink()
+    done = subprocess.run(
+        ["bash", "-ec", commands("root-crl")],
+        env={**os.environ, "ACME_IID_CA_HOME": str(party.ca.home),
+             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        cwd=party.folder, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "is handed out, until" in done.stdout) == (0, True), done.stderr

@@ -117,7 +117,7 @@ def test_it_ends_with_its_issuer_and_is_not_made_anew_then(tmp_path: Path) -> No
         responders.of(short.certificate, short, NOW + 2 * DAY)
 
 
-def test_it_lasts_as_long_as_is_needed_and_then_serves_without_the_issuers_key(home: Home) -> None:
+def test_it_lasts_as_long_as_is_needed_without_the_issuers_key_too(home: Home) -> None:
     until = NOW + 90 * DAY
     assert home.responders().of(ISSUER.certificate, ISSUER, NOW, until).ends == until
     for now in (NOW, until - 1):

@@ -282,6 +282,18 @@ def test_another_process_that_signs_meanwhile_wins_and_numbers_are_unique(author
     assert mine == others[0]
 
 
+def test_an_answer_ends_with_its_responder(authority: Authority) -> None:
+    issuer = authority.ca.current.certificate
+    add(authority, 1, NOW + 20 * HOUR)
+    short = Responders(authority.config.home, None, HOUR // 3)
+    sent = question(issuer, serial(1))
+    first = ocsp.load_der_ocsp_response(certificate_status.answer(authority, short, sent, NOW).der)
+    assert first.next_update_utc is not None
+    assert first.next_update_utc.timestamp() == NOW + HOUR // 3
+    (responder,) = first.certificates
+    assert first.next_update_utc == responder.not_valid_after_utc
+
+
 def test_an_answer_ends_with_its_certificate_and_has_no_end_after_it(authority: Authority) -> None:
     issuer = authority.ca.current.certificate
     add(authority, 1, NOW + HOUR // 2)
