@@ -17,7 +17,7 @@ from acme_iid.store import issuers, unrecorded_revocations
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.unrecorded_revocations import UnrecordedRevocation
-from acme_iid.store.writes import Reader, Write, perform
+from acme_iid.store.writes import Reader, Write, again, perform, refuse
 
 
 def revoke(
@@ -28,8 +28,8 @@ def revoke(
     :param of_home: the certificates of the issuers in the home, which the store may not know yet.
     :param code: the reason.
     :param now: seconds.
-    :raises RequestError: if no issuer of this CA has signed it, or that one is retired.
-    :raises AcmeError: ``alreadyRevoked``.
+    :raises RequestError: if no issuer of this CA has signed it.
+    :raises AcmeError: ``alreadyRevoked``; ``unauthorized`` if the last list of its issuer is signed.
     """
     perform(database, partial(_revoke, leaf=leaf, of_home=tuple(of_home), code=code, now=now))
 
@@ -56,30 +56,29 @@ def _revoke(
     if code == revocation.KEY_COMPROMISE and isinstance(leaf.public_key(), PublicKey):
         noted = Event("key.compromised", now, detail={"spki_sha256": entry.key_id, "serial": serial, "by": "operator"})
         compromised = revocation.compromise_key(reader, entry.key_id, revocation.thumbprint_of(leaf), noted)
-    return Write(
-        [*compromised.statements, unrecorded_revocations.add(entry)], lambda _rows: None, [*compromised.events, event]
-    )
+    issuer = issuers.get(reader, issuer_id)
+    if issuer is not None and issuer.retired_at is not None:
+        # That the key is compromised is recorded all the same.
+        return refuse(compromised.statements, revocation.retired_error(), compromised.events)
+    # Who retires the issuer waits for this, and then counts it.
+    in_service = [] if issuer is None else [issuers.in_service(issuer_id, again)]
+    statements = [*compromised.statements, *in_service, unrecorded_revocations.add(entry)]
+    return Write(statements, lambda _rows: None, [*compromised.events, event])
 
 
 def _issuer_of(reader: Reader, leaf: x509.Certificate, of_home: Iterable[x509.Certificate]) -> str:
     """The id of the issuer of ours that has signed a certificate.
 
-    :raises RequestError: if there is none, or it is retired.
+    :raises RequestError: if there is none.
     """
-    stored = {entry.id: entry for entry in issuers.every(reader)}
-    known = [x509.load_der_x509_certificate(entry.certificate) for entry in stored.values()]
+    known = [x509.load_der_x509_certificate(entry.certificate) for entry in issuers.every(reader)]
     issuer = next((one for one in (*known, *of_home) if _has_signed(one, leaf)), None)
     if issuer is None:
         raise RequestError(
             "no issuer of this CA has signed the certificate, so that this CA cannot revoke it; an intermediate is "
             "revoked by its root's list: acme-iid-ca issuer root-crl sign --revoke"
         )
-    issuer_id = key_id(issuer.public_key())
-    if issuer_id in stored and stored[issuer_id].retired_at is not None:
-        raise RequestError(
-            "the issuer of the certificate is retired: its last list is signed, and nothing can be added to it"
-        )
-    return issuer_id
+    return key_id(issuer.public_key())
 
 
 def _has_signed(issuer: x509.Certificate, leaf: x509.Certificate) -> bool:

@@ -41,8 +41,8 @@ class Responding(Background):
                 _log.error("%s", error)
 
     def _needed_until(self, issuer: Issuer, now: int) -> int:
-        if issuer.id == self._authority.ca.current.id:
-            self._until.pop(issuer.id, None)
+        standing = self._authority.ca.standings.get(issuer.id)
+        if standing is None or standing.replaced_at is None:
             return 0
         asked_at, until = self._until.get(issuer.id, (float("-inf"), 0))
         if time.monotonic() >= asked_at + _ASK_SECONDS:

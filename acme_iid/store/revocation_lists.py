@@ -80,6 +80,19 @@ def put(signed: SignedList, previous: int | None, verdict: Verdict) -> Statement
     )
 
 
+def whole(signed: SignedList, verdict: Verdict) -> Statement:
+    """Rely on it that a list names every certificate that it has to.
+
+    :param verdict: if one was revoked after it was signed.
+    """
+    return Statement(
+        f"""SELECT 1 FROM revocation_lists
+            WHERE key_id = :issuer_id AND number = :number AND :revoked = {_REVOKED}""",  # noqa: S608 - our own words
+        {"issuer_id": signed.key_id, "number": signed.number, "since": signed.since, "revoked": signed.revoked},
+        verdict,
+    )
+
+
 def revoked(reader: Reader, issuer_id: str, since: int) -> list[tuple[str, int, int]]:
     """An issuer's revoked certificates that end after ``since``: serial number in hex, when it was revoked, reason."""
     rows = reader.rows(

@@ -127,7 +127,12 @@ def test_it_lasts_as_long_as_is_needed_without_the_issuers_key_too(home: Home) -
 
 
 def made(
-    issuer: Signer = ISSUER, *, begins: int = NOW - 60, nocheck: bool = True, purpose: bool = True, usage: bool = True
+    issuer: Signer = ISSUER,
+    *,
+    begins: int = NOW - 60,
+    nocheck: bool = True,
+    purpose: bool | None = True,
+    usage: bool = True,
 ) -> Signer:
     """A responder that is in order, but for what a test changes in it."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -142,8 +147,9 @@ def made(
     )
     if nocheck:
         builder = builder.add_extension(x509.OCSPNoCheck(), critical=False)
-    if purpose:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
+    if purpose is not None:
+        of = ExtendedKeyUsageOID.OCSP_SIGNING if purpose else ExtendedKeyUsageOID.SERVER_AUTH
+        builder = builder.add_extension(x509.ExtendedKeyUsage([of]), critical=False)
     signing = x509.KeyUsage(usage, not usage, False, False, False, False, False, False, False)
     builder = builder.add_extension(signing, critical=True)
     return Signer(builder.sign(issuer.key, hashes.SHA256()), key)
@@ -154,7 +160,8 @@ BAD: dict[str, tuple[Callable[[], Signer], str]] = {
     "ended": (lambda: made(begins=NOW - LIFETIME), "has ended, at 2027-01-15"),
     "to come": (lambda: made(begins=NOW + DAY), "is not valid yet: it begins at"),
     "of another issuer": (lambda: made(OTHER), "was signed by"),
-    "for no OCSP": (lambda: made(purpose=False), "lacks OCSPSigning"),
+    "for TLS": (lambda: made(purpose=False), "lacks OCSPSigning"),
+    "for no purpose": (lambda: made(purpose=None), "lacks OCSPSigning"),
     "without digitalSignature": (lambda: made(usage=False), "lacks digitalSignature"),
     "the issuer itself": (lambda: ISSUER, "was signed by"),
 }
