@@ -21,3 +21,5 @@ CREATE TABLE unrecorded_revocations (
     revocation_reason BIGINT NOT NULL,
     PRIMARY KEY (issuer_id, serial)
 );
+
+CREATE INDEX unrecorded_revocations_by_end ON unrecorded_revocations (issuer_id, not_after);
