@@ -144,7 +144,7 @@ class Issuer:
     def _prepare(self, request: LeafRequest, purposes: x509.ExtendedKeyUsage, now: int) -> UnsignedCertificate:
         not_before = now - BACKDATE if request.not_before is None else request.not_before
         not_after = min(request.not_after, self.not_after)
-        if now >= not_after or not_before >= not_after:
+        if now >= self.not_after or not_before >= not_after:
             raise AcmeError(
                 Problem.SERVER_INTERNAL,
                 "no certificate can be valid then: the CA's intermediate certificate is at its end; "
