@@ -1,4 +1,4 @@
-"""Java's PKIX validation: the program Verify.java, compiled once."""
+"""Java, as its TLS clients verify: the program Verify.java, compiled once."""
 
 from __future__ import annotations
 
