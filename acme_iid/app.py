@@ -13,6 +13,7 @@ from acme_iid.config.settings import Config
 from acme_iid.issuance import alternates, home, name_constraints
 from acme_iid.operations import issuers
 from acme_iid.operations.background import Background
+from acme_iid.operations.expiry import ExpiryWatch
 from acme_iid.operations.follower import Following
 from acme_iid.operations.presence import Presence
 from acme_iid.operations.pruning import Pruning
@@ -20,6 +21,7 @@ from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
+from acme_iid.store.issuers import retired
 from acme_iid.web import certificate_status, problems, public, root_lists
 from acme_iid.web.acme import Resources, further_headers
 from acme_iid.web.ahead import Ahead, KnownAccounts
@@ -65,9 +67,9 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     :raises StoreUnavailableError: if the store cannot be opened.
     """
     trust = trust_store(config.given_keys)
-    ca = home.load(config.home, password)
     database = open_store(config.store.url, config.store.connections)
     try:
+        ca = home.load(config.home, password, retired(database))
         issuers.begin(database, ca, int(time.time()))
         chains = tuple(alternates.load(path, ca.current.certificate) for path in config.ca.alternate_chains)
         config = replace(config, constraints=name_constraints.of_chains(ca.chains, chains))
@@ -98,7 +100,8 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     # By itself: it says goodbye when the loop has ended.
     presence = Presence(authority, watched)
     app.at_stop(presence.stop)
-    for thread in (_Refreshing(trust), Validations(authority, links), Pruning(authority), Following(store), presence):
+    threads = (Validations(authority, links), Pruning(authority), Following(store), ExpiryWatch(authority), presence)
+    for thread in (_Refreshing(trust), *threads):
         thread.start()
         app.at_end(thread.stop)
     return app

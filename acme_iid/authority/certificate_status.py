@@ -16,7 +16,7 @@ from acme_iid.binding import CLOCK_SKEW
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.issuance import crl, ocsp
 from acme_iid.issuance.crl import Revoked
-from acme_iid.issuance.issuer import Issuer
+from acme_iid.issuance.issuer import Issuer, RetiredIssuer
 from acme_iid.store import certificates, revocation_lists
 from acme_iid.store.revocation_lists import SignedList
 from acme_iid.store.writes import Committed, Reader, Write, again
@@ -29,27 +29,34 @@ ANSWER_LIFETIME = 3600
 _ATTEMPTS = 5
 
 
-def issuer_named(authority: Authority, short_id: str | None) -> Issuer | None:
-    """The issuer whose id begins so; without an id the one that signs now."""
+def issuer_named(authority: Authority, short_id: str | None) -> Issuer | RetiredIssuer | None:
+    """The issuer whose id begins so, retired or not; without an id the one that signs now."""
     if short_id is None:
         return authority.ca.current
-    return next((issuer for issuer in authority.ca.issuers.values() if issuer.short_id == short_id), None)
+    known: tuple[Issuer | RetiredIssuer, ...] = (*authority.ca.issuers.values(), *authority.ca.retired.values())
+    return next((issuer for issuer in known if issuer.short_id == short_id), None)
 
 
-def current_list(authority: Authority, issuer: Issuer, now: int) -> SignedList:
+def current_list(authority: Authority, issuer: Issuer | RetiredIssuer, now: int) -> SignedList:
     """The list of an issuer that is current: every revocation that was acknowledged before is in it.
 
-    Where nothing can be written, the list before is served for as long as it is relied on and lacks no revocation.
+    Where nothing can be written, the list before is served for as long as it is relied on and lacks no revocation. Of
+    an issuer that is retired it is the last one.
 
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     database = authority.database
     key_id = issuer.id
+    if isinstance(issuer, RetiredIssuer):
+        last = revocation_lists.latest(database, key_id)
+        if last is None:
+            raise StoreUnavailableError("the last list of a retired issuer is not in the store")
+        return last
     for _ in range(_ATTEMPTS):
         known = revocation_lists.latest(database, key_id)
         if known is not None and _is_current(database, known, now):
             return known
-        signed = _sign(authority, issuer, known, now)
+        signed = sign_list(database, issuer, known, now, now + LIST_LIFETIME)
         try:
             put = revocation_lists.put(signed, None if known is None else known.number, again)
             outcome = database.commit(Write([put], lambda _rows: None))
@@ -72,16 +79,21 @@ def _is_whole(reader: Reader, known: SignedList) -> bool:
     return revocation_lists.count(reader, known.key_id, known.since) == known.revoked
 
 
-def _sign(authority: Authority, issuer: Issuer, known: SignedList | None, now: int) -> SignedList:
+def sign_list(reader: Reader, issuer: Issuer, known: SignedList | None, now: int, next_update: int) -> SignedList:
+    """Sign the list of an issuer, as it is to be put in the place of the latest one.
+
+    :param known: the latest one.
+    :param now: seconds.
+    :param next_update: until then it can be relied on, seconds.
+    """
     # A certificate is in one more list after its end (RFC 5280 section 3.3): clients that missed its revocation see it.
     since = now if known is None else min(known.signed_at, now)
     revoked = [
         Revoked(int(serial, 16), at, reason)
-        for serial, at, reason in revocation_lists.revoked(authority.database, issuer.id, since)
+        for serial, at, reason in revocation_lists.revoked(reader, issuer.id, since)
     ]
     # Numbers follow the clock, so that they grow after a backup was restored, too.
     number = now if known is None else max(known.number + 1, now)
-    next_update = now + LIST_LIFETIME
     der = crl.sign(issuer.signer, revoked, number, now, next_update)
     return SignedList(issuer.id, number, since, len(revoked), now, next_update, der)
 

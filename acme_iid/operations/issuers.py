@@ -6,6 +6,7 @@ from functools import partial
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.authority import succession
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.store import issuers
 from acme_iid.store.database import Database
@@ -22,7 +23,7 @@ def begin(database: Database, ca: CertificateAuthority, now: int) -> None:
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     perform(database, partial(_note, ca=ca, now=now))
-    ca.use(issuers.signing(database))
+    succession.follow(database, ca)
 
 
 def _note(reader: Reader, ca: CertificateAuthority, now: int) -> Write[None]:

@@ -76,6 +76,20 @@ def put(signed: SignedList, previous: int | None, verdict: Verdict) -> Statement
     )
 
 
+def whole(signed: SignedList, verdict: Verdict) -> Statement:
+    """Rely on it that a list names every certificate that it has to.
+
+    :param verdict: if one was revoked after it was signed.
+    """
+    return Statement(
+        """SELECT 1 FROM revocation_lists WHERE key_id = :key_id AND number = :number AND :revoked =
+               (SELECT COUNT(*) FROM certificates
+                WHERE revoked_at IS NOT NULL AND issuer_id = :key_id AND not_after > :since)""",
+        {"key_id": signed.key_id, "number": signed.number, "since": signed.since, "revoked": signed.revoked},
+        verdict,
+    )
+
+
 def revoked(reader: Reader, issuer_id: str, since: int) -> list[tuple[str, int, int]]:
     """An issuer's revoked certificates that end after ``since``: serial number in hex, when it was revoked, reason."""
     rows = reader.rows(
