@@ -11,12 +11,14 @@ from acme_iid.authority import Authority
 from acme_iid.authority.validations import Validations
 from acme_iid.config.settings import Config
 from acme_iid.issuance import alternates, home, name_constraints
+from acme_iid.issuance.responder import Responders
 from acme_iid.operations import issuers
 from acme_iid.operations.background import Background
 from acme_iid.operations.expiry import ExpiryWatch
 from acme_iid.operations.follower import Following
 from acme_iid.operations.presence import Presence
 from acme_iid.operations.pruning import Pruning
+from acme_iid.operations.responding import Responding
 from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
@@ -33,6 +35,8 @@ from acme_iid.web.links import Links
 from acme_iid.web.nonces import Nonces
 from acme_iid.web.pool import Pool
 
+MOST_STATUS = 64
+"""Requests by plain HTTP that are inside one process at a time."""
 _REFRESH_SECONDS = 30
 
 
@@ -91,10 +95,16 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     app.ca = ca
     Resources(authority, Door(gate, pool, store, batches, config.server.proxies)).add_to(app)
     app.register_blueprint(public.blueprint(authority, watched))
-    app.register_blueprint(root_lists.blueprint(authority))
-    if config.shows_status:
-        app.register_blueprint(certificate_status.blueprint(authority))
-    app.register_error_handler(Exception, problems.response_of)
+    responders = Responders(config.home, password)
+    # Without the redirections, the directory and all else that ACME has.
+    app.status = Application("acme_iid_status", most=MOST_STATUS)
+    app.status.ca = ca
+    app.at_end(app.status.close)
+    for shown in (app, app.status):
+        shown.register_blueprint(root_lists.blueprint(authority))
+        if config.shows_status:
+            shown.register_blueprint(certificate_status.blueprint(authority, responders))
+        shown.register_error_handler(Exception, problems.response_of)
     app.at_end(watched.close)
     app.at_end(spent.close)
     # By itself: it says goodbye when the loop has ended.
@@ -104,4 +114,8 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     for thread in (_Refreshing(trust), *threads):
         thread.start()
         app.at_end(thread.stop)
+    if config.shows_status:
+        responding = Responding(authority, responders)
+        responding.start()
+        app.at_end(responding.stop)
     return app

@@ -75,7 +75,12 @@ def find(reader: Reader, der: bytes) -> Certificate:
 
 def _thumbprint(certificate: Certificate) -> str:
     """The thumbprint of a certificate's key."""
-    key = x509.load_der_x509_certificate(certificate.der).public_key()
+    return thumbprint_of(x509.load_der_x509_certificate(certificate.der))
+
+
+def thumbprint_of(leaf: x509.Certificate) -> str:
+    """The thumbprint of the key of a certificate of ours."""
+    key = leaf.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey)
     return jwk.thumbprint(key)
 
@@ -198,7 +203,7 @@ def _revoke(
     if code == KEY_COMPROMISE:
         compromised = compromise(reader, certificate, revoked_by, now, closing.ended)
     if before or is_final:
-        error = _already_error() if before else _retired_error()
+        error = _already_error() if before else retired_error()
         # That the key is compromised is recorded all the same.
         noting = noting if compromised.events else []
         return refuse([*compromised.statements, *noting], error, compromised.events)
@@ -222,7 +227,8 @@ def _already_error() -> AcmeError:
     return AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
 
 
-def _retired_error() -> AcmeError:
+def retired_error() -> AcmeError:
+    """The error about a certificate whose issuer has signed its last list."""
     return AcmeError(
         Problem.UNAUTHORIZED,
         "this certificate cannot be revoked any more: its issuer is retired, and its last revocation list is signed. "
@@ -288,8 +294,6 @@ def compromise(
     :param by: as for the revocation.
     :param ended: the ids of the enrolments that end in the same write.
     """
-    if compromised_keys.has(reader, certificate.key_id):
-        return NOTHING
     noted = Event(
         "key.compromised",
         now,
@@ -297,10 +301,24 @@ def compromise(
         instance=instance_key(certificate.instance),
         detail={"spki_sha256": certificate.key_id, "serial": certificate.serial, "by": by},
     )
-    thumbprint = _thumbprint(certificate)
+    return compromise_key(reader, certificate.key_id, _thumbprint(certificate), noted, ended)
+
+
+def compromise_key(
+    reader: Reader, key_id: str, thumbprint: str, noted: Event, ended: Collection[str] = frozenset()
+) -> Effect:
+    """Note that a key is compromised, unless it was noted before.
+
+    :param key_id: the SHA-256 of its SubjectPublicKeyInfo, hex.
+    :param thumbprint: its own (RFC 7638).
+    :param noted: the event.
+    """
+    if compromised_keys.has(reader, key_id):
+        return NOTHING
+    now = noted.at
     signing = accounts.by_thumbprint(reader, thumbprint)
     ending = None if signing is None else active_accounts.deactivate(reader, signing, now, "compromised key", ended)
-    statements, events = [compromised_keys.add(certificate.key_id, now)], [noted]
+    statements, events = [compromised_keys.add(key_id, now)], [noted]
     if isinstance(ending, Write):
         statements, events = [*ending.statements, *statements], [*events, *ending.events]
     # After the key is noted nobody gets an account with it; this is for whoever got one since it was looked for.

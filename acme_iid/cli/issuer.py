@@ -69,10 +69,11 @@ def list_issuers(home: Home, *, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def status(home: Home, *, as_json: bool) -> None:
-    """Show each certificate from the issuers up to the roots, and the revocation lists.
+    """Show each certificate from the issuers up to the roots, the OCSP responders, and the revocation lists.
 
     STATE is an issuer's: prepared, signing, former, retired or compromised; before a server has started all are
     prepared. SERVERS are those that run and hold its key. WARNING is 25 or 10 once no more percent of a life are left.
+    FAULT is why clients would refuse the answers of a responder.
     """
     from acme_iid.operations.overview import overview
     from acme_iid.store.existing import existing
@@ -91,6 +92,7 @@ def status(home: Home, *, as_json: bool) -> None:
             "ends": timestamp(line.lifetime.ends),
             "days_left": max(0, (line.lifetime.ends - now) // DAY),
             "warning": line.warning,
+            "fault": line.fault,
             "constraints": list(line.constraints),
         }
         for line in lines

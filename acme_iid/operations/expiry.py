@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from cryptography import x509
 
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.config.findings import Finding
-from acme_iid.issuance import home
+from acme_iid.issuance import home, responder
 from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id
 from acme_iid.operations.background import Background
@@ -102,6 +102,7 @@ def lifetimes(folder: Path, reader: Reader | None) -> list[Lifetime]:
     if reader is not None:
         found += _lists(reader, [entry.id for entry in entries if entry.retired_at is None])
         found += _root_lists(reader, home.load_roots(folder) if chains else ())
+        found += _responders(folder, chains, {entry.id for entry in entries if entry.retired_at is None})
     return found
 
 
@@ -135,6 +136,23 @@ def _root_lists(reader: Reader, roots: Sequence[x509.Certificate]) -> Iterator[L
         if entry is not None:
             subject, name = f"root list {entry.root_id}", f"of {home.shown(root.subject)}"
             yield Lifetime("root list", subject, name, entry.this_update, entry.next_update)
+
+
+def _responders(
+    folder: Path, chains: Sequence[tuple[x509.Certificate, ...]], in_service: Collection[str]
+) -> Iterator[Lifetime]:
+    """The responders of this home; that of a retired issuer ends with its last certificate, as it should."""
+    for chain in chains:
+        if key_id(chain[0].public_key()) in in_service:
+            certificate = responder.look(folder, chain[0], 0)[0]
+            if certificate is not None:
+                yield of_responder(chain[0], certificate)
+
+
+def of_responder(issuer: x509.Certificate, certificate: x509.Certificate) -> Lifetime:
+    """The life of an issuer's OCSP responder."""
+    life = of_certificate("responder", certificate)
+    return replace(life, name=f"of the issuer {key_id(issuer.public_key())[:SHORT_ID_LENGTH]}")
 
 
 def sentence(lifetime: Lifetime, now: int) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from acme_iid.issuance import home
+from acme_iid.issuance import home, responder
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id
 from acme_iid.issuance.name_constraints import described
 from acme_iid.operations import expiry
@@ -29,6 +29,7 @@ class Line:
     :ivar state: an issuer's; None for others.
     :ivar key: where its key is; None for a list.
     :ivar servers: the ids of the servers that run and hold an issuer's key; None for others.
+    :ivar fault: why an OCSP responder is of no use; None for others, and while it is of use.
     :ivar warning: the threshold that the rest of its life has come to, in percent; None while there is time.
     """
 
@@ -39,6 +40,7 @@ class Line:
     servers: tuple[str, ...] | None
     warning: int | None
     constraints: tuple[str, ...]
+    fault: str | None = None
 
 
 def overview(folder: Path, reader: Reader | None, now: int) -> list[Line]:
@@ -54,6 +56,7 @@ def overview(folder: Path, reader: Reader | None, now: int) -> list[Line]:
     chains = home.chains(folder) if home.has_issuers(folder) else ()
     here = {key_id(chain[0].public_key()) for chain in chains}
     lines = [line for chain in chains for line in _of_chain(folder, chain, standings, running, now)]
+    lines += [line for chain in chains for line in _of_responder(folder, chain[0], now)]
     lines += [_of_stored(entry, standings, running, now) for entry in entries if entry.id not in here]
     return [*lines, *(_of_list(entry, now) for entry in expiry.lifetimes(folder, reader) if "list" in entry.role)]
 
@@ -90,6 +93,19 @@ def _of_chain(
             expiry.percent_left(lifetime.begins, lifetime.ends, now),
             tuple(described(certificate)),
         )
+
+
+def _of_responder(folder: Path, issuer: x509.Certificate, now: int) -> Iterator[Line]:
+    certificate, fault = responder.look(folder, issuer, now)
+    identity = key_id(issuer.public_key())
+    if certificate is None and fault is None:
+        return
+    if certificate is None:
+        lifetime = Lifetime("responder", "", f"of the issuer {identity[:SHORT_ID_LENGTH]}", now, now)
+    else:
+        lifetime = expiry.of_responder(issuer, certificate)
+    warning = expiry.percent_left(lifetime.begins, lifetime.ends, now)
+    yield Line(lifetime, None, None, f"file:{folder / responder.file_of(identity)}", None, warning, (), fault)
 
 
 def _of_stored(entry: StoredIssuer, standings: dict[str, Standing], running: Sequence[Server], now: int) -> Line:

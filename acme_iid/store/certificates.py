@@ -135,12 +135,23 @@ def count_valid(reader: Reader, criteria: Filter, now: int) -> int:
     return count
 
 
+def last_end(reader: Reader, issuer_id: str, now: int) -> int | None:
+    """When the last of an issuer's certificates ends, seconds; None if all have ended."""
+    rows = reader.rows(
+        """SELECT not_after FROM certificates WHERE issuer_id = :issuer_id AND not_after > :now
+           ORDER BY not_after DESC LIMIT 1""",
+        issuer_id=issuer_id,
+        now=now,
+    )
+    return rows[0]["not_after"] if rows else None
+
+
 class UnderIssuer(NamedTuple):
     """The certificates of one issuer.
 
     :ivar valid: the number of those that have not ended and were not revoked.
     :ivar longest: the longest life of those, in seconds.
-    :ivar last_end: when the last of all ends, revoked or not, seconds; None if there is none.
+    :ivar last_end: when the last of all ends, revoked or not, seconds; None if all have ended.
     """
 
     valid: int
@@ -156,10 +167,7 @@ def under_issuer(reader: Reader, issuer_id: str, now: int) -> UnderIssuer:
         id=issuer_id,
         now=now,
     )
-    last = reader.rows(
-        "SELECT not_after FROM certificates WHERE issuer_id = :id ORDER BY not_after DESC LIMIT 1", id=issuer_id
-    )
-    return UnderIssuer(rows[0]["valid"], rows[0]["longest"] or 0, last[0]["not_after"] if last else None)
+    return UnderIssuer(rows[0]["valid"], rows[0]["longest"] or 0, last_end(reader, issuer_id, now))
 
 
 def set_window(certificate: Certificate, window: Window) -> Statement:
