@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -16,12 +17,14 @@ from pki.rotating import activate, prepare, serving, until_signing
 from pki.verifiers.java import Java
 from pki.verifiers.verifier import Shown, Verifier
 from ports import free_port
+from rotating import key_file, pass_time
 from running import ACCOUNT, CA, answer
 
 from acme_iid.simulator import aws
+from acme_iid.store.database import open_store
 
 NAME = "foo.local"
-MOMENTS = ("before", "prepared", "activated")
+MOMENTS = ("before", "prepared", "activated", "retired")
 
 
 @dataclass
@@ -50,6 +53,18 @@ class Company:
             activate(self.ca, self._prepared)
             until_signing(self.ca, self._prepared)
             self._issue(self._prepared)
+        elif moment == "retired":
+            self._retire(next(iter(self.good)))
+
+    def _retire(self, issuer: str) -> None:
+        """Retire the first issuer, as if an hour had passed, and destroy its key."""
+        with closing(open_store(self.ca.store_url)) as database:
+            pass_time(database)
+        self.ca.cli("issuer", "rotate", "retire", issuer, "--while-valid")
+        key_file(self.ca.home, issuer).unlink()
+        # A server that starts has no key to sign with.
+        self.ca.stop()
+        self.ca.start()
 
     def shown(self, chain: str, name: str = NAME) -> Shown:
         return Shown(self.folder / str(next(self._numbers)), chain, self.ca.root.read_text(), name)
