@@ -27,9 +27,9 @@ class CertificateAuthority:
         self._current = issuers[0]
 
     @property
-    def chains(self) -> tuple[tuple[x509.Certificate, ...], ...]:
-        """For each issuer its certificate, those above it, and the root."""
-        return tuple((issuer.certificate, *issuer.above, issuer.root) for issuer in self.issuers.values())
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """The certificates of all issuers."""
+        return tuple(issuer.certificate for issuer in self.issuers.values())
 
     @property
     def current(self) -> Issuer:

@@ -124,7 +124,7 @@ CLOUD = Provisioner("C", "AWS", (Demand("accounts", ("account",), (ACCOUNT,)),),
 HOSTS = HostProvisioner("H", ("dns-01",))
 ROOT = NameConstraints("the CA's root", permitted_domains=("com", "org"))
 DOMAINS = Namespace(("example.com", "example.org", "net"))
-CONSTRAINED = replace(DOMAINS, constraints=(EXAMPLE, ROOT))
+CONSTRAINED = replace(DOMAINS, constraints=lambda: (EXAMPLE, ROOT))
 REASON = "the CA's certificate permits names below example.com or names below corp.example, not a.example.org"
 
 
