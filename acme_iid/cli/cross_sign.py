@@ -27,8 +27,8 @@ def cross_sign(
 ) -> None:
     """Write to OUT an intermediate of this CA as another root signs it, and that root: an alternate chain.
 
-    The name constraints of the intermediate stay. With OUT in alternate_chains of [ca], clients that trust the other root can ask for that chain. Nothing that exists
-    is overwritten, and the key of this CA is not needed.
+    Its name constraints stay. With OUT in alternate_chains of [ca], clients that trust the other root can ask for that
+    chain. Nothing that exists is overwritten, and the key of this CA is not needed.
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 

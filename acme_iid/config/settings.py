@@ -207,8 +207,8 @@ class Config:
     :ivar hosts: the provisioners of type ACME.
     :ivar names: the names of all provisioners, in the order of ca.toml.
     :ivar profiles: the profiles that orders ask for by name, the default first; empty for a CA without profiles.
-    :ivar constraints: returns the name constraints of the certificates above a leaf. They are not in ca.toml: the loader
-        of the certificates adds them.
+    :ivar constraints: returns the name constraints of the certificates above a leaf. They are not in ca.toml: the
+        loader of the certificates adds them.
     :ivar policy: the policy that follows from domains, constraints and provisioners.
     """
 

@@ -38,8 +38,11 @@ class Namespace:
     def outside(self, identifier: Identifier) -> str:
         """The reason to refuse a name that no domain contains."""
         reason = f"{identifier} is outside this CA's domains ({', '.join(self.domains) or 'none'}); an operator "
-        if self._closed_by(identifier) is None:
+        closed = self._closed_by(identifier)
+        if not closed:
             return f"{reason}adds a domain to [ca] domains in ca.toml"
+        if not closed[-1].rotates:
+            return f"{reason}cannot add it: {closed[-1].refusal(identifier)}"
         return (
             f"{reason}makes an issuer for a further domain (acme-iid-ca issuer rotate prepare --domain DOMAIN), "
             "activates it, and adds the domain to [ca] domains in ca.toml"
@@ -85,7 +88,7 @@ class Namespace:
     def _refusal_of_chain(self, identifier: Identifier) -> str | None:
         """The reason why the CA's chain does not permit a name, and the remedy; None if it does."""
         closed = self._closed_by(identifier)
-        if closed is None:
+        if not closed:
             return None
         of_cloud = identifier.type == "dns" and is_cloud_name(identifier.value)
         if identifier.type == "dns" and not of_cloud and not self.contains(identifier):
@@ -93,12 +96,13 @@ class Namespace:
         if of_cloud and "." not in identifier.value:
             remedy = "a bare instance id is in no domain, so a CA with name constraints offers none; order another name"
         else:
-            remedy = closed.remedy(identifier)
-        return f"{closed.refusal(identifier)}; {remedy}"
+            # The one that is nearest to the root is the hardest to replace.
+            remedy = closed[-1].remedy(identifier)
+        return f"{closed[0].refusal(identifier)}; {remedy}"
 
-    def _closed_by(self, identifier: Identifier) -> NameConstraints | None:
-        """The constraints that do not permit a name; None if all do."""
-        return next((entry for entry in self.constraints() if entry.refusal(identifier) is not None), None)
+    def _closed_by(self, identifier: Identifier) -> list[NameConstraints]:
+        """The constraints that do not permit a name, from the issuer up."""
+        return [entry for entry in self.constraints() if entry.refusal(identifier) is not None]
 
     def _reserved_by(self, identifier: Identifier) -> Identifier | None:
         for own in self.reserved:
