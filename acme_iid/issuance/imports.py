@@ -152,8 +152,13 @@ def _misplaced(certificate: x509.Certificate, following: x509.Certificate, chain
 def _check_identifiers(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
     """Check that the issuer is the one that a certificate's authority key identifier names: OpenSSL looks there."""
     named, own = _extension(certificate, x509.AuthorityKeyIdentifier), _extension(issuer, x509.SubjectKeyIdentifier)
-    other_key = named is not None and named.key_identifier and own is not None and named.key_identifier != own.digest
-    serial = None if named is None else named.authority_cert_serial_number
+    if named is None:
+        raise CAFileError(
+            f"{name_of(certificate)} has no authority key identifier, without which strict clients refuse it (RFC 5280 "
+            "section 4.2.1.1); have it signed with one"
+        )
+    other_key = named.key_identifier and own is not None and named.key_identifier != own.digest
+    serial = named.authority_cert_serial_number
     if other_key or (serial is not None and serial != issuer.serial_number):
         raise CAFileError(
             f"the authority key identifier of {name_of(certificate)} is about another certificate than "
@@ -175,6 +180,11 @@ def _check_certificate(certificate: x509.Certificate, place: int, now: int) -> N
     basic = _extension(certificate, x509.BasicConstraints)
     if basic is None or not basic.ca:
         raise CAFileError(f"{name} is no CA certificate (basicConstraints: CA); have it signed as a subordinate CA")
+    if not certificate.extensions.get_extension_for_class(x509.BasicConstraints).critical:
+        raise CAFileError(
+            f"{name} has basic constraints that are not critical, so that strict clients refuse it (RFC 5280 section "
+            "4.2.1.9); have it signed anew"
+        )
     if basic.path_length is not None and basic.path_length < place:
         raise CAFileError(
             f"{name} has the path length {basic.path_length}, and {place} CA certificates are below it; it has to be "
@@ -183,14 +193,13 @@ def _check_certificate(certificate: x509.Certificate, place: int, now: int) -> N
     if _extension(certificate, x509.SubjectKeyIdentifier) is None:
         raise CAFileError(f"{name} has no subject key identifier, which CA certificates have (RFC 5280 4.2.1.2)")
     usage = _extension(certificate, x509.KeyUsage)
-    lacking = [
-        word
-        for word, present in (
-            ("keyCertSign", usage is None or usage.key_cert_sign),
-            ("cRLSign", place > 0 or usage is None or usage.crl_sign),
+    if usage is None:
+        raise CAFileError(
+            f"{name} has no key usage, without which strict clients refuse a CA (RFC 5280 section 4.2.1.3); have it "
+            "signed with keyCertSign and cRLSign"
         )
-        if not present
-    ]
+    demanded = (("keyCertSign", usage.key_cert_sign), ("cRLSign", place > 0 or usage.crl_sign))
+    lacking = [word for word, present in demanded if not present]
     if lacking:
         raise CAFileError(f"{name} may not sign: its key usage lacks {' and '.join(lacking)}; have it signed with them")
     if not _permits(certificate, ExtendedKeyUsageOID.SERVER_AUTH):

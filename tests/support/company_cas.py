@@ -80,6 +80,8 @@ class Company:
         basic: x509.BasicConstraints | None = x509.BasicConstraints(ca=True, path_length=None),  # noqa: B008 - a value
         key_usage: x509.KeyUsage | None = usage(),  # noqa: B008 - a value
         identifier: bytes | None = b"",
+        above: bytes | None = b"",
+        critical: bool = True,
         change: Change = lambda builder: builder,
         algorithm: hashes.HashAlgorithm | None = hashes.SHA256(),  # noqa: B008 - a value
         pss: padding.PSS | None = None,
@@ -87,7 +89,8 @@ class Company:
         """A CA certificate.
 
         :param begins: seconds after ``now``, as ``years`` are until its end.
-        :param identifier: its subject key identifier; empty for the usual one.
+        :param identifier: its subject key identifier, as ``above`` is that of its signer; empty for the usual one.
+        :param critical: whether its basic constraints are.
         """
         builder = (
             x509.CertificateBuilder()
@@ -99,13 +102,17 @@ class Company:
             .not_valid_after(datetime.fromtimestamp(self.now + int(years * YEAR), UTC))
         )
         if basic is not None:
-            builder = builder.add_extension(basic, critical=True)
+            builder = builder.add_extension(basic, critical=critical)
         if key_usage is not None:
             builder = builder.add_extension(key_usage, critical=True)
         if identifier is not None:
             usual = x509.SubjectKeyIdentifier.from_public_key(key)
             own = x509.SubjectKeyIdentifier(identifier) if identifier else usual
             builder = builder.add_extension(own, critical=False)
+        if above is not None:
+            usual_above = x509.SubjectKeyIdentifier.from_public_key(signer.public_key()).digest
+            named = x509.AuthorityKeyIdentifier(above or usual_above, None, None)
+            builder = builder.add_extension(named, critical=False)
         builder = change(builder)
         if isinstance(signer, ed25519.Ed25519PrivateKey):
             return builder.sign(signer, None)
@@ -177,19 +184,19 @@ def wrong_chains(company: Company) -> Files:
     other = company.certificate("Issuing", OTHER_KEY.public_key(), "Policy", POLICY_KEY)
     impostor = company.policy(OTHER_KEY)
     stranger = company.root(OTHER_KEY, "Stranger")
-    mistaken = x509.AuthorityKeyIdentifier(b"12345678", None, None)
+    afar = company.certificate("Policy", POLICY_KEY.public_key(), "Far Root", OTHER_KEY, years=10)
     return {
         "another key": (pem(other, policy, root), "for a key that this CA does not have"),
         "root first": (pem(root, policy, issuing), "are in the wrong order"),
         "policy CA first": (pem(policy, issuing, root), "are in the wrong order"),
         "policy CA left out": (pem(issuing, root), "'CN=Policy' did, and its certificate is missing"),
-        "root left out": (pem(issuing, policy), "the chain ends with 'CN=Policy', which was signed by 'CN=Root'"),
+        "root left out": (pem(issuing, afar), "the chain ends with 'CN=Policy', which was signed by 'CN=Far Root'"),
         "policy CA behind the root": (pem(issuing, root, policy), "'CN=Policy' signed it; the order is"),
         "one behind the root": (pem(issuing, policy, root, stranger), "it is a root, behind which nothing can stand"),
         "the same certificate twice": (pem(issuing, policy, policy, root), "'CN=Policy' is in the file twice"),
         "a policy CA of the same name": (pem(issuing, impostor, root), "but another key signed it"),
         "an authority key identifier of another": (
-            pem(*company.chain(change=adding(mistaken))),
+            pem(*company.chain(above=b"12345678")),
             "is about another certificate than 'CN=Policy'",
         ),
     }
@@ -233,6 +240,9 @@ def wrong_certificates(company: Company) -> Files:
             company.below({"change": purposes(ExtendedKeyUsageOID.CLIENT_AUTH)}),
             "'CN=Policy' is limited to purposes",
         ),
+        "no key usage": (issuing(key_usage=None), "'CN=Issuing' has no key usage"),
+        "basic constraints that are not critical": (issuing(critical=False), "has basic constraints that are not crit"),
+        "no authority key identifier": (issuing(above=None), "'CN=Issuing' has no authority key identifier"),
         "no key identifier": (issuing(identifier=None), "'CN=Issuing' has no subject key identifier"),
         "no subject": (
             pem(company.certificate(x509.Name([]), company.key, "Policy", POLICY_KEY), *company.chain()[1:]),
@@ -265,7 +275,7 @@ def right_chains(company: Company) -> dict[str, list[x509.Certificate]]:
     return {
         "three tiers": [issuing, policy, root],
         "two tiers": [*directly],
-        "no key usage": [*company.chain(key_usage=None)],
+        "no key identifier above the root": [issuing, policy, company.root(above=None)],
         "a digital signature besides": [*company.chain(key_usage=usage(digital_signature=True))],
         "a path length that is enough": [issuing, company.policy(basic=short), root],
         "both purposes": [issuing, company.policy(change=both), root],
