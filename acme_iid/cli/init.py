@@ -275,6 +275,7 @@ def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
             for changed in {(home / other).parent for other in files}:
                 sync_names(changed)
             partial.rename(home / path)
+            made.append(home / path)
             sync_names(home)
     except BaseException:
         # Folders, too: one of an issuer, without its files, would keep the next CA here from being loaded.

@@ -90,7 +90,8 @@ def _add_with_root(folder: Path, signer: Signer, chain: Sequence[x509.Certificat
     try:
         home.add(folder, signer, chain[1:-1])
     except BaseException:
-        (folder / home.ROOT_CERTIFICATE).unlink(missing_ok=True)
+        if not home.has_issuers(folder):
+            (folder / home.ROOT_CERTIFICATE).unlink(missing_ok=True)
         raise
 
 
