@@ -121,11 +121,17 @@ def test_a_new_domain_is_issued_once_the_next_issuer_signs(tmp_path: Path, insta
         assert account.order("foo.local").status_code == 201
         file.write_text(before)
         first = issuers(ca)
-        said = ca.cli("issuer", "rotate", "prepare", "--domain", NEW).stdout
+        said = ca.cli("issuer", "rotate", "prepare", "--domain", NEW, "--permit-network", "203.0.113.0/24").stdout
         assert f"Then add {NEW} to domains" in said
         (second,) = issuers(ca) - first
         reload(ca)
+        assert "rotate prepare --permit-network NETWORK" in account.order("203.0.113.9").json()["detail"]
         activate(ca, second)
+        # The constraints are those of the issuer that signs, with no word to the server.
+        deadline = time.monotonic() + 60
+        while account.order("203.0.113.9").status_code != 201:
+            assert time.monotonic() < deadline, ca.log
+            time.sleep(1)
         file.write_text(wider)
         deadline = time.monotonic() + 60
         while True:
