@@ -21,7 +21,7 @@ from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
-from acme_iid.web import certificate_status, problems, public
+from acme_iid.web import certificate_status, problems, public, root_lists
 from acme_iid.web.acme import Resources, further_headers
 from acme_iid.web.ahead import Ahead, KnownAccounts
 from acme_iid.web.application import Application
@@ -93,7 +93,8 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     app.ca = ca
     Resources(authority, Door(gate, pool, store, batches, config.server.proxies)).add_to(app)
     app.register_blueprint(public.blueprint(authority, watched))
-    if config.ca.crl:
+    app.register_blueprint(root_lists.blueprint(authority))
+    if config.shows_status:
         app.register_blueprint(certificate_status.blueprint(authority))
     app.register_error_handler(Exception, problems.response_of)
     app.at_end(watched.close)

@@ -51,6 +51,9 @@ domains = {domains}
 url = {url}
 listen = {listen}
 
+# Revocation lists and OCSP by plain HTTP, on an address of their own, as relying parties fetch them. The URLs are those
+# that certificates say; by default they follow from the host in url above and the port in listen.
+{status}
 [store]
 # The database, a file in this directory; for several servers, postgresql://user@host/database.
 url = "sqlite:ca.db"
@@ -80,6 +83,22 @@ url = "sqlite:ca.db"
 # type = "AWS"
 # accounts = ["123456789042"]
 """
+
+
+_STATUS = """\
+# [status]
+# listen = "0.0.0.0:80"
+# crl_url = "http://pki.example.com/crl/{issuer}"
+# issuer_url = "http://pki.example.com/issuer/{issuer}.cer"
+# ocsp_url = "http://pki.example.com/ocsp"
+# root_crl_url = "http://pki.example.com/root-crl/{root}"
+"""
+
+
+def _root_crl_url(text: str) -> str:
+    from acme_iid.config.status_settings import url
+
+    return url(text, "{root}")
 
 
 @click.command(short_help="Make a new CA.")
@@ -145,6 +164,12 @@ url = "sqlite:ca.db"
 @click.option("--no-permitted-network", is_flag=True, help="No certificate may be for an address but the server's own.")
 @click.option("--constrain-root", is_flag=True, help="Put the name constraints into the root as well.")
 @click.option("--no-name-constraints", is_flag=True, help="Let the intermediate sign for any name.")
+@click.option(
+    "--root-crl-url",
+    type=Checked(_root_crl_url),
+    metavar="URL",
+    help='Where the root\'s revocation list will be, such as "http://pki.example.com/root-crl/{root}".',
+)
 @password_file
 @click.pass_obj
 def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: str, **options: Any) -> None:
@@ -166,6 +191,9 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
         domains="[" + ", ".join(_quoted(domain) for domain in dict.fromkeys(domains)) + "]",
         url=_quoted(url),
         listen=_quoted(listen),
+        status=_STATUS
+        if options["root_crl_url"] is None
+        else f"[status]\nroot_crl_url = {_quoted(options['root_crl_url'])}\n",
     )
     config = ca_toml.parse(text.encode(), home.path)
     password_path = options["password_file"]
@@ -178,6 +206,7 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
         root_subject=options["root_subject"],
         constraints=None if options["no_name_constraints"] else _constraints(config, options),
         constrain_root=options["constrain_root"],
+        root_crl_url=config.root_crl_url,
         password=password(password_path),
     )
     now = int(time.time())

@@ -87,6 +87,7 @@ def prepare(
         lifetime=lifetime,
         root_lifetime=0,
         constraints=None if no_name_constraints else _constraints(config, networks),
+        root_crl_url=config.root_crl_url,
         password=password(password_file),
     )
     if csr is not None:

@@ -17,6 +17,7 @@ from acme_iid.config import (
     limit_settings,
     profiles,
     setting_reader,
+    status_settings,
     store_settings,
 )
 from acme_iid.config.parsers import one_of
@@ -81,6 +82,7 @@ def parse(data: bytes, home: Path) -> Config:
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
     limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"))
+    status = top.table("status")
     tables, profile_tables = top.tables("provisioner"), top.named_tables("profile")
     top.done()
     settings = _ca(ca, home), _server(server), store_settings.read(store, home)
@@ -95,6 +97,7 @@ def parse(data: bytes, home: Path) -> Config:
         *settings,
         limits=limits,
         retention=retention,
+        status=status_settings.read(status, is_shown=settings[0].crl),
         provisioners=instances,
         hosts=hosts,
         names=tuple(map(str, names)),

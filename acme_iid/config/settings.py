@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from acme_iid.attestation.trust import GivenKeys
 from acme_iid.config import parsers
 from acme_iid.config.limit_settings import Limits
+from acme_iid.config.status_settings import StatusSettings
 from acme_iid.issuance.leaf import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
 from acme_iid.policy.hosts import HostProvisioner
@@ -220,6 +221,7 @@ class Config:
     hosts: tuple[HostProvisioner, ...] = ()
     limits: Limits = field(default_factory=Limits)
     retention: Retention = Retention()
+    status: StatusSettings = field(default_factory=StatusSettings)
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
     constraints: Callable[[], Sequence[NameConstraints]] = tuple
@@ -235,8 +237,26 @@ class Config:
 
         :param issuer: the short id of the one that signs them.
         """
-        url = self.server.url
-        return StatusURLs(f"{url}/crl/{issuer}", f"{url}/ocsp", f"{url}/issuer/{issuer}.cer") if self.ca.crl else None
+        if not self.shows_status:
+            return None
+        status, base = self.status, self.status.base(self.server.url)
+        return StatusURLs(
+            (status.crl_url or f"{base}/crl/{{issuer}}").replace("{issuer}", issuer),
+            status.ocsp_url or f"{base}/ocsp",
+            (status.issuer_url or f"{base}/issuer/{{issuer}}.cer").replace("{issuer}", issuer),
+        )
+
+    @property
+    def shows_status(self) -> bool:
+        """Whether certificates say where their status can be seen, and the server shows it."""
+        return self.ca.crl or self.status.listen is not None
+
+    @property
+    def root_crl_url(self) -> str | None:
+        """The URL of a root's revocation list, with {root} for its id; None if intermediates do not say it."""
+        status = self.status
+        by_listener = None if status.listen is None else f"{status.base(self.server.url)}/root-crl/{{root}}"
+        return status.root_crl_url or by_listener
 
     @property
     def all_provisioners(self) -> tuple[Provisioner | HostProvisioner, ...]:

@@ -103,16 +103,19 @@ def create_intermediate(
     lifetime: int = INTERMEDIATE_LIFETIME,
     constraints: x509.NameConstraints | None = None,
     itself: x509.Name | None = None,
+    crl_url: str | None = None,
 ) -> Signer:
     """Return a new intermediate under ``root``; it issues leaves only, and ends with the root at the latest.
 
-    :param lifetime: seconds; the other parameters are those of :func:`create_root`.
+    :param lifetime: seconds.
+    :param crl_url: where the root's revocation list is; None if the certificate does not say it. The other parameters
+        are those of :func:`create_root`.
     :raises CAFileError: if the root has run out or is none that can sign an intermediate.
     """
     key = key or keys.generate()
     public = key.public_key()
     itself = itself or subject(name, INTERMEDIATE, public)
-    return Signer(sign_intermediate(root, itself, public, now, lifetime, constraints), key)
+    return Signer(sign_intermediate(root, itself, public, now, lifetime, constraints, crl_url), key)
 
 
 def sign_intermediate(
@@ -122,6 +125,7 @@ def sign_intermediate(
     now: int,
     lifetime: int = INTERMEDIATE_LIFETIME,
     constraints: x509.NameConstraints | None = None,
+    crl_url: str | None = None,
 ) -> x509.Certificate:
     """Return the certificate of an intermediate whose key is elsewhere.
 
@@ -130,6 +134,7 @@ def sign_intermediate(
     """
     ends = min(now + lifetime, _usable_until(root, now) + BACKDATE)
     builder = _builder(intermediate, key, INTERMEDIATE, x509.SubjectKeyIdentifier.from_public_key(key), constraints)
+    builder = _with_list(builder, crl_url)
     return _sign(builder, root.certificate.subject, root.key_identifier, root.key, now, ends)
 
 
@@ -176,11 +181,12 @@ def cross_sign(root: Signer, intermediate: x509.Certificate, now: int) -> x509.C
     return _sign(builder, root.certificate.subject, root.key_identifier, root.key, now, ends + BACKDATE)
 
 
-def link(old: Signer, new: x509.Certificate, now: int) -> x509.Certificate:
+def link(old: Signer, new: x509.Certificate, now: int, crl_url: str | None = None) -> x509.Certificate:
     """Return the link from one root to the next: the new root's subject and key, signed with the old root's key.
 
     By it, clients that know the old root take up the new one. It ends with the first of the two.
 
+    :param crl_url: where the old root's revocation list is; None if the link does not say it.
     :raises CAFileError: if the old root cannot sign it, the new one is no self-signed root, or both have one subject.
     """
     usable = _usable_until(old, now)
@@ -201,7 +207,7 @@ def link(old: Signer, new: x509.Certificate, now: int) -> x509.Certificate:
     ends = min(usable, int(new.not_valid_after_utc.timestamp()))
     if ends <= now:
         raise CAFileError("the new root has run out")
-    builder = _builder(new.subject, key, ROOT, identifier, None)
+    builder = _with_list(_builder(new.subject, key, ROOT, identifier, None), crl_url)
     return _sign(builder, old.certificate.subject, old.key_identifier, old.key, now, ends + BACKDATE)
 
 
@@ -272,6 +278,14 @@ def _builder(
         .add_extension(identifier, critical=False)
     )
     return builder if constraints is None else builder.add_extension(constraints, critical=True)
+
+
+def _with_list(builder: x509.CertificateBuilder, crl_url: str | None) -> x509.CertificateBuilder:
+    """Have a certificate say where its issuer's revocation list is (RFC 5280 section 4.2.1.13)."""
+    if crl_url is None:
+        return builder
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl_url)], None, None, None)
+    return builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
 
 
 def _sign(

@@ -169,8 +169,6 @@ def _check_identifiers(certificate: x509.Certificate, issuer: x509.Certificate) 
 def _check_certificate(certificate: x509.Certificate, place: int, now: int) -> None:
     """Check one certificate of a chain; ``place`` is the number of CA certificates below it."""
     name = name_of(certificate)
-    if not list(certificate.subject):
-        raise CAFileError(f"{name} cannot sign: the issuer of a certificate has a name (RFC 5280 section 4.1.2.6)")
     if now < certificate.not_valid_before_utc.timestamp():
         raise CAFileError(
             f"{name} is not valid yet: it begins at {_time(certificate.not_valid_before_utc)}; look at the clocks"
@@ -190,8 +188,13 @@ def _check_certificate(certificate: x509.Certificate, place: int, now: int) -> N
             f"{name} has the path length {basic.path_length}, and {place} CA certificates are below it; it has to be "
             "signed with a longer one, or with none at all"
         )
-    if _extension(certificate, x509.SubjectKeyIdentifier) is None:
-        raise CAFileError(f"{name} has no subject key identifier, which CA certificates have (RFC 5280 4.2.1.2)")
+    _check_purposes(certificate, place)
+    _check_extensions(certificate, place)
+
+
+def _check_purposes(certificate: x509.Certificate, place: int) -> None:
+    """Check that a CA certificate may sign what is below it."""
+    name = name_of(certificate)
     usage = _extension(certificate, x509.KeyUsage)
     if usage is None:
         raise CAFileError(
@@ -207,12 +210,15 @@ def _check_certificate(certificate: x509.Certificate, place: int, now: int) -> N
             f"{name} is limited to purposes (extendedKeyUsage) that lack serverAuth, which the certificates below it "
             "are for; have it signed with that or without the extension"
         )
-    _check_extensions(certificate, place)
 
 
 def _check_extensions(certificate: x509.Certificate, place: int) -> None:
     """Refuse what clients would stumble over in certificates that this CA issues below it."""
     name = name_of(certificate)
+    if not list(certificate.subject):
+        raise CAFileError(f"{name} cannot sign: the issuer of a certificate has a name (RFC 5280 section 4.1.2.6)")
+    if _extension(certificate, x509.SubjectKeyIdentifier) is None:
+        raise CAFileError(f"{name} has no subject key identifier, which CA certificates have (RFC 5280 4.2.1.2)")
     unknown = [entry.oid for entry in certificate.extensions if entry.critical and entry.oid not in _UNDERSTOOD]
     if unknown:
         raise CAFileError(

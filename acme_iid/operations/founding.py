@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.config.settings import Config
 from acme_iid.errors import RequestError
-from acme_iid.issuance import ceremony, home, imports, keys
+from acme_iid.issuance import ceremony, home, imports, keys, root_crl
 from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import Signer, key_id
 from acme_iid.issuance.keys import PrivateKey
@@ -31,6 +31,7 @@ class Wishes:
     :ivar subject: the intermediate's; None for one that is made of the name, as with ``root_subject``.
     :ivar constraints: the names that the intermediate can sign for; None for any.
     :ivar constrain_root: whether they stand in the root as well.
+    :ivar root_crl_url: where a root's revocation list is, with {root} for its id; None to say nothing of it.
     :ivar password: under which private keys are stored, if under one.
     """
 
@@ -42,6 +43,7 @@ class Wishes:
     root_subject: x509.Name | None = None
     constraints: x509.NameConstraints | None = None
     constrain_root: bool = False
+    root_crl_url: str | None = None
     password: str | None = None
 
 
@@ -89,7 +91,6 @@ def under_root(config: Config, wishes: Wishes, certificate: Path, key: Path, now
     """Make an intermediate under a root that exists, whose key is used once and not copied.
 
     :param config: that of the new CA.
-
     :raises CAFileError: if the root cannot be used.
     :raises RequestError: if it is not self-signed: the certificates between have to come with it then.
     """
@@ -123,8 +124,9 @@ def next_intermediate(wishes: Wishes, root: Signer, now: int) -> Signer:
     :raises CAFileError: if the root cannot sign it.
     """
     key = ceremony.generate(wishes.key_type)
+    url = None if wishes.root_crl_url is None else root_crl.url_of(wishes.root_crl_url, root.certificate)
     return ceremony.create_intermediate(
-        root, wishes.name, now, key, wishes.lifetime, wishes.constraints, wishes.subject
+        root, wishes.name, now, key, wishes.lifetime, wishes.constraints, wishes.subject, url
     )
 
 

@@ -79,7 +79,7 @@ def ends(config: Config, reader: Reader, now: int) -> Ends:
     """The moments by which something must have ended to go now."""
     retention = config.retention
     certificates = now - retention.certificates
-    listed = pruning.listed_until(reader) if config.ca.crl else None
+    listed = pruning.listed_until(reader) if config.shows_status else None
     return Ends(now - retention.orders, certificates, certificates if listed is None else listed, now)
 
 

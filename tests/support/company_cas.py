@@ -131,7 +131,7 @@ class Company:
 
     def chain(self, **options: object) -> list[x509.Certificate]:
         """A chain that fits, but for what the options say of the issuing CA."""
-        return [self.issuing(**options), self.policy(), self.root()]
+        return [self.issuing(**options), self.policy(), self.root()]  # type: ignore[arg-type]
 
     def below(self, policy: dict[str, object], signer: PrivateKey = POLICY_KEY) -> bytes:
         """A file with a chain that fits, but for what ``policy`` says of the policy CA."""

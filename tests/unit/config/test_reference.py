@@ -13,6 +13,7 @@ from pages import page, table
 from acme_iid.config import ca_toml, profiles, provisioner_settings, reference, store_settings
 from acme_iid.config.limit_settings import Limits
 from acme_iid.config.settings import CASettings, Config, Retention, ServerSettings
+from acme_iid.config.status_settings import StatusSettings
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.hosts import HostProvisioner
 from acme_iid.policy.instances import Provisioner
@@ -20,7 +21,11 @@ from acme_iid.policy.setting import Setting, settings_of
 from acme_iid.store.settings import StoreSettings
 
 SECTIONS = (
-    *(entry for holder in (CASettings, ServerSettings, Limits, Retention) for entry in settings_of(holder)),
+    *(
+        entry
+        for holder in (CASettings, ServerSettings, StatusSettings, Limits, Retention)
+        for entry in settings_of(holder)
+    ),
     *(*ca_toml.KEY_SETTINGS, *store_settings.SETTINGS, *profiles.SETTINGS, *profiles.lifetime_settings(None)),
 )
 """The settings of all tables that are no provisioner's."""
@@ -54,6 +59,7 @@ def expected() -> Iterator[tuple[str, list[str]]]:
     lifetimes = profiles.lifetime_settings(None)
     yield "[ca]", described(*settings_of(CASettings), *lifetimes, *ca_toml.KEY_SETTINGS)
     yield "[server]", [field.name for field in fields(ServerSettings)]
+    yield "[status]", [field.name for field in fields(StatusSettings)]
     yield "[store]", [field.name for field in fields(StoreSettings)]
     yield "[limits]", [field.name for field in fields(Limits)]
     yield "[retention]", [field.name for field in fields(Retention)]
