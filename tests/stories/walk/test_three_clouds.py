@@ -215,7 +215,7 @@ def test_an_order_without_a_name_asks_for_all_names_the_instance_may_hold(
         assert machine.run("order", "--metadata-url", service.url).code >= 10, "files are not overwritten unasked"
 
 
-def test_an_azure_vm_whose_only_name_is_its_id_hears_that_it_is_not_offered(ca: CA, tmp_path: Path) -> None:
+def test_an_azure_vm_hears_that_its_id_is_not_offered(ca: CA, tmp_path: Path) -> None:
     vm = Vm(subscription=SUBSCRIPTION)
     with azure_vm(vm) as service:
         machine = CloudVM.of(tmp_path, ca, service)
