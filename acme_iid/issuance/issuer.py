@@ -149,7 +149,7 @@ class Issuer:
     def _prepare(self, request: LeafRequest, purposes: x509.ExtendedKeyUsage, now: int) -> UnsignedCertificate:
         not_before = now - BACKDATE if request.not_before is None else request.not_before
         not_after = min(request.not_after, self.not_after)
-        if now > self.not_after or not_before >= not_after:
+        if now >= self.not_after or not_before >= not_after:
             raise AcmeError(
                 Problem.SERVER_INTERNAL,
                 "no certificate can be valid then: the CA's intermediate certificate is at its end; "
@@ -158,6 +158,27 @@ class Issuer:
         serial = new_serial(request.number)
         tbs = self._template.to_be_signed(request, purposes, serial, not_before, not_after)
         return UnsignedCertificate(serial, tbs, not_before, not_after)
+
+
+class RetiredIssuer:
+    """An issuer whose key signs nothing any more and may be destroyed; what it has signed may still be in force.
+
+    :param chain: its certificate and those above it, without the root.
+
+    :ivar id: the SHA-256 of its SubjectPublicKeyInfo, hex.
+    :ivar certificate: its own.
+    :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of all of them, keys that get no certificate.
+    """
+
+    def __init__(self, chain: Sequence[x509.Certificate]) -> None:
+        self.certificate = chain[0]
+        self.id = key_id(chain[0].public_key())
+        self.own_keys = frozenset(bytes.fromhex(key_id(entry.public_key())) for entry in chain)
+
+    @property
+    def short_id(self) -> str:
+        """The beginning of the id, by which its URLs are called."""
+        return self.id[:SHORT_ID_LENGTH]
 
 
 def key_id(key: CertificatePublicKeyTypes) -> str:

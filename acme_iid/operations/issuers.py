@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.authority import succession
 from acme_iid.config import permitted
 from acme_iid.config.settings import Config
 from acme_iid.errors import RequestError
@@ -15,7 +15,8 @@ from acme_iid.issuance import home, name_constraints
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id
 from acme_iid.store import issuers
-from acme_iid.store.database import Database, connect
+from acme_iid.store.database import Database
+from acme_iid.store.existing import existing
 from acme_iid.store.writes import Reader, Statement, Write, perform
 
 
@@ -29,7 +30,7 @@ def begin(database: Database, ca: CertificateAuthority, now: int) -> None:
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     perform(database, partial(_note, ca=ca, now=now))
-    ca.use(issuers.signing(database))
+    succession.follow(database, ca)
 
 
 def _note(reader: Reader, ca: CertificateAuthority, now: int) -> Write[None]:
@@ -47,7 +48,7 @@ def chosen(config: Config, short_id: str | None = None) -> tuple[x509.Certificat
     """Return an issuer's certificate, those above it, and the root; no server has to run, and no key is touched.
 
     :param short_id: the beginning of its id; None for the issuer that signs.
-    :raises RequestError: if there is no such issuer in the home.
+    :raises RequestError: if there is no such issuer in the home, or several.
     :raises CAFileError: if a file of the issuers cannot be read.
     :raises StoreUnavailableError: if only the store knows, and it cannot be used now.
     """
@@ -58,9 +59,11 @@ def chosen(config: Config, short_id: str | None = None) -> tuple[x509.Certificat
     wanted = (_signing(config) if len(chains) > 1 else None) if short_id is None else short_id
     if wanted is None:
         return chains[0]
-    for chain in chains:
-        if wanted and key_id(chain[0].public_key()).startswith(wanted):
-            return chain
+    found = [chain for chain in chains if wanted and key_id(chain[0].public_key()).startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RequestError(f"{len(found)} issuers begin with {wanted!r}; give more of the id")
     raise RequestError(
         f"there is no issuer {wanted[:SHORT_ID_LENGTH]!r} in {config.home / home.FOLDER}; 'acme-iid-ca issuer list' "
         "lists those that there are"
@@ -80,8 +83,5 @@ def require_permitting(config: Config) -> None:
 
 def _signing(config: Config) -> str | None:
     """The id of the issuer that signs; None before the first server has started."""
-    path = config.store.path
-    if path is not None and not path.exists():
-        return None
-    with closing(connect(config.store.url)) as database:
-        return issuers.signing(database)
+    with existing(config.store.url) as database:
+        return None if database is None else issuers.signing(database)

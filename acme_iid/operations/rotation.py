@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -66,22 +67,41 @@ def request(config: Config, wishes: Wishes, path: Path) -> str:
     return issuer_id
 
 
-def activate(config: Config, database: Database, short_id: str, now: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """An issuer that signs from now on.
+
+    :ivar former: the id of the one that did.
+    """
+
+    id: str
+    former: str
+
+
+def activate(
+    config: Config, database: Database, short_id: str, password: str | None, now: int, *, compromised: bool = False
+) -> Activated:
     """Have a prepared issuer sign in the place of the one that does.
 
     :param short_id: the beginning of its id.
+    :param password: of its key, which is looked at if no server runs that could say that it has it.
     :param now: seconds.
-    :returns: its id.
-    :raises RequestError: if it is not prepared, ends too soon, or a server that runs lacks its key.
+    :param compromised: whether the former issuer's key was stolen. It may then be replaced by one that ends before it.
+    :raises RequestError: if it is not prepared, is not valid yet, ends too soon, or a server that runs lacks its key.
     :raises ConfigError: if its chain does not permit the CA's domains, or the server's own names.
+    :raises CAFileError: if no server runs, and the key in the home cannot be used.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     chain = issuing.chosen(config, short_id)
     permitted.require(config, name_constraints.of_chain(chain[0], chain[1:-1], chain[-1]))
-    return perform(database, partial(_activate, config=config, chain=chain, now=now))
+    if not servers.seen(database, now, SEEN_SECONDS):
+        home.load_issuer(config.home, key_id(chain[0].public_key()), password)
+    return perform(database, partial(_activate, config=config, chain=chain, now=now, compromised=compromised))
 
 
-def _activate(reader: Reader, config: Config, chain: Sequence[x509.Certificate], now: int) -> Write[str]:
+def _activate(
+    reader: Reader, config: Config, chain: Sequence[x509.Certificate], now: int, *, compromised: bool
+) -> Write[Activated]:
     issuer_id = key_id(chain[0].public_key())
     stored = {entry.id: entry for entry in issuers.every(reader)}
     signing = issuers.signing(reader)
@@ -92,7 +112,13 @@ def _activate(reader: Reader, config: Config, chain: Sequence[x509.Certificate],
     entry = stored.get(issuer_id)
     if entry is not None and (entry.activated_at is not None or entry.retired_at is not None):
         raise RequestError("this issuer was activated before, and another one has taken its place; prepare a new one")
-    _require_lasting(config, chain, x509.load_der_x509_certificate(stored[signing].certificate), now)
+    _require_lasting(config, chain, now)
+    former = x509.load_der_x509_certificate(stored[signing].certificate)
+    if not compromised and chain[0].not_valid_after_utc < former.not_valid_after_utc:
+        raise RequestError(
+            "the issuer ends before the one that signs now, so that it would be no step forward; have it signed for a "
+            "longer time"
+        )
     lacking = [server.id for server in servers.seen(reader, now, SEEN_SECONDS) if issuer_id not in server.issuers]
     if lacking:
         raise RequestError(
@@ -104,21 +130,25 @@ def _activate(reader: Reader, config: Config, chain: Sequence[x509.Certificate],
         issuers.note(issuer_id, chain[0].public_bytes(Encoding.DER), pem, now),
         issuers.activate(issuer_id, signing, now),
     ]
-    event = Event("issuer.activated", now, detail={"issuer": issuer_id, "former": signing})
-    return Write(statements, lambda _rows: issuer_id, [event])
+    events = [Event("issuer.activated", now, detail={"issuer": issuer_id, "former": signing})]
+    if compromised:
+        statements.append(issuers.compromise(signing, now))
+        events.append(Event("issuer.compromised", now, detail={"issuer": signing}))
+    return Write(statements, lambda _rows: Activated(issuer_id, signing), events)
 
 
-def _require_lasting(config: Config, chain: Sequence[x509.Certificate], former: x509.Certificate, now: int) -> None:
-    """Refuse an issuer under which certificates would soon be cut short."""
+def _require_lasting(config: Config, chain: Sequence[x509.Certificate], now: int) -> None:
+    """Refuse an issuer under which certificates would not be valid yet, or soon be cut short."""
+    begins = max(entry.not_valid_before_utc for entry in chain).timestamp()
+    if begins > now:
+        raise RequestError(
+            f"the issuer is not valid for another {int(begins - now)} seconds, and nobody would take what it signs; "
+            "wait until then"
+        )
     ends = min(entry.not_valid_after_utc for entry in chain).timestamp()
     lives = _LEAST_LIVES * max(profile.lifetimes.maximum for profile in (config.default_profile, *config.profiles))
     if ends < now + lives:
         raise RequestError(
             f"the issuer ends in {max(0, int(ends - now)) // 3600} hours, which is less than {_LEAST_LIVES} lives of "
             "the longest certificate; have it signed for a longer time"
-        )
-    if chain[0].not_valid_after_utc < former.not_valid_after_utc:
-        raise RequestError(
-            "the issuer ends before the one that signs now, so that it would be no step forward; have it signed for a "
-            "longer time"
         )

@@ -31,7 +31,14 @@ from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import account_keys as accounts
 from acme_iid_client.x509 import keys
-from acme_iid_client.x509.certificates import check_issued, load_certificates, to_pem
+from acme_iid_client.x509.certificates import (
+    check_issued,
+    common_name,
+    cut_short_by,
+    load_certificates,
+    rfc3339,
+    to_pem,
+)
 from acme_iid_client.x509.names import canonical, is_address
 
 _MAX_POLLS = 1000
@@ -140,6 +147,11 @@ def order(
     except ClientError:
         raise CaError("The CA did not send a certificate.") from None
     check_issued(chain, ca.roots, public_key, request.names, datetime.now(UTC))
+    if (end := cut_short_by(chain, ca.roots)) is not None:
+        notice(
+            f"The certificate is cut short: it ends at {rfc3339(end.not_valid_after_utc)} together with the CA's own "
+            f"certificate {common_name(end.subject)}, which the CA's operator has to replace."
+        )
     return Issued([certificate for certificate in chain if certificate not in ca.roots], key, placed.account)
 
 

@@ -146,7 +146,7 @@ def test_a_chain_is_offered_until_its_end_and_for_one_issuer_only(served: Served
     served.ca.account().obtain("foo.local", answer=answer(instance))
     loaded = load(home)
     ca = load_ca(home)
-    chain = alternates.load(loaded.ca.alternate_chains[0], ca.certificates)
+    chain = alternates.load(loaded.ca.alternate_chains[0], [ca.current.certificate])
     database = open_store(loaded.store.url)
     certificate = certificates.page(database, Filter(limit=1), None, 0)[0]
     trust = trust_store(loaded.given_keys)
@@ -174,7 +174,7 @@ def test_a_constrained_chain_is_offered_for_the_names_that_it_permits(
     crossed = ceremony.cross_sign(other, ca.current.certificate, int(time.time()))
     path = tmp_path / "chain.pem"
     path.write_bytes(b"".join(entry.public_bytes(Encoding.PEM) for entry in (crossed, other.certificate)))
-    chain = alternates.load(path, ca.certificates)
+    chain = alternates.load(path, [ca.current.certificate])
     with closing(open_store(loaded.store.url)) as database:
         certificate = certificates.page(database, Filter(limit=1), None, 0)[0]
         authority = Authority(loaded, database, ca, trust_store(loaded.given_keys), alternates=(chain,))
