@@ -9,8 +9,9 @@ from acme_iid.attestation.registry import trust_store
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.authority.validations import Validations
+from acme_iid.config import permitted
 from acme_iid.config.settings import Config
-from acme_iid.issuance import alternates, home, name_constraints
+from acme_iid.issuance import alternates, home
 from acme_iid.issuance.responder import Responders
 from acme_iid.operations import issuers
 from acme_iid.operations.background import Background
@@ -68,6 +69,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     :param password: of the intermediate's private key, if it is encrypted.
     :param most: the largest number of requests that are inside at a time.
     :raises CAFileError, ValueError, OSError: if a key cannot be loaded.
+    :raises ConfigError: if the chain of the issuer that signs does not permit the CA's domains, or its own names.
     :raises StoreUnavailableError: if the store cannot be opened.
     """
     trust = trust_store(config.given_keys)
@@ -75,8 +77,12 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     try:
         ca = home.load(config.home, password, retired(database))
         issuers.begin(database, ca, int(time.time()))
-        chains = tuple(alternates.load(path, ca.current.certificate) for path in config.ca.alternate_chains)
-        config = replace(config, constraints=name_constraints.of_chains(ca.chains, chains))
+        permitted.require(config, ca.current.constraints)
+        # Of retired issuers, too: their certificates may last longer.
+        own = home.issuing_certificates(config.home) if config.ca.alternate_chains else ()
+        chains = tuple(alternates.load(path, own) for path in config.ca.alternate_chains)
+        # The issuer that signs can become another one while this runs.
+        config = replace(config, constraints=lambda: ca.current.constraints)
         spent = _spent_nonces(config, database)
         key = nonces.mac_key(database)
     except BaseException:

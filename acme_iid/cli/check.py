@@ -41,9 +41,11 @@ def check(home: Home, password_file: Path | None, *, as_json: bool) -> None:
     """
     from acme_iid.config import findings
     from acme_iid.config.table import ConfigError
+    from acme_iid.operations import issuers
 
     try:
         config = home.config()
+        issuers.require_permitting(config)
         if password_file is not None:
             password_file.read_bytes()
     except (ConfigError, OSError) as error:

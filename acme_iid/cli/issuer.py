@@ -33,13 +33,16 @@ issuer.add_command(root_crl)
 def import_chain(home: Home, chain: Path, password_file: Path | None) -> None:
     """Take up CHAIN, a PEM file: the certificate that was signed for this CA's key, those above it, the root last.
 
-    All is tried first, a TLS handshake included; a chain that does not fit changes nothing.
+    A root that the CA knows may be left out. All is tried first, a TLS handshake included; a chain that does not fit
+    changes nothing.
     """
     from acme_iid.operations import importing
 
     imported = importing.take_up(home.config(), chain, password(password_file), int(time.time()))
     click.echo(f"The issuer {imported.issuer_id[:16]} is in {imported.folder}.")
     click.echo(f"Root fingerprint: {imported.fingerprint}")
+    for purpose in imported.closed_purposes:
+        click.echo(f"The chain leaves out {purpose}: strict clients refuse its certificates for that purpose.")
 
 
 @issuer.command("list", short_help="The issuers, one a line.")

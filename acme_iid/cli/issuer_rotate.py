@@ -81,13 +81,13 @@ def prepare(
 
     if csr is not None and (root_cert or root_key):
         raise click.UsageError("--csr is for a root that is elsewhere; --root-cert and --root-key sign now")
-    config, now = home.config(), int(time.time())
+    config, now = _wider(home.config(), domains), int(time.time())
     wishes = Wishes(
         name=config.ca.name,
         key_type=key_type,
         lifetime=lifetime,
         root_lifetime=0,
-        constraints=None if no_name_constraints else _constraints(config, domains, networks),
+        constraints=None if no_name_constraints else _constraints(config, networks),
         root_crl_url=config.root_crl_url,
         password=password(password_file),
     )
@@ -98,6 +98,16 @@ def prepare(
     issuer_id = rotation.prepare(config, wishes, _root(home, root_cert, root_key, wishes.password), now)
     click.echo(f"The issuer {issuer_id[:16]} is prepared. It signs nothing until:")
     click.echo(f"  acme-iid-ca issuer rotate activate {issuer_id[:16]}")
+    if domains:
+        click.echo(f"Then add {', '.join(domains)} to domains in [ca] of ca.toml, and reload the servers (SIGHUP).")
+
+
+def _wider(config: Config, domains: tuple[str, ...]) -> Config:
+    """The configuration as it is to be once the issuer signs."""
+    from dataclasses import replace
+
+    every = tuple(dict.fromkeys((*config.ca.domains, *domains)))
+    return replace(config, ca=replace(config.ca, domains=every))
 
 
 def _root(home: Home, certificate: Path | None, key: Path | None, password: str | None) -> Signer:
@@ -115,10 +125,10 @@ def _root(home: Home, certificate: Path | None, key: Path | None, password: str 
     )
 
 
-def _constraints(config: Config, domains: tuple[str, ...], networks: tuple[Network, ...]) -> NameConstraints:
+def _constraints(config: Config, networks: tuple[Network, ...]) -> NameConstraints:
     from acme_iid.issuance.name_constraints import PRIVATE_NETWORKS, constraints
 
-    return constraints((*config.ca.domains, *domains), networks or PRIVATE_NETWORKS, config.namespace.reserved)
+    return constraints(config.ca.domains, networks or PRIVATE_NETWORKS, config.namespace.reserved)
 
 
 @rotate.command(short_help="Have a prepared intermediate sign.")

@@ -32,11 +32,6 @@ class CertificateAuthority:
         self._current = issuers[0]
 
     @property
-    def chains(self) -> tuple[tuple[x509.Certificate, ...], ...]:
-        """For each issuer its certificate, those above it, and the root."""
-        return tuple((issuer.certificate, *issuer.above, issuer.root) for issuer in self.issuers.values())
-
-    @property
     def current(self) -> Issuer:
         """The issuer that signs what is issued now."""
         return self._current

@@ -106,7 +106,7 @@ def load(home: Path, password: str | None = None, retired: Collection[str] = ())
     passed_over = {folder_of(issuer_id).name for issuer_id in retired}
     folders = [folder for folder in _entries(home / FOLDER) if folder.name not in passed_over]
     if not folders:
-        raise CAFileError(_NO_ISSUER.format(home / FOLDER))
+        raise no_issuer(home)
     roots = load_roots(home)
     issuers = [_load_issuer(home, folder, roots, password) for folder in folders]
     # Before any server has started, the first one that was made is the one that signs.
@@ -141,8 +141,13 @@ def issuing_certificates(home: Path) -> tuple[x509.Certificate, ...]:
     """
     folders = _entries(home / FOLDER)
     if not folders:
-        raise CAFileError(_NO_ISSUER.format(home / FOLDER))
+        raise no_issuer(home)
     return tuple(load_certificate(folder / CERTIFICATE) for folder in folders)
+
+
+def no_issuer(home: Path) -> CAFileError:
+    """The error about a home without issuers."""
+    return CAFileError(_NO_ISSUER.format(home / FOLDER))
 
 
 def has_issuers(home: Path) -> bool:

@@ -10,12 +10,14 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.config import permitted
 from acme_iid.config.settings import Config
 from acme_iid.durable import write_new
 from acme_iid.errors import RequestError
-from acme_iid.issuance import home
-from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Signer, key_id
+from acme_iid.issuance import home, name_constraints
+from acme_iid.issuance.issuer import Signer, key_id
 from acme_iid.operations import founding
+from acme_iid.operations import issuers as issuing
 from acme_iid.operations.founding import Wishes
 from acme_iid.operations.presence import SEEN_SECONDS
 from acme_iid.store import issuers, servers
@@ -40,7 +42,7 @@ def prepare(config: Config, wishes: Wishes, root: Signer, now: int) -> str:
             "the root is not among this CA's roots, so that clients would refuse what the new issuer signs; give the "
             "root in certs/root_ca.crt"
         )
-    intermediate = founding.next_intermediate(wishes, root, now)
+    intermediate = founding.tried_intermediate(config, wishes, root, now)
     issuer_id = key_id(intermediate.certificate.public_key())
     # The key first: one without a certificate is in nobody's way.
     home.write_key(config.home, intermediate.key, issuer_id, wishes.password)
@@ -86,25 +88,15 @@ def activate(
     :param now: seconds.
     :param compromised: whether the former issuer's key was stolen. It may then be replaced by one that ends before it.
     :raises RequestError: if it is not prepared, is not valid yet, ends too soon, or a server that runs lacks its key.
+    :raises ConfigError: if its chain does not permit the CA's domains, or the server's own names.
     :raises CAFileError: if no server runs, and the key in the home cannot be used.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
-    chain = _chain(config.home, short_id)
+    chain = issuing.chosen(config, short_id)
+    permitted.require(config, name_constraints.of_chain(chain[0], chain[1:-1], chain[-1]))
     if not servers.seen(database, now, SEEN_SECONDS):
         home.load_issuer(config.home, key_id(chain[0].public_key()), password)
     return perform(database, partial(_activate, config=config, chain=chain, now=now, compromised=compromised))
-
-
-def _chain(folder: Path, short_id: str) -> Sequence[x509.Certificate]:
-    chains = [chain for chain in home.chains(folder) if short_id and key_id(chain[0].public_key()).startswith(short_id)]
-    if len(chains) == 1:
-        return chains[0]
-    if chains:
-        raise RequestError(f"{len(chains)} issuers begin with {short_id!r}; give more of the id")
-    raise RequestError(
-        f"there is no issuer {short_id[:SHORT_ID_LENGTH]!r} in {folder / home.FOLDER}; 'acme-iid-ca issuer list' lists "
-        "those that there are"
-    )
 
 
 def _activate(

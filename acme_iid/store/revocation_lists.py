@@ -95,14 +95,20 @@ def whole(signed: SignedList, verdict: Verdict) -> Statement:
 
 def revoked(reader: Reader, issuer_id: str, since: int) -> list[tuple[str, int, int]]:
     """An issuer's revoked certificates that end after ``since``: serial number in hex, when it was revoked, reason."""
-    rows = reader.rows(
-        """SELECT serial, revoked_at, revocation_reason, not_after FROM certificates
-           WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since
-           UNION ALL SELECT serial, revoked_at, revocation_reason, not_after FROM unrecorded_revocations
+    recorded = reader.rows(
+        """SELECT serial, revoked_at, revocation_reason FROM certificates
+           WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since ORDER BY not_after""",
+        issuer_id=issuer_id,
+        since=since,
+    )
+    # By itself: of both together PostgreSQL would sort the whole.
+    unrecorded = reader.rows(
+        """SELECT serial, revoked_at, revocation_reason FROM unrecorded_revocations
            WHERE issuer_id = :issuer_id AND not_after > :since ORDER BY not_after""",
         issuer_id=issuer_id,
         since=since,
     )
+    rows = [*recorded, *unrecorded]
     return [(row["serial"], row["revoked_at"], row["revocation_reason"]) for row in rows]
 
 
