@@ -13,7 +13,7 @@ from acme_iid.config import permitted
 from acme_iid.config.settings import Config
 from acme_iid.issuance import alternates, home
 from acme_iid.issuance.responder import Responders
-from acme_iid.operations import issuers
+from acme_iid.operations import roots
 from acme_iid.operations.background import Background
 from acme_iid.operations.expiry import ExpiryWatch
 from acme_iid.operations.follower import Following
@@ -24,7 +24,6 @@ from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
-from acme_iid.store.issuers import retired
 from acme_iid.web import certificate_status, problems, public, root_lists
 from acme_iid.web.acme import Resources, further_headers
 from acme_iid.web.ahead import Ahead, KnownAccounts
@@ -75,8 +74,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     trust = trust_store(config.given_keys)
     database = open_store(config.store.url, config.store.connections)
     try:
-        ca = home.load(config.home, password, retired(database))
-        issuers.begin(database, ca, int(time.time()))
+        ca = roots.load(config, database, password, int(time.time()))
         permitted.require(config, ca.current.constraints)
         # Of retired issuers, too: their certificates may last longer.
         own = home.issuing_certificates(config.home) if config.ca.alternate_chains else ()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 from typing import TypeVar
 
+from cryptography import x509
+
 from acme_iid.authority import Authority
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.issuance.roots import to_pem
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Order
 from acme_iid.store import certificates, issuers, orders
 from acme_iid.store.writes import Reader
@@ -50,13 +53,25 @@ def chains(authority: Authority, reader: Reader, certificate: Certificate, now: 
     Of the alternate ones, those that are for its issuer and permit its names are among them.
     """
     leaf, current = pem(certificate), authority.ca.current
-    own = leaf + current.chain_pem if certificate.issuer_id == current.id else with_chain(reader, certificate)
+    if certificate.issuer_id == current.id:
+        own = leaf + authority.ca.chain_pem(current, now)
+    else:
+        above = issuers.chain(reader, certificate.issuer_id) or ""
+        own = leaf + above + _links(authority, above, now)
     further = {
         str(number): leaf + chain.pem
         for number, chain in enumerate(authority.alternates, 1)
         if chain.is_for(certificate.issuer_id, certificate.names, now)
     }
     return {"0": own, **further}
+
+
+def _links(authority: Authority, above: str, now: int) -> str:
+    """The links behind the chain of an issuer that may not be in this process's home."""
+    if not above or not authority.ca.trusted.links:
+        return ""
+    top = x509.load_pem_x509_certificates(above.encode())[-1]
+    return to_pem(*authority.ca.trusted.links_above(top, now))
 
 
 def with_chain(reader: Reader, certificate: Certificate) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import requests
@@ -18,8 +18,14 @@ from urllib3.connection import HTTPConnection
 from acme_iid.bounded import reading
 from acme_iid.bounded.reading import Budget
 
-PeerCheck = Callable[[bytes], None]
-"""Looks at a server's certificate, DER, before anything is sent to it, and raises an error to end the connection."""
+_DER = 2
+"""The format of a certificate in the TLS library's words (``_ssl.ENCODING_DER``)."""
+
+PeerCheck = Callable[[Sequence[bytes]], None]
+"""Looks at the certificates of a server before anything is sent to it, and raises an error to end the connection.
+
+They are in DER, the server's own first and the root under which it was verified last; none where there is no TLS.
+"""
 
 
 class _Connection(HTTPConnection):
@@ -29,13 +35,12 @@ class _Connection(HTTPConnection):
     check: PeerCheck | None
 
     def connect(self) -> None:
-        """Connect, through a proxy's tunnel too, and look at the server's certificate before anything is sent."""
+        """Connect, through a proxy's tunnel too, and look at the server's certificates before anything is sent."""
         super().connect()
         if self.check is None or self.sock is None:
             return
         try:
-            certificate = getattr(self.sock, "getpeercert", lambda **_: None)(binary_form=True)
-            self.check(certificate or b"")
+            self.check(_verified_chain(self.sock))
         except BaseException:
             self.close()
             raise
@@ -51,11 +56,21 @@ class _Connection(HTTPConnection):
         return reading.response(sock, self.budget, *args, **kwargs)
 
 
+def _verified_chain(connection: Any) -> list[bytes]:
+    # Through a proxy that has TLS itself, the connection is an object of urllib3's around the library's.
+    tls = getattr(connection, "sslobj", connection)
+    if hasattr(tls, "get_verified_chain"):
+        return list(tls.get_verified_chain())
+    # Before Python 3.13 only the object inside has it, since 3.10.
+    inner = getattr(tls, "_sslobj", None)
+    return [] if inner is None else [entry.public_bytes(_DER) for entry in inner.get_verified_chain() or ()]
+
+
 class BoundedAdapter(requests.adapters.HTTPAdapter):
     """Makes connections of the library's classes with :class:`_Connection` before each.
 
     :param budget: of the answers that come through it.
-    :param check: looks at the certificate of the server at the end of each new TLS connection.
+    :param check: looks at the certificates of the server at the end of each new TLS connection.
     """
 
     def __init__(self, budget: Budget, check: PeerCheck | None = None) -> None:

@@ -32,7 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Write the certificate of a proxy in front of the CA.",
     ),
     "demo": ("acme_iid.cli.demo:demo", "See the whole way of a certificate, in one terminal."),
-    "fingerprint": ("acme_iid.cli.fingerprint:fingerprint", "Print the root's fingerprint."),
+    "fingerprint": ("acme_iid.cli.fingerprint:fingerprint", "Print the roots' fingerprints."),
     "instance": ("acme_iid.cli.instance:instance", "The instances that have certificates here."),
     "certificate": ("acme_iid.cli.certificate:certificate", "The certificates that were issued."),
     "account": ("acme_iid.cli.account:account", "The ACME accounts."),

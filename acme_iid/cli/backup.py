@@ -13,28 +13,48 @@ import click
 from acme_iid.cli import Home
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import rows_progress, timestamp
+from acme_iid.cli.parameters import password, password_file
 
-_KEYS = "It holds the CA's private keys: keep it as you keep those."
-_OUTSIDE = "Not in it are files outside the home that ca.toml names: "
+_KEYS = "It holds the private keys of the CA's issuers: keep it as you keep those."
+_OUTSIDE = "Not in it are files outside the home that ca.toml or an issuer names: "
+_LEFT_OUT = "Not in it are private keys of roots, which --with-root-keys puts there: "
+_file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(short_help="Write the CA into one file, while it runs.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option("--with-root-keys", "root_keys", is_flag=True, help="Private keys of roots, too.")
+@click.option(
+    "--recipient",
+    type=_file,
+    metavar="CERT",
+    help="Encrypt it for the RSA key of this certificate, PEM (CMS, AES-256).",
+)
 @json_option
 @click.pass_obj
-def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
+def backup(home: Home, file: Path, *, force: bool, root_keys: bool, recipient: Path | None, as_json: bool) -> None:
     """Write the whole CA into FILE, a tar file: ca.toml, certificates, private keys and the database.
 
     The server may run; the database is in it as it is at one moment, be it a file or PostgreSQL's. FILE holds the
     private keys and is readable by its owner only. It has its name when it is whole and on the disk; 'acme-iid-ca
     restore' proves and unpacks it.
+
+    A root's private key is left out: whoever has it is the CA for good. An encrypted key that no issuer
+    has counts as one.
     """
-    from acme_iid.operations import backup
+    from acme_iid.operations import backup, envelopes
 
     os.umask(0o077)
     config = home.config()
-    made = backup.write(config, file.absolute(), int(time.time()), force=force)
+    made = backup.write(
+        config,
+        file.absolute(),
+        int(time.time()),
+        force=force,
+        root_keys=root_keys,
+        recipient=None if recipient is None else envelopes.load_certificate(recipient),
+    )
     size = file.stat().st_size
     if as_json:
         summary = {
@@ -45,6 +65,8 @@ def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
             "head": made.head,
             "private_keys": True,
             "outside": list(made.outside),
+            "left_out": list(made.left_out),
+            "encrypted": recipient is not None,
         }
         click.echo(json.dumps(summary, indent=2))
         return
@@ -52,6 +74,8 @@ def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
     click.echo(f"Its last event is {made.head}.")
     if made.outside:
         click.echo(_OUTSIDE + ", ".join(made.outside))
+    if made.left_out:
+        click.echo(_LEFT_OUT + ", ".join(made.left_out))
 
 
 @click.command(short_help="Make a home from a backup.")
@@ -63,30 +87,44 @@ def backup(home: Home, file: Path, *, force: bool, as_json: bool) -> None:
     help="An empty database of PostgreSQL's for the store, such as postgresql://acme_iid@db.internal/acme_iid. Without "
     "it the store is a file in the home.",
 )
+@click.option("--recipient", type=_file, metavar="CERT", help="The certificate that FILE was encrypted for, PEM.")
+@click.option("--key", type=_file, metavar="KEY", help="The private key of --recipient, PEM.")
+@password_file
 @click.pass_obj
-def restore(home: Home, file: Path, url: str | None) -> None:
+def restore(
+    home: Home, file: Path, url: str | None, recipient: Path | None, key: Path | None, password_file: Path | None
+) -> None:
     """Make the CA's home, --home, from FILE, which 'acme-iid-ca backup' wrote. The home is empty, or not there yet.
 
     Every file's sum and the chain of events are proven first; where something does not fit, no home is left behind.
     With --to the database is compared with the backup row by row before it opens as a store. When the command is
     interrupted, the same command goes on where it was.
     """
-    from acme_iid.operations import restore
+    from acme_iid.operations import envelopes, restore
 
+    if (recipient is None) != (key is None):
+        raise click.UsageError("--recipient and --key go together: a certificate and its private key")
     if url is not None and not url.startswith(("postgresql://", "postgres://")):
         raise click.UsageError("--to takes a URL that begins with postgresql://")
     os.umask(0o077)
-    restored = restore.restore(file, home.path, int(time.time()), url, rows_progress)
+    owner = None
+    if recipient is not None and key is not None:
+        owner = envelopes.load_recipient(recipient, key, password(password_file))
+    restored = restore.restore(file, home.path, int(time.time()), url, rows_progress, owner)
     made = timestamp(restored.made_at)
     where = "its store is a file, ca.db" if url is None else "its store is in the database"
     click.echo(f"The CA as it was at {made} is in {home.path}; {where}.")
     if restored.outside:
         click.echo(_OUTSIDE + ", ".join(restored.outside))
+    if restored.left_out:
+        click.echo("Not in it were private keys of roots: " + ", ".join(restored.left_out))
     click.echo(f"""
 What happened after {made} is not known here:
 - Certificates issued since stay valid until they end, and cannot be revoked here; OCSP does not know them.
 - Revocations, blocks, releases and closed names since are undone: do them again. The revocation list is signed anew,
   with a number above the former ones.
+- Roots that were announced, used or dropped since are as they were then: do it again. Clients take up no older list
+  of roots than they know, and the next change makes a later one.
 - Accounts made since are made again by their clients. Instances used first since belong to nobody yet.
 Make sure that the former server never runs again, and start this one:
   acme-iid-ca --home {shlex.quote(str(home.path))} serve""")

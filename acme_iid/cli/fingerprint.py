@@ -7,12 +7,15 @@ import click
 from acme_iid.cli import Home
 
 
-@click.command(short_help="Print the root's fingerprint.")
+@click.command(short_help="Print the roots' fingerprints.")
 @click.pass_obj
 def fingerprint(home: Home) -> None:
-    """Print the SHA-256 of the root certificate in lower-case hex, as ``acme-iid bootstrap --fingerprint`` takes it."""
-    from cryptography.hazmat.primitives import hashes
+    """Print the SHA-256 of each root certificate in lower-case hex, as ``acme-iid bootstrap --fingerprint`` takes it.
 
-    from acme_iid.issuance.home import ROOT_CERTIFICATE, load_certificate
+    There are several while one replaces another; the one in use is first.
+    """
+    from acme_iid.issuance import roots
+    from acme_iid.issuance.home import load_roots
 
-    click.echo(load_certificate(home.path / ROOT_CERTIFICATE).fingerprint(hashes.SHA256()).hex())
+    for root in load_roots(home.path):
+        click.echo(roots.fingerprint(root))

@@ -10,6 +10,7 @@ import click
 from acme_iid.cli import Home
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.issuer_root_crl import root_crl
+from acme_iid.cli.issuer_roots import roots
 from acme_iid.cli.issuer_rotate import rotate
 from acme_iid.cli.output import show, timestamp
 from acme_iid.cli.parameters import password, password_file
@@ -24,6 +25,7 @@ def issuer() -> None:
 
 issuer.add_command(rotate)
 issuer.add_command(root_crl)
+issuer.add_command(roots)
 
 
 @issuer.command("import", short_help="Take up the answer to the CA's request.")

@@ -119,10 +119,9 @@ def _root(home: Home, certificate: Path | None, key: Path | None, password: str 
     from acme_iid.issuance import keys
     from acme_iid.issuance.issuer import Signer
 
-    return Signer(
-        files.load_certificate(certificate or home.path / files.ROOT_CERTIFICATE),
-        keys.load(key or home.path / files.ROOT_KEY, password),
-    )
+    # Of several in the home, the first is the one in use.
+    root = files.load_roots(home.path)[0] if certificate is None else files.load_certificate(certificate)
+    return Signer(root, keys.load(key or home.path / files.ROOT_KEY, password))
 
 
 def _constraints(config: Config, networks: tuple[Network, ...]) -> NameConstraints:

@@ -79,19 +79,22 @@ def _authority(config: Config, password: str | None) -> CertificateAuthority:
     """The CA, with the issuer that signs now.
 
     :raises CAFileError: if its files cannot be used.
-    :raises StoreUnavailableError: if there are several issuers, and the store cannot say which of them signs.
+    :raises StoreUnavailableError: if there are several issuers or roots, and the store cannot say which one signs.
     """
     from acme_iid.authority.succession import follow
-    from acme_iid.issuance.home import issuing_certificates, load
+    from acme_iid.issuance.home import issuing_certificates, load, load_roots
+    from acme_iid.operations import roots
     from acme_iid.store.existing import existing
     from acme_iid.store.issuers import retired
 
-    if len(issuing_certificates(config.home)) == 1:
+    if len(issuing_certificates(config.home)) == len(load_roots(config.home)) == 1:
         return load(config.home, password)
     with existing(config.store.url) as database:
         if database is None:
             return load(config.home, password)
-        authority = load(config.home, password, retired(database))
+        # Before any server has started, the roots are those in the home.
+        stored = roots.trusted(database)
+        authority = load(config.home, password, retired(database), stored if stored.certificates else None)
         follow(database, authority)
         return authority
 

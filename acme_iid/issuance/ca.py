@@ -5,31 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer, RetiredIssuer
+from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer, RetiredIssuer, key_id
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.roots import Roots, fingerprint, to_pem
 from acme_iid.protocol.standing import Standing
 
 
 class CertificateAuthority:
     """The roots and the issuers of one CA.
 
-    :ivar roots: what clients trust, the one in use first.
+    :param trusted: the roots that clients trust, with the links between them.
+
     :ivar issuers: those whose keys this process holds, by their ids.
     :ivar retired: those whose keys nobody needs any more, by their ids.
     :ivar standings: what the store said last of all issuers, by their ids.
     :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of all certificates of the CA, keys that get no certificate.
     """
 
-    def __init__(self, roots: Sequence[x509.Certificate], issuers: Sequence[Issuer]) -> None:
-        self.roots = tuple(roots)
+    def __init__(self, trusted: Roots, issuers: Sequence[Issuer]) -> None:
         self.issuers: Mapping[str, Issuer] = {issuer.id: issuer for issuer in issuers}
         self.retired: Mapping[str, RetiredIssuer] = {}
         self.standings: Mapping[str, Standing] = {}
-        self.own_keys = frozenset().union(*(issuer.own_keys for issuer in issuers))
         self._current = issuers[0]
+        self.trust(trusted)
+
+    @property
+    def trusted(self) -> Roots:
+        """The roots that clients trust, with the links between them."""
+        return self._trusted
+
+    def trust(self, trusted: Roots) -> None:
+        """Have clients trust other roots from now on."""
+        roots = frozenset(bytes.fromhex(key_id(root.public_key())) for root in trusted.certificates)
+        issuers = (issuer.own_keys for issuer in self.issuers.values())
+        self.own_keys = roots.union(*issuers, *(issuer.own_keys for issuer in self.retired.values()))
+        self._trusted = trusted
+
+    @property
+    def roots(self) -> tuple[x509.Certificate, ...]:
+        """The roots that clients trust, the one in use first."""
+        return self._trusted.certificates
 
     @property
     def current(self) -> Issuer:
@@ -39,12 +55,23 @@ class CertificateAuthority:
     @property
     def root_pem(self) -> str:
         """All roots, as clients are given them."""
-        return "".join(root.public_bytes(Encoding.PEM).decode() for root in self.roots)
+        return to_pem(*self.roots)
 
     @property
     def root_fingerprint(self) -> str:
         """The SHA-256 of the DER of the root in use, lower-case hex: what an operator compares."""
         return fingerprint(self.roots[0])
+
+    def links_above(self, issuer: Issuer, now: int) -> tuple[x509.Certificate, ...]:
+        """The links by which clients of earlier roots accept what an issuer signs; see :meth:`Roots.links_above`."""
+        return self._trusted.links_above((issuer.certificate, *issuer.above)[-1], now)
+
+    def chain_pem(self, issuer: Issuer, now: int) -> str:
+        """What follows a leaf of an issuer now: its chain, without the root, and then the links.
+
+        :param now: seconds.
+        """
+        return issuer.chain_pem + to_pem(*self.links_above(issuer, now))
 
     def use(self, issuer_id: str | None) -> None:
         """Issue under another issuer from now on.
@@ -66,8 +93,3 @@ class CertificateAuthority:
         self.retired = {**self.retired, issuer.id: issuer}
         self.issuers = {known: entry for known, entry in self.issuers.items() if known != issuer.id}
         self.own_keys |= issuer.own_keys
-
-
-def fingerprint(certificate: x509.Certificate) -> str:
-    """Return the SHA-256 of a certificate's DER, lower-case hex."""
-    return certificate.fingerprint(hashes.SHA256()).hex()

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -23,6 +22,7 @@ from acme_iid.issuance import keys
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer, Signer, key_id
 from acme_iid.issuance.keys import CAFileError, PrivateKey
+from acme_iid.issuance.roots import Roots, is_signed_by, to_pem
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
 
 ROOT_CERTIFICATE = Path("certs/root_ca.crt")
@@ -58,7 +58,7 @@ def files_of(signer: Signer, above: Sequence[x509.Certificate]) -> dict[Path, tu
     """Return the files of an issuer, with their modes, by their names in a home; its key is not among them."""
     issuer_id = key_id(signer.certificate.public_key())
     folder = folder_of(issuer_id)
-    chain = b"".join(entry.public_bytes(Encoding.PEM) for entry in (signer.certificate, *above))
+    chain = to_pem(signer.certificate, *above).encode()
     return {
         folder / CERTIFICATE: (signer.certificate.public_bytes(Encoding.PEM), 0o644),
         folder / CHAIN: (chain, 0o644),
@@ -89,28 +89,32 @@ def add(home: Path, signer: Signer, above: Sequence[x509.Certificate]) -> None:
     sync_names(folder.parent)
 
 
-def replace_root(home: Path, root: x509.Certificate) -> None:
-    """Write the root that clients bootstrap from, whole or not at all."""
+def replace_roots(home: Path, *roots: x509.Certificate) -> None:
+    """Write the roots that clients bootstrap from, the one in use first: all of them or nothing, durably."""
     (home / ROOT_CERTIFICATE).parent.mkdir(mode=0o755, exist_ok=True)
-    replace_file(home / ROOT_CERTIFICATE, root.public_bytes(Encoding.PEM), 0o644)
+    replace_file(home / ROOT_CERTIFICATE, to_pem(*roots).encode(), 0o644)
 
 
-def load(home: Path, password: str | None = None, retired: Collection[str] = ()) -> CertificateAuthority:
+def load(
+    home: Path, password: str | None = None, retired: Collection[str] = (), trusted: Roots | None = None
+) -> CertificateAuthority:
     """Return the CA in ``home``; no root's private key is touched.
+
+    An issuer under a root that is not trusted any more is left out, as long as there is another one.
 
     :param password: of the issuers' private keys, where they are encrypted.
     :param retired: the ids of issuers that the store says are retired. Their files are not read, and their keys may be
         gone. A key that is missing for any other issuer is an error.
+    :param trusted: the roots that clients trust, by the store; None for those in the home.
     :raises CAFileError: if a file is missing, unreadable, or those of an issuer do not belong together.
     """
-    passed_over = {folder_of(issuer_id).name for issuer_id in retired}
-    folders = [folder for folder in _entries(home / FOLDER) if folder.name not in passed_over]
-    if not folders:
-        raise no_issuer(home)
-    roots = load_roots(home)
-    issuers = [_load_issuer(home, folder, roots, password) for folder in folders]
+    trusted = Roots(load_roots(home), {}) if trusted is None else trusted
+    issuers = [
+        _load_issuer(home, folder, chain, root, password)
+        for folder, chain, root in _rooted(home, trusted.certificates, retired)
+    ]
     # Before any server has started, the first one that was made is the one that signs.
-    return CertificateAuthority(roots, sorted(issuers, key=lambda issuer: issuer.certificate.not_valid_before_utc))
+    return CertificateAuthority(trusted, sorted(issuers, key=lambda issuer: issuer.certificate.not_valid_before_utc))
 
 
 def load_issuer(home: Path, issuer_id: str, password: str | None) -> Issuer:
@@ -118,7 +122,12 @@ def load_issuer(home: Path, issuer_id: str, password: str | None) -> Issuer:
 
     :raises CAFileError: as :func:`load` does.
     """
-    return _load_issuer(home, home / folder_of(issuer_id), load_roots(home), password)
+    folder = home / folder_of(issuer_id)
+    chain = load_certificates(folder / CHAIN)
+    root = next((root for root in load_roots(home) if is_signed_by(chain[-1], root)), None)
+    if root is None:
+        raise CAFileError(f"{folder / CHAIN} leads to no root in {home / ROOT_CERTIFICATE}")
+    return _load_issuer(home, folder, chain, root, password)
 
 
 def load_roots(home: Path) -> tuple[x509.Certificate, ...]:
@@ -164,14 +173,11 @@ def leftovers(home: Path) -> list[Path]:
 def chains(home: Path) -> tuple[tuple[x509.Certificate, ...], ...]:
     """Return for each issuer its certificate, those above it, and the root; no key is touched.
 
-    :raises CAFileError: if a file cannot be read, or a chain leads to no root.
+    :raises CAFileError: if a file cannot be read, or no chain leads to a root.
     """
-    roots = load_roots(home)
-    found = []
-    for folder in _entries(home / FOLDER):
-        chain = load_certificates(folder / CHAIN)
-        found.append((*chain, _root_of(chain, roots, home, folder)))
-    return tuple(found)
+    if not _entries(home / FOLDER):
+        return ()
+    return tuple((*chain, root) for _, chain, root in _rooted(home, load_roots(home)))
 
 
 def key_place(home: Path, issuer_id: str) -> str:
@@ -212,9 +218,10 @@ def waiting_key(home: Path, public_key: PublicKey) -> Path:
     return path
 
 
-def issuer_files(home: Path) -> list[Path]:
+def issuer_files(home: Path, *, waiting: bool = False) -> list[Path]:
     """Return the files of all issuers in ``home``, their keys among them as far as ``issuer.toml`` names one.
 
+    :param waiting: whether keys that wait for a certificate are among them.
     :raises CAFileError: if the issuers cannot be listed.
     """
     files: list[Path] = []
@@ -222,7 +229,7 @@ def issuer_files(home: Path) -> list[Path]:
         files += [folder / name for name in (CERTIFICATE, CHAIN, DESCRIPTION)]
         with suppress(CAFileError):
             files.append(_key_file(home, folder / DESCRIPTION))
-    return files
+    return [*files, *((home / ROOT_KEY.parent).glob(key_file_of("*").name) if waiting else ())]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -235,30 +242,43 @@ def _entries(folder: Path) -> list[Path]:
         raise CAFileError(f"the issuers in {folder} cannot be read: {error.strerror}") from error
 
 
-def _load_issuer(home: Path, folder: Path, roots: Sequence[x509.Certificate], password: str | None) -> Issuer:
+def _rooted(
+    home: Path, roots: Sequence[x509.Certificate], without: Collection[str] = ()
+) -> list[tuple[Path, tuple[x509.Certificate, ...], x509.Certificate]]:
+    """The folders of the issuers that lead to a root, with their chains and that root; some issuers are passed over.
+
+    The issuers of a root that was dropped stay in the home; none of their certificates is good any more.
+    """
+    passed_over = {folder_of(issuer_id).name for issuer_id in without}
+    folders = [folder for folder in _entries(home / FOLDER) if folder.name not in passed_over]
+    if not folders:
+        raise no_issuer(home)
+    found = []
+    for folder in folders:
+        chain = load_certificates(folder / CHAIN)
+        root = next((root for root in roots if is_signed_by(chain[-1], root)), None)
+        if root is not None:
+            found.append((folder, chain, root))
+    if not found:
+        raise CAFileError(f"{folders[0] / CHAIN} leads to no root in {home / ROOT_CERTIFICATE}")
+    return found
+
+
+def _load_issuer(
+    home: Path, folder: Path, chain: Sequence[x509.Certificate], root: x509.Certificate, password: str | None
+) -> Issuer:
     certificate = load_certificate(folder / CERTIFICATE)
-    chain = load_certificates(folder / CHAIN)
     key_file = _key_file(home, folder / DESCRIPTION)
     key = keys.load(key_file, password)
     if certificate.public_key() != key.public_key():
         raise CAFileError(f"{key_file} is not the key of {folder / CERTIFICATE}")
     if chain[0] != certificate:
         raise CAFileError(f"{folder / CHAIN} does not begin with the certificate in {folder / CERTIFICATE}")
-    root = _root_of(chain, roots, home, folder)
     for below, above in zip(chain, (*chain[1:], root), strict=True):
         if not is_signed_by(below, above):
             raise CAFileError(f"{folder / CHAIN} is no chain: {_name(below)} was not signed by {_name(above)}")
         _require_ca(below, folder / CHAIN)
     return Issuer(Signer(certificate, key), root, chain[1:])
-
-
-def _root_of(
-    chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], home: Path, folder: Path
-) -> x509.Certificate:
-    root = next((root for root in roots if is_signed_by(chain[-1], root)), None)
-    if root is None:
-        raise CAFileError(f"{folder / CHAIN} leads to no root in {home / ROOT_CERTIFICATE}")
-    return root
 
 
 def _key_file(home: Path, path: Path) -> Path:
@@ -286,15 +306,6 @@ def _require_ca(certificate: x509.Certificate, path: Path) -> None:
         usable = False
     if not usable:
         raise CAFileError(f"{path} is no chain: {_name(certificate)} is no CA certificate with a key identifier")
-
-
-def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether a certificate is one of an issuer's: by name and by signature."""
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
 
 
 def shown(name: x509.Name) -> str:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from acme_iid.issuance import keys
 from acme_iid.issuance.home import shown
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.roots import is_signed_by
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
 
 T = TypeVar("T", bound=x509.ExtensionType)
@@ -69,15 +70,6 @@ def check(chain: Sequence[x509.Certificate], key: PublicKey, now: int) -> None:
 def is_root(certificate: x509.Certificate) -> bool:
     """Whether a certificate is signed with its own key."""
     return is_signed_by(certificate, certificate)
-
-
-def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether a certificate names another one as its issuer, whose key signed it."""
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
 
 
 def closed_purposes(chain: Sequence[x509.Certificate]) -> list[str]:

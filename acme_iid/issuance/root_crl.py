@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import SignatureAlgorithmOID
 
-from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.home import shown
 from acme_iid.issuance.issuer import BACKDATE, SHORT_ID_LENGTH, Signer, signature_hash
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.roots import fingerprint
 from acme_iid.protocol.public_keys import PublicKey
 
 T = TypeVar("T", bound=x509.ExtensionType)

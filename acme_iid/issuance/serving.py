@@ -19,6 +19,7 @@ from acme_iid.issuance import keys
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.issuer import BACKDATE, key_id
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.roots import to_pem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import PublicKey
 
@@ -46,8 +47,8 @@ class ServingCertificate:
         self._not_after = 0
         self.renew_at = 0
         """When a third of the lifetime is left, seconds."""
-        self.issuer_id = ""
-        """The issuer of the certificate in force."""
+        self.chain = ""
+        """What follows the certificate in force, PEM."""
 
     @property
     def until(self) -> str:
@@ -68,7 +69,9 @@ class ServingCertificate:
         # Each time: those of a server that was killed may have ended after this one began.
         self._remove_leftovers()
         path = self._folder / f"{os.getpid()}-{issued.serial:x}.pem"
-        write_new(path, keys.to_pem(key) + issued.chain_pem.encode(), 0o600)
+        chain = authority.chain_pem(authority.current, now)
+        leaf = ssl.DER_cert_to_PEM_cert(issued.der)
+        write_new(path, keys.to_pem(key) + (leaf + chain).encode(), 0o600)
         self._files.append(path)
         try:
             verify(path, path, authority.root_pem, identifiers[0])
@@ -79,7 +82,7 @@ class ServingCertificate:
         # A worker that is just starting may still read the one before.
         while len(self._files) > 2:
             self._files.pop(0).unlink(missing_ok=True)
-        self.issuer_id = authority.current.id
+        self.chain = chain
         self._not_after = issued.not_after
         self.renew_at = _due_at(issued.not_before, issued.not_after)
         return path
@@ -166,7 +169,7 @@ def is_due(
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return True
     return (
-        (leaf.public_key(), above) != (key, [authority.current.certificate, *authority.current.above])
+        (leaf.public_key(), to_pem(*above)) != (key, authority.chain_pem(authority.current, now))
         or {_identifier(name) for name in alternatives} != set(identifiers)
         or x509.ObjectIdentifier(SERVING_MARK) not in purposes
         or not leaf.not_valid_before_utc.timestamp()
@@ -188,13 +191,14 @@ def write(
     _require_replaceable(chain)
     key = key_in(key_file, authority)
     issued = authority.current.issue_serving(key.public_key(), identifiers, now + LIFETIME, now)
+    content = (ssl.DER_cert_to_PEM_cert(issued.der) + authority.chain_pem(authority.current, now)).encode()
     trial = chain.with_name(f"{chain.name}.{os.getpid()}.trial")
     try:
-        write_new(trial, issued.chain_pem.encode(), 0o644)
+        write_new(trial, content, 0o644)
         verify(trial, key_file, authority.root_pem, identifiers[0])
     finally:
         trial.unlink(missing_ok=True)
-    replace_file(chain, issued.chain_pem.encode(), 0o644)
+    replace_file(chain, content, 0o644)
     return issued.not_after
 
 

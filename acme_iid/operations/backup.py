@@ -16,15 +16,23 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
 from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
+from acme_iid.issuance import home
+from acme_iid.issuance.keys import CAFileError
+from acme_iid.operations import envelopes
 from acme_iid.store import copies, events
 from acme_iid.store.database import SQLite, migrate
 
@@ -45,7 +53,8 @@ class Backup:
     :ivar head: the latest event that is in it, NUMBER:HASH.
     :ivar home: where the CA was.
     :ivar files: size, SHA-256 and mode by name.
-    :ivar outside: files that ca.toml names and that are outside the home, so not in the backup.
+    :ivar outside: files that ca.toml or an issuer names and that are outside the home, so not in the backup.
+    :ivar left_out: private keys in the home that are not in the backup, since they are a root's.
     """
 
     made_at: int
@@ -53,6 +62,7 @@ class Backup:
     home: str
     files: Mapping[str, tuple[int, str, int]]
     outside: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def manifest(self) -> bytes:
         """The manifest, with its own sum."""
@@ -63,6 +73,7 @@ class Backup:
             "home": self.home,
             "files": {name: list(facts) for name, facts in self.files.items()},
             "outside": list(self.outside),
+            "left_out": list(self.left_out),
         }
         return json.dumps({"sha256": _sum_of(content), "content": content}, indent=1).encode()
 
@@ -80,7 +91,8 @@ def read_manifest(data: bytes) -> Backup:
         if content["format"] != _FORMAT:
             raise RequestError(f"this is a backup of format {content['format']}, which a newer acme-iid-ca reads")
         files = {str(name): (int(size), str(sum_), int(mode)) for name, (size, sum_, mode) in content["files"].items()}
-        return Backup(content["made_at"], content["head"], content["home"], files, tuple(content["outside"]))
+        outside, left_out = tuple(content["outside"]), tuple(content.get("left_out", ()))
+        return Backup(content["made_at"], content["head"], content["home"], files, outside, left_out)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError("the backup was changed or damaged: its manifest cannot be read") from error
 
@@ -89,10 +101,20 @@ def _sum_of(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write(config: Config, target: Path, now: int, *, force: bool) -> Backup:
+def write(
+    config: Config,
+    target: Path,
+    now: int,
+    *,
+    force: bool,
+    root_keys: bool = False,
+    recipient: x509.Certificate | None = None,
+) -> Backup:
     """Write a backup of the CA to the file ``target``, which has its name when it is whole and on the disk.
 
     :param force: replace a file that exists.
+    :param root_keys: whether private keys of roots are in it.
+    :param recipient: whose key alone decrypts it; None for a backup that is not encrypted.
     :raises RequestError: if ``target`` exists, or a file of the CA's could not be restored.
     :raises StoreUnavailableError: if the store cannot be copied.
     :raises OSError: if a file cannot be read or written.
@@ -100,6 +122,9 @@ def write(config: Config, target: Path, now: int, *, force: bool) -> Backup:
     if not force and os.path.lexists(target):
         raise RequestError(f"{target} exists; choose another name, or give --force to replace it")
     small, outside = _files(config)
+    left_out = () if root_keys else _root_keys(config, small)
+    for name in left_out:
+        del small[name]
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         copy = folder / DATABASE
@@ -109,10 +134,16 @@ def write(config: Config, target: Path, now: int, *, force: bool) -> Backup:
         with copy.open("rb") as stream:
             sum_ = hashlib.file_digest(stream, "sha256").hexdigest()
         facts[DATABASE] = (copy.stat().st_size, sum_, 0o600)
-        backup = Backup(now, head, str(config.home), facts, outside)
+        backup = Backup(now, head, str(config.home), facts, outside, left_out)
         partial = folder / "backup"
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            _pack(out, backup, small, folder)
+            if recipient is None:
+                _pack(out, backup, small, folder)
+            else:
+                # What is not encrypted is nowhere but in memory.
+                plain = io.BytesIO()
+                _pack(plain, backup, small, folder)
+                out.write(envelopes.encrypt(plain.getvalue(), recipient))
             out.flush()
             os.fsync(out.fileno())
         _give_name(partial, target, force=force)
@@ -179,21 +210,55 @@ def _head(database: Path) -> str:
 
 def _files(config: Config) -> tuple[dict[str, tuple[bytes, int]], tuple[str, ...]]:
     """The small files with their modes, by name; and those that the configuration names outside the home."""
-    home = config.home
-    paths, outside = {home / FILE_NAME}, []
+    base = config.home
+    paths, outside = {base / FILE_NAME}, []
     for folder in _FOLDERS:
         # What is being written has another name until it is whole.
-        paths |= {path for path in (home / folder).rglob("*") if path.is_file() and path.suffix != ".new"}
+        paths |= {path for path in (base / folder).rglob("*") if path.is_file() and path.suffix != ".new"}
     for named in _named(config):
         path = Path(os.path.normpath(named))
-        if path.is_relative_to(home):
+        if path.is_relative_to(base):
             paths.add(path)
         else:
             outside.append(str(path))
-    return {str(path.relative_to(home)): _read(path) for path in sorted(paths)}, tuple(sorted(set(outside)))
+    return {str(path.relative_to(base)): _read(path) for path in sorted(paths)}, tuple(sorted(set(outside)))
+
+
+def _root_keys(config: Config, files: Mapping[str, tuple[bytes, int]]) -> tuple[str, ...]:
+    """The names of files with a root's private key.
+
+    A key that is encrypted does not show whose it is: it counts as a root's unless an issuer or a request has it, or
+    there is a certificate beside it.
+    """
+    roots: list[object] = []
+    # A CA that waits for its root has none; one whose file is damaged is backed up nevertheless.
+    with suppress(CAFileError):
+        roots = [root.public_key() for root in home.load_roots(config.home)]
+    known = {path for path in home.issuer_files(config.home, waiting=True) if path.is_relative_to(config.home)}
+    issuers = {str(path.relative_to(config.home)) for path in known}
+    return tuple(
+        name
+        for name, (data, _) in files.items()
+        if name not in issuers and (name == str(home.ROOT_KEY) or _is_of_root(data, roots))
+    )
+
+
+def _is_of_root(data: bytes, roots: Container[object]) -> bool:
+    if b"PRIVATE KEY-----" not in data:
+        return False
+    try:
+        return load_pem_private_key(data, None).public_key() in roots
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    except TypeError:
+        # It takes a password. A certificate beside it, as a responder's file has one, shows whose it is.
+        beside = x509.load_pem_x509_certificates(data) if b"-----BEGIN CERTIFICATE-----" in data else []
+        return not beside or any(certificate.public_key() in roots for certificate in beside)
 
 
 def _named(config: Config) -> Iterator[Path]:
+    with suppress(CAFileError):
+        yield from home.issuer_files(config.home)
     yield from config.ca.alternate_chains
     for provisioner in config.provisioners:
         yield from provisioner.keys.places.values()

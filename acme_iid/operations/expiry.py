@@ -20,8 +20,8 @@ from cryptography import x509
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.config.findings import Finding
 from acme_iid.issuance import home, responder
-from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id
+from acme_iid.issuance.roots import fingerprint
 from acme_iid.operations.background import Background
 from acme_iid.protocol.standing import Standing
 from acme_iid.store import expiry_warnings, issuers, jobs, revocation_lists, root_lists

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.config.settings import Config
 from acme_iid.errors import RequestError
 from acme_iid.issuance import ceremony, home, imports, keys, root_crl
-from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import Signer, key_id
 from acme_iid.issuance.keys import PrivateKey
+from acme_iid.issuance.roots import fingerprint
 from acme_iid.operations import importing
 
 Files = Mapping[Path, tuple[bytes, int]]

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.config import permitted
 from acme_iid.config.settings import Config
 from acme_iid.issuance import chain_files, home, imports, keys, name_constraints
-from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import Issuer, Signer, key_id
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.issuance.roots import fingerprint, is_signed_by
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
 
 _TRIAL_SECONDS = 600
@@ -86,7 +86,7 @@ def try_out(config: Config, signer: Signer, chain: Sequence[x509.Certificate], n
 
 def _add_with_root(folder: Path, signer: Signer, chain: Sequence[x509.Certificate]) -> None:
     """Write the first issuer and its root; where that fails, there is neither."""
-    home.replace_root(folder, chain[-1])
+    home.replace_roots(folder, chain[-1])
     try:
         home.add(folder, signer, chain[1:-1])
     except BaseException:
@@ -113,7 +113,7 @@ def _with_known_root(
     """A chain with the root that the CA knows, where it ends below that."""
     if imports.is_root(chain[-1]):
         return chain
-    return (*chain, *(root for root in known if imports.is_signed_by(chain[-1], root)))[: len(chain) + 1]
+    return (*chain, *(root for root in known if is_signed_by(chain[-1], root)))[: len(chain) + 1]
 
 
 def _known_roots(folder: Path) -> tuple[x509.Certificate, ...]:

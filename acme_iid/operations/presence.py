@@ -11,6 +11,7 @@ from importlib.metadata import version
 from acme_iid.authority import Authority, succession
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.operations import roots
 from acme_iid.operations.background import Background
 from acme_iid.store import servers
 from acme_iid.store.database import latest_schema
@@ -38,7 +39,8 @@ class Presence(Background):
         )
         self._ca = authority.ca
         self._database = database
-        config = (authority.config.home / FILE_NAME).read_bytes()
+        self._home = authority.config.home
+        config = (self._home / FILE_NAME).read_bytes()
         self._server = Server(
             id=secrets.token_urlsafe(12),
             version=version("acme-iid"),
@@ -55,8 +57,9 @@ class Presence(Background):
         self.attempt(self._say_goodbye)
 
     def turn(self) -> None:
-        """Say that the server runs, and sign with the issuer that the store says."""
+        """Say that the server runs, and follow the store: trust the roots, and sign with the issuer, that it says."""
         self._database.commit(Write(servers.write(self._seen(int(time.time()))), lambda _rows: None))
+        roots.follow(self._database, self._ca, self._home)
         try:
             succession.follow(self._database, self._ca)
         except CAFileError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import tarfile
@@ -12,14 +13,16 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import tomlkit
 
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
+from acme_iid.operations import envelopes
 from acme_iid.operations.backup import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest
+from acme_iid.operations.envelopes import Recipient
 from acme_iid.store import copies, copying, events
 from acme_iid.store.chain import Event
 from acme_iid.store.copying import Progress
@@ -39,12 +42,14 @@ def restore(
     now: int,
     server: str | None = None,
     watch: Watch = lambda _rows: nullcontext(lambda _what, _more: None),
+    recipient: Recipient | None = None,
 ) -> Backup:
     """Make the home of a CA from a backup.
 
     :param home: a folder that is empty or does not exist.
     :param server: the URL of a database of PostgreSQL's for the store, which else is a file in the home. It is empty,
         or holds what an interrupted restoration of the same backup has copied so far.
+    :param recipient: for a backup that is encrypted.
     :raises CopyError: if the database holds something else, or the copy in it is not the same.
     :raises StoreUnavailableError: if it cannot be used.
     :raises RequestError: if there is something there, or the backup is not whole and as it was written.
@@ -56,7 +61,7 @@ def restore(
     home.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
     try:
-        backup = _unpack(archive, made)
+        backup = _unpack(archive, made, recipient)
         _point_to(server or f"sqlite:{_STORE}", made, backup)
         _install(made / _STORE, server, backup, now, watch)
         for folder, _, _ in os.walk(made):
@@ -69,9 +74,9 @@ def restore(
     return backup
 
 
-def _unpack(archive: Path, target: Path) -> Backup:
+def _unpack(archive: Path, target: Path, recipient: Recipient | None) -> Backup:
     """Write what the manifest names, and nothing else, below ``target``."""
-    with archive.open("rb") as stream:
+    with archive.open("rb") as file, _decrypted(file, archive, recipient) as stream:
         try:
             with tarfile.open(fileobj=stream, mode="r:") as tar:
                 first = tar.next()
@@ -93,6 +98,18 @@ def _unpack(archive: Path, target: Path) -> Backup:
     if left:
         raise RequestError(f"the backup was cut off or damaged: {min(left)!a} is not in it")
     return backup
+
+
+def _decrypted(file: BinaryIO, archive: Path, recipient: Recipient | None) -> BinaryIO:
+    beginning = file.read(1)
+    file.seek(0)
+    if not envelopes.is_encrypted(beginning):
+        return file
+    if recipient is None:
+        raise RequestError(
+            f"{archive} is encrypted; give the certificate that it was encrypted for (--recipient) and its key (--key)"
+        )
+    return io.BytesIO(envelopes.decrypt(file.read(envelopes.MAX_BYTES * 2), recipient))
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

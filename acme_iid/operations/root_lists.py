@@ -9,8 +9,8 @@ from cryptography import x509
 
 from acme_iid.errors import RequestError
 from acme_iid.issuance import root_crl
-from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.root_crl import CheckedList
+from acme_iid.issuance.roots import fingerprint
 from acme_iid.store import root_lists
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database

@@ -10,8 +10,8 @@ from cryptography import x509
 from acme_iid.authority import renewal
 from acme_iid.config.settings import Config
 from acme_iid.issuance import home
-from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH
+from acme_iid.issuance.roots import fingerprint, is_signed_by
 from acme_iid.protocol.renewal import pause_of_life
 from acme_iid.store import certificates, root_lists
 from acme_iid.store.writes import Reader
@@ -73,7 +73,7 @@ def aftermath(config: Config, reader: Reader, issuer_id: str, now: int) -> After
 
 def _ceremony(config: Config, reader: Reader, certificate: x509.Certificate) -> Ceremony | None:
     roots = home.load_roots(config.home)
-    root = next((root for root in roots if home.is_signed_by(certificate, root)), None)
+    root = next((root for root in roots if is_signed_by(certificate, root)), None)
     if root is None:
         return None
     known, key = root_lists.newest(reader, fingerprint(root)), config.home / home.ROOT_KEY

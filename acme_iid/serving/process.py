@@ -153,7 +153,8 @@ class Process:
             return None
         if self._retry_at is not None:
             return max(0.0, self._retry_at - time.monotonic())
-        if self._certificate.issuer_id != self._application.ca.current.id:
+        ca = self._application.ca
+        if self._certificate.chain != ca.chain_pem(ca.current, int(time.time())):
             return 0.0
         # Looked at again and again, as the clock may be set.
         return min(max(0.0, self._certificate.renew_at - time.time()), _RETRY)

@@ -202,7 +202,7 @@ def _insert(transaction: Transaction, table: Table, batch: list[Row]) -> None:
     for number, row in enumerate(batch):
         for place, column in enumerate(table.columns):
             value = row[column]
-            right = isinstance(value, bytes) if column in table.octets else isinstance(value, str | int | None)
+            right = isinstance(value, bytes | None) if column in table.octets else isinstance(value, str | int | None)
             if not right or (isinstance(value, str) and "\0" in value):
                 raise CopyError(
                     f"{_named(table, row)} has a value in {column} that acme-iid never writes: {value!r:.80}"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.serialization import Encoding
-from flask import Blueprint, Response, abort
+import hashlib
+import time
+
+from flask import Blueprint, Response, abort, request
 
 from acme_iid.authority import Authority
-from acme_iid.issuance.ca import fingerprint
+from acme_iid.issuance.roots import fingerprint, to_pem
+from acme_iid.operations import root_documents
 from acme_iid.store.health import WatchedStore
 from acme_iid.web import problems
 
 
 def blueprint(authority: Authority, store: WatchedStore) -> Blueprint:
-    """The routes /health, /roots.pem and /root/<sha256>."""
+    """The routes /health, /roots.pem, /roots.json and /root/<sha256>."""
     public = Blueprint("public", __name__)
-    roots_of_all = (*authority.ca.roots, *(chain.root for chain in authority.alternates))
-    by_fingerprint = {fingerprint(root): root.public_bytes(Encoding.PEM).decode() for root in roots_of_all}
+
+    def by_fingerprint() -> dict[str, str]:
+        roots_of_all = (*authority.ca.roots, *(chain.root for chain in authority.alternates))
+        return {fingerprint(root): to_pem(root) for root in roots_of_all}
 
     @public.get("/health")
     def health() -> Response:
@@ -25,14 +30,25 @@ def blueprint(authority: Authority, store: WatchedStore) -> Blueprint:
 
     @public.get("/roots.pem")
     def roots() -> Response:
-        return Response("".join(by_fingerprint.values()), content_type="application/x-pem-file")
+        return Response("".join(by_fingerprint().values()), content_type="application/x-pem-file")
+
+    @public.get("/roots.json")
+    def root_list() -> Response:
+        """The roots with their links, by which clients that trust one of them take up the next."""
+        version, content = root_documents.document(store, int(time.time()))
+        response = Response(content, content_type="application/json")
+        # Caches ask each time, so that nobody sees a version after a later one.
+        response.headers["Cache-Control"] = "public, no-cache"
+        response.set_etag(f"{version}.{hashlib.sha256(content.encode()).hexdigest()[:16]}")
+        response.make_conditional(request)
+        return response
 
     @public.get("/root/<sha256>")
     def root(sha256: str) -> Response:
         """The root with this fingerprint: clients that know it fetch it before they trust the connection."""
-        if sha256.lower() not in by_fingerprint:
+        if (pem := by_fingerprint().get(sha256.lower())) is None:
             abort(404)
-        return Response(by_fingerprint[sha256.lower()], content_type="application/x-pem-file")
+        return Response(pem, content_type="application/x-pem-file")
 
     public.register_error_handler(Exception, problems.response_of)
     return public

@@ -12,11 +12,19 @@ class ClientError(Exception):
     :ivar exit_status: the exit status of the command.
     :ivar code: the kind of error as a word for programs, the ACME error type where the CA has given one.
     :ivar status: the HTTP status of the CA's answer, if it is about one.
+    :ivar untrusted: whether a certificate did not verify under the CA's roots, so that there may be news of them.
     """
 
     exit_status: int = LOCAL
     code: str = "local"
     status: int | None = None
+    untrusted: bool = False
+
+
+class UntrustedError(ClientError):
+    """A certificate does not lead to a root of the CA."""
+
+    untrusted = True
 
 
 class AwayError(ClientError):

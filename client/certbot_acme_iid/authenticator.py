@@ -24,12 +24,15 @@ from josepy.jwk import JWK
 
 from acme_iid.iid01 import IID01
 from acme_iid_client import clouds
-from acme_iid_client.acme import known_ca
+from acme_iid_client.acme import known_ca, root_rotation
 from acme_iid_client.acme.proof import prove
+from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import directories
 from certbot_acme_iid import trust
 
+_SECONDS = 10.0
+"""The longest wait for the CA's list of roots."""
 _OWN_OPTIONS = ("--metadata-url", "--azure-resource", "--provisioner")
 """Options of 'acme-iid' that messages of its modules name, and which this plugin has with its prefix."""
 
@@ -48,6 +51,11 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
             type=_trusted,
             help="The CA's root certificates, PEM. Not needed where 'acme-iid bootstrap' was run by this user for this "
             "CA, or the system trusts it.",
+        )
+        add(
+            "roots-out",
+            metavar="FILE",
+            help="Keep the CA's roots in this file, PEM, for other programs; a deploy hook tells them of it.",
         )
         add(
             "metadata-url",
@@ -109,7 +117,8 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
         """
         try:
             known = self._bootstrapped()
-            trust.require_ca(str(self.config.server), None if known is None else known.roots_file, os.environ)
+            trust.require_ca(str(self.config.server), known, os.environ)
+            self._follow_roots(known)
             resource = self.conf("azure-resource") or (None if known is None else known.token_resource)
             cloud = clouds.here(os.environ, self.conf("metadata-url"), resource, display_util.notify)
             self._require_own_key(achalls[0].account_key, cloud.instance())
@@ -132,6 +141,18 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
             "The reason above is the CA's. Its operator sees every decision with 'acme-iid-ca events', and which names "
             "a rule gives with 'acme-iid-ca provisioner test'."
         )
+
+    def _follow_roots(self, known: known_ca.KnownCA | None) -> None:
+        """Take up the CA's next root, before the former one is dropped; what stands in the way of it is said."""
+        if known is not None:
+            try:
+                if root_rotation.follow(_directories(), known, Deadline(_SECONDS), display_util.notify):
+                    trust.add(known.roots_file, os.environ)
+            except (ClientError, OSError) as error:
+                display_util.notify(f"The CA's list of roots was not taken up: {error}")
+        bundle, path = self.conf("ca-bundle"), self.conf("roots-out")
+        if bundle is not None and path is not None:
+            trust.copy(Path(bundle), Path(path))
 
     def _require_own_key(self, account_key: JWK, instance: str) -> None:
         """See that certbot's account key was first used on this instance.
@@ -162,15 +183,19 @@ class Authenticator(common.Plugin, interfaces.Authenticator):
 
         :raises ClientError: if it has left roots that cannot be read.
         """
-        named = os.environ.get("ACME_IID_CONFIG_DIR")
         try:
-            where = directories.find(os.environ, os.geteuid(), Path(named) if named else None, Path("/nonexistent"))
-            return known_ca.load(where, str(self.config.server).removesuffix("/acme/directory"))
+            return known_ca.load(_directories(), str(self.config.server).removesuffix("/acme/directory"))
         except known_ca.UnusableRootsError:
             raise
         except ClientError:
             # Nothing that can be used. The CA may be trusted for another reason; if not, certbot says so.
             return None
+
+
+def _directories() -> directories.Directories:
+    """Where the bootstrap has left what it knows; nothing is kept in a state of the client's."""
+    named = os.environ.get("ACME_IID_CONFIG_DIR")
+    return directories.find(os.environ, os.geteuid(), Path(named) if named else None, Path("/nonexistent"))
 
 
 def _trusted(text: str) -> str:

@@ -16,8 +16,10 @@ from pathlib import Path
 from requests import RequestException
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
+from acme_iid_client.storage import directories
 from acme_iid_client.transport.trust import PinnedSession, request_error
 from acme_iid_client.x509.certificates import load_certificates
 
@@ -55,7 +57,17 @@ def add(bundle: Path, env: MutableMapping[str, str]) -> None:
     env[VARIABLE] = str(together)
 
 
-def require_ca(server: str, roots: Path | None, env: Mapping[str, str]) -> None:
+def copy(bundle: Path, target: Path) -> None:
+    """Have a file hold the CA's roots, for other programs: whole or not at all, and only where they are others.
+
+    :raises ClientError, OSError: if it cannot be written.
+    """
+    content = _read(bundle)
+    if not target.exists() or target.read_bytes() != content:
+        directories.write_file(target, content, public=True)
+
+
+def require_ca(server: str, known: KnownCA | None, env: Mapping[str, str]) -> None:
     """See, over a connection of our own, that what answers at the address that certbot uses is the CA.
 
     certbot's own connections are certbot's: it verifies names and roots, and knows nothing of the mark in the
@@ -63,13 +75,14 @@ def require_ca(server: str, roots: Path | None, env: Mapping[str, str]) -> None:
     connections apart and passes this one on it does not find.
 
     :param server: the directory's URL.
-    :param roots: the file of the CA's roots, where the bootstrap has left one; else what certbot trusts decides.
+    :param known: the CA as the bootstrap has left it; without it, what certbot trusts decides.
     :param env: the environment.
     :raises ClientError: if it is not, or cannot be reached.
     """
-    bundle = roots or Path(env.get(VARIABLE) or env.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
+    bundle = Path(env.get(VARIABLE) or env.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
+    deadline = Deadline(_SECONDS)
     try:
-        with PinnedSession(bundle, Deadline(_SECONDS)) as session:
+        with PinnedSession(bundle, deadline) if known is None else known.session(deadline) as session:
             session.get(server)
     except RequestException as error:
         raise request_error(error, server) from error

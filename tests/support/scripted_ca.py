@@ -252,23 +252,29 @@ class ScriptedCA:
 
 
 @contextmanager
-def serve(folder: Path, tls: Issuer | None = None, *, marked: bool = True) -> Iterator[ScriptedCA]:
-    """Serve on a free port of 127.0.0.1.
+def serve(
+    folder: Path, tls: Issuer | None = None, *, marked: bool = True, above: bytes = b"", port: int = 0
+) -> Iterator[ScriptedCA]:
+    """Serve on 127.0.0.1.
 
     :param folder: for the server's key.
     :param tls: who issued the server's own certificate; the CA's root if None.
     :param marked: whether that has the mark of a CA's own server.
+    :param above: what is sent behind it, PEM.
+    :param port: 0 for a free one.
     """
     ca = ScriptedCA()
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = issue(tls or ca.root, "server", key, ["127.0.0.1", "localhost"], serving=marked)
     pem = folder / "server.pem"
     pem.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + certificate.public_bytes(Encoding.PEM)
+        + above
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    server = _Server(("127.0.0.1", 0), partial(_Handler, ca))
+    server = _Server(("127.0.0.1", port), partial(_Handler, ca))
     server.context = context
     ca.url = f"https://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -94,18 +94,21 @@ def save(
     # Older programs know a CA by the first root in the file.
     roots = tuple(sorted(roots, key=lambda root: fingerprint(root) != identity))
     fingerprints = tuple(fingerprint(root) for root in roots)
-    saved = SavedCA(ca_url, home / ROOTS, identity, fingerprints, token_resource, tuple(dict.fromkeys(former)))
-    files = _write(home, saved, roots)
+    # Of another CA at the same address, nothing is known yet.
+    version = 0 if known is None or known.identity_with(roots) != known.identity else known.version
+    saved = SavedCA(ca_url, home / ROOTS, identity, fingerprints, token_resource, tuple(dict.fromkeys(former)), version)
+    files = write(home, saved, roots)
     if not first or home == where.config or before is None:
         return files
     # At each of these steps, a crash leaves a first CA that can be used.
     if roots_before := _roots_in(before.roots_file):
-        _write(_beside(where, before.ca_url), before, roots_before)
+        write(_beside(where, before.ca_url), before, roots_before)
     directories.write_file(where.config / CONFIGURATION, saved.encode(files[0], roots), public=True)
-    return _write(where.config, saved, roots)
+    return write(where.config, saved, roots)
 
 
-def _write(home: Path, saved: SavedCA, roots: Roots) -> tuple[Path, Path]:
+def write(home: Path, saved: SavedCA, roots: Roots) -> tuple[Path, Path]:
+    """Write the files of a CA into its directory: first the roots, then the configuration that names them."""
     roots_file, configuration = home / ROOTS, home / CONFIGURATION
     # Both are public, and the programs that verify the certificates need the roots.
     for directory in (home, roots_file.parent):

@@ -26,7 +26,7 @@ from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import AWAY, REFUSED, AwayError, ClientError
 from acme_iid_client.transport.pauses import LATER, OVERLOADED, Pauses, again, clock, retry_after
-from acme_iid_client.transport.trust import PinnedSession, is_final, request_error
+from acme_iid_client.transport.trust import is_final, request_error
 
 _LATER = frozenset({"rateLimited", "serverInternal", "badNonce"})
 """Error types with which a CA refuses what it may take another time."""
@@ -123,7 +123,7 @@ class Connection:
         self._ca = ca
         self._deadline = deadline
         self._notice = notice
-        self._session = PinnedSession(ca.roots_file, deadline)
+        self._session = ca.session(deadline)
         self._net = client.ClientNetwork(key, alg=algorithm, user_agent=f"acme-iid/{version('acme-iid')}")
         self._net.session.close()
         self._net.session = self._session
@@ -264,6 +264,7 @@ class Connection:
             cause = request_error(error, self._ca.ca_url)
             explained = UnreachableError(str(cause), cause.code)
             explained.exit_status = cause.exit_status
+            explained.untrusted = cause.untrusted
             if is_final(error):
                 raise explained from error
             return explained

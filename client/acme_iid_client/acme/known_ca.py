@@ -21,7 +21,8 @@ from acme_iid_client.errors import AwayError, ClientError
 from acme_iid_client.storage import directories
 from acme_iid_client.storage.account_options import AccountOptions
 from acme_iid_client.transport.trust import PinnedSession, request_error
-from acme_iid_client.x509.certificates import fingerprint, is_issued_by, load_certificates, to_pem
+from acme_iid_client.x509.authorities import Revocations, is_issued_by, is_list_of, load_lists
+from acme_iid_client.x509.certificates import fingerprint, load_certificates, to_pem
 
 _APPLICATION = re.compile(r"api://[A-Za-z0-9][A-Za-z0-9._/-]{0,254}\Z")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
@@ -29,6 +30,8 @@ _FEDERATION = "api://azureadtokenexchange"
 CONFIGURATION = "authority.json"
 ROOTS = Path("certs", "root_ca.crt")
 """The file of a CA's roots below its directory; it has the name that it had when there was one root."""
+LISTS = "root_lists.pem"
+"""The file of the roots' lists of revoked issuers, beside that of the roots."""
 OTHERS = "authorities"
 
 Roots = tuple[x509.Certificate, ...]
@@ -51,6 +54,7 @@ class KnownCA:
     :ivar token_resource: the resource for which this CA takes managed identity tokens, as the bootstrap settled it.
     :ivar account_key: the file with the account key that a person keeps; None is the key that this machine made.
     :ivar account_options: those of the command that runs.
+    :ivar revoked: the roots' lists of revoked issuers.
     """
 
     ca_url: str
@@ -60,6 +64,11 @@ class KnownCA:
     token_resource: str | None = None
     account_key: Path | None = None
     account_options: AccountOptions = field(default_factory=AccountOptions)
+    revoked: Revocations = ()
+
+    def session(self, deadline: Deadline) -> PinnedSession:
+        """Connections that verify under one of its roots, and under no issuer that a root has revoked."""
+        return PinnedSession(self.roots_file, deadline, self.revoked)
 
     def has(self, url: str) -> bool:
         """Whether a resource that the CA has named is under its address of now."""
@@ -78,7 +87,7 @@ class KnownCA:
         """
         url = f"{self.ca_url}/health"
         try:
-            with PinnedSession(self.roots_file, deadline) as session:
+            with self.session(deadline) as session:
                 response = session.get(url)
         except requests.RequestException as error:
             raise request_error(error, self.ca_url) from error
@@ -95,6 +104,7 @@ class SavedCA:
     :ivar identity: the CA's identity, as long as it has one of the roots in ``fingerprints``.
     :ivar fingerprints: those of its roots when the file was written.
     :ivar former: its earlier addresses, as long as this machine knows it.
+    :ivar version: that of the list of roots that was taken up last; 0 before the first.
     """
 
     ca_url: str
@@ -103,6 +113,7 @@ class SavedCA:
     fingerprints: tuple[str, ...] = ()
     token_resource: str | None = None
     former: tuple[str, ...] = ()
+    version: int = 0
 
     def identity_with(self, roots: Roots) -> str:
         """The CA's identity if these are its roots now; without any root that was recorded, it is another CA."""
@@ -123,6 +134,7 @@ class SavedCA:
             **({} if self.identity_with(roots) == fingerprints[0] else {"identity": self.identity}),
             **({} if self.token_resource is None else {"azure_resource": self.token_resource}),
             **({"former_urls": list(self.former)} if self.former else {}),
+            **({"roots_version": self.version} if self.version else {}),
         }
         return json.dumps(content, indent=2).encode() + b"\n"
 
@@ -241,7 +253,21 @@ def _known(where: directories.Directories, saved: SavedCA, roots: Roots) -> Know
         saved.token_resource,
         where.account_key,
         where.account_options,
+        read_lists(saved.roots_file, roots),
     )
+
+
+def read_lists(roots_file: Path, roots: Roots) -> Revocations:
+    """The roots' lists of revoked issuers, which stand beside the roots; none before the first was taken up.
+
+    :raises ClientError: if they cannot be read.
+    """
+    try:
+        lists = load_lists(roots_file.with_name(LISTS).read_bytes())
+    except FileNotFoundError:
+        return ()
+    # Those of a root that is trusted no more say nothing.
+    return tuple(one for one in lists if any(is_list_of(one, root) for root in roots))
 
 
 def load_issuer(
@@ -260,7 +286,8 @@ def load_issuer(
                 roots = read_roots(saved.roots_file)
             except (OSError, ClientError):
                 continue
-            if any(is_issued_by(chain[-1], top) for top in roots):
+            # Behind what the root has signed, there may be links for clients of another root.
+            if any(is_issued_by(entry, top) for entry in chain for top in roots):
                 return load(where, saved.ca_url)
     return load(where, ca_url, root)
 
@@ -305,7 +332,8 @@ def read_saved(configuration: Path) -> SavedCA | None:
         url, roots_file = parse_url(content["ca_url"]), Path(content["root"])
         # It becomes the name of a directory.
         known = identity if _FINGERPRINT.match(identity) else None
-        return SavedCA(url, roots_file, known, fingerprints, resource and parse_resource(resource), former)
+        resource, version = resource and parse_resource(resource), int(content.get("roots_version", 0))
+        return SavedCA(url, roots_file, known, fingerprints, resource, former, version)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

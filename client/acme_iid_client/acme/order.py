@@ -146,7 +146,7 @@ def order(
         chain = load_certificates(answer.content)
     except ClientError:
         raise CaError("The CA did not send a certificate.") from None
-    check_issued(chain, ca.roots, public_key, request.names, datetime.now(UTC))
+    check_issued(chain, ca.roots, public_key, request.names, datetime.now(UTC), ca.revoked)
     if (end := cut_short_by(chain, ca.roots)) is not None:
         notice(
             f"The certificate is cut short: it ends at {rfc3339(end.not_valid_after_utc)} together with the CA's own "

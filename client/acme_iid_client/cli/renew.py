@@ -26,6 +26,11 @@ from acme_iid_client.storage.directories import Directories
 @options.signal
 @options.pid
 @options.pid_file
+@click.option(
+    "--roots-out",
+    type=options.FILE,
+    help="Keep the CA's roots in this file, PEM, for other programs; they are notified of changes as of renewals.",
+)
 @options.provisioner
 @options.not_after
 @options.mode
@@ -52,6 +57,7 @@ def command(
     signal: str | None,
     pid: int | None,
     pid_file: Path | None,
+    roots_out: Path | None,
     provisioner: str | None,
     not_after: str | None,
     mode: str | None,
@@ -70,6 +76,8 @@ def command(
     certificate that has expired is ordered afresh. Before it is due, this says when it will be and exits with 0.
     Without files, all that were ordered on this machine are renewed. 'acme-iid rekey' makes a new key. After a refusal
     that only an operator can change, by a rule for one, the CA is asked again hours later, or at once with --force.
+
+    Once a day the CA's list of roots is looked at, so that a new root is trusted before the former one is dropped.
 
     With --daemon this stays and renews each certificate in time. SIGHUP renews all of them now; SIGTERM ends it.
     """
@@ -104,6 +112,7 @@ def command(
         force,
         timeout,
         as_json,
+        roots_out,
     )
     if daemon:
         task.stay()

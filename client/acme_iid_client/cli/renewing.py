@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import click
 from cryptography import x509
 
 from acme_iid_client import errors
+from acme_iid_client.acme import known_ca
 from acme_iid_client.acme.connection import CaError
 from acme_iid_client.acme.order import Issued
 from acme_iid_client.cli.terminal import achieved, notice, printable
@@ -30,6 +32,8 @@ from acme_iid_client.renewal import (
     schedule,
     systemd,
 )
+from acme_iid_client.renewal.cached_records import CachedRecords
+from acme_iid_client.renewal.roots import AGAIN_SECONDS, LOOK_SECONDS, Looking, RootsFile, RootWatch
 from acme_iid_client.storage import records
 from acme_iid_client.storage.directories import Directories
 from acme_iid_client.x509 import certificates
@@ -39,8 +43,6 @@ if TYPE_CHECKING:
 
 _ADVICE_SECONDS = 10.0
 """The longest wait for a CA that is only asked whether it has a wish."""
-_READ_AGAIN = 10.0
-"""Seconds after which records that could not be read are read again, whatever their directory says."""
 _FINISH_AGAIN = 60.0
 """Seconds between two tries to put in place what was issued and could not be."""
 
@@ -76,6 +78,7 @@ class Task:
     :ivar pairs: certificates and keys as they were typed; none for all that were ordered on this machine.
     :ivar force: renew, due or not.
     :ivar timeout: seconds for each certificate.
+    :ivar roots_out: the file in which other programs find the CA's roots; None for none.
     """
 
     where: Directories
@@ -87,6 +90,7 @@ class Task:
     force: bool
     timeout: float
     as_json: bool
+    roots_out: Path | None = None
 
     def find(self, complain: Callable[[str], None]) -> list[records.Record]:
         """The pairs, each with what is known about how it was ordered.
@@ -115,6 +119,8 @@ class Task:
         failures: list[str] = []
         statuses: list[int] = []
         pairs = self.find(failures.append)
+        watch = RootWatch(self.where, notice)
+        self._look_at_roots(watch, pairs, 0.0 if self.force else LOOK_SECONDS, failures.append)
         looked_after = 0
         for record in pairs:
             # A certificate that was removed or revoked gets no successor unless it is named.
@@ -122,7 +128,7 @@ class Task:
                 continue
             looked_after += 1
             try:
-                self._one(record)
+                self._one(record, watch)
             except renew.MissingError as error:
                 if self.pairs:
                     failures.append(str(error))
@@ -145,7 +151,7 @@ class Task:
             failed.exit_status = min(statuses, default=errors.LOCAL)
             raise failed
 
-    def _one(self, record: records.Record) -> None:
+    def _one(self, record: records.Record, watch: RootWatch) -> None:
         deadline = Deadline(self.timeout)
         new = self._finish(record, notice)
         if new is None:
@@ -158,7 +164,7 @@ class Task:
                     return
                 self._require_no_refusal(record, leaf)
             try:
-                new = self._renew(record, deadline, notice)
+                new = self._renew(record, deadline, notice, watch)
             except refusals.RefusedError as error:
                 _add_advice(error)
                 raise
@@ -171,7 +177,43 @@ class Task:
                 click.echo(f"Your private key has been saved in {printable(str(record.key))}.")
         self._notify(record, new.leaf)
 
-    def _renew(self, record: records.Record, deadline: Deadline, say: Callable[[str], None]) -> Issued:
+    def _look_at_roots(
+        self, watch: RootWatch, pairs: list[records.Record], within: float, complain: Callable[[str], None]
+    ) -> None:
+        """Look at the roots of the pairs' CAs, and have the file for others hold those of the command's CA.
+
+        :param within: the seconds for which an earlier look counts.
+        :param complain: called with a sentence if the file cannot be written, or others not be told.
+        """
+        for ca_url, root in dict.fromkeys((record.ca_url, record.root) for record in pairs):
+            # What is wrong with a CA that is not known is said of its certificates.
+            with suppress(ClientError, OSError):
+                watch.look(known_ca.load(self.where, ca_url, root), Deadline(self.timeout), within)
+        try:
+            if self.roots_out is not None:
+                ca = known_ca.load(self.where, self.origin.ca_url, self.origin.root)
+                RootsFile(self.roots_out, self.after).refresh(ca, _environment())
+        except (ClientError, OSError) as error:
+            complain(f"{self.roots_out}: {sentence(error)}")
+
+    def _renew(
+        self, record: records.Record, deadline: Deadline, say: Callable[[str], None], watch: RootWatch
+    ) -> Issued:
+        """Renew a pair; where a chain does not verify, look for news of the roots and try once more.
+
+        :raises refusals.RefusedError: if only an operator can change that the CA refuses.
+        """
+        try:
+            return self._renew_once(record, deadline, say)
+        except ClientError as error:
+            if not error.untrusted:
+                raise
+            ca = known_ca.load(self.where, record.ca_url, record.root)
+            if not watch.look(ca, deadline, AGAIN_SECONDS):
+                raise
+        return self._renew_once(record, deadline, say)
+
+    def _renew_once(self, record: records.Record, deadline: Deadline, say: Callable[[str], None]) -> Issued:
         """Renew a pair, and keep on the disk what another run has to know of it.
 
         :raises refusals.RefusedError: if only an operator can change that the CA refuses.
@@ -245,13 +287,23 @@ class Task:
         def say(text: str) -> None:
             journal.info("notice", text)
 
+        watch = RootWatch(self.where, say)
+
+        def complain(text: str) -> None:
+            journal.error("roots", text)
+
+        def look(within: float) -> None:
+            self._look_at_roots(watch, self.find(lambda _text: None), within, complain)
+
+        looking = Looking(look, complain)
         revocations = inventory.revocations(self.where.state)
         duties = Duties(
-            find=_Cached(self.where, self.find, lambda text: journal.error("unusable", text)).get,
+            find=CachedRecords(self.where, self.find, lambda text: journal.error("unusable", text)).get,
             # A certificate that is revoked stays the file that it is.
             stamp=lambda record: (*stamp(record), *stamp_of(revocations), *self._finishing_again(record)),
             look=lambda record: self._look(record, say),
-            renew=lambda record: self._renew(record, Deadline(self.timeout), say).leaf,
+            renew=lambda record: self._renew(record, Deadline(self.timeout), say, watch).leaf,
+            look_at_roots=looking.ring,
             notify=self._notify,
             advise=lambda record, leaf: renew.advice(record, leaf, self.where, Deadline(_ADVICE_SECONDS)),
             expires_in=self.expires_in,
@@ -296,63 +348,20 @@ class Task:
 
     def _notify(self, record: records.Record, leaf: x509.Certificate) -> None:
         ca_url = record.ca_url or _ca_url(self.where)
-        # Commands do not get systemd's variables for this process.
-        env = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
         try:
-            self.after.run({**env, **hooks.variables(record, leaf, ca_url)})
+            self.after.run({**_environment(), **hooks.variables(record, leaf, ca_url)})
         except ClientError as error:
             raise ClientError(f"{record.certificate} was renewed, but a notification failed: {error}") from error
         if not self.after.is_empty:
             pending_notifications.remove(self.where.state, record.certificate)
 
 
-class _Cached:
-    """The records, read again when one was added or changed: a daemon looks all the time.
-
-    :param read: reads them; what it is given is called with a sentence about each that cannot be read.
-    :param complain: called once with each of these sentences, for as long as it holds.
-    """
-
-    def __init__(
-        self,
-        where: Directories,
-        read: Callable[[Callable[[str], None]], list[records.Record]],
-        complain: Callable[[str], None],
-    ) -> None:
-        self._directory = records.directory(where.state)
-        self._read = read
-        self._complain = complain
-        self._stamp: int | None = None
-        self._read_at = 0.0
-        self._complaints: list[str] = []
-        self._found: list[records.Record] = []
-
-    def get(self) -> list[records.Record]:
-        now, stamp = time.monotonic(), _changed(self._directory)
-        # A file may become readable, or unreadable, without a trace in its directory.
-        if stamp != self._stamp or (self._complaints and now >= self._read_at + _READ_AGAIN):
-            before, self._complaints = self._complaints, []
-            self._found, self._stamp, self._read_at = self._read(self._complaints.append), stamp, now
-            for text in self._complaints:
-                if text not in before:
-                    self._complain(text)
-        return self._found
-
-
-def _changed(directory: Path) -> int:
-    """The time at which a directory or its permissions were changed last.
-
-    :raises OSError: if it cannot be looked at.
-    """
-    try:
-        return directory.stat().st_ctime_ns
-    except FileNotFoundError:
-        return 0
+def _environment() -> dict[str, str]:
+    """The environment for commands: without systemd's variables for this process."""
+    return {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
 
 
 def _ca_url(where: Directories) -> str:
-    from acme_iid_client.acme import known_ca
-
     return known_ca.load(where).ca_url
 
 

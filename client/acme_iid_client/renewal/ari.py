@@ -13,7 +13,7 @@ from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.renewal.schedule import USUAL_INTERVAL, Window
 from acme_iid_client.transport.pauses import LATER, retry_after
-from acme_iid_client.transport.trust import PinnedSession, request_error
+from acme_iid_client.transport.trust import request_error
 
 _INTERVALS = (60.0, 24 * 3600.0)
 """The shortest and the longest interval that is followed (RFC 9773 section 4.3.2)."""
@@ -47,7 +47,7 @@ def fetch(ca: KnownCA, certificate: x509.Certificate, deadline: Deadline) -> Win
     if identifier is None:
         return None
     try:
-        with PinnedSession(ca.roots_file, deadline) as session:
+        with ca.session(deadline) as session:
             directory = _json(session.get(ca.directory_url))
             base = directory.get("renewalInfo")
             if not isinstance(base, str):

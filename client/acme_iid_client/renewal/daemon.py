@@ -323,6 +323,7 @@ class Daemon:
     def _renew_now(self) -> None:
         self.notifier.reloading()
         self.journal.info("hangup", "SIGHUP: renewing now")
+        self.duties.look_at_roots()
         self._forget_failures(self._pairs.values())
         self._find()
         self._force()

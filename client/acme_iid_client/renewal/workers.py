@@ -49,6 +49,7 @@ class Duties:
     :ivar notify: tells others of it.
     :ivar advise: asks the CA when it would like a certificate to be renewed.
     :ivar expires_in: renew with this much time left, instead of when the CA or the certificate's life says so.
+    :ivar look_at_roots: has the list of the CA's roots looked at soon, beside all else.
     :ivar seconds: the longest that ``renew`` and ``notify`` take together.
     """
 
@@ -58,6 +59,7 @@ class Duties:
     renew: Callable[[Record], x509.Certificate]
     notify: Callable[[Record, x509.Certificate], None]
     advise: Callable[[Record, x509.Certificate], Window | None]
+    look_at_roots: Callable[[], None]
     expires_in: str | None
     seconds: float
 

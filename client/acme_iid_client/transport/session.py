@@ -61,7 +61,7 @@ class Session(requests.Session):
     :param max_bytes: the largest body.
     :param proxies: whether proxies of the environment are used.
     :param connect_seconds: the longest that a connection may take.
-    :param check: looks at the certificate of the server at the end of each new TLS connection.
+    :param check: looks at the certificates of the server at the end of each new TLS connection.
     :param again: the number of times that a GET or HEAD is sent again if its connection was closed before an answer, as
         happens when a server's process is replaced.
     """

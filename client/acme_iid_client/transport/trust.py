@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from cryptography import x509
 
 from acme_iid.binding import SERVING_MARK
 from acme_iid_client.deadline import Deadline
-from acme_iid_client.errors import AwayError, ClientError
+from acme_iid_client.errors import AwayError, ClientError, UntrustedError
 from acme_iid_client.transport.pauses import LATER, Pauses, again
 from acme_iid_client.transport.session import Session, TooLargeError
+from acme_iid_client.x509.authorities import Revocations, require_unrevoked, shown
 
 MAX_ROOT_BYTES = 64 * 1024
 """More than any root certificate in PEM takes."""
@@ -37,11 +39,12 @@ class PinnedSession(Session):
 
     :param roots_file: the PEM file of the roots; the system's trust store is not consulted.
     :param deadline: when the command has to be done; it shortens the time that a request may take.
+    :param revoked: the roots' lists; a server under an issuer that is named there is not talked to.
     :ivar last_response: the last answer, whose status and headers the acme library's errors leave out.
     """
 
-    def __init__(self, roots_file: Path, deadline: Deadline) -> None:
-        super().__init__(deadline, check=require_mark, again=_AGAIN)
+    def __init__(self, roots_file: Path, deadline: Deadline, revoked: Revocations = ()) -> None:
+        super().__init__(deadline, check=partial(require_server, revoked=revoked), again=_AGAIN)
         self._roots_file = roots_file
         self.last_response: requests.Response | None = None
 
@@ -62,6 +65,18 @@ class PinnedSession(Session):
             self.close()
         self.last_response = response
         return response
+
+
+def require_server(chain: Sequence[bytes], revoked: Revocations) -> None:
+    """See that a server is the CA, by the certificates under which its own was verified.
+
+    :param chain: in DER, the server's own first and the root last.
+    :raises UnmarkedServerError: if the server's certificate has no mark.
+    :raises RevokedIssuerError: if the root has revoked one of them.
+    """
+    require_mark(chain[0] if chain else b"")
+    if revoked:
+        require_unrevoked(map(x509.load_der_x509_certificate, chain), revoked)
 
 
 def require_mark(der: bytes) -> None:
@@ -92,13 +107,13 @@ def _description(der: bytes) -> str:
     """The names, the issuer and the serial number of a certificate, for a message."""
     try:
         certificate = x509.load_der_x509_certificate(der)
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        titles = [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        titles = [str(name.value) for name in alternatives if isinstance(name, x509.DNSName | x509.IPAddress)]
     except (ValueError, x509.ExtensionNotFound):
         return "which cannot be read"
-    shown = ", ".join(titles[:3]) + (" and more" if len(titles) > 3 else "")
-    issuer = certificate.issuer.rfc4514_string()[:100]
-    return f"for {shown or 'no name'}, issued by {issuer!r} with the serial number {certificate.serial_number}"
+    names = ", ".join(titles[:3]) + (" and more" if len(titles) > 3 else "")
+    issuer = shown(certificate.issuer)[:100]
+    return f"for {names or 'no name'}, issued by {issuer!r} with the serial number {certificate.serial_number}"
 
 
 def is_final(error: requests.RequestException) -> bool:
@@ -122,7 +137,7 @@ def request_error(error: requests.RequestException, url: str) -> ClientError:
                 f"The certificate of {url} is not valid at this time: {_cause(error)}. "
                 f"This machine's clock says {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}; check it first."
             )
-        return ClientError(
+        return UntrustedError(
             f"The server at {url} does not verify under the CA's root certificate: {_cause(error)}. "
             "It may be another server, or the CA has a new root; compare fingerprints and run 'acme-iid bootstrap'."
         )

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.attestation import asn1
 from acme_iid.terminal import durations
-from acme_iid_client.errors import ClientError
+from acme_iid_client.errors import ClientError, UntrustedError
+from acme_iid_client.x509.authorities import Revocations, is_issued_by, require_unrevoked, shown
 from acme_iid_client.x509.keys import PublicKey, spki, type_of
 
 PROVISIONER_OID = x509.ObjectIdentifier("1.3.6.1.4.1.37476.9000.64.1")
@@ -89,7 +90,7 @@ def common_name(name: x509.Name) -> str:
     """The common name in a distinguished name, or the whole in RFC 4514 form where it has none."""
     for attribute in name.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
         return str(attribute.value)
-    return name.rfc4514_string()
+    return shown(name)
 
 
 def provisioner_of(certificate: x509.Certificate) -> Provisioner | None:
@@ -131,6 +132,7 @@ def check_issued(
     public_key: PublicKey,
     names: list[str],
     now: datetime,
+    revoked: Revocations = (),
 ) -> None:
     """Check that what the CA sent is the certificate that was asked for.
 
@@ -143,6 +145,7 @@ def check_issued(
     :param public_key: the key that the request was made with.
     :param names: the canonical names that were ordered.
     :param now: the present time, with a zone.
+    :param revoked: the roots' lists; an issuer that is named there has no certificates that are taken.
     :raises ClientError: naming what does not hold.
     """
     if not chain or len(chain) > MAX_CHAIN:
@@ -156,25 +159,23 @@ def check_issued(
             "It was not saved."
         )
     path = [certificate for certificate in chain if certificate not in roots]
-    # A root that was renewed with its key is there twice, and one of the two may have ended.
-    issuers = [root for root in roots if path and is_issued_by(path[-1], root)] or list(roots[:1])
-    for root in issuers:
+    # Behind the certificate that a trusted root has signed there may be links, for clients of another root. And a root
+    # that was renewed with its key is there twice, and one of the two may have ended.
+    ways = [
+        [*path[:length], root]
+        for length in range(1, len(path) + 1)
+        for root in roots
+        if is_issued_by(path[length - 1], root)
+    ] or [[*path, roots[0]]]
+    for way in ways:
         try:
-            _check_path([*path, root], names[0], now)
+            _check_path(way, names[0], now)
+            require_unrevoked(way[:-1], revoked)
         except ClientError:
-            if root == issuers[-1]:
+            if way == ways[-1]:
                 raise
         else:
             return
-
-
-def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether the issuer's name and key are those that the certificate was signed with."""
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
 
 
 def cut_short_by(chain: list[x509.Certificate], roots: Iterable[x509.Certificate]) -> x509.Certificate | None:
@@ -184,7 +185,14 @@ def cut_short_by(chain: list[x509.Certificate], roots: Iterable[x509.Certificate
     :param roots: those that it may lead to.
     :returns: None if there is none.
     """
-    above = [*chain[1:], *(root for root in roots if is_issued_by(chain[-1], root))]
+    above: list[x509.Certificate] = []
+    for certificate in chain:
+        above.append(certificate)
+        found = [root for root in roots if is_issued_by(certificate, root)]
+        above += found
+        if found:
+            break  # behind it there may be links, which no certificate has to outlast
+    above.remove(chain[0])
     first = min(above, key=lambda certificate: certificate.not_valid_after_utc, default=None)
     return first if first is not None and first.not_valid_after_utc <= chain[0].not_valid_after_utc else None
 
@@ -211,7 +219,7 @@ def _check_link(certificate: x509.Certificate, issuer: x509.Certificate, depth: 
         constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
-        raise ClientError(
+        raise UntrustedError(
             "The certificate that the CA sent does not chain to its root certificate. It was not saved."
         ) from error
     if not constraints.ca or (constraints.path_length is not None and constraints.path_length < depth):
@@ -269,9 +277,9 @@ def long_text(certificate: x509.Certificate) -> str:
     provisioner = provisioner_of(certificate)
     rows = [
         ("Serial", f"{certificate.serial_number} ({certificate.serial_number:x})"),
-        ("Subject", certificate.subject.rfc4514_string() or "(empty)"),
+        ("Subject", shown(certificate.subject) or "(empty)"),
         *(("Name", name) for name in names_in(certificate)),
-        ("Issuer", certificate.issuer.rfc4514_string()),
+        ("Issuer", shown(certificate.issuer)),
         ("Valid from", rfc3339(certificate.not_valid_before_utc)),
         ("Valid to", rfc3339(certificate.not_valid_after_utc)),
     ]

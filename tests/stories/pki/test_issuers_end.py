@@ -22,8 +22,8 @@ from running import CA
 from writing import put
 
 from acme_iid.issuance import home
-from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import key_id
+from acme_iid.issuance.roots import fingerprint
 from acme_iid.simulator import aws
 from acme_iid.store.database import open_store
 from acme_iid.store.writes import Statement

@@ -20,7 +20,7 @@ from running import ACCOUNT, CA, answer
 
 from acme_iid.durable import write_new
 from acme_iid.issuance import ceremony, keys
-from acme_iid.issuance.ca import fingerprint
+from acme_iid.issuance.roots import fingerprint
 from acme_iid.simulator import aws
 
 NAME = "foo.local"

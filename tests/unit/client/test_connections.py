@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -176,7 +177,7 @@ def test_a_certificate_that_the_ca_gives_to_anybody_has_no_mark() -> None:
     for usages in (("server",), ("server", "client"), ("client",)):
         request = LeafRequest(key, names, now + 3600, usages=usages)
         with pytest.raises(
-            UnmarkedServerError, match=r"for ca\.local, issued by .2\.5\.4\.5=[0-9a-f]{8},CN=My Intermediate CA."
+            UnmarkedServerError, match=r"for ca\.local, issued by .serialNumber=[0-9a-f]{8},CN=My Intermediate CA."
         ):
             require_mark(issuer.issue(request, Namespace(), now).der)
 
@@ -188,7 +189,7 @@ def test_what_is_no_certificate_has_no_mark(certificate: bytes) -> None:
 
 
 def test_an_answer_that_comes_when_the_time_is_up_is_none(tmp_path: Path) -> None:
-    def late(_: bytes) -> None:
+    def late(_: Sequence[bytes]) -> None:
         time.sleep(1.5)
 
     with serving(tmp_path, ok) as server, Session(Deadline(1), check=late) as session, pytest.raises(requests.Timeout):

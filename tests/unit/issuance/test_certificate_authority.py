@@ -21,6 +21,7 @@ from acme_iid.issuance.issuer import Issuer, Signer, key_id
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.leaf import LeafRequest
 from acme_iid.issuance.profiles import USAGES
+from acme_iid.issuance.roots import Roots
 from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, ip
 from acme_iid.protocol.public_keys import PublicKey
@@ -35,7 +36,7 @@ INTERMEDIATE = ceremony.create_intermediate(ROOT, "My CA", NOW)
 
 @pytest.fixture
 def authority() -> CertificateAuthority:
-    return CertificateAuthority([ROOT.certificate], [Issuer(INTERMEDIATE, ROOT.certificate)])
+    return CertificateAuthority(Roots((ROOT.certificate,), {}), [Issuer(INTERMEDIATE, ROOT.certificate)])
 
 
 def issue(authority: CertificateAuthority, *names: Identifier, key: PublicKey = LEAF_KEY) -> x509.Certificate:
@@ -48,7 +49,7 @@ def extension(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> 
 
 
 def write_home(home: Path, root: Signer, intermediate: Signer, password: str | None = None) -> None:
-    ca_home.replace_root(home, root.certificate)
+    ca_home.replace_roots(home, root.certificate)
     ca_home.write_key(home, intermediate.key, key_id(intermediate.certificate.public_key()), password)
     ca_home.add(home, intermediate, ())
 
@@ -302,7 +303,7 @@ BELOW = ceremony.create_intermediate(BETWEEN, "Below", NOW)
 
 
 def test_a_chain_over_several_cas_is_loaded_and_handed_out(tmp_path: Path) -> None:
-    ca_home.replace_root(tmp_path, ROOT.certificate)
+    ca_home.replace_roots(tmp_path, ROOT.certificate)
     ca_home.write_key(tmp_path, BELOW.key, key_id(BELOW.certificate.public_key()), None)
     ca_home.add(tmp_path, BELOW, [BETWEEN.certificate])
     issuer = ca_home.load(tmp_path).current
@@ -322,7 +323,7 @@ def test_a_chain_over_several_cas_is_loaded_and_handed_out(tmp_path: Path) -> No
 def test_a_chain_that_leads_from_no_issuer_to_a_root_is_refused(
     tmp_path: Path, chain: tuple[x509.Certificate, ...], reason: str
 ) -> None:
-    ca_home.replace_root(tmp_path, ROOT.certificate)
+    ca_home.replace_roots(tmp_path, ROOT.certificate)
     ca_home.write_key(tmp_path, BELOW.key, key_id(BELOW.certificate.public_key()), None)
     ca_home.add(tmp_path, BELOW, [BETWEEN.certificate])
     (tmp_path / ca_home.folder_of(key_id(BELOW.certificate.public_key())) / ca_home.CHAIN).write_bytes(pem(*chain))
@@ -369,6 +370,6 @@ def test_an_issuer_is_added_whole_and_once(tmp_path: Path) -> None:
 
 
 def test_a_home_without_an_issuer_says_what_to_do(tmp_path: Path) -> None:
-    ca_home.replace_root(tmp_path, ROOT.certificate)
+    ca_home.replace_roots(tmp_path, ROOT.certificate)
     with pytest.raises(CAFileError, match="holds no issuer: the CA's request was not answered yet"):
         ca_home.load(tmp_path)

@@ -13,6 +13,7 @@ from acme_iid.binding import SERVING_MARK
 from acme_iid.issuance import ceremony, keys
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.issuer import Issuer
+from acme_iid.issuance.roots import Roots
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.identifiers import dns
 
@@ -24,7 +25,7 @@ NAMES = (dns("ca.local"),)
 def authority() -> CertificateAuthority:
     root = ceremony.create_root("My CA", NOW)
     issuer = Issuer(ceremony.create_intermediate(root, "My CA", NOW), root.certificate)
-    return CertificateAuthority([root.certificate], [issuer])
+    return CertificateAuthority(Roots((root.certificate,), {}), [issuer])
 
 
 def test_each_has_a_new_key_in_a_private_file_of_its_own(authority: CertificateAuthority, tmp_path: Path) -> None:

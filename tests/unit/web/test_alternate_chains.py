@@ -155,7 +155,7 @@ def test_a_chain_is_offered_until_its_end_and_for_one_issuer_only(served: Served
     assert list(reading.chains(authority, database, certificate, chain.not_after)) == ["0"]
     root = Signer(ca.roots[0], keys.load(served.ca.root_key, None))
     made = ceremony.create_intermediate(root, "My CA", 1_800_000_000)
-    both = CertificateAuthority(ca.roots, [Issuer(made, ca.roots[0]), ca.current])
+    both = CertificateAuthority(ca.trusted, [Issuer(made, ca.roots[0]), ca.current])
     later = Authority(loaded, database, both, trust, alternates=(chain,))
     assert list(reading.chains(later, database, certificate, chain.not_after - 1)) == ["0", "1"]
     by_next = replace(certificate, issuer_id=both.current.id)
