@@ -9,17 +9,22 @@ from acme_iid.attestation.registry import trust_store
 from acme_iid.attestation.trust import TrustStore
 from acme_iid.authority import Authority
 from acme_iid.authority.validations import Validations
+from acme_iid.config import permitted
 from acme_iid.config.settings import Config
-from acme_iid.issuance import alternates, home, name_constraints
+from acme_iid.issuance import alternates, home
+from acme_iid.issuance.responder import Responders
 from acme_iid.operations import issuers
 from acme_iid.operations.background import Background
+from acme_iid.operations.expiry import ExpiryWatch
 from acme_iid.operations.follower import Following
 from acme_iid.operations.presence import Presence
 from acme_iid.operations.pruning import Pruning
+from acme_iid.operations.responding import Responding
 from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
+from acme_iid.store.issuers import retired
 from acme_iid.web import certificate_status, problems, public, root_lists
 from acme_iid.web.acme import Resources, further_headers
 from acme_iid.web.ahead import Ahead, KnownAccounts
@@ -31,6 +36,8 @@ from acme_iid.web.links import Links
 from acme_iid.web.nonces import Nonces
 from acme_iid.web.pool import Pool
 
+MOST_STATUS = 64
+"""Requests by plain HTTP that are inside one process at a time."""
 _REFRESH_SECONDS = 30
 
 
@@ -62,15 +69,20 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     :param password: of the intermediate's private key, if it is encrypted.
     :param most: the largest number of requests that are inside at a time.
     :raises CAFileError, ValueError, OSError: if a key cannot be loaded.
+    :raises ConfigError: if the chain of the issuer that signs does not permit the CA's domains, or its own names.
     :raises StoreUnavailableError: if the store cannot be opened.
     """
     trust = trust_store(config.given_keys)
-    ca = home.load(config.home, password)
     database = open_store(config.store.url, config.store.connections)
     try:
+        ca = home.load(config.home, password, retired(database))
         issuers.begin(database, ca, int(time.time()))
-        chains = tuple(alternates.load(path, ca.current.certificate) for path in config.ca.alternate_chains)
-        config = replace(config, constraints=name_constraints.of_chains(ca.chains, chains))
+        permitted.require(config, ca.current.constraints)
+        # Of retired issuers, too: their certificates may last longer.
+        own = home.issuing_certificates(config.home) if config.ca.alternate_chains else ()
+        chains = tuple(alternates.load(path, own) for path in config.ca.alternate_chains)
+        # The issuer that signs can become another one while this runs.
+        config = replace(config, constraints=lambda: ca.current.constraints)
         spent = _spent_nonces(config, database)
         key = nonces.mac_key(database)
     except BaseException:
@@ -89,16 +101,27 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     app.ca = ca
     Resources(authority, Door(gate, pool, store, batches, config.server.proxies)).add_to(app)
     app.register_blueprint(public.blueprint(authority, watched))
-    app.register_blueprint(root_lists.blueprint(authority))
-    if config.shows_status:
-        app.register_blueprint(certificate_status.blueprint(authority))
-    app.register_error_handler(Exception, problems.response_of)
+    responders = Responders(config.home, password)
+    # Without the redirections, the directory and all else that ACME has.
+    app.status = Application("acme_iid_status", most=MOST_STATUS)
+    app.status.ca = ca
+    app.at_end(app.status.close)
+    for shown in (app, app.status):
+        shown.register_blueprint(root_lists.blueprint(authority))
+        if config.shows_status:
+            shown.register_blueprint(certificate_status.blueprint(authority, responders))
+        shown.register_error_handler(Exception, problems.response_of)
     app.at_end(watched.close)
     app.at_end(spent.close)
     # By itself: it says goodbye when the loop has ended.
     presence = Presence(authority, watched)
     app.at_stop(presence.stop)
-    for thread in (_Refreshing(trust), Validations(authority, links), Pruning(authority), Following(store), presence):
+    threads = (Validations(authority, links), Pruning(authority), Following(store), ExpiryWatch(authority), presence)
+    for thread in (_Refreshing(trust), *threads):
         thread.start()
         app.at_end(thread.stop)
+    if config.shows_status:
+        responding = Responding(authority, responders)
+        responding.start()
+        app.at_end(responding.stop)
     return app

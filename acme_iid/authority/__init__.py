@@ -21,7 +21,7 @@ from acme_iid.store.database import Database
 class Authority:
     """The context of all use cases: the settings in force, the store, the signing keys and the trusted ones.
 
-    :ivar alternates: the chains from the intermediate to other roots than ours.
+    :ivar alternates: the chains from the issuers to other roots than ours.
     :ivar validation_requested: set when a client has asked for a standard challenge to be validated.
     """
 

@@ -7,7 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from acme_iid.attestation.identity import InstanceIdentity
-from acme_iid.authority import Authority, compromise, delegates, entitlement, limits, proofs, refusals, renewal, signers
+from acme_iid.authority import (
+    Authority,
+    compromise,
+    delegates,
+    entitlement,
+    limits,
+    proofs,
+    refusals,
+    renewal,
+    signers,
+    succession,
+)
 from acme_iid.authority.context import RequestContext
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Problem
@@ -18,7 +29,6 @@ from acme_iid.issuance.provisioner_extension import extension as provisioner_ext
 from acme_iid.policy.clouds import instance_key, of_cloud
 from acme_iid.protocol import csr
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.renewal import window
 from acme_iid.protocol.resources import Account, Certificate, Challenge, Order, Proof
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import certificates, instances, orders
@@ -113,26 +123,32 @@ def _finalize(
         provisioner=proof.provisioner,
         instance=proof.instance,
     )
+    subjects = _rate_limit_subjects(authority, reader, order, proof, now)
     statements += [
         *(orders.relied_on(made) for made in _ahead(reader, order)),
         orders.finalize(order, now),
-        certificates.add(certificate, instance_key(proof.instance)),
-        *limits.certificate_issued(authority.config.limits, *_rate_limit_subjects(reader, order, proof, now), now),
+        certificates.add(
+            certificate, instance_key(proof.instance), lambda reader: succession.take_up(reader, authority.ca)
+        ),
+        *limits.certificate_issued(authority.config.limits, *subjects, now),
         compromise.certifiable(key_id, request.thumbprint, refused),
     ]
+    detail: dict[str, object] = {
+        "serial": certificate.serial,
+        "names": [name.value for name in order.identifiers],
+        "provisioner": proof.provisioner,
+        "profile": profile.name,
+        "image": certificate.image,
+        "not_after": certificate.not_after,
+    }
+    if certificate.not_after < not_after:
+        detail |= {"cut_short_by": issuer.short_id, "seconds_short": not_after - certificate.not_after}
     event = Event(
         "certificate.issued",
         now,
         account_id=order.account_id,
         instance=instance_key(proof.instance),
-        detail={
-            "serial": certificate.serial,
-            "names": [name.value for name in order.identifiers],
-            "provisioner": proof.provisioner,
-            "profile": profile.name,
-            "image": certificate.image,
-            "not_after": certificate.not_after,
-        },
+        detail=detail,
     )
     return Write(statements, lambda _rows: replace(order, issued_at=now), [event])
 
@@ -144,7 +160,9 @@ def _ahead(reader: Reader, order: Order) -> list[Order]:
     return sorted((made[0] for made in located if made is not None), key=orders.number)
 
 
-def _rate_limit_subjects(reader: Reader, order: Order, proof: Proof, now: int) -> tuple[str | None, list[Identifier]]:
+def _rate_limit_subjects(
+    authority: Authority, reader: Reader, order: Order, proof: Proof, now: int
+) -> tuple[str | None, list[Identifier]]:
     """The instance and the names to whose limits a certificate counts.
 
     A renewal that is due, or that an operator asked for, does not count. Certificates one after another, each in the
@@ -152,7 +170,7 @@ def _rate_limit_subjects(reader: Reader, order: Order, proof: Proof, now: int) -
     """
     # One that was pruned meanwhile had ended long before.
     replaced = None if order.replaces is None else renewal.replaced(reader, order.replaces)
-    if replaced is None or replaced.revoked_at is not None or now < window(replaced).start:
+    if replaced is None or replaced.revoked_at is not None or now < renewal.window_of(authority.ca, replaced).start:
         return proof.instance, list(order.identifiers)
     instance = None if proof.instance == replaced.instance else proof.instance
     return instance, [name for name in order.identifiers if name not in replaced.names]

@@ -47,16 +47,16 @@ def certificate(reader: Reader, account: Account, certificate_id: str) -> Certif
 def chains(authority: Authority, reader: Reader, certificate: Certificate, now: int) -> dict[str, str]:
     """The chains of a certificate, PEM and leaf first, by their numbers; the one that it was issued with is "0".
 
-    A certificate of an intermediate that was replaced has that one only.
+    Of the alternate ones, those that are for its issuer and permit its names are among them.
     """
-    if certificate.issuer_id != authority.ca.current.id:
-        return {"0": with_chain(reader, certificate)}
-    leaf = pem(certificate)
-    chains = {"0": leaf + authority.ca.current.chain_pem}
-    for number, chain in enumerate(authority.alternates, 1):
-        if chain.not_after > now:
-            chains[str(number)] = leaf + chain.pem
-    return chains
+    leaf, current = pem(certificate), authority.ca.current
+    own = leaf + current.chain_pem if certificate.issuer_id == current.id else with_chain(reader, certificate)
+    further = {
+        str(number): leaf + chain.pem
+        for number, chain in enumerate(authority.alternates, 1)
+        if chain.is_for(certificate.issuer_id, certificate.names, now)
+    }
+    return {"0": own, **further}
 
 
 def with_chain(reader: Reader, certificate: Certificate) -> str:

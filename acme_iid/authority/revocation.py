@@ -11,14 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from acme_iid.authority import accounts as active_accounts
 from acme_iid.authority import delegates, enrolments, signers
 from acme_iid.authority.context import RequestContext
-from acme_iid.errors import AcmeError, Problem, RequestError
+from acme_iid.errors import AcmeError, Problem, Remedy, RequestError
 from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol import jwk
 from acme_iid.protocol.resources import Account, Certificate
-from acme_iid.store import accounts, certificates, compromised_keys, instances, proven
+from acme_iid.store import accounts, certificates, compromised_keys, instances, issuers, proven
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
-from acme_iid.store.writes import Reader, Statement, Write, perform, refuse
+from acme_iid.store.writes import Reader, Statement, Write, again, perform, refuse
 
 REASONS = {
     0: "unspecified",
@@ -75,7 +75,12 @@ def find(reader: Reader, der: bytes) -> Certificate:
 
 def _thumbprint(certificate: Certificate) -> str:
     """The thumbprint of a certificate's key."""
-    key = x509.load_der_x509_certificate(certificate.der).public_key()
+    return thumbprint_of(x509.load_der_x509_certificate(certificate.der))
+
+
+def thumbprint_of(leaf: x509.Certificate) -> str:
+    """The thumbprint of the key of a certificate of ours."""
+    key = leaf.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey)
     return jwk.thumbprint(key)
 
@@ -179,7 +184,7 @@ def _revoke(
 
     :param code: keyCompromise only on the word of the certificate's key or of an operator.
     :param revoked_by: "account <id>", "certificate key" or "operator".
-    :raises AcmeError: ``alreadyRevoked``.
+    :raises AcmeError: ``alreadyRevoked``; ``unauthorized`` if the last list of its issuer is signed.
     """
     current = certificates.get(reader, certificate.id)
     noting: list[Statement] = []
@@ -187,7 +192,9 @@ def _revoke(
         # Whoever revokes it, the instance's next order is proven anew.
         noting.append(instances.note_revocation(certificate.instance, now))
     before = current is None or current.revoked_at is not None
-    closed = not before and closes and code != SUPERSEDED and certificate.instance is not None
+    issuer = issuers.get(reader, certificate.issuer_id)
+    is_final = issuer is not None and issuer.retired_at is not None
+    closed = not before and not is_final and closes and code != SUPERSEDED and certificate.instance is not None
     closing = NOTHING
     if closed:
         assert certificate.instance is not None
@@ -195,8 +202,8 @@ def _revoke(
     compromised = NOTHING
     if code == KEY_COMPROMISE:
         compromised = compromise(reader, certificate, revoked_by, now, closing.ended)
-    if before:
-        error = AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
+    if before or is_final:
+        error = _already_error() if before else retired_error()
         # That the key is compromised is recorded all the same.
         noting = noting if compromised.events else []
         return refuse([*compromised.statements, *noting], error, compromised.events)
@@ -204,6 +211,8 @@ def _revoke(
         *compromised.statements,
         *noting,
         *closing.statements,
+        # Who retires the issuer waits for this, and then counts it.
+        *([] if issuer is None else [issuers.in_service(issuer.id, again)]),
         certificates.revoke(certificate, code, revoked_by, now),
     ]
     events = [
@@ -212,6 +221,21 @@ def _revoke(
         event(certificate, code, revoked_by, now, closed=closed, remote=remote),
     ]
     return Write(statements, lambda _rows: None, events)
+
+
+def _already_error() -> AcmeError:
+    return AcmeError(Problem.ALREADY_REVOKED, "the certificate was revoked before")
+
+
+def retired_error() -> AcmeError:
+    """The error about a certificate whose issuer has signed its last list."""
+    return AcmeError(
+        Problem.UNAUTHORIZED,
+        "this certificate cannot be revoked any more: its issuer is retired, and its last revocation list is signed. "
+        "It stays good until it ends by itself. An operator can block its instance (acme-iid-ca instance block), which "
+        "then gets no other, or have the root's revocation list name the issuer, which ends all certificates under it",
+        remedy=Remedy.OPERATOR,
+    )
 
 
 class Effect(NamedTuple):
@@ -270,8 +294,6 @@ def compromise(
     :param by: as for the revocation.
     :param ended: the ids of the enrolments that end in the same write.
     """
-    if compromised_keys.has(reader, certificate.key_id):
-        return NOTHING
     noted = Event(
         "key.compromised",
         now,
@@ -279,10 +301,24 @@ def compromise(
         instance=instance_key(certificate.instance),
         detail={"spki_sha256": certificate.key_id, "serial": certificate.serial, "by": by},
     )
-    thumbprint = _thumbprint(certificate)
+    return compromise_key(reader, certificate.key_id, _thumbprint(certificate), noted, ended)
+
+
+def compromise_key(
+    reader: Reader, key_id: str, thumbprint: str, noted: Event, ended: Collection[str] = frozenset()
+) -> Effect:
+    """Note that a key is compromised, unless it was noted before.
+
+    :param key_id: the SHA-256 of its SubjectPublicKeyInfo, hex.
+    :param thumbprint: its own (RFC 7638).
+    :param noted: the event.
+    """
+    if compromised_keys.has(reader, key_id):
+        return NOTHING
+    now = noted.at
     signing = accounts.by_thumbprint(reader, thumbprint)
     ending = None if signing is None else active_accounts.deactivate(reader, signing, now, "compromised key", ended)
-    statements, events = [compromised_keys.add(certificate.key_id, now)], [noted]
+    statements, events = [compromised_keys.add(key_id, now)], [noted]
     if isinstance(ending, Write):
         statements, events = [*ending.statements, *statements], [*events, *ending.events]
     # After the key is noted nobody gets an account with it; this is for whoever got one since it was looked for.

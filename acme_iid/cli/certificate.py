@@ -6,10 +6,12 @@ import json
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from acme_iid.cli import Home
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import filtered, numbered, on_store, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
@@ -172,7 +174,14 @@ def renew_now(
 
 
 @certificate.command("revoke", short_help="Revoke a certificate.")
-@_serial
+@click.argument("serial", type=_Serial(), required=False)
+@click.option(
+    "--cert",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The certificate itself, PEM, instead of SERIAL: one that a restored store does not know can be revoked too.",
+)
 @click.option(
     "--reason",
     default="unspecified",
@@ -180,11 +189,36 @@ def renew_now(
     help="The reason of RFC 5280, by name such as keyCompromise or by code. superseded closes no names.",
 )
 @on_store
-def revoke(database: Database, serial: int, reason: str) -> None:
-    """Revoke the certificate with SERIAL (decimal, or hexadecimal after 0x) and close its names to its instance."""
+@click.pass_obj
+def revoke(home: Home, database: Database, serial: int | None, file: Path | None, reason: str) -> None:
+    """Revoke the certificate with SERIAL (decimal, or hexadecimal after 0x) and close its names to its instance.
+
+    Of a certificate that the store does not know, no name is closed: whose it was is not known.
+    """
     from acme_iid.authority import revocation
 
-    code = revocation.reason_of_text(reason)
-    certificate = _find(database, serial)
-    revocation.revoke_by_operator(database, certificate, code, int(time.time()))
+    if (serial is None) == (file is None):
+        raise click.UsageError("give the certificate's serial number, or its file with --cert")
+    code, now = revocation.reason_of_text(reason), int(time.time())
+    if file is not None:
+        serial = _revoke_file(home, database, file, code, now)
+    elif serial is not None:
+        revocation.revoke_by_operator(database, _find(database, serial), code, now)
     click.echo(f"Certificate with Serial Number {serial} has been revoked.")
+
+
+def _revoke_file(home: Home, database: Database, file: Path, code: int, now: int) -> int:
+    """Revoke the first certificate in a file; its serial number."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from acme_iid.authority import revocation, unrecorded
+    from acme_iid.issuance.home import issuing_certificates, load_certificates
+    from acme_iid.store import certificates
+
+    leaf = load_certificates(file)[0]
+    known = certificates.by_serial(database, f"{leaf.serial_number:x}")
+    if known is not None and known.der == leaf.public_bytes(Encoding.DER):
+        revocation.revoke_by_operator(database, known, code, now)
+    else:
+        unrecorded.revoke(database, leaf, issuing_certificates(home.path), code, now)
+    return leaf.serial_number

@@ -16,31 +16,37 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.command(short_help="Have another root sign the intermediate too.")
 @click.option("--root-cert", required=True, type=_file, help="The other root's certificate, PEM.")
 @click.option("--root-key", required=True, type=_file, help="The other root's private key, PEM.")
+@click.option(
+    "--issuer", metavar="ID", help="The intermediate, as 'issuer list' shows it; by default the one that signs."
+)
 @password_file
 @click.argument("out", type=_file)
 @click.pass_obj
-def cross_sign(home: Home, root_cert: Path, root_key: Path, password_file: Path | None, out: Path) -> None:
-    """Write to OUT the intermediate of this CA as another root signs it, and that root: an alternate chain.
+def cross_sign(
+    home: Home, root_cert: Path, root_key: Path, issuer: str | None, password_file: Path | None, out: Path
+) -> None:
+    """Write to OUT an intermediate of this CA as another root signs it, and that root: an alternate chain.
 
-    With OUT in alternate_chains of [ca], clients that trust the other root can ask for that chain. Nothing that exists
-    is overwritten, and the key of this CA is not needed.
+    Its name constraints stay. With OUT in alternate_chains of [ca], clients that trust the other root can ask for that
+    chain. Nothing that exists is overwritten, and the key of this CA is not needed.
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from acme_iid.durable import write_new
     from acme_iid.issuance import alternates, ceremony, keys
-    from acme_iid.issuance.home import issuing_certificates, load_certificate
+    from acme_iid.issuance.home import load_certificate
     from acme_iid.issuance.issuer import Signer
+    from acme_iid.operations import issuers
 
     root = Signer(load_certificate(root_cert), keys.load(root_key, password(password_file)))
-    intermediate = issuing_certificates(home.path)[0]
+    intermediate = issuers.chosen(home.config(), issuer)[0]
     signed = ceremony.cross_sign(root, intermediate, int(time.time()))
     pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in (signed, root.certificate))
     try:
         write_new(out, pem, 0o644)
     except FileExistsError as error:
         raise click.ClickException(f"{out} exists; choose another file") from error
-    chain = alternates.load(out, intermediate)
+    chain = alternates.load(out, [intermediate])
     click.echo(f"The alternate chain is in {out}.")
     click.echo(f"Its root's fingerprint: {chain.root_fingerprint}")
     click.echo(f'To offer it, add to [ca] in ca.toml: alternate_chains = ["{out.absolute()}"]')

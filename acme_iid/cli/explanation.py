@@ -237,6 +237,8 @@ def _wish(entry: Provisioner, namespace: Namespace, identity: InstanceIdentity, 
 
 def _further(entry: Provisioner, namespace: Namespace) -> str:
     if entry.allow is None and not entry.disable_custom_sans and namespace.domains:
-        unissued = "the CA's own" + (" and those that its certificates do not permit" if namespace.constraints else "")
+        unissued = "the CA's own" + (
+            " and those that its certificates do not permit" if namespace.constraints() else ""
+        )
         return f"; and any name in {', '.join(namespace.domains)} but {unissued}, as there is no allow"
     return ""

@@ -185,7 +185,7 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
     from acme_iid.config import ca_toml
     from acme_iid.operations import founding
 
-    _check_options(options)
+    _check_options(options, home.path)
     text = _CONFIGURATION.format(
         name=_quoted(name),
         domains="[" + ", ".join(_quoted(domain) for domain in dict.fromkeys(domains)) + "]",
@@ -213,7 +213,7 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
     if options["csr"] is not None:
         founded = founding.with_request(wishes)
     elif options["root_cert"] is not None:
-        founded = founding.under_root(wishes, options["root_cert"], options["root_key"], now)
+        founded = founding.under_root(config, wishes, options["root_cert"], options["root_key"], now)
     else:
         founded = founding.with_root(wishes, now, root_key_in_home=options["root_out"] is None)
     outside: dict[Path, tuple[bytes, int]] = {}
@@ -223,10 +223,10 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
         outside[options["root_out"].absolute() / path.name] = content
     # Last: a home is one when this file is there, so an init that was cut short leaves none.
     _write(home.path, {**outside, **founded.files, Path(ca_toml.FILE_NAME): (text.encode(), 0o644)})
-    _tell(home, name, url, founded.fingerprint, options)
+    _tell(home, name, url, founded.fingerprint, options, wishes.constraints)
 
 
-def _check_options(options: dict[str, Any]) -> None:
+def _check_options(options: dict[str, Any], home: Path) -> None:
     """Refuse options that contradict each other.
 
     :raises click.UsageError: with which ones.
@@ -234,6 +234,8 @@ def _check_options(options: dict[str, Any]) -> None:
     given = {name for name, value in options.items() if value not in (None, False, ())}
     if ("root_cert" in given) != ("root_key" in given):
         raise click.UsageError("--root-cert and --root-key go together")
+    if "root_out" in given and options["root_out"].resolve().is_relative_to(home.resolve()):
+        raise click.UsageError("--root-out keeps the root's key out of the home; name a directory elsewhere")
     roots = [f"--{name.replace('_', '-')}" for name in ("csr", "root_cert", "root_out") if name in given]
     if len(roots) > 1:
         raise click.UsageError(f"{' and '.join(roots)} exclude each other: each says where the root is")
@@ -302,6 +304,7 @@ def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
             for changed in {(home / other).parent for other in files}:
                 sync_names(changed)
             partial.rename(home / path)
+            made.append(home / path)
             sync_names(home)
     except BaseException:
         # Folders, too: one of an issuer, without its files, would keep the next CA here from being loaded.
@@ -314,11 +317,26 @@ def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
         raise
 
 
-def _tell(home: Home, name: str, url: str, fingerprint: str | None, options: dict[str, Any]) -> None:
+def _tell(
+    home: Home,
+    name: str,
+    url: str,
+    fingerprint: str | None,
+    options: dict[str, Any],
+    constraints: NameConstraints | None,
+) -> None:
+    from acme_iid.issuance.name_constraints import permitted_texts
+
     command = "acme-iid-ca" + (f" --home {shlex.quote(str(home.path))}" if home.given else "")
     password_path = options["password_file"]
     secret = f" --password-file {shlex.quote(str(password_path))}" if password_path else ""
     click.echo(f"The CA {name!r} has been made in {home.path}.")
+    if constraints is not None:
+        click.echo(f"""
+The intermediate can sign for nothing else than these (name constraints): {", ".join(permitted_texts(constraints))}
+A bare instance id (AWS's i-..., Azure's VM id) is in no domain, so certificates here have none. A further domain takes
+the next intermediate: {command} issuer rotate prepare --domain DOMAIN
+""")
     if fingerprint is None:
         click.echo(f"""
 {options["csr"]} is the request for a root. Have it signed as a CA certificate, and import the answer: the intermediate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from acme_iid.cli.issuer_root_crl import root_crl
 from acme_iid.cli.issuer_rotate import rotate
 from acme_iid.cli.output import show, timestamp
 from acme_iid.cli.parameters import password, password_file
-
-if TYPE_CHECKING:
-    from cryptography import x509
 
 DAY = 86400
 
@@ -37,13 +33,16 @@ issuer.add_command(root_crl)
 def import_chain(home: Home, chain: Path, password_file: Path | None) -> None:
     """Take up CHAIN, a PEM file: the certificate that was signed for this CA's key, those above it, the root last.
 
-    All is tried first, a TLS handshake included; a chain that does not fit changes nothing.
+    A root that the CA knows may be left out. All is tried first, a TLS handshake included; a chain that does not fit
+    changes nothing.
     """
     from acme_iid.operations import importing
 
     imported = importing.take_up(home.config(), chain, password(password_file), int(time.time()))
     click.echo(f"The issuer {imported.issuer_id[:16]} is in {imported.folder}.")
     click.echo(f"Root fingerprint: {imported.fingerprint}")
+    for purpose in imported.closed_purposes:
+        click.echo(f"The chain leaves out {purpose}: strict clients refuse its certificates for that purpose.")
 
 
 @issuer.command("list", short_help="The issuers, one a line.")
@@ -73,29 +72,32 @@ def list_issuers(home: Home, *, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def status(home: Home, *, as_json: bool) -> None:
-    """Show each certificate from the issuers up to the roots: its place, days left, and name constraints."""
-    from acme_iid.issuance.home import chains, shown
+    """Show each certificate from the issuers up to the roots, the OCSP responders, and the revocation lists.
 
-    now = time.time()
-    rows: list[dict[str, object]] = []
-    for chain in chains(home.path):
-        for place, certificate in enumerate(chain):
-            role = "issuer" if place == 0 else "root" if place == len(chain) - 1 else "between"
-            ends = certificate.not_valid_after_utc.timestamp()
-            rows.append(
-                {
-                    "role": role,
-                    "subject": shown(certificate.subject),
-                    "ends": timestamp(int(ends)),
-                    "days_left": max(0, int((ends - now) // DAY)),
-                    "constraints": _constraints(certificate),
-                }
-            )
+    STATE is an issuer's: prepared, signing, former, retired or compromised; before a server has started all are
+    prepared. SERVERS are those that run and hold its key. WARNING is 25 or 10 once no more percent of a life are left.
+    FAULT is why clients would refuse the answers of a responder.
+    """
+    from acme_iid.operations.overview import overview
+    from acme_iid.store.existing import existing
+
+    now = int(time.time())
+    with existing(home.config().store.url) as database:
+        lines = overview(home.path, database, now)
+    rows: list[dict[str, object]] = [
+        {
+            "role": line.lifetime.role,
+            "id": line.id,
+            "subject": line.lifetime.name,
+            "state": line.state,
+            "key": line.key,
+            "servers": None if line.servers is None else list(line.servers),
+            "ends": timestamp(line.lifetime.ends),
+            "days_left": max(0, (line.lifetime.ends - now) // DAY),
+            "warning": line.warning,
+            "fault": line.fault,
+            "constraints": list(line.constraints),
+        }
+        for line in lines
+    ]
     show(rows, as_json=as_json, empty="There is no issuer yet.")
-
-
-def _constraints(certificate: x509.Certificate) -> list[str]:
-    """The name constraints of a certificate, a text for each."""
-    from acme_iid.issuance.name_constraints import described
-
-    return described(certificate)

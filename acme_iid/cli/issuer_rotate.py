@@ -10,6 +10,7 @@ import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.filters import on_store
+from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import KEY_TYPES, Checked, password, password_file
 
 if TYPE_CHECKING:
@@ -80,13 +81,13 @@ def prepare(
 
     if csr is not None and (root_cert or root_key):
         raise click.UsageError("--csr is for a root that is elsewhere; --root-cert and --root-key sign now")
-    config, now = home.config(), int(time.time())
+    config, now = _wider(home.config(), domains), int(time.time())
     wishes = Wishes(
         name=config.ca.name,
         key_type=key_type,
         lifetime=lifetime,
         root_lifetime=0,
-        constraints=None if no_name_constraints else _constraints(config, domains, networks),
+        constraints=None if no_name_constraints else _constraints(config, networks),
         root_crl_url=config.root_crl_url,
         password=password(password_file),
     )
@@ -97,6 +98,16 @@ def prepare(
     issuer_id = rotation.prepare(config, wishes, _root(home, root_cert, root_key, wishes.password), now)
     click.echo(f"The issuer {issuer_id[:16]} is prepared. It signs nothing until:")
     click.echo(f"  acme-iid-ca issuer rotate activate {issuer_id[:16]}")
+    if domains:
+        click.echo(f"Then add {', '.join(domains)} to domains in [ca] of ca.toml, and reload the servers (SIGHUP).")
+
+
+def _wider(config: Config, domains: tuple[str, ...]) -> Config:
+    """The configuration as it is to be once the issuer signs."""
+    from dataclasses import replace
+
+    every = tuple(dict.fromkeys((*config.ca.domains, *domains)))
+    return replace(config, ca=replace(config.ca, domains=every))
 
 
 def _root(home: Home, certificate: Path | None, key: Path | None, password: str | None) -> Signer:
@@ -114,23 +125,98 @@ def _root(home: Home, certificate: Path | None, key: Path | None, password: str 
     )
 
 
-def _constraints(config: Config, domains: tuple[str, ...], networks: tuple[Network, ...]) -> NameConstraints:
+def _constraints(config: Config, networks: tuple[Network, ...]) -> NameConstraints:
     from acme_iid.issuance.name_constraints import PRIVATE_NETWORKS, constraints
 
-    return constraints((*config.ca.domains, *domains), networks or PRIVATE_NETWORKS, config.namespace.reserved)
+    return constraints(config.ca.domains, networks or PRIVATE_NETWORKS, config.namespace.reserved)
 
 
 @rotate.command(short_help="Have a prepared intermediate sign.")
 @click.argument("issuer")
+@click.option("--compromised", is_flag=True, help="The former issuer's key was stolen: have its certificates replaced.")
+@password_file
 @on_store
 @click.pass_obj
-def activate(home: Home, database: Database, issuer: str) -> None:
+def activate(home: Home, database: Database, issuer: str, password_file: Path | None, *, compromised: bool) -> None:
     """Have ISSUER, as 'issuer list' shows it, sign from now on; every server follows within seconds.
 
     Refused while a server that runs lacks its key, and if it ends too soon. Certificates of the former issuer stay
-    good, and so do its revocation list and its answers.
+    good, and so do its revocation list and its answers; clients that ask are told to renew them within a day.
+
+    With --compromised clients renew at once, and the commands that end the former issuer are printed: its key is then
+    believed by nobody who looks at the root's revocation list. ISSUER may end before the former one then.
     """
     from acme_iid.operations import rotation
 
-    issuer_id = rotation.activate(home.config(), database, issuer, int(time.time()))
-    click.echo(f"The issuer {issuer_id[:16]} signs from now on.")
+    now = int(time.time())
+    activated = rotation.activate(
+        home.config(), database, issuer, password(password_file), now, compromised=compromised
+    )
+    click.echo(f"The issuer {activated.id[:16]} signs from now on.")
+    if compromised:
+        _print_aftermath(home, database, activated.former, now)
+    else:
+        click.echo("When the former one's key is to be destroyed:")
+        click.echo(f"  acme-iid-ca issuer rotate retire {activated.former[:16]}")
+
+
+def _print_aftermath(home: Home, database: Database, former: str, now: int) -> None:
+    from acme_iid.operations.stolen import aftermath
+
+    left = aftermath(home.config(), database, former, now)
+    click.echo(f"The issuer {former[:16]} is compromised; {left.valid} certificates of it are in force.")
+    if left.valid:
+        click.echo(
+            f"Clients that ask for renewal information have replaced them by {timestamp(left.renewed_by)}. "
+            f"The last one ends at {timestamp(left.last_end)}: by then every client has noticed."
+        )
+    if left.ceremony is None:
+        click.echo(
+            f"The thief can sign until the CA that signed this issuer, {left.above}, names it in its revocation list. "
+            f"Have it revoke {left.certificate}."
+        )
+        return
+    root, root_key, known = left.ceremony.root, left.ceremony.key, left.ceremony.former
+    click.echo(f"The thief can sign until the list of the root {left.above} names this issuer. Where its key is:")
+    if known is not None:
+        click.echo(f"  curl --cacert {root or 'ROOT_CERT'} -o former.crl {known}")
+    click.echo(
+        f"  acme-iid-ca issuer root-crl sign --root-cert {root or 'ROOT_CERT'} --root-key {root_key or 'ROOT_KEY'} "
+        f"{'' if known is None else '--former former.crl '}--revoke {left.certificate} --out root.crl"
+    )
+    click.echo("Then, here:")
+    click.echo("  acme-iid-ca issuer root-crl import root.crl")
+    click.echo("Clients of acme-iid look once a day, and refuse the issuer from then on.")
+
+
+@rotate.command(short_help="Sign the last list of a former intermediate.")
+@click.argument("issuer")
+@click.option(
+    "--while-valid",
+    is_flag=True,
+    help="Do so although certificates of it are in force, which can then no longer be revoked.",
+)
+@password_file
+@on_store
+@click.pass_obj
+def retire(home: Home, database: Database, issuer: str, password_file: Path | None, *, while_valid: bool) -> None:
+    """Sign the last revocation list of ISSUER, which outlasts its last certificate; then its key can be destroyed.
+
+    The issuer that signs is not retired, nor one that was replaced some minutes ago. The servers go on handing
+    out the list and the issuer's certificate, and need neither its key nor its folder any more. Nothing is signed with
+    the key from then on, so that no certificate of it can be revoked: while some are in force, --while-valid is needed.
+    """
+    from acme_iid.operations import retirement
+
+    retired = retirement.retire(
+        home.config(), database, issuer, password(password_file), int(time.time()), while_valid=while_valid
+    )
+    click.echo(
+        f"The issuer {retired.id[:16]} is retired. Its last list is good until {timestamp(retired.next_update)}."
+    )
+    if retired.valid:
+        click.echo(
+            f"{retired.valid} certificates of it stay good, the last until {timestamp(retired.last_end)}, and can no "
+            "longer be revoked."
+        )
+    click.echo(f"Its key can be destroyed on every server: {retired.key}")

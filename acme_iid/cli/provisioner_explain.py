@@ -18,9 +18,9 @@ from acme_iid.cli.explanation import Explanation, explain, identity_of
 from acme_iid.cli.output import timestamp
 from acme_iid.config.settings import Config
 from acme_iid.errors import AttestationError, Step
-from acme_iid.issuance import alternates, name_constraints
-from acme_iid.issuance.home import chains as issuing_chains
+from acme_iid.issuance import name_constraints
 from acme_iid.issuance.home import has_issuers
+from acme_iid.operations import issuers
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.protocol import strict_json
 from acme_iid.protocol.identifiers import Identifier, from_text
@@ -132,13 +132,13 @@ def test(
 
 
 def _config(home: Home) -> Config:
-    """The configuration, with the name constraints of the CA's certificates where these are there."""
+    """The configuration, with the name constraints of the chain that signs, if there is one."""
     config = home.config()
     if not has_issuers(config.home):
         return config
-    own = issuing_chains(config.home)
-    others = [alternates.load(path, own[0][0]) for path in config.ca.alternate_chains]
-    return replace(config, constraints=name_constraints.of_chains(own, others))
+    issuer, *above, root = issuers.chosen(config)
+    constraints = name_constraints.of_chain(issuer, above, root)
+    return replace(config, constraints=lambda: constraints)
 
 
 def _identifier(name: str) -> Identifier:

@@ -8,12 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import password, password_file
+
+if TYPE_CHECKING:
+    from acme_iid.config.settings import Config
+    from acme_iid.issuance.ca import CertificateAuthority
 
 EXEC_SECONDS = 60.0
 """Seconds that the command of ``--exec`` may take."""
@@ -40,7 +45,8 @@ def serving_certificate(
 
     No ACME order gets one. With --renew the command replaces it when a third of its life is left, or when the key, the
     url or the intermediate has changed; run it every hour from a timer. A COMMAND that failed is run again then.
-    ACME_IID_CERTIFICATE and ACME_IID_KEY are in its environment. No database is asked, and the server need not run.
+    ACME_IID_CERTIFICATE and ACME_IID_KEY are in its environment. The server need not run, and the database is asked
+    only if there are several issuers: it says which of them signs.
 
     \b
     Example, for cron:
@@ -48,13 +54,12 @@ def serving_certificate(
         --out /etc/nginx/ca.pem --renew --exec "nginx -s reload"
     """
     from acme_iid.issuance import serving
-    from acme_iid.issuance.home import load
 
     words = _words(command)
     if key.absolute() == out.absolute():
         raise click.UsageError("the key and the certificate are in two files; give --key and --out different ones")
     config = home.config()
-    authority = load(home.path, password(password_file))
+    authority = _authority(config, password(password_file))
     # The mark outlives a kill and a command that failed: the proxy must still be notified of the new certificate.
     pending_notification = out.with_name(f"{out.name}.exec-pending")
     names, now = config.server.names, int(time.time())
@@ -68,6 +73,27 @@ def serving_certificate(
     if words and pending_notification.exists():
         _run(words, {"ACME_IID_CERTIFICATE": str(out.absolute()), "ACME_IID_KEY": str(key.absolute())})
         pending_notification.unlink(missing_ok=True)
+
+
+def _authority(config: Config, password: str | None) -> CertificateAuthority:
+    """The CA, with the issuer that signs now.
+
+    :raises CAFileError: if its files cannot be used.
+    :raises StoreUnavailableError: if there are several issuers, and the store cannot say which of them signs.
+    """
+    from acme_iid.authority.succession import follow
+    from acme_iid.issuance.home import issuing_certificates, load
+    from acme_iid.store.existing import existing
+    from acme_iid.store.issuers import retired
+
+    if len(issuing_certificates(config.home)) == 1:
+        return load(config.home, password)
+    with existing(config.store.url) as database:
+        if database is None:
+            return load(config.home, password)
+        authority = load(config.home, password, retired(database))
+        follow(database, authority)
+        return authority
 
 
 def _words(command: str | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -208,8 +208,8 @@ class Config:
     :ivar hosts: the provisioners of type ACME.
     :ivar names: the names of all provisioners, in the order of ca.toml.
     :ivar profiles: the profiles that orders ask for by name, the default first; empty for a CA without profiles.
-    :ivar constraints: the name constraints of the certificates above a leaf. They are not in ca.toml: the loader of the
-        certificates adds them.
+    :ivar constraints: returns the name constraints of the certificates above a leaf. They are not in ca.toml: the
+        loader of the certificates adds them.
     :ivar policy: the policy that follows from domains, constraints and provisioners.
     """
 
@@ -224,7 +224,7 @@ class Config:
     status: StatusSettings = field(default_factory=StatusSettings)
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
-    constraints: tuple[NameConstraints, ...] = ()
+    constraints: Callable[[], Sequence[NameConstraints]] = tuple
     policy: Policy = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

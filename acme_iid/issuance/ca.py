@@ -8,8 +8,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer
+from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer, RetiredIssuer
 from acme_iid.issuance.keys import CAFileError
+from acme_iid.protocol.standing import Standing
 
 
 class CertificateAuthority:
@@ -17,19 +18,18 @@ class CertificateAuthority:
 
     :ivar roots: what clients trust, the one in use first.
     :ivar issuers: those whose keys this process holds, by their ids.
+    :ivar retired: those whose keys nobody needs any more, by their ids.
+    :ivar standings: what the store said last of all issuers, by their ids.
     :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of all certificates of the CA, keys that get no certificate.
     """
 
     def __init__(self, roots: Sequence[x509.Certificate], issuers: Sequence[Issuer]) -> None:
         self.roots = tuple(roots)
         self.issuers: Mapping[str, Issuer] = {issuer.id: issuer for issuer in issuers}
+        self.retired: Mapping[str, RetiredIssuer] = {}
+        self.standings: Mapping[str, Standing] = {}
         self.own_keys = frozenset().union(*(issuer.own_keys for issuer in issuers))
         self._current = issuers[0]
-
-    @property
-    def chains(self) -> tuple[tuple[x509.Certificate, ...], ...]:
-        """For each issuer its certificate, those above it, and the root."""
-        return tuple((issuer.certificate, *issuer.above, issuer.root) for issuer in self.issuers.values())
 
     @property
     def current(self) -> Issuer:
@@ -60,6 +60,12 @@ class CertificateAuthority:
                 "folder in issuers/ and its key here from the server on which it was prepared"
             )
         self._current = self.issuers[issuer_id]
+
+    def retire(self, issuer: RetiredIssuer) -> None:
+        """Sign nothing with an issuer's key any more; it is not the one that signs now."""
+        self.retired = {**self.retired, issuer.id: issuer}
+        self.issuers = {known: entry for known, entry in self.issuers.items() if known != issuer.id}
+        self.own_keys |= issuer.own_keys
 
 
 def fingerprint(certificate: x509.Certificate) -> str:

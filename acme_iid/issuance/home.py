@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,19 +95,30 @@ def replace_root(home: Path, root: x509.Certificate) -> None:
     replace_file(home / ROOT_CERTIFICATE, root.public_bytes(Encoding.PEM), 0o644)
 
 
-def load(home: Path, password: str | None = None) -> CertificateAuthority:
+def load(home: Path, password: str | None = None, retired: Collection[str] = ()) -> CertificateAuthority:
     """Return the CA in ``home``; no root's private key is touched.
 
     :param password: of the issuers' private keys, where they are encrypted.
+    :param retired: the ids of issuers that the store says are retired. Their files are not read, and their keys may be
+        gone. A key that is missing for any other issuer is an error.
     :raises CAFileError: if a file is missing, unreadable, or those of an issuer do not belong together.
     """
-    folders = _entries(home / FOLDER)
+    passed_over = {folder_of(issuer_id).name for issuer_id in retired}
+    folders = [folder for folder in _entries(home / FOLDER) if folder.name not in passed_over]
     if not folders:
-        raise CAFileError(_NO_ISSUER.format(home / FOLDER))
+        raise no_issuer(home)
     roots = load_roots(home)
     issuers = [_load_issuer(home, folder, roots, password) for folder in folders]
     # Before any server has started, the first one that was made is the one that signs.
     return CertificateAuthority(roots, sorted(issuers, key=lambda issuer: issuer.certificate.not_valid_before_utc))
+
+
+def load_issuer(home: Path, issuer_id: str, password: str | None) -> Issuer:
+    """Return one issuer in ``home``, with its key.
+
+    :raises CAFileError: as :func:`load` does.
+    """
+    return _load_issuer(home, home / folder_of(issuer_id), load_roots(home), password)
 
 
 def load_roots(home: Path) -> tuple[x509.Certificate, ...]:
@@ -130,8 +141,13 @@ def issuing_certificates(home: Path) -> tuple[x509.Certificate, ...]:
     """
     folders = _entries(home / FOLDER)
     if not folders:
-        raise CAFileError(_NO_ISSUER.format(home / FOLDER))
+        raise no_issuer(home)
     return tuple(load_certificate(folder / CERTIFICATE) for folder in folders)
+
+
+def no_issuer(home: Path) -> CAFileError:
+    """The error about a home without issuers."""
+    return CAFileError(_NO_ISSUER.format(home / FOLDER))
 
 
 def has_issuers(home: Path) -> bool:
@@ -164,6 +180,14 @@ def key_place(home: Path, issuer_id: str) -> str:
     :raises CAFileError: if that cannot be read.
     """
     return f"{_FILE}{_key_file(home, home / folder_of(issuer_id) / DESCRIPTION)}"
+
+
+def has_key(home: Path, issuer_id: str) -> bool:
+    """Whether the key of an issuer in ``home`` is where its ``issuer.toml`` says.
+
+    :raises CAFileError: if that cannot be read.
+    """
+    return _key_file(home, home / folder_of(issuer_id) / DESCRIPTION).exists()
 
 
 def has_waiting_key(home: Path, certificate: x509.Certificate) -> bool:
@@ -222,7 +246,7 @@ def _load_issuer(home: Path, folder: Path, roots: Sequence[x509.Certificate], pa
         raise CAFileError(f"{folder / CHAIN} does not begin with the certificate in {folder / CERTIFICATE}")
     root = _root_of(chain, roots, home, folder)
     for below, above in zip(chain, (*chain[1:], root), strict=True):
-        if not _is_signed_by(below, above):
+        if not is_signed_by(below, above):
             raise CAFileError(f"{folder / CHAIN} is no chain: {_name(below)} was not signed by {_name(above)}")
         _require_ca(below, folder / CHAIN)
     return Issuer(Signer(certificate, key), root, chain[1:])
@@ -231,7 +255,7 @@ def _load_issuer(home: Path, folder: Path, roots: Sequence[x509.Certificate], pa
 def _root_of(
     chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], home: Path, folder: Path
 ) -> x509.Certificate:
-    root = next((root for root in roots if _is_signed_by(chain[-1], root)), None)
+    root = next((root for root in roots if is_signed_by(chain[-1], root)), None)
     if root is None:
         raise CAFileError(f"{folder / CHAIN} leads to no root in {home / ROOT_CERTIFICATE}")
     return root
@@ -264,7 +288,8 @@ def _require_ca(certificate: x509.Certificate, path: Path) -> None:
         raise CAFileError(f"{path} is no chain: {_name(certificate)} is no CA certificate with a key identifier")
 
 
-def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether a certificate is one of an issuer's: by name and by signature."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):

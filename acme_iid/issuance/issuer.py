@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cryptography import x509
@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from acme_iid.binding import SERVING_MARK
 from acme_iid.errors import AcmeError, Problem
+from acme_iid.issuance import name_constraints
 from acme_iid.issuance.keys import PrivateKey
 from acme_iid.issuance.leaf import LeafRequest, Template, new_serial
 from acme_iid.issuance.profiles import extended_key_usage
@@ -81,18 +82,22 @@ class Issuer:
     :ivar id: the SHA-256 of its SubjectPublicKeyInfo, hex.
     :ivar chain_pem: what follows a leaf: its certificate and those above it, without the root.
     :ivar not_after: when the first certificate of its chain ends, seconds; no leaf outlives it.
+    :ivar constraints: the name constraints of its certificate and of those above it, the root's too.
     :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of all of them, keys that get no certificate.
+    :raises CAFileError: if the extensions of a certificate cannot be read.
     """
 
     def __init__(self, signer: Signer, root: x509.Certificate, above: Sequence[x509.Certificate] = ()) -> None:
         self.signer = signer
         self.root = root
         self.above = tuple(above)
-        self._template = Template(signer.certificate, signer.key_identifier)
         chain = (signer.certificate, *self.above)
+        subjects = not name_constraints.are_about_subjects((*chain, root))
+        self._template = Template(signer.certificate, signer.key_identifier, subjects=subjects)
         self.not_after = int(min(entry.not_valid_after_utc for entry in (*chain, root)).timestamp())
         self.chain_pem = "".join(entry.public_bytes(Encoding.PEM).decode() for entry in chain)
         self.id = key_id(signer.certificate.public_key())
+        self.constraints = name_constraints.of_chain(signer.certificate, self.above, root)
         self.own_keys = frozenset(bytes.fromhex(key_id(entry.public_key())) for entry in (*chain, root))
 
     @property
@@ -109,13 +114,13 @@ class Issuer:
         """Return an end-entity certificate for TLS servers and clients, to be signed and then completed.
 
         The names and the key are taken as they are: that they are proven and strong was checked before. But the CA's
-        own names, and those that its chain does not permit, are refused here again, so that no other way leads to a
-        certificate for them.
+        own names, and those that this issuer's chain does not permit, are refused here again, so that no other way
+        leads to a certificate for them.
 
         :raises AcmeError: ``serverInternal`` if the intermediate has run out, or does before the request's beginning;
             ``rejectedIdentifier`` for names that are reserved or that the chain does not permit.
         """
-        namespace.require_issuable(request.identifiers)
+        replace(namespace, constraints=lambda: self.constraints).require_issuable(request.identifiers)
         return self._prepare(request, extended_key_usage(request.usages), now)
 
     def complete(self, unsigned: UnsignedCertificate, signature: bytes) -> IssuedCertificate:
@@ -144,7 +149,7 @@ class Issuer:
     def _prepare(self, request: LeafRequest, purposes: x509.ExtendedKeyUsage, now: int) -> UnsignedCertificate:
         not_before = now - BACKDATE if request.not_before is None else request.not_before
         not_after = min(request.not_after, self.not_after)
-        if now > self.not_after or not_before >= not_after:
+        if now >= self.not_after or not_before >= not_after:
             raise AcmeError(
                 Problem.SERVER_INTERNAL,
                 "no certificate can be valid then: the CA's intermediate certificate is at its end; "
@@ -153,6 +158,27 @@ class Issuer:
         serial = new_serial(request.number)
         tbs = self._template.to_be_signed(request, purposes, serial, not_before, not_after)
         return UnsignedCertificate(serial, tbs, not_before, not_after)
+
+
+class RetiredIssuer:
+    """An issuer whose key signs nothing any more and may be destroyed; what it has signed may still be in force.
+
+    :param chain: its certificate and those above it, without the root.
+
+    :ivar id: the SHA-256 of its SubjectPublicKeyInfo, hex.
+    :ivar certificate: its own.
+    :ivar own_keys: the SHA-256 of the SubjectPublicKeyInfo of all of them, keys that get no certificate.
+    """
+
+    def __init__(self, chain: Sequence[x509.Certificate]) -> None:
+        self.certificate = chain[0]
+        self.id = key_id(chain[0].public_key())
+        self.own_keys = frozenset(bytes.fromhex(key_id(entry.public_key())) for entry in chain)
+
+    @property
+    def short_id(self) -> str:
+        """The beginning of the id, by which its URLs are called."""
+        return self.id[:SHORT_ID_LENGTH]
 
 
 def key_id(key: CertificatePublicKeyTypes) -> str:

@@ -85,9 +85,13 @@ class Template:
 
     :param issuer: the issuer's certificate. Its private key is not needed.
     :param authority: the identifier of the issuer's key in certificates.
+    :param subjects: whether certificates have a subject; name constraints about directory names would refuse ours.
     """
 
-    def __init__(self, issuer: x509.Certificate, authority: x509.AuthorityKeyIdentifier) -> None:
+    def __init__(
+        self, issuer: x509.Certificate, authority: x509.AuthorityKeyIdentifier, *, subjects: bool = True
+    ) -> None:
+        self._subjects = subjects
         self._issuer = issuer.subject.public_bytes()
         self._algorithm = _signature_algorithm(issuer)
         self._authority = _extension(authority, critical=False)
@@ -105,7 +109,7 @@ class Template:
         key = jwk.spki(request.public_key)
         # An address is no subject: RFC 8738 section 3 puts it into the subjectAltName, and certbot ends at one there.
         first = next((identifier.value for identifier in request.identifiers if identifier.type == "dns"), "")
-        common_name = first if len(first) <= _MAX_COMMON_NAME else ""
+        common_name = first if self._subjects and len(first) <= _MAX_COMMON_NAME else ""
         extensions = (
             _extension(_BASIC_CONSTRAINTS, critical=True),
             _extension(key_usage(request.key_usages, request.public_key), critical=True),

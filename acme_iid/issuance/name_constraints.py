@@ -12,8 +12,6 @@ from collections.abc import Iterable, Sequence
 
 from cryptography import x509
 
-from acme_iid.issuance.alternates import AlternateChain
-from acme_iid.issuance.home import shown
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.name_constraints import NameConstraints
@@ -32,34 +30,55 @@ an address pass where URIs are only excluded."""
 _ALL_ADDRESSES = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 
 
-def of_chains(
-    chains: Iterable[Sequence[x509.Certificate]], alternates: Iterable[AlternateChain] = ()
+def of_chain(
+    issuer: x509.Certificate, above: Sequence[x509.Certificate], root: x509.Certificate
 ) -> tuple[NameConstraints, ...]:
-    """The constraints in all chains that the CA hands out: a certificate is good where each of them permits its names.
+    """Return the constraints in one chain: a certificate is good where each of them permits its names.
 
-    :param chains: for each issuer its certificate, those above it, and the root.
-    :param alternates: the chains from the intermediate to other roots.
+    :param above: the certificates between the issuer and the root.
     :raises CAFileError: if the extensions of a certificate cannot be read.
     """
-    holders: dict[x509.Certificate, str] = {}
-    for issuer, *above, root in chains:
-        holders |= {issuer: "the CA's certificate", root: "the CA's root"}
-        holders |= dict.fromkeys(above, "a CA above this one")
-    for chain in alternates:
-        for certificate in (*x509.load_pem_x509_certificates(chain.pem.encode()), chain.root):
-            subject = shown(certificate.subject)
-            holders.setdefault(certificate, f"the certificate {subject} of an alternate chain")
-    constraints = (_of_certificate(holder, certificate) for certificate, holder in holders.items())
-    return tuple(entry for entry in constraints if entry is not None)
+    return read(
+        [
+            ("the CA's certificate", issuer),
+            *(("a CA above this one", certificate) for certificate in above),
+            ("the CA's root", root),
+        ],
+        rotating=issuer,
+    )
 
 
-def _of_certificate(holder: str, certificate: x509.Certificate) -> NameConstraints | None:
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
-    except x509.ExtensionNotFound:
+def read(
+    holders: Iterable[tuple[str, x509.Certificate]], rotating: x509.Certificate | None = None
+) -> tuple[NameConstraints, ...]:
+    """Return the constraints of certificates, of which each comes with its name in words.
+
+    :param rotating: the one that the operator can replace by a next issuer.
+    :raises CAFileError: if the extensions of a certificate cannot be read.
+    """
+    found = (_of_certificate(holder, certificate, certificate is rotating) for holder, certificate in holders)
+    return tuple(entry for entry in found if entry is not None)
+
+
+def are_about_subjects(certificates: Iterable[x509.Certificate]) -> bool:
+    """Whether the constraints of one of several certificates are about directory names.
+
+    Such constraints apply to the subject of a certificate below, unless it is empty (RFC 5280 section 4.2.1.10).
+
+    :raises CAFileError: if the extensions of a certificate cannot be read.
+    """
+    return any(
+        isinstance(name, x509.DirectoryName)
+        for certificate in certificates
+        if (extension := _extension("a CA certificate", certificate)) is not None
+        for name in (*(extension.permitted_subtrees or ()), *(extension.excluded_subtrees or ()))
+    )
+
+
+def _of_certificate(holder: str, certificate: x509.Certificate, rotates: bool) -> NameConstraints | None:
+    constraints = _extension(holder, certificate)
+    if constraints is None:
         return None
-    except ValueError as error:
-        raise CAFileError(f"{holder} has extensions that cannot be read: {error}") from error
     permitted, excluded = constraints.permitted_subtrees or (), constraints.excluded_subtrees or ()
     return NameConstraints(
         holder,
@@ -68,7 +87,17 @@ def _of_certificate(holder: str, certificate: x509.Certificate) -> NameConstrain
         excluded_domains=_domains(excluded),
         permitted_networks=_networks(permitted) or None,
         excluded_networks=_networks(excluded),
+        rotates=rotates,
     )
+
+
+def _extension(holder: str, certificate: x509.Certificate) -> x509.NameConstraints | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return None
+    except ValueError as error:
+        raise CAFileError(f"{holder} has extensions that cannot be read: {error}") from error
 
 
 def _domains(subtrees: Sequence[x509.GeneralName]) -> tuple[str, ...]:
@@ -132,6 +161,11 @@ def _covers(network: Network, other: Network) -> bool:
     if isinstance(network, ipaddress.IPv6Network) and isinstance(other, ipaddress.IPv6Network):
         return network != other and other.subnet_of(network)
     return False
+
+
+def permitted_texts(constraints: x509.NameConstraints) -> list[str]:
+    """Return what constraints as :func:`constraints` makes them permit: domains, and then networks."""
+    return [str(name.value) for name in constraints.permitted_subtrees or () if name != _NO_URI]
 
 
 def described(certificate: x509.Certificate) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Online Certificate Status Protocol (RFC 6960, RFC 9654): questions in, answers by the intermediate out."""
+"""The Online Certificate Status Protocol (RFC 6960, RFC 9654): questions in, answers by a responder out."""
 
 from __future__ import annotations
 
@@ -105,10 +105,11 @@ def _nonce(extensions: x509.Extensions) -> bytes | None:
 
 
 def answer(
-    signer: Signer, question: Question, *, issued: bool, revoked: Revoked | None, now: int, next_update: int | None
+    responder: Signer, question: Question, *, issued: bool, revoked: Revoked | None, now: int, next_update: int | None
 ) -> bytes:
-    """Sign the answer to a question about a certificate of ``issuer``, in DER.
+    """Sign the answer to a question about a certificate of an issuer, in DER.
 
+    :param responder: the issuer's; its certificate is in the answer, and named there.
     :param issued: whether the certificate was issued here; the status of any other is unknown.
     :param revoked: its revocation, None if it is good.
     :param now: seconds; the answer says a minute less, for clocks that lag.
@@ -131,11 +132,12 @@ def answer(
             None if revoked is None else _time(min(revoked.at, now - BACKDATE)),
             None if revoked is None else REASONS.get(revoked.reason),
         )
-        .responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
+        .responder_id(ocsp.OCSPResponderEncoding.HASH, responder.certificate)
+        .certificates([responder.certificate])
     )
     if question.nonce is not None:
         builder = builder.add_extension(x509.OCSPNonce(question.nonce), critical=False)
-    return builder.sign(signer.key, signature_hash(signer.key)).public_bytes(Encoding.DER)
+    return builder.sign(responder.key, signature_hash(responder.key)).public_bytes(Encoding.DER)
 
 
 def _time(seconds: int) -> datetime:

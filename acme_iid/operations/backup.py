@@ -182,7 +182,8 @@ def _files(config: Config) -> tuple[dict[str, tuple[bytes, int]], tuple[str, ...
     home = config.home
     paths, outside = {home / FILE_NAME}, []
     for folder in _FOLDERS:
-        paths |= {path for path in (home / folder).rglob("*") if path.is_file()}
+        # What is being written has another name until it is whole.
+        paths |= {path for path in (home / folder).rglob("*") if path.is_file() and path.suffix != ".new"}
     for named in _named(config):
         path = Path(os.path.normpath(named))
         if path.is_relative_to(home):

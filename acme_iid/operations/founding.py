@@ -9,11 +9,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.config.settings import Config
 from acme_iid.errors import RequestError
-from acme_iid.issuance import ceremony, home, keys, root_crl
+from acme_iid.issuance import ceremony, home, imports, keys, root_crl
 from acme_iid.issuance.ca import fingerprint
 from acme_iid.issuance.issuer import Signer, key_id
 from acme_iid.issuance.keys import PrivateKey
+from acme_iid.operations import importing
 
 Files = Mapping[Path, tuple[bytes, int]]
 """Contents and modes by names in a home."""
@@ -75,7 +77,7 @@ def with_root(wishes: Wishes, now: int, *, root_key_in_home: bool) -> Founded:
         wishes.constraints if wishes.constrain_root else None,
         wishes.root_subject,
     )
-    files = _with_intermediate(wishes, root, now)
+    files = _files(wishes, root, next_intermediate(wishes, root, now))
     key = {home.ROOT_KEY: (keys.to_pem(root.key, wishes.password), 0o600)}
     certificate = {home.ROOT_CERTIFICATE: files[home.ROOT_CERTIFICATE]}
     return Founded(
@@ -85,9 +87,10 @@ def with_root(wishes: Wishes, now: int, *, root_key_in_home: bool) -> Founded:
     )
 
 
-def under_root(wishes: Wishes, certificate: Path, key: Path, now: int) -> Founded:
+def under_root(config: Config, wishes: Wishes, certificate: Path, key: Path, now: int) -> Founded:
     """Make an intermediate under a root that exists, whose key is used once and not copied.
 
+    :param config: that of the new CA.
     :raises CAFileError: if the root cannot be used.
     :raises RequestError: if it is not self-signed: the certificates between have to come with it then.
     """
@@ -97,7 +100,8 @@ def under_root(wishes: Wishes, certificate: Path, key: Path, now: int) -> Founde
             f"{certificate} is no root: {home.shown(root.certificate.issuer)} signed it. Make a request with "
             "--csr, have this one sign it, and give the whole chain to 'acme-iid-ca issuer import'"
         )
-    return Founded(_with_intermediate(wishes, root, now), fingerprint=fingerprint(root.certificate))
+    intermediate = tried_intermediate(config, wishes, root, now)
+    return Founded(_files(wishes, root, intermediate), fingerprint=fingerprint(root.certificate))
 
 
 def with_request(wishes: Wishes) -> Founded:
@@ -126,8 +130,19 @@ def next_intermediate(wishes: Wishes, root: Signer, now: int) -> Signer:
     )
 
 
-def _with_intermediate(wishes: Wishes, root: Signer, now: int) -> Files:
+def tried_intermediate(config: Config, wishes: Wishes, root: Signer, now: int) -> Signer:
+    """Make an intermediate under a root that was not made here, and try whether clients take what it signs.
+
+    :raises CAFileError: if they would not, or the root cannot sign it.
+    """
     intermediate = next_intermediate(wishes, root, now)
+    chain = (intermediate.certificate, root.certificate)
+    imports.check(chain, intermediate.key.public_key(), now)
+    importing.try_out(config, intermediate, chain, now)
+    return intermediate
+
+
+def _files(wishes: Wishes, root: Signer, intermediate: Signer) -> Files:
     return {
         home.ROOT_CERTIFICATE: (root.certificate.public_bytes(Encoding.PEM), 0o644),
         **dict([_key_file(intermediate.key, wishes.password)]),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from dataclasses import replace
 from importlib.metadata import version
 
-from acme_iid.authority import Authority
+from acme_iid.authority import Authority, succession
 from acme_iid.config.ca_toml import FILE_NAME
+from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations.background import Background
-from acme_iid.store import issuers, servers
+from acme_iid.store import servers
 from acme_iid.store.database import latest_schema
 from acme_iid.store.servers import Server
 from acme_iid.store.writes import Committing, Write
@@ -42,7 +44,7 @@ class Presence(Background):
             version=version("acme-iid"),
             schema=latest_schema(),
             config_hash=hashlib.sha256(config).hexdigest(),
-            issuers=tuple(authority.ca.issuers),
+            issuers=(),
             clock=0,
             seen_at=0,
         )
@@ -55,11 +57,14 @@ class Presence(Background):
     def turn(self) -> None:
         """Say that the server runs, and sign with the issuer that the store says."""
         self._database.commit(Write(servers.write(self._seen(int(time.time()))), lambda _rows: None))
-        self._ca.use(issuers.signing(self._database))
+        try:
+            succession.follow(self._database, self._ca)
+        except CAFileError as error:
+            self.warn("This server cannot follow the others: %s", error)
 
     def _say_goodbye(self) -> None:
         self._database.commit(Write([servers.remove(self._server.id)], lambda _rows: None))
 
     def _seen(self, now: int) -> Server:
         known = self._server
-        return Server(known.id, known.version, known.schema, known.config_hash, known.issuers, now, now)
+        return replace(known, issuers=tuple(self._ca.issuers), clock=now, seen_at=now)

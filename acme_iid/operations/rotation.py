@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acme_iid.config import permitted
 from acme_iid.config.settings import Config
 from acme_iid.durable import write_new
 from acme_iid.errors import RequestError
-from acme_iid.issuance import home
-from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Signer, key_id
+from acme_iid.issuance import home, name_constraints
+from acme_iid.issuance.issuer import Signer, key_id
 from acme_iid.operations import founding
+from acme_iid.operations import issuers as issuing
 from acme_iid.operations.founding import Wishes
 from acme_iid.operations.presence import SEEN_SECONDS
 from acme_iid.store import issuers, servers
@@ -39,7 +42,7 @@ def prepare(config: Config, wishes: Wishes, root: Signer, now: int) -> str:
             "the root is not among this CA's roots, so that clients would refuse what the new issuer signs; give the "
             "root in certs/root_ca.crt"
         )
-    intermediate = founding.next_intermediate(wishes, root, now)
+    intermediate = founding.tried_intermediate(config, wishes, root, now)
     issuer_id = key_id(intermediate.certificate.public_key())
     # The key first: one without a certificate is in nobody's way.
     home.write_key(config.home, intermediate.key, issuer_id, wishes.password)
@@ -64,30 +67,41 @@ def request(config: Config, wishes: Wishes, path: Path) -> str:
     return issuer_id
 
 
-def activate(config: Config, database: Database, short_id: str, now: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """An issuer that signs from now on.
+
+    :ivar former: the id of the one that did.
+    """
+
+    id: str
+    former: str
+
+
+def activate(
+    config: Config, database: Database, short_id: str, password: str | None, now: int, *, compromised: bool = False
+) -> Activated:
     """Have a prepared issuer sign in the place of the one that does.
 
     :param short_id: the beginning of its id.
+    :param password: of its key, which is looked at if no server runs that could say that it has it.
     :param now: seconds.
-    :returns: its id.
-    :raises RequestError: if it is not prepared, ends too soon, or a server that runs lacks its key.
+    :param compromised: whether the former issuer's key was stolen. It may then be replaced by one that ends before it.
+    :raises RequestError: if it is not prepared, is not valid yet, ends too soon, or a server that runs lacks its key.
+    :raises ConfigError: if its chain does not permit the CA's domains, or the server's own names.
+    :raises CAFileError: if no server runs, and the key in the home cannot be used.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
-    chain = _chain(config.home, short_id)
-    return perform(database, partial(_activate, config=config, chain=chain, now=now))
+    chain = issuing.chosen(config, short_id)
+    permitted.require(config, name_constraints.of_chain(chain[0], chain[1:-1], chain[-1]))
+    if not servers.seen(database, now, SEEN_SECONDS):
+        home.load_issuer(config.home, key_id(chain[0].public_key()), password)
+    return perform(database, partial(_activate, config=config, chain=chain, now=now, compromised=compromised))
 
 
-def _chain(folder: Path, short_id: str) -> Sequence[x509.Certificate]:
-    for chain in home.chains(folder):
-        if short_id and key_id(chain[0].public_key()).startswith(short_id):
-            return chain
-    raise RequestError(
-        f"there is no issuer {short_id[:SHORT_ID_LENGTH]!r} in {folder / home.FOLDER}; 'acme-iid-ca issuer list' lists "
-        "those that there are"
-    )
-
-
-def _activate(reader: Reader, config: Config, chain: Sequence[x509.Certificate], now: int) -> Write[str]:
+def _activate(
+    reader: Reader, config: Config, chain: Sequence[x509.Certificate], now: int, *, compromised: bool
+) -> Write[Activated]:
     issuer_id = key_id(chain[0].public_key())
     stored = {entry.id: entry for entry in issuers.every(reader)}
     signing = issuers.signing(reader)
@@ -98,7 +112,13 @@ def _activate(reader: Reader, config: Config, chain: Sequence[x509.Certificate],
     entry = stored.get(issuer_id)
     if entry is not None and (entry.activated_at is not None or entry.retired_at is not None):
         raise RequestError("this issuer was activated before, and another one has taken its place; prepare a new one")
-    _require_lasting(config, chain, x509.load_der_x509_certificate(stored[signing].certificate), now)
+    _require_lasting(config, chain, now)
+    former = x509.load_der_x509_certificate(stored[signing].certificate)
+    if not compromised and chain[0].not_valid_after_utc < former.not_valid_after_utc:
+        raise RequestError(
+            "the issuer ends before the one that signs now, so that it would be no step forward; have it signed for a "
+            "longer time"
+        )
     lacking = [server.id for server in servers.seen(reader, now, SEEN_SECONDS) if issuer_id not in server.issuers]
     if lacking:
         raise RequestError(
@@ -110,21 +130,25 @@ def _activate(reader: Reader, config: Config, chain: Sequence[x509.Certificate],
         issuers.note(issuer_id, chain[0].public_bytes(Encoding.DER), pem, now),
         issuers.activate(issuer_id, signing, now),
     ]
-    event = Event("issuer.activated", now, detail={"issuer": issuer_id, "former": signing})
-    return Write(statements, lambda _rows: issuer_id, [event])
+    events = [Event("issuer.activated", now, detail={"issuer": issuer_id, "former": signing})]
+    if compromised:
+        statements.append(issuers.compromise(signing, now))
+        events.append(Event("issuer.compromised", now, detail={"issuer": signing}))
+    return Write(statements, lambda _rows: Activated(issuer_id, signing), events)
 
 
-def _require_lasting(config: Config, chain: Sequence[x509.Certificate], former: x509.Certificate, now: int) -> None:
-    """Refuse an issuer under which certificates would soon be cut short."""
+def _require_lasting(config: Config, chain: Sequence[x509.Certificate], now: int) -> None:
+    """Refuse an issuer under which certificates would not be valid yet, or soon be cut short."""
+    begins = max(entry.not_valid_before_utc for entry in chain).timestamp()
+    if begins > now:
+        raise RequestError(
+            f"the issuer is not valid for another {int(begins - now)} seconds, and nobody would take what it signs; "
+            "wait until then"
+        )
     ends = min(entry.not_valid_after_utc for entry in chain).timestamp()
     lives = _LEAST_LIVES * max(profile.lifetimes.maximum for profile in (config.default_profile, *config.profiles))
     if ends < now + lives:
         raise RequestError(
             f"the issuer ends in {max(0, int(ends - now)) // 3600} hours, which is less than {_LEAST_LIVES} lives of "
             "the longest certificate; have it signed for a longer time"
-        )
-    if chain[0].not_valid_after_utc < former.not_valid_after_utc:
-        raise RequestError(
-            "the issuer ends before the one that signs now, so that it would be no step forward; have it signed for a "
-            "longer time"
         )

@@ -21,6 +21,7 @@ class NameConstraints:
     :ivar excluded_domains: a name is in none of these subtrees.
     :ivar permitted_networks: an address is in one of these; None if any address is permitted.
     :ivar excluded_networks: an address is in none of these.
+    :ivar rotates: whether the CA's operator can replace the certificate by a next issuer.
     """
 
     holder: str
@@ -28,6 +29,7 @@ class NameConstraints:
     excluded_domains: tuple[str, ...] = ()
     permitted_networks: tuple[Network, ...] | None = None
     excluded_networks: tuple[Network, ...] = ()
+    rotates: bool = False
 
     def refusal(self, identifier: Identifier) -> str | None:
         """The reason why no chain with this certificate is valid for a name or an address; None if one is."""
@@ -43,6 +45,28 @@ class NameConstraints:
         if permitted is not None and not any(_contains(domain, identifier.value) for domain in permitted):
             return f"{self.holder} permits {' or '.join(map(_below, permitted))}, not {identifier}"
         return None
+
+    def refusal_of_domain(self, domain: str) -> str | None:
+        """The reason why a domain is wider than this; None if names below it are permitted.
+
+        Names that are excluded deeper in the domain are refused one by one.
+
+        :param domain: a canonical dns name; the name itself may be left out.
+        """
+        for excluded in self.excluded_domains:
+            if _contains(excluded, domain) or excluded == f".{domain}":
+                return f"{self.holder} excludes {_below(excluded)}"
+        permitted = self.permitted_domains
+        if permitted is None or any(_contains(entry, domain) or entry == f".{domain}" for entry in permitted):
+            return None
+        return f"{self.holder} permits {' or '.join(map(_below, permitted))}, not {domain}"
+
+    def remedy(self, identifier: Identifier) -> str:
+        """What an operator can do for a name or an address that is not permitted, as a clause."""
+        if not self.rotates:
+            return f"only another certificate in the place of {self.holder} can permit it"
+        wider = "--permit-network NETWORK" if identifier.type == "ip" else "--domain DOMAIN"
+        return f"an operator permits more by the next issuer (acme-iid-ca issuer rotate prepare {wider})"
 
     def _refusal_of_address(self, identifier: Identifier) -> str | None:
         address = ipaddress.ip_address(identifier.value)

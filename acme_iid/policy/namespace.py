@@ -6,11 +6,12 @@ Decision 17 has the reasons for the last part.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from acme_iid.errors import AcmeError, Fault, Problem, Remedy
+from acme_iid.policy.clouds import is_cloud_name
 from acme_iid.policy.name_constraints import NameConstraints
 from acme_iid.protocol.identifiers import Identifier
 
@@ -21,12 +22,13 @@ class Namespace:
 
     :ivar domains: canonical dns names; a name that somebody chooses is one of these or below one.
     :ivar reserved: the names and addresses of the CA itself. Its serving certificate holds them, and no other does.
-    :ivar constraints: those of the certificates above a leaf, each of which must permit its names.
+    :ivar constraints: returns those of the certificates above a leaf, each of which must permit its names. It is asked
+        each time, since the issuer that signs can become another one.
     """
 
     domains: tuple[str, ...] = ()
     reserved: frozenset[Identifier] = frozenset()
-    constraints: tuple[NameConstraints, ...] = ()
+    constraints: Callable[[], Sequence[NameConstraints]] = tuple
 
     def contains(self, identifier: Identifier) -> bool:
         """Whether a name, or the base of a wildcard, is one of the domains or below one."""
@@ -35,9 +37,15 @@ class Namespace:
 
     def outside(self, identifier: Identifier) -> str:
         """The reason to refuse a name that no domain contains."""
+        reason = f"{identifier} is outside this CA's domains ({', '.join(self.domains) or 'none'}); an operator "
+        closed = self._closed_by(identifier)
+        if not closed:
+            return f"{reason}adds a domain to [ca] domains in ca.toml"
+        if not closed[-1].rotates:
+            return f"{reason}cannot add it: {closed[-1].refusal(identifier)}"
         return (
-            f"{identifier} is outside this CA's domains ({', '.join(self.domains) or 'none'}); "
-            "an operator adds a domain to [ca] domains in ca.toml"
+            f"{reason}makes an issuer for a further domain (acme-iid-ca issuer rotate prepare --domain DOMAIN), "
+            "activates it, and adds the domain to [ca] domains in ca.toml"
         )
 
     def refuses(self, identifier: Identifier) -> bool:
@@ -51,8 +59,7 @@ class Namespace:
         """
         own = self._reserved_by(identifier)
         if own is None:
-            refusals = (constraints.refusal(identifier) for constraints in self.constraints)
-            return next((reason for reason in refusals if reason is not None), None)
+            return self._refusal_of_chain(identifier)
         what = "it is" if not identifier.wildcard else f"it covers {own},"
         thing = "an address" if own.type == "ip" else "a name"
         return (
@@ -77,6 +84,25 @@ class Namespace:
                 subproblems=faults,
                 remedy=Remedy.OPERATOR,
             )
+
+    def _refusal_of_chain(self, identifier: Identifier) -> str | None:
+        """The reason why the CA's chain does not permit a name, and the remedy; None if it does."""
+        closed = self._closed_by(identifier)
+        if not closed:
+            return None
+        of_cloud = identifier.type == "dns" and is_cloud_name(identifier.value)
+        if identifier.type == "dns" and not of_cloud and not self.contains(identifier):
+            return self.outside(identifier)
+        if of_cloud and "." not in identifier.value:
+            remedy = "a bare instance id is in no domain, so a CA with name constraints offers none; order another name"
+        else:
+            # The one that is nearest to the root is the hardest to replace.
+            remedy = closed[-1].remedy(identifier)
+        return f"{closed[0].refusal(identifier)}; {remedy}"
+
+    def _closed_by(self, identifier: Identifier) -> list[NameConstraints]:
+        """The constraints that do not permit a name, from the issuer up."""
+        return [entry for entry in self.constraints() if entry.refusal(identifier) is not None]
 
     def _reserved_by(self, identifier: Identifier) -> Identifier | None:
         for own in self.reserved:

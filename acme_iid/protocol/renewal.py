@@ -50,21 +50,44 @@ class Window(NamedTuple):
     end: int
 
 
-def window(certificate: Certificate) -> Window:
+class Hurry(NamedTuple):
+    """A reason of the CA's own to have certificates renewed before their time.
+
+    :ivar since: from when on, seconds.
+    :ivar over: over how many seconds renewals are spread at most, so that clients do not come all at once.
+    """
+
+    since: int
+    over: int
+
+
+def window(certificate: Certificate, hurry: Hurry | None = None) -> Window:
     """The time in which a certificate should be renewed (RFC 9773 section 4.2).
 
-    At once if it was revoked; when an operator says so; else about when a third of its lifetime is left.
+    At once if it was revoked; when an operator says so; else about when a third of its lifetime is left. A reason to
+    hurry makes it earlier, and never later.
     """
     if certificate.revoked_at is not None:
         return Window(certificate.revoked_at - 2, certificate.revoked_at - 1)
-    if certificate.renew_from is not None and certificate.renew_until is not None:
-        return Window(certificate.renew_from, certificate.renew_until)
     lifetime = certificate.not_after - certificate.not_before
-    # A twelfth of the lifetime wide, so that certificates of one hour are not renewed in one minute.
-    start = certificate.not_before + lifetime * 15 // 24
-    return Window(start, max(start + lifetime // 12, start + 1))
+    if certificate.renew_from is not None and certificate.renew_until is not None:
+        usual = Window(certificate.renew_from, certificate.renew_until)
+    else:
+        # A twelfth of the lifetime wide, so that certificates of one hour are not renewed in one minute.
+        start = certificate.not_before + lifetime * 15 // 24
+        usual = Window(start, max(start + lifetime // 12, start + 1))
+    if hurry is None:
+        return usual
+    start = max(hurry.since, certificate.not_before)
+    # Four times the pause after which clients ask again, so that most of them see it before their moment in it.
+    return min(usual, Window(start, max(start + min(hurry.over, lifetime // 6), start + 1)))
 
 
 def retry_after(certificate: Certificate) -> int:
     """Seconds after which a client should ask again: often enough to see an operator's wish in time."""
-    return min(_LONGEST_WAIT, max(_SHORTEST_WAIT, (certificate.not_after - certificate.not_before) // 24))
+    return pause_of_life(certificate.not_after - certificate.not_before)
+
+
+def pause_of_life(lifetime: int) -> int:
+    """Seconds after which the client of a certificate of that lifetime, in seconds, should ask again."""
+    return min(_LONGEST_WAIT, max(_SHORTEST_WAIT, lifetime // 24))

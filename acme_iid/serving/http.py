@@ -56,6 +56,10 @@ class Application(Protocol):
 
     ca: CertificateAuthority
 
+    @property
+    def status(self) -> Application | None:
+        """What answers by plain HTTP on sockets of its own; None for an application without it."""
+
     async def answer(self, request: Request) -> Answer:
         """Answer a request that has come whole."""
 
@@ -108,12 +112,20 @@ class HTTPServer:
     """Answers what comes on sockets.
 
     :param keep_alive: seconds that a connection is kept on which no further request comes.
+    :param most: the largest number of connections.
     """
 
-    def __init__(self, application: Application, context: ssl.SSLContext | None, keep_alive: float) -> None:
+    def __init__(
+        self,
+        application: Application,
+        context: ssl.SSLContext | None,
+        keep_alive: float,
+        most: int = MOST_CONNECTIONS,
+    ) -> None:
         self.context = context
         """The TLS context of connections that are accepted from now on; None for plain HTTP."""
         self._connections: set[Connection] = set()
+        self._most = most
         self._accepted = 0
         self._place_free = asyncio.Event()
         self._long_bodies = 0
@@ -139,7 +151,7 @@ class HTTPServer:
     async def accept(self, listener: socket.socket) -> None:
         """Accept connections until it is cancelled."""
         loop = asyncio.get_running_loop()
-        most = min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        most = min(self._most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         while True:
             for _ in range(_AT_ONCE):
                 while self._accepted >= most:

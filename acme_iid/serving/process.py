@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import ssl
 import threading
 import time
@@ -28,9 +27,13 @@ from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.addresses import Listen
 from acme_iid.serving.http import Application, HTTPServer
+from acme_iid.serving.sockets import Sockets
 
 STOP_TIMEOUT = 10
 """Seconds that requests have to be answered when a process stops."""
+
+MOST_STATUS_CONNECTIONS = 2048
+"""Connections of one process by plain HTTP: whoever opens them takes no file that an ACME client needs."""
 
 _RETRY = 60  # seconds until a renewal that failed is tried again
 
@@ -77,6 +80,7 @@ class Process:
         self._settings = settings
         self._config = config
         self._certificate: ServingCertificate | None = None
+        self._plain: HTTPServer | None = None
         try:
             settings.check(config)
             self._application = settings.factory(config, settings.password)
@@ -87,7 +91,7 @@ class Process:
         self._retry_at: float | None = None
         self._endings: set[asyncio.Task[None]] = set()
 
-    def run(self, listeners: list[socket.socket], serving: Callable[[Config], None]) -> None:
+    def run(self, listeners: Sockets, serving: Callable[[Config], None]) -> None:
         """Serve.
 
         :param serving: called with the configuration when requests are answered, and with each one that is taken up.
@@ -100,9 +104,7 @@ class Process:
             if self._certificate is not None:
                 self._certificate.discard()
 
-    async def _run(
-        self, listeners: list[socket.socket], context: ssl.SSLContext | None, serving: Callable[[Config], None]
-    ) -> None:
+    async def _run(self, listeners: Sockets, context: ssl.SSLContext | None, serving: Callable[[Config], None]) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_failure)
         for number, note in ((signal.SIGTERM, self._note_stop), (signal.SIGINT, self._note_stop),
@@ -110,8 +112,12 @@ class Process:
             loop.add_signal_handler(number, note)
         # One that came while this process started is heard now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        self._server = HTTPServer(self._application, context, self._config.server.keep_alive)
-        accepting = [loop.create_task(self._server.accept(listener)) for listener in listeners]
+        keep_alive = self._config.server.keep_alive
+        self._server = HTTPServer(self._application, context, keep_alive)
+        accepting = [loop.create_task(self._server.accept(listener)) for listener in listeners.acme]
+        if self._application.status is not None:
+            self._plain = HTTPServer(self._application.status, None, keep_alive, MOST_STATUS_CONNECTIONS)
+            accepting += [loop.create_task(self._plain.accept(listener)) for listener in listeners.status]
         serving(self._config)
         while not self._stop:
             self._news.clear()
@@ -127,9 +133,10 @@ class Process:
                 await self._renew()
         for task in accepting:
             task.cancel()
-        for listener in listeners:
+        for listener in (*listeners.acme, *listeners.status):
             listener.close()
-        await self._server.stop(STOP_TIMEOUT)
+        servers = [self._server] if self._plain is None else [self._server, self._plain]
+        await asyncio.gather(*(server.stop(STOP_TIMEOUT) for server in servers))
         self._application.stopped()
 
     def _note_stop(self) -> None:
@@ -186,10 +193,12 @@ class Process:
             return
         self._config, self._application = config, application
         self._server.use(application, config.server.keep_alive)
+        if self._plain is not None and application.status is not None:
+            self._plain.use(application.status, config.server.keep_alive)
         serving(config)
         _log.info("The configuration was reloaded.")
         warn(config, self._settings.password_file)
-        if config.server.listen != running.server.listen:
+        if (config.server.listen, config.status.listen) != (running.server.listen, running.status.listen):
             _log.warning("The address to listen on has changed; that takes a restart.")
         ending = asyncio.create_task(self._end(before))
         self._endings.add(ending)
@@ -198,6 +207,8 @@ class Process:
     async def _end(self, application: Application) -> None:
         """End an application once it has given its last answer; stopping the process does not wait for it."""
         await self._server.until_unused(application)
+        if self._plain is not None and application.status is not None:
+            await self._plain.until_unused(application.status)
         threading.Thread(target=application.close, name="ending", daemon=True).start()
 
     def _load(self) -> tuple[Config, Application]:

@@ -19,6 +19,7 @@ from acme_iid.issuance.serving import LIFETIME
 from acme_iid.protocol.addresses import Listen
 from acme_iid.serving import sockets
 from acme_iid.serving.process import ApplicationFactory, Check, Process, Settings, warn
+from acme_iid.serving.sockets import Sockets
 from acme_iid.serving.supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
@@ -71,20 +72,17 @@ def run(
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     logging.config.dictConfig(_LOGGING)
     with ExitStack() as stack:
-        listeners = sockets.handed_over(os.environ)
-        if listeners and listen is not None:
+        opened = sockets.handed_over(os.environ)
+        if opened.acme and listen is not None:
             raise ServerError("the server was started with an open socket; leave --listen out")
-        if listeners:
-            listen = Listen(*listeners[0].getsockname()[:2])
+        if opened.acme:
+            listen = Listen(*opened.acme[0].getsockname()[:2])
         settings = Settings(password, password_file, listen, plain_http, application, check, serving_lifetime)
         config = settings.listening(config)
-        # Sockets that were handed over are all processes'; otherwise each has its own.
-        shares = (
-            [listeners] * workers if listeners else [[one] for one in sockets.listeners(config.server.listen, workers)]
-        )
-        for listener in {id(one): one for share in shares for one in share}.values():
+        shares = _shares(config, opened, workers)
+        for listener in {id(one): one for share in shares for one in (*share.acme, *share.status)}.values():
             stack.enter_context(listener)
-        announce = _Announcement(config, shares[0][0], plain_http=plain_http)
+        announce = _Announcement(config, shares[0], plain_http=plain_http)
         if workers == 1:
             process = Process(config, settings)
             warn(config, password_file)
@@ -95,20 +93,37 @@ def run(
     _log.info("Stopped.")
 
 
-def _serve(
-    settings: Settings, config: Config, listeners: list[socket.socket], serving: Callable[[Config], None]
-) -> None:
+def _shares(config: Config, opened: Sockets, workers: int) -> list[Sockets]:
+    """The sockets of each process: those that were handed over are all processes', otherwise each has its own."""
+    acme = _share(opened.acme, config.server.listen, workers, "--listen")
+    if config.status.listen is None:
+        if opened.status:
+            raise ServerError('a socket for "status" was handed over, and ca.toml has no listen in [status]')
+        return [Sockets(one, []) for one in acme]
+    status = _share(opened.status, config.status.listen, workers, "listen in [status]")
+    return [Sockets(*both) for both in zip(acme, status, strict=True)]
+
+
+def _share(opened: list[socket.socket], listen: Listen, workers: int, setting: str) -> list[list[socket.socket]]:
+    return [opened] * workers if opened else [[one] for one in sockets.listeners(listen, workers, setting)]
+
+
+def _serve(settings: Settings, config: Config, listeners: Sockets, serving: Callable[[Config], None]) -> None:
     Process(config, settings).run(listeners, serving)
 
 
 class _Announcement:
     """Says once that the server listens, and for whom."""
 
-    def __init__(self, config: Config, listener: socket.socket, *, plain_http: bool) -> None:
-        address = Listen(*listener.getsockname()[:2])
-        self._text = f"Listening on {'http' if plain_http else 'https'}://{address}, for {config.server.url}"
+    def __init__(self, config: Config, listeners: Sockets, *, plain_http: bool) -> None:
+        address = Listen(*listeners.acme[0].getsockname()[:2])
+        self._lines = [f"Listening on {'http' if plain_http else 'https'}://{address}, for {config.server.url}"]
+        if listeners.status:
+            # First: whoever waits for the line above has all of them then.
+            address = Listen(*listeners.status[0].getsockname()[:2])
+            self._lines.insert(0, f"Revocation lists and OCSP are at http://{address}")
 
     def __call__(self, *_: object) -> None:
-        if self._text:
-            _log.info(self._text)
-        self._text = ""
+        for line in self._lines:
+            _log.info(line)
+        self._lines.clear()

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import MutableMapping
+from typing import NamedTuple
 
 from acme_iid.errors import ServerError
 from acme_iid.protocol.addresses import Listen
@@ -17,9 +18,22 @@ BACKLOG = 1024
 _UNACKNOWLEDGED = 30  # seconds that what was sent may go unacknowledged, or unsent because the client takes no more
 _TCP = (socket.AF_INET, socket.AF_INET6)
 _FIRST_HANDED_OVER = 3  # sd_listen_fds(3)
+STATUS = "status"
+"""The name of a socket that is handed over for plain HTTP (FileDescriptorName= in a systemd unit)."""
 
 
-def listeners(listen: Listen, workers: int) -> list[socket.socket]:
+class Sockets(NamedTuple):
+    """Listening sockets by what they are for.
+
+    :ivar acme: those of the ACME server.
+    :ivar status: those for revocation lists and OCSP by plain HTTP.
+    """
+
+    acme: list[socket.socket]
+    status: list[socket.socket]
+
+
+def listeners(listen: Listen, workers: int, setting: str = "--listen") -> list[socket.socket]:
     """Listening sockets that accept for ``listen``, one for each worker.
 
     The kernel queues connections from here on, also while no worker runs, and deals them out by their addresses. On one
@@ -28,17 +42,18 @@ def listeners(listen: Listen, workers: int) -> list[socket.socket]:
     :raises ServerError: if the address cannot be had.
     """
     if workers == 1:
-        return [bind(listen, shared=False)]
+        return [bind(listen, shared=False, setting=setting)]
     # A socket that shares its address may share it with a server that runs already, too, so ask for it alone first.
-    with bind(listen, shared=False) as alone:
+    with bind(listen, shared=False, setting=setting) as alone:
         port = alone.getsockname()[1]
-    return [bind(Listen(listen.host, port), shared=True) for _ in range(workers)]
+    return [bind(Listen(listen.host, port), shared=True, setting=setting) for _ in range(workers)]
 
 
-def bind(listen: Listen, *, shared: bool) -> socket.socket:
+def bind(listen: Listen, *, shared: bool, setting: str = "--listen") -> socket.socket:
     """A listening socket.
 
     :param shared: whether other sockets may listen at the same address.
+    :param setting: where another address can be given, for errors.
     :raises ServerError: if the address cannot be had.
     """
     try:
@@ -67,22 +82,25 @@ def bind(listen: Listen, *, shared: bool) -> socket.socket:
                 time.sleep(0.1)
     except OSError as error:
         listener.close()
-        raise ServerError(f"cannot listen on {listen}: {_reason(error, listen)}") from error
+        raise ServerError(f"cannot listen on {listen}: {_reason(error, listen, setting)}") from error
     return listener
 
 
-def handed_over(environment: MutableMapping[str, str]) -> list[socket.socket]:
+def handed_over(environment: MutableMapping[str, str]) -> Sockets:
     """The listening sockets that the starter of this process has opened for it (sd_listen_fds(3)); empty without any.
+
+    Those with the name "status" are for plain HTTP, whatever others are called.
 
     :param environment: the process's; what says so is taken out, as it is for this process only.
     :raises ServerError: if one of them is no TCP socket that listens.
     """
     count, pid = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_PID", "")
-    environment.pop("LISTEN_FDNAMES", None)
+    names = environment.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()) or not (count.isascii() and count.isdigit()):
-        return []
-    listeners = []
-    for descriptor in range(_FIRST_HANDED_OVER, _FIRST_HANDED_OVER + int(count)):
+        return Sockets([], [])
+    found = Sockets([], [])
+    for place in range(int(count)):
+        descriptor = _FIRST_HANDED_OVER + place
         try:
             listener = socket.socket(fileno=descriptor)
         except OSError as error:
@@ -94,8 +112,9 @@ def handed_over(environment: MutableMapping[str, str]) -> list[socket.socket]:
             )
         listener.set_inheritable(False)
         _prepare(listener)
-        listeners.append(listener)
-    return listeners
+        is_for_status = names[place : place + 1] == [STATUS]
+        (found.status if is_for_status else found.acme).append(listener)
+    return found
 
 
 def _prepare(listener: socket.socket) -> None:
@@ -108,11 +127,11 @@ def _prepare(listener: socket.socket) -> None:
     listener.setblocking(False)
 
 
-def _reason(error: OSError, listen: Listen) -> str:
+def _reason(error: OSError, listen: Listen, setting: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "another process is listening there; stop it, or choose another address with --listen"
+        return f"another process is listening there; stop it, or choose another address with {setting}"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"port {listen.port} is for privileged processes; choose one from 1024 on with --listen, or run as root"
+        return f"port {listen.port} is for privileged processes; choose one from 1024 on with {setting}, or run as root"
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address"
     return error.strerror or str(error)

@@ -10,7 +10,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,9 +20,9 @@ from multiprocessing.context import ForkProcess
 from acme_iid.config.settings import Config
 from acme_iid.errors import ServerError
 from acme_iid.serving.process import STOP_TIMEOUT, sentence
+from acme_iid.serving.sockets import Sockets
 
-Listeners = list[socket.socket]
-Serve = Callable[[Config, Listeners, Callable[[Config], None]], None]
+Serve = Callable[[Config, Sockets, Callable[[Config], None]], None]
 """Serves in this process on sockets, and says with which configuration, now and each time that it is another."""
 
 _DEATHS, _DEATH_SECONDS = 5, 30  # a worker that ends so often in that time is not started again
@@ -41,7 +40,7 @@ class Supervisor:
     :param serve: the work of a worker.
     """
 
-    def __init__(self, config: Config, shares: list[Listeners], serve: Serve) -> None:
+    def __init__(self, config: Config, shares: list[Sockets], serve: Serve) -> None:
         self._config = config
         self._shares = shares
         self._serve = serve
@@ -115,7 +114,7 @@ class _Worker:
     :ivar fault: the reason why it ends, once it has reported it.
     """
 
-    def __init__(self, serve: Serve, config: Config, listeners: Listeners) -> None:
+    def __init__(self, serve: Serve, config: Config, listeners: Sockets) -> None:
         context = multiprocessing.get_context("fork")
         self._receiver, sender = context.Pipe(duplex=False)
         self.is_ready = False
@@ -168,7 +167,7 @@ class _Restarts:
         self._at.pop(worker, None)
 
 
-def _work(serve: Serve, config: Config, listeners: Listeners, sender: Connection) -> None:
+def _work(serve: Serve, config: Config, listeners: Sockets, sender: Connection) -> None:
     """Serve, in a worker."""
     # A terminal's ctrl-C and hang-up go to the whole group; the supervisor alone decides when workers stop.
     os.setsid()

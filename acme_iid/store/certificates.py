@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import Window
@@ -13,7 +13,7 @@ from acme_iid.protocol.resources import Certificate, InstanceKey
 from acme_iid.store import lookups
 from acme_iid.store.listing import Filter, Position
 from acme_iid.store.serials import OrderId, number_of
-from acme_iid.store.writes import Question, Reader, Row, Statement, again, ask
+from acme_iid.store.writes import Question, Reader, Row, Statement, Verdict, again, ask
 
 Status = Literal["valid", "expired", "revoked"]
 
@@ -87,16 +87,23 @@ def number(certificate: Certificate) -> int:
     return order_id.n
 
 
-def add(certificate: Certificate, instance: InstanceKey | None) -> Statement:
+def add(certificate: Certificate, instance: InstanceKey | None, verdict: Verdict = again) -> Statement:
     """Add an issued certificate. Its order can have no other: they share a number, the primary key.
 
+    No certificate is added under an issuer that is retired or compromised: the list that would have to name it is
+    signed, or nobody believes it.
+
     :param instance: the instance that proved itself for it; None for a host.
+    :param verdict: if it was not added.
     """
     return Statement(
         """INSERT INTO certificates (n, account_id, issuer_id, issued_at, not_before, not_after, instance_id, cloud,
                                      owner, image, provisioner, profile, serial, key_id, names, der)
-           VALUES (:n, :account_id, :issuer_id, :issued_at, :not_before, :not_after, :instance_id, :cloud, :owner,
-                   :image, :provisioner, :profile, :serial, :key_id, :names, :der) ON CONFLICT DO NOTHING""",
+           SELECT :n, :account_id, :issuer_id, :issued_at, :not_before, :not_after, :instance_id, :cloud, :owner,
+                  :image, :provisioner, :profile, :serial, :key_id, :names, :der
+           WHERE NOT EXISTS (SELECT 1 FROM issuers WHERE id = :issuer_id
+                             AND (retired_at IS NOT NULL OR compromised_at IS NOT NULL))
+           ON CONFLICT DO NOTHING""",
         {
             "n": number(certificate),
             "account_id": certificate.account_id,
@@ -115,7 +122,7 @@ def add(certificate: Certificate, instance: InstanceKey | None) -> Statement:
             "names": json.dumps(certificate.names, separators=(",", ":")),
             "der": certificate.der,
         },
-        again,
+        verdict,
     )
 
 
@@ -126,6 +133,41 @@ def count_valid(reader: Reader, criteria: Filter, now: int) -> int:
         count += len(certificates)
         before = position(certificates[-1])
     return count
+
+
+def last_end(reader: Reader, issuer_id: str, now: int) -> int | None:
+    """When the last of an issuer's certificates ends, seconds; None if all have ended."""
+    rows = reader.rows(
+        """SELECT not_after FROM certificates WHERE issuer_id = :issuer_id AND not_after > :now
+           ORDER BY not_after DESC LIMIT 1""",
+        issuer_id=issuer_id,
+        now=now,
+    )
+    return rows[0]["not_after"] if rows else None
+
+
+class UnderIssuer(NamedTuple):
+    """The certificates of one issuer.
+
+    :ivar valid: the number of those that have not ended and were not revoked.
+    :ivar longest: the longest life of those, in seconds.
+    :ivar last_end: when the last of all ends, revoked or not, seconds; None if all have ended.
+    """
+
+    valid: int
+    longest: int
+    last_end: int | None
+
+
+def under_issuer(reader: Reader, issuer_id: str, now: int) -> UnderIssuer:
+    """The certificates that an issuer has signed and that are in the store."""
+    rows = reader.rows(
+        """SELECT count(*) AS valid, max(not_after - not_before) AS longest FROM certificates
+           WHERE issuer_id = :id AND not_after > :now AND revoked_at IS NULL""",
+        id=issuer_id,
+        now=now,
+    )
+    return UnderIssuer(rows[0]["valid"], rows[0]["longest"] or 0, last_end(reader, issuer_id, now))
 
 
 def set_window(certificate: Certificate, window: Window) -> Statement:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acme_iid.store.writes import Reader, Row, Statement, again
+from acme_iid.protocol.standing import Standing
+from acme_iid.store.writes import Reader, Row, Statement, Verdict, again
 
 _SIGNING = """SELECT id FROM issuers WHERE activated_at IS NOT NULL AND retired_at IS NULL
               ORDER BY activated_at DESC, id LIMIT 1"""
@@ -55,21 +57,44 @@ def activate_first(issuer_id: str, now: int) -> Statement:
 
 
 def activate(issuer_id: str, former_id: str, now: int) -> Statement:
-    """Have a prepared issuer sign from now on, in the place of ``former_id``, if that one still signs."""
+    """Have a prepared issuer sign from now on, in the place of ``former_id``, if that one still signs.
+
+    It is activated after every other one, even where a clock was set back or both are of one second: the latest signs.
+    """
     return Statement(
-        f"""UPDATE issuers SET activated_at = :now
+        f"""UPDATE issuers SET activated_at = CASE
+               WHEN (SELECT max(activated_at) FROM issuers) < :now THEN :now
+               ELSE (SELECT max(activated_at) FROM issuers) + 1 END
            WHERE id = :id AND activated_at IS NULL AND retired_at IS NULL AND ({_SIGNING}) = :former""",  # noqa: S608 - our own words
         {"id": issuer_id, "former": former_id, "now": now},
         again,
     )
 
 
-def retire(issuer_id: str, now: int) -> Statement:
-    """Have a former issuer sign nothing any more; the one that signs now is not retired."""
+def compromise(issuer_id: str, now: int) -> Statement:
+    """Note that an issuer's key is not the CA's alone; the one that signs is not noted."""
     return Statement(
-        f"""UPDATE issuers SET retired_at = :now WHERE id = :id AND retired_at IS NULL AND ({_SIGNING}) <> :id""",  # noqa: S608
+        f"""UPDATE issuers SET compromised_at = :now
+           WHERE id = :id AND compromised_at IS NULL AND ({_SIGNING}) <> :id""",  # noqa: S608 - our own words
         {"id": issuer_id, "now": now},
         again,
+    )
+
+
+def retire(issuer_id: str, now: int) -> Statement:
+    """Have a former issuer sign nothing any more; one that signs, or never did, is not retired."""
+    return Statement(
+        f"""UPDATE issuers SET retired_at = :now
+           WHERE id = :id AND activated_at IS NOT NULL AND retired_at IS NULL AND ({_SIGNING}) <> :id""",  # noqa: S608
+        {"id": issuer_id, "now": now},
+        again,
+    )
+
+
+def in_service(issuer_id: str, verdict: Verdict) -> Statement:
+    """Rely on it that an issuer is not retired, so that a list that it signs can still name a certificate."""
+    return Statement(
+        "SELECT id FROM issuers WHERE id = :id AND retired_at IS NULL", {"id": issuer_id}, verdict, shared=True
     )
 
 
@@ -83,6 +108,35 @@ def chain(reader: Reader, issuer_id: str) -> str | None:
     """What follows the leaves of an issuer, PEM; None for one that was never noted."""
     rows = reader.rows("SELECT chain FROM issuers WHERE id = :id", id=issuer_id)
     return rows[0]["chain"] if rows else None
+
+
+def get(reader: Reader, issuer_id: str) -> StoredIssuer | None:
+    """One issuer."""
+    rows = reader.rows("SELECT * FROM issuers WHERE id = :id", id=issuer_id)
+    return _issuer(rows[0]) if rows else None
+
+
+def retired(reader: Reader) -> frozenset[str]:
+    """The ids of the issuers that are retired."""
+    return frozenset(row["id"] for row in reader.rows("SELECT id FROM issuers WHERE retired_at IS NOT NULL"))
+
+
+def standings(entries: Sequence[StoredIssuer]) -> dict[str, Standing]:
+    """Where issuers stand, by their ids.
+
+    :param entries: all that there are.
+    """
+    moments = sorted(entry.activated_at for entry in entries if entry.activated_at is not None)
+
+    def replaced_at(entry: StoredIssuer) -> int | None:
+        if entry.activated_at is None:
+            return None
+        return next((moment for moment in moments if moment > entry.activated_at), None)
+
+    return {
+        entry.id: Standing(entry.activated_at, replaced_at(entry), entry.retired_at, entry.compromised_at)
+        for entry in entries
+    }
 
 
 def every(reader: Reader) -> list[StoredIssuer]:

@@ -141,11 +141,15 @@ def remove_certificates(reader: Reader, gone: Sequence[Expired]) -> list[Stateme
 
 
 def listed_until(reader: Reader) -> int | None:
-    """Up to which end of theirs certificates were in a revocation list after it; None if there was no list.
+    """Up to which end of theirs certificates were in a list after it; None if there was no list.
 
-    A revoked certificate stands in one more list after its end (RFC 5280 section 3.3).
+    A revoked certificate stands in one more list after its end (RFC 5280 section 3.3). Of several issuers the list that
+    is the furthest behind counts; the last list of a retired one is followed by no other.
     """
-    until: int | None = reader.rows("SELECT max(since) AS until FROM revocation_lists")[0]["until"]
+    until: int | None = reader.rows(
+        """SELECT min(since) AS until FROM revocation_lists
+           WHERE key_id NOT IN (SELECT id FROM issuers WHERE retired_at IS NOT NULL)"""
+    )[0]["until"]
     return until
 
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from acme_iid.store.writes import Reader, Row, Statement, Verdict
 
+_REVOKED = """((SELECT COUNT(*) FROM certificates
+                WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since)
+             + (SELECT COUNT(*) FROM unrecorded_revocations WHERE issuer_id = :issuer_id AND not_after > :since))"""
+
 
 @dataclass(frozen=True, slots=True)
 class SignedList:
@@ -76,14 +80,35 @@ def put(signed: SignedList, previous: int | None, verdict: Verdict) -> Statement
     )
 
 
+def whole(signed: SignedList, verdict: Verdict) -> Statement:
+    """Rely on it that a list names every certificate that it has to.
+
+    :param verdict: if one was revoked after it was signed.
+    """
+    return Statement(
+        f"""SELECT 1 FROM revocation_lists
+            WHERE key_id = :issuer_id AND number = :number AND :revoked = {_REVOKED}""",  # noqa: S608 - our own words
+        {"issuer_id": signed.key_id, "number": signed.number, "since": signed.since, "revoked": signed.revoked},
+        verdict,
+    )
+
+
 def revoked(reader: Reader, issuer_id: str, since: int) -> list[tuple[str, int, int]]:
     """An issuer's revoked certificates that end after ``since``: serial number in hex, when it was revoked, reason."""
-    rows = reader.rows(
+    recorded = reader.rows(
         """SELECT serial, revoked_at, revocation_reason FROM certificates
            WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since ORDER BY not_after""",
         issuer_id=issuer_id,
         since=since,
     )
+    # By itself: of both together PostgreSQL would sort the whole.
+    unrecorded = reader.rows(
+        """SELECT serial, revoked_at, revocation_reason FROM unrecorded_revocations
+           WHERE issuer_id = :issuer_id AND not_after > :since ORDER BY not_after""",
+        issuer_id=issuer_id,
+        since=since,
+    )
+    rows = [*recorded, *unrecorded]
     return [(row["serial"], row["revoked_at"], row["revocation_reason"]) for row in rows]
 
 
@@ -91,9 +116,9 @@ def count(reader: Reader, issuer_id: str, since: int) -> int:
     """The number of an issuer's revoked certificates that end after ``since``: it only grows, whatever clocks say."""
     rows = reader.rows(
         """SELECT COUNT(*) AS number FROM certificates
-           WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since""",
+           WHERE revoked_at IS NOT NULL AND issuer_id = :issuer_id AND not_after > :since
+           UNION ALL SELECT COUNT(*) FROM unrecorded_revocations WHERE issuer_id = :issuer_id AND not_after > :since""",
         issuer_id=issuer_id,
         since=since,
     )
-    number: int = rows[0]["number"]
-    return number
+    return sum(row["number"] for row in rows)

@@ -50,7 +50,8 @@ def write(server: Server) -> list[Statement]:
         Statement(
             f"""INSERT INTO servers (id, version, schema, config_hash, issuers, clock, seen_at)
                VALUES (:id, :version, :schema, :config_hash, :issuers, :clock, {NOW})
-               ON CONFLICT (id) DO UPDATE SET clock = excluded.clock, seen_at = excluded.seen_at""",  # noqa: S608
+               ON CONFLICT (id) DO UPDATE
+               SET issuers = excluded.issuers, clock = excluded.clock, seen_at = excluded.seen_at""",  # noqa: S608
             values,
         ),
         Statement(

@@ -117,7 +117,7 @@ class Resources:
     def renewal_info(self, _request: Request, certificate_id: str) -> Answer:
         """RFC 9773 section 4.2; anybody may ask."""
         certificate = renewal.find(self.authority.database, certificate_id)
-        answer = _json(render.renewal(certificate))
+        answer = _json(render.renewal(renewal.window_of(self.authority.ca, certificate)))
         answer.add("Retry-After", str(retry_after(certificate)))
         return answer
 

@@ -62,6 +62,7 @@ class Application(flask.Flask):
         further: Callable[[str, str, str], Headers] = lambda _method, _path, _endpoint: (),
     ) -> None:
         super().__init__(name, static_folder=None)
+        self.status: Application | None = None
         self.pool = pool or Pool()
         self._capacity = Capacity(most)
         self._further = further

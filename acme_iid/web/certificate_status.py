@@ -13,13 +13,14 @@ from flask import Blueprint, Response, abort, request
 
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.issuance.ocsp import MAX_REQUEST_BYTES, OCSPError
+from acme_iid.issuance.responder import ResponderError, Responders
 from acme_iid.web import problems
 
 ANSWER_MAX_AGE = 300
 """Seconds that caches may keep an OCSP answer; a revocation is seen there that much later."""
 
 
-def blueprint(authority: Authority) -> Blueprint:
+def blueprint(authority: Authority, responders: Responders) -> Blueprint:
     """The routes /crl and /crl/ID, /ocsp, /issuer.cer and /issuer/ID.cer.
 
     Without an ID they are of the issuer that signs now.
@@ -44,7 +45,7 @@ def blueprint(authority: Authority) -> Blueprint:
 
     @status.post("/ocsp")
     def ocsp() -> Response:
-        return _answer(authority, request.environ["wsgi.input"].read(MAX_REQUEST_BYTES + 1))
+        return _answer(authority, responders, request.environ["wsgi.input"].read(MAX_REQUEST_BYTES + 1))
 
     # A base64 text may have // in it, which is no other path's.
     @status.get("/ocsp/<path:encoded>", merge_slashes=False)
@@ -53,7 +54,7 @@ def blueprint(authority: Authority) -> Blueprint:
             question = base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
             return _response(OCSPError(OCSPResponseStatus.MALFORMED_REQUEST).response())
-        return _answer(authority, question)
+        return _answer(authority, responders, question)
 
     @status.get("/issuer.cer", defaults={"short_id": None})
     @status.get("/issuer/<short_id>.cer")
@@ -68,12 +69,15 @@ def blueprint(authority: Authority) -> Blueprint:
     return status
 
 
-def _answer(authority: Authority, question: bytes) -> Response:
+def _answer(authority: Authority, responders: Responders, question: bytes) -> Response:
     now = int(time.time())
     try:
-        answer = certificate_status.answer(authority, question, now)
+        answer = certificate_status.answer(authority, responders, question, now)
     except OCSPError as error:
         return _response(error.response())
+    except ResponderError:
+        # The log has it from the thread that looks after responders; strangers' requests do not fill it.
+        return _response(OCSPError(OCSPResponseStatus.INTERNAL_ERROR).response())
     response = _response(answer.der)
     if request.method == "GET":
         max_age = min(ANSWER_MAX_AGE, answer.lifetime)

@@ -10,8 +10,8 @@ from acme_iid.binding import CHALLENGE_TYPE, binding
 from acme_iid.config.settings import Config
 from acme_iid.policy.hosts import PERSISTENT
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.renewal import window
-from acme_iid.protocol.resources import Account, Authorization, Certificate, Challenge, Enrolment, ExternalKey, Order
+from acme_iid.protocol.renewal import Window
+from acme_iid.protocol.resources import Account, Authorization, Challenge, Enrolment, ExternalKey, Order
 from acme_iid.protocol.status import Status, of_account, of_authorization, of_challenge, of_order
 from acme_iid.web import problems
 from acme_iid.web.links import Links
@@ -104,9 +104,8 @@ def authorization(
     return body
 
 
-def renewal(facts: Certificate) -> dict[str, object]:
+def renewal(suggested: Window) -> dict[str, object]:
     """RFC 9773 section 4.2."""
-    suggested = window(facts)
     return {"suggestedWindow": {"start": timestamp(suggested.start), "end": timestamp(suggested.end)}}
 
 

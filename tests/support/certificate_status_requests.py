@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
+from ports import free_port
 from running import CA
 from wire import Account, Issued, b64
 
@@ -14,6 +15,14 @@ from wire import Account, Issued, b64
 def turn_on(ca: CA) -> None:
     file = ca.home / "ca.toml"
     file.write_text(file.read_text().replace("\n[server]", "crl = true\n\n[server]", 1))
+
+
+def listen_by_plain_http(ca: CA) -> str:
+    """Have a CA listen for plain HTTP as well; the URL."""
+    port = free_port()
+    file = ca.home / "ca.toml"
+    file.write_text(f'{file.read_text()}\n[status]\nlisten = "127.0.0.1:{port}"\n')
+    return f"http://127.0.0.1:{port}"
 
 
 def revoke(account: Account, issued: Issued, reason: int | None = None) -> None:

@@ -143,6 +143,7 @@ class CA:
         in_postgresql: bool = False,
         limits: str = UNLIMITED,
         constrained: bool = False,
+        made_with: tuple[str, ...] = (),
     ) -> None:
         """Make the CA, and a provisioner that believes the forge's keys.
 
@@ -150,10 +151,11 @@ class CA:
         :param limits: the table [limits]; "" for the defaults. Tests make many accounts from one address.
         :param constrained: the intermediate has the name constraints that ``init`` gives; without them, ``domains`` in
             ca.toml can be changed to any others.
+        :param made_with: further options of ``init``.
         """
         free = () if constrained else ("--no-name-constraints",)
         self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
-                 "--listen", f"127.0.0.1:{self.port}", *free)  # fmt: skip
+                 "--listen", f"127.0.0.1:{self.port}", *free, *made_with)  # fmt: skip
         if in_postgresql or (postgresql.is_wanted() and not in_a_file):
             file = self.home / "ca.toml"
             file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))

@@ -118,7 +118,8 @@ def known(url: str, roots_file: Path, options: AccountOptions | None = None) -> 
 def new_issuer(name: str, above: Issuer | None = None, path_length: int | None = None) -> Issuer:
     """A new CA, a root if there is none above it."""
     key = ec.generate_private_key(ec.SECP256R1())
-    return Issuer(issue(above, name, key, path_length=path_length), key)
+    # Longer than what it issues, which is otherwise said to be cut short.
+    return Issuer(issue(above, name, key, path_length=path_length, days=2), key)
 
 
 CUT, LOST = 0, -1

@@ -31,12 +31,22 @@ from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import account_keys as accounts
 from acme_iid_client.x509 import keys
-from acme_iid_client.x509.certificates import check_issued, load_certificates, to_pem
+from acme_iid_client.x509.certificates import (
+    check_issued,
+    common_name,
+    cut_short_by,
+    load_certificates,
+    rfc3339,
+    to_pem,
+)
 from acme_iid_client.x509.names import canonical, is_address
 
 _MAX_POLLS = 1000
 _NOT_REPLACED = frozenset({"alreadyReplaced", "malformed", "unauthorized"})
 """Refusals that may be about ``replaces``, for RFC 9773 section 5 names a code for one case of several."""
+
+_NOT_OFFERED = "rejectedIdentifier"
+"""The refusal of a name that the CA gives to nobody (RFC 8555 section 7.4)."""
 
 Further = Literal["none", "own", "all"]
 """Which names are ordered besides: none, those that follow from what the instance is, or all that it may hold."""
@@ -137,6 +147,11 @@ def order(
     except ClientError:
         raise CaError("The CA did not send a certificate.") from None
     check_issued(chain, ca.roots, public_key, request.names, datetime.now(UTC))
+    if (end := cut_short_by(chain, ca.roots)) is not None:
+        notice(
+            f"The certificate is cut short: it ends at {rfc3339(end.not_valid_after_utc)} together with the CA's own "
+            f"certificate {common_name(end.subject)}, which the CA's operator has to replace."
+        )
     return Issued([certificate for certificate in chain if certificate not in ca.roots], key, placed.account)
 
 
@@ -160,9 +175,9 @@ def place(
         return _place(request, connection, account, cloud, conditions)
     # The answer to a proof has the names that the instance may hold, and a refused name ends an order. So
     # one name goes first, and where there are more, that order is left to expire.
-    first = replace(request, names=request.names[:1])
-    placed = _place(first, connection, account, cloud, conditions)
-    request = _with_further_names(request, placed.held, cloud)
+    placed = _place_first(request, connection, account, cloud, conditions, notice)
+    first = placed.request
+    request = _with_further_names(request, first, placed.held, cloud)
     notice(f"Ordering a certificate for {', '.join(request.names)}.")
     if request.names != first.names:
         return _place(request, connection, placed.account, cloud, conditions)
@@ -195,11 +210,41 @@ def _place(
     return Placed(request, answer.headers.get("Location", ""), body, account, list(held))
 
 
-def _with_further_names(request: Request, held: list[str], cloud: Cloud) -> Request:
-    """The request with the names that the instance may hold, its own first."""
+def _place_first(
+    request: Request,
+    connection: Connection,
+    account: accounts.Account,
+    cloud: Cloud,
+    conditions: Conditions,
+    notice: Callable[[str], None],
+) -> Placed:
+    """Order the first of the instance's own names that the CA offers: one with name constraints offers no bare id.
+
+    :raises CaError: why the CA refuses the first, if it offers none of them.
+    """
+    refusals: list[CaError] = []
+    for name in dict.fromkeys([request.names[0], *cloud.names()]):
+        try:
+            placed = _place(replace(request, names=[name]), connection, account, cloud, conditions)
+        except CaError as error:
+            if error.code != _NOT_OFFERED:
+                raise
+            refusals.append(error)
+            continue
+        for refusal in refusals:
+            notice(str(refusal))
+        return placed
+    raise refusals[0]
+
+
+def _with_further_names(request: Request, first: Request, held: list[str], cloud: Cloud) -> Request:
+    """The request with the names that the instance may hold, its own first.
+
+    :param first: the request for the first of its own names that the CA offers.
+    """
     own = [name for name in cloud.names() if name in held]
     further = own if request.further == "own" else [*own, *held]
-    return replace(request, names=list(dict.fromkeys([*request.names, *further])), further="none")
+    return replace(request, names=list(dict.fromkeys([*first.names, *request.names[1:], *further])), further="none")
 
 
 def account_here(state: Path, ca: KnownCA, cloud: Cloud, notice: Callable[[str], None]) -> accounts.Account:

@@ -75,7 +75,8 @@ def command(
 
     A new key is written to KEY (default: NAME.key), the certificate and its intermediate to CRT (default: NAME.crt).
     NAME may be the instance's id: then its private name and address are in the certificate too, where the CA gives
-    them. NAME may be a wildcard, quoted for the shell: '*.foo.local'.
+    them. A CA with name constraints cannot give the bare id itself. NAME may be a wildcard, quoted for the shell:
+    '*.foo.local'.
 
     'acme-iid renew' keeps it from running out.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -174,6 +175,18 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
+
+
+def cut_short_by(chain: list[x509.Certificate], roots: Iterable[x509.Certificate]) -> x509.Certificate | None:
+    """The CA certificate above a leaf that ends when the leaf does, so that the leaf could not last longer.
+
+    :param chain: the leaf first.
+    :param roots: those that it may lead to.
+    :returns: None if there is none.
+    """
+    above = [*chain[1:], *(root for root in roots if is_issued_by(chain[-1], root))]
+    first = min(above, key=lambda certificate: certificate.not_valid_after_utc, default=None)
+    return first if first is not None and first.not_valid_after_utc <= chain[0].not_valid_after_utc else None
 
 
 def _check_path(path: list[x509.Certificate], name: str, now: datetime) -> None:

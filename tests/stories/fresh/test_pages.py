@@ -36,8 +36,8 @@ STEPS = (
     "terminal-1-block",
     "terminal-1-keep",
 )
-ELSEWHERE = {"certbot", "certbot-debian", "certbot-pip", "store-migrate"}
-"""Run by tests/stories/certbot and tests/stories/postgres."""
+ELSEWHERE = {"certbot", "certbot-debian", "certbot-pip", "root-crl", "store-migrate"}
+"""Run by tests/stories/certbot, tests/stories/pki and tests/stories/postgres."""
 OF_CONTRIBUTORS = {"set-up", "one-test", "static"}
 """The first two are run below; the third has what tox -e static runs (tests/unit/test_map.py)."""
 PLAIN = [block.text.strip() for block in blocks("sh", "README.md") if not block.name]

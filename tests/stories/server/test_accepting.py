@@ -20,6 +20,7 @@ class Host:
     """
 
     ca: CertificateAuthority
+    status = None
 
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals

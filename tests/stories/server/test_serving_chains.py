@@ -34,15 +34,25 @@ def resign(ca: CA, *, by: Signer | None = None, constraints: x509.NameConstraint
     return new
 
 
+def change(ca: CA, old: str, new: str) -> None:
+    """Change ca.toml."""
+    file = ca.home / "ca.toml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+DOMAINS = '["local", "internal"]'
+
+
 def test_a_name_that_the_issuers_constraints_exclude_is_a_reason_to_end(own_ca: CA) -> None:
     resign(own_ca, constraints=x509.NameConstraints([x509.DNSName("corp.example")], None))
-    own_ca.home.joinpath("ca.toml").write_text(
-        own_ca.home.joinpath("ca.toml").read_text().replace(own_ca.url, "https://ca.local")
-    )
+    change(own_ca, own_ca.url, "https://ca.local")
     said = own_ca.start_refused()
-    assert "no client would take the server's own certificate for ca.local" in said
-    assert "permitted subtree violation" in said
-    assert not list((own_ca.home / "tls").iterdir())
+    assert "the domain local in [ca] domains is wider than the name constraints" in said
+    change(own_ca, DOMAINS, '["corp.example"]')
+    said = own_ca.start_refused()
+    assert "the name constraints shut out the server itself, ca.local: the CA's certificate permits" in said
+    assert not (own_ca.home / "tls").exists()
 
 
 def test_a_root_that_is_not_self_signed_is_a_reason_to_end(own_ca: CA) -> None:
@@ -113,12 +123,14 @@ def test_what_the_intermediate_does_not_permit_is_refused_at_once(
     own_ca.cli("provisioner", "update", PROVISIONER, "--allow-wildcard", "*.local", "--allow-wildcard", "*.corp.local",
                "--allow", "*.local", "--allow", "*.corp.local", "--allow", "corp.local")  # fmt: skip
     resign(own_ca, constraints=CORP)
+    change(own_ca, DOMAINS, '["corp.local"]')
     own_ca.start()
     account = own_ca.account()
     for name in ("foo.local", "*.local", "xcorp.local", instance.instance_id):
         refused = account.order("a.corp.local", name)
         assert problem(refused) == "rejectedIdentifier"
-        assert refused.json()["detail"] == PERMITS + name
+        sentence = "is outside this CA's domains (corp.local)" if "." in name else PERMITS + name
+        assert sentence in refused.json()["detail"]
     for name in ("closed.corp.local", "*.corp.local"):
         assert "excludes names below closed.corp.local" in account.order(name).json()["detail"]
     issued = account.obtain("a.corp.local", "corp.local", answer=answer(instance))
@@ -134,6 +146,7 @@ def test_a_name_proven_under_another_chain_is_refused_at_finalize(own_ca: CA, in
     account, other = own_ca.account(), own_ca.account()
     order, _ = account.prove("foo.local", answer=answer(instance))
     new = resign(own_ca, constraints=CORP)
+    change(own_ca, DOMAINS, '["corp.local"]')
     assert own_ca.process is not None
     own_ca.process.send_signal(signal.SIGHUP)
     wait_until_shown(own_ca, new.serial_number)
@@ -142,7 +155,7 @@ def test_a_name_proven_under_another_chain_is_refused_at_finalize(own_ca: CA, in
         assert time.monotonic() < deadline, own_ca.log
     refused = account.post(order.json()["finalize"], {"csr": b64(csr("foo.local")[1])})
     assert problem(refused) == "rejectedIdentifier"
-    assert PERMITS + "foo.local" in refused.json()["detail"]
+    assert "foo.local is outside this CA's domains (corp.local)" in refused.json()["detail"]
 
 
 def test_provisioner_test_says_what_the_certificates_permit(own_ca: CA) -> None:

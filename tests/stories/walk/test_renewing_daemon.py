@@ -200,7 +200,7 @@ def activate_another(ca: CA) -> Signer:
     home.write_key(ca.home, made.key, issuer_id, None)
     home.add(ca.home, made, ())
     database = open_store(ca.store_url)
-    rotation.activate(ca_toml.load(ca.home), database, home.folder_of(issuer_id).name, now)
+    rotation.activate(ca_toml.load(ca.home), database, home.folder_of(issuer_id).name, None, now)
     database.close()
     return made
 

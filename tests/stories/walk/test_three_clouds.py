@@ -186,24 +186,22 @@ def test_a_managed_identity_of_another_resource_is_refused(ca: CA, tmp_path: Pat
         assert "another audience" in done.stderr
 
 
-@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
 def test_an_order_without_a_name_asks_for_all_names_the_instance_may_hold(
     ca: CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cloud: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ec2_instance = aws.Instance(account=ACCOUNT)
     gce_instance = gcp.Instance(project=PROJECT, instance_name="batch-7")
-    vm = Vm(subscription=SUBSCRIPTION)
     context, expected = {
         "aws": (
             ec2(ec2_instance),
-            [ec2_instance.instance_id, ec2_instance.private_name, ec2_instance.private_ip],
+            [ec2_instance.private_name, ec2_instance.private_ip],
         ),
         "gcp": (
             gce(gce_instance),
             [gce_instance.hostname, f"batch-7.c.{PROJECT}.internal", "batch-7.vm.local"],
         ),
-        "azure": (azure_vm(vm), [vm.vm_id]),
     }[cloud]
     with context as service:
         machine = CloudVM.of(tmp_path, ca, service)
@@ -212,24 +210,64 @@ def test_an_order_without_a_name_asks_for_all_names_the_instance_may_hold(
         assert done.code == 0, done.stderr
         assert f"Ordering a certificate for {', '.join(expected)}." in done.stderr
         assert json.loads(done.stdout)["names"] == expected
-        assert machine.names(f"{expected[0]}.crt") == expected
+        crt = f"{ec2_instance.instance_id if cloud == 'aws' else expected[0]}.crt"
+        assert machine.names(crt) == expected
         assert machine.run("order", "--metadata-url", service.url).code >= 10, "files are not overwritten unasked"
 
 
-def test_an_order_of_the_instances_id_adds_its_private_name_and_address(ca: CA, tmp_path: Path) -> None:
+def test_an_azure_vm_hears_that_its_id_is_not_offered(ca: CA, tmp_path: Path) -> None:
+    vm = Vm(subscription=SUBSCRIPTION)
+    with azure_vm(vm) as service:
+        machine = CloudVM.of(tmp_path, ca, service)
+        machine.bootstrap()
+        done = machine.run("order", "--metadata-url", service.url)
+        assert done.code >= 10
+        assert f"The CA refused the order of {vm.vm_id}" in done.stderr
+        assert "a bare instance id is in no domain, so a CA with name constraints offers none" in done.stderr
+
+
+def test_an_order_of_the_instances_id_gets_its_private_name_and_address(ca: CA, tmp_path: Path) -> None:
     instance = aws.Instance(account=ACCOUNT)
     with ec2(instance) as service:
         vm = CloudVM.of(tmp_path, ca, service)
         vm.bootstrap()
         done = vm.order(instance.instance_id)
         assert done.code == 0, done.stderr
-        assert vm.names() == [instance.instance_id, instance.private_name, instance.private_ip]
+        assert "a bare instance id is in no domain" in done.stderr
+        assert vm.names() == [instance.private_name, instance.private_ip]
 
 
-def test_an_order_of_the_instance_id_omits_names_outside_the_rules(ca: CA, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def free_ca(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Iterator[CA]:
+    """The same CA without name constraints."""
+    ca = CA(tmp_path_factory.mktemp("free") / "ca")
+    ca.init()
+    with (ca.home / "ca.toml").open("a") as file:
+        file.write(stand_ins.provisioners(keys))
+    ca.start()
+    yield ca
+    ca.stop()
+
+
+def test_without_name_constraints_the_instances_id_is_the_first_name(free_ca: CA, tmp_path: Path) -> None:
+    ec2_instance, vm = aws.Instance(account=ACCOUNT), Vm(subscription=SUBSCRIPTION)
+    for folder, context, expected in (
+        ("aws", ec2(ec2_instance), [ec2_instance.instance_id, ec2_instance.private_name, ec2_instance.private_ip]),
+        ("azure", azure_vm(vm), [vm.vm_id]),
+    ):
+        with context as service:
+            (tmp_path / folder).mkdir()
+            machine = CloudVM.of(tmp_path / folder, free_ca, service)
+            machine.bootstrap()
+            done = machine.order(expected[0])
+            assert done.code == 0, done.stderr
+            assert machine.names() == expected
+
+
+def test_an_order_of_the_instance_id_omits_names_outside_the_rules(free_ca: CA, tmp_path: Path) -> None:
     instance = aws.Instance(account="999999999999")
     with ec2(instance) as service:
-        vm = CloudVM.of(tmp_path, ca, service)
+        vm = CloudVM.of(tmp_path, free_ca, service)
         vm.bootstrap()
         done = vm.order(instance.instance_id)
         assert done.code == 0, done.stderr

@@ -81,6 +81,7 @@ class Application:
     def __init__(self, app: application.Application, database: Database, habits: Habits, issuer: str | None) -> None:
         self._app = app
         self.ca = app.ca
+        self.status = app.status
         self._database = database
         self._habits = habits
         self._issuer = issuer

@@ -49,6 +49,7 @@ class Watched:
     def __init__(self, app: Application, functions: bool) -> None:
         self._app = app
         self.ca = app.ca
+        self.status = app.status
         self._profile = _profile() if functions else None
         self._taken: dict[str, list[int]] = defaultdict(list)
 

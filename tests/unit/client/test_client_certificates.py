@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_ca import issue, new_issuer
+from scripted_ca import Issuer, issue, new_issuer
 
 from acme_iid.issuance import provisioner_extension
 from acme_iid_client.x509 import certificates
@@ -160,3 +160,18 @@ def test_no_cut_and_no_addition_passes_for_the_extension(data: st.DataObject) ->
     for other in (AWS.value[:length], AWS.value + b"\0" * (length + 1)):
         with pytest.raises(ValueError, match=r"ends within|longer|length|follow"):
             certificates.parse_provisioner(other)
+
+
+def test_a_certificate_is_cut_short_by_whichever_ends_with_it() -> None:
+    now = datetime.now(UTC)
+    key, names = ec.generate_private_key(ec.SECP256R1()), ["foo.local"]
+    root_key, above_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    other = new_issuer("Another Root CA").certificate
+    for root_days, above_days, leaf_days, culprit in ((9, 5, 1, None), (9, 5, 5, "above"), (5, 9, 5, "root")):
+        root = issue(None, "Root CA", root_key, start=now, days=root_days)
+        above = issue(Issuer(root, root_key), "Intermediate CA", above_key, start=now, days=above_days)
+        leaf = issue(Issuer(above, above_key), "foo.local", key, names, start=now, days=leaf_days)
+        ended = {"above": above, "root": root, None: None}[culprit]
+        # A root that the chain does not lead to has no say, whenever it ends.
+        assert certificates.cut_short_by([leaf, above], (other, root)) == ended
+    assert other.not_valid_after_utc < now + timedelta(days=3)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ipaddress
 import subprocess
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
+import forged_leaves
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -24,37 +23,12 @@ NOW = 1_800_000_000
 DAY = 86400
 
 
-def pem(*certificates: x509.Certificate) -> bytes:
-    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
-
-
 def verify(folder: Path, root: x509.Certificate, leaf: x509.Certificate, *between: x509.Certificate) -> str:
-    """What OpenSSL says of a leaf under a root, strictly: "" if it is good."""
-    for name, content in (("root", pem(root)), ("between", pem(*between or [root])), ("leaf", pem(leaf))):
-        (folder / name).write_bytes(content)
-    done = subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-attime", str(NOW), "-CAfile", str(folder / "root"),
-         "-untrusted", str(folder / "between"), str(folder / "leaf")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+    return forged_leaves.verify(folder, NOW, root, leaf, *between)
 
 
 def forged(signer: Signer, *names: x509.GeneralName) -> x509.Certificate:
-    """A leaf that whoever has the issuer's key makes by himself."""
-    key = keys.generate()
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
-        .issuer_name(signer.certificate.subject)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(datetime.fromtimestamp(NOW - 60, UTC))
-        .not_valid_after(datetime.fromtimestamp(NOW + DAY, UTC))
-        .add_extension(x509.SubjectAlternativeName(names), critical=True)
-        .add_extension(signer.key_identifier, critical=False)
-        .sign(signer.key, hashes.SHA256())
-    )
+    return forged_leaves.forged(signer, NOW, *names)
 
 
 def constrained(networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> tuple[Signer, Signer]:

@@ -146,7 +146,7 @@ def test_nothing_outlives_the_intermediate(authority: CertificateAuthority) -> N
     end = int(INTERMEDIATE.certificate.not_valid_after_utc.timestamp())
     issued = authority.current.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY), NAMESPACE, end - 10)
     assert issued.not_after == end
-    for not_before, now in ((None, end + 1), (end, end - 10)):
+    for not_before, now in ((None, end + 1), (None, end), (end, end - 10)):
         with pytest.raises(AcmeError, match="the CA's intermediate certificate is at its end") as caught:
             authority.current.issue(LeafRequest(LEAF_KEY, [dns("foo.local")], end + DAY, not_before), NAMESPACE, now)
         assert caught.value.problem is Problem.SERVER_INTERNAL

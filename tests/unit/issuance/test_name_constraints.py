@@ -6,7 +6,6 @@ import ipaddress
 import re
 import ssl
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -108,7 +107,7 @@ STRICTER = {(((), ("a.example.com",)), "*.example.com"), (((), ("example.com",))
 @pytest.mark.parametrize("subtrees", CONSTRAINTS, ids=str)
 def test_openssl_permits_the_same_names(subtrees: tuple[tuple[str, ...], tuple[str, ...]], tmp_path: Path) -> None:
     intermediate = constrained(ISSUER.certificate, ROOT, *subtrees)
-    (read,) = name_constraints.of_chains([(intermediate, ROOT.certificate)])
+    (read,) = name_constraints.of_chain(intermediate, (), ROOT.certificate)
     for name in NAMES:
         identifier = from_text(name)
         permitted = read.refusal(identifier) is None
@@ -117,25 +116,29 @@ def test_openssl_permits_the_same_names(subtrees: tuple[tuple[str, ...], tuple[s
 
 
 def test_a_chain_without_constraints_permits_every_name() -> None:
-    assert name_constraints.of_chains([(ISSUER.certificate, ROOT.certificate)]) == ()
-    assert Namespace(constraints=()).refusal(from_text("foo.local")) is None
+    assert name_constraints.of_chain(ISSUER.certificate, (), ROOT.certificate) == ()
+    assert Namespace().refusal(from_text("foo.local")) is None
 
 
-def chain(folder: Path, *certificates: x509.Certificate) -> Iterator[alternates.AlternateChain]:
+def chain(folder: Path, *certificates: x509.Certificate) -> alternates.AlternateChain:
     path = folder / "chain.pem"
     path.write_bytes(b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates))
-    yield alternates.load(path, ISSUER.certificate)
+    return alternates.load(path, [ISSUER.certificate])
 
 
-def test_all_chains_that_are_handed_out_count_with_their_roots(tmp_path: Path) -> None:
+def test_the_constraints_of_a_chain_are_those_of_all_its_certificates(tmp_path: Path) -> None:
     other = ceremony.create_root("Other CA", NOW)
     crossed = constrained(ceremony.cross_sign(other, ISSUER.certificate, NOW), other, ("example.com",))
     above = constrained(other.certificate, other, ("com",))
     root = constrained(ROOT.certificate, ROOT, (), ("internal",))
     named = [f"the certificate {shown(entry.subject)} of an alternate chain" for entry in (crossed, above)]
     assert all(re.search(r" serialNumber=[0-9a-f]{8},CN=(My Intermediate|Other Root) CA of ", name) for name in named)
-    assert name_constraints.of_chains([(ISSUER.certificate, root)], chain(tmp_path, crossed, above)) == (
+    assert name_constraints.of_chain(crossed, [above], root) == (
+        NameConstraints("the CA's certificate", permitted_domains=("example.com",), rotates=True),
+        NameConstraints("a CA above this one", permitted_domains=("com",)),
         NameConstraints("the CA's root", excluded_domains=("internal",)),
+    )
+    assert chain(tmp_path, crossed, above).constraints == (
         NameConstraints(named[0], permitted_domains=("example.com",)),
         NameConstraints(named[1], permitted_domains=("com",)),
     )
@@ -148,4 +151,4 @@ def test_constraints_that_cannot_be_read_are_an_error_and_not_ignored() -> None:
     assert der.count(mask) == 1
     broken = x509.load_der_x509_certificate(der.replace(mask, bytes.fromhex("0a000000ff00ff00")))
     with pytest.raises(CAFileError, match="the CA's certificate has extensions that cannot be read"):
-        name_constraints.of_chains([(broken, ROOT.certificate)])
+        name_constraints.of_chain(broken, (), ROOT.certificate)

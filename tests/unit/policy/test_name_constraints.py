@@ -20,7 +20,7 @@ from acme_iid.policy.policy import Decision, Policy, Refusal
 from acme_iid.protocol.identifiers import dns, from_text, ip
 
 OURS = "the CA's certificate"
-EXAMPLE = NameConstraints(OURS, permitted_domains=("example.com", "corp.example"))
+EXAMPLE = NameConstraints(OURS, permitted_domains=("example.com", "corp.example"), rotates=True)
 BELOW = NameConstraints(OURS, permitted_domains=(".example.com",))
 CLOSED = NameConstraints(OURS, excluded_domains=("closed.example.com", ".below.example.com"))
 ADDRESSES = NameConstraints(
@@ -124,7 +124,8 @@ CLOUD = Provisioner("C", "AWS", (Demand("accounts", ("account",), (ACCOUNT,)),),
 HOSTS = HostProvisioner("H", ("dns-01",))
 ROOT = NameConstraints("the CA's root", permitted_domains=("com", "org"))
 DOMAINS = Namespace(("example.com", "example.org", "net"))
-CONSTRAINED = replace(DOMAINS, constraints=(EXAMPLE, ROOT))
+CONSTRAINED = replace(DOMAINS, constraints=lambda: (EXAMPLE, ROOT))
+REMEDY = "an operator permits more by the next issuer (acme-iid-ca issuer rotate prepare --domain DOMAIN)"
 REASON = "the CA's certificate permits names below example.com or names below corp.example, not a.example.org"
 
 
@@ -133,7 +134,7 @@ def test_an_order_for_a_name_that_is_not_permitted_is_refused_at_once() -> None:
         policy = Policy(CONSTRAINED, provisioners, hosts)
         assert policy.offers(dns("a.example.com")).refusal is None
         offer = policy.offers(dns("a.example.org"))
-        assert (offer.challenges, offer.refusal) == ((), REASON)
+        assert (offer.challenges, offer.refusal) == ((), f"{REASON}; {REMEDY}")
 
 
 def test_no_instance_is_given_a_name_that_is_not_permitted() -> None:
@@ -142,7 +143,7 @@ def test_no_instance_is_given_a_name_that_is_not_permitted() -> None:
     for name in ("a.example.org", "i-0123456789abcdef0"):
         decision = policy.decide(INSTANCE, dns(name))
         assert isinstance(decision, Refusal)
-        assert decision.error.detail == REASON.replace("a.example.org", name)
+        assert decision.error.detail.startswith(REASON.replace("a.example.org", name))
     # A chain that names no network permits all addresses.
     assert policy.names(CLOUD, INSTANCE) == (ip("10.0.0.5"), dns("a.example.com"))
 
@@ -162,8 +163,10 @@ def test_a_name_that_was_proven_before_is_not_given_any_more() -> None:
 
 
 def test_every_certificate_above_must_permit_a_name() -> None:
-    assert CONSTRAINED.refusal(dns("corp.example")) == (
-        "the CA's root permits names below com or names below org, not corp.example"
+    within = replace(CONSTRAINED, domains=("example",))
+    assert within.refusal(dns("corp.example")) == (
+        "the CA's root permits names below com or names below org, not corp.example; "
+        "only another certificate in the place of the CA's root can permit it"
     )
     assert CONSTRAINED.refusal(dns("a.example.com")) is None
 
@@ -174,3 +177,55 @@ def test_nothing_is_signed_that_is_not_permitted() -> None:
         CONSTRAINED.require_issuable([dns("a.example.com"), dns("a.example.org")])
     assert caught.value.problem is Problem.REJECTED_IDENTIFIER
     assert [fault.identifier for fault in caught.value.subproblems] == [dns("a.example.org")]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentences"),
+    [
+        ("a.corp.net", ["outside this CA's domains", "issuer rotate prepare --domain DOMAIN", "to [ca] domains"]),
+        ("i-0123456789abcdef0", ["not i-0123456789abcdef0; a bare instance id is in no domain", "order another name"]),
+        ("8a205152-b25a-417f-a676-80465535a6c9", ["a bare instance id is in no domain"]),
+        ("ip-10-0-0-1.ec2.internal", ["permits names below example.com", "issuer rotate prepare --domain DOMAIN"]),
+        ("203.0.113.9", ["permits addresses in 10.0.0.0/8", "issuer rotate prepare --permit-network NETWORK"]),
+    ],
+)
+def test_a_refusal_says_what_lifts_it(name: str, sentences: list[str]) -> None:
+    issuer = replace(EXAMPLE, permitted_networks=ADDRESSES.permitted_networks)
+    said = str(Namespace(("example.com",), constraints=lambda: (issuer,)).refusal(from_text(name)))
+    assert [sentence for sentence in sentences if sentence not in said] == []
+    # A next issuer changes nothing where the root is constrained.
+    said = str(Namespace(("example.com",), constraints=lambda: (issuer, replace(issuer, holder="R", rotates=False)))
+               .refusal(from_text(name)))  # fmt: skip
+    assert "issuer rotate prepare" not in said
+
+
+@pytest.mark.parametrize(
+    ("constraints", "domain", "reason"),
+    [
+        (EXAMPLE, "example.com", None),
+        (EXAMPLE, "a.example.com", None),
+        (EXAMPLE, "com", "permits names below example.com or names below corp.example, not com"),
+        (EXAMPLE, "local", "permits names below example.com or names below corp.example, not local"),
+        (BELOW, "example.com", None),
+        (BELOW, "com", "not com"),
+        (CLOSED, "example.com", None),
+        (CLOSED, "closed.example.com", "excludes names below closed.example.com"),
+        (CLOSED, "a.closed.example.com", "excludes names below closed.example.com"),
+        (CLOSED, "below.example.com", "excludes names below below.example.com"),
+        (ADDRESSES, "local", None),
+    ],
+)
+def test_a_domain_is_permitted_with_the_names_below_it(
+    constraints: NameConstraints, domain: str, reason: str | None
+) -> None:
+    refusal = constraints.refusal_of_domain(domain)
+    assert (refusal is None) is (reason is None)
+    assert (reason or "") in (refusal or "")
+
+
+def test_the_constraints_are_those_of_the_issuer_that_signs_now() -> None:
+    signing = [EXAMPLE]
+    policy = Policy(replace(DOMAINS, constraints=lambda: signing), (CLOUD,))
+    assert policy.offers(dns("a.example.org")).refusal is not None
+    signing[0] = replace(EXAMPLE, permitted_domains=("example.com", "example.org"))
+    assert policy.offers(dns("a.example.org")).refusal is None

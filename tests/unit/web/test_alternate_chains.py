@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from acme_iid.issuance import alternates, ceremony, keys
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.home import load as load_ca
 from acme_iid.issuance.issuer import Issuer, Signer
+from acme_iid.protocol.identifiers import dns
 from acme_iid.simulator import aws
 from acme_iid.store import certificates
 from acme_iid.store.database import open_store
@@ -138,12 +141,12 @@ def test_cross_sign_overwrites_nothing_and_takes_the_roots_own_key(own_ca: CA, t
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_a_chain_is_offered_until_its_end_and_for_one_intermediate_only(served: Served, instance: aws.Instance) -> None:
+def test_a_chain_is_offered_until_its_end_and_for_one_issuer_only(served: Served, instance: aws.Instance) -> None:
     home = served.ca.home
     served.ca.account().obtain("foo.local", answer=answer(instance))
     loaded = load(home)
     ca = load_ca(home)
-    chain = alternates.load(loaded.ca.alternate_chains[0], ca.current.certificate)
+    chain = alternates.load(loaded.ca.alternate_chains[0], [ca.current.certificate])
     database = open_store(loaded.store.url)
     certificate = certificates.page(database, Filter(limit=1), None, 0)[0]
     trust = trust_store(loaded.given_keys)
@@ -152,8 +155,29 @@ def test_a_chain_is_offered_until_its_end_and_for_one_intermediate_only(served: 
     assert list(reading.chains(authority, database, certificate, chain.not_after)) == ["0"]
     root = Signer(ca.roots[0], keys.load(served.ca.root_key, None))
     made = ceremony.create_intermediate(root, "My CA", 1_800_000_000)
-    replaced = CertificateAuthority(ca.roots, [Issuer(made, ca.roots[0])])
-    assert made.certificate.public_bytes(Encoding.PEM) != ca.current.certificate.public_bytes(Encoding.PEM)
-    later = Authority(loaded, database, replaced, trust, alternates=(chain,))
-    assert list(reading.chains(later, database, certificate, chain.not_after - 1)) == ["0"]
+    both = CertificateAuthority(ca.roots, [Issuer(made, ca.roots[0]), ca.current])
+    later = Authority(loaded, database, both, trust, alternates=(chain,))
+    assert list(reading.chains(later, database, certificate, chain.not_after - 1)) == ["0", "1"]
+    by_next = replace(certificate, issuer_id=both.current.id)
+    assert list(reading.chains(later, database, by_next, chain.not_after - 1)) == ["0"]
     database.close()
+
+
+def test_a_constrained_chain_is_offered_for_the_names_that_it_permits(
+    served: Served, instance: aws.Instance, tmp_path: Path
+) -> None:
+    served.ca.account().obtain("foo.local", answer=answer(instance))
+    loaded, ca = load(served.ca.home), load_ca(served.ca.home)
+    other = ceremony.create_root(
+        "Third CA", int(time.time()), constraints=x509.NameConstraints([x509.DNSName("corp.local")], None)
+    )
+    crossed = ceremony.cross_sign(other, ca.current.certificate, int(time.time()))
+    path = tmp_path / "chain.pem"
+    path.write_bytes(b"".join(entry.public_bytes(Encoding.PEM) for entry in (crossed, other.certificate)))
+    chain = alternates.load(path, [ca.current.certificate])
+    with closing(open_store(loaded.store.url)) as database:
+        certificate = certificates.page(database, Filter(limit=1), None, 0)[0]
+        authority = Authority(loaded, database, ca, trust_store(loaded.given_keys), alternates=(chain,))
+        within = replace(certificate, names=(dns("a.corp.local"),))
+        assert list(reading.chains(authority, database, within, 0)) == ["0", "1"]
+        assert list(reading.chains(authority, database, certificate, 0)) == ["0"]

@@ -24,6 +24,7 @@ from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.config import ca_toml
 from acme_iid.issuance.home import load as load_ca
+from acme_iid.issuance.responder import Responders
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account as AccountFacts
 from acme_iid.protocol.resources import Certificate, Order
@@ -281,10 +282,23 @@ def test_another_process_that_signs_meanwhile_wins_and_numbers_are_unique(author
     assert mine == others[0]
 
 
+def test_an_answer_ends_with_its_responder(authority: Authority) -> None:
+    issuer = authority.ca.current.certificate
+    add(authority, 1, NOW + 20 * HOUR)
+    short = Responders(authority.config.home, None, HOUR // 3)
+    sent = question(issuer, serial(1))
+    first = ocsp.load_der_ocsp_response(certificate_status.answer(authority, short, sent, NOW).der)
+    assert first.next_update_utc is not None
+    assert first.next_update_utc.timestamp() == NOW + HOUR // 3
+    (responder,) = first.certificates
+    assert first.next_update_utc == responder.not_valid_after_utc
+
+
 def test_an_answer_ends_with_its_certificate_and_has_no_end_after_it(authority: Authority) -> None:
     issuer = authority.ca.current.certificate
     add(authority, 1, NOW + HOUR // 2)
     add(authority, 2, NOW + 2 * HOUR, NOW)
+    responders = Responders(authority.config.home, None)
     for number, now, end in (
         (1, NOW, NOW + HOUR // 2),
         (1, NOW + HOUR // 2 - 1, NOW + HOUR // 2),
@@ -294,7 +308,7 @@ def test_an_answer_ends_with_its_certificate_and_has_no_end_after_it(authority: 
         (2, NOW + 3 * HOUR, None),
         (3, NOW, NOW + HOUR),
     ):
-        answered = certificate_status.answer(authority, question(issuer, serial(number)), now)
+        answered = certificate_status.answer(authority, responders, question(issuer, serial(number)), now)
         found = ocsp.load_der_ocsp_response(answered.der)
         assert found.this_update_utc.timestamp() == now - 60
         assert (found.next_update_utc and found.next_update_utc.timestamp()) == end

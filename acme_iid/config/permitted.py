@@ -1,0 +1,44 @@
+"""What ca.toml promises has to be permitted by the chain that signs (RFC 5280 section 4.2.1.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from acme_iid.config.ca_toml import FILE_NAME
+from acme_iid.config.settings import Config
+from acme_iid.config.table import ConfigError
+from acme_iid.policy.name_constraints import NameConstraints
+
+
+def require(config: Config, constraints: Sequence[NameConstraints]) -> None:
+    """Refuse domains, and names of the server itself, that a chain does not permit.
+
+    :param constraints: those of the issuer that signs, and of the certificates above it.
+    :raises ConfigError: with the first one and the remedy.
+    """
+    fault = refusal(config, constraints)
+    if fault is not None:
+        raise ConfigError(f"{config.home / FILE_NAME}: {fault}")
+
+
+def refusal(config: Config, constraints: Sequence[NameConstraints]) -> str | None:
+    """The reason why a chain does not fit a ca.toml, with the remedy; None if it does."""
+    for entry in constraints:
+        for domain in config.ca.domains:
+            if (reason := entry.refusal_of_domain(domain)) is not None:
+                remedy = f"Take it out, or {_wider(entry, f' --domain {domain}')}"
+                return f"the domain {domain} in [ca] domains is wider than the name constraints: {reason}. {remedy}"
+        for name in config.server.names:
+            if (reason := entry.refusal(name)) is not None:
+                remedy = f"Correct [server] url, or {_wider(entry, '')}"
+                return f"the name constraints shut out the server itself, {name}: {reason}. {remedy}"
+    return None
+
+
+def _wider(constraints: NameConstraints, option: str) -> str:
+    if not constraints.rotates:
+        return f"have another certificate made in the place of {constraints.holder}"
+    return (
+        f"make an issuer that permits it (acme-iid-ca issuer rotate prepare{option}) and have it sign (issuer rotate "
+        "activate)"
+    )

@@ -1,0 +1,34 @@
+"""A store as it is, for commands that look at it if it is there: it is neither made nor brought up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from acme_iid.store.database import Database, connect, latest_schema
+
+_SQLITE = "SELECT name FROM sqlite_master WHERE name = 'schema_migrations'"
+_SERVER = "SELECT table_name FROM information_schema.tables WHERE table_name = 'schema_migrations'"
+
+
+@contextmanager
+def existing(url: str) -> Iterator[Database | None]:
+    """Open a store.
+
+    :param url: as for :func:`~acme_iid.store.database.open_store`.
+    :returns: None if no server of this version has used it yet.
+    :raises StoreUnavailableError: if it cannot be opened.
+    """
+    if url.startswith("sqlite:") and not Path(url.removeprefix("sqlite:")).exists():
+        yield None
+        return
+    with closing(connect(url)) as database:
+        yield database if _is_current(database) else None
+
+
+def _is_current(database: Database) -> bool:
+    if not database.rows(_SQLITE if database.dialect() == "sqlite" else _SERVER):
+        return False
+    latest = "SELECT 1 FROM schema_migrations WHERE name = :name"
+    return bool(database.rows(latest, name=latest_schema()))

@@ -1,0 +1,46 @@
+"""The verifiers, each built once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+from pki.verifiers.gnutls import GnuTLS
+from pki.verifiers.go import Go
+from pki.verifiers.java import Java
+from pki.verifiers.nss import NSS
+from pki.verifiers.openssl import OpenSSL
+from pki.verifiers.verifier import Shown, Verifier
+
+VERIFIERS = (OpenSSL, GnuTLS, Go, Java, NSS)
+
+Show = Callable[[str, str, str], Shown]
+"""Makes what a verifier is shown: a chain, a root, and a name."""
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory: pytest.TempPathFactory) -> Java:
+    return Java(tmp_path_factory.mktemp("java"))
+
+
+@pytest.fixture(scope="session")
+def verifiers(tmp_path_factory: pytest.TempPathFactory, java: Java) -> dict[str, Verifier]:
+    others = (kind(tmp_path_factory.mktemp(kind.name)) for kind in VERIFIERS if kind is not Java)
+    return {java.name: java, **{verifier.name: verifier for verifier in others}}
+
+
+@pytest.fixture(params=[kind.name for kind in VERIFIERS])
+def verifier(request: pytest.FixtureRequest, verifiers: dict[str, Verifier]) -> Verifier:
+    return verifiers[str(request.param)]
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Show:
+    numbers = count()
+
+    def shown(chain: str, root: str, name: str) -> Shown:
+        return Shown(tmp_path / f"shown-{next(numbers)}", chain, root, name)
+
+    return shown

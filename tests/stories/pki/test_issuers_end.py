@@ -1,0 +1,201 @@
+"""The end of an issuer: retired in peace, or stolen; and what a server does with files that do not fit."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from certificate_status_requests import fetch, question, turn_on
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.ocsp import OCSPResponseStatus, load_der_ocsp_response
+from machine import Machine, ec2_machine
+from rotating import key_file, pass_time, prepare
+from running import CA
+from writing import put
+
+from acme_iid.issuance import home
+from acme_iid.issuance.ca import fingerprint
+from acme_iid.issuance.issuer import key_id
+from acme_iid.simulator import aws
+from acme_iid.store.database import open_store
+from acme_iid.store.writes import Statement
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Iterator[CA]:
+    made = CA(tmp_path / "ca")
+    made.init()
+    turn_on(made)
+    made.start()
+    yield made
+    if made.process is not None:
+        made.stop()
+
+
+@pytest.fixture
+def vm(ca: CA, tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
+    """A machine with a certificate of the CA's first issuer."""
+    with ec2_machine(tmp_path / "vm", instance) as machine:
+        machine.bootstrap(ca)
+        machine.order()
+        yield machine
+
+
+def hang_up(ca: CA) -> None:
+    assert ca.process is not None
+    ca.process.send_signal(signal.SIGHUP)
+
+
+def activate(ca: CA, issuer: str, *options: str) -> str:
+    """Have the servers take up an issuer's files, and activate it as soon as they have; what the command says."""
+    hang_up(ca)
+    deadline = time.monotonic() + 60
+    while (done := ca.try_cli("issuer", "rotate", "activate", issuer, *options)).code:
+        assert "lack the issuer's key" in done.stderr
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    return done.stdout
+
+
+def issuer_of(vm: Machine) -> str:
+    """The issuer of the machine's certificate, by its folder's name."""
+    _, above, *_ = x509.load_pem_x509_certificates(vm.crt.read_bytes())
+    return home.folder_of(key_id(above.public_key())).name
+
+
+def until_issued_by(vm: Machine, issuer: str) -> None:
+    deadline = time.monotonic() + 60
+    while issuer_of(vm) != issuer:
+        assert time.monotonic() < deadline
+        vm.order()
+
+
+def states(ca: CA) -> dict[str, str]:
+    rows = json.loads(ca.cli("issuer", "status", "--json").stdout)
+    return {row["id"]: row["state"] for row in rows if row["role"] == "issuer"}
+
+
+def verifies(ca: CA, vm: Machine, folder: Path, crl: bytes) -> bool:
+    """Whether OpenSSL takes a machine's certificate with a list."""
+    (folder / "crl.pem").write_bytes(x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM))
+    done = subprocess.run(
+        ["openssl", "verify", "-crl_check", "-CAfile", str(ca.root), "-CRLfile", str(folder / "crl.pem"), "-untrusted",
+         str(vm.crt), str(vm.crt)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode == 0
+
+
+def test_the_key_of_a_former_issuer_can_be_destroyed(ca: CA, vm: Machine, tmp_path: Path) -> None:
+    first = ca.issuer_id
+    certificate = home.load_certificate(ca.intermediate)
+    old = tmp_path / "old"
+    old.mkdir()
+    former = Machine(old, vm.metadata)
+    former.crt.write_bytes(vm.crt.read_bytes())
+    second = prepare(ca.home)
+    assert f"issuer rotate retire {first}" in activate(ca, second)
+    until_issued_by(vm, second)
+    with closing(open_store(ca.store_url)) as database:
+        pass_time(database)
+    assert "--while-valid" in ca.try_cli("issuer", "rotate", "retire", first).stderr
+    said = ca.cli("issuer", "rotate", "retire", first, "--while-valid").stdout
+    assert str(key_file(ca.home, first)) in said
+    key_file(ca.home, first).unlink()
+    assert states(ca) == {first: "retired", second: "signing"}
+    leaf = x509.load_pem_x509_certificate(former.crt.read_bytes())
+    # Those that run have taken it up within seconds; those that start need no key.
+    for _ in range(2):
+        deadline = time.monotonic() + 30
+        while fetch(ca, f"/crl/{first}").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        signed = fetch(ca, f"/crl/{first}").content
+        crl = x509.load_der_x509_crl(signed)
+        assert crl.next_update_utc is not None
+        assert crl.next_update_utc > leaf.not_valid_after_utc
+        assert verifies(ca, former, tmp_path, signed)
+        assert fetch(ca, f"/issuer/{first}.cer").content == certificate.public_bytes(Encoding.DER)
+        ca.stop()
+        ca.start()
+    asked = ca.wire().session.post(f"{ca.url}/ocsp", data=question(certificate, leaf.serial_number), timeout=30)
+    assert load_der_ocsp_response(asked.content).response_status is OCSPResponseStatus.UNAUTHORIZED
+    refused = ca.try_cli("certificate", "revoke", f"{leaf.serial_number:#x}")
+    assert (refused.code, "cannot be revoked any more" in refused.stderr) == (1, True), refused.stderr
+    vm.order()
+    assert issuer_of(vm) == second
+
+
+def commands(said: str) -> list[list[str]]:
+    """The commands that a person is told to run."""
+    return [shlex.split(line) for line in said.splitlines() if line.startswith("  ")]
+
+
+def test_a_stolen_issuer_is_left_and_named_in_the_roots_list(ca: CA, vm: Machine, tmp_path: Path) -> None:
+    first = ca.issuer_id
+    stolen = home.load_certificate(ca.intermediate)
+    # One that ends before the stolen one.
+    second = prepare(ca.home, 365 * 86400)
+    assert "ends before the one that signs" in ca.try_cli("issuer", "rotate", "activate", second).stderr
+    said = activate(ca, second, "--compromised")
+    assert f"The issuer {first} is compromised; 1 certificates of it are in force." in said
+    assert "by then every client has noticed" in said
+    assert states(ca) == {first: "compromised", second: "signing"}
+    for command in commands(said):
+        assert command[0] == "acme-iid-ca"
+        arguments = [str(tmp_path / text) if text == "root.crl" else text for text in command[1:]]
+        ca.cli(*arguments)
+    root = home.load_certificate(ca.root)
+    named = x509.load_der_x509_crl(fetch(ca, f"/root-crl/{fingerprint(root)[:16]}").content)
+    assert [entry.serial_number for entry in named] == [stolen.serial_number]
+    # The certificate is young, and not due but for the CA's wish; the half hour over which that is spread is over.
+    assert vm.try_("needs-renewal", vm.crt).code == 1
+    with closing(open_store(ca.store_url)) as database:
+        pass_time(database)
+        put(database, Statement("UPDATE certificates SET not_before = not_before - 3600", {}))
+    deadline = time.monotonic() + 60
+    while issuer_of(vm) != second:
+        vm.run("renew", vm.crt, vm.key)
+        assert time.monotonic() < deadline
+
+
+def test_files_that_do_not_fit_change_nothing(ca: CA, vm: Machine) -> None:
+    first, second = ca.issuer_id, prepare(ca.home)
+    good = key_file(ca.home, second).read_bytes()
+    key_file(ca.home, second).write_bytes(key_file(ca.home, first).read_bytes())
+    hang_up(ca)
+    ca.until_logged("the running one stays in force")
+    assert any("is not the key of" in line for line in ca.log)
+    assert "lack the issuer's key" in ca.try_cli("issuer", "rotate", "activate", second).stderr
+    vm.order()
+    assert issuer_of(vm) == first
+    key_file(ca.home, second).write_bytes(good)
+    activate(ca, second)
+    until_issued_by(vm, second)
+
+
+def test_a_certificate_that_is_cut_short_says_so_to_its_client(tmp_path: Path, instance: aws.Instance) -> None:
+    ca = CA(tmp_path / "ca")
+    ca.init()
+    short = prepare(ca.home, 6 * 3600)
+    # It is the only one, as it would be at the end of its life.
+    for folder in (ca.home / home.FOLDER).iterdir():
+        if folder.name != short:
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+    ca.start()
+    try:
+        with ec2_machine(tmp_path / "vm", instance) as vm:
+            vm.bootstrap(ca)
+            assert "The certificate is cut short: it ends at " in vm.order().stderr
+    finally:
+        ca.stop()

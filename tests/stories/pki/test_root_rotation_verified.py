@@ -1,0 +1,123 @@
+"""Five verifiers while the root is rotated: a chain with the link is good under both roots until one is dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from certificate_status_requests import revoke
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pki import http_status
+from pki.conftest import Show
+from pki.rotating import activate, prepare, serving, until_signing
+from pki.verifiers.verifier import Verifier
+from ports import free_port
+from running import ACCOUNT, CA, answer
+
+from acme_iid.durable import write_new
+from acme_iid.issuance import ceremony, keys
+from acme_iid.issuance.ca import fingerprint
+from acme_iid.simulator import aws
+
+NAME = "foo.local"
+LIFE = 120
+"""Of leaves, seconds: long enough for all verifiers at two moments, and short enough to wait for the end."""
+MOMENTS = ("announced", "used", "dropped")
+
+
+@dataclass
+class Company:
+    """A CA whose root is rotated.
+
+    :ivar roots: the old root and the new one, PEM.
+    :ivar good: the newest chain, the leaf first, and ``revoked`` one whose leaf was revoked.
+    :ivar former: the last chain of the issuer under the old root.
+    """
+
+    ca: CA
+    folder: Path
+    roots: tuple[str, str]
+    new: x509.Certificate
+    good: str = ""
+    revoked: str = ""
+    former: str = ""
+
+    def go_on_to(self, moment: str) -> None:
+        """Live on until a moment of the rotation; they are asked for in their order."""
+        old, new = (self.folder / f"{name}.pem" for name in ("old", "new"))
+        if moment == "announced":
+            self.ca.cli("issuer", "roots", "link", new, "--root-cert", old, "--root-key", self.ca.root_key,
+                        "--out", self.folder / "link.pem")  # fmt: skip
+            self.ca.cli("issuer", "roots", "add", new, self.folder / "link.pem")
+        elif moment == "used":
+            self.former = self.good
+            issuer = prepare(self.ca, "--root-cert", str(new), "--root-key", str(self.folder / "new.key"))
+            self.ca.cli("issuer", "roots", "use", fingerprint(self.new))
+            activate(self.ca, issuer)
+            until_signing(self.ca, issuer)
+        elif moment == "dropped":
+            self._drop(old)
+        self._issue()
+
+    def _drop(self, old: Path) -> None:
+        former = fingerprint(x509.load_pem_x509_certificate(old.read_bytes()))
+        deadline = time.monotonic() + LIFE + 60
+        while self.ca.try_cli("issuer", "roots", "drop", former).code:
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        # The server follows within seconds.
+        account, vm = self.ca.account(), answer(aws.Instance(account=ACCOUNT))
+        while len(x509.load_pem_x509_certificates(account.obtain("a.local", answer=vm).chain.encode())) > 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+    def _issue(self) -> None:
+        account, vm = self.ca.account(), answer(aws.Instance(account=ACCOUNT))
+        good, bad = (account.obtain(NAME, answer=vm) for _ in range(2))
+        revoke(account, bad, 4)
+        self.good, self.revoked = good.chain, bad.chain
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    folder = tmp_path_factory.mktemp("roots")
+    ca, port = CA(folder / "ca"), free_port()
+    ca.init(constrained=True, made_with=("--root-crl-url", f"http://127.0.0.1:{port}/root-crl/{{root}}"))
+    http_status.turn_on(ca, port)
+    file = ca.home / "ca.toml"
+    lives = f'[ca]\nminimum_lifetime = "1m"\nlifetime = "{LIFE}s"\n'
+    file.write_text(file.read_text().replace("[ca]\n", lives, 1))
+    new = ceremony.create_root("My CA", int(time.time()))
+    roots = (ca.root.read_text(), new.certificate.public_bytes(Encoding.PEM).decode())
+    for name, root in zip(("old.pem", "new.pem"), roots, strict=True):
+        (folder / name).write_text(root)
+    write_new(folder / "new.key", keys.to_pem(new.key), 0o600)
+    with serving(ca):
+        yield Company(ca, folder, roots, new.certificate)
+
+
+@pytest.fixture(scope="module", params=MOMENTS)
+def moment(request: pytest.FixtureRequest, company: Company) -> str:
+    name = str(request.param)
+    company.go_on_to(name)
+    return name
+
+
+def test_a_leaf_is_good_under_the_roots_of_the_moment(
+    moment: str, company: Company, verifier: Verifier, show: Show
+) -> None:
+    trusted = {"announced": (True, False), "used": (True, True), "dropped": (False, True)}[moment]
+    for root, good in zip(company.roots, trusted, strict=True):
+        shown, revoked = show(company.good, root, NAME), show(company.revoked, root, NAME)
+        assert (verifier.chain(shown) is None) == good
+        if good:
+            assert (verifier.by_list(shown), verifier.by_answer(shown)) == (None, None)
+            assert "revoked" in (verifier.by_list(revoked) or "").lower()
+            assert "revoked" in (verifier.by_answer(revoked) or "").lower()
+    if moment == "used":
+        former = show(company.former, company.roots[0], NAME)
+        assert (verifier.chain(former), verifier.by_list(former), verifier.by_answer(former)) == (None, None, None)
