@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Reader, Write, perform
 
+_SAME_END = timedelta(days=1)
+"""By how much an issuer may end before the one that signs: two that were made for one lifetime differ by a minute."""
 _LEAST_LIVES = 2
 """The lives of leaves that a new issuer has to last, at least: it could not issue a whole one otherwise."""
 
@@ -114,7 +117,7 @@ def _activate(
         raise RequestError("this issuer was activated before, and another one has taken its place; prepare a new one")
     _require_lasting(config, chain, now)
     former = x509.load_der_x509_certificate(stored[signing].certificate)
-    if not compromised and chain[0].not_valid_after_utc < former.not_valid_after_utc:
+    if not compromised and chain[0].not_valid_after_utc < former.not_valid_after_utc - _SAME_END:
         raise RequestError(
             "the issuer ends before the one that signs now, so that it would be no step forward; have it signed for a "
             "longer time"

@@ -36,7 +36,9 @@ STEPS = (
     "terminal-1-block",
     "terminal-1-keep",
 )
-ELSEWHERE = {"certbot", "certbot-debian", "certbot-pip", "root-crl", "store-migrate"}
+ELSEWHERE = {"certbot", "certbot-debian", "certbot-pip", "root-crl", "store-migrate"} | {
+    block.name for block in blocks("sh", "docs/pki.md")
+}
 """Run by tests/stories/certbot, tests/stories/pki and tests/stories/postgres."""
 OF_CONTRIBUTORS = {"set-up", "one-test", "static"}
 """The first two are run below; the third has what tox -e static runs (tests/unit/test_map.py)."""

@@ -44,6 +44,16 @@ def test_an_issuer_that_ends_soon_is_refused(authority: Authority) -> None:
     assert "not valid for another" in refused(authority, prepare(home, 6 * YEAR, begins=HOUR))
 
 
+def test_one_that_was_made_for_the_same_lifetime_is_taken(authority: Authority) -> None:
+    """Its times are backdated by a minute, or a company's clock is behind."""
+    second = prepare(authority.config.home, 5 * YEAR - HOUR)
+    reload(authority)
+    activate(authority, second)
+    signing = issuers.signing(authority.database)
+    assert signing is not None
+    assert signing.startswith(second)
+
+
 def test_a_stolen_key_is_replaced_by_an_issuer_that_ends_before(authority: Authority) -> None:
     home = authority.config.home
     # It has to be good for whole certificates all the same.
