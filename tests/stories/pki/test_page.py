@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from pages import blocks
-from running import ACCOUNT, CA, free_port
+from ports import free_port
+from running import ACCOUNT, CA
 
 PAGE = "docs/pki.md"
 NAMED = {block.name: block.text for block in blocks("sh", PAGE)}
