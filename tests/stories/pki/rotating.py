@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import wire
 from cryptography import x509
 from running import CA
 
@@ -16,10 +17,13 @@ SECONDS = 60
 
 @contextmanager
 def serving(ca: CA) -> Iterator[None]:
+    """A CA that serves; its end is not kept waiting by what a test has left open."""
     ca.start()
     try:
         yield
     finally:
+        while wire.OPEN:
+            wire.OPEN.pop().close()
         ca.stop()
 
 
