@@ -46,6 +46,8 @@ def load(config: Config, database: Database, password: str | None, now: int) -> 
     :raises CAFileError: if the files cannot be used.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
+    # First: a home without an issuer has no root either while its request waits for an answer.
+    home.issuing_certificates(config.home)
     in_home = home.load_roots(config.home)
     perform(database, partial(_note_first, found=in_home, now=now))
     stored = roots.every(database)
