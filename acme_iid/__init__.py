@@ -15,6 +15,7 @@ The packages, from the top down; each leans on lower ones only (the import contr
     policy      who is admitted, and which names an instance or a host may hold; no I/O
     simulator   stands in for the clouds' metadata services
     attestation evidence in, ``identity.InstanceIdentity`` out
+    signing     keys in tokens and behind programs: asked for signatures, which are checked
     protocol    RFC 8555 without I/O: resources, statuses, identifiers, CSRs
     iid01       the challenge on the wire, for clients
     binding     ties evidence to a challenge and a key, for both sides

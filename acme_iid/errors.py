@@ -158,6 +158,13 @@ class TrustUnavailableError(Exception):
     """Our own trouble: a key set that is needed is not available now. HTTP 503, the challenge stays pending."""
 
 
+class SignerError(Exception):
+    """A key in a token or behind a program gives no signature now; the text names its place, and never a PIN.
+
+    HTTP 503, nothing was changed.
+    """
+
+
 class StoreUnavailableError(Exception):
     """The store cannot take or give data now (busy, disk full, gone). HTTP 503, nothing was changed."""
 
