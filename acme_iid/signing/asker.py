@@ -160,13 +160,14 @@ class Asker:
             self._check()
             child = Child(self._name, self._command)
         except SignerError as error:
-            return self._failed(str(error))
+            self._failed(str(error))
+            return
         except OSError as error:
-            return self._failed(f"{self._command[0]} cannot be started: {error.strerror}")
+            self._failed(f"{self._command[0]} cannot be started: {error.strerror}")
+            return
         self._child = child
         self._selector.register(child.stdout, selectors.EVENT_READ, lambda: self._read(child))
         self._selector.register(child.stderr, selectors.EVENT_READ, lambda: self._read_remarks(child))
-        return None
 
     def _send_asked(self) -> None:
         while self._asked:

@@ -59,9 +59,13 @@ class Child:
 
         A process that reads no more is noticed by its standard output or by the deadline.
         """
-        with suppress(BlockingIOError, BrokenPipeError):
+        try:
             while self._unsent:
                 del self._unsent[: os.write(self.stdin.fileno(), self._unsent[:_PIECE])]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._unsent.clear()
         return not self._unsent
 
     def read_lines(self) -> list[bytes]:

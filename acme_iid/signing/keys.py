@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import NoReturn, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.serialization import Encoding, KeySerializationEncryption, PrivateFormat
 
 from acme_iid.errors import SignerError
 from acme_iid.protocol.public_keys import KeyPolicy
@@ -61,16 +60,18 @@ class _Foreign:
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self
 
-    def private_bytes(
-        self, encoding: Encoding, format: PrivateFormat, encryption_algorithm: KeySerializationEncryption  # noqa: A002
-    ) -> bytes:
+    def private_bytes(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse, because the key does not leave its place."""
-        self._refuse()
+        raise UnsupportedAlgorithm(f"the key {self.place} does not leave its place; it only signs there")
+
+    private_numbers = exchange = decrypt = private_bytes
 
     def _signature(self, kind: str, data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
         """Ask for a signature; it is not verified yet."""
         if len(data) > MAX_SIGNED_BYTES:
-            raise SignerError(f"the key {self.place} is not asked to sign {len(data)} bytes; {MAX_SIGNED_BYTES} at most")
+            raise SignerError(
+                f"the key {self.place} is not asked to sign {len(data)} bytes; {MAX_SIGNED_BYTES} at most"
+            )
         message: dict[str, object] = {"algorithm": f"{kind}-{algorithm.name}"}
         if isinstance(self.place, TokenPlace):
             digest = hashes.Hash(algorithm)
@@ -89,9 +90,6 @@ class _Foreign:
 
     def _wrong(self, remark: str = "") -> SignerError:
         return SignerError(f"the key {self.place} gave a signature that its public key does not verify{remark}")
-
-    def _refuse(self) -> NoReturn:
-        raise UnsupportedAlgorithm(f"the key {self.place} does not leave its place; it only signs there")
 
 
 class ForeignECKey(_Foreign, ec.EllipticCurvePrivateKey):
@@ -132,14 +130,6 @@ class ForeignECKey(_Foreign, ec.EllipticCurvePrivateKey):
             raise self._wrong("; r and s side by side are no DER sequence" if side_by_side else "") from error
         return signature
 
-    def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
-        """Refuse, because the key only signs."""
-        self._refuse()
-
-    def private_numbers(self) -> ec.EllipticCurvePrivateNumbers:
-        """Refuse, because the key does not leave its place."""
-        self._refuse()
-
 
 class ForeignRSAKey(_Foreign, rsa.RSAPrivateKey):
     """An RSA key that signs in its place, with the padding PKCS #1 v1.5.
@@ -175,14 +165,6 @@ class ForeignRSAKey(_Foreign, rsa.RSAPrivateKey):
         except InvalidSignature as error:
             raise self._wrong() from error
         return signature
-
-    def decrypt(self, ciphertext: bytes, padding: AsymmetricPadding) -> bytes:
-        """Refuse, because the key only signs."""
-        self._refuse()
-
-    def private_numbers(self) -> rsa.RSAPrivateNumbers:
-        """Refuse, because the key does not leave its place."""
-        self._refuse()
 
 
 ForeignKey = ForeignECKey | ForeignRSAKey

@@ -1,4 +1,4 @@
-"""Who can change a file that is run or loaded: a module or a program that others can write would sign what they like."""
+"""Who can change a file that is run or loaded: a module or a program that others can write signs what they like."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ def require_private(path: Path) -> None:
         raise SignerError(f"{path} cannot be used: it is no file")
     for number, (step, facts) in enumerate(steps):
         if facts.st_uid not in {0, os.geteuid()}:
-            raise SignerError(f"{path} is not used: {step} belongs to another user than root and this one; "
-                              f"change that with: chown root '{step}'")  # fmt: skip
+            raise SignerError(
+                f"{path} is not used: {step} belongs to another user than root and this one; "
+                f"change that with: chown root '{step}'"
+            )
         sticky = number > 1 and facts.st_mode & stat.S_ISVTX
         writable = facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and facts.st_gid != 0)
         if writable and not sticky:
-            raise SignerError(f"{path} is not used: other users can write to {step} "
-                              f"(mode {stat.S_IMODE(facts.st_mode):04o}); change that with: chmod go-w '{step}'")  # fmt: skip
+            raise SignerError(
+                f"{path} is not used: other users can write to {step} (mode {stat.S_IMODE(facts.st_mode):04o}); "
+                f"change that with: chmod go-w '{step}'"
+            )

@@ -199,7 +199,7 @@ def _pin_source(asked: dict[str, bytes]) -> str:
         return f"file:{Path('/' + rest.lstrip('/'))}"
     if scheme == "credential" and _CREDENTIAL.fullmatch(rest) and rest not in {".", ".."}:
         return source
-    _refuse("it needs the PIN's file or systemd credential: &pin-source=file:/PATH or &pin-source=credential:NAME")
+    return _refuse("it needs the PIN's file or credential: &pin-source=file:/PATH or &pin-source=credential:NAME")
 
 
 def _decoded(value: bytes, name: str, limit: int) -> str:
