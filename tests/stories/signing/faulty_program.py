@@ -137,12 +137,16 @@ WRONG: dict[str, Callable[[dict[str, Any]], str]] = {
     "answers an empty line": lambda _: "",
     "answers without a signature": lambda question: json.dumps({"id": question["id"]}),
     "answers with a number": lambda question: json.dumps({"id": question["id"], "signature": 1}),
-    "answers in hexadecimal": lambda question: json.dumps({"id": question["id"], "signature": sign(question).hex()[1:]}),
-    "answers with an error": lambda question: json.dumps({"id": question["id"], "error": "AccessDenied\nfor this role"}),
+    "answers in hexadecimal": lambda question: json.dumps(
+        {"id": question["id"], "signature": sign(question).hex()[1:]}
+    ),
+    "answers with an error": lambda question: json.dumps(
+        {"id": question["id"], "error": "AccessDenied\nfor this role"}
+    ),
 }
 
 
-def beside(question: dict[str, Any]) -> None:
+def beside() -> None:
     """Faults after which the answer is right nevertheless."""
     if fault("takes half a second"):
         time.sleep(0.5)
@@ -167,7 +171,7 @@ def main() -> None:
             spki = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
             say(json.dumps({"id": question["id"], "public_key": base64.b64encode(spki).decode()}))
             continue
-        beside(question)
+        beside()
         if name := fault(*WRONG):
             say(WRONG[name](question))
             continue

@@ -40,7 +40,7 @@ class SoftHSM:
         command = ["pkcs11-tool", "--module", str(MODULE), "--login", "--pin", PIN, "--token-label", "acme", *arguments]
         return subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout
 
-    def place(self, key: str = "object=key", *, module: Path = MODULE, token: str = "acme") -> TokenPlace:
+    def place(self, key: str = "object=key", *, module: Path = MODULE, token: str = "acme") -> TokenPlace:  # noqa: S107 - a name
         """Where a key is in a token."""
         place = places.parse(f"pkcs11:token={token};{key}?module-path={module}&pin-source=file:{self.pin}")
         assert isinstance(place, TokenPlace)
@@ -58,7 +58,9 @@ def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHSM:
     """Return a SoftHSM with one token, ``acme``; the processes that a test starts find it by their environment."""
     (folder / "tokens").mkdir(parents=True)
     configuration = folder / "softhsm2.conf"
-    configuration.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    configuration.write_text(
+        f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n"
+    )
     monkeypatch.setenv("SOFTHSM2_CONF", str(configuration))
     pin = folder / "pin"
     pin.touch(mode=0o600)

@@ -105,9 +105,7 @@ def test_a_private_key_on_stderr_is_not_logged(program: Program, caplog: pytest.
     assert [line for line in pem if line in caplog.text] == []
 
 
-def test_a_banner_is_logged_in_one_line_without_its_colours(
-    program: Program, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_banner_is_logged_in_one_line_without_its_colours(program: Program, caplog: pytest.LogCaptureFixture) -> None:
     program.fail("writes a banner")
     program.sign()
     program.close()
@@ -142,11 +140,15 @@ def test_the_first_start_of_all_is_waited_for_and_no_longer(program: Program) ->
         (lambda file: file.parent.chmod(0o777), "other users can write to"),
         (lambda file: file.parent.chmod(0o1777), "other users can write to"),
     ],
-    ids=["missing", "not executable", "others can write to it", "others can replace it", "others can add to its folder"],
+    ids=[
+        "missing",
+        "not executable",
+        "others can write to it",
+        "others can replace it",
+        "others can add to its folder",
+    ],
 )
-def test_a_program_that_cannot_or_may_not_run_is_run_once_it_may(
-    program: Program, damage: object, reason: str
-) -> None:
+def test_a_program_that_cannot_or_may_not_run_is_run_once_it_may(program: Program, damage: object, reason: str) -> None:
     assert callable(damage)
     source = program.file.read_text()
     damage(program.file)

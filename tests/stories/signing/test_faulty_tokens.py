@@ -145,7 +145,9 @@ def test_a_wrong_pin_is_tried_once_until_its_file_changes(token: SoftHSM, shim: 
     token.pin.write_text("4321\n")
     before = shim.count("login")
     for _ in range(20):
-        with pytest.raises(SignerError, match="the token refuses the PIN in file:.*; write the right one there") as raised:
+        with pytest.raises(
+            SignerError, match=r"the token refuses the PIN in file:.*; write the right one there"
+        ) as raised:
             signers.answers(key)
         assert "4321" not in str(raised.value)
     assert shim.count("login") == before + 1
@@ -181,9 +183,7 @@ def pin_mended(token: SoftHSM) -> None:
         (pin_empty, "has no PIN of at most 255 bytes"),
     ],
 )
-def test_without_a_good_file_of_the_pin_there_are_no_signatures(
-    token: SoftHSM, damage: object, reason: str
-) -> None:
+def test_without_a_good_file_of_the_pin_there_are_no_signatures(token: SoftHSM, damage: object, reason: str) -> None:
     assert callable(damage)
     key = signers.open_key(token.place(), signers.generate(token.place(), "P-256").public_key)
     damage(token)
@@ -206,7 +206,7 @@ def test_a_pin_comes_from_a_systemd_credential(token: SoftHSM, monkeypatch: pyte
 
 
 def test_a_token_that_is_missing_is_found_when_it_comes(token: SoftHSM) -> None:
-    place = token.place(token="later")  # noqa: S106
+    place = token.place(token="later")
     with pytest.raises(SignerError, match="there is no token of that name"):
         signers.public_key(place)
     public_key = signers.generate(token.place(), "P-256").public_key
@@ -244,7 +244,9 @@ def test_a_key_of_another_curve_or_use_is_refused(token: SoftHSM) -> None:
     token.pkcs11_tool("--keypairgen", "--key-type", "EC:secp521r1", "--label", "key", "--id", "01")
     with pytest.raises(SignerError, match="the key is of another curve than P-256 and P-384"):
         signers.public_key(token.place())
-    token.pkcs11_tool("--keypairgen", "--key-type", "EC:prime256v1", "--label", "derive", "--id", "02", "--usage-derive")
+    token.pkcs11_tool(
+        "--keypairgen", "--key-type", "EC:prime256v1", "--label", "derive", "--id", "02", "--usage-derive"
+    )
     with pytest.raises(SignerError, match="the private key may not sign"):
         signers.public_key(token.place("object=derive"))
 

@@ -86,7 +86,7 @@ def test_a_key_does_not_leave_its_token(token: SoftHSM) -> None:
 
 def test_keys_of_two_tokens_and_two_of_one_sign_side_by_side(token: SoftHSM) -> None:
     token.add_token("second")
-    places = [token.place("object=a"), token.place("object=b"), token.place("object=a", token="second")]  # noqa: S106
+    places = [token.place("object=a"), token.place("object=b"), token.place("object=a", token="second")]
     keys = [signers.open_key(place, signers.generate(place, "P-256").public_key) for place in places]
     assert len({key.public_key().public_numbers() for key in keys}) == 3
     for _ in range(3):
