@@ -87,23 +87,30 @@ def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
 
-class Verifier(ABC):
-    """A program or library that verifies certificates. Each question's answer is the reason to refuse; None for none.
+class ChainVerifier(ABC):
+    """A program or library that verifies chains. A question's answer is the reason to refuse; None for none.
 
-    :cvar name: as people call it.
-    :cvar overlooks: the kinds of names in :data:`pki.forging.FORBIDDEN` that it does not hold against constraints.
-    :param folder: for what it is built into; empty at first.
+    :ivar name: as people call it.
     """
 
     name: str
-    overlooks: frozenset[str] = frozenset()
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
     @abstractmethod
     def chain(self, shown: Shown) -> str | None:
         """Whether the chain leads to the root, without a look at revocation."""
+
+
+class Verifier(ChainVerifier):
+    """One that also looks at revocation.
+
+    :cvar overlooks: the kinds of names in :data:`pki.forging.FORBIDDEN` that it does not hold against constraints.
+    :param folder: for what it is built into; empty at first.
+    """
+
+    overlooks: frozenset[str] = frozenset()
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     @abstractmethod
     def by_list(self, shown: Shown) -> str | None:
