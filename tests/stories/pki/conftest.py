@@ -26,9 +26,14 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Java:
 
 
 @pytest.fixture(scope="session")
-def verifiers(tmp_path_factory: pytest.TempPathFactory, java: Java) -> dict[str, Verifier]:
-    others = (kind(tmp_path_factory.mktemp(kind.name)) for kind in VERIFIERS if kind is not Java)
-    return {java.name: java, **{verifier.name: verifier for verifier in others}}
+def openssl(tmp_path_factory: pytest.TempPathFactory) -> OpenSSL:
+    return OpenSSL(tmp_path_factory.mktemp("openssl"))
+
+
+@pytest.fixture(scope="session")
+def verifiers(tmp_path_factory: pytest.TempPathFactory, java: Java, openssl: OpenSSL) -> dict[str, Verifier]:
+    others = (kind(tmp_path_factory.mktemp(kind.name)) for kind in VERIFIERS if kind not in (Java, OpenSSL))
+    return {verifier.name: verifier for verifier in (java, openssl, *others)}
 
 
 @pytest.fixture(params=[kind.name for kind in VERIFIERS])

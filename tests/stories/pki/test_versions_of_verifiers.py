@@ -31,10 +31,10 @@ OTHERS = ("Bouncy Castle", "OpenSSL", *(f"OpenSSL {version}" for version in WHEE
 
 
 @pytest.fixture(scope="session")
-def versions(tmp_path_factory: pytest.TempPathFactory, java: Java) -> dict[str, ChainVerifier]:
+def versions(tmp_path_factory: pytest.TempPathFactory, java: Java, openssl: OpenSSL) -> dict[str, ChainVerifier]:
     javas = {name: of_version(tmp_path_factory.mktemp("java"), version) for name, version in JAVAS.items()}
-    others: list[ChainVerifier] = [BouncyCastle(java), OpenSSL(tmp_path_factory.mktemp("openssl"))]
-    others += [OpenSSLLibrary(tmp_path_factory.mktemp("openssl"), version) for version in WHEELS]
+    libraries = [OpenSSLLibrary(tmp_path_factory.mktemp("library"), version) for version in WHEELS]
+    others = (BouncyCastle(java), openssl, *libraries)
     return {**javas, DEBIANS: java, **{other.name: other for other in others}}
 
 

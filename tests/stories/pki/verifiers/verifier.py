@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID
@@ -61,9 +62,13 @@ class Shown:
     @property
     def list_url(self) -> str:
         """Where the leaf says that its revocation list is."""
-        points = self.certificates[0].extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-        assert points[0].full_name is not None
-        return str(points[0].full_name[0].value)
+        (url,) = _list_urls(self.certificates[0])
+        return url
+
+    def list_files(self) -> list[Path]:
+        """The lists of those that signed the chain's certificates, fetched from where these say, in PEM."""
+        urls = dict.fromkeys(url for certificate in self.certificates for url in _list_urls(certificate))
+        return [self.file(f"list-{place}.pem", fetched_list(url)) for place, url in enumerate(urls)]
 
     @property
     def responder_url(self) -> str:
@@ -81,6 +86,21 @@ class Shown:
         path = self.folder / name
         path.write_text(text)
         return path
+
+
+def fetched_list(url: str) -> str:
+    """The revocation list at a URL, in PEM."""
+    fetched = requests.get(url, timeout=30)
+    assert fetched.status_code == 200, url
+    return x509.load_der_x509_crl(fetched.content).public_bytes(Encoding.PEM).decode()
+
+
+def _list_urls(certificate: x509.Certificate) -> list[str]:
+    try:
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for point in points for name in point.full_name or ()]
 
 
 def _pem(certificate: x509.Certificate) -> str:
