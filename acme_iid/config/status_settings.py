@@ -92,7 +92,7 @@ class StatusSettings:
         default=None,
         metadata=described(
             'a URL such as "http://pki.example.com/root-crl/{root}"',
-            "Where intermediates and links to roots say that the list of the root is that has signed them; {root} is its id.",
+            "Where intermediates and links to roots say that the list of their root is; {root} is the root's id.",
             partial(url, placeholder="{root}"),
             absent="the same with /root-crl/{root}; without listen they do not say it",
         ),

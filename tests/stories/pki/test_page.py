@@ -30,6 +30,7 @@ STEPS = (
     "pki-revoke",
     "pki-link",
     "pki-announce",
+    "pki-next-root-crl",
     "pki-use",
     "pki-use-activate",
     "pki-drop",
@@ -126,8 +127,9 @@ def test_the_pages_commands_work_as_typed_beside_a_running_server(typist: Typist
     leaf_of(ca, second, tmp_path)
     typist.type_("pki-revoke")
 
-    typist.type_("pki-link")
+    assert "the former root's revocation list is at http://localhost:" in typist.type_("pki-link")
     typist.type_("pki-announce")
+    typist.type_("pki-next-root-crl")
     old, new = roots(ca)
     typist.type_("pki-use", ROOT=new)
     (third,) = typist.issuers("prepared")
