@@ -101,7 +101,7 @@ def _from_ceremonies(signed: Signed, ca: CA, name: str) -> None:
     following = ceremony.create_root("Next", now).certificate
     for what, url in {"": None, "-with-list": "http://pki.test/root.crl"}.items():
         signed.certificate(f"{name}-link{what}", ceremony.link(root, following, now, url))
-        signed.certificate(f"{name}-cross-signed{what}", ceremony.cross_sign(root, issuer, now, url))
+        signed.certificate(f"{name}-cross-signed{what}-intermediate", ceremony.cross_sign(root, issuer, now, url))
 
 
 def _from_server(signed: Signed, ca: CA, name: str) -> None:
