@@ -195,6 +195,9 @@ def _print_aftermath(home: Home, database: Database, issuer: str, now: int) -> N
             f"Clients that ask for renewal information have replaced them by {timestamp(left.renewed_by)}. "
             f"The last one ends at {timestamp(left.last_end)}: by then every client has noticed."
         )
+    if left.dropped_at is not None:
+        click.echo(f"The root above it was dropped at {timestamp(left.dropped_at)}: clients trust nothing of it.")
+        return
     if left.file is None:
         click.echo("Its certificate is not in this home; write it to stolen.pem:")
         click.echo(to_pem(left.certificate), nl=False)

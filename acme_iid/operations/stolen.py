@@ -20,7 +20,7 @@ from acme_iid.issuance.roots import fingerprint, is_signed_by
 from acme_iid.operations import issuers as issuing
 from acme_iid.operations import retirement
 from acme_iid.protocol.renewal import pause_of_life
-from acme_iid.store import certificates, issuers, root_lists
+from acme_iid.store import certificates, issuers, root_lists, roots
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Reader, Statement, Write, perform
@@ -101,6 +101,7 @@ class Aftermath:
     :ivar file: the file of that; None if it is not in this home.
     :ivar above: who signed it, for people.
     :ivar ceremony: None if that is no root of this CA, so that the list that names it is another's.
+    :ivar dropped_at: when the root that it leads to was dropped, seconds; None while clients trust it.
     :ivar valid: the number of its certificates that are in force.
     :ivar renewed_by: when every client that asks for renewal information has replaced its certificate, seconds.
     :ivar last_end: when the last of its certificates ends, seconds; None if there is none.
@@ -110,6 +111,7 @@ class Aftermath:
     file: Path | None
     above: str
     ceremony: Ceremony | None
+    dropped_at: int | None
     valid: int
     renewed_by: int
     last_end: int | None
@@ -132,6 +134,7 @@ def aftermath(config: Config, reader: Reader, issuer_id: str, now: int) -> After
         file=file if file.exists() else None,
         above=home.shown(certificate.issuer),
         ceremony=_ceremony(config, reader, certificate),
+        dropped_at=_dropped_at(reader, x509.load_pem_x509_certificates(entry.chain.encode())[-1]),
         valid=under.valid,
         # Whoever asks as late as can be renews at once then.
         renewed_by=(entry.compromised_at or now) + max(pause_of_life(under.longest), renewal.COMPROMISED_SECONDS),
@@ -139,14 +142,20 @@ def aftermath(config: Config, reader: Reader, issuer_id: str, now: int) -> After
     )
 
 
+def _dropped_at(reader: Reader, below: x509.Certificate) -> int | None:
+    """When the root that has signed a certificate was dropped."""
+    known = ((root.dropped_at, x509.load_der_x509_certificate(root.certificate)) for root in roots.every(reader))
+    return next((at for at, root in known if at is not None and is_signed_by(below, root)), None)
+
+
 def _ceremony(config: Config, reader: Reader, certificate: x509.Certificate) -> Ceremony | None:
-    roots = home.load_roots(config.home)
-    root = next((root for root in roots if is_signed_by(certificate, root)), None)
+    trusted = home.load_roots(config.home)
+    root = next((root for root in trusted if is_signed_by(certificate, root)), None)
     if root is None:
         return None
     known, key = root_lists.newest(reader, fingerprint(root)), config.home / home.ROOT_KEY
     return Ceremony(
-        config.home / home.ROOT_CERTIFICATE if len(roots) == 1 else None,
+        config.home / home.ROOT_CERTIFICATE if len(trusted) == 1 else None,
         key if key.exists() else None,
         None if known is None else f"{config.server.url}/root-crl/{known.root_id[:SHORT_ID_LENGTH]}",
     )
