@@ -16,6 +16,7 @@ from certificate_status_requests import listen_by_plain_http
 from running import CA
 
 HOME = Path("/srv/ca")
+PREFIX = Path(sys.prefix).resolve()  # no link, which would lead out of the machine
 SOCKET = """
 [Socket]
 ListenStream=127.0.0.1:{port}
@@ -31,6 +32,7 @@ Service=acme-iid-ca.service
 """
 SERVICE = """
 [Service]
+Environment=PYTHONPATH={repository}
 ExecStart={python} -m acme_iid.cli --home {home} serve
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
@@ -55,16 +57,17 @@ def plain(ca: CA) -> str:
 def machine(tmp_path: Path, ca: CA, plain: str) -> Iterator[Container]:
     """A machine that shares this one's network, this project with its Python's packages, and the CA's home."""
     with container(tmp_path / "machine") as made, ExitStack() as stack:
-        for folder, place in ((REPOSITORY, REPOSITORY), (Path(sys.prefix), Path(sys.prefix)), (ca.home, HOME)):
+        for folder, place in ((REPOSITORY, REPOSITORY), (PREFIX, PREFIX), (ca.home, HOME)):
             target = made.root / str(place).lstrip("/")
             target.mkdir(parents=True, exist_ok=True)
             subprocess.run(["mount", "--bind", folder, target], check=True)
             stack.callback(unmount, target)
-        python = Path(sys.prefix, "bin", "python")
+        python = PREFIX / "bin/python"
         made.write("/etc/systemd/system/acme-iid-ca.socket", SOCKET.format(port=ca.port))
         address = plain.removeprefix("http://")
         made.write("/etc/systemd/system/acme-iid-ca-status.socket", STATUS_SOCKET.format(address=address))
-        made.write("/etc/systemd/system/acme-iid-ca.service", SERVICE.format(python=python, home=HOME))
+        service = SERVICE.format(python=python, home=HOME, repository=REPOSITORY)
+        made.write("/etc/systemd/system/acme-iid-ca.service", service)
         with made.booted():
             started = made.run("systemctl", "start", "acme-iid-ca.socket", "acme-iid-ca-status.socket")
             assert started.returncode == 0, started.stderr
@@ -155,9 +158,12 @@ def test_a_restart_by_systemd_refuses_no_new_connection(machine: Container, ca: 
             stack.enter_context(client.asking())
         for _ in range(3):
             assert machine.run("systemctl", "restart", "acme-iid-ca.service").returncode == 0
+        # The latest one hears of it once it answers; before, it is no server yet.
+        assert healthy(ca)
         assert machine.run("systemctl", "reload", "acme-iid-ca.service").returncode == 0
         machine.until(lambda: "was reloaded" in machine.run("journalctl", "-u", "acme-iid-ca").stdout, 60)
     assert [client.refused for client in clients] == [[], []]
     assert min(client.answered for client in clients) > 0
     assert healthy(ca)
     assert listed(ca, plain)
+    assert "unexpected failure" not in machine.run("journalctl", "-u", "acme-iid-ca").stdout
