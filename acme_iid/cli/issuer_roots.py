@@ -92,17 +92,18 @@ def add(home: Home, database: Database, new: Path, link: Path | None, *, without
     """
     from acme_iid.operations import roots
 
+    now = int(time.time())
     if (link is None) != without_link:
         raise click.UsageError(
             "give the link to the new root as well ('issuer roots link' makes it); or --without-link if the former "
             "root's key is lost, and every client is to bootstrap the new root by its fingerprint"
         )
-    fingerprint = roots.add(home.config(), database, new, link, int(time.time()))
+    fingerprint = roots.add(home.config(), database, new, link, now)
     click.echo(f"The root {fingerprint} is announced.")
     if link is None:
         click.echo(f"No client takes it up by itself. On each: acme-iid bootstrap --fingerprint {fingerprint} ...")
     else:
-        click.echo("Clients that look once a day trust it by this time tomorrow.")
+        click.echo(f"Clients of acme-iid trust it by {_looked(now)}.")
 
 
 @roots.command(short_help="Have an announced root be the one in use.")
@@ -132,10 +133,16 @@ def drop(home: Home, database: Database, root: str) -> None:
     """
     from acme_iid.operations import roots
 
-    fingerprint = roots.drop(home.config(), database, root, int(time.time()))
-    click.echo(
-        f"The root {fingerprint} is dropped. Clients that look once a day trust it no more by this time tomorrow."
-    )
+    now = int(time.time())
+    fingerprint = roots.drop(home.config(), database, root, now)
+    click.echo(f"The root {fingerprint} is dropped. Clients of acme-iid trust it no more by {_looked(now)}.")
+
+
+def _looked(now: int) -> str | None:
+    """When every client has looked at the list of roots, for people."""
+    from acme_iid.operations.root_documents import CLIENTS_LOOK_SECONDS
+
+    return timestamp(now + CLIENTS_LOOK_SECONDS)
 
 
 @roots.command("list", short_help="The roots, one a line.")

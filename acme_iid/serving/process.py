@@ -27,7 +27,7 @@ from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.addresses import Listen
 from acme_iid.serving.http import Application, HTTPServer
-from acme_iid.serving.sockets import Sockets
+from acme_iid.serving.sockets import Sockets, end_accepting
 
 STOP_TIMEOUT = 10
 """Seconds that requests have to be answered when a process stops."""
@@ -131,10 +131,7 @@ class Process:
                 await self._reload(serving)
             if reread or self._seconds_to_renewal() == 0:
                 await self._renew()
-        for task in accepting:
-            task.cancel()
-        for listener in (*listeners.acme, *listeners.status):
-            listener.close()
+        end_accepting(accepting, (*listeners.acme, *listeners.status))
         servers = [self._server] if self._plain is None else [self._server, self._plain]
         await asyncio.gather(*(server.stop(STOP_TIMEOUT) for server in servers))
         self._application.stopped()

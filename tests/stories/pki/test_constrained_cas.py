@@ -89,12 +89,13 @@ def reload(ca: CA) -> None:
     ca.process.send_signal(signal.SIGHUP)
 
 
-def activate(ca: CA, issuer: str) -> None:
+def activate(ca: CA, issuer: str) -> str:
     deadline = time.monotonic() + 60
     while (done := ca.try_cli("issuer", "rotate", "activate", issuer)).code:
         assert "lack the issuer's key" in done.stderr, done.stderr
         assert time.monotonic() < deadline
         time.sleep(0.5)
+    return done.stdout
 
 
 def issuers(ca: CA) -> set[str]:
@@ -133,7 +134,7 @@ def test_a_new_domain_is_issued_once_the_next_issuer_signs(tmp_path: Path, insta
         (second,) = issuers(ca) - first
         reload(ca)
         assert "rotate prepare --permit-network NETWORK" in order_address(account).json()["detail"]
-        activate(ca, second)
+        assert f"It permits {NEW}. For names there" in activate(ca, second)
         # The constraints are those of the issuer that signs, with no word to the server.
         deadline = time.monotonic() + 60
         while order_address(account).status_code != 201:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -143,6 +144,28 @@ def commands(said: str) -> list[list[str]]:
     return [shlex.split(line) for line in said.splitlines() if line.startswith("  ")]
 
 
+def obey(ca: CA, said: str, folder: Path) -> None:
+    """Run the commands that a person is told to run."""
+    for command in commands(said):
+        assert command[0] == "acme-iid-ca"
+        ca.cli(*(str(folder / text) if text == "root.crl" else text for text in command[1:]))
+
+
+def named_in_the_roots_list(ca: CA) -> list[int]:
+    """The serial numbers that the root's list has, as relying parties get it."""
+    root = home.load_certificate(ca.root)
+    served = x509.load_der_x509_crl(fetch(ca, f"/root-crl/{fingerprint(root)[:16]}").content)
+    return [entry.serial_number for entry in served]
+
+
+def until_renewed_by(vm: Machine, issuer: str) -> None:
+    """Have the machine look after its certificate, which it renews once the CA says so."""
+    deadline = time.monotonic() + 60
+    while issuer_of(vm) != issuer:
+        vm.run("renew", vm.crt, vm.key)
+        assert time.monotonic() < deadline
+
+
 def test_a_stolen_issuer_is_left_and_named_in_the_roots_list(ca: CA, vm: Machine, tmp_path: Path) -> None:
     first = ca.issuer_id
     stolen = home.load_certificate(ca.intermediate)
@@ -153,22 +176,49 @@ def test_a_stolen_issuer_is_left_and_named_in_the_roots_list(ca: CA, vm: Machine
     assert f"The issuer {first} is compromised; 1 certificates of it are in force." in said
     assert "by then every client has noticed" in said
     assert states(ca) == {first: "compromised", second: "signing"}
-    for command in commands(said):
-        assert command[0] == "acme-iid-ca"
-        arguments = [str(tmp_path / text) if text == "root.crl" else text for text in command[1:]]
-        ca.cli(*arguments)
-    root = home.load_certificate(ca.root)
-    named = x509.load_der_x509_crl(fetch(ca, f"/root-crl/{fingerprint(root)[:16]}").content)
-    assert [entry.serial_number for entry in named] == [stolen.serial_number]
+    obey(ca, said, tmp_path)
+    assert named_in_the_roots_list(ca) == [stolen.serial_number]
     # The certificate is young, and not due but for the CA's wish; the half hour over which that is spread is over.
     assert vm.try_("needs-renewal", vm.crt).code == 1
     with closing(open_store(ca.store_url)) as database:
         pass_time(database)
         put(database, Statement("UPDATE certificates SET not_before = not_before - 3600", {}))
-    deadline = time.monotonic() + 60
-    while issuer_of(vm) != second:
-        vm.run("renew", vm.crt, vm.key)
-        assert time.monotonic() < deadline
+    until_renewed_by(vm, second)
+
+
+def test_a_key_stolen_from_a_former_issuer_has_its_certificates_replaced(ca: CA, vm: Machine, tmp_path: Path) -> None:
+    first = ca.issuer_id
+    stolen = home.load_certificate(ca.intermediate)
+    refused = ca.try_cli("issuer", "rotate", "compromised", first)
+    assert (refused.code, "issuer rotate activate NEXT --compromised" in refused.stderr) == (1, True), refused.stderr
+    second, third = prepare(ca.home), prepare(ca.home)
+    activate(ca, second)
+    assert vm.try_("needs-renewal", vm.crt).code == 1
+    said = ca.cli("issuer", "rotate", "compromised", first).stdout
+    assert f"The issuer {first} is compromised; 1 certificates of it are in force." in said
+    assert "refuse the issuer within 24 hours of that" in said
+    again = ca.cli("issuer", "rotate", "compromised", first).stdout
+    assert again.startswith("It was marked at ")
+    assert again.endswith(said)
+    obey(ca, said, tmp_path)
+    assert named_in_the_roots_list(ca) == [stolen.serial_number]
+    with closing(open_store(ca.store_url)) as database:
+        pass_time(database)
+        # The half hour over which that is spread is over; of the hours that a former issuer's get, most are to come.
+        put(database, Statement("UPDATE certificates SET not_before = not_before - 3600", {}))
+    until_renewed_by(vm, second)
+
+    said = ca.cli("issuer", "rotate", "compromised", third).stdout
+    assert f"The issuer {third} is compromised; 0 certificates of it are in force." in said
+    assert "it can never sign" in ca.try_cli("issuer", "rotate", "activate", third).stderr
+    assert "-o former.crl" in said  # there is a list by now, which has the first one
+    assert states(ca) == {first: "compromised", second: "signing", third: "compromised"}
+    ca.cli("issuer", "rotate", "retire", first, "--while-valid")
+    key_file(ca.home, first).unlink()
+    shutil.rmtree(ca.home / home.folder_of(first))
+    said = ca.cli("issuer", "rotate", "compromised", first).stdout
+    assert x509.load_pem_x509_certificate(said[said.index("-----BEGIN") :].encode()) == stolen
+    assert "--revoke stolen.pem" in said
 
 
 def test_files_that_do_not_fit_change_nothing(ca: CA, vm: Machine) -> None:
