@@ -36,6 +36,7 @@ MOST_STATUS_CONNECTIONS = 2048
 """Connections of one process by plain HTTP: whoever opens them takes no file that an ACME client needs."""
 
 _RETRY = 60  # seconds until a renewal that failed is tried again
+_LOOK = 10  # seconds until the certificate is looked at again: another issuer may sign by then, or the clock be set
 
 ApplicationFactory = Callable[[Config, str | None], Application]
 Check = Callable[[Config], None]
@@ -153,8 +154,7 @@ class Process:
         ca = self._application.ca
         if self._certificate.chain != ca.chain_pem(ca.current, int(time.time())):
             return 0.0
-        # Looked at again and again, as the clock may be set.
-        return min(max(0.0, self._certificate.renew_at - time.time()), _RETRY)
+        return min(max(0.0, self._certificate.renew_at - time.time()), _LOOK)
 
     def _issue(self) -> ssl.SSLContext | None:
         """The TLS context with a new certificate."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from pages import blocks
+from pki.rotating import SECONDS, hang_up
 from ports import free_port
 from running import ACCOUNT, CA
 
@@ -72,7 +72,7 @@ class Typist:
             text = text.replace(word, value)
         return subprocess.run(
             [*(("faketime", "-f", later) if later else ()), "bash", "-euo", "pipefail", "-c", text],
-            cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=120, check=False,
+            cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
 
     def type_(self, name: str, *, later: str = "", **capitals: str) -> str:
@@ -83,9 +83,8 @@ class Typist:
 
     def type_when_followed(self, name: str, **capitals: str) -> str:
         """Have the server read its files again, and type a block as soon as it holds the new key."""
-        assert self.ca.process is not None
-        self.ca.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 120
+        hang_up(self.ca)
+        deadline = time.monotonic() + SECONDS
         while (done := self.try_(name, **capitals)).returncode:
             assert "lack the issuer's key" in done.stderr, done.stderr
             assert time.monotonic() < deadline

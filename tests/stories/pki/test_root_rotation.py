@@ -9,13 +9,14 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from machine import Machine, Staying, ec2_machine
+from pki.rotating import SECONDS, activate, hang_up, until
 from running import CA, Outcome, run_module
 from scripted_ca import Issuer, Reply, serve
 
@@ -25,13 +26,6 @@ from acme_iid.issuance.roots import fingerprint, to_pem
 from acme_iid.simulator import aws
 
 LIFETIME = '[ca]\nlifetime = "1m"\nminimum_lifetime = "1m"\n'
-
-
-def until(succeeds: Callable[[], bool], seconds: float = 150) -> None:
-    deadline = time.monotonic() + seconds
-    while not succeeds():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 class Rotation:
@@ -76,9 +70,8 @@ class Rotation:
         issuers = json.loads(self.ca.cli("issuer", "list", "--json").stdout)
         (prepared,) = {entry["id"] for entry in issuers} - {self.issuer}
         self.roots("use", fingerprint(self.new)[:16])
-        assert self.ca.process is not None
-        self.ca.process.send_signal(signal.SIGHUP)
-        until(lambda: self.ca.try_cli("issuer", "rotate", "activate", prepared).code == 0)
+        hang_up(self.ca)
+        activate(self.ca, prepared)
         return str(prepared)
 
     def served_chain(self) -> list[str]:
@@ -133,9 +126,10 @@ def as_issuer(signer: Signer) -> Issuer:
 
 def look(daemon: Staying, sentence: str) -> None:
     daemon.send(signal.SIGHUP)
-    daemon.wait_for(sentence)
+    daemon.wait_for(sentence, SECONDS)
 
 
+@pytest.mark.waits
 def test_no_client_is_touched_and_none_trusts_the_old_root_afterwards(
     rotation: Rotation, tmp_path: Path, instance: aws.Instance
 ) -> None:
@@ -147,7 +141,7 @@ def test_no_client_is_touched_and_none_trusts_the_old_root_afterwards(
             vm.bootstrap(ca)
         first.order()
         with first.stay("--roots-out", bundle, "--exec", command) as daemon:
-            daemon.wait_for("first renewal in")
+            daemon.wait_for("first renewal in", SECONDS)
             until(bundle.exists)
             assert set(x509.load_pem_x509_certificates(bundle.read_bytes())) == {old}
             rotation.announce()
@@ -229,6 +223,7 @@ def test_a_root_planted_by_the_intermediates_key_is_refused(
         vm.run("renew", "--force")
 
 
+@pytest.mark.waits
 def test_after_the_old_key_was_lost_machines_bootstrap_the_new_root(
     rotation: Rotation, tmp_path: Path, instance: aws.Instance
 ) -> None:

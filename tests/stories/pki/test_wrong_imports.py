@@ -24,6 +24,7 @@ from company_cas import (
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from pki.rotating import serving
 from running import ACCOUNT, CA, PROVISIONER, answer
 
 from acme_iid.protocol.public_keys import PublicKey
@@ -31,6 +32,8 @@ from acme_iid.simulator import aws
 
 CHANGING = ("ca.db", "nonces", "tls")
 """What a server that runs writes in its home."""
+
+pytestmark = pytest.mark.xdist_group("wrong imports")
 
 
 def tree(home: Path) -> dict[str, bytes]:
@@ -62,9 +65,8 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CA]:
     (folder / "chain.pem").write_bytes(pem(*requested(folder / "ca.csr").chain()))
     ca.cli("issuer", "import", folder / "chain.pem")
     ca.cli("issuer", "rotate", "prepare", "--csr", folder / "next.csr")
-    ca.start()
-    yield ca
-    ca.stop()
+    with serving(ca):
+        yield ca
 
 
 def import_all(ca: CA, files: Files, folder: Path) -> None:
