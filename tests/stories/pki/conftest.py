@@ -20,11 +20,6 @@ Show = Callable[[str, str, str], Shown]
 """Makes what a verifier is shown: a chain, a root, and a name."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that wait longest, so that all others run beside them."""
-    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
-
-
 @pytest.fixture(scope="session")
 def java(tmp_path_factory: pytest.TempPathFactory) -> Java:
     return Java(tmp_path_factory.mktemp("java"))

@@ -179,7 +179,7 @@ def test_a_key_stolen_from_a_former_issuer_has_its_certificates_replaced(ca: CA,
     refused = ca.try_cli("issuer", "rotate", "compromised", first)
     assert (refused.code, "issuer rotate activate NEXT --compromised" in refused.stderr) == (1, True), refused.stderr
     second, third = prepare(ca.home), prepare(ca.home)
-    activate(ca, second)
+    take_up(ca, second)
     assert vm.try_("needs-renewal", vm.crt).code == 1
     said = ca.cli("issuer", "rotate", "compromised", first).stdout
     assert f"The issuer {first} is compromised; 1 certificates of it are in force." in said

@@ -25,8 +25,6 @@ from acme_iid.simulator import aws
 
 NAME = "foo.local"
 
-pytestmark = pytest.mark.xdist_group("issuers signed elsewhere")
-
 
 @dataclass(frozen=True)
 class Shape:

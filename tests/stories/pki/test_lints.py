@@ -20,8 +20,6 @@ from pki.signed import Signed
 ALLOWED = tomllib.loads(Path(__file__).with_name("findings.toml").read_text())["finding"]
 MOST = 5
 
-pytestmark = pytest.mark.xdist_group("lints")
-
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Signed:

@@ -34,8 +34,6 @@ NAME = "foo.local"
 TRUSTED = {"announced": (True, False), "used": (True, True), "dropped": (False, True)}
 """Whether a chain leads to the old root and to the new one, at each moment of the rotation."""
 
-pytestmark = pytest.mark.xdist_group("root rotation verified")
-
 
 @dataclass
 class Company:

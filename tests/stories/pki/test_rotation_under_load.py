@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from pki import rotation_load
 
 CLIENTS = 50
 
 
-@pytest.mark.waits
 def test_fifty_clients_renew_through_a_rotation(tmp_path: Path) -> None:
     rotation_load.check(rotation_load.run(tmp_path, CLIENTS, rotations=1), CLIENTS)

@@ -26,8 +26,6 @@ from acme_iid.store.database import open_store
 NAME = "foo.local"
 MOMENTS = ("before", "prepared", "activated", "retired")
 
-pytestmark = pytest.mark.xdist_group("verifiers")
-
 
 @dataclass
 class Company:

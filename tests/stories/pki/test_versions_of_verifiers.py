@@ -24,8 +24,6 @@ from acme_iid.issuance.issuer import Signer
 from acme_iid.issuance.name_constraints import PRIVATE_NETWORKS, constraints
 from acme_iid.protocol.addresses import Network
 
-pytestmark = pytest.mark.xdist_group("versions of verifiers")
-
 NOW = int(time.time())
 JAVAS = {"Java 11": "11.0.13.1", "Java 17": "17.0.9.2", "Java 21": "21.0.8.2"}
 DEBIANS = "Debian's Java"

@@ -33,8 +33,6 @@ from acme_iid.simulator import aws
 CHANGING = ("ca.db", "nonces", "tls")
 """What a server that runs writes in its home."""
 
-pytestmark = pytest.mark.xdist_group("wrong imports")
-
 
 def tree(home: Path) -> dict[str, bytes]:
     """The home's files, but those of the running server."""
