@@ -35,10 +35,10 @@ def answered(der: bytes) -> ocsp.OCSPResponse:
     """What the server answers a request with: a question about another issuer's certificate is refused."""
     try:
         question = read(der)
-        if not question.is_about(INTERMEDIATE.certificate):
-            raise OCSPError(ocsp.OCSPResponseStatus.UNAUTHORIZED)
     except OCSPError as error:
         return ocsp.load_der_ocsp_response(error.response())
+    if not question.is_about(INTERMEDIATE.certificate):
+        return ocsp.load_der_ocsp_response(OCSPError(ocsp.OCSPResponseStatus.UNAUTHORIZED).response())
     sent = answer(INTERMEDIATE, question, issued=True, revoked=None, now=NOW, next_update=NOW + 60)
     return ocsp.load_der_ocsp_response(sent)
 
