@@ -113,13 +113,13 @@ def of_row(reader: Reader, row: Row) -> Order:
     body = documents.parse(row)
     attempts: list[Row] = []
     if documents.may_have_attempts(body):
-        found = reader.rows(_ATTEMPTS, n=row["n"])
-        if found and found[0]["order_version"] != row["version"]:
+        attempts = reader.rows(_ATTEMPTS, n=row["n"])
+        if attempts and attempts[0]["order_version"] != row["version"]:
             # An outcome was recorded after the row was read: its challenge would seem never to have been answered.
             newer = reader.rows(f"{SELECT} WHERE o.n = :n AND o.tag = :tag", n=row["n"], tag=row["tag"])
             if newer and newer[0]["version"] != row["version"]:
                 return of_row(reader, newer[0])
-        attempts = [attempt for attempt in found if attempt["i"] is not None]
+        attempts = [attempt for attempt in attempts if attempt["i"] is not None]
     made = (_get(reader, order_id) for order_id in documents.ahead_of(body))
     ahead = {entry.id: entry for order in made if order is not None for entry in order.authorizations}
     return documents.order_of(row, body, attempts, ahead)
