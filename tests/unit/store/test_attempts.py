@@ -200,7 +200,7 @@ class ReadWhileRecorded:
         return self
 
 
-def test_an_outcome_recorded_while_an_order_is_read_does_not_undo_the_answer(database: Database) -> None:
+def test_an_outcome_recorded_while_an_order_is_read_is_not_missed(database: Database) -> None:
     (asked,) = answer(database, "192.0.2.1", "foo.local")
     order = orders.by_number(database, asked.n)
     assert order is not None
