@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from acme_iid.cli import Home
-from acme_iid.cli.parameters import password, password_file
+from acme_iid.cli.parameters import password, password_file, root_crl_url
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -19,11 +19,18 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--issuer", metavar="ID", help="The intermediate, as 'issuer list' shows it; by default the one that signs."
 )
+@root_crl_url
 @password_file
 @click.argument("out", type=_file)
 @click.pass_obj
 def cross_sign(
-    home: Home, root_cert: Path, root_key: Path, issuer: str | None, password_file: Path | None, out: Path
+    home: Home,
+    root_cert: Path,
+    root_key: Path,
+    issuer: str | None,
+    root_crl_url: str | None,
+    password_file: Path | None,
+    out: Path,
 ) -> None:
     """Write to OUT an intermediate of this CA as another root signs it, and that root: an alternate chain.
 
@@ -36,11 +43,12 @@ def cross_sign(
     from acme_iid.issuance import alternates, ceremony, keys
     from acme_iid.issuance.home import load_certificate
     from acme_iid.issuance.issuer import Signer
-    from acme_iid.operations import issuers
+    from acme_iid.operations import issuers, root_lists
 
     root = Signer(load_certificate(root_cert), keys.load(root_key, password(password_file)))
     intermediate = issuers.chosen(home.config(), issuer)[0]
-    signed = ceremony.cross_sign(root, intermediate, int(time.time()))
+    url = root_lists.url_of(root.certificate, root_crl_url, home.path)
+    signed = ceremony.cross_sign(root, intermediate, int(time.time()), url)
     pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in (signed, root.certificate))
     try:
         write_new(out, pem, 0o644)

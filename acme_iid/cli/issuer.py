@@ -45,6 +45,11 @@ def import_chain(home: Home, chain: Path, password_file: Path | None) -> None:
     click.echo(f"Root fingerprint: {imported.fingerprint}")
     for purpose in imported.closed_purposes:
         click.echo(f"The chain leaves out {purpose}: strict clients refuse its certificates for that purpose.")
+    for name in imported.hosts:
+        click.echo(
+            f"Java takes the common name of {name} for a host's, which the constraints above do not permit: it refuses "
+            "every certificate below. Have it signed with a common name of two words."
+        )
 
 
 @issuer.command("list", short_help="The issuers, one a line.")

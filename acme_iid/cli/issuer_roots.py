@@ -12,7 +12,7 @@ from acme_iid.cli import Home
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import on_store
 from acme_iid.cli.output import show, timestamp
-from acme_iid.cli.parameters import password, password_file
+from acme_iid.cli.parameters import password, password_file, root_crl_url
 
 if TYPE_CHECKING:
     from acme_iid.store.database import Database
@@ -36,26 +36,46 @@ def roots() -> None:
 @click.option(
     "--out", type=_file, required=True, metavar="FILE", help="Where to write the link; a file that is not there."
 )
+@root_crl_url
 @password_file
-def link(new: Path, root_cert: Path, root_key: Path, out: Path, password_file: Path | None) -> None:
+@click.pass_obj
+def link(
+    home: Home,
+    new: Path,
+    root_cert: Path,
+    root_key: Path,
+    out: Path,
+    root_crl_url: str | None,
+    password_file: Path | None,
+) -> None:
     """Sign the root in NEW, a PEM file, with the former root's key: what clients of the former root take it up by.
 
-    This reads and writes the named files alone, so that it can be done wherever the key is kept. NEW is the certificate
-    of the new root; its key is not needed.
+    NEW is the certificate of the new root; its key is not needed. This works wherever the former root's key is kept,
+    and needs no CA there. Then say with --root-crl-url where the former root's revocation list is: programs that check
+    every certificate of a chain check the link by it.
     """
     from acme_iid.durable import write_new
     from acme_iid.issuance import ceremony, keys, links
     from acme_iid.issuance.home import load_certificate
     from acme_iid.issuance.issuer import Signer
     from acme_iid.issuance.roots import to_pem
+    from acme_iid.operations import root_lists
 
     now = int(time.time())
     former = Signer(load_certificate(root_cert), keys.load(root_key, password(password_file)))
-    signed = ceremony.link(former, links.load_root(new, now), now)
+    url = root_lists.url_of(former.certificate, root_crl_url, home.path)
+    signed = ceremony.link(former, links.load_root(new, now), now, url)
     try:
         write_new(out, to_pem(signed).encode(), 0o644)
     except FileExistsError as error:
         raise click.ClickException(f"{out} exists; choose another file") from error
+    if url is None:
+        click.echo(
+            "The link does not say where the former root's revocation list is. Programs that check every certificate "
+            "of a chain refuse it then; --root-crl-url says it."
+        )
+    else:
+        click.echo(f"The link says that the former root's revocation list is at {url}.")
     click.echo(f"The link is in {out}. On the CA: acme-iid-ca issuer roots add {new} {out}")
 
 
@@ -72,17 +92,18 @@ def add(home: Home, database: Database, new: Path, link: Path | None, *, without
     """
     from acme_iid.operations import roots
 
+    now = int(time.time())
     if (link is None) != without_link:
         raise click.UsageError(
             "give the link to the new root as well ('issuer roots link' makes it); or --without-link if the former "
             "root's key is lost, and every client is to bootstrap the new root by its fingerprint"
         )
-    fingerprint = roots.add(home.config(), database, new, link, int(time.time()))
+    fingerprint = roots.add(home.config(), database, new, link, now)
     click.echo(f"The root {fingerprint} is announced.")
     if link is None:
         click.echo(f"No client takes it up by itself. On each: acme-iid bootstrap --fingerprint {fingerprint} ...")
     else:
-        click.echo("Clients that look once a day trust it by this time tomorrow.")
+        click.echo(f"Clients of acme-iid trust it by {_looked(now)}.")
 
 
 @roots.command(short_help="Have an announced root be the one in use.")
@@ -112,10 +133,16 @@ def drop(home: Home, database: Database, root: str) -> None:
     """
     from acme_iid.operations import roots
 
-    fingerprint = roots.drop(home.config(), database, root, int(time.time()))
-    click.echo(
-        f"The root {fingerprint} is dropped. Clients that look once a day trust it no more by this time tomorrow."
-    )
+    now = int(time.time())
+    fingerprint = roots.drop(home.config(), database, root, now)
+    click.echo(f"The root {fingerprint} is dropped. Clients of acme-iid trust it no more by {_looked(now)}.")
+
+
+def _looked(now: int) -> str | None:
+    """When every client has looked at the list of roots, for people."""
+    from acme_iid.operations.root_documents import CLIENTS_LOOK_SECONDS
+
+    return timestamp(now + CLIENTS_LOOK_SECONDS)
 
 
 @roots.command("list", short_help="The roots, one a line.")

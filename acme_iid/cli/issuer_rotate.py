@@ -152,6 +152,11 @@ def activate(home: Home, database: Database, issuer: str, password_file: Path | 
         home.config(), database, issuer, password(password_file), now, compromised=compromised
     )
     click.echo(f"The issuer {activated.id[:16]} signs from now on.")
+    if activated.unlisted:
+        click.echo(
+            f"It permits {', '.join(activated.unlisted)}. For names there, add that to domains in [ca] of ca.toml, and "
+            "reload the servers (SIGHUP)."
+        )
     if compromised:
         _print_aftermath(home, database, activated.former, now)
     else:
@@ -159,20 +164,48 @@ def activate(home: Home, database: Database, issuer: str, password_file: Path | 
         click.echo(f"  acme-iid-ca issuer rotate retire {activated.former[:16]}")
 
 
-def _print_aftermath(home: Home, database: Database, former: str, now: int) -> None:
+@rotate.command(short_help="Mark a stolen intermediate that does not sign.")
+@click.argument("issuer")
+@on_store
+@click.pass_obj
+def compromised(home: Home, database: Database, issuer: str) -> None:
+    """Mark ISSUER, a former, retired or prepared one, because its key was stolen.
+
+    Clients renew its certificates at once, and it can never be activated. The commands that end it are printed, as
+    after 'activate --compromised', which marks the issuer that signs. Once more changes nothing and prints them again.
+    """
+    from acme_iid.operations import stolen
+
+    now = int(time.time())
+    marked = stolen.compromise(home.config(), database, issuer, now)
+    if marked.before is not None:
+        click.echo(f"It was marked at {timestamp(marked.before)}.")
+    _print_aftermath(home, database, marked.id, now)
+
+
+def _print_aftermath(home: Home, database: Database, issuer: str, now: int) -> None:
+    from acme_iid.issuance.roots import to_pem
+    from acme_iid.operations.root_documents import CLIENTS_LOOK_SECONDS
     from acme_iid.operations.stolen import aftermath
 
-    left = aftermath(home.config(), database, former, now)
-    click.echo(f"The issuer {former[:16]} is compromised; {left.valid} certificates of it are in force.")
+    left = aftermath(home.config(), database, issuer, now)
+    click.echo(f"The issuer {issuer[:16]} is compromised; {left.valid} certificates of it are in force.")
     if left.valid:
         click.echo(
             f"Clients that ask for renewal information have replaced them by {timestamp(left.renewed_by)}. "
             f"The last one ends at {timestamp(left.last_end)}: by then every client has noticed."
         )
+    if left.dropped_at is not None:
+        click.echo(f"The root above it was dropped at {timestamp(left.dropped_at)}: clients trust nothing of it.")
+        return
+    if left.file is None:
+        click.echo("Its certificate is not in this home; write it to stolen.pem:")
+        click.echo(to_pem(left.certificate), nl=False)
+    file = left.file or "stolen.pem"
     if left.ceremony is None:
         click.echo(
             f"The thief can sign until the CA that signed this issuer, {left.above}, names it in its revocation list. "
-            f"Have it revoke {left.certificate}."
+            f"Have it revoke {file}."
         )
         return
     root, root_key, known = left.ceremony.root, left.ceremony.key, left.ceremony.former
@@ -181,11 +214,11 @@ def _print_aftermath(home: Home, database: Database, former: str, now: int) -> N
         click.echo(f"  curl --cacert {root or 'ROOT_CERT'} -o former.crl {known}")
     click.echo(
         f"  acme-iid-ca issuer root-crl sign --root-cert {root or 'ROOT_CERT'} --root-key {root_key or 'ROOT_KEY'} "
-        f"{'' if known is None else '--former former.crl '}--revoke {left.certificate} --out root.crl"
+        f"{'' if known is None else '--former former.crl '}--revoke {file} --out root.crl"
     )
     click.echo("Then, here:")
     click.echo("  acme-iid-ca issuer root-crl import root.crl")
-    click.echo("Clients of acme-iid look once a day, and refuse the issuer from then on.")
+    click.echo(f"Clients of acme-iid refuse the issuer within {CLIENTS_LOOK_SECONDS // 3600} hours of that.")
 
 
 @rotate.command(short_help="Sign the last list of a former intermediate.")

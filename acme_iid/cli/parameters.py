@@ -56,6 +56,21 @@ class Checked(click.ParamType[Any]):
         return value if self._keep else parsed
 
 
+def _root_list_url(text: str) -> str:
+    from acme_iid.config.status_settings import root_list_url
+
+    return root_list_url(text)
+
+
+root_crl_url = click.option(
+    "--root-crl-url",
+    type=Checked(_root_list_url),
+    metavar="URL",
+    help="Where the revocation list of the root that signs is; {root} in it stands for the root's id. By default what "
+    "ca.toml says, if the root is one of this CA's.",
+)
+
+
 class Subject(click.ParamType[Any]):
     """A distinguished name as text (RFC 4514)."""
 

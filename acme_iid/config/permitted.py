@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
+from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.name_constraints import NameConstraints
 
 
@@ -33,6 +34,29 @@ def refusal(config: Config, constraints: Sequence[NameConstraints]) -> str | Non
                 remedy = f"Correct [server] url, or {_wider(entry, '')}"
                 return f"the name constraints shut out the server itself, {name}: {reason}. {remedy}"
     return None
+
+
+def unlisted(config: Config, constraints: Sequence[NameConstraints]) -> tuple[str, ...]:
+    """The domains that a chain permits by name and ``[ca] domains`` does not list, nor a part of them.
+
+    Not those of clouds and of the server itself, which every issuer permits.
+    """
+    own = (
+        *(domain for cloud in CLOUD_TYPES.values() for domain in cloud.own_domains),
+        *(name.value for name in config.namespace.reserved if name.type == "dns"),
+    )
+    named = (domain.removeprefix(".") for entry in constraints for domain in entry.permitted_domains or () if domain)
+    return tuple(
+        domain
+        for domain in dict.fromkeys(named)
+        if all(entry.refusal_of_domain(domain) is None for entry in constraints)
+        and not any(_is_in(domain, listed) for listed in (*config.ca.domains, *own))
+        and not any(_is_in(listed, domain) for listed in config.ca.domains)
+    )
+
+
+def _is_in(name: str, domain: str) -> bool:
+    return name == domain or name.endswith(f".{domain}")
 
 
 def _wider(constraints: NameConstraints, option: str) -> str:

@@ -34,6 +34,19 @@ def url(text: str, placeholder: str = "") -> str:
     return address
 
 
+def root_list_url(text: str) -> str:
+    """Return the URL of the revocation list of one root, as it is.
+
+    :param text: {root} in it stands for the root's id; it may be left out.
+    :raises ValueError: if the text is not such a URL.
+    """
+    address = parsers.page_url(text)
+    unknown = set(re.findall(r"\{[^}]*\}", text)) - {"{root}"}
+    if unknown:
+        raise ValueError(f"{text!r} has {min(unknown)} in it; the only placeholder is {{root}}, for the root's id")
+    return address
+
+
 @dataclass(frozen=True, slots=True)
 class StatusSettings:
     """The table ``[status]``; None for a URL that follows from ``listen``, or from the server's URL."""
@@ -79,7 +92,7 @@ class StatusSettings:
         default=None,
         metadata=described(
             'a URL such as "http://pki.example.com/root-crl/{root}"',
-            "Where intermediates that are made say that their root's revocation list is; {root} is the root's id.",
+            "Where intermediates and links to roots say that the list of their root is; {root} is the root's id.",
             partial(url, placeholder="{root}"),
             absent="the same with /root-crl/{root}; without listen they do not say it",
         ),

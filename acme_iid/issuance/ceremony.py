@@ -158,11 +158,12 @@ def request(
     return builder.sign(key, signature_hash(key))
 
 
-def cross_sign(root: Signer, intermediate: x509.Certificate, now: int) -> x509.Certificate:
+def cross_sign(root: Signer, intermediate: x509.Certificate, now: int, crl_url: str | None = None) -> x509.Certificate:
     """Return an intermediate as another root signs it: the same subject, key, key identifier and name constraints.
 
     It ends with the intermediate or the root, whichever is first.
 
+    :param crl_url: where the root's revocation list is; None if the certificate does not say it.
     :raises CAFileError: if the root is no CA certificate, its key is another one, or one of the two has run out.
     """
     usable = _usable_until(root, now)
@@ -178,6 +179,7 @@ def cross_sign(root: Signer, intermediate: x509.Certificate, now: int) -> x509.C
     if ends <= now:
         raise CAFileError("the intermediate has run out")
     builder = _builder(intermediate.subject, _public_key(intermediate), INTERMEDIATE, identifier, constraints)
+    builder = _with_list(builder, crl_url)
     return _sign(builder, root.certificate.subject, root.key_identifier, root.key, now, ends + BACKDATE)
 
 

@@ -6,9 +6,10 @@ leaf of the new issuer, as strict clients make it (:func:`try_chain`).
 
 from __future__ import annotations
 
+import re
 import ssl
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TypeVar
@@ -17,18 +18,20 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
-from acme_iid.issuance import keys
+from acme_iid.issuance import keys, name_constraints
 from acme_iid.issuance.home import shown
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.roots import is_signed_by
+from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
 _STRONG_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _ORDER = "the issuing CA first, then each certificate that signed the one before it, and the root last"
+_HOST = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*")
 _UNDERSTOOD = {
     ExtensionOID.BASIC_CONSTRAINTS,
     ExtensionOID.KEY_USAGE,
@@ -76,6 +79,22 @@ def closed_purposes(chain: Sequence[x509.Certificate]) -> list[str]:
     """Return what certificates under a chain are no good for, though they say so: ``clientAuth``, or nothing."""
     client = ExtendedKeyUsageOID.CLIENT_AUTH
     return ["clientAuth"] if any(not _permits(certificate, client) for certificate in chain) else []
+
+
+def common_names_as_hosts(chain: Sequence[x509.Certificate]) -> Iterator[x509.Certificate]:
+    """Return the CA certificates below which Java accepts nothing, though they and their signers are in order.
+
+    Where there is no name of a host beside it, it takes a common name of one word for one, and holds it against the
+    constraints above, those of the root excepted.
+    """
+    for place, certificate in enumerate(chain[:-1]):
+        common_names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        if not common_names or _extension(certificate, x509.SubjectAlternativeName) is not None:
+            continue
+        word = str(common_names[-1].value).lower()
+        above = name_constraints.read((name_of(entry), entry) for entry in chain[place + 1 : -1])
+        if _HOST.fullmatch(word) and any(entry.refusal(Identifier("dns", word)) is not None for entry in above):
+            yield certificate
 
 
 def _check_strength(certificate: x509.Certificate) -> None:

@@ -26,12 +26,14 @@ class Imported:
 
     :ivar fingerprint: of its root.
     :ivar closed_purposes: what its certificates are no good for, though they may say so.
+    :ivar hosts: the names of CA certificates that Java takes for those of hosts, and therefore refuses.
     """
 
     issuer_id: str
     folder: Path
     fingerprint: str
     closed_purposes: list[str]
+    hosts: list[str]
 
 
 def take_up(config: Config, path: Path, password: str | None, now: int) -> Imported:
@@ -64,7 +66,8 @@ def take_up(config: Config, path: Path, password: str | None, now: int) -> Impor
         _add_with_root(config.home, signer, chain)
     issuer_id = key_id(public)
     folder = config.home / home.folder_of(issuer_id)
-    return Imported(issuer_id, folder, fingerprint(root), imports.closed_purposes(chain))
+    hosts = [imports.name_of(entry) for entry in imports.common_names_as_hosts(chain)]
+    return Imported(issuer_id, folder, fingerprint(root), imports.closed_purposes(chain), hosts)
 
 
 def try_out(config: Config, signer: Signer, chain: Sequence[x509.Certificate], now: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from cryptography import x509
@@ -14,6 +15,7 @@ from acme_iid.errors import RequestError
 from acme_iid.issuance import home, name_constraints
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id
+from acme_iid.issuance.roots import to_pem
 from acme_iid.store import issuers
 from acme_iid.store.database import Database
 from acme_iid.store.existing import existing
@@ -42,6 +44,15 @@ def _note(reader: Reader, ca: CertificateAuthority, now: int) -> Write[None]:
     if issuers.signing(reader) is None:
         statements.append(issuers.activate_first(ca.current.id, now))
     return Write(statements, lambda _rows: None)
+
+
+def noted(chain: Sequence[x509.Certificate], now: int) -> Statement:
+    """Note an issuer of the home in the store.
+
+    :param chain: its certificate, those above it, and the root.
+    """
+    pem = to_pem(*chain[:-1])
+    return issuers.note(key_id(chain[0].public_key()), chain[0].public_bytes(Encoding.DER), pem, now)
 
 
 def chosen(config: Config, short_id: str | None = None) -> tuple[x509.Certificate, ...]:

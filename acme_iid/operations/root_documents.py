@@ -15,6 +15,8 @@ from acme_iid.store import root_lists, roots
 from acme_iid.store.roots import StoredRoot
 from acme_iid.store.writes import Reader
 
+CLIENTS_LOOK_SECONDS = 24 * 3600
+"""Seconds between two looks of our client at the document, for what operators are told (the client has its own)."""
 MAX_LIST_BYTES = 64 * 1024
 """The size of a root's list of revoked issuers, up to which it is in the document: more than a thousand of them."""
 

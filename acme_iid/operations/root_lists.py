@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from cryptography import x509
 
+from acme_iid.config import ca_toml
 from acme_iid.errors import RequestError
-from acme_iid.issuance import root_crl
+from acme_iid.issuance import home, root_crl
 from acme_iid.issuance.root_crl import CheckedList
 from acme_iid.issuance.roots import fingerprint
 from acme_iid.store import root_lists
@@ -30,6 +32,20 @@ def take_up(
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     return perform(database, partial(_take_up, checked=root_crl.check(found, roots, now), now=now))
+
+
+def url_of(root: x509.Certificate, template: str | None, folder: Path) -> str | None:
+    """Return where the revocation list of a root is, for certificates that it signs; None if they do not say it.
+
+    :param template: the URL that the operator gives, with {root} for the root's id or without; None for the one that
+        the configuration of a CA says. A root that is none of that CA's has no list there.
+    :param folder: the CA's home, which need not exist.
+    :raises ConfigError: if the configuration is needed and cannot be used.
+    :raises CAFileError: if the CA's roots are needed and cannot be read.
+    """
+    if template is None and (folder / home.ROOT_CERTIFICATE).exists() and root in home.load_roots(folder):
+        template = ca_toml.load(folder).root_crl_url
+    return None if template is None else root_crl.url_of(template, root)
 
 
 def _take_up(reader: Reader, checked: CheckedList, now: int) -> RootList | Write[RootList]:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from acme_iid.config import permitted
 from acme_iid.config.settings import Config
@@ -75,10 +74,12 @@ class Activated:
     """An issuer that signs from now on.
 
     :ivar former: the id of the one that did.
+    :ivar unlisted: the domains that it permits and ``[ca] domains`` does not list.
     """
 
     id: str
     former: str
+    unlisted: tuple[str, ...]
 
 
 def activate(
@@ -96,15 +97,18 @@ def activate(
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     chain = issuing.chosen(config, short_id)
-    permitted.require(config, name_constraints.of_chain(chain[0], chain[1:-1], chain[-1]))
+    constraints = name_constraints.of_chain(chain[0], chain[1:-1], chain[-1])
+    permitted.require(config, constraints)
     if not servers.seen(database, now, SEEN_SECONDS):
         home.load_issuer(config.home, key_id(chain[0].public_key()), password)
-    return perform(database, partial(_activate, config=config, chain=chain, now=now, compromised=compromised))
+    write = partial(_activate, config=config, chain=chain, now=now, compromised=compromised)
+    former = perform(database, write)
+    return Activated(key_id(chain[0].public_key()), former, permitted.unlisted(config, constraints))
 
 
 def _activate(
     reader: Reader, config: Config, chain: Sequence[x509.Certificate], now: int, *, compromised: bool
-) -> Write[Activated]:
+) -> Write[str]:
     issuer_id = key_id(chain[0].public_key())
     stored = {entry.id: entry for entry in issuers.every(reader)}
     signing = issuers.signing(reader)
@@ -113,6 +117,8 @@ def _activate(
     if signing == issuer_id:
         raise RequestError("this issuer signs already")
     entry = stored.get(issuer_id)
+    if entry is not None and entry.compromised_at is not None:
+        raise RequestError("this issuer's key was stolen, and it can never sign; prepare a new one")
     if entry is not None and (entry.activated_at is not None or entry.retired_at is not None):
         raise RequestError("this issuer was activated before, and another one has taken its place; prepare a new one")
     _require_lasting(config, chain, now)
@@ -128,16 +134,12 @@ def _activate(
             f"{len(lacking)} of the servers that run lack the issuer's key: {', '.join(lacking)}. Copy its folder in "
             "issuers/ and its key into their homes, and reload them (SIGHUP)"
         )
-    pem = "".join(entry.public_bytes(Encoding.PEM).decode() for entry in chain[:-1])
-    statements = [
-        issuers.note(issuer_id, chain[0].public_bytes(Encoding.DER), pem, now),
-        issuers.activate(issuer_id, signing, now),
-    ]
+    statements = [issuing.noted(chain, now), issuers.activate(issuer_id, signing, now)]
     events = [Event("issuer.activated", now, detail={"issuer": issuer_id, "former": signing})]
     if compromised:
-        statements.append(issuers.compromise(signing, now))
+        statements.append(issuers.compromise(signing, stored[signing].activated_at, now))
         events.append(Event("issuer.compromised", now, detail={"issuer": signing}))
-    return Write(statements, lambda _rows: Activated(issuer_id, signing), events)
+    return Write(statements, lambda _rows: signing, events)
 
 
 def _require_lasting(config: Config, chain: Sequence[x509.Certificate], now: int) -> None:

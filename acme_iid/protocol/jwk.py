@@ -19,6 +19,7 @@ ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "RS256")
 """The JWS algorithms that requests can be signed with (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
 
 _KEY_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
+_COORDINATE_OCTETS = {"P-256": 32, "P-384": 48, "P-521": 66}
 _MAX_MEMBER = 1400  # characters: the modulus of 8192 bits has 1366
 
 
@@ -44,14 +45,36 @@ def load(text: str) -> PublicKey:
     :param text: as :func:`canonical` made it.
     :raises ValueError: with the fault, in words: a kind of key that this server does not know, or a weak key.
     """
+    members = json.loads(text)
+    if (fault := _coordinate_fault(members)) is not None:
+        raise ValueError(fault)
     try:
-        key: object = jwt.PyJWK(json.loads(text)).key
+        key: object = jwt.PyJWK(members).key
     except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, AttributeError) as error:
         raise ValueError("the JWK is not a key that this server knows") from error
     if (refusal := ACCOUNTS.refusal(key)) is not None:
         raise ValueError(refusal)
     assert isinstance(key, PublicKey)  # no other kind is accepted
     return key
+
+
+def _coordinate_fault(members: Mapping[str, str]) -> str | None:
+    """The coordinate of an EC key that is shorter than its curve asks for (RFC 7518 section 6.2.1.2), in words.
+
+    Some clients leave out octets of zero at the beginning, which one key in 128 has: their keys are named, since they
+    are refused by most servers, and since only another key or another release of the client helps.
+    """
+    octets = _COORDINATE_OCTETS.get(members.get("crv", ""))
+    if members.get("kty") != "EC" or octets is None:
+        return None
+    characters = -(-octets * 4 // 3)
+    for name in ("x", "y"):
+        if 0 < len(members.get(name, "")) < characters:
+            return (
+                f"the JWK's {name} is too short: coordinates of {members['crv']} have {octets} octets, those of zero at"
+                " the beginning too (RFC 7518 section 6.2.1.2); make another account key, or update the client"
+            )
+    return None
 
 
 def spki(public_key: PublicKey) -> bytes:

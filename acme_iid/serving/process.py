@@ -27,7 +27,7 @@ from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.addresses import Listen
 from acme_iid.serving.http import Application, HTTPServer
-from acme_iid.serving.sockets import Sockets
+from acme_iid.serving.sockets import Sockets, end_accepting
 
 STOP_TIMEOUT = 10
 """Seconds that requests have to be answered when a process stops."""
@@ -36,6 +36,7 @@ MOST_STATUS_CONNECTIONS = 2048
 """Connections of one process by plain HTTP: whoever opens them takes no file that an ACME client needs."""
 
 _RETRY = 60  # seconds until a renewal that failed is tried again
+_LOOK = 10  # seconds until the certificate is looked at again: another issuer may sign by then, or the clock be set
 
 ApplicationFactory = Callable[[Config, str | None], Application]
 Check = Callable[[Config], None]
@@ -131,10 +132,7 @@ class Process:
                 await self._reload(serving)
             if reread or self._seconds_to_renewal() == 0:
                 await self._renew()
-        for task in accepting:
-            task.cancel()
-        for listener in (*listeners.acme, *listeners.status):
-            listener.close()
+        end_accepting(accepting, (*listeners.acme, *listeners.status))
         servers = [self._server] if self._plain is None else [self._server, self._plain]
         await asyncio.gather(*(server.stop(STOP_TIMEOUT) for server in servers))
         self._application.stopped()
@@ -156,8 +154,7 @@ class Process:
         ca = self._application.ca
         if self._certificate.chain != ca.chain_pem(ca.current, int(time.time())):
             return 0.0
-        # Looked at again and again, as the clock may be set.
-        return min(max(0.0, self._certificate.renew_at - time.time()), _RETRY)
+        return min(max(0.0, self._certificate.renew_at - time.time()), _LOOK)
 
     def _issue(self) -> ssl.SSLContext | None:
         """The TLS context with a new certificate."""

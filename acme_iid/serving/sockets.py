@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import NamedTuple
 
 from acme_iid.errors import ServerError
@@ -115,6 +116,20 @@ def handed_over(environment: MutableMapping[str, str]) -> Sockets:
         is_for_status = names[place : place + 1] == [STATUS]
         (found.status if is_for_status else found.acme).append(listener)
     return found
+
+
+def end_accepting(tasks: Iterable[asyncio.Task[None]], listeners: Sequence[socket.socket]) -> None:
+    """End tasks that accept connections, and close their sockets here: who opened them may have them still.
+
+    What comes meanwhile stays in the backlog: asyncio would accept it for a task that was cancelled, and lose it.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        loop.remove_reader(listener)
+    for task in tasks:
+        task.cancel()
+    for listener in listeners:
+        listener.close()
 
 
 def _prepare(listener: socket.socket) -> None:

@@ -65,18 +65,24 @@ def activate(issuer_id: str, former_id: str, now: int) -> Statement:
         f"""UPDATE issuers SET activated_at = CASE
                WHEN (SELECT max(activated_at) FROM issuers) < :now THEN :now
                ELSE (SELECT max(activated_at) FROM issuers) + 1 END
-           WHERE id = :id AND activated_at IS NULL AND retired_at IS NULL AND ({_SIGNING}) = :former""",  # noqa: S608 - our own words
+           WHERE id = :id AND activated_at IS NULL AND retired_at IS NULL AND compromised_at IS NULL
+             AND ({_SIGNING}) = :former""",  # noqa: S608 - our own words
         {"id": issuer_id, "former": former_id, "now": now},
         again,
     )
 
 
-def compromise(issuer_id: str, now: int) -> Statement:
-    """Note that an issuer's key is not the CA's alone; the one that signs is not noted."""
+def compromise(issuer_id: str, activated_at: int | None, now: int) -> Statement:
+    """Note that an issuer's key is not the CA's alone; the one that signs is not noted.
+
+    :param activated_at: when it began to sign, None for a prepared one, as was read: one that is activated meanwhile
+        is not noted either. PostgreSQL looks at this row as it is by then, and at others as they were.
+    """
     return Statement(
         f"""UPDATE issuers SET compromised_at = :now
-           WHERE id = :id AND compromised_at IS NULL AND ({_SIGNING}) <> :id""",  # noqa: S608 - our own words
-        {"id": issuer_id, "now": now},
+           WHERE id = :id AND compromised_at IS NULL AND coalesce(activated_at, -1) = :activated_at
+             AND ({_SIGNING}) <> :id""",  # noqa: S608 - our own words
+        {"id": issuer_id, "activated_at": -1 if activated_at is None else activated_at, "now": now},
         again,
     )
 

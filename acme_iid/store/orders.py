@@ -28,6 +28,10 @@ SELECT = """
     LEFT JOIN instances i ON i.id = o.instance_id
     LEFT JOIN enrolments e ON e.id = a.enrolment_id
 """
+_ATTEMPTS = """
+    SELECT o.version AS order_version, t.* FROM orders o LEFT JOIN attempts t ON t.n = o.n WHERE o.n = :n
+"""
+"""The attempts at an order's challenges, with the version of the order at that moment."""
 _UNCHANGED = "n = :n AND tag = :tag AND version = :version"
 """It is the order that was read: a number may be another's by now."""
 _MOST_READ = 1000
@@ -109,7 +113,13 @@ def of_row(reader: Reader, row: Row) -> Order:
     body = documents.parse(row)
     attempts: list[Row] = []
     if documents.may_have_attempts(body):
-        attempts = reader.rows("SELECT * FROM attempts WHERE n = :n", n=row["n"])
+        attempts = reader.rows(_ATTEMPTS, n=row["n"])
+        if attempts and attempts[0]["order_version"] != row["version"]:
+            # An outcome was recorded after the row was read: its challenge would seem never to have been answered.
+            newer = reader.rows(f"{SELECT} WHERE o.n = :n AND o.tag = :tag", n=row["n"], tag=row["tag"])
+            if newer and newer[0]["version"] != row["version"]:
+                return of_row(reader, newer[0])
+        attempts = [attempt for attempt in attempts if attempt["i"] is not None]
     made = (_get(reader, order_id) for order_id in documents.ahead_of(body))
     ahead = {entry.id: entry for order in made if order is not None for entry in order.authorizations}
     return documents.order_of(row, body, attempts, ahead)

@@ -50,17 +50,18 @@ class Crowd:
     """Connections that have been made; used in a ``with``, whose end closes them.
 
     :param tls: whether they speak TLS.
+    :param port: the one of the listener for plain HTTP; None for the ACME server's.
     :param said: what each of them sends at once.
     """
 
-    def __init__(self, ca: CA, count: int, *, tls: bool = True, said: bytes = b"") -> None:
+    def __init__(self, ca: CA, count: int, *, tls: bool = True, said: bytes = b"", port: int | None = None) -> None:
         raise_limit()
         context = ssl.create_default_context(cafile=str(ca.root))
         self.streams: list[socket.socket] = []
         self._ended = threading.Event()
         self._dripping: threading.Thread | None = None
         for _ in range(count):
-            stream = socket.create_connection(("127.0.0.1", ca.port), timeout=60)
+            stream = socket.create_connection(("127.0.0.1", port or ca.port), timeout=60)
             self.streams.append(stream)
             if tls:
                 self.streams[-1] = context.wrap_socket(stream, server_hostname="127.0.0.1")

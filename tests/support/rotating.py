@@ -57,6 +57,16 @@ def pass_time(database: Committing, seconds: int = 3600) -> None:
         put(database, Statement(text, {"seconds": seconds}))
 
 
+def end_certificates(database: Committing, issuer_id: str) -> None:
+    """Have the certificates of an issuer be a year older, so that all have ended.
+
+    :param issuer_id: the whole id.
+    """
+    text = """UPDATE certificates SET not_before = not_before - :year, not_after = not_after - :year
+              WHERE issuer_id = :issuer_id"""
+    put(database, Statement(text, {"year": YEAR, "issuer_id": issuer_id}))
+
+
 def reload(authority: Authority) -> None:
     """Take up the files in an authority's home, as SIGHUP does."""
     ca = home.load(authority.config.home)

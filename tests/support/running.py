@@ -32,6 +32,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ACCOUNT = "123456789042"
 PROVISIONER = "AWS IID Provisioner"
+SECONDS = 60
+"""The longest that a command, a start or a stop takes on a machine that has much else to do."""
 UNLIMITED = "\n".join(f'{field.name} = "{OFF}"' for field in fields(Limits))
 """A table [limits] with all of them off."""
 
@@ -53,7 +55,7 @@ def run_module(module: str, *arguments: str | Path, env: dict[str, str] | None =
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
@@ -189,12 +191,12 @@ class CA:
             lines.put("")
 
         threading.Thread(target=read, daemon=True).start()
-        while "Listening on" not in (line := lines.get(timeout=60)):
+        while "Listening on" not in (line := lines.get(timeout=SECONDS)):
             assert line, f"the server ended: {self.log}"
 
     def until_logged(self, *sentences: str) -> None:
         """Wait until the server has written a line with one of the sentences; it writes beside its answers."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + SECONDS
         while not any(sentence in line for line in list(self.log) for sentence in sentences):
             assert time.monotonic() < deadline, self.log
             time.sleep(0.01)
@@ -209,7 +211,7 @@ class CA:
         """Stop gracefully; returns the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=SECONDS)
         self.process = None
         return code
 

@@ -83,12 +83,12 @@ class Wire:
         self.session.trust_env = False
         self.session.verify = str(root)
         self.directory_url = directory
-        self.directory: dict[str, Any] = self.session.get(directory, timeout=10).json()
+        self.directory: dict[str, Any] = self.session.get(directory, timeout=30).json()
         self.nonces: list[str] = []
 
     def nonce(self) -> str:
         """A fresh nonce."""
-        return self.session.head(self.directory["newNonce"], timeout=10).headers["Replay-Nonce"]
+        return self.session.head(self.directory["newNonce"], timeout=30).headers["Replay-Nonce"]
 
     def body(
         self,

@@ -293,7 +293,11 @@ class Task:
             journal.error("roots", text)
 
         def look(within: float) -> None:
-            self._look_at_roots(watch, self.find(lambda _text: None), within, complain)
+            pairs: list[records.Record] = []
+            # The daemon says what is wrong with records.
+            with suppress(ClientError, OSError):
+                pairs = self.find(lambda _text: None)
+            self._look_at_roots(watch, pairs, within, complain)
 
         looking = Looking(look, complain)
         revocations = inventory.revocations(self.where.state)

@@ -7,60 +7,22 @@ read to its end: it may end early, but nothing that stands in a body is ever ans
 from __future__ import annotations
 
 import json
-import socket
-import ssl
 import time
-from dataclasses import dataclass
 
 import pytest
+from framing import LAST, OVERSIZED, Response, exchange
 from running import CA
 from wire import JOSE, Key
 
 from acme_iid.serving.messages import MAX_REQUEST_BYTES
 
-LAST = b"GET /health HTTP/1.1\r\nHost: ca\r\nConnection: close\r\n\r\n"
 HIDDEN = b"GET /acme/directory HTTP/1.1\r\nHost: ca\r\n\r\n"
 """What would be answered if it were taken for a request."""
-
-
-@dataclass
-class Response:
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 def post(path: str = "/acme/new-order", *headers: str) -> bytes:
     lines = [f"POST {path} HTTP/1.1", "Host: ca", f"Content-Type: {JOSE}", *headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-def exchange(ca: CA, octets: bytes, *, last: bytes = LAST) -> list[Response]:
-    """Send octets, and the last request; the answers, read until the server closes the connection."""
-    context = ssl.create_default_context(cafile=str(ca.root))
-    text = b""
-    with (
-        socket.create_connection(("127.0.0.1", ca.port), timeout=30) as plain,
-        context.wrap_socket(plain, server_hostname="127.0.0.1") as stream,
-    ):
-        try:
-            stream.sendall(octets + last)
-            while part := stream.recv(65536):
-                text += part
-        except TimeoutError:
-            raise AssertionError(f"the server neither answers nor closes: {text!r}") from None
-        except OSError:
-            pass  # it was closed while we were sending
-    found = []
-    while text:
-        head, _, text = text.partition(b"\r\n\r\n")
-        first, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        length = int(headers.get("content-length", "0"))
-        found.append(Response(int(first.split()[1]), headers, text[:length]))
-        assert len(text) >= length, "an answer is cut off"
-        text = text[length:]
-    return found
 
 
 def signed(ca: CA) -> bytes:
@@ -217,3 +179,12 @@ def test_http_1_0_has_no_chunks(shared_ca: CA) -> None:
     found = exchange(shared_ca, request + b"5\r\nhello\r\n0\r\n\r\n" + HIDDEN)
     check_refused(found, 400, 411)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("part", OVERSIZED)
+def test_a_header_that_is_too_large_is_refused_and_ends_the_connection(shared_ca: CA, part: str) -> None:
+    began = time.monotonic()
+    (refused,) = exchange(shared_ca, OVERSIZED[part], last=b"" if part == "unended" else LAST)
+    check_refused([refused], 400)
+    # Long before the time that a header may take is over.
+    assert time.monotonic() - began < 10

@@ -228,7 +228,7 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "nginx was told: -s reload" in walked["terminal-1-proxy"]
     assert "released" in walked["terminal-1-release"].lower()
     assert "OK" in walked["terminal-1-block"]
-    assert "It holds the CA's private keys" in walked["terminal-1-keep"]
+    assert "It holds the private keys of the CA's issuers" in walked["terminal-1-keep"]
 
 
 def test_contributors_set_up_and_run_one_test_as_typed(tmp_path: Path, environment: dict[str, str]) -> None:

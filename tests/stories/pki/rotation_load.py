@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
 from fleets import Client, Witness, fleet, issuer_of
 from pki import http_status
-from pki.rotating import activate, certificate, prepare, serving
+from pki.rotating import activate, certificate, prepare, serving, until
 from ports import free_port
 from running import ACCOUNT, CA, answer
 
 from acme_iid.simulator import aws
-
-_LONGEST = 120
-"""Seconds in which each client has renewed, on a busy machine, too: certificates live for 90 at most."""
 
 
 @dataclass
@@ -95,24 +91,17 @@ def _begin(ca: CA, witness: Witness, issuer: str) -> str:
         found.append(account.obtain("witness.local", answer=vm).leaf)
         return found[-1].issuer == expected.subject
 
-    _until(signs, "the issuer signs")
+    until(signs)
     witness.watch(found[-1], expected)
     return issuer_of(found[-1])
 
 
 def _go_on(clients: list[Client], issuer: str, seconds: float) -> None:
     end = time.monotonic() + seconds
-    _until(lambda: all(client.renewals[issuer] for client in clients) or _failed(clients), "each client has renewed")
+    until(lambda: all(client.renewals[issuer] for client in clients) or _failed(clients))
     while time.monotonic() < end and not _failed(clients):
         time.sleep(1)
 
 
 def _failed(clients: list[Client]) -> bool:
     return any(client.faults for client in clients)
-
-
-def _until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _LONGEST
-    while not true():
-        assert time.monotonic() < deadline, f"not in {_LONGEST} seconds: {what}"
-        time.sleep(0.5)

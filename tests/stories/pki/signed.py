@@ -98,8 +98,10 @@ def _from_ceremonies(signed: Signed, ca: CA, name: str) -> None:
     for what, revoked in {"empty": [], "revoking": [issuer]}.items():
         der = root_crl.sign(root, revoked, "cACompromise", None, now, 86400)
         signed.revocation_list(f"{name}-root-{what}", der)
-    signed.certificate(f"{name}-link", ceremony.link(root, ceremony.create_root("Next", now).certificate, now))
-    signed.certificate(f"{name}-cross-signed-intermediate", ceremony.cross_sign(root, issuer, now))
+    following = ceremony.create_root("Next", now).certificate
+    for what, url in {"": None, "-with-list": "http://pki.test/root.crl"}.items():
+        signed.certificate(f"{name}-link{what}", ceremony.link(root, following, now, url))
+        signed.certificate(f"{name}-cross-signed{what}-intermediate", ceremony.cross_sign(root, issuer, now, url))
 
 
 def _from_server(signed: Signed, ca: CA, name: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import pytest
 import requests
 from cryptography import x509
 from machine import Machine, ec2_machine
+from pki.rotating import activate, hang_up, until
 from running import ACCOUNT, CA, PROVISIONER, answer, run_module
 from wire import Account, problem
 
@@ -84,19 +83,6 @@ def test_the_server_at_another_address_is_a_configuration_error(tmp_path: Path) 
     assert "issuer rotate prepare" in said
 
 
-def reload(ca: CA) -> None:
-    assert ca.process is not None
-    ca.process.send_signal(signal.SIGHUP)
-
-
-def activate(ca: CA, issuer: str) -> None:
-    deadline = time.monotonic() + 60
-    while (done := ca.try_cli("issuer", "rotate", "activate", issuer)).code:
-        assert "lack the issuer's key" in done.stderr, done.stderr
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-
-
 def issuers(ca: CA) -> set[str]:
     return {entry["id"] for entry in json.loads(ca.cli("issuer", "list", "--json").stdout)}
 
@@ -120,7 +106,7 @@ def test_a_new_domain_is_issued_once_the_next_issuer_signs(tmp_path: Path, insta
         assert wider != before
         # Too early: the server goes on with what it has, and check and a new server say what is wrong.
         file.write_text(wider)
-        reload(ca)
+        hang_up(ca)
         ca.until_logged(f"the domain {NEW} in [ca] domains is wider than the name constraints")
         checked = ca.try_cli("check")
         assert checked.code == 2
@@ -131,23 +117,14 @@ def test_a_new_domain_is_issued_once_the_next_issuer_signs(tmp_path: Path, insta
         said = ca.cli("issuer", "rotate", "prepare", "--domain", NEW, "--permit-network", "203.0.113.0/24").stdout
         assert f"Then add {NEW} to domains" in said
         (second,) = issuers(ca) - first
-        reload(ca)
+        hang_up(ca)
         assert "rotate prepare --permit-network NETWORK" in order_address(account).json()["detail"]
-        activate(ca, second)
+        assert f"It permits {NEW}. For names there" in activate(ca, second)
         # The constraints are those of the issuer that signs, with no word to the server.
-        deadline = time.monotonic() + 60
-        while order_address(account).status_code != 201:
-            assert time.monotonic() < deadline, ca.log
-            time.sleep(1)
+        until(lambda: order_address(account).status_code == 201)
         file.write_text(wider)
-        deadline = time.monotonic() + 60
-        while True:
-            reload(ca)
-            issued = account.order(f"a.{NEW}")
-            if issued.status_code == 201:
-                break
-            assert time.monotonic() < deadline, ca.log
-            time.sleep(1)
+        hang_up(ca)
+        until(lambda: account.order(f"a.{NEW}").status_code == 201)
         certificate = account.obtain(f"b.{NEW}", answer=answer(instance))
         _, issuer = x509.load_pem_x509_certificates(certificate.chain.encode())
         assert issuer == load_certificate(ca.home / "issuers" / second / "certificate.pem")
@@ -163,7 +140,7 @@ def test_cross_sign_takes_the_issuer_that_signs_or_the_one_that_is_named(tmp_pat
     own_ca.start()
     own_ca.cli("issuer", "rotate", "prepare", "--domain", NEW)
     (second,) = issuers(own_ca) - {first}
-    reload(own_ca)
+    hang_up(own_ca)
     activate(own_ca, second)
     own_ca.stop()
     keys = {entry: load_certificate(own_ca.home / "issuers" / entry / "certificate.pem") for entry in (first, second)}

@@ -27,8 +27,8 @@ def run(folder: Path, fault: str, number: int, *arguments: str | Path) -> int:
     """Run acme-iid-ca, with a fault at one of its steps; its exit code, and what strace makes of a kill."""
     injected = f"inject={STEPS}:{FAULTS[fault]}:when={number}"
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={STEPS}", "-e", injected, sys.executable, "-m",
-         "acme_iid.cli", "--home", folder, *arguments],
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={STEPS}", "-e", injected,
+         sys.executable, "-m", "acme_iid.cli", "--home", folder, *arguments],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr

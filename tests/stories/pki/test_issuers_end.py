@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
+import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.ocsp import OCSPCertStatus, load_der_ocsp_response
 from machine import Machine, ec2_machine
+from pki.rotating import activate, hang_up, serving, until
 from rotating import key_file, pass_time, prepare
 from running import CA
 from writing import put
@@ -34,10 +34,8 @@ def ca(tmp_path: Path) -> Iterator[CA]:
     made = CA(tmp_path / "ca")
     made.init()
     turn_on(made)
-    made.start()
-    yield made
-    if made.process is not None:
-        made.stop()
+    with serving(made):
+        yield made
 
 
 @pytest.fixture
@@ -49,20 +47,10 @@ def vm(ca: CA, tmp_path: Path, instance: aws.Instance) -> Iterator[Machine]:
         yield machine
 
 
-def hang_up(ca: CA) -> None:
-    assert ca.process is not None
-    ca.process.send_signal(signal.SIGHUP)
-
-
-def activate(ca: CA, issuer: str, *options: str) -> str:
-    """Have the servers take up an issuer's files, and activate it as soon as they have; what the command says."""
+def take_up(ca: CA, issuer: str, *options: str) -> str:
+    """Have the server take up an issuer's files, and activate it as soon as it has; what the command says."""
     hang_up(ca)
-    deadline = time.monotonic() + 60
-    while (done := ca.try_cli("issuer", "rotate", "activate", issuer, *options)).code:
-        assert "lack the issuer's key" in done.stderr
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
-    return done.stdout
+    return activate(ca, issuer, *options)
 
 
 def issuer_of(vm: Machine) -> str:
@@ -72,10 +60,11 @@ def issuer_of(vm: Machine) -> str:
 
 
 def until_issued_by(vm: Machine, issuer: str) -> None:
-    deadline = time.monotonic() + 60
-    while issuer_of(vm) != issuer:
-        assert time.monotonic() < deadline
+    def issued() -> bool:
         vm.order()
+        return issuer_of(vm) == issuer
+
+    until(issued)
 
 
 def states(ca: CA) -> dict[str, str]:
@@ -102,7 +91,7 @@ def test_the_key_of_a_former_issuer_can_be_destroyed(ca: CA, vm: Machine, tmp_pa
     former = Machine(old, vm.metadata)
     former.crt.write_bytes(vm.crt.read_bytes())
     second = prepare(ca.home)
-    assert f"issuer rotate retire {first}" in activate(ca, second)
+    assert f"issuer rotate retire {first}" in take_up(ca, second)
     until_issued_by(vm, second)
     with closing(open_store(ca.store_url)) as database:
         pass_time(database)
@@ -114,10 +103,7 @@ def test_the_key_of_a_former_issuer_can_be_destroyed(ca: CA, vm: Machine, tmp_pa
     leaf = x509.load_pem_x509_certificate(former.crt.read_bytes())
     # Those that run have taken it up within seconds; those that start need no key.
     for _ in range(2):
-        deadline = time.monotonic() + 30
-        while fetch(ca, f"/crl/{first}").status_code != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(lambda: fetch(ca, f"/crl/{first}").status_code == 200)
         signed = fetch(ca, f"/crl/{first}").content
         crl = x509.load_der_x509_crl(signed)
         assert crl.next_update_utc is not None
@@ -143,32 +129,83 @@ def commands(said: str) -> list[list[str]]:
     return [shlex.split(line) for line in said.splitlines() if line.startswith("  ")]
 
 
+def obey(ca: CA, said: str, folder: Path) -> None:
+    """Run the commands that a person is told to run."""
+    for command in commands(said):
+        assert command[0] == "acme-iid-ca"
+        ca.cli(*(str(folder / text) if text == "root.crl" else text for text in command[1:]))
+
+
+def named_in_the_roots_list(ca: CA) -> list[int]:
+    """The serial numbers that the root's list has, as relying parties get it."""
+    root = home.load_certificate(ca.root)
+    served = x509.load_der_x509_crl(fetch(ca, f"/root-crl/{fingerprint(root)[:16]}").content)
+    return [entry.serial_number for entry in served]
+
+
+def until_renewed_by(vm: Machine, issuer: str) -> None:
+    """Have the machine look after its certificate, which it renews once the CA says so."""
+
+    def renewed() -> bool:
+        vm.run("renew", vm.crt, vm.key)
+        return issuer_of(vm) == issuer
+
+    until(renewed)
+
+
 def test_a_stolen_issuer_is_left_and_named_in_the_roots_list(ca: CA, vm: Machine, tmp_path: Path) -> None:
     first = ca.issuer_id
     stolen = home.load_certificate(ca.intermediate)
     # One that ends before the stolen one.
     second = prepare(ca.home, 365 * 86400)
     assert "ends before the one that signs" in ca.try_cli("issuer", "rotate", "activate", second).stderr
-    said = activate(ca, second, "--compromised")
+    said = take_up(ca, second, "--compromised")
     assert f"The issuer {first} is compromised; 1 certificates of it are in force." in said
     assert "by then every client has noticed" in said
     assert states(ca) == {first: "compromised", second: "signing"}
-    for command in commands(said):
-        assert command[0] == "acme-iid-ca"
-        arguments = [str(tmp_path / text) if text == "root.crl" else text for text in command[1:]]
-        ca.cli(*arguments)
-    root = home.load_certificate(ca.root)
-    named = x509.load_der_x509_crl(fetch(ca, f"/root-crl/{fingerprint(root)[:16]}").content)
-    assert [entry.serial_number for entry in named] == [stolen.serial_number]
+    obey(ca, said, tmp_path)
+    assert named_in_the_roots_list(ca) == [stolen.serial_number]
     # The certificate is young, and not due but for the CA's wish; the half hour over which that is spread is over.
     assert vm.try_("needs-renewal", vm.crt).code == 1
     with closing(open_store(ca.store_url)) as database:
         pass_time(database)
         put(database, Statement("UPDATE certificates SET not_before = not_before - 3600", {}))
-    deadline = time.monotonic() + 60
-    while issuer_of(vm) != second:
-        vm.run("renew", vm.crt, vm.key)
-        assert time.monotonic() < deadline
+    until_renewed_by(vm, second)
+
+
+def test_a_key_stolen_from_a_former_issuer_has_its_certificates_replaced(ca: CA, vm: Machine, tmp_path: Path) -> None:
+    first = ca.issuer_id
+    stolen = home.load_certificate(ca.intermediate)
+    refused = ca.try_cli("issuer", "rotate", "compromised", first)
+    assert (refused.code, "issuer rotate activate NEXT --compromised" in refused.stderr) == (1, True), refused.stderr
+    second, third = prepare(ca.home), prepare(ca.home)
+    take_up(ca, second)
+    assert vm.try_("needs-renewal", vm.crt).code == 1
+    said = ca.cli("issuer", "rotate", "compromised", first).stdout
+    assert f"The issuer {first} is compromised; 1 certificates of it are in force." in said
+    assert "refuse the issuer within 24 hours of that" in said
+    again = ca.cli("issuer", "rotate", "compromised", first).stdout
+    assert again.startswith("It was marked at ")
+    assert again.endswith(said)
+    obey(ca, said, tmp_path)
+    assert named_in_the_roots_list(ca) == [stolen.serial_number]
+    with closing(open_store(ca.store_url)) as database:
+        pass_time(database)
+        # The half hour over which that is spread is over; of the hours that a former issuer's get, most are to come.
+        put(database, Statement("UPDATE certificates SET not_before = not_before - 3600", {}))
+    until_renewed_by(vm, second)
+
+    said = ca.cli("issuer", "rotate", "compromised", third).stdout
+    assert f"The issuer {third} is compromised; 0 certificates of it are in force." in said
+    assert "it can never sign" in ca.try_cli("issuer", "rotate", "activate", third).stderr
+    assert "-o former.crl" in said  # there is a list by now, which has the first one
+    assert states(ca) == {first: "compromised", second: "signing", third: "compromised"}
+    ca.cli("issuer", "rotate", "retire", first, "--while-valid")
+    key_file(ca.home, first).unlink()
+    shutil.rmtree(ca.home / home.folder_of(first))
+    said = ca.cli("issuer", "rotate", "compromised", first).stdout
+    assert x509.load_pem_x509_certificate(said[said.index("-----BEGIN") :].encode()) == stolen
+    assert "--revoke stolen.pem" in said
 
 
 def test_files_that_do_not_fit_change_nothing(ca: CA, vm: Machine) -> None:
@@ -182,7 +219,7 @@ def test_files_that_do_not_fit_change_nothing(ca: CA, vm: Machine) -> None:
     vm.order()
     assert issuer_of(vm) == first
     key_file(ca.home, second).write_bytes(good)
-    activate(ca, second)
+    take_up(ca, second)
     until_issued_by(vm, second)
 
 
@@ -196,10 +233,6 @@ def test_a_certificate_that_is_cut_short_says_so_to_its_client(tmp_path: Path, i
             for path in folder.iterdir():
                 path.unlink()
             folder.rmdir()
-    ca.start()
-    try:
-        with ec2_machine(tmp_path / "vm", instance) as vm:
-            vm.bootstrap(ca)
-            assert "The certificate is cut short: it ends at " in vm.order().stderr
-    finally:
-        ca.stop()
+    with serving(ca), ec2_machine(tmp_path / "vm", instance) as vm:
+        vm.bootstrap(ca)
+        assert "The certificate is cut short: it ends at " in vm.order().stderr

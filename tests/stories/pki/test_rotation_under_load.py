@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from pki import rotation_load
+
+pytestmark = pytest.mark.waits
 
 CLIENTS = 50
 

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from pages import commands
+from pki.rotating import SECONDS, serving
 from ports import free_port
 from running import ACCOUNT, CA, PROVISIONER, answer
 from wire import Issued
@@ -38,7 +39,6 @@ class Party:
         roots.write_bytes(forge.keys().certificates)
         ca.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots)
         self.root_list()
-        ca.start()
 
     def root_list(self, *arguments: str | Path) -> None:
         """Sign the root's list where its key is, and have it handed out."""
@@ -53,7 +53,7 @@ class Party:
     def openssl(self, *arguments: str | Path) -> tuple[int, str]:
         """Run openssl; its exit status and what it says."""
         done = subprocess.run(
-            ["openssl", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
+            ["openssl", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=SECONDS
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -98,8 +98,8 @@ class Party:
 @pytest.fixture
 def party(tmp_path: Path) -> Iterator[Party]:
     party = Party(tmp_path)
-    yield party
-    party.ca.stop()
+    with serving(party.ca):
+        yield party
 
 
 def test_openssl_checks_the_whole_chain_up_to_the_roots_list(party: Party, instance: aws.Instance) -> None:
@@ -135,6 +135,6 @@ def test_the_pages_commands_sign_and_hand_out_a_roots_list(party: Party) -> None
         ["bash", "-ec", commands("root-crl")],
         env={**os.environ, "ACME_IID_CA_HOME": str(party.ca.home),
              "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        cwd=party.folder, capture_output=True, text=True, timeout=60, check=False,
+        cwd=party.folder, capture_output=True, text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     assert (done.returncode, "is handed out, until" in done.stdout) == (0, True), done.stderr

@@ -24,6 +24,7 @@ from company_cas import (
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from pki.rotating import serving
 from running import ACCOUNT, CA, PROVISIONER, answer
 
 from acme_iid.protocol.public_keys import PublicKey
@@ -49,10 +50,8 @@ def requested(csr: Path) -> Company:
     return Company(key, int(time.time()))
 
 
-@pytest.fixture(scope="module")
-def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CA]:
-    """A CA under the company's policy CA, which runs, and whose next issuer waits for its certificate."""
-    folder = tmp_path_factory.mktemp("wrong")
+def under_the_company(folder: Path) -> CA:
+    """A CA under the company's policy CA."""
     ca = CA(folder / "ca")
     ca.cli("init", "--name", "My CA", "--domain", "local", "--url", ca.url, "--listen", f"127.0.0.1:{ca.port}",
            "--csr", folder / "ca.csr")  # fmt: skip
@@ -61,10 +60,16 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CA]:
     ca.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots)
     (folder / "chain.pem").write_bytes(pem(*requested(folder / "ca.csr").chain()))
     ca.cli("issuer", "import", folder / "chain.pem")
-    ca.cli("issuer", "rotate", "prepare", "--csr", folder / "next.csr")
-    ca.start()
-    yield ca
-    ca.stop()
+    return ca
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CA]:
+    """One that runs, and whose next issuer waits for its certificate."""
+    ca = under_the_company(tmp_path_factory.mktemp("wrong"))
+    ca.cli("issuer", "rotate", "prepare", "--csr", ca.home.parent / "next.csr")
+    with serving(ca):
+        yield ca
 
 
 def import_all(ca: CA, files: Files, folder: Path) -> None:
@@ -147,7 +152,8 @@ def by_openssl(company: Company, csr: Path, folder: Path, digest: str) -> bytes:
     return done.stdout + pem(root)
 
 
-def test_a_chain_without_the_root_that_the_ca_knows_is_taken(ca: CA, tmp_path: Path) -> None:
+def test_a_chain_without_the_root_that_the_ca_knows_is_taken(tmp_path: Path) -> None:
+    ca = under_the_company(tmp_path)
     ca.cli("issuer", "rotate", "prepare", "--csr", tmp_path / "further.csr")
     company = requested(tmp_path / "further.csr")
     issuing, policy, _ = company.chain()

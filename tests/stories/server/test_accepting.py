@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 
 from serving import DEADLINE
 
@@ -11,6 +12,7 @@ from acme_iid.errors import AcmeError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.serving.http import HTTPServer
 from acme_iid.serving.messages import Answer, Request
+from acme_iid.serving.sockets import end_accepting
 
 
 class Host:
@@ -63,3 +65,29 @@ def test_a_connection_waits_until_the_application_takes_it() -> None:
         return answer
 
     assert asyncio.run(run()).endswith("asked True")
+
+
+def test_what_comes_while_a_server_stops_waits_for_the_next_one() -> None:
+    async def run(listener: socket.socket, client: socket.socket) -> list[str]:
+        faults: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(repr(context)))
+        server = HTTPServer(Host(0), None, 75)
+        copy = listener.dup()
+        copy.setblocking(False)
+        accepting = asyncio.create_task(server.accept(copy))
+        await asyncio.sleep(0)  # it waits for a connection now
+        client.connect(listener.getsockname())
+        # In the turn in which the loop sees the connection and has not taken it.
+        await asyncio.sleep(0)
+        end_accepting([accepting], [copy])
+        with suppress(asyncio.CancelledError):
+            await accepting
+        await server.stop(1)
+        return faults
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        assert asyncio.run(run(listener, client)) == []
+        listener.settimeout(DEADLINE)
+        accepted, address = listener.accept()
+        with accepted:
+            assert address == client.getsockname()

@@ -14,11 +14,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from pages import page
 from scripted_ca import Issuer, Reply, ScriptedCA, issue, serve
 
 from acme_iid.issuance import ceremony, crl
 from acme_iid.issuance.crl import Revoked
 from acme_iid.issuance.issuer import Signer
+from acme_iid.operations.root_documents import CLIENTS_LOOK_SECONDS
 from acme_iid_client.acme import bootstrapping, known_ca, root_rotation
 from acme_iid_client.deadline import Deadline
 from acme_iid_client.errors import ClientError, UntrustedError
@@ -152,6 +154,15 @@ def test_the_list_is_asked_for_once_a_day(where: Directories, ca: ScriptedCA) ->
     state.write_text(json.dumps({**tried, "tried_at": tried["tried_at"] - AGAIN_SECONDS}))
     RootWatch(where, said.append).look(known_ca.load(where), Deadline(20))
     assert ca.paths().count("/roots.json") == 4
+
+
+def test_operators_are_told_how_often_clients_look() -> None:
+    """The server has no code in common with the client's watch, and pages say it in words."""
+    assert CLIENTS_LOOK_SECONDS == LOOK_SECONDS == 86400
+    pki, vm = (" ".join(page(name).split()) for name in ("docs/pki.md", "docs/on-every-vm.md"))
+    assert "refuse the issuer as soon as they have seen the list, within a day" in pki
+    assert "Clients look once a day" in pki
+    assert "looks at the CA's list of roots once a day" in vm
 
 
 def test_without_a_place_to_remember_a_program_looks_once_a_day(where: Directories, ca: ScriptedCA) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from machine import Machine
 from scripted_ca import Reply, ScriptedCA, issue, known, new_issuer, problem, serve
 
+from acme_iid.protocol.renewal import pause_of_life
 from acme_iid.simulator import aws, server
 from acme_iid_client.acme.connection import CaError, UnreachableError
 from acme_iid_client.deadline import Deadline
@@ -129,6 +130,18 @@ def test_the_interval_has_limits(
     window = ask()
     assert window is not None
     assert window.interval == kept
+
+
+@pytest.mark.parametrize("life", [600, 3600, 86400, 90 * 86400, 1825 * 86400])
+def test_the_servers_interval_is_kept_as_operators_are_told(
+    ask: Callable[[], Window | None], ca: ScriptedCA, life: int
+) -> None:
+    """What ``rotate activate --compromised`` says of when all have renewed counts on it."""
+    pause = pause_of_life(life)
+    ca.window = suggestion("2026-07-10T00:00:00Z", "2026-07-11T00:00:00Z", str(pause))
+    window = ask()
+    assert window is not None
+    assert window.interval == pause
 
 
 def test_a_ca_without_ari_or_without_the_certificate_suggests_nothing(

@@ -26,6 +26,6 @@ accounts = ["123456789042"]
 
 @pytest.mark.parametrize("block", list(blocks("toml")), ids=lambda block: f"{block.page}-{block.text.split()[0]}")
 def test_a_block_of_settings_is_read(block: Block) -> None:
-    before = {"": CA, "provisioner": CA + PROVISIONER}[block.name]
+    before = CA + PROVISIONER if block.name == "provisioner" else CA
     config = ca_toml.parse((before + block.text).encode(), Path("/nowhere"))
     assert config != ca_toml.parse(before.encode(), Path("/nowhere")) or "[limits]" in block.text

@@ -32,12 +32,13 @@ GOOD = (
 
 
 def answered(der: bytes) -> ocsp.OCSPResponse:
-    """What a request is answered with."""
+    """What the server answers a request with: a question about another issuer's certificate is refused."""
     try:
         question = read(der)
     except OCSPError as error:
         return ocsp.load_der_ocsp_response(error.response())
-    question.is_about(INTERMEDIATE.certificate)
+    if not question.is_about(INTERMEDIATE.certificate):
+        return ocsp.load_der_ocsp_response(OCSPError(ocsp.OCSPResponseStatus.UNAUTHORIZED).response())
     sent = answer(INTERMEDIATE, question, issued=True, revoked=None, now=NOW, next_update=NOW + 60)
     return ocsp.load_der_ocsp_response(sent)
 
@@ -55,8 +56,15 @@ def test_a_request_that_was_tampered_with_is_answered(data: st.DataObject) -> No
     start = data.draw(st.integers(0, 3))
     assert answered(bytes(der[:start] + der[start + data.draw(st.integers(0, 2)) :])).response_status in (
         ocsp.OCSPResponseStatus.MALFORMED_REQUEST,
+        ocsp.OCSPResponseStatus.UNAUTHORIZED,
         ocsp.OCSPResponseStatus.SUCCESSFUL,
     )
+
+
+def test_hashes_of_another_algorithm_name_no_issuer() -> None:
+    sha256, sha384 = (bytes.fromhex("060960864801650304020" + digit) for digit in "12")
+    assert GOOD.count(sha256) == 1
+    assert answered(GOOD.replace(sha256, sha384)).response_status is ocsp.OCSPResponseStatus.UNAUTHORIZED
 
 
 def test_a_negative_serial_number_is_refused() -> None:

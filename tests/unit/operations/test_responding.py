@@ -31,7 +31,7 @@ from acme_iid.operations.responding import Responding
 from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import dns
 from acme_iid.simulator import aws
-from acme_iid.store import issuers, unrecorded_revocations
+from acme_iid.store import issuers, revocation_lists, unrecorded_revocations
 from acme_iid.store.database import Database
 
 HOUR = 3600
@@ -182,9 +182,9 @@ def test_a_revocation_by_file_meanwhile_is_in_the_last_list(authority: Authority
         unrecorded.revoke(database, leaf, (), 5, now())
 
     retire(replace(authority, database=Meanwhile(authority.database, revoke)), former)
-    found = certificate_status.issuer_named(authority, former[:16])
-    assert found is not None
-    listed = x509.load_der_x509_crl(certificate_status.current_list(authority, found, now()).der)
+    last = revocation_lists.latest(authority.database, former)
+    assert last is not None
+    listed = x509.load_der_x509_crl(last.der)
     assert listed.get_revoked_certificate_by_serial_number(leaf.serial_number) is not None
 
 

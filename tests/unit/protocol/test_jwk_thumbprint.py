@@ -8,7 +8,9 @@ from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 from josepy.util import ComparableECKey
 
+from acme_iid.binding import base64url
 from acme_iid.protocol import jwk
+from acme_iid.protocol.public_keys import CURVES
 
 
 def number(text: str) -> int:
@@ -61,3 +63,22 @@ def test_a_jwk_with_such_a_member_is_no_public_key(member: str, value: object, r
     assert jwk.canonical(public | {"use": "sig"}) == jwk.canonical(public)
     with pytest.raises(ValueError, match=reason):
         jwk.canonical(public | {member: value})
+
+
+@pytest.mark.parametrize(("curve", "octets"), [(ec.SECP256R1(), 32), (ec.SECP384R1(), 48), (ec.SECP521R1(), 66)])
+@pytest.mark.parametrize("member", ["x", "y"])
+def test_a_coordinate_without_its_octets_of_zero_is_named(curve: ec.EllipticCurve, octets: int, member: str) -> None:
+    """Ruby's acme-client sends one key in 128 so; the refusal says what to do."""
+    for scalar in range(1, 3000):
+        numbers = ec.derive_private_key(scalar, curve).public_key().public_numbers()
+        coordinates = {"x": numbers.x, "y": numbers.y}
+        if coordinates[member].bit_length() <= 8 * (octets - 1):
+            break
+    else:
+        pytest.fail("no key has such a coordinate")
+    whole = {name: value.to_bytes(octets, "big") for name, value in coordinates.items()}
+    fields = {"kty": "EC", "crv": CURVES[curve.name]}
+    assert jwk.load(jwk.canonical(fields | {name: base64url(value) for name, value in whole.items()}))
+    short = whole | {member: whole[member].lstrip(b"\0")}
+    with pytest.raises(ValueError, match=f"the JWK's {member} is too short: .* {octets} octets, .*another account key"):
+        jwk.load(jwk.canonical(fields | {name: base64url(value) for name, value in short.items()}))

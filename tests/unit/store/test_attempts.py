@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
@@ -14,9 +14,11 @@ from acme_iid.authority.rounds import Rounds
 from acme_iid.errors import Fault, Problem
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Challenge, Order
+from acme_iid.protocol.status import Status, of_challenge
 from acme_iid.store import accounts, attempts, orders
 from acme_iid.store.attempts import MOST_AT_TARGET, MOST_OF_ACCOUNT, MOST_OF_ADDRESS, Asked
 from acme_iid.store.database import Database, open_store
+from acme_iid.store.writes import Question, Reader, Row
 
 NOW = 20
 FAULT = Fault(Problem.CONNECTION, "no answer")
@@ -178,3 +180,40 @@ def test_an_attempt_belongs_to_one_process_until_its_lease_ends(database: Databa
     assert attempts.under_way(database, NOW) == [asked]
     pass_time(database, 25)
     assert take(database, asked)
+
+
+class ReadWhileRecorded:
+    """A reader of a store in which an outcome is recorded between its first question and the next one."""
+
+    def __init__(self, database: Database, record: Callable[[], None]) -> None:
+        self._database = database
+        self._record = record
+        self._asked = 0
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        self._asked += 1
+        if self._asked == 2:
+            self._record()
+        return self._database.rows(statement, **parameters)
+
+    def ahead(self, *_questions: Question) -> Reader:
+        return self
+
+
+def test_an_outcome_recorded_while_an_order_is_read_is_not_missed(database: Database) -> None:
+    (asked,) = answer(database, "192.0.2.1", "foo.local")
+    order = orders.by_number(database, asked.n)
+    assert order is not None
+    located = orders.locate(order, asked.i, asked.k)
+    assert located is not None
+    assert of_challenge(located.challenge) is Status.PROCESSING
+
+    def record() -> None:
+        failed, _ = orders.failed(located, FAULT, NOW)
+        put(database, orders.change(failed, NOW), *attempts.decide(located))
+
+    read = orders.by_number(ReadWhileRecorded(database, record), asked.n)
+    assert read is not None
+    seen = orders.locate(read, asked.i, asked.k)
+    assert seen is not None
+    assert of_challenge(seen.challenge) is Status.INVALID

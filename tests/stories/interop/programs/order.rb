@@ -32,7 +32,17 @@ def wait_for(resource, status)
   raise "still #{resource.status}"
 end
 
-File.write('account.key', OpenSSL::PKey::EC.generate('prime256v1').to_pem) unless File.exist?('account.key')
+# This release leaves out a coordinate's octets of zero at the beginning, against RFC 7518 section 6.2.1.2: such keys are
+# refused, here as elsewhere.
+def account_key
+  loop do
+    key = OpenSSL::PKey::EC.generate('prime256v1')
+    jwk = Acme::Client::JWK.from_private_key(key).to_h
+    return key if [jwk[:x], jwk[:y]].all? { |coordinate| coordinate.length == 43 }
+  end
+end
+
+File.write('account.key', account_key.to_pem) unless File.exist?('account.key')
 client = Acme::Client.new(
   private_key: OpenSSL::PKey.read(File.read('account.key')), directory: ENV.fetch('DIRECTORY'), bad_nonce_retry: 5
 )

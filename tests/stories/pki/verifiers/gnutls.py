@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import requests
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from pki.verifiers.verifier import Shown, Verifier, refusal, said
+from pki.verifiers.verifier import Shown, Verifier, fetched_list, refusal, said
 from programs import system
 
 _SERVERS = "1.3.6.1.5.5.7.3.1"
@@ -22,8 +19,7 @@ class GnuTLS(Verifier):
         return self._verify(shown)
 
     def by_list(self, shown: Shown) -> str | None:
-        fetched = x509.load_der_x509_crl(requests.get(shown.list_url, timeout=30).content)
-        path = shown.file("list.pem", fetched.public_bytes(Encoding.PEM).decode())
+        path = shown.file("list.pem", fetched_list(shown.list_url))
         # The list alone first: in a chain its signature is not looked at.
         wrong = refusal("certtool", "--verify-crl", "--load-ca-certificate", shown.issuer_file, "--infile", path)
         return wrong or self._verify(shown, "--load-crl", path)

@@ -17,6 +17,14 @@ class OpenSSL(Verifier):
     def by_list(self, shown: Shown) -> str | None:
         return self._verify(shown, "-crl_check", "-crl_download")
 
+    def by_every_list(self, shown: Shown) -> str | None:
+        """Whether no certificate of the chain, the root included, is on its signer's list, from where they say.
+
+        The lists are fetched for it: it would look for the root's own one in the root, which does not say where it is.
+        """
+        lists = [("-CRLfile", path) for path in shown.list_files()]
+        return self._verify(shown, "-crl_check_all", *(part for option in lists for part in option))
+
     def by_answer(self, shown: Shown) -> str | None:
         """Its verification of a chain does not ask responders: its other command does."""
         done = system(

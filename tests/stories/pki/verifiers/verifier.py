@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID
@@ -61,9 +62,13 @@ class Shown:
     @property
     def list_url(self) -> str:
         """Where the leaf says that its revocation list is."""
-        points = self.certificates[0].extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-        assert points[0].full_name is not None
-        return str(points[0].full_name[0].value)
+        (url,) = _list_urls(self.certificates[0])
+        return url
+
+    def list_files(self) -> list[Path]:
+        """The lists of those that signed the chain's certificates, fetched from where these say, in PEM."""
+        urls = dict.fromkeys(url for certificate in self.certificates for url in _list_urls(certificate))
+        return [self.file(f"list-{place}.pem", fetched_list(url)) for place, url in enumerate(urls)]
 
     @property
     def responder_url(self) -> str:
@@ -83,27 +88,49 @@ class Shown:
         return path
 
 
+def fetched_list(url: str) -> str:
+    """The revocation list at a URL, in PEM."""
+    fetched = requests.get(url, timeout=30)
+    assert fetched.status_code == 200, url
+    return x509.load_der_x509_crl(fetched.content).public_bytes(Encoding.PEM).decode()
+
+
+def _list_urls(certificate: x509.Certificate) -> list[str]:
+    try:
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for point in points for name in point.full_name or ()]
+
+
 def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
 
-class Verifier(ABC):
-    """A program or library that verifies certificates. Each question's answer is the reason to refuse; None for none.
+class ChainVerifier(ABC):
+    """A program or library that verifies chains. A question's answer is the reason to refuse; None for none.
 
-    :cvar name: as people call it.
-    :cvar overlooks: the kinds of names in :data:`pki.forging.FORBIDDEN` that it does not hold against constraints.
-    :param folder: for what it is built into; empty at first.
+    :ivar name: as people call it.
     """
 
     name: str
-    overlooks: frozenset[str] = frozenset()
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
     @abstractmethod
     def chain(self, shown: Shown) -> str | None:
         """Whether the chain leads to the root, without a look at revocation."""
+
+
+class Verifier(ChainVerifier):
+    """One that also looks at revocation.
+
+    :cvar overlooks: the kinds of names in :data:`pki.forging.FORBIDDEN` that it does not hold against constraints.
+    :param folder: for what it is built into; empty at first.
+    """
+
+    overlooks: frozenset[str] = frozenset()
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     @abstractmethod
     def by_list(self, shown: Shown) -> str | None:
