@@ -69,7 +69,7 @@ def list_issuers(home: Home, *, as_json: bool) -> None:
                 "subject": shown(certificate.subject),
                 "signed_by": shown(certificate.issuer),
                 "ends": timestamp(int(certificate.not_valid_after_utc.timestamp())),
-                "key": key_place(home.path, issuer_id),
+                "key": str(key_place(home.path, issuer_id)),
             }
         )
     show(rows, as_json=as_json, empty="There is no issuer yet.")

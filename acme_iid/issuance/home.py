@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tomllib
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,12 +17,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from acme_iid.durable import replace_file, sync_names, write_new
-from acme_iid.issuance import keys
+from acme_iid.issuance import key_places, keys
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer, Signer, key_id
 from acme_iid.issuance.keys import CAFileError, PrivateKey
 from acme_iid.issuance.roots import Roots, is_signed_by, to_pem
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
+from acme_iid.signing.places import FilePlace, Place
 
 ROOT_CERTIFICATE = Path("certs/root_ca.crt")
 ROOT_KEY = Path("secrets/root_ca_key")
@@ -32,7 +32,6 @@ FOLDER = Path("issuers")
 CERTIFICATE = "certificate.pem"
 CHAIN = "chain.pem"
 DESCRIPTION = "issuer.toml"
-_FILE = "file:"
 _NO_ISSUER = (
     "{} holds no issuer: the CA's request was not answered yet (import the answer with 'acme-iid-ca issuer import "
     "CHAIN'), or the home was made by another version ('acme-iid-ca init' makes a new one)"
@@ -49,11 +48,6 @@ def key_file_of(issuer_id: str) -> Path:
     return Path("secrets") / f"issuer_{issuer_id[:SHORT_ID_LENGTH]}_key"
 
 
-def description(key_file: Path) -> str:
-    """Return the contents of ``issuer.toml``; ``key_file`` is relative to the home, or absolute."""
-    return f'# Where the key is: "file:" and a path, from the home\'s folder on.\nkey = "{_FILE}{key_file}"\n'
-
-
 def files_of(signer: Signer, above: Sequence[x509.Certificate]) -> dict[Path, tuple[bytes, int]]:
     """Return the files of an issuer, with their modes, by their names in a home; its key is not among them."""
     issuer_id = key_id(signer.certificate.public_key())
@@ -62,7 +56,7 @@ def files_of(signer: Signer, above: Sequence[x509.Certificate]) -> dict[Path, tu
     return {
         folder / CERTIFICATE: (signer.certificate.public_bytes(Encoding.PEM), 0o644),
         folder / CHAIN: (chain, 0o644),
-        folder / DESCRIPTION: (description(key_file_of(issuer_id)).encode(), 0o644),
+        folder / DESCRIPTION: (key_places.text(key_places.of_key(signer.key, key_file_of(issuer_id))).encode(), 0o644),
     }
 
 
@@ -180,20 +174,24 @@ def chains(home: Path) -> tuple[tuple[x509.Certificate, ...], ...]:
     return tuple((*chain, root) for _, chain, root in _rooted(home, load_roots(home)))
 
 
-def key_place(home: Path, issuer_id: str) -> str:
-    """Return where the key of an issuer in ``home`` is, as its ``issuer.toml`` says.
+def key_place(home: Path, issuer_id: str) -> Place:
+    """Return where the key of an issuer in ``home`` is, as its ``issuer.toml`` says; a file by its whole path.
 
     :raises CAFileError: if that cannot be read.
     """
-    return f"{_FILE}{_key_file(home, home / folder_of(issuer_id) / DESCRIPTION)}"
+    place = key_places.read(home / folder_of(issuer_id) / DESCRIPTION)
+    return FilePlace(home / place.path) if isinstance(place, FilePlace) else place
 
 
 def has_key(home: Path, issuer_id: str) -> bool:
-    """Whether the key of an issuer in ``home`` is where its ``issuer.toml`` says.
+    """Whether the key of an issuer in ``home`` is where its ``issuer.toml`` says, as far as can be seen from here.
+
+    A token or a program is not asked: the key there is known by its certificate.
 
     :raises CAFileError: if that cannot be read.
     """
-    return _key_file(home, home / folder_of(issuer_id) / DESCRIPTION).exists()
+    place = key_place(home, issuer_id)
+    return not isinstance(place, FilePlace) or place.path.exists()
 
 
 def has_waiting_key(home: Path, certificate: x509.Certificate) -> bool:
@@ -228,7 +226,8 @@ def issuer_files(home: Path, *, waiting: bool = False) -> list[Path]:
     for folder in _entries(home / FOLDER):
         files += [folder / name for name in (CERTIFICATE, CHAIN, DESCRIPTION)]
         with suppress(CAFileError):
-            files.append(_key_file(home, folder / DESCRIPTION))
+            if isinstance(place := key_places.read(folder / DESCRIPTION), FilePlace):
+                files.append(home / place.path)
     return [*files, *((home / ROOT_KEY.parent).glob(key_file_of("*").name) if waiting else ())]
 
 
@@ -268,10 +267,9 @@ def _load_issuer(
     home: Path, folder: Path, chain: Sequence[x509.Certificate], root: x509.Certificate, password: str | None
 ) -> Issuer:
     certificate = load_certificate(folder / CERTIFICATE)
-    key_file = _key_file(home, folder / DESCRIPTION)
-    key = keys.load(key_file, password)
+    key = keys.open_key(home, key_places.read(folder / DESCRIPTION), certificate.public_key(), password)
     if certificate.public_key() != key.public_key():
-        raise CAFileError(f"{key_file} is not the key of {folder / CERTIFICATE}")
+        raise CAFileError(f"{key_place(home, folder.name)} is not the key of {folder / CERTIFICATE}")
     if chain[0] != certificate:
         raise CAFileError(f"{folder / CHAIN} does not begin with the certificate in {folder / CERTIFICATE}")
     for below, above in zip(chain, (*chain[1:], root), strict=True):
@@ -279,23 +277,6 @@ def _load_issuer(
             raise CAFileError(f"{folder / CHAIN} is no chain: {_name(below)} was not signed by {_name(above)}")
         _require_ca(below, folder / CHAIN)
     return Issuer(Signer(certificate, key), root, chain[1:])
-
-
-def _key_file(home: Path, path: Path) -> Path:
-    try:
-        with path.open("rb") as stream:
-            table = tomllib.loads(stream.read(keys.MAX_FILE_BYTES).decode())
-    except OSError as error:
-        raise CAFileError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise CAFileError(f"{path} is no TOML: {error}") from error
-    unknown = sorted(set(table) - {"key"})
-    if unknown:
-        raise CAFileError(f"{path} has keys that are not known: {', '.join(unknown)}; 'key' is the only one")
-    key = table.get("key")
-    if not isinstance(key, str) or not key.startswith(_FILE) or key == _FILE:
-        raise CAFileError(f'{path} does not say where the key is; write key = "file:secrets/NAME"')
-    return home / key.removeprefix(_FILE)
 
 
 def _require_ca(certificate: x509.Certificate, path: Path) -> None:

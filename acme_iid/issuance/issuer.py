@@ -24,6 +24,7 @@ from acme_iid.issuance.profiles import extended_key_usage
 from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.public_keys import PublicKey
+from acme_iid.signing.keys import ForeignKey
 
 SHORT_ID_LENGTH = 16
 """Of an issuer's id: enough to tell the issuers of one CA apart."""
@@ -104,6 +105,11 @@ class Issuer:
     def short_id(self) -> str:
         """The beginning of the id, by which its files and its URLs are called."""
         return self.id[:SHORT_ID_LENGTH]
+
+    @property
+    def signs_elsewhere(self) -> bool:
+        """Whether its key is in a token or behind a program: a signature takes its time then, and can fail."""
+        return isinstance(self.signer.key, ForeignKey)
 
     @property
     def certificate(self) -> x509.Certificate:

@@ -1,4 +1,4 @@
-"""Private keys in files: PKCS #8 PEM, mode 0600, encrypted when there is a password."""
+"""Private keys in files: PKCS #8 PEM, mode 0600, encrypted when there is a password; and those that are elsewhere."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from acme_iid.protocol import key_files
 from acme_iid.protocol.public_keys import AUTHORITIES
+from acme_iid.signing import signers
+from acme_iid.signing.places import FilePlace, Place, PlaceError
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 """The kinds of key that a CA may sign with."""
@@ -75,6 +77,22 @@ def load(path: Path, password: str | None) -> PrivateKey:
     if (refusal := AUTHORITIES.refusal(key.public_key())) is not None:
         raise CAFileError(f"{path} holds a key that a CA does not sign with: {refusal}")
     return key
+
+
+def open_key(home: Path, place: Place, public_key: object, password: str | None) -> PrivateKey:
+    """Return the private key in a place. A file is read; a token or a program is not contacted before it signs.
+
+    :param home: the CA's, where a file's path begins.
+    :param public_key: what the signatures of a token or a program are verified under.
+    :param password: of a file that is encrypted.
+    :raises CAFileError: if a file cannot be used, or a key of this kind is not used in such a place.
+    """
+    if isinstance(place, FilePlace):
+        return load(home / place.path, password)
+    try:
+        return signers.open_key(place, public_key)
+    except PlaceError as error:
+        raise CAFileError(str(error)) from error
 
 
 def read_password(path: Path) -> str:

@@ -77,7 +77,7 @@ def _of_chain(
             identity = key_id(certificate.public_key())
             state = standings.get(identity, Standing()).state
             holding = _holding(running, identity)
-            key = home.key_place(folder, identity)
+            key = str(home.key_place(folder, identity))
             if not home.has_key(folder, identity):
                 key += " (missing)"
         elif role == "root":

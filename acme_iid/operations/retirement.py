@@ -61,7 +61,7 @@ def retire(
     issuer_id = find(database, short_id).id
     _require_former(database, issuer_id, now)
     issuer = home.load_issuer(config.home, issuer_id, password)
-    key = home.key_place(config.home, issuer_id)
+    key = str(home.key_place(config.home, issuer_id))
     return perform(database, partial(_retire, issuer=issuer, key=key, now=now, while_valid=while_valid))
 
 

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from acme_iid.binding import SERVING_MARK
 from acme_iid.errors import AcmeError, Problem
-from acme_iid.issuance import ceremony, keys, provisioner_extension
+from acme_iid.issuance import ceremony, key_places, keys, provisioner_extension
 from acme_iid.issuance import home as ca_home
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.issuer import Issuer, Signer, key_id
@@ -25,6 +25,7 @@ from acme_iid.issuance.roots import Roots
 from acme_iid.policy.namespace import Namespace
 from acme_iid.protocol.identifiers import Identifier, dns, ip
 from acme_iid.protocol.public_keys import PublicKey
+from acme_iid.signing.places import FilePlace
 
 NOW = 1_800_000_000
 NAMESPACE = Namespace(("local",), frozenset({dns("ca.local"), ip("10.0.0.5")}))
@@ -355,7 +356,7 @@ def test_a_key_may_be_outside_of_the_home(tmp_path: Path) -> None:
     write_home(tmp_path / "home", ROOT, INTERMEDIATE)
     (key,) = (tmp_path / "home/secrets").iterdir()
     elsewhere = key.rename(tmp_path / "elsewhere")
-    (tmp_path / "home" / FOLDER / ca_home.DESCRIPTION).write_text(ca_home.description(elsewhere))
+    (tmp_path / "home" / FOLDER / ca_home.DESCRIPTION).write_text(key_places.text(FilePlace(elsewhere)))
     assert ca_home.load(tmp_path / "home").current.signer.key.public_key() == INTERMEDIATE.key.public_key()
     assert elsewhere in ca_home.issuer_files(tmp_path / "home")
 
