@@ -2,7 +2,8 @@
  * names. It writes the names of some calls into the file SHIM_CALLS.
  *
  * Faults that happen once (the file is removed): hang, hang-login, crash, removed, wrong, zero, short, long, print.
- * ended: sessions are invalid until C_Finalize, which removes the file. Others last until the file is removed.
+ * ended: sessions are invalid until C_Finalize, which removes the file. Others last until the file is removed; stall
+ * keeps each signature waiting until then.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -100,6 +101,7 @@ static ulong_t sign_init(void *session, void *mechanism, void *key) {
 static ulong_t sign(void *session, void *data, void *length, unsigned char *signature, ulong_t *signature_length) {
     called("sign");
     if (fault("hang", 1)) sleep(3600);
+    while (fault("stall", 0)) usleep(10000);
     if (fault("crash", 1)) abort();
     if (fault("print", 1)) { printf("the module has something to say\n"); fflush(stdout); }
     ulong_t result = CALL(SIGN)(session, data, length, signature, signature_length, 0);
