@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import forge
 import pytest
 from cryptography import x509
 from pages import REPOSITORY, blocks
@@ -16,6 +17,7 @@ from running import ACCOUNT, answer
 from signing import kms
 from signing.kms import KMS
 from signing.softhsm import SoftHSM
+from wire import Account, Wire
 
 from acme_iid.simulator import aws
 
@@ -49,7 +51,8 @@ def typist(token: SoftHSM, service: KMS, tmp_path: Path) -> Iterator[Typist]:
 
 def signed_by(typist: Typist, issuer: str) -> None:
     """Order certificates until an issuer has signed one, and verify it."""
-    account, vm, expected = typist.ca.account(), answer(aws.Instance(account=ACCOUNT)), certificate(typist.ca, issuer)
+    wire = Wire(f"https://localhost:{typist.ca.port}/acme/directory", typist.ca.root)
+    account, vm, expected = Account.new(wire), answer(aws.Instance(account=ACCOUNT)), certificate(typist.ca, issuer)
     found: list[x509.Certificate] = []
 
     def signs() -> bool:
@@ -64,8 +67,9 @@ def test_the_commands_about_keys_work_as_typed(typist: Typist, service: KMS, tmp
     ca, folder = typist.ca, tmp_path / "typed"
     for name in ("pki-company", "pki-request", "pki-sign"):
         typist.type_(name)
-    roots = ("--aws-account", ACCOUNT, "--allow", "{instance_id}.local", "--allow", "vm.local")
-    ca.cli("provisioner", "add", "AWS", "--type", "AWS", *roots)
+    trust = tmp_path / "test-roots.pem"
+    trust.write_bytes(forge.keys().certificates)
+    ca.cli("provisioner", "add", "AWS", "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", trust)
     ca.start()
 
     typist.type_("pki-token")
