@@ -44,7 +44,7 @@ def let_pass(ca: CA) -> None:
         pass_time(authority.database)
 
 
-def test_an_issuer_is_activated_and_its_former_retired_once_their_keys_answer(ca: CA, token: SoftHSM) -> None:
+def test_an_issuer_is_activated_and_retired_once_its_key_answers(ca: CA, token: SoftHSM) -> None:
     (first,) = states(ca)
     ca.cli("issuer", "rotate", "prepare", "--key", str(token.place("object=second")), "--generate")
     (second,) = states(ca).keys() - {first}
