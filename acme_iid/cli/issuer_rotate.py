@@ -248,6 +248,7 @@ def retire(home: Home, database: Database, issuer: str, password_file: Path | No
     the key from then on, so that no certificate of it can be revoked: while some are in force, --while-valid is needed.
     """
     from acme_iid.operations import retirement
+    from acme_iid.signing.places import FilePlace
 
     retired = retirement.retire(
         home.config(), database, issuer, password(password_file), int(time.time()), while_valid=while_valid
@@ -260,4 +261,5 @@ def retire(home: Home, database: Database, issuer: str, password_file: Path | No
             f"{retired.valid} certificates of it stay good, the last until {timestamp(retired.last_end)}, and can no "
             "longer be revoked."
         )
-    click.echo(f"Its key can be destroyed on every server: {retired.key}")
+    everywhere = " on every server" if isinstance(retired.key, FilePlace) else ""
+    click.echo(f"Its key can be destroyed{everywhere}: {retired.key}")

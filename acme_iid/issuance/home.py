@@ -25,7 +25,7 @@ from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer, Signer, key_id
 from acme_iid.issuance.keys import CAFileError, PrivateKey
 from acme_iid.issuance.roots import Roots, is_signed_by, to_pem
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
-from acme_iid.signing.keys import ForeignKey
+from acme_iid.signing.keys import ForeignKey, ForeignPlace
 from acme_iid.signing.places import FilePlace, Place
 
 ROOT_CERTIFICATE = Path("certs/root_ca.crt")
@@ -115,7 +115,10 @@ def add(home: Path, signer: Signer, above: Sequence[x509.Certificate]) -> None:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     sync_names(folder.parent)
-    (home / waiting_file_of(key_id(signer.certificate.public_key()))).unlink(missing_ok=True)
+    waiting = home / waiting_file_of(key_id(signer.certificate.public_key()))
+    waiting.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or others wait
+        waiting.parent.rmdir()
 
 
 def replace_roots(home: Path, *roots: x509.Certificate) -> None:
@@ -266,6 +269,32 @@ def issuer_files(home: Path, *, waiting: bool = False) -> list[Path]:
             if isinstance(place := key_places.read(folder / DESCRIPTION), FilePlace):
                 files.append(home / place.path)
     return [*files, *((home / ROOT_KEY.parent).glob(key_file_of("*").name) if waiting else ())]
+
+
+def descriptions(home: Path) -> dict[str, Path]:
+    """Return the files that say where the keys of issuers are, by the beginnings of the issuers' ids.
+
+    Those of keys that wait for a certificate are among them.
+
+    :raises CAFileError: if the issuers cannot be listed.
+    """
+    waiting = {path.stem: path for path in _entries((home / waiting_file_of("")).parent)}
+    return {**waiting, **{folder.name: folder / DESCRIPTION for folder in _entries(home / FOLDER)}}
+
+
+def places_elsewhere(home: Path) -> dict[str, ForeignPlace]:
+    """Return where the keys are that are in no file, by the beginnings of the issuers' ids.
+
+    A file that does not say where a key is, is passed over.
+
+    :raises CAFileError: if the issuers cannot be listed.
+    """
+    found: dict[str, ForeignPlace] = {}
+    for name, file in descriptions(home).items():
+        with suppress(CAFileError):
+            if not isinstance(place := key_places.read(file), FilePlace):
+                found[name] = place
+    return found
 
 
 def _entries(folder: Path) -> list[Path]:

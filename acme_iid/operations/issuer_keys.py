@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
 
 from acme_iid.config.settings import Config
-from acme_iid.errors import RequestError
-from acme_iid.issuance import home
+from acme_iid.errors import RequestError, SignerError
+from acme_iid.issuance import home, keys
 from acme_iid.issuance.issuer import key_id
-from acme_iid.issuance.keys import PrivateKey
+from acme_iid.issuance.keys import CAFileError, PrivateKey
 from acme_iid.signing import signers
 from acme_iid.signing.keys import ForeignPlace
-from acme_iid.signing.places import TokenPlace
+from acme_iid.signing.places import FilePlace, TokenPlace
 from acme_iid.store import issuers
 from acme_iid.store.existing import existing
 
@@ -64,3 +68,29 @@ def generate(place: TokenPlace, key_type: str, taken: Collection[str]) -> NewKey
     """
     found = signers.generate(place, key_type, taken)
     return NewKey(signers.open_key(place, found.public_key), found.made)
+
+
+def ask(folder: Path, issuers: Sequence[x509.Certificate]) -> dict[str, str | None]:
+    """Ask the keys of issuers for one signature each, all at the same time; a key in a file is not asked.
+
+    :param folder: the home that says where their keys are.
+    :param issuers: their certificates.
+    :returns: by the ids of the issuers that were asked: why the key does not answer, or None if it does.
+    :raises CAFileError: if the home does not say where a key is.
+    """
+    places = {key_id(issuer.public_key()): home.key_place(folder, key_id(issuer.public_key())) for issuer in issuers}
+    asked = [issuer for issuer in issuers if not isinstance(places[key_id(issuer.public_key())], FilePlace)]
+
+    def fault(issuer: x509.Certificate) -> str | None:
+        try:
+            key = keys.open_key(folder, places[key_id(issuer.public_key())], issuer.public_key(), None)
+            try:
+                signers.answers(key)
+            finally:
+                signers.close(key)
+        except (CAFileError, SignerError) as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(max(1, len(asked))) as pool:
+        return {key_id(issuer.public_key()): why for issuer, why in zip(asked, pool.map(fault, asked), strict=True)}

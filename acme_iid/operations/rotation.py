@@ -21,6 +21,7 @@ from acme_iid.operations import founding
 from acme_iid.operations import issuers as issuing
 from acme_iid.operations.founding import Wishes
 from acme_iid.operations.presence import SEEN_SECONDS
+from acme_iid.signing import signers
 from acme_iid.store import issuers, servers
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
@@ -99,13 +100,14 @@ def activate(
     :raises RequestError: if it is not prepared, is not valid yet, ends too soon, or a server that runs lacks its key.
     :raises ConfigError: if its chain does not permit the CA's domains, or the server's own names.
     :raises CAFileError: if no server runs, and the key in the home cannot be used.
+    :raises SignerError: if no server runs, and the key is elsewhere and does not answer.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     chain = issuing.chosen(config, short_id)
     constraints = name_constraints.of_chain(chain[0], chain[1:-1], chain[-1])
     permitted.require(config, constraints)
     if not servers.seen(database, now, SEEN_SECONDS):
-        home.load_issuer(config.home, key_id(chain[0].public_key()), password)
+        signers.answers(home.load_issuer(config.home, key_id(chain[0].public_key()), password).signer.key)
     write = partial(_activate, config=config, chain=chain, now=now, compromised=compromised)
     former = perform(database, write)
     return Activated(key_id(chain[0].public_key()), former, permitted.unlisted(config, constraints))
