@@ -63,11 +63,11 @@ def current_list(authority: Authority, issuer: Issuer | RetiredIssuer, now: int)
         return known
     if known is not None and _is_current(database, known, now):
         return known
-    does = known is not None and _does(database, known, now)
-    with authority.list_turns.of(issuer.id).taken(0.0 if does else _TURN_SECONDS) as taken:
+    holds = known is not None and _still_holds(database, known, now)
+    with authority.list_turns.of(issuer.id).taken(0.0 if holds else _TURN_SECONDS) as taken:
         if taken:
             return _signed_again(database, issuer, now)
-    if known is None or not does:
+    if known is None or not holds:
         raise SignerError(f"the list of the issuer {issuer.short_id} was not signed in {_TURN_SECONDS:.0f} s")
     return known
 
@@ -84,14 +84,14 @@ def _signed_again(database: Database, issuer: Issuer, now: int) -> SignedList:
             if isinstance(outcome, Committed):
                 return signed
         except (SignerError, StoreUnavailableError):
-            if known is None or not _does(database, known, now):
+            if known is None or not _still_holds(database, known, now):
                 raise
             return known
         # Another process was first; its list may be just what is needed.
     raise StoreUnavailableError("certificates are being revoked faster than lists are signed")
 
 
-def _does(reader: Reader, known: SignedList, now: int) -> bool:
+def _still_holds(reader: Reader, known: SignedList, now: int) -> bool:
     """Whether a list can be served where there is no newer one."""
     return now < known.next_update and _is_whole(reader, known)
 
