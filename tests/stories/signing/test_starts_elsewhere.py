@@ -169,9 +169,10 @@ def test_a_signer_that_hangs_ends_with_its_server(elsewhere: Elsewhere, how: sig
     signer = signer_of(elsewhere, ca.process.pid)
     elsewhere.program.fail_always("hangs")
     waiting = threading.Thread(target=attempt, args=(lambda: finalize(story),))
-    waiting.start()
     before = len(elsewhere.program.asked())
-    until(lambda: len(elsewhere.program.asked()) > before - 1 and runs(signer))
+    waiting.start()
+    until(lambda: len(elsewhere.program.asked()) > before)
+    assert runs(signer)
     if how is signal.SIGKILL:
         ca.process.kill()
         ca.process.wait()
