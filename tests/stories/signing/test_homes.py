@@ -111,6 +111,35 @@ def _prepare_with_fault(ca: CA, fault: str, number: int, place: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_what_can_be_refused_is_refused_before_a_key_is_made(ca: CA, token: SoftHSM, tmp_path: Path) -> None:
+    ca.cli("init", *homes.NAMES)
+    made = ("--key", str(token.place()), "--generate")
+    (tmp_path / "next.csr").touch()
+    other = CA(tmp_path / "other")
+    other.cli("init", *homes.NAMES)
+    for arguments, why in (
+        (("init", *homes.NAMES, *made), "already holds a CA"),
+        (("issuer", "rotate", "prepare", *made, "--csr", tmp_path / "next.csr"), "exists; choose another file"),
+        (("issuer", "rotate", "prepare", *made, "--root-cert", other.root, "--root-key", other.root_key),
+         "the root is not among this CA's roots"),
+    ):  # fmt: skip
+        refused = ca.try_cli(*arguments)
+        assert refused.code == 1
+        assert why in refused.stderr
+    assert token.private_keys() == 0
+
+
+def test_what_makes_no_sense_is_said(ca: CA, token: SoftHSM) -> None:
+    for options, why in (
+        (("--key", "file:secrets/key"), "a key in a file is made without --key"),
+        (("--key", str(token.place()) + "&pin-value=1234"), "pin-value is refused"),
+        (("--generate",), "--generate makes the key of --key; give its place too"),
+    ):
+        refused = ca.try_cli("init", *homes.NAMES, *options)
+        assert refused.code == 2
+        assert why in refused.stderr
+
+
 def test_a_key_that_an_issuer_has_is_no_other_issuers(ca: CA, token: SoftHSM) -> None:
     homes.init(ca, token.place(), "--generate")
     for more in ((), ("--generate",)):
@@ -147,9 +176,11 @@ def test_check_names_what_keeps_a_key_from_signing(ca: CA, token: SoftHSM, tmp_p
     ca.cli("provisioner", "add", "Mine", "--type", "AWS", "--aws-account", "123456789042", "--disable-custom-sans")
     assert _findings(ca) == []
     token.pin.chmod(0o640)
-    assert ("others-read", "unsafe", str(token.pin)) in _findings(ca)
+    assert _findings(ca) == [("others-read", "unsafe", str(token.pin))]
+    token.pin.chmod(0o660)
+    assert ("others-write", "unsafe", str(token.pin)) in _findings(ca)
     token.pin.rename(tmp_path / "away")
-    assert ("key-place", "remark", str(token.pin)) in _findings(ca)
+    assert _findings(ca) == [("key-place", "remark", str(token.pin))]
     (tmp_path / "away").rename(token.pin)
     token.pin.chmod(0o600)
     description = ca.issuer_folder / DESCRIPTION
