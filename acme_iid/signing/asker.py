@@ -224,13 +224,13 @@ class Asker:
         number = None if message is None else message.get("id")
         if message is not None and isinstance(fatal := message.get("fatal"), str):
             raise EndedError(messages.printable(fatal))
-        # True and 1.0 equal 1, and are no ids.
-        if message is None or (type(number) is not int and message != {"ready": True}):
-            self._count_noise(child)
-            child.remarks.line(line)
-        elif type(number) is not int:
+        if message == {"ready": True}:
             self._count_noise(child)
             self._is_warm(child)
+        # True and 1.0 equal 1, and are no ids.
+        elif message is None or type(number) is not int:
+            self._count_noise(child)
+            child.remarks.line(line)
         elif (question := self._pending.pop(number, None)) is not None:
             self._is_warm(child)
             child.noise, self._failures = 0, 0

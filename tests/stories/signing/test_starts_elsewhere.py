@@ -15,6 +15,7 @@ import pytest
 import requests
 from certificate_status_requests import fetch, intermediate, question
 from cryptography.x509 import ocsp
+from pki.http_status import turn_on
 from ports import free_port
 from running import CA
 from signing.elsewhere import (
@@ -99,8 +100,7 @@ def test_a_restart_without_the_signer_serves_all_but_certificates(elsewhere: Els
 def test_without_signer_and_certificate_status_is_served_and_acme_when_it_is_back(elsewhere: Elsewhere) -> None:
     ca = elsewhere.ca
     port = free_port()
-    file = ca.home / "ca.toml"
-    file.write_text(f'{file.read_text()}\n[status]\nlisten = "127.0.0.1:{port}"\n')
+    turn_on(ca, port)
     ca.start()
     root = requests.get(f"{ca.url}/crl", verify=str(ca.root), timeout=30)
     ca.stop()
@@ -123,6 +123,35 @@ def test_without_signer_and_certificate_status_is_served_and_acme_when_it_is_bac
     starting.join(120)
     assert not starting.is_alive()
     finalized(elsewhere.ready())
+
+
+def test_a_restored_ca_without_its_signer_serves_status_and_says_so(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    ca, port = elsewhere.ca, free_port()
+    turn_on(ca, port)
+    ca.start()
+    session = ca.wire().session
+    listed = session.get(f"{ca.url}/crl", timeout=30)
+    until(lambda: bool(list((ca.home / "secrets").glob("responder_*"))))
+    ca.cli("backup", tmp_path / "backup.tar")
+    session.close()
+    ca.stop()
+    elsewhere.go_away()
+    restored = CA(tmp_path / "restored", ca.port)
+    restored.cli("restore", tmp_path / "backup.tar")
+    starting = threading.Thread(target=attempt, args=(restored.start,))
+    starting.start()
+    restored.until_logged("The server has no certificate of its own: the key exec:")
+    plain = f"http://127.0.0.1:{port}"
+    assert requests.get(f"{plain}/crl", timeout=30).content == listed.content
+    asked = requests.post(f"{plain}/ocsp", data=question(intermediate(ca), 4711), timeout=30)
+    assert ocsp.load_der_ocsp_response(asked.content).response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
+    with pytest.raises(requests.ConnectionError):
+        requests.get(restored.directory, verify=str(restored.root), timeout=30)
+    elsewhere.come_back()
+    starting.join(120)
+    assert restored.process is not None
+    finalized(Elsewhere(restored, elsewhere.program).ready())
+    restored.stop()
 
 
 def test_a_server_that_waits_for_its_certificate_can_be_stopped(elsewhere: Elsewhere) -> None:
