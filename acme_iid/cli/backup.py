@@ -164,8 +164,9 @@ def _tell_of_keys(home: Home, restored: Backup) -> None:
         click.echo(f"The key of the issuer {line.id} does not answer on this machine: {line.fault}")
     if silent:
         click.echo(
-            "Without it the server starts, serves the revocation lists and answers that it has, and issues nothing. "
+            "Without it the server starts, and serves revocation lists and OCSP answers that need no new signature, if "
+            "[status] in ca.toml has a listener for plain HTTP. It issues nothing, not even its own TLS certificate. "
             "Install here what opens the key: the PKCS #11 module and the PIN's file, or the program. The server goes "
-            "on by itself once the key answers, and this says so:"
+            "on by itself once the key answers, which this shows:"
         )
         click.echo(f"  acme-iid-ca --home {shlex.quote(str(home.path))} issuer status")
