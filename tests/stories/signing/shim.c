@@ -3,7 +3,7 @@
  *
  * Faults that happen once (the file is removed): hang, hang-login, crash, crash-generated, removed, wrong, zero, short,
  * empty, print. ended: sessions are invalid until C_Finalize, which removes the file. idle: the same whenever nothing
- * was called for a second. Others last until the file is removed.
+ * was called for a second. Others last until the file is removed; stall keeps each signature waiting until then.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -113,6 +113,7 @@ static ulong_t sign(void *session, void *data, void *length, unsigned char *sign
     /* Without room for a signature this asks for its length. */
     if (signature == NULL || result != OK) return result;
     if (fault("hang", 1)) sleep(3600);
+    while (fault("stall", 0)) usleep(10000);
     if (fault("crash", 1)) abort();
     if (fault("print", 1)) { printf("the module has something to say\n"); fflush(stdout); }
     if (fault("general-error", 0)) return GENERAL_ERROR;
