@@ -97,7 +97,7 @@ def test_a_restart_without_the_signer_serves_all_but_certificates(elsewhere: Els
     finalized(story)
 
 
-def test_without_signer_and_certificate_status_is_served_and_acme_when_it_is_back(elsewhere: Elsewhere) -> None:
+def test_without_signer_and_certificate_status_is_served_and_acme_later(elsewhere: Elsewhere) -> None:
     ca = elsewhere.ca
     port = free_port()
     turn_on(ca, port)

@@ -106,7 +106,7 @@ def test_threads_that_need_a_list_ask_once_and_fail_together(authority: Authorit
     assert place.asked == 1
 
 
-def test_a_known_list_is_given_while_another_thread_has_the_next_one_signed(authority: Authority) -> None:
+def test_a_known_list_is_given_while_another_thread_has_one_signed(authority: Authority) -> None:
     known = certificate_status.current_list(authority, authority.ca.current, now())
     later = known.signed_at + certificate_status.LIST_LIFETIME // 2
     authority, place = moved(authority)
