@@ -20,5 +20,5 @@ def test_clients_renew_from_a_file_to_a_token_and_to_another(token: SoftHSM, tmp
     load = rotation_load.run(tmp_path, CLIENTS, [("--key", str(place), "--generate") for place in places])
     rotation_load.check(load, CLIENTS)
     assert len(load.issuers) == 3
-    # A client would have come again: the server says in its log that a signature failed.
-    assert [line for line in load.log if "gives no signature" in line or "Traceback" in line] == []
+    # A client would have come again: the server says in its log that a signature failed, or was wrong.
+    assert [line for line in load.log if "signature" in line or "Traceback" in line] == []
