@@ -63,6 +63,15 @@ def test_renewals_take_three_requests() -> None:
     assert [one["requests"] for one in (*found["acme-iid"], *found["acme-iid renewals"])] == [5, 3]
 
 
+def test_a_key_in_a_token_and_behind_a_program_is_measured_beside_a_file() -> None:
+    names = ("acme-iid", "acme-iid SoftHSM", "acme-iid exec:")
+    options = ("--keys", "--workers", "1", "--orders", "60", "--connections", "2", "--rounds", "1", "--json")
+    found = json.loads(run("orders.py", *options, *(word for name in names for word in ("--only", name))))
+    (in_a_file,), *elsewhere = (found[name] for name in names)
+    assert in_a_file["signer"] == 0
+    assert all(0 < figures["signer"] < figures["cpu"] for (figures,) in elsewhere)
+
+
 def test_an_overload_is_measured_with_clients_that_obey_and_with_others() -> None:
     options = ("--seconds", "1", "--grace", "20", "--orders", "20", "--connections", "2", "--times", "2", "--json")
     found = json.loads(run("overload.py", *options))

@@ -11,6 +11,11 @@ from signing.programs import Program
 from signing.softhsm import Shim, SoftHSM
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that wait longest, so that all others run beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
 @pytest.fixture
 def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHSM:
     """A SoftHSM with an empty token."""

@@ -241,7 +241,7 @@ def test_many_threads_get_their_own_signatures(program: Program) -> None:
     assert program.starts() == 1
 
 
-def test_one_hanging_answer_costs_those_that_wait_their_deadline(program: Program) -> None:
+def test_a_hanging_answer_costs_those_that_wait_their_deadline(program: Program) -> None:
     signers.answers(program.key)
     program.fail("hangs")
     begin = time.monotonic()
