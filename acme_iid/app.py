@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 from acme_iid.attestation.registry import trust_store
 from acme_iid.attestation.trust import TrustStore
@@ -12,6 +13,7 @@ from acme_iid.authority.validations import Validations
 from acme_iid.config import permitted
 from acme_iid.config.settings import Config
 from acme_iid.issuance import alternates, home
+from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.responder import Responders
 from acme_iid.operations import roots
 from acme_iid.operations.background import Background
@@ -20,6 +22,8 @@ from acme_iid.operations.follower import Following
 from acme_iid.operations.presence import Presence
 from acme_iid.operations.pruning import Pruning
 from acme_iid.operations.responding import Responding
+from acme_iid.operations.signer_watch import SignerWatch
+from acme_iid.signing import signers
 from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
@@ -62,6 +66,12 @@ def _spent_nonces(config: Config, database: Database) -> nonces.SpentNonces:
     return NonceTable(database)
 
 
+def _close_keys(ca: CertificateAuthority) -> None:
+    """End the processes that are asked for signatures, as far as no other application's keys need them."""
+    for issuer in ca.issuers.values():
+        signers.close(issuer.signer.key)
+
+
 def create_app(config: Config, password: str | None = None, *, most: int = MOST) -> Application:
     """The application of the CA in ``config.home``; its ``close`` ends what it has begun.
 
@@ -97,8 +107,9 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     pool = Pool(remote=remote)
     app = Application("acme_iid", pool, most=most, further=further_headers(gate))
     app.ca = ca
-    Resources(authority, Door(gate, pool, store, batches, config.server.proxies)).add_to(app)
-    app.register_blueprint(public.blueprint(authority, watched))
+    Resources(authority, Door(gate, pool, store, batches, config.server.proxies, ca)).add_to(app)
+    signer = SignerWatch(ca)
+    app.register_blueprint(public.blueprint(authority, watched, signer))
     responders = Responders(config.home, password)
     # Without the redirections, the directory and all else that ACME has.
     app.status = Application("acme_iid_status", most=MOST_STATUS)
@@ -111,10 +122,20 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
         shown.register_error_handler(Exception, problems.response_of)
     app.at_end(watched.close)
     app.at_end(spent.close)
+    # After all that asks for signatures. A process that ends does not come to its applications' ends.
+    app.at_end(partial(_close_keys, ca))
+    app.at_stop(partial(_close_keys, ca))
     # By itself: it says goodbye when the loop has ended.
     presence = Presence(authority, watched)
     app.at_stop(presence.stop)
-    threads = (Validations(authority, links), Pruning(authority), Following(store), ExpiryWatch(authority), presence)
+    threads = (
+        Validations(authority, links),
+        Pruning(authority),
+        Following(store),
+        ExpiryWatch(authority),
+        presence,
+        signer,
+    )
     for thread in (_Refreshing(trust), *threads):
         thread.start()
         app.at_end(thread.stop)

@@ -18,6 +18,7 @@ BACKLOG = 1024
 
 _UNACKNOWLEDGED = 30  # seconds that what was sent may go unacknowledged, or unsent because the client takes no more
 _TCP = (socket.AF_INET, socket.AF_INET6)
+_NO_FILES_SECONDS = 1.0
 _FIRST_HANDED_OVER = 3  # sd_listen_fds(3)
 STATUS = "status"
 """The name of a socket that is handed over for plain HTTP (FileDescriptorName= in a systemd unit)."""
@@ -150,3 +151,15 @@ def _reason(error: OSError, listen: Listen, setting: str) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address"
     return error.strerror or str(error)
+
+
+async def turn_away(listener: socket.socket) -> None:
+    """End the connections that come on a socket, until it is cancelled: whoever connects is told at once."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            stream, _ = await loop.sock_accept(listener)
+            stream.close()
+        except OSError:
+            # No file for it now, or the client has left.
+            await asyncio.sleep(_NO_FILES_SECONDS)

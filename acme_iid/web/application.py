@@ -94,7 +94,7 @@ class Application(flask.Flask):
                 await self._turn()
             with self._capacity.entered(endpoint):
                 if view is None:
-                    return await self.pool.page(self.by_flask, request)
+                    return await self.pool.page(self.by_flask, request, endpoint)
                 if endpoint not in BEGINNING:
                     # All that have come until now are counted before the first of them is answered.
                     await self._turn()
