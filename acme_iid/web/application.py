@@ -20,6 +20,7 @@ from werkzeug.routing import MapAdapter
 from acme_iid.errors import AcmeError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.serving.messages import Answer, Request
+from acme_iid.telemetry import instruments
 from acme_iid.web import problems
 from acme_iid.web.capacity import BEGINNING, MOST, Capacity
 from acme_iid.web.pool import Pool
@@ -40,6 +41,22 @@ class Direct(Protocol):
 
     def now(self, request: Request, **names: str) -> Answer:
         """Answer a request in this thread."""
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
+
+
+def _count(request: Request, rule: str, answer: Answer, began: float | None = None) -> None:
+    """Count a request, under labels of ours alone: strangers write paths and methods.
+
+    :param rule: that of its route; "" if it has none.
+    :param began: when it came, by the monotonic clock; None if it did not come whole.
+    """
+    route = rule or "none"
+    method = request.method if request.method in _METHODS else "other"
+    instruments.REQUESTS.add(route, method, str(answer.status))
+    if began is not None:
+        instruments.REQUEST_SECONDS.observe(time.monotonic() - began, route)
 
 
 class Application(flask.Flask):
@@ -63,12 +80,14 @@ class Application(flask.Flask):
     ) -> None:
         super().__init__(name, static_folder=None)
         self.status: Application | None = None
+        self.metrics: Application | None = None
         self.pool = pool or Pool()
         self._capacity = Capacity(most)
         self._further = further
         self._direct: dict[str, Direct] = {}
         self._closing: list[Callable[[], None]] = []
         self._saying: list[Callable[[], None]] = []
+        self._leaving: list[Callable[[], None]] = []
         # A redirection would need a host's name.
         self.url_map.merge_slashes = False
         self._routes = MapAdapter(self.url_map, "", "/", "", "https", "/", "GET")
@@ -86,7 +105,14 @@ class Application(flask.Flask):
 
     async def answer(self, request: Request) -> Answer:
         """Answer a request that has come whole; for the server's loop."""
-        endpoint, names = self._route(request)
+        began = time.monotonic()
+        endpoint, names, rule = self._route(request)
+        answer = await self._answer(request, endpoint, names)
+        answer.headers += self._further(request.method, request.path, endpoint)
+        _count(request, rule, answer, began)
+        return answer
+
+    async def _answer(self, request: Request, endpoint: str, names: dict[str, str]) -> Answer:
         view = self._direct.get(endpoint)
         try:
             if endpoint in BEGINNING:
@@ -98,11 +124,9 @@ class Application(flask.Flask):
                 if endpoint not in BEGINNING:
                     # All that have come until now are counted before the first of them is answered.
                     await self._turn()
-                answer = await view(request, **names)
+                return await view(request, **names)
         except Exception as error:  # noqa: BLE001 - as Flask's: whatever it is, there is an answer to it
-            answer = problems.of_exception(error)
-        answer.headers += self._further(request.method, request.path, endpoint)
-        return answer
+            return problems.of_exception(error)
 
     async def _turn(self) -> None:
         began = time.monotonic()
@@ -131,8 +155,10 @@ class Application(flask.Flask):
 
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         """The answer to a request that the server itself refuses."""
+        endpoint, _, rule = self._route(request)
         answer = problems.of_acme_error(error)
-        answer.headers += self._further(request.method, request.path, self._route(request)[0])
+        answer.headers += self._further(request.method, request.path, endpoint)
+        _count(request, rule, answer)
         return answer
 
     def failure(self, error: Exception) -> Answer:
@@ -146,6 +172,15 @@ class Application(flask.Flask):
     def at_stop(self, say: Callable[[], None]) -> None:
         """Have something said to others when the process ends, which waits for it for two seconds at most."""
         self._saying.append(say)
+
+    def at_leaving(self, note: Callable[[], None]) -> None:
+        """Have something noted when the process is about to end."""
+        self._leaving.append(note)
+
+    def leaving(self) -> None:
+        """Note what is to be noted when the process is about to end."""
+        for note in self._leaving:
+            note()
 
     def stopped(self) -> None:
         """Say what is to be said when the process ends."""
@@ -167,12 +202,13 @@ class Application(flask.Flask):
             return None
         return MapAdapter(self.url_map, "", "/", "", "https", request.path, request.method)
 
-    def _route(self, request: Request) -> tuple[str, dict[str, str]]:
+    def _route(self, request: Request) -> tuple[str, dict[str, str], str]:
+        """The endpoint, the rule's variables and the rule."""
         try:
-            endpoint, names = self._routes.match(request.path, request.method)
+            rule, names = self._routes.match(request.path, request.method, return_rule=True)
         except HTTPException:
-            return "", {}  # Flask says what is wrong with it
-        return str(endpoint), dict(names)
+            return "", {}, ""  # Flask says what is wrong with it
+        return str(rule.endpoint), dict(names), rule.rule
 
     def _finish(self, response: flask.Response) -> flask.Response:
         request = flask.request
