@@ -172,7 +172,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     # By itself: it says goodbye when the loop has ended.
     presence = Presence(authority, watched)
     app.at_stop(presence.stop)
-    threads = [
+    threads: list[Background | Validations] = [
         _Refreshing(trust),
         Validations(authority, links),
         Pruning(authority),

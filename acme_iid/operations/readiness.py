@@ -23,14 +23,21 @@ class Readiness(Background):
     :param look: asks the store: raises ClockError if this machine's clock is wrong, and StoreUnavailableError if the
         store does not answer.
     :param signer_fails: whether the key that signs is elsewhere and did not answer when it was asked last.
+    :param clock: seconds that only grow.
     """
 
-    def __init__(self, look: Callable[[], object], signer_fails: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        look: Callable[[], object],
+        signer_fails: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(SECONDS, first=0, fault="asking whether the store answers failed")
         self._look = look
         self._signer_fails = signer_fails
         self._trouble: str | None = None
-        self._seen_at = time.monotonic()
+        self._clock = clock
+        self._seen_at = clock()
         self._draining = False
 
     def turn(self) -> None:
@@ -43,7 +50,7 @@ class Readiness(Background):
             self._trouble = "store"
         else:
             self._trouble = None
-        self._seen_at = time.monotonic()
+        self._seen_at = self._clock()
 
     def drain(self) -> None:
         """Say from now on that no further requests should come."""
@@ -52,7 +59,7 @@ class Readiness(Background):
     def reasons(self) -> list[str]:
         """The reasons, of :data:`REASONS`, why this process is not ready; none if it is."""
         trouble = self._trouble
-        if trouble is None and time.monotonic() - self._seen_at > STALE_SECONDS:
+        if trouble is None and self._clock() - self._seen_at > STALE_SECONDS:
             trouble = "store"
         found = [] if trouble is None else [trouble]
         if self._signer_fails():
