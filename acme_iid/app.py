@@ -55,7 +55,7 @@ class _Refreshing(Background):
     """
 
     def __init__(self, trust: TrustStore) -> None:
-        super().__init__(_REFRESH_SECONDS, fault="replacing fetched key sets failed")
+        super().__init__(_REFRESH_SECONDS, first=0, fault="replacing fetched key sets failed")
         self._trust = trust
 
     def turn(self) -> None:

@@ -35,6 +35,7 @@ STOP_TIMEOUT = 10
 MOST_STATUS_CONNECTIONS = 2048
 """Connections of one process by plain HTTP: whoever opens them takes no file that an ACME client needs."""
 
+_LAST_PROBES = 1  # seconds that what asks for numbers and readiness has, when all else is answered
 _RETRY = 60  # seconds until a renewal that failed is tried again
 _RETRY_FIRST = 5  # the same while there is no certificate at all
 _LOOK = 10  # seconds until the certificate is looked at again: another issuer may sign by then, or the clock be set
@@ -123,10 +124,10 @@ class Process:
         keep_alive = self._config.server.keep_alive
         self._server = HTTPServer(self._application, context, keep_alive)
         plain = {STATUS: listeners.status, METRICS: listeners.metrics}
-        accepting = []
+        accepting: dict[str, list[asyncio.Task[None]]] = {STATUS: [], METRICS: []}
         for name, application in _plain(self._application).items():
             server = self._plain[name] = HTTPServer(application, None, keep_alive, MOST_STATUS_CONNECTIONS)
-            accepting += [loop.create_task(server.accept(listener)) for listener in plain[name]]
+            accepting[name] = [loop.create_task(server.accept(listener)) for listener in plain[name]]
         if self._certificate is None or context is not None:
             self._accept(listeners, serving)
         else:
@@ -146,8 +147,13 @@ class Process:
             if self._server.context is not None and not self._is_serving:
                 self._accept(listeners, serving)
         self._application.leaving()
-        end_accepting([*accepting, *self._accepting], listeners.every())
-        await asyncio.gather(*(server.stop(STOP_TIMEOUT) for server in (self._server, *self._plain.values())))
+        # Whoever asks meanwhile is told that this process ends: the listener of the probes is the last.
+        end_accepting([*accepting[STATUS], *self._accepting], (*listeners.acme, *listeners.status))
+        first = [self._server, *(server for name, server in self._plain.items() if name != METRICS)]
+        await asyncio.gather(*(server.stop(STOP_TIMEOUT) for server in first))
+        end_accepting(accepting[METRICS], listeners.metrics)
+        if METRICS in self._plain:
+            await self._plain[METRICS].stop(_LAST_PROBES)
         self._application.stopped()
 
     def _accept(self, listeners: Sockets, serving: Callable[[Config], None]) -> None:

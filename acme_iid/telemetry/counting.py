@@ -10,7 +10,7 @@ from acme_iid.signing import signers
 from acme_iid.telemetry import instruments, reports
 from acme_iid.telemetry.reports import Fact
 
-_OTHER = "other"
+_NONE, _OTHER = "none", "other"
 _REFUSED = ".refused"
 # Standard challenges have no steps: what was found in the network was not it.
 _VALIDATION = "validation"
@@ -55,7 +55,7 @@ def count(fact: Fact) -> None:
 def _provisioner(fact: Fact) -> str:
     name = fact.detail.get("provisioner")
     if name is None:
-        return ""
+        return _NONE
     return name if isinstance(name, str) and name in _provisioners else _OTHER
 
 

@@ -93,10 +93,10 @@ def test_sums_agree_with_the_store_after_a_reload_and_a_kill(tmp_path: Path) -> 
             assert counted is not None
             assert stored > 20
             assert stored - CLIENTS <= counted <= stored, (name, counted, stored)
-        # No counter fell, and scrapes failed at no time but that of nobody's.
+        # No counter fell. Of all scrapes, the one or two that the killed process had begun to answer came to nothing.
         for name in ("orders_total", "issued_total", "requests_total", "store_commit_seconds_count"):
             assert running.value(f"max(resets(acme_iid_{name}[{int(spent) + 30}s]))") == 0, name
-        assert running.value(f"min(avg_over_time(up[{int(spent)}s]))") == 1
+        assert (running.value(f"min(avg_over_time(up[{int(spent)}s]))") or 0) > 0.9
         # The same from both, and so the maximum and not the sum.
         fleet = 'acme_iid_fleet_certificates{state="valid"}'
         running.until(lambda: running.value(f"min({fleet})") == row["issued"], "both to have asked the store anew")

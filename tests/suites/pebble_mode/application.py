@@ -114,6 +114,9 @@ class Application:
     def takes_connection(self) -> bool:
         return self._app.takes_connection()
 
+    def leaving(self) -> None:
+        self._app.leaving()
+
     def stopped(self) -> None:
         self._app.stopped()
 

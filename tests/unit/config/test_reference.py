@@ -61,6 +61,7 @@ def expected() -> Iterator[tuple[str, list[str]]]:
     yield "[ca]", described(*settings_of(CASettings), *lifetimes, *ca_toml.KEY_SETTINGS)
     yield "[server]", [field.name for field in fields(ServerSettings)]
     yield "[status]", [field.name for field in fields(StatusSettings)]
+    yield "[metrics]", [field.name for field in fields(MetricsSettings)]
     yield "[store]", [field.name for field in fields(StoreSettings)]
     yield "[limits]", [field.name for field in fields(Limits)]
     yield "[retention]", [field.name for field in fields(Retention)]

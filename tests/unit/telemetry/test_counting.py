@@ -63,7 +63,7 @@ def fact(kind: str, **detail: object) -> Event:
                 'acme_iid_validations_total{challenge="dns-01",outcome="refused"} 1.0',
             ],
         ),
-        ([fact("order.refused")], ['acme_iid_refused_total{provisioner="",step="order"} 1.0']),
+        ([fact("order.refused")], ['acme_iid_refused_total{provisioner="none",step="order"} 1.0']),
         ([fact("account.created")], []),
     ],
 )
