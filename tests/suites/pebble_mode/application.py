@@ -82,6 +82,7 @@ class Application:
         self._app = app
         self.ca = app.ca
         self.status = app.status
+        self.metrics = app.metrics
         self._database = database
         self._habits = habits
         self._issuer = issuer
