@@ -64,9 +64,13 @@ def current_list(authority: Authority, issuer: Issuer | RetiredIssuer, now: int)
     if known is not None and _is_current(database, known, now):
         return known
     holds = known is not None and _still_holds(database, known, now)
-    with authority.list_turns.of(issuer.id).taken(0.0 if holds else _TURN_SECONDS) as taken:
-        if taken:
-            return _signed_again(database, issuer, now)
+    try:
+        with authority.list_turns.of(issuer.id).taken(0.0 if holds else _TURN_SECONDS) as taken:
+            if taken:
+                return _signed_again(database, issuer, now)
+    except SignerError:
+        if known is None or not holds:
+            raise
     if known is None or not holds:
         raise SignerError(f"the list of the issuer {issuer.short_id} was not signed in {_TURN_SECONDS:.0f} s")
     return known
@@ -77,13 +81,13 @@ def _signed_again(database: Database, issuer: Issuer, now: int) -> SignedList:
         known = revocation_lists.latest(database, issuer.id)
         if known is not None and _is_current(database, known, now):
             return known
+        signed = sign_list(database, issuer, known, now, now + LIST_LIFETIME)
         try:
-            signed = sign_list(database, issuer, known, now, now + LIST_LIFETIME)
             put = revocation_lists.put(signed, None if known is None else known.number, again)
             outcome = database.commit(Write([put], lambda _rows: None))
             if isinstance(outcome, Committed):
                 return signed
-        except (SignerError, StoreUnavailableError):
+        except StoreUnavailableError:
             if known is None or not _still_holds(database, known, now):
                 raise
             return known

@@ -6,10 +6,14 @@ A signature may take seconds where the issuer's key is elsewhere, and all that a
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from acme_iid.errors import SignerError
+
+PAUSE = 5.0
+"""Seconds after a signature that did not come in which no other is asked for: each would wait as long as the first."""
 
 
 class Turn:
@@ -17,7 +21,7 @@ class Turn:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._failures = 0
+        self._failed_at = -float("inf")
         self._failure = ""
 
     @contextmanager
@@ -25,22 +29,25 @@ class Turn:
         """Take the turn for the block, and say whether it was free in time.
 
         :param seconds: to wait for it.
-        :raises SignerError: if whoever had it meanwhile got no signature; the next one would wait as long.
+        :raises SignerError: if there was no signature just now, also if whoever had the turn meanwhile got none.
         """
-        before = self._failures
+        self._require_no_failure()
         if not self._lock.acquire(timeout=seconds):
             yield False
             return
         try:
-            if self._failures != before:
-                raise SignerError(self._failure)
+            self._require_no_failure()
             try:
                 yield True
             except SignerError as error:
-                self._failures, self._failure = before + 1, str(error)
+                self._failed_at, self._failure = time.monotonic(), str(error)
                 raise
         finally:
             self._lock.release()
+
+    def _require_no_failure(self) -> None:
+        if time.monotonic() - self._failed_at < PAUSE:
+            raise SignerError(self._failure)
 
 
 class ListTurns:

@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,8 +16,12 @@ from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import rows_progress, timestamp
 from acme_iid.cli.parameters import password, password_file
 
+if TYPE_CHECKING:
+    from acme_iid.operations.backup import Backup
+
 _KEYS = "It holds the private keys of the CA's issuers: keep it as you keep those."
 _OUTSIDE = "Not in it are files outside the home that ca.toml or an issuer names: "
+_ELSEWHERE = "Not in it are keys of issuers that do not leave their place: "
 _LEFT_OUT = "Not in it are private keys of roots, which --with-root-keys puts there: "
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -41,7 +46,7 @@ def backup(home: Home, file: Path, *, force: bool, root_keys: bool, recipient: P
     restore' proves and unpacks it.
 
     A root's private key is left out: whoever has it is the CA for good. An encrypted key that no issuer
-    has counts as one.
+    has counts as one. A key in a token or behind a program does not leave it, and is named.
     """
     from acme_iid.operations import backup, envelopes
 
@@ -66,6 +71,7 @@ def backup(home: Home, file: Path, *, force: bool, root_keys: bool, recipient: P
             "private_keys": True,
             "outside": list(made.outside),
             "left_out": list(made.left_out),
+            "elsewhere": dict(made.elsewhere),
             "encrypted": recipient is not None,
         }
         click.echo(json.dumps(summary, indent=2))
@@ -76,6 +82,8 @@ def backup(home: Home, file: Path, *, force: bool, root_keys: bool, recipient: P
         click.echo(_OUTSIDE + ", ".join(made.outside))
     if made.left_out:
         click.echo(_LEFT_OUT + ", ".join(made.left_out))
+    if made.elsewhere:
+        click.echo(_ELSEWHERE + _places(made))
 
 
 @click.command(short_help="Make a home from a backup.")
@@ -98,7 +106,8 @@ def restore(
 
     Every file's sum and the chain of events are proven first; where something does not fit, no home is left behind.
     With --to the database is compared with the backup row by row before it opens as a store. When the command is
-    interrupted, the same command goes on where it was.
+    interrupted, the same command goes on where it was. Keys that are in a token or behind a program are asked whether
+    they answer on this machine; without them the CA starts, and issues nothing.
     """
     from acme_iid.operations import envelopes, restore
 
@@ -118,6 +127,8 @@ def restore(
         click.echo(_OUTSIDE + ", ".join(restored.outside))
     if restored.left_out:
         click.echo("Not in it were private keys of roots: " + ", ".join(restored.left_out))
+    if restored.elsewhere:
+        _tell_of_keys(home, restored)
     click.echo(f"""
 What happened after {made} is not known here:
 - Certificates issued since stay valid until they end, and cannot be revoked here; OCSP does not know them.
@@ -128,3 +139,34 @@ What happened after {made} is not known here:
 - Accounts made since are made again by their clients. Instances used first since belong to nobody yet.
 Make sure that the former server never runs again, and start this one:
   acme-iid-ca --home {shlex.quote(str(home.path))} serve""")
+
+
+def _places(backup: Backup) -> str:
+    return ", ".join(f"{place} (issuer {issuer})" for issuer, place in backup.elsewhere.items())
+
+
+def _tell_of_keys(home: Home, restored: Backup) -> None:
+    """Say which keys are elsewhere, and what to do if they do not answer on this machine."""
+    from acme_iid.errors import StoreUnavailableError
+    from acme_iid.issuance.keys import CAFileError
+    from acme_iid.operations.overview import overview
+    from acme_iid.store.existing import existing
+
+    click.echo("Not in it were keys of issuers that do not leave their place: " + _places(restored))
+    try:
+        with existing(home.config().store.url) as database:
+            lines = overview(home.path, database, int(time.time()))
+    except (CAFileError, StoreUnavailableError) as error:
+        click.echo(f"These keys were not asked whether they answer: {error}")
+        return
+    silent = [line for line in lines if line.answers is False]
+    for line in silent:
+        click.echo(f"The key of the issuer {line.id} does not answer on this machine: {line.fault}")
+    if silent:
+        click.echo(
+            "Without it the server starts, and serves revocation lists and OCSP answers that need no new signature, if "
+            "[status] in ca.toml has a listener for plain HTTP. It issues nothing, not even its own TLS certificate. "
+            "Install here what opens the key: the PKCS #11 module and the PIN's file, or the program. The server goes "
+            "on by itself once the key answers, which this shows:"
+        )
+        click.echo(f"  acme-iid-ca --home {shlex.quote(str(home.path))} issuer status")

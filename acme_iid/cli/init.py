@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acme_iid.cli import Home
+from acme_iid.cli.key_places import key_place, require_fitting, taker
 from acme_iid.cli.parameters import KEY_TYPES, Checked, Subject, password, password_file
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def _root_crl_url(text: str) -> str:
     show_default=True,
     help="The kind of the keys that are made.",
 )
+@key_place
 @click.option(
     "--permit-network",
     "networks",
@@ -180,12 +182,13 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
 
     With --csr there is no root: have the request signed and give the answer to ``issuer import``. With --root-cert and
     --root-key an existing root signs now. With --password-file the private keys are encrypted, and ``serve`` needs the
-    same file.
+    same file. With --key the intermediate's key is not in a file: the CA asks for each signature where the key is.
     """
     from acme_iid.config import ca_toml
     from acme_iid.operations import founding
 
     _check_options(options, home.path)
+    _require_unused(home.path, ())
     text = _CONFIGURATION.format(
         name=_quoted(name),
         domains="[" + ", ".join(_quoted(domain) for domain in dict.fromkeys(domains)) + "]",
@@ -208,6 +211,7 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
         constrain_root=options["constrain_root"],
         root_crl_url=config.root_crl_url,
         password=password(password_path),
+        intermediate_key=taker(options["key"], options["key_type"], tuple, generate=options["generate"]),
     )
     now = int(time.time())
     if options["csr"] is not None:
@@ -247,6 +251,7 @@ def _check_options(options: dict[str, Any], home: Path) -> None:
         raise click.UsageError("--no-name-constraints leaves nothing to permit; give one or the other")
     if "networks" in given and "no_permitted_network" in given:
         raise click.UsageError("--permit-network and --no-permitted-network exclude each other")
+    require_fitting(options["key"], generate=options["generate"])
 
 
 def _constraints(config: Config, options: dict[str, Any]) -> NameConstraints:
@@ -331,6 +336,8 @@ def _tell(
     password_path = options["password_file"]
     secret = f" --password-file {shlex.quote(str(password_path))}" if password_path else ""
     click.echo(f"The CA {name!r} has been made in {home.path}.")
+    if options["key"] is not None:
+        click.echo(f"The intermediate's key stays in its place: {options['key']}")
     if constraints is not None:
         click.echo(f"""
 The intermediate can sign for nothing else than these (name constraints): {", ".join(permitted_texts(constraints))}

@@ -83,7 +83,8 @@ def status(home: Home, *, as_json: bool) -> None:
 
     STATE is an issuer's: prepared, signing, former, retired or compromised; before a server has started all are
     prepared. SERVERS are those that run and hold its key. WARNING is 25 or 10 once no more percent of a life are left.
-    FAULT is why clients would refuse the answers of a responder.
+    ANSWERS says whether a key in a token or behind a program gave a signature just now. FAULT is why it did not, or why
+    clients would refuse the answers of a responder.
     """
     from acme_iid.operations.overview import overview
     from acme_iid.store.existing import existing
@@ -98,6 +99,7 @@ def status(home: Home, *, as_json: bool) -> None:
             "subject": line.lifetime.name,
             "state": line.state,
             "key": line.key,
+            "answers": line.answers,
             "servers": None if line.servers is None else list(line.servers),
             "ends": timestamp(line.lifetime.ends),
             "days_left": max(0, (line.lifetime.ends - now) // DAY),

@@ -10,6 +10,7 @@ import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.filters import on_store
+from acme_iid.cli.key_places import key_place, require_fitting, taker
 from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import KEY_TYPES, Checked, password, password_file
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from acme_iid.config.settings import Config
     from acme_iid.issuance.issuer import Signer
     from acme_iid.protocol.addresses import Network
+    from acme_iid.signing.keys import ForeignPlace
     from acme_iid.store.database import Database
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -34,6 +36,7 @@ def rotate() -> None:
 @click.option("--root-cert", type=_file, metavar="FILE", help="The root that signs now, PEM; by default the home's.")
 @click.option("--root-key", type=_file, metavar="FILE", help="Its private key; by default the home's.")
 @click.option("--key-type", type=click.Choice(KEY_TYPES), default="P-256", show_default=True, help="The kind of key.")
+@key_place
 @click.option(
     "--lifetime",
     type=Checked("duration", keep=False),
@@ -65,22 +68,27 @@ def prepare(
     root_cert: Path | None,
     root_key: Path | None,
     key_type: str,
+    key: ForeignPlace | None,
     lifetime: int,
     domains: tuple[str, ...],
     networks: tuple[Network, ...],
     no_name_constraints: bool,
     password_file: Path | None,
+    *,
+    generate: bool,
 ) -> None:
     """Make the key and the certificate of the next intermediate. It signs nothing until ``activate``.
 
     The root in the home signs it, or the one that is given; with --csr a root elsewhere, whose answer ``issuer import``
-    takes up. Copy the new folder in issuers/ and its key to the CA's other servers, and reload them (SIGHUP).
+    takes up. Copy the new folder in issuers/ and its key to the CA's other servers, and reload them (SIGHUP). With
+    --key the key is not in a file: every server asks for each signature where the key is.
     """
-    from acme_iid.operations import rotation
+    from acme_iid.operations import issuer_keys, rotation
     from acme_iid.operations.founding import Wishes
 
     if csr is not None and (root_cert or root_key):
         raise click.UsageError("--csr is for a root that is elsewhere; --root-cert and --root-key sign now")
+    require_fitting(key, generate=generate)
     config, now = _wider(home.config(), domains), int(time.time())
     wishes = Wishes(
         name=config.ca.name,
@@ -90,6 +98,7 @@ def prepare(
         constraints=None if no_name_constraints else _constraints(config, networks),
         root_crl_url=config.root_crl_url,
         password=password(password_file),
+        intermediate_key=taker(key, key_type, lambda: issuer_keys.taken(config), generate=generate),
     )
     if csr is not None:
         issuer_id = rotation.request(config, wishes, csr)
@@ -239,6 +248,7 @@ def retire(home: Home, database: Database, issuer: str, password_file: Path | No
     the key from then on, so that no certificate of it can be revoked: while some are in force, --while-valid is needed.
     """
     from acme_iid.operations import retirement
+    from acme_iid.signing.places import FilePlace
 
     retired = retirement.retire(
         home.config(), database, issuer, password(password_file), int(time.time()), while_valid=while_valid
@@ -251,4 +261,5 @@ def retire(home: Home, database: Database, issuer: str, password_file: Path | No
             f"{retired.valid} certificates of it stay good, the last until {timestamp(retired.last_end)}, and can no "
             "longer be revoked."
         )
-    click.echo(f"Its key can be destroyed on every server: {retired.key}")
+    everywhere = " on every server" if isinstance(retired.key, FilePlace) else ""
+    click.echo(f"Its key can be destroyed{everywhere}: {retired.key}")

@@ -19,10 +19,14 @@ from urllib.parse import urlsplit
 
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
-from acme_iid.issuance.home import ROOT_CERTIFICATE, issuer_files
+from acme_iid.issuance import key_places
+from acme_iid.issuance.home import ROOT_CERTIFICATE, descriptions, issuer_files, places_elsewhere
+from acme_iid.issuance.keys import CAFileError
 from acme_iid.policy.hosts import OF_HOSTS, HostProvisioner
 from acme_iid.policy.instances import Provisioner
 from acme_iid.protocol.addresses import Network
+from acme_iid.signing.keys import ForeignPlace
+from acme_iid.signing.places import FilePlace, ProgramPlace, TokenPlace
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
@@ -89,6 +93,7 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
         home / FILE_NAME,
         home / ROOT_CERTIFICATE,
         *issuer_files(home),
+        *(path for place in places_elsewhere(home).values() for path in _behind(place)),
     ]
     files += [
         *config.ca.alternate_chains,
@@ -103,6 +108,7 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     if uid == 0 and (owner := _status(home)) is not None:
         trusted.add(owner.st_uid)  # root looks at the home of the user that the server runs as
     findings = [finding for path in paths for finding in _of_path(path, trusted)]
+    findings += [finding for issuer, file in descriptions(home).items() for finding in _of_key(issuer, file)]
     status = None if password_file is None else _status(password_file)
     if status is not None and status.st_mode & stat.S_IROTH:
         findings.append(
@@ -115,6 +121,54 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
             )
         )
     return findings
+
+
+# Keys in tokens and behind programs
+
+
+def _behind(place: ForeignPlace) -> Iterator[Path]:
+    """The files that a key is reached by; a PIN that systemd hands over is in none that is known here."""
+    if isinstance(place, ProgramPlace):
+        yield Path(place.command[0])
+        return
+    yield place.module
+    if (file := place.pin_file) is not None:
+        yield file
+
+
+def _of_key(issuer: str, description: Path) -> Iterator[Finding]:
+    """What keeps a key from signing, as far as this user may look; the key is not asked."""
+    try:
+        place = key_places.read(description)
+    except CAFileError as error:
+        yield Finding(
+            "key-place", "remark", str(description), f"the issuer {issuer} cannot sign: {error}.", "Correct that file."
+        )
+        return
+    for path in () if isinstance(place, FilePlace) else _behind(place):
+        try:
+            status = path.stat()
+        except PermissionError:
+            continue
+        except OSError as error:
+            yield Finding(
+                "key-place",
+                "remark",
+                str(path),
+                f"the issuer {issuer} cannot sign: {path}, by which its key is reached, cannot be used "
+                f"({error.strerror}).",
+                f"Put it there, or correct the key's place in {description}.",
+            )
+            continue
+        if isinstance(place, TokenPlace) and path == place.pin_file and status.st_mode & 0o077:
+            yield Finding(
+                "others-read",
+                "unsafe",
+                str(path),
+                f"other users of this machine can read the PIN of the issuer {issuer}'s key in {path}, so the server "
+                "does not use it.",
+                f"Make it private: chmod 600 '{path}'",
+            )
 
 
 # [ca] and [server]

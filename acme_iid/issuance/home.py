@@ -1,7 +1,9 @@
 """The CA's files: ``certs/root_ca.crt``, and for each issuer ``issuers/ID/{certificate.pem,chain.pem,issuer.toml}``.
 
 ID is the beginning of the SHA-256 of the issuer's SubjectPublicKeyInfo. ``chain.pem`` is what follows a leaf: the
-issuer's own certificate and those above it, without the root. ``issuer.toml`` says where its key is.
+issuer's own certificate and those above it, without the root. ``issuer.toml`` says where its key is. A key in a token
+or behind a program that a request was made for is remembered in ``issuers/.waiting/ID.toml`` until its certificate
+comes; one in a file lies in ``secrets`` from the beginning.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer, Signer, key_id
 from acme_iid.issuance.keys import CAFileError, PrivateKey
 from acme_iid.issuance.roots import Roots, is_signed_by, to_pem
 from acme_iid.protocol.public_keys import AUTHORITIES, PublicKey
+from acme_iid.signing.keys import ForeignKey, ForeignPlace
 from acme_iid.signing.places import FilePlace, Place
 
 ROOT_CERTIFICATE = Path("certs/root_ca.crt")
@@ -46,6 +49,37 @@ def folder_of(issuer_id: str) -> Path:
 def key_file_of(issuer_id: str) -> Path:
     """Return where the key of an issuer is in a home, if it is in a file."""
     return Path("secrets") / f"issuer_{issuer_id[:SHORT_ID_LENGTH]}_key"
+
+
+def waiting_file_of(issuer_id: str) -> Path:
+    """Return where a home remembers the place of a key that waits for its certificate, if that is no file."""
+    return FOLDER / ".waiting" / f"{issuer_id[:SHORT_ID_LENGTH]}.toml"
+
+
+def files_of_key(key: PrivateKey, password: str | None, *, waiting: bool) -> dict[Path, tuple[bytes, int]]:
+    """Return what a home keeps of an issuer's key, with the modes, by the names there.
+
+    :param password: under which a key is stored in a file, if under one.
+    :param waiting: whether it has no certificate yet.
+    """
+    issuer_id = key_id(key.public_key())
+    if not isinstance(key, ForeignKey):
+        return {key_file_of(issuer_id): (keys.to_pem(key, password), 0o600)}
+    return {waiting_file_of(issuer_id): (key_places.text(key.place).encode(), 0o644)} if waiting else {}
+
+
+def keep_key(home: Path, key: PrivateKey, password: str | None, *, waiting: bool) -> None:
+    """Write what :func:`files_of_key` returns, durably.
+
+    :raises FileExistsError: if there is a file with the key.
+    :raises OSError: if it cannot be written.
+    """
+    for path, (data, mode) in files_of_key(key, password, waiting=waiting).items():
+        folder = (home / path).parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A key that is elsewhere can be asked for a second request.
+        (replace_file if isinstance(key, ForeignKey) else write_new)(home / path, data, mode)
+        sync_names(folder)
 
 
 def files_of(signer: Signer, above: Sequence[x509.Certificate]) -> dict[Path, tuple[bytes, int]]:
@@ -81,6 +115,10 @@ def add(home: Path, signer: Signer, above: Sequence[x509.Certificate]) -> None:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     sync_names(folder.parent)
+    waiting = home / waiting_file_of(key_id(signer.certificate.public_key()))
+    waiting.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or others wait
+        waiting.parent.rmdir()
 
 
 def replace_roots(home: Path, *roots: x509.Certificate) -> None:
@@ -196,24 +234,26 @@ def has_key(home: Path, issuer_id: str) -> bool:
 
 def has_waiting_key(home: Path, certificate: x509.Certificate) -> bool:
     """Whether a certificate is for a key that a request was made with in ``home``."""
-    return (home / key_file_of(key_id(certificate.public_key()))).exists()
+    issuer_id = key_id(certificate.public_key())
+    return any((home / file).exists() for file in (key_file_of(issuer_id), waiting_file_of(issuer_id)))
 
 
-def waiting_key(home: Path, public_key: PublicKey) -> Path:
-    """Return the file of the key that a request was made with, and which has no certificate yet.
+def waiting_key(home: Path, public_key: PublicKey) -> Place:
+    """Return where the key is that a request was made with, and which has no certificate yet.
 
     :raises CAFileError: if there is no such key, or there is a certificate for it already.
     """
     issuer_id = key_id(public_key)
     if (home / folder_of(issuer_id)).exists():
         raise CAFileError(f"{home / folder_of(issuer_id)} exists: this issuer was imported before")
-    path = home / key_file_of(issuer_id)
-    if not path.exists():
+    if (home / waiting_file_of(issuer_id)).exists():
+        return key_places.read(home / waiting_file_of(issuer_id))
+    if not (home / key_file_of(issuer_id)).exists():
         raise CAFileError(
             "the first certificate is for a key that this CA does not have; import the answer to a request of this "
             "home, the intermediate first and the root last"
         )
-    return path
+    return FilePlace(key_file_of(issuer_id))
 
 
 def issuer_files(home: Path, *, waiting: bool = False) -> list[Path]:
@@ -229,6 +269,32 @@ def issuer_files(home: Path, *, waiting: bool = False) -> list[Path]:
             if isinstance(place := key_places.read(folder / DESCRIPTION), FilePlace):
                 files.append(home / place.path)
     return [*files, *((home / ROOT_KEY.parent).glob(key_file_of("*").name) if waiting else ())]
+
+
+def descriptions(home: Path) -> dict[str, Path]:
+    """Return the files that say where the keys of issuers are, by the beginnings of the issuers' ids.
+
+    Those of keys that wait for a certificate are among them.
+
+    :raises CAFileError: if the issuers cannot be listed.
+    """
+    waiting = {path.stem: path for path in _entries((home / waiting_file_of("")).parent)}
+    return {**waiting, **{folder.name: folder / DESCRIPTION for folder in _entries(home / FOLDER)}}
+
+
+def places_elsewhere(home: Path) -> dict[str, ForeignPlace]:
+    """Return where the keys are that are in no file, by the beginnings of the issuers' ids.
+
+    A file that does not say where a key is, is passed over.
+
+    :raises CAFileError: if the issuers cannot be listed.
+    """
+    found: dict[str, ForeignPlace] = {}
+    for name, file in descriptions(home).items():
+        with suppress(CAFileError):
+            if not isinstance(place := key_places.read(file), FilePlace):
+                found[name] = place
+    return found
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -321,16 +387,3 @@ def load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
         raise CAFileError(f"the certificate {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise CAFileError(f"{path} holds no readable certificate in PEM form") from error
-
-
-def write_key(home: Path, key: PrivateKey, issuer_id: str, password: str | None) -> Path:
-    """Write an issuer's key to its place, and return its path.
-
-    :raises FileExistsError: if there is one.
-    :raises OSError: if it cannot be written.
-    """
-    path = home / key_file_of(issuer_id)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    write_new(path, keys.to_pem(key, password), 0o600)
-    sync_names(path.parent)
-    return path

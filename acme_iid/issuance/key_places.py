@@ -1,7 +1,4 @@
-"""Files that say where an issuer's key is: ``issuer.toml``, and ``issuers/.waiting/ID.toml`` before the certificate.
-
-A key in a file needs none while it waits for its certificate: it lies in ``secrets`` under its id.
-"""
+"""Files that say where an issuer's key is, of one line of TOML, ``key = "PLACE"``."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 from collections.abc import Container, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -57,6 +57,8 @@ class Backup:
     :ivar files: size, SHA-256 and mode by name.
     :ivar outside: files that ca.toml or an issuer names and that are outside the home, so not in the backup.
     :ivar left_out: private keys in the home that are not in the backup, since they are a root's.
+    :ivar elsewhere: where the issuers' keys are that are in no file, and so not in the backup, by the beginnings of
+        the issuers' ids.
     """
 
     made_at: int
@@ -65,6 +67,7 @@ class Backup:
     files: Mapping[str, tuple[int, str, int]]
     outside: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def manifest(self) -> bytes:
         """The manifest, with its own sum."""
@@ -76,6 +79,7 @@ class Backup:
             "files": {name: list(facts) for name, facts in self.files.items()},
             "outside": list(self.outside),
             "left_out": list(self.left_out),
+            "elsewhere": dict(self.elsewhere),
         }
         return json.dumps({"sha256": _sum_of(content), "content": content}, indent=1).encode()
 
@@ -94,8 +98,9 @@ def read_manifest(data: bytes) -> Backup:
             raise RequestError(f"this is a backup of format {content['format']}, which a newer acme-iid-ca reads")
         files = {str(name): (int(size), str(sum_), int(mode)) for name, (size, sum_, mode) in content["files"].items()}
         outside, left_out = tuple(content["outside"]), tuple(content.get("left_out", ()))
-        return Backup(content["made_at"], content["head"], content["home"], files, outside, left_out)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        elsewhere = {str(name): str(place) for name, place in content.get("elsewhere", {}).items()}
+        return Backup(content["made_at"], content["head"], content["home"], files, outside, left_out, elsewhere)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RequestError("the backup was changed or damaged: its manifest cannot be read") from error
 
 
@@ -118,6 +123,7 @@ def write(
     :param root_keys: whether private keys of roots are in it.
     :param recipient: whose key alone decrypts it; None for a backup that is not encrypted.
     :raises RequestError: if ``target`` exists, or a file of the CA's could not be restored.
+    :raises CAFileError: if the issuers cannot be listed.
     :raises StoreUnavailableError: if the store cannot be copied.
     :raises OSError: if a file cannot be read or written.
     """
@@ -136,7 +142,8 @@ def write(
         with copy.open("rb") as stream:
             sum_ = hashlib.file_digest(stream, "sha256").hexdigest()
         facts[DATABASE] = (copy.stat().st_size, sum_, 0o600)
-        backup = Backup(now, head, str(config.home), facts, outside, left_out)
+        elsewhere = {name: str(place) for name, place in home.places_elsewhere(config.home).items()}
+        backup = Backup(now, head, str(config.home), facts, outside, left_out, elsewhere)
         partial = folder / "backup"
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             if recipient is None:

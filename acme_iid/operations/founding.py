@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.config.settings import Config
 from acme_iid.errors import RequestError
 from acme_iid.issuance import ceremony, home, imports, keys, root_crl
-from acme_iid.issuance.issuer import Signer, key_id
+from acme_iid.issuance.issuer import Signer
 from acme_iid.issuance.keys import PrivateKey
 from acme_iid.issuance.roots import fingerprint
 from acme_iid.operations import importing
@@ -33,6 +33,8 @@ class Wishes:
     :ivar constrain_root: whether they stand in the root as well.
     :ivar root_crl_url: where a root's revocation list is, with {root} for its id; None to say nothing of it.
     :ivar password: under which private keys are stored, if under one.
+    :ivar intermediate_key: gives the intermediate's key, where it stays in a token or behind a program. It is called
+        once all else has been looked at. None for a new key in a file.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Wishes:
     constrain_root: bool = False
     root_crl_url: str | None = None
     password: str | None = None
+    intermediate_key: Callable[[], PrivateKey] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +110,15 @@ def under_root(config: Config, wishes: Wishes, certificate: Path, key: Path, now
 def with_request(wishes: Wishes) -> Founded:
     """Make an intermediate's key, and the request for a root that is elsewhere."""
     key, request_pem = next_request(wishes)
-    return Founded(dict([_key_file(key, wishes.password)]), request_pem=request_pem)
+    return Founded(home.files_of_key(key, wishes.password, waiting=True), request_pem=request_pem)
 
 
 def next_request(wishes: Wishes) -> tuple[PrivateKey, bytes]:
-    """Make an intermediate's key, and the request for a root that is elsewhere, in PEM."""
-    key = ceremony.generate(wishes.key_type)
+    """Make an intermediate's key, and the request for a root that is elsewhere, in PEM.
+
+    :raises SignerError: if the key is not to be in a file, and its place does not answer.
+    """
+    key = _intermediate_key(wishes)
     request = ceremony.request(wishes.name, key, wishes.constraints, wishes.subject)
     return key, request.public_bytes(Encoding.PEM)
 
@@ -122,8 +128,9 @@ def next_intermediate(wishes: Wishes, root: Signer, now: int) -> Signer:
 
     :param now: seconds.
     :raises CAFileError: if the root cannot sign it.
+    :raises SignerError: as :func:`next_request` does.
     """
-    key = ceremony.generate(wishes.key_type)
+    key = _intermediate_key(wishes)
     url = None if wishes.root_crl_url is None else root_crl.url_of(wishes.root_crl_url, root.certificate)
     return ceremony.create_intermediate(
         root, wishes.name, now, key, wishes.lifetime, wishes.constraints, wishes.subject, url
@@ -145,10 +152,10 @@ def tried_intermediate(config: Config, wishes: Wishes, root: Signer, now: int) -
 def _files(wishes: Wishes, root: Signer, intermediate: Signer) -> Files:
     return {
         home.ROOT_CERTIFICATE: (root.certificate.public_bytes(Encoding.PEM), 0o644),
-        **dict([_key_file(intermediate.key, wishes.password)]),
+        **home.files_of_key(intermediate.key, wishes.password, waiting=False),
         **home.files_of(intermediate, ()),
     }
 
 
-def _key_file(key: PrivateKey, password: str | None) -> tuple[Path, tuple[bytes, int]]:
-    return home.key_file_of(key_id(key.public_key())), (keys.to_pem(key, password), 0o600)
+def _intermediate_key(wishes: Wishes) -> PrivateKey:
+    return ceremony.generate(wishes.key_type) if wishes.intermediate_key is None else wishes.intermediate_key()

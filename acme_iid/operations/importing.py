@@ -42,6 +42,7 @@ def take_up(config: Config, path: Path, password: str | None, now: int) -> Impor
     :param path: a PEM file: the issuer first, the root last; a root that the CA knows may be left out.
     :param now: seconds.
     :raises CAFileError: if the chain does not fit; nothing was changed then.
+    :raises SignerError: if the key is in a token or behind a program, and does not sign; nothing was changed then.
     :raises OSError: if a file cannot be written.
     """
     known = _known_roots(config.home)
@@ -50,7 +51,7 @@ def take_up(config: Config, path: Path, password: str | None, now: int) -> Impor
     mine = next((entry for entry in chain if home.has_waiting_key(config.home, entry)), None)
     if mine is not None and mine is not chain[0]:
         imports.check(chain, _public(mine), now)
-    key = keys.load(home.waiting_key(config.home, public), password)
+    key = keys.open_key(config.home, home.waiting_key(config.home, public), public, password)
     imports.check(chain, key.public_key(), now)
     root = chain[-1]
     if known and root not in known:

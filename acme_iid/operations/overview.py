@@ -1,8 +1,11 @@
-"""What ``issuer status`` shows: every certificate from the issuers up to the roots, and the lists that they sign."""
+"""What ``issuer status`` shows: every certificate from the issuers up to the roots, and the lists that they sign.
+
+The keys of issuers that are in a token or behind a program are asked for one signature each, if they still sign.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from cryptography import x509
 from acme_iid.issuance import home, responder
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id
 from acme_iid.issuance.name_constraints import described
-from acme_iid.operations import expiry
+from acme_iid.operations import expiry, issuer_keys
 from acme_iid.operations.expiry import Lifetime
 from acme_iid.operations.presence import SEEN_SECONDS
 from acme_iid.protocol.standing import Standing, State
@@ -29,7 +32,10 @@ class Line:
     :ivar state: an issuer's; None for others.
     :ivar key: where its key is; None for a list.
     :ivar servers: the ids of the servers that run and hold an issuer's key; None for others.
-    :ivar fault: why an OCSP responder is of no use; None for others, and while it is of use.
+    :ivar answers: whether the key of an issuer gave a signature; None for keys that were not asked: those in files, and
+        those of retired issuers.
+    :ivar fault: why an OCSP responder is of no use, or an issuer's key does not answer; None for others, and while
+        there is no fault.
     :ivar warning: the threshold that the rest of its life has come to, in percent; None while there is time.
     """
 
@@ -41,6 +47,7 @@ class Line:
     warning: int | None
     constraints: tuple[str, ...]
     fault: str | None = None
+    answers: bool | None = None
 
 
 def overview(folder: Path, reader: Reader | None, now: int) -> list[Line]:
@@ -55,7 +62,10 @@ def overview(folder: Path, reader: Reader | None, now: int) -> list[Line]:
     running = [] if reader is None else servers.seen(reader, now, SEEN_SECONDS)
     chains = home.chains(folder) if home.has_issuers(folder) else ()
     here = {key_id(chain[0].public_key()) for chain in chains}
-    lines = [line for chain in chains for line in _of_chain(folder, chain, standings, running, now)]
+    faults = issuer_keys.ask(
+        folder, [chain[0] for chain in chains if _needs_key(standings.get(key_id(chain[0].public_key())))]
+    )
+    lines = [line for chain in chains for line in _of_chain(folder, chain, standings, running, now, faults)]
     lines += [line for chain in chains for line in _of_responder(folder, chain[0], now)]
     lines += [_of_stored(entry, standings, running, now) for entry in entries if entry.id not in here]
     return [*lines, *(_of_list(entry, now) for entry in expiry.lifetimes(folder, reader) if "list" in entry.role)]
@@ -67,11 +77,12 @@ def _of_chain(
     standings: dict[str, Standing],
     running: Sequence[Server],
     now: int,
+    faults: Mapping[str, str | None],
 ) -> Iterator[Line]:
     for place, certificate in enumerate(chain):
         role = expiry.role_in(chain, place)
         lifetime = expiry.of_certificate(role, certificate)
-        identity, state, holding = None, None, None
+        identity, state, holding, fault, answers = None, None, None, None, None
         key = "elsewhere"
         if role == "issuer":
             identity = key_id(certificate.public_key())
@@ -80,6 +91,9 @@ def _of_chain(
             key = str(home.key_place(folder, identity))
             if not home.has_key(folder, identity):
                 key += " (missing)"
+            if identity in faults:
+                fault = faults[identity]
+                answers = fault is None
         elif role == "root":
             identity = lifetime.subject
             if (folder / home.ROOT_KEY).exists():
@@ -92,7 +106,13 @@ def _of_chain(
             holding,
             expiry.percent_left(lifetime.begins, lifetime.ends, now),
             tuple(described(certificate)),
+            fault,
+            answers,
         )
+
+
+def _needs_key(standing: Standing | None) -> bool:
+    return standing is None or standing.retired_at is None
 
 
 def _of_responder(folder: Path, issuer: x509.Certificate, now: int) -> Iterator[Line]:

@@ -17,6 +17,7 @@ from typing import IO, Any, BinaryIO
 
 import tomlkit
 
+from acme_iid.authority.certificate_status import LIST_LIFETIME
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
@@ -189,7 +190,7 @@ def _install(file: Path, server: str | None, backup: Backup, now: int, watch: Wa
 
 
 def _put_to_use(backup: Backup, now: int, transaction: Transaction) -> None:
-    copies.put_to_use(transaction, now)
+    copies.put_to_use(transaction, now, now + LIST_LIFETIME // 2)
     event = Event("store.restored", now, detail={"made_at": backup.made_at, "head": backup.head})
     events.append(transaction, event)
 

@@ -16,6 +16,7 @@ from acme_iid.errors import RequestError
 from acme_iid.issuance import home
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, Issuer
 from acme_iid.issuance.serving import LIFETIME
+from acme_iid.signing.places import Place
 from acme_iid.store import certificates, issuers, revocation_lists
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
@@ -42,7 +43,7 @@ class Retired:
     valid: int
     last_end: int | None
     next_update: int
-    key: str
+    key: Place
 
 
 def retire(
@@ -56,12 +57,13 @@ def retire(
     :param while_valid: whether it may be retired although certificates of it are in force.
     :raises RequestError: if it signs, was never activated, is retired, or has certificates in force.
     :raises CAFileError: if its key cannot be used.
+    :raises SignerError: if its key is in a token or behind a program, and does not answer; nothing was changed then.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     issuer_id = find(database, short_id).id
     _require_former(database, issuer_id, now)
     issuer = home.load_issuer(config.home, issuer_id, password)
-    key = str(home.key_place(config.home, issuer_id))
+    key = home.key_place(config.home, issuer_id)
     return perform(database, partial(_retire, issuer=issuer, key=key, now=now, while_valid=while_valid))
 
 
@@ -96,7 +98,7 @@ def _require_former(reader: Reader, issuer_id: str, now: int) -> None:
         )
 
 
-def _retire(reader: Reader, issuer: Issuer, key: str, now: int, *, while_valid: bool) -> Write[Retired]:
+def _retire(reader: Reader, issuer: Issuer, key: Place, now: int, *, while_valid: bool) -> Write[Retired]:
     _require_former(reader, issuer.id, now)
     under = certificates.under_issuer(reader, issuer.id, now)
     if under.valid and not while_valid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +21,7 @@ from acme_iid.operations import founding
 from acme_iid.operations import issuers as issuing
 from acme_iid.operations.founding import Wishes
 from acme_iid.operations.presence import SEEN_SECONDS
+from acme_iid.signing import signers
 from acme_iid.store import issuers, servers
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
@@ -37,6 +39,7 @@ def prepare(config: Config, wishes: Wishes, root: Signer, now: int) -> str:
     :param now: seconds.
     :returns: the new issuer's id.
     :raises CAFileError: if the root is none of the CA's, or cannot sign it.
+    :raises SignerError: if the key is not to be in a file, and its place does not answer.
     :raises OSError: if a file cannot be written.
     """
     if root.certificate not in home.load_roots(config.home):
@@ -47,7 +50,7 @@ def prepare(config: Config, wishes: Wishes, root: Signer, now: int) -> str:
     intermediate = founding.tried_intermediate(config, wishes, root, now)
     issuer_id = key_id(intermediate.certificate.public_key())
     # The key first: one without a certificate is in nobody's way.
-    home.write_key(config.home, intermediate.key, issuer_id, wishes.password)
+    home.keep_key(config.home, intermediate.key, wishes.password, waiting=False)
     home.add(config.home, intermediate, ())
     return issuer_id
 
@@ -57,16 +60,19 @@ def request(config: Config, wishes: Wishes, path: Path) -> str:
 
     :returns: the new issuer's id.
     :raises RequestError: if the file exists.
+    :raises SignerError: as :func:`prepare` does.
     :raises OSError: if a file cannot be written.
     """
+    if os.path.lexists(path):
+        raise RequestError(f"{path} exists; choose another file")
     key, csr = founding.next_request(wishes)
-    issuer_id = key_id(key.public_key())
+    # The key first: its certificate would be of no use without it.
+    home.keep_key(config.home, key, wishes.password, waiting=True)
     try:
         write_new(path, csr, 0o644)
     except FileExistsError as error:
-        raise RequestError(f"{path} exists; choose another file") from error
-    home.write_key(config.home, key, issuer_id, wishes.password)
-    return issuer_id
+        raise RequestError(f"{path} exists by now; choose another file") from error
+    return key_id(key.public_key())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +100,14 @@ def activate(
     :raises RequestError: if it is not prepared, is not valid yet, ends too soon, or a server that runs lacks its key.
     :raises ConfigError: if its chain does not permit the CA's domains, or the server's own names.
     :raises CAFileError: if no server runs, and the key in the home cannot be used.
+    :raises SignerError: if no server runs, and the key is elsewhere and does not answer.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     chain = issuing.chosen(config, short_id)
     constraints = name_constraints.of_chain(chain[0], chain[1:-1], chain[-1])
     permitted.require(config, constraints)
     if not servers.seen(database, now, SEEN_SECONDS):
-        home.load_issuer(config.home, key_id(chain[0].public_key()), password)
+        signers.answers(home.load_issuer(config.home, key_id(chain[0].public_key()), password).signer.key)
     write = partial(_activate, config=config, chain=chain, now=now, compromised=compromised)
     former = perform(database, write)
     return Activated(key_id(chain[0].public_key()), former, permitted.unlisted(config, constraints))

@@ -218,6 +218,7 @@ class Process:
         if ca.current.signs_elsewhere:
             left = self._certificate.take_up(ca, self._config.server.names, int(time.time()))
             if left is not None:
+                _log.info("The server goes on with the certificate that it had, until %s.", self._certificate.until)
                 return _context(left)
         return self._issue()
 

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from acme_iid.errors import SignerError
 from acme_iid.signing import messages
@@ -76,8 +76,8 @@ class Asker:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._wake = -1
-        # From here on for the thread alone.
         self._selector: selectors.BaseSelector
+        # From here on for the thread alone.
         self._pending: dict[int, _Question] = {}
         self._ids = itertools.count(1)
         self._last_id = 0
@@ -101,9 +101,7 @@ class Asker:
             if self._waiting >= MOST_WAITING:
                 raise self._error(f"{MOST_WAITING} others wait for it already")
             if self._thread is None:
-                self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-                self._thread = threading.Thread(target=self._run, name="signer", daemon=True)
-                self._thread.start()
+                self._thread = self._start_thread()
             self._waiting += 1
             self._asked.append(question)
             os.eventfd_write(self._wake, 1)
@@ -129,9 +127,22 @@ class Asker:
     def _error(self, reason: str) -> SignerError:
         return SignerError(f"{self._name} gives no signature: {reason}")
 
+    def _start_thread(self) -> threading.Thread:
+        with ExitStack() as opened:
+            try:
+                self._selector = opened.enter_context(selectors.DefaultSelector())
+                self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                opened.callback(os.close, self._wake)
+                self._selector.register(self._wake, selectors.EVENT_READ, lambda: os.eventfd_read(self._wake))
+                thread = threading.Thread(target=self._run, name="signer", daemon=True)
+                thread.start()
+            except (OSError, RuntimeError) as error:
+                raise self._error(f"it cannot be asked now: {error}") from error
+            opened.pop_all()
+        return thread
+
     def _run(self) -> None:
-        with selectors.DefaultSelector() as self._selector:
-            self._selector.register(self._wake, selectors.EVENT_READ, lambda: os.eventfd_read(self._wake))
+        with self._selector:
             try:
                 while not self._closed:
                     self._start_if_due()
@@ -163,7 +174,7 @@ class Asker:
             self._failed(str(error))
             return
         except OSError as error:
-            self._failed(f"{self._command[0]} cannot be started: {error.strerror}")
+            self._failed(f"no process can be started: {error.strerror}")
             return
         self._child = child
         self._selector.register(child.stdout, selectors.EVENT_READ, lambda: self._read(child))
@@ -213,12 +224,13 @@ class Asker:
         number = None if message is None else message.get("id")
         if message is not None and isinstance(fatal := message.get("fatal"), str):
             raise EndedError(messages.printable(fatal))
+        if message == {"ready": True}:
+            self._count_noise(child)
+            self._is_warm(child)
         # True and 1.0 equal 1, and are no ids.
-        if message is None or (type(number) is not int and message != {"ready": True}):
+        elif message is None or type(number) is not int:
             self._count_noise(child)
             child.remarks.line(line)
-        elif type(number) is not int:
-            self._is_warm(child)
         elif (question := self._pending.pop(number, None)) is not None:
             self._is_warm(child)
             child.noise, self._failures = 0, 0

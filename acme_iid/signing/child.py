@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from acme_iid.signing import leash
 from acme_iid.signing.messages import MAX_ANSWER_BYTES
 from acme_iid.signing.remarks import Remarks
 
@@ -23,8 +25,8 @@ class Child:
     """A process that answers on standard output.
 
     :param name: for the log.
-    :param command: the program, from ``/`` on, and its arguments.
-    :raises OSError: if it cannot be started.
+    :param command: the program, from ``/`` on, and its arguments. It ends with the thread that makes this.
+    :raises OSError: if no process can be started; a program that cannot be says so by :attr:`stdout`.
 
     :ivar warm: whether it has said anything that is a message.
     :ivar asked_since: when it was asked for the first time, by the monotonic clock; None before.
@@ -32,9 +34,15 @@ class Child:
     """
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
-        # In a group of its own: a signal for the server's does not reach it, and its own children end with it.
+        # In a group of its own: a signal for the server's does not reach it, and its own children end with it. With -I
+        # and -S the leash takes nothing from the environment, and imports nothing that is installed.
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, process_group=0
+            (sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            process_group=0,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

@@ -1,4 +1,4 @@
-"""A token by its PKCS #11 module: logs in, finds keys, signs digests, makes keys. Only the signer's process uses it.
+"""A token by its PKCS #11 module: logs in, signs digests with its keys, makes keys. Only the signer's process uses it.
 
 Each thread has a session of its own, and all share one login. Where the token has ended them, everything is closed and
 opened again, the module's own initialization too: with some modules nothing less helps (Yubico/yubihsm-shell #541).
@@ -6,7 +6,6 @@ opened again, the module's own initialization too: with some modules nothing les
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import threading
 import time
@@ -14,31 +13,19 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag, _pkcs11, exceptions, types
+from pkcs11 import Attribute, KeyType, Mechanism, TokenFlag, exceptions, types
 
 from acme_iid.errors import SignerError
-from acme_iid.signing import pins
+from acme_iid.signing import pins, token_keys
+from acme_iid.signing.module import Module
 from acme_iid.signing.ownership import require_private
 from acme_iid.signing.places import TokenPlace
 
 RENEW_SECONDS = 1.0
 """The least time between two openings of a token that fails: a key that can't sign does not keep the others away."""
 
-_OK, _CANT_LOCK, _OS_LOCKING = 0, 0xA, 2
 _T = TypeVar("_T")
-_Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-
-_CURVES: dict[bytes, ec.EllipticCurve] = {
-    bytes.fromhex("06082a8648ce3d030107"): ec.SECP256R1(),
-    bytes.fromhex("06052b81040022"): ec.SECP384R1(),
-}
-"""By the DER of their object identifiers, as CKA_EC_PARAMS has them."""
-KEY_TYPES = ("P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096")
-"""The types of keys that are made."""
 _DIGEST_INFO = {
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
     "sha384": bytes.fromhex("3041300d060960864801650304020205000430"),
@@ -46,58 +33,6 @@ _DIGEST_INFO = {
 }
 """What goes before a digest in a signature with PKCS #1 v1.5 (RFC 8017 section 9.2, note 1)."""
 _REFUSED_PIN = (exceptions.PinIncorrect, exceptions.PinInvalid, exceptions.PinLenRange)
-
-
-class _Arguments(ctypes.Structure):
-    """CK_C_INITIALIZE_ARGS (PKCS #11 section 3.7)."""
-
-    _fields_ = (
-        ("mutex", ctypes.c_void_p * 4),
-        ("flags", ctypes.c_ulong),
-        ("reserved", ctypes.c_void_p),
-    )
-
-
-class _FunctionList(ctypes.Structure):
-    """The beginning of CK_FUNCTION_LIST (PKCS #11 section 3.6)."""
-
-    _fields_ = (
-        ("version", ctypes.c_ubyte * 2),
-        ("initialize", ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)),
-        ("finalize", ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)),
-    )
-
-
-class Module(_pkcs11.lib):
-    """A module, initialized for several threads.
-
-    The library's own ``initialize`` says that one thread alone will call; SoftHSM, for one, then locks nothing.
-
-    :ivar threaded: False if the module can't have several threads.
-    """
-
-    threaded = True
-
-    def initialize(self) -> None:
-        """Initialize the module; called when it is made, and after :meth:`finalize`."""
-        arguments = _Arguments(flags=_OS_LOCKING)
-        result = self._functions().initialize(ctypes.addressof(arguments))
-        if result == _CANT_LOCK:
-            self.threaded = False
-            result = self._functions().initialize(None)
-        if result != _OK:
-            raise exceptions.PKCS11Error(f"C_Initialize answers {result:#x}")
-
-    def finalize(self) -> None:
-        """Undo :meth:`initialize`, and with it all sessions."""
-        self._functions().finalize(None)
-
-    def _functions(self) -> Any:
-        found = ctypes.POINTER(_FunctionList)()
-        result = ctypes.CDLL(self.so).C_GetFunctionList(ctypes.byref(found))
-        if result != _OK:
-            raise exceptions.PKCS11Error(f"C_GetFunctionList answers {result:#x}")
-        return found.contents
 
 
 class _Gate:
@@ -183,12 +118,12 @@ class Token:
 
     def public_key(self, place: TokenPlace) -> bytes:
         """Return a key's SubjectPublicKeyInfo, DER; raises what :meth:`sign` does."""
-        return self.run(lambda session: _spki(_public_key(session, self._key(session, place)[0])))
+        return self.run(lambda session: token_keys.spki(token_keys.public_key(session, self._key(session, place)[0])))
 
     def generate(self, place: TokenPlace, key_type: str, taken: Collection[str]) -> tuple[bytes, bool]:
         """Make a key, or take up the one that is there; raises what :meth:`sign` does.
 
-        :param key_type: of :data:`KEY_TYPES`.
+        :param key_type: of :data:`acme_iid.signing.signers.KEY_TYPES`.
         :param taken: SHA-256 of the SubjectPublicKeyInfo, hex, of keys that have a certificate.
         :returns: its SubjectPublicKeyInfo, DER, and whether it was made.
         """
@@ -198,7 +133,7 @@ class Token:
         with self._gate.shared():
             try:
                 session = self._token.open(rw=True)
-                _make(session, place, key_type)
+                token_keys.make(session, place, key_type)
             except exceptions.PKCS11Error as error:
                 raise SignerError(f"the token makes no key: it answers {_named(error)}") from error
         return self.public_key(place), True
@@ -292,12 +227,12 @@ class Token:
         """A private key, its type, and whether each signature needs the PIN."""
         known: tuple[Any, KeyType, bool] | None = self._own.keys.get(place)
         if known is None:
-            found = _private_keys(session, place)
+            found = token_keys.private_keys(session, place)
             if len(found) != 1:
                 raise SignerError("there are several private keys of that name; add their id to the place, as ;id=%01"
                                   if found else "there is no private key of that name")  # fmt: skip
             key = found[0]
-            known = self._own.keys[place] = key, key[Attribute.KEY_TYPE], _needs_pin(key)
+            known = self._own.keys[place] = key, key[Attribute.KEY_TYPE], token_keys.needs_pin(key)
         return known
 
     def _sign(self, session: types.Session, place: TokenPlace, kind: str, info: bytes, digest: bytes) -> bytes:
@@ -315,14 +250,14 @@ class Token:
         return encode_dss_signature(int.from_bytes(raw[:half]), int.from_bytes(raw[half:]))
 
     def _there(self, session: types.Session, place: TokenPlace, key_type: str, taken: Collection[str]) -> bytes | None:
-        if not _private_keys(session, place):
+        if not token_keys.private_keys(session, place):
             return None
-        public_key = _public_key(session, self._key(session, place)[0])
-        spki = _spki(public_key)
+        public_key = token_keys.public_key(session, self._key(session, place)[0])
+        spki = token_keys.spki(public_key)
         if hashlib.sha256(spki).hexdigest() in taken:
             raise SignerError("the key of that name has a certificate already; choose another name for the new one")
-        if _type_of(public_key) != key_type:
-            raise SignerError(f"there is a key of that name, and it is {_type_of(public_key)}, not {key_type}; "
+        if (its_type := token_keys.type_of(public_key)) != key_type:
+            raise SignerError(f"there is a key of that name, and it is {its_type}, not {key_type}; "
                               "choose another name, or ask for that type")  # fmt: skip
         return spki
 
@@ -336,75 +271,6 @@ def _is_named(token: types.Token, place: TokenPlace) -> bool:
     )
     named = all(name is None or name == own.rstrip(" \0") for name, own in asked)
     return named and place.slot_id in {None, token.slot.slot_id}
-
-
-def _search(place: TokenPlace, kind: ObjectClass) -> dict[Attribute, Any]:
-    search: dict[Attribute, Any] = {Attribute.CLASS: kind}
-    if place.label is not None:
-        search[Attribute.LABEL] = place.label
-    if place.id is not None:
-        search[Attribute.ID] = place.id
-    return search
-
-
-def _private_keys(session: types.Session, place: TokenPlace) -> list[Any]:
-    return list(session.get_objects(_search(place, ObjectClass.PRIVATE_KEY)))
-
-
-def _needs_pin(key: Any) -> bool:
-    try:
-        return bool(key[Attribute.ALWAYS_AUTHENTICATE])
-    except exceptions.PKCS11Error:
-        return False
-
-
-def _public_key(session: types.Session, key: Any) -> _Key:
-    """The public key of a private one: its own numbers for RSA, for EC those of the public object with its id."""
-    try:
-        if key[Attribute.KEY_TYPE] == KeyType.RSA:
-            modulus, exponent = key[Attribute.MODULUS], key[Attribute.PUBLIC_EXPONENT]
-            return rsa.RSAPublicNumbers(int.from_bytes(exponent), int.from_bytes(modulus)).public_key()
-        search = {
-            Attribute.CLASS: ObjectClass.PUBLIC_KEY,
-            Attribute.KEY_TYPE: KeyType.EC,
-            Attribute.ID: key[Attribute.ID],
-        }
-        found = list(session.get_objects(search))
-        if len(found) != 1:
-            raise SignerError("the token has no public key, or several, with the private key's id")
-        curve, point = _CURVES.get(bytes(found[0][Attribute.EC_PARAMS])), bytes(found[0][Attribute.EC_POINT])
-        if curve is None:
-            raise SignerError("the key is of another curve than P-256 and P-384")
-        size = 1 + 2 * ((curve.key_size + 7) // 8)
-        # Some modules give the point in an OCTET STRING, as they should, and some give it alone.
-        return ec.EllipticCurvePublicKey.from_encoded_point(curve, point[-size:])
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise SignerError(f"the token's public key cannot be used: {error}") from error
-
-
-def _spki(key: _Key) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _type_of(key: _Key) -> str:
-    return f"RSA-{key.key_size}" if isinstance(key, rsa.RSAPublicKey) else f"P-{key.key_size}"
-
-
-def _make(session: types.Session, place: TokenPlace, key_type: str) -> None:
-    """Make a key pair that signs, and does nothing else, and cannot leave the token."""
-    own = place.id or hashlib.sha256(f"{place.label} {time.time_ns()}".encode()).digest()[:16]
-    options: dict[str, Any] = {
-        "id": own,
-        "label": place.label or "",
-        "store": True,
-        "capabilities": MechanismFlag.SIGN | MechanismFlag.VERIFY,
-        "private_template": {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False},
-    }
-    if key_type.startswith("RSA-"):
-        session.generate_keypair(KeyType.RSA, int(key_type.removeprefix("RSA-")), **options)
-        return
-    curve = next(der for der, curve in _CURVES.items() if curve.key_size == int(key_type.removeprefix("P-")))
-    session.create_domain_parameters(KeyType.EC, {Attribute.EC_PARAMS: curve}, local=True).generate_keypair(**options)
 
 
 def _named(error: exceptions.PKCS11Error) -> str:

@@ -82,6 +82,12 @@ class TokenPlace:
         return f"{_TOKEN}{';'.join(path)}?{query}&pin-source={quote(self.pin_source, safe=_UNRESERVED)}"
 
     @property
+    def pin_file(self) -> Path | None:
+        """The file with the PIN; None if systemd hands it over."""
+        scheme, _, path = self.pin_source.partition(":")
+        return Path(path) if scheme == "file" else None
+
+    @property
     def login(self) -> TokenPlace:
         """The same without a key: places whose logins are equal share one process."""
         return replace(self, label=None, id=None)

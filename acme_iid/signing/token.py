@@ -10,7 +10,6 @@ import base64
 import ctypes
 import os
 import resource
-import signal
 import sys
 import threading
 import traceback
@@ -27,15 +26,14 @@ if TYPE_CHECKING:
 THREADS = 8
 """The signatures that a token makes at a time."""
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_PR_SET_DUMPABLE = 4
 _NO_LIBRARY = "python-pkcs11 is not installed; install it with: pip install 'acme-iid[server,pkcs11]'"
 
 
 def protect() -> None:
-    """Keep this process's memory from other processes and from the disk, and end it with the one that started it."""
+    """Keep this process's memory from other processes and from the disk."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    if prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 or prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 

@@ -59,11 +59,17 @@ def of_file(source: Path, target: Path) -> None:
         raise StoreUnavailableError(f"the database {source} cannot be copied: {error}") from error
 
 
-def put_to_use(transaction: Transaction, now: int) -> None:
-    """Let lists be signed anew, with numbers above all that the store may have published since it was copied."""
+def put_to_use(transaction: Transaction, now: int, due: int) -> None:
+    """Let lists be signed anew, with numbers above all that the store may have published since it was copied.
+
+    Until then they are what they were: the key that signs may be elsewhere, and away.
+
+    :param due: the end of a list that is to be signed now, seconds.
+    """
     transaction.run(
-        """UPDATE revocation_lists SET next_update = 0,
+        """UPDATE revocation_lists SET next_update = CASE WHEN next_update < :due THEN next_update ELSE :due END,
                   number = CASE WHEN number > :now THEN number ELSE :now END + :between""",
         now=now,
+        due=due,
         between=NUMBERS_BETWEEN,
     )

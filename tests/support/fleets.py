@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import requests
@@ -101,7 +102,15 @@ class Client(threading.Thread):
 
     def _renew(self) -> None:
         renew(self._record, Wishes(), self._where, self._env, Deadline(_SECONDS), self._hear, self._installing)
+        self._verify()
         self.renewals[issuer_of(self.leaf)] += 1
+
+    def _verify(self) -> None:
+        """Check each signature of the chain, up to the root."""
+        chain = x509.load_pem_x509_certificates(self._record.certificate.read_bytes())
+        root = x509.load_pem_x509_certificate(self.ca.root.read_bytes())
+        for certificate, issuer in pairwise([*chain, root]):
+            certificate.verify_directly_issued_by(issuer)
 
     def _installing(self, former: x509.Certificate | None) -> None:
         if former is None or former.not_valid_after_utc <= datetime.now(UTC):

@@ -25,7 +25,7 @@ def prepare(folder: Path, lifetime: int = 5 * YEAR, begins: int = 0) -> str:
     root = Signer(home.load_certificate(folder / home.ROOT_CERTIFICATE), keys.load(folder / home.ROOT_KEY, None))
     made = ceremony.create_intermediate(root, "Next", int(time.time()) + begins, None, lifetime - begins)
     issuer_id = key_id(made.certificate.public_key())
-    home.write_key(folder, made.key, issuer_id, None)
+    home.keep_key(folder, made.key, None, waiting=False)
     home.add(folder, made, ())
     return issuer_id[:SHORT_ID_LENGTH]
 

@@ -32,11 +32,14 @@ class Ours(CA):
     def issuing_root(self) -> Path:
         return self.root
 
-    def init_for_hosts(self, resolver: str, http_port: int, tls_port: int) -> None:
-        """Make it; nobody but hosts is admitted."""
+    def init_for_hosts(self, resolver: str, http_port: int, tls_port: int, *made_with: str) -> None:
+        """Make it; nobody but hosts is admitted.
+
+        :param made_with: further options of ``init``.
+        """
         # Hosts are on loopback, whose addresses init's name constraints do not permit by themselves.
         self.cli("init", "--name", "Interop CA", "--domain", DOMAIN, "--url", self.url,
-                 "--listen", f"127.0.0.1:{self.port}", "--permit-network", "127.0.0.0/8")  # fmt: skip
+                 "--listen", f"127.0.0.1:{self.port}", "--permit-network", "127.0.0.0/8", *made_with)  # fmt: skip
         with (self.home / "ca.toml").open("a") as file:
             file.write(PROVISIONER.format(resolver=resolver, http_port=http_port, tls_port=tls_port))
 

@@ -35,12 +35,17 @@ WAYS = [pytest.param(client, challenge, id=f"{client.__name__}-{challenge}")
 @pytest.mark.parametrize(("kind", "challenge"), WAYS)
 def test_a_client_issues_renews_and_revokes(kind: type[Client], challenge: str, server: Server, site: Site) -> None:
     """By http-01 two names, by dns-01 a name and its wildcard, both with P-256; by tls-alpn-01 one with RSA."""
-    client = kind(site, server)
+    issue_renew_and_revoke(kind(site, server), challenge)
+
+
+def issue_renew_and_revoke(client: Client, challenge: str) -> None:
+    """Have a client get certificates as :func:`test_a_client_issues_renews_and_revokes` says, and revoke the second."""
+    server, site = client.server, client.site
     if challenge == "dns-01":
         (base,) = new_names()
         names = [base, f"*.{base}"]
     else:
-        names = new_names(2 if challenge == "http-01" and kind.joins_names else 1)
+        names = new_names(2 if challenge == "http-01" and client.joins_names else 1)
     key = "rsa" if challenge == "tls-alpn-01" else "ec"
 
     issued = examine(client.issue(names, challenge, key), server.issuing_root)

@@ -39,7 +39,7 @@ def serving(ca: CA) -> Iterator[None]:
 
 def issuers(ca: CA) -> set[str]:
     """The beginnings of the ids of all issuers in the home."""
-    return {folder.name for folder in (ca.home / "issuers").iterdir()}
+    return {folder.name for folder in (ca.home / "issuers").iterdir() if not folder.name.startswith(".")}
 
 
 def prepare(ca: CA, *options: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,17 +26,20 @@ class Load:
     :ivar renewals: how many renewals each of them signed.
     :ivar faults: what went wrong.
     :ivar looks: how often the witness saw each one's list and OCSP good.
+    :ivar log: what the server wrote.
     """
 
     issuers: list[str] = field(default_factory=list)
     renewals: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     looks: Counter[str] = field(default_factory=Counter)
+    log: list[str] = field(default_factory=list)
 
 
-def run(folder: Path, size: int, rotations: int, seconds: float = 0) -> Load:
+def run(folder: Path, size: int, rotations: Sequence[Sequence[str]], seconds: float = 0) -> Load:
     """Have a fleet renew under each issuer of a new CA, from before the first rotation until after the last.
 
+    :param rotations: the options of each one's ``prepare``.
     :param seconds: how long the fleet goes on under each issuer, at least; in any case until each client has renewed.
     """
     ca = CA(folder / "ca")
@@ -48,22 +52,18 @@ def run(folder: Path, size: int, rotations: int, seconds: float = 0) -> Load:
         witness.start()
         try:
             with fleet(ca, folder, size) as clients:
-                for rotation in range(rotations + 1):
-                    if rotation == 0:
-                        issuer = ca.issuer_id
-                    else:
-                        issuer = prepare(ca)
-                        activate(ca, issuer)
-                    name = _begin(ca, witness, issuer)
-                    load.issuers.append(name)
-                    _go_on(clients, name, seconds)
+                _go_on_under(ca.issuer_id, ca, witness, clients, load, seconds)
+                for options in rotations:
+                    issuer = prepare(ca, *options)
+                    activate(ca, issuer)
+                    _go_on_under(issuer, ca, witness, clients, load, seconds)
         finally:
             witness.end()
     for client in clients:
         load.renewals.update(client.renewals)
         load.faults += client.faults
     load.faults += witness.faults
-    load.looks = witness.looks
+    load.looks, load.log = witness.looks, ca.log
     return load
 
 
@@ -96,9 +96,12 @@ def _begin(ca: CA, witness: Witness, issuer: str) -> str:
     return issuer_of(found[-1])
 
 
-def _go_on(clients: list[Client], issuer: str, seconds: float) -> None:
+def _go_on_under(issuer: str, ca: CA, witness: Witness, clients: list[Client], load: Load, seconds: float) -> None:
+    """Wait until each client has renewed under an issuer, and for so many seconds at least."""
+    name = _begin(ca, witness, issuer)
+    load.issuers.append(name)
     end = time.monotonic() + seconds
-    until(lambda: all(client.renewals[issuer] for client in clients) or _failed(clients))
+    until(lambda: all(client.renewals[name] for client in clients) or _failed(clients))
     while time.monotonic() < end and not _failed(clients):
         time.sleep(1)
 

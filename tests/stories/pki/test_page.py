@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pages import blocks
-from pki.rotating import SECONDS, hang_up
+from pki.typist import Typist
 from ports import free_port
 from running import ACCOUNT, CA
 
@@ -40,66 +37,12 @@ STEPS = (
     "pki-stolen-other",
     "pki-stolen-list",
 )
-
-
-class Typist:
-    """Somebody who types the page's commands in one folder, with a home and ports of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ca = CA(folder / "ca")
-        self.status_port = free_port()
-        self._folder = folder
-        shims = folder / "bin"
-        shims.mkdir()
-        command = shims / "acme-iid-ca"
-        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m acme_iid.cli "$@"\n')
-        command.chmod(0o755)
-        self._environment = {
-            **os.environ,
-            "ACME_IID_CA_HOME": str(self.ca.home),
-            "PATH": f"{shims}:{os.environ['PATH']}",
-        }
-
-    def try_(self, name: str, *, later: str = "", **capitals: str) -> subprocess.CompletedProcess[str]:
-        """Type a block.
-
-        :param later: by how much the clock is ahead meanwhile, as libfaketime has it.
-        :param capitals: what stands for the page's words in capitals.
-        """
-        text = NAMED[name].replace("8443", str(self.ca.port))
-        for word, value in capitals.items():
-            assert word in text
-            text = text.replace(word, value)
-        return subprocess.run(
-            [*(("faketime", "-f", later) if later else ()), "bash", "-euo", "pipefail", "-c", text],
-            cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
-
-    def type_(self, name: str, *, later: str = "", **capitals: str) -> str:
-        """Type a block that succeeds; what it prints."""
-        done = self.try_(name, later=later, **capitals)
-        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def type_when_followed(self, name: str, **capitals: str) -> str:
-        """Have the server read its files again, and type a block as soon as it holds the new key."""
-        hang_up(self.ca)
-        deadline = time.monotonic() + SECONDS
-        while (done := self.try_(name, **capitals)).returncode:
-            assert "lack the issuer's key" in done.stderr, done.stderr
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-        return done.stdout
-
-    def issuers(self, state: str) -> list[str]:
-        """The ids of the issuers in a state."""
-        rows = json.loads(self.ca.cli("issuer", "status", "--json").stdout)
-        return [row["id"] for row in rows if row["state"] == state]
+KEYS = ("pki-token", "pki-token-prepare", "pki-token-activate", "pki-token-init", "pki-program")
 
 
 @pytest.fixture
 def typist(tmp_path: Path) -> Iterator[Typist]:
-    made = Typist(tmp_path)
+    made = Typist(tmp_path, NAMED)
     yield made
     if made.ca.process is not None:
         made.ca.kill()
@@ -110,9 +53,10 @@ def test_the_pages_commands_work_as_typed_beside_a_running_server(typist: Typist
     for name in STEPS[:2]:
         typist.type_(name)
     assert "Corporate Root" in typist.type_("pki-sign")
+    status_port = free_port()
     (settings,) = (block.text for block in blocks("toml", PAGE))
     with (ca.home / "ca.toml").open("a") as stream:
-        stream.write("\n" + settings.replace("8080", str(typist.status_port)))
+        stream.write("\n" + settings.replace("8080", str(status_port)))
     ca.cli("provisioner", "add", "AWS", "--type", "AWS", "--aws-account", ACCOUNT, "--allow", "{instance_id}.local")
     ca.start()
     typist.type_("pki-root-crl")
@@ -185,4 +129,5 @@ def leaf_of(ca: CA, issuer: str, folder: Path) -> None:
 
 
 def test_every_block_of_the_page_is_typed() -> None:
-    assert set(NAMED) == set(STEPS)
+    """Those about keys that are no files are typed by tests/stories/signing."""
+    assert set(NAMED) == {*STEPS, *KEYS}

@@ -13,4 +13,4 @@ CLIENTS = 50
 
 
 def test_fifty_clients_renew_through_a_rotation(tmp_path: Path) -> None:
-    rotation_load.check(rotation_load.run(tmp_path, CLIENTS, rotations=1), CLIENTS)
+    rotation_load.check(rotation_load.run(tmp_path, CLIENTS, rotations=[()]), CLIENTS)

@@ -1,8 +1,8 @@
 """A signing program that answers rightly, and wrongly when a file beside it names a fault.
 
 It is started as ``PROGRAM FOLDER``: the folder has the key ``key.pem`` and, for one fault, ``fault``, or ``always`` for
-a fault that stays. It writes a line into ``starts`` each time that it is started, and its number into ``asked`` each
-time that it is asked.
+a fault that stays. It writes its process into ``starts`` each time that it is started, and into ``asked`` each time
+that it is asked.
 """
 
 from __future__ import annotations
@@ -22,9 +22,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
 FOLDER = Path(sys.argv[1])
-KEY = load_pem_private_key((FOLDER / "key.pem").read_bytes(), None)
-assert isinstance(KEY, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+
+
+def load_key() -> Key:
+    key = load_pem_private_key((FOLDER / "key.pem").read_bytes(), None)
+    assert isinstance(key, Key)
+    return key
+
+
+KEY = load_key()
 
 
 def fault(*names: str) -> str:
@@ -40,17 +49,21 @@ def fault(*names: str) -> str:
     return name
 
 
-def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+def write(text: str) -> None:
+    sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    write(text + "\n")
 
 
 def answer(number: object, signature: bytes) -> str:
     return json.dumps({"id": number, "signature": base64.b64encode(signature).decode()})
 
 
-def sign(question: dict[str, Any], key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None) -> bytes:
-    key, tbs = key or KEY, base64.b64decode(question["tbs"])
+def sign(question: dict[str, Any], key: Key = KEY) -> bytes:
+    tbs = base64.b64decode(question["tbs"])
     # As a key service is to be asked: it gets the digest, since it refuses long texts.
     digest, algorithm = hashlib.new(question["algorithm"].rpartition("-")[2], tbs).digest(), Prehashed(hashes.SHA256())
     if isinstance(key, rsa.RSAPrivateKey):
@@ -79,6 +92,16 @@ def twice_with_another_first(question: dict[str, Any]) -> str:
     return other_key(question) + "\n" + answer(question["id"], sign(question))
 
 
+def broken_base64(question: dict[str, Any]) -> str:
+    return json.dumps({"id": question["id"], "signature": base64.encodebytes(sign(question)).decode()})
+
+
+def swapped(question: dict[str, Any]) -> str:
+    """Give this question's signature to the next one, and the next one's to this."""
+    following = json.loads(sys.stdin.readline())
+    return answer(question["id"], sign(following)) + "\n" + answer(following["id"], sign(question))
+
+
 def hang(_: object) -> NoReturn:
     while True:
         time.sleep(3600)
@@ -86,6 +109,34 @@ def hang(_: object) -> NoReturn:
 
 def die(_: object) -> NoReturn:
     os._exit(3)
+
+
+def die_in_the_middle(question: dict[str, Any]) -> NoReturn:
+    write(answer(question["id"], sign(question))[:-20])
+    os._exit(6)
+
+
+def hang_in_the_middle(question: dict[str, Any]) -> NoReturn:
+    write(answer(question["id"], sign(question))[:-20])
+    hang(None)
+
+
+def line_without_end(_: object) -> NoReturn:
+    write('{"signature": "' + "a" * 100_000)
+    hang(None)
+
+
+def leave_a_child(_: object) -> NoReturn:
+    """End, while a child holds all pipes."""
+    if child := os.fork():
+        (FOLDER / "child").write_text(str(child))
+        os._exit(7)
+    hang(None)
+
+
+def other_encoding(question: dict[str, Any]) -> str:
+    sys.stdout.buffer.write(answer(question["id"], sign(question)).encode("utf-16"))
+    return ""
 
 
 def late(question: dict[str, Any]) -> str:
@@ -111,13 +162,29 @@ def endless_noise(_: object) -> NoReturn:
         say("nothing that answers")
 
 
+def endless_readiness(_: object) -> NoReturn:
+    while True:
+        say('{"ready": true}')
+
+
+def endless_remarks(_: object) -> NoReturn:
+    while True:
+        sys.stderr.write("a trouble of no importance\n" * 1000)
+
+
 WRONG: dict[str, Callable[[dict[str, Any]], str]] = {
     "hangs": hang,
+    "hangs in the middle of its answer": hang_in_the_middle,
     "dies": die,
+    "dies in the middle of its answer": die_in_the_middle,
+    "dies and leaves a child": leave_a_child,
     "answers late": late,
     "closes its output": close_output,
     "stops reading": stop_reading,
     "writes without end": endless_noise,
+    "writes a line without end": line_without_end,
+    "is ready without end": endless_readiness,
+    "writes to stderr without end": endless_remarks,
     "signs with another key": other_key,
     "signs another digest": other_digest,
     "answers wrongly, then rightly": twice_with_another_first,
@@ -128,9 +195,17 @@ WRONG: dict[str, Callable[[dict[str, Any]], str]] = {
     "adds to the signature": lambda question: answer(question["id"], sign(question) + b"\0"),
     "answers an id to come": lambda question: answer(question["id"] + 1, sign(question)),
     "answers an id of before": lambda question: answer(question["id"] - 1, sign(question)),
-    "answers with no id": lambda question: answer(None, sign(question)),
+    "answers an id below zero": lambda question: answer(-question["id"], sign(question)),
+    "answers a huge id": lambda question: answer(10**90 + question["id"], sign(question)),
+    "answers a longer id": lambda question: answer(10**4000 + question["id"], sign(question)),
+    "answers the id and a half": lambda question: answer(question["id"] + 0.5, sign(question)),
+    "answers no id": lambda question: json.dumps({"signature": base64.b64encode(sign(question)).decode()}),
+    "answers with null as id": lambda question: answer(None, sign(question)),
     "answers with an id as text": lambda question: answer(str(question["id"]), sign(question)),
     "answers with an id that is true": lambda question: answer(True, sign(question)),
+    "swaps two answers": swapped,
+    "answers without JSON": lambda _: "yes",
+    "answers in another encoding": other_encoding,
     "cuts its JSON": lambda question: answer(question["id"], sign(question))[:-2],
     "answers in brackets": lambda question: f"[{answer(question['id'], sign(question))}]",
     "gives a member twice": lambda question: answer(question["id"], sign(question))[:-1] + ', "signature": ""}',
@@ -144,9 +219,12 @@ WRONG: dict[str, Callable[[dict[str, Any]], str]] = {
     "answers in hexadecimal": lambda question: json.dumps(
         {"id": question["id"], "signature": sign(question).hex()[1:]}
     ),
+    "breaks lines in its base64": broken_base64,
     "answers with an error": lambda question: json.dumps(
         {"id": question["id"], "error": "AccessDenied\nfor this role"}
     ),
+    "answers with an error in brackets": lambda question: json.dumps({"id": question["id"], "error": [1]}),
+    "says that it ends": lambda _: json.dumps({"fatal": "the key service is closed"}),
 }
 
 
@@ -164,7 +242,7 @@ def beside() -> None:
 
 def main() -> None:
     with (FOLDER / "starts").open("a") as starts:
-        starts.write("started\n")
+        starts.write(f"{os.getpid()}\n")
     if fault("exits at start"):
         sys.exit(4)
     if fault("hangs at start"):
@@ -181,11 +259,14 @@ def main() -> None:
         if name := fault(*WRONG):
             say(WRONG[name](question))
             continue
+        afterwards = fault("answers twice", "dies after the answer")
         say(answer(question["id"], sign(question)))
-        if fault("answers twice"):
+        if afterwards == "answers twice":
             say(answer(question["id"], sign(question)))
-        if fault("dies after the answer"):
+        elif afterwards:
             os._exit(5)
+    if fault("stays when its input ends"):
+        hang(None)
 
 
 if __name__ == "__main__":

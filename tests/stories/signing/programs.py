@@ -63,7 +63,11 @@ class Program:
 
     def starts(self) -> int:
         """The number of times that it was started."""
-        return (self.folder / "starts").read_text().count("\n")
+        return len(self.processes())
+
+    def processes(self) -> list[int]:
+        """The processes that it was started as."""
+        return [int(line) for line in (self.folder / "starts").read_text().split()]
 
     def sign(self, data: bytes = b"a text") -> bytes:
         """Ask for a signature with SHA-256."""
@@ -96,3 +100,16 @@ def answers_soon(key: object, seconds: float = 40) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)
+
+
+def has_ended(process: int, seconds: float = 5) -> bool:
+    """Return whether a process is gone, or will be in this time; one that nobody reaps is."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False

@@ -1,8 +1,9 @@
 /* A PKCS #11 module that passes every call on to the one in SHIM_MODULE, but for the fault that the file SHIM_FAULT
  * names. It writes the names of some calls into the file SHIM_CALLS.
  *
- * Faults that happen once (the file is removed): hang, hang-login, crash, removed, wrong, zero, short, long, print.
- * ended: sessions are invalid until C_Finalize, which removes the file. Others last until the file is removed.
+ * Faults that happen once (the file is removed): hang, hang-login, crash, crash-generated, removed, wrong, zero, short,
+ * empty, print. ended: sessions are invalid until C_Finalize, which removes the file. idle: the same whenever nothing
+ * was called for a second. Others last until the file is removed; stall keeps each signature waiting until then.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef unsigned long ulong_t;
@@ -45,7 +47,15 @@ static void called(const char *name) {
     close(file);
 }
 
-static ulong_t ended(void) { return fault("ended", 0) ? SESSION_HANDLE_INVALID : OK; }
+static _Atomic time_t used;
+static _Atomic int ended_idle;
+
+static ulong_t ended(void) {
+    time_t now = time(NULL), before = used;
+    used = now;
+    if (before != 0 && now - before > 1 && fault("idle", 0)) ended_idle = 1;
+    return ended_idle || fault("ended", 0) ? SESSION_HANDLE_INVALID : OK;
+}
 
 #define CALL(number) ((call_t)real->call[number])
 
@@ -58,6 +68,7 @@ static ulong_t initialize(void *arguments) {
 static ulong_t finalize(void *reserved) {
     called("finalize");
     fault("ended", 1);
+    ended_idle = 0;
     return CALL(FINALIZE)(reserved, 0, 0, 0, 0, 0);
 }
 
@@ -70,17 +81,17 @@ static ulong_t token_info(void *slot, unsigned char *info) {
 }
 
 static ulong_t open_session(void *slot, void *flags, void *data, void *notify, void *session) {
-    return ended() ? ended() : CALL(OPEN_SESSION)(slot, flags, data, notify, session, 0);
+    return ended() != OK ? SESSION_HANDLE_INVALID : CALL(OPEN_SESSION)(slot, flags, data, notify, session, 0);
 }
 
 static ulong_t login(void *session, void *user, void *pin, void *length) {
     called("login");
     if (fault("hang-login", 1)) sleep(3600);
-    return ended() ? ended() : CALL(LOGIN)(session, user, pin, length, 0, 0);
+    return ended() != OK ? SESSION_HANDLE_INVALID : CALL(LOGIN)(session, user, pin, length, 0, 0);
 }
 
 static ulong_t find_init(void *session, void *template, void *count) {
-    return ended() ? ended() : CALL(FIND_INIT)(session, template, count, 0, 0, 0);
+    return ended() != OK ? SESSION_HANDLE_INVALID : CALL(FIND_INIT)(session, template, count, 0, 0, 0);
 }
 
 static ulong_t generate_pair(void *session, void *mechanism, void *public, ulong_t publics, void *private,
@@ -94,17 +105,18 @@ static ulong_t generate_pair(void *session, void *mechanism, void *public, ulong
 
 static ulong_t sign_init(void *session, void *mechanism, void *key) {
     if (fault("removed", 1)) return DEVICE_REMOVED;
-    return ended() ? ended() : CALL(SIGN_INIT)(session, mechanism, key, 0, 0, 0);
+    return ended() != OK ? SESSION_HANDLE_INVALID : CALL(SIGN_INIT)(session, mechanism, key, 0, 0, 0);
 }
 
 static ulong_t sign(void *session, void *data, void *length, unsigned char *signature, ulong_t *signature_length) {
-    called("sign");
+    ulong_t result = CALL(SIGN)(session, data, length, signature, signature_length, 0);
+    /* Without room for a signature this asks for its length. */
+    if (signature == NULL || result != OK) return result;
     if (fault("hang", 1)) sleep(3600);
+    while (fault("stall", 0)) usleep(10000);
     if (fault("crash", 1)) abort();
     if (fault("print", 1)) { printf("the module has something to say\n"); fflush(stdout); }
-    ulong_t result = CALL(SIGN)(session, data, length, signature, signature_length, 0);
     if (fault("general-error", 0)) return GENERAL_ERROR;
-    if (result != OK) return result;
     if (fault("wrong", 1)) signature[*signature_length - 1] ^= 1;
     if (fault("zero", 1)) memset(signature, 0, *signature_length);
     if (fault("short", 1)) *signature_length -= 1;

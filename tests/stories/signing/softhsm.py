@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from acme_iid.signing.places import TokenPlace
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 PIN = "1234"
 HERE = Path(__file__).parent
+DERIVING = """
+import sys, pkcs11
+session = pkcs11.lib(sys.argv[1]).get_token(token_label="acme").open(rw=True, user_pin=sys.argv[2])
+curve = bytes.fromhex("06082a8648ce3d030107")
+parameters = session.create_domain_parameters(pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: curve}, local=True)
+parameters.generate_keypair(label=sys.argv[3], id=b"derive", store=True, capabilities=pkcs11.MechanismFlag.DERIVE)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,11 @@ class SoftHSM:
         """Run OpenSC's tool on the token, logged in."""
         command = ["pkcs11-tool", "--module", str(MODULE), "--login", "--pin", PIN, "--token-label", "acme", *arguments]
         return subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout
+
+    def add_key_that_derives(self, label: str) -> None:
+        """Make an EC key in the token that may not sign."""
+        command = [sys.executable, "-c", DERIVING, str(MODULE), PIN, label]
+        subprocess.run(command, check=True, timeout=60)
 
     def place(self, key: str = "object=key", *, module: Path = MODULE, token: str = "acme") -> TokenPlace:  # noqa: S107 - a name
         """Where a key is in a token."""
@@ -111,3 +124,16 @@ def use_shim(library: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Sh
     monkeypatch.setenv("SHIM_CALLS", str(shim.calls))
     monkeypatch.setenv("SHIM_MODULE", os.fspath(MODULE))
     return shim
+
+
+def signer_processes(token: SoftHSM) -> list[int]:
+    """The processes that sign with a token of this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes()
+        except OSError:
+            continue
+        if b"acme_iid.signing.token" in command and str(token.folder).encode() in command:
+            found.append(int(path.parent.name))
+    return found

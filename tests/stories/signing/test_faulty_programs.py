@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from signing import programs
-from signing.programs import ECDSA, Program, answers_soon
+from signing.programs import ECDSA, Program, answers_soon, has_ended
 
 from acme_iid.errors import SignerError
 from acme_iid.signing import signers
@@ -24,11 +24,16 @@ NONE = "no signature in base64"
 LATE = "it gave no answer in time"
 FAULTS = {
     "hangs": LATE,
+    "hangs in the middle of its answer": LATE,
     "dies": "it ended with status 3",
+    "dies in the middle of its answer": "it ended with status 6",
     "answers late": LATE,
     "closes its output": "it closed its standard output",
     "stops reading": LATE,
     "writes without end": "more than 100 lines that answer nothing",
+    "writes a line without end": "a line longer than 16384 bytes",
+    "is ready without end": "more than 100 lines that answer nothing",
+    "writes to stderr without end": LATE,
     "signs with another key": WRONG,
     "signs another digest": WRONG,
     "answers wrongly, then rightly": WRONG,
@@ -39,9 +44,16 @@ FAULTS = {
     "adds to the signature": WRONG,
     "answers an id to come": LATE,
     "answers an id of before": LATE,
-    "answers with no id": LATE,
+    "answers an id below zero": LATE,
+    "answers a huge id": LATE,
+    "answers a longer id": LATE,
+    "answers the id and a half": LATE,
+    "answers no id": LATE,
+    "answers with null as id": LATE,
     "answers with an id as text": LATE,
     "answers with an id that is true": LATE,
+    "answers without JSON": LATE,
+    "answers in another encoding": LATE,
     "cuts its JSON": LATE,
     "answers in brackets": LATE,
     "gives a member twice": LATE,
@@ -53,7 +65,10 @@ FAULTS = {
     "answers without a signature": NONE,
     "answers with a number": NONE,
     "answers in hexadecimal": NONE,
+    "breaks lines in its base64": NONE,
     "answers with an error": r"AccessDenied\\nfor this role",
+    "answers with an error in brackets": r"gives no signature: \[1\]",
+    "says that it ends": "the key service is closed",
 }
 NOW, LATER = datetime(2030, 1, 1, tzinfo=UTC), datetime(2030, 1, 2, tzinfo=UTC)
 NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "A CA")])
@@ -69,6 +84,39 @@ def test_a_faulty_answer_is_no_signature_and_the_next_one_comes(program: Program
         program.sign()
     assert time.monotonic() - begin < ANSWER_SECONDS + 1
     assert str(program.place) in str(raised.value)
+    answers_soon(program.key)
+
+
+def test_two_answers_that_are_swapped_are_no_signatures(program: Program) -> None:
+    signers.answers(program.key)
+    program.fail("swaps two answers")
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(program.sign, text) for text in (b"a text", b"another text")]
+        errors = [str(done.exception()) for done in asked]
+    assert [error for error in errors if WRONG not in error] == []
+    answers_soon(program.key)
+    assert program.starts() == 1
+
+
+def test_a_child_that_holds_the_pipes_of_one_that_died_is_ended(program: Program) -> None:
+    signers.answers(program.key)
+    program.fail("dies and leaves a child")
+    with pytest.raises(SignerError, match=LATE):
+        program.sign()
+    answers_soon(program.key)
+    child = int((program.folder / "child").read_text())
+    assert has_ended(child)
+
+
+def test_a_long_text_that_nobody_reads_is_given_up(program: Program) -> None:
+    signers.answers(program.key)
+    program.fail("hangs")
+    begin = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(program.sign, bytes(size)) for size in (1, 4_000_000)]
+        errors = [str(done.exception()) for done in asked]
+    assert [error for error in errors if LATE not in error] == []
+    assert time.monotonic() - begin < ANSWER_SECONDS + 2
     answers_soon(program.key)
 
 
@@ -259,7 +307,4 @@ def test_a_program_ends_with_its_last_key_and_so_do_its_children(program: Progra
     signers.answers(key)
     child = int((program.folder / "pid").read_text())
     signers.close(key)
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not Path(f"/proc/{child}").exists()
+    assert has_ended(child)

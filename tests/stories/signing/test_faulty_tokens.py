@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from signing.programs import answers_soon
-from signing.softhsm import PIN, Shim, SoftHSM
+from signing.softhsm import PIN, Shim, SoftHSM, signer_processes
 
 from acme_iid.errors import SignerError
 from acme_iid.signing import places, signers
@@ -62,17 +62,19 @@ def test_a_device_that_was_removed_for_a_moment_costs_nothing(token: SoftHSM, sh
 
 
 def test_a_login_that_has_ended_is_renewed_within_the_deadline(token: SoftHSM, shim: Shim) -> None:
-    """Every session is invalid until C_Finalize and C_Initialize; the process is the same before and after."""
+    """The module ends all sessions when it was idle, until C_Finalize and C_Initialize; the process stays the same."""
     key = open_key(token, shim)
     signers.answers(key)
     (process,) = signer_processes(token)
+    before = shim.count("finalize")
+    shim.fail("idle")
     for _ in range(3):
-        shim.fail("ended")
+        time.sleep(2.1)  # a quiet minute of that module's
         begin = time.monotonic()
         signers.answers(key)
         assert time.monotonic() - begin < ANSWER_SECONDS
-        # Opening a token anew has a pause of its own: a key that can't sign must not keep the others away.
-        time.sleep(1.1)
+        signers.answers(key)
+    assert shim.count("finalize") == before + 3
     assert signer_processes(token) == [process]
     signers.close(key)
 
@@ -244,9 +246,7 @@ def test_a_key_of_another_curve_or_use_is_refused(token: SoftHSM) -> None:
     token.pkcs11_tool("--keypairgen", "--key-type", "EC:secp521r1", "--label", "key", "--id", "01")
     with pytest.raises(SignerError, match="the key is of another curve than P-256 and P-384"):
         signers.public_key(token.place())
-    token.pkcs11_tool(
-        "--keypairgen", "--key-type", "EC:prime256v1", "--label", "derive", "--id", "02", "--usage-derive"
-    )
+    token.add_key_that_derives("derive")
     with pytest.raises(SignerError, match="the private key may not sign"):
         signers.public_key(token.place("object=derive"))
 
@@ -298,20 +298,7 @@ def test_the_process_hides_its_pin_and_ends_with_the_one_that_asks(token: SoftHS
     assert PIN.encode() not in (proc / "cmdline").read_bytes().replace(str(token.folder).encode(), b"")
     assert f"={PIN}".encode() not in (proc / "environ").read_bytes()
     assert (proc / "limits").read_text().split("Max core file size")[1].split()[:2] == ["0", "0"]
-    # What is not dumpable belongs to root, whoever runs it (prctl(2)), and writes no core file.
-    assert proc.stat().st_uid == 0
+    # The files of what is not dumpable are root's, whoever runs it (proc(5)).
+    assert (proc / "mem").stat().st_uid == 0
     signers.close(key)
     assert not proc.exists()
-
-
-def signer_processes(token: SoftHSM) -> list[int]:
-    """The processes that sign with a token of this folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes()
-        except OSError:
-            continue
-        if b"acme_iid.signing.token" in command and str(token.folder).encode() in command:
-            found.append(int(path.parent.name))
-    return found

@@ -197,7 +197,7 @@ def activate_another(ca: CA) -> Signer:
     root = Signer(home.load_certificate(ca.root), ca_keys.load(ca.root_key, None))
     made = ceremony.create_intermediate(root, "Moved", now)
     issuer_id = key_id(made.certificate.public_key())
-    home.write_key(ca.home, made.key, issuer_id, None)
+    home.keep_key(ca.home, made.key, None, waiting=False)
     home.add(ca.home, made, ())
     database = open_store(ca.store_url)
     rotation.activate(ca_toml.load(ca.home), database, home.folder_of(issuer_id).name, None, now)

@@ -40,6 +40,7 @@ class Figures:
     :ivar requests: signed requests a certificate.
     :ivar generator: CPU that the load itself took, milliseconds a certificate.
     :ivar database: CPU of its database server, milliseconds a certificate.
+    :ivar signer: of ``cpu``, what the process took that signs with a key in another place.
     """
 
     cpu: float
@@ -51,6 +52,7 @@ class Figures:
     requests: float
     generator: float
     database: float
+    signer: float
 
 
 def measure(server: servers.Server, options: argparse.Namespace) -> Figures:
@@ -73,10 +75,10 @@ def measure(server: servers.Server, options: argparse.Namespace) -> Figures:
             first.close()
         generator.run(jobs[:warming], options.seconds)
         before, own = processes.cpu(served.pid), time.process_time()
-        database = _used(served.database)
+        database, signer = _used(served.database), _signers(served)
         load = generator.run(jobs[warming:], options.seconds)
         own = time.process_time() - own
-        database = _used(served.database) - database
+        database, signer = _used(served.database) - database, _signers(served) - signer
         cpu, memory = processes.cpu(served.pid).since(before), processes.memory_bytes(served.pid)
         generator.close()
     count = len(load.latencies)
@@ -91,11 +93,16 @@ def measure(server: servers.Server, options: argparse.Namespace) -> Figures:
         requests=load.requests / count,
         generator=1000 * own / count,
         database=1000 * database / count,
+        signer=1000 * signer / count,
     )
 
 
 def _used(database: int | None) -> float:
     return 0.0 if database is None else sum(processes.cpu(database))
+
+
+def _signers(served: servers.Served) -> float:
+    return sum(sum(processes.cpu(pid)) for pid in processes.named(served.pid, served.signer)) if served.signer else 0.0
 
 
 def median(rounds: list[F]) -> F:
@@ -118,6 +125,7 @@ def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
             "requests",
             "generator ms",
             "database ms",
+            "signer ms",
             f"notes{_bracketed(found)}",
         ]
     ]
@@ -131,7 +139,7 @@ def table(found: dict[str, Figures], what: dict[str, str]) -> list[list[str]]:
         # A database is a part of what others' servers do themselves.
         database = _ratios(figures.database, [peer.cpu for peer in compared]) if figures.database else ""
         cells += [f"{figures.requests:.1f}", f"{figures.generator:.2f}", f"{figures.database:.2f}{database}"]
-        lines.append([*cells, what[name]])
+        lines.append([*cells, f"{figures.signer:.2f}", what[name]])
     return lines
 
 
@@ -171,6 +179,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2, help="processes of acme-iid (2)")
     parser.add_argument("--postgresql", action="store_true", help="acme-iid's store is in PostgreSQL on this machine")
     parser.add_argument("--renewals", action="store_true", help="and acme-iid, renewing by what each VM has proven")
+    parser.add_argument("--keys", action="store_true", help="and acme-iid with its key in SoftHSM and behind a program")
     parser.add_argument("--new-connections", action="store_true", help="a TLS connection for each order")
     parser.add_argument("--markdown", action="store_true", help="the table as docs/performance.md has it")
     parser.add_argument("--json", action="store_true", help="every round's figures as JSON")
@@ -187,6 +196,8 @@ def main() -> None:
         servers.ours(options.workers, in_postgresql=options.postgresql, renewals=renewals)
         for renewals in ((False, True) if options.renewals else (False,))
     ]
+    if options.keys:
+        ours += [servers.ours(options.workers, in_postgresql=options.postgresql, key=key) for key in servers.KEYS]
     peers = (servers.pebble(debian=options.debian), *(() if options.debian else (servers.STEP_CA,)), servers.CADDY)
     known = {server.name: server for server in (*ours, *peers)}
     for name in options.only or ():

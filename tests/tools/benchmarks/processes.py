@@ -19,6 +19,11 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def named(pid: int, text: str) -> list[int]:
+    """Those of them that have a text in their command lines."""
+    return [found for found in tree(pid) if text.encode() in Path(f"/proc/{found}/cmdline").read_bytes()]
+
+
 class Times(NamedTuple):
     """CPU time, seconds."""
 

@@ -11,17 +11,23 @@ import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import postgresql
+import pytest
 import requests
 from benchmarks import builds, generator
 from benchmarks.generator import Account, Flow, Job, Session
 from conformance_runs.pebble import TLS
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from interop.harness import listens, running, until
 from ports import free_port
 from running import CA
+from signing import programs, softhsm
+
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Served:
     :ivar pid: the process that all of its processes descend from.
     :ivar database: the same of its database server, if it has one.
     :ivar earlier: what is done with every order before anything is measured, in an account each.
+    :ivar signer: what the command line of the process has in it that signs for it; empty if it signs by itself.
     """
 
     directory: str
@@ -41,6 +48,7 @@ class Served:
     flow: Flow
     database: int | None = None
     earlier: Flow | None = None
+    signer: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,51 @@ class Server:
 
 
 @contextmanager
-def _ours(folder: Path, workers: int = 2, *, in_postgresql: bool = False, renewals: bool = False) -> Iterator[Served]:
+def _in_softhsm(folder: Path) -> Iterator[tuple[str, ...]]:
+    with pytest.MonkeyPatch.context() as patch:
+        token = softhsm.make(folder / "softhsm", patch)
+        yield ("--key", str(token.place()), "--generate")
+
+
+@contextmanager
+def _behind_a_program(folder: Path) -> Iterator[tuple[str, ...]]:
+    file = folder / "key.pem"
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(pem)
+    program = programs.write(folder / _PROGRAM, (HERE / "sign_with_file.py").read_text())
+    yield ("--key", f"exec:{program} {file} key")
+
+
+@contextmanager
+def _in_a_file(_: Path) -> Iterator[tuple[str, ...]]:
+    yield ()
+
+
+_PROGRAM = "sign-with-file"
+_KEYS = {
+    "": (_in_a_file, ""),
+    "SoftHSM": (_in_softhsm, "acme_iid.signing.token"),
+    "exec:": (_behind_a_program, _PROGRAM),
+}
+KEYS = tuple(filter(None, _KEYS))
+"""The places of the issuer's key that are measured, beside a file."""
+
+
+@contextmanager
+def _ours(
+    folder: Path, workers: int, *, in_postgresql: bool = False, renewals: bool = False, key: str = ""
+) -> Iterator[Served]:
+    place, signer = _KEYS[key]
+    with place(folder) as options, _served(folder, workers, options, in_postgresql, renewals) as served:
+        yield replace(served, signer=signer)
+
+
+@contextmanager
+def _served(
+    folder: Path, workers: int, made_with: tuple[str, ...], in_postgresql: bool, renewals: bool
+) -> Iterator[Served]:
     ca = CA(folder / "ca")
-    ca.init(*(("--proof-lifetime", "24h") if renewals else ()))
+    ca.init(*(("--proof-lifetime", "24h") if renewals else ()), made_with=made_with)
     if in_postgresql:
         settings = ca.home / "ca.toml"
         settings.write_text(settings.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))
@@ -212,18 +262,20 @@ def interpreter() -> str:
     return f"{name} BUILT WITHOUT PGO"
 
 
-def ours(workers: int, *, in_postgresql: bool = False, renewals: bool = False) -> Server:
+def ours(workers: int, *, in_postgresql: bool = False, renewals: bool = False, key: str = "") -> Server:
     """This project's server, with its store in a file or in Debian's PostgreSQL on the same machine.
 
     :param renewals: measure renewals that rely on what was proven before.
+    :param key: where the issuer's key is, of :data:`KEYS`; in a file by default.
     """
     store = "PostgreSQL" if in_postgresql else "SQLite"
     processes = "1 worker" if workers == 1 else f"{workers} workers"
     proof = "renews by what was proven before" if renewals else "verifies AWS's signature"
+    signs = f"; its key in {key}" if key == "SoftHSM" else "; its key behind a program" if key else ""
     return Server(
-        "acme-iid renewals" if renewals else "acme-iid",
-        f"{store}, durable at every answer; {processes}; {proof}; {interpreter()}",
-        lambda folder: _ours(folder, workers, in_postgresql=in_postgresql, renewals=renewals),
+        f"acme-iid {'renewals' if renewals else key}".rstrip(),
+        f"{store}, durable at every answer; {processes}; {proof}{signs}; {interpreter()}",
+        lambda folder: _ours(folder, workers, in_postgresql=in_postgresql, renewals=renewals, key=key),
         generator.jobs_of_instances,
     )
 

@@ -51,7 +51,7 @@ def extension(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> 
 
 def write_home(home: Path, root: Signer, intermediate: Signer, password: str | None = None) -> None:
     ca_home.replace_roots(home, root.certificate)
-    ca_home.write_key(home, intermediate.key, key_id(intermediate.certificate.public_key()), password)
+    ca_home.keep_key(home, intermediate.key, password, waiting=False)
     ca_home.add(home, intermediate, ())
 
 
@@ -256,7 +256,10 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CAFileError, match=r"chain\.pem leads to no root in .*root_ca\.crt"):
         ca_home.load(tmp_path / "a")
     (tmp_path / "b").mkdir()
-    write_home(tmp_path / "b", ROOT, Signer(INTERMEDIATE.certificate, keys.generate()))
+    write_home(tmp_path / "b", ROOT, INTERMEDIATE)
+    (tmp_path / "b" / ca_home.key_file_of(key_id(INTERMEDIATE.certificate.public_key()))).write_bytes(
+        keys.to_pem(keys.generate())
+    )
     with pytest.raises(CAFileError, match="is not the key of"):
         ca_home.load(tmp_path / "b")
 
@@ -305,7 +308,7 @@ BELOW = ceremony.create_intermediate(BETWEEN, "Below", NOW)
 
 def test_a_chain_over_several_cas_is_loaded_and_handed_out(tmp_path: Path) -> None:
     ca_home.replace_roots(tmp_path, ROOT.certificate)
-    ca_home.write_key(tmp_path, BELOW.key, key_id(BELOW.certificate.public_key()), None)
+    ca_home.keep_key(tmp_path, BELOW.key, None, waiting=False)
     ca_home.add(tmp_path, BELOW, [BETWEEN.certificate])
     issuer = ca_home.load(tmp_path).current
     assert issuer.chain_pem.encode() == pem(BELOW.certificate, BETWEEN.certificate)
@@ -325,7 +328,7 @@ def test_a_chain_that_leads_from_no_issuer_to_a_root_is_refused(
     tmp_path: Path, chain: tuple[x509.Certificate, ...], reason: str
 ) -> None:
     ca_home.replace_roots(tmp_path, ROOT.certificate)
-    ca_home.write_key(tmp_path, BELOW.key, key_id(BELOW.certificate.public_key()), None)
+    ca_home.keep_key(tmp_path, BELOW.key, None, waiting=False)
     ca_home.add(tmp_path, BELOW, [BETWEEN.certificate])
     (tmp_path / ca_home.folder_of(key_id(BELOW.certificate.public_key())) / ca_home.CHAIN).write_bytes(pem(*chain))
     with pytest.raises(CAFileError, match=reason):

@@ -74,3 +74,23 @@ def test_files_of_ended_servers_are_removed_and_of_running_ones_kept(
         path.touch()
     made = ServingCertificate(folder, 900).issue(authority, NAMES, int(time.time()))
     assert set(folder.iterdir()) == {made, living, foreign}
+
+
+def test_what_a_server_left_is_taken_up_if_clients_take_it(authority: CertificateAuthority, tmp_path: Path) -> None:
+    former = ServingCertificate(tmp_path / "tls", 900)
+    former.issue(authority, NAMES, NOW)
+    path = former.issue(authority, NAMES, NOW + 1)
+    former.discard(keep=True)
+    assert list((tmp_path / "tls").iterdir()) == [path]
+    (tmp_path / "tls" / "1-cut.pem").write_bytes(path.read_bytes()[:-200])
+    (tmp_path / "tls" / "1-none.pem").touch()
+    serving = ServingCertificate(tmp_path / "tls", 900)
+    assert serving.take_up(authority, NAMES, NOW) == path
+    assert (serving.until, serving.renew_at, serving.chain) == (former.until, former.renew_at, former.chain)
+    assert serving.take_up(authority, (*NAMES, dns("other.local")), NOW) is None
+    assert serving.take_up(authority, NAMES, NOW + 901) is None
+    root = ceremony.create_root("Another CA", NOW)
+    issuer = Issuer(ceremony.create_intermediate(root, "Another CA", NOW), root.certificate)
+    another = CertificateAuthority(Roots((root.certificate,), {}), [issuer])
+    assert serving.take_up(another, NAMES, NOW) is None
+    assert ServingCertificate(tmp_path / "nowhere", 900).take_up(authority, NAMES, NOW) is None

@@ -65,7 +65,7 @@ class World:
         """Have an issuer under another root sign."""
         signer = ceremony.create_intermediate(new, "My CA", NOW)
         issuer_id = key_id(signer.certificate.public_key())
-        home.write_key(self.config.home, signer.key, issuer_id, None)
+        home.keep_key(self.config.home, signer.key, None, waiting=False)
         home.add(self.config.home, signer, ())
         self.load()
         later = "UPDATE issuers SET activated_at = :now WHERE id = :id"

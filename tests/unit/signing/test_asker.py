@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from acme_iid.errors import SignerError
-from acme_iid.signing.asker import Asker
+from acme_iid.signing.asker import ANSWER_SECONDS, START_SECONDS, Asker
 
 ECHO = """
 import json, os, sys, time
@@ -32,9 +34,12 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """Makes askers of a program, which end with the test."""
     made: list[Asker] = []
 
-    def asker(source: str = ECHO, **options: float) -> Asker:
+    def asker(
+        source: str = ECHO, answer_seconds: float = ANSWER_SECONDS, start_seconds: float = START_SECONDS
+    ) -> Asker:
         (tmp_path / "program.py").write_text(source)
-        made.append(Asker("the signer", [sys.executable, str(tmp_path / "program.py")], **options))
+        command = [sys.executable, str(tmp_path / "program.py")]
+        made.append(Asker("the signer", command, answer_seconds=answer_seconds, start_seconds=start_seconds))
         return made[-1]
 
     yield asker
@@ -116,6 +121,28 @@ def test_a_closed_asker_answers_nothing(make: Make) -> None:
     asker.close()
     with pytest.raises(SignerError, match="it is closed"):
         asker.ask({})
+
+
+def test_without_file_descriptors_it_fails_and_later_it_does_not(make: Make) -> None:
+    asker = make()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_one = os.open(os.devnull, os.O_RDONLY)
+    os.close(next_one)
+    # With one, with two and so on: the thread has two, a process six for a moment.
+    for more in range(8):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_one + more, hard))
+        try:
+            with pytest.raises(SignerError, match="Too many open files"):
+                asker.ask({})
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            asker.ask({})
+            break
+        except SignerError:
+            assert time.monotonic() < deadline
 
 
 def test_a_program_that_is_missing_is_named() -> None:
