@@ -43,6 +43,7 @@ class Direct(Protocol):
         """Answer a request in this thread."""
 
 
+_NO_ROUTE, _OTHER_METHOD = "none", "other"
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
 
 
@@ -52,8 +53,8 @@ def _count(request: Request, rule: str, answer: Answer, began: float | None = No
     :param rule: that of its route; "" if it has none.
     :param began: when it came, by the monotonic clock; None if it did not come whole.
     """
-    route = rule or "none"
-    method = request.method if request.method in _METHODS else "other"
+    route = rule or _NO_ROUTE
+    method = request.method if request.method in _METHODS else _OTHER_METHOD
     instruments.REQUESTS.add(route, method, str(answer.status))
     if began is not None:
         instruments.REQUEST_SECONDS.observe(time.monotonic() - began, route)
@@ -163,7 +164,9 @@ class Application(flask.Flask):
 
     def failure(self, error: Exception) -> Answer:
         """The answer to a request that cannot be read, or that a fault of the server's ended."""
-        return problems.of_exception(error)
+        answer = problems.of_exception(error)
+        instruments.REQUESTS.add(_NO_ROUTE, _OTHER_METHOD, str(answer.status))
+        return answer
 
     def at_end(self, close: Callable[[], None]) -> None:
         """Have something ended with the application; what was added last is ended first."""

@@ -95,7 +95,7 @@ def test_instruments_that_nobody_reads_do_nothing() -> None:
     instruments.KEY_SET_AGE.set(1, "gcp")
 
 
-def test_names_have_the_prefix_and_the_unit_and_no_label_is_a_persons_or_machines() -> None:
+def test_names_have_a_prefix_and_a_unit_and_labels_are_ours_alone() -> None:
     allowed = {
         "provisioner", "step", "challenge", "outcome", "route", "method", "status", "cloud", "state", "role", "reason",
         "hash", "version", "python",
