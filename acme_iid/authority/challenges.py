@@ -337,4 +337,4 @@ def _refused(
         name=located.authorization.name.value,
     )
     statements = [signers.guard(account), orders.change(order, now), *recorded.statements]
-    return Write(statements, lambda _rows: _answered(order, failed), recorded.events)
+    return Write(statements, lambda _rows: _answered(order, failed), recorded.events, recorded.repeated)

@@ -323,7 +323,7 @@ def _failed(
         name=current.authorization.name.value,
     )
     statements = [orders.change(order, now), *attempts.decide(current), *recorded.statements]
-    return Write(statements, _nothing, recorded.events)
+    return Write(statements, _nothing, recorded.events, recorded.repeated)
 
 
 def _nothing(_rows: Sequence[Row]) -> None:

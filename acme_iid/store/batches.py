@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from acme_iid.errors import OutcomeUnknownError, StoreBusyError, StoreConflictError
 from acme_iid.store.database import Transaction
@@ -46,6 +46,14 @@ class Store(Committing, Protocol):
         """
 
 
+class _Queued(NamedTuple):
+    """A write that waits for a batch, the future of its outcome, and whether it is reported here."""
+
+    write: Write[Any]
+    future: asyncio.Future[Outcome | Exception]
+    reports: bool
+
+
 class Batches:
     """Commits writes of one event loop, in the order in which they were decided.
 
@@ -54,7 +62,7 @@ class Batches:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue: list[tuple[Write[Any], asyncio.Future[Outcome | Exception]]] = []
+        self._queue: list[_Queued] = []
         self._due = False
         self._beside: asyncio.Task[None] | None = None
         self._slow = False
@@ -71,14 +79,14 @@ class Batches:
             if not isinstance(decided, Write):
                 return decided
             write = cast("Write[T]", decided)
-            outcome = Committed(()) if is_empty(write) else await self.commit(write)
+            outcome = Committed(()) if is_empty(write) else await self._commit(write, reports=True)
             if isinstance(outcome, Committed):
                 return write.answer(outcome.rows)
             verdict = outcome.verdict(self._store)
             if isinstance(verdict, Exception):
                 raise verdict
             if verdict is not None:
-                refused = await self.commit(verdict)
+                refused = await self._commit(verdict, reports=True)
                 if isinstance(refused, Committed):
                     return cast("T", verdict.answer(refused.rows))
         raise StoreConflictError("others changed the same at the same moments, again and again; nothing was changed")
@@ -88,14 +96,17 @@ class Batches:
             self.loop, self.thread = asyncio.get_running_loop(), threading.get_ident()
 
     async def commit(self, write: Write[Any]) -> Outcome:
-        """Commit a write with those that others decide in the same turns of the loop.
+        """Commit a write with those that others decide in the same turns of the loop; whoever has it done reports it.
 
         :raises StoreUnavailableError: see :meth:`acme_iid.store.writes.Committing.commit`.
         """
+        return await self._commit(write, reports=False)
+
+    async def _commit(self, write: Write[Any], *, reports: bool) -> Outcome:
         future: asyncio.Future[Outcome | Exception] = asyncio.get_running_loop().create_future()
-        self._queue.append((write, future))
+        self._queue.append(_Queued(write, future, reports))
         self._schedule()
-        # The caller may be cancelled; its write is committed all the same.
+        # The caller may be cancelled; its write is committed, and reported, all the same.
         outcome = await asyncio.shield(future)
         if isinstance(outcome, Exception):
             raise outcome
@@ -121,7 +132,7 @@ class Batches:
         self._due = False
         self._seen = self._turns = 0
         batch, self._queue = self._queue[:MOST], self._queue[MOST:]
-        writes = [write for write, _ in batch]
+        writes = [queued.write for queued in batch]
         if not self._slow:
             began = time.monotonic()
             try:
@@ -132,15 +143,15 @@ class Batches:
                 self._settle(batch, [error] * len(batch))
             else:
                 self._slow = time.monotonic() - began > SLOW
-            if all(future.done() for _, future in batch):
+            if all(queued.future.done() for queued in batch):
                 self._schedule()
                 return
         self._beside = asyncio.get_running_loop().create_task(self._commit_beside(batch))
 
-    async def _commit_beside(self, batch: list[tuple[Write[Any], asyncio.Future[Outcome | Exception]]]) -> None:
+    async def _commit_beside(self, batch: list[_Queued]) -> None:
         began = time.monotonic()
         try:
-            outcomes = await asyncio.to_thread(self._store.commit_all, [write for write, _ in batch])
+            outcomes = await asyncio.to_thread(self._store.commit_all, [queued.write for queued in batch])
             self._slow = time.monotonic() - began > SLOW
             self._settle(batch, outcomes)
         except Exception as error:  # noqa: BLE001 - those that wait for one of these are told
@@ -150,13 +161,13 @@ class Batches:
             self._schedule()
 
     @staticmethod
-    def _settle(
-        batch: list[tuple[Write[Any], asyncio.Future[Outcome | Exception]]],
-        outcomes: Sequence[Outcome | Exception],
-    ) -> None:
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if not future.done():
-                future.set_result(outcome)
+    def _settle(batch: list[_Queued], outcomes: Sequence[Outcome | Exception]) -> None:
+        for (write, future, reports), outcome in zip(batch, outcomes, strict=True):
+            if future.done():
+                continue
+            if reports and isinstance(outcome, Committed):
+                write.report()
+            future.set_result(outcome)
 
 
 class LoopStore:
