@@ -8,6 +8,7 @@ same. All other views are pages of Flask's, called through a WSGI environment.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,12 +21,18 @@ from werkzeug.routing import MapAdapter
 from acme_iid.errors import AcmeError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.serving.messages import Answer, Request
-from acme_iid.telemetry import instruments
+from acme_iid.telemetry import instruments, request_ids
 from acme_iid.web import problems
 from acme_iid.web.capacity import BEGINNING, MOST, Capacity
 from acme_iid.web.pool import Pool
 
 _SAYING_SECONDS = 2.0
+_INSIDE = "acme_iid.inside"
+"""In a WSGI environment: the request has its id already."""
+_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
+_NO_ROUTE, _OTHER_METHOD = "none", "other"
+
+_log = logging.getLogger(__name__)
 
 Headers = Iterable[tuple[str, str]]
 
@@ -41,23 +48,6 @@ class Direct(Protocol):
 
     def now(self, request: Request, **names: str) -> Answer:
         """Answer a request in this thread."""
-
-
-_NO_ROUTE, _OTHER_METHOD = "none", "other"
-_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
-
-
-def _count(request: Request, rule: str, answer: Answer, began: float | None = None) -> None:
-    """Count a request, under labels of ours alone: strangers write paths and methods.
-
-    :param rule: that of its route; "" if it has none.
-    :param began: when it came, by the monotonic clock; None if it did not come whole.
-    """
-    route = rule or _NO_ROUTE
-    method = request.method if request.method in _METHODS else _OTHER_METHOD
-    instruments.REQUESTS.add(route, method, str(answer.status))
-    if began is not None:
-        instruments.REQUEST_SECONDS.observe(time.monotonic() - began, route)
 
 
 class Application(flask.Flask):
@@ -92,6 +82,7 @@ class Application(flask.Flask):
         # A redirection would need a host's name.
         self.url_map.merge_slashes = False
         self._routes = MapAdapter(self.url_map, "", "/", "", "https", "/", "GET")
+        self.before_request(self._begin)
         self.after_request(self._finish)
 
     def add_direct(self, blueprint: flask.Blueprint, rule: str, name: str, view: Direct, method: str) -> None:
@@ -107,10 +98,10 @@ class Application(flask.Flask):
     async def answer(self, request: Request) -> Answer:
         """Answer a request that has come whole; for the server's loop."""
         began = time.monotonic()
+        request_ids.begin()
         endpoint, names, rule = self._route(request)
         answer = await self._answer(request, endpoint, names)
-        answer.headers += self._further(request.method, request.path, endpoint)
-        _count(request, rule, answer, began)
+        _note_answer(request, rule, answer, began)
         return answer
 
     async def _answer(self, request: Request, endpoint: str, names: dict[str, str]) -> Answer:
@@ -121,13 +112,16 @@ class Application(flask.Flask):
                 await self._turn()
             with self._capacity.entered(endpoint):
                 if view is None:
+                    # Flask has put the headers into it.
                     return await self.pool.page(self.by_flask, request, endpoint)
                 if endpoint not in BEGINNING:
                     # All that have come until now are counted before the first of them is answered.
                     await self._turn()
-                return await view(request, **names)
+                answer = await view(request, **names)
         except Exception as error:  # noqa: BLE001 - as Flask's: whatever it is, there is an answer to it
-            return problems.of_exception(error)
+            answer = problems.of_exception(error)
+        answer.headers += self._headers(request.method, request.path, endpoint)
+        return answer
 
     async def _turn(self) -> None:
         began = time.monotonic()
@@ -146,7 +140,7 @@ class Application(flask.Flask):
             answer.status, answer.headers = int(status.partition(" ")[0]), list(headers)
             return lambda _octets: None
 
-        parts = self.wsgi_app(request.environ(), start)
+        parts = self.wsgi_app({**request.environ(), _INSIDE: True}, start)
         try:
             answer.body = b"".join(parts)
         finally:
@@ -156,15 +150,18 @@ class Application(flask.Flask):
 
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         """The answer to a request that the server itself refuses."""
+        request_ids.begin()
         endpoint, _, rule = self._route(request)
         answer = problems.of_acme_error(error)
-        answer.headers += self._further(request.method, request.path, endpoint)
-        _count(request, rule, answer)
+        answer.headers += self._headers(request.method, request.path, endpoint)
+        _note_answer(request, rule, answer)
         return answer
 
     def failure(self, error: Exception) -> Answer:
         """The answer to a request that cannot be read, or that a fault of the server's ended."""
+        id_ = request_ids.begin()
         answer = problems.of_exception(error)
+        answer.add(request_ids.HEADER, id_)
         instruments.REQUESTS.add(_NO_ROUTE, _OTHER_METHOD, str(answer.status))
         return answer
 
@@ -213,8 +210,42 @@ class Application(flask.Flask):
             return "", {}, ""  # Flask says what is wrong with it
         return str(rule.endpoint), dict(names), rule.rule
 
+    def _headers(self, method: str, path: str, endpoint: str) -> list[tuple[str, str]]:
+        """The headers that every answer has, with the request's id."""
+        return [*self._further(method, path, endpoint), (request_ids.HEADER, request_ids.current() or "")]
+
+    def _begin(self) -> None:
+        """Give a request its id that another server for WSGI hands in."""
+        if _INSIDE not in flask.request.environ:
+            request_ids.begin()
+
     def _finish(self, response: flask.Response) -> flask.Response:
         request = flask.request
-        for name, value in self._further(request.method, request.path, request.endpoint or ""):
+        for name, value in self._headers(request.method, request.path, request.endpoint or ""):
             response.headers.add(name, value)
         return response
+
+
+def _note_answer(request: Request, rule: str, answer: Answer, began: float | None = None) -> None:
+    """Count an answer, and write a line for it if such lines are wanted.
+
+    Both by words of ours alone: strangers write paths, queries and methods.
+
+    :param rule: that of its route; "" if it has none.
+    :param began: when the request came, by the monotonic clock; None if it did not come whole.
+    """
+    route, method = rule or _NO_ROUTE, request.method if request.method in _METHODS else _OTHER_METHOD
+    instruments.REQUESTS.add(route, method, str(answer.status))
+    if began is None:
+        return
+    seconds = time.monotonic() - began
+    instruments.REQUEST_SECONDS.observe(seconds, route)
+    if _log.isEnabledFor(logging.DEBUG):
+        facts = {
+            "method": method,
+            "route": route,
+            "status": answer.status,
+            "octets": len(request.body),
+            "ms": round(seconds * 1000, 1),
+        }
+        _log.debug("answered", extra={"facts": facts})
