@@ -27,7 +27,7 @@ from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.addresses import Listen
 from acme_iid.serving.http import Application, HTTPServer
-from acme_iid.serving.sockets import Sockets, end_accepting, turn_away
+from acme_iid.serving.sockets import METRICS, STATUS, Sockets, end_accepting, turn_away
 
 STOP_TIMEOUT = 10
 """Seconds that requests have to be answered when a process stops."""
@@ -35,6 +35,7 @@ STOP_TIMEOUT = 10
 MOST_STATUS_CONNECTIONS = 2048
 """Connections of one process by plain HTTP: whoever opens them takes no file that an ACME client needs."""
 
+_LAST_PROBES = 1  # seconds that what asks for numbers and readiness has, when all else is answered
 _RETRY = 60  # seconds until a renewal that failed is tried again
 _RETRY_FIRST = 5  # the same while there is no certificate at all
 _LOOK = 10  # seconds until the certificate is looked at again: another issuer may sign by then, or the clock be set
@@ -82,7 +83,7 @@ class Process:
         self._settings = settings
         self._config = config
         self._certificate: ServingCertificate | None = None
-        self._plain: HTTPServer | None = None
+        self._plain: dict[str, HTTPServer] = {}
         try:
             settings.check(config)
             self._application = settings.factory(config, settings.password)
@@ -122,11 +123,11 @@ class Process:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         keep_alive = self._config.server.keep_alive
         self._server = HTTPServer(self._application, context, keep_alive)
-        if self._application.status is not None:
-            self._plain = HTTPServer(self._application.status, None, keep_alive, MOST_STATUS_CONNECTIONS)
-            accepting = [loop.create_task(self._plain.accept(listener)) for listener in listeners.status]
-        else:
-            accepting = []
+        plain = {STATUS: listeners.status, METRICS: listeners.metrics}
+        accepting: dict[str, list[asyncio.Task[None]]] = {STATUS: [], METRICS: []}
+        for name, application in _plain(self._application).items():
+            server = self._plain[name] = HTTPServer(application, None, keep_alive, MOST_STATUS_CONNECTIONS)
+            accepting[name] = [loop.create_task(server.accept(listener)) for listener in plain[name]]
         if self._certificate is None or context is not None:
             self._accept(listeners, serving)
         else:
@@ -145,9 +146,14 @@ class Process:
                 await self._renew()
             if self._server.context is not None and not self._is_serving:
                 self._accept(listeners, serving)
-        end_accepting([*accepting, *self._accepting], (*listeners.acme, *listeners.status))
-        servers = [self._server] if self._plain is None else [self._server, self._plain]
-        await asyncio.gather(*(server.stop(STOP_TIMEOUT) for server in servers))
+        self._application.leaving()
+        # Whoever asks meanwhile is told that this process ends: the listener of the probes is the last.
+        end_accepting([*accepting[STATUS], *self._accepting], (*listeners.acme, *listeners.status))
+        first = [self._server, *(server for name, server in self._plain.items() if name != METRICS)]
+        await asyncio.gather(*(server.stop(STOP_TIMEOUT) for server in first))
+        end_accepting(accepting[METRICS], listeners.metrics)
+        if METRICS in self._plain:
+            await self._plain[METRICS].stop(_LAST_PROBES)
         self._application.stopped()
 
     def _accept(self, listeners: Sockets, serving: Callable[[Config], None]) -> None:
@@ -247,13 +253,13 @@ class Process:
             return
         self._config, self._application = config, application
         self._server.use(application, config.server.keep_alive)
-        if self._plain is not None and application.status is not None:
-            self._plain.use(application.status, config.server.keep_alive)
+        for name, plain in _plain(application).items():
+            self._plain[name].use(plain, config.server.keep_alive)
         if self._is_serving:
             serving(config)
         _log.info("The configuration was reloaded.")
         warn(config, self._settings.password_file)
-        if (config.server.listen, config.status.listen) != (running.server.listen, running.status.listen):
+        if _addresses(config) != _addresses(running):
             _log.warning("The address to listen on has changed; that takes a restart.")
         ending = asyncio.create_task(self._end(before))
         self._endings.add(ending)
@@ -262,14 +268,24 @@ class Process:
     async def _end(self, application: Application) -> None:
         """End an application once it has given its last answer; stopping the process does not wait for it."""
         await self._server.until_unused(application)
-        if self._plain is not None and application.status is not None:
-            await self._plain.until_unused(application.status)
+        for name, plain in _plain(application).items():
+            await self._plain[name].until_unused(plain)
         threading.Thread(target=application.close, name="ending", daemon=True).start()
 
     def _load(self) -> tuple[Config, Application]:
         settings = self._settings
         config = settings.listening(configuration.load(self._config.home))
         return config, settings.factory(config, settings.password)
+
+
+def _plain(application: Application) -> dict[str, Application]:
+    """The applications beside one that answer by plain HTTP, by their tables in ca.toml."""
+    beside = {STATUS: application.status, METRICS: application.metrics}
+    return {name: one for name, one in beside.items() if one is not None}
+
+
+def _addresses(config: Config) -> tuple[Listen | None, ...]:
+    return config.server.listen, config.status.listen, config.metrics.listen
 
 
 def _context(pem: Path) -> ssl.SSLContext:

@@ -8,6 +8,7 @@ same. All other views are pages of Flask's, called through a WSGI environment.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,11 +21,18 @@ from werkzeug.routing import MapAdapter
 from acme_iid.errors import AcmeError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.serving.messages import Answer, Request
+from acme_iid.telemetry import instruments, request_ids
 from acme_iid.web import problems
 from acme_iid.web.capacity import BEGINNING, MOST, Capacity
 from acme_iid.web.pool import Pool
 
 _SAYING_SECONDS = 2.0
+_INSIDE = "acme_iid.inside"
+"""In a WSGI environment: the request has its id already."""
+_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
+_NO_ROUTE, _OTHER_METHOD = "none", "other"
+
+_log = logging.getLogger(__name__)
 
 Headers = Iterable[tuple[str, str]]
 
@@ -63,15 +71,18 @@ class Application(flask.Flask):
     ) -> None:
         super().__init__(name, static_folder=None)
         self.status: Application | None = None
+        self.metrics: Application | None = None
         self.pool = pool or Pool()
         self._capacity = Capacity(most)
         self._further = further
         self._direct: dict[str, Direct] = {}
         self._closing: list[Callable[[], None]] = []
         self._saying: list[Callable[[], None]] = []
+        self._leaving: list[Callable[[], None]] = []
         # A redirection would need a host's name.
         self.url_map.merge_slashes = False
         self._routes = MapAdapter(self.url_map, "", "/", "", "https", "/", "GET")
+        self.before_request(self._begin)
         self.after_request(self._finish)
 
     def add_direct(self, blueprint: flask.Blueprint, rule: str, name: str, view: Direct, method: str) -> None:
@@ -86,7 +97,14 @@ class Application(flask.Flask):
 
     async def answer(self, request: Request) -> Answer:
         """Answer a request that has come whole; for the server's loop."""
-        endpoint, names = self._route(request)
+        began = time.monotonic()
+        request_ids.begin()
+        endpoint, names, rule = self._route(request)
+        answer = await self._answer(request, endpoint, names)
+        _note_answer(request, rule, answer, began)
+        return answer
+
+    async def _answer(self, request: Request, endpoint: str, names: dict[str, str]) -> Answer:
         view = self._direct.get(endpoint)
         try:
             if endpoint in BEGINNING:
@@ -94,6 +112,7 @@ class Application(flask.Flask):
                 await self._turn()
             with self._capacity.entered(endpoint):
                 if view is None:
+                    # Flask has put the headers into it.
                     return await self.pool.page(self.by_flask, request, endpoint)
                 if endpoint not in BEGINNING:
                     # All that have come until now are counted before the first of them is answered.
@@ -101,7 +120,7 @@ class Application(flask.Flask):
                 answer = await view(request, **names)
         except Exception as error:  # noqa: BLE001 - as Flask's: whatever it is, there is an answer to it
             answer = problems.of_exception(error)
-        answer.headers += self._further(request.method, request.path, endpoint)
+        answer.headers += self._headers(request.method, request.path, endpoint)
         return answer
 
     async def _turn(self) -> None:
@@ -121,7 +140,7 @@ class Application(flask.Flask):
             answer.status, answer.headers = int(status.partition(" ")[0]), list(headers)
             return lambda _octets: None
 
-        parts = self.wsgi_app(request.environ(), start)
+        parts = self.wsgi_app({**request.environ(), _INSIDE: True}, start)
         try:
             answer.body = b"".join(parts)
         finally:
@@ -131,13 +150,20 @@ class Application(flask.Flask):
 
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         """The answer to a request that the server itself refuses."""
+        request_ids.begin()
+        endpoint, _, rule = self._route(request)
         answer = problems.of_acme_error(error)
-        answer.headers += self._further(request.method, request.path, self._route(request)[0])
+        answer.headers += self._headers(request.method, request.path, endpoint)
+        _note_answer(request, rule, answer)
         return answer
 
     def failure(self, error: Exception) -> Answer:
         """The answer to a request that cannot be read, or that a fault of the server's ended."""
-        return problems.of_exception(error)
+        id_ = request_ids.begin()
+        answer = problems.of_exception(error)
+        answer.add(request_ids.HEADER, id_)
+        instruments.REQUESTS.add(_NO_ROUTE, _OTHER_METHOD, str(answer.status))
+        return answer
 
     def at_end(self, close: Callable[[], None]) -> None:
         """Have something ended with the application; what was added last is ended first."""
@@ -146,6 +172,15 @@ class Application(flask.Flask):
     def at_stop(self, say: Callable[[], None]) -> None:
         """Have something said to others when the process ends, which waits for it for two seconds at most."""
         self._saying.append(say)
+
+    def at_leaving(self, note: Callable[[], None]) -> None:
+        """Have something noted when the process is about to end."""
+        self._leaving.append(note)
+
+    def leaving(self) -> None:
+        """Note what is to be noted when the process is about to end."""
+        for note in self._leaving:
+            note()
 
     def stopped(self) -> None:
         """Say what is to be said when the process ends."""
@@ -167,15 +202,50 @@ class Application(flask.Flask):
             return None
         return MapAdapter(self.url_map, "", "/", "", "https", request.path, request.method)
 
-    def _route(self, request: Request) -> tuple[str, dict[str, str]]:
+    def _route(self, request: Request) -> tuple[str, dict[str, str], str]:
+        """The endpoint, the rule's variables and the rule."""
         try:
-            endpoint, names = self._routes.match(request.path, request.method)
+            rule, names = self._routes.match(request.path, request.method, return_rule=True)
         except HTTPException:
-            return "", {}  # Flask says what is wrong with it
-        return str(endpoint), dict(names)
+            return "", {}, ""  # Flask says what is wrong with it
+        return str(rule.endpoint), dict(names), rule.rule
+
+    def _headers(self, method: str, path: str, endpoint: str) -> list[tuple[str, str]]:
+        """The headers that every answer has, with the request's id."""
+        return [*self._further(method, path, endpoint), (request_ids.HEADER, request_ids.current() or "")]
+
+    def _begin(self) -> None:
+        """Give a request its id that another server for WSGI hands in."""
+        if _INSIDE not in flask.request.environ:
+            request_ids.begin()
 
     def _finish(self, response: flask.Response) -> flask.Response:
         request = flask.request
-        for name, value in self._further(request.method, request.path, request.endpoint or ""):
+        for name, value in self._headers(request.method, request.path, request.endpoint or ""):
             response.headers.add(name, value)
         return response
+
+
+def _note_answer(request: Request, rule: str, answer: Answer, began: float | None = None) -> None:
+    """Count an answer, and write a line for it if such lines are wanted.
+
+    Both by words of ours alone: strangers write paths, queries and methods.
+
+    :param rule: that of its route; "" if it has none.
+    :param began: when the request came, by the monotonic clock; None if it did not come whole.
+    """
+    route, method = rule or _NO_ROUTE, request.method if request.method in _METHODS else _OTHER_METHOD
+    instruments.REQUESTS.add(route, method, str(answer.status))
+    if began is None:
+        return
+    seconds = time.monotonic() - began
+    instruments.REQUEST_SECONDS.observe(seconds, route)
+    if _log.isEnabledFor(logging.DEBUG):
+        facts = {
+            "method": method,
+            "route": route,
+            "status": answer.status,
+            "octets": len(request.body),
+            "ms": round(seconds * 1000, 1),
+        }
+        _log.debug("answered", extra={"facts": facts})

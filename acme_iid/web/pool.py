@@ -16,6 +16,7 @@ waits behind it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import threading
 from collections.abc import Callable
@@ -76,7 +77,9 @@ class Pool:
 
     async def run(self, function: Callable[..., T], *arguments: object, **names: str) -> T:
         """Run a function in one of the threads, to its end even if nobody waits for it any more."""
-        return await asyncio.get_running_loop().run_in_executor(self._requests, partial(function, *arguments, **names))
+        # With what belongs to the request: its id, which stands in what is logged there.
+        called = partial(contextvars.copy_context().run, partial(function, *arguments, **names))
+        return await asyncio.get_running_loop().run_in_executor(self._requests, called)
 
     async def sign(self, function: Callable[..., T], *arguments: object, **names: str) -> T:
         """Run a function that waits for a key elsewhere, to its end even if nobody waits for it any more.
@@ -90,7 +93,8 @@ class Pool:
                 status=503,
                 headers={"Retry-After": str(_chance.choice(LEAST))},
             )
-        running = self._signatures.submit(partial(function, *arguments, **names))
+        called = partial(contextvars.copy_context().run, partial(function, *arguments, **names))
+        running = self._signatures.submit(called)
         running.add_done_callback(lambda _: self._places.release())
         # A client that leaves cancels nothing: its place would be free while its thread still waits.
         return await asyncio.shield(asyncio.wrap_future(running))
@@ -98,7 +102,8 @@ class Pool:
     async def page(self, function: Callable[[Request], Answer], request: Request, endpoint: str) -> Answer:
         """Run a page of Flask's, at an endpoint ("" if there is no such route)."""
         threads = self._lists if endpoint in LISTS else self._pages
-        return await asyncio.get_running_loop().run_in_executor(threads, function, request)
+        called = partial(contextvars.copy_context().run, function, request)
+        return await asyncio.get_running_loop().run_in_executor(threads, called)
 
     def close(self) -> None:
         """End the threads, once they have done what they have."""

@@ -88,7 +88,7 @@ def test_a_socket_that_was_handed_over_is_the_one_that_is_served(start: Start, f
 def test_what_was_handed_over_to_another_process_is_left_alone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         environment = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid() + 1), "LISTEN_FDNAMES": "https"}
-        assert sockets.handed_over(environment) == sockets.Sockets([], [])
+        assert sockets.handed_over(environment) == sockets.Sockets([], [], [])
         assert environment == {}
         assert listener.fileno() >= 0
 
