@@ -65,6 +65,9 @@ class KeySet(Protocol):
     def refresh_if_due(self, now: int) -> None:
         """Replace a set that is used and about to be stale; for a thread in the background."""
 
+    def age(self, now: int) -> int | None:
+        """The seconds since the set was fetched, or first wanted if it never was; None if it is not fetched at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScopedKeySet:
@@ -196,6 +199,9 @@ class PinnedKeySet:
     def refresh_if_due(self, now: int) -> None:
         """A file is read when the configuration is."""
 
+    def age(self, now: int) -> None:
+        """A file has none."""
+
 
 class FetchedKeySet:
     """A key set at a URL: fetched when it is first asked for, and then kept fresh.
@@ -214,6 +220,7 @@ class FetchedKeySet:
         self._keys: Keys | None = None
         self._fresh: range = range(0)
         self._tried_at: int | None = None
+        self._wanted_at: int | None = None
         self._failed = False
         self._fetch: threading.Event | None = None
 
@@ -243,6 +250,12 @@ class FetchedKeySet:
         if fetch is not None:
             fetch.wait(FETCH_SECONDS)
 
+    def age(self, now: int) -> int | None:
+        """The seconds since the set was fetched; none if nobody has asked for it."""
+        with self._lock:
+            since = self._wanted_at if self._keys is None else self._fresh.start
+        return None if since is None else max(0, now - since)
+
     def _begin(self, now: int) -> threading.Event | None:
         """Start a fetch, with the lock held; or the one that is on its way, or None in the cooldown."""
         if self._fetch is not None:
@@ -251,6 +264,7 @@ class FetchedKeySet:
         if self._tried_at is not None and 0 <= now - self._tried_at < COOLDOWN:
             return None
         self._tried_at = now
+        self._wanted_at = now if self._wanted_at is None else self._wanted_at
         self._fetch = threading.Event()
         threading.Thread(target=self._run, args=(self._fetch, now), name="key set", daemon=True).start()
         return self._fetch

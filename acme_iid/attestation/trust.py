@@ -112,6 +112,10 @@ class TrustStore:
             for keys in part.key_sets():
                 keys.refresh_if_due(now)
 
+    def ages(self, now: int) -> list[int]:
+        """The ages of the fetched key sets that are in use, in seconds; the oldest of each part, 0 where none is."""
+        return [max((keys.age(now) or 0 for keys in part.key_sets()), default=0) for part in self.parts]
+
     def still_believes(self, groups: Iterable[Iterable[KeyReference]], provisioner: str, now: int) -> bool:
         """Whether a provisioner trusts a key of each group now. No key set is waited for: one that is due is fetched.
 

@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass, field
 
 from acme_iid.attestation.trust import TrustStore
+from acme_iid.authority.list_turns import ListTurns
 from acme_iid.config.settings import Config
 from acme_iid.issuance.alternates import AlternateChain
 from acme_iid.issuance.ca import CertificateAuthority
@@ -23,6 +24,7 @@ class Authority:
 
     :ivar alternates: the chains from the issuers to other roots than ours.
     :ivar validation_requested: set when a client has asked for a standard challenge to be validated.
+    :ivar list_turns: who signs revocation lists in this process.
     """
 
     config: Config
@@ -31,3 +33,4 @@ class Authority:
     trust: TrustStore
     alternates: tuple[AlternateChain, ...] = ()
     validation_requested: threading.Event = field(default_factory=threading.Event)
+    list_turns: ListTurns = field(default_factory=ListTurns)

@@ -13,13 +13,14 @@ from cryptography.x509.ocsp import OCSPResponseStatus
 
 from acme_iid.authority import Authority
 from acme_iid.binding import CLOCK_SKEW
-from acme_iid.errors import StoreUnavailableError
+from acme_iid.errors import SignerError, StoreUnavailableError
 from acme_iid.issuance import crl, ocsp
 from acme_iid.issuance.crl import Revoked
 from acme_iid.issuance.issuer import Issuer, RetiredIssuer
 from acme_iid.issuance.responder import Responders
 from acme_iid.protocol.resources import Certificate
 from acme_iid.store import certificates, revocation_lists, unrecorded_revocations
+from acme_iid.store.database import Database
 from acme_iid.store.revocation_lists import SignedList
 from acme_iid.store.writes import Committed, Reader, Write, again
 
@@ -28,6 +29,7 @@ LIST_LIFETIME = 24 * 3600
 ANSWER_LIFETIME = 3600
 """Seconds that an OCSP answer can be relied on."""
 
+_TURN_SECONDS = 15.0  # longer than the first signature of all may take
 _ATTEMPTS = 5
 _NEVER = 1 << 62
 
@@ -46,34 +48,52 @@ def _known(authority: Authority) -> tuple[Issuer | RetiredIssuer, ...]:
 def current_list(authority: Authority, issuer: Issuer | RetiredIssuer, now: int) -> SignedList:
     """The list of an issuer that is current: every revocation that was acknowledged before is in it.
 
-    Where nothing can be written, the list before is served for as long as it is relied on and lacks no revocation. Of
-    an issuer that is retired it is the last one.
+    Where nothing can be written or signed, or another thread of this process has the list signed just now, the list
+    before is served for as long as it is relied on and lacks no revocation. Of an issuer that is retired it is the last
+    one.
 
+    :raises SignerError: if a key that is elsewhere gives no signature, and the list before does not do.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
     database = authority.database
-    key_id = issuer.id
+    known = revocation_lists.latest(database, issuer.id)
     if isinstance(issuer, RetiredIssuer):
-        last = revocation_lists.latest(database, key_id)
-        if last is None:
+        if known is None:
             raise StoreUnavailableError("the last list of a retired issuer is not in the store")
-        return last
+        return known
+    if known is not None and _is_current(database, known, now):
+        return known
+    holds = known is not None and _still_holds(database, known, now)
+    with authority.list_turns.of(issuer.id).taken(0.0 if holds else _TURN_SECONDS) as taken:
+        if taken:
+            return _signed_again(database, issuer, now)
+    if known is None or not holds:
+        raise SignerError(f"the list of the issuer {issuer.short_id} was not signed in {_TURN_SECONDS:.0f} s")
+    return known
+
+
+def _signed_again(database: Database, issuer: Issuer, now: int) -> SignedList:
     for _ in range(_ATTEMPTS):
-        known = revocation_lists.latest(database, key_id)
+        known = revocation_lists.latest(database, issuer.id)
         if known is not None and _is_current(database, known, now):
             return known
-        signed = sign_list(database, issuer, known, now, now + LIST_LIFETIME)
         try:
+            signed = sign_list(database, issuer, known, now, now + LIST_LIFETIME)
             put = revocation_lists.put(signed, None if known is None else known.number, again)
             outcome = database.commit(Write([put], lambda _rows: None))
             if isinstance(outcome, Committed):
                 return signed
-        except StoreUnavailableError:
-            if known is None or now >= known.next_update or not _is_whole(database, known):
+        except (SignerError, StoreUnavailableError):
+            if known is None or not _still_holds(database, known, now):
                 raise
             return known
         # Another process was first; its list may be just what is needed.
     raise StoreUnavailableError("certificates are being revoked faster than lists are signed")
+
+
+def _still_holds(reader: Reader, known: SignedList, now: int) -> bool:
+    """Whether a list can be served where there is no newer one."""
+    return now < known.next_update and _is_whole(reader, known)
 
 
 def _is_current(reader: Reader, known: SignedList, now: int) -> bool:
@@ -128,8 +148,9 @@ def answer(authority: Authority, responders: Responders, request: bytes, now: in
     if certificate is not None and certificate.issuer_id != issuer.id:
         certificate = None
     revoked, not_after = _revocation(authority.database, issuer, question.serial, certificate)
-    # With the key of a retired issuer nothing is signed; its responder lasts as long as its last certificate.
-    signer = issuer.signer if isinstance(issuer, Issuer) else None
+    # With the key of a retired issuer nothing is signed; its responder lasts as long as its last certificate. Where the
+    # key is elsewhere, no request waits for it: the thread that looks after responders makes them ahead of time.
+    signer = issuer.signer if isinstance(issuer, Issuer) and not issuer.signs_elsewhere else None
     responder = responders.of(issuer.certificate, signer, now)
     until = min(now + ANSWER_LIFETIME, responder.ends, not_after)
     lifetime = max(0, until - now)

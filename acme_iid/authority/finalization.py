@@ -19,7 +19,7 @@ from acme_iid.authority import (
     signers,
     succession,
 )
-from acme_iid.authority.context import RequestContext
+from acme_iid.authority.context import MustWaitError, RequestContext
 from acme_iid.config.settings import Config
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance.leaf import LeafRequest
@@ -45,6 +45,8 @@ def finalize(
     :raises AcmeError: ``orderNotReady``, ``badCSR`` (the order stays ready), ``unauthorized`` if what was proven
         no longer holds, ``rejectedIdentifier`` for a name that has become the CA's own, ``invalidProfile`` if the
         order's profile is no longer given, ``rateLimited``.
+    :raises MustWaitError: if the issuer's key is elsewhere, and this may not wait for it.
+    :raises SignerError: if a key that is elsewhere gives no signature; the order stays ready.
     """
 
     def refused(reader: Reader, error: AcmeError) -> Write[Any]:
@@ -55,7 +57,7 @@ def finalize(
         )
 
     try:
-        return _finalize(authority, reader, account, order, csr_der, refused, context.now)
+        return _finalize(authority, context, reader, account, order, csr_der, refused)
     except AcmeError as error:
         # A bad CSR leaves no event, but one with a key that others may hold does.
         if error.problem in (Problem.UNAUTHORIZED, Problem.REJECTED_IDENTIFIER):
@@ -65,18 +67,19 @@ def finalize(
 
 def _finalize(
     authority: Authority,
+    context: RequestContext,
     reader: Reader,
     account: Account,
     order: Order,
     csr_der: bytes,
     refused: Callable[[Reader, AcmeError], Write[Any]],
-    now: int,
 ) -> Write[Order]:
     """Issue the certificate of a ready order.
 
     Signing comes first, and the guards of one write decide: of two requests that race, one certificate is recorded and
     the other was never seen by anybody.
     """
+    now = context.now
     _require_ready(order, now)
     profile = _profile(authority, order)
     request = csr.check(csr_der, order.identifiers, authority.ca.own_keys, authority.config.ca.keys)
@@ -92,6 +95,9 @@ def _finalize(
         statements += proofs.guards(authority, reader, account, order, now)
     not_before, not_after = validity(profile, order, now)
     issuer = authority.ca.current
+    # Asked of the issuer that signs just now: it can have become another one since the request came.
+    if issuer.signs_elsewhere and not context.waits:
+        raise MustWaitError
     issued = issuer.issue(
         LeafRequest(
             public_key=request.public_key,

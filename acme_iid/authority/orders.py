@@ -20,6 +20,7 @@ from acme_iid.protocol import identifiers
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Challenge, Enrolment, Order
 from acme_iid.store import orders
+from acme_iid.store.chain import Event
 from acme_iid.store.writes import Reader, Statement, Write, again
 
 MAX_IDENTIFIERS = 100
@@ -232,7 +233,8 @@ def _write(
         orders.add(order, tag, None if order.replaces is None else again),
         *limits.order_asked(config.limits, account, now),
     ]
-    return Write(statements, lambda rows: orders.numbered(order, rows[0]["n"], tag))
+    created = Event("order.created", now, account_id=account.id, detail={"profile": order.profile})
+    return Write(statements, lambda rows: orders.numbered(order, rows[0]["n"], tag), repeated=[created])
 
 
 def _profile(config: Config, request: NewOrder, under: str | None) -> Profile:

@@ -10,7 +10,7 @@ from cryptography import x509
 from acme_iid.errors import AcmeError, Problem
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.protocol.identifiers import Identifier
-from acme_iid.protocol.renewal import CertificateId, Hurry, Window, window
+from acme_iid.protocol.renewal import CertificateId, Window, hurry_of, window
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.protocol.status import Status, of_order
 from acme_iid.store import certificates, lookups, orders
@@ -21,28 +21,11 @@ from acme_iid.store.serials import number_of
 from acme_iid.store.writes import Question, Reader, Statement, Write, perform
 
 _PAGE = 500
-_FOLLOWING_SECONDS = 60
-"""The seconds in which every server has taken up the issuer that signs: before, a renewal may get the former one."""
-_FORMER_SECONDS = 24 * 3600
-"""The seconds over which the certificates of a former issuer are renewed, if a sixth of their life is not less."""
-COMPROMISED_SECONDS = 1800
-"""The same for those of an issuer whose key was stolen."""
 
 
 def window_of(ca: CertificateAuthority, certificate: Certificate) -> Window:
     """The time in which a certificate should be renewed: earlier if its issuer has been replaced, or its key stolen."""
-    return window(certificate, _hurry(ca, certificate.issuer_id))
-
-
-def _hurry(ca: CertificateAuthority, issuer_id: str) -> Hurry | None:
-    standing = ca.standings.get(issuer_id)
-    if standing is None:
-        return None
-    if standing.compromised_at is not None:
-        return Hurry(standing.compromised_at, COMPROMISED_SECONDS)
-    if standing.replaced_at is not None:
-        return Hurry(standing.replaced_at + _FOLLOWING_SECONDS, _FORMER_SECONDS)
-    return None
+    return window(certificate, hurry_of(ca.standings.get(certificate.issuer_id)))
 
 
 def find(reader: Reader, text: str) -> Certificate:

@@ -25,7 +25,8 @@ from acme_iid.protocol.status import Status, of_authorization, of_order
 from acme_iid.store import accounts, attempts, orders
 from acme_iid.store.chain import Event
 from acme_iid.store.orders import LocatedChallenge
-from acme_iid.store.writes import Reader, Row, Write, perform
+from acme_iid.store.writes import Decision, Reader, Row, Write, perform
+from acme_iid.telemetry import instruments
 from acme_iid.validation import validate
 from acme_iid.validation.attempt import MANY, ONCE, SECONDS, Attempt, ValidationError
 
@@ -197,11 +198,12 @@ def make(authority: Authority, asked: attempts.Asked, links: Links) -> None:
     try:
         until = _look(authority, located.authorization, located.challenge, account, links, host)
     except ValidationError as error:
-        decide = partial(_failed, located=located, account=account, error=error, host=host)
+        decide: Decision[bool | None] = partial(_failed, located=located, account=account, error=error, host=host)
     else:
         assert host is not None  # it was looked under it
         decide = partial(_valid, located=located, account=account, until=until, host=host)
-    perform(database, decide, _RECORD_ATTEMPTS)
+    if perform(database, decide, _RECORD_ATTEMPTS):
+        instruments.VALIDATIONS.add(located.challenge.type, "retried")
 
 
 def _look(
@@ -262,7 +264,7 @@ def _again(reader: Reader, located: LocatedChallenge, now: int) -> LocatedChalle
 
 def _valid(
     reader: Reader, located: LocatedChallenge, account: Account, until: int | None, host: HostProvisioner
-) -> Write[None] | None:
+) -> Write[bool] | None:
     """Record a good outcome, or nothing if another attempt, or the end, came first.
 
     :param account: as it was when it was looked.
@@ -277,7 +279,7 @@ def _valid(
             Problem.UNAUTHORIZED,
             "the account's key was changed, and the response that was found is bound to the old one",
         )
-        return Write([attempts.postpone(current, changed, now)], _nothing)
+        return Write([attempts.postpone(current, changed, now)], _postponed)
     met = replace(current.challenge, validated_at=now, proof=Proof(None, _CLOUD, host.name, ""), error=None)
     statements = [
         accounts.set_proven(owner, now) if owner.proven_at is None else accounts.in_force(owner),
@@ -295,20 +297,23 @@ def _valid(
             **_record(current, account, host),
         },
     )
-    return Write(statements, _nothing, [event])
+    return Write(statements, _decided, [event])
 
 
 def _failed(
     reader: Reader, located: LocatedChallenge, account: Account, error: ValidationError, host: HostProvisioner | None
-) -> Write[None] | None:
-    """Record a bad outcome: when to try again, or that it is final and the order with it."""
+) -> Write[bool] | None:
+    """Record a bad outcome: when to try again, or that it is final and the order with it.
+
+    :returns: its answer is whether it is to be tried again.
+    """
     now = int(time.time())
     current = _again(reader, located, now)
     if current is None:
         return None
     number, fault = current.challenge.attempts, error.fault
     if number < error.worth:
-        return Write([attempts.postpone(current, fault, now + PAUSES[number - 1])], _nothing)
+        return Write([attempts.postpone(current, fault, now + PAUSES[number - 1])], _postponed)
     order, _ = orders.failed(current, fault, now)
     recorded = refusals.record(
         reader,
@@ -322,8 +327,12 @@ def _failed(
         name=current.authorization.name.value,
     )
     statements = [orders.change(order, now), *attempts.decide(current), *recorded.statements]
-    return Write(statements, _nothing, recorded.events, recorded.repeated)
+    return Write(statements, _decided, recorded.events, recorded.repeated)
 
 
-def _nothing(_rows: Sequence[Row]) -> None:
-    return None
+def _decided(_rows: Sequence[Row]) -> bool:
+    return False
+
+
+def _postponed(_rows: Sequence[Row]) -> bool:
+    return True

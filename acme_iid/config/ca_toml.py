@@ -15,6 +15,7 @@ from acme_iid.config import (
     host_provisioners,
     instance_provisioners,
     limit_settings,
+    metrics_settings,
     profiles,
     setting_reader,
     status_settings,
@@ -82,7 +83,7 @@ def parse(data: bytes, home: Path) -> Config:
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
     limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"))
-    status = top.table("status")
+    status, metrics = top.table("status"), top.table("metrics")
     tables, profile_tables = top.tables("provisioner"), top.named_tables("profile")
     top.done()
     settings = _ca(ca, home), _server(server), store_settings.read(store, home)
@@ -98,6 +99,7 @@ def parse(data: bytes, home: Path) -> Config:
         limits=limits,
         retention=retention,
         status=status_settings.read(status, is_shown=settings[0].crl),
+        metrics=metrics_settings.read(metrics),
         provisioners=instances,
         hosts=hosts,
         names=tuple(map(str, names)),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from acme_iid.config import ca_toml, profiles, provisioner_settings, store_settings
 from acme_iid.config.limit_settings import Limits
+from acme_iid.config.metrics_settings import MetricsSettings
 from acme_iid.config.settings import DEFAULT_LIFETIMES, CASettings, Retention, ServerSettings
 from acme_iid.config.status_settings import StatusSettings
 from acme_iid.policy.clouds import CLOUD_TYPES
@@ -48,6 +49,7 @@ def _sections() -> Iterator[str]:
     yield from _section("[ca]", "", (*settings_of(CASettings), *lifetimes, *ca_toml.KEY_SETTINGS))
     yield from _section("[server]", "", settings_of(ServerSettings))
     yield from _section("[status]", "", settings_of(StatusSettings))
+    yield from _section("[metrics]", "", settings_of(MetricsSettings))
     yield from _section("[store]", "", store_settings.SETTINGS)
     yield from _section("[limits]", '"off" takes a limit away.', settings_of(Limits))
     yield from _section("[retention]", "", settings_of(Retention))

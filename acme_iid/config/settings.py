@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from acme_iid.attestation.trust import GivenKeys
 from acme_iid.config import parsers
 from acme_iid.config.limit_settings import Limits
+from acme_iid.config.metrics_settings import MetricsSettings
 from acme_iid.config.status_settings import StatusSettings
 from acme_iid.issuance.leaf import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
@@ -222,6 +223,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     retention: Retention = Retention()
     status: StatusSettings = field(default_factory=StatusSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
     constraints: Callable[[], Sequence[NameConstraints]] = tuple

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,25 +157,25 @@ class Responders:
         self._password = password
         self._lifetime = lifetime
         self._known: dict[str, Responder] = {}
-        self._lock = threading.Lock()
 
     def of(self, certificate: x509.Certificate, issuer: Signer | None, now: int, until: int = 0) -> Responder:
         """Return the responder of an issuer, which is made or renewed where its key is here and that is due.
 
         :param certificate: the issuer's.
-        :param issuer: the issuer with its key; None where that is gone.
+        :param issuer: the issuer with its key; None where that is gone, or is not to be asked now.
         :param now: seconds.
         :param until: the time until which it has to last at least, seconds, as far as the issuer itself does.
         :raises ResponderError: if there is none that clients believe, and none can be made.
+        :raises SignerError: if the issuer's key is elsewhere and gives no signature.
         """
         issuer_id = key_id(certificate.public_key())
         path = self._home / file_of(issuer_id)
         until = min(until, _ends(certificate))
-        with self._lock:
-            known = self._known.get(issuer_id)
-            if known is None or known.file != _state(path) or not _serves(known, certificate, issuer, now, until):
-                known = self._known[issuer_id] = self._renewed(path, certificate, issuer, now, until)
-            return known
+        known = self._known.get(issuer_id)
+        if known is None or known.file != _state(path) or not _serves(known, certificate, issuer, now, until):
+            # Without a lock: a key that is elsewhere may let one thread wait, and others have enough in the file.
+            known = self._known[issuer_id] = self._renewed(path, certificate, issuer, now, until)
+        return known
 
     def _renewed(
         self, path: Path, certificate: x509.Certificate, issuer: Signer | None, now: int, until: int

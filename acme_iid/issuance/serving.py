@@ -35,6 +35,9 @@ class ServingCertificate:
     Key and chain are in one file, and a file is never changed: a worker that starts while the certificate is renewed
     reads the old pair or the new one, never half of each.
 
+    Where the issuer's key is elsewhere, the file stays when the server ends: the next one may start while that key does
+    not answer.
+
     :param folder: the directory of the files, made with mode 0700. This process is in their names, so that two servers
         in one home leave each other's alone.
     :param lifetime: seconds.
@@ -61,6 +64,7 @@ class ServingCertificate:
         :raises OSError: if the file cannot be written.
         :raises AcmeError: if the intermediate is at its end.
         :raises CAFileError: if no client would take the certificate.
+        :raises SignerError: if the issuer's key is elsewhere and gives no signature.
         """
         key = keys.generate()
         issued = authority.current.issue_serving(key.public_key(), identifiers, now + self._lifetime, now)
@@ -87,9 +91,28 @@ class ServingCertificate:
         self.renew_at = _due_at(issued.not_before, issued.not_after)
         return path
 
-    def discard(self) -> None:
-        """Remove the files of this process."""
-        for path in self._files:
+    def take_up(self, authority: CertificateAuthority, identifiers: Sequence[Identifier], now: int) -> Path | None:
+        """Put a certificate in force that an earlier server has left for ``identifiers``, and return its file.
+
+        :returns: None if there is none that clients take now.
+        """
+        left = [(found.not_valid_after_utc, path, found) for path in self._folder.glob("*-*.pem")
+                if (found := _left(path, authority, identifiers, now)) is not None]  # fmt: skip
+        if not left:
+            return None
+        _, path, found = max(left, key=lambda entry: entry[:2])
+        _, *above = x509.load_pem_x509_certificates(path.read_bytes())
+        self.chain = to_pem(*above)
+        self._not_after = int(found.not_valid_after_utc.timestamp())
+        self.renew_at = _due_at(int(found.not_valid_before_utc.timestamp()), self._not_after)
+        return path
+
+    def discard(self, *, keep: bool = False) -> None:
+        """Remove the files of this process.
+
+        :param keep: all but the one in force.
+        """
+        for path in self._files[:-1] if keep else self._files:
             with suppress(OSError):
                 path.unlink()
 
@@ -101,6 +124,20 @@ class ServingCertificate:
                 continue
             if owner.isascii() and owner.isdigit() and (int(owner) == os.getpid() or not _alive(int(owner))):
                 path.unlink(missing_ok=True)
+
+
+def _left(
+    path: Path, authority: CertificateAuthority, identifiers: Sequence[Identifier], now: int
+) -> x509.Certificate | None:
+    """The certificate in a file that an earlier server has left, if clients take it for all names."""
+    try:
+        leaf = x509.load_pem_x509_certificate(path.read_bytes())
+        alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        verify(path, path, authority.root_pem, identifiers[0])
+    except (OSError, ValueError, x509.ExtensionNotFound, CAFileError):
+        return None
+    names = {_identifier(name) for name in alternatives}
+    return leaf if names == set(identifiers) and now < leaf.not_valid_after_utc.timestamp() else None
 
 
 def verify(chain: Path, key: Path, root_pem: str, identifier: Identifier) -> None:

@@ -17,7 +17,7 @@ import stat
 import tarfile
 import tempfile
 from collections.abc import Container, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -29,12 +29,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
 from acme_iid.durable import sync_names
-from acme_iid.errors import RequestError
+from acme_iid.errors import RequestError, StoreUnavailableError
 from acme_iid.issuance import home
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import envelopes
-from acme_iid.store import copies, events
-from acme_iid.store.database import SQLite, migrate
+from acme_iid.store import copies, events, jobs
+from acme_iid.store.database import SQLite, connect, migrate
+from acme_iid.store.writes import Reader, Write, perform
 
 MANIFEST = "manifest.json"
 DATABASE = "store.db"
@@ -42,6 +43,7 @@ DATABASE = "store.db"
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Of any file but the database."""
 _FORMAT = 1
+_JOB = "backup"
 _FOLDERS = ("certs", "secrets", "issuers")
 
 
@@ -149,7 +151,20 @@ def write(
         _give_name(partial, target, force=force)
     finally:
         shutil.rmtree(folder)
+    # It is whole without that: whoever watches its age is told too much of it, and not too little.
+    with suppress(StoreUnavailableError):
+        _note(config, now)
     return backup
+
+
+def last(reader: Reader) -> int | None:
+    """When the latest backup was made, seconds; None if there was none."""
+    return jobs.due_at(reader, _JOB)
+
+
+def _note(config: Config, now: int) -> None:
+    with closing(connect(config.store.url)) as store:
+        perform(store, lambda _reader: Write([jobs.mark(_JOB, now)], lambda _rows: None))
 
 
 def _give_name(partial: Path, target: Path, *, force: bool) -> None:

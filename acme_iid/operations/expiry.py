@@ -19,6 +19,7 @@ from cryptography import x509
 
 from acme_iid.authority import Authority, certificate_status
 from acme_iid.config.findings import Finding
+from acme_iid.errors import SignerError
 from acme_iid.issuance import home, responder
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id
 from acme_iid.issuance.roots import fingerprint
@@ -248,4 +249,7 @@ class ExpiryWatch(Background):
         for issuer in ca.issuers.values():
             standing = ca.standings.get(issuer.id)
             if standing is not None and standing.activated_at is not None:
-                certificate_status.current_list(self._authority, issuer, now)
+                try:
+                    certificate_status.current_list(self._authority, issuer, now)
+                except SignerError as error:
+                    self.warn("The list of revoked certificates was not renewed: %s", error)

@@ -7,6 +7,7 @@ import secrets
 import time
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 from acme_iid.authority import Authority, succession
 from acme_iid.config.ca_toml import FILE_NAME
@@ -22,6 +23,11 @@ SECONDS = 10
 """The interval at which a server says so, in seconds."""
 SEEN_SECONDS = 3 * SECONDS
 """The seconds that a server counts as one that runs since it last did."""
+
+
+def configuration_hash(home: Path) -> str:
+    """The SHA-256 of the ca.toml in a home, hex."""
+    return hashlib.sha256((home / FILE_NAME).read_bytes()).hexdigest()
 
 
 class Presence(Background):
@@ -40,12 +46,11 @@ class Presence(Background):
         self._ca = authority.ca
         self._database = database
         self._home = authority.config.home
-        config = (self._home / FILE_NAME).read_bytes()
         self._server = Server(
             id=secrets.token_urlsafe(12),
             version=version("acme-iid"),
             schema=latest_schema(),
-            config_hash=hashlib.sha256(config).hexdigest(),
+            config_hash=configuration_hash(self._home),
             issuers=(),
             clock=0,
             seen_at=0,

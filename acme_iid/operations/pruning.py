@@ -206,6 +206,12 @@ def clock_was_set(before: float) -> bool:
     return abs(ahead() - before) > INTERVAL
 
 
+def last(reader: Reader) -> int | None:
+    """When the latest pruning began, seconds; None if there was none."""
+    due = jobs.due_at(reader, _JOB)
+    return None if due is None else due - INTERVAL
+
+
 def in_doubt(reader: Reader, now: int, running: float) -> bool:
     """Whether the clock cannot be believed yet: by it nobody has pruned for long.
 

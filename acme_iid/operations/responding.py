@@ -6,6 +6,7 @@ import logging
 import time
 
 from acme_iid.authority import Authority
+from acme_iid.errors import SignerError
 from acme_iid.issuance.issuer import Issuer
 from acme_iid.issuance.responder import ResponderError, Responders
 from acme_iid.operations.background import Background
@@ -39,6 +40,9 @@ class Responding(Background):
                 self._responders.of(issuer.certificate, issuer.signer, now, self._needed_until(issuer, now))
             except ResponderError as error:
                 _log.error("%s", error)
+            except SignerError as error:
+                # The one before goes on until its end.
+                self.warn("The OCSP responder was not renewed: %s", error)
 
     def _needed_until(self, issuer: Issuer, now: int) -> int:
         standing = self._authority.ca.standings.get(issuer.id)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from cryptography import x509
 
-from acme_iid.authority import renewal
 from acme_iid.config.settings import Config
 from acme_iid.errors import RequestError
 from acme_iid.issuance import home
@@ -19,7 +18,7 @@ from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id
 from acme_iid.issuance.roots import fingerprint, is_signed_by
 from acme_iid.operations import issuers as issuing
 from acme_iid.operations import retirement
-from acme_iid.protocol.renewal import pause_of_life
+from acme_iid.protocol.renewal import COMPROMISED_SECONDS, pause_of_life
 from acme_iid.store import certificates, issuers, root_lists, roots
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
@@ -137,7 +136,7 @@ def aftermath(config: Config, reader: Reader, issuer_id: str, now: int) -> After
         dropped_at=_dropped_at(reader, x509.load_pem_x509_certificates(entry.chain.encode())[-1]),
         valid=under.valid,
         # Whoever asks as late as can be renews at once then.
-        renewed_by=(entry.compromised_at or now) + max(pause_of_life(under.longest), renewal.COMPROMISED_SECONDS),
+        renewed_by=(entry.compromised_at or now) + max(pause_of_life(under.longest), COMPROMISED_SECONDS),
         last_end=under.last_end,
     )
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from acme_iid.binding import base64url, from_base64url
 from acme_iid.protocol.resources import Certificate
+from acme_iid.protocol.standing import Standing
 
+PARTS_BEFORE, PARTS = 15, 24
+"""A window begins, if nothing is said of it, when 15 of 24 parts of a lifetime have passed."""
+COMPROMISED_SECONDS = 1800
+"""The seconds over which the certificates of an issuer whose key was stolen are renewed."""
+_FOLLOWING_SECONDS = 60
+"""The seconds in which every server has taken up the issuer that signs: before, a renewal may get the former one."""
+_FORMER_SECONDS = 24 * 3600
+"""The seconds over which the certificates of a former issuer are renewed, if a sixth of their life is not less."""
 _MAX_SERIAL_OCTETS = 20  # RFC 5280 section 4.1.2.2
 _LONGEST_WAIT = 6 * 3600
 _SHORTEST_WAIT = 60
@@ -43,6 +52,30 @@ class CertificateId(NamedTuple):
         return identifier
 
 
+class Term(Protocol):
+    """The facts of a certificate that its renewal depends on, as :class:`Certificate` has them."""
+
+    @property
+    def not_before(self) -> int:
+        """Seconds, as all others are."""
+
+    @property
+    def not_after(self) -> int:
+        """Its end."""
+
+    @property
+    def revoked_at(self) -> int | None:
+        """When it was revoked."""
+
+    @property
+    def renew_from(self) -> int | None:
+        """The beginning of the time in which an operator wants it renewed."""
+
+    @property
+    def renew_until(self) -> int | None:
+        """The end of that time."""
+
+
 class Window(NamedTuple):
     """The time in which a certificate should be renewed, from start to end, seconds."""
 
@@ -61,7 +94,21 @@ class Hurry(NamedTuple):
     over: int
 
 
-def window(certificate: Certificate, hurry: Hurry | None = None) -> Window:
+def hurry_of(standing: Standing | None) -> Hurry | None:
+    """The reason to hurry that certificates have by where their issuer stands: its key was stolen, or it was replaced.
+
+    :param standing: None for an issuer that nothing is known of.
+    """
+    if standing is None:
+        return None
+    if standing.compromised_at is not None:
+        return Hurry(standing.compromised_at, COMPROMISED_SECONDS)
+    if standing.replaced_at is not None:
+        return Hurry(standing.replaced_at + _FOLLOWING_SECONDS, _FORMER_SECONDS)
+    return None
+
+
+def window(certificate: Term, hurry: Hurry | None = None) -> Window:
     """The time in which a certificate should be renewed (RFC 9773 section 4.2).
 
     At once if it was revoked; when an operator says so; else about when a third of its lifetime is left. A reason to
@@ -74,7 +121,7 @@ def window(certificate: Certificate, hurry: Hurry | None = None) -> Window:
         usual = Window(certificate.renew_from, certificate.renew_until)
     else:
         # A twelfth of the lifetime wide, so that certificates of one hour are not renewed in one minute.
-        start = certificate.not_before + lifetime * 15 // 24
+        start = certificate.not_before + lifetime * PARTS_BEFORE // PARTS
         usual = Window(start, max(start + lifetime // 12, start + 1))
     if hurry is None:
         return usual

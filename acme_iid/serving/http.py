@@ -60,6 +60,10 @@ class Application(Protocol):
     def status(self) -> Application | None:
         """What answers by plain HTTP on sockets of its own; None for an application without it."""
 
+    @property
+    def metrics(self) -> Application | None:
+        """What tells the server's numbers, likewise."""
+
     async def answer(self, request: Request) -> Answer:
         """Answer a request that has come whole."""
 
@@ -71,6 +75,9 @@ class Application(Protocol):
 
     def takes_connection(self) -> bool:
         """Whether a connection is accepted now; if so, it counts as accepted."""
+
+    def leaving(self) -> None:
+        """Say from now on, where it is asked for, that the process is about to end; at once."""
 
     def stopped(self) -> None:
         """Say to others that the process ends, when it answers no more requests; soon."""

@@ -22,12 +22,12 @@ from acme_iid.config import ca_toml as configuration
 from acme_iid.config import findings
 from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
-from acme_iid.errors import AcmeError, ServerError
+from acme_iid.errors import AcmeError, ServerError, SignerError
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.addresses import Listen
 from acme_iid.serving.http import Application, HTTPServer
-from acme_iid.serving.sockets import Sockets, end_accepting
+from acme_iid.serving.sockets import METRICS, STATUS, Sockets, end_accepting, turn_away
 
 STOP_TIMEOUT = 10
 """Seconds that requests have to be answered when a process stops."""
@@ -35,7 +35,9 @@ STOP_TIMEOUT = 10
 MOST_STATUS_CONNECTIONS = 2048
 """Connections of one process by plain HTTP: whoever opens them takes no file that an ACME client needs."""
 
+_LAST_PROBES = 1  # seconds that what asks for numbers and readiness has, when all else is answered
 _RETRY = 60  # seconds until a renewal that failed is tried again
+_RETRY_FIRST = 5  # the same while there is no certificate at all
 _LOOK = 10  # seconds until the certificate is looked at again: another issuer may sign by then, or the clock be set
 
 ApplicationFactory = Callable[[Config, str | None], Application]
@@ -81,7 +83,7 @@ class Process:
         self._settings = settings
         self._config = config
         self._certificate: ServingCertificate | None = None
-        self._plain: HTTPServer | None = None
+        self._plain: dict[str, HTTPServer] = {}
         try:
             settings.check(config)
             self._application = settings.factory(config, settings.password)
@@ -90,20 +92,26 @@ class Process:
         self._news = asyncio.Event()
         self._stop = self._reread = False
         self._retry_at: float | None = None
+        self._logged_at = -float("inf")
+        self._is_serving = False
+        self._accepting: list[asyncio.Task[None]] = []
         self._endings: set[asyncio.Task[None]] = set()
 
     def run(self, listeners: Sockets, serving: Callable[[Config], None]) -> None:
         """Serve.
+
+        Without a certificate, since the issuer's key is elsewhere and does not answer, ACME waits for that: its
+        connections are turned away, and what is by plain HTTP is answered.
 
         :param serving: called with the configuration when requests are answered, and with each one that is taken up.
         """
         try:
             if not self._settings.plain_http:
                 self._certificate = ServingCertificate(self._config.home / "tls", self._settings.serving_lifetime)
-            asyncio.run(self._run(listeners, self._issue(), serving))
+            asyncio.run(self._run(listeners, self._first_context(), serving))
         finally:
             if self._certificate is not None:
-                self._certificate.discard()
+                self._certificate.discard(keep=self._application.ca.current.signs_elsewhere)
 
     async def _run(self, listeners: Sockets, context: ssl.SSLContext | None, serving: Callable[[Config], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -115,11 +123,15 @@ class Process:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         keep_alive = self._config.server.keep_alive
         self._server = HTTPServer(self._application, context, keep_alive)
-        accepting = [loop.create_task(self._server.accept(listener)) for listener in listeners.acme]
-        if self._application.status is not None:
-            self._plain = HTTPServer(self._application.status, None, keep_alive, MOST_STATUS_CONNECTIONS)
-            accepting += [loop.create_task(self._plain.accept(listener)) for listener in listeners.status]
-        serving(self._config)
+        plain = {STATUS: listeners.status, METRICS: listeners.metrics}
+        accepting: dict[str, list[asyncio.Task[None]]] = {STATUS: [], METRICS: []}
+        for name, application in _plain(self._application).items():
+            server = self._plain[name] = HTTPServer(application, None, keep_alive, MOST_STATUS_CONNECTIONS)
+            accepting[name] = [loop.create_task(server.accept(listener)) for listener in plain[name]]
+        if self._certificate is None or context is not None:
+            self._accept(listeners, serving)
+        else:
+            self._accepting = [loop.create_task(turn_away(listener)) for listener in listeners.acme]
         while not self._stop:
             self._news.clear()
             with suppress(TimeoutError):
@@ -132,10 +144,28 @@ class Process:
                 await self._reload(serving)
             if reread or self._seconds_to_renewal() == 0:
                 await self._renew()
-        end_accepting(accepting, (*listeners.acme, *listeners.status))
-        servers = [self._server] if self._plain is None else [self._server, self._plain]
-        await asyncio.gather(*(server.stop(STOP_TIMEOUT) for server in servers))
+            if self._server.context is not None and not self._is_serving:
+                self._accept(listeners, serving)
+        self._application.leaving()
+        # Whoever asks meanwhile is told that this process ends: the listener of the probes is the last.
+        end_accepting([*accepting[STATUS], *self._accepting], (*listeners.acme, *listeners.status))
+        first = [self._server, *(server for name, server in self._plain.items() if name != METRICS)]
+        await asyncio.gather(*(server.stop(STOP_TIMEOUT) for server in first))
+        end_accepting(accepting[METRICS], listeners.metrics)
+        if METRICS in self._plain:
+            await self._plain[METRICS].stop(_LAST_PROBES)
         self._application.stopped()
+
+    def _accept(self, listeners: Sockets, serving: Callable[[Config], None]) -> None:
+        """Answer ACME's requests from now on."""
+        loop = asyncio.get_running_loop()
+        for listener in listeners.acme:
+            loop.remove_reader(listener)
+        for task in self._accepting:
+            task.cancel()
+        self._accepting = [loop.create_task(self._server.accept(listener)) for listener in listeners.acme]
+        self._is_serving = True
+        serving(self._config)
 
     def _note_stop(self) -> None:
         self._stop = True
@@ -156,17 +186,45 @@ class Process:
             return 0.0
         return min(max(0.0, self._certificate.renew_at - time.time()), _LOOK)
 
-    def _issue(self) -> ssl.SSLContext | None:
-        """The TLS context with a new certificate."""
+    def _first_context(self) -> ssl.SSLContext | None:
+        """The TLS context to begin with; None for plain HTTP, and if a certificate has to be waited for."""
         if self._certificate is None:
             return None
-        pem = self._certificate.issue(self._application.ca, self._config.server.names, int(time.time()))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # HTTP/2 would gain a client of five requests nothing, and its floods have a history.
-        context.set_alpn_protocols(["http/1.1"])
-        context.load_cert_chain(pem)
-        return context
+        try:
+            return self._begin()
+        except SignerError as error:
+            self._retry_at = time.monotonic() + _RETRY_FIRST
+            self._log_missing(error)
+            return None
+
+    def _log_missing(self, error: Exception) -> None:
+        """Say what an operator can do about a certificate that is missing; not at each try."""
+        if time.monotonic() < self._logged_at + _RETRY:
+            return
+        self._logged_at = time.monotonic()
+        status = "lists and OCSP are answered by plain HTTP"
+        if self._application.status is None or self._config.status.listen is None:
+            status = "nothing is answered, since [status] in ca.toml has no listen"
+        _log.error(
+            "The server has no certificate of its own: %s. No certificate is issued, connections for %s are turned "
+            "away, and %s. It is tried again every %d s. Behind a proxy that ends TLS, --plain-http needs none.",
+            error, self._config.server.url, status, _RETRY_FIRST,
+        )  # fmt: skip
+
+    def _begin(self) -> ssl.SSLContext:
+        """The TLS context with a certificate that there is; with a new one if the issuer's key is at hand."""
+        assert self._certificate is not None
+        ca = self._application.ca
+        if ca.current.signs_elsewhere:
+            left = self._certificate.take_up(ca, self._config.server.names, int(time.time()))
+            if left is not None:
+                return _context(left)
+        return self._issue()
+
+    def _issue(self) -> ssl.SSLContext:
+        """The TLS context with a new certificate."""
+        assert self._certificate is not None
+        return _context(self._certificate.issue(self._application.ca, self._config.server.names, int(time.time())))
 
     async def _renew(self) -> None:
         """Have connections from now on see a new certificate; one that cannot be had is tried again later."""
@@ -174,10 +232,13 @@ class Process:
             return
         self._retry_at = None
         try:
-            self._server.context = await asyncio.to_thread(self._issue)
-        except (OSError, AcmeError, CAFileError) as error:
-            self._retry_at = time.monotonic() + _RETRY
-            _log.error("The server's own certificate was not renewed: %s", error)
+            self._server.context = await asyncio.to_thread(self._issue if self._is_serving else self._begin)
+        except (OSError, AcmeError, CAFileError, SignerError) as error:
+            self._retry_at = time.monotonic() + (_RETRY if self._is_serving else _RETRY_FIRST)
+            if self._is_serving:
+                _log.error("The server's own certificate was not renewed: %s", error)
+            else:
+                self._log_missing(error)
         else:
             _log.info("The server has a new certificate, valid until %s.", self._certificate.until)
 
@@ -191,12 +252,13 @@ class Process:
             return
         self._config, self._application = config, application
         self._server.use(application, config.server.keep_alive)
-        if self._plain is not None and application.status is not None:
-            self._plain.use(application.status, config.server.keep_alive)
-        serving(config)
+        for name, plain in _plain(application).items():
+            self._plain[name].use(plain, config.server.keep_alive)
+        if self._is_serving:
+            serving(config)
         _log.info("The configuration was reloaded.")
         warn(config, self._settings.password_file)
-        if (config.server.listen, config.status.listen) != (running.server.listen, running.status.listen):
+        if _addresses(config) != _addresses(running):
             _log.warning("The address to listen on has changed; that takes a restart.")
         ending = asyncio.create_task(self._end(before))
         self._endings.add(ending)
@@ -205,14 +267,33 @@ class Process:
     async def _end(self, application: Application) -> None:
         """End an application once it has given its last answer; stopping the process does not wait for it."""
         await self._server.until_unused(application)
-        if self._plain is not None and application.status is not None:
-            await self._plain.until_unused(application.status)
+        for name, plain in _plain(application).items():
+            await self._plain[name].until_unused(plain)
         threading.Thread(target=application.close, name="ending", daemon=True).start()
 
     def _load(self) -> tuple[Config, Application]:
         settings = self._settings
         config = settings.listening(configuration.load(self._config.home))
         return config, settings.factory(config, settings.password)
+
+
+def _plain(application: Application) -> dict[str, Application]:
+    """The applications beside one that answer by plain HTTP, by their tables in ca.toml."""
+    beside = {STATUS: application.status, METRICS: application.metrics}
+    return {name: one for name, one in beside.items() if one is not None}
+
+
+def _addresses(config: Config) -> tuple[Listen | None, ...]:
+    return config.server.listen, config.status.listen, config.metrics.listen
+
+
+def _context(pem: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # HTTP/2 would gain a client of five requests nothing, and its floods have a history.
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(pem)
+    return context
 
 
 def warn(config: Config, password_file: Path | None) -> None:

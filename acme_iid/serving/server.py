@@ -7,8 +7,8 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from acme_iid.serving import sockets
 from acme_iid.serving.process import ApplicationFactory, Check, Process, Settings, warn
 from acme_iid.serving.sockets import Sockets
 from acme_iid.serving.supervisor import Supervisor
-from acme_iid.telemetry import acts, logs
+from acme_iid.telemetry import acts, counter_files, instruments, logs
 
 _log = logging.getLogger(__name__)
 
@@ -72,35 +72,64 @@ def run(
         settings = Settings(password, password_file, listen, plain_http, application, check, serving_lifetime)
         config = settings.listening(config)
         shares = _shares(config, opened, workers)
-        for listener in {id(one): one for share in shares for one in (*share.acme, *share.status)}.values():
+        for listener in {id(one): one for share in shares for one in share.every()}.values():
             stack.enter_context(listener)
+        counters = None if config.metrics.listen is None else stack.enter_context(_counters(config, os.environ))
         announce = _Announcement(config, shares[0], plain_http=plain_http)
         if workers == 1:
+            _count(counters, 0)
             process = Process(config, settings)
             warn(config, password_file)
             process.run(shares[0], announce)
         else:
             warn(config, password_file)
-            Supervisor(config, shares, partial(_serve, settings)).run(announce)
+            Supervisor(config, shares, partial(_serve, settings, counters)).run(announce)
     _log.info("Stopped.")
 
 
 def _shares(config: Config, opened: Sockets, workers: int) -> list[Sockets]:
     """The sockets of each process: those that were handed over are all processes', otherwise each has its own."""
     acme = _share(opened.acme, config.server.listen, workers, "--listen")
-    if config.status.listen is None:
-        if opened.status:
-            raise ServerError('a socket for "status" was handed over, and ca.toml has no listen in [status]')
-        return [Sockets(one, []) for one in acme]
-    status = _share(opened.status, config.status.listen, workers, "listen in [status]")
-    return [Sockets(*both) for both in zip(acme, status, strict=True)]
+    status = _further(opened.status, config.status.listen, workers, sockets.STATUS)
+    metrics = _further(opened.metrics, config.metrics.listen, workers, sockets.METRICS)
+    return [Sockets(*three, place) for place, three in enumerate(zip(acme, status, metrics, strict=True))]
+
+
+def _further(opened: list[socket.socket], listen: Listen | None, workers: int, table: str) -> list[list[socket.socket]]:
+    """The sockets for plain HTTP that a table of ca.toml has each process listen on; empty lists without it."""
+    if listen is not None:
+        return _share(opened, listen, workers, f"listen in [{table}]")
+    if opened:
+        raise ServerError(f'a socket for "{table}" was handed over, and ca.toml has no listen in [{table}]')
+    return [[] for _ in range(workers)]
+
+
+def _counters(config: Config, environment: Mapping[str, str]) -> AbstractContextManager[Path]:
+    """The folder of the files in which the processes count: in the unit's own below /run, or in the CA's home."""
+    base = Path(environment.get("RUNTIME_DIRECTORY", "").partition(":")[0] or config.home) / "metrics"
+    try:
+        return counter_files.fresh(base)
+    except OSError as error:
+        raise ServerError(f"the folder {base} for [metrics] cannot be made: {error.strerror}") from error
+
+
+def _count(counters: Path | None, place: int) -> None:
+    if counters is not None:
+        instruments.begin(counters, place)
 
 
 def _share(opened: list[socket.socket], listen: Listen, workers: int, setting: str) -> list[list[socket.socket]]:
     return [opened] * workers if opened else [[one] for one in sockets.listeners(listen, workers, setting)]
 
 
-def _serve(settings: Settings, config: Config, listeners: Sockets, serving: Callable[[Config], None]) -> None:
+def _serve(
+    settings: Settings,
+    counters: Path | None,
+    config: Config,
+    listeners: Sockets,
+    serving: Callable[[Config], None],
+) -> None:
+    _count(counters, listeners.place)
     Process(config, settings).run(listeners, serving)
 
 
@@ -110,10 +139,13 @@ class _Announcement:
     def __init__(self, config: Config, listeners: Sockets, *, plain_http: bool) -> None:
         address = Listen(*listeners.acme[0].getsockname()[:2])
         self._lines = [f"Listening on {'http' if plain_http else 'https'}://{address}, for {config.server.url}"]
-        if listeners.status:
-            # First: whoever waits for the line above has all of them then.
-            address = Listen(*listeners.status[0].getsockname()[:2])
-            self._lines.insert(0, f"Revocation lists and OCSP are at http://{address}")
+        # These come first: whoever waits for the line above has all of them then.
+        for further, what in (
+            (listeners.status, "Revocation lists and OCSP are"),
+            (listeners.metrics, "Metrics are"),
+        ):
+            if further:
+                self._lines.insert(0, f"{what} at http://{Listen(*further[0].getsockname()[:2])}")
 
     def __call__(self, *_: object) -> None:
         for line in self._lines:

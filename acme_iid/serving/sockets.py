@@ -18,20 +18,29 @@ BACKLOG = 1024
 
 _UNACKNOWLEDGED = 30  # seconds that what was sent may go unacknowledged, or unsent because the client takes no more
 _TCP = (socket.AF_INET, socket.AF_INET6)
+_NO_FILES_SECONDS = 1.0
 _FIRST_HANDED_OVER = 3  # sd_listen_fds(3)
-STATUS = "status"
-"""The name of a socket that is handed over for plain HTTP (FileDescriptorName= in a systemd unit)."""
+STATUS, METRICS = "status", "metrics"
+"""The names of sockets that are handed over for plain HTTP (FileDescriptorName= in a systemd unit)."""
 
 
 class Sockets(NamedTuple):
-    """Listening sockets by what they are for.
+    """The listening sockets of a process by what they are for.
 
     :ivar acme: those of the ACME server.
     :ivar status: those for revocation lists and OCSP by plain HTTP.
+    :ivar metrics: those for the server's numbers by plain HTTP.
+    :ivar place: the number of the process among those of the server, from 0.
     """
 
     acme: list[socket.socket]
     status: list[socket.socket]
+    metrics: list[socket.socket]
+    place: int = 0
+
+    def every(self) -> list[socket.socket]:
+        """All of them."""
+        return [*self.acme, *self.status, *self.metrics]
 
 
 def listeners(listen: Listen, workers: int, setting: str = "--listen") -> list[socket.socket]:
@@ -90,7 +99,7 @@ def bind(listen: Listen, *, shared: bool, setting: str = "--listen") -> socket.s
 def handed_over(environment: MutableMapping[str, str]) -> Sockets:
     """The listening sockets that the starter of this process has opened for it (sd_listen_fds(3)); empty without any.
 
-    Those with the name "status" are for plain HTTP, whatever others are called.
+    Those with the names "status" and "metrics" are for plain HTTP, whatever others are called.
 
     :param environment: the process's; what says so is taken out, as it is for this process only.
     :raises ServerError: if one of them is no TCP socket that listens.
@@ -98,8 +107,8 @@ def handed_over(environment: MutableMapping[str, str]) -> Sockets:
     count, pid = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_PID", "")
     names = environment.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()) or not (count.isascii() and count.isdigit()):
-        return Sockets([], [])
-    found = Sockets([], [])
+        return Sockets([], [], [])
+    found = Sockets([], [], [])
     for place in range(int(count)):
         descriptor = _FIRST_HANDED_OVER + place
         try:
@@ -113,8 +122,8 @@ def handed_over(environment: MutableMapping[str, str]) -> Sockets:
             )
         listener.set_inheritable(False)
         _prepare(listener)
-        is_for_status = names[place : place + 1] == [STATUS]
-        (found.status if is_for_status else found.acme).append(listener)
+        name = names[place] if place < len(names) else ""
+        {STATUS: found.status, METRICS: found.metrics}.get(name, found.acme).append(listener)
     return found
 
 
@@ -150,3 +159,15 @@ def _reason(error: OSError, listen: Listen, setting: str) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address"
     return error.strerror or str(error)
+
+
+async def turn_away(listener: socket.socket) -> None:
+    """End the connections that come on a socket, until it is cancelled: whoever connects is told at once."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            stream, _ = await loop.sock_accept(listener)
+            stream.close()
+        except OSError:
+            # No file for it now, or the client has left.
+            await asyncio.sleep(_NO_FILES_SECONDS)

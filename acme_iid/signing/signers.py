@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
@@ -44,6 +45,16 @@ _PROBE = b"acme-iid: does this key answer?"
 _lock = threading.RLock()
 _shared: dict[tuple[str, ...], tuple[Asker, set[_Lease]]] = {}
 
+Watcher = Callable[[float, bool], None]
+"""Told of each answer: the seconds until it came, and whether it was one; it raises nothing."""
+_watchers: list[Watcher] = []
+
+
+def watch(watcher: Watcher) -> None:
+    """Have ``watcher`` told of each answer from now on; once, however often it is given."""
+    if watcher not in _watchers:
+        _watchers.append(watcher)
+
 
 @dataclass(frozen=True, slots=True)
 class Generated:
@@ -68,7 +79,14 @@ class _Lease:
 
     def ask(self, message: Mapping[str, object]) -> Mapping[str, object]:
         """Ask the shared process."""
-        return self._asker.ask(message)
+        began, is_good = time.monotonic(), False
+        try:
+            answer = self._asker.ask(message)
+            is_good = True
+        finally:
+            for watcher in _watchers:
+                watcher(time.monotonic() - began, is_good)
+        return answer
 
     def release(self, *, wait: bool = True) -> None:
         """Give the share back; the last one ends the process."""

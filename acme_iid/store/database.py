@@ -27,6 +27,7 @@ from acme_iid.store.generation import Generation
 from acme_iid.store.sealing import Unsealed
 from acme_iid.store.writers import PATIENCE, Writers
 from acme_iid.store.writes import Committing, Outcome, Question, Reader, Refused, Row, Write
+from acme_iid.telemetry import instruments
 
 OLDEST_SQLITE = (3, 35)
 """The first version with RETURNING, without which no order can be recorded."""
@@ -237,6 +238,7 @@ class SQLite:
         connection = self._take()
         try:
             self._writers.enter(waits=waits)
+            began = time.monotonic()
             try:
                 connection.begin(waits=waits)
                 try:
@@ -247,6 +249,7 @@ class SQLite:
                     raise
             finally:
                 self._writers.leave()
+                instruments.LOCK_SECONDS.observe(time.monotonic() - began)
         finally:
             self._idle.append(connection)
 

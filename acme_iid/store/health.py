@@ -13,6 +13,7 @@ from acme_iid.store import jobs
 from acme_iid.store.database import Database, SQLite, Transaction
 from acme_iid.store.sealing import Unsealed
 from acme_iid.store.writes import Outcome, Question, Reader, Row, Write
+from acme_iid.telemetry import instruments
 
 PROBE_SECONDS = 5.0
 """The seconds that the outcome of the latest write counts; after that, the next question writes something."""
@@ -61,24 +62,26 @@ class WatchedStore:
 
     def commit(self, write: Write[Any]) -> Outcome:
         """See :meth:`~acme_iid.store.writes.Committing.commit`."""
+        began = time.monotonic()
         try:
             outcome = self._database.commit(write)
         except StoreUnavailableError as error:
             self._note(error)
             raise
-        self._succeeded_at, self._failure = time.monotonic(), None
+        self._note_success(began, 1)
         return outcome
 
     def commit_all(self, writes: Sequence[Write[Any]], *, waits: bool = True) -> list[Outcome | Exception]:
         """See :meth:`acme_iid.store.batches.Store.commit_all`; for a store that has it."""
         assert isinstance(self._database, SQLite)
+        began = time.monotonic()
         try:
             outcomes = self._database.commit_all(writes, waits=waits)
         except StoreUnavailableError as error:
             if waits or not isinstance(error, StoreBusyError):
                 self._note(error)
             raise
-        self._succeeded_at, self._failure = time.monotonic(), None
+        self._note_success(began, len(writes))
         return outcomes
 
     def ahead(self, *questions: Question) -> Reader:
@@ -139,6 +142,12 @@ class WatchedStore:
     def _well_since(self) -> float:
         return max(self._succeeded_at, self._began)
 
+    def _note_success(self, began: float, writes: int) -> None:
+        self._succeeded_at, self._failure = time.monotonic(), None
+        instruments.COMMIT_SECONDS.observe(self._succeeded_at - began)
+        instruments.BATCH_WRITES.observe(writes)
+
     def _note(self, error: StoreUnavailableError) -> None:
+        instruments.STORE_FAILURES.add()
         if not isinstance(error, StoreConflictError | StoreBusyError):
             self._failed_at, self._failure = time.monotonic(), error

@@ -37,6 +37,7 @@ from acme_iid.store.server_transactions import ServerTransaction, command, entry
 from acme_iid.store.settings import CONNECTIONS
 from acme_iid.store.statements import returns
 from acme_iid.store.writes import Answered, Committed, Outcome, Question, Reader, Refused, Row, Statement, Write
+from acme_iid.telemetry import instruments
 
 Pool = ConnectionPool[Connection]
 
@@ -234,6 +235,7 @@ class PostgreSQL:
         """
         for attempt in range(_ATTEMPTS):
             pool, connection = self._take()
+            began = time.monotonic()
             try:
                 outcome = self._commit_once(connection, write)
             except (errors.SerializationFailure, errors.DeadlockDetected) as error:
@@ -242,6 +244,7 @@ class PostgreSQL:
             else:
                 return outcome
             finally:
+                instruments.LOCK_SECONDS.observe(time.monotonic() - began)
                 self._give_back(pool, connection)
         raise AssertionError  # the last attempt returns or raises
 

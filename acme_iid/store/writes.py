@@ -115,8 +115,8 @@ class Write(Generic[T_co]):
     :ivar answer: makes the answer after the commit, from the rows that statements with RETURNING gave. An error that it
         raises is an answer, too: what was refused, and recorded.
     :ivar events: those that are recorded.
-    :ivar repeated: refusals that the statements only count, since the record has an event of the same already: as the
-        events that they would be. They are reported, and are not stored.
+    :ivar repeated: what is reported as an event and is none of the record, since it has that already: a refusal that
+        the statements only count, and an order, which is a row.
     """
 
     statements: Sequence[Statement]

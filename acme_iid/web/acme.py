@@ -66,7 +66,7 @@ class Resources:
             ("/revoke-cert", self.revoke_cert),
             ("/iid-enrolment", self.iid_enrolment),
         ):
-            signed = Signed(self.door, view, evidence=view == self.challenge)
+            signed = Signed(self.door, view, evidence=view == self.challenge, signs=view == self.finalize)
             app.add_direct(blueprint, rule, view.__name__, signed, "POST")
         # "in addition to POST-as-GET requests for these resources" (RFC 8555 section 6.3)
         for rule, name, read in (

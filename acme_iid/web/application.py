@@ -21,7 +21,7 @@ from werkzeug.routing import MapAdapter
 from acme_iid.errors import AcmeError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.serving.messages import Answer, Request
-from acme_iid.telemetry import request_ids
+from acme_iid.telemetry import instruments, request_ids
 from acme_iid.web import problems
 from acme_iid.web.capacity import BEGINNING, MOST, Capacity
 from acme_iid.web.pool import Pool
@@ -49,6 +49,22 @@ class Direct(Protocol):
         """Answer a request in this thread."""
 
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
+
+
+def _count(request: Request, rule: str, answer: Answer, began: float | None = None) -> None:
+    """Count a request, under labels of ours alone: strangers write paths and methods.
+
+    :param rule: that of its route; "" if it has none.
+    :param began: when it came, by the monotonic clock; None if it did not come whole.
+    """
+    route = rule or "none"
+    method = request.method if request.method in _METHODS else "other"
+    instruments.REQUESTS.add(route, method, str(answer.status))
+    if began is not None:
+        instruments.REQUEST_SECONDS.observe(time.monotonic() - began, route)
+
+
 class Application(flask.Flask):
     """The Flask application.
 
@@ -70,12 +86,14 @@ class Application(flask.Flask):
     ) -> None:
         super().__init__(name, static_folder=None)
         self.status: Application | None = None
+        self.metrics: Application | None = None
         self.pool = pool or Pool()
         self._capacity = Capacity(most)
         self._further = further
         self._direct: dict[str, Direct] = {}
         self._closing: list[Callable[[], None]] = []
         self._saying: list[Callable[[], None]] = []
+        self._leaving: list[Callable[[], None]] = []
         # A redirection would need a host's name.
         self.url_map.merge_slashes = False
         self._routes = MapAdapter(self.url_map, "", "/", "", "https", "/", "GET")
@@ -96,7 +114,16 @@ class Application(flask.Flask):
         """Answer a request that has come whole; for the server's loop."""
         began = time.monotonic()
         request_ids.begin()
-        endpoint, names = self._route(request)
+        endpoint, names, rule = self._route(request)
+        answer, is_page = await self._answer(request, endpoint, names)
+        if not is_page:
+            answer.headers += self._headers(request.method, request.path, endpoint)
+        _count(request, rule, answer, began)
+        _note_answer(request, endpoint, answer, began)
+        return answer
+
+    async def _answer(self, request: Request, endpoint: str, names: dict[str, str]) -> tuple[Answer, bool]:
+        """The answer, and whether Flask has given it, with all its headers."""
         view = self._direct.get(endpoint)
         try:
             if endpoint in BEGINNING:
@@ -104,18 +131,13 @@ class Application(flask.Flask):
                 await self._turn()
             with self._capacity.entered(endpoint):
                 if view is None:
-                    answer = await self.pool.page(self.by_flask, request)
-                    _note_answer(request, endpoint, answer, began)
-                    return answer
+                    return await self.pool.page(self.by_flask, request, endpoint), True
                 if endpoint not in BEGINNING:
                     # All that have come until now are counted before the first of them is answered.
                     await self._turn()
-                answer = await view(request, **names)
+                return await view(request, **names), False
         except Exception as error:  # noqa: BLE001 - as Flask's: whatever it is, there is an answer to it
-            answer = problems.of_exception(error)
-        answer.headers += self._headers(request.method, request.path, endpoint)
-        _note_answer(request, endpoint, answer, began)
-        return answer
+            return problems.of_exception(error), False
 
     async def _turn(self) -> None:
         began = time.monotonic()
@@ -145,8 +167,10 @@ class Application(flask.Flask):
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         """The answer to a request that the server itself refuses."""
         request_ids.begin()
+        endpoint, _, rule = self._route(request)
         answer = problems.of_acme_error(error)
-        answer.headers += self._headers(request.method, request.path, self._route(request)[0])
+        answer.headers += self._headers(request.method, request.path, endpoint)
+        _count(request, rule, answer)
         return answer
 
     def failure(self, error: Exception) -> Answer:
@@ -163,6 +187,15 @@ class Application(flask.Flask):
     def at_stop(self, say: Callable[[], None]) -> None:
         """Have something said to others when the process ends, which waits for it for two seconds at most."""
         self._saying.append(say)
+
+    def at_leaving(self, note: Callable[[], None]) -> None:
+        """Have something noted when the process is about to end."""
+        self._leaving.append(note)
+
+    def leaving(self) -> None:
+        """Note what is to be noted when the process is about to end."""
+        for note in self._leaving:
+            note()
 
     def stopped(self) -> None:
         """Say what is to be said when the process ends."""
@@ -184,12 +217,13 @@ class Application(flask.Flask):
             return None
         return MapAdapter(self.url_map, "", "/", "", "https", request.path, request.method)
 
-    def _route(self, request: Request) -> tuple[str, dict[str, str]]:
+    def _route(self, request: Request) -> tuple[str, dict[str, str], str]:
+        """The endpoint, the rule's variables and the rule."""
         try:
-            endpoint, names = self._routes.match(request.path, request.method)
+            rule, names = self._routes.match(request.path, request.method, return_rule=True)
         except HTTPException:
-            return "", {}  # Flask says what is wrong with it
-        return str(endpoint), dict(names)
+            return "", {}, ""  # Flask says what is wrong with it
+        return str(rule.endpoint), dict(names), rule.rule
 
     def _headers(self, method: str, path: str, endpoint: str) -> list[tuple[str, str]]:
         """The headers that every answer has, with the request's id."""

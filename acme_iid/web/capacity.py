@@ -29,7 +29,7 @@ BEGINNING = frozenset({"acme.new_order", "acme.new_account"})
 """The routes that begin something."""
 
 # These are answered from memory; and a server with much to do is not a broken one.
-_ALWAYS = frozenset({"acme.directory", "acme.new_nonce", "public.health"})
+_ALWAYS = frozenset({"acme.directory", "acme.new_nonce", "public.health", "probes.livez", "probes.readyz"})
 _ORDER, _END = "acme.new_order", "acme.finalize"
 _UNDER_WAY_SECONDS = 2.0  # an order counts as under way at most: it may wait for others, or its client have left
 _LONG_TURN = 0.1  # seconds of a turn of the loop: that of a hundred requests

@@ -6,31 +6,45 @@ for its worst input, would hold up all others. This module says what that is:
 - everything, if the store is a database on another machine;
 - bodies of more than 8 KiB;
 - evidence that is verified with keys that may have to be fetched, or by more than two signatures;
+- certificates whose issuer's key is in a token or behind a program;
 - Flask's own pages: health, roots, revocation lists and OCSP, and whatever has no route.
+
+A signature from elsewhere may take seconds, or not come. What needs one has threads of its own, so that nothing else
+waits behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import random
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from acme_iid.errors import AcmeError
+from acme_iid.errors import AcmeError, Problem
 from acme_iid.policy.clouds import formats
 from acme_iid.serving.messages import Answer, Request
+from acme_iid.web.appointments import LEAST
 from acme_iid.web.jws import SignedRequest
 
 T = TypeVar("T")
 
 LOOP_BYTES = 8 * 1024
 """The longest body that the loop itself works on."""
+MOST_SIGNATURES = 32
+"""The certificates that wait at a time for keys elsewhere, each in a thread; a signer takes up to twice as many."""
+LISTS = frozenset({"certificate_status.crl"})
+"""The pages of Flask's that may have to wait for a signature."""
 
 _QUICK_FORMATS = frozenset(name for name, entry in formats().items() if entry.quick)
 _THREADS = 16
 _PAGE_THREADS = 4
+_LIST_THREADS = 8
+
+_chance = random.SystemRandom()
 
 
 class Pool:
@@ -44,6 +58,9 @@ class Pool:
         self._requests = ThreadPoolExecutor(_THREADS, "request")
         # Their own, so that /health is answered while all others wait for the store.
         self._pages = ThreadPoolExecutor(_PAGE_THREADS, "page")
+        self._lists = ThreadPoolExecutor(_LIST_THREADS, "list")
+        self._signatures = ThreadPoolExecutor(MOST_SIGNATURES, "signature")
+        self._places = threading.BoundedSemaphore(MOST_SIGNATURES)
 
     def takes(self, request: Request) -> bool:
         """Whether a request is for these threads from its beginning."""
@@ -64,12 +81,30 @@ class Pool:
         called = partial(contextvars.copy_context().run, partial(function, *arguments, **names))
         return await asyncio.get_running_loop().run_in_executor(self._requests, called)
 
-    async def page(self, function: Callable[[Request], Answer], request: Request) -> Answer:
-        """Run a page of Flask's."""
+    async def sign(self, function: Callable[..., T], *arguments: object, **names: str) -> T:
+        """Run a function that waits for a key elsewhere, to its end even if nobody waits for it any more.
+
+        :raises AcmeError: ``serverInternal`` with status 503 and Retry-After, at once, if as many run as may.
+        """
+        if not self._places.acquire(blocking=False):
+            raise AcmeError(
+                Problem.SERVER_INTERNAL,
+                "as many certificates wait for their signatures as may; nothing was changed, try again later",
+                status=503,
+                headers={"Retry-After": str(_chance.choice(LEAST))},
+            )
+        running = self._signatures.submit(contextvars.copy_context().run, partial(function, *arguments, **names))
+        running.add_done_callback(lambda _: self._places.release())
+        # A client that leaves cancels nothing: its place would be free while its thread still waits.
+        return await asyncio.shield(asyncio.wrap_future(running))
+
+    async def page(self, function: Callable[[Request], Answer], request: Request, endpoint: str) -> Answer:
+        """Run a page of Flask's, at an endpoint ("" if there is no such route)."""
+        threads = self._lists if endpoint in LISTS else self._pages
         called = partial(contextvars.copy_context().run, function, request)
-        return await asyncio.get_running_loop().run_in_executor(self._pages, called)
+        return await asyncio.get_running_loop().run_in_executor(threads, called)
 
     def close(self) -> None:
         """End the threads, once they have done what they have."""
-        self._requests.shutdown()
-        self._pages.shutdown()
+        for threads in (self._requests, self._pages, self._lists, self._signatures):
+            threads.shutdown()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 
 import flask
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -13,6 +15,7 @@ from acme_iid.errors import (
     Fault,
     OutcomeUnknownError,
     Problem,
+    SignerError,
     StoreUnavailableError,
     TrustUnavailableError,
     UnstorableTextError,
@@ -24,6 +27,31 @@ _log = logging.getLogger(__name__)
 
 RETRY_AFTER = "5"
 """Seconds after which a client may try again when the trouble is ours."""
+
+_LOG_SECONDS = 50.0
+"""Seconds in which signatures that do not come are logged once: each request asks for one."""
+
+
+class _MissingSignatures:
+    """Logs requests that got no signature: the first, and then how many more there were."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._logged_at = -float("inf")
+        self._further = 0
+
+    def note(self, error: SignerError) -> None:
+        """Log a request, unless one was logged just now."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._logged_at < _LOG_SECONDS:
+                self._further += 1
+                return
+            further, self._further, self._logged_at = self._further, 0, now
+        _log.error("%s%s", error, f" ({further} more requests since the last such line)" if further else "")
+
+
+_missing_signatures = _MissingSignatures()
 
 
 def document(fault: Fault) -> dict[str, object]:
@@ -60,6 +88,12 @@ def of_exception(error: Exception) -> Answer:
         detail = "the server cannot do this now; nothing was changed, try again later"
         if isinstance(error, OutcomeUnknownError):
             detail = "the server lost its database and cannot say whether this was done; look again later"
+        return of_acme_error(
+            AcmeError(Problem.SERVER_INTERNAL, detail, status=503, headers={"Retry-After": RETRY_AFTER})
+        )
+    if isinstance(error, SignerError):
+        _missing_signatures.note(error)
+        detail = "the key that signs does not answer now; nothing was changed, try again later"
         return of_acme_error(
             AcmeError(Problem.SERVER_INTERNAL, detail, status=503, headers={"Retry-After": RETRY_AFTER})
         )

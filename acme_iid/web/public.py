@@ -10,11 +10,18 @@ from flask import Blueprint, Response, abort, request
 from acme_iid.authority import Authority
 from acme_iid.issuance.roots import fingerprint, to_pem
 from acme_iid.operations import root_documents
+from acme_iid.operations.signer_watch import SignerWatch
 from acme_iid.store.health import WatchedStore
 from acme_iid.web import problems
 
+_SIGNER = {
+    None: "",
+    True: "signer: answers\n",
+    False: "signer: does not answer; no certificate is issued until it does\n",
+}
 
-def blueprint(authority: Authority, store: WatchedStore) -> Blueprint:
+
+def blueprint(authority: Authority, store: WatchedStore, signer: SignerWatch) -> Blueprint:
     """The routes /health, /roots.pem, /roots.json and /root/<sha256>."""
     public = Blueprint("public", __name__)
 
@@ -24,9 +31,12 @@ def blueprint(authority: Authority, store: WatchedStore) -> Blueprint:
 
     @public.get("/health")
     def health() -> Response:
-        """Say ok if the store takes writes, which all orders are."""
+        """Say ok if the store takes writes, which all orders are; and whether a key that is elsewhere answers.
+
+        A server whose key does not answer has all else to give, such as revocations, and is no server to go around.
+        """
         store.require_writable()
-        return Response("ok\n", content_type="text/plain")
+        return Response(f"ok\n{_SIGNER[signer.answers]}", content_type="text/plain")
 
     @public.get("/roots.pem")
     def roots() -> Response:

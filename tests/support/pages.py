@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = ("CONTRIBUTING.md", "README.md", *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")))
+PAGES = (
+    "CONTRIBUTING.md",
+    "README.md",
+    *sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").rglob("*.md")),
+)
 """The pages for users and contributors, by their paths in the repository."""
 
 

@@ -23,6 +23,7 @@ class Host:
 
     ca: CertificateAuthority
     status = None
+    metrics = None
 
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals
@@ -40,6 +41,9 @@ class Host:
 
     def failure(self, _error: Exception) -> Answer:
         return Answer("failed", 500)
+
+    def leaving(self) -> None:
+        pass
 
     def stopped(self) -> None:
         pass

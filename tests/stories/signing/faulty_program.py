@@ -1,7 +1,8 @@
-"""A signing program that answers rightly, and once wrongly when a file beside it names a fault.
+"""A signing program that answers rightly, and wrongly when a file beside it names a fault.
 
-It is started as ``PROGRAM FOLDER``: the folder has the key ``key.pem`` and, for one fault, ``fault``. It writes a line
-into ``starts`` each time that it is started.
+It is started as ``PROGRAM FOLDER``: the folder has the key ``key.pem`` and, for one fault, ``fault``, or ``always`` for
+a fault that stays. It writes a line into ``starts`` each time that it is started, and its number into ``asked`` each
+time that it is asked.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ assert isinstance(KEY, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
 
 
 def fault(*names: str) -> str:
-    """The fault that is asked for, if it is one of these; it is asked for no more then."""
+    """The fault that is asked for, if it is one of these; it is asked for no more then, unless it stays."""
+    always = FOLDER / "always"
+    if always.exists() and (name := always.read_text()) in names:
+        return name
     path = FOLDER / "fault"
     name = path.read_text() if path.exists() else ""
     if name not in names:
@@ -167,6 +171,8 @@ def main() -> None:
         hang(None)
     for line in sys.stdin:
         question = json.loads(line)
+        with (FOLDER / "asked").open("a") as asked:
+            asked.write(f"{os.getpid()}\n")
         if question.get("ask") == "public-key":
             spki = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
             say(json.dumps({"id": question["id"], "public_key": base64.b64encode(spki).decode()}))

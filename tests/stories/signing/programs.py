@@ -46,6 +46,21 @@ class Program:
         partial.write_text(fault)
         partial.rename(self.folder / "fault")
 
+    def fail_always(self, fault: str) -> None:
+        """Have it fail each time until it recovers."""
+        partial = self.folder / "always.new"
+        partial.write_text(fault)
+        partial.rename(self.folder / "always")
+
+    def recover(self) -> None:
+        """End a fault that stays."""
+        (self.folder / "always").unlink(missing_ok=True)
+
+    def asked(self) -> list[int]:
+        """The numbers of its processes, once for each question."""
+        file = self.folder / "asked"
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
     def starts(self) -> int:
         """The number of times that it was started."""
         return (self.folder / "starts").read_text().count("\n")

@@ -82,6 +82,7 @@ class Application:
         self._app = app
         self.ca = app.ca
         self.status = app.status
+        self.metrics = app.metrics
         self._database = database
         self._habits = habits
         self._issuer = issuer
@@ -113,6 +114,9 @@ class Application:
 
     def takes_connection(self) -> bool:
         return self._app.takes_connection()
+
+    def leaving(self) -> None:
+        self._app.leaving()
 
     def stopped(self) -> None:
         self._app.stopped()

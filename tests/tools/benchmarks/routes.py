@@ -50,6 +50,7 @@ class Watched:
         self._app = app
         self.ca = app.ca
         self.status = app.status
+        self.metrics = app.metrics
         self._profile = _profile() if functions else None
         self._taken: dict[str, list[int]] = defaultdict(list)
 
@@ -69,6 +70,9 @@ class Watched:
 
     def takes_connection(self) -> bool:
         return self._app.takes_connection()
+
+    def leaving(self) -> None:
+        self._app.leaving()
 
     def stopped(self) -> None:
         self._app.stopped()

@@ -12,6 +12,7 @@ from pages import page, table
 
 from acme_iid.config import ca_toml, profiles, provisioner_settings, reference, store_settings
 from acme_iid.config.limit_settings import Limits
+from acme_iid.config.metrics_settings import MetricsSettings
 from acme_iid.config.settings import CASettings, Config, Retention, ServerSettings
 from acme_iid.config.status_settings import StatusSettings
 from acme_iid.policy.clouds import CLOUD_TYPES
@@ -23,7 +24,7 @@ from acme_iid.store.settings import StoreSettings
 SECTIONS = (
     *(
         entry
-        for holder in (CASettings, ServerSettings, StatusSettings, Limits, Retention)
+        for holder in (CASettings, ServerSettings, StatusSettings, MetricsSettings, Limits, Retention)
         for entry in settings_of(holder)
     ),
     *(*ca_toml.KEY_SETTINGS, *store_settings.SETTINGS, *profiles.SETTINGS, *profiles.lifetime_settings(None)),
@@ -60,6 +61,7 @@ def expected() -> Iterator[tuple[str, list[str]]]:
     yield "[ca]", described(*settings_of(CASettings), *lifetimes, *ca_toml.KEY_SETTINGS)
     yield "[server]", [field.name for field in fields(ServerSettings)]
     yield "[status]", [field.name for field in fields(StatusSettings)]
+    yield "[metrics]", [field.name for field in fields(MetricsSettings)]
     yield "[store]", [field.name for field in fields(StoreSettings)]
     yield "[limits]", [field.name for field in fields(Limits)]
     yield "[retention]", [field.name for field in fields(Retention)]

@@ -15,7 +15,7 @@ from acme_iid.errors import AcmeError, RequestError
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import rotation
 from acme_iid.operations.stolen import aftermath
-from acme_iid.protocol.renewal import CertificateId, Window, window
+from acme_iid.protocol.renewal import COMPROMISED_SECONDS, CertificateId, Window, window
 from acme_iid.protocol.resources import Certificate
 from acme_iid.simulator import aws
 from acme_iid.store import issuers, servers
@@ -186,13 +186,13 @@ def test_certificates_of_a_stolen_issuer_are_renewed_at_once(authority: Authorit
     at = authority.ca.standings[former].compromised_at
     assert at is not None
     assert at <= now()
-    assert spread(certificate, authority) == (at, at + renewal.COMPROMISED_SECONDS)
+    assert spread(certificate, authority) == (at, at + COMPROMISED_SECONDS)
     left = aftermath(authority.config, authority.database, former, at)
     assert (left.valid, left.last_end) == (1, certificate.not_after)
     assert left.ceremony is not None
     # By then each client has asked, and the spread is over.
     pause = (certificate.not_after - certificate.not_before) // 24
-    assert left.renewed_by == at + max(min(6 * HOUR, pause), renewal.COMPROMISED_SECONDS)
+    assert left.renewed_by == at + max(min(6 * HOUR, pause), COMPROMISED_SECONDS)
 
 
 def test_a_hurried_renewal_does_not_count_as_a_further_one(authority: Authority, instance: aws.Instance) -> None:

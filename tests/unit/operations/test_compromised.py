@@ -15,7 +15,7 @@ from acme_iid.issuance import home
 from acme_iid.operations import issuers as issuing
 from acme_iid.operations import retirement, rotation, stolen
 from acme_iid.operations.stolen import Compromised, aftermath
-from acme_iid.protocol.renewal import Window
+from acme_iid.protocol.renewal import COMPROMISED_SECONDS, Window
 from acme_iid.protocol.resources import Certificate
 from acme_iid.simulator import aws
 from acme_iid.store import issuers
@@ -54,7 +54,7 @@ def test_certificates_of_a_former_issuer_are_renewed_at_once(authority: Authorit
     at = authority.ca.standings[former].compromised_at
     assert at is not None
     hurried = renewal.window_of(authority.ca, certificate)
-    assert hurried == Window(at, at + renewal.COMPROMISED_SECONDS)
+    assert hurried == Window(at, at + COMPROMISED_SECONDS)
     assert hurried.end < before.end
     left = aftermath(authority.config, authority.database, former, now())
     assert (left.valid, left.last_end) == (1, certificate.not_after)
@@ -123,7 +123,7 @@ def test_a_retired_one_is_named_though_nothing_of_it_is_here(authority: Authorit
     assert (left.file, left.certificate, left.valid) == (None, gone, 1)
     at = authority.ca.standings[former].compromised_at
     assert at is not None
-    assert renewal.window_of(authority.ca, certificate) == Window(at, at + renewal.COMPROMISED_SECONDS)
+    assert renewal.window_of(authority.ca, certificate) == Window(at, at + COMPROMISED_SECONDS)
 
 
 def test_a_former_one_is_still_retired(authority: Authority, instance: aws.Instance) -> None:

@@ -22,6 +22,7 @@ from writing import put
 
 from acme_iid.attestation.registry import trust_store
 from acme_iid.authority import Authority, certificate_status
+from acme_iid.authority.list_turns import ListTurns
 from acme_iid.config import ca_toml
 from acme_iid.issuance.home import load as load_ca
 from acme_iid.issuance.responder import Responders
@@ -274,7 +275,7 @@ def test_another_process_that_signs_meanwhile_wins_and_numbers_are_unique(author
 
     def other(database: Database) -> None:
         add(replace(authority, database=database), 2, NOW + HOUR, NOW)
-        others.append(current_list(replace(authority, database=database), NOW))
+        others.append(current_list(replace(authority, database=database, list_turns=ListTurns()), NOW))
 
     racing = replace(authority, database=Meanwhile(authority.database, other))
     mine = current_list(racing, NOW)
