@@ -100,7 +100,7 @@ def test_a_secret_is_masked_wherever_it_stands(formatter: Formatter) -> None:
 
 
 def test_a_secret_is_masked_before_a_value_is_cut(formatter: Formatter) -> None:
-    text = "x" * 290 + " postgresql://user:hunter2-hunter2@db"
+    text = "x" * 270 + " postgresql://user:hunter2-hunter2@db"
     assert "hunter2" not in formatter.format(record("lost", reason=text))
 
 
