@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LONG = 20_000
 """Events whose walk takes long enough for a person to wonder."""
 _EXPECTED = re.compile(r"(?:([0-9]{1,18}):)?([0-9a-f]{64})\Z")
-_TOLD = ("names", "provisioner", "rule", "step", "reason", "by", "released_to", "refused")
+_TOLD = ("names", "provisioner", "rule", "step", "reason", "by", "actor", "released_to", "refused")
 
 
 class _Expected(click.ParamType[tuple[int | None, str]]):
@@ -121,12 +121,27 @@ def _line(seq: int, event: Event) -> dict[str, object]:
 
 def _summary(detail: Mapping[str, object]) -> str:
     summary = "; ".join(
-        f"{key} {', '.join(value) if isinstance(value, list) else value}"
-        for key in ("name", *_TOLD)
-        if (value := detail.get(key)) not in (None, [])
+        f"{key} {_text(value)}" for key in ("name", *_TOLD) if (value := detail.get(key)) not in (None, [])
     )
     # Authentic evidence names the instance; being stale or bound elsewhere, it does not show who sent it.
     return f"{summary}; the instance is not proven" if detail.get("proven") is False else summary
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return _actor(value)
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _actor(actor: Mapping[str, object]) -> str:
+    """Who acted, in some words."""
+    words = [str(actor.get("user") or f"uid {actor.get('uid')}")]
+    words += [
+        f"{word} {actor[fact]}"
+        for fact, word in (("claimed", "claiming to be"), ("host", "on"), ("role", "as"), ("reason", "because:"))
+        if fact in actor
+    ]
+    return " ".join(words)
 
 
 def _check(database: Database, first: int, expect: tuple[int | None, str] | None, *, as_json: bool) -> None:
