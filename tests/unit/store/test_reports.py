@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,14 @@ def database(store_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def in_file(tmp_path: Path) -> Iterator[Database]:
+    """A store whose commits the requests of a loop share."""
+    opened = open_store(f"sqlite:{tmp_path / 'batches.db'}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
 def heard() -> Iterator[list[str]]:
     """The kinds of what was reported."""
     kinds: list[str] = []
@@ -44,6 +53,11 @@ def heard() -> Iterator[list[str]]:
 def noted(kind: str, *guards: Statement) -> Write[str]:
     """A write of two events, one of which is only reported."""
     return Write(guards, lambda _rows: kind, [Event(kind, NOW)], [Event(f"{kind} again", NOW)])
+
+
+def decided(write: Write[str]) -> Callable[[Reader], str | Write[str]]:
+    """A use case that has this written."""
+    return lambda _reader: write
 
 
 def stored(database: Database) -> list[str]:
@@ -78,49 +92,56 @@ def test_what_is_refused_after_a_guard_failed_is_reported_alone(database: Databa
 
     with pytest.raises(AcmeError):
         perform(database, lambda _reader: noted("a", Statement(GUARD.text, GUARD.values, verdict)))
-    batches = Batches(WatchedStore(database))
+    assert heard == ["refused"] == stored(database)
+
+
+def test_a_batch_reports_what_is_refused_after_a_guard_failed(in_file: Database, heard: list[str]) -> None:
+    def verdict(_reader: Reader) -> Write[str]:
+        return refuse([], ERROR, [Event("refused", NOW)])
+
+    batches = Batches(WatchedStore(in_file))
     with pytest.raises(AcmeError):
-        asyncio.run(batches.perform(lambda _reader: noted("a", Statement(GUARD.text, GUARD.values, verdict))))
-    assert heard == ["refused", "refused"] == stored(database)
+        asyncio.run(batches.perform(decided(noted("a", Statement(GUARD.text, GUARD.values, verdict)))))
+    assert heard == ["refused"] == stored(in_file)
 
 
-def test_a_batch_reports_each_of_its_writes_once(database: Database, heard: list[str]) -> None:
-    batches = Batches(WatchedStore(database))
+def test_a_batch_reports_each_of_its_writes_once(in_file: Database, heard: list[str]) -> None:
+    batches = Batches(WatchedStore(in_file))
     guard = Statement(GUARD.text, GUARD.values, lambda _reader: ERROR)
 
     async def several() -> None:
         writes = [noted("a"), noted("b", guard), noted("c")]
-        await asyncio.gather(*(batches.perform(lambda _reader, w=w: w) for w in writes), return_exceptions=True)
+        await asyncio.gather(*(batches.perform(decided(write)) for write in writes), return_exceptions=True)
 
     asyncio.run(several())
     assert heard == ["a", "a again", "c", "c again"]
-    assert stored(database) == ["a", "c"]
+    assert stored(in_file) == ["a", "c"]
 
 
-def test_a_thread_whose_write_goes_into_a_batch_reports_it_once(database: Database, heard: list[str]) -> None:
-    batches = Batches(WatchedStore(database))
-    store = LoopStore(WatchedStore(database), batches)
+def test_a_thread_whose_write_goes_into_a_batch_reports_it_once(in_file: Database, heard: list[str]) -> None:
+    batches = Batches(WatchedStore(in_file))
+    store = LoopStore(WatchedStore(in_file), batches)
 
     async def both() -> None:
-        await batches.perform(lambda _reader: noted("loop"))
+        await batches.perform(decided(noted("loop")))
         await asyncio.to_thread(perform, store, lambda _reader: noted("thread"))
 
     asyncio.run(both())
     assert heard == ["loop", "loop again", "thread", "thread again"]
 
 
-def test_a_write_whose_client_went_away_is_reported(database: Database, heard: list[str]) -> None:
-    batches = Batches(WatchedStore(database))
+def test_a_write_whose_client_went_away_is_reported(in_file: Database, heard: list[str]) -> None:
+    batches = Batches(WatchedStore(in_file))
 
     async def gone() -> None:
-        asked = asyncio.ensure_future(batches.perform(lambda _reader: noted("a")))
+        asked = asyncio.ensure_future(batches.perform(decided(noted("a"))))
         await asyncio.sleep(0)
         asked.cancel()
-        await batches.perform(lambda _reader: noted("b"))
+        await batches.perform(decided(noted("b")))
 
     asyncio.run(gone())
     assert heard == ["a", "a again", "b", "b again"]
-    assert stored(database) == ["a", "b"]
+    assert stored(in_file) == ["a", "b"]
 
 
 def test_a_listener_that_fails_is_logged_and_changes_nothing(
