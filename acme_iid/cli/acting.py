@@ -6,7 +6,9 @@ import functools
 import os
 import pwd
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
@@ -14,6 +16,7 @@ import click
 from acme_iid.cli.filters import on_store
 
 if TYPE_CHECKING:
+    from acme_iid.cli import Home
     from acme_iid.store.actor import Actor, OperatorStore
     from acme_iid.store.database import Database
 
@@ -65,6 +68,28 @@ def operated(database: Database, reason: str | None) -> OperatorStore:
     from acme_iid.store.actor import OperatorStore
 
     return OperatorStore(database, here(reason))
+
+
+@contextmanager
+def recording(home: Home, reason: str | None) -> Iterator[None]:
+    """Record what a command changes in ca.toml, if the store is there; else the next server to start does.
+
+    A change of before that nobody has recorded is recorded first, and is not this operator's.
+    """
+    from acme_iid.errors import StoreUnavailableError
+    from acme_iid.operations import configuration_record as record
+    from acme_iid.store.existing import existing
+
+    before = record.read(home.path) if (home.path / "ca.toml").exists() else None
+    yield
+    now = int(time.time())
+    try:
+        with existing(home.config().store.url) as database:
+            if database is not None and before is not None:
+                record.note(database, before, now)
+                record.note(operated(database, reason), record.read(home.path), now)
+    except StoreUnavailableError as error:
+        click.echo(f"The record does not say yet that ca.toml was changed: {error}", err=True)
 
 
 def _line(text: str | None) -> str | None:
