@@ -93,6 +93,7 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     files += [
         *config.ca.alternate_chains,
         *(path for entry in config.provisioners for path in entry.keys.places.values()),
+        *(path for sink in config.sinks for path in sink.files),
     ]
     if config.store.path is not None:
         files.append(config.store.path)
@@ -103,6 +104,7 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     if uid == 0 and (owner := _status(home)) is not None:
         trusted.add(owner.st_uid)  # root looks at the home of the user that the server runs as
     findings = [finding for path in paths for finding in _of_path(path, trusted)]
+    findings += _of_secrets(config)
     status = None if password_file is None else _status(password_file)
     if status is not None and status.st_mode & stat.S_IROTH:
         findings.append(
@@ -115,6 +117,20 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
             )
         )
     return findings
+
+
+def _of_secrets(config: Config) -> Iterator[Finding]:
+    """The files with secrets of sinks that everybody can read."""
+    for sink in config.sinks:
+        for file in (sink.secret_file, sink.certificate_file):
+            if file is not None and (status := _status(file)) is not None and status.st_mode & stat.S_IROTH:
+                yield Finding(
+                    "others-read",
+                    "unsafe",
+                    str(file),
+                    f"everybody on this machine can read the secret of the sink {sink.name} in {file}.",
+                    f"Make it private: chmod 600 '{file}'",
+                )
 
 
 # [ca] and [server]
