@@ -22,7 +22,7 @@ def prune(home: Home, act_reason: str | None, *, dry_run: bool, as_json: bool) -
 
     What that is, [retention] in ca.toml says: orders that led to no certificate 7 days after their end, certificates
     with their orders 90 days after theirs. What is open, valid or needed by something that is stays; so do accounts,
-    instances, blocks, closed names and events, which are a chain and never pruned.
+    instances, blocks and closed names. Events are a chain, and go otherwise if [retention] says so.
     """
     from acme_iid.operations import pruning
     from acme_iid.store.database import open_store
