@@ -22,8 +22,10 @@ QUIET = frozenset(
         "enrolment.extended",
         "enrolment.made",
         "order.proven",
-        # Each is a warning with its remedy already.
+        # These have lines of their own: with the address, with a remedy.
         "expiry.warned",
+        "server.reloaded",
+        "server.started",
     }
 )
 """Kinds of events whose lines are for level debug."""
