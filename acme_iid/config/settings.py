@@ -292,6 +292,11 @@ class Config:
         return (*self.provisioners, *self.hosts)
 
     @property
+    def secret_files(self) -> tuple[Path, ...]:
+        """The files that hold secrets in place of ca.toml."""
+        return tuple(filter(None, (self.store.url_file, *(file for sink in self.sinks for file in sink.secret_files))))
+
+    @property
     def given_keys(self) -> Mapping[str, Sequence[GivenKeys]]:
         """The keys that provisioners' operators give, by the cloud that they are for."""
         by_cloud: dict[str, list[GivenKeys]] = {}

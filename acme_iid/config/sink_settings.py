@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from acme_iid.config import parsers, setting_reader
+from acme_iid.config import parsers, secret_files, setting_reader
 from acme_iid.config.table import Table
 from acme_iid.policy.setting import described, settings_of
 from acme_iid.telemetry import delivery
@@ -79,8 +80,9 @@ class SinkSettings:
         default=None,
         metadata=described(
             "a file",
-            "The file whose first line is the key that a hook shares. Every request has a MAC under it.",
-            Path,
+            "The file with the key that a hook shares, in one line; or credential:NAME, one of the credentials that "
+            "systemd gave the server. Every request has a MAC under it.",
+            secret_files.name,
             absent="none; a hook needs one",
         ),
     )
@@ -100,8 +102,8 @@ class SinkSettings:
         default=None,
         metadata=described(
             "a file",
-            "A certificate with its private key, PEM, to show to a receiver that asks.",
-            Path,
+            "A certificate with its private key, PEM, to show to a receiver that asks; or credential:NAME.",
+            secret_files.name,
             absent="no certificate is shown",
         ),
     )
@@ -129,9 +131,9 @@ class SinkSettings:
         return urlsplit(self.url).hostname or ""
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that it rests on."""
-        return tuple(path for path in (self.secret_file, self.roots_file, self.certificate_file) if path is not None)
+    def secret_files(self) -> tuple[Path, ...]:
+        """The files that hold what nobody else may have."""
+        return tuple(path for path in (self.secret_file, self.certificate_file) if path is not None)
 
 
 def read_all(tables: Sequence[Table], home: Path) -> tuple[SinkSettings, ...]:
@@ -152,9 +154,11 @@ def read_all(tables: Sequence[Table], home: Path) -> tuple[SinkSettings, ...]:
 
 def _read(table: Table, home: Path) -> SinkSettings:
     values: dict[str, Any] = setting_reader.read(table, settings_of(SinkSettings))
-    for key in ("secret_file", "roots_file", "certificate_file"):
+    for key in ("secret_file", "certificate_file"):
         if key in values:
-            values[key] = home / values[key]
+            values[key] = secret_files.place(values[key], home, os.environ)
+    if "roots_file" in values:
+        values["roots_file"] = home / values["roots_file"]
     sink = SinkSettings(**values)
     table.done()
     try:
@@ -169,20 +173,14 @@ def _read(table: Table, home: Path) -> SinkSettings:
         return sink
     if sink.secret_file is None:
         raise table.error("secret_file", "is missing; it is the file of the key that the hook shares")
-    return SinkSettings(**values, secret=_secret(table, sink.secret_file))
+    return SinkSettings(**values, secret=table.parsed("secret_file", sink.secret_file, _secret))
 
 
-def _secret(table: Table, file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_SECRET_BYTES + 1)
-    except OSError as error:
-        raise table.error("secret_file", f"{file} cannot be read: {error.strerror}") from error
-    secret = data.partition(b"\n")[0].strip()
+def _secret(file: Path) -> bytes:
+    secret = secret_files.read(file).strip().encode()
     if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
-        raise table.error(
-            "secret_file",
-            f"the first line of {file} has {len(secret)} octets, and a key has from {MIN_SECRET_BYTES} to "
-            f"{MAX_SECRET_BYTES}; 'openssl rand -base64 32' makes one",
+        raise ValueError(
+            f"the line in {file} has {len(secret)} octets, and a key has from {MIN_SECRET_BYTES} to "
+            f"{MAX_SECRET_BYTES}; 'openssl rand -base64 32' makes one"
         )
     return secret

@@ -157,7 +157,9 @@ def _point_to(url: str, made: Path, backup: Backup) -> None:
     file = made / FILE_NAME
     text = file.read_text("utf-8")
     document = tomlkit.parse(text)
-    document.setdefault("store", tomlkit.table())["url"] = url
+    store = document.setdefault("store", tomlkit.table())
+    store["url"] = url
+    store.pop("url_file", None)
     _make_relative(document, f"{backup.home}/", backup.files)
     if (changed := tomlkit.dumps(document)) != text:
         file.write_text(changed, "utf-8")

@@ -8,6 +8,7 @@ wait for Python's lock after each; where the lock is another process's, or the d
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -47,11 +48,11 @@ class Store(Committing, Protocol):
 
 
 class _Queued(NamedTuple):
-    """A write that waits for a batch, the future of its outcome, and whether it is reported here."""
+    """A write that waits for a batch, the future of its outcome, and the context in which it is reported, if here."""
 
     write: Write[Any]
     future: asyncio.Future[Outcome | Exception]
-    reports: bool
+    context: contextvars.Context | None
 
 
 class Batches:
@@ -62,6 +63,7 @@ class Batches:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._context = contextvars.Context()
         self._queue: list[_Queued] = []
         self._due = False
         self._beside: asyncio.Task[None] | None = None
@@ -104,7 +106,7 @@ class Batches:
 
     async def _commit(self, write: Write[Any], *, reports: bool) -> Outcome:
         future: asyncio.Future[Outcome | Exception] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Queued(write, future, reports))
+        self._queue.append(_Queued(write, future, contextvars.copy_context() if reports else None))
         self._schedule()
         # The caller may be cancelled; its write is committed, and reported, all the same.
         outcome = await asyncio.shield(future)
@@ -116,8 +118,8 @@ class Batches:
         if self._queue and not self._due and self._beside is None:
             self._due = True
             self._since = time.monotonic()
-            # After the requests that have arrived by now.
-            asyncio.get_running_loop().call_soon(self._flush)
+            # After the requests that have arrived by now; what a batch logs is of none of its requests.
+            asyncio.get_running_loop().call_soon(self._flush, context=self._context)
 
     def _flush(self) -> None:
         """Commit what has been decided, or have a thread do so."""
@@ -127,7 +129,7 @@ class Batches:
         else:
             self._turns += 1
         if self._turns < TURNS and len(self._queue) < MOST and now - self._since < LONGEST:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush, context=self._context)
             return
         self._due = False
         self._seen = self._turns = 0
@@ -162,11 +164,11 @@ class Batches:
 
     @staticmethod
     def _settle(batch: list[_Queued], outcomes: Sequence[Outcome | Exception]) -> None:
-        for (write, future, reports), outcome in zip(batch, outcomes, strict=True):
+        for (write, future, context), outcome in zip(batch, outcomes, strict=True):
             if future.done():
                 continue
-            if reports and isinstance(outcome, Committed):
-                write.report()
+            if context is not None and isinstance(outcome, Committed):
+                context.run(write.report)
             future.set_result(outcome)
 
 
