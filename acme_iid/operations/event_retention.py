@@ -95,7 +95,7 @@ def remove_old(
         return 0
     keep, folder = config.retention.events, config.retention.events_export
     count = _finish(database, goes_on)
-    while goes_on():
+    while goes_on() and _is_finished(database):
         holds = _holds(config, database, now)
         segment = _export(database, folder, now - keep, holds)
         if segment is None:
@@ -103,6 +103,12 @@ def remove_old(
         _sign(database, issuer, segment, holds, now)
         count += _finish(database, goes_on)
     return count
+
+
+def _is_finished(reader: Reader) -> bool:
+    """Whether all events before the latest checkpoint have gone: no two segments overlap."""
+    checkpoint = checkpoints.latest(reader)
+    return checkpoint is None or events.removed(reader) == checkpoint.place
 
 
 def _holds(config: Config, reader: Reader, now: int) -> list[_Hold]:

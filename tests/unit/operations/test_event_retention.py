@@ -25,8 +25,8 @@ from acme_iid.issuance import home as files
 from acme_iid.issuance.issuer import Issuer, Signer, key_id
 from acme_iid.operations import event_retention
 from acme_iid.protocol.identifiers import from_text
-from acme_iid.store import checkpoints, events, lookups, sinks
-from acme_iid.store.chain import Event
+from acme_iid.store import checkpoints, events, lookups, sinks, stream
+from acme_iid.store.chain import Event, Link
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.events import BrokenChainError
 from acme_iid.store.listing import Filter
@@ -257,3 +257,20 @@ def test_a_leaf_of_this_ca_signs_no_checkpoint(issuer: Issuer) -> None:
     found = signatures.issuer_in([chain], [issuer.root], key_id(leaf.public_key()))
     assert found is None
     assert signatures.issuer_in([chain[1:]], [issuer.root], issuer.id) == issuer.certificate
+
+
+def test_what_is_left_before_a_checkpoint_leads_to_it(home: Path, database: Database, issuer: Issuer) -> None:
+    """How far removal has come is not signed; but no other place leads to the one that is."""
+    fill(database, 150, OLD)
+    fill(database, 2, NEW)
+    steps = iter([True, True, False, False, False])
+    event_retention.remove_old(config(home), database, issuer, NOW, lambda: next(steps))
+    gone = events.removed(database)
+    assert 0 < gone.seq < 151
+    forged, entries = Link(gone.seq, "ab" * 32), stream.after(database, gone.seq, 1000)
+    put(database, Statement("UPDATE events_removed SET hash = :hash", {"hash": forged.hash}))
+    for one in entries:
+        forged = Link(one.entry.seq, one.entry.hash_after(forged.hash))
+        put(database, Statement("UPDATE events SET hash = :hash WHERE seq = :seq", forged._asdict()))
+    done = run(home, "events", "--check")
+    assert (done.exit_code, "with which the checkpoint there was signed" in done.stderr) == (1, True), done.output

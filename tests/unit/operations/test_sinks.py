@@ -21,7 +21,7 @@ from acme_iid.store import events, stream
 from acme_iid.store import sinks as rows
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, open_store
-from acme_iid.store.writes import Statement
+from acme_iid.store.writes import Statement, perform
 from acme_iid.telemetry import hook, syslog
 
 NOW = 1_800_000_000
@@ -188,3 +188,13 @@ def test_a_message_has_the_form_of_rfc_5424(database: Database, receiver: Receiv
         (13 * 8 + 6, "server.started", "2027-01-15T08:00:00Z"),
     ]
     assert json.loads(receiver.lines[0])["name"] == "é\n"
+
+
+def test_of_two_that_take_a_sink_one_has_it(database: Database) -> None:
+    mine = perform(database, lambda _reader: rows.take("siem", NOW, 60))
+    assert mine is not None
+    assert perform(database, lambda _reader: rows.take("siem", NOW, 60)) is None
+    kept = perform(database, lambda _reader: rows.move_on("siem", mine, 4, NOW, 90))
+    assert kept is not None
+    assert perform(database, lambda _reader: rows.move_on("siem", mine, 3, NOW, 60)) is None
+    assert [cursor.last for cursor in rows.cursors(database)] == [4]
