@@ -93,7 +93,7 @@ def recording(home: Home, reason: str | None) -> Iterator[None]:
 
 
 def _line(text: str | None) -> str | None:
-    """A name as it goes into the record; None if it is none."""
+    """A name as it goes into the record; None without one."""
     if not text:
         return None
     return "".join(character if character.isprintable() else "?" for character in text[:_MAX_NAME_LENGTH])

@@ -35,7 +35,7 @@ def follow(database: Database, after: int | None) -> None:
     first = events.removed(database).seq
     if last < first:
         raise RequestError(
-            f"events 1 to {first} were removed after an export; what is there begins with --after {first}"
+            f"events 1 to {first} were removed after an export; the first that is here follows --after {first}"
         )
     try:
         _run(database, last, sys.stdout)

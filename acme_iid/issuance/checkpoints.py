@@ -27,7 +27,7 @@ def statement(facts: Mapping[str, object]) -> str:
 def facts_of(text: str) -> dict[str, Any]:
     """The facts in such a text.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if it is another text.
     """
     if not text.startswith(PREFIX):
         raise ValueError("this is no checkpoint of events")

@@ -1,4 +1,4 @@
-"""What servers and operators leave in the record beside decisions: another ca.toml, a start, a reload."""
+"""Events about the servers themselves: another ca.toml, a start, a reload."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class ServerRecord:
     def following(self, factory: Callable[[Config, str | None], T]) -> Callable[[Config, str | None], T]:
         """The same factory of applications, which records each that it made: the first is a start.
 
-        What cannot be recorded now is said in the log, and stops nothing.
+        If that cannot be recorded now, the log says so, and the application is made all the same.
         """
 
         def made(config: Config, password: str | None) -> T:
