@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from meanwhile import Meanwhile
 
 from acme_iid.operations import configuration_record as record
 from acme_iid.store import events
@@ -71,6 +72,15 @@ def test_servers_that_see_a_change_at_once_record_it_once(database: Database) ->
         noted = list(threads.map(lambda _: record.note(database, FIRST, NOW), range(8)))
     assert sorted(noted) == [False] * 7 + [True]
     assert len(recorded(database)) == 1
+
+
+@pytest.mark.parametrize("before", [b"", FIRST])
+def test_who_comes_second_records_nothing(database: Database, before: bytes) -> None:
+    if before:
+        record.note(database, before, NOW)
+    after = FIRST + b"\n"
+    assert not record.note(Meanwhile(database, lambda store: record.note(store, after, NOW)), after, NOW)
+    assert len(recorded(database)) == (2 if before else 1)
 
 
 def test_an_operators_change_names_the_operator(database: Database) -> None:
