@@ -12,6 +12,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ import click
 
 if TYPE_CHECKING:
     from acme_iid.config.settings import Config
+    from acme_iid.telemetry.reports import Fact
+    from acme_iid.telemetry.system_log import SystemLog
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("acme_iid.cli.init:init", "Make a new CA."),
@@ -133,6 +136,18 @@ def _sentence(error: Exception) -> str:
     return f"this is a fault in acme-iid-ca, please report it ({type(error).__name__}: {error}{where})"
 
 
+def _log_act(fact: Fact) -> None:
+    """Write the line of what a command did."""
+    _system_log().write(fact)
+
+
+@cache
+def _system_log() -> SystemLog:
+    from acme_iid.telemetry.system_log import SystemLog
+
+    return SystemLog()
+
+
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--home",
@@ -145,6 +160,11 @@ def _sentence(error: Exception) -> str:
 @click.pass_context
 def main(context: click.Context, home: Path | None) -> None:
     """Run a private CA whose ACME server believes cloud instance identity documents."""
+    from acme_iid.telemetry import reports
+
+    # A server has a log of its own.
+    if context.invoked_subcommand not in ("serve", "demo"):
+        reports.listen(_log_act)
     if home is not None:
         context.obj = Home(home.absolute(), given=True)
         return

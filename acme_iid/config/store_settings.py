@@ -59,6 +59,14 @@ SETTINGS = (
         _connections,
         default=CONNECTIONS,
     ),
+    Setting(
+        "url_file",
+        "text",
+        "a file with such a URL",
+        "The file with the URL in it, in place of url, so that no password stands in ca.toml; or credential:NAME, one "
+        "of the credentials that systemd gave the server.",
+        secret_files.name,
+    ),
 )
 
 

@@ -41,6 +41,11 @@ def log(fact: Fact) -> None:
     level = logging.DEBUG if fact.kind in QUIET else logging.INFO
     if not _log.isEnabledFor(level):
         return
+    _log.log(level, fact.kind, extra={"facts": facts_of(fact)})
+
+
+def facts_of(fact: Fact) -> dict[str, object]:
+    """All that a fact says but for its kind and time."""
     instance = fact.instance
     facts: dict[str, object] = {
         "account": fact.account_id,
@@ -51,4 +56,4 @@ def log(fact: Fact) -> None:
     }
     if isinstance(serial := facts.get("serial"), str):
         facts["serial"] = str(int(serial, 16))  # as commands show it
-    _log.log(level, fact.kind, extra={"facts": facts})
+    return facts

@@ -12,6 +12,7 @@ import re
 import time
 import traceback
 from collections.abc import Mapping
+from functools import lru_cache
 
 from acme_iid.telemetry import request_ids
 from acme_iid.telemetry.masking import masked, without_opaque
@@ -68,17 +69,17 @@ def plain_facts(facts: Mapping[str, object]) -> dict[str, Value]:
 
 
 def _flat(prefix: str, facts: Mapping[str, object]) -> list[tuple[str, Value]]:
-    pairs: list[tuple[str, Value]] = []
+    found: list[tuple[str, Value]] = []
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            pairs += _flat(f"{prefix}{name}.", value)
+            found += _flat(f"{prefix}{name}.", value)
         elif isinstance(value, bool | int | float):
-            pairs.append((prefix + name, value))
+            found.append((prefix + name, value))
         elif isinstance(value, list | tuple):
-            pairs.append((prefix + name, _text(",".join(map(str, value[:MOST_FACT])))))
+            found.append((prefix + name, _text(",".join(map(str, value[:MOST_FACT])))))
         elif value is not None:
-            pairs.append((prefix + name, _text(str(value))))
-    return pairs
+            found.append((prefix + name, _text(str(value))))
+    return found
 
 
 def _text(value: str) -> str:
@@ -119,7 +120,7 @@ class TextFormatter(Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line; behind it, each line of a traceback begins with a tab."""
         parts = [self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), self.message(record)]
-        parts += _pairs(self.facts(record))
+        parts += pairs(self.facts(record))
         if (request := request_ids.current()) is not None:
             parts.append(f"request={request}")
         line = " ".join(parts)
@@ -133,7 +134,7 @@ class LogfmtFormatter(Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return " ".join(_pairs(_members(self, record)))
+        return " ".join(pairs(_members(self, record)))
 
 
 class JSONFormatter(Formatter):
@@ -148,9 +149,14 @@ FORMATS: Mapping[str, type[Formatter]] = {"text": TextFormatter, "json": JSONFor
 """The formats by their names."""
 
 
+@lru_cache(maxsize=2)
+def _second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+
+
 def _members(formatter: Formatter, record: logging.LogRecord) -> dict[str, Value]:
     own: dict[str, Value] = {
-        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z",
+        "time": f"{_second(int(record.created))}.{int(record.msecs):03}Z",
         "level": _LEVELS.get(record.levelno, "info"),
         "logger": record.name,
     }
@@ -162,7 +168,8 @@ def _members(formatter: Formatter, record: logging.LogRecord) -> dict[str, Value
     return {**own, **further, **({"traceback": trace} if trace else {})}
 
 
-def _pairs(facts: Mapping[str, Value]) -> list[str]:
+def pairs(facts: Mapping[str, Value]) -> list[str]:
+    """Facts as ``key=value``, each value in quotes where it has to be."""
     words = {True: "true", False: "false"}
     return [
         f"{name}={words[value] if isinstance(value, bool) else quoted(str(value))}" for name, value in facts.items()

@@ -31,10 +31,11 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?is)(?<![\w.-])([\"']?(?:{_NAME})[\"']?\s*[:=]\s*)(?:{_QUOTED})"), rf'\1"{MASK}"'),
     (re.compile(rf"(?i)(?<![\w.-])((?:{_NAME})\s*=\s*)[^\s\"'&;,\]}}]+"), rf"\1{MASK}"),
 )
-_HINT = re.compile(
-    r"(?i)-----BEGIN|://|eyJ|[\"'](?:d|p|q|dp|dq|qi|k)[\"']|bearer|authorization|pass|secret|token|credential|key|pin"
+_HINTS = (
+    *("://", "-----begin", "eyj", "bearer", "authorization", "pass", "secret", "token", "credential", "key", "pin"),
+    *('"', "'"),
 )
-"""What every form has: most texts have none of it, and are looked at once."""
+"""Each form has one of these, in lower case: most texts have none, and are looked at no further."""
 _OPAQUE = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+_=-][A-Za-z0-9+/_=-]{31,}")
 
 
@@ -43,7 +44,11 @@ def masked(text: str) -> str:
 
     The name of a file that has a secret in it (``secret_file``) is shown.
     """
-    if _HINT.search(text) is None:
+    low = text.lower()
+    for hint in _HINTS:
+        if hint in low:
+            break
+    else:
         return text
     for form, instead in _FORMS:
         text = form.sub(instead, text)

@@ -92,8 +92,8 @@ def _as_json(error: ClientError) -> str:
     """An error for programs."""
     import json
 
-    facts = {"error": error.code or "refused", "detail": str(error), "status": error.status, "request": error.request}
-    return json.dumps({**facts, "exit": error.exit_status})
+    facts = {"error": error.code or "refused", "detail": str(error), "status": error.status, "exit": error.exit_status}
+    return json.dumps(facts if error.request is None else {**facts, "request": error.request})
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

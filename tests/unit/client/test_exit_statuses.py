@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ports import free_port
@@ -61,6 +63,30 @@ def test_a_refusal_says_whether_it_is_for_good(
     assert facts["detail"] == f"The CA refused the order of foo.local: {reply.body['detail']}"
     assert {**facts, "detail": ""} == {"error": error, "detail": "", "status": reply.status, "exit": exit_status}
     assert facts["detail"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("member", "header", "shown"),
+    [
+        ("0123abcd", "4567", "0123abcd"),
+        (None, "4567", "4567"),
+        ("two\nlines", None, None),
+        (7, None, None),
+        (None, "x" * 65, None),
+    ],
+)
+def test_the_id_that_the_ca_gave_a_request_is_shown_with_an_error(
+    member: object, header: str | None, shown: str | None, acme_iid: Run, known: ScriptedCA, metadata: str
+) -> None:
+    members: dict[str, Any] = {} if member is None else {"requestId": member}
+    headers = {} if header is None else {"X-Request-Id": header}
+    reply = problem("rejectedIdentifier", "not yours", **members)
+    known.once["/acme/new-order"] = [replace(reply, headers={**reply.headers, **headers})]
+    done = acme_iid("order", "foo.local", "--metadata-url", metadata, "--timeout", "2", "--json")
+    assert done.returncode == 10
+    assert json.loads(done.stdout).get("request") == shown
+    last = done.stderr.splitlines()[-1]
+    assert last == f"The CA's log has more under request {shown}." if shown else "log has more" not in done.stderr
 
 
 def test_a_ca_that_is_away_is_told_from_a_machine_that_is_wrong(

@@ -25,7 +25,9 @@ accounts = ["123456789042"]
 
 
 @pytest.mark.parametrize("block", list(blocks("toml")), ids=lambda block: f"{block.page}-{block.text.split()[0]}")
-def test_a_block_of_settings_is_read(block: Block) -> None:
+def test_a_block_of_settings_is_read(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "store-url").write_text("postgresql://acme_iid:secret@db.internal/acme_iid")
     before = CA + PROVISIONER if block.name == "provisioner" else CA
-    config = ca_toml.parse((before + block.text).encode(), Path("/nowhere"))
-    assert config != ca_toml.parse(before.encode(), Path("/nowhere")) or "[limits]" in block.text
+    config = ca_toml.parse((before + block.text).encode(), tmp_path)
+    assert config != ca_toml.parse(before.encode(), tmp_path) or "[limits]" in block.text
