@@ -44,14 +44,6 @@ SETTINGS = (
         default=_DEFAULT_URL,
     ),
     Setting(
-        "url_file",
-        "text",
-        "a file with such a URL",
-        "The file with the URL in it, in place of url, so that no password stands in ca.toml; or credential:NAME, one "
-        "of the credentials that systemd gave the server.",
-        secret_files.name,
-    ),
-    Setting(
         "connections",
         "number",
         f"a number from 1 to {_MOST_CONNECTIONS}",

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, Transaction
 from acme_iid.store.sealing import Unsealed
-from acme_iid.store.writes import Outcome, Question, Reader, Row, Write
+from acme_iid.store.writes import Committed, Outcome, Question, Reader, Row, Write
 
 FACT = "actor"
 """The name of the fact in an event's detail."""
@@ -64,7 +64,9 @@ class OperatorStore:
 
     def commit(self, write: Write[Any]) -> Outcome:
         """See :meth:`~acme_iid.store.writes.Committing.commit`; each event names the actor."""
-        return self._database.commit(replace(write, events=[self.actor.sign(event) for event in write.events]))
+        signed = replace(write, events=[self.actor.sign(event) for event in write.events])
+        outcome = self._database.commit(signed)
+        return replace(outcome, written=signed) if isinstance(outcome, Committed) else outcome
 
     def rows(self, statement: str, **parameters: object) -> list[Row]:
         """See :meth:`~acme_iid.store.writes.Reader.rows`."""

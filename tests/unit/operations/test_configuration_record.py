@@ -14,6 +14,7 @@ from acme_iid.store.actor import Actor, OperatorStore
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter
+from acme_iid.telemetry import reports
 
 NOW = 1_800_000_000
 FIRST = b"""
@@ -85,7 +86,14 @@ def test_who_comes_second_records_nothing(database: Database, before: bytes) -> 
 
 def test_an_operators_change_names_the_operator(database: Database) -> None:
     record.note(database, FIRST, NOW)
+    heard: list[object] = []
+
+    def hear(fact: reports.Fact) -> None:
+        heard.append(fact.detail.get("actor"))
+
+    reports.listen(hear)
     record.note(OperatorStore(database, Actor("direct", "anna", 1000)), FIRST + b"\n", NOW)
-    assert [event.detail.get("actor") for event in recorded(database)] == [
-        None, {"via": "direct", "user": "anna", "uid": 1000},
-    ]  # fmt: skip
+    reports.cease(hear)
+    anna = {"via": "direct", "user": "anna", "uid": 1000}
+    assert [event.detail.get("actor") for event in recorded(database)] == [None, anna]
+    assert heard == [anna]
