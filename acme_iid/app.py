@@ -18,6 +18,7 @@ from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.issuance.responder import Responders
 from acme_iid.operations import roots
 from acme_iid.operations.background import Background
+from acme_iid.operations.event_retention import Removing
 from acme_iid.operations.expiry import ExpiryWatch
 from acme_iid.operations.follower import Following
 from acme_iid.operations.gauges import StoreGauges
@@ -26,6 +27,7 @@ from acme_iid.operations.pruning import Pruning
 from acme_iid.operations.readiness import Readiness
 from acme_iid.operations.responding import Responding
 from acme_iid.operations.signer_watch import SignerWatch
+from acme_iid.operations.sinks import Receiver, Sending
 from acme_iid.signing import signers
 from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
@@ -134,6 +136,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
         config = replace(config, constraints=lambda: ca.current.constraints)
         spent = _spent_nonces(config, database)
         key = nonces.mac_key(database)
+        receivers = [Receiver(sink) for sink in config.sinks]
     except BaseException:
         database.close()
         raise
@@ -176,12 +179,14 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
         _Refreshing(trust),
         Validations(authority, links),
         Pruning(authority),
+        Removing(authority),
         Following(store),
         ExpiryWatch(authority),
         presence,
         signer,
         readiness,
         *([Responding(authority, responders)] if config.shows_status else []),
+        *(Sending(store, receiver) for receiver in receivers),
     ]
     for thread in threads:
         thread.start()

@@ -63,13 +63,14 @@ def serve(
     TLS uses a certificate from the CA itself, which is renewed while the server runs.
     """
     from acme_iid.app import create_app
+    from acme_iid.operations.configuration_record import ServerRecord
     from acme_iid.serving import server
 
     # The files that the server writes are nobody else's.
     os.umask(0o077)
     server.run(
         home.config(),
-        create_app,
+        ServerRecord().following(create_app),
         password=password(password_file),
         password_file=password_file,
         listen=listen,

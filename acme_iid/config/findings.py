@@ -98,6 +98,7 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     files += [
         *config.ca.alternate_chains,
         *(path for entry in config.provisioners for path in entry.keys.places.values()),
+        *(sink.roots_file for sink in config.sinks if sink.roots_file is not None),
     ]
     if config.store.path is not None:
         files.append(config.store.path)

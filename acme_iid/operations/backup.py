@@ -34,8 +34,9 @@ from acme_iid.issuance import home
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import envelopes
 from acme_iid.store import copies, events, jobs
-from acme_iid.store.database import SQLite, connect, migrate
-from acme_iid.store.writes import Reader, Write, perform
+from acme_iid.store.chain import Event
+from acme_iid.store.database import SQLite, migrate
+from acme_iid.store.writes import Committing, Reader, Write, perform
 
 MANIFEST = "manifest.json"
 DATABASE = "store.db"
@@ -158,9 +159,6 @@ def write(
         _give_name(partial, target, force=force)
     finally:
         shutil.rmtree(folder)
-    # It is whole without that: whoever watches its age is told too much of it, and not too little.
-    with suppress(StoreUnavailableError):
-        _note(config, now)
     return backup
 
 
@@ -169,9 +167,24 @@ def last(reader: Reader) -> int | None:
     return jobs.due_at(reader, _JOB)
 
 
-def _note(config: Config, now: int) -> None:
-    with closing(connect(config.store.url)) as store:
-        perform(store, lambda _reader: Write([jobs.mark(_JOB, now)], lambda _rows: None))
+def record(database: Committing, backup: Backup, size: int, *, encrypted: bool) -> None:
+    """Leave an event in the store that a backup was made of it, which that backup does not have, and its time.
+
+    The backup is whole without that: its age is then shown as that of the one before.
+
+    :param size: that of the file, in octets.
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    detail = {
+        "made_at": backup.made_at,
+        "head": backup.head,
+        "manifest_sha256": hashlib.sha256(backup.manifest()).hexdigest(),
+        "octets": size,
+        "encrypted": encrypted,
+        "left_out": list(backup.left_out),
+    }
+    event = Event("backup.written", backup.made_at, detail=detail)
+    perform(database, lambda _reader: Write([jobs.mark(_JOB, backup.made_at)], lambda _rows: None, [event]))
 
 
 def _give_name(partial: Path, target: Path, *, force: bool) -> None:

@@ -115,6 +115,34 @@ def _lookups(row: Row, detail: Mapping[str, Any]) -> Iterator[_Lookup]:
                 yield _Lookup(f"issued {field}" if issued else field, value, row["at"], row["seq"], n)
 
 
+def followed(reader: Reader) -> int:
+    """The number of the last event that was followed."""
+    seq: int = reader.rows("SELECT coalesce(max(seq), 0) AS seq FROM followed")[0]["seq"]
+    return seq
+
+
+def forget(rows: Sequence[Row], until: int) -> list[Statement]:
+    """Remove the values by which events that go are found; those of a certificate that stays are still its own.
+
+    :param rows: the events.
+    :param until: the number of the last event that goes.
+    """
+    latest: dict[tuple[str, str], int] = {}
+    for row in rows:
+        for lookup in _lookups(row, json.loads(row["detail"])):
+            key = (lookup.field, lookup.value)
+            latest[key] = max(latest.get(key, 0), lookup.at)
+    kept = "AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.n = lookups.n AND c.issued_at = lookups.at)"
+    return [
+        Statement(
+            f"""DELETE FROM lookups WHERE field = :field AND value = :value AND at <= :at AND seq <= :until
+                {kept if field.startswith("issued ") else ""}""",  # noqa: S608 - our own words
+            {"field": field, "value": value, "at": at, "until": until},
+        )
+        for (field, value), at in sorted(latest.items())
+    ]
+
+
 def _key(value: str | None) -> str | None:
     """The key under which a value is looked up."""
     if value is None or len(value) <= _LONG:

@@ -139,9 +139,14 @@ Decision = Callable[[Reader], T | Write[T]]
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A write happened; ``rows`` are what its statements gave."""
+    """A write happened.
+
+    :ivar rows: what its statements gave.
+    :ivar written: the write as it was committed, where the store has added something to its events.
+    """
 
     rows: Sequence[Row]
+    written: Write[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,5 +258,5 @@ def _commit(database: Committing, write: Write[Any]) -> Outcome:
         return Committed(())
     outcome = database.commit(write)
     if isinstance(outcome, Committed):
-        write.report()
+        (outcome.written or write).report()
     return outcome

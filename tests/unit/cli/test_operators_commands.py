@@ -311,7 +311,13 @@ def test_a_check_says_ok_and_the_head_that_a_later_check_expects(chained: Path) 
     for expected in (kept, kept.partition(":")[2]):
         done = run(chained, "events", "--check", "--expect", expected)
         assert (done.exit_code, done.stdout) == (0, f"OK: 12 events, head {kept}\n")
-    assert json.loads(run(chained, "events", "--check", "--json").stdout) == {"events": 12, "head": kept, "unsealed": 0}
+    assert json.loads(run(chained, "events", "--check", "--json").stdout) == {
+        "events": 12,
+        "head": kept,
+        "unsealed": 0,
+        "removed": 0,
+        "checkpoint": None,
+    }
     assert run(chained, "events", "--check", "--from", "12").stdout == f"OK: 1 event, head {kept}\n"
     behind(
         chained,

@@ -14,6 +14,7 @@ from acme_iid.config import ca_toml, profiles, provisioner_settings, reference, 
 from acme_iid.config.limit_settings import Limits
 from acme_iid.config.metrics_settings import MetricsSettings
 from acme_iid.config.settings import CASettings, Config, Retention, ServerSettings
+from acme_iid.config.sink_settings import SinkSettings
 from acme_iid.config.status_settings import StatusSettings
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.hosts import HostProvisioner
@@ -65,6 +66,7 @@ def expected() -> Iterator[tuple[str, list[str]]]:
     yield "[store]", [field.name for field in fields(StoreSettings)]
     yield "[limits]", [field.name for field in fields(Limits)]
     yield "[retention]", [field.name for field in fields(Retention)]
+    yield "[[sink]]", described(*settings_of(SinkSettings))
     yield "[profile.NAME]", described(*profiles.SETTINGS, *lifetimes)
     common = provisioner_settings.of_instances(next(iter(CLOUD_TYPES.values())))
     yield "[[provisioner]]", described(*provisioner_settings.of_all())
