@@ -103,6 +103,7 @@ def _answer_iid01(
         # The evidence's claims are recorded even if it is stale or bound elsewhere, and then marked as unproven.
         record |= {
             "binding": named.binding, "times": dict(named.times), "owner": named.owner, "proven": False,
+            "image": named.facts.get("image"), "region": named.region,
         }  # fmt: skip
         verifier.judge(identity, claims, bound, now)
         record["proven"] = True

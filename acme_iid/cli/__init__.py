@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "account": ("acme_iid.cli.account:account", "The ACME accounts."),
     "eab": ("acme_iid.cli.eab:eab", "Keys that let their holder make an account."),
     "events": ("acme_iid.cli.events:events", "What was decided, and why."),
+    "why": ("acme_iid.cli.why:why", "Why something was refused, and what lets it in."),
     "prune": ("acme_iid.cli.prune:prune", "Remove what ended long ago from the store."),
     "backup": ("acme_iid.cli.backup:backup", "Write the CA into one file, while it runs."),
     "restore": ("acme_iid.cli.backup:restore", "Make a home from a backup."),

@@ -13,7 +13,7 @@ from acme_iid.errors import RequestError
 from acme_iid.policy import clouds
 from acme_iid.policy.clouds import CLOUD_TYPES, instance_key, one_of
 from acme_iid.protocol.resources import Instance
-from acme_iid.store import certificates, events, instances, lookups, order_counts
+from acme_iid.store import certificates, events, instances, lookups, order_counts, searches
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
@@ -42,6 +42,28 @@ def find(reader: Reader, word: str) -> Instance:
     if len(matches) > 1:
         raise RequestError(f"{word!r} is several instances: {', '.join(instance.id for instance in matches)}; give one")
     return matches[0]
+
+
+def called(reader: Reader, word: str) -> list[str]:
+    """The whole ids of the instances that an operator may mean, also of those that were only ever refused.
+
+    :param word: the whole id, or the cloud's own.
+    """
+    used = {instance.id for instance in instances.find(reader, word)}
+    return sorted(used | set(searches.instances_called(reader, word)))
+
+
+def one_called(reader: Reader, word: str) -> str:
+    """The one instance that an operator means, as :func:`called` finds it.
+
+    :raises RequestError: if it is none, or several.
+    """
+    ids = called(reader, word)
+    if not ids:
+        raise RequestError(f"no instance {word!r} has been seen here, neither used nor refused")
+    if len(ids) > 1:
+        raise RequestError(f"{word!r} is several instances: {', '.join(ids)}; give one")
+    return ids[0]
 
 
 def release(
