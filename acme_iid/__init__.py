@@ -13,6 +13,7 @@ The packages, from the top down; each leans on lower ones only (the import contr
     store       all the SQL
     issuance    keys and certificates
     policy      who is admitted, and which names an instance or a host may hold; no I/O
+    telemetry   reports of what was committed, and the numbers that Prometheus reads
     simulator   stands in for the clouds' metadata services
     attestation evidence in, ``identity.InstanceIdentity`` out
     signing     keys in tokens and behind programs: asked for signatures, which are checked

@@ -15,11 +15,13 @@ from acme_iid.issuance import alternates, home
 from acme_iid.issuance.responder import Responders
 from acme_iid.operations import roots
 from acme_iid.operations.background import Background
+from acme_iid.operations.event_retention import Removing
 from acme_iid.operations.expiry import ExpiryWatch
 from acme_iid.operations.follower import Following
 from acme_iid.operations.presence import Presence
 from acme_iid.operations.pruning import Pruning
 from acme_iid.operations.responding import Responding
+from acme_iid.operations.sinks import Receiver, Sending
 from acme_iid.store import nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
@@ -83,6 +85,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
         config = replace(config, constraints=lambda: ca.current.constraints)
         spent = _spent_nonces(config, database)
         key = nonces.mac_key(database)
+        receivers = [Receiver(sink) for sink in config.sinks]
     except BaseException:
         database.close()
         raise
@@ -114,10 +117,17 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     # By itself: it says goodbye when the loop has ended.
     presence = Presence(authority, watched)
     app.at_stop(presence.stop)
-    threads = (Validations(authority, links), Pruning(authority), Following(store), ExpiryWatch(authority), presence)
+    threads = (
+        Validations(authority, links), Pruning(authority), Following(store), ExpiryWatch(authority), presence,
+        Removing(authority),
+    )  # fmt: skip
     for thread in (_Refreshing(trust), *threads):
         thread.start()
         app.at_end(thread.stop)
+    for receiver in receivers:
+        sending = Sending(store, receiver)
+        sending.start()
+        app.at_end(sending.stop)
     if config.shows_status:
         responding = Responding(authority, responders)
         responding.start()

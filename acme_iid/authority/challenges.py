@@ -7,7 +7,6 @@ There is no claim that a crashed process could leave behind.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -28,8 +27,6 @@ from acme_iid.store import instances, orders
 from acme_iid.store.chain import Event
 from acme_iid.store.orders import LocatedChallenge
 from acme_iid.store.writes import Reader, Write
-
-_log = logging.getLogger(__name__)
 
 
 def find(reader: Reader, account: Account, challenge_id: str) -> LocatedChallenge:
@@ -117,7 +114,6 @@ def _answer_iid01(
     except MalformedEvidenceError as error:
         raise AcmeError(Problem.MALFORMED, error.detail) from error
     except AttestationError as error:
-        _log.info("challenge %s refused at step %s: %s", located.challenge.id, error.step.value, error.detail)
         return _refused(reader, account, located, answer, named, error, record, now)
     met = replace(located.challenge, validated_at=now, proof=proof, names=held, identity=identity.to_json())
     return _valid(account, located, met, identity, instance, decision, record, now)
@@ -338,4 +334,4 @@ def _refused(
         name=located.authorization.name.value,
     )
     statements = [signers.guard(account), orders.change(order, now), *recorded.statements]
-    return Write(statements, lambda _rows: _answered(order, failed), recorded.events)
+    return Write(statements, lambda _rows: _answered(order, failed), recorded.events, recorded.repeated)

@@ -29,10 +29,11 @@ _MAX_NAMES = 256
 
 
 class Recorded(NamedTuple):
-    """The record of a refusal: how it is counted, and its event if one is due."""
+    """The record of a refusal: how it is counted, and its event: one that is due, or one that is only reported."""
 
     statements: list[Statement]
     events: list[Event]
+    repeated: list[Event]
 
 
 def refused(
@@ -66,7 +67,7 @@ def refused(
         instance_id=None if proof is None else proof.instance,
     )
     asked = limits.order_asked(authority.config.limits, account, context.now)
-    return refuse([*asked, *recorded.statements], error, recorded.events)
+    return refuse([*asked, *recorded.statements], error, recorded.events, recorded.repeated)
 
 
 def record(
@@ -96,8 +97,6 @@ def record(
     names_sha256 = _digest(sorted(values))
     what = _digest([kind, detail.get("step"), detail.get("provisioner"), instance_id, name, names_sha256])
     counted = refusals.count(reader, account_id, what[:_DIGITS], now)
-    if not counted.event:
-        return Recorded([counted.statement], [])
     shown = _first(values, _MAX_NAMES - len(name or ""))
     whole = len(shown) == len(values) or values == [name]
     event = Event(
@@ -117,7 +116,9 @@ def record(
             **detail,
         },
     )
-    return Recorded([counted.statement], [event])
+    if counted.event:
+        return Recorded([counted.statement], [event], [])
+    return Recorded([counted.statement], [], [event])
 
 
 def _digest(value: object) -> str:

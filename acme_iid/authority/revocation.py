@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 from cryptography import x509
@@ -113,7 +114,7 @@ def revoke_by_account(
             f"of {others}",
         )
     write = _revoke_once(context, reader, certificate, code, f"account {account.id}", may_close=own)
-    return Write([signers.guard(account), *write.statements], write.answer, write.events)
+    return replace(write, statements=[signers.guard(account), *write.statements])
 
 
 def revoke_by_key(

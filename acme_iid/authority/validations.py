@@ -309,7 +309,6 @@ def _failed(
     number, fault = current.challenge.attempts, error.fault
     if number < error.worth:
         return Write([attempts.postpone(current, fault, now + PAUSES[number - 1])], _nothing)
-    _log.info("challenge %s refused after %d attempts: %s", current.challenge.id, number, fault.detail)
     order, _ = orders.failed(current, fault, now)
     recorded = refusals.record(
         reader,
@@ -323,7 +322,7 @@ def _failed(
         name=current.authorization.name.value,
     )
     statements = [orders.change(order, now), *attempts.decide(current), *recorded.statements]
-    return Write(statements, _nothing, recorded.events)
+    return Write(statements, _nothing, recorded.events, recorded.repeated)
 
 
 def _nothing(_rows: Sequence[Row]) -> None:

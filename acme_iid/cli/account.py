@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from acme_iid.cli.acting import acting
 from acme_iid.cli.filters import ABOUT, filtered, on_store, one_more, show_page
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show_one, timestamp
@@ -80,7 +81,7 @@ def show_account(database: Database, id: str, *, as_json: bool) -> None:  # noqa
 
 @account.command("deactivate", cls=TakesRandomText, short_help="End an account.")
 @_id
-@on_store
+@acting()
 def deactivate(database: Database, id: str) -> None:  # noqa: A002 - as above
     """Deactivate an account for good, by its id or by its key's thumbprint, and end its open orders.
 

@@ -6,14 +6,21 @@ import json
 import os
 import shlex
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from acme_iid.cli import Home
+from acme_iid.cli.acting import here, operated, reason_option
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import rows_progress, timestamp
 from acme_iid.cli.parameters import password, password_file
+
+if TYPE_CHECKING:
+    from acme_iid.config.settings import Config
+    from acme_iid.operations.backup import Backup
 
 _KEYS = "It holds the private keys of the CA's issuers: keep it as you keep those."
 _OUTSIDE = "Not in it are files outside the home that ca.toml or an issuer names: "
@@ -31,9 +38,19 @@ _file = click.Path(dir_okay=False, path_type=Path)
     metavar="CERT",
     help="Encrypt it for the RSA key of this certificate, PEM (CMS, AES-256).",
 )
+@reason_option()
 @json_option
 @click.pass_obj
-def backup(home: Home, file: Path, *, force: bool, root_keys: bool, recipient: Path | None, as_json: bool) -> None:
+def backup(
+    home: Home,
+    file: Path,
+    act_reason: str | None,
+    *,
+    force: bool,
+    root_keys: bool,
+    recipient: Path | None,
+    as_json: bool,
+) -> None:
     """Write the whole CA into FILE, a tar file: ca.toml, certificates, private keys and the database.
 
     The server may run; the database is in it as it is at one moment, be it a file or PostgreSQL's. FILE holds the
@@ -56,6 +73,7 @@ def backup(home: Home, file: Path, *, force: bool, root_keys: bool, recipient: P
         recipient=None if recipient is None else envelopes.load_certificate(recipient),
     )
     size = file.stat().st_size
+    _record(config, made, size, act_reason, encrypted=recipient is not None)
     if as_json:
         summary = {
             "file": str(file.absolute()),
@@ -78,6 +96,18 @@ def backup(home: Home, file: Path, *, force: bool, root_keys: bool, recipient: P
         click.echo(_LEFT_OUT + ", ".join(made.left_out))
 
 
+def _record(config: Config, made: Backup, size: int, reason: str | None, *, encrypted: bool) -> None:
+    from acme_iid.errors import StoreUnavailableError
+    from acme_iid.operations import backup
+    from acme_iid.store.database import open_store
+
+    try:
+        with closing(operated(open_store(config.store.url), reason)) as database:
+            backup.record(database, made, size, encrypted=encrypted)
+    except StoreUnavailableError as error:
+        click.echo(f"The backup is whole. The record does not say that it was made: {error}", err=True)
+
+
 @click.command(short_help="Make a home from a backup.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
@@ -90,9 +120,16 @@ def backup(home: Home, file: Path, *, force: bool, root_keys: bool, recipient: P
 @click.option("--recipient", type=_file, metavar="CERT", help="The certificate that FILE was encrypted for, PEM.")
 @click.option("--key", type=_file, metavar="KEY", help="The private key of --recipient, PEM.")
 @password_file
+@reason_option()
 @click.pass_obj
 def restore(
-    home: Home, file: Path, url: str | None, recipient: Path | None, key: Path | None, password_file: Path | None
+    home: Home,
+    file: Path,
+    url: str | None,
+    recipient: Path | None,
+    key: Path | None,
+    password_file: Path | None,
+    act_reason: str | None,
 ) -> None:
     """Make the CA's home, --home, from FILE, which 'acme-iid-ca backup' wrote. The home is empty, or not there yet.
 
@@ -110,7 +147,7 @@ def restore(
     owner = None
     if recipient is not None and key is not None:
         owner = envelopes.load_recipient(recipient, key, password(password_file))
-    restored = restore.restore(file, home.path, int(time.time()), url, rows_progress, owner)
+    restored = restore.restore(file, home.path, int(time.time()), url, rows_progress, owner, here(act_reason))
     made = timestamp(restored.made_at)
     where = "its store is a file, ca.db" if url is None else "its store is in the database"
     click.echo(f"The CA as it was at {made} is in {home.path}; {where}.")

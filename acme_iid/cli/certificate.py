@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acme_iid.cli import Home
+from acme_iid.cli.acting import Reason, acting, operated
 from acme_iid.cli.filters import Ahead, filtered, numbered, on_store, one_more, show_page
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show_one, timestamp
@@ -170,7 +171,7 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
     metavar="TIME",
     help="The time to spread the renewals over.",
 )
-@click.option("--reason", help="Why, for the record.")
+@click.option("--reason", type=Reason(), metavar="TEXT", help="Why, for the record: the event says it, with you.")
 @json_option
 @filtered("instance", "limit", "before", "since", "until", "kind", "remote")
 def renew_now(database: Database, filter_: Filter, *, over: int, reason: str | None, as_json: bool) -> None:
@@ -180,7 +181,8 @@ def renew_now(database: Database, filter_: Filter, *, over: int, reason: str | N
     """
     from acme_iid.authority import renewal
 
-    asked = renewal.renew_now(database, filter_, over, reason, int(time.time()))
+    store = operated(database, reason)
+    asked = renewal.renew_now(store, filter_, over, reason, int(time.time()))
     if as_json:
         click.echo(json.dumps({"certificates": asked, "seconds": over}))
     else:
@@ -202,7 +204,7 @@ def renew_now(database: Database, filter_: Filter, *, over: int, reason: str | N
     show_default=True,
     help="The reason of RFC 5280, by name such as keyCompromise or by code. superseded closes no names.",
 )
-@on_store
+@acting("--note")
 @click.pass_obj
 def revoke(home: Home, database: Database, serial: int | None, file: Path | None, reason: str) -> None:
     """Revoke the certificate with SERIAL (decimal, or hexadecimal after 0x) and close its names to its instance.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acme_iid.cli.filters import ABOUT, filtered, on_store, one_more, show_page
+from acme_iid.cli.acting import acting
+from acme_iid.cli.filters import ABOUT, filtered, one_more, show_page
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show_one, timestamp
 from acme_iid.cli.parameters import Checked, TakesRandomText
@@ -46,7 +47,7 @@ def eab() -> None:
 )
 @click.option("--reusable", is_flag=True, help="More than one account may be made with it.")
 @json_option
-@on_store
+@acting()
 def add(database: Database, *, label: str | None, expires: int | None, reusable: bool, as_json: bool) -> None:
     """Make a key and print it: its id, and the MAC key in base64url. It is not shown again."""
     from acme_iid.authority import external_keys
@@ -74,7 +75,7 @@ def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
     short_help="Let a key make no further account.",
 )
 @click.argument("key_id")
-@on_store
+@acting()
 def revoke(database: Database, key_id: str) -> None:
     """Revoke a key. The accounts that were made with it stay; 'account deactivate' ends one."""
     from acme_iid.authority import external_keys

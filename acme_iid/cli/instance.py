@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from acme_iid.cli.acting import acting
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import filtered, instance_called, on_store, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
@@ -156,7 +157,7 @@ def _enrolment(database: Database, entry: Enrolment) -> str:
 )
 @click.option("--revoke", is_flag=True, help="Also revoke the instance's certificates.")
 @json_option
-@on_store
+@acting()
 def release(
     database: Database,
     id: str,  # noqa: A002 - as above
@@ -189,10 +190,9 @@ def release(
 
 @instance.command("block", short_help="Shut an instance out.")
 @_id
-@click.option("--reason", metavar="TEXT", help="Why, for operators; the instance is not told.")
 @click.option("--revoke", is_flag=True, help="Also revoke its certificates, for keyCompromise.")
 @json_option
-@on_store
+@acting(passed=True)
 def block(
     database: Database,
     id: str,  # noqa: A002 - as above
@@ -203,7 +203,8 @@ def block(
 ) -> None:
     """Refuse an instance from now on, and end what it has proven.
 
-    ID is its whole id, which may be one that was never used here, or the cloud's own id of one that was.
+    ID is its whole id, which may be one that was never used here, or the cloud's own id of one that was. The reason is
+    for operators; the instance is not told.
     """
     from acme_iid.operations import instances as use_cases
 
@@ -224,7 +225,7 @@ def _tell(sentence: str, facts: Mapping[str, object], ended: Ended, *, as_json: 
 @instance.command("unblock", short_help="Let a blocked instance in again.")
 @_id
 @json_option
-@on_store
+@acting()
 def unblock(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - as above
     """Let an instance in again. Its owner has not changed."""
     from acme_iid.operations import instances as use_cases
@@ -241,7 +242,7 @@ def unblock(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A00
 @instance.command("reopen", short_help="Open a name that revocation closed.")
 @_id
 @click.argument("name")
-@on_store
+@acting()
 def reopen(database: Database, id: str, name: str) -> None:  # noqa: A002 - as above
     """Let an instance hold NAME again after its certificate for it was revoked."""
     from acme_iid.operations import instances as use_cases

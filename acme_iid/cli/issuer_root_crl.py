@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli import Home
-from acme_iid.cli.filters import on_store
+from acme_iid.cli.acting import acting
 from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import Checked, password, password_file
 
@@ -88,7 +88,7 @@ def sign(
 
 @root_crl.command("import", short_help="Hand out a root's list from now on.")
 @click.argument("file", type=_file)
-@on_store
+@acting()
 @click.pass_obj
 def import_list(home: Home, database: Database, file: Path) -> None:
     """Check FILE, the list of one of this CA's roots in DER or PEM, and hand it out from now on.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli import Home
+from acme_iid.cli.acting import acting
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import on_store
 from acme_iid.cli.output import show, timestamp
@@ -83,7 +84,7 @@ def link(
 @click.argument("new", type=_file)
 @click.argument("link", type=_file, required=False)
 @click.option("--without-link", is_flag=True, help="The former key is lost: clients bootstrap the new root themselves.")
-@on_store
+@acting()
 @click.pass_obj
 def add(home: Home, database: Database, new: Path, link: Path | None, *, without_link: bool) -> None:
     """Announce the root in NEW, which clients take up by LINK; both are PEM files.
@@ -108,7 +109,7 @@ def add(home: Home, database: Database, new: Path, link: Path | None, *, without
 
 @roots.command(short_help="Have an announced root be the one in use.")
 @click.argument("root", metavar="FINGERPRINT")
-@on_store
+@acting()
 @click.pass_obj
 def use(home: Home, database: Database, root: str) -> None:
     """Have the root with FINGERPRINT, or these first digits of it, be the one in use.
@@ -123,7 +124,7 @@ def use(home: Home, database: Database, root: str) -> None:
 
 @roots.command(short_help="Have clients trust a root no more.")
 @click.argument("root", metavar="FINGERPRINT")
-@on_store
+@acting()
 @click.pass_obj
 def drop(home: Home, database: Database, root: str) -> None:
     """Have clients trust the root with FINGERPRINT, or these first digits of it, no more.

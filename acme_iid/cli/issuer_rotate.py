@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli import Home
-from acme_iid.cli.filters import on_store
+from acme_iid.cli.acting import acting
 from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import KEY_TYPES, Checked, password, password_file
 
@@ -134,7 +134,7 @@ def _constraints(config: Config, networks: tuple[Network, ...]) -> NameConstrain
 @click.argument("issuer")
 @click.option("--compromised", is_flag=True, help="The former issuer's key was stolen: have its certificates replaced.")
 @password_file
-@on_store
+@acting()
 @click.pass_obj
 def activate(home: Home, database: Database, issuer: str, password_file: Path | None, *, compromised: bool) -> None:
     """Have ISSUER, as 'issuer list' shows it, sign from now on; every server follows within seconds.
@@ -166,7 +166,7 @@ def activate(home: Home, database: Database, issuer: str, password_file: Path | 
 
 @rotate.command(short_help="Mark a stolen intermediate that does not sign.")
 @click.argument("issuer")
-@on_store
+@acting()
 @click.pass_obj
 def compromised(home: Home, database: Database, issuer: str) -> None:
     """Mark ISSUER, a former, retired or prepared one, because its key was stolen.
@@ -229,7 +229,7 @@ def _print_aftermath(home: Home, database: Database, issuer: str, now: int) -> N
     help="Do so although certificates of it are in force, which can then no longer be revoked.",
 )
 @password_file
-@on_store
+@acting()
 @click.pass_obj
 def retire(home: Home, database: Database, issuer: str, password_file: Path | None, *, while_valid: bool) -> None:
     """Sign the last revocation list of ISSUER, which outlasts its last certificate; then its key can be destroyed.

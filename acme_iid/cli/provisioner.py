@@ -9,6 +9,7 @@ import click
 
 from acme_iid.attestation.trust import GivenKeys
 from acme_iid.cli import Home, provisioner_edits
+from acme_iid.cli.acting import reason_option, recording
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
 from acme_iid.cli.provisioner_explain import test
@@ -63,8 +64,9 @@ provisioner.add_command(test)
     help="The instances' cloud, or ACME for hosts in none.",
 )
 @flags
+@reason_option()
 @click.pass_obj
-def add(home: Home, /, name: str, type_: str, **options: Any) -> None:
+def add(home: Home, /, name: str, type_: str, act_reason: str | None, **options: Any) -> None:
     """Add the provisioner NAME to ca.toml, keeping the file's comments.
 
     It admits the instances that are on all of the lists given. One of these must list the instances' owners.
@@ -81,7 +83,7 @@ def add(home: Home, /, name: str, type_: str, **options: Any) -> None:
             f"say whose instances are admitted: {named}. Any customer of the cloud has valid evidence, so a "
             "provisioner without owners admits nobody"
         )
-    with errors_by_flags(name):
+    with recording(home, act_reason), errors_by_flags(name):
         made = provisioner_edits.add(home, values)
     click.echo(f"The provisioner {name!r} has been added to {made.home / 'ca.toml'}.")
     click.echo(_TAKEN_UP)
@@ -93,8 +95,9 @@ def add(home: Home, /, name: str, type_: str, **options: Any) -> None:
 @flags
 @removals
 @click.option("--unset", multiple=True, metavar="KEY", help="Take a setting out, by its key in ca.toml: instance_age.")
+@reason_option()
 @click.pass_obj
-def update(home: Home, /, name: str, **options: Any) -> None:
+def update(home: Home, /, name: str, act_reason: str | None, **options: Any) -> None:
     """Change the provisioner NAME in ca.toml, keeping the file's comments.
 
     Flags that may be repeated add to their lists, and each has a --remove-... that takes a value out again
@@ -112,7 +115,7 @@ def update(home: Home, /, name: str, **options: Any) -> None:
 
         return made
 
-    with errors_by_flags(name):
+    with recording(home, act_reason), errors_by_flags(name):
         changed = provisioner_edits.change(home, name, edit)
     click.echo(f"The provisioner {name!r} has been changed in {changed.home / 'ca.toml'}.")
     click.echo(_TAKEN_UP)
@@ -121,13 +124,15 @@ def update(home: Home, /, name: str, **options: Any) -> None:
 
 @provisioner.command("remove", short_help="Remove one from ca.toml.")
 @click.argument("name")
+@reason_option()
 @click.pass_obj
-def remove(home: Home, name: str) -> None:
+def remove(home: Home, name: str, act_reason: str | None) -> None:
     """Remove the provisioner NAME from ca.toml, with the comment directly above it.
 
     Certificates that were issued under it stay valid until they expire or are revoked.
     """
-    left = provisioner_edits.remove(home, name)
+    with recording(home, act_reason):
+        left = provisioner_edits.remove(home, name)
     click.echo(f"The provisioner {name!r} has been removed from {left.home / 'ca.toml'}.")
     click.echo(_TAKEN_UP)
 

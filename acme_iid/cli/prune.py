@@ -8,25 +8,27 @@ import time
 import click
 
 from acme_iid.cli import Home
+from acme_iid.cli.acting import operated, reason_option
 from acme_iid.cli.filters import as_json as json_option
 
 
 @click.command(short_help="Remove what ended long ago from the store.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@reason_option()
 @json_option
 @click.pass_obj
-def prune(home: Home, *, dry_run: bool, as_json: bool) -> None:
+def prune(home: Home, act_reason: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Remove what ended long ago, as a running server does by itself once an hour.
 
     What that is, [retention] in ca.toml says: orders that led to no certificate 7 days after their end, certificates
     with their orders 90 days after theirs. What is open, valid or needed by something that is stays; so do accounts,
-    instances, blocks, closed names and events, which are a chain and never pruned.
+    instances, blocks and closed names. Events are a chain, and go otherwise if [retention] says so.
     """
     from acme_iid.operations import pruning
     from acme_iid.store.database import open_store
 
     config, now = home.config(), int(time.time())
-    database = open_store(config.store.url)
+    database = operated(open_store(config.store.url), act_reason)
     try:
         removed = pruning.count(config, database, now) if dry_run else pruning.prune(config, database, "operator", now)
     finally:

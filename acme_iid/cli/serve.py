@@ -32,27 +32,53 @@ if TYPE_CHECKING:
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many processes answer requests."
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json", "logfmt"]),
+    default="text",
+    show_default=True,
+    help="The form of the log's lines, which go to standard error.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least level of the log's lines; debug has one for each request.",
+)
 @password_file
 @click.pass_obj
-def serve(home: Home, listen: Listen | None, plain_http: bool, workers: int, password_file: Path | None) -> None:
+def serve(
+    home: Home,
+    *,
+    listen: Listen | None,
+    plain_http: bool,
+    workers: int,
+    log_format: str,
+    log_level: str,
+    password_file: Path | None,
+) -> None:
     """Run the ACME server until SIGTERM or ctrl-C; SIGHUP reads ca.toml again.
 
     TLS uses a certificate from the CA itself, which is renewed while the server runs.
     """
     from acme_iid.app import create_app
+    from acme_iid.operations.configuration_record import ServerRecord
     from acme_iid.serving import server
 
     # The files that the server writes are nobody else's.
     os.umask(0o077)
     server.run(
         home.config(),
-        create_app,
+        ServerRecord().following(create_app),
         password=password(password_file),
         password_file=password_file,
         listen=listen,
         plain_http=plain_http,
         check=_require_right_clock,
         workers=workers,
+        log_format=log_format,
+        log_level=log_level,
     )
 
 

@@ -71,6 +71,26 @@ def migrate(context: click.Context, url: str, *, as_json: bool) -> None:
     click.echo("Now give that URL as url in [store] of ca.toml, and start the server.")
 
 
+@store.command(short_help="How far each sink is.")
+@json_option
+@on_store
+def sinks(database: Database, *, as_json: bool) -> None:
+    """List the sinks that events were ever sent to, with the last event that each has taken.
+
+    A sink that ca.toml no longer has is listed until another store begins.
+    """
+    from acme_iid.store import events
+    from acme_iid.store import sinks as record
+
+    database.seal()
+    head = events.head(database).seq
+    rows: list[dict[str, object]] = [
+        {"sink": cursor.name, "last": cursor.last, "behind": max(0, head - cursor.last)}
+        for cursor in record.cursors(database)
+    ]
+    show(rows, as_json=as_json, empty="Events are sent to no sink.")
+
+
 @store.command(short_help="Which servers run.")
 @json_option
 @on_store

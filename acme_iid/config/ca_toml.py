@@ -17,6 +17,7 @@ from acme_iid.config import (
     limit_settings,
     profiles,
     setting_reader,
+    sink_settings,
     status_settings,
     store_settings,
 )
@@ -81,9 +82,10 @@ def parse(data: bytes, home: Path) -> Config:
         raise ConfigError(f"{file} is not TOML: its values are nested too deep") from error
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
-    limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"))
+    limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"), home)
     status = top.table("status")
     tables, profile_tables = top.tables("provisioner"), top.named_tables("profile")
+    sink_tables = top.tables("sink")
     top.done()
     settings = _ca(ca, home), _server(server), store_settings.read(store, home)
     names = [table.look("name") for table in tables]
@@ -98,6 +100,7 @@ def parse(data: bytes, home: Path) -> Config:
         limits=limits,
         retention=retention,
         status=status_settings.read(status, is_shown=settings[0].crl),
+        sinks=sink_settings.read_all(sink_tables, home),
         provisioners=instances,
         hosts=hosts,
         names=tuple(map(str, names)),
@@ -191,9 +194,16 @@ def _server(table: Table) -> ServerSettings:
     return settings
 
 
-def _retention(table: Table) -> Retention:
-    settings = Retention(**setting_reader.read(table, settings_of(Retention)))
+def _retention(table: Table, home: Path) -> Retention:
+    values = setting_reader.read(table, settings_of(Retention))
+    if "events_export" in values:
+        values["events_export"] = home / values["events_export"]
+    settings = Retention(**values)
     table.done()
+    if settings.events is not None and settings.events_export is None:
+        raise table.error("events_export", "is missing; events go only once they are in a file in this directory")
+    if settings.events is None and settings.events_export is not None:
+        raise table.error("events_export", "is of no use without events, which says how long they stay")
     return settings
 
 

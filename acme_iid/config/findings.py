@@ -53,7 +53,7 @@ class Finding:
 
 def of_configuration(config: Config) -> list[Finding]:
     """The findings about a ca.toml, in the order of its tables."""
-    findings = [*_of_ca(config), *_of_server(config)]
+    findings = [*_of_ca(config), *_of_server(config), *_of_store(config)]
     if not config.all_provisioners:
         findings.append(
             Finding(
@@ -93,27 +93,31 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     files += [
         *config.ca.alternate_chains,
         *(path for entry in config.provisioners for path in entry.keys.places.values()),
+        *(sink.roots_file for sink in config.sinks if sink.roots_file is not None),
     ]
     if config.store.path is not None:
         files.append(config.store.path)
-    if password_file is not None:
-        files.append(password_file.absolute())
+    secrets = [*config.secret_files, *([] if password_file is None else [password_file.absolute()])]
+    files += secrets
     paths = dict.fromkeys(path for file in files for path in (*reversed(file.parents), file))
     trusted = {0, uid}
     if uid == 0 and (owner := _status(home)) is not None:
         trusted.add(owner.st_uid)  # root looks at the home of the user that the server runs as
     findings = [finding for path in paths for finding in _of_path(path, trusted)]
-    status = None if password_file is None else _status(password_file)
-    if status is not None and status.st_mode & stat.S_IROTH:
-        findings.append(
-            Finding(
-                "others-read",
-                "unsafe",
-                str(password_file),
-                f"everybody on this machine can read the password of the CA's key in {password_file}.",
-                f"Make it private: chmod 600 '{password_file}'",
+    for path in secrets:
+        status = _status(path)
+        if status is not None and status.st_mode & stat.S_IROTH:
+            what = "the password of the CA's key" if path not in config.secret_files else "the secret"
+            shown = path if password_file is None or path != password_file.absolute() else password_file
+            findings.append(
+                Finding(
+                    "others-read",
+                    "unsafe",
+                    str(shown),
+                    f"everybody on this machine can read {what} in {shown}.",
+                    f"Make it private: chmod 600 '{shown}'",
+                )
             )
-        )
     return findings
 
 
@@ -160,6 +164,18 @@ def _of_server(config: Config) -> Iterator[Finding]:
             f"any client in {network} is believed about the sender of a request (X-Forwarded-For): it chooses the "
             "address that limits count and events name.",
             "List the addresses of the proxies themselves in proxies.",
+        )
+
+
+def _of_store(config: Config) -> Iterator[Finding]:
+    if config.store.holds_password and config.store.url_file is None:
+        yield Finding(
+            "inline-secret",
+            "unsafe",
+            "store.url",
+            "the password of the database stands in ca.toml: whoever reads it, or a backup, can write what the CA "
+            "knows.",
+            "Put the URL into a file that only the server's user reads, and give url_file in place of url in [store].",
         )
 
 

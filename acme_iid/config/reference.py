@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from acme_iid.config import ca_toml, profiles, provisioner_settings, store_settings
 from acme_iid.config.limit_settings import Limits
 from acme_iid.config.settings import DEFAULT_LIFETIMES, CASettings, Retention, ServerSettings
+from acme_iid.config.sink_settings import SinkSettings
 from acme_iid.config.status_settings import StatusSettings
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.policy.hosts import TYPE
@@ -51,6 +52,7 @@ def _sections() -> Iterator[str]:
     yield from _section("[store]", "", store_settings.SETTINGS)
     yield from _section("[limits]", '"off" takes a limit away.', settings_of(Limits))
     yield from _section("[retention]", "", settings_of(Retention))
+    yield from _section("[[sink]]", "One table for each place that events are sent to.", settings_of(SinkSettings))
     yield from _section(
         "[profile.NAME]", "One table for each profile.", (*profiles.SETTINGS, *profiles.lifetime_settings(None))
     )

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from acme_iid.attestation.trust import GivenKeys
 from acme_iid.config import parsers
 from acme_iid.config.limit_settings import Limits
+from acme_iid.config.sink_settings import SinkSettings
 from acme_iid.config.status_settings import StatusSettings
 from acme_iid.issuance.leaf import StatusURLs
 from acme_iid.issuance.profiles import Lifetimes, Profile
@@ -199,6 +200,31 @@ class Retention:
         ),
     )
 
+    events: int | None = field(
+        default=None,
+        metadata=described(
+            'a duration such as "400d"',
+            "The time that events stay, at least 30d. Older ones go once they are in a file below events_export, and "
+            "their place in the chain is signed.",
+            partial(
+                parsers.bounded_duration,
+                least=30 * 86400,
+                otherwise="must be at least 30d, because operators look for instances by their events",
+            ),
+            "duration",
+            absent="they stay for good",
+        ),
+    )
+    events_export: Path | None = field(
+        default=None,
+        metadata=described(
+            "a directory",
+            "Where events are written before they go from the store; each server that may have them go needs it.",
+            Path,
+            absent="none; events needs it",
+        ),
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -206,6 +232,7 @@ class Config:
 
     :ivar provisioners: those for instances of a cloud.
     :ivar hosts: the provisioners of type ACME.
+    :ivar sinks: where events are sent to.
     :ivar names: the names of all provisioners, in the order of ca.toml.
     :ivar profiles: the profiles that orders ask for by name, the default first; empty for a CA without profiles.
     :ivar constraints: returns the name constraints of the certificates above a leaf. They are not in ca.toml: the
@@ -222,6 +249,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     retention: Retention = Retention()
     status: StatusSettings = field(default_factory=StatusSettings)
+    sinks: tuple[SinkSettings, ...] = ()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
     constraints: Callable[[], Sequence[NameConstraints]] = tuple
@@ -262,6 +290,11 @@ class Config:
     def all_provisioners(self) -> tuple[Provisioner | HostProvisioner, ...]:
         """Those for instances, and then those for hosts."""
         return (*self.provisioners, *self.hosts)
+
+    @property
+    def secret_files(self) -> tuple[Path, ...]:
+        """The files that hold secrets in place of ca.toml."""
+        return tuple(filter(None, (self.store.url_file, *(file for sink in self.sinks for file in sink.secret_files))))
 
     @property
     def given_keys(self) -> Mapping[str, Sequence[GivenKeys]]:

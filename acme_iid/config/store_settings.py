@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from acme_iid.config import setting_reader
+from acme_iid.config import secret_files, setting_reader
 from acme_iid.config.table import Table
 from acme_iid.policy.setting import Setting
 from acme_iid.store.settings import CONNECTIONS, StoreSettings
@@ -43,6 +44,14 @@ SETTINGS = (
         default=_DEFAULT_URL,
     ),
     Setting(
+        "url_file",
+        "text",
+        "a file with such a URL",
+        "The file with the URL in it, in place of url, so that no password stands in ca.toml; or credential:NAME, one "
+        "of the credentials that systemd gave the server.",
+        secret_files.name,
+    ),
+    Setting(
         "connections",
         "number",
         f"a number from 1 to {_MOST_CONNECTIONS}",
@@ -60,7 +69,12 @@ def read(table: Table, home: Path) -> StoreSettings:
     """
     values = setting_reader.read(table, SETTINGS)
     table.done()
-    url = values.get("url", _DEFAULT_URL)
+    url, file = values.get("url", _DEFAULT_URL), None
+    if "url_file" in values:
+        if "url" in values:
+            raise table.error("url_file", "stands beside url; give one of them")
+        file = secret_files.place(values["url_file"], home, os.environ)
+        url = table.parsed("url_file", file, lambda path: _url(secret_files.read(path)))
     if url.startswith("sqlite:"):
-        return StoreSettings(f"sqlite:{home / url.removeprefix('sqlite:')}")
-    return StoreSettings(url, values.get("connections", CONNECTIONS))
+        return StoreSettings(f"sqlite:{home / url.removeprefix('sqlite:')}", url_file=file)
+    return StoreSettings(url, values.get("connections", CONNECTIONS), file)

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from acme_iid.telemetry.masking import masked
+
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -57,7 +59,8 @@ class Table:
         value = self._left.pop(key, None)
         # bool is an int to Python, never to a reader of TOML.
         if value is not None and type(value) is not type_:
-            raise self.error(key, f"{value!r} is not {what}")
+            # A list with a URL in it, or a number: what was to be a secret is shown nowhere.
+            raise self.error(key, f"{self._shown(key, value)} is not {what}")
         return value
 
     def text(self, key: str, what: str, parse: Callable[[str], T], default: T | None = None) -> T:
@@ -132,6 +135,10 @@ class Table:
     def inner(self, label: str, values: Mapping[str, Any]) -> Table:
         """A table inside this one; its errors name both."""
         return Table(self._file, self._below(label), values)
+
+    @staticmethod
+    def _shown(key: str, value: object) -> str:
+        return masked(f"{key} = {value!r}").partition(" = ")[2]
 
     def _below(self, label: str) -> str:
         return f"{self._label} {label}" if self._label else label

@@ -34,7 +34,9 @@ from acme_iid.issuance import home
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import envelopes
 from acme_iid.store import copies, events
+from acme_iid.store.chain import Event
 from acme_iid.store.database import SQLite, migrate
+from acme_iid.store.writes import Committing, Write, perform
 
 MANIFEST = "manifest.json"
 DATABASE = "store.db"
@@ -150,6 +152,24 @@ def write(
     finally:
         shutil.rmtree(folder)
     return backup
+
+
+def record(database: Committing, backup: Backup, size: int, *, encrypted: bool) -> None:
+    """Leave an event in the store that a backup was made of it, which that backup does not have.
+
+    :param size: that of the file, in octets.
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    detail = {
+        "made_at": backup.made_at,
+        "head": backup.head,
+        "manifest_sha256": hashlib.sha256(backup.manifest()).hexdigest(),
+        "octets": size,
+        "encrypted": encrypted,
+        "left_out": list(backup.left_out),
+    }
+    event = Event("backup.written", backup.made_at, detail=detail)
+    perform(database, lambda _reader: Write((), lambda _rows: None, [event]))
 
 
 def _give_name(partial: Path, target: Path, *, force: bool) -> None:

@@ -24,6 +24,7 @@ from acme_iid.operations import envelopes
 from acme_iid.operations.backup import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest
 from acme_iid.operations.envelopes import Recipient
 from acme_iid.store import copies, copying, events
+from acme_iid.store.actor import Actor
 from acme_iid.store.chain import Event
 from acme_iid.store.copying import Progress
 from acme_iid.store.database import Database, Transaction, connect, migrate, open_store
@@ -43,6 +44,7 @@ def restore(
     server: str | None = None,
     watch: Watch = lambda _rows: nullcontext(lambda _what, _more: None),
     recipient: Recipient | None = None,
+    actor: Actor | None = None,
 ) -> Backup:
     """Make the home of a CA from a backup.
 
@@ -50,6 +52,7 @@ def restore(
     :param server: the URL of a database of PostgreSQL's for the store, which else is a file in the home. It is empty,
         or holds what an interrupted restoration of the same backup has copied so far.
     :param recipient: for a backup that is encrypted.
+    :param actor: whoever has it done, for the record.
     :raises CopyError: if the database holds something else, or the copy in it is not the same.
     :raises StoreUnavailableError: if it cannot be used.
     :raises RequestError: if there is something there, or the backup is not whole and as it was written.
@@ -63,7 +66,7 @@ def restore(
     try:
         backup = _unpack(archive, made, recipient)
         _point_to(server or f"sqlite:{_STORE}", made, backup)
-        _install(made / _STORE, server, backup, now, watch)
+        _install(made / _STORE, server, backup, partial(_put_to_use, backup, now, actor), watch)
         for folder, _, _ in os.walk(made):
             sync_names(Path(folder))
         made.rename(home)  # over an empty folder, or none
@@ -154,7 +157,9 @@ def _point_to(url: str, made: Path, backup: Backup) -> None:
     file = made / FILE_NAME
     text = file.read_text("utf-8")
     document = tomlkit.parse(text)
-    document.setdefault("store", tomlkit.table())["url"] = url
+    store = document.setdefault("store", tomlkit.table())
+    store["url"] = url
+    store.pop("url_file", None)
     _make_relative(document, f"{backup.home}/", backup.files)
     if (changed := tomlkit.dumps(document)) != text:
         file.write_text(changed, "utf-8")
@@ -169,8 +174,13 @@ def _make_relative(values: Any, home: str, files: Collection[str]) -> None:
             _make_relative(value, home, files)
 
 
-def _install(file: Path, server: str | None, backup: Backup, now: int, watch: Watch) -> None:
-    """Prove the store, move it into ``server`` if there is one, and let it know that it goes on from a copy."""
+def _install(
+    file: Path, server: str | None, backup: Backup, put_to_use: Callable[[Transaction], None], watch: Watch
+) -> None:
+    """Prove the store, move it into ``server`` if there is one, and let it know that it goes on from a copy.
+
+    :param put_to_use: lets it know, in a transaction.
+    """
     store = open_store(f"sqlite:{file}")
     try:
         deque(events.check(store), maxlen=0)
@@ -178,9 +188,9 @@ def _install(file: Path, server: str | None, backup: Backup, now: int, watch: Wa
             raise RequestError(f"the events in the backup do not end with {backup.head}, as its manifest says")
         if server is None:
             with store.transaction() as transaction:
-                _put_to_use(backup, now, transaction)
+                put_to_use(transaction)
         else:
-            _move(store, server, partial(_put_to_use, backup, now), watch)
+            _move(store, server, put_to_use, watch)
     finally:
         store.close()
     if server is not None:
@@ -188,10 +198,10 @@ def _install(file: Path, server: str | None, backup: Backup, now: int, watch: Wa
             path.unlink()
 
 
-def _put_to_use(backup: Backup, now: int, transaction: Transaction) -> None:
+def _put_to_use(backup: Backup, now: int, actor: Actor | None, transaction: Transaction) -> None:
     copies.put_to_use(transaction, now)
     event = Event("store.restored", now, detail={"made_at": backup.made_at, "head": backup.head})
-    events.append(transaction, event)
+    events.append(transaction, event if actor is None else actor.sign(event))
 
 
 def _move(store: Database, server: str, put_to_use: Callable[[Transaction], None], watch: Watch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import logging.config
 import os
 import resource
 import signal
@@ -21,21 +20,9 @@ from acme_iid.serving import sockets
 from acme_iid.serving.process import ApplicationFactory, Check, Process, Settings, warn
 from acme_iid.serving.sockets import Sockets
 from acme_iid.serving.supervisor import Supervisor
+from acme_iid.telemetry import acts, logs
 
 _log = logging.getLogger(__name__)
-_LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "()": "logging.Formatter",
-            "fmt": "%(asctime)s %(message)s",
-            "datefmt": "%Y-%m-%dT%H:%M:%S%z",
-        }
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
-    "loggers": {"acme_iid": {"handlers": ["stderr"], "level": "INFO", "propagate": False}},
-}
 
 
 def run(
@@ -49,6 +36,8 @@ def run(
     workers: int = 1,
     check: Check = lambda _config: None,
     serving_lifetime: int = LIFETIME,
+    log_format: str = "text",
+    log_level: str = "info",
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration and the CA's certificates again.
 
@@ -60,6 +49,8 @@ def run(
     :param workers: the number of processes that answer; with one, that is this one.
     :param check: raises what speaks against starting; a server that runs goes on, also when it is reloaded.
     :param serving_lifetime: seconds the server's own certificate lives.
+    :param log_format: the form of a line of the log.
+    :param log_level: the least level that is written.
     :raises ServerError: if it cannot start, or its processes keep failing.
     :raises CAFileError: if the CA's files cannot be used, or no client would take the server's certificate.
     """
@@ -70,7 +61,8 @@ def run(
     # Connections that have not begun TLS count against this and against no other limit.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    logging.config.dictConfig(_LOGGING)
+    logs.set_up(log_format, log_level)
+    acts.log_acts()
     with ExitStack() as stack:
         opened = sockets.handed_over(os.environ)
         if opened.acme and listen is not None:

@@ -8,12 +8,13 @@ wait for Python's lock after each; where the lock is another process's, or the d
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from acme_iid.errors import OutcomeUnknownError, StoreBusyError, StoreConflictError
 from acme_iid.store.database import Transaction
@@ -46,6 +47,14 @@ class Store(Committing, Protocol):
         """
 
 
+class _Queued(NamedTuple):
+    """A write that waits for a batch, the future of its outcome, and the context in which it is reported, if here."""
+
+    write: Write[Any]
+    future: asyncio.Future[Outcome | Exception]
+    context: contextvars.Context | None
+
+
 class Batches:
     """Commits writes of one event loop, in the order in which they were decided.
 
@@ -54,7 +63,8 @@ class Batches:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue: list[tuple[Write[Any], asyncio.Future[Outcome | Exception]]] = []
+        self._context = contextvars.Context()
+        self._queue: list[_Queued] = []
         self._due = False
         self._beside: asyncio.Task[None] | None = None
         self._slow = False
@@ -71,14 +81,14 @@ class Batches:
             if not isinstance(decided, Write):
                 return decided
             write = cast("Write[T]", decided)
-            outcome = Committed(()) if is_empty(write) else await self.commit(write)
+            outcome = Committed(()) if is_empty(write) else await self._commit(write, reports=True)
             if isinstance(outcome, Committed):
                 return write.answer(outcome.rows)
             verdict = outcome.verdict(self._store)
             if isinstance(verdict, Exception):
                 raise verdict
             if verdict is not None:
-                refused = await self.commit(verdict)
+                refused = await self._commit(verdict, reports=True)
                 if isinstance(refused, Committed):
                     return cast("T", verdict.answer(refused.rows))
         raise StoreConflictError("others changed the same at the same moments, again and again; nothing was changed")
@@ -88,14 +98,17 @@ class Batches:
             self.loop, self.thread = asyncio.get_running_loop(), threading.get_ident()
 
     async def commit(self, write: Write[Any]) -> Outcome:
-        """Commit a write with those that others decide in the same turns of the loop.
+        """Commit a write with those that others decide in the same turns of the loop; whoever has it done reports it.
 
         :raises StoreUnavailableError: see :meth:`acme_iid.store.writes.Committing.commit`.
         """
+        return await self._commit(write, reports=False)
+
+    async def _commit(self, write: Write[Any], *, reports: bool) -> Outcome:
         future: asyncio.Future[Outcome | Exception] = asyncio.get_running_loop().create_future()
-        self._queue.append((write, future))
+        self._queue.append(_Queued(write, future, contextvars.copy_context() if reports else None))
         self._schedule()
-        # The caller may be cancelled; its write is committed all the same.
+        # The caller may be cancelled; its write is committed, and reported, all the same.
         outcome = await asyncio.shield(future)
         if isinstance(outcome, Exception):
             raise outcome
@@ -105,8 +118,8 @@ class Batches:
         if self._queue and not self._due and self._beside is None:
             self._due = True
             self._since = time.monotonic()
-            # After the requests that have arrived by now.
-            asyncio.get_running_loop().call_soon(self._flush)
+            # After the requests that have arrived by now; what a batch logs is of none of its requests.
+            asyncio.get_running_loop().call_soon(self._flush, context=self._context)
 
     def _flush(self) -> None:
         """Commit what has been decided, or have a thread do so."""
@@ -116,12 +129,12 @@ class Batches:
         else:
             self._turns += 1
         if self._turns < TURNS and len(self._queue) < MOST and now - self._since < LONGEST:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush, context=self._context)
             return
         self._due = False
         self._seen = self._turns = 0
         batch, self._queue = self._queue[:MOST], self._queue[MOST:]
-        writes = [write for write, _ in batch]
+        writes = [queued.write for queued in batch]
         if not self._slow:
             began = time.monotonic()
             try:
@@ -132,15 +145,15 @@ class Batches:
                 self._settle(batch, [error] * len(batch))
             else:
                 self._slow = time.monotonic() - began > SLOW
-            if all(future.done() for _, future in batch):
+            if all(queued.future.done() for queued in batch):
                 self._schedule()
                 return
         self._beside = asyncio.get_running_loop().create_task(self._commit_beside(batch))
 
-    async def _commit_beside(self, batch: list[tuple[Write[Any], asyncio.Future[Outcome | Exception]]]) -> None:
+    async def _commit_beside(self, batch: list[_Queued]) -> None:
         began = time.monotonic()
         try:
-            outcomes = await asyncio.to_thread(self._store.commit_all, [write for write, _ in batch])
+            outcomes = await asyncio.to_thread(self._store.commit_all, [queued.write for queued in batch])
             self._slow = time.monotonic() - began > SLOW
             self._settle(batch, outcomes)
         except Exception as error:  # noqa: BLE001 - those that wait for one of these are told
@@ -150,13 +163,13 @@ class Batches:
             self._schedule()
 
     @staticmethod
-    def _settle(
-        batch: list[tuple[Write[Any], asyncio.Future[Outcome | Exception]]],
-        outcomes: Sequence[Outcome | Exception],
-    ) -> None:
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if not future.done():
-                future.set_result(outcome)
+    def _settle(batch: list[_Queued], outcomes: Sequence[Outcome | Exception]) -> None:
+        for (write, future, context), outcome in zip(batch, outcomes, strict=True):
+            if future.done():
+                continue
+            if context is not None and isinstance(outcome, Committed):
+                context.run(write.report)
+            future.set_result(outcome)
 
 
 class LoopStore:

@@ -220,6 +220,34 @@ def _lookups(
                 yield _Lookup(own, value, row["at"], row["seq"], n)
 
 
+def followed(reader: Reader) -> int:
+    """The number of the last event that was followed."""
+    return following(reader).seq
+
+
+def forget(rows: Sequence[Row], until: int) -> list[Statement]:
+    """Remove the values by which events that go are found; those of a certificate that stays are still its own.
+
+    :param rows: the events.
+    :param until: the number of the last event that goes.
+    """
+    latest: dict[tuple[str, str], int] = {}
+    for row in rows:
+        detail: Mapping[str, Any] = json.loads(row["detail"])
+        for lookup in _lookups(row, detail, _values(row, detail), None):
+            found = (lookup.field, lookup.value)
+            latest[found] = max(latest.get(found, 0), lookup.at)
+    kept = "AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.n = lookups.n AND c.issued_at = lookups.at)"
+    return [
+        Statement(
+            f"""DELETE FROM lookups WHERE field = :field AND value = :value AND at <= :at AND seq <= :until
+                {kept if field.startswith("issued ") else ""}""",  # noqa: S608 - our own words
+            {"field": field, "value": value, "at": at, "until": until},
+        )
+        for (field, value), at in sorted(latest.items())
+    ]
+
+
 def _values(row: Row, detail: Mapping[str, Any]) -> dict[str, set[str]]:
     """The values by which an event is found, as they are looked up."""
     instance_id = row["instance_id"]

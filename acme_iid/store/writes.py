@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, overload
 
 from acme_iid.errors import StoreConflictError
 from acme_iid.store.chain import Event
+from acme_iid.telemetry import reports
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
@@ -113,15 +114,23 @@ class Write(Generic[T_co]):
         other.
     :ivar answer: makes the answer after the commit, from the rows that statements with RETURNING gave. An error that it
         raises is an answer, too: what was refused, and recorded.
+    :ivar events: those that are recorded.
+    :ivar repeated: refusals that the statements only count, since the record has an event of the same already: as the
+        events that they would be. They are reported, and are not stored.
     """
 
     statements: Sequence[Statement]
     answer: Callable[[Sequence[Row]], T_co]
     events: Sequence[Event] = ()
+    repeated: Sequence[Event] = ()
 
     def then(self, function: Callable[[T_co], U]) -> Write[U]:
         """The same write, whose answer is made of this one's."""
-        return Write(self.statements, lambda rows: function(self.answer(rows)), self.events)
+        return Write(self.statements, lambda rows: function(self.answer(rows)), self.events, self.repeated)
+
+    def report(self) -> None:
+        """Report what was committed with this write."""
+        reports.report((*self.events, *self.repeated))
 
 
 Decision = Callable[[Reader], T | Write[T]]
@@ -171,13 +180,18 @@ def then(decided: T | Write[T], function: Callable[[T], U]) -> U | Write[U]:
     return function(decided)
 
 
-def refuse(statements: Sequence[Statement], error: Exception, events: Sequence[Event] = ()) -> Write[Any]:
+def refuse(
+    statements: Sequence[Statement],
+    error: Exception,
+    events: Sequence[Event] = (),
+    repeated: Sequence[Event] = (),
+) -> Write[Any]:
     """A refusal that leaves something behind: the write happens, and its answer is the error."""
 
     def answer(_rows: Sequence[Row]) -> Any:
         raise error
 
-    return Write(statements, answer, events)
+    return Write(statements, answer, events, repeated)
 
 
 def is_empty(write: Write[Any]) -> bool:
@@ -220,14 +234,24 @@ def perform(
         if not isinstance(decided, Write):
             return decided
         write = cast("Write[T]", decided)
-        outcome = Committed(()) if is_empty(write) else database.commit(write)
+        outcome = _commit(database, write)
         if isinstance(outcome, Committed):
             return write.answer(outcome.rows)
         verdict = outcome.verdict(database)
         if isinstance(verdict, Exception):
             raise verdict
         if verdict is not None:
-            refused = database.commit(verdict)
+            refused = _commit(database, verdict)
             if isinstance(refused, Committed):
                 return cast("T", verdict.answer(refused.rows))
     raise StoreConflictError("others changed the same at the same moments, again and again; nothing was changed")
+
+
+def _commit(database: Committing, write: Write[Any]) -> Outcome:
+    """Commit a write, and report it."""
+    if is_empty(write):
+        return Committed(())
+    outcome = database.commit(write)
+    if isinstance(outcome, Committed):
+        write.report()
+    return outcome

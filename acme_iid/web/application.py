@@ -8,6 +8,7 @@ same. All other views are pages of Flask's, called through a WSGI environment.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,11 +21,17 @@ from werkzeug.routing import MapAdapter
 from acme_iid.errors import AcmeError
 from acme_iid.issuance.ca import CertificateAuthority
 from acme_iid.serving.messages import Answer, Request
+from acme_iid.telemetry import request_ids
 from acme_iid.web import problems
 from acme_iid.web.capacity import BEGINNING, MOST, Capacity
 from acme_iid.web.pool import Pool
 
 _SAYING_SECONDS = 2.0
+_INSIDE = "acme_iid.inside"
+"""In a WSGI environment: the request has its id already."""
+_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "POST"))
+
+_log = logging.getLogger(__name__)
 
 Headers = Iterable[tuple[str, str]]
 
@@ -72,6 +79,7 @@ class Application(flask.Flask):
         # A redirection would need a host's name.
         self.url_map.merge_slashes = False
         self._routes = MapAdapter(self.url_map, "", "/", "", "https", "/", "GET")
+        self.before_request(self._begin)
         self.after_request(self._finish)
 
     def add_direct(self, blueprint: flask.Blueprint, rule: str, name: str, view: Direct, method: str) -> None:
@@ -86,6 +94,8 @@ class Application(flask.Flask):
 
     async def answer(self, request: Request) -> Answer:
         """Answer a request that has come whole; for the server's loop."""
+        began = time.monotonic()
+        request_ids.begin()
         endpoint, names = self._route(request)
         view = self._direct.get(endpoint)
         try:
@@ -94,14 +104,17 @@ class Application(flask.Flask):
                 await self._turn()
             with self._capacity.entered(endpoint):
                 if view is None:
-                    return await self.pool.page(self.by_flask, request)
+                    answer = await self.pool.page(self.by_flask, request)
+                    _note_answer(request, endpoint, answer, began)
+                    return answer
                 if endpoint not in BEGINNING:
                     # All that have come until now are counted before the first of them is answered.
                     await self._turn()
                 answer = await view(request, **names)
         except Exception as error:  # noqa: BLE001 - as Flask's: whatever it is, there is an answer to it
             answer = problems.of_exception(error)
-        answer.headers += self._further(request.method, request.path, endpoint)
+        answer.headers += self._headers(request.method, request.path, endpoint)
+        _note_answer(request, endpoint, answer, began)
         return answer
 
     async def _turn(self) -> None:
@@ -121,7 +134,7 @@ class Application(flask.Flask):
             answer.status, answer.headers = int(status.partition(" ")[0]), list(headers)
             return lambda _octets: None
 
-        parts = self.wsgi_app(request.environ(), start)
+        parts = self.wsgi_app({**request.environ(), _INSIDE: True}, start)
         try:
             answer.body = b"".join(parts)
         finally:
@@ -131,13 +144,17 @@ class Application(flask.Flask):
 
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         """The answer to a request that the server itself refuses."""
+        request_ids.begin()
         answer = problems.of_acme_error(error)
-        answer.headers += self._further(request.method, request.path, self._route(request)[0])
+        answer.headers += self._headers(request.method, request.path, self._route(request)[0])
         return answer
 
     def failure(self, error: Exception) -> Answer:
         """The answer to a request that cannot be read, or that a fault of the server's ended."""
-        return problems.of_exception(error)
+        id_ = request_ids.begin()
+        answer = problems.of_exception(error)
+        answer.add(request_ids.HEADER, id_)
+        return answer
 
     def at_end(self, close: Callable[[], None]) -> None:
         """Have something ended with the application; what was added last is ended first."""
@@ -174,8 +191,30 @@ class Application(flask.Flask):
             return "", {}  # Flask says what is wrong with it
         return str(endpoint), dict(names)
 
+    def _headers(self, method: str, path: str, endpoint: str) -> list[tuple[str, str]]:
+        """The headers that every answer has, with the request's id."""
+        return [*self._further(method, path, endpoint), (request_ids.HEADER, request_ids.current() or "")]
+
+    def _begin(self) -> None:
+        """Give a request its id that another server for WSGI hands in."""
+        if _INSIDE not in flask.request.environ:
+            request_ids.begin()
+
     def _finish(self, response: flask.Response) -> flask.Response:
         request = flask.request
-        for name, value in self._further(request.method, request.path, request.endpoint or ""):
+        for name, value in self._headers(request.method, request.path, request.endpoint or ""):
             response.headers.add(name, value)
         return response
+
+
+def _note_answer(request: Request, endpoint: str, answer: Answer, began: float) -> None:
+    """Write a line for an answer, if such lines are wanted: by the route, since a path or a query may hold anything."""
+    if _log.isEnabledFor(logging.DEBUG):
+        facts = {
+            "method": request.method if request.method in _METHODS else "other",
+            "route": endpoint or "none",
+            "status": answer.status,
+            "octets": len(request.body),
+            "ms": round((time.monotonic() - began) * 1000, 1),
+        }
+        _log.debug("answered", extra={"facts": facts})

@@ -12,6 +12,7 @@ for its worst input, would hold up all others. This module says what that is:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -59,11 +60,14 @@ class Pool:
 
     async def run(self, function: Callable[..., T], *arguments: object, **names: str) -> T:
         """Run a function in one of the threads, to its end even if nobody waits for it any more."""
-        return await asyncio.get_running_loop().run_in_executor(self._requests, partial(function, *arguments, **names))
+        # With what belongs to the request: its id, which stands in what is logged there.
+        called = partial(contextvars.copy_context().run, partial(function, *arguments, **names))
+        return await asyncio.get_running_loop().run_in_executor(self._requests, called)
 
     async def page(self, function: Callable[[Request], Answer], request: Request) -> Answer:
         """Run a page of Flask's."""
-        return await asyncio.get_running_loop().run_in_executor(self._pages, function, request)
+        called = partial(contextvars.copy_context().run, function, request)
+        return await asyncio.get_running_loop().run_in_executor(self._pages, called)
 
     def close(self) -> None:
         """End the threads, once they have done what they have."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 
 import flask
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -19,6 +18,7 @@ from acme_iid.errors import (
     UnstorableTextError,
 )
 from acme_iid.serving.messages import Answer
+from acme_iid.telemetry import request_ids
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ def document(fault: Fault) -> dict[str, object]:
 def of_acme_error(error: AcmeError) -> Answer:
     """The response for an error that ACME has a name for."""
     body = document(Fault(error.problem, error.detail, remedy=error.remedy)) | {"status": error.status} | error.members
+    if (request := request_ids.current()) is not None:
+        body[request_ids.MEMBER] = request
     if error.subproblems:
         body["subproblems"] = [document(fault) for fault in error.subproblems]
     return Answer(json.dumps(body), error.status, "application/problem+json", error.headers)
@@ -49,7 +51,7 @@ def of_acme_error(error: AcmeError) -> Answer:
 def of_exception(error: Exception) -> Answer:
     """The response for whatever a request ended with.
 
-    A failure that nobody foresaw is logged under a reference id, and that is all the client is told of it.
+    A failure that nobody foresaw is logged under the request's id, and that is all the client is told of it.
     """
     if isinstance(error, AcmeError):
         return of_acme_error(error)
@@ -65,7 +67,7 @@ def of_exception(error: Exception) -> Answer:
         return of_acme_error(AcmeError(Problem.MALFORMED, str(error)))
     if isinstance(error, HTTPException) and not isinstance(error, InternalServerError):
         return _of_http_exception(error)
-    reference = secrets.token_hex(8)
+    reference = request_ids.current() or request_ids.begin()
     _log.error("unexpected failure, reference %s", reference, exc_info=error)
     return of_acme_error(
         AcmeError(

@@ -12,12 +12,14 @@ class ClientError(Exception):
     :ivar exit_status: the exit status of the command.
     :ivar code: the kind of error as a word for programs, the ACME error type where the CA has given one.
     :ivar status: the HTTP status of the CA's answer, if it is about one.
+    :ivar request: the id that the CA gave the request, by which its log has more.
     :ivar untrusted: whether a certificate did not verify under the CA's roots, so that there may be news of them.
     """
 
     exit_status: int = LOCAL
     code: str = "local"
     status: int | None = None
+    request: str | None = None
     untrusted: bool = False
 
 

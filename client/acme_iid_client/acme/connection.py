@@ -7,6 +7,7 @@ twice leaves one to expire, and a challenge, a finalization or a revocation sent
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Self
@@ -32,6 +33,7 @@ _LATER = frozenset({"rateLimited", "serverInternal", "badNonce"})
 """Error types with which a CA refuses what it may take another time."""
 
 _MAX_BAD_NONCES = 4
+_REQUEST = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WORTH_SAYING = 5.0
 """Seconds of waiting that are worth another line at the terminal."""
 
@@ -256,6 +258,7 @@ class Connection:
             refused = refusal_error(what, problem)
             refused.terms = self._linked_terms()
             refused.remedy = remedy_in(self._session.last_response)
+            refused.request = request_in(self._session.last_response)
             refused.status = None if self._session.last_response is None else self._session.last_response.status_code
             if refused.code in _LATER or (refused.status or 0) in LATER:
                 refused.exit_status = AWAY
@@ -288,9 +291,11 @@ class Connection:
         response = self._session.last_response
         try:
             assert response is not None
-            return refusal_error(what, messages.Error.from_json(response.json()))
+            refused = refusal_error(what, messages.Error.from_json(response.json()))
         except (AssertionError, DeserializationError, ValueError, AttributeError, TypeError):
             return CaError(f"{what}: it conflicts with what there is already{self._status()}.")
+        refused.request = request_in(response)
+        return refused
 
     def _status(self) -> str:
         response = self._session.last_response
@@ -307,6 +312,17 @@ def remedy_in(response: requests.Response | None, member: str | None = None) -> 
         return Remedy((body if member is None else body[member])["remedy"])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def request_in(response: requests.Response | None) -> str | None:
+    """The id that the CA gave the request: in a problem document (``requestId``), else in the answer's header."""
+    if response is None:
+        return None
+    try:
+        id_ = response.json()["requestId"]
+    except (ValueError, KeyError, TypeError):
+        id_ = response.headers.get("X-Request-Id")
+    return id_ if isinstance(id_, str) and _REQUEST.fullmatch(id_) else None
 
 
 def _waiting(outcome: CaError, response: requests.Response | None, pause: float) -> str:

@@ -21,7 +21,7 @@ from josepy.jwa import ES256
 
 from acme_iid.iid01 import IID01
 from acme_iid_client.acme.account_terms import Conditions
-from acme_iid_client.acme.connection import CaError, Connection, decode, refusal_error, remedy_in
+from acme_iid_client.acme.connection import CaError, Connection, decode, refusal_error, remedy_in, request_in
 from acme_iid_client.acme.known_ca import KnownCA
 from acme_iid_client.acme.proof import prove
 from acme_iid_client.acme.registration import NOBODYS, NOT_AGREED, agree, holder, open_account, settled
@@ -344,6 +344,7 @@ def _prove(url: str, request: Request, connection: Connection, account: accounts
         if body.status == messages.STATUS_INVALID:
             refused = refusal_error(what, body.error) if body.error else CaError(f"{what} and does not say why.")
             refused.remedy = remedy_in(response, "error")
+            refused.request = request_in(response)
             raise refused
         connection.wait(response)
         response = connection.post(body.uri, None, what)

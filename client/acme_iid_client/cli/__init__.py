@@ -77,6 +77,8 @@ class _Commands(click.Group):
         if ctx.meta.get(_AS_JSON):
             click.echo(_as_json(error))
         click.ClickException(printable(str(error))).show()
+        if error.request is not None:
+            click.echo(f"The CA's log has more under request {printable(error.request)}.", err=True)
         raise click.exceptions.Exit(error.exit_status)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -90,7 +92,7 @@ def _as_json(error: ClientError) -> str:
     """An error for programs."""
     import json
 
-    facts = {"error": error.code or "refused", "detail": str(error), "status": error.status}
+    facts = {"error": error.code or "refused", "detail": str(error), "status": error.status, "request": error.request}
     return json.dumps({**facts, "exit": error.exit_status})
 
 

@@ -1,0 +1,122 @@
+"""Commands that change something: who runs them and why, for the record of events."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import click
+
+from acme_iid.cli.filters import on_store
+
+if TYPE_CHECKING:
+    from acme_iid.cli import Home
+    from acme_iid.store.actor import Actor, OperatorStore
+    from acme_iid.store.database import Database
+
+P = ParamSpec("P")
+
+MAX_REASON_LENGTH = 200
+_MAX_NAME_LENGTH = 64
+
+
+class Reason(click.ParamType[str]):
+    """The reason for an act: one line."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the line."""
+        text: str = value
+        if not text.strip() or len(text) > MAX_REASON_LENGTH or not text.isprintable():
+            self.fail(f"a reason is one line of printable text, of 1 to {MAX_REASON_LENGTH} characters", param, ctx)
+        return text
+
+
+def reason_option(name: str = "--reason") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option that says why, for commands that change something."""
+    return click.option(
+        name, "act_reason", type=Reason(), metavar="TEXT", help="Why, for the record: the event says it, with you."
+    )
+
+
+def here(reason: str | None, environment: Mapping[str, str] = os.environ) -> Actor:
+    """Whoever runs this process: the one place that says so for commands.
+
+    The user is the real one, which no program in between can choose. SUDO_USER is anybody's to set: it is only claimed.
+    """
+    from acme_iid.store.actor import Actor
+
+    uid = os.getuid()
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = None  # a container's user often has no name
+    return Actor(
+        "direct", _line(user), uid, _line(socket.gethostname()), None, _line(environment.get("SUDO_USER")), reason
+    )
+
+
+def operated(database: Database, reason: str | None) -> OperatorStore:
+    """The store as whoever runs this process uses it."""
+    from acme_iid.store.actor import OperatorStore
+
+    return OperatorStore(database, here(reason))
+
+
+@contextmanager
+def recording(home: Home, reason: str | None) -> Iterator[None]:
+    """Record what a command changes in ca.toml, if the store is there; else the next server to start does.
+
+    A change of before that nobody has recorded is recorded first, and is not this operator's.
+    """
+    from acme_iid.errors import StoreUnavailableError
+    from acme_iid.operations import configuration_record as record
+    from acme_iid.store.existing import existing
+
+    before = record.read(home.path) if (home.path / "ca.toml").exists() else None
+    yield
+    now = int(time.time())
+    try:
+        with existing(home.config().store.url) as database:
+            if database is not None and before is not None:
+                record.note(database, before, now)
+                record.note(operated(database, reason), record.read(home.path), now)
+    except StoreUnavailableError as error:
+        click.echo(f"The record does not say yet that ca.toml was changed: {error}", err=True)
+
+
+def _line(text: str | None) -> str | None:
+    """A name as it goes into the record; None without one."""
+    if not text:
+        return None
+    return "".join(character if character.isprintable() else "?" for character in text[:_MAX_NAME_LENGTH])
+
+
+def acting(
+    option: str = "--reason", *, passed: bool = False
+) -> Callable[[Callable[Concatenate[OperatorStore, P], None]], Callable[..., None]]:
+    """Open the CA's store for a command that changes something: what it commits names who runs it, and why.
+
+    :param option: the name of the option that says why, where --reason is something else.
+    :param passed: whether the command takes the reason as well, as ``reason``.
+    """
+
+    def decorate(command: Callable[Concatenate[OperatorStore, P], None]) -> Callable[..., None]:
+        @reason_option(option)
+        @on_store
+        @functools.wraps(command)
+        def acted(database: Database, /, *args: Any, act_reason: str | None, **kwargs: Any) -> None:
+            if passed:
+                kwargs["reason"] = act_reason
+            command(operated(database, act_reason), *args, **kwargs)
+
+        return acted
+
+    return decorate

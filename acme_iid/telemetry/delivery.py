@@ -1,0 +1,113 @@
+"""Events on their way to another place: TLS connections under one deadline, and what may go wrong."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+_PIECE = 16 * 1024
+
+
+class UndeliveredError(Exception):
+    """The receiver did not take what was sent, and it is sent again; the text says why, as a clause."""
+
+
+class RejectedError(UndeliveredError):
+    """The receiver does not take this very content, as it says."""
+
+
+class Message(NamedTuple):
+    """One event for a receiver.
+
+    :ivar at: seconds.
+    :ivar line: the event as a line of JSON, in ASCII, within the receiver's bounds.
+    """
+
+    seq: int
+    at: int
+    kind: str
+    line: str
+
+
+class Deadline:
+    """A time by which all has to be done.
+
+    :param seconds: from now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def seconds(self) -> float:
+        """The seconds that are left for one more step.
+
+        :raises TimeoutError: if none are.
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the time is over")
+        return left
+
+
+def tls_context(roots: Path | None, certificate: Path | None) -> ssl.SSLContext:
+    """How receivers are reached: by TLS 1.2 or later, and only those whose certificate has their name.
+
+    :param roots: the roots to trust, PEM; the system's if None.
+    :param certificate: the certificate, and its key, to show to a receiver that asks, PEM.
+    :raises OSError: if a file cannot be read, or is no such file.
+    """
+    context = ssl.create_default_context(cafile=None if roots is None else str(roots))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        context.load_cert_chain(certificate)
+    return context
+
+
+def connect(host: str, port: int, context: ssl.SSLContext, deadline: Deadline) -> ssl.SSLSocket:
+    """A TLS connection.
+
+    :raises OSError: if there is none within the deadline.
+    """
+    failure: OSError = OSError("its name has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        raw = socket.socket(family, kind, protocol)
+        try:
+            raw.settimeout(deadline.seconds())
+            raw.connect(address)
+            raw.settimeout(deadline.seconds())
+            return context.wrap_socket(raw, server_hostname=host)
+        except OSError as error:
+            raw.close()
+            failure = error
+    raise failure
+
+
+def send(connection: ssl.SSLSocket, data: bytes, deadline: Deadline) -> None:
+    """Send all of some octets, piece by piece: the time-out of a connection is that of one write.
+
+    :raises OSError: if they are not all sent within the deadline.
+    """
+    view = memoryview(data)
+    while view:
+        connection.settimeout(deadline.seconds())
+        view = view[connection.send(view[:_PIECE]) :]
+
+
+def reason(error: Exception) -> str:
+    """Why something was not delivered, as a clause for a person."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not accepted: {error.verify_message}"
+        case TimeoutError():
+            return "it did not take them in time"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or 'the connection ended'}"
+        case socket.gaierror():
+            return "its name cannot be resolved"
+        case OSError() if error.strerror:
+            return error.strerror
+        case _:
+            return str(error) or type(error).__name__
