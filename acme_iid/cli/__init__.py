@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "instance": ("acme_iid.cli.instance:instance", "The instances that have certificates here."),
     "certificate": ("acme_iid.cli.certificate:certificate", "The certificates that were issued."),
     "account": ("acme_iid.cli.account:account", "The ACME accounts."),
+    "bulk": ("acme_iid.cli.bulk:bulk", "Act on many certificates or instances at once."),
     "eab": ("acme_iid.cli.eab:eab", "Keys that let their holder make an account."),
     "events": ("acme_iid.cli.events:events", "What was decided, and why."),
     "why": ("acme_iid.cli.why:why", "Why something was refused, and what lets it in."),

@@ -102,7 +102,7 @@ def certificate() -> None:
     "--overdue", is_flag=True, help="Only valid ones whose time for renewal has passed, and that have no successor."
 )
 @json_option
-@filtered("kind", "remote")
+@filtered("kind", "remote", "bulk")
 def list_(
     database: Database,
     filter_: Filter,
@@ -173,16 +173,16 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
 )
 @click.option("--reason", type=Reason(), metavar="TEXT", help="Why, for the record: the event says it, with you.")
 @json_option
-@filtered("instance", "limit", "before", "since", "until", "kind", "remote")
+@filtered("instance", "limit", "before", "since", "until", "kind", "remote", "bulk")
 def renew_now(database: Database, filter_: Filter, *, over: int, reason: str | None, as_json: bool) -> None:
     """Ask the clients of valid certificates to renew them (RFC 9773), spread evenly over a time.
 
     Clients that ask the CA when to renew see it within minutes; each certificate gets a moment of its own.
     """
-    from acme_iid.authority import renewal
+    from acme_iid.operations import bulk
 
     store = operated(database, reason)
-    asked = renewal.renew_now(store, filter_, over, reason, int(time.time()))
+    asked = sum(step.done for step in bulk.renew_now(store, filter_, over, bulk.Task.new(), int(time.time())))
     if as_json:
         click.echo(json.dumps({"certificates": asked, "seconds": over}))
     else:

@@ -131,6 +131,7 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "name": click.option("--name", type=_Name(), metavar="NAME", help="Only with this name in a certificate or order."),
     "kind": click.option("--kind", metavar="KIND", help="Only events of this kind, such as challenge.refused."),
     "remote": click.option("--remote", type=_Address(), metavar="ADDRESS", help="Only requests from this address."),
+    "bulk": click.option("--bulk", metavar="ID", help="Only what this act on many has done."),
     "image": click.option("--image", metavar="ID", help="Only of instances that were started from this image."),
     "region": click.option("--region", metavar="REGION", help="Only of instances in this region."),
     "profile": click.option("--profile", metavar="NAME", help="Only for this certificate profile."),

@@ -43,7 +43,7 @@ def instance() -> None:
 @instance.command("list", short_help="The instances that were used here.")
 @click.option("--blocked", is_flag=True, help="Those that are blocked, the latest first, whether ever used or not.")
 @json_option
-@filtered("instance", "kind", "remote", "profile")
+@filtered("instance", "kind", "remote", "bulk", "profile")
 def list_(database: Database, filter_: Filter, *, blocked: bool, as_json: bool) -> None:
     """List the instances that were used here, the latest first use first.
 

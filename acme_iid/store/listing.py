@@ -31,6 +31,7 @@ class Filter:
     :ivar provisioner: the provisioner under which something was proven, as ``profile`` is what was issued for it.
     :ivar kind: of events: their kind, such as ``challenge.refused``.
     :ivar remote: of events: the address that a request came from.
+    :ivar bulk: of events: the act on many that they are of.
     :ivar since: seconds; nothing before.
     :ivar until: seconds; nothing from then on.
     :ivar before: where the page before ended.
@@ -48,6 +49,7 @@ class Filter:
     provisioner: str | None = None
     kind: str | None = None
     remote: str | None = None
+    bulk: str | None = None
     since: int | None = None
     until: int | None = None
     before: Position | None = None

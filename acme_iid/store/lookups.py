@@ -261,7 +261,7 @@ def _values(row: Row, detail: Mapping[str, Any]) -> dict[str, set[str]]:
         "kind": {row["kind"]},
         "remote": {address(detail.get("remote"))},
         "region": {region},
-        **{field: {detail.get(field)} for field in ("image", "profile", "provisioner")},
+        **{field: {detail.get(field)} for field in ("image", "profile", "provisioner", "bulk")},
     }
     return {field: {key(value) for value in several if isinstance(value, str)} for field, several in values.items()}
 
