@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "provisioner": ("acme_iid.cli.provisioner:provisioner", "Say whose instances get certificates."),
     "issuer": ("acme_iid.cli.issuer:issuer", "The intermediates that sign."),
     "cross-sign": ("acme_iid.cli.cross_sign:cross_sign", "Have another root sign the intermediate too."),
+    "status": ("acme_iid.cli.status:status", "The CA and its fleet on one screen."),
+    "policy": ("acme_iid.cli.policy:policy", "Who may hold what."),
     "check": ("acme_iid.cli.check:check", "Say what is unsafe in the configuration."),
     "serve": ("acme_iid.cli.serve:serve", "Run the ACME server."),
     "serving-certificate": (

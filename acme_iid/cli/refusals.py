@@ -12,10 +12,6 @@ from typing import NamedTuple
 from acme_iid.cli.provisioner_flags import FLAGS
 from acme_iid.store.chain import Event
 
-KINDS = (
-    "challenge.refused", "order.refused", "finalize.refused", "authorization.refused", "enrolment.refused",
-)  # fmt: skip
-"""The kinds of events that say that something was refused."""
 _PREPARE = "acme-iid-ca issuer rotate prepare"
 _UPDATE = "acme-iid-ca provisioner update"
 
@@ -34,7 +30,7 @@ class Refused(NamedTuple):
 def cause(event: Event) -> Refused:
     """The cause of a refusal.
 
-    :param event: of one of :data:`KINDS`.
+    :param event: of one of :data:`~acme_iid.operations.status.REFUSALS`.
     """
     reason, step = str(event.detail.get("reason", "")), event.detail.get("step")
     for pattern, make in _RULES:

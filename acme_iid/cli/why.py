@@ -66,13 +66,13 @@ def _filters(database: Database, word: str) -> list[Filter]:
 
 def _refusals(database: Database, word: str, limit: int) -> list[tuple[int, Event]]:
     """The latest refusals, the latest first."""
-    from acme_iid.cli.refusals import KINDS
+    from acme_iid.operations.status import REFUSALS
     from acme_iid.store import events
 
     found = {
         seq: event
         for meant in _filters(database, word)
-        for kind in KINDS
+        for kind in REFUSALS
         for seq, event in events.page(database, replace(meant, kind=kind, limit=limit))
     }
     return sorted(found.items(), reverse=True)[:limit]
