@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import sys
@@ -80,11 +81,11 @@ def _ordered(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     )
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
         def ordered(*args: Any, **kwargs: Any) -> None:
             order = _Order(**{name: kwargs.pop(name) for name in _Order.__dataclass_fields__})
             command(*args, order, **kwargs)
 
-        ordered.__doc__ = command.__doc__
         made: Callable[..., None] = ordered
         for option in reversed(options):
             made = option(made)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 """Columns of a screen. Commands are broken before, as a shell takes them; of names the end is left out."""
 _DAY = 86400
+_COMMON_NAME = re.compile(r"CN=((?:\\.|[^,+\\])+)")
 _WORD = re.compile(r"(?:'[^']*'|[^\s'])+")
 """A word of a command, in which blanks may be quoted."""
 _RULES = 5
@@ -109,13 +110,15 @@ def _certificates(lines: Sequence[Line], now: int) -> list[tuple[str, ...]]:
     for line in lines:
         if line.state == "retired":
             continue
-        name = line.lifetime.name if line.id is None else f"{line.lifetime.name} {line.id[:8]}"
+        common = _COMMON_NAME.search(line.lifetime.name)
+        name = line.lifetime.name if common is None else common[1]
+        name = _fit(name, 32) if line.id is None else f"{_fit(name, 24)} {line.id[:8]}"
         left = max(0, line.lifetime.ends - now)
         days = f"{left // _DAY}" if left >= 2 * _DAY else f"{left // 3600} h"
         key = "" if line.key is None else line.key.partition(":")[0]
         if line.fault is not None:
             key = "FAULT"
-        rows.append((line.lifetime.role, _fit(name, 38), line.state or "", days, key))
+        rows.append((line.lifetime.role, name, line.state or "", days, key))
     return rows[:_CERTIFICATES]
 
 
