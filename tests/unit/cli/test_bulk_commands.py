@@ -149,7 +149,7 @@ def test_ctrl_c_stops_after_a_transaction_and_the_same_command_goes_on(home: Pat
     assert revoked(home) == 3000
 
 
-def test_rebuilt_machines_are_listed_with_their_keys_before_they_are_released(home: Path) -> None:
+def test_rebuilt_machines_are_listed_with_their_keys_first(home: Path) -> None:
     fill(home, 2)
     now = int(time.time())
     database = opened(home)

@@ -144,7 +144,7 @@ def test_who_may_hold_what_is_shown_for_each_owner(home: Path) -> None:
 def test_a_reload_that_would_be_refused_is_said_before(home: Path) -> None:
     done = run(home, "check", "--reload")
     assert done.exit_code == 0, done.output
-    key_file = next((home / "issuers").glob("*/key.pem"), None) or next(home.glob("**/*.key"))
+    key_file = next((home / "secrets").glob("issuer_*_key"))
     kept = key_file.read_bytes()
     key_file.write_bytes(b"nonsense")
     done = run(home, "check", "--reload")

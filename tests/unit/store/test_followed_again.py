@@ -82,7 +82,7 @@ def test_an_instance_that_was_only_refused_is_found_by_its_short_id(database: Da
     assert searches.instances_called(database, "i-0aaaaaaaaaaaaaaa") == []
 
 
-def test_an_instance_is_found_by_what_it_has_proven_and_not_by_what_was_refused(database: Database) -> None:
+def test_an_instance_is_found_by_what_it_has_proven_alone(database: Database) -> None:
     put(database, instances.block(key(VM), 0, "blocked", None, NOW))
     put(database, instances.block(key(REFUSED), 0, "blocked", None, NOW))
     refuse(database, provisioner="Web", image="ami-1")
