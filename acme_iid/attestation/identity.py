@@ -80,6 +80,11 @@ class InstanceIdentity:
     dated_at: int | None = None
     believed_by: tuple[tuple[KeyReference, ...], ...] = ()
 
+    @property
+    def region(self) -> str | None:
+        """The region that it is in, as far as its evidence says; Azure's documents are signed by a region's service."""
+        return self.facts.get("region") or self.facts.get("signer_region")
+
     def to_json(self) -> str:
         """The identity as JSON text, from which :meth:`from_json` makes it again."""
         members = {item.name: getattr(self, item.name) for item in fields(self)}

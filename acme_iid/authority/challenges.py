@@ -28,6 +28,9 @@ from acme_iid.store.chain import Event
 from acme_iid.store.orders import LocatedChallenge
 from acme_iid.store.writes import Reader, Write
 
+OF_ANOTHER_KEY = "this instance belongs to another account key since its first use"
+"""The beginning of the reason for which such a use is refused."""
+
 
 def find(reader: Reader, account: Account, challenge_id: str) -> LocatedChallenge:
     """An account's own challenge, and what it stands in.
@@ -100,6 +103,7 @@ def _answer_iid01(
         # The evidence's claims are recorded even if it is stale or bound elsewhere, and then marked as unproven.
         record |= {
             "binding": named.binding, "times": dict(named.times), "owner": named.owner, "proven": False,
+            "image": named.facts.get("image"), "region": named.region,
         }  # fmt: skip
         verifier.judge(identity, claims, bound, now)
         record["proven"] = True
@@ -216,7 +220,7 @@ def _check_owner(known: Instance, account: Account, identity: InstanceIdentity, 
     if known.account_id != account.id and not released:
         raise AttestationError(
             Step.FIRST_USE,
-            "this instance belongs to another account key since its first use. If it was rebuilt and lost that key, "
+            f"{OF_ANOTHER_KEY}. If it was rebuilt and lost that key, "
             f"an operator lets this one in with: {_release_command(identity, account)}",
             Remedy.OPERATOR,
         )

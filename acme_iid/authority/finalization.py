@@ -145,6 +145,7 @@ def _finalize(
         "provisioner": proof.provisioner,
         "profile": profile.name,
         "image": certificate.image,
+        "region": None if identity is None else identity.region,
         "not_after": certificate.not_after,
     }
     if certificate.not_after < not_after:

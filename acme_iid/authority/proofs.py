@@ -86,6 +86,8 @@ class Reliance:
                 "provisioner": first.provisioner.name,
                 "proofs": list(dict.fromkeys(proof.order.id for proof in self.proofs.values())),
                 "proof_age": context.now - first.made_at,
+                "image": first.identity.facts.get("image"),
+                "region": first.identity.region,
                 "format": first.identity.format,
                 "key_id": first.identity.key_id,
                 "thumbprint": account.thumbprint,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from cryptography import x509
 
@@ -13,14 +12,9 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import CertificateId, Window, hurry_of, window
 from acme_iid.protocol.resources import Account, Certificate
 from acme_iid.protocol.status import Status, of_order
-from acme_iid.store import certificates, lookups, orders
-from acme_iid.store.chain import Event
-from acme_iid.store.database import Database
-from acme_iid.store.listing import Filter
+from acme_iid.store import certificates, orders
 from acme_iid.store.serials import number_of
-from acme_iid.store.writes import Question, Reader, Statement, Write, perform
-
-_PAGE = 500
+from acme_iid.store.writes import Question, Reader, Statement
 
 
 def window_of(ca: CertificateAuthority, certificate: Certificate) -> Window:
@@ -92,37 +86,3 @@ def replaces(reader: Reader, text: str, now: int) -> list[Statement]:
             "another order replaces this certificate already; leave 'replaces' out, or let that order end",
         )
     return [orders.give_way(holder, now)]
-
-
-def renew_now(database: Database, criteria: Filter, seconds: int, reason: str | None, now: int) -> int:
-    """Ask the clients of valid certificates to renew them, evenly spread over ``seconds``; how many those are.
-
-    Each gets a window of its own, in the order of their issue, so that a fleet renews one after another.
-
-    :param criteria: which certificates; its ``limit`` and ``before`` do not count.
-    :param reason: for the record.
-    """
-    lookups.follow(database)
-    count = certificates.count_valid(database, criteria, now)
-    done, before = 0, None
-    while page := certificates.page(database, replace(criteria, limit=_PAGE, before=before), "valid", now):
-        statements = []
-        for certificate in page:
-            start = now + seconds * done // max(count, 1)
-            # One that ends earlier has to be renewed before.
-            end = max(min(now + seconds * (done + 1) // max(count, 1), certificate.not_after - 1), start + 1)
-            statements.append(certificates.set_window(certificate, Window(min(start, end - 1), end)))
-            done += 1
-        _ask(database, statements, seconds, reason, now)
-        before = certificates.position(page[-1])
-    if not done:
-        _ask(database, (), seconds, reason, now)
-    return done
-
-
-def _ask(database: Database, windows: Sequence[Statement], seconds: int, reason: str | None, now: int) -> None:
-    """Say when some certificates should be renewed, and record that in the same commit."""
-    event = Event(
-        "certificate.renewal_asked", now, detail={"certificates": len(windows), "over": seconds, "reason": reason}
-    )
-    perform(database, lambda _reader: Write(windows, lambda _rows: None, [event]))

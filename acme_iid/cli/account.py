@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli.acting import acting
+from acme_iid.cli.filters import ABOUT, filtered, on_store, one_more, show_page
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.filters import filtered, on_store, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
 from acme_iid.cli.parameters import TakesRandomText
 
@@ -41,7 +41,7 @@ def account() -> None:
 
 @account.command("list", short_help="The accounts, newest first.")
 @json_option
-@filtered("cloud", "owner", "account", "instance", "name")
+@filtered(*ABOUT)
 def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
     """List accounts, the latest first; --since and --until are about when they were made."""
     from acme_iid.store import accounts

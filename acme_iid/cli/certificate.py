@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.acting import Reason, acting, operated
+from acme_iid.cli.filters import Ahead, filtered, numbered, on_store, one_more, show_page
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.filters import filtered, numbered, on_store, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
 from acme_iid.cli.parameters import Checked
 
@@ -96,17 +95,35 @@ def certificate() -> None:
 
 @certificate.command("list", short_help="The certificates that were issued last.")
 @click.option("--status", "status_", type=click.Choice(["valid", "expired", "revoked"]), help="Only these.")
+@click.option(
+    "--expires-before", type=Ahead(), metavar="TIME", help="Only valid ones that end within this time, such as 4h."
+)
+@click.option(
+    "--overdue", is_flag=True, help="Only valid ones whose time for renewal has passed, and that have no successor."
+)
 @json_option
-@filtered("instance")
-def list_(database: Database, filter_: Filter, *, status_: Status | None, as_json: bool) -> None:
+@filtered("kind", "remote", "bulk")
+def list_(
+    database: Database,
+    filter_: Filter,
+    *,
+    status_: Status | None,
+    expires_before: int | None,
+    overdue: bool,
+    as_json: bool,
+) -> None:
     """List issued certificates, the latest first; --since and --until are about when they were issued."""
-    from acme_iid.store import certificates
+    from acme_iid.store import certificates, fleet
 
-    now = int(time.time())
-    rows = [
-        (certificates.position(entry), _row(entry, now))
-        for entry in certificates.page(database, one_more(numbered(filter_)), status_, now)
-    ]
+    if status_ not in (None, "valid") and (overdue or expires_before is not None):
+        raise click.UsageError("--overdue and --expires-before are about valid certificates.")
+    now, wanted = int(time.time()), one_more(numbered(filter_))
+    if overdue:
+        found = fleet.overdue(database, wanted, now, ends_before=expires_before)
+    else:
+        status_ = status_ if expires_before is None else "valid"
+        found = certificates.page(database, wanted, status_, now, ends_before=expires_before)
+    rows = [(certificates.position(entry), _row(entry, now)) for entry in found]
     show_page(rows, filter_, as_json=as_json, empty="No such certificate has been issued yet.")
 
 
@@ -146,7 +163,6 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
 
 
 @certificate.command("renew-now", short_help="Have clients renew certificates, one after another.")
-@click.option("--image", metavar="ID", help="Only of instances that were started from this image.")
 @click.option(
     "--over",
     default="1h",
@@ -157,18 +173,16 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
 )
 @click.option("--reason", type=Reason(), metavar="TEXT", help="Why, for the record: the event says it, with you.")
 @json_option
-@filtered("instance", "limit", "before", "since", "until")
-def renew_now(
-    database: Database, filter_: Filter, *, image: str | None, over: int, reason: str | None, as_json: bool
-) -> None:
+@filtered("instance", "limit", "before", "since", "until", "kind", "remote", "bulk")
+def renew_now(database: Database, filter_: Filter, *, over: int, reason: str | None, as_json: bool) -> None:
     """Ask the clients of valid certificates to renew them (RFC 9773), spread evenly over a time.
 
     Clients that ask the CA when to renew see it within minutes; each certificate gets a moment of its own.
     """
-    from acme_iid.authority import renewal
+    from acme_iid.operations import bulk
 
     store = operated(database, reason)
-    asked = renewal.renew_now(store, replace(filter_, image=image), over, reason, int(time.time()))
+    asked = sum(step.done for step in bulk.renew_now(store, filter_, over, bulk.Task.new(), int(time.time())))
     if as_json:
         click.echo(json.dumps({"certificates": asked, "seconds": over}))
     else:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli.acting import acting
+from acme_iid.cli.filters import ABOUT, filtered, one_more, show_page
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.filters import filtered, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
 from acme_iid.cli.parameters import Checked, TakesRandomText
 
@@ -58,7 +58,7 @@ def add(database: Database, *, label: str | None, expires: int | None, reusable:
 
 @eab.command("list", short_help="The keys, newest first.")
 @json_option
-@filtered("cloud", "owner", "account", "instance", "name")
+@filtered(*ABOUT)
 def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
     """List keys, the latest first, with the account that was last made with each."""
     from acme_iid.store import external_keys

@@ -9,7 +9,7 @@ import click
 
 from acme_iid.cli.acting import acting
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.filters import filtered, on_store, one_more, show_page
+from acme_iid.cli.filters import filtered, instance_called, on_store, one_more, show_page
 from acme_iid.cli.output import show_one, timestamp
 from acme_iid.cli.parameters import Checked
 
@@ -43,7 +43,7 @@ def instance() -> None:
 @instance.command("list", short_help="The instances that were used here.")
 @click.option("--blocked", is_flag=True, help="Those that are blocked, the latest first, whether ever used or not.")
 @json_option
-@filtered("instance")
+@filtered("instance", "kind", "remote", "bulk", "profile")
 def list_(database: Database, filter_: Filter, *, blocked: bool, as_json: bool) -> None:
     """List the instances that were used here, the latest first use first.
 
@@ -66,13 +66,19 @@ def list_(database: Database, filter_: Filter, *, blocked: bool, as_json: bool) 
 @json_option
 @on_store
 def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - the argument's name in --help
-    """Show an instance, by its whole id or by the cloud's own instance id."""
+    """Show an instance, by its whole id or by the cloud's own instance id, also if it was only ever refused."""
     from acme_iid.cli.certificate import status
-    from acme_iid.operations import instances as use_cases
-    from acme_iid.store import accounts, certificates, enrolments, lookups
+    from acme_iid.errors import RequestError
+    from acme_iid.store import accounts, certificates, enrolments, events, instances, lookups
+    from acme_iid.store.listing import Filter
 
     lookups.follow(database)
-    instance = use_cases.find(database, id)
+    whole = instance_called(database, id)
+    known = instances.get(database, whole)
+    seen = events.page(database, Filter(instance=whole, limit=1))
+    if known is None and not seen:
+        raise RequestError(f"no instance {id!r} has been seen here, neither used nor refused")
+    instance = known or _never_used(whole)
     now = int(time.time())
     account = None if instance.account_id is None else accounts.get(database, instance.account_id)
     row = {
@@ -81,19 +87,49 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
         "cloud": instance.cloud,
         "owner": instance.owner,
         "instance_id": instance.instance_id,
+        **_proven(database, whole),
         "key_thumbprint": account and account.thumbprint,
         # Of the record: the account may have changed its key since.
         "last_used_with": instance.thumbprint,
         "started": timestamp(instance.started_at),
+        "vm_resource": instance.resource_id,
         "release_ends": timestamp(instance.release_until),
+        # What it proved before that counts no more.
+        "proofs_ended": timestamp(instance.raised_at),
+        "proofs_ended_for": instance.raised_for,
+        "last_revocation": timestamp(instance.last_revocation_at),
         "closed_names": sorted(certificates.closed_names(database, instance.id)),
         "certificates": [
             f"{int(entry.serial, 16)} ({status(entry, now)})"
             for entry in certificates.of_instance(database, instance.id)
         ],
         "enrolments": [_enrolment(database, entry) for entry in enrolments.of_instance(database, instance.id)],
+        "last_event": None if not seen else f"{seen[0][1].kind} at {timestamp(seen[0][1].at)}",
     }
     show_one(row, as_json=as_json)
+
+
+def _never_used(instance_id: str) -> Instance:
+    """An instance that was only ever refused: what its id says."""
+    from acme_iid.policy.clouds import instance_key
+    from acme_iid.protocol.resources import Instance
+    from acme_iid.store.lookups import word_of
+
+    key = instance_key(instance_id)
+    return Instance(key.id, key.cloud, key.owner, word_of(key.id), None, None, None, None, None)
+
+
+def _proven(database: Database, instance_id: str) -> dict[str, object]:
+    """What an instance has proven last of what it is found by."""
+    from acme_iid.store import events
+    from acme_iid.store.listing import Filter
+    from acme_iid.store.lookups import PROVEN, TRAITS
+
+    latest = [
+        event for kind in PROVEN for _, event in events.page(database, Filter(instance=instance_id, kind=kind, limit=1))
+    ]
+    latest.sort(key=lambda event: event.at, reverse=True)
+    return {field: next((event.detail[field] for event in latest if event.detail.get(field)), None) for field in TRAITS}
 
 
 def _enrolment(database: Database, entry: Enrolment) -> str:

@@ -33,7 +33,7 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> 
         click.echo(empty, err=True)
         return
     heads = list(rows[0])
-    cells = [[_text(row[head]) for head in heads] for row in rows]
+    cells = [[plain(row[head]) for head in heads] for row in rows]
     lines = tables.columns([head.replace("_", " ").upper() for head in heads], cells)
     if sys.stdout.isatty() and max(map(len, lines)) > shutil.get_terminal_size().columns:
         click.echo("\n\n".join(_lines(row) for row in rows))
@@ -62,11 +62,12 @@ def show_one(row: Mapping[str, object], *, as_json: bool) -> None:
 def _lines(row: Mapping[str, object]) -> str:
     width = max(len(head) for head in row) + 1
     return "\n".join(
-        f"{(head.replace('_', ' ') + ':').ljust(width)} {_text(value)}".rstrip() for head, value in row.items()
+        f"{(head.replace('_', ' ') + ':').ljust(width)} {plain(value)}".rstrip() for head, value in row.items()
     )
 
 
-def _text(value: object) -> str:
+def plain(value: object) -> str:
+    """A value as text for people, on one line."""
     if value is None:
         return "-"
     text = ", ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)

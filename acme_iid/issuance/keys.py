@@ -34,6 +34,10 @@ class CAFileError(Exception):
     """A key, certificate or password file cannot be used; the text says which, why, and what to do."""
 
 
+class PasswordNeededError(CAFileError):
+    """A private key is encrypted, and no password was given."""
+
+
 def generate() -> ec.EllipticCurvePrivateKey:
     """Return a new P-256 key."""
     return ec.generate_private_key(ec.SECP256R1())
@@ -65,7 +69,9 @@ def load(path: Path, password: str | None) -> PrivateKey:
         )
     encrypted = key_files.is_encrypted(data)
     if encrypted and password is None:
-        raise CAFileError(f"the private key {path} is encrypted; give the file with its password: --password-file FILE")
+        raise PasswordNeededError(
+            f"the private key {path} is encrypted; give the file with its password: --password-file FILE"
+        )
     try:
         key = load_pem_private_key(data, password.encode() if encrypted and password is not None else None)
     except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm) as error:

@@ -17,7 +17,7 @@ import stat
 import tarfile
 import tempfile
 from collections.abc import Container, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
 from acme_iid.durable import sync_names
-from acme_iid.errors import RequestError, StoreUnavailableError
+from acme_iid.errors import RequestError
 from acme_iid.issuance import home
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import envelopes

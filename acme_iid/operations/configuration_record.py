@@ -45,6 +45,23 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def changes(reader: Reader, folder: Path) -> list[str]:
+    """The lines ``- key = value`` and ``+ key = value`` by which ca.toml differs from the one that was recorded last.
+
+    :returns: none where it is the same, or where none was recorded yet; secrets are masked.
+    :raises OSError: if it cannot be read.
+    """
+    before, data = configurations.latest(reader), read(folder)
+    if before is None or before.sha256 == sha256(data):
+        return []
+    return _difference(before.content.split("\n"), _lines(data))
+
+
+def _lines(data: bytes) -> list[str]:
+    """The values of a ca.toml alone: comments may hold anything."""
+    return [line.removeprefix("+ ") for line in differences.between(b"", data)]
+
+
 def note(database: Committing, data: bytes, now: int) -> bool:
     """Record a ca.toml if it is another one than the one that was recorded last; whether it is.
 
@@ -56,8 +73,7 @@ def note(database: Committing, data: bytes, now: int) -> bool:
 
 def _note(reader: Reader, data: bytes, now: int) -> Write[bool] | bool:
     before = configurations.latest(reader)
-    # The values alone: comments may hold anything.
-    lines = [line.removeprefix("+ ") for line in differences.between(b"", data)]
+    lines = _lines(data)
     after = Recorded(sha256(data), "\n".join(lines))
     if before is not None and before.sha256 == after.sha256:
         return False

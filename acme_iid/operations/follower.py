@@ -25,6 +25,8 @@ AT_ONCE = 50
 """Events that are followed in one write, for which requests may wait."""
 OLD_SECONDS = 60
 """The age of an event that is not chained yet from which on something must be wrong."""
+AGAIN_SECONDS = 0.5
+"""The seconds, of each turn, in which events are followed again that an earlier version of this program followed."""
 _SAY_SECONDS = 60.0
 
 _JOB = "follow"
@@ -72,8 +74,11 @@ class Following(Background):
 
     def _follow(self) -> None:
         """Follow what was chained, if no other server does so."""
-        if not lookups.is_behind(self._database):
+        again = lookups.following(self._database).behind
+        if not again and not lookups.is_behind(self._database):
             return
         take: Decision[int | None] = partial(jobs.take, name=_JOB, now=int(time.time()), interval=FOLLOW_SECONDS)
         if perform(self._database, take) is not None:
             lookups.catch_up(self._database, AT_ONCE)
+            if again and lookups.follow_again(self._database, AT_ONCE, AGAIN_SECONDS):
+                _log.info("All events are followed by this version of the program now")

@@ -13,7 +13,7 @@ from acme_iid.errors import RequestError
 from acme_iid.policy import clouds
 from acme_iid.policy.clouds import CLOUD_TYPES, instance_key, one_of
 from acme_iid.protocol.resources import Instance
-from acme_iid.store import certificates, events, instances, lookups, order_counts
+from acme_iid.store import certificates, events, instances, lookups, order_counts, searches
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
@@ -44,6 +44,28 @@ def find(reader: Reader, word: str) -> Instance:
     return matches[0]
 
 
+def called(reader: Reader, word: str) -> list[str]:
+    """The whole ids of the instances that an operator may mean, also of those that were only ever refused.
+
+    :param word: the whole id, or the cloud's own.
+    """
+    used = {instance.id for instance in instances.find(reader, word)}
+    return sorted(used | set(searches.instances_called(reader, word)))
+
+
+def one_called(reader: Reader, word: str) -> str:
+    """The one instance that an operator means, as :func:`called` finds it.
+
+    :raises RequestError: if it is none, or several.
+    """
+    ids = called(reader, word)
+    if not ids:
+        raise RequestError(f"no instance {word!r} has been seen here, neither used nor refused")
+    if len(ids) > 1:
+        raise RequestError(f"{word!r} is several instances: {', '.join(ids)}; give one")
+    return ids[0]
+
+
 def release(
     database: Database, word: str, thumbprint: str, seconds: int, *, revoke: bool, now: int
 ) -> tuple[str, Ended]:
@@ -59,13 +81,17 @@ def release(
     """
     if not _THUMBPRINT.match(thumbprint):
         raise RequestError(f"{thumbprint!r} is no key thumbprint; the refused client prints its own, 43 characters")
-    decide = partial(_release, word=word, thumbprint=thumbprint, until=now + seconds, revoke=revoke, now=now)
+    decide = partial(releasing, word=word, thumbprint=thumbprint, until=now + seconds, revoke=revoke, now=now)
     return _act(database, decide, revocation.SUPERSEDED if revoke else None, now)
 
 
-def _release(
+def releasing(
     reader: Reader, word: str, thumbprint: str, until: int, *, revoke: bool, now: int
 ) -> Write[tuple[str, Ended]]:
+    """The write of :func:`release`.
+
+    :param until: seconds.
+    """
     instance_id = _whole_id(reader, word)
     reason = "the instance was released to another account key"
     taken = _take_all(reader, instance_id, reason, now)
@@ -105,7 +131,7 @@ def block(database: Database, word: str, reason: str | None, *, revoke: bool, no
     """
     if reason is not None and (not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable()):
         raise RequestError(f"a reason is printable text of 1 to {MAX_REASON_LENGTH} characters")
-    decide = partial(_block, word=word, reason=reason, revoke=revoke, now=now)
+    decide = partial(blocking, word=word, reason=reason, revoke=revoke, now=now)
     return _act(database, decide, revocation.KEY_COMPROMISE if revoke else None, now)
 
 
@@ -120,16 +146,18 @@ def _act(database: Database, decide: Decision[tuple[str, Ended]], code: int | No
         return instance_id, ended
     # Certificates that were issued after the look and before the instance lost its proof; no others can follow.
     lookups.follow(database)
-    late = perform(database, partial(_revoke_rest, instance_id=instance_id, code=code, now=now))
+    late = perform(database, partial(revoking, instance_id=instance_id, code=code, now=now))
     return instance_id, Ended(ended.orders, ended.certificates + late)
 
 
-def _revoke_rest(reader: Reader, instance_id: str, code: int, now: int) -> Write[int]:
+def revoking(reader: Reader, instance_id: str, code: int, now: int) -> Write[int]:
+    """The revocation of an instance's certificates that are still in force; its answer is their number."""
     revoked = _revoke_all(reader, instance_id, code, now)
     return Write(revoked.statements, lambda _rows: revoked.certificates, revoked.events)
 
 
-def _block(reader: Reader, word: str, reason: str | None, *, revoke: bool, now: int) -> Write[tuple[str, Ended]]:
+def blocking(reader: Reader, word: str, reason: str | None, *, revoke: bool, now: int) -> Write[tuple[str, Ended]]:
+    """The write of :func:`block`."""
     instance_id = _whole_id(reader, word)
     known = instances.get(reader, instance_id)
     if known is not None and known.blocked_at is not None:

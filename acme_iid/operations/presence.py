@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from dataclasses import replace
@@ -23,6 +24,10 @@ SECONDS = 10
 """The interval at which a server says so, in seconds."""
 SEEN_SECONDS = 3 * SECONDS
 """The seconds that a server counts as one that runs since it last did."""
+_DIFFERENT_TURNS = 6
+"""Turns for which other servers have another configuration until that is said."""
+
+_log = logging.getLogger(__name__)
 
 
 def configuration_hash(home: Path) -> str:
@@ -46,6 +51,8 @@ class Presence(Background):
         self._ca = authority.ca
         self._database = database
         self._home = authority.config.home
+        self._turns_different = 0
+        self._said: str | None = None
         self._server = Server(
             id=secrets.token_urlsafe(12),
             version=version("acme-iid"),
@@ -64,11 +71,23 @@ class Presence(Background):
     def turn(self) -> None:
         """Say that the server runs, and follow the store: trust the roots, and sign with the issuer, that it says."""
         self._database.commit(Write(servers.write(self._seen(int(time.time()))), lambda _rows: None))
+        self._compare()
         roots.follow(self._database, self._ca, self._home)
         try:
             succession.follow(self._database, self._ca)
         except CAFileError as error:
             self.warn("This server cannot follow the others: %s", error)
+
+    def _compare(self) -> None:
+        """Say once that other servers have another configuration, if they have it longer than a reload takes."""
+        difference = servers.difference(servers.seen(self._database, int(time.time()), SEEN_SECONDS))
+        self._turns_different = 0 if difference is None else self._turns_different + 1
+        if difference is not None and self._turns_different >= _DIFFERENT_TURNS and difference != self._said:
+            self._said = difference
+            _log.warning("%s Copy the file to all of them, and reload them", difference)
+        elif difference is None and self._said is not None:
+            self._said = None
+            _log.info("All servers run with the same ca.toml again")
 
     def _say_goodbye(self) -> None:
         self._database.commit(Write([servers.remove(self._server.id)], lambda _rows: None))

@@ -91,6 +91,19 @@ def _require_known(found: Sequence[x509.Certificate], stored: Sequence[StoredRoo
         )
 
 
+def known_here(reader: Reader, folder: Path) -> Roots | None:
+    """The roots that clients trust, for a home all of whose roots the store knows; None before any server has started.
+
+    :raises CAFileError: if the home has another one.
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    stored = roots.every(reader)
+    if not stored:
+        return None
+    _require_known(home.load_roots(folder), stored)
+    return _trusted(stored)
+
+
 def trusted(reader: Reader) -> Roots:
     """The roots that clients trust, with the links between them; none before the first server has started.
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.renewal import Window
 from acme_iid.protocol.resources import Certificate, InstanceKey
-from acme_iid.store import lookups
+from acme_iid.store import searches
 from acme_iid.store.listing import Filter, Position
 from acme_iid.store.serials import OrderId, number_of
 from acme_iid.store.writes import Question, Reader, Row, Statement, Verdict, again, ask
@@ -63,16 +63,23 @@ def of_instance(reader: Reader, instance_id: str) -> list[Certificate]:
     """An instance's certificates, newest first, as far as events are followed (:mod:`acme_iid.store.lookups`)."""
     certificates: list[Certificate] = []
     before: Position | None = None
-    while rows := lookups.certificates(reader, Filter(instance=instance_id, before=before, limit=500), (), 0):
+    while rows := searches.certificates(reader, Filter(instance=instance_id, before=before, limit=500), (), 0):
         certificates += map(_certificate, rows)
         before = Position(rows[-1]["issued_at"], rows[-1]["n"])
     return certificates
 
 
-def page(reader: Reader, criteria: Filter, status: Status | None, now: int) -> list[Certificate]:
-    """Issued certificates, newest first, as far as events are followed (:mod:`acme_iid.store.lookups`)."""
-    where = () if status is None else (_CONDITIONS[status],)
-    return [_certificate(row) for row in lookups.certificates(reader, criteria, where, now)]
+def page(
+    reader: Reader, criteria: Filter, status: Status | None, now: int, *, ends_before: int | None = None
+) -> list[Certificate]:
+    """Issued certificates, newest first, as far as events are followed (:mod:`acme_iid.store.lookups`).
+
+    :param ends_before: only those that end before this time, seconds.
+    """
+    where = [] if status is None else [_CONDITIONS[status]]
+    if ends_before is not None:
+        where.append("c.not_after < :ends_before")
+    return [_certificate(row) for row in searches.certificates(reader, criteria, where, now, ends_before=ends_before)]
 
 
 def position(certificate: Certificate) -> Position:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from acme_iid.store import checkpoints, lookups
+from acme_iid.store import checkpoints, searches
 from acme_iid.store.chain import HEAD, INSERT, START, Entry, Event, Link, values_after
 from acme_iid.store.checkpoints import Checkpoint
 from acme_iid.store.database import Transaction
@@ -20,7 +20,7 @@ class BrokenChainError(Exception):
 
 def page(reader: Reader, criteria: Filter) -> list[tuple[int, Event]]:
     """Events with their numbers, newest first, as far as :func:`acme_iid.store.lookups.follow` has followed them."""
-    return [(row["seq"], Event.of(row)) for row in lookups.events(reader, criteria)]
+    return [(row["seq"], Event.of(row)) for row in searches.events(reader, criteria)]
 
 
 def head(reader: Reader) -> Link:

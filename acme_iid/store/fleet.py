@@ -124,16 +124,18 @@ def waiting(reader: Reader, now: int) -> list[Waiting]:
     return sorted(Waiting(entry.n, state) for entry, state, succeeded in _looked_at(reader, now) if not succeeded)
 
 
-def overdue(reader: Reader, criteria: Filter, now: int) -> list[Certificate]:
+def overdue(reader: Reader, criteria: Filter, now: int, *, ends_before: int | None = None) -> list[Certificate]:
     """A page of the certificates that are overdue, the latest issued first.
 
     :param criteria: which; as far as events are followed (:mod:`acme_iid.store.lookups`).
+    :param ends_before: only those that end before this time, seconds.
     """
     late = {entry.n for entry in waiting(reader, now) if entry.state == "overdue"}
     found: list[Certificate] = []
     before = criteria.before
     while late and len(found) < criteria.limit:
-        page = certificates.page(reader, replace(criteria, before=before, limit=_AT_ONCE), "valid", now)
+        several = replace(criteria, before=before, limit=_AT_ONCE)
+        page = certificates.page(reader, several, "valid", now, ends_before=ends_before)
         found += [certificate for certificate in page if certificates.number(certificate) in late]
         if len(page) < _AT_ONCE:
             break

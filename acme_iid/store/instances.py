@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from acme_iid.protocol.resources import Instance, InstanceKey
 from acme_iid.store.listing import Filter
+from acme_iid.store.lookups import TRAITS, key
 from acme_iid.store.writes import Question, Reader, Row, Statement, again, ask
 
-_COLUMNS = {"cloud": "i.cloud", "owner": "i.owner", "account": "i.account_id"}
+_COLUMNS = {"instance": "i.id", "cloud": "i.cloud", "owner": "i.owner", "account": "i.account_id"}
 
 
 class Closed(NamedTuple):
@@ -47,10 +48,12 @@ def page(reader: Reader, criteria: Filter, *, blocked: bool = False) -> list[Ins
     """Instances that were used, the latest first use first; or those that are blocked, the latest first."""
     time = "i.blocked_at" if blocked else "i.first_used_at"
     tables, where = "instances i", [f"{time} IS NOT NULL"]
+    traits = {field: value for field in TRAITS if (value := getattr(criteria, field)) is not None}
     if criteria.name is not None:
         # With CROSS JOIN, SQLite begins with the left side (sqlite.org/optoverview.html): a name has few holders.
         tables = "holders h CROSS JOIN instances i"
         where += ["h.name = :held", "i.id = h.instance_id"]
+    where += [_trait(field) for field in traits]
     rows = criteria.page(
         reader,
         f"SELECT i.* FROM {tables}",  # noqa: S608 - our own words
@@ -59,8 +62,36 @@ def page(reader: Reader, criteria: Filter, *, blocked: bool = False) -> list[Ins
         key="i.id",
         where=where,
         held=criteria.name,
+        **{f"has_{field}": key(value) for field, value in traits.items()},
     )
     return [_instance(row) for row in rows]
+
+
+def unblocked(reader: Reader, criteria: Filter, after: str, most: int) -> list[str]:
+    """The ids of instances under a filter that are not blocked, used or not, in their order, from behind ``after``."""
+    columns = {**_COLUMNS, **dict.fromkeys(TRAITS, "t")}
+    values = {field: value for field in (*columns, "name") if (value := getattr(criteria, field)) is not None}
+    where = [
+        _trait(field) if field in TRAITS else f"{column} = :has_{field}"
+        for field, column in columns.items()
+        if field in values
+    ]
+    if "name" in values:
+        where.append("EXISTS (SELECT 1 FROM holders h WHERE h.name = :has_name AND h.instance_id = i.id)")
+    rows = reader.rows(
+        f"""SELECT i.id FROM instances i WHERE {" AND ".join(["i.id > :after", "i.blocked_at IS NULL", *where])}
+            ORDER BY i.id LIMIT :most""",  # noqa: S608 - our own words
+        after=after,
+        most=most,
+        **{f"has_{field}": key(value) if field in TRAITS else value for field, value in values.items()},
+    )
+    return [row["id"] for row in rows]
+
+
+def _trait(field: str) -> str:
+    """The condition that the instance ``i`` is found by a trait, the value of which is ``has_`` and its field."""
+    return f"""EXISTS (SELECT 1 FROM traits t WHERE t.field = '{field}' AND t.value = :has_{field}
+               AND t.instance_id = i.id)"""  # noqa: S608 - our own words
 
 
 def closed(reader: Reader, instance_id: str) -> Closed:

@@ -26,7 +26,12 @@ class Filter:
 
     :ivar account: the account's id.
     :ivar name: a name, canonical.
-    :ivar image: of certificates: what their instance was started from.
+    :ivar instance: the whole id.
+    :ivar image: what an instance was started from.
+    :ivar provisioner: the provisioner under which something was proven, as ``profile`` is what was issued for it.
+    :ivar kind: of events: their kind, such as ``challenge.refused``.
+    :ivar remote: of events: the address that a request came from.
+    :ivar bulk: of events: the act on many that they are of.
     :ivar since: seconds; nothing before.
     :ivar until: seconds; nothing from then on.
     :ivar before: where the page before ended.
@@ -39,6 +44,12 @@ class Filter:
     instance: str | None = None
     name: str | None = None
     image: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    provisioner: str | None = None
+    kind: str | None = None
+    remote: str | None = None
+    bulk: str | None = None
     since: int | None = None
     until: int | None = None
     before: Position | None = None

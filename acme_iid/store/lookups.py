@@ -1,28 +1,45 @@
-"""The values by which operators look for events and certificates: names, accounts, instances, clouds, owners, images.
+"""The values by which operators look for events, certificates and instances, written after the events.
 
 No request pays for it: one follower reads the events that were chained since it last did, and writes what they are
 found by, sorted, in batches. A command that acts by a list has it follow first.
+
+What is written of an event has a version. A store that an earlier version followed is followed by this one from there
+on, so that lists stay up to date, and what came before is followed again beside that, a little at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from acme_iid.policy import clouds
 from acme_iid.store.database import Database
-from acme_iid.store.listing import Filter
 from acme_iid.store.serials import number_of
 from acme_iid.store.writes import Reader, Row, Statement, Write, again, perform
 
-_LONG = 100
-"""Characters; a value that has more is found by its digest, which is shorter."""
+VERSION = 2
+"""The version of what is written of an event; one more when there is more of it."""
 BATCH = 500
 """Events that are followed in one write."""
-_FIELDS = ("account", "instance", "cloud", "owner", "name")
+_LATER_FIELDS = {"kind", "remote", "image", "region", "profile", "provisioner"}
+"""What events are found by, and versions before this one did not write, or not of all events."""
+TRAITS = ("image", "region", "provisioner")
+"""What an instance is found by, beside its columns, as far as it has proven that."""
+WORD = "word"
+"""The field under which :func:`instances_called` finds an instance."""
+_LONG = 100
+"""Characters; a value that has more is found by its digest, which is shorter."""
 _ISSUED = "certificate.issued"
+PROVEN = ("challenge.valid", "order.proven", _ISSUED)
+"""The kinds of events that say what an instance has proven."""
+
+Progress = Callable[[int], None]
+"""Is told of so many events more that were followed again."""
 
 
 class _Lookup(NamedTuple):
@@ -31,6 +48,39 @@ class _Lookup(NamedTuple):
     at: int
     seq: int
     n: int | None
+
+
+class Following(NamedTuple):
+    """How far events are followed.
+
+    :ivar seq: the number of the latest one that is.
+    :ivar again: of those that an earlier version followed, the latest one that was followed again.
+    :ivar until: the latest one that an earlier version followed.
+    """
+
+    seq: int
+    again: int
+    until: int
+
+    @property
+    def behind(self) -> int:
+        """The number of events that were not followed again yet; about, where some were removed."""
+        return max(0, self.until - self.again)
+
+
+def following(reader: Reader) -> Following:
+    """How far events are followed by this version."""
+    rows = reader.rows(
+        "SELECT version, seq, again, until FROM followings WHERE version <= :version ORDER BY version DESC LIMIT 1",
+        version=VERSION,
+    )
+    if not rows:
+        return Following(0, 0, 0)
+    row = rows[0]
+    if row["version"] == VERSION:
+        return Following(row["seq"], row["again"], row["until"])
+    # What an earlier one has not followed again, if it was to, is followed by this one as well.
+    return Following(row["seq"], 0, row["seq"])
 
 
 def follow(database: Database) -> None:
@@ -44,7 +94,7 @@ def follow(database: Database) -> None:
 
 def is_behind(reader: Reader) -> bool:
     """Whether there are events that were chained and not followed yet."""
-    rows = reader.rows("SELECT 1 FROM events WHERE seq > (SELECT coalesce(max(seq), 0) FROM followed) LIMIT 1")
+    rows = reader.rows("SELECT 1 FROM events WHERE seq > :seq LIMIT 1", seq=following(reader).seq)
     return bool(rows)
 
 
@@ -58,31 +108,86 @@ def catch_up(database: Database, most: int = BATCH) -> None:
         pass
 
 
+def follow_again(
+    database: Database, most: int = BATCH, seconds: float | None = None, progress: Progress | None = None
+) -> bool:
+    """Follow again what an earlier version has followed.
+
+    :param most: the largest number of events in one write.
+    :param seconds: the time after which it stops; None to go on to the end.
+    :returns: whether all is done.
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    end = None if seconds is None else time.monotonic() + seconds
+    while done := perform(database, partial(_batch_again, most=most), attempts=20):
+        if progress is not None:
+            progress(done)
+        if end is not None and time.monotonic() >= end:
+            return not following(database).behind
+    return True
+
+
 def _batch(reader: Reader, most: int) -> Write[bool] | bool:
     """Follow some events; whether there may be more."""
-    at: int = reader.rows("SELECT coalesce(max(seq), 0) AS seq FROM followed")[0]["seq"]
-    rows = reader.rows("SELECT * FROM events WHERE seq > :seq ORDER BY seq LIMIT :most", seq=at, most=most)
+    at = following(reader)
+    rows = reader.rows("SELECT * FROM events WHERE seq > :seq ORDER BY seq LIMIT :most", seq=at.seq, most=most)
     if not rows:
         return False
-    lookups: list[_Lookup] = []
+    more = len(rows) == most
+    return Write([_move(at, at._replace(seq=rows[-1]["seq"])), *_all_of(rows)], lambda _rows: more)
+
+
+def _batch_again(reader: Reader, most: int) -> Write[int] | int:
+    """Follow some events again; how many those are, or so many as were removed since."""
+    at = following(reader)
+    if not at.behind:
+        return 0
+    rows = reader.rows(
+        "SELECT * FROM events WHERE seq > :again AND seq <= :until ORDER BY seq LIMIT :most",
+        again=at.again,
+        until=at.until,
+        most=most,
+    )
+    end = rows[-1]["seq"] if len(rows) == most else at.until
+    return Write([_move(at, at._replace(again=end)), *_all_of(rows, _LATER_FIELDS)], lambda _rows: end - at.again)
+
+
+def _move(at: Following, to: Following) -> Statement:
+    """Say how far events are followed, if nobody else has followed some meanwhile."""
+    return Statement(
+        """INSERT INTO followings (version, seq, again, until) VALUES (:version, :to_seq, :to_again, :until)
+           ON CONFLICT (version) DO UPDATE SET seq = excluded.seq, again = excluded.again
+           WHERE followings.seq = :seq AND followings.again = :again""",
+        {
+            "version": VERSION,
+            "seq": at.seq,
+            "again": at.again,
+            "until": at.until,
+            "to_seq": to.seq,
+            "to_again": to.again,
+        },
+        again,
+    )
+
+
+def _all_of(rows: Sequence[Row], only: set[str] | None = None) -> Iterator[Statement]:
+    """Write what events are found by.
+
+    :param only: the fields to write; None for all.
+    """
+    found: list[_Lookup] = []
     holders: set[tuple[str, str]] = set()
+    traits: set[tuple[str, str, str]] = set()
     for row in rows:
         detail: Mapping[str, Any] = json.loads(row["detail"])
-        lookups += list(_lookups(row, detail))
-        if row["kind"] == _ISSUED and row["instance_id"] is not None:
+        values = _values(row, detail)
+        found += _lookups(row, detail, values, only)
+        traits |= set(_traits(row, values))
+        if only is None and row["kind"] == _ISSUED and row["instance_id"] is not None:
             holders |= {(name, row["instance_id"]) for name in detail["names"]}
-    statements = [
-        Statement(
-            """INSERT INTO followed (id, seq) VALUES (1, :until)
-               ON CONFLICT (id) DO UPDATE SET seq = excluded.seq WHERE followed.seq = :seq""",
-            {"seq": at, "until": rows[-1]["seq"]},
-            again,
-        ),
-        *_inserts("lookups (field, value, at, seq, n)", _sorted(lookups)),
-        *_inserts("holders (name, instance_id)", sorted(holders)),
-    ]
-    more = len(rows) == most
-    return Write(statements, lambda _rows: more)
+    yield from _inserts("lookups (field, value, at, seq, n)", _sorted(found))
+    yield from _inserts("holders (name, instance_id)", sorted(holders))
+    yield from _inserts("traits (field, value, instance_id)", sorted(traits))
 
 
 def _sorted(lookups: list[_Lookup]) -> list[_Lookup]:
@@ -101,24 +206,23 @@ def _inserts(table: str, rows: Sequence[Sequence[object]]) -> Iterator[Statement
         )
 
 
-def _lookups(row: Row, detail: Mapping[str, Any]) -> Iterator[_Lookup]:
-    """The values by which an event is found."""
+def _lookups(
+    row: Row, detail: Mapping[str, Any], values: Mapping[str, set[str]], only: set[str] | None
+) -> Iterator[_Lookup]:
+    """The rows by which an event is found."""
     issued = row["kind"] == _ISSUED
     n = number_of(detail["serial"]) if issued else None
-    values = {field: {row[column]} for field, column in _columns()}
-    values["name"] |= names(row["kind"], row["name"], detail)
-    if issued:
-        values["image"] = {detail.get("image")}
     for field, several in values.items():
-        for value in map(_key, several):
-            if value is not None:
-                yield _Lookup(f"issued {field}" if issued else field, value, row["at"], row["seq"], n)
+        if only is None or field in only:
+            # Certificates are found by what begins so. Nobody looks for them by the kind of their event.
+            own = f"issued {field}" if issued and field != "kind" else field
+            for value in several:
+                yield _Lookup(own, value, row["at"], row["seq"], n)
 
 
 def followed(reader: Reader) -> int:
     """The number of the last event that was followed."""
-    seq: int = reader.rows("SELECT coalesce(max(seq), 0) AS seq FROM followed")[0]["seq"]
-    return seq
+    return following(reader).seq
 
 
 def forget(rows: Sequence[Row], until: int) -> list[Statement]:
@@ -129,9 +233,10 @@ def forget(rows: Sequence[Row], until: int) -> list[Statement]:
     """
     latest: dict[tuple[str, str], int] = {}
     for row in rows:
-        for lookup in _lookups(row, json.loads(row["detail"])):
-            key = (lookup.field, lookup.value)
-            latest[key] = max(latest.get(key, 0), lookup.at)
+        detail: Mapping[str, Any] = json.loads(row["detail"])
+        for lookup in _lookups(row, detail, _values(row, detail), None):
+            found = (lookup.field, lookup.value)
+            latest[found] = max(latest.get(found, 0), lookup.at)
     kept = "AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.n = lookups.n AND c.issued_at = lookups.at)"
     return [
         Statement(
@@ -143,16 +248,53 @@ def forget(rows: Sequence[Row], until: int) -> list[Statement]:
     ]
 
 
-def _key(value: str | None) -> str | None:
+def _values(row: Row, detail: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The values by which an event is found, as they are looked up."""
+    instance_id = row["instance_id"]
+    region = detail.get("region") or (None if instance_id is None else clouds.region_of(instance_id))
+    values: dict[str, set[str | None]] = {
+        "account": {row["account_id"]},
+        "instance": {instance_id},
+        "cloud": {row["cloud"]},
+        "owner": {row["owner"]},
+        "name": {row["name"], *names(row["kind"], row["name"], detail)},
+        "kind": {row["kind"]},
+        "remote": {address(detail.get("remote"))},
+        "region": {region},
+        **{field: {detail.get(field)} for field in ("image", "profile", "provisioner", "bulk")},
+    }
+    return {field: {key(value) for value in several if isinstance(value, str)} for field, several in values.items()}
+
+
+def _traits(row: Row, values: Mapping[str, set[str]]) -> Iterator[tuple[str, str, str]]:
+    """What the instance of an event is found by."""
+    instance_id = row["instance_id"]
+    if instance_id is None:
+        return
+    yield WORD, key(word_of(instance_id)), instance_id
+    if row["kind"] in PROVEN:
+        for field in TRAITS:
+            yield from ((field, value, instance_id) for value in values[field])
+
+
+def word_of(instance_id: str) -> str:
+    """The cloud's own word for an instance: the last part of its whole id."""
+    return instance_id.rpartition(":")[2]
+
+
+def address(text: object) -> str | None:
+    """A client's address in its one spelling; None if there is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text
+
+
+def key(value: str) -> str:
     """The key under which a value is looked up."""
-    if value is None or len(value) <= _LONG:
-        return value
-    return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
-
-
-def _columns() -> Iterator[tuple[str, str]]:
-    for field in _FIELDS:
-        yield field, f"{field}_id" if field in ("account", "instance") else field
+    return value if len(value) <= _LONG else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
 
 
 def names(kind: str, name: str | None, detail: Mapping[str, Any]) -> set[str]:
@@ -160,93 +302,3 @@ def names(kind: str, name: str | None, detail: Mapping[str, Any]) -> set[str]:
     if "names" in detail:
         return set(detail["names"])
     return set(detail.get("identifiers", ())) if name is None and kind.endswith(".refused") else set()
-
-
-def _narrowest(criteria: Filter) -> tuple[str, str] | None:
-    """The field of a filter that leaves the fewest rows, with its value."""
-    for field in ("instance", "name", "account", "image", "owner", "cloud"):
-        value = getattr(criteria, field)
-        if value is not None:
-            return field, value
-    return None
-
-
-def events(reader: Reader, criteria: Filter) -> list[Row]:
-    """Events under a filter, newest first."""
-    narrowest = _narrowest(criteria)
-    columns = {field: f"e.{column}" for field, column in _columns() if field != "name"}
-    if narrowest is None:
-        return criteria.page(reader, "SELECT e.* FROM events e", {}, time="e.at", key="e.seq")
-    field, value = narrowest
-    others = {other: column for other, column in columns.items() if other != field}
-    heads: list[Row] = []
-    # Each list is in order, so their heads are enough.
-    for listed in (field, f"issued {field}"):
-        heads += criteria.page(
-            reader,
-            "SELECT e.* FROM lookups l JOIN events e ON e.seq = l.seq",
-            others,
-            time="l.at",
-            key="l.seq",
-            where=("l.field = :listed", "l.value = :value", *_also_named(criteria, field, "l.at", "l.seq")),
-            listed=listed,
-            value=_key(value),
-            also=_key(criteria.name),
-        )
-    return sorted(heads, key=lambda row: (row["at"], row["seq"]), reverse=True)[: criteria.limit]
-
-
-def _also_named(criteria: Filter, field: str, at: str, seq: str) -> tuple[str, ...]:
-    """The condition that an event has the filter's name, where another field is looked up."""
-    if criteria.name is None or field == "name":
-        return ()
-    return (
-        f"""EXISTS (SELECT 1 FROM lookups o WHERE o.field IN ('name', 'issued name') AND o.value = :also
-            AND o.at = {at} AND o.seq = {seq})""",  # noqa: S608 - our own words
-    )
-
-
-def certificates(reader: Reader, criteria: Filter, where: Sequence[str], now: int) -> list[Row]:
-    """Rows of certificates under a filter, with their orders' tags, the latest issued first.
-
-    :param where: further conditions on the certificate ``c``, for the time ``now``.
-    """
-    narrowest = _narrowest(criteria)
-    columns = {
-        "account": "c.account_id", "instance": "c.instance_id", "cloud": "c.cloud", "owner": "c.owner",
-        "image": "c.image",
-    }  # fmt: skip
-    tags = "JOIN orders o ON o.n = c.n"
-    if narrowest is None:
-        return criteria.page(
-            reader,
-            f"SELECT c.*, o.tag FROM certificates c {tags}",  # noqa: S608 - our own words
-            {},
-            time="c.issued_at",
-            key="c.n",
-            where=where,
-            now=now,
-        )
-    field, value = narrowest
-    # CROSS JOIN is where SQLite begins with the left side (sqlite.org/optoverview.html).
-    return criteria.page(
-        reader,
-        f"SELECT c.*, o.tag FROM lookups l CROSS JOIN certificates c {tags}",  # noqa: S608 - our own words
-        columns,
-        time="l.at",
-        key="c.n",
-        where=(
-            "l.field = :listed",
-            "l.value = :value",
-            # The number may be another's by now: SQLite gives that of the latest order again once that was pruned.
-            "c.n = l.n AND c.issued_at = l.at",
-            # Events stay when certificates are pruned: none of what is older has one.
-            "l.at >= (SELECT issued_at FROM certificates ORDER BY issued_at LIMIT 1)",
-            *_also_named(criteria, field, "l.at", "l.seq"),
-            *where,
-        ),
-        listed=f"issued {field}",
-        value=_key(value),
-        also=_key(criteria.name),
-        now=now,
-    )

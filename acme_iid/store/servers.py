@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acme_iid.store.statements import NOW, SKIP_LOCKED
@@ -65,6 +67,18 @@ def write(server: Server) -> list[Statement]:
 def remove(server_id: str) -> Statement:
     """Take away the row of a server that stops."""
     return Statement("DELETE FROM servers WHERE id = :id", {"id": server_id})
+
+
+def difference(running: Sequence[Server]) -> str | None:
+    """The sentence that says that servers have different configurations; None if they have the same.
+
+    :param running: those of :func:`seen`.
+    """
+    numbers = Counter(server.config_hash for server in running)
+    if len(numbers) < 2:
+        return None
+    listed = ", ".join(f"{config_hash[:12]} ({number})" for config_hash, number in sorted(numbers.items()))
+    return f"Servers run with different ca.toml, by SHA-256 and processes: {listed}."
 
 
 def seen(reader: Reader, now: int, within: int) -> list[Server]:

@@ -34,6 +34,11 @@ def issuer_certificate() -> x509.Certificate:
     return builder.add_extension(identifier, critical=False).sign(own, hashes.SHA256())
 
 
+def leaf() -> bytes:
+    """A certificate in DER, for what looks at its key."""
+    return issuer_certificate().public_bytes(Encoding.DER)
+
+
 def prepare(database: Database, at: int) -> None:
     """Have an issuer, and the account ``a``."""
     der = issuer_certificate().public_bytes(Encoding.DER)
@@ -48,6 +53,8 @@ def issue(
     life: int = DAY,
     account: str = "a",
     replaces: Certificate | None = None,
+    key_id: str = "",
+    der: bytes = b"",
     **facts: str,
 ) -> Certificate:
     """A certificate of an instance, or of a host, with its order and its event.
@@ -62,7 +69,7 @@ def issue(
     serial = f"1{orders.number(order):016x}"
     own = {field: facts.get(field) for field in ("provisioner", "profile", "image")}
     certificate = Certificate(
-        order.id, serial, account, identifiers, at, at + life, at, b"", ISSUER, "", instance=instance, **own
+        order.id, serial, account, identifiers, at, at + life, at, der, ISSUER, key_id, instance=instance, **own
     )
     holder = None if instance is None else key(instance)
     detail = {"serial": serial, "names": list(names), "not_after": at + life, **facts}

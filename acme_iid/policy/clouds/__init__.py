@@ -39,6 +39,14 @@ def is_whole_id(text: str) -> bool:
     return any(entry.instance_id.fullmatch(text) for entry in CLOUD_TYPES.values())
 
 
+def region_of(instance_id: str) -> str | None:
+    """The region that an instance's whole id names; None if it names none."""
+    for entry in CLOUD_TYPES.values():
+        if match := entry.instance_id.fullmatch(instance_id):
+            return match.groupdict().get("region")
+    return None
+
+
 @overload
 def instance_key(instance_id: str) -> InstanceKey: ...
 @overload

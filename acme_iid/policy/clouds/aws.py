@@ -143,7 +143,9 @@ CLOUD_TYPE = CloudType(
     ),
     own_name=re.compile(r"i-[0-9a-f]+\Z|(?:.+\.)?(?:compute|ec2)\.internal\Z"),
     own_domains=("compute.internal", "ec2.internal"),
-    instance_id=re.compile(r"aws:aws[a-z-]*:(?P<owner>[0-9]{12}):[a-z]{2,8}(?:-[a-z]+)+-[0-9]+:i-[0-9a-f]{8,32}"),
+    instance_id=re.compile(
+        r"aws:aws[a-z-]*:(?P<owner>[0-9]{12}):(?P<region>[a-z]{2,8}(?:-[a-z]+)+-[0-9]+):i-[0-9a-f]{8,32}"
+    ),
     id_form="aws:PARTITION:ACCOUNT:REGION:INSTANCE",
     extension_number=4,
     describe=_describe,

@@ -138,11 +138,11 @@ def test_more_events_than_one_write_takes_are_followed_and_none_twice(database: 
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(lookups.follow, database) for _ in range(4)]:
             done.result()
-    assert [row["seq"] for row in database.rows("SELECT seq FROM followed")] == [count]
+    assert [row["seq"] for row in database.rows("SELECT seq FROM followings")] == [count]
     found = database.rows("SELECT seq FROM lookups WHERE field = 'account' ORDER BY seq")
     assert [row["seq"] for row in found] == list(range(1, count + 1))
     lookups.follow(database)
-    assert len(database.rows("SELECT 1 FROM lookups")) == 2 * count
+    assert len(database.rows("SELECT 1 FROM lookups")) == 3 * count
 
 
 def test_what_was_followed_is_followed_on_from_there(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -80,7 +81,7 @@ def fill(opened: Database) -> None:
             b"",
             "issuer",
             "",
-            "P",
+            f"P{number % 2}",
             instance,
         )
         if number % 2:
@@ -103,6 +104,7 @@ def fill(opened: Database) -> None:
                     "serial": certificate.serial,
                     "names": [name.value for name in names],
                     "image": certificate.image,
+                    "provisioner": certificate.provisioner,
                 },
             ),
         ]
@@ -169,6 +171,8 @@ FILTERS = {
     "time": Filter(since=NOW + 2, until=NOW + 5),
     "cloud and time": Filter(cloud="azure", since=NOW + 2, until=NOW + 9),
     "name and owner": Filter(name="n3.local", owner="123456789042"),
+    "region": Filter(region="us-west-2"),
+    "provisioner and region": Filter(provisioner="P1", region="us-west-2"),
 }
 PAIRS = [(kind, by) for kind in LISTS for by in FILTERS if kind != "accounts" or by in ("all", "time")]
 
@@ -206,14 +210,14 @@ OLDEST = "SCAN certificates USING COVERING INDEX certificates_by_issue"
 """The oldest certificate is looked up as the first entry of that index."""
 
 
-# What people block by hand is never many, and a name's instances are as many as hold it; an image alone finds
-# what it should.
+# What people block by hand is never many, and a name's instances are as many as hold it; those of a region are looked
+# for among all, the latest first; an image alone finds what it should.
 @pytest.mark.parametrize(
     ("kind", "by"),
     [
         pair
         for pair in PAIRS
-        if pair[0] not in ("blocked", "image") and not (pair[0] == "instances" and "name" in pair[1])
+        if pair[0] not in ("blocked", "image") and not (pair[0] == "instances" and re.search("name|region", pair[1]))
     ],
 )
 @pytest.mark.parametrize("before", [None, Position(NOW + 4, "5")])
@@ -312,6 +316,9 @@ def test_each_filter_finds_what_it_says(database: Database) -> None:
     assert len(values(database, "events", FILTERS["name"])) == 2 * COUNT // 5
     assert len(values(database, "events", FILTERS["cloud"])) == 3 * COUNT // 2
     assert len(values(database, "events", Filter(instance=INSTANCES[0]))) == 3 * COUNT // 4
+    assert values(database, "certificates", FILTERS["region"]) == numbers(lambda number: number % 4 == 0)
+    assert values(database, "certificates", FILTERS["provisioner and region"]) == []
+    assert len(values(database, "events", FILTERS["region"])) == 3 * COUNT // 4
     assert len(values(database, "instances", FILTERS["account"])) == 20
     assert values(database, "blocked", FILTERS["owner"]) == ["gcp:4711:666"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from meanwhile import Meanwhile
 from writing import put
 
-from acme_iid.authority import renewal
+from acme_iid.operations import bulk
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Order
 from acme_iid.store import accounts, certificates, orders
@@ -35,8 +34,8 @@ class Watched(Meanwhile):
         outcome = super().commit(write)
         self.seal()
         asked = self.rows("SELECT count(*) AS n FROM certificates WHERE renew_from IS NOT NULL")[0]["n"]
-        found = self.rows("SELECT detail FROM events WHERE kind = 'certificate.renewal_asked'")
-        self.seen.append((asked, sum(json.loads(row["detail"])["certificates"] for row in found)))
+        found = self.rows("SELECT count(*) AS n FROM events WHERE kind = 'certificate.renewal_asked'")[0]["n"]
+        self.seen.append((asked, found))
         return outcome
 
 
@@ -63,7 +62,7 @@ def issue(database: Database, number: int) -> None:
 def test_a_crash_between_two_pages_leaves_no_window_that_is_not_recorded(database: Database) -> None:
     issue(database, MANY)
     watched = Watched(database)
-    assert renewal.renew_now(watched, Filter(), 3600, None, NOW) == MANY
+    assert sum(step.done for step in bulk.renew_now(watched, Filter(), 3600, bulk.Task("b"), NOW)) == MANY
     assert all(asked == recorded for asked, recorded in watched.seen), watched.seen
     assert watched.seen[-1] == (MANY, MANY)
     # It took several.
@@ -72,5 +71,5 @@ def test_a_crash_between_two_pages_leaves_no_window_that_is_not_recorded(databas
 
 def test_a_wish_that_is_for_no_certificate_is_recorded(database: Database) -> None:
     watched = Watched(database)
-    assert renewal.renew_now(watched, Filter(), 3600, None, NOW) == 0
+    assert list(bulk.renew_now(watched, Filter(), 3600, bulk.Task("b"), NOW)) == []
     assert [row["kind"] for row in watched.rows("SELECT kind FROM events")] == ["certificate.renewal_asked"]

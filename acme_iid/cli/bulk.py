@@ -1,0 +1,302 @@
+"""``acme-iid-ca bulk``: acts on many certificates or instances at once."""
+
+from __future__ import annotations
+
+import functools
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from acme_iid.cli.acting import Reason, operated
+from acme_iid.cli.filters import ABOUT, Moment, filtered
+from acme_iid.cli.filters import as_json as json_option
+from acme_iid.cli.output import show
+from acme_iid.cli.parameters import Checked
+
+if TYPE_CHECKING:
+    from acme_iid.operations.bulk import Step, Task
+    from acme_iid.store.database import Database
+    from acme_iid.store.listing import Filter
+
+_SHOWN = 20
+
+
+@click.group(short_help="Act on many certificates or instances at once.")
+def bulk() -> None:
+    """Act on many certificates or instances at once: by owner, image, region, account, provisioner or name.
+
+    Each act says first on how many it is, and is confirmed by that number, or by --yes. It goes in transactions of a
+    hundred, and leaves an event for each, which --bulk of 'acme-iid-ca events' finds. Ctrl-C stops it after the
+    transaction that it is in; what was done stays done.
+    """
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The options that all acts have.
+
+    :ivar bulk: the id of an act that was stopped, which this one goes on with.
+    """
+
+    dry_run: bool
+    yes: bool
+    every: bool
+    ticket: str | None
+    go_on: str | None
+    why: str | None
+    as_json: bool
+
+    def task(self) -> Task:
+        from acme_iid.operations.bulk import Task
+
+        return Task.new(self.ticket) if self.go_on is None else Task(self.go_on, self.ticket)
+
+    def require_some(self, filter_: Filter) -> None:
+        """Refuse an act on everything that nobody has asked for."""
+        if not self.every and all(getattr(filter_, name) is None for name in ABOUT):
+            raise click.UsageError("say which, by a filter such as --owner; --all is for all of them")
+
+
+def _ordered(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of :class:`_Order`.
+
+    :param why: the option that says why, for the record.
+    """
+    options = (
+        click.option("--dry-run", is_flag=True, help="Say on how many it would be, and do nothing."),
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
+        click.option("--all", "every", is_flag=True, help="Without any filter: all that there are."),
+        click.option("--ticket", type=Reason(), metavar="TEXT", help="The ticket that it is for; each event has it."),
+        click.option("--go-on", metavar="ID", help="Go on with an act that was stopped, under its id."),
+        click.option(why, "why", type=Reason(), metavar="TEXT", help="Why, for the record; each event has it."),
+        json_option,
+    )
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def ordered(*args: Any, **kwargs: Any) -> None:
+            order = _Order(**{name: kwargs.pop(name) for name in _Order.__dataclass_fields__})
+            command(*args, order, **kwargs)
+
+        made: Callable[..., None] = ordered
+        for option in reversed(options):
+            made = option(made)
+        return made
+
+    return decorate
+
+
+_OF_CERTIFICATES = ("kind", "remote", "bulk", "limit")
+_OF_INSTANCES = (*_OF_CERTIFICATES, "profile", "since", "until", "before")
+
+
+@bulk.command("revoke", short_help="Revoke certificates.")
+@click.option(
+    "--reason",
+    default="unspecified",
+    show_default=True,
+    help="The reason of RFC 5280, by name such as keyCompromise or by code. superseded closes no names.",
+)
+@_ordered("--note")
+@filtered(*_OF_CERTIFICATES)
+def revoke(database: Database, filter_: Filter, order: _Order, *, reason: str) -> None:
+    """Revoke valid certificates, and close their names to their instances.
+
+    Certificates that are issued after the count are left as they are.
+    """
+    from acme_iid.authority import revocation
+    from acme_iid.operations import bulk as acts
+
+    order.require_some(filter_)
+    code, now, task = revocation.reason_of_text(reason), int(time.time()), order.task()
+    count = acts.count_certificates(database, filter_, now)
+    if _confirmed(order, count, f"revoke {{}} certificates ({revocation.REASONS[code]})"):
+        _run(order, task, count, "certificates", acts.revoke(operated(database, order.why), filter_, code, task, now))
+
+
+@bulk.command("renew-now", short_help="Have clients renew certificates, one after another.")
+@click.option(
+    "--over",
+    default="1h",
+    show_default=True,
+    type=Checked("duration", keep=False),
+    metavar="TIME",
+    help="The time to spread the renewals over.",
+)
+@_ordered("--reason")
+@filtered(*_OF_CERTIFICATES)
+def renew_now(database: Database, filter_: Filter, order: _Order, *, over: int) -> None:
+    """Ask the clients of valid certificates to renew them (RFC 9773), spread evenly over a time.
+
+    Clients that ask the CA when to renew see it within minutes; each certificate gets a moment of its own.
+    """
+    from acme_iid.operations import bulk as acts
+
+    order.require_some(filter_)
+    now, task = int(time.time()), order.task()
+    count = acts.count_certificates(database, filter_, now)
+    if _confirmed(order, count, f"ask for the renewal of {{}} certificates over {over} seconds"):
+        steps = acts.renew_now(operated(database, order.why), filter_, over, task, now)
+        _run(order, task, count, "certificates", steps)
+
+
+@bulk.command("block", short_help="Shut instances out.")
+@click.option("--revoke", is_flag=True, help="Also revoke their certificates, for keyCompromise.")
+@_ordered("--reason")
+@filtered(*_OF_INSTANCES)
+def block(database: Database, filter_: Filter, order: _Order, *, revoke: bool) -> None:
+    """Refuse instances from now on, and end what they have proven; those that are blocked stay as they are.
+
+    The reason is for operators; the instances are not told.
+    """
+    from acme_iid.operations import bulk as acts
+
+    order.require_some(filter_)
+    now, task = int(time.time()), order.task()
+    count = acts.count_instances(database, filter_)
+    what = "block {} instances" + (" and revoke their certificates (keyCompromise)" if revoke else "")
+    if _confirmed(order, count, what):
+        steps = acts.block(operated(database, order.why), filter_, order.why, task, now, revoke=revoke)
+        _run(order, task, count, "instances", steps)
+
+
+@bulk.command("release", short_help="Let VMs in again that were rebuilt.")
+@click.option(
+    "--refused-since",
+    type=Moment(),
+    default="24h",
+    show_default=True,
+    metavar="TIME",
+    help="The refusals that count: those since a day, a time, or an age.",
+)
+@click.option(
+    "--also-unbound",
+    is_flag=True,
+    help="Also where the evidence was not bound to the new key: whoever had a copy of the document could have sent it.",
+)
+@click.option(
+    "--for",
+    "seconds",
+    type=Checked("duration", keep=False),
+    default="1h",
+    show_default=True,
+    help="How long the releases last if they are not used.",
+)
+@click.option("--revoke", is_flag=True, help="Also revoke the instances' certificates.")
+@_ordered("--reason")
+@filtered(*_OF_INSTANCES)
+def release(
+    database: Database,
+    filter_: Filter,
+    order: _Order,
+    *,
+    refused_since: int,
+    also_unbound: bool,
+    seconds: int,
+    revoke: bool,
+) -> None:
+    """Let VMs in again that were rebuilt and lost their account keys: each the one key that was refused for it.
+
+    These are the instances that were refused lately because they belong to another account key. An instance is left
+    out, and listed, where several keys have come for it, or where the evidence was not bound to the key; one whose own
+    account has used it since is none of them. --dry-run lists all of them with their keys.
+    """
+    from acme_iid.operations import bulk as acts
+
+    order.require_some(filter_)
+    now, task = int(time.time()), order.task()
+    found = acts.rebuilt(database, filter_, refused_since, also_unbound=also_unbound, now=now)
+    left_out = [entry for entry in found if entry.left_out is not None]
+    listed = found if order.dry_run else left_out[:_SHOWN]
+    if listed and not order.as_json:
+        rows = [{"instance": e.instance_id, "key": e.thumbprint, "left_out": e.left_out} for e in listed]
+        show(rows, as_json=False, empty="")
+        if len(left_out) > len(listed):
+            click.echo(f"{len(left_out) - len(listed)} more are left out; --dry-run lists them.", err=True)
+    count = len(found) - len(left_out)
+    if _confirmed(order, count, "release {} instances, each to the key that was refused for it"):
+        steps = acts.release(operated(database, order.why), found, seconds, task, now, revoke=revoke)
+        _run(order, task, count, "instances", steps)
+
+
+def _confirmed(order: _Order, count: int, what: str) -> bool:
+    """Say on how many an act is, and whether it is to be done.
+
+    :param what: the act, with {} for the number.
+    """
+    sentence = what.format(count)
+    if order.dry_run or not count:
+        if order.as_json:
+            click.echo(json.dumps({"count": count, "done": 0}))
+        else:
+            click.echo(f"This would {sentence}." if count else "There is nothing to do.")
+        return False
+    if order.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"this would {sentence}; outside a terminal, --yes confirms it")
+    click.echo(f"This will {sentence}.", err=True)
+    typed: str = click.prompt(f"Type {count} to go on", default="", show_default=False, err=True)
+    if typed.strip() != str(count):
+        raise click.ClickException("nothing was done")
+    return True
+
+
+def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Step]) -> None:
+    """Run an act to its end, or until somebody stops it, and say what was done."""
+    done = left_out = 0
+    at = None
+    stopped = False
+    if not order.as_json:
+        click.echo(f"This is the act {task.id}.", err=True)
+    try:
+        with (
+            _stopping() as asked,
+            click.progressbar(length=count, file=sys.stderr, hidden=order.as_json or not sys.stderr.isatty()) as bar,
+        ):
+            for step in steps:
+                done, left_out, at = done + step.done, left_out + step.left_out, step.at
+                bar.update(step.done + step.left_out)
+                if asked() and done + left_out < count:
+                    stopped = True
+                    break
+    except Exception:
+        click.echo(_done(task, done, left_out, count, things), err=True)
+        raise
+    if order.as_json:
+        counts = {"count": count, "done": done, "left_out": left_out, "stopped": stopped}
+        click.echo(json.dumps({"bulk": task.id, **counts}))
+    else:
+        click.echo(_done(task, done, left_out, count, things))
+    if stopped:
+        place = "" if at is None else f" --before {at.time}.{at.key}"
+        raise click.ClickException(f"it was stopped; the same command goes on with: --go-on {task.id}{place}")
+
+
+def _done(task: Task, done: int, left_out: int, count: int, things: str) -> str:
+    rest = f" {left_out} were left as they are: others had changed them, or they cannot be changed." if left_out else ""
+    return f"Done for {done} of {count} {things}.{rest} The record has them: acme-iid-ca events --bulk {task.id}"
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Keep ctrl-C, and SIGTERM, until a transaction has ended; yields whether one has come."""
+    met: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        met.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(met)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,133 @@
+"""The state of the CA and its fleet for ``acme-iid-ca status``: what is wrong, the worst first, and the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from acme_iid.binding import CLOCK_SKEW
+from acme_iid.operations import expiry, follower, overview
+from acme_iid.operations.overview import Line
+from acme_iid.operations.presence import SEEN_SECONDS
+from acme_iid.store import events, fleet, servers
+from acme_iid.store.chain import Event
+from acme_iid.store.database import Database
+from acme_iid.store.fleet import Counts
+from acme_iid.store.listing import Filter, Position
+from acme_iid.store.servers import Server
+
+Severity = Literal["red", "yellow"]
+REFUSALS = (
+    "challenge.refused", "order.refused", "finalize.refused", "authorization.refused", "enrolment.refused",
+)  # fmt: skip
+"""The kinds of events that say that something was refused."""
+MOST_REFUSALS = 5000
+"""Events of refusals that are looked at."""
+_DAY = 86400
+_MANY_OVERDUE = 20
+"""The share of certificates in use, as its denominator, from which on overdue ones are the fleet's trouble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that somebody should look at.
+
+    :ivar text: a sentence.
+    :ivar command: the command that shows more, or mends it; None without one.
+    """
+
+    severity: Severity
+    text: str
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state at one time.
+
+    :ivar troubles: the red ones first.
+    :ivar lines: the certificates of the CA, its responders and lists.
+    :ivar refusals: the events of refusals of the last day, of each kind the latest first.
+    """
+
+    troubles: tuple[Trouble, ...]
+    lines: tuple[Line, ...]
+    counts: Counts
+    refusals: tuple[Event, ...]
+    servers: tuple[Server, ...]
+
+
+def collect(folder: Path, database: Database, now: int) -> Status:
+    """Find out the state.
+
+    :param folder: the CA's home.
+    :raises CAFileError: if the home's certificates cannot be read.
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    lines = tuple(overview.overview(folder, database, now))
+    counts = fleet.count(database, now)
+    running = tuple(servers.seen(database, now, SEEN_SECONDS))
+    oldest = database.unsealed().oldest
+    troubles = [*_of_ca(lines, now), *_of_servers(running), *_of_fleet(counts)]
+    if oldest is not None and now - oldest > follower.OLD_SECONDS:
+        troubles.append(Trouble("red", f"An event has waited for {now - oldest} seconds to be chained."))
+    troubles.sort(key=lambda trouble: trouble.severity != "red")
+    return Status(tuple(troubles), lines, counts, tuple(_refusals(database, now)), running)
+
+
+def _of_ca(lines: Sequence[Line], now: int) -> Iterator[Trouble]:
+    command = "acme-iid-ca issuer status"
+    for line in lines:
+        if line.state in ("retired", "compromised", "prepared"):
+            continue
+        if line.fault is not None:
+            yield Trouble("red", f"The {line.lifetime.role} {line.lifetime.name}: {line.fault}", command)
+        text = expiry.sentence(line.lifetime, now)
+        if text is not None:
+            severity: Severity = "red" if line.warning == min(expiry.THRESHOLDS) else "yellow"
+            yield Trouble(severity, text[0].upper() + text[1:], command)
+        if line.servers == () and line.state == "signing":
+            text = "No server that runs has the key of the issuer that signs."
+            yield Trouble("red", text, "acme-iid-ca store servers")
+
+
+def _of_servers(running: Sequence[Server]) -> Iterator[Trouble]:
+    command = "acme-iid-ca store servers"
+    if not running:
+        yield Trouble("red", "No server runs.", "acme-iid-ca serve")
+    if (text := servers.difference(running)) is not None:
+        yield Trouble("yellow", text, command)
+    versions = sorted({server.version for server in running})
+    if len(versions) > 1:
+        yield Trouble("yellow", f"Servers of different versions run: {', '.join(versions)}.", command)
+    wrong = max((abs(server.clock - server.seen_at) for server in running), default=0)
+    if wrong > CLOCK_SKEW:
+        yield Trouble("red", f"A server's clock is {wrong} seconds off the store's.", command)
+
+
+def _of_fleet(counts: Counts) -> Iterator[Trouble]:
+    command = "acme-iid-ca certificate list --overdue"
+    if counts.overdue:
+        severity: Severity = "red" if counts.overdue * _MANY_OVERDUE >= counts.used else "yellow"
+        yield Trouble(severity, f"{_number(counts.overdue)} overdue for renewal.", command)
+    if counts.lapsed:
+        command = "acme-iid-ca certificate list --status expired"
+        yield Trouble("yellow", f"{_number(counts.lapsed)} lapsed since yesterday.", command)
+
+
+def _number(count: int) -> str:
+    return "1 certificate is" if count == 1 else f"{count} certificates are"
+
+
+def _refusals(database: Database, now: int) -> Iterator[Event]:
+    """The refusals of the last day."""
+    for kind in REFUSALS:
+        before: Position | None = None
+        for _ in range(MOST_REFUSALS // 500):
+            page = events.page(database, Filter(kind=kind, since=now - _DAY, limit=500, before=before))
+            yield from (event for _, event in page)
+            if len(page) < 500:
+                break
+            before = Position(page[-1][1].at, page[-1][0])

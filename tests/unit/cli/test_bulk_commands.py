@@ -1,0 +1,180 @@
+"""bulk: counted, confirmed, stopped by ctrl-C after a transaction, and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import issued
+import pytest
+from click.testing import CliRunner, Result
+from issued import issue
+from writing import key, put
+
+from acme_iid.authority.challenges import OF_ANOTHER_KEY
+from acme_iid.cli import main
+from acme_iid.config import ca_toml
+from acme_iid.protocol.resources import Instance
+from acme_iid.store import instances
+from acme_iid.store.chain import Event
+from acme_iid.store.database import Database, open_store
+
+OWNER = "123456789042"
+KEY = "n" * 43
+
+
+def vm(number: int) -> str:
+    return f"aws:aws:{OWNER}:us-west-2:i-{number:017x}"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    made = CliRunner().invoke(main, ["--home", str(tmp_path), "init"])
+    assert made.exit_code == 0, made.output
+    return tmp_path
+
+
+def fill(home: Path, number: int) -> None:
+    now = int(time.time())
+    database = opened(home)
+    issued.prepare(database, now)
+    for place in range(number):
+        issue(database, f"n{place}.local", at=now - 3600, instance=vm(place), image="ami-1", provisioner="Web")
+    database.close()
+
+
+def opened(home: Path) -> Database:
+    return open_store(ca_toml.load(home).store.url)
+
+
+def revoked(home: Path) -> int:
+    database = opened(home)
+    number: int = database.rows("SELECT count(*) AS n FROM certificates WHERE revoked_at IS NOT NULL")[0]["n"]
+    database.close()
+    return number
+
+
+def run(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--home", str(home), "bulk", *arguments])
+
+
+def test_a_dry_run_counts_and_changes_nothing(home: Path) -> None:
+    fill(home, 3)
+    for by in (["--owner", OWNER], ["--image", "ami-1"], ["--provisioner", "Web"], ["--region", "us-west-2"],
+               ["--account", "a"]):  # fmt: skip
+        done = run(home, "revoke", *by, "--dry-run")
+        assert done.exit_code == 0, done.output
+        assert done.stdout == "This would revoke 3 certificates (unspecified).\n"
+    assert json.loads(run(home, "revoke", "--name", "n1.local", "--dry-run", "--json").stdout)["count"] == 1
+    assert run(home, "revoke", "--name", "no.local", "--yes").stdout == "There is nothing to do.\n"
+    assert revoked(home) == 0
+
+
+def test_everything_is_only_meant_by_all(home: Path) -> None:
+    fill(home, 2)
+    for act in ("revoke", "renew-now", "block", "release"):
+        refused = run(home, act, "--yes")
+        assert refused.exit_code == 2, act
+        assert "--all is for all of them" in refused.stderr
+    assert run(home, "revoke", "--all", "--dry-run").stdout.startswith("This would revoke 2")
+
+
+def test_without_a_terminal_it_takes_yes(home: Path) -> None:
+    fill(home, 2)
+    refused = run(home, "revoke", "--owner", OWNER)
+    assert refused.exit_code == 2
+    assert "this would revoke 2 certificates (unspecified); outside a terminal, --yes confirms it" in refused.stderr
+    assert revoked(home) == 0
+    done = run(home, "revoke", "--owner", OWNER, "--yes", "--ticket", "INC-7", "--note", "leaked", "--json")
+    fields = json.loads(done.stdout)
+    assert (fields["count"], fields["done"], fields["left_out"], fields["stopped"]) == (2, 2, 0, False)
+    listed = CliRunner().invoke(main, ["--home", str(home), "events", "--bulk", fields["bulk"], "--json"])
+    events = json.loads(listed.stdout)
+    assert [event["kind"] for event in events] == ["certificate.revoked"] * 2
+    assert {(event["ticket"], event["actor"]["reason"]) for event in events} == {("INC-7", "leaked")}
+    shown = CliRunner().invoke(main, ["--home", str(home), "certificate", "list", "--bulk", fields["bulk"]])
+    assert shown.exit_code == 2
+
+
+def typed(home: Path, answer: str) -> tuple[int, str]:
+    """What the command says to a person at a terminal who types an answer, and its exit status."""
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "acme_iid.cli", "--home", str(home), "bulk", "revoke", "--owner", OWNER]
+    process = subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    os.close(child)
+    os.write(parent, f"{answer}\n".encode())
+    said, _ = process.communicate(timeout=120)
+    os.close(parent)
+    return process.returncode, said.decode()
+
+
+def test_at_a_terminal_the_number_is_typed(home: Path) -> None:
+    fill(home, 2)
+    for wrong in ("y", "3", ""):
+        status, said = typed(home, wrong)
+        assert status == 1, said
+        assert "nothing was done" in said
+    assert revoked(home) == 0
+    status, said = typed(home, "2")
+    assert status == 0, said
+    assert "This will revoke 2 certificates" in said
+    assert "Done for 2 of 2 certificates." in said
+    assert revoked(home) == 2
+
+
+def test_ctrl_c_stops_after_a_transaction_and_the_same_command_goes_on(home: Path) -> None:
+    fill(home, 3000)
+    arguments = ["--owner", OWNER, "--yes", "--json"]
+    command = [sys.executable, "-m", "acme_iid.cli", "--home", str(home), "bulk", "revoke", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not revoked(home) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    fields = json.loads(out)
+    assert fields["stopped"]
+    assert 0 < fields["done"] < 3000
+    assert fields["done"] % 100 == 0
+    assert revoked(home) == fields["done"]
+    assert f"goes on with: --go-on {fields['bulk']}" in err
+    rest = json.loads(run(home, "revoke", *arguments, "--go-on", fields["bulk"]).stdout)
+    assert (rest["bulk"], rest["done"]) == (fields["bulk"], 3000 - fields["done"])
+    assert revoked(home) == 3000
+
+
+def test_rebuilt_machines_are_listed_with_their_keys_first(home: Path) -> None:
+    fill(home, 2)
+    now = int(time.time())
+    database = opened(home)
+    for number in range(2):
+        word = vm(number).rpartition(":")[2]
+        used = Instance(vm(number), "aws", OWNER, word, "a", "o" * 43, None, now - 7200, now - 7200)
+        detail = {"step": "first use", "reason": OF_ANOTHER_KEY, "proven": True, "thumbprint": KEY}
+        detail |= {"binding": "nonce" if number else "first use"}
+        event = Event("challenge.refused", now - 60, account_id="b", instance=key(vm(number)), detail=detail)
+        put(database, instances.use(used), events=[event])
+    database.close()
+    listed = run(home, "release", "--owner", OWNER, "--dry-run").stdout
+    assert f"{vm(1)}  {KEY}  -" in listed
+    assert "its evidence is not bound to the key (--also-unbound takes it)" in listed
+    assert "This would release 1 instances" in listed
+    done = run(home, "release", "--owner", OWNER, "--yes")
+    assert done.exit_code == 0, done.output
+    assert "Done for 1 of 1 instances." in done.stdout
+    assert vm(0) in done.stdout
+    database = opened(home)
+    assert [row["id"] for row in database.rows("SELECT id FROM instances WHERE release_to IS NOT NULL")] == [vm(1)]
+    database.close()
+
+
+def test_blocked_instances_and_asked_certificates_are_counted(home: Path) -> None:
+    fill(home, 2)
+    assert "Done for 2 of 2 certificates." in run(home, "renew-now", "--image", "ami-1", "--yes").stdout
+    assert run(home, "block", "--image", "ami-1", "--yes").stdout == "There is nothing to do.\n"
