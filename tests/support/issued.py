@@ -67,10 +67,10 @@ def issue(
     order = Order("", account, identifiers, at, at + 60, authorizations=entries, replaces=replaced)
     order = add_order(database, order)
     serial = f"1{orders.number(order):016x}"
-    own = {field: facts.get(field) for field in ("provisioner", "profile", "image")}
     certificate = Certificate(
-        order.id, serial, account, identifiers, at, at + life, at, der, ISSUER, key_id, instance=instance, **own
-    )
+        order.id, serial, account, identifiers, at, at + life, at, der, ISSUER, key_id, instance=instance,
+        provisioner=facts.get("provisioner"), profile=facts.get("profile"), image=facts.get("image"),
+    )  # fmt: skip
     holder = None if instance is None else key(instance)
     detail = {"serial": serial, "names": list(names), "not_after": at + life, **facts}
     event = Event("certificate.issued", at, account_id=account, instance=holder, detail=detail)

@@ -61,7 +61,7 @@ def make(folder: Path) -> Home:
     store = open_store(ca_toml.load(ca.home).store.url)
     lookups.follow(store)
     store.close()
-    tables = ("accounts", "orders", "certificates", "instances", "events", "lookups", "holders", "issuers")
+    tables = ("accounts", "orders", "certificates", "instances", "events", "lookups", "holders", "traits", "issuers")
     with sqlite3.connect(ca.home / "ca.db") as connection:
         connection.row_factory = sqlite3.Row
         rows = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}  # noqa: S608
@@ -154,7 +154,7 @@ class Copies:
             done += len(batch)
             if done % (20 * BATCH) == 0:
                 print(f"{done} certificates after {time.monotonic() - begun:.0f} s", file=sys.stderr)
-        connection.execute("UPDATE followed SET seq = ?", (self._latest.seq,))
+        connection.execute("UPDATE followings SET seq = ?", (self._latest.seq,))
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.close()
@@ -181,7 +181,7 @@ class Copies:
             if not first:
                 at_seq = self._patterns["lookups"][0].columns.index("seq")
                 made["lookups"] = [row for row in made["lookups"] if row[at_seq] != self._first]
-                del made["accounts"], made["instances"], made["events"][0], made["holders"]
+                del made["accounts"], made["instances"], made["events"][0], made["holders"], made["traits"]
             for table in ("orders", "certificates", "lookups"):
                 at_n = self._patterns[table][0].columns.index("n")
                 for row in made[table]:

@@ -82,7 +82,7 @@ def test_the_command_that_is_named_lifts_the_refusal(
 ) -> None:
     ran(home, "provisioner", "add", "Other", "--type", "GCP", "--gcp-project", "p-12345")
     ran(home, "provisioner", "add", "Web 1", "--type", "AWS", *settings)
-    met = []
+    met: list[str] = []
     while (event := refusal(home, name)) is not None and len(met) < 5:
         refused = cause(event)
         met.append(refused.rule)

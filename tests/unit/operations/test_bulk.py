@@ -108,7 +108,7 @@ def test_an_act_that_was_stopped_goes_on_with_the_rest(database: Database) -> No
     fleet(database, 250)
     stopped = bulk.revoke(database, Filter(owner=OWNER), 0, TASK, NOW)
     assert next(stopped).done == 100
-    stopped.close()
+    del stopped
     assert valid(database) == 150
     assert [step.done for step in bulk.revoke(database, Filter(owner=OWNER), 0, TASK, NOW)] == [100, 50]
     assert len(recorded(database, "certificate.revoked")) == 250
