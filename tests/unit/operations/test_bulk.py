@@ -116,11 +116,14 @@ def test_an_act_that_was_stopped_goes_on_with_the_rest(database: Database) -> No
 
 def test_what_is_issued_meanwhile_is_left_as_it_is(database: Database) -> None:
     fleet(database, 150)
+    assert bulk.count_certificates(database, Filter(owner=OWNER), NOW) == 150
+    # While somebody types the number, and while the act goes on.
+    issue(database, "first.local", at=NOW + 1, instance=vm(1000))
     steps = bulk.revoke(database, Filter(owner=OWNER), 0, TASK, NOW)
     next(steps)
-    issue(database, "new.local", at=NOW + 1, instance=vm(1000))
+    issue(database, "second.local", at=NOW + 2, instance=vm(1001))
     list(steps)
-    assert valid(database) == 1
+    assert valid(database) == 2
 
 
 def test_what_others_revoked_meanwhile_is_not_revoked_again(database: Database) -> None:
