@@ -22,7 +22,8 @@ THUMBPRINT = "t" * 43
 READING = {
     "account list", "account show", "certificate list", "certificate show", "check", "eab list", "events",
     "fingerprint", "instance list", "instance show", "issuer list", "issuer roots list",
-    "issuer status", "provisioner list", "provisioner test", "store servers", "store sinks",
+    "issuer status", "policy show", "provisioner list", "provisioner test", "status", "store servers",
+    "store sinks", "why",
 }  # fmt: skip
 """Commands that change nothing."""
 WITHOUT_EVENTS = {
