@@ -22,6 +22,10 @@ def kinds(node: ast.expr) -> Iterator[str]:
         yield from kinds(node.orelse)
 
 
+REPORTED = {"order.created"}
+"""Kinds that are counted and logged, and are in no record: an order is a row of its own."""
+
+
 def recorded() -> Iterator[str]:
     for file in (ROOT / "acme_iid").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -35,7 +39,7 @@ def recorded() -> Iterator[str]:
 
 def test_the_page_has_each_kind_that_is_recorded() -> None:
     table = PAGE.partition("## Who did it")[0]
-    assert re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE) == sorted(set(recorded()))
+    assert re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE) == sorted(set(recorded()) - REPORTED)
 
 
 def test_the_page_has_each_fact_of_an_actor() -> None:
