@@ -114,17 +114,19 @@ class Cluster:
 
     def freeze(self) -> None:
         """Stop it in the middle of whatever it does: it keeps its connections, takes new ones and answers nothing."""
-        for pid in self._processes():
+        # While the first one is stopped, the numbers of those below it stay theirs: nobody else waits for their ends.
+        os.kill(self.pid, signal.SIGSTOP)
+        for pid in self._children():
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        for pid in self._processes():
+        for pid in self._children():
             os.kill(pid, signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
-    def _processes(self) -> list[int]:
-        first = self.pid
-        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+    def _children(self) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def ensure_started(self) -> None:
         """Start it if a test has left it stopped."""

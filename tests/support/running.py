@@ -70,6 +70,16 @@ def _runs(pid: int) -> bool:
         return False
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that have not been waited for."""
+    tasks = Path(f"/proc/{pid}/task")
+    while True:
+        # A thread may end between being listed and being asked; what it has started is then another thread's.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+        assert tasks.exists(), "the process has ended"
+
+
 @dataclass
 class CA:
     """A CA's home, and its server while it runs."""
@@ -218,14 +228,8 @@ class CA:
     def workers(self) -> list[int]:
         """The processes that answer requests now."""
         assert self.process is not None
-        while True:
-            tasks = Path(f"/proc/{self.process.pid}/task")
-            # A thread may end between being listed and being asked; what it has started is then another thread's.
-            with suppress(FileNotFoundError, ProcessLookupError):
-                children = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-                # One that has no children answers by itself.
-                return children or [self.process.pid]
-            assert tasks.exists(), "the server has ended"
+        # One that has no children answers by itself.
+        return children(self.process.pid) or [self.process.pid]
 
     def kill(self) -> None:
         """End the server and its workers with SIGKILL, at once."""

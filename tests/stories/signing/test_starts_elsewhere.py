@@ -17,7 +17,7 @@ from certificate_status_requests import fetch, intermediate, question
 from cryptography.x509 import ocsp
 from pki.http_status import turn_on
 from ports import free_port
-from running import CA
+from running import CA, children
 from signing.elsewhere import (
     SOON,
     Elsewhere,
@@ -54,14 +54,14 @@ def runs(pid: int) -> bool:
 
 def signer_of(elsewhere: Elsewhere, worker: int) -> int:
     """The process that a worker asks for signatures."""
-    children = [
-        int(pid)
-        for task in Path(f"/proc/{worker}/task").iterdir()
-        for pid in (task / "children").read_text().split()
-        if str(elsewhere.program.file) in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    ]
-    (signer,) = children
+    (signer,) = [pid for pid in children(worker) if str(elsewhere.program.file) in command(pid)]
     return signer
+
+
+def command(pid: int) -> list[str]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return []
 
 
 def attempt(action: Callable[[], object]) -> None:
