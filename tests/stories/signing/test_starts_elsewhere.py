@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import certificate_status_requests
 import pytest
 import requests
 from certificate_status_requests import fetch, intermediate, question
@@ -23,7 +22,7 @@ from signing.elsewhere import (
     Elsewhere,
     finalize,
     finalized,
-    move_key,
+    made,
     must_be_unsigned,
     seconds_of,
     status,
@@ -34,15 +33,8 @@ from signing.elsewhere import (
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Elsewhere]:
     """A CA that has not started."""
-    ca = CA(tmp_path / "ca")
-    ca.init()
-    certificate_status_requests.turn_on(ca)
-    made = Elsewhere(ca, move_key(ca, ca.issuer_id, tmp_path / "program"))
-    yield made
-    if ca.process is not None:
-        ca.kill()
-    assert "Traceback" not in "".join(ca.log)
-    made.program.close()
+    with made(tmp_path) as elsewhere:
+        yield elsewhere
 
 
 def runs(pid: int) -> bool:
