@@ -16,7 +16,8 @@ from certificate_status_requests import fetch, intermediate, question
 from cryptography.x509 import ocsp
 from pki.http_status import turn_on
 from ports import free_port
-from running import CA, children
+from processes import arguments, children, runs
+from running import CA
 from signing.elsewhere import (
     SOON,
     Elsewhere,
@@ -37,23 +38,10 @@ def elsewhere(tmp_path: Path) -> Iterator[Elsewhere]:
         yield elsewhere
 
 
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def signer_of(elsewhere: Elsewhere, worker: int) -> int:
     """The process that a worker asks for signatures."""
-    (signer,) = [pid for pid in children(worker) if str(elsewhere.program.file) in command(pid)]
+    (signer,) = [pid for pid in children(worker) if os.fsencode(elsewhere.program.file) in arguments(pid)]
     return signer
-
-
-def command(pid: int) -> list[str]:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    return []
 
 
 def attempt(action: Callable[[], object]) -> None:
