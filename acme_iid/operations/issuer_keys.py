@@ -66,8 +66,8 @@ def generate(place: TokenPlace, key_type: str, taken: Collection[str]) -> NewKey
     :raises SignerError: if the token does not answer or does not make it; if the key there is another issuer's, or of
         another type.
     """
-    found = signers.generate(place, key_type, taken)
-    return NewKey(signers.open_key(place, found.public_key), found.made)
+    generated = signers.generate(place, key_type, taken)
+    return NewKey(signers.open_key(place, generated.public_key), generated.made)
 
 
 def ask(folder: Path, issuers: Sequence[x509.Certificate]) -> dict[str, str | None]:

@@ -203,17 +203,17 @@ class Token:
             raise GoneError(f"the token cannot be opened: {_named(error)}") from error
 
     def _find(self) -> types.Token:
-        found = []
+        tokens = []
         for slot in self._module.get_slots(token_present=True):
             try:
                 token = slot.get_token()
             except (exceptions.TokenNotPresent, exceptions.TokenNotRecognised):
                 continue
             if _is_named(token, self._place):
-                found.append(token)
-        if len(found) != 1:
-            raise SignerError("there are several tokens of that name" if found else "there is no token of that name")
-        return found[0]
+                tokens.append(token)
+        if len(tokens) != 1:
+            raise SignerError("there are several tokens of that name" if tokens else "there is no token of that name")
+        return tokens[0]
 
     def _session(self, generation: int) -> types.Session:
         if getattr(self._own, "generation", None) != generation:
@@ -227,11 +227,11 @@ class Token:
         """A private key, its type, and whether each signature needs the PIN."""
         known: tuple[Any, KeyType, bool] | None = self._own.keys.get(place)
         if known is None:
-            found = token_keys.private_keys(session, place)
-            if len(found) != 1:
+            keys = token_keys.private_keys(session, place)
+            if len(keys) != 1:
                 raise SignerError("there are several private keys of that name; add their id to the place, as ;id=%01"
-                                  if found else "there is no private key of that name")  # fmt: skip
-            key = found[0]
+                                  if keys else "there is no private key of that name")  # fmt: skip
+            key = keys[0]
             known = self._own.keys[place] = key, key[Attribute.KEY_TYPE], token_keys.needs_pin(key)
         return known
 

@@ -55,8 +55,8 @@ class Module(_pkcs11.lib):
         self._functions().finalize(None)
 
     def _functions(self) -> Any:
-        found = ctypes.POINTER(_FunctionList)()
-        result = ctypes.CDLL(self.so).C_GetFunctionList(ctypes.byref(found))
+        functions = ctypes.POINTER(_FunctionList)()
+        result = ctypes.CDLL(self.so).C_GetFunctionList(ctypes.byref(functions))
         if result != _OK:
             raise exceptions.PKCS11Error(f"C_GetFunctionList answers {result:#x}")
-        return found.contents
+        return functions.contents

@@ -176,19 +176,19 @@ def _token(text: str) -> TokenPlace:
 
 def _attributes(text: str, separator: str, known: tuple[str, ...]) -> dict[str, bytes]:
     """The attributes of one part of a URI, decoded; each at most once, and no unknown ones."""
-    found: dict[str, bytes] = {}
+    decoded: dict[str, bytes] = {}
     for part in text.split(separator) if text else ():
         name, equals, value = part.partition("=")
         if name == "pin-value":
             raise PlaceError(_PIN_VALUE)
         if not equals or name not in known:
             _refuse(f"it may not have {_cut(part)!r} there; in this part it has {', '.join(known)}")
-        if name in found:
+        if name in decoded:
             _refuse(f"it has {name} twice")
         if not _TEXT.fullmatch(value):
             _refuse(f"the value of {name} has a character that a URI writes as % and two hexadecimal digits")
-        found[name] = unquote_to_bytes(value)
-    return found
+        decoded[name] = unquote_to_bytes(value)
+    return decoded
 
 
 def _module(asked: dict[str, bytes]) -> Path:

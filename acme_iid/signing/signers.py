@@ -136,11 +136,11 @@ def public_key(place: ForeignPlace) -> ForeignPublicKey:
     """
     lease = _Lease(place)
     try:
-        found = _read(place, lease.ask({"key": _key(place), "ask": "public-key"}))
-        answers(foreign_key(place, lease, found))
+        key = _read(place, lease.ask({"key": _key(place), "ask": "public-key"}))
+        answers(foreign_key(place, lease, key))
     finally:
         lease.release()
-    return found
+    return key
 
 
 def answers(key: object) -> None:

@@ -58,10 +58,11 @@ def public_key(session: types.Session, key: Any) -> PublicKey:
             Attribute.KEY_TYPE: KeyType.EC,
             Attribute.ID: key[Attribute.ID],
         }
-        found = list(session.get_objects(search))
-        if len(found) != 1:
+        public_keys = list(session.get_objects(search))
+        if len(public_keys) != 1:
             raise SignerError("the token has no public key, or several, with the private key's id")
-        curve, point = _CURVES.get(bytes(found[0][Attribute.EC_PARAMS])), bytes(found[0][Attribute.EC_POINT])
+        curve = _CURVES.get(bytes(public_keys[0][Attribute.EC_PARAMS]))
+        point = bytes(public_keys[0][Attribute.EC_POINT])
         if curve is None:
             raise SignerError("the key is of another curve than P-256 and P-384")
         size = 1 + 2 * ((curve.key_size + 7) // 8)

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import children
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 _BASE = "systemd,systemd-sysv,dbus,python3,ca-certificates,iproute2"
 _FURTHER = ("cloud-init", "ansible-core", "python3-venv", "python3-setuptools", "python3-apt")
@@ -126,13 +128,12 @@ class Container:
                     process.kill()
 
     def _find_leader(self, process: subprocess.Popen[bytes]) -> None:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         deadline = time.monotonic() + 60
         while True:
             assert process.poll() is None, "the container ended"
             assert time.monotonic() < deadline, "the container did not boot"
-            if found := children.read_text().split():
-                self.leader = int(found[0])
+            if found := children(process.pid):
+                self.leader = found[0]
                 state = self.run("systemctl", "is-system-running").stdout.strip()
                 if state in ("starting", "running", "degraded"):
                     return

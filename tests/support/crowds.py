@@ -8,9 +8,9 @@ import ssl
 import struct
 import threading
 import time
-from pathlib import Path
 from typing import Self
 
+import processes
 from running import CA
 
 NEEDED_FILES = 12_000
@@ -28,14 +28,7 @@ def raise_limit() -> None:
 
 def sockets(ca: CA) -> int:
     """How many sockets the server's workers have."""
-    count = 0
-    for worker in ca.workers():
-        for entry in Path(f"/proc/{worker}/fd").iterdir():
-            try:
-                count += str(entry.readlink()).startswith("socket:")
-            except FileNotFoundError:
-                continue
-    return count
+    return sum(len(processes.sockets(worker)) for worker in ca.workers())
 
 
 def until_sockets(ca: CA, count: int, seconds: float) -> None:

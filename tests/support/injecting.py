@@ -7,18 +7,10 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+
+from processes import tracers
 
 _ATTACHED_WITHIN = 20.0
-
-
-def _tracers(pid: int) -> set[int]:
-    """Who traces the threads of a process; 0 is nobody."""
-    found = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        lines = (task / "status").read_text().splitlines()
-        found.add(next(int(line.split()[1]) for line in lines if line.startswith("TracerPid:")))
-    return found
 
 
 @contextmanager
@@ -35,7 +27,7 @@ def injected(pids: Sequence[int], calls: str, what: str) -> Iterator[None]:
     )
     try:
         deadline = time.monotonic() + _ATTACHED_WITHIN
-        while any(_tracers(pid) != {tracer.pid} for pid in pids):
+        while any(tracers(pid) != {tracer.pid} for pid in pids):
             assert tracer.poll() is None, "strace has ended; is it allowed to trace?"
             assert time.monotonic() < deadline, "strace has not come to all threads"
             time.sleep(0.005)

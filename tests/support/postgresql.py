@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psycopg
 from ports import free_port
+from processes import children
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 PASSWORD = "correct-horse"
@@ -116,17 +117,14 @@ class Cluster:
         """Stop it in the middle of whatever it does: it keeps its connections, takes new ones and answers nothing."""
         # While the first one is stopped, the numbers of those below it stay theirs: nobody else waits for their ends.
         os.kill(self.pid, signal.SIGSTOP)
-        for pid in self._children():
+        for pid in children(self.pid):
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        for pid in self._children():
+        for pid in children(self.pid):
             os.kill(pid, signal.SIGCONT)
         os.kill(self.pid, signal.SIGCONT)
-
-    def _children(self) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def ensure_started(self) -> None:
         """Start it if a test has left it stopped."""

@@ -19,6 +19,7 @@ import postgresql
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from ports import free_port
+from processes import children, runs
 from wire import Account, Wire
 
 from acme_iid.config import ca_toml
@@ -60,24 +61,6 @@ def run_module(module: str, *arguments: str | Path, env: dict[str, str] | None =
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Outcome(done.returncode, done.stdout, done.stderr)
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process has not ended yet; one that nobody has waited for has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started, and that have not been waited for."""
-    tasks = Path(f"/proc/{pid}/task")
-    while True:
-        # A thread may end between being listed and being asked; what it has started is then another thread's.
-        with suppress(FileNotFoundError, ProcessLookupError):
-            return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
-        assert tasks.exists(), "the process has ended"
 
 
 @dataclass
@@ -234,15 +217,15 @@ class CA:
     def kill(self) -> None:
         """End the server and its workers with SIGKILL, at once."""
         assert self.process is not None
-        children = self.workers()
+        found = self.workers()
         self.process.kill()
-        for pid in children:
+        for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(timeout=30)
         self.process = None
         deadline = time.monotonic() + 10
-        while any(map(_runs, children)) and time.monotonic() < deadline:
+        while any(map(runs, found)) and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def wire(self, source: str | None = None) -> Wire:

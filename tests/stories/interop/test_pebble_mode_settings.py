@@ -16,6 +16,7 @@ from conformance.solvers import account_label
 from cryptography import x509
 from interop.harness import ExternalAccount, Names, listens, until
 from interop.pebble_modes import Mode, bound_account, started
+from processes import arguments, children, runs, sockets
 from wire import Account, Key, Wire, b64, csr, problem
 
 ISSUER = "pebble.letsencrypt.org"
@@ -118,12 +119,12 @@ def test_there_is_no_management_unless_it_is_configured(mode: Mode) -> None:
 
 def open_ports(pid: int) -> set[int]:
     """The TCP ports at which a process listens."""
-    sockets = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    own = set(sockets(pid))
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in own:
                 found.add(int(fields[1].rpartition(":")[2], 16))
     return found
 
@@ -210,16 +211,12 @@ def test_nothing_is_left_after_sigkill(names: Names, ports: tuple[int, int], tmp
     with serving(tmp_path, names, ports, USUAL) as mode:
         assert mode.process is not None
         parent = mode.process.pid
-        children = [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-        assert children
-        (home,) = {Path(os.fsdecode(word)) for pid in children for word in arguments(pid) if word.endswith(b"/ca")}
+        started = children(parent)
+        assert started
+        (home,) = {Path(os.fsdecode(word)) for pid in started for word in arguments(pid) if word.endswith(b"/ca")}
         assert home.is_dir()
         os.kill(parent, signal.SIGKILL)
         mode.process.wait()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "the end of the children", 60)
+        until(lambda: not any(map(runs, started)), "the end of the children", 60)
         assert not listens(mode.port)
         assert not home.exists()
-
-
-def arguments(pid: int) -> list[bytes]:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 import serving
+from processes import thread_states
 from serving import DEADLINE, Running, wait_until
 from wire import JOSE, Account, Key, Wire
 
@@ -111,7 +112,7 @@ class Crowd:
         pid = self._running.process.pid
         os.kill(pid, signal.SIGSTOP)
         # A thread on another core goes on until it learns of the signal, and would answer the first of them.
-        wait_until(lambda: _states(pid) == {"T"})
+        wait_until(lambda: set(thread_states(pid)) == {"T"})
         try:
             for client in everybody:
                 client.send()
@@ -125,11 +126,6 @@ class Crowd:
 
     def close(self) -> None:
         self._stack.close()
-
-
-def _states(pid: int) -> set[str]:
-    """The letters of the states that a process's threads are in (proc(5))."""
-    return {file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{pid}/task").glob("*/stat")}
 
 
 class PlainWire(Wire):

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import pytest
 import requests
+from processes import open_files, thread_states
 from serving import DEADLINE, Running, Start, rename_ca, wait_until
 
 from acme_iid.config import ca_toml as configuration
@@ -135,8 +136,7 @@ def test_fifty_reloads_cut_no_request_and_leave_no_thread_or_file(start: Start) 
     running = start()
 
     def held() -> tuple[int, int]:
-        proc = Path(f"/proc/{running.process.pid}")
-        return len(list((proc / "task").iterdir())), len(list((proc / "fd").iterdir()))
+        return len(thread_states(running.process.pid)), len(open_files(running.process.pid))
 
     def reload(count: int) -> None:
         running.process.send_signal(signal.SIGHUP)

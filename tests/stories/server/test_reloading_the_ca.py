@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from processes import open_files, thread_states
 from running import ACCOUNT, CA, PROVISIONER, answer
 from wire import Account
 
@@ -42,8 +43,7 @@ def until(ca: CA, sentence: str, count: int) -> None:
 def held(ca: CA) -> tuple[int, int]:
     """How many threads and how many open files the server has."""
     (pid,) = ca.workers()
-    proc = Path(f"/proc/{pid}")
-    return len(list((proc / "task").iterdir())), len(list((proc / "fd").iterdir()))
+    return len(thread_states(pid)), len(open_files(pid))
 
 
 def test_fifty_reloads_break_no_order_and_leave_no_thread_or_file(ca: CA) -> None:

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import serving
-from serving import DEADLINE, Running, Start, ended, rename_ca, wait_until
+from processes import runs
+from serving import DEADLINE, Running, Start, rename_ca, wait_until
 
 
 def pids(running: Running) -> set[str]:
@@ -33,7 +34,7 @@ def test_both_answer_and_sigterm_ends_them_with_success(start: Start, home: Path
         f"Listening on {running.url}, for https://127.0.0.1\n",
         "Stopped.\n",
     ]
-    assert all(ended(int(pid)) for pid in workers)
+    assert not any(runs(int(pid)) for pid in workers)
     assert list((home / "tls").iterdir()) == []
 
 
@@ -96,7 +97,7 @@ def test_after_a_kill_of_the_parent_the_address_can_be_served_again(start: Start
     try:
         again = start(listen=address)
         assert int(again.get("/pid")) not in workers
-        wait_until(lambda: all(map(ended, workers)))
+        wait_until(lambda: not any(map(runs, workers)))
     except AssertionError:
         for worker in workers:
             os.kill(worker, signal.SIGKILL)

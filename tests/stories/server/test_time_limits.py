@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import processes
 import pytest
 import requests
 from serving import DEADLINE, Running, Start, rename_ca, wait_until
@@ -20,11 +21,7 @@ NAME = b"GET /name HTTP/1.1\r\nHost: ca\r\n\r\n"
 
 def sockets(running: Running) -> int:
     """How many sockets the server has."""
-    count = 0
-    for entry in Path(f"/proc/{running.process.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            count += str(entry.readlink()).startswith("socket:")
-    return count
+    return len(processes.sockets(running.process.pid))
 
 
 def client_hello() -> bytes:

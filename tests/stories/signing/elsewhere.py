@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import certificate_status_requests
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 from running import CA
@@ -59,6 +61,21 @@ def move_key(ca: CA, issuer: str, folder: Path) -> Program:
     file.unlink()
     (ca.home / "issuers" / issuer / "issuer.toml").write_text(f"key = {json.dumps(str(program.place))}\n")
     return program
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[Elsewhere]:
+    """A CA that shows its certificates' status and has not started; it is ended here."""
+    ca = CA(folder / "ca")
+    ca.init()
+    certificate_status_requests.turn_on(ca)
+    elsewhere = Elsewhere(ca, move_key(ca, ca.issuer_id, folder / "program"))
+    yield elsewhere
+    elsewhere.come_back()
+    if ca.process is not None:
+        ca.kill()
+    assert "Traceback" not in "".join(ca.log)
+    elsewhere.program.close()
 
 
 def finalize(story: Story) -> requests.Response:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from processes import runs
 
 from acme_iid.errors import SignerError
 from acme_iid.signing import signers
@@ -106,10 +107,7 @@ def has_ended(process: int, seconds: float = 5) -> bool:
     """Return whether a process is gone, or will be in this time; one that nobody reaps is."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        try:
-            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
+        if not runs(process):
             return True
         time.sleep(0.02)
     return False

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from processes import thread_states
 from signing.programs import answers_soon
 from signing.softhsm import PIN, Shim, SoftHSM, signer_processes
 
@@ -113,7 +114,7 @@ def test_a_module_for_one_thread_is_used_by_one(token: SoftHSM, shim: Shim) -> N
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(signers.answers, [key] * 64)) == [None] * 64
     (process,) = signer_processes(token)
-    assert len(list(Path(f"/proc/{process}/task").iterdir())) == 2
+    assert len(thread_states(process)) == 2
     signers.close(key)
 
 

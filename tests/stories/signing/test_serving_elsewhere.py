@@ -16,7 +16,7 @@ from signing.elsewhere import (
     Elsewhere,
     finalize,
     finalized,
-    move_key,
+    made,
     must_be_unsigned,
     request_of,
     seconds_of,
@@ -48,15 +48,10 @@ FAULTS = (
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
-    folder = tmp_path_factory.mktemp("elsewhere")
-    ca = CA(folder / "ca")
-    ca.init()
-    certificate_status_requests.turn_on(ca)
-    made = Elsewhere(ca, move_key(ca, ca.issuer_id, folder / "program"))
-    ca.start()
-    yield made
-    ca.stop()
-    made.program.close()
+    with made(tmp_path_factory.mktemp("elsewhere")) as elsewhere:
+        elsewhere.ca.start()
+        yield elsewhere
+        elsewhere.ca.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import certificate_status_requests
 import pytest
 import requests
 from certificate_status_requests import fetch, intermediate, question
 from cryptography.x509 import ocsp
 from pki.http_status import turn_on
 from ports import free_port
-from running import CA, children
+from processes import arguments, children, runs
+from running import CA
 from signing.elsewhere import (
     SOON,
     Elsewhere,
     finalize,
     finalized,
-    move_key,
+    made,
     must_be_unsigned,
     seconds_of,
     status,
@@ -34,34 +34,14 @@ from signing.elsewhere import (
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Elsewhere]:
     """A CA that has not started."""
-    ca = CA(tmp_path / "ca")
-    ca.init()
-    certificate_status_requests.turn_on(ca)
-    made = Elsewhere(ca, move_key(ca, ca.issuer_id, tmp_path / "program"))
-    yield made
-    if ca.process is not None:
-        ca.kill()
-    assert "Traceback" not in "".join(ca.log)
-    made.program.close()
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    with made(tmp_path) as elsewhere:
+        yield elsewhere
 
 
 def signer_of(elsewhere: Elsewhere, worker: int) -> int:
     """The process that a worker asks for signatures."""
-    (signer,) = [pid for pid in children(worker) if str(elsewhere.program.file) in command(pid)]
+    (signer,) = [pid for pid in children(worker) if os.fsencode(elsewhere.program.file) in arguments(pid)]
     return signer
-
-
-def command(pid: int) -> list[str]:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    return []
 
 
 def attempt(action: Callable[[], object]) -> None:

@@ -9,7 +9,6 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import certificate_status_requests
 import pytest
 import requests
 from certificate_status_requests import fetch, intermediate, question, revoke
@@ -17,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 from running import CA, answer
-from signing.elsewhere import SOON, Elsewhere, move_key, must_be_unsigned, seconds_of, until
+from signing.elsewhere import SOON, Elsewhere, made, must_be_unsigned, seconds_of, until
 from writing import put
 
 from acme_iid.issuance.issuer import key_id
@@ -33,17 +32,12 @@ HOUR = 3600
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Elsewhere]:
-    ca = CA(tmp_path / "ca")
-    ca.init()
-    certificate_status_requests.turn_on(ca)
-    made = Elsewhere(ca, move_key(ca, ca.issuer_id, tmp_path / "program"))
-    ca.start()
-    yield made
-    made.come_back()
-    if ca.process is not None:
-        ca.stop()
-    assert "Traceback" not in "".join(ca.log)
-    made.program.close()
+    with made(tmp_path) as elsewhere:
+        elsewhere.ca.start()
+        yield elsewhere
+        elsewhere.come_back()
+        if elsewhere.ca.process is not None:
+            elsewhere.ca.stop()
 
 
 def add_revoked(ca: CA, first: int, count: int) -> None:
