@@ -10,13 +10,14 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import postgresql
 import pytest
 import requests
+import scraping
 from benchmarks import builds, generator
 from benchmarks.generator import Account, Flow, Job, Session
 from conformance_runs.pebble import TLS
@@ -93,34 +94,60 @@ _KEYS = {
     "SoftHSM": (_in_softhsm, "acme_iid.signing.token"),
     "exec:": (_behind_a_program, _PROGRAM),
 }
+_SCRAPE_SECONDS = 5.0
 KEYS = tuple(filter(None, _KEYS))
 """The places of the issuer's key that are measured, beside a file."""
 
 
 @contextmanager
 def _ours(
-    folder: Path, workers: int, *, in_postgresql: bool = False, renewals: bool = False, key: str = ""
+    folder: Path,
+    workers: int,
+    *,
+    in_postgresql: bool = False,
+    renewals: bool = False,
+    key: str = "",
+    is_watched: bool = False,
 ) -> Iterator[Served]:
     place, signer = _KEYS[key]
-    with place(folder) as options, _served(folder, workers, options, in_postgresql, renewals) as served:
-        yield replace(served, signer=signer)
+    ca = CA(folder / "ca")
+    with place(folder) as made_with:
+        ca.init(*(("--proof-lifetime", "24h") if renewals else ()), made_with=made_with)
+        with _served(ca, workers, in_postgresql, renewals, is_watched) as served:
+            yield replace(served, signer=signer)
 
 
 @contextmanager
-def _served(
-    folder: Path, workers: int, made_with: tuple[str, ...], in_postgresql: bool, renewals: bool
-) -> Iterator[Served]:
-    ca = CA(folder / "ca")
-    ca.init(*(("--proof-lifetime", "24h") if renewals else ()), made_with=made_with)
+def _scraped(base: str) -> Iterator[None]:
+    """Read the numbers of a server now and then, as Prometheus does."""
+    ends = threading.Event()
+
+    def scrape() -> None:
+        while not ends.wait(_SCRAPE_SECONDS):
+            scraping.read(base)
+
+    thread = threading.Thread(target=scrape, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
+
+
+@contextmanager
+def _served(ca: CA, workers: int, in_postgresql: bool, renewals: bool, is_watched: bool) -> Iterator[Served]:
     if in_postgresql:
         settings = ca.home / "ca.toml"
         settings.write_text(settings.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))
-    ca.start("--workers", str(workers))
+    base = scraping.turn_on(ca) if is_watched else ""
+    ca.start("--workers", str(workers), *(("--log-format", "json") if is_watched else ()))
     assert ca.process is not None
     try:
         database = postgresql.cluster().pid if in_postgresql else None
         flow, earlier = (generator.renewing, generator.with_iid01) if renewals else (generator.with_iid01, None)
-        yield Served(ca.directory, ca.root, ca.process.pid, flow, database, earlier)
+        with _scraped(base) if is_watched else nullcontext():
+            yield Served(ca.directory, ca.root, ca.process.pid, flow, database, earlier)
     finally:
         ca.stop()
 
@@ -262,11 +289,19 @@ def interpreter() -> str:
     return f"{name} BUILT WITHOUT PGO"
 
 
-def ours(workers: int, *, in_postgresql: bool = False, renewals: bool = False, key: str = "") -> Server:
+def ours(
+    workers: int,
+    *,
+    in_postgresql: bool = False,
+    renewals: bool = False,
+    key: str = "",
+    is_watched: bool = False,
+) -> Server:
     """This project's server, with its store in a file or in Debian's PostgreSQL on the same machine.
 
     :param renewals: measure renewals that rely on what was proven before.
     :param key: where the issuer's key is, of :data:`KEYS`; in a file by default.
+    :param is_watched: its numbers are read every five seconds, and its log is JSON.
     """
     store = "PostgreSQL" if in_postgresql else "SQLite"
     processes = "1 worker" if workers == 1 else f"{workers} workers"
@@ -275,7 +310,9 @@ def ours(workers: int, *, in_postgresql: bool = False, renewals: bool = False, k
     return Server(
         f"acme-iid {'renewals' if renewals else key}".rstrip(),
         f"{store}, durable at every answer; {processes}; {proof}{signs}; {interpreter()}",
-        lambda folder: _ours(folder, workers, in_postgresql=in_postgresql, renewals=renewals, key=key),
+        lambda folder: _ours(
+            folder, workers, in_postgresql=in_postgresql, renewals=renewals, key=key, is_watched=is_watched
+        ),
         generator.jobs_of_instances,
     )
 

@@ -1,0 +1,94 @@
+"""What numbers and lines cost: CPU a certificate of a server that is watched, beside one that is not.
+
+Run it with ``python tests/tools/benchmarks/pairs.py``. Both are this project's, each with a fresh home; they stand side
+by side and are loaded in turn, and the one that begins changes with each pair. The watched one has ``[metrics]``, is
+scraped every five seconds and writes JSON. It prints the mean ratio with its 95 % confidence interval, and asserts
+nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+import statistics
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / wing) for wing in ("support", "stories", "suites", "tools")]
+
+from benchmarks import processes, servers
+from benchmarks.generator import Generator
+
+# Student's t for 97.5 % by the degrees of freedom, from the usual tables; it falls with them.
+_T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 7: 2.36, 9: 2.26, 14: 2.14, 19: 2.09, 29: 2.05}
+
+
+class Loaded:
+    """A server that runs, with the orders that are left for it."""
+
+    def __init__(self, server: servers.Server, served: servers.Served, options: argparse.Namespace) -> None:
+        self._served = served
+        self._seconds = options.seconds
+        self._generator = Generator(served.directory, served.root, served.flow, options.connections)
+        accounts = self._generator.accounts(options.connections)
+        self._jobs = server.jobs(accounts, (options.pairs + 1) * options.orders)
+
+    def cpu(self, orders: int) -> float:
+        """Load it with so many orders; the CPU that one of them took, milliseconds."""
+        jobs, self._jobs = self._jobs[:orders], self._jobs[orders:]
+        before = processes.cpu(self._served.pid)
+        load = self._generator.run(jobs, self._seconds)
+        return 1000 * sum(processes.cpu(self._served.pid).since(before)) / len(load.latencies)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._generator.close()
+
+
+def interval(ratios: list[float]) -> tuple[float, float, float]:
+    """The geometric mean of ratios, and the bounds of its 95 % confidence interval."""
+    logs = [math.log(ratio) for ratio in ratios]
+    mean, freedom = statistics.fmean(logs), len(logs) - 1
+    t = _T[max(known for known in _T if known <= freedom)]
+    half = t * statistics.stdev(logs) / math.sqrt(len(logs))
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+
+
+def main() -> None:
+    """Measure and print."""
+    # The servers end with us, whoever ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parser = argparse.ArgumentParser(description="What numbers and lines cost a server.")
+    parser.add_argument("--pairs", type=int, default=20, help="how often both are measured (20)")
+    parser.add_argument("--orders", type=int, default=1000, help="certificates each time (1000)")
+    parser.add_argument("--connections", type=int, default=8, help="clients at a time (8)")
+    parser.add_argument("--seconds", type=float, default=60, help="when a time ends at the latest (60)")
+    parser.add_argument("--workers", type=int, default=1, help="processes of each server (1)")
+    options = parser.parse_args()
+    if options.pairs < 2:
+        parser.error("one pair has no interval")
+    ratios: list[float] = []
+    with ExitStack() as stack:
+        loaded: dict[bool, Loaded] = {}
+        for watched in (False, True):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acme-iid-benchmark-")))
+            server = servers.ours(options.workers, is_watched=watched)
+            loaded[watched] = Loaded(server, stack.enter_context(server.serve(folder)), options)
+            stack.callback(loaded[watched].close)
+            loaded[watched].cpu(options.orders)
+        for number in range(options.pairs):
+            turns = (False, True) if number % 2 == 0 else (True, False)
+            found = {watched: loaded[watched].cpu(options.orders) for watched in turns}
+            ratios.append(found[True] / found[False])
+            print(
+                f"pair {number + 1}: {found[False]:.2f} ms, watched {found[True]:.2f} ms: {ratios[-1]:.3f}", flush=True
+            )
+    mean, low, high = interval(ratios)
+    print(f"CPU a certificate with metrics and JSON lines, to that without: {mean:.3f} ({low:.3f} to {high:.3f})")
+
+
+if __name__ == "__main__":
+    main()
