@@ -6,15 +6,13 @@ clients' events are committed by the server's own store, and have none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from acme_iid.store.chain import Event
-from acme_iid.store.database import Database, Transaction
-from acme_iid.store.sealing import Unsealed
-from acme_iid.store.writes import Committed, Outcome, Question, Reader, Row, Write
+from acme_iid.store.database import Database
+from acme_iid.store.front import Front
+from acme_iid.store.writes import Committed, Outcome, Write
 
 FACT = "actor"
 """The name of the fact in an event's detail."""
@@ -52,58 +50,18 @@ class Actor:
         return replace(event, detail={**event.detail, FACT: self.facts()})
 
 
-class OperatorStore:
+class OperatorStore(Front[Database]):
     """A store as one operator uses it: what is committed through it is that operator's act.
 
     :param database: the store; whoever opened it closes it.
     """
 
     def __init__(self, database: Database, actor: Actor) -> None:
-        self._database = database
+        super().__init__(database)
         self.actor = actor
 
     def commit(self, write: Write[Any]) -> Outcome:
         """See :meth:`~acme_iid.store.writes.Committing.commit`; each event names the actor."""
         signed = replace(write, events=[self.actor.sign(event) for event in write.events])
-        outcome = self._database.commit(signed)
+        outcome = super().commit(signed)
         return replace(outcome, written=signed) if isinstance(outcome, Committed) else outcome
-
-    def rows(self, statement: str, **parameters: object) -> list[Row]:
-        """See :meth:`~acme_iid.store.writes.Reader.rows`."""
-        return self._database.rows(statement, **parameters)
-
-    def ahead(self, *questions: Question) -> Reader:
-        """See :meth:`~acme_iid.store.writes.Reader.ahead`."""
-        return self._database.ahead(*questions)
-
-    def dialect(self) -> str:
-        """See :meth:`~acme_iid.store.database.Database.dialect`."""
-        return self._database.dialect()
-
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """See :meth:`~acme_iid.store.database.Database.transaction`."""
-        with self._database.transaction() as transaction:
-            yield transaction
-
-    @contextmanager
-    def migration(self) -> Iterator[Transaction]:
-        """See :meth:`~acme_iid.store.database.Database.migration`."""
-        with self._database.migration() as transaction:
-            yield transaction
-
-    def seal(self, *, waits: bool = True) -> None:
-        """See :meth:`~acme_iid.store.database.Database.seal`."""
-        self._database.seal(waits=waits)
-
-    def unsealed(self) -> Unsealed:
-        """See :meth:`~acme_iid.store.database.Database.unsealed`."""
-        return self._database.unsealed()
-
-    def account_generation(self) -> int | None:
-        """See :meth:`~acme_iid.store.database.Database.account_generation`."""
-        return self._database.account_generation()
-
-    def close(self) -> None:
-        """See :meth:`~acme_iid.store.database.Database.close`."""
-        self._database.close()

@@ -11,16 +11,14 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from acme_iid.errors import OutcomeUnknownError, StoreBusyError, StoreConflictError
-from acme_iid.store.database import Transaction
+from acme_iid.store.front import Front
 from acme_iid.store.health import WatchedStore
-from acme_iid.store.sealing import Unsealed
-from acme_iid.store.writes import ATTEMPTS, Committed, Committing, Outcome, Question, Reader, Row, Write, is_empty
+from acme_iid.store.writes import ATTEMPTS, Committed, Committing, Outcome, Reader, Write, is_empty
 
 T = TypeVar("T")
 
@@ -172,68 +170,28 @@ class Batches:
             future.set_result(outcome)
 
 
-class LoopStore:
+class LoopStore(Front[WatchedStore]):
     """The store as threads beside a loop use it: they read by themselves, and their writes go into its batches.
 
     Another connection's commit would empty the cache of the loop's.
     """
 
     def __init__(self, store: WatchedStore, batches: Batches) -> None:
-        self._store = store
+        super().__init__(store)
         self._batches = batches
-
-    def rows(self, statement: str, **parameters: object) -> list[Row]:
-        """See :meth:`acme_iid.store.writes.Reader.rows`."""
-        return self._store.rows(statement, **parameters)
-
-    def ahead(self, *questions: Question) -> Reader:
-        """See :meth:`acme_iid.store.writes.Reader.ahead`."""
-        return self._store.ahead(*questions)
 
     def commit(self, write: Write[Any]) -> Outcome:
         """See :meth:`acme_iid.store.writes.Committing.commit`."""
         loop = self._batches.loop
         if loop is None or not loop.is_running() or self._batches.thread == threading.get_ident():
-            return self._store.commit(write)
+            return super().commit(write)
         committing = self._batches.commit(write)
         try:
             future = asyncio.run_coroutine_threadsafe(committing, loop)
         except RuntimeError:
             committing.close()  # the loop has been closed meanwhile
-            return self._store.commit(write)
+            return super().commit(write)
         try:
             return future.result()
         except CancelledError:
             raise OutcomeUnknownError("the server ended before it was known whether the write was stored") from None
-
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """See :meth:`acme_iid.store.database.Database.transaction`."""
-        with self._store.transaction() as transaction:
-            yield transaction
-
-    def account_generation(self) -> int | None:
-        """See :meth:`~acme_iid.store.database.Database.account_generation`."""
-        return self._store.account_generation()
-
-    @contextmanager
-    def migration(self) -> Iterator[Transaction]:
-        """See :meth:`acme_iid.store.database.Database.migration`."""
-        with self._store.migration() as transaction:
-            yield transaction
-
-    def seal(self, *, waits: bool = True) -> None:
-        """See :meth:`acme_iid.store.database.Database.seal`."""
-        self._store.seal(waits=waits)
-
-    def unsealed(self) -> Unsealed:
-        """See :meth:`acme_iid.store.database.Database.unsealed`."""
-        return self._store.unsealed()
-
-    def dialect(self) -> str:
-        """See :meth:`acme_iid.store.database.Database.dialect`."""
-        return self._store.dialect()
-
-    def close(self) -> None:
-        """See :meth:`acme_iid.store.database.Database.close`."""
-        self._store.close()

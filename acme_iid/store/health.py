@@ -11,8 +11,8 @@ from typing import Any
 from acme_iid.errors import StoreBusyError, StoreConflictError, StoreUnavailableError
 from acme_iid.store import jobs
 from acme_iid.store.database import Database, SQLite, Transaction
-from acme_iid.store.sealing import Unsealed
-from acme_iid.store.writes import Outcome, Question, Reader, Row, Write
+from acme_iid.store.front import Front
+from acme_iid.store.writes import Outcome, Write
 from acme_iid.telemetry import instruments
 
 PROBE_SECONDS = 5.0
@@ -23,7 +23,7 @@ BUSY_SECONDS = 30.0
 _JOB = "health"
 
 
-class WatchedStore:
+class WatchedStore(Front[Database]):
     """A store of which it is remembered how the latest write of this process went.
 
     A transaction that its user gave up says nothing of the store, nor does one that others went before: where all are
@@ -34,26 +34,18 @@ class WatchedStore:
     """
 
     def __init__(self, database: Database, prober: Database | None = None) -> None:
-        self._database = database
+        super().__init__(database)
         self._prober = database if prober is None else prober
         self._probing = threading.Lock()
         self._began = time.monotonic()
         self._succeeded_at = self._failed_at = -float("inf")
         self._failure: StoreUnavailableError | None = None
 
-    def rows(self, statement: str, **parameters: object) -> list[Row]:
-        """See :meth:`~acme_iid.store.database.Reader.rows`."""
-        return self._database.rows(statement, **parameters)
-
-    def dialect(self) -> str:
-        """See :meth:`~acme_iid.store.database.Database.dialect`."""
-        return self._database.dialect()
-
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See :meth:`~acme_iid.store.database.Database.transaction`."""
         try:
-            with self._database.transaction() as transaction:
+            with self._behind.transaction() as transaction:
                 yield transaction
         except StoreUnavailableError as error:
             self._note(error)
@@ -64,7 +56,7 @@ class WatchedStore:
         """See :meth:`~acme_iid.store.writes.Committing.commit`."""
         began = time.monotonic()
         try:
-            outcome = self._database.commit(write)
+            outcome = self._behind.commit(write)
         except StoreUnavailableError as error:
             self._note(error)
             raise
@@ -73,10 +65,10 @@ class WatchedStore:
 
     def commit_all(self, writes: Sequence[Write[Any]], *, waits: bool = True) -> list[Outcome | Exception]:
         """See :meth:`acme_iid.store.batches.Store.commit_all`; for a store that has it."""
-        assert isinstance(self._database, SQLite)
+        assert isinstance(self._behind, SQLite)
         began = time.monotonic()
         try:
-            outcomes = self._database.commit_all(writes, waits=waits)
+            outcomes = self._behind.commit_all(writes, waits=waits)
         except StoreUnavailableError as error:
             if waits or not isinstance(error, StoreBusyError):
                 self._note(error)
@@ -84,31 +76,9 @@ class WatchedStore:
         self._note_success(began, len(writes))
         return outcomes
 
-    def ahead(self, *questions: Question) -> Reader:
-        """See :meth:`~acme_iid.store.database.Reader.ahead`."""
-        return self._database.ahead(*questions)
-
-    def seal(self, *, waits: bool = True) -> None:
-        """See :meth:`~acme_iid.store.database.Database.seal`."""
-        self._database.seal(waits=waits)
-
-    def unsealed(self) -> Unsealed:
-        """See :meth:`~acme_iid.store.database.Database.unsealed`."""
-        return self._database.unsealed()
-
-    def account_generation(self) -> int | None:
-        """See :meth:`~acme_iid.store.database.Database.account_generation`."""
-        return self._database.account_generation()
-
-    @contextmanager
-    def migration(self) -> Iterator[Transaction]:
-        """See :meth:`~acme_iid.store.database.Database.migration`."""
-        with self._database.migration() as transaction:
-            yield transaction
-
     def close(self) -> None:
         """See :meth:`~acme_iid.store.database.Database.close`."""
-        self._database.close()
+        super().close()
         self._prober.close()
 
     def require_writable(self) -> None:

@@ -6,8 +6,7 @@ import functools
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,9 @@ from acme_iid.protocol.identifiers import Identifier
 from acme_iid.simulator import aws
 from acme_iid.store import attempts
 from acme_iid.store.chain import Event
-from acme_iid.store.database import Database, SQLite, Transaction, open_store
-from acme_iid.store.sealing import Unsealed
-from acme_iid.store.writes import Committed, Outcome, Question, Reader, Row, Write
+from acme_iid.store.database import Database, SQLite, open_store
+from acme_iid.store.front import Front
+from acme_iid.store.writes import Committed, Outcome, Write
 
 FOO, BAR = NAMES = (Identifier("dns", "foo.local"), Identifier("dns", "bar.local"))
 DELISTED = "210987654321"
@@ -134,15 +133,13 @@ class DecidedError(Exception):
         self.write = write
 
 
-class Store:
+class Store(Front[Database]):
     """A store that notes the events of what it commits, in the order in which that happens."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self.database = database
         self.events: list[Event] = []
-
-    def rows(self, statement: str, **parameters: object) -> list[Row]:
-        return self.database.rows(statement, **parameters)
 
     def commit(self, write: Write[Any]) -> Outcome:
         outcome = self.database.commit(write)
@@ -157,31 +154,6 @@ class Store:
             if isinstance(outcome, Committed):
                 self.events += write.events
         return outcomes
-
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        with self.database.transaction() as transaction:
-            yield transaction
-
-    migration = transaction
-
-    def ahead(self, *questions: Question) -> Reader:
-        return self.database.ahead(*questions)
-
-    def seal(self, *, waits: bool = True) -> None:
-        self.database.seal(waits=waits)
-
-    def unsealed(self) -> Unsealed:
-        return self.database.unsealed()
-
-    def account_generation(self) -> int | None:
-        return self.database.account_generation()
-
-    def dialect(self) -> str:
-        return self.database.dialect()
-
-    def close(self) -> None:
-        self.database.close()
 
 
 class FirstHalf(Store):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from running import CA
 from acme_iid.app import create_app
 from acme_iid.config import ca_toml
 from acme_iid.serving.messages import Answer, Request
+from acme_iid.telemetry import request_ids
 from acme_iid.web.application import Application
 
 _WORDS = ("acme", "order", "new-order", "certificate", "finalize", "account", "orders", "challenge", "directory", "")
@@ -38,14 +40,19 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 
 def _shown(answer: Answer) -> tuple[int, dict[str, str], bytes]:
-    """The status, the headers and the body; of a nonce, that there is one. The server counts the body by itself."""
+    """The status, the headers and the body; of a nonce, that there is one. The server counts the body by itself.
+
+    Each answer has an id of its own, which stands in a header and in a problem document.
+    """
     names = [name for name, _ in answer.headers if name != "Link"]
     assert len(set(names)) == len(names)
     headers = {name: "a nonce" if name == "Replay-Nonce" else value for name, value in answer.headers}
     headers.pop("Content-Length", None)
+    id_ = headers.pop(request_ids.HEADER)
+    assert re.fullmatch("[0-9a-f]{16}", id_)
     if answer.body == b"":
         headers.pop("Content-Type", None)  # Flask has one, of nothing
-    return answer.status, headers, answer.body
+    return answer.status, headers, answer.body.replace(id_.encode(), b"an id")
 
 
 def _request(method: str, path: str, body: bytes) -> Request:
@@ -59,6 +66,7 @@ def test_a_path_is_answered_with_and_without_flask_alike(app: Application, metho
     answer = asyncio.run(app.answer(request))
     if method == "HEAD":
         answer.body = b""  # the server sends none
+    request_ids.begin()  # the pool's threads have that of their request
     assert _shown(answer) == _shown(app.by_flask(request))
 
 
