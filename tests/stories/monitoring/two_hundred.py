@@ -74,12 +74,11 @@ class Follower(threading.Thread):
                     return
                 self.events.append({**event, "detail": json.loads(event["detail"])})
 
-    def end(self) -> int:
-        """Stop it as ctrl-C does; the exit status."""
-        self._process.send_signal(signal.SIGINT)
-        code = self._process.wait(SECONDS)
+    def end(self) -> None:
+        """Stop it."""
+        self._process.terminate()
+        self._process.wait(SECONDS)
         self.join(SECONDS)
-        return code
 
 
 @dataclass
