@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import click
 
 from acme_iid.cli.output import show
-from acme_iid.policy.clouds import CLOUD_TYPES, one_of
+from acme_iid.policy.clouds import CLOUD_TYPES, is_owner, one_of
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home
@@ -96,6 +96,19 @@ class _Address(click.ParamType[str]):
             self.fail(f"{value!r} is no IP address", param, ctx)
 
 
+class _Owner(click.ParamType[str]):
+    """An owner of instances. By its name, such as a project's, nothing would be found, as if there was nothing."""
+
+    name = "owner"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the owner's id as events have it."""
+        owner: str = value if is_owner(value) else value.lower()
+        if not is_owner(owner):
+            self.fail(f"{value!r} is no {one_of(_OWNERS)}", param, ctx)
+        return owner
+
+
 class _Place(click.ParamType["Position"]):
     """The place where a page ended: TIME.KEY, as the page before printed it."""
 
@@ -121,7 +134,7 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         type=click.Choice([*_CLOUDS, "acme"]),
         help="Only this cloud's.",
     ),
-    "owner": click.option("--owner", metavar="ID", help=f"Only of this {one_of(_OWNERS)}."),
+    "owner": click.option("--owner", type=_Owner(), metavar="ID", help=f"Only of this {one_of(_OWNERS)}."),
     "account": click.option("--account", metavar="ID", help="Only of this ACME account: its id or key thumbprint."),
     "instance": click.option(
         "--instance",

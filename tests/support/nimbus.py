@@ -55,6 +55,7 @@ CLOUD_TYPE = CloudType(
     ),
     owners=("realms",),
     owner="Nimbus realm",
+    owner_id=re.compile(r"[a-z]+"),
     formats={FORMAT: EvidenceFormat(("realm", "number"), default=True)},
     placeholders=("realm", "number"),
     own_name=re.compile(r"vm[0-9]+\.nimbus\.internal\Z"),

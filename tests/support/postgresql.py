@@ -198,6 +198,13 @@ def new_store(folder: Path) -> str:
     return cluster().create() if is_wanted() else f"sqlite:{folder / 'ca.db'}"
 
 
+def place_store(home: Path, *, always: bool = False) -> None:
+    """Have a new CA's store be in PostgreSQL where that is wanted, or in any case."""
+    if always or is_wanted():
+        file = home / "ca.toml"
+        file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{cluster().create()}"', 1))
+
+
 def made_so_far() -> int:
     """How many databases there are."""
     return len(_MADE)

@@ -151,9 +151,8 @@ class CA:
         free = () if constrained else ("--no-name-constraints",)
         self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
                  "--listen", f"127.0.0.1:{self.port}", *free, *made_with)  # fmt: skip
-        if in_postgresql or (postgresql.is_wanted() and not in_a_file):
-            file = self.home / "ca.toml"
-            file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))
+        if not in_a_file:
+            postgresql.place_store(self.home, always=in_postgresql)
         if limits:
             file = self.home / "ca.toml"
             file.write_text(f"{file.read_text()}\n[limits]\n{limits}\n")

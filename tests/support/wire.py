@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.protocol import jwk
 
 JOSE = "application/jose+json"
+Answer = Mapping[str, str] | Callable[[str], Mapping[str, str]]
+"""An iid-01 answer, or what makes one of the key authorization that it is bound to."""
 
 
 def b64(data: bytes) -> str:
@@ -155,18 +157,19 @@ class Account:
         authorization = self.post(order["authorizations"][index]).json()
         return next(entry for entry in authorization["challenges"] if entry["type"] == "iid-01")
 
-    def prove(self, *names: str, answer: Mapping[str, str]) -> tuple[requests.Response, list[requests.Response]]:
+    def prove(self, *names: str, answer: Answer) -> tuple[requests.Response, list[requests.Response]]:
         """Order names and answer each authorization; the newOrder response and the answers'."""
         ordered = self.order(*names)
         assert ordered.status_code == 201, ordered.text
         order = ordered.json()
-        answers = [
-            self.post(self.challenge(order, index)["url"], dict(answer))
-            for index in range(len(order["authorizations"]))
-        ]
+        answers = []
+        for index in range(len(order["authorizations"])):
+            challenge = self.challenge(order, index)
+            made = answer(f"{challenge['token']}.{self.key.thumbprint}") if callable(answer) else answer
+            answers.append(self.post(challenge["url"], dict(made)))
         return ordered, answers
 
-    def obtain(self, *names: str, answer: Mapping[str, str]) -> Issued:
+    def obtain(self, *names: str, answer: Answer) -> Issued:
         """Get a certificate, all the way."""
         ordered, answers = self.prove(*names, answer=answer)
         assert all(entry.json()["status"] == "valid" for entry in answers), [entry.text for entry in answers]

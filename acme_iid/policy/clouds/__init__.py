@@ -39,6 +39,11 @@ def is_whole_id(text: str) -> bool:
     return any(entry.instance_id.fullmatch(text) for entry in CLOUD_TYPES.values())
 
 
+def is_owner(text: str) -> bool:
+    """Whether a text is the id of an owner, as the ids of instances have it: an account, not its name."""
+    return any(entry.owner_id.fullmatch(text) for entry in CLOUD_TYPES.values())
+
+
 def region_of(instance_id: str) -> str | None:
     """The region that an instance's whole id names; None if it names none."""
     for entry in CLOUD_TYPES.values():

@@ -119,6 +119,7 @@ CLOUD_TYPE = CloudType(
     ),
     owners=("accounts", "organizations"),
     owner="AWS account",
+    owner_id=_ACCOUNT,
     formats={
         "aws-nitrotpm": EvidenceFormat((*_DOCUMENT, *_REGISTERS), dated=True),
         "aws-web-identity": EvidenceFormat(_TOKEN, needs=("web_identity",), needed="each account's issuer"),

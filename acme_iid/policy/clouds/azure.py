@@ -67,6 +67,7 @@ CLOUD_TYPE = CloudType(
     ),
     owners=("tenants", "subscriptions"),
     owner="Azure subscription",
+    owner_id=re.compile(_UUID),
     formats={
         "azure-managed-identity": EvidenceFormat(
             (*_DOCUMENT, *_TOKEN), needs=("tenants", "audience"), needed="tenants and audience"

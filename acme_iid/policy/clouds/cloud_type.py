@@ -102,6 +102,7 @@ class CloudType:
         sources of further signing keys, or texts that tokens must have.
     :ivar owners: the lists of owners; a provisioner has at least one of them.
     :ivar owner: the owner of an instance, in words.
+    :ivar owner_id: matches an owner's id, as it stands in an instance's whole id.
     :ivar formats: the formats of evidence by their names, most preferred first.
     :ivar placeholders: the facts that names may be made of.
     :ivar own_name: matches the names that the cloud gives to its instances. They follow from an instance's own facts,
@@ -122,6 +123,7 @@ class CloudType:
     settings: tuple[Setting, ...]
     owners: tuple[str, ...]
     owner: str
+    owner_id: re.Pattern[str]
     formats: Mapping[str, EvidenceFormat]
     placeholders: tuple[str, ...]
     own_name: re.Pattern[str]

@@ -59,6 +59,7 @@ CLOUD_TYPE = CloudType(
     ),
     owners=("projects", "service_accounts"),
     owner="GCP project number",
+    owner_id=re.compile(r"[1-9][0-9]*"),
     formats={
         "gcp-identity": EvidenceFormat(
             (

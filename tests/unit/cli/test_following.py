@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import postgresql
 import pytest
 from chain_reader import ChainReader
 from click.testing import CliRunner
@@ -27,11 +28,18 @@ NOW = 1_800_000_000
 ODD = 'é\n"\\/ \x7f\u2028\U0001f511'
 
 
+def made(tmp_path: Path) -> Path:
+    """The home of a new CA, whose store is a file."""
+    done = CliRunner().invoke(main, ["--home", str(tmp_path / "ca"), "init"])
+    assert done.exit_code == 0, done.output
+    return tmp_path / "ca"
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    made = CliRunner().invoke(main, ["--home", str(tmp_path / "ca"), "init"])
-    assert made.exit_code == 0, made.output
-    return tmp_path / "ca"
+    home = made(tmp_path)
+    postgresql.place_store(home)
+    return home
 
 
 @pytest.fixture
@@ -73,6 +81,7 @@ def test_a_reader_recomputes_the_chain_from_the_lines_alone(home: Path, database
 
 def test_a_reader_goes_on_where_it_was(home: Path, database: Database) -> None:
     fill(database, 3)
+    database.seal()
     kept = events.head(database)
     fill(database, 2)
     with following(home, "--after", str(kept.seq)) as process:
@@ -92,9 +101,10 @@ def test_it_ends_when_its_reader_has_gone_though_nothing_comes(home: Path, datab
         assert process.stderr.read() == ""
 
 
-def test_a_reader_that_stops_reading_keeps_the_log_of_sqlite_bounded(home: Path, database: Database) -> None:
-    fill(database, 1000)
-    with following(home, "--after", "0") as process:
+def test_a_reader_that_stops_reading_keeps_the_log_of_sqlite_bounded(tmp_path: Path) -> None:
+    home = made(tmp_path)
+    with closing(open_store(ca_toml.load(home).store.url)) as database, following(home, "--after", "0") as process:
+        fill(database, 1000)
         assert process.stdout is not None
         process.stdout.readline()
         fds = [str(entry.readlink()) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]

@@ -8,6 +8,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import postgresql
 import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
@@ -45,6 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("ca")
     made = CliRunner().invoke(main, ["--home", str(home), "init"])
     assert made.exit_code == 0, made.output
+    postgresql.place_store(home)
     chain = (home / "certs" / "root_ca.crt").read_text()
     database = open_store(ca_toml.load(home).store.url)
     leaf = x509.load_pem_x509_certificate(chain.encode()).public_bytes(Encoding.DER)
@@ -142,6 +144,7 @@ def test_each_list_takes_the_filters(home: Path, command: list[str], filters: li
         (["events", "--since", "yesterday"], "'yesterday' is no time; write for example 2h"),
         (["events", "--since", "2030-01-02T03:04:05"], "is no time"),
         (["events", "--name", "no name"], "not a host name label"),
+        (["bulk", "revoke", "--owner", "my-project"], "'my-project' is no AWS account, GCP project number or Azure"),
         (["events", "--cloud", "oracle"], "'oracle' is not"),
         (["events", "--before", "soon"], "'soon' is no place in a list"),
         (["events", "--before", "5.x"], "is no number of this list"),

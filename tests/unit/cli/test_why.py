@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import issued
+import postgresql
 import pytest
 from click.testing import CliRunner, Result
 from issued import issue
@@ -42,6 +43,7 @@ def ran(home: Path, *arguments: str) -> str:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     ran(tmp_path, "init", "--domain", "internal")
+    postgresql.place_store(tmp_path)
     return tmp_path
 
 

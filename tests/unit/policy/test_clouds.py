@@ -80,7 +80,9 @@ def test_each_descriptor_is_whole() -> None:
         keyed = {key for setting in entry.settings for key in (setting.key, *setting.keys)}
         assert keyed == {*entry.lists, *entry.sources}
         assert not entry.lists.keys() & entry.sources.keys()
-        assert entry.instance_id.groupindex.keys() == {"owner"}
+        assert {"owner"} <= entry.instance_id.groupindex.keys() <= {"owner", "region"}
+        owner = entry.owner_id.pattern.removesuffix(r"\Z")
+        assert f"(?P<owner>{owner})" in entry.instance_id.pattern
         assert entry.id_form.startswith(f"{entry.cloud}:")
 
 
