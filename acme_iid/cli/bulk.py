@@ -20,6 +20,7 @@ from acme_iid.cli.filters import ABOUT, Moment, filtered
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
+from acme_iid.terminal import durations
 
 if TYPE_CHECKING:
     from acme_iid.operations.bulk import Step, Task
@@ -143,7 +144,7 @@ def renew_now(database: Database, filter_: Filter, order: _Order, *, over: int) 
     order.require_some(filter_)
     now, task = int(time.time()), order.task()
     count = acts.count_certificates(database, filter_, now)
-    if _confirmed(order, count, f"ask for the renewal of {{}} certificates over {over} seconds"):
+    if _confirmed(order, count, f"ask for the renewal of {{}} certificates over {durations.text(over)}"):
         steps = acts.renew_now(operated(database, order.why), filter_, over, task, now)
         _run(order, task, count, "certificates", steps)
 
@@ -282,8 +283,12 @@ def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Ste
 
 
 def _done(task: Task, done: int, left_out: int, count: int, things: str) -> str:
-    rest = f" {left_out} were left as they are: others had changed them, or they cannot be changed." if left_out else ""
-    return f"Done for {done} of {count} {things}.{rest} The record has them: acme-iid-ca events --bulk {task.id}"
+    lines = [f"Done for {done} of {count} {things}."]
+    if left_out:
+        lines.append(f"{left_out} were left as they are: others had changed them, or they cannot be changed.")
+    if done:
+        lines.append(f"The record has them: acme-iid-ca events --bulk {task.id}")
+    return "\n".join(lines)
 
 
 @contextmanager

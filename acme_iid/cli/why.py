@@ -12,7 +12,7 @@ import click
 
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import follow_again, on_store
-from acme_iid.cli.output import plain, timestamp
+from acme_iid.cli.output import columns, command_lines, folded, plain, timestamp
 
 if TYPE_CHECKING:
     from acme_iid.store.chain import Event
@@ -127,5 +127,12 @@ def _text(seq: int, event: Event) -> str:
         "remark": "the instance is not proven" if fields["proven"] is False else None,
         "lifted by": fields["lifted_by"] or "nothing here: the client needs other evidence, or another order",
     }
-    lines = [f"  {name + ':':<10} {plain(value)}" for name, value in facts.items() if value is not None]
-    return "\n".join([head, *lines])
+    width = columns()
+    lines = [head]
+    for name, value in facts.items():
+        label, text = f"  {name + ':':<10} ", plain(value)
+        if width is not None and text.startswith("acme-iid-ca ") and len(label) + len(text) > width:
+            lines += [label.rstrip(), *command_lines(text, 4, width)]
+        elif value is not None:
+            lines.append(folded(label, text, width))
+    return "\n".join(lines)

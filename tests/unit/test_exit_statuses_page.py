@@ -95,7 +95,7 @@ def test_a_check_and_a_status_answer_by_their_statuses(tmp_path: Path) -> None:
     assert ca.try_cli("check").code == 1  # it says that any name is given
     file = ca.home / "ca.toml"
     text = file.read_text()
-    file.write_text(text.replace("[[provisioner]]", "[[provisioner]]\ndisable_custom_sans = true", 1))
+    file.write_text(text.replace('\ntype = "AWS"\n', '\ntype = "AWS"\ndisable_custom_sans = true\n'))
     assert ca.try_cli("check").code == 0
     file.write_text(text + "[nonsense]\n")
     assert ca.try_cli("check").code == 2

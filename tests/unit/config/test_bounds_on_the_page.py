@@ -21,7 +21,7 @@ LOW, HIGH, RANGE = (re.compile(text) for text in (f"at least {NUMBER}", f"at mos
 BASE = {
     "[ca]": {"name": '"My CA"', "domains": '["local"]'},
     "[server]": {"url": '"https://ca.local"'},
-    "[retention]": {"events_export": '"."'},
+    "[retention]": {"events": '"400d"', "events_export": '"."'},
     "[[sink]]": {"name": '"siem"', "url": '"https://siem.internal/events"', "secret_file": '"secret"'},
     "[profile.tls]": {"description": '"for servers"'},
     "[[provisioner]] AWS": {"name": '"AWS"', "type": '"AWS"', "accounts": '["123456789042"]'},

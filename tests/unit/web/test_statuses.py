@@ -54,7 +54,8 @@ def see_all(ca: CA, status: str, base: str) -> None:
     account.post(f"{certificate}/0")
     made = enrol(account, issued.order)
     enrol(account, issued.order, renew=made.json()["enrolment"])
-    number = CertificateId.of_certificate(issued.leaf)
+    authority = issued.leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    number = CertificateId(authority or b"", issued.leaf.serial_number)
     wire.session.get(f"{wire.directory['renewalInfo']}/{number}", timeout=30)
     account.post(wire.directory["revokeCert"], {"certificate": b64(issued.der)})
     new = Key()
