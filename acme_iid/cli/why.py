@@ -39,7 +39,7 @@ def why(database: Database, word: str, *, limit: int, as_json: bool) -> None:
         click.echo(json.dumps([_fields(seq, event) for seq, event in found], indent=2))
         return
     if not found:
-        click.echo(f"Nothing was refused to {word}, as far as the record goes back.", err=True)
+        click.echo(f"The record has no refusal of {word}.", err=True)
     click.echo("\n\n".join(_text(seq, event) for seq, event in found), nl=bool(found))
     if (later := _since(database, found)) is not None:
         click.echo(f"\nIt got a certificate after that, at {timestamp(later)}.")
@@ -60,7 +60,9 @@ def _filters(database: Database, word: str) -> list[Filter]:
         meant.append(Filter(name=from_text(word).value))
     except ValueError:
         if not meant:
-            raise click.UsageError(f"{word!r} is no instance that was seen here, no name and no address") from None
+            raise click.UsageError(
+                f"{word!r} is neither an instance that was seen here, nor a name, nor an address"
+            ) from None
     return meant
 
 

@@ -20,6 +20,7 @@ from acme_iid.policy.setting import Setting
 from acme_iid.protocol.addresses import Listen
 
 _DNS_PORT = 53
+_PORT = "a port from 1 to 65535"
 
 
 def types() -> tuple[str, ...]:
@@ -197,12 +198,8 @@ def of_hosts() -> tuple[Setting, ...]:
             flag="resolver",
             metavar="ADDRESS[:PORT]",
         ),
-        Setting(
-            "http_port", "port", "a port from 1 to 65535", "Where http-01 is answered.", flag="http-port", metavar="PORT"
-        ),
-        Setting(
-            "tls_port", "port", "a port from 1 to 65535", "Where tls-alpn-01 is answered.", flag="tls-port", metavar="PORT"
-        ),
+        Setting("http_port", "port", _PORT, "Where http-01 is answered.", flag="http-port", metavar="PORT"),
+        Setting("tls_port", "port", _PORT, "Where tls-alpn-01 is answered.", flag="tls-port", metavar="PORT"),
         Setting("caa", "switch", "true or false", "Heed CAA records (RFC 8659).", flag="caa"),
         _PROFILES,
     )

@@ -19,6 +19,7 @@ from acme_iid.policy.hosts import TYPE
 from acme_iid.policy.setting import Setting, settings_of
 from acme_iid.terminal import durations
 
+
 def default_in_words(setting: Setting) -> str:
     """The value without a setting, in words; "" if there is no such value."""
     if setting.absent or setting.default in (None, ()):

@@ -66,7 +66,9 @@ class SinkSettings:
 
     name: str = field(
         metadata=described(
-            'a name such as "siem"', "The sink's name, at most 48 characters: the store remembers by it how far the sink is.", _name
+            'a name such as "siem"',
+            "The sink's name, at most 48 characters: the store remembers by it how far the sink is.",
+            _name,
         )
     )
     url: str = field(

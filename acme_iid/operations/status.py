@@ -111,7 +111,8 @@ def _of_fleet(counts: Counts) -> Iterator[Trouble]:
     command = "acme-iid-ca certificate list --overdue"
     if counts.overdue:
         severity: Severity = "red" if counts.overdue * _MANY_OVERDUE >= counts.used else "yellow"
-        yield Trouble(severity, f"Overdue for renewal: {_number(counts.overdue)}.", command)
+        verb = "is" if counts.overdue == 1 else "are"
+        yield Trouble(severity, f"{_number(counts.overdue)} {verb} overdue for renewal.", command)
     if counts.lapsed:
         command = "acme-iid-ca certificate list --status expired"
         yield Trouble("yellow", f"{_number(counts.lapsed)} ended in the last day without a successor.", command)

@@ -49,7 +49,9 @@ class Source:
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in self.functions:
                 returned = (line for line in ast.walk(self.functions[name]) if isinstance(line, ast.Return))
                 return {key for line in returned if line.value is not None for key in self.keys(line.value)}
-            case ast.DictComp(generators=[ast.comprehension(iter=ast.Call(func=ast.Attribute(value=whole)), ifs=tests)]):
+            case ast.DictComp(
+                generators=[ast.comprehension(iter=ast.Call(func=ast.Attribute(value=whole)), ifs=tests)]
+            ):
                 left_out = {ast.literal_eval(test.comparators[0]) for test in tests if isinstance(test, ast.Compare)}
                 return self.keys(whole) - left_out
             case ast.Name():
@@ -80,10 +82,7 @@ class Source:
         found: set[str] = set()
         for call in self.calls():
             parts = list(call.args)
-            if getattr(call.func, "id", None) == "partial":
-                called = parts.pop(0)
-            else:
-                called = call.func
+            called = parts.pop(0) if getattr(call.func, "id", None) == "partial" else call.func
             if getattr(called, "id", None) == function.name:
                 by_name = [keyword.value for keyword in call.keywords if keyword.arg == name]
                 for value in by_name or parts[place : place + 1]:
@@ -106,6 +105,7 @@ def details() -> dict[str, set[str]]:
     sources = [Source(file) for file in sorted(PLACE.rglob("*.py"))]
     (refusals,) = (source for source in sources if source.file.name == "refusals.py" and RECORD in source.functions)
     of_all_refusals: set[str] = set()
+    of_requests: set[str] = set()
     for call in refusals.calls():
         if getattr(call.func, "id", None) == "Event":
             (detail,) = (keyword.value for keyword in call.keywords if keyword.arg == "detail")

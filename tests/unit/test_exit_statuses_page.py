@@ -75,7 +75,7 @@ def test_needs_renewal_has_statuses_of_its_own() -> None:
 
 
 def test_commands_of_the_ca_end_with_the_statuses_of_the_page() -> None:
-    assert OF_CA == [0, click.ClickException.exit_code, USAGE]
+    assert [0, click.ClickException.exit_code, USAGE] == OF_CA
     files = {f"acme_iid.cli.{file.stem}": ends(file) for file in (REPOSITORY / "acme_iid/cli").glob("*.py")}
     telling = {module: statuses for module, statuses in files.items() if statuses}
     # events --follow is in a module of its own.

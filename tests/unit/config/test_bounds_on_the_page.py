@@ -17,7 +17,8 @@ from acme_iid.terminal import durations
 
 PAGE = page("docs/reference/ca-toml.md")
 NUMBER = r"(\d+[smhd]?)(?: (characters|octets))?\b"
-LOW, HIGH, RANGE = (re.compile(text) for text in (f"at least {NUMBER}", f"at most {NUMBER}", rf"from (\S+) to {NUMBER}"))
+LOW, HIGH = re.compile(f"at least {NUMBER}"), re.compile(f"at most {NUMBER}")
+RANGE = re.compile(rf"from (\S+) to {NUMBER}")
 BASE = {
     "[ca]": {"name": '"My CA"', "domains": '["local"]'},
     "[server]": {"url": '"https://ca.local"'},
@@ -63,8 +64,8 @@ def bounds() -> Iterator[Bound]:
                 ends += [(low, unit, -1), (high, unit, 1)]
             for number, unit, step in ends:
                 # A list has a number of entries.
-                unit = unit or ("entries" if type_.startswith("a list") else "")
-                yield Bound(SECTIONS.get(title, title), key.strip("`"), unit, number, beyond(number, step))
+                about = unit or ("entries" if type_.startswith("a list") else "")
+                yield Bound(SECTIONS.get(title, title), key.strip("`"), about, number, beyond(number, step))
 
 
 BOUNDS = list(bounds())
