@@ -61,7 +61,7 @@ def test_the_page_of_endpoints_has_each_status_of_an_error() -> None:
             for node in ast.walk(ast.parse(file.read_text("utf-8"))):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "AcmeError":
                     raised |= {
-                        word.value.value
+                        int(ast.literal_eval(word.value))
                         for word in node.keywords
                         if word.arg == "status" and isinstance(word.value, ast.Constant)
                     }
@@ -69,7 +69,7 @@ def test_the_page_of_endpoints_has_each_status_of_an_error() -> None:
     assert sorted(raised | {304}) == listed
 
 
-def test_the_page_of_endpoints_has_each_reason_of_a_server_that_is_not_ready() -> None:
+def test_the_page_has_each_reason_why_a_server_is_not_ready() -> None:
     said = re.search(r"with a reason a line: (.*?)\.", page(ENDPOINTS))
     assert said is not None
     assert tuple(re.findall(r"`(\w+)`", said[1])) == readiness.REASONS
