@@ -21,9 +21,9 @@ WIDTH = 80
 VM = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
 NAME = f"{'a' * 40}.internal"
 REASON = (
-    "provisioner 'Machines of the first kind' does not give {}: its allow is {{instance_id}}.vm.internal, "
+    f"provisioner 'Machines of the first kind' does not give {NAME}: its allow is {{instance_id}}.vm.internal, "
     "*.apps.internal; this instance's own names are none"
-).format(NAME)
+)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
