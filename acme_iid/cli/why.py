@@ -117,7 +117,8 @@ def _fields(seq: int, event: Event) -> dict[str, object]:
 
 def _text(seq: int, event: Event) -> str:
     fields = _fields(seq, event)
-    head = f"{fields['at']}  {event.kind}, by the rule: {fields['rule']}"
+    width = columns()
+    head = folded(f"{fields['at']}  ", plain(f"{event.kind}, by the rule: {fields['rule']}"), width)
     facts = {
         "instance": fields["instance"],
         "names": fields["names"],
@@ -129,7 +130,6 @@ def _text(seq: int, event: Event) -> str:
         "remark": "the instance is not proven" if fields["proven"] is False else None,
         "lifted by": fields["lifted_by"] or "nothing here: the client needs other evidence, or another order",
     }
-    width = columns()
     lines = [head]
     for name, value in facts.items():
         label, text = f"  {name + ':':<10} ", plain(value)

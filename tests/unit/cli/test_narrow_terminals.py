@@ -52,12 +52,17 @@ def shown(home: Path, *arguments: str) -> list[str]:
     return lines
 
 
+def typed(lines: list[str]) -> list[str]:
+    """The words of a command as a shell reads them."""
+    return shlex.split("\n".join(lines).replace("\\\n", ""))
+
+
 def test_a_refusal_is_read_at_80_columns_and_its_command_copied(home: Path) -> None:
     lines = shown(home, "why", VM)
     text = " ".join(" ".join(lines).split())
     assert f"reason: {REASON}" in text
     begin = next(number for number, line in enumerate(lines) if line.strip() == "lifted by:") + 1
-    words = shlex.split("\n".join(lines[begin:]))
+    words = typed(lines[begin:])
     assert words == ["acme-iid-ca", "provisioner", "update", "Machines of the first kind", "--allow", NAME]
 
 
@@ -89,4 +94,4 @@ def test_a_command_goes_on_behind_a_backslash() -> None:
     lines = list(command_lines(text, 2, 40))
     assert len(lines) > 1
     assert max(map(len, lines)) <= 40
-    assert shlex.split("\n".join(lines)) == shlex.split(text)
+    assert typed(lines) == shlex.split(text)

@@ -152,7 +152,7 @@ def test_what_was_never_refused_is_said(home: Path) -> None:
     assert (done.exit_code, done.stdout) == (0, "")
     assert "The record has no refusal of never.internal." in done.stderr
     assert run(home, "why", "not a name").exit_code == 2
-    assert "seen here" in run(home, "instance", "show", "i-00000001").stderr
+    assert "not known here" in run(home, "instance", "show", "i-00000001").stderr
 
 
 def test_a_day_is_its_beginning_in_utc(home: Path) -> None:
