@@ -42,7 +42,7 @@ class Reason(click.ParamType[str]):
 def reason_option(name: str = "--reason") -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The option that says why, for commands that change something."""
     return click.option(
-        name, "act_reason", type=Reason(), metavar="TEXT", help="Why, for the record: the event says it, with you."
+        name, "act_reason", type=Reason(), metavar="TEXT", help="The reason; the event has it, beside your name."
     )
 
 
@@ -89,7 +89,7 @@ def recording(home: Home, reason: str | None) -> Iterator[None]:
                 record.note(database, before, now)
                 record.note(operated(database, reason), record.read(home.path), now)
     except StoreUnavailableError as error:
-        click.echo(f"The record does not say yet that ca.toml was changed: {error}", err=True)
+        click.echo(f"ca.toml was changed, and the record does not have that yet: {error}", err=True)
 
 
 def _line(text: str | None) -> str | None:

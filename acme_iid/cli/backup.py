@@ -109,7 +109,7 @@ def _record(config: Config, made: Backup, size: int, reason: str | None, *, encr
         with closing(operated(open_store(config.store.url), reason)) as database:
             backup.record(database, made, size, encrypted=encrypted)
     except StoreUnavailableError as error:
-        click.echo(f"The backup is whole. The record does not say that it was made: {error}", err=True)
+        click.echo(f"The backup is whole. Its event could not be stored: {error}", err=True)
 
 
 @click.command(short_help="Make a home from a backup.")

@@ -20,6 +20,7 @@ from acme_iid.cli.filters import ABOUT, Moment, filtered
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
+from acme_iid.terminal import durations
 
 if TYPE_CHECKING:
     from acme_iid.operations.bulk import Step, Task
@@ -71,12 +72,12 @@ def _ordered(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     :param why: the option that says why, for the record.
     """
     options = (
-        click.option("--dry-run", is_flag=True, help="Say on how many it would be, and do nothing."),
+        click.option("--dry-run", is_flag=True, help="Only say how many it would be."),
         click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
-        click.option("--all", "every", is_flag=True, help="Without any filter: all that there are."),
-        click.option("--ticket", type=Reason(), metavar="TEXT", help="The ticket that it is for; each event has it."),
+        click.option("--all", "every", is_flag=True, help="All that there are, without a filter."),
+        click.option("--ticket", type=Reason(), metavar="TEXT", help="The ticket behind it; each event has it."),
         click.option("--go-on", metavar="ID", help="Go on with an act that was stopped, under its id."),
-        click.option(why, "why", type=Reason(), metavar="TEXT", help="Why, for the record; each event has it."),
+        click.option(why, "why", type=Reason(), metavar="TEXT", help="The reason; each event has it."),
         json_option,
     )
 
@@ -143,13 +144,13 @@ def renew_now(database: Database, filter_: Filter, order: _Order, *, over: int) 
     order.require_some(filter_)
     now, task = int(time.time()), order.task()
     count = acts.count_certificates(database, filter_, now)
-    if _confirmed(order, count, f"ask for the renewal of {{}} certificates over {over} seconds"):
+    if _confirmed(order, count, f"ask for the renewal of {{}} certificates over {durations.text(over)}"):
         steps = acts.renew_now(operated(database, order.why), filter_, over, task, now)
         _run(order, task, count, "certificates", steps)
 
 
 @bulk.command("block", short_help="Shut instances out.")
-@click.option("--revoke", is_flag=True, help="Also revoke their certificates, for keyCompromise.")
+@click.option("--revoke", is_flag=True, help="Also revoke their certificates (keyCompromise).")
 @_ordered("--reason")
 @filtered(*_OF_INSTANCES)
 def block(database: Database, filter_: Filter, order: _Order, *, revoke: bool) -> None:
@@ -168,7 +169,7 @@ def block(database: Database, filter_: Filter, order: _Order, *, revoke: bool) -
         _run(order, task, count, "instances", steps)
 
 
-@bulk.command("release", short_help="Let VMs in again that were rebuilt.")
+@bulk.command("release", short_help="Let rebuilt VMs in again.")
 @click.option(
     "--refused-since",
     type=Moment(),
@@ -256,7 +257,7 @@ def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Ste
     at = None
     stopped = False
     if not order.as_json:
-        click.echo(f"This is the act {task.id}.", err=True)
+        click.echo(f"The id of this act is {task.id}.", err=True)
     try:
         with (
             _stopping() as asked,
@@ -282,8 +283,12 @@ def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Ste
 
 
 def _done(task: Task, done: int, left_out: int, count: int, things: str) -> str:
-    rest = f" {left_out} were left as they are: others had changed them, or they cannot be changed." if left_out else ""
-    return f"Done for {done} of {count} {things}.{rest} The record has them: acme-iid-ca events --bulk {task.id}"
+    lines = [f"Done for {done} of {count} {things}."]
+    if left_out:
+        lines.append(f"{left_out} were left as they are: others had changed them, or they cannot be changed.")
+    if done:
+        lines.append(f"The record has them: acme-iid-ca events --bulk {task.id}")
+    return "\n".join(lines)
 
 
 @contextmanager

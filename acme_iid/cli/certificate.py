@@ -171,7 +171,7 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
     metavar="TIME",
     help="The time to spread the renewals over.",
 )
-@click.option("--reason", type=Reason(), metavar="TEXT", help="Why, for the record: the event says it, with you.")
+@click.option("--reason", type=Reason(), metavar="TEXT", help="The reason; the event has it, beside your name.")
 @json_option
 @filtered("instance", "limit", "before", "since", "until", "kind", "remote", "bulk")
 def renew_now(database: Database, filter_: Filter, *, over: int, reason: str | None, as_json: bool) -> None:

@@ -33,9 +33,7 @@ class _UnusableError(click.ClickException):
 
 @click.command(short_help="Say what is unsafe in the configuration.")
 @password_file
-@click.option(
-    "--reload", "reloading", is_flag=True, help="Say instead what a running server would do if it read ca.toml again."
-)
+@click.option("--reload", "reloading", is_flag=True, help="Only say what a running server would do on SIGHUP.")
 @json_option
 @click.pass_obj
 def check(home: Home, password_file: Path | None, *, reloading: bool, as_json: bool) -> None:

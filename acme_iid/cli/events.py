@@ -146,6 +146,10 @@ def _line(seq: int, event: Event) -> dict[str, object]:
 
 
 def _summary(detail: Mapping[str, object]) -> str:
+    actor = detail.get("actor")
+    if isinstance(actor, dict) and actor.get("reason") == detail.get("reason"):
+        # A block has its reason as well.
+        detail = {**detail, "actor": {fact: value for fact, value in actor.items() if fact != "reason"}}
     summary = "; ".join(
         f"{key} {_text(value)}" for key in ("name", *_TOLD) if (value := detail.get(key)) not in (None, [])
     )

@@ -34,9 +34,7 @@ def follow(database: Database, after: int | None) -> None:
         raise RequestError(f"the chain ends at event {head}; --after takes a number up to that")
     first = events.removed(database).seq
     if last < first:
-        raise RequestError(
-            f"events 1 to {first} were removed after an export; the first that is here follows --after {first}"
-        )
+        raise RequestError(f"events 1 to {first} were exported and removed; begin with --after {first}")
     try:
         _run(database, last, sys.stdout)
     except KeyboardInterrupt:

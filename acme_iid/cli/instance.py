@@ -77,7 +77,7 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
     known = instances.get(database, whole)
     seen = events.page(database, Filter(instance=whole, limit=1))
     if known is None and not seen:
-        raise RequestError(f"no instance {id!r} has been seen here, neither used nor refused")
+        raise RequestError(f"the instance {id!r} is not known here: it was neither used nor refused")
     instance = known or _never_used(whole)
     now = int(time.time())
     account = None if instance.account_id is None else accounts.get(database, instance.account_id)
@@ -190,7 +190,7 @@ def release(
 
 @instance.command("block", short_help="Shut an instance out.")
 @_id
-@click.option("--revoke", is_flag=True, help="Also revoke its certificates, for keyCompromise.")
+@click.option("--revoke", is_flag=True, help="Also revoke its certificates (keyCompromise).")
 @json_option
 @acting(passed=True)
 def block(

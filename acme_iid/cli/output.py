@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +14,9 @@ from datetime import UTC, datetime
 import click
 
 from acme_iid.terminal import tables
+
+_WORD = re.compile(r"(?:'[^']*'|[^\s'])+")
+"""A word of a command, in which blanks may be quoted."""
 
 
 def timestamp(seconds: int | None) -> str | None:
@@ -35,7 +40,7 @@ def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> 
     heads = list(rows[0])
     cells = [[plain(row[head]) for head in heads] for row in rows]
     lines = tables.columns([head.replace("_", " ").upper() for head in heads], cells)
-    if sys.stdout.isatty() and max(map(len, lines)) > shutil.get_terminal_size().columns:
+    if not fits(lines):
         click.echo("\n\n".join(_lines(row) for row in rows))
         return
     for line in lines:
@@ -54,6 +59,40 @@ def rows_progress(rows: int) -> Iterator[Callable[[str, int], None]]:
         yield lambda what, more: bar.update(more, what)
 
 
+def columns() -> int | None:
+    """The columns of the terminal that output goes to; None if it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def fits(lines: Sequence[str]) -> bool:
+    """Whether lines fit the terminal; anywhere else all do."""
+    width = columns()
+    return width is None or max(map(len, lines)) <= width
+
+
+def folded(label: str, text: str, width: int | None) -> str:
+    """A label and a text, which goes on below its beginning where a terminal has no room; words stay whole.
+
+    :param width: the terminal's columns; None for one line.
+    """
+    if width is None or len(label) + len(text) <= width:
+        return label + text
+    indent = " " * len(label)
+    lines = textwrap.wrap(text, max(20, width - len(label)), break_long_words=False, break_on_hyphens=False)
+    return label + f"\n{indent}".join(lines)
+
+
+def command_lines(text: str, indent: int, width: int) -> Iterator[str]:
+    """A command, on as many lines as it needs, that can be copied to a shell as it stands."""
+    line = " " * indent
+    for word in _WORD.findall(text):
+        if len(line) + len(word) + 3 > width and line.strip():
+            yield f"{line} \\"
+            line = " " * (indent + 2)
+        line += word if not line.strip() else f" {word}"
+    yield line
+
+
 def show_one(row: Mapping[str, object], *, as_json: bool) -> None:
     """Print one thing: as JSON, or a line a fact."""
     click.echo(json.dumps(dict(row), indent=2) if as_json else _lines(row))
@@ -62,7 +101,8 @@ def show_one(row: Mapping[str, object], *, as_json: bool) -> None:
 def _lines(row: Mapping[str, object]) -> str:
     width = max(len(head) for head in row) + 1
     return "\n".join(
-        f"{(head.replace('_', ' ') + ':').ljust(width)} {plain(value)}".rstrip() for head, value in row.items()
+        folded(f"{(head.replace('_', ' ') + ':').ljust(width)} ", plain(value), columns()).rstrip()
+        for head, value in row.items()
     )
 
 

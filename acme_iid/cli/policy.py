@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.output import plain
+from acme_iid.cli.output import columns, fits, folded, plain
 from acme_iid.terminal import tables
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _of_hosts(host: HostProvisioner, domains: Sequence[str]) -> Iterator[tuple[s
 
 
 def _any(domains: Sequence[str]) -> str:
-    return f"any name in {' '.join(domains)}" if domains else "no name, since the CA has no domains"
+    return f"any name in {', '.join(domains)}" if domains else "no name, since the CA has no domains"
 
 
 def _when(key: str, values: Sequence[str]) -> str:
@@ -121,22 +120,33 @@ def _when(key: str, values: Sequence[str]) -> str:
 
 
 def _print(rows: Sequence[Row]) -> None:
-    """As columns, or on a narrower terminal a line a fact; any name is red."""
+    """As columns, or on a narrower terminal the names below each owner; any name is red."""
     cells = [[plain(row[head]) if row[head] != [] else "-" for head in _HEADS] for row in rows]
     heads = [head.replace("_", " ").upper() for head in _HEADS]
     lines = tables.columns(heads, cells)
-    if sys.stdout.isatty() and max(map(len, lines)) > shutil.get_terminal_size().columns:
-        width = max(map(len, heads)) + 2
-        for row, cell in zip(rows, cells, strict=True):
-            for head, text in zip(heads, cell, strict=True):
-                red = row["any_name"] and head == "MAY HOLD"
-                click.echo(f"{head + ':':<{width}}{_red(text) if red else text}")
-            click.echo()
+    if not fits(lines):
+        for line in _narrow(rows):
+            click.echo(line)
         return
     click.echo(lines[0])
     for row, line in zip(rows, lines[1:], strict=True):
         text = plain(row["may_hold"])
         click.echo(line.replace(text, _red(text), 1) if row["any_name"] else line)
+
+
+def _narrow(rows: Sequence[Row]) -> Iterator[str]:
+    """Each owner under a provisioner, and below it a line a name."""
+    width = columns()
+    for (owner, provisioner), group in groupby(rows, lambda row: (row["owner"], row["provisioner"])):
+        several = list(group)
+        yield folded("", f"{plain(owner)}, by {plain(provisioner)}", width)
+        if several[0]["profiles"] is not None:
+            yield folded("  with the profiles ", plain(several[0]["profiles"]), width)
+        for row in several:
+            text = plain(row["may_hold"])
+            yield f"  {_red(text) if row['any_name'] else text}"
+            if row["only_if"]:
+                yield folded("    only if: ", plain(row["only_if"]), width)
 
 
 def _red(text: str) -> str:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
-    help="The least level of the log's lines; debug has one for each request.",
+    help="The lowest level of lines to write; debug has a line for each request.",
 )
 @password_file
 @click.pass_obj

@@ -14,7 +14,7 @@ import click
 
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import follow_again
-from acme_iid.cli.output import plain, timestamp
+from acme_iid.cli.output import command_lines, plain, timestamp
 from acme_iid.terminal import tables
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ WIDTH = 80
 """Columns of a screen. Commands are broken before, as a shell takes them; of names the end is left out."""
 _DAY = 86400
 _COMMON_NAME = re.compile(r"CN=((?:\\.|[^,+\\])+)")
-_WORD = re.compile(r"(?:'[^']*'|[^\s'])+")
-"""A word of a command, in which blanks may be quoted."""
 _RULES = 5
 _SERVERS = 4
 _TROUBLES = 6
@@ -76,7 +74,7 @@ def screen(found: Status, home: str, now: int) -> Iterator[str]:
         mark = click.style("RED   " if trouble.severity == "red" else "yellow", fg=trouble.severity, bold=True)
         yield f"{mark} {_fit(plain(trouble.text), WIDTH - 7)}"
         if trouble.command is not None:
-            yield from _command(trouble.command, 7)
+            yield from command_lines(trouble.command, 7, WIDTH)
     if len(found.troubles) > _TROUBLES:
         yield f"       {len(found.troubles) - _TROUBLES} more: --json has all"
     yield ""
@@ -154,22 +152,11 @@ def _refused(refusals: Sequence[Event]) -> Iterator[str]:
         if row["lifted_by"] is None:
             yield "      other evidence, or another order, is needed: acme-iid-ca why"
         else:
-            yield from _command(plain(row["lifted_by"]), 6)
+            yield from command_lines(plain(row["lifted_by"]), 6, WIDTH)
             if row["other_lifts"]:
                 yield f"      and {row['other_lifts']} further commands like this one"
     if len(rows) > _RULES:
         yield f"  and {len(rows) - _RULES} further rules: acme-iid-ca status --json"
-
-
-def _command(text: str, indent: int) -> Iterator[str]:
-    """A command, on as many lines as it needs, that can be copied to a shell as it stands."""
-    line = " " * indent
-    for word in _WORD.findall(text):
-        if len(line) + len(word) + 3 > WIDTH and line.strip():
-            yield f"{line} \\"
-            line = " " * (indent + 2)
-        line += word if not line.strip() else f" {word}"
-    yield line
 
 
 def _fit(text: str, width: int = WIDTH) -> str:

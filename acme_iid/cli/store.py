@@ -88,7 +88,7 @@ def sinks(database: Database, *, as_json: bool) -> None:
         {"sink": cursor.name, "last": cursor.last, "behind": max(0, head - cursor.last)}
         for cursor in record.cursors(database)
     ]
-    show(rows, as_json=as_json, empty="Events are sent to no sink.")
+    show(rows, as_json=as_json, empty="There are no sinks.")
 
 
 @store.command(short_help="Which servers run.")

@@ -12,7 +12,7 @@ import click
 
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import follow_again, on_store
-from acme_iid.cli.output import plain, timestamp
+from acme_iid.cli.output import columns, command_lines, folded, plain, timestamp
 
 if TYPE_CHECKING:
     from acme_iid.store.chain import Event
@@ -39,7 +39,7 @@ def why(database: Database, word: str, *, limit: int, as_json: bool) -> None:
         click.echo(json.dumps([_fields(seq, event) for seq, event in found], indent=2))
         return
     if not found:
-        click.echo(f"Nothing was refused to {word}, as far as the record goes back.", err=True)
+        click.echo(f"The record has no refusal of {word}.", err=True)
     click.echo("\n\n".join(_text(seq, event) for seq, event in found), nl=bool(found))
     if (later := _since(database, found)) is not None:
         click.echo(f"\nIt got a certificate after that, at {timestamp(later)}.")
@@ -60,7 +60,9 @@ def _filters(database: Database, word: str) -> list[Filter]:
         meant.append(Filter(name=from_text(word).value))
     except ValueError:
         if not meant:
-            raise click.UsageError(f"{word!r} is no instance that was seen here, no name and no address") from None
+            raise click.UsageError(
+                f"{word!r} is neither an instance that was seen here, nor a name, nor an address"
+            ) from None
     return meant
 
 
@@ -115,7 +117,8 @@ def _fields(seq: int, event: Event) -> dict[str, object]:
 
 def _text(seq: int, event: Event) -> str:
     fields = _fields(seq, event)
-    head = f"{fields['at']}  {event.kind}, by the rule: {fields['rule']}"
+    width = columns()
+    head = folded(f"{fields['at']}  ", plain(f"{event.kind}, by the rule: {fields['rule']}"), width)
     facts = {
         "instance": fields["instance"],
         "names": fields["names"],
@@ -127,5 +130,11 @@ def _text(seq: int, event: Event) -> str:
         "remark": "the instance is not proven" if fields["proven"] is False else None,
         "lifted by": fields["lifted_by"] or "nothing here: the client needs other evidence, or another order",
     }
-    lines = [f"  {name + ':':<10} {plain(value)}" for name, value in facts.items() if value is not None]
-    return "\n".join([head, *lines])
+    lines = [head]
+    for name, value in facts.items():
+        label, text = f"  {name + ':':<10} ", plain(value)
+        if width is not None and text.startswith("acme-iid-ca ") and len(label) + len(text) > width:
+            lines += [label.rstrip(), *command_lines(text, 4, width)]
+        elif value is not None:
+            lines.append(folded(label, text, width))
+    return "\n".join(lines)

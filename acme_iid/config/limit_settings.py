@@ -35,7 +35,7 @@ class Limits:
         default=100,
         metadata=described(
             f'a number of orders, such as 100, or "{OFF}"',
-            "Orders that an account may have and that can still lead to a certificate.",
+            "Orders that an account may have and that can still lead to a certificate, at least 1.",
             _orders,
             "count",
         ),

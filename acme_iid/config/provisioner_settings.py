@@ -20,6 +20,7 @@ from acme_iid.policy.setting import Setting
 from acme_iid.protocol.addresses import Listen
 
 _DNS_PORT = 53
+_PORT = "a port from 1 to 65535"
 
 
 def types() -> tuple[str, ...]:
@@ -41,7 +42,7 @@ def of_all() -> tuple[Setting, Setting]:
             "name",
             "text",
             "the provisioner's name",
-            "The name for operators; unique, and in every certificate that is issued under it.",
+            "The name for operators; unique, and in every certificate that is issued under it: at most 48 characters.",
             name,
             required=True,
         ),
@@ -93,7 +94,7 @@ def of_instances(cloud: CloudType) -> tuple[Setting, ...]:
             "duration",
             'a duration such as "24h"',
             "How long an instance's proof serves further orders of its account, which then take three requests and no "
-            "evidence: 30d at most.",
+            "evidence: at most 30d.",
             proof_lifetime,
             absent="0, each order is proven anew",
             flag="proof-lifetime",
@@ -191,18 +192,14 @@ def of_hosts() -> tuple[Setting, ...]:
             "resolver",
             "list",
             'a list of name servers such as ["10.0.0.53:53"]',
-            "A name server to ask.",
+            "A name server to ask: at most 8.",
             name_server,
             absent="the system's",
             flag="resolver",
             metavar="ADDRESS[:PORT]",
         ),
-        Setting(
-            "http_port", "port", "a port such as 80", "Where http-01 is answered.", flag="http-port", metavar="PORT"
-        ),
-        Setting(
-            "tls_port", "port", "a port such as 80", "Where tls-alpn-01 is answered.", flag="tls-port", metavar="PORT"
-        ),
+        Setting("http_port", "port", _PORT, "Where http-01 is answered.", flag="http-port", metavar="PORT"),
+        Setting("tls_port", "port", _PORT, "Where tls-alpn-01 is answered.", flag="tls-port", metavar="PORT"),
         Setting("caa", "switch", "true or false", "Heed CAA records (RFC 8659).", flag="caa"),
         _PROFILES,
     )

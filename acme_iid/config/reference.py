@@ -1,6 +1,6 @@
-"""The reference of ca.toml, ``docs/reference.md``, written out of the settings' descriptions.
+"""The tables of the reference of ca.toml, ``docs/reference/ca-toml.md``, out of the settings' descriptions.
 
-``python -m acme_iid.config.reference > docs/reference.md`` writes it anew.
+``python -m acme_iid.config.reference`` prints them. What stands around them on the page is written by hand.
 """
 
 from __future__ import annotations
@@ -19,12 +19,6 @@ from acme_iid.policy.hosts import TYPE
 from acme_iid.policy.setting import Setting, settings_of
 from acme_iid.terminal import durations
 
-_HEAD = """\
-# The settings in ca.toml
-
-The code writes this page: `python -m acme_iid.config.reference > docs/reference.md`.
-"""
-
 
 def default_in_words(setting: Setting) -> str:
     """The value without a setting, in words; "" if there is no such value."""
@@ -40,40 +34,29 @@ def default_in_words(setting: Setting) -> str:
     return str(setting.default)
 
 
-def page() -> str:
-    """The whole page."""
-    return "\n".join([_HEAD, *_sections()])
-
-
-def _sections() -> Iterator[str]:
+def sections() -> Iterator[tuple[str, str]]:
+    """The sections of the page: the title of each, and its table."""
     lifetimes = profiles.lifetime_settings(DEFAULT_LIFETIMES)
-    yield from _section("[ca]", "", (*settings_of(CASettings), *lifetimes, *ca_toml.KEY_SETTINGS))
-    yield from _section("[server]", "", settings_of(ServerSettings))
-    yield from _section("[status]", "", settings_of(StatusSettings))
-    yield from _section("[metrics]", "", settings_of(MetricsSettings))
-    yield from _section("[store]", "", store_settings.SETTINGS)
-    yield from _section("[limits]", '"off" takes a limit away.', settings_of(Limits))
-    yield from _section("[retention]", "", settings_of(Retention))
-    yield from _section("[[sink]]", "One table for each place that events are sent to.", settings_of(SinkSettings))
-    yield from _section(
-        "[profile.NAME]", "One table for each profile.", (*profiles.SETTINGS, *profiles.lifetime_settings(None))
-    )
-    yield from _section("[[provisioner]]", "Every provisioner has these.", provisioner_settings.of_all())
+    yield "[ca]", _table((*settings_of(CASettings), *lifetimes, *ca_toml.KEY_SETTINGS))
+    yield "[server]", _table(settings_of(ServerSettings))
+    yield "[status]", _table(settings_of(StatusSettings))
+    yield "[metrics]", _table(settings_of(MetricsSettings))
+    yield "[store]", _table(store_settings.SETTINGS)
+    yield "[limits]", _table(settings_of(Limits))
+    yield "[retention]", _table(settings_of(Retention))
+    yield "[[sink]]", _table(settings_of(SinkSettings))
+    yield "[profile.NAME]", _table((*profiles.SETTINGS, *profiles.lifetime_settings(None)))
+    yield "[[provisioner]]", _table(provisioner_settings.of_all())
     # The same for each cloud, but for what its evidence proves.
     common = provisioner_settings.of_instances(next(iter(CLOUD_TYPES.values())))
-    yield from _section("[[provisioner]] of every cloud", "", common)
+    yield "[[provisioner]] of every cloud", _table(common)
     for type_, cloud in CLOUD_TYPES.items():
-        needed = " or ".join(f"`{owner}`" for owner in cloud.owners)
-        yield from _section(f"[[provisioner]] of type {type_}", f"One needs {needed}.", cloud.settings)
-    yield from _section(f"[[provisioner]] of type {TYPE}", "One needs `challenges`.", provisioner_settings.of_hosts())
+        yield f"[[provisioner]] of type {type_}", _table(cloud.settings)
+    yield f"[[provisioner]] of type {TYPE}", _table(provisioner_settings.of_hosts())
 
 
-def _section(title: str, text: str, settings: Iterable[Setting]) -> Iterator[str]:
-    yield f"## {title}\n"
-    if text:
-        yield f"{text}\n"
-    yield "| key | type | default | meaning |"
-    yield "|---|---|---|---|"
+def _table(settings: Iterable[Setting]) -> str:
+    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     rows: dict[str, Setting] = {}
     meanings: dict[str, list[str]] = {}
     for setting in settings:
@@ -82,8 +65,9 @@ def _section(title: str, text: str, settings: Iterable[Setting]) -> Iterator[str
     for key, setting in rows.items():
         name = f"`{setting.keys[0]}` to `{setting.keys[-1]}`" if setting.keys else f"`{key}`"
         default = "required" if setting.required else default_in_words(setting) or "-"
-        yield "| " + " | ".join([name, *map(_cell, (setting.value, default, " ".join(meanings[key])))]) + " |"
-    yield ""
+        cells = (setting.value, default, " ".join(meanings[key]))
+        lines.append("| " + " | ".join([name, *map(_cell, cells)]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _cell(text: str) -> str:
@@ -91,4 +75,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    for heading, rows_below in sections():
+        sys.stdout.write(f"## {heading}\n\n{rows_below}\n")

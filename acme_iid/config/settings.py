@@ -41,7 +41,9 @@ class CASettings:
     """
 
     name: str = field(
-        metadata=described("the CA's name", "The CA's name, which its certificates have too.", parsers.name)
+        metadata=described(
+            "the CA's name", "The CA's name, which its certificates have too: at most 48 characters.", parsers.name
+        )
     )
     domains: tuple[str, ...] = field(
         default=(),

@@ -66,7 +66,9 @@ class SinkSettings:
 
     name: str = field(
         metadata=described(
-            'a name such as "siem"', "The sink's name: the store remembers by it how far the sink is.", _name
+            'a name such as "siem"',
+            "The sink's name, at most 48 characters: the store remembers by it how far the sink is.",
+            _name,
         )
     )
     url: str = field(
@@ -80,8 +82,8 @@ class SinkSettings:
         default=None,
         metadata=described(
             "a file",
-            "The file with the key that a hook shares, in one line; or credential:NAME, one of the credentials that "
-            "systemd gave the server. Every request has a MAC under it.",
+            "The file with the key that a hook shares, a line from 16 to 4096 octets; or credential:NAME, one of the "
+            "credentials that systemd gave the server. Every request has a MAC under it.",
             secret_files.name,
             absent="none; a hook needs one",
         ),

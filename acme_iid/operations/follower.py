@@ -81,4 +81,4 @@ class Following(Background):
         if perform(self._database, take) is not None:
             lookups.catch_up(self._database, AT_ONCE)
             if again and lookups.follow_again(self._database, AT_ONCE, AGAIN_SECONDS):
-                _log.info("All events are followed by this version of the program now")
+                _log.info("After the upgrade, all older events have been read again")

@@ -40,7 +40,8 @@ def find(reader: Reader, word: str) -> Instance:
     if not matches:
         raise RequestError(f"no instance {word!r} has been used here; 'acme-iid-ca instance list' shows all")
     if len(matches) > 1:
-        raise RequestError(f"{word!r} is several instances: {', '.join(instance.id for instance in matches)}; give one")
+        listed = ", ".join(instance.id for instance in matches)
+        raise RequestError(f"{word!r} fits several instances: {listed}; give one of these ids")
     return matches[0]
 
 
@@ -60,9 +61,9 @@ def one_called(reader: Reader, word: str) -> str:
     """
     ids = called(reader, word)
     if not ids:
-        raise RequestError(f"no instance {word!r} has been seen here, neither used nor refused")
+        raise RequestError(f"the instance {word!r} is not known here: it was neither used nor refused")
     if len(ids) > 1:
-        raise RequestError(f"{word!r} is several instances: {', '.join(ids)}; give one")
+        raise RequestError(f"{word!r} fits several instances: {', '.join(ids)}; give one of these ids")
     return ids[0]
 
 

@@ -111,14 +111,15 @@ def _of_fleet(counts: Counts) -> Iterator[Trouble]:
     command = "acme-iid-ca certificate list --overdue"
     if counts.overdue:
         severity: Severity = "red" if counts.overdue * _MANY_OVERDUE >= counts.used else "yellow"
-        yield Trouble(severity, f"{_number(counts.overdue)} overdue for renewal.", command)
+        verb = "is" if counts.overdue == 1 else "are"
+        yield Trouble(severity, f"{_number(counts.overdue)} {verb} overdue for renewal.", command)
     if counts.lapsed:
         command = "acme-iid-ca certificate list --status expired"
-        yield Trouble("yellow", f"{_number(counts.lapsed)} lapsed since yesterday.", command)
+        yield Trouble("yellow", f"{_number(counts.lapsed)} ended in the last day without a successor.", command)
 
 
 def _number(count: int) -> str:
-    return "1 certificate is" if count == 1 else f"{count} certificates are"
+    return "1 certificate" if count == 1 else f"{count} certificates"
 
 
 def _refusals(database: Database, now: int) -> Iterator[Event]:

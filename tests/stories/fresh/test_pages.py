@@ -31,6 +31,7 @@ STEPS = (
     "terminal-1-hosts",
     "terminal-1-eab",
     "terminal-1-fleet",
+    "terminal-1-night",
     "terminal-1-proxy",
     "terminal-1-release",
     "terminal-1-block",
@@ -225,6 +226,7 @@ def test_the_walk_works_as_typed_in_two_terminals(walked: dict[str, str]) -> Non
     assert "left the fleet" not in walked["terminal-2-look"]
     assert "caddy on web-1" in walked["terminal-1-eab"]
     assert "Asked for the renewal of " in walked["terminal-1-fleet"]
+    assert "challenge.refused, by the rule: closed name" in walked["terminal-1-night"]
     assert "nginx was told: -s reload" in walked["terminal-1-proxy"]
     assert "released" in walked["terminal-1-release"].lower()
     assert "OK" in walked["terminal-1-block"]

@@ -66,7 +66,7 @@ def test_each_command_that_changes_something_asks_for_a_reason() -> None:
     names = set()
     for name, command in commands(main):
         names.add(name)
-        asks = any("Why, for the record" in (getattr(option, "help", None) or "") for option in command.params)
+        asks = any("The reason; " in (getattr(option, "help", None) or "") for option in command.params)
         assert asks == (name not in READING | WITHOUT_EVENTS), name
     assert names >= READING | WITHOUT_EVENTS
 

@@ -168,7 +168,7 @@ def test_what_cannot_be_meant_is_wrong_usage(home: Path, arguments: list[str], m
     ("arguments", "message"),
     [
         (["events", "--account", "nobody"], "there is no account 'nobody'"),
-        (["events", "--instance", "i-00000000"], "no instance 'i-00000000' has been seen here"),
+        (["events", "--instance", "i-00000000"], "the instance 'i-00000000' is not known here"),
         (["account", "show", "nobody"], "there is no account 'nobody'"),
         (["account", "deactivate", "nobody"], "there is no account 'nobody'"),
         (["certificate", "show", "7"], "no certificate with the serial number 7 was issued here"),

@@ -152,9 +152,9 @@ def test_an_instance_that_was_only_refused_is_found_and_shown(home: Path) -> Non
 def test_what_was_never_refused_is_said(home: Path) -> None:
     done = run(home, "why", "never.internal")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "Nothing was refused to never.internal" in done.stderr
+    assert "The record has no refusal of never.internal." in done.stderr
     assert run(home, "why", "not a name").exit_code == 2
-    assert "seen here" in run(home, "instance", "show", "i-00000001").stderr
+    assert "not known here" in run(home, "instance", "show", "i-00000001").stderr
 
 
 def test_a_day_is_its_beginning_in_utc(home: Path) -> None:

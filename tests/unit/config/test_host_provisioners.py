@@ -74,7 +74,7 @@ def test_all_settings_are_read() -> None:
         ('challenges = ["dns-01"]\nresolver = ["10.0.0.1:0"]', "is no name server"),
         ('challenges = ["dns-01"]\nhttp_port = 0', "http_port: 0 is no port"),
         ('challenges = ["dns-01"]\ntls_port = 65536', "tls_port: 65536 is no port"),
-        ('challenges = ["dns-01"]\ntls_port = "443"', "tls_port: '443' is not a port such as 80"),
+        ('challenges = ["dns-01"]\ntls_port = "443"', "tls_port: '443' is not a port from 1 to 65535"),
         ('challenges = ["dns-01"]\nresolvers = []', "unknown key 'resolvers' in [[provisioner]] 'Racks'; the nearest"),
         ('challenges = ["dns-01"]\naccounts = ["123456789042"]', "unknown key 'accounts'"),
         ('challenges = ["dns-01"]\ncaa = "ca.local"', "caa: 'ca.local' is not true or false"),

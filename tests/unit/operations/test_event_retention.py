@@ -122,7 +122,7 @@ def test_what_was_kept_of_before_is_answered_in_words(home: Path, database: Data
     ):
         done = run(home, "events", "--check", *options)
         assert (done.exit_code, sentence in done.stderr) == (1, True), done.output
-    assert "the first that is here follows --after 10" in run(home, "events", "--follow", "--after", "3").stderr
+    assert "begin with --after 10" in run(home, "events", "--follow", "--after", "3").stderr
 
 
 def test_nothing_goes_by_default_nor_before_a_day_of_waiting(home: Path, database: Database, issuer: Issuer) -> None:
