@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+MOST_ADDRESSES = 4
+"""Addresses of one name that are tried."""
 _PIECE = 16 * 1024
 
 
@@ -57,27 +59,32 @@ def tls_context(roots: Path | None, certificate: Path | None) -> ssl.SSLContext:
 
     :param roots: the roots to trust, PEM; the system's if None.
     :param certificate: the certificate, and its key, to show to a receiver that asks, PEM.
-    :raises OSError: if a file cannot be read, or is no such file.
+    :raises OSError: if a file cannot be read, or is no such file; the key has no password.
     """
     context = ssl.create_default_context(cafile=None if roots is None else str(roots))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None:
-        context.load_cert_chain(certificate)
+        # Without this, a key that has a password would have it asked for on a terminal.
+        context.load_cert_chain(certificate, password=lambda: b"")
     return context
 
 
 def connect(host: str, port: int, context: ssl.SSLContext, deadline: Deadline) -> ssl.SSLSocket:
-    """A TLS connection.
+    """A TLS connection to the first of its addresses that takes one; one that is silent leaves time for the others.
 
     :raises OSError: if there is none within the deadline.
     """
     failure: OSError = OSError("its name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[:MOST_ADDRESSES]
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        # Half of what is left, so that there is time to send; all of it for the last one.
+        last = number == len(addresses) - 1
+        share = Deadline(deadline.seconds() / (1 if last else 2))
         raw = socket.socket(family, kind, protocol)
         try:
-            raw.settimeout(deadline.seconds())
+            raw.settimeout(share.seconds())
             raw.connect(address)
-            raw.settimeout(deadline.seconds())
+            raw.settimeout(share.seconds())
             return context.wrap_socket(raw, server_hostname=host)
         except OSError as error:
             raw.close()
