@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MOST_ADDRESSES = 4
 """Addresses of one name that are tried."""
@@ -70,17 +71,27 @@ def tls_context(roots: Path | None, certificate: Path | None) -> ssl.SSLContext:
 
 
 def connect(host: str, port: int, context: ssl.SSLContext, deadline: Deadline) -> ssl.SSLSocket:
-    """A TLS connection to the first of its addresses that takes one; one that is silent leaves time for the others.
+    """A TLS connection.
+
+    :raises OSError: if there is none within the deadline.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return connect_to([(family, address) for family, _, _, _, address in found], host, context, deadline)
+
+
+def connect_to(
+    addresses: Sequence[tuple[socket.AddressFamily, Any]], host: str, context: ssl.SSLContext, deadline: Deadline
+) -> ssl.SSLSocket:
+    """A TLS connection to the first address that takes one; those that are silent leave time for the others.
 
     :raises OSError: if there is none within the deadline.
     """
     failure: OSError = OSError("its name has no address")
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[:MOST_ADDRESSES]
-    for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        # Half of what is left, so that there is time to send; all of it for the last one.
-        last = number == len(addresses) - 1
-        share = Deadline(deadline.seconds() / (1 if last else 2))
-        raw = socket.socket(family, kind, protocol)
+    tried = addresses[:MOST_ADDRESSES]
+    for number, (family, address) in enumerate(tried, 1):
+        # Half of what is left, and for the last one all of it.
+        share = Deadline(deadline.seconds() / (1 if number == len(tried) else 2))
+        raw = socket.socket(family, socket.SOCK_STREAM)
         try:
             raw.settimeout(share.seconds())
             raw.connect(address)
