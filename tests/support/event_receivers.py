@@ -123,6 +123,8 @@ class Receiver:
         data = b""
         while b"\r\n\r\n" not in data and (piece := stream.recv(65536)):
             data += piece
+        if not data:
+            return
         head, _, body = data.partition(b"\r\n\r\n")
         headers = {name.lower(): value.strip() for name, _, value in
                    (line.partition(":") for line in head.decode().split("\r\n")[1:])}  # fmt: skip
