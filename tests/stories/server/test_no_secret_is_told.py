@@ -34,6 +34,7 @@ from acme_iid.policy.clouds import formats
 from acme_iid.simulator import aws
 from acme_iid.store.database import open_store
 
+
 def evidence() -> Iterator[Evidence]:
     """Evidence of each format as a cloud would sign it for another binding, and of each format what is none."""
     yield forge.aws_rsa2048(forge.document())

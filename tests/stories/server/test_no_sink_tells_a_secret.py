@@ -45,7 +45,7 @@ def commands(told: Told, ca: CA) -> None:
 
 def stream(ca: CA) -> str:
     """The beginning of the stream of events."""
-    command = [sys.executable, "-m", "acme_iid.cli", "--home", ca.home, "events", "--follow", "--after", "0"]
+    command = [sys.executable, "-m", "acme_iid.cli", "--home", str(ca.home), "events", "--follow", "--after", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
         assert following.stdout is not None
         lines = [following.stdout.readline() for _ in range(3)]

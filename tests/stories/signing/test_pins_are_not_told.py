@@ -23,7 +23,7 @@ def test_no_pin_is_told(token: SoftHSM, tmp_path: Path, format_: str) -> None:
     told.hide("the wrong PIN", WRONG)
     command = ["softhsm2-util", "--init-token", "--free", "--label", "canary", "--pin", CANARY, "--so-pin", "87654321"]
     subprocess.run(command, capture_output=True, check=True, timeout=60)
-    place = token.place(token="canary")  # noqa: S106 - a name
+    place = token.place(token="canary")
     ca = CA(tmp_path / "home")
 
     def say(*options: str | Path) -> None:

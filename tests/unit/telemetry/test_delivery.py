@@ -43,9 +43,11 @@ def test_a_key_with_a_password_is_an_error_and_no_question(tmp_path: Path) -> No
     (tmp_path / "client.pem").write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hush"))
     )
-    program = "import pathlib, sys; from acme_iid.telemetry import delivery; " + (
-        "delivery.tls_context(None, pathlib.Path(sys.argv[1]))"
-    )
+    program = """
+import pathlib, sys
+from acme_iid.telemetry import delivery
+delivery.tls_context(None, pathlib.Path(sys.argv[1]))
+"""
     ours, theirs = pty.openpty()
     with open(ours, "rb"), open(theirs, "rb") as terminal:  # noqa: PTH123 - file descriptors
         done = subprocess.run(

@@ -83,7 +83,7 @@ def test_a_facts_name_is_one_word_whatever_a_provisioner_is_called(name: str) ->
     line = FORMATS[name]().format(record("refused", reasons={f'My "lab"=\u202e{HOSTILE}': "no rule"}))
     assert line.isprintable()
     if name != "json":
-        assert 'reasons.My__lab___a__b__2026-01-01T00_00_00Z_certificate.issued_name_evil.local' in line
+        assert "reasons.My__lab___a__b__2026-01-01T00_00_00Z_certificate.issued_name_evil.local" in line
         assert line.count("=") == (1 if name == "text" else 5)
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from processes import open_files
 
 from acme_iid.protocol.resources import InstanceKey
 from acme_iid.store.chain import Event
@@ -78,7 +79,7 @@ def test_without_a_log_acts_go_on(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("logging_as_before")
 def test_set_up_again_and_again_no_file_stays_open(log: socket.socket, tmp_path: Path) -> None:
     """Also where nobody takes a line."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_files(os.getpid()))
     kept = []
     for number in range(50):
         kept += [SystemLog(str(tmp_path / "log")), SystemLog(str(tmp_path / "none"))]
@@ -87,7 +88,7 @@ def test_set_up_again_and_again_no_file_stays_open(log: socket.socket, tmp_path:
         kept[-2].close()
         log.recv(65536)
         logs.set_up("json", "warning")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_files(os.getpid())) == before
     assert sum(isinstance(one, logs.Handler) for one in logging.getLogger().handlers) == 1
 
 
