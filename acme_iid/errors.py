@@ -165,6 +165,10 @@ class SignerError(Exception):
     """
 
 
+class SignerBusyError(SignerError):
+    """So many wait for such a key already that it was not asked: this says nothing of the key."""
+
+
 class StoreUnavailableError(Exception):
     """The store cannot take or give data now (busy, disk full, gone). HTTP 503, nothing was changed."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import importlib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,6 +170,11 @@ def main(context: click.Context, home: Path | None) -> None:
     # A server has a log of its own.
     if context.invoked_subcommand not in ("serve", "demo"):
         reports.listen(_log_act)
+        context.call_on_close(_system_log().close)
+        # When a signer is started again is for those who wait: a command ends with its error, which says why.
+        asker = logging.getLogger("acme_iid.signing.asker")
+        context.call_on_close(partial(asker.setLevel, asker.level))
+        asker.setLevel(logging.ERROR)
     if home is not None:
         context.obj = Home(home.absolute(), given=True)
         return

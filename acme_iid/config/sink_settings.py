@@ -43,17 +43,17 @@ def _url(text: str) -> str:
     whole = url.scheme == HOOK or (url.scheme == SYSLOG and url.path in ("", "/") and not url.query)
     visible = text.isascii() and text.isprintable() and " " not in text
     if not whole or not visible or not url.hostname or "@" in url.netloc or url.fragment or port == 0:
-        # It may hold a password where it should have none.
-        shown = "this" if "@" in text else repr(text)
+        # It is not shown: it may hold a password where it should have none, and the path of many a hook is one.
         raise ValueError(
-            f'{shown} is no place for events; write "{SYSLOG}://HOST:6514" or "{HOOK}://HOST/PATH", without a password'
+            f'this is no place for events; write "{SYSLOG}://HOST:6514" or "{HOOK}://HOST/PATH", without a password'
         )
     return text
 
 
 def _header(text: str) -> str:
     if not _HEADER.match(text) or text.lower() in _OWN_HEADERS:
-        raise ValueError(f"{text!r} is no name for a header of its own")
+        # It is not shown: it may have the header's value behind it.
+        raise ValueError("this is no name for a header of its own; write one such as X-Signature, without a value")
     return text
 
 

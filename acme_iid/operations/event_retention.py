@@ -13,8 +13,9 @@ import json
 import logging
 import os
 import socket
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -134,12 +135,12 @@ def _export(reader: Reader, folder: Path, before: int, holds: list[_Hold]) -> Se
     start = events.removed(reader)
     if not _is_due(reader, start, before):
         return None
-    partial_file = folder / f".events-{os.getpid()}.new"
     last, digest = start, hashlib.sha256()
+    # A new file with a name of its own: several machines may share the folder.
+    descriptor, name = tempfile.mkstemp(".new", ".events-", folder)
+    partial_file = Path(name)
     try:
-        with os.fdopen(
-            os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb"
-        ) as out:
+        with os.fdopen(descriptor, "wb") as out:
             for sealed in _that_may_go(reader, start, before, holds):
                 last = _write(out, digest.update, last, sealed)
             out.flush()
@@ -222,21 +223,30 @@ def _sign(database: Committing, issuer: Issuer, segment: Segment, holds: list[_H
             segment.last.seq,
         )
     checkpoint = Checkpoint(segment.last, issuer.id, statement, signature)
-    perform(database, partial(_record, checkpoint=checkpoint, facts=facts, missed=missed, now=now))
+    known = frozenset(hold.name for hold in holds)
+    perform(database, partial(_record, checkpoint=checkpoint, facts=facts, missed=missed, known=known, now=now))
 
 
 def _record(
-    reader: Reader, checkpoint: Checkpoint, facts: Mapping[str, object], missed: Mapping[str, int], now: int
+    reader: Reader,
+    checkpoint: Checkpoint,
+    facts: Mapping[str, object],
+    missed: Mapping[str, int],
+    known: Collection[str],
+    now: int,
 ) -> Write[None] | None:
-    known = checkpoints.latest(reader)
-    if known is not None and known.place.seq >= checkpoint.place.seq:
+    latest = checkpoints.latest(reader)
+    if latest is not None and latest.place.seq >= checkpoint.place.seq:
         return None  # another process was there before
+    guard = sinks.no_other(known, checkpoint.place.seq, now - FORGOTTEN_SINK)
+    if not reader.rows(guard.text, **guard.values):
+        return None  # a server has begun to send to one meanwhile
     detail: dict[str, object] = {
         **{name: fact for name, fact in facts.items() if name != "made_at"},
         "host": socket.gethostname(),
         "missed_by": dict(missed) or None,
     }
-    statements = [checkpoints.add(checkpoint), *(sinks.skip(name, checkpoint.place.seq) for name in missed)]
+    statements = [guard, checkpoints.add(checkpoint), *(sinks.skip(name, checkpoint.place.seq) for name in missed)]
     return Write(statements, lambda _rows: None, [Event("events.removed", now, detail=detail)])
 
 

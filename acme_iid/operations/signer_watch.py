@@ -20,27 +20,32 @@ _asked: dict[str, tuple[float, str | None]] = {}
 
 
 class SignerWatch(Background):
-    """The thread of one process that does so; whoever wants to know is told what it has found, and waits for nothing.
-
-    :ivar answers: whether the key answered when it was asked last; None if it is in a file, or was not asked yet.
-    """
+    """The thread of one process that does so, so that it is known also while nobody orders certificates."""
 
     def __init__(self, ca: CertificateAuthority) -> None:
         super().__init__(SECONDS, first=0, fault="asking the key that signs failed")
         self._ca = ca
-        self.answers: bool | None = None
+        self._refused = False
+
+    @property
+    def answers(self) -> bool | None:
+        """Whether the key answered when it was asked last, for a certificate or by this thread; waits for nothing.
+
+        None if it is in a file, or was not asked yet.
+        """
+        return signers.answered(self._ca.current.signer.key)
 
     def turn(self) -> None:
         """Ask the key."""
         issuer = self._ca.current
         if not issuer.signs_elsewhere:
-            self.answers = None
+            self._refused = False
             return
-        before, refusal = self.answers, _refusal(issuer)
-        self.answers = refusal is None
+        before, refusal = self._refused, _refusal(issuer)
+        self._refused = refusal is not None
         if refusal is not None:
             self.warn("No certificate is issued now: %s", refusal)
-        elif before is False:
+        elif before:
             _log.info("The key of the issuer %s answers again.", issuer.short_id)
 
 

@@ -114,6 +114,9 @@ class Sending(Background):
                 self._keep(turn, turn.last)
             return False
         part = _first(page, self._receiver.most)
+        if (first := part[0].entry.seq) > turn.last + 1:
+            # Its cursor counted no more (event_retention.py): no server had it for long.
+            self.warn("The sink %s never gets events %d to %d: they have gone.", self._name, turn.last + 1, first - 1)
         # All of this process may have stood still since: what another one sends by now is not ours.
         kept = self._keep(turn, turn.last)
         if kept is None:

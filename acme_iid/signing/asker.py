@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 
-from acme_iid.errors import SignerError
+from acme_iid.errors import SignerBusyError, SignerError
 from acme_iid.signing import messages
 from acme_iid.signing.child import Child, EndedError
 
@@ -92,6 +92,7 @@ class Asker:
         """Send a message, and return the answer to it.
 
         :param message: without an id.
+        :raises SignerBusyError: if too many others wait for one.
         :raises SignerError: if no answer comes in time, the answer is an error, or the process is away.
         """
         question = _Question(message)
@@ -99,7 +100,7 @@ class Asker:
             if self._closed:
                 raise self._error("it is closed")
             if self._waiting >= MOST_WAITING:
-                raise self._error(f"{MOST_WAITING} others wait for it already")
+                raise SignerBusyError(f"{self._name} gives no signature: {MOST_WAITING} others wait for it already")
             if self._thread is None:
                 self._thread = self._start_thread()
             self._waiting += 1

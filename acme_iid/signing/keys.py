@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -13,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from acme_iid.errors import SignerError
+from acme_iid.errors import SignerBusyError, SignerError
 from acme_iid.protocol.public_keys import KeyPolicy
 from acme_iid.signing.places import PlaceError, ProgramPlace, TokenPlace
 
@@ -37,6 +39,12 @@ class Link(Protocol):
         """Return the answer to a message.
 
         :raises SignerError: if there is none in time.
+        """
+
+    def note(self, seconds: float, *, is_good: bool) -> None:
+        """Take note of how a question for a signature went.
+
+        :param is_good: whether there was a signature, and the right one.
         """
 
     def release(self) -> None:
@@ -66,12 +74,28 @@ class _Foreign:
 
     private_numbers = exchange = decrypt = private_bytes
 
-    def _signature(self, kind: str, data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
-        """Ask for a signature; it is not verified yet."""
+    @contextmanager
+    def _asking(self, data: bytes) -> Iterator[None]:
+        """Note how a question goes, from asking it until its answer is verified; one that is not asked is none.
+
+        :raises SignerError: if there is too much to sign.
+        """
         if len(data) > MAX_SIGNED_BYTES:
             raise SignerError(
                 f"the key {self.place} is not asked to sign {len(data)} bytes; {MAX_SIGNED_BYTES} at most"
             )
+        began = time.monotonic()
+        try:
+            yield
+        except SignerBusyError:
+            raise
+        except SignerError:
+            self.link.note(time.monotonic() - began, is_good=False)
+            raise
+        self.link.note(time.monotonic() - began, is_good=True)
+
+    def _signature(self, kind: str, data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
+        """Ask for a signature; it is not verified yet."""
         message: dict[str, object] = {"algorithm": f"{kind}-{algorithm.name}"}
         if isinstance(self.place, TokenPlace):
             digest = hashes.Hash(algorithm)
@@ -122,12 +146,13 @@ class ForeignECKey(_Foreign, ec.EllipticCurvePrivateKey):
         :raises SignerError: if the place gives none in time, or a wrong one.
         """
         algorithm = _hash(getattr(signature_algorithm, "algorithm", None))
-        signature = self._signature("ecdsa", data, algorithm)
-        try:
-            self._public_key.verify(signature, data, ec.ECDSA(algorithm))
-        except InvalidSignature as error:
-            side_by_side = len(signature) == 2 * ((self.key_size + 7) // 8)
-            raise self._wrong("; r and s side by side are no DER sequence" if side_by_side else "") from error
+        with self._asking(data):
+            signature = self._signature("ecdsa", data, algorithm)
+            try:
+                self._public_key.verify(signature, data, ec.ECDSA(algorithm))
+            except InvalidSignature as error:
+                side_by_side = len(signature) == 2 * ((self.key_size + 7) // 8)
+                raise self._wrong("; r and s side by side are no DER sequence" if side_by_side else "") from error
         return signature
 
 
@@ -159,11 +184,12 @@ class ForeignRSAKey(_Foreign, rsa.RSAPrivateKey):
         """
         _require_pkcs1(padding)
         hashing = _hash(algorithm)
-        signature = self._signature("rsa-pkcs1", data, hashing)
-        try:
-            self._public_key.verify(signature, data, padding, hashing)
-        except InvalidSignature as error:
-            raise self._wrong() from error
+        with self._asking(data):
+            signature = self._signature("rsa-pkcs1", data, hashing)
+            try:
+                self._public_key.verify(signature, data, padding, hashing)
+            except InvalidSignature as error:
+                raise self._wrong() from error
         return signature
 
 

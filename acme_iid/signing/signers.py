@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
@@ -46,14 +45,21 @@ _lock = threading.RLock()
 _shared: dict[tuple[str, ...], tuple[Asker, set[_Lease]]] = {}
 
 Watcher = Callable[[float, bool], None]
-"""Told of each answer: the seconds until it came, and whether it was one; it raises nothing."""
+"""Told of each question for a signature: its seconds, and whether the right one came; it raises nothing."""
 _watchers: list[Watcher] = []
+# Of the process, and not of a key that was opened: a configuration that is reloaded opens it again.
+_latest: dict[str, bool] = {}
 
 
 def watch(watcher: Watcher) -> None:
-    """Have ``watcher`` told of each answer from now on; once, however often it is given."""
+    """Have ``watcher`` told of each question from now on; once, however often it is given."""
     if watcher not in _watchers:
         _watchers.append(watcher)
+
+
+def answered(key: object) -> bool | None:
+    """Whether a key gave the right signature when this process asked it last; None for one in a file, or not asked."""
+    return _latest.get(str(key.place)) if isinstance(key, ForeignECKey | ForeignRSAKey) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class _Lease:
     """A key's share in the process that is asked for it."""
 
     def __init__(self, place: ForeignPlace) -> None:
+        self._place = str(place)
         self._identity = (str(place.login),) if isinstance(place, TokenPlace) else place.command
         with _lock:
             new: tuple[Asker, set[_Lease]] = (Asker(_name(place), _command(place), _check(place)), set())
@@ -79,14 +86,13 @@ class _Lease:
 
     def ask(self, message: Mapping[str, object]) -> Mapping[str, object]:
         """Ask the shared process."""
-        began, is_good = time.monotonic(), False
-        try:
-            answer = self._asker.ask(message)
-            is_good = True
-        finally:
-            for watcher in _watchers:
-                watcher(time.monotonic() - began, is_good)
-        return answer
+        return self._asker.ask(message)
+
+    def note(self, seconds: float, *, is_good: bool) -> None:
+        """Remember how a question went, and tell those who count."""
+        _latest[self._place] = is_good
+        for watcher in _watchers:
+            watcher(seconds, is_good)
 
     def release(self, *, wait: bool = True) -> None:
         """Give the share back; the last one ends the process."""

@@ -7,11 +7,11 @@ comes no further. The sealed events themselves are the queue.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from acme_iid.store.statements import NOW
-from acme_iid.store.writes import Reader, Row, Statement, Write
+from acme_iid.store.writes import Reader, Row, Statement, Write, again
 
 _LATE = 600
 """Seconds: a lease that ends later than that was taken by a clock that was wrong, and keeps nobody waiting."""
@@ -46,13 +46,15 @@ def may_be_free(reader: Reader, name: str, now: int) -> bool:
 
 
 def take(name: str, now: int, seconds: int) -> Write[Turn | None]:
-    """Take the right to send to a sink, which begins with the first event that is there; None if it is another's.
+    """Take the right to send to a sink; None if it is another's.
+
+    A sink begins with the first event that stays: those up to the latest checkpoint go, if they have not gone yet.
 
     :param now: seconds, by this machine's clock; where several machines share the store, its own clock counts.
     """
     statement = Statement(
         f"""INSERT INTO sinks (name, last_seq, lease)
-            VALUES (:name, coalesce((SELECT seq FROM events_removed WHERE id = 1), 0), {NOW} + :seconds)
+            VALUES (:name, coalesce((SELECT max(seq) FROM event_checkpoints), 0), {NOW} + :seconds)
             ON CONFLICT (name) DO UPDATE SET lease = excluded.lease
             WHERE sinks.lease <= {NOW} OR sinks.lease > {NOW} + :late
             RETURNING last_seq, lease""",  # noqa: S608 - our own words
@@ -91,6 +93,20 @@ def cursors(reader: Reader) -> list[Cursor]:
     """How far each sink is, by name."""
     rows = reader.rows("SELECT name, last_seq, lease FROM sinks ORDER BY name")
     return [Cursor(row["name"], row["last_seq"], row["lease"]) for row in rows]
+
+
+def no_other(known: Collection[str], seq: int, since: int) -> Statement:
+    """A guard: no sink but those that are known still has to get events up to one that is about to go.
+
+    :param since: seconds: a sink that no server has had since then does not count.
+    """
+    names = {f"known{number}": name for number, name in enumerate(sorted(known))}
+    others = f"AND name NOT IN ({', '.join(f':{key}' for key in names)})" if names else ""
+    return Statement(
+        f"SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM sinks WHERE last_seq < :seq AND lease > :since {others})",  # noqa: S608
+        {"seq": seq, "since": since, **names},
+        again,
+    )
 
 
 def skip(name: str, last: int) -> Statement:

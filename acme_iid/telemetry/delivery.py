@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+MOST_ADDRESSES = 4
+"""Addresses of one name that are tried."""
 _PIECE = 16 * 1024
 
 
@@ -57,12 +60,13 @@ def tls_context(roots: Path | None, certificate: Path | None) -> ssl.SSLContext:
 
     :param roots: the roots to trust, PEM; the system's if None.
     :param certificate: the certificate, and its key, to show to a receiver that asks, PEM.
-    :raises OSError: if a file cannot be read, or is no such file.
+    :raises OSError: if a file cannot be read, or is no such file; the key has no password.
     """
     context = ssl.create_default_context(cafile=None if roots is None else str(roots))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None:
-        context.load_cert_chain(certificate)
+        # Without this, a key that has a password would have it asked for on a terminal.
+        context.load_cert_chain(certificate, password=lambda: b"")
     return context
 
 
@@ -71,13 +75,27 @@ def connect(host: str, port: int, context: ssl.SSLContext, deadline: Deadline) -
 
     :raises OSError: if there is none within the deadline.
     """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return connect_to([(family, address) for family, _, _, _, address in found], host, context, deadline)
+
+
+def connect_to(
+    addresses: Sequence[tuple[socket.AddressFamily, Any]], host: str, context: ssl.SSLContext, deadline: Deadline
+) -> ssl.SSLSocket:
+    """A TLS connection to the first address that takes one; those that are silent leave time for the others.
+
+    :raises OSError: if there is none within the deadline.
+    """
     failure: OSError = OSError("its name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        raw = socket.socket(family, kind, protocol)
+    tried = addresses[:MOST_ADDRESSES]
+    for number, (family, address) in enumerate(tried, 1):
+        # Half of what is left, and for the last one all of it.
+        share = Deadline(deadline.seconds() / (1 if number == len(tried) else 2))
+        raw = socket.socket(family, socket.SOCK_STREAM)
         try:
-            raw.settimeout(deadline.seconds())
+            raw.settimeout(share.seconds())
             raw.connect(address)
-            raw.settimeout(deadline.seconds())
+            raw.settimeout(share.seconds())
             return context.wrap_socket(raw, server_hostname=host)
         except OSError as error:
             raw.close()

@@ -97,6 +97,8 @@ def _status(url: str, context: ssl.SSLContext, headers: dict[str, str], data: by
         except (OSError, http.client.HTTPException) as error:
             raise unsent or error from error
         answer.read()
+        if unsent is not None and 200 <= answer.status < 300:
+            raise unsent  # it has not got what it says that it took
         return answer.status
     finally:
         connection.close()

@@ -27,6 +27,7 @@ MOST_TRACEBACK = 12_000
 """Characters of a traceback, of which the end is kept."""
 
 _PLAIN = re.compile(r"[\w./:@+,*-]+", re.ASCII)
+_KEY, _NO_KEY = re.compile(r"[\w.-]+", re.ASCII), re.compile(r"[^\w.-]", re.ASCII)
 _LEVELS = {logging.CRITICAL: "critical", logging.ERROR: "error", logging.WARNING: "warning", logging.INFO: "info",
            logging.DEBUG: "debug"}  # fmt: skip
 
@@ -109,7 +110,8 @@ class Formatter(logging.Formatter):
         lines: list[str] = []
         # Lines of source follow a place, and are told by their indentation.
         for text in traceback.format_exception(record.exc_info[1]):
-            lines += [text] if text.startswith("  File ") else [without_opaque(text)]
+            bounded = text[: 4 * MOST_TRACEBACK]
+            lines += [bounded] if text.startswith("  File ") else [cut(without_opaque(bounded), MOST_TRACEBACK)]
         whole = "".join(lines).rstrip("\n")
         return whole if len(whole) <= MOST_TRACEBACK else f"…{whole[-MOST_TRACEBACK:]}"
 
@@ -172,5 +174,11 @@ def pairs(facts: Mapping[str, Value]) -> list[str]:
     """Facts as ``key=value``, each value in quotes where it has to be."""
     words = {True: "true", False: "false"}
     return [
-        f"{name}={words[value] if isinstance(value, bool) else quoted(str(value))}" for name, value in facts.items()
+        f"{_key(name)}={words[value] if isinstance(value, bool) else quoted(str(value))}"
+        for name, value in facts.items()
     ]
+
+
+def _key(name: str) -> str:
+    """A fact's name as one word: a provisioner's, which has blanks and what its operator liked, can be a part of it."""
+    return name if _KEY.fullmatch(name) else _NO_KEY.sub("_", name)

@@ -36,7 +36,10 @@ def set_up(format_: str = "text", level: str = "info") -> None:
     handler.setFormatter(FORMATS[format_]())
     number = logging.getLevelNamesMapping()[level.upper()]
     root, ours = logging.getLogger(), logging.getLogger(_OURS)
-    root.handlers[:] = [*(one for one in root.handlers if not isinstance(one, Handler)), handler]
+    for replaced in [one for one in root.handlers if isinstance(one, Handler)]:
+        root.removeHandler(replaced)
+        replaced.close()
+    root.addHandler(handler)
     root.setLevel(max(number, logging.WARNING))
     ours.setLevel(number)
     logging.captureWarnings(True)

@@ -18,13 +18,14 @@ _NAME = (
 )
 _QUOTED = r"\"\"\".*?\"\"\"|'''.*?'''|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"
 
+# Whoever chooses a text chooses how long it is looked at: from each place in it, only so far.
 _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL), MASK),
     # Up to the last @, so that a password with an @ or a slash in it is hidden whole.
-    (re.compile(r"(?i)\b(https?://)[^\s\"'<>/?#]*@"), rf"\1{MASK}@"),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@\"'<>]*):[^\s\"<>]*@"), rf"\1:{MASK}@"),
+    (re.compile(r"(?i)\b(https?://)[^\s\"'<>/?#]{0,2000}@"), rf"\1{MASK}@"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://[^\s:/@\"'<>]{0,300}):[^\s\"<>]{0,2000}@"), rf"\1:{MASK}@"),
     # A JSON Web Token or a JWS in its short form, and the private members of a JWK.
-    (re.compile(r"\beyJ[\w-]{6,}\.[\w-]*\.[\w-]*"), MASK),
+    (re.compile(r"\beyJ[\w-]{6,4000}\.[\w-]*\.[\w-]*"), MASK),
     (re.compile(r"([\"'](?:d|p|q|dp|dq|qi|k)[\"']\s*:\s*)(?:\"[^\"]*\"|'[^']*')"), rf'\1"{MASK}"'),
     (re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*)[^\n]+"), rf"\1{MASK}"),
     (re.compile(r"(?i)\b(bearer)\s+[\w+/=.~-]{16,}"), rf"\1 {MASK}"),

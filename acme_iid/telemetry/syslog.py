@@ -6,6 +6,7 @@ system ends a connection cleanly only if all of it was read there, and resets it
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -74,7 +75,11 @@ def _end(connection: ssl.SSLSocket, deadline: Deadline) -> None:
     """
     connection.settimeout(deadline.seconds())
     try:
-        connection.unwrap()
+        with connection.unwrap() as raw:
+            # TLS's own end may have been sent before all was read; the system's end is a reset then.
+            raw.shutdown(socket.SHUT_WR)
+            raw.settimeout(deadline.seconds())
+            raw.recv(1)
     except ssl.SSLEOFError:
         return  # many receivers end the connection, and not TLS before
     except ssl.SSLZeroReturnError:

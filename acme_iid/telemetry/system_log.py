@@ -45,3 +45,10 @@ class SystemLog:
         except OSError:
             # One that is stuck would hold up each of ten thousand acts.
             self._is_gone = True
+            self.close()
+
+    def close(self) -> None:
+        """Close the socket, and have the next line open one again if the log took all until now."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()

@@ -7,10 +7,12 @@ import hashlib
 import hmac
 import json
 import re
+import select
 import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +31,8 @@ class Receiver:
 
     :ivar lines: the lines of the events that it took, in order.
     :ivar mode: ``take``; ``abrupt`` takes, and ends without TLS's own end; ``hang`` reads nothing; ``cut`` ends each
-        connection before TLS; ``reset`` reads a little and resets.
+        connection before TLS; ``reset`` reads a little and resets; ``leave`` ends TLS and reads nothing; ``early``, for
+        HTTPS, answers before the body has come, and reads no more.
     :ivar answer: for HTTPS, the status for a body.
     """
 
@@ -87,6 +90,16 @@ class Receiver:
                 elif mode == "reset":
                     stream.recv(10)
                     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                elif mode == "leave":
+                    stream.setblocking(False)
+                    with contextlib.suppress(OSError):
+                        stream.unwrap()
+                    # What comes meanwhile is never read.
+                    select.select([stream], [], [], 30)
+                    time.sleep(0.2)
+                elif mode == "early":
+                    stream.recv(10)
+                    stream.sendall(b"HTTP/1.1 200 Told\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 elif self.scheme == "https":
                     self._request(stream)
                 else:
@@ -110,6 +123,8 @@ class Receiver:
         data = b""
         while b"\r\n\r\n" not in data and (piece := stream.recv(65536)):
             data += piece
+        if not data:
+            return
         head, _, body = data.partition(b"\r\n\r\n")
         headers = {name.lower(): value.strip() for name, _, value in
                    (line.partition(":") for line in head.decode().split("\r\n")[1:])}  # fmt: skip

@@ -13,15 +13,14 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import forge
 import forge_azure
 import forge_tokens
 import pytest
-import requests
 import stand_ins
+from canary import CANARY, SHORTEST, Told
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -34,40 +33,6 @@ from acme_iid.attestation.identity import Evidence
 from acme_iid.policy.clouds import formats
 from acme_iid.simulator import aws
 from acme_iid.store.database import open_store
-
-CANARY = "Canary0f7d1e5cMustNotBeTold"
-_SHORTEST = 24
-"""Characters of a secret that nobody would know by chance."""
-
-
-@dataclass
-class Told:
-    """What was kept secret, and all that the CA said: answers with their headers, and errors of commands."""
-
-    secrets: dict[str, str] = field(default_factory=lambda: {"the canary": CANARY})
-    texts: list[str] = field(default_factory=list)
-
-    def hide(self, what: str, secret: str) -> None:
-        """Count something as a secret, from now on."""
-        assert len(secret) >= _SHORTEST
-        self.secrets[what] = secret
-
-    def hear(self, answered: requests.Response) -> requests.Response:
-        """Keep an answer."""
-        self.texts.append(f"{answered.headers}\n{answered.text}")
-        return answered
-
-    def given_away(self, text: str) -> list[str]:
-        """The secrets that a text has: a part of one, or one in base64 wherever it begins in what was encoded."""
-        found = []
-        for what, secret in self.secrets.items():
-            plain = secret.encode()
-            encoded = [base64.b64encode(b"x" * shift + plain).decode()[4:-4] for shift in range(3)]
-            urlsafe = [one.replace("+", "-").replace("/", "_") for one in encoded]
-            parts = [secret[at : at + _SHORTEST] for at in range(0, len(secret) - _SHORTEST + 1, _SHORTEST)]
-            if any(part in text for part in (*parts, *encoded, *urlsafe)):
-                found.append(what)
-        return found
 
 
 def evidence() -> Iterator[Evidence]:
@@ -91,7 +56,7 @@ def send_evidence(told: Told, account: Account) -> None:
     """Answer a challenge with each."""
     for number, one in enumerate(evidence()):
         for name, value in one.fields.items():
-            if len(value) >= _SHORTEST:
+            if len(value) >= SHORTEST:
                 told.hide(f"evidence {number} of {one.format}, {name}", value)
         ordered = told.hear(account.order("foo.local")).json()
         told.hear(account.post(account.challenge(ordered)["url"], {"format": one.format, **one.fields}))
@@ -204,6 +169,7 @@ def configurations(ca: CA) -> Iterator[None]:
     good = (ca.home / "ca.toml").read_text()
     store = next(line for line in good.splitlines() if line.startswith("url = ") and "ca.db" in line)
     url = f"postgresql://acme:{CANARY}@127.0.0.1:1/acme?connect_timeout=1"
+    (ca.home / "two-lines").write_text(f"{CANARY}\n{CANARY}\n")
     for text in (
         good.replace(store, f'url = "{url}"'),
         good.replace(store, f'url = "postgresql://acme:{CANARY}%zz@127.0.0.1:1/acme"'),
@@ -213,6 +179,12 @@ def configurations(ca: CA) -> Iterator[None]:
         good.replace(store, f'{store}\npassword = "{CANARY}"'),
         f'{good}\n[[sink]]\nsecret = "{CANARY}"\n',
         f"{good}\n[store]\npassword = {CANARY}\n",
+        f'{good}\n[[sink]]\nname = "siem"\nurl = "https://siem.local/in"\nsecret_file = "{url}"\n',
+        f'{good}\n[[sink]]\nname = "siem"\nurl = "https://siem.local/in"\nsecret_file = "two-lines"\n',
+        f'{good}\n[[sink]]\nname = "siem"\nurl = "https://siem.local/in"\nheader = "X-Token: {CANARY}"\n',
+        f'{good}\n[[sink]]\nname = "siem"\nurl = "https://u:{CANARY}@siem.local/in"\n',
+        f'{good}\n[[sink]]\nname = "siem"\nurl = "http://siem.local/{CANARY}"\n',
+        f'{good}\n[[sink]]\nname = "log"\nurl = "syslog+tls://log.local"\ncertificate_file = "two-lines"\n',
     ):
         (ca.home / "ca.toml").write_text(text)
         yield
@@ -299,7 +271,7 @@ def test_no_secret_is_told(ca: CA, tmp_path: Path, format_: str) -> None:
 def test_no_command_tells_a_secret_of_ca_toml(ca: CA) -> None:
     told = Told()
     for _ in configurations(ca):
-        for command in ("check", "provisioner list", "events"):
+        for command in ("check", "check --reload", "provisioner list", "events", "status --json", "policy show --json"):
             done = ca.try_cli(*command.split())
             assert told.given_away(done.stdout + done.stderr) == []
 

@@ -39,6 +39,8 @@ def test_sinks_are_read_with_their_secrets_and_never_show_them(tmp_path: Path) -
     [
         (HOOK.replace("https", "http"), "is no place for events"),
         (HOOK.replace("siem.local", "me:hush@siem.local"), "this is no place for events"),
+        (HOOK.replace("/events", "/services/hush#a"), "this is no place for events"),
+        (HOOK + 'header = "X-Token: hush"\n', "this is no name for a header"),
         (HOOK.replace("/events", "/a b"), "is no place for events"),
         (HOOK.replace("/events", "/events#a"), "is no place for events"),
         (SYSLOG.replace("log.local", "log.local:0"), "is no place for events"),

@@ -14,6 +14,7 @@ from chain_reader import ChainReader
 from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from meanwhile import Meanwhile
 from writing import key, put
 
 from acme_iid.cli import main
@@ -158,6 +159,31 @@ def test_no_event_goes_past_a_sink(home: Path, database: Database, issuer: Issue
     assert event_retention.remove_old(config(home, sink), database, issuer, NOW) == 0
     week = event_retention.FORGOTTEN_SINK + 1
     assert event_retention.remove_old(config(home), database, issuer, NOW + week) == 6
+
+
+def test_a_sink_that_is_new_begins_behind_what_goes(home: Path, database: Database, issuer: Issuer) -> None:
+    """Between the checkpoint and the removal, which takes its time."""
+    fill(database, 150, OLD)
+    fill(database, 1, NEW)
+    steps = iter([True, True, False, False, False])
+    event_retention.remove_old(config(home), database, issuer, NOW, lambda: next(steps))
+    checkpoint = checkpoints.latest(database)
+    assert checkpoint is not None
+    assert events.removed(database).seq < checkpoint.place.seq
+    turn = perform(database, lambda _reader: sinks.take("siem", NOW, 60))
+    assert turn is not None
+    assert turn.last == checkpoint.place.seq
+
+
+def test_a_sink_that_begins_while_events_are_exported_keeps_them(
+    home: Path, database: Database, issuer: Issuer
+) -> None:
+    """By a server with another ca.toml, right before the checkpoint is committed."""
+    fill(database, 10, OLD)
+    fill(database, 1, NEW)
+    raced = Meanwhile(database, lambda other: perform(other, lambda _reader: sinks.take("siem", NOW, 60)))
+    assert event_retention.remove_old(config(home), raced, issuer, NOW) == 0
+    assert (checkpoints.latest(database), len(numbers(database))) == (None, 11)
 
 
 def test_drop_after_lets_events_go_and_is_told(

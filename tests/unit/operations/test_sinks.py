@@ -80,7 +80,7 @@ def test_a_receiver_gets_all_and_recomputes_the_chain(database: Database, receiv
 
 
 @KINDS
-@pytest.mark.parametrize("trouble", ["hang", "cut", "reset", 500, 302, 401])
+@pytest.mark.parametrize("trouble", ["hang", "cut", "reset", "leave", 500, 302, 401])
 def test_events_wait_for_a_receiver_in_trouble(database: Database, receiver: Receiver, trouble: str | int) -> None:
     if isinstance(trouble, int) and receiver.scheme != "https":
         return
@@ -152,6 +152,19 @@ def test_who_has_lost_a_sink_sends_nothing(database: Database, receiver: Receive
     mine.turn()
     assert not mine.is_sender
     assert receiver.connections == 0
+
+
+@pytest.mark.parametrize("scheme", ["https"])
+def test_who_says_yes_before_all_was_sent_has_not_taken_it(database: Database, receiver: Receiver) -> None:
+    receiver.mode = "early"
+    fill(database, 4, octets=120 * 1024)
+    with ExitStack() as stack:
+        sender(stack, database, receiver)
+        wait_until(lambda: receiver.connections >= 2)
+        assert rows.cursors(database)[0].last == 0
+        receiver.mode = "take"
+        wait_until(lambda: 4 in receiver.numbers)
+    assert list(dict.fromkeys(receiver.numbers)) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("scheme", ["https"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from acme_iid.errors import SignerError
+from acme_iid.errors import SignerBusyError, SignerError
 from acme_iid.signing.keys import MAX_SIGNED_BYTES, ForeignECKey, foreign_key
 from acme_iid.signing.places import PlaceError, ProgramPlace, TokenPlace
 
@@ -37,9 +38,17 @@ class Signer:
     def __init__(self, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
         self.key = key
         self.asked: list[Mapping[str, object]] = []
+        self.noted: list[bool] = []
+        self.error: SignerError | None = None
+
+    def note(self, seconds: float, *, is_good: bool) -> None:
+        assert seconds >= 0
+        self.noted.append(is_good)
 
     def ask(self, message: Mapping[str, object]) -> Mapping[str, object]:
         self.asked.append(message)
+        if self.error is not None:
+            raise self.error
         algorithm = HASHES[str(message["algorithm"]).rpartition("-")[2]]
         data = base64.b64decode(str(message.get("tbs", message.get("digest"))))
         hashing = algorithm if "tbs" in message else Prehashed(algorithm)
@@ -85,9 +94,23 @@ def test_a_signature_of_another_key_does_not_leave_them(kind: str) -> None:
         "P-384": ec.generate_private_key(ec.SECP384R1()),
         "RSA": rsa.generate_private_key(65537, 2048),
     }
-    key = foreign_key(PROGRAM, Signer(others[kind]), PRIVATE[kind].public_key())
+    signer = Signer(others[kind])
+    key = foreign_key(PROGRAM, signer, PRIVATE[kind].public_key())
     with pytest.raises(SignerError, match="a signature that its public key does not verify"):
         x509.CertificateSigningRequestBuilder(NAME).sign(key, hashes.SHA256())
+    assert signer.noted == [False]
+
+
+def test_how_the_last_question_went_is_noted_and_nothing_of_one_that_was_not_asked() -> None:
+    signer = Signer(PRIVATE["P-256"])
+    key = foreign_key(PROGRAM, signer, PRIVATE["P-256"].public_key())
+    assert isinstance(key, ForeignECKey)
+    errors = (None, SignerError("away"), SignerBusyError("64 others wait"), None)
+    for error in errors:
+        signer.error = error
+        with nullcontext() if error is None else pytest.raises(SignerError):
+            key.sign(b"a text", ec.ECDSA(hashes.SHA256()))
+    assert signer.noted == [True, False, True]
 
 
 def test_a_text_that_is_too_long_is_not_sent() -> None:
@@ -96,7 +119,7 @@ def test_a_text_that_is_too_long_is_not_sent() -> None:
     assert isinstance(key, ForeignECKey)
     with pytest.raises(SignerError, match="is not asked to sign 33554433 bytes"):
         key.sign(bytes(MAX_SIGNED_BYTES + 1), ec.ECDSA(hashes.SHA256()))
-    assert signer.asked == []
+    assert (signer.asked, signer.noted) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -76,6 +77,21 @@ def test_a_value_is_read_back_as_it_was(name: str) -> None:
         facts = dict(pair.partition("=")[::2] for pair in shlex.split(line) if "=" in pair)
         assert (facts["reason"], facts["number"], facts["right"]) == (value, "3", "true")
     assert "nothing" not in facts
+
+
+def test_a_facts_name_is_one_word_whatever_a_provisioner_is_called(name: str) -> None:
+    line = FORMATS[name]().format(record("refused", reasons={f'My "lab"=\u202e{HOSTILE}': "no rule"}))
+    assert line.isprintable()
+    if name != "json":
+        assert "reasons.My__lab___a__b__2026-01-01T00_00_00Z_certificate.issued_name_evil.local" in line
+        assert line.count("=") == (1 if name == "text" else 5)
+
+
+def test_a_huge_text_of_an_error_takes_no_time(formatter: Formatter) -> None:
+    error = raised(ValueError('"' + "a." * 5_000_000))
+    begun = time.process_time()
+    formatter.format(record("unexpected failure", error=error))
+    assert time.process_time() - begun < 6
 
 
 def test_a_line_is_bounded_however_much_there_is_to_say(formatter: Formatter) -> None:

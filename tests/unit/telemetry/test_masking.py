@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from acme_iid.telemetry.masking import masked, without_opaque
@@ -56,6 +58,23 @@ def test_a_secret_is_masked_by_its_form(text: str) -> None:
 def test_what_is_no_secret_is_shown(text: str) -> None:
     """Names of files and tokens, and words about secrets."""
     assert masked(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a.", "a://b:", "https://", "eyJaaaaaa-", "pin-", "a_token.", 'secret="""', "bearer ", "password =", '"d"  ', "'"],
+)
+def test_a_text_of_a_strangers_choice_takes_no_time(piece: str) -> None:
+    """Lines are made in the server's loop, too: no text may be looked at from each of its places to its end."""
+
+    def seconds(octets: int) -> float:
+        text = f'"{piece * (octets // len(piece))}'
+        begun = time.process_time()
+        without_opaque(text)
+        return time.process_time() - begun
+
+    # Half a minute and more where each place leads to the end.
+    assert seconds(64_000) < 6
 
 
 def test_what_is_masked_stays_as_it_is() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from processes import open_files
 
 from acme_iid.protocol.resources import InstanceKey
 from acme_iid.store.chain import Event
+from acme_iid.telemetry import logs
 from acme_iid.telemetry.system_log import SystemLog
 
 
@@ -22,6 +28,19 @@ def log(tmp_path: Path) -> Iterator[socket.socket]:
         taking.bind(str(tmp_path / "log"))
         taking.settimeout(10)
         yield taking
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """How the process logs, put back afterwards."""
+    root, ours = logging.getLogger(), logging.getLogger("acme_iid")
+    handlers, levels, hooks = root.handlers[:], (root.level, ours.level), (sys.excepthook, threading.excepthook)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+    sys.excepthook, threading.excepthook = hooks
+    logging.captureWarnings(False)
 
 
 def test_an_act_is_one_datagram_with_its_facts(log: socket.socket, tmp_path: Path) -> None:
@@ -55,6 +74,30 @@ def test_steps_leave_no_line(log: socket.socket, tmp_path: Path) -> None:
 
 def test_without_a_log_acts_go_on(tmp_path: Path) -> None:
     SystemLog(str(tmp_path / "none")).write(Event("instance.unblocked", 7))
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_set_up_again_and_again_no_file_stays_open(log: socket.socket, tmp_path: Path) -> None:
+    """Also where nobody takes a line."""
+    before = len(open_files(os.getpid()))
+    kept = []
+    for number in range(50):
+        kept += [SystemLog(str(tmp_path / "log")), SystemLog(str(tmp_path / "none"))]
+        for one in kept[-2:]:
+            one.write(Event("instance.unblocked", number))
+        kept[-2].close()
+        log.recv(65536)
+        logs.set_up("json", "warning")
+    assert len(open_files(os.getpid())) == before
+    assert sum(isinstance(one, logs.Handler) for one in logging.getLogger().handlers) == 1
+
+
+def test_closed_it_opens_again(log: socket.socket, tmp_path: Path) -> None:
+    one = SystemLog(str(tmp_path / "log"))
+    for number in range(2):
+        one.write(Event("instance.unblocked", number))
+        one.close()
+        assert log.recv(65536).decode().endswith("instance.unblocked")
 
 
 @pytest.mark.usefixtures("log")
