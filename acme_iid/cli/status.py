@@ -49,11 +49,12 @@ def status(home: Home, *, as_json: bool) -> None:
     from acme_iid.store.database import open_store
 
     now = int(time.time())
-    database = open_store(home.config().store.url)
+    config = home.config()
+    database = open_store(config.store.url)
     try:
         lookups.follow(database)
         follow_again(database)
-        found = collect(home.path, database, now)
+        found = collect(home.path, database, config.sink_names, now)
     finally:
         database.close()
     if as_json:

@@ -296,6 +296,11 @@ class Config:
         return (*self.provisioners, *self.hosts)
 
     @property
+    def sink_names(self) -> tuple[str, ...]:
+        """The names of the sinks."""
+        return tuple(sink.name for sink in self.sinks)
+
+    @property
     def secret_files(self) -> tuple[Path, ...]:
         """The files that hold secrets in place of ca.toml."""
         return tuple(filter(None, (self.store.url_file, *(file for sink in self.sinks for file in sink.secret_files))))

@@ -10,7 +10,7 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import backup, expiry, pruning
 from acme_iid.operations.presence import SEEN_SECONDS, configuration_hash
 from acme_iid.operations.readiness import REASONS
-from acme_iid.store import fleet, servers
+from acme_iid.store import fleet, servers, sinks
 from acme_iid.store.database import Database
 from acme_iid.telemetry import instruments
 from acme_iid.telemetry.exposition import Gauges
@@ -39,12 +39,16 @@ class StoreGauges:
     """The gauges of one application.
 
     :param home: the CA's.
+    :param sinks: the names of the sinks.
     :param unready: the reasons why this process is not ready.
     """
 
-    def __init__(self, home: Path, database: Database, unready: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self, home: Path, database: Database, sinks: Sequence[str], unready: Callable[[], Collection[str]]
+    ) -> None:
         self._home = home
         self._database = database
+        self._sinks = sinks
         self._unready = unready
         self._info: Values = {
             instruments.CONFIGURATION: {(configuration_hash(home)[:12],): 1.0},
@@ -81,7 +85,7 @@ class StoreGauges:
     def _ask(self) -> None:
         kept: Values | None = None
         try:
-            kept = collect(self._home, self._database, int(time.time()))
+            kept = collect(self._home, self._database, self._sinks, int(time.time()))
         except (StoreUnavailableError, CAFileError) as error:
             _log.warning("The gauges of the store are left out: %s", error)
         except Exception:  # noqa: BLE001 - a fault of ours must not keep what was counted from being read
@@ -90,8 +94,10 @@ class StoreGauges:
             self._kept, self._asked_at, self._asking = kept, time.monotonic(), None
 
 
-def collect(home: Path, database: Database, now: int) -> Values:
+def collect(home: Path, database: Database, receivers: Collection[str], now: int) -> Values:
     """Ask the store, and the CA's files.
+
+    :param receivers: the names of the sinks.
 
     :raises StoreUnavailableError: if the store cannot answer now.
     :raises CAFileError: if the home's certificates cannot be read.
@@ -115,6 +121,10 @@ def collect(home: Path, database: Database, now: int) -> Values:
         instruments.CA_BEGAN: begins,
         instruments.INBOX_EVENTS: {(): unsealed.number},
         instruments.INBOX_AGE: {(): 0 if unsealed.oldest is None else max(0, now - unsealed.oldest)},
+        instruments.SINK_AGE: {
+            (name,): 0 if since is None else max(0, now - since)
+            for name, since in sinks.waiting_since(database, receivers).items()
+        },
         instruments.PRUNED: {(): pruning.last(database) or 0},
         instruments.BACKED_UP: {(): backup.last(database) or 0},
         instruments.PROCESSES: {(): len(running)},

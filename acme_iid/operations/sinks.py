@@ -26,6 +26,8 @@ DELIVERY_SECONDS = 10.0
 """The longest that one delivery may take."""
 LEASE_SECONDS = 30
 """Seconds for which a process has a sink to itself; it keeps it while it sends."""
+LATE_SECONDS = 900
+"""The age, in seconds, of an event that a sink has not taken from which on somebody should look at it."""
 MAX_PAUSE = 60
 """Seconds between two deliveries to a receiver that does not take them, at most."""
 SHORT_LINE = 1024

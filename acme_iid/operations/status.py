@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,8 @@ from acme_iid.binding import CLOCK_SKEW
 from acme_iid.operations import expiry, follower, overview
 from acme_iid.operations.overview import Line
 from acme_iid.operations.presence import SEEN_SECONDS
-from acme_iid.store import events, fleet, servers
+from acme_iid.operations.sinks import LATE_SECONDS
+from acme_iid.store import events, fleet, servers, sinks
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.fleet import Counts
@@ -59,10 +60,11 @@ class Status:
     servers: tuple[Server, ...]
 
 
-def collect(folder: Path, database: Database, now: int) -> Status:
+def collect(folder: Path, database: Database, receivers: Collection[str], now: int) -> Status:
     """Find out the state.
 
     :param folder: the CA's home.
+    :param receivers: the names of the sinks.
     :raises CAFileError: if the home's certificates cannot be read.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
@@ -71,6 +73,7 @@ def collect(folder: Path, database: Database, now: int) -> Status:
     running = tuple(servers.seen(database, now, SEEN_SECONDS))
     oldest = database.unsealed().oldest
     troubles = [*_of_ca(lines, now), *_of_servers(running), *_of_fleet(counts)]
+    troubles += _of_sinks(sinks.waiting_since(database, receivers), now)
     if oldest is not None and now - oldest > follower.OLD_SECONDS:
         troubles.append(Trouble("red", f"An event has waited for {now - oldest} seconds to be chained."))
     troubles.sort(key=lambda trouble: trouble.severity != "red")
@@ -116,6 +119,12 @@ def _of_fleet(counts: Counts) -> Iterator[Trouble]:
     if counts.lapsed:
         command = "acme-iid-ca certificate list --status expired"
         yield Trouble("yellow", f"{_number(counts.lapsed)} ended in the last day without a successor.", command)
+
+
+def _of_sinks(waiting: Mapping[str, int | None], now: int) -> Iterator[Trouble]:
+    for name, since in waiting.items():
+        if since is not None and now - since > LATE_SECONDS:
+            yield Trouble("yellow", f"The sink {name} has not taken an event of {(now - since) // 60} minutes ago.")
 
 
 def _number(count: int) -> str:

@@ -95,6 +95,22 @@ def cursors(reader: Reader) -> list[Cursor]:
     return [Cursor(row["name"], row["last_seq"], row["lease"]) for row in rows]
 
 
+def waiting_since(reader: Reader, names: Collection[str]) -> dict[str, int | None]:
+    """When the oldest chained event was decided that each of these sinks has not taken, in seconds.
+
+    :returns: None for a sink that has all of them.
+    """
+    begun = {cursor.name: cursor.last for cursor in cursors(reader)}
+    # As take() has one begin.
+    first = reader.rows("SELECT coalesce(max(seq), 0) AS seq FROM event_checkpoints")[0]["seq"]
+    found: dict[str, int | None] = {}
+    for name in names:
+        last = begun.get(name, first)
+        rows = reader.rows("SELECT at FROM events WHERE seq > :last ORDER BY seq LIMIT 1", last=last)
+        found[name] = rows[0]["at"] if rows else None
+    return found
+
+
 def no_other(known: Collection[str], seq: int, since: int) -> Statement:
     """A guard: no sink but those that are known still has to get events up to one that is about to go.
 

@@ -170,6 +170,9 @@ CA_BEGAN = Asked(
 )
 INBOX_EVENTS = Asked("acme_iid_event_inbox_events", "Events that are stored and not chained yet.")
 INBOX_AGE = Asked("acme_iid_event_inbox_age_seconds", "The age of the oldest event that is not chained; 0 for none.")
+SINK_AGE = Asked(
+    "acme_iid_sink_age_seconds", "The age of the oldest chained event that a sink has not taken; 0 for none.", ("sink",)
+)
 PRUNED = Asked("acme_iid_pruning_timestamp_seconds", "When pruning last began; 0 if it never did.")
 BACKED_UP = Asked("acme_iid_backup_timestamp_seconds", "When the last backup was made; 0 if there was none.")
 PROCESSES = Asked("acme_iid_server_processes", "Processes of all servers of the store that were seen lately.")

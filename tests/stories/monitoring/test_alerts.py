@@ -31,6 +31,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[CA], P
     first.init(in_postgresql=True)
     hosts = ("provisioner", "add", "hosts", "--type", "ACME", "--challenge", "http-01", "--allow", "*.host.local")
     first.cli(*hosts)
+    # Nobody takes what it is sent.
+    settings = first.home / "ca.toml"
+    settings.write_text(f'{settings.read_text()}\n[[sink]]\nname = "siem"\nurl = "syslog+tls://127.0.0.1:1"\n')
     second = CA(folder / "second")
     shutil.copytree(first.home, second.home)
     file = second.home / "ca.toml"

@@ -160,3 +160,16 @@ def test_a_reload_that_would_be_refused_is_said_before(home: Path) -> None:
     done = run(home, "check", "--reload")
     assert done.exit_code == 2
     assert "unknown" in done.stderr
+
+
+def test_a_sink_that_does_not_take_events_is_named(home: Path) -> None:
+    serve(home, "aa" * 32)
+    file = home / "ca.toml"
+    file.write_text(f'{file.read_text()}\n[[sink]]\nname = "siem"\nurl = "syslog+tls://log.internal:6514"\n')
+    database, now = opened(home), int(time.time())
+    put(database, events=[Event("thing.done", now - 20 * 60)])
+    database.seal()
+    database.close()
+    assert "yellow The sink siem has not taken an event of 20 minutes ago.\n" in click.unstyle(
+        run(home, "status").stdout
+    )

@@ -211,3 +211,17 @@ def test_of_two_that_take_a_sink_one_has_it(database: Database) -> None:
     assert kept is not None
     assert perform(database, lambda _reader: rows.move_on("siem", mine, 3, NOW, 60)) is None
     assert [cursor.last for cursor in rows.cursors(database)] == [4]
+
+
+def test_it_is_known_since_when_a_sink_has_not_taken_an_event(database: Database) -> None:
+    assert rows.waiting_since(database, ["siem"]) == {"siem": None}
+    put(database, events=[Event("thing.done", NOW + number) for number in range(3)])
+    database.seal()
+    assert rows.waiting_since(database, ["siem"]) == {"siem": NOW}
+    turn = perform(database, lambda _reader: rows.take("siem", NOW, 60))
+    assert turn is not None
+    turn = perform(database, lambda _reader: rows.move_on("siem", turn, 2, NOW, 60))
+    assert rows.waiting_since(database, ["siem", "archive"]) == {"siem": NOW + 2, "archive": NOW}
+    assert turn is not None
+    perform(database, lambda _reader: rows.move_on("siem", turn, 3, NOW, 60))
+    assert rows.waiting_since(database, ["siem"]) == {"siem": None}
