@@ -220,8 +220,8 @@ def test_it_is_known_since_when_a_sink_has_not_taken_an_event(database: Database
     assert rows.waiting_since(database, ["siem"]) == {"siem": NOW}
     turn = perform(database, lambda _reader: rows.take("siem", NOW, 60))
     assert turn is not None
-    turn = perform(database, lambda _reader: rows.move_on("siem", turn, 2, NOW, 60))
+    moved = perform(database, lambda _reader: rows.move_on("siem", turn, 2, NOW, 60))
     assert rows.waiting_since(database, ["siem", "archive"]) == {"siem": NOW + 2, "archive": NOW}
-    assert turn is not None
-    perform(database, lambda _reader: rows.move_on("siem", turn, 3, NOW, 60))
+    assert moved is not None
+    perform(database, lambda _reader: rows.move_on("siem", moved, 3, NOW, 60))
     assert rows.waiting_since(database, ["siem"]) == {"siem": None}

@@ -98,7 +98,7 @@ def test_instruments_that_nobody_reads_do_nothing() -> None:
 def test_names_have_a_prefix_and_a_unit_and_labels_are_ours_alone() -> None:
     allowed = {
         "provisioner", "step", "challenge", "outcome", "route", "method", "status", "cloud", "state", "role", "reason",
-        "hash", "version", "python",
+        "hash", "version", "python", "sink",
     }  # fmt: skip
     for instrument in instruments.DECLARED:
         assert instrument.name.startswith("acme_iid_")
