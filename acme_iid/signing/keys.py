@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NoReturn, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -15,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from acme_iid.errors import SignerBusyError, SignerError
+from acme_iid.errors import SignerError
 from acme_iid.protocol.public_keys import KeyPolicy
+from acme_iid.signing import outcomes
 from acme_iid.signing.places import PlaceError, ProgramPlace, TokenPlace
 
 FOREIGN = KeyPolicy(("P-256", "P-384", "RSA"), (2048, 4096))
@@ -39,12 +38,6 @@ class Link(Protocol):
         """Return the answer to a message.
 
         :raises SignerError: if there is none in time.
-        """
-
-    def note(self, seconds: float, *, is_good: bool) -> None:
-        """Take note of how a question for a signature went.
-
-        :param is_good: whether there was a signature, and the right one.
         """
 
     def release(self) -> None:
@@ -74,25 +67,11 @@ class _Foreign:
 
     private_numbers = exchange = decrypt = private_bytes
 
-    @contextmanager
-    def _asking(self, data: bytes) -> Iterator[None]:
-        """Note how a question goes, from asking it until its answer is verified; one that is not asked is none.
-
-        :raises SignerError: if there is too much to sign.
-        """
+    def _require_room(self, data: bytes) -> None:
         if len(data) > MAX_SIGNED_BYTES:
             raise SignerError(
                 f"the key {self.place} is not asked to sign {len(data)} bytes; {MAX_SIGNED_BYTES} at most"
             )
-        began = time.monotonic()
-        try:
-            yield
-        except SignerBusyError:
-            raise
-        except SignerError:
-            self.link.note(time.monotonic() - began, is_good=False)
-            raise
-        self.link.note(time.monotonic() - began, is_good=True)
 
     def _signature(self, kind: str, data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
         """Ask for a signature; it is not verified yet."""
@@ -146,7 +125,8 @@ class ForeignECKey(_Foreign, ec.EllipticCurvePrivateKey):
         :raises SignerError: if the place gives none in time, or a wrong one.
         """
         algorithm = _hash(getattr(signature_algorithm, "algorithm", None))
-        with self._asking(data):
+        self._require_room(data)
+        with outcomes.noted(self.place):
             signature = self._signature("ecdsa", data, algorithm)
             try:
                 self._public_key.verify(signature, data, ec.ECDSA(algorithm))
@@ -184,7 +164,8 @@ class ForeignRSAKey(_Foreign, rsa.RSAPrivateKey):
         """
         _require_pkcs1(padding)
         hashing = _hash(algorithm)
-        with self._asking(data):
+        self._require_room(data)
+        with outcomes.noted(self.place):
             signature = self._signature("rsa-pkcs1", data, hashing)
             try:
                 self._public_key.verify(signature, data, padding, hashing)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from acme_iid.errors import SignerError
+from acme_iid.signing import outcomes
 from acme_iid.signing.asker import Asker
 from acme_iid.signing.keys import (
     FOREIGN,
@@ -44,22 +45,10 @@ _PROBE = b"acme-iid: does this key answer?"
 _lock = threading.RLock()
 _shared: dict[tuple[str, ...], tuple[Asker, set[_Lease]]] = {}
 
-Watcher = Callable[[float, bool], None]
-"""Told of each question for a signature: its seconds, and whether the right one came; it raises nothing."""
-_watchers: list[Watcher] = []
-# Of the process, and not of a key that was opened: a configuration that is reloaded opens it again.
-_latest: dict[str, bool] = {}
-
-
-def watch(watcher: Watcher) -> None:
-    """Have ``watcher`` told of each question from now on; once, however often it is given."""
-    if watcher not in _watchers:
-        _watchers.append(watcher)
-
 
 def answered(key: object) -> bool | None:
     """Whether a key gave the right signature when this process asked it last; None for one in a file, or not asked."""
-    return _latest.get(str(key.place)) if isinstance(key, ForeignECKey | ForeignRSAKey) else None
+    return outcomes.latest(key.place) if isinstance(key, ForeignECKey | ForeignRSAKey) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +66,6 @@ class _Lease:
     """A key's share in the process that is asked for it."""
 
     def __init__(self, place: ForeignPlace) -> None:
-        self._place = str(place)
         self._identity = (str(place.login),) if isinstance(place, TokenPlace) else place.command
         with _lock:
             new: tuple[Asker, set[_Lease]] = (Asker(_name(place), _command(place), _check(place)), set())
@@ -87,12 +75,6 @@ class _Lease:
     def ask(self, message: Mapping[str, object]) -> Mapping[str, object]:
         """Ask the shared process."""
         return self._asker.ask(message)
-
-    def note(self, seconds: float, *, is_good: bool) -> None:
-        """Remember how a question went, and tell those who count."""
-        _latest[self._place] = is_good
-        for watcher in _watchers:
-            watcher(seconds, is_good)
 
     def release(self, *, wait: bool = True) -> None:
         """Give the share back; the last one ends the process."""

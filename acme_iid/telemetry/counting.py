@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.errors import Step
-from acme_iid.signing import signers
+from acme_iid.signing import outcomes
 from acme_iid.telemetry import instruments, reports
 from acme_iid.telemetry.reports import Fact
 
@@ -33,7 +33,7 @@ def begin(provisioners: Collection[str]) -> None:
     for name in _provisioners:
         instruments.ISSUED.add(name, amount=0)
     reports.listen(count)
-    signers.watch(count_answer)
+    outcomes.watch(count_answer)
 
 
 def count(fact: Fact) -> None:

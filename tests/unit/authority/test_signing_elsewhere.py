@@ -49,9 +49,6 @@ class Place:
         signature = self.key.sign(base64.b64decode(str(message["tbs"])), ec.ECDSA(hashes.SHA256()))
         return {"signature": base64.b64encode(signature).decode()}
 
-    def note(self, seconds: float, *, is_good: bool) -> None:
-        pass
-
     def release(self) -> None:
         pass
 

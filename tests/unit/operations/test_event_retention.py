@@ -181,7 +181,8 @@ def test_a_sink_that_begins_while_events_are_exported_keeps_them(
     """By a server with another ca.toml, right before the checkpoint is committed."""
     fill(database, 10, OLD)
     fill(database, 1, NEW)
-    raced = Meanwhile(database, lambda other: perform(other, lambda _reader: sinks.take("siem", NOW, 60)))
+    begins = Statement("INSERT INTO sinks (name, last_seq, lease) VALUES ('siem', 0, :now)", {"now": NOW})
+    raced = Meanwhile(database, lambda other: put(other, begins))
     assert event_retention.remove_old(config(home), raced, issuer, NOW) == 0
     assert (checkpoints.latest(database), len(numbers(database))) == (None, 11)
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from acme_iid.errors import SignerBusyError, SignerError
+from acme_iid.signing import outcomes
 from acme_iid.signing.keys import MAX_SIGNED_BYTES, ForeignECKey, foreign_key
 from acme_iid.signing.places import PlaceError, ProgramPlace, TokenPlace
 
@@ -38,12 +39,7 @@ class Signer:
     def __init__(self, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
         self.key = key
         self.asked: list[Mapping[str, object]] = []
-        self.noted: list[bool] = []
         self.error: SignerError | None = None
-
-    def note(self, seconds: float, *, is_good: bool) -> None:
-        assert seconds >= 0
-        self.noted.append(is_good)
 
     def ask(self, message: Mapping[str, object]) -> Mapping[str, object]:
         self.asked.append(message)
@@ -98,19 +94,29 @@ def test_a_signature_of_another_key_does_not_leave_them(kind: str) -> None:
     key = foreign_key(PROGRAM, signer, PRIVATE[kind].public_key())
     with pytest.raises(SignerError, match="a signature that its public key does not verify"):
         x509.CertificateSigningRequestBuilder(NAME).sign(key, hashes.SHA256())
-    assert signer.noted == [False]
+    assert outcomes.latest(PROGRAM) is False
 
 
-def test_how_the_last_question_went_is_noted_and_nothing_of_one_that_was_not_asked() -> None:
+def test_the_last_question_counts_and_none_that_was_not_asked() -> None:
+    told: list[bool] = []
+    outcomes.watch(lambda _seconds, is_good: told.append(is_good))
     signer = Signer(PRIVATE["P-256"])
     key = foreign_key(PROGRAM, signer, PRIVATE["P-256"].public_key())
     assert isinstance(key, ForeignECKey)
-    errors = (None, SignerError("away"), SignerBusyError("64 others wait"), None)
-    for error in errors:
+    latest = []
+    for error in (
+        None,
+        SignerBusyError("64 others wait"),
+        SignerError("away"),
+        SignerBusyError("64 others wait"),
+        None,
+    ):
         signer.error = error
         with nullcontext() if error is None else pytest.raises(SignerError):
             key.sign(b"a text", ec.ECDSA(hashes.SHA256()))
-    assert signer.noted == [True, False, True]
+        latest.append(outcomes.latest(PROGRAM))
+    assert latest == [True, True, False, False, True]
+    assert told == [True, False, True]
 
 
 def test_a_text_that_is_too_long_is_not_sent() -> None:
@@ -119,7 +125,7 @@ def test_a_text_that_is_too_long_is_not_sent() -> None:
     assert isinstance(key, ForeignECKey)
     with pytest.raises(SignerError, match="is not asked to sign 33554433 bytes"):
         key.sign(bytes(MAX_SIGNED_BYTES + 1), ec.ECDSA(hashes.SHA256()))
-    assert (signer.asked, signer.noted) == ([], [])
+    assert signer.asked == []
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from event_receivers import receiving
 
 from acme_iid.telemetry import delivery
@@ -39,10 +44,12 @@ def test_all_addresses_together_have_the_one_deadline() -> None:
 
 def test_a_key_with_a_password_is_an_error_and_no_question(tmp_path: Path) -> None:
     """OpenSSL would ask on the terminal, and a server would wait there."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    (tmp_path / "client.pem").write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hush"))
-    )
+    with receiving(tmp_path, "https"):
+        pair = (tmp_path / "hostile.pem").read_bytes()
+    key = load_pem_private_key(pair, None)
+    certificate = x509.load_pem_x509_certificate(pair).public_bytes(Encoding.PEM)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hush"))
+    (tmp_path / "client.pem").write_bytes(certificate + locked)
     program = """
 import pathlib, sys
 from acme_iid.telemetry import delivery

@@ -88,7 +88,7 @@ def test_a_facts_name_is_one_word_whatever_a_provisioner_is_called(name: str) ->
 
 
 def test_a_huge_text_of_an_error_takes_no_time(formatter: Formatter) -> None:
-    error = raised(ValueError('"' + "a." * 5_000_000))
+    error = raised(ValueError("a://b:" * 1_500_000))
     begun = time.process_time()
     formatter.format(record("unexpected failure", error=error))
     assert time.process_time() - begun < 6
