@@ -8,7 +8,7 @@ import pwd
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
@@ -17,7 +17,10 @@ from acme_iid.cli.filters import on_store
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home
+    from acme_iid.operations.waiting_acts import Act
     from acme_iid.store.actor import Actor, OperatorStore
+    from acme_iid.store.chain import Event
+    from acme_iid.store.configurations import Recorded
     from acme_iid.store.database import Database
 
 P = ParamSpec("P")
@@ -64,32 +67,76 @@ def here(reason: str | None, environment: Mapping[str, str] = os.environ) -> Act
 
 
 def operated(database: Database, reason: str | None) -> OperatorStore:
-    """The store as whoever runs this process uses it."""
+    """The store as whoever runs this command uses it; what waits for it in the CA's home is recorded first."""
+    from acme_iid.cli import Home
+    from acme_iid.operations import waiting_acts
     from acme_iid.store.actor import OperatorStore
 
+    home = click.get_current_context().find_object(Home)
+    assert home is not None
+    waiting_acts.take_up(home.path, database)
     return OperatorStore(database, here(reason))
+
+
+def record_act(home: Home, reason: str | None, event: Event, configuration: Recorded | None = None) -> None:
+    """Record an act that was done without the store; where that is not there, or is away, the act waits in the home.
+
+    :param configuration: the ca.toml that it left, if it changed that.
+    """
+    from acme_iid.errors import StoreUnavailableError
+    from acme_iid.operations import waiting_acts
+    from acme_iid.operations.waiting_acts import Act
+    from acme_iid.store.existing import existing
+
+    act = Act.new(here(reason).sign(event), configuration)
+    try:
+        with existing(home.config().store.url) as database:
+            if database is not None:
+                waiting_acts.take_up(home.path, database)
+                waiting_acts.record(database, act)
+                return
+    except StoreUnavailableError as error:
+        click.echo(f"This was done, and waits in the home for the record: {error}", err=True)
+    _keep(home, act)
+
+
+def _keep(home: Home, act: Act) -> None:
+    from acme_iid.operations import waiting_acts
+
+    try:
+        waiting_acts.keep(home.path, act)
+    except OSError as error:
+        click.echo(f"This was done, and the record will not have it: {error.filename}: {error.strerror}", err=True)
 
 
 @contextmanager
 def recording(home: Home, reason: str | None) -> Iterator[None]:
-    """Record what a command changes in ca.toml, if the store is there; else the next server to start does.
+    """Record what a command changes in ca.toml.
 
     A change of before that nobody has recorded is recorded first, and is not this operator's.
     """
     from acme_iid.errors import StoreUnavailableError
     from acme_iid.operations import configuration_record as record
+    from acme_iid.operations import waiting_acts
+    from acme_iid.operations.waiting_acts import Act
     from acme_iid.store.existing import existing
 
-    before = record.read(home.path) if (home.path / "ca.toml").exists() else None
+    before = record.read(home.path) if (home.path / "ca.toml").exists() else b""
     yield
-    now = int(time.time())
-    try:
-        with existing(home.config().store.url) as database:
-            if database is not None and before is not None:
-                record.note(database, before, now)
-                record.note(operated(database, reason), record.read(home.path), now)
-    except StoreUnavailableError as error:
-        click.echo(f"ca.toml was changed, and the record does not have that yet: {error}", err=True)
+    after, now = record.read(home.path), int(time.time())
+    with suppress(StoreUnavailableError), existing(home.config().store.url) as database:
+        if database is not None:
+            operator = operated(database, reason)
+            record.note(database, before, now)
+            record.note(operator, after, now)
+            return
+    if before == after:
+        return
+    former, latter = record.recorded(before), record.recorded(after)
+    last = waiting_acts.configuration(home.path)
+    if last is not None and last.sha256 != former.sha256:
+        _keep(home, Act.new(record.changed(last, former, now), former))
+    record_act(home, reason, record.changed(former, latter, now), latter)
 
 
 def _line(text: str | None) -> str | None:

@@ -55,14 +55,21 @@ class _Order:
     why: str | None
     as_json: bool
 
-    def task(self) -> Task:
+    def task(self, database: Database) -> Task:
         from acme_iid.operations.bulk import Task
 
-        return Task.new(self.ticket) if self.go_on is None else Task(self.go_on, self.ticket)
+        if self.go_on is None:
+            return Task.new(self.ticket)
+        return Task.stopped(database, self.go_on, self.ticket)
 
     def require_some(self, filter_: Filter) -> None:
-        """Refuse an act on everything that nobody has asked for."""
-        if not self.every and all(getattr(filter_, name) is None for name in ABOUT):
+        """Refuse an act on everything that nobody has asked for, and a filter that a script has left empty."""
+        filters = {name: value for name in ABOUT if (value := getattr(filter_, name)) is not None}
+        if empty := [f"--{name}" for name, value in filters.items() if not str(value).strip()]:
+            raise click.UsageError(f"{' and '.join(empty)} is empty; nothing was done")
+        if self.every and filters:
+            raise click.UsageError("--all is for all of them, and goes with no filter that leaves some out")
+        if not self.every and not filters:
             raise click.UsageError("say which, by a filter such as --owner; --all is for all of them")
 
 
@@ -95,8 +102,8 @@ def _ordered(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorate
 
 
-_OF_CERTIFICATES = ("kind", "remote", "bulk", "limit")
-_OF_INSTANCES = (*_OF_CERTIFICATES, "profile", "since", "until", "before")
+_OF_CERTIFICATES = ("kind", "remote", "bulk", "limit", "before")
+_OF_INSTANCES = (*_OF_CERTIFICATES, "profile", "since", "until")
 
 
 @bulk.command("revoke", short_help="Revoke certificates.")
@@ -117,7 +124,7 @@ def revoke(database: Database, filter_: Filter, order: _Order, *, reason: str) -
     from acme_iid.operations import bulk as acts
 
     order.require_some(filter_)
-    code, now, task = revocation.reason_of_text(reason), int(time.time()), order.task()
+    code, now, task = revocation.reason_of_text(reason), int(time.time()), order.task(database)
     count = acts.count_certificates(database, filter_, now)
     if _confirmed(order, count, f"revoke {{}} certificates ({revocation.REASONS[code]})"):
         _run(order, task, count, "certificates", acts.revoke(operated(database, order.why), filter_, code, task, now))
@@ -142,8 +149,8 @@ def renew_now(database: Database, filter_: Filter, order: _Order, *, over: int) 
     from acme_iid.operations import bulk as acts
 
     order.require_some(filter_)
-    now, task = int(time.time()), order.task()
-    count = acts.count_certificates(database, filter_, now)
+    now, task = int(time.time()), order.task(database)
+    count = acts.count_certificates(database, acts.left(database, filter_, task), now)
     if _confirmed(order, count, f"ask for the renewal of {{}} certificates over {durations.text(over)}"):
         steps = acts.renew_now(operated(database, order.why), filter_, over, task, now)
         _run(order, task, count, "certificates", steps)
@@ -161,7 +168,7 @@ def block(database: Database, filter_: Filter, order: _Order, *, revoke: bool) -
     from acme_iid.operations import bulk as acts
 
     order.require_some(filter_)
-    now, task = int(time.time()), order.task()
+    now, task = int(time.time()), order.task(database)
     count = acts.count_instances(database, filter_)
     what = "block {} instances" + (" and revoke their certificates (keyCompromise)" if revoke else "")
     if _confirmed(order, count, what):
@@ -213,7 +220,7 @@ def release(
     from acme_iid.operations import bulk as acts
 
     order.require_some(filter_)
-    now, task = int(time.time()), order.task()
+    now, task = int(time.time()), order.task(database)
     found = acts.rebuilt(database, filter_, refused_since, also_unbound=also_unbound, now=now)
     left_out = [entry for entry in found if entry.left_out is not None]
     listed = found if order.dry_run else left_out[:_SHOWN]
@@ -252,10 +259,12 @@ def _confirmed(order: _Order, count: int, what: str) -> bool:
 
 
 def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Step]) -> None:
-    """Run an act to its end, or until somebody stops it, and say what was done."""
+    """Run an act to its end, or until somebody or something stops it, and say what was done."""
+    from acme_iid.errors import OutcomeUnknownError, RequestError, StoreUnavailableError
+
     done = left_out = 0
-    at = None
-    stopped = False
+    stopped: str | None = None
+    is_unknown = False
     if not order.as_json:
         click.echo(f"The id of this act is {task.id}.", err=True)
     try:
@@ -264,22 +273,26 @@ def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Ste
             click.progressbar(length=count, file=sys.stderr, hidden=order.as_json or not sys.stderr.isatty()) as bar,
         ):
             for step in steps:
-                done, left_out, at = done + step.done, left_out + step.left_out, step.at
+                done, left_out = done + step.done, left_out + step.left_out
                 bar.update(step.done + step.left_out)
                 if asked() and done + left_out < count:
-                    stopped = True
+                    stopped = "it was stopped"
                     break
+    except (StoreUnavailableError, RequestError) as error:
+        stopped, is_unknown = str(error), isinstance(error, OutcomeUnknownError)
     except Exception:
         click.echo(_done(task, done, left_out, count, things), err=True)
         raise
     if order.as_json:
-        counts = {"count": count, "done": done, "left_out": left_out, "stopped": stopped}
+        counts = {"count": count, "done": done, "left_out": left_out, "stopped": stopped is not None}
         click.echo(json.dumps({"bulk": task.id, **counts}))
     else:
         click.echo(_done(task, done, left_out, count, things))
-    if stopped:
-        place = "" if at is None else f" --before {at.time}.{at.key}"
-        raise click.ClickException(f"it was stopped; the same command goes on with: --go-on {task.id}{place}")
+    if stopped is not None:
+        # Of an act that has done nothing there is no event, by which it could go on.
+        begun = done or order.go_on or is_unknown
+        how = f"goes on with: --go-on {task.id}" if begun else "begins it anew"
+        raise click.ClickException(f"{stopped}; the same command {how}")
 
 
 def _done(task: Task, done: int, left_out: int, count: int, things: str) -> str:

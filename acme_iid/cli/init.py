@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acme_iid.cli import Home
+from acme_iid.cli.acting import here, reason_option
 from acme_iid.cli.key_places import key_place, require_fitting, taker
 from acme_iid.cli.parameters import KEY_TYPES, Checked, Subject, password, password_file
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from cryptography.x509 import NameConstraints
 
     from acme_iid.config.settings import Config
+    from acme_iid.operations.founding import Founded
+    from acme_iid.operations.waiting_acts import Act
 
 _file = click.Path(dir_okay=False, path_type=Path)
 _folder = click.Path(file_okay=False, path_type=Path)
@@ -173,6 +176,7 @@ def _root_crl_url(text: str) -> str:
     help='Where the root\'s revocation list will be, such as "http://pki.example.com/root-crl/{root}".',
 )
 @password_file
+@reason_option()
 @click.pass_obj
 def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: str, **options: Any) -> None:
     """Make a new CA: a root, an intermediate that issues, and ca.toml. Nothing that exists is overwritten.
@@ -185,7 +189,7 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
     same file. With --key the intermediate's key is not in a file: the CA asks for each signature where the key is.
     """
     from acme_iid.config import ca_toml
-    from acme_iid.operations import founding
+    from acme_iid.operations import founding, waiting_acts
 
     _check_options(options, home.path)
     _require_unused(home.path, ())
@@ -226,8 +230,27 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
     for path, content in founded.root_files.items():
         outside[options["root_out"].absolute() / path.name] = content
     # Last: a home is one when this file is there, so an init that was cut short leaves none.
-    _write(home.path, {**outside, **founded.files, Path(ca_toml.FILE_NAME): (text.encode(), 0o644)})
+    act = _act(founded, name, text.encode(), options, now)
+    kept = {act.file: (act.content(), waiting_acts.MODE)}
+    _write(home.path, {**outside, **founded.files, **kept, Path(ca_toml.FILE_NAME): (text.encode(), 0o644)})
     _tell(home, name, url, founded.fingerprint, options, wishes.constraints)
+
+
+def _act(founded: Founded, name: str, ca_toml: bytes, options: dict[str, Any], now: int) -> Act:
+    """What the record is to say first, once there is a store."""
+    from acme_iid.operations import configuration_record
+    from acme_iid.operations.waiting_acts import Act
+    from acme_iid.store.chain import Event
+
+    configuration = configuration_record.recorded(ca_toml)
+    detail = {
+        "ca": name,
+        "issuer": founded.issuer_id,
+        "root": founded.fingerprint,
+        "key": None if options["key"] is None else str(options["key"]),
+        "configuration": configuration.sha256,
+    }
+    return Act.new(here(options["act_reason"]).sign(Event("ca.made", now, detail=detail)), configuration)
 
 
 def _check_options(options: dict[str, Any], home: Path) -> None:
@@ -273,10 +296,11 @@ def _require_unused(home: Path, files: Iterable[Path]) -> None:
     """
     from acme_iid.config.ca_toml import FILE_NAME
     from acme_iid.issuance.home import leftovers
+    from acme_iid.operations.waiting_acts import waiting
 
     if (home / FILE_NAME).exists():
         raise click.ClickException(f"{home} already holds a CA; choose another directory with --home")
-    for path in (*files, *leftovers(home)):
+    for path in (*files, *leftovers(home), *waiting(home)):
         if (home / path).exists():
             raise click.ClickException(
                 f"{home / path} exists, without a {FILE_NAME} beside it: an init was interrupted there. Nothing uses "

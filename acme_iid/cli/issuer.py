@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from acme_iid.cli import Home
+from acme_iid.cli.acting import reason_option, record_act
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.issuer_root_crl import root_crl
 from acme_iid.cli.issuer_roots import roots
@@ -31,16 +32,21 @@ issuer.add_command(roots)
 @issuer.command("import", short_help="Take up the answer to the CA's request.")
 @click.argument("chain", type=click.Path(dir_okay=False, path_type=Path))
 @password_file
+@reason_option()
 @click.pass_obj
-def import_chain(home: Home, chain: Path, password_file: Path | None) -> None:
+def import_chain(home: Home, chain: Path, password_file: Path | None, act_reason: str | None) -> None:
     """Take up CHAIN, a PEM file: the certificate that was signed for this CA's key, those above it, the root last.
 
     A root that the CA knows may be left out. All is tried first, a TLS handshake included; a chain that does not fit
     changes nothing.
     """
     from acme_iid.operations import importing
+    from acme_iid.store.chain import Event
 
-    imported = importing.take_up(home.config(), chain, password(password_file), int(time.time()))
+    now = int(time.time())
+    imported = importing.take_up(home.config(), chain, password(password_file), now)
+    detail = {"issuer": imported.issuer_id, "root": imported.fingerprint}
+    record_act(home, act_reason, Event("issuer.imported", now, detail=detail))
     click.echo(f"The issuer {imported.issuer_id[:16]} is in {imported.folder}.")
     click.echo(f"Root fingerprint: {imported.fingerprint}")
     for purpose in imported.closed_purposes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli import Home
-from acme_iid.cli.acting import acting
+from acme_iid.cli.acting import acting, reason_option, record_act
 from acme_iid.cli.key_places import key_place, require_fitting, taker
 from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import KEY_TYPES, Checked, password, password_file
@@ -61,6 +61,7 @@ def rotate() -> None:
 )
 @click.option("--no-name-constraints", is_flag=True, help="Let it sign for any name.")
 @password_file
+@reason_option()
 @click.pass_obj
 def prepare(
     home: Home,
@@ -74,6 +75,7 @@ def prepare(
     networks: tuple[Network, ...],
     no_name_constraints: bool,
     password_file: Path | None,
+    act_reason: str | None,
     *,
     generate: bool,
 ) -> None:
@@ -83,8 +85,10 @@ def prepare(
     takes up. Copy the new folder in issuers/ and its key to the CA's other servers, and reload them (SIGHUP). With
     --key the key is not in a file: every server asks for each signature where the key is.
     """
+    from acme_iid.issuance.roots import fingerprint
     from acme_iid.operations import issuer_keys, rotation
     from acme_iid.operations.founding import Wishes
+    from acme_iid.store.chain import Event
 
     if csr is not None and (root_cert or root_key):
         raise click.UsageError("--csr is for a root that is elsewhere; --root-cert and --root-key sign now")
@@ -102,9 +106,13 @@ def prepare(
     )
     if csr is not None:
         issuer_id = rotation.request(config, wishes, csr)
+        record_act(home, act_reason, Event("issuer.requested", now, detail={"issuer": issuer_id}))
         click.echo(f"The request of the issuer {issuer_id[:16]} is in {csr}; import the answer with 'issuer import'.")
         return
-    issuer_id = rotation.prepare(config, wishes, _root(home, root_cert, root_key, wishes.password), now)
+    root = _root(home, root_cert, root_key, wishes.password)
+    issuer_id = rotation.prepare(config, wishes, root, now)
+    detail = {"issuer": issuer_id, "root": fingerprint(root.certificate)}
+    record_act(home, act_reason, Event("issuer.prepared", now, detail=detail))
     click.echo(f"The issuer {issuer_id[:16]} is prepared. It signs nothing until:")
     click.echo(f"  acme-iid-ca issuer rotate activate {issuer_id[:16]}")
     if domains:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli import Home
+from acme_iid.cli.acting import here, reason_option
 from acme_iid.cli.parameters import Checked, password, password_file
 
 if TYPE_CHECKING:
@@ -47,10 +48,12 @@ if TYPE_CHECKING:
     help="The lowest level of lines to write; debug has a line for each request.",
 )
 @password_file
+@reason_option()
 @click.pass_obj
 def serve(
     home: Home,
     *,
+    act_reason: str | None,
     listen: Listen | None,
     plain_http: bool,
     workers: int,
@@ -70,7 +73,7 @@ def serve(
     os.umask(0o077)
     server.run(
         home.config(),
-        ServerRecord().following(create_app),
+        ServerRecord(here(act_reason)).following(create_app),
         password=password(password_file),
         password_file=password_file,
         listen=listen,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli import Home
+from acme_iid.cli.acting import reason_option, record_act
 from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import password, password_file
 
@@ -37,9 +38,16 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="A command to run, without a shell, once there is a new certificate; it may take a minute.",
 )
 @password_file
+@reason_option()
 @click.pass_obj
 def serving_certificate(
-    home: Home, key: Path, out: Path, renew: bool, command: str | None, password_file: Path | None
+    home: Home,
+    key: Path,
+    out: Path,
+    renew: bool,
+    command: str | None,
+    password_file: Path | None,
+    act_reason: str | None,
 ) -> None:
     r"""Write the certificate with which a proxy speaks for the CA: for the host in [server] url, marked, for a day.
 
@@ -54,6 +62,7 @@ def serving_certificate(
         --out /etc/nginx/ca.pem --renew --exec "nginx -s reload"
     """
     from acme_iid.issuance import serving
+    from acme_iid.store.chain import Event
 
     words = _words(command)
     if key.absolute() == out.absolute():
@@ -66,8 +75,14 @@ def serving_certificate(
     if not renew or serving.is_due(out, serving.key_in(key, authority).public_key(), authority, names, now):
         if words:
             pending_notification.touch(mode=0o600)
-        until = serving.write(out, key, authority, names, now)
-        click.echo(f"The certificate for {names[0]} is in {out}, valid until {timestamp(until)}.")
+        written = serving.write(out, key, authority, names, now)
+        click.echo(f"The certificate for {names[0]} is in {out}, valid until {timestamp(written.not_after)}.")
+        detail = {
+            "serial": f"{written.serial:x}",
+            "names": [name.value for name in names],
+            "not_after": written.not_after,
+        }
+        record_act(home, act_reason, Event("serving_certificate.issued", now, detail=detail))
     else:
         click.echo(f"The certificate in {out} is good and not due.")
     if words and pending_notification.exists():

@@ -42,7 +42,8 @@ def status(home: Home, *, as_json: bool) -> None:
     Below are the CA's certificates with their days left, the fleet's in numbers, what was refused in the last day by
     which rule with the command that lifts it, and the servers. A certificate is due in its time for renewal, overdue
     after it, and lapsed for a day after its end, each as long as it has no successor; those with one are not in use.
-    The exit status is 1 if something is red, and 0 otherwise.
+    Backups count as daily: a last one is yellow after 25 hours, and red after two days. The exit status is 1 if
+    something is red, and 0 otherwise.
     """
     from acme_iid.operations.status import collect
     from acme_iid.store import lookups
@@ -79,7 +80,8 @@ def screen(found: Status, home: str, now: int) -> Iterator[str]:
     if len(found.troubles) > _TROUBLES:
         yield f"       {len(found.troubles) - _TROUBLES} more: --json has all"
     yield ""
-    yield from _section("CA", _table(("WHAT", "NAME", "STATE", "DAYS LEFT", "KEY"), _certificates(found.lines, now)))
+    certificates = _table(("WHAT", "NAME", "STATE", "DAYS LEFT", "KEY"), _certificates(found.lines, now))
+    yield from _section("CA", [*certificates, f"  last backup {timestamp(found.backed_up_at) or 'never'}"])
     counts = found.counts
     use = f"valid {counts.valid}, in use {counts.used}: due {counts.due}, overdue {counts.overdue}"
     yield from _section("FLEET", [_fit(f"  {use}; lapsed in a day {counts.lapsed}")])
@@ -182,6 +184,7 @@ def _as_json(found: Status, now: int) -> Mapping[str, object]:
             }
             for line in found.lines
         ],
+        "backup": timestamp(found.backed_up_at),
         "fleet": {**found.counts._asdict(), "used": found.counts.used},
         "refused": by_rule(found.refusals),
         "servers": [

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from acme_iid.cli.acting import here, reason_option
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import on_store
 from acme_iid.cli.output import rows_progress, show, timestamp
@@ -30,9 +33,10 @@ def store() -> None:
     help="An empty database, such as postgresql://acme_iid@db.internal/acme_iid. Give the password in PGPASSWORD or "
     "~/.pgpass: others can see a command's arguments.",
 )
+@reason_option()
 @json_option
 @click.pass_context
-def migrate(context: click.Context, url: str, *, as_json: bool) -> None:
+def migrate(context: click.Context, url: str, act_reason: str | None, *, as_json: bool) -> None:
     """Copy the store from its SQLite file into a database of PostgreSQL's.
 
     Stop the server first: what it would write meanwhile is not copied, and the command then says so and fails.
@@ -40,8 +44,10 @@ def migrate(context: click.Context, url: str, *, as_json: bool) -> None:
     interrupted, the same command goes on where it was. The file stays as it is.
     """
     from acme_iid.errors import RequestError
-    from acme_iid.store import copying
+    from acme_iid.store import copying, events
+    from acme_iid.store.chain import Event
     from acme_iid.store.database import connect, migrate, open_store
+    from acme_iid.telemetry import reports
 
     home: Home = context.obj
     settings = home.config().store
@@ -58,11 +64,14 @@ def migrate(context: click.Context, url: str, *, as_json: bool) -> None:
             migrate(target)
             # Each row is copied, and then compared.
             with rows_progress(2 * copying.count(source)) as progress:
-                done = copying.copy(source, target, progress)
+                head = str(events.head(source))
+                moved = here(act_reason).sign(Event("store.moved", int(time.time()), detail={"head": head}))
+                done = copying.copy(source, target, progress, partial(events.append, event=moved))
         finally:
             target.close()
     finally:
         source.close()
+    reports.report([moved])
     rows = sum(copied.rows for copied in done)
     if as_json:
         click.echo(json.dumps({"rows": rows, "tables": {copied.table: copied.rows for copied in done}}, indent=2))
@@ -99,8 +108,6 @@ def servers(database: Database, *, as_json: bool) -> None:
 
     A process that was killed is listed for half a minute more.
     """
-    import time
-
     from acme_iid.operations.presence import SEEN_SECONDS
     from acme_iid.store import servers as record
 

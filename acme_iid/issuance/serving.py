@@ -17,7 +17,7 @@ from acme_iid.binding import SERVING_MARK
 from acme_iid.durable import replace_file, write_new
 from acme_iid.issuance import keys
 from acme_iid.issuance.ca import CertificateAuthority
-from acme_iid.issuance.issuer import BACKDATE, key_id
+from acme_iid.issuance.issuer import BACKDATE, IssuedCertificate, key_id
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.roots import to_pem
 from acme_iid.protocol.identifiers import Identifier
@@ -217,8 +217,8 @@ def is_due(
 
 def write(
     chain: Path, key_file: Path, authority: CertificateAuthority, identifiers: Sequence[Identifier], now: int
-) -> int:
-    """Write a new serving certificate and what is above it to a file, whole or not at all; returns when it ends.
+) -> IssuedCertificate:
+    """Write a new serving certificate and what is above it to a file, whole or not at all.
 
     :param key_file: the file of its private key.
     :raises OSError: if the file cannot be written.
@@ -236,7 +236,7 @@ def write(
     finally:
         trial.unlink(missing_ok=True)
     replace_file(chain, content, 0o644)
-    return issued.not_after
+    return issued
 
 
 def _require_replaceable(chain: Path) -> None:

@@ -32,7 +32,7 @@ from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
 from acme_iid.issuance import home
 from acme_iid.issuance.keys import CAFileError
-from acme_iid.operations import envelopes
+from acme_iid.operations import envelopes, waiting_acts
 from acme_iid.store import copies, events, jobs
 from acme_iid.store.chain import Event
 from acme_iid.store.database import SQLite, migrate
@@ -41,11 +41,15 @@ from acme_iid.store.writes import Committing, Reader, Write, perform
 MANIFEST = "manifest.json"
 DATABASE = "store.db"
 """The database's name in a backup, wherever it is in a home."""
+LATE_SECONDS = 25 * 3600
+"""The age from which on the latest backup is late: they are made daily, and one takes its time."""
+OLD_SECONDS = 2 * 86400
+"""The age from which on it is an alarm; the alert rule in docs/monitoring/alerts.yml has the same."""
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Of any file but the database."""
 _FORMAT = 1
 _JOB = "backup"
-_FOLDERS = ("certs", "secrets", "issuers")
+_FOLDERS = ("certs", "secrets", "issuers", str(waiting_acts.FOLDER))
 
 
 @dataclass(frozen=True, slots=True)

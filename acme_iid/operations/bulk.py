@@ -1,20 +1,22 @@
 """Acts on many certificates or instances at once: in transactions of a hundred, an event for each.
 
 What is acted on is what was there at the start. Each act gives a :class:`Step` after each transaction, so whoever
-runs it can say how far it is and stop there: what was done stays done, and the same act again goes on with the rest.
+runs it can say how far it is and stop there: what was done stays done. The same act again goes on with the rest, also
+after one that was killed: a transaction does all that belongs to an instance, and what was done shows in the store, or
+in the events of the act.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from acme_iid.authority import challenges, many_revocations, revocation
+from acme_iid.errors import RequestError, StoreConflictError
 from acme_iid.errors import Step as EvidenceStep
-from acme_iid.errors import StoreConflictError
 from acme_iid.operations import instances as one
 from acme_iid.policy.clouds import instance_key
 from acme_iid.protocol.renewal import Window
@@ -39,15 +41,32 @@ class Task:
 
     :ivar id: its own; the same where one goes on that was stopped.
     :ivar ticket: the operator's, where there is one.
+    :ivar last: the event that it left last, before it was stopped.
     """
 
     id: str
     ticket: str | None = None
+    last: Event | None = None
 
     @classmethod
     def new(cls, ticket: str | None = None) -> Task:
         """A new one."""
         return cls(f"b-{secrets.token_hex(6)}", ticket)
+
+    @classmethod
+    def stopped(cls, reader: Database, id_: str, ticket: str | None = None) -> Task:
+        """One that was stopped, to go on with.
+
+        :param ticket: another ticket than before.
+        :raises RequestError: if there is no event of it.
+        """
+        lookups.follow(reader)
+        latest = events.page(reader, Filter(bulk=id_, limit=1))
+        if not latest:
+            raise RequestError(f"the record has no act {id_!r}: it had done nothing when it ended; begin it anew")
+        last = latest[0][1]
+        before = last.detail.get("ticket")
+        return cls(id_, ticket or (before if isinstance(before, str) else None), last)
 
     def sign(self, write: Write[T]) -> Write[T]:
         """The same write, whose events name the task."""
@@ -61,12 +80,10 @@ class Step(NamedTuple):
 
     :ivar done: the number of certificates, or instances.
     :ivar left_out: the number of those that nothing was done to: somebody else had done it, or it cannot be done.
-    :ivar at: where the act has come to in the list of certificates; None for instances.
     """
 
     done: int
     left_out: int
-    at: Position | None = None
 
 
 def count_certificates(database: Database, criteria: Filter, now: int) -> int:
@@ -82,7 +99,7 @@ def revoke(database: Database, criteria: Filter, code: int, task: Task, now: int
     """
     for page in _pages(database, criteria, now):
         done = _commit(database, task, partial(many_revocations.revoke, chosen=page, code=code, now=now))
-        yield Step(done.done, len(page) - done.done, certificates.position(page[-1]))
+        yield Step(done.done, len(page) - done.done)
 
 
 def renew_now(database: Database, criteria: Filter, seconds: int, task: Task, now: int) -> Iterator[Step]:
@@ -90,6 +107,7 @@ def renew_now(database: Database, criteria: Filter, seconds: int, task: Task, no
 
     Each gets a window of its own, in the order of the list, so that a fleet renews one after another.
     """
+    criteria = left(database, criteria, task)
     count, done = count_certificates(database, criteria, now), 0
     if not count:
         # That it was asked for is recorded all the same.
@@ -101,7 +119,14 @@ def renew_now(database: Database, criteria: Filter, seconds: int, task: Task, no
         ]
         _commit(database, task, partial(_ask, asking=asking, seconds=seconds, now=now))
         done += len(page)
-        yield Step(len(page), 0, certificates.position(page[-1]))
+        yield Step(len(page), 0)
+
+
+def left(database: Database, criteria: Filter, task: Task) -> Filter:
+    """The filter for the certificates that :func:`renew_now` has not asked for yet, if it goes on."""
+    serial = None if task.last is None else task.last.detail.get("serial")
+    last = certificates.by_serial(database, serial) if isinstance(serial, str) else None
+    return criteria if last is None else replace(criteria, before=certificates.position(last))
 
 
 def _window(certificate: Certificate, now: int, part: tuple[int, int]) -> Window:
@@ -152,33 +177,48 @@ def block(
     :param revoke: revoke their certificates for keyCompromise, too.
     """
     lookups.follow(database)
+    code = revocation.KEY_COMPROMISE if revoke else None
     for page in _pages_of_instances(database, criteria, AT_ONCE):
-        done = _commit(database, task, partial(_block, ids=page, reason=reason, now=now))
-        if revoke:
-            # Certificates that were issued before their instance lost its proof; no others can follow.
-            lookups.follow(database)
-            _revoke_all(database, task, page, revocation.KEY_COMPROMISE, now)
+        done = _act(database, task, partial(_block, reason=reason, revoke=revoke, now=now), page, code, now)
         yield Step(done, len(page) - done)
 
 
-def _block(reader: Reader, ids: Sequence[str], reason: str | None, now: int) -> Write[int]:
+def _block(reader: Reader, ids: Sequence[str], reason: str | None, now: int, *, revoke: bool) -> Write[int]:
     known = [instances.get(reader, instance_id) for instance_id in ids]
     unblocked = [instance.id for instance in known if instance is not None and instance.blocked_at is None]
-    return _together([one.blocking(reader, id_, reason, revoke=False, now=now) for id_ in unblocked])
+    return _together([one.blocking(reader, id_, reason, revoke=revoke, now=now) for id_ in unblocked])
 
 
-def _revoke_all(database: Database, task: Task, ids: Sequence[str], code: int, now: int) -> None:
-    """Revoke the certificates of some instances that are still in force."""
+class _Decide(Protocol):
+    def __call__(self, reader: Reader, ids: Sequence[str]) -> Write[int]:
+        """What is done to some instances, as one write; its answer is their number."""
 
-    def decide(reader: Reader, several: Sequence[str]) -> Write[int]:
-        return _together([one.revoking(reader, id_, code, now) for id_ in several])
 
+def _act(database: Database, task: Task, decide: _Decide, ids: Sequence[str], code: int | None, now: int) -> int:
+    """Take from some instances what they have proven, and revoke what they have; the number of the instances.
+
+    Both is one transaction: an act that is killed leaves no instance whose certificates the next one would pass over.
+
+    :param code: the reason for the revocation; None for none.
+    """
+    done = _each(database, task, decide, ids)
+    if code is not None:
+        # Certificates that were issued after the look and before the instance lost its proof; no others can follow.
+        lookups.follow(database)
+        _each(database, task, partial(_revoke_late, code=code, now=now), ids)
+    return done
+
+
+def _revoke_late(reader: Reader, ids: Sequence[str], code: int, now: int) -> Write[int]:
+    return _together([one.revoking(reader, id_, code, now) for id_ in ids])
+
+
+def _each(database: Database, task: Task, decide: _Decide, ids: Sequence[str]) -> int:
     try:
-        _commit(database, task, partial(decide, several=ids))
+        return _commit(database, task, partial(decide, ids=ids))
     except StoreConflictError:
         # Two of them have the same key, the compromise of which is noted once.
-        for id_ in ids:
-            _commit(database, task, partial(decide, several=[id_]))
+        return sum(_commit(database, task, partial(decide, ids=[id_])) for id_ in ids)
 
 
 class Rebuilt(NamedTuple):
@@ -255,19 +295,18 @@ def release(
     :param seconds: the seconds that a release lasts if it is not used.
     :param revoke: revoke their certificates as superseded, too.
     """
-    released = [(entry.instance_id, entry.thumbprint) for entry in chosen if entry.thumbprint is not None]
-    for start in range(0, len(released), AT_ONCE):
-        page = released[start : start + AT_ONCE]
-        done = _commit(database, task, partial(_release, page=page, until=now + seconds, now=now))
-        if revoke:
-            ids = [instance_id for instance_id, _ in page]
-            lookups.follow(database)
-            _revoke_all(database, task, ids, revocation.SUPERSEDED, now)
-        yield Step(done, 0)
+    lookups.follow(database)
+    keys = {entry.instance_id: entry.thumbprint for entry in chosen if entry.thumbprint is not None}
+    ids, code = list(keys), revocation.SUPERSEDED if revoke else None
+    decide = partial(_release, keys=keys, until=now + seconds, revoke=revoke, now=now)
+    for start in range(0, len(ids), AT_ONCE):
+        yield Step(_act(database, task, decide, ids[start : start + AT_ONCE], code, now), 0)
 
 
-def _release(reader: Reader, page: Sequence[tuple[str, str]], until: int, now: int) -> Write[int]:
-    return _together([one.releasing(reader, id_, to, until, revoke=False, now=now) for id_, to in page])
+def _release(
+    reader: Reader, ids: Sequence[str], keys: Mapping[str, str], until: int, now: int, *, revoke: bool
+) -> Write[int]:
+    return _together([one.releasing(reader, id_, keys[id_], until, revoke=revoke, now=now) for id_ in ids])
 
 
 def _together(writes: Sequence[Write[Any]]) -> Write[int]:

@@ -18,7 +18,9 @@ from acme_iid.config import differences
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
 from acme_iid.errors import StoreUnavailableError
+from acme_iid.operations import waiting_acts
 from acme_iid.store import configurations
+from acme_iid.store.actor import Actor
 from acme_iid.store.chain import Event
 from acme_iid.store.configurations import Recorded
 from acme_iid.store.database import connect
@@ -72,19 +74,33 @@ def note(database: Committing, data: bytes, now: int) -> bool:
 
 
 def _note(reader: Reader, data: bytes, now: int) -> Write[bool] | bool:
-    before = configurations.latest(reader)
-    lines = _lines(data)
-    after = Recorded(sha256(data), "\n".join(lines))
+    before, after = configurations.latest(reader), recorded(data)
     if before is not None and before.sha256 == after.sha256:
         return False
+    return Write([configurations.record(before, after)], lambda _rows: True, [changed(before, after, now)])
+
+
+def recorded(data: bytes) -> Recorded:
+    """A ca.toml as it is recorded.
+
+    :param data: its octets.
+    """
+    return Recorded(sha256(data), "\n".join(_lines(data)))
+
+
+def changed(before: Recorded | None, after: Recorded, now: int) -> Event:
+    """The event that one ca.toml took the place of another.
+
+    :param before: None if none was recorded yet.
+    """
+    difference = None if before is None else _difference(before.content.split("\n"), after.content.split("\n"))
     detail: dict[str, object] = {
         "before": None if before is None else before.sha256,
         "after": after.sha256,
-        "difference": None if before is None else _difference(before.content.split("\n"), lines),
+        "difference": difference,
         "host": socket.gethostname(),
     }
-    event = Event("configuration.changed", now, detail=detail)
-    return Write([configurations.record(before, after)], lambda _rows: True, [event])
+    return Event("configuration.changed", now, detail=detail)
 
 
 def _difference(before: list[str], after: list[str]) -> list[str]:
@@ -102,9 +118,12 @@ class ServerRecord:
     """Records that a server was started and reloaded, once for all of its processes.
 
     It is made before they are; each makes its applications by :meth:`following`.
+
+    :param actor: whoever starts it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, actor: Actor | None = None) -> None:
+        self._actor = actor
         self._run = secrets.token_urlsafe(12)
         self._runs_here = False
 
@@ -119,6 +138,7 @@ class ServerRecord:
             try:
                 data = read(config.home)
                 with closing(connect(config.store.url, 1)) as database:
+                    waiting_acts.take_up(config.home, database)
                     self._record(database, data, int(time.time()))
             except (OSError, StoreUnavailableError) as error:
                 _log.warning("The record does not say that this server took up its configuration: %s", error)
@@ -135,6 +155,8 @@ class ServerRecord:
         if configurations.is_started(reader, self._run):
             return None
         event = Event("server.started", now, detail=self._detail(digest))
+        if self._actor is not None:
+            event = self._actor.sign(event)
         return Write(configurations.started(self._run, digest, now), lambda _rows: None, [event])
 
     def _reloaded(self, reader: Reader, digest: str, now: int) -> Write[None] | None:

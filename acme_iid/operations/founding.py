@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from acme_iid.config.settings import Config
 from acme_iid.errors import RequestError
 from acme_iid.issuance import ceremony, home, imports, keys, root_crl
-from acme_iid.issuance.issuer import Signer
+from acme_iid.issuance.issuer import Signer, key_id
 from acme_iid.issuance.keys import PrivateKey
 from acme_iid.issuance.roots import fingerprint
 from acme_iid.operations import importing
@@ -55,12 +55,14 @@ class Founded:
     """A CA that was made and is to be written.
 
     :ivar files: those of the home.
+    :ivar issuer_id: the id of its intermediate, or of the one to be.
     :ivar root_files: those of a root whose key is not to be in the home.
     :ivar fingerprint: of the root; None where it is not known yet.
     :ivar request_pem: what a root elsewhere is to sign; empty if the CA has a root.
     """
 
     files: Files
+    issuer_id: str
     root_files: Files = field(default_factory=dict)
     fingerprint: str | None = None
     request_pem: bytes = b""
@@ -80,11 +82,13 @@ def with_root(wishes: Wishes, now: int, *, root_key_in_home: bool) -> Founded:
         wishes.constraints if wishes.constrain_root else None,
         wishes.root_subject,
     )
-    files = _files(wishes, root, next_intermediate(wishes, root, now))
+    intermediate = next_intermediate(wishes, root, now)
+    files = _files(wishes, root, intermediate)
     key = {home.ROOT_KEY: (keys.to_pem(root.key, wishes.password), 0o600)}
     certificate = {home.ROOT_CERTIFICATE: files[home.ROOT_CERTIFICATE]}
     return Founded(
         {**(key if root_key_in_home else {}), **files},
+        _id_of(intermediate.key),
         {} if root_key_in_home else {**key, **certificate},
         fingerprint(root.certificate),
     )
@@ -104,13 +108,15 @@ def under_root(config: Config, wishes: Wishes, certificate: Path, key: Path, now
             "--csr, have this one sign it, and give the whole chain to 'acme-iid-ca issuer import'"
         )
     intermediate = tried_intermediate(config, wishes, root, now)
-    return Founded(_files(wishes, root, intermediate), fingerprint=fingerprint(root.certificate))
+    files = _files(wishes, root, intermediate)
+    return Founded(files, _id_of(intermediate.key), fingerprint=fingerprint(root.certificate))
 
 
 def with_request(wishes: Wishes) -> Founded:
     """Make an intermediate's key, and the request for a root that is elsewhere."""
     key, request_pem = next_request(wishes)
-    return Founded(home.files_of_key(key, wishes.password, waiting=True), request_pem=request_pem)
+    files = home.files_of_key(key, wishes.password, waiting=True)
+    return Founded(files, _id_of(key), request_pem=request_pem)
 
 
 def next_request(wishes: Wishes) -> tuple[PrivateKey, bytes]:
@@ -155,6 +161,10 @@ def _files(wishes: Wishes, root: Signer, intermediate: Signer) -> Files:
         **home.files_of_key(intermediate.key, wishes.password, waiting=False),
         **home.files_of(intermediate, ()),
     }
+
+
+def _id_of(key: PrivateKey) -> str:
+    return key_id(key.public_key())
 
 
 def _intermediate_key(wishes: Wishes) -> PrivateKey:

@@ -29,6 +29,7 @@ from acme_iid.store.actor import Actor
 from acme_iid.store.chain import Event
 from acme_iid.store.copying import Progress
 from acme_iid.store.database import Database, Transaction, connect, migrate, open_store
+from acme_iid.telemetry import reports
 
 _STORE = "ca.db"
 _CHUNK = 1024 * 1024
@@ -67,7 +68,9 @@ def restore(
     try:
         backup = _unpack(archive, made, recipient)
         _point_to(server or f"sqlite:{_STORE}", made, backup)
-        _install(made / _STORE, server, backup, partial(_put_to_use, backup, now, actor), watch)
+        event = Event("store.restored", now, detail={"made_at": backup.made_at, "head": backup.head})
+        event = event if actor is None else actor.sign(event)
+        _install(made / _STORE, server, backup, partial(_put_to_use, now, event), watch)
         for folder, _, _ in os.walk(made):
             sync_names(Path(folder))
         made.rename(home)  # over an empty folder, or none
@@ -75,6 +78,7 @@ def restore(
     except BaseException:
         shutil.rmtree(made)
         raise
+    reports.report([event])
     return backup
 
 
@@ -199,10 +203,9 @@ def _install(
             path.unlink()
 
 
-def _put_to_use(backup: Backup, now: int, actor: Actor | None, transaction: Transaction) -> None:
+def _put_to_use(now: int, event: Event, transaction: Transaction) -> None:
     copies.put_to_use(transaction, now, now + LIST_LIFETIME // 2)
-    event = Event("store.restored", now, detail={"made_at": backup.made_at, "head": backup.head})
-    events.append(transaction, event if actor is None else actor.sign(event))
+    events.append(transaction, event)
 
 
 def _move(store: Database, server: str, put_to_use: Callable[[Transaction], None], watch: Watch) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from acme_iid.binding import CLOCK_SKEW
-from acme_iid.operations import expiry, follower, overview
+from acme_iid.operations import backup, expiry, follower, overview
 from acme_iid.operations.overview import Line
 from acme_iid.operations.presence import SEEN_SECONDS
 from acme_iid.operations.sinks import LATE_SECONDS
-from acme_iid.store import events, fleet, servers, sinks
+from acme_iid.store import events, fleet, issuers, servers, sinks
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.fleet import Counts
@@ -50,12 +50,14 @@ class Status:
 
     :ivar troubles: the red ones first.
     :ivar lines: the certificates of the CA, its responders and lists.
+    :ivar backed_up_at: when the latest backup was made, seconds; None if there was none.
     :ivar refusals: the events of refusals of the last day, of each kind the latest first.
     """
 
     troubles: tuple[Trouble, ...]
     lines: tuple[Line, ...]
     counts: Counts
+    backed_up_at: int | None
     refusals: tuple[Event, ...]
     servers: tuple[Server, ...]
 
@@ -72,12 +74,14 @@ def collect(folder: Path, database: Database, receivers: Collection[str], now: i
     counts = fleet.count(database, now)
     running = tuple(servers.seen(database, now, SEEN_SECONDS))
     oldest = database.unsealed().oldest
+    backed_up_at = backup.last(database)
     troubles = [*_of_ca(lines, now), *_of_servers(running), *_of_fleet(counts)]
     troubles += _of_sinks(sinks.waiting_since(database, receivers), now)
+    troubles += _of_backups(backed_up_at, database, now)
     if oldest is not None and now - oldest > follower.OLD_SECONDS:
         troubles.append(Trouble("red", f"An event has waited for {now - oldest} seconds to be chained."))
     troubles.sort(key=lambda trouble: trouble.severity != "red")
-    return Status(tuple(troubles), lines, counts, tuple(_refusals(database, now)), running)
+    return Status(tuple(troubles), lines, counts, backed_up_at, tuple(_refusals(database, now)), running)
 
 
 def _of_ca(lines: Sequence[Line], now: int) -> Iterator[Trouble]:
@@ -125,6 +129,18 @@ def _of_sinks(waiting: Mapping[str, int | None], now: int) -> Iterator[Trouble]:
     for name, since in waiting.items():
         if since is not None and now - since > LATE_SECONDS:
             yield Trouble("yellow", f"The sink {name} has not taken an event of {(now - since) // 60} minutes ago.")
+
+
+def _of_backups(last: int | None, database: Database, now: int) -> Iterator[Trouble]:
+    """That the latest backup is late; where there was none, the time since the first issuer began to sign counts."""
+    command = "acme-iid-ca backup FILE"
+    if last is None:
+        began = min((entry.activated_at for entry in issuers.every(database) if entry.activated_at), default=now)
+        severity: Severity = "red" if now - began > backup.OLD_SECONDS else "yellow"
+        yield Trouble(severity, "There was never a backup of this CA.", command)
+    elif now - last > backup.LATE_SECONDS:
+        severity = "red" if now - last > backup.OLD_SECONDS else "yellow"
+        yield Trouble(severity, f"The last backup was made {(now - last) // 3600} hours ago.", command)
 
 
 def _number(count: int) -> str:

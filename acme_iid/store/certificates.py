@@ -135,7 +135,7 @@ def add(certificate: Certificate, instance: InstanceKey | None, verdict: Verdict
 
 def count_valid(reader: Reader, criteria: Filter, now: int) -> int:
     """The number of certificates that :func:`page` would give in all, of those that are valid."""
-    count, before = 0, None
+    count, before = 0, criteria.before
     while certificates := page(reader, replace(criteria, limit=1000, before=before), "valid", now):
         count += len(certificates)
         before = position(certificates[-1])

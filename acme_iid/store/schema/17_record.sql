@@ -38,3 +38,9 @@ CREATE TABLE events_removed (
     seq BIGINT NOT NULL,
     hash TEXT NOT NULL
 );
+
+-- Operators' acts that were kept in a home until the store was there (acme_iid/operations/waiting_acts.py), by the ids
+-- that they had there: a copy of the home does not record them again.
+CREATE TABLE acts_recorded (
+    id TEXT PRIMARY KEY
+);

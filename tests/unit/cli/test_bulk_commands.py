@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import issued
@@ -89,6 +91,18 @@ def test_everything_is_only_meant_by_all(home: Path) -> None:
     assert run(home, "revoke", "--all", "--dry-run").stdout.startswith("This would revoke 2")
 
 
+@pytest.mark.parametrize("act", ["revoke", "renew-now", "block", "release"])
+@pytest.mark.parametrize("given", ["", " "])
+def test_a_filter_that_a_script_left_empty_is_refused(home: Path, act: str, given: str) -> None:
+    fill(home, 2)
+    for option in ("--owner", "--image", "--region", "--provisioner"):
+        refused = run(home, act, option, given, "--yes")
+        assert (refused.exit_code, f"{option} is empty" in refused.stderr) == (2, True), option
+    both = run(home, act, "--owner", OWNER, "--all", "--yes")
+    assert (both.exit_code, "goes with no filter" in both.stderr) == (2, True)
+    assert revoked(home) == 0
+
+
 def test_without_a_terminal_it_takes_yes(home: Path) -> None:
     fill(home, 2)
     refused = run(home, "revoke", "--owner", OWNER)
@@ -132,14 +146,53 @@ def test_at_a_terminal_the_number_is_typed(home: Path) -> None:
     assert revoked(home) == 2
 
 
-def test_ctrl_c_stops_after_a_transaction_and_the_same_command_goes_on(home: Path) -> None:
+def begin(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Run an act in a process of its own until it has done something."""
+    command = [sys.executable, "-m", "acme_iid.cli", "--home", str(home), "bulk", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not done_by_acts(home) and process.poll() is None:
+        time.sleep(0.01)
+    return process
+
+
+def done_by_acts(home: Path) -> Counter[str]:
+    """How many events acts on many have left for each certificate, by its serial number."""
+    database = opened(home)
+    database.seal()
+    rows = database.rows("SELECT detail FROM events WHERE kind IN ('certificate.revoked', 'certificate.renewal_asked')")
+    database.close()
+    return Counter(str(json.loads(row["detail"])["serial"]) for row in rows)
+
+
+@pytest.mark.parametrize("act", ["revoke", "renew-now"])
+def test_an_act_that_was_killed_goes_on_and_does_nothing_twice(home: Path, act: str) -> None:
+    fill(home, MANY)
+    arguments = (act, "--owner", OWNER, "--yes", "--ticket", "INC-7")
+    process = begin(home, *arguments)
+    process.kill()
+    _, err = process.communicate(timeout=120)
+    done = done_by_acts(home)
+    assert 0 < len(done) < MANY
+    assert len(done) % 100 == 0
+    (said,) = re.findall(r"The id of this act is (b-\w+)\.", err)
+    count = json.loads(run(home, *arguments[:3], "--go-on", said, "--dry-run", "--json").stdout)["count"]
+    rest = json.loads(run(home, *arguments[:4], "--json", "--go-on", said).stdout)
+    assert count == rest["count"] == rest["done"] == MANY - len(done)
+    assert set(done_by_acts(home).values()) == {1}
+    database = opened(home)
+    tickets = {json.loads(row["detail"]).get("ticket") for row in database.rows("SELECT detail FROM events")}
+    database.close()
+    assert "INC-7" in tickets
+    unknown = run(home, *arguments, "--go-on", "b-0")
+    assert (unknown.exit_code, "the record has no act 'b-0'" in unknown.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_a_transaction_and_the_same_command_goes_on(home: Path, number: signal.Signals) -> None:
     fill(home, MANY)
     arguments = ["--owner", OWNER, "--yes", "--json"]
-    command = [sys.executable, "-m", "acme_iid.cli", "--home", str(home), "bulk", "revoke", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not revoked(home) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process = begin(home, "revoke", *arguments)
+    process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     fields = json.loads(out)

@@ -32,7 +32,9 @@ def test_a_home_is_made_whole_private_and_ready(tmp_path: Path) -> None:
     done = run(home, "init", "--name", 'My "own" CA', "--domain", "local", "--domain", "Corp.Internal")
     assert done.exit_code == 0, done.output
     issuer = CA(home).issuer_id
+    (act,) = (home / "acts").iterdir()
     assert sorted(everything(home)) == [
+        f"acts/{act.name}",
         "ca.toml",
         "certs/root_ca.crt",
         f"issuers/{issuer}/certificate.pem",
@@ -175,7 +177,7 @@ import acme_iid.cli.init, acme_iid.config.ca_toml, acme_iid.operations.founding
 sys.addaudithook(watch)
 main(["--home", sys.argv[2], "init"])
 """
-    for moment in range(1, 10):
+    for moment in range(1, 11):
         home = tmp_path / str(moment)
         done = subprocess.run(
             [sys.executable, "-B", "-c", program, str(moment), home], capture_output=True, check=False
@@ -184,5 +186,5 @@ main(["--home", sys.argv[2], "init"])
             break
         assert done.returncode == -signal.SIGKILL
         assert not (home / "ca.toml").exists()
-    assert moment == 9, "seven files and a rename"
+    assert moment == 10, "eight files and a rename"
     assert ca_toml.load(home).ca.name == "My CA"

@@ -58,7 +58,7 @@ def test_what_stood_in_the_file_stands_there_still_comments_and_mode_too(home: P
     assert after.startswith(text + "\n\n[[provisioner]]\n")
     assert [entry.name for entry in ca_toml.load(home).provisioners] == ["one", "two"]
     assert (home / "ca.toml").stat().st_mode & 0o777 == 0o640
-    assert sorted(path.name for path in home.iterdir()) == ["ca.toml", "certs", "issuers", "secrets"]
+    assert sorted(path.name for path in home.iterdir()) == ["acts", "ca.toml", "certs", "issuers", "secrets"]
 
 
 def test_every_option_is_written(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

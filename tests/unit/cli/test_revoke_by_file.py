@@ -129,7 +129,8 @@ def test_what_no_issuer_of_the_ca_has_signed_is_not_revoked(ca: CA, tmp_path: Pa
     for certificate in (strange, intermediate(ca)):
         refused = ca.try_cli(*REVOKE, written(tmp_path / "leaf.pem", certificate))
         assert (refused.code, "no issuer of this CA has signed the certificate" in refused.stderr) == (1, True)
-    assert json.loads(ca.cli("events", "--json").stdout) == []
+    kinds = [event["kind"] for event in json.loads(ca.cli("events", "--json").stdout)]
+    assert "certificate.revoked" not in kinds
 
 
 def test_a_number_or_a_file_is_needed_and_not_both(ca: CA, tmp_path: Path) -> None:

@@ -13,17 +13,22 @@ import postgresql
 import pytest
 from click.testing import CliRunner, Result
 from issued import issue
+from pages import page
 from writing import key, put
 
 from acme_iid.cli import main
+from acme_iid.cli.output import timestamp
 from acme_iid.cli.status import WIDTH
 from acme_iid.config import ca_toml
-from acme_iid.store import servers
+from acme_iid.operations import backup
+from acme_iid.store import jobs, servers
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.servers import Server
+from acme_iid.store.writes import Statement
 
 HOUR = 3600
+NEVER = "There was never a backup of this CA."
 VM = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
 
 
@@ -113,8 +118,45 @@ def test_a_large_share_overdue_is_red(home: Path) -> None:
     database.close()
     serve(home, "aa" * 32)
     assert [(entry["severity"], entry["text"]) for entry in status(home)["troubles"]] == [
-        ("red", "1 certificate is overdue for renewal.")
-    ]
+        ("red", "1 certificate is overdue for renewal."), ("yellow", NEVER),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hours", "severity"), [(24, None), (26, "yellow"), (47, "yellow"), (49, "red")], ids=["fresh", "26", "47", "49"]
+)
+def test_a_backup_that_is_late_is_yellow_and_then_red(home: Path, hours: int, severity: str | None) -> None:
+    serve(home, "aa" * 32)
+    made = int(time.time()) - hours * HOUR
+    database = opened(home)
+    put(database, jobs.mark("backup", made))
+    database.close()
+    found = json.loads(run(home, "status", "--json").stdout)
+    late = [("red" if severity == "red" else "yellow", f"The last backup was made {hours} hours ago.")]
+    assert [(entry["severity"], entry["text"]) for entry in found["troubles"]] == (late if severity else [])
+    assert found["backup"] == timestamp(made)
+    done = run(home, "status")
+    assert f"  last backup {timestamp(made)}" in click.unstyle(done.stdout).splitlines()
+    assert done.exit_code == (1 if severity == "red" else 0)
+
+
+@pytest.mark.parametrize(("hours", "severity"), [(47, "yellow"), (49, "red")])
+def test_a_ca_without_a_backup_is_red_from_its_third_day_on(home: Path, hours: int, severity: str) -> None:
+    fill(home)
+    serve(home, "aa" * 32)
+    database = opened(home)
+    began = Statement("UPDATE issuers SET activated_at = :at", {"at": int(time.time()) - hours * HOUR})
+    put(database, began)
+    database.close()
+    found = status(home)["troubles"]
+    assert (severity, NEVER, "acme-iid-ca backup FILE") in [tuple(entry.values()) for entry in found]
+
+
+def test_the_alarm_about_backups_begins_where_the_status_is_red() -> None:
+    rules = page("docs/monitoring/alerts.yml")
+    limit = re.search(r"acme_iid_backup_timestamp_seconds\) > (\d+) \* 86400", rules)
+    assert limit is not None
+    assert int(limit[1]) * 86400 == backup.OLD_SECONDS
 
 
 def test_servers_with_different_configurations_are_told_apart(home: Path) -> None:
