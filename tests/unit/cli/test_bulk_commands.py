@@ -95,7 +95,9 @@ def test_everything_is_only_meant_by_all(home: Path) -> None:
 @pytest.mark.parametrize("given", ["", " "])
 def test_a_filter_that_a_script_left_empty_is_refused(home: Path, act: str, given: str) -> None:
     fill(home, 2)
-    for option in ("--owner", "--image", "--region", "--provisioner"):
+    owner = run(home, act, "--owner", given, "--yes")
+    assert (owner.exit_code, f"'{given}' is no AWS account" in owner.stderr) == (2, True), owner.stderr
+    for option in ("--image", "--region", "--provisioner"):
         refused = run(home, act, option, given, "--yes")
         assert (refused.exit_code, f"{option} is empty" in refused.stderr) == (2, True), option
     both = run(home, act, "--owner", OWNER, "--all", "--yes")
