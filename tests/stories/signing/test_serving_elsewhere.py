@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -65,8 +66,8 @@ def recovered(elsewhere: Elsewhere) -> Iterator[None]:
 
 def issued(ca: CA) -> list[str]:
     """The serial numbers of all certificates, by the record."""
-    lines = ca.cli("events", "--json").stdout.splitlines()
-    return [line for line in lines if '"certificate.issued"' in line]
+    found = json.loads(ca.cli("events", "--json", "--kind", "certificate.issued", "--limit", "10000").stdout)
+    return [event["serial"] for event in found]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
