@@ -58,7 +58,7 @@ def test_a_release_keeps_the_latest_start_and_can_revoke(
     ("arguments", "message"),
     [
         (("release", "i-00000000", "--to", "A" * 43), "no instance"),
-        (("show", "i-00000000"), "no instance"),
+        (("show", "i-00000000"), "is not known here"),
         (("reopen", "i-00000000", "foo.local"), "no instance"),
     ],
     ids=str,
