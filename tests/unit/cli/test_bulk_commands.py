@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import issued
@@ -18,6 +20,7 @@ import postgresql
 import pytest
 from click.testing import CliRunner, Result
 from issued import issue
+from serving import wait_until
 from writing import key, put
 
 from acme_iid.authority.challenges import OF_ANOTHER_KEY
@@ -30,8 +33,8 @@ from acme_iid.store.database import Database, open_store
 
 OWNER = "123456789042"
 KEY = "n" * 43
-MANY = 1000 if postgresql.is_wanted() else 3000
-"""Certificates that take a while to revoke; in PostgreSQL each transaction takes longer, and so does filling it."""
+MANY = 1000
+"""Certificates for ten transactions."""
 
 
 def vm(number: int) -> str:
@@ -148,20 +151,61 @@ def test_at_a_terminal_the_number_is_typed(home: Path) -> None:
     assert revoked(home) == 2
 
 
-def begin(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Run an act in a process of its own until it has done something."""
+_ACTS = ("certificate.revoked", "certificate.renewal_asked")
+
+
+@contextmanager
+def held(home: Path) -> Iterator[int]:
+    """Let nobody commit an event until the block ends; yields how many events of acts there are."""
+    database = opened(home)
+    try:
+        with database.transaction() as transaction:
+            if postgresql.is_wanted():
+                transaction.run("LOCK TABLE event_inbox IN SHARE ROW EXCLUSIVE MODE")
+            (row,) = transaction.rows(
+                """SELECT (SELECT count(*) FROM events WHERE kind IN (:one, :other)) +
+                   (SELECT count(*) FROM event_inbox WHERE entry LIKE '%' || :one || '%' OR
+                    entry LIKE '%' || :other || '%') AS n""",
+                one=_ACTS[0],
+                other=_ACTS[1],
+            )
+            yield row["n"]
+    finally:
+        database.close()
+
+
+def stopped(home: Path, number: signal.Signals, *arguments: str) -> tuple[int, str, str]:
+    """Run an act in a process that gets a signal in its midst; its status, and what it said."""
     command = [sys.executable, "-m", "acme_iid.cli", "--home", str(home), "bulk", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not done_by_acts(home) and process.poll() is None:
-        time.sleep(0.01)
-    return process
+    begun = False
+    while not begun:
+        assert process.poll() is None, process.communicate()
+        # While it is looked at and gets its signal, it comes no further.
+        with held(home) as done:
+            if begun := done > 0:
+                process.send_signal(number)
+                if number == signal.SIGKILL:
+                    process.wait(timeout=60)
+    out, err = process.communicate(timeout=120)
+    if postgresql.is_wanted():
+        # What the killed one had sent is done before its session ends.
+        database = opened(home)
+        wait_until(
+            lambda: database.rows(
+                "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND "
+                "pid <> pg_backend_pid() AND state <> 'idle'"
+            )[0]["n"] == 0
+        )  # fmt: skip
+        database.close()
+    return process.returncode, out, err
 
 
 def done_by_acts(home: Path) -> Counter[str]:
     """How many events acts on many have left for each certificate, by its serial number."""
     database = opened(home)
     database.seal()
-    rows = database.rows("SELECT detail FROM events WHERE kind IN ('certificate.revoked', 'certificate.renewal_asked')")
+    rows = database.rows("SELECT detail FROM events WHERE kind IN (:one, :other)", one=_ACTS[0], other=_ACTS[1])
     database.close()
     return Counter(str(json.loads(row["detail"])["serial"]) for row in rows)
 
@@ -170,9 +214,7 @@ def done_by_acts(home: Path) -> Counter[str]:
 def test_an_act_that_was_killed_goes_on_and_does_nothing_twice(home: Path, act: str) -> None:
     fill(home, MANY)
     arguments = (act, "--owner", OWNER, "--yes", "--ticket", "INC-7")
-    process = begin(home, *arguments)
-    process.kill()
-    _, err = process.communicate(timeout=120)
+    _, _, err = stopped(home, signal.SIGKILL, *arguments)
     done = done_by_acts(home)
     assert 0 < len(done) < MANY
     assert len(done) % 100 == 0
@@ -193,10 +235,8 @@ def test_an_act_that_was_killed_goes_on_and_does_nothing_twice(home: Path, act: 
 def test_a_signal_stops_after_a_transaction_and_the_same_command_goes_on(home: Path, number: signal.Signals) -> None:
     fill(home, MANY)
     arguments = ["--owner", OWNER, "--yes", "--json"]
-    process = begin(home, "revoke", *arguments)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1, err
+    status, out, err = stopped(home, number, "revoke", *arguments)
+    assert status == 1, err
     fields = json.loads(out)
     assert fields["stopped"]
     assert 0 < fields["done"] < MANY
