@@ -108,12 +108,12 @@ class Process:
         try:
             if not self._settings.plain_http:
                 self._certificate = ServingCertificate(self._config.home / "tls", self._settings.serving_lifetime)
-            asyncio.run(self._run(listeners, self._first_context(), serving))
+            asyncio.run(self._run(listeners, serving))
         finally:
             if self._certificate is not None:
                 self._certificate.discard(keep=self._application.ca.current.signs_elsewhere)
 
-    async def _run(self, listeners: Sockets, context: ssl.SSLContext | None, serving: Callable[[Config], None]) -> None:
+    async def _run(self, listeners: Sockets, serving: Callable[[Config], None]) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_failure)
         for number, note in ((signal.SIGTERM, self._note_stop), (signal.SIGINT, self._note_stop),
@@ -121,6 +121,8 @@ class Process:
             loop.add_signal_handler(number, note)
         # One that came while this process started is heard now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        # From here on it can be stopped in good order, also while it waits for a certificate.
+        context = self._first_context()
         keep_alive = self._config.server.keep_alive
         self._server = HTTPServer(self._application, context, keep_alive)
         plain = {STATUS: listeners.status, METRICS: listeners.metrics}
