@@ -94,7 +94,7 @@ _KEYS = {
     "SoftHSM": (_in_softhsm, "acme_iid.signing.token"),
     "exec:": (_behind_a_program, _PROGRAM),
 }
-_SCRAPE_SECONDS = 5.0
+_SCRAPE_SECONDS = 15.0
 KEYS = tuple(filter(None, _KEYS))
 """The places of the issuer's key that are measured, beside a file."""
 
@@ -108,12 +108,13 @@ def _ours(
     renewals: bool = False,
     key: str = "",
     is_watched: bool = False,
+    seed: int | None = None,
 ) -> Iterator[Served]:
     place, signer = _KEYS[key]
     ca = CA(folder / "ca")
     with place(folder) as made_with:
         ca.init(*(("--proof-lifetime", "24h") if renewals else ()), made_with=made_with)
-        with _served(ca, workers, in_postgresql, renewals, is_watched) as served:
+        with _served(ca, workers, in_postgresql, renewals, is_watched, seed) as served:
             yield replace(served, signer=signer)
 
 
@@ -136,12 +137,18 @@ def _scraped(base: str) -> Iterator[None]:
 
 
 @contextmanager
-def _served(ca: CA, workers: int, in_postgresql: bool, renewals: bool, is_watched: bool) -> Iterator[Served]:
+def _served(
+    ca: CA, workers: int, in_postgresql: bool, renewals: bool, is_watched: bool, seed: int | None
+) -> Iterator[Served]:
     if in_postgresql:
         settings = ca.home / "ca.toml"
         settings.write_text(settings.read_text().replace('"sqlite:ca.db"', f'"{postgresql.cluster().create()}"', 1))
     base = scraping.turn_on(ca) if is_watched else ""
-    ca.start("--workers", str(workers), *(("--log-format", "json") if is_watched else ()))
+    options = ("--workers", str(workers), *(("--log-format", "json") if is_watched else ()))
+    if seed is None:
+        ca.start(*options)
+    else:
+        ca.start(*options, prefix=("setarch", "-R"), env={"PYTHONHASHSEED": str(seed)})
     assert ca.process is not None
     try:
         database = postgresql.cluster().pid if in_postgresql else None
@@ -296,12 +303,14 @@ def ours(
     renewals: bool = False,
     key: str = "",
     is_watched: bool = False,
+    seed: int | None = None,
 ) -> Server:
     """This project's server, with its store in a file or in Debian's PostgreSQL on the same machine.
 
     :param renewals: measure renewals that rely on what was proven before.
     :param key: where the issuer's key is, of :data:`KEYS`; in a file by default.
-    :param is_watched: its numbers are read every five seconds, and its log is JSON.
+    :param is_watched: its numbers are read every 15 seconds, and its log is JSON.
+    :param seed: of Python's hashes, where two servers are to have their memory laid out alike; by chance if None.
     """
     store = "PostgreSQL" if in_postgresql else "SQLite"
     processes = "1 worker" if workers == 1 else f"{workers} workers"
@@ -311,7 +320,7 @@ def ours(
         f"acme-iid {'renewals' if renewals else key}".rstrip(),
         f"{store}, durable at every answer; {processes}; {proof}{signs}; {interpreter()}",
         lambda folder: _ours(
-            folder, workers, in_postgresql=in_postgresql, renewals=renewals, key=key, is_watched=is_watched
+            folder, workers, in_postgresql=in_postgresql, renewals=renewals, key=key, is_watched=is_watched, seed=seed
         ),
         generator.jobs_of_instances,
     )
