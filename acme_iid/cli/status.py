@@ -55,40 +55,40 @@ def status(home: Home, *, as_json: bool) -> None:
     try:
         lookups.follow(database)
         follow_again(database)
-        found = collect(home.path, database, config.sink_names, now)
+        state = collect(home.path, database, config.sink_names, now)
     finally:
         database.close()
     if as_json:
-        click.echo(json.dumps(_as_json(found, now), indent=2))
+        click.echo(json.dumps(_as_json(state, now), indent=2))
     else:
-        for line in screen(found, str(home.path), now):
+        for line in screen(state, str(home.path), now):
             click.echo(line)
-    if any(trouble.severity == "red" for trouble in found.troubles):
+    if any(trouble.severity == "red" for trouble in state.troubles):
         click.get_current_context().exit(1)
 
 
-def screen(found: Status, home: str, now: int) -> Iterator[str]:
+def screen(state: Status, home: str, now: int) -> Iterator[str]:
     """The lines of the screen, with the colours of a terminal."""
     yield _fit(f"{timestamp(now)}  {home}")
-    if not found.troubles:
+    if not state.troubles:
         yield click.style("Nothing is red.", fg="green")
-    for trouble in found.troubles[:_TROUBLES]:
+    for trouble in state.troubles[:_TROUBLES]:
         mark = click.style("RED   " if trouble.severity == "red" else "yellow", fg=trouble.severity, bold=True)
         yield f"{mark} {_fit(plain(trouble.text), WIDTH - 7)}"
         if trouble.command is not None:
             yield from command_lines(trouble.command, 7, WIDTH)
-    if len(found.troubles) > _TROUBLES:
-        yield f"       {len(found.troubles) - _TROUBLES} more: --json has all"
+    if len(state.troubles) > _TROUBLES:
+        yield f"       {len(state.troubles) - _TROUBLES} more: --json has all"
     yield ""
-    certificates = _table(("WHAT", "NAME", "STATE", "DAYS LEFT", "KEY"), _certificates(found.lines, now))
-    yield from _section("CA", [*certificates, f"  last backup {timestamp(found.backed_up_at) or 'never'}"])
-    counts = found.counts
+    certificates = _table(("WHAT", "NAME", "STATE", "DAYS LEFT", "KEY"), _certificates(state.lines, now))
+    yield from _section("CA", [*certificates, f"  last backup {timestamp(state.backed_up_at) or 'never'}"])
+    counts = state.counts
     use = f"valid {counts.valid}, in use {counts.used}: due {counts.due}, overdue {counts.overdue}"
     yield from _section("FLEET", [_fit(f"  {use}; lapsed in a day {counts.lapsed}")])
-    yield from _section("REFUSED IN THE LAST DAY", _refused(found.refusals))
+    yield from _section("REFUSED IN THE LAST DAY", _refused(state.refusals))
     rows = [
         (server.id[:10], server.version, server.config_hash[:12], f"{server.clock - server.seen_at:+d} s")
-        for server in found.servers
+        for server in state.servers
     ]
     lines = _table(("PROCESS", "VERSION", "CA.TOML", "CLOCK"), rows[:_SERVERS])
     if len(rows) > _SERVERS:
@@ -166,10 +166,10 @@ def _fit(text: str, width: int = WIDTH) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def _as_json(found: Status, now: int) -> Mapping[str, object]:
+def _as_json(state: Status, now: int) -> Mapping[str, object]:
     return {
         "at": timestamp(now),
-        "troubles": [asdict(trouble) for trouble in found.troubles],
+        "troubles": [asdict(trouble) for trouble in state.troubles],
         "ca": [
             {
                 "role": line.lifetime.role,
@@ -182,11 +182,11 @@ def _as_json(found: Status, now: int) -> Mapping[str, object]:
                 "key": line.key,
                 "fault": line.fault,
             }
-            for line in found.lines
+            for line in state.lines
         ],
-        "backup": timestamp(found.backed_up_at),
-        "fleet": {**found.counts._asdict(), "used": found.counts.used},
-        "refused": by_rule(found.refusals),
+        "backup": timestamp(state.backed_up_at),
+        "fleet": {**state.counts._asdict(), "used": state.counts.used},
+        "refused": by_rule(state.refusals),
         "servers": [
             {
                 "id": server.id,
@@ -195,6 +195,6 @@ def _as_json(found: Status, now: int) -> Mapping[str, object]:
                 "clock_ahead": server.clock - server.seen_at,
                 "seen": timestamp(server.seen_at),
             }
-            for server in found.servers
+            for server in state.servers
         ],
     }

@@ -75,8 +75,8 @@ def connect(host: str, port: int, context: ssl.SSLContext, deadline: Deadline) -
 
     :raises OSError: if there is none within the deadline.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return connect_to([(family, address) for family, _, _, _, address in found], host, context, deadline)
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return connect_to([(family, address) for family, _, _, _, address in entries], host, context, deadline)
 
 
 def connect_to(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 
@@ -16,10 +18,16 @@ from acme_iid.protocol.renewal import CertificateId
 from acme_iid.protocol.resources import Account, Authorization, Certificate, Order
 from acme_iid.store import accounts, certificates, issuers, orders
 from acme_iid.store.chain import Event
-from acme_iid.store.database import Database
+from acme_iid.store.database import Database, open_store
 
 ISSUER = "issuer"
 DAY = 86400
+OWNER = "123456789042"
+
+
+def vm(number: int, owner: str = OWNER) -> str:
+    """The whole id of an instance of AWS."""
+    return f"aws:aws:{owner}:us-west-2:i-{number:017x}"
 
 
 @cache
@@ -43,6 +51,14 @@ def prepare(database: Database, at: int) -> None:
     """Have an issuer, and the account ``a``."""
     der = issuer_certificate().public_bytes(Encoding.DER)
     put(database, accounts.add(Account("a", "{}", "t", (), at)), issuers.note(ISSUER, der, "", at))
+
+
+@contextmanager
+def prepared(url: str, at: int) -> Iterator[Database]:
+    """A store with what certificates need; closed at the end of the block."""
+    with closing(open_store(url)) as database:
+        prepare(database, at)
+        yield database
 
 
 def issue(

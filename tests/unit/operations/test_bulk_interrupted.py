@@ -8,7 +8,7 @@ from typing import Any
 
 import issued
 import pytest
-from issued import issue
+from issued import OWNER, issue, vm
 from meanwhile import Meanwhile
 from writing import key, put
 
@@ -19,26 +19,20 @@ from acme_iid.operations.bulk import Rebuilt, Step, Task
 from acme_iid.protocol.resources import Account, Instance
 from acme_iid.store import accounts, certificates, events, instances, lookups
 from acme_iid.store.chain import Event
-from acme_iid.store.database import Database, open_store
+from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Outcome, Write
 
 NOW = 1_800_000_000
-OWNER, OTHER = "123456789042", "999999999999"
+OTHER = "999999999999"
 TASK = Task("b-1", "INC-7")
 NUMBER = 120
 
 
-def vm(number: int, owner: str = OWNER) -> str:
-    return f"aws:aws:{owner}:us-west-2:i-{number:017x}"
-
-
 @pytest.fixture
 def database(store_url: str) -> Iterator[Database]:
-    database = open_store(store_url)
-    issued.prepare(database, NOW)
-    yield database
-    database.close()
+    with issued.prepared(store_url, NOW) as database:
+        yield database
 
 
 class Leaving(Meanwhile):

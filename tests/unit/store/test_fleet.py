@@ -14,7 +14,7 @@ from writing import put
 from acme_iid.protocol.renewal import Window, window
 from acme_iid.protocol.resources import Certificate
 from acme_iid.store import certificates, fleet
-from acme_iid.store.database import Database, open_store
+from acme_iid.store.database import Database
 from acme_iid.store.fleet import Counts
 from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Statement
@@ -25,10 +25,8 @@ VM, OTHER = "gcp:4711:1", "gcp:4711:2"
 
 @pytest.fixture
 def database(store_url: str) -> Iterator[Database]:
-    database = open_store(store_url)
-    issued.prepare(database, NOW)
-    yield database
-    database.close()
+    with issued.prepared(store_url, NOW) as database:
+        yield database
 
 
 def revoke(database: Database, certificate: Certificate) -> None:

@@ -11,7 +11,7 @@ from writing import key, put
 
 from acme_iid.store import certificates, events, instances, lookups, searches
 from acme_iid.store.chain import Event
-from acme_iid.store.database import Database, open_store
+from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter
 from acme_iid.store.lookups import Following
 from acme_iid.store.writes import Statement
@@ -23,10 +23,8 @@ REFUSED = "aws:aws:999999999999:eu-west-1:i-0aaaaaaaaaaaaaaaa"
 
 @pytest.fixture
 def database(store_url: str) -> Iterator[Database]:
-    database = open_store(store_url)
-    issued.prepare(database, NOW)
-    yield database
-    database.close()
+    with issued.prepared(store_url, NOW) as database:
+        yield database
 
 
 def refuse(database: Database, instance: str | None = REFUSED, at: int = NOW, **facts: object) -> None:
