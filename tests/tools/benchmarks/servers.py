@@ -100,25 +100,6 @@ KEYS = tuple(filter(None, _KEYS))
 
 
 @contextmanager
-def _ours(
-    folder: Path,
-    workers: int,
-    *,
-    in_postgresql: bool = False,
-    renewals: bool = False,
-    key: str = "",
-    is_watched: bool = False,
-    seed: int | None = None,
-) -> Iterator[Served]:
-    place, signer = _KEYS[key]
-    ca = CA(folder / "ca")
-    with place(folder) as made_with:
-        ca.init(*(("--proof-lifetime", "24h") if renewals else ()), made_with=made_with)
-        with _served(ca, workers, in_postgresql, renewals, is_watched, seed) as served:
-            yield replace(served, signer=signer)
-
-
-@contextmanager
 def _scraped(base: str) -> Iterator[None]:
     """Read the numbers of a server now and then, as Prometheus does."""
     ends = threading.Event()
@@ -316,12 +297,20 @@ def ours(
     processes = "1 worker" if workers == 1 else f"{workers} workers"
     proof = "renews by what was proven before" if renewals else "verifies AWS's signature"
     signs = f"; its key in {key}" if key == "SoftHSM" else "; its key behind a program" if key else ""
+
+    @contextmanager
+    def serve(folder: Path) -> Iterator[Served]:
+        place, signer = _KEYS[key]
+        ca = CA(folder / "ca")
+        with place(folder) as made_with:
+            ca.init(*(("--proof-lifetime", "24h") if renewals else ()), made_with=made_with)
+            with _served(ca, workers, in_postgresql, renewals, is_watched, seed) as served:
+                yield replace(served, signer=signer)
+
     return Server(
         f"acme-iid {'renewals' if renewals else key}".rstrip(),
         f"{store}, durable at every answer; {processes}; {proof}{signs}; {interpreter()}",
-        lambda folder: _ours(
-            folder, workers, in_postgresql=in_postgresql, renewals=renewals, key=key, is_watched=is_watched, seed=seed
-        ),
+        serve,
         generator.jobs_of_instances,
     )
 
