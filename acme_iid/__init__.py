@@ -5,6 +5,9 @@ The packages, from the top down; each leans on lower ones only (the import contr
     cli         acme-iid-ca: parses and prints
     app         the only wiring: settings in, an application out
     web         Flask, and only here: requests in, responses out; it decides nothing
+    admin       the admin process: acts that operators ask for over a socket or TLS, each with a role
+    console     pages that show operators what the admin API answers
+    admin_client  asks the admin API, over its socket or TLS
     operations  backup, restore, pruning, and operators' work on instances
     authority   the use cases, such as ``orders.new_order``, ``challenges.answer`` and ``finalization.finalize``
     serving     HTTP over TLS: processes, loops and sockets; it knows no application

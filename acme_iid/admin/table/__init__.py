@@ -1,0 +1,1 @@
+"""The acts that operators may ask for, a module for each subject."""

@@ -1,0 +1,1 @@
+"""A client of the admin API, over its socket or TLS."""

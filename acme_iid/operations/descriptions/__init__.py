@@ -1,0 +1,1 @@
+"""What operators are shown, in the fields that commands print as JSON and the admin API answers."""
