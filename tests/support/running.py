@@ -16,6 +16,7 @@ from pathlib import Path
 
 import forge
 import postgresql
+import warm_starts
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from ports import free_port
@@ -149,8 +150,8 @@ class CA:
         :param made_with: further options of ``init``.
         """
         free = () if constrained else ("--no-name-constraints",)
-        self.cli("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
-                 "--listen", f"127.0.0.1:{self.port}", *free, *made_with)  # fmt: skip
+        self._prepare("init", "--name", "My CA", "--domain", "local", "--domain", "internal", "--url", self.url,
+                      "--listen", f"127.0.0.1:{self.port}", *free, *made_with)  # fmt: skip
         if not in_a_file:
             postgresql.place_store(self.home, always=in_postgresql)
         if limits:
@@ -158,8 +159,12 @@ class CA:
             file.write_text(f"{file.read_text()}\n[limits]\n{limits}\n")
         roots = self.home / "test-roots.pem"
         roots.write_bytes(forge.keys().certificates)
-        self.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots,
-                 *options)  # fmt: skip
+        self._prepare("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT,
+                      "--iid-roots", roots, *options)  # fmt: skip
+
+    def _prepare(self, *arguments: str | Path) -> None:
+        code, _, errors = warm_starts.starter().run(["--home", str(self.home), *map(str, arguments)], SECONDS)
+        assert code == 0, errors
 
     def start(self, *options: str, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> None:
         """Serve, with one worker unless ``options`` say otherwise; returns when the server has said that it listens."""
