@@ -1,8 +1,8 @@
-"""Commands that prepare a test, run by processes that have imported the program already.
+"""Commands on a CA that a test has made, run by a process that has imported the program already.
 
-A command takes half a second of a core to import what it needs, and much of what tests wait for is a CA being made. One
-process imports it once, and forks for each command: that is a process of its own all the same, with its own arguments,
-environment, folder and files. What a test is about is started as a person starts it.
+A command takes half a second of a core to import what it needs. One process imports it once, and forks for each
+command: that is a process of its own all the same, with its own arguments, environment, folder and files. Servers, and
+commands that are not on a test's own CA, are started as a person starts them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-_PREPARED = (
-    "acme_iid.cli.init",
-    "acme_iid.cli.provisioner",
-    "acme_iid.cli.provisioner_edits",
-    "acme_iid.cli.acting",
+_FURTHER = (
+    "acme_iid.config.ca_toml",
+    "acme_iid.config.findings",
+    "acme_iid.operations.bulk",
+    "acme_iid.operations.expiry",
     "acme_iid.operations.founding",
-    "acme_iid.operations.configuration_record",
+    "acme_iid.operations.status",
+    "acme_iid.operations.waiting_acts",
     "acme_iid.store.existing",
 )
+"""Modules that commands import when they run, beside their own."""
 _MOST = 1 << 20
 
 
@@ -42,9 +43,7 @@ class Starter:
                 [sys.executable, "-m", "warm_starts", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                start_new_session=True,
             )
-        self._one_at_a_time = threading.Lock()
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -57,16 +56,20 @@ class Starter:
 
         :raises TimeoutError: if it takes longer than so many seconds; it is ended.
         """
-        with self._one_at_a_time, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-            order = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
-            socket.send_fds(self._ours, [json.dumps(order).encode()], [out.fileno(), errors.fileno()])
-            self._ours.settimeout(seconds)
-            try:
-                code = int(self._ours.recv(100))
-            except TimeoutError:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                starter.cache_clear()
-                raise
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+            result, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with result:
+                order = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
+                with theirs:
+                    files = [out.fileno(), errors.fileno(), theirs.fileno()]
+                    socket.send_fds(self._ours, [json.dumps(order).encode()], files)
+                result.settimeout(seconds)
+                pid = int(result.recv(100))
+                try:
+                    code = int(result.recv(100))
+                except TimeoutError:
+                    os.kill(pid, signal.SIGKILL)
+                    raise
             out.seek(0)
             errors.seek(0)
             return code, out.read(), errors.read()
@@ -81,20 +84,34 @@ def starter() -> Starter:
 def _serve(orders: socket.socket) -> None:
     import importlib  # noqa: PLC0415 - only this process needs it
 
-    for name in _PREPARED:
+    from acme_iid.cli import COMMANDS  # noqa: PLC0415 - as above
+
+    for name in (*(place.partition(":")[0] for place, _ in COMMANDS.values()), *_FURTHER):
         importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        text, files, _, _ = socket.recv_fds(orders, _MOST, 2)
+        text, files, _, _ = socket.recv_fds(orders, _MOST, 3)
         if not text:
             return
-        child = os.fork()
-        if child == 0:
+        if os.fork() == 0:
             orders.close()
-            _become(json.loads(text), files)
+            _look_after(json.loads(text), files)
         for file in files:
             os.close(file)
+
+
+def _look_after(order: dict[str, object], files: list[int]) -> NoReturn:
+    """Start the command, and say how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with socket.socket(fileno=files.pop()) as result:
+        child = os.fork()
+        if child == 0:
+            result.close()
+            _become(order, files)
+        result.send(str(child).encode())
         _, status = os.waitpid(child, 0)
-        orders.send(str(os.waitstatus_to_exitcode(status)).encode())
+        result.send(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
 
 
 def _become(order: dict[str, object], files: list[int]) -> NoReturn:
@@ -102,6 +119,7 @@ def _become(order: dict[str, object], files: list[int]) -> NoReturn:
     from acme_iid import cli  # noqa: PLC0415 - as above
 
     code = 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, file in enumerate((nothing, *files)):
