@@ -26,7 +26,8 @@ from acme_iid.errors import AcmeError, ServerError, SignerError
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.addresses import Listen
-from acme_iid.serving.http import Application, HTTPServer
+from acme_iid.serving.application import Application
+from acme_iid.serving.http import HTTPServer
 from acme_iid.serving.sockets import METRICS, STATUS, Sockets, end_accepting, turn_away
 
 STOP_TIMEOUT = 10
