@@ -339,6 +339,7 @@ def _request(request: web.BaseRequest, body: bytes) -> Request:
         peer=request.remote or "",
         body=body,
         fields=tuple(headers.items()),
+        transport=request.transport,
     )
 
 
