@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acme_iid.cli import Home
-    from acme_iid.config.findings import Finding
+    from acme_iid.config.finding import Finding
     from acme_iid.config.settings import Config
     from acme_iid.store.writes import Reader
 
@@ -96,7 +96,7 @@ def _try_reload(config: Config, password_file: Path | None, *, as_json: bool) ->
 
 def _of_servers(config: Config) -> list[Finding]:
     """That servers which run have different configurations."""
-    from acme_iid.config.findings import Finding
+    from acme_iid.config.finding import Finding
     from acme_iid.operations.presence import SEEN_SECONDS
     from acme_iid.store import servers
 

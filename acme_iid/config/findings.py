@@ -11,13 +11,13 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from acme_iid.config.ca_toml import FILE_NAME
+from acme_iid.config.finding import Finding
 from acme_iid.config.settings import Config
 from acme_iid.issuance import key_places
 from acme_iid.issuance.home import ROOT_CERTIFICATE, descriptions, issuer_files, places_elsewhere
@@ -30,29 +30,6 @@ from acme_iid.signing.places import FilePlace, ProgramPlace, TokenPlace
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
-
-Severity = Literal["unsafe", "remark"]
-"""``unsafe``: somebody may get a certificate or a right of another. ``remark``: somebody is left without their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that an operator should look at.
-
-    :ivar code: its name for scripts, which stays.
-    :ivar where: the table of ca.toml, or the file.
-    :ivar sentence: the danger.
-    :ivar remedy: the remedy, a sentence too.
-    """
-
-    code: str
-    severity: Severity
-    where: str
-    sentence: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.sentence} {self.remedy}"
 
 
 def of_configuration(config: Config) -> list[Finding]:
