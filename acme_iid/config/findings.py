@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from acme_iid.config import admin_settings
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.finding import Finding
 from acme_iid.config.settings import Config
@@ -47,7 +48,7 @@ def of_configuration(config: Config) -> list[Finding]:
         )
     for name in config.names:
         findings += of_provisioner(config, name)
-    return findings
+    return [*findings, *admin_settings.findings(config.admin)]
 
 
 def of_provisioner(config: Config, name: str) -> list[Finding]:
@@ -76,6 +77,9 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
         *config.ca.alternate_chains,
         *(path for entry in config.provisioners for path in entry.keys.places.values()),
         *(sink.roots_file for sink in config.sinks if sink.roots_file is not None),
+        *([] if config.admin.client_ca is None else [config.admin.client_ca]),
+        # Not the socket itself, which a group may write to.
+        *([] if config.admin.socket is None else [config.admin.socket.parent]),
     ]
     if config.store.path is not None:
         files.append(config.store.path)
