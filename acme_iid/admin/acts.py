@@ -71,6 +71,7 @@ class Act(Generic[P]):
     :ivar accepted: the type of an answer with the status 202.
     :ivar raised: the role that it takes where a parameter, by its name, is true.
     :ivar why: the parameter that says why something is changed.
+    :ivar problems: further ones that it may end with.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Act(Generic[P]):
     accepted: Any = None
     raised: Mapping[str, Role] = field(default_factory=dict)
     why: str = "reason"
+    problems: tuple[Problem, ...] = ()
 
     @property
     def is_change(self) -> bool:

@@ -20,10 +20,10 @@ What operators of acme-iid ask a running CA for, over a unix socket or over TLS 
 has a role by ca.toml (`[[admin.role]]`): viewer, helpdesk, operator or administrator, each with all that the ones
 before it may do. Bodies are JSON objects of 64 KiB at most. Unknown parameters are refused. Each change leaves an event
 that names who made it, and the reason where one was given."""
-_SHARED = (
-    Problem.FORBIDDEN, Problem.TOO_MANY, Problem.INTERNAL, Problem.UNAVAILABLE
-)  # fmt: skip
-"""The problems that every act may end with."""
+_ALWAYS = (Problem.BAD_PARAMETER, Problem.FORBIDDEN, Problem.TOO_MANY, Problem.INTERNAL, Problem.UNAVAILABLE)
+"""What every act may end with."""
+_NAMED = {"account", "instance", "go_on"}
+"""Parameters, beside those in a path, that name something that has to be there."""
 
 
 def act(every: Callable[[], Sequence[Act[Any]]]) -> Act[Nothing]:
@@ -49,6 +49,7 @@ def document(acts: Sequence[Act[Any]]) -> Schema:
     """The document of some acts."""
     components: dict[str, Schema] = {}
     problem = schema.of(ProblemDocument, components)
+    statuses = sorted({entry.status for entry in Problem} - {Problem.FORBIDDEN.status, Problem.WRONG_METHOD.status})
     paths: dict[str, Schema] = {}
     for one in acts:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, components)
@@ -58,7 +59,7 @@ def document(acts: Sequence[Act[Any]]) -> Schema:
         "paths": paths,
         "components": {
             "schemas": components,
-            "responses": {entry.word: _refusal(entry, problem) for entry in Problem},
+            "responses": {_of_status(status): _refusal(status, problem) for status in statuses},
             "securitySchemes": {
                 "clientCertificate": {
                     "type": "mutualTLS",
@@ -71,9 +72,14 @@ def document(acts: Sequence[Act[Any]]) -> Schema:
     }
 
 
-def _refusal(problem: Problem, body: Schema) -> Schema:
-    answer: Schema = {"description": f"{problem.title} (`{problem.urn}`).", "content": {MEDIA_TYPE: {"schema": body}}}
-    if problem in (Problem.TOO_MANY, Problem.UNAVAILABLE):
+def _of_status(status: int) -> str:
+    return f"Problem{status}"
+
+
+def _refusal(status: int, body: Schema) -> Schema:
+    said = [f"{problem.title} (`{problem.urn}`)" for problem in Problem if problem.status == status]
+    answer: Schema = {"description": f"{'; '.join(said)}.", "content": {MEDIA_TYPE: {"schema": body}}}
+    if status in (Problem.TOO_MANY.status, Problem.UNAVAILABLE.status):
         answer["headers"] = {
             "Retry-After": {"description": "Seconds until it may be asked again.", "schema": {"type": "integer"}}
         }
@@ -136,13 +142,13 @@ def _responses(one: Act[Any], components: dict[str, Schema]) -> Schema:
             "description": "It goes on: the task says how far it is.",
             "content": {JSON: {"schema": going}},
         }
-    refusals = [*_SHARED, Problem.BAD_PARAMETER]
-    if one.in_path:
+    refusals = [*_ALWAYS, *one.problems]
+    if one.in_path or any(entry.name in _NAMED for entry in one.every_parameter()):
         refusals.append(Problem.NOT_FOUND)
     if one.is_change:
         refusals += [Problem.CONFLICT, Problem.TOO_LARGE, Problem.NOT_JSON]
-    for problem in sorted(refusals, key=lambda problem: problem.status):
-        responses[str(problem.status)] = {"$ref": f"#/components/responses/{problem.word}"}
+    for status in sorted({problem.status for problem in refusals}):
+        responses[str(status)] = {"$ref": f"#/components/responses/{_of_status(status)}"}
     responses["403"] = _forbidden(one)
     return responses
 
