@@ -77,7 +77,8 @@ class AdminProcess:
         try:
             temporary = self._stack.enter_context(counter_files.fresh(base))
             lines = listeners.lines()
-            self._send({"what": "begin", "unix": len(listeners.unix), "temporary": str(temporary)}, config,
+            self._send({"what": "begin", "unix": len(listeners.unix), "temporary": str(temporary),
+                        "home": str(config.home)}, config,
                        [one.fileno() for one in (*listeners.unix, *listeners.tls)])  # fmt: skip
         except OSError as error:
             raise ServerError(f"the process that answers operators cannot begin: {error}") from error

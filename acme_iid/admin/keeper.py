@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from acme_iid.admin import questions
+from acme_iid.admin import checking, questions
 from acme_iid.admin.channel import Channel
 from acme_iid.admin.confinement import end_with
 from acme_iid.telemetry import logs
@@ -104,6 +104,8 @@ class _Keeper:
         self._settings: int | None = None
         self._certificate: int | None = None
         self._given: dict[str, Any] = {}
+        self._looking: subprocess.Popen[bytes] | None = None
+        self._look_until = 0.0
         self._stop = False
 
     def run(self) -> None:
@@ -130,6 +132,7 @@ class _Keeper:
 
     def _seconds_to_wait(self) -> float | None:
         times = [worker.kill_at for worker in self._ending if worker.kill_at is not None]
+        times += [] if self._looking is None else [self._look_until]
         times += [] if self._start_at is None or self._stop else [self._start_at]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
@@ -139,6 +142,9 @@ class _Keeper:
         for worker in self._ending:
             if worker.kill_at is not None and now >= worker.kill_at:
                 worker.process.kill()
+        if self._looking is not None and now >= self._look_until:
+            self._looking.kill()
+            self._look_until = float("inf")
         if self._start_at is not None and now >= self._start_at and not self._stop:
             self._start_at = None
             self._start()
@@ -154,7 +160,7 @@ class _Keeper:
         match message["what"]:
             case "begin":
                 self._given = {"unix": files[1 : 1 + message["unix"]], "tls": files[1 + message["unix"] :],
-                               "temporary": message["temporary"]}  # fmt: skip
+                               "temporary": message["temporary"], "home": message["home"]}  # fmt: skip
                 self._take_up(files[0])
             case "settings":
                 self._take_up(files[0])
@@ -185,7 +191,7 @@ class _Keeper:
         assert self._settings is not None
         given = {
             **self._given,
-            "path": [os.path.abspath(entry) for entry in sys.path],  # noqa: PTH100 - what is no path stays as it is
+            "path": _path(),
             "keeper": os.getpid(),
             "settings": self._settings,
             "questions": questions_there.fileno(),
@@ -213,10 +219,36 @@ class _Keeper:
                 message, files = received
                 for file in files:
                     os.close(file)
-                worker.questions.send(questions.answer(message, self._reload))
+                if message.get("what") == "check":
+                    self._check(worker)
+                else:
+                    worker.questions.send(questions.answer(message, self._reload))
                 return
         with suppress(KeyError):
             self._selector.unregister(worker.questions)
+
+    def _check(self, worker: _Worker) -> None:
+        """Have ca.toml looked at by a process of its own, one at a time, and hand on where it says what it finds."""
+        if self._looking is not None:
+            worker.questions.send({"answer": False})
+            return
+        readable, writable = os.pipe()
+        try:
+            self._looking = looking = checking.started(self._given["home"], _path(), writable)
+            self._look_until = time.monotonic() + checking.SECONDS
+            ended = os.pidfd_open(looking.pid)
+            self._selector.register(ended, selectors.EVENT_READ, lambda: self._note_looked(ended))
+            worker.questions.send({"answer": True}, [readable])
+        finally:
+            os.close(readable)
+            os.close(writable)
+
+    def _note_looked(self, ended: int) -> None:
+        self._selector.unregister(ended)
+        os.close(ended)
+        if self._looking is not None:
+            self._looking.wait()
+        self._looking = None
 
     def _reload(self) -> None:
         if os.getppid() == self._server:
@@ -247,6 +279,11 @@ def described(status: int) -> str:
     :param status: its exit status, or less than 0 the signal.
     """
     return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def _path() -> list[str]:
+    """Where this program's modules are."""
+    return [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - what is no path stays as it is
 
 
 def _in_place_of(before: int | None, descriptor: int) -> int:

@@ -1,4 +1,4 @@
-"""What the confined process asks the keeper, which is not confined: names of users and groups, and a reload.
+"""What the confined process asks the keeper, which is not confined: names of users and groups, a reload, a check.
 
 Users and groups may come from anywhere that this machine asks for them, so that no rule for files would do.
 """
@@ -13,8 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from acme_iid.admin import checking
 from acme_iid.admin.channel import Channel
-from acme_iid.errors import StoreUnavailableError
+from acme_iid.errors import RequestError, StoreUnavailableError
 
 KNOWN_SECONDS = 10.0
 """How long a name is remembered: a user who has left a group keeps the group's role until their next connection, and a
@@ -50,6 +51,17 @@ class Questions:
         with self._lock:
             self._answer({"what": "reload"})
 
+    def check(self) -> dict[str, Any]:
+        """What ``acme-iid-ca check`` says of ca.toml as it is now: ``findings``, and the ``outlook`` on a reload.
+
+        :raises RequestError: if ca.toml, or a file that it names, cannot be used.
+        """
+        with self._lock:
+            answer, files = self._received({"what": "check"})
+        if not answer:
+            raise RequestError("ca.toml is being looked at for somebody else; ask again in a moment")
+        return checking.result(*files)
+
     def _ask(self, what: str, about: int | str) -> Any:
         with self._lock:
             now, key = self._clock(), (what, about)
@@ -64,7 +76,10 @@ class Questions:
             return answer
 
     def _answer(self, question: dict[str, Any]) -> Any:
-        """The keeper's answer.
+        return self._received(question)[0]
+
+    def _received(self, question: dict[str, Any]) -> tuple[Any, list[int]]:
+        """The keeper's answer, and the files that came with it.
 
         :raises StoreUnavailableError: if there is none: nothing was changed.
         """
@@ -77,7 +92,7 @@ class Questions:
             raise StoreUnavailableError(f"the process that keeps this one does not answer: {error}") from error
         if received is None:
             raise StoreUnavailableError("the process that keeps this one has ended")
-        return received[0]["answer"]
+        return received[0]["answer"], received[1]
 
 
 def answer(question: dict[str, Any], reload: Callable[[], None]) -> dict[str, Any]:
