@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acme_iid.cli.acting import Reason, operated
-from acme_iid.cli.filters import ABOUT, Moment, filtered
+from acme_iid.cli.filters import ABOUT, MOMENT, filtered
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
@@ -179,7 +179,7 @@ def block(database: Database, filter_: Filter, order: _Order, *, revoke: bool) -
 @bulk.command("release", short_help="Let rebuilt VMs in again.")
 @click.option(
     "--refused-since",
-    type=Moment(),
+    type=MOMENT,
     default="24h",
     show_default=True,
     metavar="TIME",

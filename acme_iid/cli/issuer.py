@@ -13,8 +13,9 @@ from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.issuer_root_crl import root_crl
 from acme_iid.cli.issuer_roots import roots
 from acme_iid.cli.issuer_rotate import rotate
-from acme_iid.cli.output import show, timestamp
+from acme_iid.cli.output import show
 from acme_iid.cli.parameters import password, password_file
+from acme_iid.operations.descriptions.times import timestamp
 
 DAY = 86400
 

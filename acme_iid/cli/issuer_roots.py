@@ -12,8 +12,9 @@ from acme_iid.cli import Home
 from acme_iid.cli.acting import acting
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import on_store
-from acme_iid.cli.output import show, timestamp
+from acme_iid.cli.output import show
 from acme_iid.cli.parameters import password, password_file, root_crl_url
+from acme_iid.operations.descriptions.times import timestamp
 
 if TYPE_CHECKING:
     from acme_iid.store.database import Database

@@ -14,7 +14,8 @@ import click
 
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import follow_again
-from acme_iid.cli.output import command_lines, plain, timestamp
+from acme_iid.cli.output import command_lines, plain
+from acme_iid.operations.descriptions.times import timestamp
 from acme_iid.terminal import tables
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import click
 from acme_iid.cli.acting import here, reason_option
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import on_store
-from acme_iid.cli.output import rows_progress, show, timestamp
+from acme_iid.cli.output import rows_progress, show
+from acme_iid.operations.descriptions.times import timestamp
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home

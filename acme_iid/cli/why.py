@@ -12,7 +12,8 @@ import click
 
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import follow_again, on_store
-from acme_iid.cli.output import columns, command_lines, folded, plain, timestamp
+from acme_iid.cli.output import columns, command_lines, folded, plain
+from acme_iid.operations.descriptions.times import timestamp
 
 if TYPE_CHECKING:
     from acme_iid.store.chain import Event
