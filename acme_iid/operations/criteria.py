@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from acme_iid.config import parsers
 from acme_iid.errors import RequestError
 from acme_iid.operations import instances
 from acme_iid.operations.descriptions.chain import Kept
-from acme_iid.policy.clouds import CLOUD_TYPES, is_owner, one_of
+from acme_iid.policy.clouds import CLOUD_TYPES, is_owner, is_whole_id, one_of
 from acme_iid.protocol.identifiers import from_text
 from acme_iid.protocol.resources import Certificate
 from acme_iid.store import certificates, lookups
@@ -217,3 +218,19 @@ def filter_of(
     if fields.get("instance") is not None:
         fields["instance"] = instance_called(database, fields["instance"], follow_again)
     return Filter(**fields)
+
+
+def meant_by(reader: Reader, word: str) -> list[Filter]:
+    """What an operator may mean by a word: an instance, a client's address, a name.
+
+    :raises ValueError: if it can be none of these.
+    """
+    ids = instances.called(reader, word) or ([word] if is_whole_id(word) else [])
+    meant = [Filter(instance=instance_id) for instance_id in ids]
+    with suppress(ValueError):
+        meant.append(Filter(remote=address(word)))
+    with suppress(ValueError):
+        meant.append(Filter(name=name(word)))
+    if not meant:
+        raise ValueError(f"{word!r} is neither an instance that was seen here, nor a name, nor an address")
+    return meant
