@@ -7,13 +7,18 @@ from collections.abc import Iterator
 
 import issued
 import pytest
+from acting import now
 from issued import issue, vm
+from serving import wait_until
 from writing import key, put
 
 from acme_iid.config import ca_toml
 from acme_iid.config.settings import Config
 from acme_iid.operations import fleet_sampling, over_time, pruning, refusal_counting
+from acme_iid.operations.background import Background
 from acme_iid.operations.descriptions.times import seconds_of, timestamp
+from acme_iid.operations.fleet_sampling import Sampling
+from acme_iid.operations.follower import Following
 from acme_iid.store import fleet, fleet_samples
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
@@ -150,6 +155,23 @@ def test_refusals_are_counted_by_step_and_rule(database: Database) -> None:
         plain[row["rule"]] += row["refusals"]
     assert plain == {"formats of Web": 6, OTHERS: 3}
     assert over_time.refusals(database, NOW + 8 * DAY) == []
+
+
+def test_a_server_counts_the_fleet_and_refusals_by_itself(database: Database) -> None:
+    at = now()
+    issue(database, "a.local", at=at - 60, instance=vm(1))
+    threads: list[Background] = [Following(database), Sampling(database)]
+    for thread in threads:
+        thread.start()
+    put(database, events=[refused(at, WEB)])
+    try:
+        wait_until(lambda: bool(over_time.refusals(database, now()) and over_time.fleet(database, now())))
+    finally:
+        for thread in threads:
+            thread.stop()
+    assert [row["rule"] for row in over_time.refusals(database, now())] == ["formats of Web"]
+    assert [point["certificates"] for point in over_time.fleet(database, now())] == [1]
+    assert sum(row["certificates"] for row in over_time.ending(database, now())) == 1
 
 
 def test_a_turn_ends_after_its_time_and_goes_on_in_the_next(database: Database) -> None:
