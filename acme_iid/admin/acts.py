@@ -16,6 +16,7 @@ from acme_iid.config.settings import Config
 from acme_iid.store.database import Database
 
 if TYPE_CHECKING:
+    from acme_iid.admin.table.configuration import Look
     from acme_iid.admin.tasks import Tasks
 
 P = TypeVar("P")
@@ -34,6 +35,7 @@ class Context:
     :ivar tasks: the acts on many that go on.
     :ivar reload: has the server take ca.toml up again, or raises a ServerError that says why not; None where no server
         can be asked.
+    :ivar look: looks at ca.toml for this process; None where it may open what that names.
     """
 
     database: Database
@@ -42,6 +44,7 @@ class Context:
     tasks: Tasks
     reason: str | None = None
     reload: Callable[[], None] | None = None
+    look: Callable[[], Look] | None = None
 
     @property
     def home(self) -> Path:

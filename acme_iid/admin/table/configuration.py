@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypedDict
 
 from acme_iid.admin.acts import Act, Context
@@ -46,27 +47,55 @@ class ReloadAsked(TypedDict):
     asked: str
 
 
-def _loaded(context: Context) -> Config:
+class Look(TypedDict):
+    """All that a look at ca.toml has found.
+
+    :ivar check: what is unsafe in it.
+    :ivar outlook: what a reload would do.
+    """
+
+    check: CheckedConfiguration
+    outlook: ReloadOutlook
+
+
+def look(home: Path, now: int) -> Look:
+    """Look at ca.toml as it is now.
+
+    :param home: the CA's home.
+    :param now: seconds.
+    """
+    return {"check": _checked(home, now), "outlook": _outlook(home)}
+
+
+def _loaded(home: Path) -> Config:
     """ca.toml as it is now, if it can be used.
 
     :raises CAFileError, ConfigError, OSError, RequestError: if it cannot.
     """
-    config = ca_toml.load(context.home)
+    config = ca_toml.load(home)
     issuers.require_permitting(config)
     return config
 
 
 def _check(context: Context, _asked: Nothing) -> CheckedConfiguration:
+    return _checked(context.home, context.now) if context.look is None else context.look()["check"]
+
+
+def _try_reload(context: Context, _asked: Nothing) -> ReloadOutlook:
+    return _outlook(context.home) if context.look is None else context.look()["outlook"]
+
+
+def _checked(home: Path, now: int) -> CheckedConfiguration:
     try:
-        found = findings.check(_loaded(context), None, context.now, without_keys=True)
+        found = findings.check(_loaded(home), None, now, without_keys=True)
     except _UNUSABLE as error:
         return {"findings": [], "unusable": str(error), "unasked": None}
     return {"findings": found.findings, "unusable": None, "unasked": found.unasked}
 
 
-def _outlook(context: Context, _asked: Nothing) -> ReloadOutlook:
+def _outlook(home: Path) -> ReloadOutlook:
     try:
-        return findings.reload(_loaded(context), None, without_keys=True).outlook
+        return findings.reload(_loaded(home), None, without_keys=True).outlook
     except _UNUSABLE as error:
         return {"refusal": str(error), "untried": None, "changes": [], "restart": []}
 
@@ -89,7 +118,7 @@ ACTS = (
     ),
     Act(
         "check.reload", "GET", "/check/reload", Role.ADMINISTRATOR, "What a reload would refuse, and change.",
-        _outlook, ReloadOutlook, more="No key is tried. Nothing is changed.",
+        _try_reload, ReloadOutlook, more="No key is tried. Nothing is changed.",
     ),
     Act(
         "server.reload", "POST", "/reload", Role.ADMINISTRATOR, "Have the server take ca.toml up again.", _reload,
