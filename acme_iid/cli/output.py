@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import click
 
 from acme_iid.terminal import tables
+from acme_iid.terminal.printable import printable
 
 _WORD = re.compile(r"(?:'[^']*'|[^\s'])+")
 """A word of a command, in which blanks may be quoted."""
@@ -112,6 +113,4 @@ def plain(value: object) -> str:
         return "-"
     text = ", ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)
     # Text from outside must not move a terminal's cursor, nor look like something else.
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+    return printable(text)

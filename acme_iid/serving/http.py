@@ -48,8 +48,24 @@ _SILENT.disabled = True
 sslproto.SSLProtocol.max_size = 16 * 1024
 
 
-class Application(Protocol):
-    """An application, which answers requests.
+class Answering(Protocol):
+    """What answers requests."""
+
+    async def answer(self, request: Request) -> Answer:
+        """Answer a request that has come whole."""
+
+    def refusal(self, request: Request, error: AcmeError) -> Answer:
+        """The answer to a request that is refused before it has come whole."""
+
+    def failure(self, error: Exception) -> Answer:
+        """The answer to a request that cannot be read, or that a fault of the server's ended."""
+
+    def takes_connection(self) -> bool:
+        """Whether a connection is accepted now; if so, it counts as accepted."""
+
+
+class Application(Answering, Protocol):
+    """The application of a server's processes.
 
     :ivar ca: the CA whose certificate the server shows.
     """
@@ -63,18 +79,6 @@ class Application(Protocol):
     @property
     def metrics(self) -> Application | None:
         """What tells the server's numbers, likewise."""
-
-    async def answer(self, request: Request) -> Answer:
-        """Answer a request that has come whole."""
-
-    def refusal(self, request: Request, error: AcmeError) -> Answer:
-        """The answer to a request that is refused before it has come whole."""
-
-    def failure(self, error: Exception) -> Answer:
-        """The answer to a request that cannot be read, or that a fault of the server's ended."""
-
-    def takes_connection(self) -> bool:
-        """Whether a connection is accepted now; if so, it counts as accepted."""
 
     def leaving(self) -> None:
         """Say from now on, where it is asked for, that the process is about to end; at once."""
@@ -124,7 +128,7 @@ class HTTPServer:
 
     def __init__(
         self,
-        application: Application,
+        application: Answering,
         context: ssl.SSLContext | None,
         keep_alive: float,
         most: int = MOST_CONNECTIONS,
@@ -139,17 +143,17 @@ class HTTPServer:
         self._stopping = False
         self._handshakes: set[asyncio.Task[None]] = set()
         self._inside = asyncio.Condition()
-        self._running: dict[Application, int] = {}
+        self._running: dict[Answering, int] = {}
         self.use(application, keep_alive)
 
-    def use(self, application: Application, keep_alive: float) -> None:
+    def use(self, application: Answering, keep_alive: float) -> None:
         """Have another application answer the requests that come from now on."""
         self._application = application
         self._running.setdefault(application, 0)
         self._manager = web.Server(self._handle)
         self._keep_alive = keep_alive
 
-    async def until_unused(self, application: Application) -> None:
+    async def until_unused(self, application: Answering) -> None:
         """Wait until an application that is not in use any more has given its last answer."""
         async with self._inside:
             await self._inside.wait_for(lambda: not self._running[application])

@@ -1,0 +1,84 @@
+"""The first page: what is red, the fleet over time, what ends soon, and both chains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from acme_iid.console import charts
+from acme_iid.console.charts import Chart, Count, Stack
+from acme_iid.console.parts import Part, part
+from acme_iid.console.source import Chain, Ending, FleetPoint, Line, Source, Status
+from acme_iid.console.text import seconds
+from acme_iid.operations.expiry import THRESHOLDS
+
+Measure = Literal["instances", "certificates"]
+"""What a fleet is counted in."""
+MOST_ROWS = 100
+"""The rows of one list on the page."""
+
+_HOUR = 3600
+_FEW = min(THRESHOLDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the page shows.
+
+    :ivar lines: the CA's certificates and lists that are not retired.
+    :ivar further: the number of those beyond :data:`MOST_ROWS`.
+    :ivar ending: the number of certificates that end in the hours of the chart.
+    """
+
+    status: Status
+    lines: Sequence[Line]
+    further: int
+    measure: Measure
+    fleet: Part[Chart | None]
+    endings: Part[Chart | None]
+    chain: Part[Chain]
+
+    @property
+    def red(self) -> int:
+        """The number of red troubles."""
+        return sum(trouble["severity"] == "red" for trouble in self.status["troubles"])
+
+
+def read(source: Source, measure: Measure) -> Overview:
+    """Read what the page shows.
+
+    :raises SourceError: if the status cannot be read; of other parts the page says it.
+    """
+    status = source.status()
+    lines = [line for line in status["ca"] if line["state"] != "retired"]
+    return Overview(
+        status,
+        lines[:MOST_ROWS],
+        max(0, len(lines) - MOST_ROWS),
+        measure,
+        part(lambda: fleet(source.fleet_over_time(), measure)),
+        part(lambda: endings(source.endings())),
+        part(source.chain),
+    )
+
+
+def fleet(points: Sequence[FleetPoint], measure: Measure) -> Chart | None:
+    """The fleet by cloud and owner over time; None while there is none."""
+    counts = (Count(seconds(point["at"]), f"{point['cloud']} {point['owner']}", point[measure]) for point in points)
+    stack = Stack.of(counts)
+    return None if stack.is_empty else charts.areas(stack)
+
+
+def endings(hours: Sequence[Ending]) -> Chart | None:
+    """The certificates that end, hour by hour; None if none ends."""
+    counts = [Count(seconds(hour["from"]), "certificates", hour["certificates"]) for hour in hours]
+    stack = Stack.of(counts, sorted({count.at for count in counts}))
+    return None if stack.is_empty else charts.bars(stack, _HOUR)
+
+
+def urgency(line: Line) -> str:
+    """How near the end of a certificate of the CA's is: ``red``, ``yellow``, or ``calm``."""
+    if line["fault"] is not None or line["warning"] == _FEW:
+        return "red"
+    return "calm" if line["warning"] is None else "yellow"
