@@ -9,7 +9,7 @@ import flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from acme_iid.console import charts, lifeline, text
+from acme_iid.console import charts, lifeline, overview, text
 from acme_iid.console.pages import Pages
 from acme_iid.console.refusals import command_line, is_safe
 from acme_iid.console.session import LINK_SECONDS, Session
@@ -43,7 +43,9 @@ def create(source: Source, session: Session, host: str) -> flask.Flask:
     app.jinja_env.filters |= {
         "shown": text.shown,
         "plain": text.plain,
+        "left": overview.left,
         "number": text.number,
+        "short": text.short,
         "counted": text.counted,
         "moment": text.moment,
         "timestamp": text.timestamp,

@@ -15,11 +15,13 @@ from typing import Literal, NamedTuple
 COLOURS = 6
 """The groups that have colours of their own; the smaller ones are shown together."""
 OTHERS = "others"
+QUIET = "others"
+"""The colour of what matters less."""
 HEIGHT = 168
 """The pixels of a plot, without the labels below it."""
 TOP = 12
 """The pixels above it."""
-MOST_TIMES = 60
+MOST_TIMES = 168
 """The times of one chart, and rows of its table."""
 
 _HOUR, _DAY = 3600, 86400
@@ -68,11 +70,13 @@ class Stack:
     :ivar times: in seconds, the earliest first.
     :ivar groups: the largest first; the last may be :data:`OTHERS`.
     :ivar numbers: for each time, one for each group.
+    :ivar looks: the colour of each group, as the style sheet calls it.
     """
 
     times: tuple[int, ...]
     groups: tuple[str, ...]
     numbers: tuple[tuple[int, ...], ...]
+    looks: tuple[str, ...]
 
     @classmethod
     def of(cls, counts: Iterable[Count], times: Sequence[int] | None = None) -> Stack:
@@ -86,15 +90,20 @@ class Stack:
             found[count.at][count.group] += count.number
             totals[count.group] += count.number
         shown = thinned(sorted(found) if times is None else times)
-        ranked = sorted((group for group in totals if totals[group]), key=lambda group: (-totals[group], group))
-        first, rest = ranked[:COLOURS], ranked[COLOURS:]
+        ranked = sorted(
+            (group for group in totals if totals[group]), key=lambda group: (group == OTHERS, -totals[group], group)
+        )
+        first = [group for group in ranked[:COLOURS] if group != OTHERS]
+        rest = ranked[len(first) :]
         rows = []
         for at in shown:
             here = found[at]
             row = [here[group] for group in first]
             rows.append((*row, sum(here[group] for group in rest)) if rest else tuple(row))
-        groups = (*first, OTHERS) if rest else tuple(first)
-        return cls(tuple(shown), groups, tuple(rows))
+        looks = [f"c{place}" for place in range(len(first))]
+        if rest:
+            return cls(tuple(shown), (*first, OTHERS), tuple(rows), (*looks, QUIET))
+        return cls(tuple(shown), tuple(first), tuple(rows), tuple(looks))
 
     @property
     def totals(self) -> tuple[int, ...]:
@@ -171,9 +180,12 @@ def bars(stack: Stack, width: int) -> Chart:
 
 def ceiling(number: int) -> int:
     """The smallest round number from which on an axis has room for a number."""
+    for few in (1, 2, 4, 6, 8):
+        if few >= number:
+            return few
     size = 1
     while True:
-        for step in (1, 2, 4, 6, 8):
+        for step in (10, 12, 16, 20, 30, 40, 60, 80):
             if step * size >= number:
                 return step * size
         size *= 10

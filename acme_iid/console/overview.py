@@ -9,7 +9,7 @@ from typing import Literal
 from acme_iid.console import charts
 from acme_iid.console.charts import Chart, Count, Stack
 from acme_iid.console.parts import Part, part
-from acme_iid.console.source import Chain, Ending, FleetPoint, Line, Source, Status
+from acme_iid.console.source import ChainProof, Ending, FleetPoint, Line, Source, Status
 from acme_iid.console.text import seconds
 from acme_iid.operations.expiry import THRESHOLDS
 
@@ -18,7 +18,7 @@ Measure = Literal["instances", "certificates"]
 MOST_ROWS = 100
 """The rows of one list on the page."""
 
-_HOUR = 3600
+_HOUR, _DAY = 3600, 86400
 _FEW = min(THRESHOLDS)
 
 
@@ -28,7 +28,6 @@ class Overview:
 
     :ivar lines: the CA's certificates and lists that are not retired.
     :ivar further: the number of those beyond :data:`MOST_ROWS`.
-    :ivar ending: the number of certificates that end in the hours of the chart.
     """
 
     status: Status
@@ -37,7 +36,7 @@ class Overview:
     measure: Measure
     fleet: Part[Chart | None]
     endings: Part[Chart | None]
-    chain: Part[Chain]
+    chain: Part[ChainProof]
 
     @property
     def red(self) -> int:
@@ -65,16 +64,33 @@ def read(source: Source, measure: Measure) -> Overview:
 
 def fleet(points: Sequence[FleetPoint], measure: Measure) -> Chart | None:
     """The fleet by cloud and owner over time; None while there is none."""
-    counts = (Count(seconds(point["at"]), f"{point['cloud']} {point['owner']}", point[measure]) for point in points)
-    stack = Stack.of(counts)
+    stack = Stack.of(Count(seconds(point["at"]), _owner(point), point[measure]) for point in points)
     return None if stack.is_empty else charts.areas(stack)
 
 
+def _owner(point: FleetPoint) -> str:
+    if point["cloud"] is None:
+        return "hosts"
+    return point["cloud"] if point["owner"] is None else f"{point['cloud']} {point['owner']}"
+
+
 def endings(hours: Sequence[Ending]) -> Chart | None:
-    """The certificates that end, hour by hour; None if none ends."""
-    counts = [Count(seconds(hour["from"]), "certificates", hour["certificates"]) for hour in hours]
-    stack = Stack.of(counts, sorted({count.at for count in counts}))
+    """The certificates that end, hour by hour: those that something is still to be done about, and the others."""
+    rows = sorted((seconds(hour["from"]), hour["certificates"], hour["replaced"]) for hour in hours)
+    stack = Stack(
+        tuple(at for at, _, _ in rows),
+        ("without a successor yet", "with a successor"),
+        tuple((ending - replaced, replaced) for _, ending, replaced in rows),
+        ("c0", charts.QUIET),
+    )
     return None if stack.is_empty else charts.bars(stack, _HOUR)
+
+
+def left(line: Line, at: str) -> tuple[int, str]:
+    """What is left of a certificate of the CA's at a time: days, or hours if they are few; with their noun."""
+    rest = max(0, seconds(line["ends"]) - seconds(at))
+    number, noun = (rest // _DAY, "day") if rest >= 2 * _DAY else (rest // _HOUR, "hour")
+    return number, noun if number == 1 else f"{noun}s"
 
 
 def urgency(line: Line) -> str:

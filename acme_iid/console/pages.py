@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from acme_iid.console import overview, refusals, story
 from acme_iid.console.lifeline import lifeline
 from acme_iid.console.overview import Measure
-from acme_iid.console.parts import Part, part
+from acme_iid.console.parts import part
 from acme_iid.console.source import Source, SourceError
 
 MOST_EVENTS = 100
@@ -78,12 +78,11 @@ class Pages:
         told = story.moments(rows, refused.value or (), known["first_used"], has_latest=before is None)
         names = part(lambda: self._names(whole))
         certificates = part(lambda: self._source.certificates(whole, _word("certificates"), MOST_CERTIFICATES))
-        parts: tuple[Part[object], ...] = (refused, names)
         return flask.render_template(
             "instance.html",
             instance=known,
             names=names.value or (),
-            faults=[entry.fault for entry in parts if entry.fault is not None],
+            faults=[fault for fault in (refused.fault, names.fault) if fault is not None],
             certificates=certificates,
             most_certificates=MOST_CERTIFICATES,
             chapters=story.chapters(told),

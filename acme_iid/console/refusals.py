@@ -16,7 +16,7 @@ from acme_iid.terminal.printable import printable
 
 By = Literal["step", "rule"]
 """What a chart tells apart."""
-A_PAGE = 50
+A_PAGE = 25
 """The refusals on one page."""
 _HOUR, _DAY = 3600, 86400
 

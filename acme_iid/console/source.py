@@ -110,17 +110,20 @@ class Status(TypedDict):
 
 
 class FleetPoint(TypedDict):
-    """The instances and certificates that one owner had at a time."""
+    """The instances and certificates that one owner had at a time.
+
+    :ivar cloud: None for hosts; "others", without an owner, for all owners beside the largest.
+    """
 
     at: str
-    cloud: str
-    owner: str
+    cloud: str | None
+    owner: str | None
     instances: int
     certificates: int
 
 
-Ending = TypedDict("Ending", {"from": str, "until": str, "certificates": int})
-"""The valid certificates that end in an hour to come."""
+Ending = TypedDict("Ending", {"from": str, "until": str, "certificates": int, "replaced": int, "at": str})
+"""The valid certificates that end in an hour to come, those among them that have a successor, and when this was."""
 
 
 class RefusalCount(TypedDict):
@@ -156,24 +159,27 @@ class Refusal(TypedDict):
     lifted_by: str | None
 
 
-class Chain(TypedDict):
-    """The chain of events, as it was walked last.
+class ChainProof(TypedDict):
+    """What was checked of the chain of events just now.
 
-    :ivar head: ``NUMBER:HASH``.
-    :ivar checked_from: the first event that was walked, as ``checked_until`` is the last.
-    :ivar fault: what is wrong with it; None if it is ``ok``.
+    :ivar head: the last event that was checked, ``NUMBER:HASH``.
+    :ivar events: the number of events that were checked; ``first`` is the number of the first, ``since`` its time.
+    :ivar whole: whether they are all that are there, or follow from a place that was signed.
     :ivar unsealed: events that came since and have no place yet.
     :ivar removed: the last event that is in an export and no longer in the store; 0 without one.
+    :ivar checkpoint: the latest place that an issuer has signed.
+    :ivar fault: what is wrong with it; None if nothing is.
     """
 
-    ok: bool
-    fault: str | None
     head: str
-    checked_from: int
-    checked_until: int
-    checked_at: str
+    events: int
+    first: int | None
+    since: str | None
+    whole: bool
     unsealed: int
     removed: int
+    checkpoint: str | None
+    fault: str | None
 
 
 class FoundInstance(TypedDict):
@@ -196,7 +202,6 @@ class Instance(FoundInstance):
     instance_id: str
     image: str | None
     region: str | None
-    profile: str | None
     provisioner: str | None
     key_thumbprint: str | None
     last_used_with: str | None
@@ -237,7 +242,7 @@ class Source(Protocol):
     def endings(self) -> Sequence[Ending]:
         """The certificates that end in the next 48 hours, hour by hour."""
 
-    def chain(self) -> Chain:
+    def chain(self) -> ChainProof:
         """The chain of events, proven."""
 
     def refusals_over_time(self, since: str) -> Sequence[RefusalCount]:

@@ -108,15 +108,13 @@ def moments(
     """
     by_seq = {refusal["seq"]: refusal for refusal in refusals}
     found: list[Moment] = []
-    latest = has_latest
-    for row in rows:
-        remark = None
-        if row["kind"] == "certificate.issued" and latest:
-            remark, latest = "latest certificate", False
-        elif row["kind"] == "challenge.valid" and row["at"] == first_used:
-            remark = "first use"
+    ordered = list(rows)[::-1]
+    first = next((row for row in ordered if row["kind"] == "challenge.valid" and row["at"] == first_used), None)
+    issued = [row for row in ordered if row["kind"] == "certificate.issued"] if has_latest else []
+    for row in ordered:
+        remark = "first use" if row is first else "latest certificate" if issued and row is issued[-1] else None
         found.append(_moment(row, by_seq, remark))
-    return found[::-1]
+    return found
 
 
 def _moment(row: Fields, refusals: Mapping[int, Refusal], remark: str | None) -> Moment:
@@ -130,6 +128,8 @@ def _moment(row: Fields, refusals: Mapping[int, Refusal], remark: str | None) ->
     if sort == "operator" and who is None and row.get("by") not in (None, "operator"):
         sort = "other"
     facts = {key: value for key, value in row.items() if key not in _OWN and value not in (None, [], "")}
+    if who is not None:
+        facts.pop("by", None)
     if because is not None and facts.get("reason") == because:
         del facts["reason"]
     return Moment(

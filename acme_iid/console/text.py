@@ -35,6 +35,14 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
+def short(value: int) -> str:
+    """A round number in four characters."""
+    for size, word in ((1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")):
+        if value >= size:
+            return f"{value / size:g}{word}"
+    return str(value)
+
+
 def counted(value: int, one: str, many: str | None = None) -> str:
     """A number with its noun.
 
