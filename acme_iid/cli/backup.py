@@ -15,8 +15,9 @@ import click
 from acme_iid.cli import Home
 from acme_iid.cli.acting import here, operated, reason_option
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.output import rows_progress, timestamp
+from acme_iid.cli.output import rows_progress
 from acme_iid.cli.parameters import password, password_file
+from acme_iid.operations.descriptions.times import timestamp
 
 if TYPE_CHECKING:
     from acme_iid.config.settings import Config

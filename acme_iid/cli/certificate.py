@@ -3,89 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.acting import Reason, acting, operated
-from acme_iid.cli.filters import Ahead, filtered, numbered, on_store, one_more, show_page
+from acme_iid.cli.filters import MOMENT_AHEAD, Criterion, filtered, numbered, on_store, show_page
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.output import show_one, timestamp
+from acme_iid.cli.output import show_one
 from acme_iid.cli.parameters import Checked
 
 if TYPE_CHECKING:
-    from acme_iid.protocol.resources import Certificate
     from acme_iid.store.certificates import Status
     from acme_iid.store.database import Database
     from acme_iid.store.listing import Filter
 
-# int() takes blanks, signs, low lines and the digits of all scripts, too.
-_DECIMAL = re.compile(r"[0-9]+", re.ASCII)
-_HEXADECIMAL = re.compile(r"0[xX]([0-9A-Fa-f]+)", re.ASCII)
-_COLONS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+", re.ASCII)
-_MOST_DIGITS = 100
-
-
-class _Serial(click.ParamType[int]):
-    """A serial number as people meet it: decimal, hexadecimal after 0x, or openssl's pairs with colons."""
-
-    name = "serial"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number."""
-        if isinstance(value, int):
-            return value
-        number = _number(value)
-        # 20 octets at most (RFC 5280 section 4.1.2.2).
-        if number is None or number >= 1 << 160:
-            self.fail("a serial number is decimal, or hexadecimal after 0x", param, ctx)
-        return number
-
-
-def _number(text: str) -> int | None:
-    """The number in a text; None if the text is not a number."""
-    # More digits than this are no serial number, and take long to read.
-    if len(text) > _MOST_DIGITS:
-        return None
-    if match := _HEXADECIMAL.fullmatch(text):
-        return int(match[1], 16)
-    if _COLONS.fullmatch(text):
-        return int(text.replace(":", ""), 16)
-    return int(text) if _DECIMAL.fullmatch(text) else None
-
-
-_serial = click.argument("serial", type=_Serial())
-
-
-def status(certificate: Certificate, now: int) -> Status:
-    """The status of a certificate at a time, as people are shown it."""
-    if certificate.revoked_at is not None:
-        return "revoked"
-    return "valid" if certificate.not_after > now else "expired"
-
-
-def _row(certificate: Certificate, now: int) -> dict[str, object]:
-    return {
-        "serial": str(int(certificate.serial, 16)),
-        "names": [name.value for name in certificate.names],
-        "status": status(certificate, now),
-        "not_after": timestamp(certificate.not_after),
-        "instance": certificate.instance,
-        "account": certificate.account_id,
-    }
-
-
-def _find(database: Database, serial: int) -> Certificate:
-    from acme_iid.store import certificates
-
-    certificate = certificates.by_serial(database, f"{serial:x}")
-    if certificate is None:
-        raise click.ClickException(f"no certificate with the serial number {serial} was issued here")
-    return certificate
+_serial = click.argument("serial", type=Criterion("serial_number"))
 
 
 @click.group(short_help="The certificates that were issued.")
@@ -96,7 +32,7 @@ def certificate() -> None:
 @certificate.command("list", short_help="The certificates that were issued last.")
 @click.option("--status", "status_", type=click.Choice(["valid", "expired", "revoked"]), help="Only these.")
 @click.option(
-    "--expires-before", type=Ahead(), metavar="TIME", help="Only valid ones that end within this time, such as 4h."
+    "--expires-before", type=MOMENT_AHEAD, metavar="TIME", help="Only valid ones that end within this time, such as 4h."
 )
 @click.option(
     "--overdue", is_flag=True, help="Only valid ones whose time for renewal has passed, and that have no successor."
@@ -113,18 +49,19 @@ def list_(
     as_json: bool,
 ) -> None:
     """List issued certificates, the latest first; --since and --until are about when they were issued."""
-    from acme_iid.store import certificates, fleet
+    from acme_iid.operations.descriptions import certificates
 
     if status_ not in (None, "valid") and (overdue or expires_before is not None):
         raise click.UsageError("--overdue and --expires-before are about valid certificates.")
-    now, wanted = int(time.time()), one_more(numbered(filter_))
-    if overdue:
-        found = fleet.overdue(database, wanted, now, ends_before=expires_before)
-    else:
-        status_ = status_ if expires_before is None else "valid"
-        found = certificates.page(database, wanted, status_, now, ends_before=expires_before)
-    rows = [(certificates.position(entry), _row(entry, now)) for entry in found]
-    show_page(rows, filter_, as_json=as_json, empty="No such certificate has been issued yet.")
+    page = certificates.listed(
+        database,
+        numbered(filter_),
+        int(time.time()),
+        of_status=status_,
+        ends_before=expires_before,
+        overdue=overdue,
+    )
+    show_page(page, as_json=as_json, empty="No such certificate has been issued yet.")
 
 
 @certificate.command("show", short_help="One certificate in full.")
@@ -134,32 +71,15 @@ def list_(
 @on_store
 def show_certificate(database: Database, serial: int, *, pem: bool, as_json: bool) -> None:
     """Show the certificate with SERIAL (decimal, or hexadecimal after 0x), and who got it."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
-
     from acme_iid.authority.reading import with_chain
-    from acme_iid.authority.revocation import REASONS
+    from acme_iid.operations import criteria
+    from acme_iid.operations.descriptions import certificates
 
-    certificate = _find(database, serial)
+    certificate = criteria.certificate(database, serial)
     if pem:
         click.echo(with_chain(database, certificate), nl=False)
         return
-    reason = certificate.revocation_reason
-    row = {
-        **_row(certificate, int(time.time())),
-        "serial_hex": f"{serial:x}",
-        "provisioner": certificate.provisioner,
-        "profile": certificate.profile,
-        "order": certificate.id,
-        "issued": timestamp(certificate.issued_at),
-        "not_before": timestamp(certificate.not_before),
-        "revoked": timestamp(certificate.revoked_at),
-        "revocation_reason": None if reason is None else REASONS[reason],
-        "revoked_by": certificate.revoked_by,
-        "key_sha256": certificate.key_id,
-        "fingerprint": x509.load_der_x509_certificate(certificate.der).fingerprint(SHA256()).hex(),
-    }
-    show_one(row, as_json=as_json)
+    show_one(certificates.whole(certificate, int(time.time())), as_json=as_json)
 
 
 @certificate.command("renew-now", short_help="Have clients renew certificates, one after another.")
@@ -180,17 +100,19 @@ def renew_now(database: Database, filter_: Filter, *, over: int, reason: str | N
     Clients that ask the CA when to renew see it within minutes; each certificate gets a moment of its own.
     """
     from acme_iid.operations import bulk
+    from acme_iid.operations.descriptions.certificates import RenewalsAsked
 
     store = operated(database, reason)
     asked = sum(step.done for step in bulk.renew_now(store, filter_, over, bulk.Task.new(), int(time.time())))
+    done: RenewalsAsked = {"certificates": asked, "seconds": over}
     if as_json:
-        click.echo(json.dumps({"certificates": asked, "seconds": over}))
+        click.echo(json.dumps(done))
     else:
         click.echo(f"Asked for the renewal of {asked} certificates over {over} seconds.")
 
 
 @certificate.command("revoke", short_help="Revoke a certificate.")
-@click.argument("serial", type=_Serial(), required=False)
+@click.argument("serial", type=Criterion("serial_number"), required=False)
 @click.option(
     "--cert",
     "file",
@@ -212,6 +134,7 @@ def revoke(home: Home, database: Database, serial: int | None, file: Path | None
     Of a certificate that the store does not know, no name is closed: whose it was is not known.
     """
     from acme_iid.authority import revocation
+    from acme_iid.operations import criteria
 
     if (serial is None) == (file is None):
         raise click.UsageError("give the certificate's serial number, or its file with --cert")
@@ -219,7 +142,7 @@ def revoke(home: Home, database: Database, serial: int | None, file: Path | None
     if file is not None:
         serial = _revoke_file(home, database, file, code, now)
     elif serial is not None:
-        revocation.revoke_by_operator(database, _find(database, serial), code, now)
+        revocation.revoke_by_operator(database, criteria.certificate(database, serial), code, now)
     click.echo(f"Certificate with Serial Number {serial} has been revoked.")
 
 

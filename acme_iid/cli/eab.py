@@ -8,28 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli.acting import acting
-from acme_iid.cli.filters import ABOUT, filtered, one_more, show_page
+from acme_iid.cli.filters import ABOUT, filtered, show_page
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.output import show_one, timestamp
+from acme_iid.cli.output import show_one
 from acme_iid.cli.parameters import Checked, TakesRandomText
 
 if TYPE_CHECKING:
-    from acme_iid.protocol.resources import ExternalKey
     from acme_iid.store.database import Database
     from acme_iid.store.listing import Filter
-
-
-def _row(key: ExternalKey) -> dict[str, object]:
-    return {
-        "key_id": key.id,
-        "label": key.label,
-        "reusable": "yes" if key.reusable else "no",
-        "created": timestamp(key.created_at),
-        "expires": timestamp(key.expires_at),
-        "used": timestamp(key.used_at),
-        "account": key.account_id,
-        "revoked": timestamp(key.revoked_at),
-    }
 
 
 @click.group(short_help="Keys that let their holder make an account.")
@@ -51,9 +37,10 @@ def eab() -> None:
 def add(database: Database, *, label: str | None, expires: int | None, reusable: bool, as_json: bool) -> None:
     """Make a key and print it: its id, and the MAC key in base64url. It is not shown again."""
     from acme_iid.authority import external_keys
+    from acme_iid.operations.descriptions.external_keys import new
 
     key = external_keys.add(database, label, expires, int(time.time()), reusable=reusable)
-    show_one({"key_id": key.id, "hmac_key": key.secret, "expires": timestamp(key.expires_at)}, as_json=as_json)
+    show_one(new(key), as_json=as_json)
 
 
 @eab.command("list", short_help="The keys, newest first.")
@@ -61,12 +48,9 @@ def add(database: Database, *, label: str | None, expires: int | None, reusable:
 @filtered(*ABOUT)
 def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
     """List keys, the latest first, with the account that was last made with each."""
-    from acme_iid.store import external_keys
-    from acme_iid.store.listing import Position
+    from acme_iid.operations.descriptions import external_keys
 
-    keys = external_keys.page(database, one_more(filter_))
-    rows = [(Position(key.created_at, key.id), _row(key)) for key in keys]
-    show_page(rows, filter_, as_json=as_json, empty="There is no external account key.")
+    show_page(external_keys.listed(database, filter_), as_json=as_json, empty="There is no external account key.")
 
 
 @eab.command(

@@ -3,129 +3,55 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
 from acme_iid.cli.output import show
-from acme_iid.policy.clouds import CLOUD_TYPES, is_owner, one_of
+from acme_iid.policy.clouds import CLOUD_TYPES, one_of
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home
+    from acme_iid.operations.descriptions.pages import Page
     from acme_iid.store.database import Database
-    from acme_iid.store.listing import Filter, Position
+    from acme_iid.store.listing import Filter
 
 P = ParamSpec("P")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
 
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+class Criterion(click.ParamType[Any]):
+    """What something is looked for by.
 
+    :param name: of the function of :mod:`acme_iid.operations.criteria` that reads it.
+    :param timed: whether that takes the time of now as well.
+    """
 
-class Moment(click.ParamType[int]):
-    """A time in RFC 3339, a day (its beginning, UTC), or how long ago it was; converted to seconds since the epoch."""
+    def __init__(self, name: str, *, timed: bool = False) -> None:
+        self.name = name
+        self._timed = timed
 
-    name = "time"
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what the text stands for."""
+        from acme_iid.operations import criteria
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the seconds."""
-        from acme_iid.config import parsers
-
+        if not isinstance(value, str):
+            return value
+        read = getattr(criteria, self.name)
         try:
-            return int(time.time()) - parsers.duration(value)
-        except ValueError:
-            pass
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is not None and _DAY.fullmatch(value):
-            moment = moment.replace(tzinfo=UTC)
-        if moment is None or moment.tzinfo is None:
-            self.fail(f"{value!r} is no time; write for example 2h, 7d, 2030-01-02 or 2030-01-02T03:04:05Z", param, ctx)
-        return int(moment.timestamp())
-
-
-class Ahead(Moment):
-    """A time in RFC 3339, a day (its beginning, UTC), or how long it is until then; converted to seconds."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the seconds."""
-        from acme_iid.config import parsers
-
-        try:
-            return int(time.time()) + parsers.duration(value)
-        except ValueError:
-            return super().convert(value, param, ctx)
-
-
-class _Name(click.ParamType[str]):
-    """A name as it stands in certificates, converted to its canonical form."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the canonical name."""
-        from acme_iid.protocol.identifiers import from_text
-
-        try:
-            return from_text(value).value
+            return read(value, int(time.time())) if self._timed else read(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-class _Address(click.ParamType[str]):
-    """An address of a client."""
-
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the address in its one spelling."""
-        import ipaddress
-
-        try:
-            return str(ipaddress.ip_address(value))
-        except ValueError:
-            self.fail(f"{value!r} is no IP address", param, ctx)
-
-
-class _Owner(click.ParamType[str]):
-    """An owner of instances. By its name, such as a project's, nothing would be found, as if there was nothing."""
-
-    name = "owner"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the owner's id as events have it."""
-        owner: str = value if is_owner(value) else value.lower()
-        if not is_owner(owner):
-            self.fail(f"{value!r} is no {one_of(_OWNERS)}", param, ctx)
-        return owner
-
-
-class _Place(click.ParamType["Position"]):
-    """The place where a page ended: TIME.KEY, as the page before printed it."""
-
-    name = "place"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Position:
-        """Return the place."""
-        from acme_iid.store.listing import Position
-
-        seconds, _, key = value.partition(".")
-        if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12 and key):
-            self.fail(f"{value!r} is no place in a list; copy it from the end of the page before", param, ctx)
-        return Position(int(seconds), key)
-
-
-_LATER = ("kind", "remote", "image", "region", "profile", "provisioner")
-"""Filters that older events may not be found by until they were followed again."""
+MOMENT = Criterion("moment", timed=True)
+"""A time in RFC 3339, a day (its beginning, UTC), or how long ago it was; converted to seconds since the epoch."""
+MOMENT_AHEAD = Criterion("moment_ahead", timed=True)
+"""The same, where a duration says how long it is until then."""
 _CLOUDS = [entry.cloud for entry in CLOUD_TYPES.values()]
 _OWNERS = [entry.owner for entry in CLOUD_TYPES.values()]
 _OPTIONS: Mapping[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
@@ -134,31 +60,37 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         type=click.Choice([*_CLOUDS, "acme"]),
         help="Only this cloud's.",
     ),
-    "owner": click.option("--owner", type=_Owner(), metavar="ID", help=f"Only of this {one_of(_OWNERS)}."),
+    "owner": click.option("--owner", type=Criterion("owner"), metavar="ID", help=f"Only of this {one_of(_OWNERS)}."),
     "account": click.option("--account", metavar="ID", help="Only of this ACME account: its id or key thumbprint."),
     "instance": click.option(
         "--instance",
         metavar="ID",
         help="Only what concerns this instance: its whole id, or the cloud's own, also if it was only ever refused.",
     ),
-    "name": click.option("--name", type=_Name(), metavar="NAME", help="Only with this name in a certificate or order."),
+    "name": click.option(
+        "--name", type=Criterion("name"), metavar="NAME", help="Only with this name in a certificate or order."
+    ),
     "kind": click.option("--kind", metavar="KIND", help="Only events of this kind, such as challenge.refused."),
-    "remote": click.option("--remote", type=_Address(), metavar="ADDRESS", help="Only requests from this address."),
+    "remote": click.option(
+        "--remote", type=Criterion("address"), metavar="ADDRESS", help="Only requests from this address."
+    ),
     "bulk": click.option("--bulk", metavar="ID", help="Only what this act on many has done."),
     "image": click.option("--image", metavar="ID", help="Only of instances that were started from this image."),
     "region": click.option("--region", metavar="REGION", help="Only of instances in this region."),
     "profile": click.option("--profile", metavar="NAME", help="Only for this certificate profile."),
     "provisioner": click.option("--provisioner", metavar="NAME", help="Only under this provisioner."),
     "since": click.option(
-        "--since", type=Moment(), metavar="TIME", help="Not before: a day, RFC 3339, or an age such as 2h."
+        "--since", type=MOMENT, metavar="TIME", help="Not before: a day, RFC 3339, or an age such as 2h."
     ),
     "until": click.option(
-        "--until", type=Moment(), metavar="TIME", help="Before: a day, RFC 3339, or an age such as 2h."
+        "--until", type=MOMENT, metavar="TIME", help="Before: a day, RFC 3339, or an age such as 2h."
     ),
     "limit": click.option(
         "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many at most."
     ),
-    "before": click.option("--before", type=_Place(), metavar="PLACE", help="The next page: where this one ended."),
+    "before": click.option(
+        "--before", type=Criterion("place"), metavar="PLACE", help="The next page: where this one ended."
+    ),
 }
 
 ABOUT = tuple(name for name in _OPTIONS if name not in ("since", "until", "limit", "before"))
@@ -194,20 +126,10 @@ def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, 
         @on_store
         @functools.wraps(command)
         def listing(database: Database, /, *args: Any, **kwargs: Any) -> None:
-            from acme_iid.store import lookups
-            from acme_iid.store.listing import Filter
+            from acme_iid.operations import criteria
 
-            lookups.follow(database)
             options = {name: kwargs.pop(name) for name in offered}
-            if any(options.get(name) is not None for name in _LATER):
-                follow_again(database)
-            if options.get("account") is not None:
-                from acme_iid.authority import accounts
-
-                options["account"] = accounts.by_id_or_thumbprint(database, options["account"]).id
-            if options.get("instance") is not None:
-                options["instance"] = instance_called(database, options["instance"])
-            command(database, Filter(**options), *args, **kwargs)
+            command(database, criteria.filter_of(database, options, follow_again), *args, **kwargs)
 
         decorated: Callable[..., None] = listing
         for name in reversed(offered):
@@ -232,47 +154,18 @@ def follow_again(database: Database) -> None:
         lookups.follow_again(database, progress=bar.update)
 
 
-def instance_called(database: Database, word: str) -> str:
-    """The whole id of an instance that was used, blocked or refused here.
-
-    :param word: the whole id, which is taken as it is, or the cloud's own.
-    :raises RequestError: if it is no one instance.
-    """
-    from acme_iid.operations import instances
-
-    if ":" in word:
-        return word
-    if not instances.called(database, word):
-        follow_again(database)
-    return instances.one_called(database, word)
-
-
 def numbered(filter_: Filter) -> Filter:
     """The filter of a list whose places are numbers."""
-    from acme_iid.store.listing import Position
+    from acme_iid.operations import criteria
 
-    if filter_.before is None:
-        return filter_
-    key = str(filter_.before.key)
-    if not (key.isascii() and key.isdigit() and len(key) <= 18):
-        raise click.UsageError(f"{key!r} is no number of this list; --before takes the place at the end of a page.")
-    return replace(filter_, before=Position(filter_.before.time, int(key)))
+    try:
+        return criteria.numbered(filter_)
+    except ValueError as error:
+        raise click.UsageError(f"{error}; --before takes the place at the end of a page.") from error
 
 
-def one_more(filter_: Filter) -> Filter:
-    """The same list and one row more, which tells whether there is a next page."""
-    return replace(filter_, limit=filter_.limit + 1)
-
-
-def show_page(
-    rows: Sequence[tuple[Position, Mapping[str, object]]], filter_: Filter, *, as_json: bool, empty: str
-) -> None:
-    """Print a page, and where the next one begins if there is one.
-
-    :param rows: the rows of :func:`one_more`, each with its place in the list.
-    """
-    page = rows[: filter_.limit]
-    show([row for _, row in page], as_json=as_json, empty=empty)
-    if len(rows) > len(page):
-        last = page[-1][0]
-        click.echo(f"There are more; the next page: --before {last.time}.{last.key}", err=True)
+def show_page(page: Page[Any], *, as_json: bool, empty: str) -> None:
+    """Print a page, and where the next one begins if there is one."""
+    show(page["items"], as_json=as_json, empty=empty)
+    if page["next"] is not None:
+        click.echo(f"There are more; the next page: --before {page['next']}", err=True)

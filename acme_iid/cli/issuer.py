@@ -13,10 +13,8 @@ from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.issuer_root_crl import root_crl
 from acme_iid.cli.issuer_roots import roots
 from acme_iid.cli.issuer_rotate import rotate
-from acme_iid.cli.output import show, timestamp
+from acme_iid.cli.output import show
 from acme_iid.cli.parameters import password, password_file
-
-DAY = 86400
 
 
 @click.group(short_help="The intermediates that sign.")
@@ -63,22 +61,9 @@ def import_chain(home: Home, chain: Path, password_file: Path | None, act_reason
 @click.pass_obj
 def list_issuers(home: Home, *, as_json: bool) -> None:
     """List the issuers in the home: who signed them, until when they last, and where their keys are."""
-    from acme_iid.issuance.home import issuing_certificates, key_place, shown
-    from acme_iid.issuance.issuer import key_id
+    from acme_iid.operations.descriptions.issuers import listed
 
-    rows: list[dict[str, object]] = []
-    for certificate in issuing_certificates(home.path):
-        issuer_id = key_id(certificate.public_key())
-        rows.append(
-            {
-                "id": issuer_id[:16],
-                "subject": shown(certificate.subject),
-                "signed_by": shown(certificate.issuer),
-                "ends": timestamp(int(certificate.not_valid_after_utc.timestamp())),
-                "key": str(key_place(home.path, issuer_id)),
-            }
-        )
-    show(rows, as_json=as_json, empty="There is no issuer yet.")
+    show(listed(home.path), as_json=as_json, empty="There is no issuer yet.")
 
 
 @issuer.command("status", short_help="Every certificate up to the root, with its days left.")
@@ -92,27 +77,9 @@ def status(home: Home, *, as_json: bool) -> None:
     ANSWERS says whether a key in a token or behind a program gave a signature just now. FAULT is why it did not, or why
     clients would refuse the answers of a responder.
     """
-    from acme_iid.operations.overview import overview
+    from acme_iid.operations.descriptions.issuers import statuses
     from acme_iid.store.existing import existing
 
-    now = int(time.time())
     with existing(home.config().store.url) as database:
-        lines = overview(home.path, database, now)
-    rows: list[dict[str, object]] = [
-        {
-            "role": line.lifetime.role,
-            "id": line.id,
-            "subject": line.lifetime.name,
-            "state": line.state,
-            "key": line.key,
-            "answers": line.answers,
-            "servers": None if line.servers is None else list(line.servers),
-            "ends": timestamp(line.lifetime.ends),
-            "days_left": max(0, (line.lifetime.ends - now) // DAY),
-            "warning": line.warning,
-            "fault": line.fault,
-            "constraints": list(line.constraints),
-        }
-        for line in lines
-    ]
+        rows = statuses(home.path, database, int(time.time()))
     show(rows, as_json=as_json, empty="There is no issuer yet.")

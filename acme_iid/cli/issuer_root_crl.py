@@ -10,8 +10,8 @@ import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.acting import acting
-from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import Checked, password, password_file
+from acme_iid.operations.descriptions.times import timestamp
 
 if TYPE_CHECKING:
     from acme_iid.store.database import Database

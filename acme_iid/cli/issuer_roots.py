@@ -12,8 +12,9 @@ from acme_iid.cli import Home
 from acme_iid.cli.acting import acting
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import on_store
-from acme_iid.cli.output import show, timestamp
+from acme_iid.cli.output import show
 from acme_iid.cli.parameters import password, password_file, root_crl_url
+from acme_iid.operations.descriptions.times import timestamp
 
 if TYPE_CHECKING:
     from acme_iid.store.database import Database
@@ -151,25 +152,10 @@ def _looked(now: int) -> str | None:
 @on_store
 def list_roots(database: Database, *, as_json: bool) -> None:
     """List the roots of the CA, the one in use first."""
-    from cryptography import x509
+    from acme_iid.operations.descriptions.issuers import roots
 
-    from acme_iid.issuance.home import shown
-    from acme_iid.store import roots
-
-    rows: list[dict[str, object]] = []
-    for root in roots.every(database):
-        certificate = x509.load_der_x509_certificate(root.certificate)
-        state = "dropped" if root.dropped_at is not None else "trusted" if rows else "in use"
-        rows.append(
-            {
-                "fingerprint": root.id,
-                "subject": shown(certificate.subject),
-                "state": state,
-                "link": root.link is not None,
-                "added": timestamp(root.added_at),
-                "used": timestamp(root.used_at),
-                "dropped": timestamp(root.dropped_at),
-                "ends": timestamp(int(certificate.not_valid_after_utc.timestamp())),
-            }
-        )
-    show(rows, as_json=as_json, empty="No server of this CA has ever started: its roots are those in its home.")
+    show(
+        roots(database),
+        as_json=as_json,
+        empty="No server of this CA has ever started: its roots are those in its home.",
+    )

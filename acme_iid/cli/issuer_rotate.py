@@ -11,8 +11,8 @@ import click
 from acme_iid.cli import Home
 from acme_iid.cli.acting import acting, reason_option, record_act
 from acme_iid.cli.key_places import key_place, require_fitting, taker
-from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import KEY_TYPES, Checked, password, password_file
+from acme_iid.operations.descriptions.times import timestamp
 
 if TYPE_CHECKING:
     from cryptography.x509 import NameConstraints

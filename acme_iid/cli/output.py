@@ -9,7 +9,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 import click
 
@@ -18,11 +17,6 @@ from acme_iid.terminal.printable import printable
 
 _WORD = re.compile(r"(?:'[^']*'|[^\s'])+")
 """A word of a command, in which blanks may be quoted."""
-
-
-def timestamp(seconds: int | None) -> str | None:
-    """A time for people and scripts: RFC 3339, UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def show(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: str) -> None:

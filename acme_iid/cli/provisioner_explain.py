@@ -15,12 +15,12 @@ from acme_iid.attestation.registry import VERIFIERS, trust_store
 from acme_iid.binding import MAX_ANSWER_BYTES, binding
 from acme_iid.cli import Home, provisioner_hosts
 from acme_iid.cli.explanation import Explanation, explain, identity_of
-from acme_iid.cli.output import timestamp
 from acme_iid.config.settings import Config
 from acme_iid.errors import AttestationError, Step
 from acme_iid.issuance import name_constraints
 from acme_iid.issuance.home import has_issuers
 from acme_iid.operations import issuers
+from acme_iid.operations.descriptions.times import timestamp
 from acme_iid.policy.clouds import CLOUD_TYPES
 from acme_iid.protocol import strict_json
 from acme_iid.protocol.identifiers import Identifier, from_text

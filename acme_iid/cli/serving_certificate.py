@@ -14,8 +14,8 @@ import click
 
 from acme_iid.cli import Home
 from acme_iid.cli.acting import reason_option, record_act
-from acme_iid.cli.output import timestamp
 from acme_iid.cli.parameters import password, password_file
+from acme_iid.operations.descriptions.times import timestamp
 
 if TYPE_CHECKING:
     from acme_iid.config.settings import Config

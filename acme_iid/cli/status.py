@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import follow_again
-from acme_iid.cli.output import command_lines, plain, timestamp
+from acme_iid.cli.output import command_lines, plain
+from acme_iid.operations.descriptions.times import seconds_of
 from acme_iid.terminal import tables
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home
-    from acme_iid.operations.overview import Line
-    from acme_iid.operations.status import Status
-    from acme_iid.store.chain import Event
+    from acme_iid.operations.descriptions.issuers import CARow
+    from acme_iid.operations.descriptions.refusals import RuleRow
+    from acme_iid.operations.descriptions.status import StatusDescription
 
 WIDTH = 80
 """Columns of a screen. Commands are broken before, as a shell takes them; of names the end is left out."""
@@ -45,6 +44,7 @@ def status(home: Home, *, as_json: bool) -> None:
     Backups count as daily: a last one is yellow after 25 hours, and red after two days. The exit status is 1 if
     something is red, and 0 otherwise.
     """
+    from acme_iid.operations.descriptions.status import describe
     from acme_iid.operations.status import collect
     from acme_iid.store import lookups
     from acme_iid.store.database import open_store
@@ -55,40 +55,41 @@ def status(home: Home, *, as_json: bool) -> None:
     try:
         lookups.follow(database)
         follow_again(database)
-        state = collect(home.path, database, config.sink_names, now)
+        state = describe(collect(home.path, database, config.sink_names, now), now)
     finally:
         database.close()
     if as_json:
-        click.echo(json.dumps(_as_json(state, now), indent=2))
+        click.echo(json.dumps(state, indent=2))
     else:
-        for line in screen(state, str(home.path), now):
+        for line in screen(state, str(home.path)):
             click.echo(line)
-    if any(trouble.severity == "red" for trouble in state.troubles):
+    if any(trouble["severity"] == "red" for trouble in state["troubles"]):
         click.get_current_context().exit(1)
 
 
-def screen(state: Status, home: str, now: int) -> Iterator[str]:
+def screen(state: StatusDescription, home: str) -> Iterator[str]:
     """The lines of the screen, with the colours of a terminal."""
-    yield _fit(f"{timestamp(now)}  {home}")
-    if not state.troubles:
+    yield _fit(f"{state['at']}  {home}")
+    troubles, fleet, servers = state["troubles"], state["fleet"], state["servers"]
+    if not troubles:
         yield click.style("Nothing is red.", fg="green")
-    for trouble in state.troubles[:_TROUBLES]:
-        mark = click.style("RED   " if trouble.severity == "red" else "yellow", fg=trouble.severity, bold=True)
-        yield f"{mark} {_fit(plain(trouble.text), WIDTH - 7)}"
-        if trouble.command is not None:
-            yield from command_lines(trouble.command, 7, WIDTH)
-    if len(state.troubles) > _TROUBLES:
-        yield f"       {len(state.troubles) - _TROUBLES} more: --json has all"
+    for trouble in troubles[:_TROUBLES]:
+        severity = trouble["severity"]
+        mark = click.style("RED   " if severity == "red" else "yellow", fg=severity, bold=True)
+        yield f"{mark} {_fit(plain(trouble['text']), WIDTH - 7)}"
+        if trouble["command"] is not None:
+            yield from command_lines(trouble["command"], 7, WIDTH)
+    if len(troubles) > _TROUBLES:
+        yield f"       {len(troubles) - _TROUBLES} more: --json has all"
     yield ""
-    certificates = _table(("WHAT", "NAME", "STATE", "DAYS LEFT", "KEY"), _certificates(state.lines, now))
-    yield from _section("CA", [*certificates, f"  last backup {timestamp(state.backed_up_at) or 'never'}"])
-    counts = state.counts
-    use = f"valid {counts.valid}, in use {counts.used}: due {counts.due}, overdue {counts.overdue}"
-    yield from _section("FLEET", [_fit(f"  {use}; lapsed in a day {counts.lapsed}")])
-    yield from _section("REFUSED IN THE LAST DAY", _refused(state.refusals))
+    certificates = _table(("WHAT", "NAME", "STATE", "DAYS LEFT", "KEY"), _certificates(state["ca"], state["at"]))
+    yield from _section("CA", [*certificates, f"  last backup {state['backup'] or 'never'}"])
+    use = f"valid {fleet['valid']}, in use {fleet['used']}: due {fleet['due']}, overdue {fleet['overdue']}"
+    yield from _section("FLEET", [_fit(f"  {use}; lapsed in a day {fleet['lapsed']}")])
+    yield from _section("REFUSED IN THE LAST DAY", _refused(state["refused"]))
     rows = [
-        (server.id[:10], server.version, server.config_hash[:12], f"{server.clock - server.seen_at:+d} s")
-        for server in state.servers
+        (server["id"][:10], server["version"], server["config"][:12], f"{server['clock_ahead']:+d} s")
+        for server in servers
     ]
     lines = _table(("PROCESS", "VERSION", "CA.TOML", "CLOCK"), rows[:_SERVERS])
     if len(rows) > _SERVERS:
@@ -105,96 +106,38 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [_fit(f"  {line}") for line in tables.columns(heads, [[plain(cell) for cell in row] for row in rows])]
 
 
-def _certificates(lines: Sequence[Line], now: int) -> list[tuple[str, ...]]:
+def _certificates(entries: Sequence[CARow], at: str) -> list[tuple[str, ...]]:
     """Rows of the CA's certificates, those that are not retired, as many as a screen has room for."""
     rows: list[tuple[str, ...]] = []
-    for line in lines:
-        if line.state == "retired":
+    for entry in entries:
+        if entry["state"] == "retired":
             continue
-        common = _COMMON_NAME.search(line.lifetime.name)
-        name = line.lifetime.name if common is None else common[1]
-        name = _fit(name, 32) if line.id is None else f"{_fit(name, 24)} {line.id[:8]}"
-        left = max(0, line.lifetime.ends - now)
+        common = _COMMON_NAME.search(entry["subject"])
+        name = entry["subject"] if common is None else common[1]
+        name = _fit(name, 32) if entry["id"] is None else f"{_fit(name, 24)} {entry['id'][:8]}"
+        left = max(0, seconds_of(entry["ends"]) - seconds_of(at))
         days = f"{left // _DAY}" if left >= 2 * _DAY else f"{left // 3600} h"
-        key = "" if line.key is None else line.key.partition(":")[0]
-        if line.fault is not None:
+        key = "" if entry["key"] is None else entry["key"].partition(":")[0]
+        if entry["fault"] is not None:
             key = "FAULT"
-        rows.append((line.lifetime.role, name, line.state or "", days, key))
+        rows.append((entry["role"], name, entry["state"] or "", days, key))
     return rows[:_CERTIFICATES]
 
 
-def by_rule(refusals: Iterable[Event]) -> list[dict[str, object]]:
-    """Refusals by their rules, those with the most first, each with the command that lifts most of them."""
-    from acme_iid.cli.refusals import cause
-
-    numbers: Counter[str] = Counter()
-    lifts: dict[str, Counter[str]] = {}
-    for event in refusals:
-        refused, times = cause(event), event.detail.get("refused", 1)
-        number = times if isinstance(times, int) else 1
-        numbers[refused.rule] += number
-        if refused.lift is not None:
-            lifts.setdefault(refused.rule, Counter())[refused.lift] += number
-    return [
-        {
-            "rule": rule,
-            "times": number,
-            "lifted_by": lifts[rule].most_common(1)[0][0] if rule in lifts else None,
-            "other_lifts": max(0, len(lifts.get(rule, ())) - 1),
-        }
-        for rule, number in numbers.most_common()
-    ]
-
-
-def _refused(refusals: Sequence[Event]) -> Iterator[str]:
-    rows = by_rule(refusals)
-    if not rows:
+def _refused(rules: Sequence[RuleRow]) -> Iterator[str]:
+    if not rules:
         yield "  nothing"
-    for row in rows[:_RULES]:
-        yield _fit(f"  {row['times']} x {plain(row['rule'])}")
-        if row["lifted_by"] is None:
+    for rule in rules[:_RULES]:
+        yield _fit(f"  {rule['times']} x {plain(rule['rule'])}")
+        if rule["lifted_by"] is None:
             yield "      other evidence, or another order, is needed: acme-iid-ca why"
         else:
-            yield from command_lines(plain(row["lifted_by"]), 6, WIDTH)
-            if row["other_lifts"]:
-                yield f"      and {row['other_lifts']} further commands like this one"
-    if len(rows) > _RULES:
-        yield f"  and {len(rows) - _RULES} further rules: acme-iid-ca status --json"
+            yield from command_lines(plain(rule["lifted_by"]), 6, WIDTH)
+            if rule["other_lifts"]:
+                yield f"      and {rule['other_lifts']} further commands like this one"
+    if len(rules) > _RULES:
+        yield f"  and {len(rules) - _RULES} further rules: acme-iid-ca status --json"
 
 
 def _fit(text: str, width: int = WIDTH) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def _as_json(state: Status, now: int) -> Mapping[str, object]:
-    return {
-        "at": timestamp(now),
-        "troubles": [asdict(trouble) for trouble in state.troubles],
-        "ca": [
-            {
-                "role": line.lifetime.role,
-                "id": line.id,
-                "subject": line.lifetime.name,
-                "state": line.state,
-                "ends": timestamp(line.lifetime.ends),
-                "days_left": max(0, (line.lifetime.ends - now) // _DAY),
-                "warning": line.warning,
-                "key": line.key,
-                "fault": line.fault,
-            }
-            for line in state.lines
-        ],
-        "backup": timestamp(state.backed_up_at),
-        "fleet": {**state.counts._asdict(), "used": state.counts.used},
-        "refused": by_rule(state.refusals),
-        "servers": [
-            {
-                "id": server.id,
-                "version": server.version,
-                "config": server.config_hash,
-                "clock_ahead": server.clock - server.seen_at,
-                "seen": timestamp(server.seen_at),
-            }
-            for server in state.servers
-        ],
-    }

@@ -12,7 +12,7 @@ import click
 from acme_iid.cli.acting import here, reason_option
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.filters import on_store
-from acme_iid.cli.output import rows_progress, show, timestamp
+from acme_iid.cli.output import rows_progress, show
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home
@@ -88,16 +88,9 @@ def sinks(database: Database, *, as_json: bool) -> None:
 
     A sink that ca.toml no longer has is listed until another store begins.
     """
-    from acme_iid.store import events
-    from acme_iid.store import sinks as record
+    from acme_iid.operations.descriptions.servers import receiving
 
-    database.seal()
-    head = events.head(database).seq
-    rows: list[dict[str, object]] = [
-        {"sink": cursor.name, "last": cursor.last, "behind": max(0, head - cursor.last)}
-        for cursor in record.cursors(database)
-    ]
-    show(rows, as_json=as_json, empty="There are no sinks.")
+    show(receiving(database), as_json=as_json, empty="There are no sinks.")
 
 
 @store.command(short_help="Which servers run.")
@@ -108,19 +101,6 @@ def servers(database: Database, *, as_json: bool) -> None:
 
     A process that was killed is listed for half a minute more.
     """
-    from acme_iid.operations.presence import SEEN_SECONDS
-    from acme_iid.store import servers as record
+    from acme_iid.operations.descriptions.servers import running
 
-    rows: list[dict[str, object]] = [
-        {
-            "id": server.id,
-            "version": server.version,
-            "schema": server.schema,
-            "config": server.config_hash[:16],
-            "issuers": [issuer[:16] for issuer in server.issuers],
-            "clock_ahead": server.clock - server.seen_at,
-            "seen": timestamp(server.seen_at),
-        }
-        for server in record.seen(database, int(time.time()), SEEN_SECONDS)
-    ]
-    show(rows, as_json=as_json, empty="No server runs.")
+    show(running(database, int(time.time())), as_json=as_json, empty="No server runs.")

@@ -35,6 +35,12 @@ def of_type(type_: str) -> tuple[Setting, ...]:
     return (*CLOUD_TYPES[type_].settings, *of_instances(CLOUD_TYPES[type_]))
 
 
+def flag_of_list(key: str) -> str | None:
+    """The flag that adds a value to a list of provisioners; None if the setting is no list that grows by values."""
+    found = (setting for type_ in types() for setting in of_type(type_) if setting.key == key)
+    return next((setting.flag if setting.shape == "list" else None for setting in found), None)
+
+
 def of_all() -> tuple[Setting, Setting]:
     """The two settings of every provisioner."""
     return (

@@ -17,10 +17,10 @@ from pages import page
 from writing import key, put
 
 from acme_iid.cli import main
-from acme_iid.cli.output import timestamp
 from acme_iid.cli.status import WIDTH
 from acme_iid.config import ca_toml
 from acme_iid.operations import backup
+from acme_iid.operations.descriptions.times import timestamp
 from acme_iid.store import jobs, servers
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, open_store

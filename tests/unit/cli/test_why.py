@@ -18,8 +18,8 @@ from writing import key, put
 from acme_iid.authority import entitlement
 from acme_iid.cli import main
 from acme_iid.cli.explanation import identity_of
-from acme_iid.cli.refusals import Refused, cause
 from acme_iid.config import ca_toml
+from acme_iid.operations.descriptions.refusals import Refused, cause
 from acme_iid.policy.policy import Refusal
 from acme_iid.protocol.identifiers import from_text
 from acme_iid.store.chain import Event
