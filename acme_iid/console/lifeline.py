@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from acme_iid.console.charts import Tick, ticks
-from acme_iid.console.source import Fields
+from acme_iid.console.source import RecordedEvent
 from acme_iid.console.story import Moment, Sort
 from acme_iid.console.text import seconds
 
@@ -57,7 +57,7 @@ class Lifeline:
     counts: Sequence[int]
 
 
-def lifeline(story: Sequence[Moment], rows: Sequence[Fields], now: int) -> Lifeline | None:
+def lifeline(story: Sequence[Moment], rows: Sequence[RecordedEvent], now: int) -> Lifeline | None:
     """Draw a story; None if nothing is in it.
 
     :param rows: the events of the story, of which certificates have their ends.
@@ -65,9 +65,9 @@ def lifeline(story: Sequence[Moment], rows: Sequence[Fields], now: int) -> Lifel
     if not story:
         return None
     lives = [
-        (seconds(str(row["at"])), seconds(str(row["not_after"])))
+        (seconds(row["at"]), seconds(str(row["detail"]["not_after"])))
         for row in reversed(rows)
-        if row["kind"] == "certificate.issued" and row.get("not_after")
+        if row["kind"] == "certificate.issued" and row["detail"].get("not_after")
     ]
     begin = seconds(story[0].at)
     end = max(now, begin + _SPAN, *(end for _, end in lives))

@@ -9,8 +9,10 @@ from typing import Literal
 from acme_iid.console import charts
 from acme_iid.console.charts import Chart, Count, Stack
 from acme_iid.console.parts import Part, part
-from acme_iid.console.source import ChainProof, Ending, FleetPoint, Line, Source, Status
+from acme_iid.console.source import ChainProof, Ending, FleetPoint, Source, SourceError
 from acme_iid.console.text import seconds
+from acme_iid.operations.descriptions.issuers import CARow
+from acme_iid.operations.descriptions.status import StatusDescription
 from acme_iid.operations.expiry import THRESHOLDS
 
 Measure = Literal["instances", "certificates"]
@@ -30,8 +32,8 @@ class Overview:
     :ivar further: the number of those beyond :data:`MOST_ROWS`.
     """
 
-    status: Status
-    lines: Sequence[Line]
+    status: StatusDescription
+    lines: Sequence[CARow]
     further: int
     measure: Measure
     fleet: Part[Chart | None]
@@ -75,7 +77,12 @@ def _owner(point: FleetPoint) -> str:
 
 
 def endings(hours: Sequence[Ending]) -> Chart | None:
-    """The certificates that end, hour by hour: those that something is still to be done about, and the others."""
+    """The certificates that end, hour by hour: those that something is still to be done about, and the others.
+
+    :raises SourceError: if they were not counted.
+    """
+    if not hours:
+        raise SourceError("No server has counted them lately.")
     rows = sorted((seconds(hour["from"]), hour["certificates"], hour["replaced"]) for hour in hours)
     stack = Stack(
         tuple(at for at, _, _ in rows),
@@ -86,14 +93,14 @@ def endings(hours: Sequence[Ending]) -> Chart | None:
     return None if stack.is_empty else charts.bars(stack, _HOUR)
 
 
-def left(line: Line, at: str) -> tuple[int, str]:
+def left(line: CARow, at: str) -> tuple[int, str]:
     """What is left of a certificate of the CA's at a time: days, or hours if they are few; with their noun."""
     rest = max(0, seconds(line["ends"]) - seconds(at))
     number, noun = (rest // _DAY, "day") if rest >= 2 * _DAY else (rest // _HOUR, "hour")
     return number, noun if number == 1 else f"{noun}s"
 
 
-def urgency(line: Line) -> str:
+def urgency(line: CARow) -> str:
     """How near the end of a certificate of the CA's is: ``red``, ``yellow``, or ``calm``."""
     if line["fault"] is not None or line["warning"] == _FEW:
         return "red"

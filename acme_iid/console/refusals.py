@@ -10,8 +10,9 @@ from typing import Literal
 from acme_iid.console import charts
 from acme_iid.console.charts import Chart, Count, Stack
 from acme_iid.console.parts import Part, part
-from acme_iid.console.source import Refusal, RefusalCount, Source
+from acme_iid.console.source import RefusalCount, Source
 from acme_iid.console.text import seconds, timestamp
+from acme_iid.operations.descriptions.refusals import RefusalRow
 from acme_iid.terminal.printable import printable
 
 By = Literal["step", "rule"]
@@ -59,7 +60,7 @@ class Refusals:
     span: str
     by_step: Part[Chart | None]
     by_rule: Part[Chart | None]
-    rows: Sequence[Refusal]
+    rows: Sequence[RefusalRow]
     next: str | None
     before: str | None
 

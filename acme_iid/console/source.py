@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Generic, Literal, Protocol, TypedDict, TypeVar
+from collections.abc import Sequence
+from typing import Protocol, TypedDict
 
-Row = TypeVar("Row")
-
-Fields = Mapping[str, object]
-"""A row whose fields depend on its kind: an event, with its further facts beside ``seq``, ``at`` and ``kind``."""
+from acme_iid.operations.descriptions.certificates import CertificateRow
+from acme_iid.operations.descriptions.instances import InstanceDescription, InstanceRow
+from acme_iid.operations.descriptions.pages import Page
+from acme_iid.operations.descriptions.refusals import RefusalRow
+from acme_iid.operations.descriptions.status import StatusDescription
 
 
 class SourceError(Exception):
@@ -24,89 +25,6 @@ class SourceError(Exception):
         self.detail = detail
         self.status = status
         self.role = role
-
-
-class Page(TypedDict, Generic[Row]):
-    """Some rows of a list, the latest first.
-
-    :ivar next: the place where the next page goes on; None behind the last.
-    """
-
-    items: Sequence[Row]
-    next: str | None
-
-
-class Trouble(TypedDict):
-    """Something that somebody should look at, with the command that shows more or mends it."""
-
-    severity: Literal["red", "yellow"]
-    text: str
-    command: str | None
-
-
-class Line(TypedDict):
-    """A certificate or a list of the CA's own.
-
-    :ivar warning: the threshold that the rest of its life has come to, in percent; None while there is time.
-    :ivar fault: why it is of no use, or its key does not answer.
-    """
-
-    role: str
-    id: str | None
-    subject: str
-    state: str | None
-    ends: str
-    days_left: int
-    warning: int | None
-    fault: str | None
-
-
-class Fleet(TypedDict):
-    """The fleet's certificates in numbers."""
-
-    valid: int
-    replaced: int
-    used: int
-    due: int
-    overdue: int
-    lapsed: int
-
-
-class RefusedRule(TypedDict):
-    """What one rule refused in the last day, with the command that lifts most of it.
-
-    :ivar other_lifts: the number of further commands that lift the rest.
-    """
-
-    rule: str
-    times: int
-    lifted_by: str | None
-    other_lifts: int
-
-
-class Server(TypedDict):
-    """A server's process.
-
-    :ivar clock_ahead: seconds by which its clock is ahead of the store's.
-    """
-
-    id: str
-    version: str
-    config: str
-    clock_ahead: int
-    seen: str
-
-
-class Status(TypedDict):
-    """The CA and its fleet at one time, as ``status --json``."""
-
-    at: str
-    troubles: Sequence[Trouble]
-    ca: Sequence[Line]
-    backup: str | None
-    fleet: Fleet
-    refused: Sequence[RefusedRule]
-    servers: Sequence[Server]
 
 
 class FleetPoint(TypedDict):
@@ -135,30 +53,6 @@ class RefusalCount(TypedDict):
     refusals: int
 
 
-class Refusal(TypedDict):
-    """A refusal with its rule and the command that lifts it, as ``why --json``.
-
-    :ivar proven: False if the evidence does not show who sent it.
-    :ivar times: how often it was refused since the refusal before.
-    :ivar lifted_by: None if other evidence, or another order, does.
-    """
-
-    seq: int
-    at: str
-    kind: str
-    step: str | None
-    rule: str
-    provisioner: str | None
-    instance: str | None
-    proven: bool | None
-    names: Sequence[str] | None
-    account: str | None
-    remote: str | None
-    times: int
-    reason: str | None
-    lifted_by: str | None
-
-
 class ChainProof(TypedDict):
     """What was checked of the chain of events just now.
 
@@ -182,48 +76,16 @@ class ChainProof(TypedDict):
     fault: str | None
 
 
-class FoundInstance(TypedDict):
-    """An instance, as ``instance list --json``."""
+class RecordedEvent(TypedDict):
+    """An event whose further facts are by themselves."""
 
-    instance: str
+    seq: int
+    at: str
+    kind: str
     account: str | None
-    first_used: str | None
-    last_used: str | None
-    released_to: str | None
-    blocked: str | None
-
-
-class Instance(FoundInstance):
-    """An instance in full, as ``instance show --json``."""
-
-    block_reason: str | None
-    cloud: str
-    owner: str
-    instance_id: str
-    image: str | None
-    region: str | None
-    provisioner: str | None
-    key_thumbprint: str | None
-    last_used_with: str | None
-    started: str | None
-    vm_resource: str | None
-    release_ends: str | None
-    proofs_ended: str | None
-    proofs_ended_for: str | None
-    last_revocation: str | None
-    closed_names: Sequence[str]
-    enrolments: Sequence[str]
-
-
-class Certificate(TypedDict):
-    """A certificate, as ``certificate list --json``."""
-
-    serial: str
-    names: Sequence[str]
-    status: str
-    not_after: str
     instance: str | None
-    account: str
+    name: str | None
+    detail: dict[str, object]
 
 
 class Source(Protocol):
@@ -233,7 +95,7 @@ class Source(Protocol):
     def place(self) -> str:
         """Where it is read, such as ``unix:/run/acme-iid-ca/admin.sock``."""
 
-    def status(self) -> Status:
+    def status(self) -> StatusDescription:
         """The CA and its fleet."""
 
     def fleet_over_time(self) -> Sequence[FleetPoint]:
@@ -248,17 +110,17 @@ class Source(Protocol):
     def refusals_over_time(self, since: str) -> Sequence[RefusalCount]:
         """The refusals by step and rule since a time, the oldest first."""
 
-    def refusals(self, before: str | None, limit: int, instance: str | None = None) -> Page[Refusal]:
+    def refusals(self, before: str | None, limit: int, instance: str | None = None) -> Page[RefusalRow]:
         """The refusals, of one instance or of all, the latest first."""
 
-    def instance(self, word: str) -> Instance:
+    def instance(self, word: str) -> InstanceDescription:
         """An instance, by its whole id or the cloud's own; status 404 if it is not known."""
 
-    def events(self, instance: str, before: str | None, limit: int, kind: str | None = None) -> Page[Fields]:
+    def events(self, instance: str, before: str | None, limit: int, kind: str | None = None) -> Page[RecordedEvent]:
         """An instance's events, of one kind or of all, the latest first."""
 
-    def certificates(self, instance: str, before: str | None, limit: int) -> Page[Certificate]:
+    def certificates(self, instance: str, before: str | None, limit: int) -> Page[CertificateRow]:
         """An instance's certificates, the latest first."""
 
-    def search(self, word: str, limit: int) -> Sequence[FoundInstance]:
+    def search(self, word: str, limit: int) -> Sequence[InstanceRow]:
         """The instances that an id, or a name that they have a certificate for, may mean."""

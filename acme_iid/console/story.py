@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from acme_iid.console.source import Fields, Refusal
+from acme_iid.console.source import RecordedEvent
+from acme_iid.operations.descriptions.refusals import RefusalRow
 
 Sort = Literal["proof", "certificate", "refusal", "operator", "other"]
 
@@ -33,7 +34,7 @@ _TITLES: Mapping[str, tuple[Sort, str]] = {
     "order.proven": ("proof", "Relied on its earlier proofs"),
     "order.refused": ("refusal", "Refused an order"),
 }
-_OWN = frozenset({"seq", "at", "kind", "instance", "account", "name", "names", "identifiers", "actor"})
+_OWN = frozenset({"names", "identifiers", "actor"})
 """Facts that stand elsewhere on the page, or in the words of the event."""
 _FIRST = ("rule", "provisioner", "step", "reason", "serial", "not_after", "released_to", "until", "remote", "by")
 _WORDS = {
@@ -67,7 +68,7 @@ class Moment:
     :ivar remark: ``first use`` or ``latest certificate``.
     """
 
-    seq: object
+    seq: int
     at: str
     kind: str
     sort: Sort
@@ -77,7 +78,7 @@ class Moment:
     details: Sequence[Fact]
     actor: str | None = None
     because: object = None
-    refusal: Refusal | None = None
+    refusal: RefusalRow | None = None
     remark: str | None = None
 
 
@@ -91,14 +92,14 @@ class Chapter(NamedTuple):
 class GivenName(NamedTuple):
     """A name that an instance has proven, and the rule that gave it the last time."""
 
-    name: object
+    name: str
     rule: object
     provisioner: object
     proven: str
 
 
 def moments(
-    rows: Iterable[Fields], refusals: Iterable[Refusal], first_used: str | None, *, has_latest: bool
+    rows: Iterable[RecordedEvent], refusals: Iterable[RefusalRow], first_used: str | None, *, has_latest: bool
 ) -> list[Moment]:
     """The events of an instance in words, the earliest first.
 
@@ -117,24 +118,23 @@ def moments(
     return found
 
 
-def _moment(row: Fields, refusals: Mapping[int, Refusal], remark: str | None) -> Moment:
-    kind = str(row["kind"])
+def _moment(row: RecordedEvent, refusals: Mapping[int, RefusalRow], remark: str | None) -> Moment:
+    kind, detail = row["kind"], row["detail"]
     sort, title = _TITLES.get(kind, ("other", kind))
-    actor = row.get("actor")
-    seq = row["seq"]
-    refusal = refusals.get(seq) if isinstance(seq, int) and sort == "refusal" else None
-    names = row.get("names") or ([row["name"]] if row.get("name") else row.get("identifiers"))
+    actor = detail.get("actor")
+    refusal = refusals.get(row["seq"]) if sort == "refusal" else None
+    names = detail.get("names") or ([row["name"]] if row["name"] else detail.get("identifiers"))
     who, because = _actor(actor) if isinstance(actor, Mapping) else (None, None)
-    if sort == "operator" and who is None and row.get("by") not in (None, "operator"):
+    if sort == "operator" and who is None and detail.get("by") not in (None, "operator"):
         sort = "other"
-    facts = {key: value for key, value in row.items() if key not in _OWN and value not in (None, [], "")}
+    facts = {key: value for key, value in detail.items() if key not in _OWN and value not in (None, [], "")}
     if who is not None:
         facts.pop("by", None)
     if because is not None and facts.get("reason") == because:
         del facts["reason"]
     return Moment(
-        seq,
-        str(row["at"]),
+        row["seq"],
+        row["at"],
         kind,
         sort,
         title,
@@ -187,14 +187,14 @@ def chapters(story: Sequence[Moment]) -> list[Chapter]:
     return found
 
 
-def given_names(proofs: Iterable[Fields]) -> list[GivenName]:
+def given_names(proofs: Iterable[RecordedEvent]) -> list[GivenName]:
     """The names that were proven, each with the rule of its latest proof.
 
     :param proofs: events of the kind ``challenge.valid``, the latest first.
     """
-    found: dict[object, GivenName] = {}
+    found: dict[str, GivenName] = {}
     for row in proofs:
-        name = row.get("name")
+        name = row["name"]
         if name is not None and name not in found:
-            found[name] = GivenName(name, row.get("rule"), row.get("provisioner"), str(row["at"]))
-    return sorted(found.values(), key=lambda given: str(given.name))
+            found[name] = GivenName(name, row["detail"].get("rule"), row["detail"].get("provisioner"), row["at"])
+    return sorted(found.values(), key=lambda given: given.name)
