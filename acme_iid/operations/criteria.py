@@ -27,7 +27,7 @@ from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter, Position
 from acme_iid.store.writes import Reader
 
-LATER = ("kind", "remote", "image", "region", "profile", "provisioner")
+LATER = ("kind", "remote", "image", "region", "profile", "provisioner", "refused")
 """Filters that older events may not be found by until they were followed again."""
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 # int() takes blanks, signs, low lines and the digits of all scripts, too.
