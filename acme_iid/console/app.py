@@ -14,6 +14,7 @@ from acme_iid.console.pages import Pages
 from acme_iid.console.refusals import command_line, is_safe
 from acme_iid.console.session import LINK_SECONDS, Session
 from acme_iid.console.source import Source, SourceError
+from acme_iid.terminal.printable import printable
 
 COOKIE = "acme-iid-console"
 HEADERS = {
@@ -43,6 +44,7 @@ def create(source: Source, session: Session, host: str) -> flask.Flask:
     app.jinja_env.filters |= {
         "shown": text.shown,
         "plain": text.plain,
+        "printable": printable,
         "left": overview.left,
         "number": text.number,
         "short": text.short,

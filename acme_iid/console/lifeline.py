@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from acme_iid.console.charts import Tick, ticks
-from acme_iid.console.source import RecordedEvent
 from acme_iid.console.story import Moment, Sort
 from acme_iid.console.text import seconds
+from acme_iid.operations.descriptions.events import RecordedEvent
 
 LANES: tuple[tuple[Sort, str], ...] = (
     ("certificate", "Certificates"),

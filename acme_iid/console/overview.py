@@ -9,11 +9,13 @@ from typing import Literal
 from acme_iid.console import charts
 from acme_iid.console.charts import Chart, Count, Stack
 from acme_iid.console.parts import Part, part
-from acme_iid.console.source import ChainProof, Ending, FleetPoint, Source, SourceError
+from acme_iid.console.source import Source, SourceError
 from acme_iid.console.text import seconds
+from acme_iid.operations.chain_proof import ChainProof
 from acme_iid.operations.descriptions.issuers import CARow
 from acme_iid.operations.descriptions.status import StatusDescription
 from acme_iid.operations.expiry import THRESHOLDS
+from acme_iid.operations.over_time import Ending, FleetPoint
 
 Measure = Literal["instances", "certificates"]
 """What a fleet is counted in."""

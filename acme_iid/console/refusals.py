@@ -10,9 +10,10 @@ from typing import Literal
 from acme_iid.console import charts
 from acme_iid.console.charts import Chart, Count, Stack
 from acme_iid.console.parts import Part, part
-from acme_iid.console.source import RefusalCount, Source
-from acme_iid.console.text import seconds, timestamp
+from acme_iid.console.source import Source
+from acme_iid.console.text import seconds
 from acme_iid.operations.descriptions.refusals import RefusalRow
+from acme_iid.operations.over_time import RefusalCount
 from acme_iid.terminal.printable import printable
 
 By = Literal["step", "rule"]
@@ -34,9 +35,9 @@ class Span:
     bar: int
 
     def times(self, now: int) -> tuple[int, ...]:
-        """The times that its bars begin at, so that the last one holds now."""
-        last = now - now % self.bar
-        return tuple(range(last - self.seconds + self.bar, last + 1, self.bar))
+        """The times that its bars begin at; the last one ends with the hour that is now."""
+        end = now - now % _HOUR + _HOUR
+        return tuple(range(end - self.seconds, end, self.bar))
 
 
 SPANS: Mapping[str, Span] = {
@@ -71,12 +72,11 @@ def read(source: Source, span: str, before: str | None, now: int) -> Refusals:
     :param span: one of :data:`SPANS`.
     :raises SourceError: if the list cannot be read; of the charts the page says it.
     """
-    page = source.refusals(before, A_PAGE)
-    times = SPANS[span].times(now)
-    counts = part(lambda: source.refusals_over_time(timestamp(times[0])))
+    page, shown = source.refusals(before, A_PAGE), SPANS[span]
+    counts = part(lambda: source.refusals_over_time(shown.seconds, shown.seconds // shown.bar))
 
     def charted(by: By) -> Part[Chart | None]:
-        return Part(chart(counts.value or (), by, SPANS[span], now), counts.fault)
+        return Part(chart(counts.value or (), by, shown, now), counts.fault)
 
     return Refusals(span, charted("step"), charted("rule"), page["items"][:A_PAGE], page["next"], before)
 
@@ -86,7 +86,7 @@ def chart(counts: Sequence[RefusalCount], by: By, span: Span, now: int) -> Chart
     times = span.times(now)
     stack = Stack.of(
         (
-            Count(at - at % span.bar, count[by], count["refusals"])
+            Count(at - (at - times[0]) % span.bar, count[by], count["refusals"])
             for count in counts
             if (at := seconds(count["at"])) >= times[0]
         ),

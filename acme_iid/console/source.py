@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import Protocol
 
+from acme_iid.operations.chain_proof import ChainProof
 from acme_iid.operations.descriptions.certificates import CertificateRow
+from acme_iid.operations.descriptions.events import RecordedEvent
 from acme_iid.operations.descriptions.instances import InstanceDescription, InstanceRow
 from acme_iid.operations.descriptions.pages import Page
 from acme_iid.operations.descriptions.refusals import RefusalRow
 from acme_iid.operations.descriptions.status import StatusDescription
+from acme_iid.operations.over_time import Ending, FleetPoint, RefusalCount
 
 
 class SourceError(Exception):
@@ -25,67 +28,6 @@ class SourceError(Exception):
         self.detail = detail
         self.status = status
         self.role = role
-
-
-class FleetPoint(TypedDict):
-    """The instances and certificates that one owner had at a time.
-
-    :ivar cloud: None for hosts; "others", without an owner, for all owners beside the largest.
-    """
-
-    at: str
-    cloud: str | None
-    owner: str | None
-    instances: int
-    certificates: int
-
-
-Ending = TypedDict("Ending", {"from": str, "until": str, "certificates": int, "replaced": int, "at": str})
-"""The valid certificates that end in an hour to come, those among them that have a successor, and when this was."""
-
-
-class RefusalCount(TypedDict):
-    """The refusals by one rule at one step, from a time on."""
-
-    at: str
-    step: str
-    rule: str
-    refusals: int
-
-
-class ChainProof(TypedDict):
-    """What was checked of the chain of events just now.
-
-    :ivar head: the last event that was checked, ``NUMBER:HASH``.
-    :ivar events: the number of events that were checked; ``first`` is the number of the first, ``since`` its time.
-    :ivar whole: whether they are all that are there, or follow from a place that was signed.
-    :ivar unsealed: events that came since and have no place yet.
-    :ivar removed: the last event that is in an export and no longer in the store; 0 without one.
-    :ivar checkpoint: the latest place that an issuer has signed.
-    :ivar fault: what is wrong with it; None if nothing is.
-    """
-
-    head: str
-    events: int
-    first: int | None
-    since: str | None
-    whole: bool
-    unsealed: int
-    removed: int
-    checkpoint: str | None
-    fault: str | None
-
-
-class RecordedEvent(TypedDict):
-    """An event whose further facts are by themselves."""
-
-    seq: int
-    at: str
-    kind: str
-    account: str | None
-    instance: str | None
-    name: str | None
-    detail: dict[str, object]
 
 
 class Source(Protocol):
@@ -107,8 +49,8 @@ class Source(Protocol):
     def chain(self) -> ChainProof:
         """The chain of events, proven."""
 
-    def refusals_over_time(self, since: str) -> Sequence[RefusalCount]:
-        """The refusals by step and rule since a time, the oldest first."""
+    def refusals_over_time(self, seconds: int, points: int) -> Sequence[RefusalCount]:
+        """The refusals by step and rule in the last ``seconds``, the oldest first, at so many times at most."""
 
     def refusals(self, before: str | None, limit: int, instance: str | None = None) -> Page[RefusalRow]:
         """The refusals, of one instance or of all, the latest first."""

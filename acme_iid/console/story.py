@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from acme_iid.console.source import RecordedEvent
+from acme_iid.operations.descriptions.events import RecordedEvent
 from acme_iid.operations.descriptions.refusals import RefusalRow
 
 Sort = Literal["proof", "certificate", "refusal", "operator", "other"]
