@@ -114,9 +114,13 @@ class Page:
 
     def go(self, url: str) -> int:
         """Go to an address; the status of the answer, behind all redirections."""
-        self._browser.events.clear()
+        self.forget()
         self.call("Page.navigate", url=url)
         return self.loaded()
+
+    def forget(self) -> None:
+        """Forget what happened until now, before something that leads to another page."""
+        self._browser.events.clear()
 
     def loaded(self) -> int:
         """Wait until a page is there; the status of its answer."""
