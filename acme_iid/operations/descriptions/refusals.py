@@ -96,17 +96,6 @@ class RuleRow(TypedDict):
     other_lifts: int
 
 
-def listed(reader: Reader, criteria: Filter) -> Page[RefusalRow]:
-    """A page of the refusals, the latest first.
-
-    :param criteria: a :func:`~acme_iid.operations.criteria.numbered` filter, without a kind.
-    """
-    wanted = one_more(criteria)
-    found = [entry for kind in REFUSALS for entry in events.page(reader, replace(wanted, kind=kind))]
-    found.sort(key=lambda entry: (entry[1].at, entry[0]), reverse=True)
-    return page([(Position(event.at, seq), row(seq, event)) for seq, event in found[: wanted.limit]], criteria)
-
-
 def latest(reader: Reader, meant: Iterable[Filter], limit: int) -> Refusals:
     """The latest refusals, as far as events are followed (:mod:`acme_iid.store.lookups`).
 
