@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
 
 from acme_iid.admin import problems
 from acme_iid.admin.kinds import REASON
@@ -13,6 +13,7 @@ from acme_iid.admin.parameters import Nothing, Parameter, parameters_of, read, v
 from acme_iid.admin.problems import Problem, ProblemError
 from acme_iid.admin.roles import Role
 from acme_iid.config.settings import Config
+from acme_iid.operations.descriptions.findings import FindingRow, ReloadOutlook
 from acme_iid.store.database import Database
 
 if TYPE_CHECKING:
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 JSON = "application/json"
+
+
+class Looked(TypedDict):
+    """What a look at ca.toml as it is now has found.
+
+    :ivar findings: what is unsafe.
+    :ivar outlook: what a reload would do.
+    """
+
+    findings: list[FindingRow]
+    outlook: ReloadOutlook
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +44,9 @@ class Context:
     :ivar now: seconds.
     :ivar reason: why something is changed, in the operator's words.
     :ivar tasks: the acts on many that go on.
-    :ivar reload: has the server take ca.toml up again; None where no server can be asked.
+    :ivar check: looks at ca.toml as it is now, where another process does; None where this one may.
+    :ivar reload: has the server take ca.toml up again, or raises a ServerError that says why not; None where no server
+        can be asked.
     """
 
     database: Database
@@ -40,6 +54,7 @@ class Context:
     now: int
     tasks: Tasks
     reason: str | None = None
+    check: Callable[[], Looked] | None = None
     reload: Callable[[], None] | None = None
 
     @property

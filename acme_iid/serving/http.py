@@ -15,13 +15,13 @@ from asyncio import sslproto
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from acme_iid.errors import AcmeError, Problem
-from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.serving.application import Answering
 from acme_iid.serving.connection import CLOSING_SECONDS, HANDSHAKE_SECONDS, Connection
 from acme_iid.serving.messages import MAX_REQUEST_BYTES, Answer, Request
 
@@ -46,48 +46,6 @@ _SILENT.disabled = True
 # Each connection with TLS has a buffer of that size from its beginning on: with asyncio's 256 KiB, ten thousand on
 # which nothing comes would take gigabytes.
 sslproto.SSLProtocol.max_size = 16 * 1024
-
-
-class Answering(Protocol):
-    """What answers requests."""
-
-    async def answer(self, request: Request) -> Answer:
-        """Answer a request that has come whole."""
-
-    def refusal(self, request: Request, error: AcmeError) -> Answer:
-        """The answer to a request that is refused before it has come whole."""
-
-    def failure(self, error: Exception) -> Answer:
-        """The answer to a request that cannot be read, or that a fault of the server's ended."""
-
-    def takes_connection(self) -> bool:
-        """Whether a connection is accepted now; if so, it counts as accepted."""
-
-
-class Application(Answering, Protocol):
-    """The application of a server's processes.
-
-    :ivar ca: the CA whose certificate the server shows.
-    """
-
-    ca: CertificateAuthority
-
-    @property
-    def status(self) -> Application | None:
-        """What answers by plain HTTP on sockets of its own; None for an application without it."""
-
-    @property
-    def metrics(self) -> Application | None:
-        """What tells the server's numbers, likewise."""
-
-    def leaving(self) -> None:
-        """Say from now on, where it is asked for, that the process is about to end; at once."""
-
-    def stopped(self) -> None:
-        """Say to others that the process ends, when it answers no more requests; soon."""
-
-    def close(self) -> None:
-        """End its threads and close its files, once it answers no more requests; waits for that."""
 
 
 class _Protocol(web.RequestHandler):
@@ -381,6 +339,7 @@ def _request(request: web.BaseRequest, body: bytes) -> Request:
         peer=request.remote or "",
         body=body,
         fields=tuple(headers.items()),
+        transport=request.transport,
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NotRequired, TypedDict
+from typing import NotRequired
 
 from acme_iid.admin import kinds, problems
 from acme_iid.admin.acts import Accepted, Act, Context
-from acme_iid.admin.filters import ABOUT, DURATION, MOMENT, WORD, Filters, wanted, without
+from acme_iid.admin.filters import DURATION, MOMENT, WORD, Filters, wanted, without
 from acme_iid.admin.kinds import FLAG
 from acme_iid.admin.parameters import Nothing, group, taken
 from acme_iid.admin.problems import Problem, ProblemError
@@ -16,9 +16,12 @@ from acme_iid.admin.roles import Role
 from acme_iid.admin.table.certificates import CLOSING, OVER, REASON
 from acme_iid.admin.tasks import TaskRow
 from acme_iid.authority import revocation
-from acme_iid.operations import bulk
-from acme_iid.operations.bulk import Rebuilt, Step, Task
+from acme_iid.operations import bulk, criteria
+from acme_iid.operations.bulk import Step, Task
+from acme_iid.operations.descriptions import bulk as described
+from acme_iid.operations.descriptions.bulk import CountedAct, RebuiltRow
 from acme_iid.operations.descriptions.pages import Page
+from acme_iid.store.listing import Filter
 from acme_iid.terminal import durations
 
 MOST_LISTED = 1000
@@ -30,28 +33,13 @@ _HOW = (
 )
 
 
-class RebuiltInstance(TypedDict):
-    """An instance whose account key was lost, as far as refusals show it.
+class Counted(CountedAct):
+    """An act that was counted and not done.
 
-    :ivar instance: its whole id.
-    :ivar key: the thumbprint of the key that it would be released to.
-    :ivar left_out: why it would be left out; null if it would not.
+    :ivar instances: of a release, the instances that it is on and those that it leaves out; at most 1000 of them.
     """
 
-    instance: str
-    key: str | None
-    left_out: str | None
-
-
-class Count(TypedDict):
-    """On how many an act would be.
-
-    :ivar count: their number.
-    :ivar instances: of a release, the instances, at most 1000 of them.
-    """
-
-    count: int
-    instances: NotRequired[list[RebuiltInstance]]
+    instances: NotRequired[list[RebuiltRow]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,19 +108,23 @@ class One:
     id: str = field(metadata=taken(WORD, "The task's id."))
 
 
-def _task(context: Context, order: Order, filters: Filters) -> Task:
-    """The task of an order.
-
-    :raises ProblemError: if the order is on everything, and does not say so.
-    """
-    given = [name for name in ABOUT if getattr(filters, name) is not None]
-    if order.every and given:
-        raise problems.of_parameter(given[0], "all is for all of them, and goes with no filter", "left out with all")
-    if not order.every and not given:
-        raise problems.of_parameter("all", "say which, by a filter such as owner; all is for all of them", "a filter")
+def _task(context: Context, order: Order) -> Task:
     if order.go_on is None:
         return Task.new(order.ticket)
     return Task.stopped(context.database, order.go_on, order.ticket)
+
+
+def _wanted(context: Context, order: Order, filters: Filters) -> Filter:
+    """What an order is on.
+
+    :raises ProblemError: if that is everything, and the order does not say so.
+    """
+    found = wanted(context.database, filters)
+    try:
+        criteria.require_some(found, every=order.every)
+    except ValueError as error:
+        raise problems.of_parameter("all", str(error), "true without filters, or left out with some") from None
+    return found
 
 
 def _begun(
@@ -144,7 +136,7 @@ def _begun(
     :raises ProblemError: if it is not.
     """
     if order.dry_run:
-        return Count(count=count)
+        return described.counted(count)
     sentence = what.format(count)
     if order.confirm is None:
         error = problems.of_parameter(
@@ -159,8 +151,7 @@ def _begun(
 
 
 def _revoke(context: Context, asked: Revocation) -> object:
-    task = _task(context, asked, asked.filters)
-    found = wanted(context.database, asked.filters)
+    found, task = _wanted(context, asked, asked.filters), _task(context, asked)
     count = bulk.count_certificates(context.database, found, context.now)
     steps = bulk.revoke(context.database, found, asked.reason, task, context.now)
     what = f"revoke {{}} certificates ({revocation.REASONS[asked.reason]})"
@@ -168,8 +159,7 @@ def _revoke(context: Context, asked: Revocation) -> object:
 
 
 def _renew_now(context: Context, asked: Renewal) -> object:
-    task = _task(context, asked, asked.filters)
-    found = wanted(context.database, asked.filters)
+    found, task = _wanted(context, asked, asked.filters), _task(context, asked)
     count = bulk.count_certificates(context.database, bulk.left(context.database, found, task), context.now)
     steps = bulk.renew_now(context.database, found, asked.over, task, context.now)
     what = f"ask for the renewal of {{}} certificates over {durations.text(asked.over)}"
@@ -177,8 +167,7 @@ def _renew_now(context: Context, asked: Renewal) -> object:
 
 
 def _block(context: Context, asked: Block) -> object:
-    task = _task(context, asked, asked.filters)
-    found = wanted(context.database, asked.filters)
+    found, task = _wanted(context, asked, asked.filters), _task(context, asked)
     count = bulk.count_instances(context.database, found)
     steps = bulk.block(context.database, found, context.reason, task, context.now, revoke=asked.revoke)
     what = "block {} instances" + (" and revoke their certificates (keyCompromise)" if asked.revoke else "")
@@ -186,21 +175,14 @@ def _block(context: Context, asked: Block) -> object:
 
 
 def _release(context: Context, asked: Release) -> object:
-    task = _task(context, asked, asked.filters)
-    criteria = wanted(context.database, asked.filters)
-    found = bulk.rebuilt(
-        context.database, criteria, asked.refused_since, also_unbound=asked.also_unbound, now=context.now
-    )
+    meant, task = _wanted(context, asked, asked.filters), _task(context, asked)
+    found = bulk.rebuilt(context.database, meant, asked.refused_since, also_unbound=asked.also_unbound, now=context.now)
     count = sum(entry.left_out is None for entry in found)
     if asked.dry_run:
-        return Count(count=count, instances=[_rebuilt(entry) for entry in found[:MOST_LISTED]])
+        return Counted(**described.counted(count), instances=described.rebuilt(found[:MOST_LISTED]))
     steps = bulk.release(context.database, found, asked.seconds, task, context.now, revoke=asked.revoke)
     what = "release {} instances, each to the key that was refused for it"
     return _begun(context, asked, "bulk.release", task, count, what, steps)
-
-
-def _rebuilt(entry: Rebuilt) -> RebuiltInstance:
-    return {"instance": entry.instance_id, "key": entry.thumbprint, "left_out": entry.left_out}
 
 
 def _tasks(context: Context, _asked: Nothing) -> Page[TaskRow]:
@@ -217,23 +199,23 @@ def _stop(context: Context, asked: One) -> TaskRow:
 
 ACTS = (
     Act(
-        "bulk.revoke", "POST", "/bulk/revoke", Role.OPERATOR, "Revoke certificates.", _revoke, Count, Revocation,
+        "bulk.revoke", "POST", "/bulk/revoke", Role.OPERATOR, "Revoke certificates.", _revoke, Counted, Revocation,
         f"Their names are closed to their instances. Certificates that are issued later are left as they are.{_HOW}",
         accepted=TaskRow, why="note",
     ),
     Act(
         "bulk.renew_now", "POST", "/bulk/renew-now", Role.OPERATOR,
-        "Have clients renew certificates, one after another.", _renew_now, Count, Renewal,
+        "Have clients renew certificates, one after another.", _renew_now, Counted, Renewal,
         f"Each gets a moment of its own within the time.{_HOW}",
         accepted=TaskRow,
     ),
     Act(
-        "bulk.block", "POST", "/bulk/block", Role.OPERATOR, "Shut instances out.", _block, Count, Block,
+        "bulk.block", "POST", "/bulk/block", Role.OPERATOR, "Shut instances out.", _block, Counted, Block,
         f"What they have proven ends; those that are blocked stay as they are.{_HOW}",
         accepted=TaskRow,
     ),
     Act(
-        "bulk.release", "POST", "/bulk/release", Role.OPERATOR, "Let rebuilt VMs in again.", _release, Count, Release,
+        "bulk.release", "POST", "/bulk/release", Role.OPERATOR, "Let rebuilt VMs in again.", _release, Counted, Release,
         "Each the one key that was refused for it because the instance belongs to another. An instance is left out "
         f"where several keys have come for it, or the evidence was not bound to the key.{_HOW}",
         accepted=TaskRow,
