@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acme_iid.cli.acting import Reason, operated
-from acme_iid.cli.filters import ABOUT, MOMENT, filtered
+from acme_iid.cli.filters import MOMENT, filtered
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
@@ -64,13 +64,12 @@ class _Order:
 
     def require_some(self, filter_: Filter) -> None:
         """Refuse an act on everything that nobody has asked for, and a filter that a script has left empty."""
-        filters = {name: value for name in ABOUT if (value := getattr(filter_, name)) is not None}
-        if empty := [f"--{name}" for name, value in filters.items() if not str(value).strip()]:
-            raise click.UsageError(f"{' and '.join(empty)} is empty; nothing was done")
-        if self.every and filters:
-            raise click.UsageError("--all is for all of them, and goes with no filter that leaves some out")
-        if not self.every and not filters:
-            raise click.UsageError("say which, by a filter such as --owner; --all is for all of them")
+        from acme_iid.operations import criteria
+
+        try:
+            criteria.require_some(filter_, every=self.every, prefix="--")
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
 
 
 def _ordered(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -218,6 +217,7 @@ def release(
     account has used it since is none of them. --dry-run lists all of them with their keys.
     """
     from acme_iid.operations import bulk as acts
+    from acme_iid.operations.descriptions import bulk as descriptions
 
     order.require_some(filter_)
     now, task = int(time.time()), order.task(database)
@@ -225,8 +225,7 @@ def release(
     left_out = [entry for entry in found if entry.left_out is not None]
     listed = found if order.dry_run else left_out[:_SHOWN]
     if listed and not order.as_json:
-        rows = [{"instance": e.instance_id, "key": e.thumbprint, "left_out": e.left_out} for e in listed]
-        show(rows, as_json=False, empty="")
+        show(descriptions.rebuilt(listed), as_json=False, empty="")
         if len(left_out) > len(listed):
             click.echo(f"{len(left_out) - len(listed)} more are left out; --dry-run lists them.", err=True)
     count = len(found) - len(left_out)
@@ -240,10 +239,12 @@ def _confirmed(order: _Order, count: int, what: str) -> bool:
 
     :param what: the act, with {} for the number.
     """
+    from acme_iid.operations.descriptions.bulk import counted
+
     sentence = what.format(count)
     if order.dry_run or not count:
         if order.as_json:
-            click.echo(json.dumps({"count": count, "done": 0}))
+            click.echo(json.dumps(counted(count)))
         else:
             click.echo(f"This would {sentence}." if count else "There is nothing to do.")
         return False
@@ -261,6 +262,7 @@ def _confirmed(order: _Order, count: int, what: str) -> bool:
 def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Step]) -> None:
     """Run an act to its end, or until somebody or something stops it, and say what was done."""
     from acme_iid.errors import OutcomeUnknownError, RequestError, StoreUnavailableError
+    from acme_iid.operations.descriptions.bulk import done as described
 
     done = left_out = 0
     stopped: str | None = None
@@ -284,8 +286,7 @@ def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Ste
         click.echo(_done(task, done, left_out, count, things), err=True)
         raise
     if order.as_json:
-        counts = {"count": count, "done": done, "left_out": left_out, "stopped": stopped is not None}
-        click.echo(json.dumps({"bulk": task.id, **counts}))
+        click.echo(json.dumps(described(task, count, done, left_out, stopped=stopped is not None)))
     else:
         click.echo(_done(task, done, left_out, count, things))
     if stopped is not None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,11 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acme_iid.cli import Home
-    from acme_iid.config.findings import Finding
     from acme_iid.config.settings import Config
-    from acme_iid.store.writes import Reader
-
-T = TypeVar("T")
 
 
 class _UnusableError(click.ClickException):
@@ -48,9 +42,10 @@ def check(home: Home, password_file: Path | None, *, reloading: bool, as_json: b
     With --reload it tries what a server does on SIGHUP: the exit status is 2 if that would be refused, and otherwise 0.
     Keys that need a password are tried only with --password-file.
     """
-    from acme_iid.config import findings
     from acme_iid.config.table import ConfigError
+    from acme_iid.issuance.keys import CAFileError
     from acme_iid.operations import issuers
+    from acme_iid.operations.descriptions import findings
 
     try:
         config = home.config()
@@ -62,77 +57,41 @@ def check(home: Home, password_file: Path | None, *, reloading: bool, as_json: b
     if reloading:
         _try_reload(config, password_file, as_json=as_json)
         return
-    all_findings = [
-        *findings.of_configuration(config), *findings.of_files(config, password_file), *_ending(config),
-        *_of_servers(config),
-    ]  # fmt: skip
+    try:
+        rows, unasked = findings.check(config, password_file, int(time.time()))
+    except CAFileError as error:
+        raise _UnusableError(str(error)) from error
+    _tell_unasked(unasked)
     if as_json:
-        show([asdict(finding) for finding in all_findings], as_json=True, empty="")
-    elif not all_findings:
+        show(rows, as_json=True, empty="")
+    elif not rows:
         click.echo(f"Nothing unsafe in {config.home / 'ca.toml'}.")
-    for finding in () if as_json else all_findings:
-        click.echo(f"{finding.severity}: {finding} [{finding.code}]")
-    if all_findings:
+    for row in () if as_json else rows:
+        click.echo(f"{row['severity']}: {row['sentence']} {row['remedy']} [{row['code']}]")
+    if rows:
         click.get_current_context().exit(1)
 
 
 def _try_reload(config: Config, password_file: Path | None, *, as_json: bool) -> None:
     """Say what a server would do on SIGHUP."""
-    from acme_iid.operations.reloading import outlook
+    from acme_iid.operations.descriptions import findings
 
-    found = _asked(config, lambda reader: outlook(config, reader, password(password_file)))
+    found, unasked = findings.reload(config, password(password_file))
+    _tell_unasked(unasked)
     if as_json:
-        click.echo(json.dumps(found._asdict(), indent=2))
-    if found.untried is not None:
-        click.echo(f"Not tried: {found.untried}", err=True)
-    if found.refusal is not None:
-        raise _UnusableError(f"a reload would be refused, and what runs would stay in force: {found.refusal}")
+        click.echo(json.dumps(found, indent=2))
+    if found["untried"] is not None:
+        click.echo(f"Not tried: {found['untried']}", err=True)
+    if found["refusal"] is not None:
+        raise _UnusableError(f"a reload would be refused, and what runs would stay in force: {found['refusal']}")
     if as_json:
         return
-    click.echo("A reload would take up ca.toml." if found.changes else "A reload would change nothing in ca.toml.")
-    for line in found.changes:
-        click.echo(f"  {line}" + ("  (takes a restart)" if line in found.restart else ""))
+    changes = found["changes"]
+    click.echo("A reload would take up ca.toml." if changes else "A reload would change nothing in ca.toml.")
+    for line in changes:
+        click.echo(f"  {line}" + ("  (takes a restart)" if line in found["restart"] else ""))
 
 
-def _of_servers(config: Config) -> list[Finding]:
-    """That servers which run have different configurations."""
-    from acme_iid.config.findings import Finding
-    from acme_iid.operations.presence import SEEN_SECONDS
-    from acme_iid.store import servers
-
-    def look(reader: Reader | None) -> str | None:
-        running = [] if reader is None else servers.seen(reader, int(time.time()), SEEN_SECONDS)
-        return servers.difference(running)
-
-    text = _asked(config, look, quiet=True)
-    remedy = "Copy ca.toml to all of them, and reload them."
-    return [] if text is None else [Finding("servers-differ", "remark", "servers", text, remedy)]
-
-
-def _asked(config: Config, look: Callable[[Reader | None], T], *, quiet: bool = False) -> T:
-    """What a function finds in the store, or without it where it cannot be asked.
-
-    :param quiet: say nothing of that.
-    """
-    from acme_iid.errors import StoreUnavailableError
-    from acme_iid.store.existing import existing
-
-    try:
-        with existing(config.store.url) as database:
-            return look(database)
-    except StoreUnavailableError as error:
-        if not quiet:
-            click.echo(f"The store was not asked: {error}", err=True)
-        return look(None)
-
-
-def _ending(config: Config) -> list[Finding]:
-    """What ends soon, as far as it can be found out."""
-    from acme_iid.issuance.keys import CAFileError
-    from acme_iid.operations import expiry
-
-    now = int(time.time())
-    try:
-        return _asked(config, lambda reader: expiry.findings(config.home, reader, now))
-    except CAFileError as error:
-        raise _UnusableError(str(error)) from error
+def _tell_unasked(reason: str | None) -> None:
+    if reason is not None:
+        click.echo(f"The store was not asked: {reason}", err=True)
