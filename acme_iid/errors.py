@@ -193,5 +193,13 @@ class RequestError(Exception):
     """An operator's request cannot be carried out; the text says why."""
 
 
+class NotFoundError(RequestError):
+    """An operator names something that is not there."""
+
+
+class ConflictError(RequestError):
+    """An operator asks for something that cannot be done as things are: it is done already, or was undone."""
+
+
 class ServerError(Exception):
     """The server cannot start or go on; the text says why and what to do."""

@@ -11,7 +11,7 @@ from acme_iid.authority import Authority, compromise, enrolments, limits, signer
 from acme_iid.authority.context import RequestContext
 from acme_iid.binding import CHALLENGE_TYPE
 from acme_iid.config.settings import CASettings
-from acme_iid.errors import AcmeError, Problem, RequestError
+from acme_iid.errors import AcmeError, NotFoundError, Problem
 from acme_iid.protocol.resources import Account, Order
 from acme_iid.protocol.status import Status, of_authorization, of_order
 from acme_iid.store import accounts, external_keys, orders
@@ -255,11 +255,11 @@ def _waits_for_iid01(order: Order, now: int) -> bool:
 def by_id_or_thumbprint(reader: Reader, word: str) -> Account:
     """The account that an operator names by its id or by its key's thumbprint.
 
-    :raises RequestError: if there is no such account.
+    :raises NotFoundError: if there is no such account.
     """
     account = accounts.get(reader, word) or accounts.by_thumbprint(reader, word)
     if account is None:
-        raise RequestError(f"there is no account {word!r}; 'acme-iid-ca account list' shows all")
+        raise NotFoundError(f"there is no account {word!r}; 'acme-iid-ca account list' shows all")
     return account
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from functools import partial
 
-from acme_iid.errors import RequestError
+from acme_iid.errors import ConflictError, NotFoundError, RequestError
 from acme_iid.protocol.resources import ExternalKey
 from acme_iid.store import external_keys
 from acme_iid.store.chain import Event
@@ -67,8 +67,8 @@ def revoke(database: Database, key_id: str, now: int) -> ExternalKey:
 def _revoke(reader: Reader, key_id: str, now: int) -> Write[ExternalKey]:
     key = external_keys.get(reader, key_id)
     if key is None:
-        raise RequestError(f"there is no external account key {key_id!r}; 'acme-iid-ca eab list' shows all")
+        raise NotFoundError(f"there is no external account key {key_id!r}; 'acme-iid-ca eab list' shows all")
     if key.revoked_at is not None:
-        raise RequestError(f"the external account key {key_id} was revoked before")
+        raise ConflictError(f"the external account key {key_id} was revoked before")
     event = Event("external_key.revoked", now, account_id=key.account_id, detail={"external_key": key_id})
     return Write([external_keys.revoke(key_id, now)], lambda _rows: key, [event])

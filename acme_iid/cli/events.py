@@ -95,7 +95,8 @@ def events(
         raise click.UsageError("--from and --expect go with --check.")
     page = events.listed(database, numbered(filter_))
     if as_json:
-        show_page(page, as_json=True, empty="")
+        rows = [events.flat(event) for event in page["items"]]
+        show_page({"items": rows, "next": page["next"]}, as_json=True, empty="")
         return
     lines = [
         {

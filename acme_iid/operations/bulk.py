@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from acme_iid.authority import challenges, many_revocations, revocation
-from acme_iid.errors import RequestError, StoreConflictError
+from acme_iid.errors import NotFoundError, StoreConflictError
 from acme_iid.errors import Step as EvidenceStep
 from acme_iid.operations import instances as one
 from acme_iid.policy.clouds import instance_key
@@ -58,12 +58,12 @@ class Task:
         """One that was stopped, to go on with.
 
         :param ticket: another ticket than before.
-        :raises RequestError: if there is no event of it.
+        :raises NotFoundError: if there is no event of it.
         """
         lookups.follow(reader)
         latest = events.page(reader, Filter(bulk=id_, limit=1))
         if not latest:
-            raise RequestError(f"the record has no act {id_!r}: it had done nothing when it ended; begin it anew")
+            raise NotFoundError(f"the record has no act {id_!r}: it had done nothing when it ended; begin it anew")
         last = latest[0][1]
         before = last.detail.get("ticket")
         return cls(id_, ticket or (before if isinstance(before, str) else None), last)

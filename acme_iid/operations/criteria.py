@@ -16,7 +16,7 @@ from typing import Any
 
 from acme_iid.authority import accounts
 from acme_iid.config import parsers
-from acme_iid.errors import RequestError
+from acme_iid.errors import NotFoundError
 from acme_iid.operations import instances
 from acme_iid.operations.descriptions.chain import Kept
 from acme_iid.operations.instances import MAX_REASON_LENGTH
@@ -184,11 +184,11 @@ def _number(text: str) -> int | None:
 def certificate(reader: Reader, serial: int) -> Certificate:
     """The certificate with a serial number.
 
-    :raises RequestError: if none was issued here.
+    :raises NotFoundError: if none was issued here.
     """
     found = certificates.by_serial(reader, f"{serial:x}")
     if found is None:
-        raise RequestError(f"no certificate with the serial number {serial} was issued here")
+        raise NotFoundError(f"no certificate with the serial number {serial} was issued here")
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 from cryptography import x509
 
 from acme_iid.authority import Authority, certificate_status
-from acme_iid.config.findings import Finding
+from acme_iid.config.finding import Finding
 from acme_iid.errors import SignerError
 from acme_iid.issuance import home, responder
 from acme_iid.issuance.issuer import SHORT_ID_LENGTH, key_id

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from acme_iid.authority import enrolments, revocation
 from acme_iid.authority.authorizations import LIFETIME
-from acme_iid.errors import RequestError
+from acme_iid.errors import ConflictError, NotFoundError, RequestError
 from acme_iid.policy import clouds
 from acme_iid.policy.clouds import CLOUD_TYPES, instance_key, one_of
 from acme_iid.protocol.resources import Instance
@@ -38,7 +38,7 @@ def find(reader: Reader, word: str) -> Instance:
     """
     matches = instances.find(reader, word)
     if not matches:
-        raise RequestError(f"no instance {word!r} has been used here; 'acme-iid-ca instance list' shows all")
+        raise NotFoundError(f"no instance {word!r} has been used here; 'acme-iid-ca instance list' shows all")
     if len(matches) > 1:
         listed = ", ".join(instance.id for instance in matches)
         raise RequestError(f"{word!r} fits several instances: {listed}; give one of these ids")
@@ -61,7 +61,7 @@ def one_called(reader: Reader, word: str) -> str:
     """
     ids = called(reader, word)
     if not ids:
-        raise RequestError(f"the instance {word!r} is not known here: it was neither used nor refused")
+        raise NotFoundError(f"the instance {word!r} is not known here: it was neither used nor refused")
     if len(ids) > 1:
         raise RequestError(f"{word!r} fits several instances: {', '.join(ids)}; give one of these ids")
     return ids[0]
@@ -162,7 +162,7 @@ def blocking(reader: Reader, word: str, reason: str | None, *, revoke: bool, now
     instance_id = _whole_id(reader, word)
     known = instances.get(reader, instance_id)
     if known is not None and known.blocked_at is not None:
-        raise RequestError(f"{instance_id} is blocked already; 'acme-iid-ca instance show {instance_id}' says why")
+        raise ConflictError(f"{instance_id} is blocked already; 'acme-iid-ca instance show {instance_id}' says why")
     sentence = "an operator blocked this instance"
     taken = _take_all(reader, instance_id, sentence, now)
     revoked = _revoke_all(reader, instance_id, revocation.KEY_COMPROMISE, now, taken.ended) if revoke else _NOTHING
@@ -191,7 +191,7 @@ def _whole_id(reader: Reader, word: str) -> str:
         if clouds.is_whole_id(word):
             return word
         forms = one_of([entry.id_form for entry in CLOUD_TYPES.values()])
-        raise RequestError(
+        raise NotFoundError(
             f"no instance {word!r} has been used here. For one that was not, give its whole id: {forms}, in lower case"
         )
     return find(reader, word).id
@@ -210,7 +210,7 @@ def unblock(database: Database, word: str, now: int) -> tuple[str, frozenset[str
 def _unblock(reader: Reader, word: str, now: int) -> Write[tuple[str, frozenset[str]]]:
     blocked = [instance for instance in instances.find(reader, word) if instance.blocked_at is not None]
     if not blocked:
-        raise RequestError(f"{word!r} is not blocked; 'acme-iid-ca instance list --blocked' shows what is")
+        raise ConflictError(f"{word!r} is not blocked; 'acme-iid-ca instance list --blocked' shows what is")
     if len(blocked) > 1:
         raise RequestError(f"{word!r} is several: {', '.join(entry.id for entry in blocked)}; give one")
     instance_id = blocked[0].id
@@ -304,6 +304,6 @@ def _reopen(reader: Reader, instance: Instance, name: str, now: int) -> Write[No
     closed = certificates.closed_names(reader, instance.id)
     if name not in closed:
         listed = ", ".join(sorted(closed)) or "none"
-        raise RequestError(f"{name!r} is not closed to {instance.id}; closed names: {listed}")
+        raise ConflictError(f"{name!r} is not closed to {instance.id}; closed names: {listed}")
     event = Event("instance.reopened", now, instance=instance_key(instance.id), name=name)
     return Write([certificates.reopen_name(instance.id, name)], lambda _rows: None, [event])

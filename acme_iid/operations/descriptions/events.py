@@ -40,21 +40,48 @@ class EventRow(TypedDict):
     name: str | None
 
 
-def row(seq: int, event: Event) -> EventRow:
-    """An event in a list.
+class RecordedEvent(TypedDict):
+    """An event whose further facts are by themselves: one may be called as what every event has.
+
+    :ivar seq: its number.
+    :ivar at: the time at which it was decided.
+    :ivar kind: its name, such as ``challenge.refused``.
+    :ivar account: the id of the account that asked for it.
+    :ivar instance: the whole id of the instance that it is about.
+    :ivar name: the one name that it is about.
+    :ivar detail: the further facts of its kind, by their names in docs/reference/events.md; times among them are in
+        words, and serial numbers decimal.
+    """
+
+    seq: int
+    at: str
+    kind: str
+    account: str | None
+    instance: str | None
+    name: str | None
+    detail: dict[str, object]
+
+
+def recorded(seq: int, event: Event) -> RecordedEvent:
+    """An event with its further facts.
 
     :param seq: its number.
     """
-    fields = {
+    return {
         "seq": seq,
         "at": timestamp(event.at),
         "kind": event.kind,
         "account": event.account_id,
         "instance": None if event.instance is None else event.instance.id,
         "name": event.name,
-        **_spelled(event.detail),
+        "detail": _spelled(event.detail),
     }
-    return cast("EventRow", fields)
+
+
+def flat(event: RecordedEvent) -> EventRow:
+    """An event in a list, its further facts beside what every event has."""
+    own: dict[str, object] = {key: value for key, value in event.items() if key != "detail"}
+    return cast("EventRow", own | {"last" if key == "seq" else key: value for key, value in event["detail"].items()})
 
 
 def _spelled(detail: Mapping[str, object]) -> dict[str, object]:
@@ -67,23 +94,21 @@ def _spelled(detail: Mapping[str, object]) -> dict[str, object]:
             spelled[key] = timestamp(seconds)
     if isinstance(times := spelled.get("times"), dict):
         spelled["times"] = {name: timestamp(seconds) for name, seconds in times.items()}
-    if "seq" in spelled:
-        spelled["last"] = spelled.pop("seq")
     return spelled
 
 
-def listed(reader: Reader, criteria: Filter) -> Page[EventRow]:
+def listed(reader: Reader, criteria: Filter) -> Page[RecordedEvent]:
     """A page of the events, the latest first.
 
     :param criteria: a :func:`~acme_iid.operations.criteria.numbered` filter.
     """
     found = events.page(reader, one_more(criteria))
-    return page([(Position(event.at, seq), row(seq, event)) for seq, event in found], criteria)
+    return page([(Position(event.at, seq), recorded(seq, event)) for seq, event in found], criteria)
 
 
-def in_words(event: EventRow) -> str:
+def in_words(event: RecordedEvent) -> str:
     """An event's further facts in a line."""
-    detail: dict[str, object] = {**event}
+    detail = dict(event["detail"])
     detail["name"] = event["name"] or detail.get("identifiers")
     actor = detail.get("actor")
     if isinstance(actor, dict) and actor.get("reason") == detail.get("reason"):

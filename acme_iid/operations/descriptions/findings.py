@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict, TypeVar
 
 from acme_iid.config import findings
-from acme_iid.config.findings import Finding, Severity
+from acme_iid.config.finding import Finding, Severity
 from acme_iid.config.settings import Config
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.operations import expiry, reloading

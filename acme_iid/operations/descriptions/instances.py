@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypedDict
 
-from acme_iid.errors import RequestError
+from acme_iid.errors import NotFoundError
 from acme_iid.operations.descriptions import certificates
 from acme_iid.operations.descriptions.pages import Page, one_more, page
 from acme_iid.operations.descriptions.times import timestamp
@@ -161,12 +161,12 @@ def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
 
     :param instance_id: the whole id, as :func:`acme_iid.operations.criteria.instance_called` finds it.
     :param now: seconds.
-    :raises RequestError: if it was neither used, nor blocked, nor refused.
+    :raises NotFoundError: if it was neither used, nor blocked, nor refused.
     """
     known = instances.get(reader, instance_id)
     seen = events.page(reader, Filter(instance=instance_id, limit=1))
     if known is None and not seen:
-        raise RequestError(f"the instance {instance_id!r} is not known here: it was neither used nor refused")
+        raise NotFoundError(f"the instance {instance_id!r} is not known here: it was neither used nor refused")
     instance = known or _never_used(instance_id)
     account = None if instance.account_id is None else accounts.get(reader, instance.account_id)
     return {
