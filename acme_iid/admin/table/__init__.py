@@ -6,7 +6,17 @@ from typing import Any
 
 from acme_iid.admin import openapi
 from acme_iid.admin.acts import Act
-from acme_iid.admin.table import accounts, bulk, certificates, configuration, events, external_keys, instances, state
+from acme_iid.admin.table import (
+    accounts,
+    bulk,
+    certificates,
+    configuration,
+    events,
+    external_keys,
+    instances,
+    series,
+    state,
+)
 
 ACTS: tuple[Act[Any], ...] = (
     *instances.ACTS,
@@ -15,6 +25,7 @@ ACTS: tuple[Act[Any], ...] = (
     *external_keys.ACTS,
     *events.ACTS,
     *state.ACTS,
+    *series.ACTS,
     *bulk.ACTS,
     *configuration.ACTS,
     openapi.act(lambda: ACTS),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TypedDict
 
 from acme_iid.errors import NotFoundError
+from acme_iid.operations import criteria
 from acme_iid.operations.descriptions import certificates
 from acme_iid.operations.descriptions.pages import Page, one_more, page
 from acme_iid.operations.descriptions.times import timestamp
@@ -154,6 +156,19 @@ def listed(reader: Reader, criteria: Filter, *, blocked: bool = False) -> Page[I
         moment = entry.blocked_at if blocked else entry.first_used_at
         rows.append((Position(moment or 0, entry.id), row(entry)))
     return page(rows, criteria)
+
+
+def meant(reader: Reader, word: str, limit: int) -> list[InstanceRow]:
+    """The instances that an operator may mean by a word: by an id, or by a name that they have a certificate for.
+
+    :param limit: how many at most.
+    """
+    try:
+        filters = [replace(one, limit=limit) for one in criteria.meant_by(reader, word) if one.remote is None]
+    except ValueError:
+        return []
+    found = {entry.id: entry for one in filters for entry in instances.page(reader, one)}
+    return [row(entry) for entry in list(found.values())[:limit]]
 
 
 def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
