@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from contextlib import suppress
 from typing import TypedDict
 
 from acme_iid.errors import NotFoundError
@@ -11,8 +11,8 @@ from acme_iid.operations import criteria
 from acme_iid.operations.descriptions import certificates
 from acme_iid.operations.descriptions.pages import Page, one_more, page
 from acme_iid.operations.descriptions.times import timestamp
-from acme_iid.operations.instances import Ended
-from acme_iid.policy.clouds import instance_key
+from acme_iid.operations.instances import Ended, called
+from acme_iid.policy.clouds import instance_key, is_whole_id
 from acme_iid.protocol.resources import Enrolment, Instance
 from acme_iid.store import accounts, enrolments, events, instances
 from acme_iid.store import certificates as issued
@@ -159,16 +159,17 @@ def listed(reader: Reader, criteria: Filter, *, blocked: bool = False) -> Page[I
 
 
 def meant(reader: Reader, word: str, limit: int) -> list[InstanceRow]:
-    """The instances that an operator may mean by a word: by an id, or by a name that they have a certificate for.
+    """The instances that an operator may mean by a word, also those that were only ever refused.
 
+    :param word: a whole id, which is taken as it is, the cloud's own, or a name that they have a certificate for.
     :param limit: how many at most.
     """
-    try:
-        filters = [replace(one, limit=limit) for one in criteria.meant_by(reader, word) if one.remote is None]
-    except ValueError:
-        return []
-    found = {entry.id: entry for one in filters for entry in instances.page(reader, one)}
-    return [row(entry) for entry in list(found.values())[:limit]]
+    ids = (called(reader, word) or [word] * is_whole_id(word))[:limit]
+    found = [instances.get(reader, instance_id) or _never_used(instance_id) for instance_id in ids]
+    with suppress(ValueError):
+        holders = instances.page(reader, Filter(name=criteria.name(word), limit=limit))
+        found += [entry for entry in holders if entry.id not in ids]
+    return [row(entry) for entry in found[:limit]]
 
 
 def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
