@@ -1,7 +1,7 @@
 """The engines: reading, and transactions that are durable before they are acknowledged.
 
-One, for several machines, is in postgresql.py. The other is SQLite in WAL mode with ``synchronous=FULL``,
-opened through sqlite-utils. Writing begins with BEGIN IMMEDIATE: a deferred transaction that reads and then
+One, for several machines, is in postgresql.py. The other is SQLite in WAL mode with ``synchronous=FULL``; sqlite-utils
+puts a new file into that mode. Writing begins with BEGIN IMMEDIATE: a deferred transaction that reads and then
 writes fails at once when another process wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
 """
 
@@ -16,8 +16,6 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Protocol
-
-import sqlite_utils
 
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.store import schema
@@ -88,7 +86,7 @@ class Database(Committing, Protocol):
 
 
 class SQLite:
-    """A SQLite file, through sqlite-utils.
+    """A SQLite file.
 
     Connections are kept for whoever comes next, the one that was used last first: its pages and prepared statements are
     warm, and of a hundred threads few are in the store at the same time.
@@ -123,11 +121,10 @@ class SQLite:
             # Of several threads, one at a time has it.
             raw = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             raw.row_factory = sqlite3.Row
-            connection = sqlite_utils.Database(raw, recursive_triggers=False, execute_plugins=False)
             _use_log(raw)
-            connection.execute("PRAGMA synchronous = FULL")
+            raw.execute("PRAGMA synchronous = FULL")
             # An order changes the same pages as the one before it: the rarer they are written back, the fewer.
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            raw.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"the database {self.path} cannot be opened: {error}") from error
         return Connection(raw, self.path, self._accounts)
@@ -268,7 +265,7 @@ class SQLite:
 
 
 def _use_log(raw: sqlite3.Connection) -> None:
-    """Have a file written through a log.
+    """Have a file written through a log; the file says so itself from then on.
 
     Of several processes that open one at the same moment, SQLite tells all but one at once that it is locked, whatever
     they would have waited (sqlite.org/wal.html, on SQLITE_BUSY).
@@ -276,7 +273,11 @@ def _use_log(raw: sqlite3.Connection) -> None:
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            raw.execute("PRAGMA journal_mode = WAL")
+            if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                # It takes a quarter of the time that a command takes to start, and is needed once in a store's life.
+                import sqlite_utils  # noqa: PLC0415 - see above
+
+                sqlite_utils.Database(raw, recursive_triggers=False, execute_plugins=False).enable_wal()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                 raise
