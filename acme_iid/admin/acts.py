@@ -32,7 +32,8 @@ class Context:
     :ivar now: seconds.
     :ivar reason: why something is changed, in the operator's words.
     :ivar tasks: the acts on many that go on.
-    :ivar reload: has the server take ca.toml up again; None where no server can be asked.
+    :ivar reload: has the server take ca.toml up again, or raises a ServerError that says why not; None where no server
+        can be asked.
     """
 
     database: Database

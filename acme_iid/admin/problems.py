@@ -15,6 +15,7 @@ from acme_iid.errors import (
     NotFoundError,
     OutcomeUnknownError,
     RequestError,
+    ServerError,
     StoreUnavailableError,
     UnstorableTextError,
 )
@@ -143,6 +144,8 @@ def _problem(error: Exception) -> ProblemError | None:
             return ProblemError(Problem.BAD_REQUEST, text)
         case AcmeError():
             return _of_use_case(error)
+        case ServerError():
+            return ProblemError(Problem.UNAVAILABLE, text, headers={"Retry-After": RETRY_AFTER})
         case OutcomeUnknownError():
             _log.error("%s", error)
             detail = "the server lost its store and cannot say whether this was done; look before it is asked for again"

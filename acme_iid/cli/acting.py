@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-MAX_REASON_LENGTH = 200
 _MAX_NAME_LENGTH = 64
 
 
@@ -36,10 +35,12 @@ class Reason(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the line."""
-        text: str = value
-        if not text.strip() or len(text) > MAX_REASON_LENGTH or not text.isprintable():
-            self.fail(f"a reason is one line of printable text, of 1 to {MAX_REASON_LENGTH} characters", param, ctx)
-        return text
+        from acme_iid.operations import criteria
+
+        try:
+            return criteria.reason(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def reason_option(name: str = "--reason") -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acme_iid.cli.acting import Reason, operated
-from acme_iid.cli.filters import ABOUT, MOMENT, filtered
+from acme_iid.cli.filters import MOMENT, filtered
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
@@ -64,13 +64,12 @@ class _Order:
 
     def require_some(self, filter_: Filter) -> None:
         """Refuse an act on everything that nobody has asked for, and a filter that a script has left empty."""
-        filters = {name: value for name in ABOUT if (value := getattr(filter_, name)) is not None}
-        if empty := [f"--{name}" for name, value in filters.items() if not str(value).strip()]:
-            raise click.UsageError(f"{' and '.join(empty)} is empty; nothing was done")
-        if self.every and filters:
-            raise click.UsageError("--all is for all of them, and goes with no filter that leaves some out")
-        if not self.every and not filters:
-            raise click.UsageError("say which, by a filter such as --owner; --all is for all of them")
+        from acme_iid.operations import criteria
+
+        try:
+            criteria.require_some(filter_, every=self.every, prefix="--")
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
 
 
 def _ordered(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -65,24 +65,30 @@ def serve(
 
     TLS uses a certificate from the CA itself, which is renewed while the server runs.
     """
-    from acme_iid.app import create_app
+    from acme_iid.admin import companion
     from acme_iid.operations.configuration_record import ServerRecord
-    from acme_iid.serving import server
 
     # The files that the server writes are nobody else's.
     os.umask(0o077)
-    server.run(
-        home.config(),
-        ServerRecord(here(act_reason)).following(create_app),
-        password=password(password_file),
-        password_file=password_file,
-        listen=listen,
-        plain_http=plain_http,
-        check=_require_right_clock,
-        workers=workers,
-        log_format=log_format,
-        log_level=log_level,
-    )
+    config = home.config()
+    # Before anything of a key is read: what is forked later has it in its memory.
+    with companion.begun(config, plain_http=plain_http, log_format=log_format, log_level=log_level) as beside:
+        from acme_iid.app import create_app
+        from acme_iid.serving import server
+
+        server.run(
+            config,
+            ServerRecord(here(act_reason)).following(create_app),
+            password=password(password_file),
+            password_file=password_file,
+            listen=listen,
+            plain_http=plain_http,
+            check=_require_right_clock,
+            companion=beside,
+            workers=workers,
+            log_format=log_format,
+            log_level=log_level,
+        )
 
 
 def _require_right_clock(config: Config) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from acme_iid.config import (
+    admin_settings,
     host_provisioners,
     instance_provisioners,
     limit_settings,
@@ -84,7 +85,7 @@ def parse(data: bytes, home: Path) -> Config:
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
     limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"), home)
-    status, metrics = top.table("status"), top.table("metrics")
+    status, metrics, admin = top.table("status"), top.table("metrics"), top.table("admin")
     tables, profile_tables = top.tables("provisioner"), top.named_tables("profile")
     sink_tables = top.tables("sink")
     top.done()
@@ -102,6 +103,7 @@ def parse(data: bytes, home: Path) -> Config:
         retention=retention,
         status=status_settings.read(status, is_shown=settings[0].crl),
         metrics=metrics_settings.read(metrics),
+        admin=admin_settings.read(admin, home, settings[0].alternate_chains),
         sinks=sink_settings.read_all(sink_tables, home),
         provisioners=instances,
         hosts=hosts,

@@ -11,13 +11,14 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from acme_iid.config import admin_settings
 from acme_iid.config.ca_toml import FILE_NAME
+from acme_iid.config.finding import Finding
 from acme_iid.config.settings import Config
 from acme_iid.issuance import key_places
 from acme_iid.issuance.home import ROOT_CERTIFICATE, descriptions, issuer_files, places_elsewhere
@@ -30,29 +31,6 @@ from acme_iid.signing.places import FilePlace, ProgramPlace, TokenPlace
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
-
-Severity = Literal["unsafe", "remark"]
-"""``unsafe``: somebody may get a certificate or a right of another. ``remark``: somebody is left without their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that an operator should look at.
-
-    :ivar code: its name for scripts, which stays.
-    :ivar where: the table of ca.toml, or the file.
-    :ivar sentence: the danger.
-    :ivar remedy: the remedy, a sentence too.
-    """
-
-    code: str
-    severity: Severity
-    where: str
-    sentence: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.sentence} {self.remedy}"
 
 
 def of_configuration(config: Config) -> list[Finding]:
@@ -70,7 +48,7 @@ def of_configuration(config: Config) -> list[Finding]:
         )
     for name in config.names:
         findings += of_provisioner(config, name)
-    return findings
+    return [*findings, *admin_settings.findings(config.admin)]
 
 
 def of_provisioner(config: Config, name: str) -> list[Finding]:
@@ -99,6 +77,9 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
         *config.ca.alternate_chains,
         *(path for entry in config.provisioners for path in entry.keys.places.values()),
         *(sink.roots_file for sink in config.sinks if sink.roots_file is not None),
+        *([] if config.admin.client_ca is None else [config.admin.client_ca]),
+        # Not the socket itself, which a group may write to.
+        *([] if config.admin.socket is None else [config.admin.socket.parent]),
     ]
     if config.store.path is not None:
         files.append(config.store.path)

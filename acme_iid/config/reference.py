@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from acme_iid.config import ca_toml, profiles, provisioner_settings, store_settings
+from acme_iid.config.admin_settings import AdminSettings, RoleSettings
 from acme_iid.config.limit_settings import Limits
 from acme_iid.config.metrics_settings import MetricsSettings
 from acme_iid.config.settings import DEFAULT_LIFETIMES, CASettings, Retention, ServerSettings
@@ -41,6 +42,8 @@ def sections() -> Iterator[tuple[str, str]]:
     yield "[server]", _table(settings_of(ServerSettings))
     yield "[status]", _table(settings_of(StatusSettings))
     yield "[metrics]", _table(settings_of(MetricsSettings))
+    yield "[admin]", _table(settings_of(AdminSettings))
+    yield "[[admin.role]]", _table(settings_of(RoleSettings))
     yield "[store]", _table(store_settings.SETTINGS)
     yield "[limits]", _table(settings_of(Limits))
     yield "[retention]", _table(settings_of(Retention))

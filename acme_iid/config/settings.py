@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from acme_iid.attestation.trust import GivenKeys
 from acme_iid.config import parsers
+from acme_iid.config.admin_settings import AdminSettings
 from acme_iid.config.limit_settings import Limits
 from acme_iid.config.metrics_settings import MetricsSettings
 from acme_iid.config.sink_settings import SinkSettings
@@ -253,6 +254,7 @@ class Config:
     retention: Retention = Retention()
     status: StatusSettings = field(default_factory=StatusSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
     sinks: tuple[SinkSettings, ...] = ()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()

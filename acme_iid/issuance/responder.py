@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from acme_iid.durable import replace_file
 from acme_iid.issuance import keys
-from acme_iid.issuance.home import load_certificate, shown
+from acme_iid.issuance.home import folder_of, load_certificate, shown
 from acme_iid.issuance.issuer import BACKDATE, SHORT_ID_LENGTH, Signer, key_id, signature_hash
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.leaf import new_serial
@@ -67,6 +67,11 @@ class Responder:
 def file_of(issuer_id: str) -> Path:
     """Return where the responder of an issuer is in a home: its key, and then its certificate."""
     return Path("secrets") / f"responder_{issuer_id[:SHORT_ID_LENGTH]}.pem"
+
+
+def certificate_file_of(issuer_id: str) -> Path:
+    """Return where the certificate of an issuer's responder is in a home, for those who may read no key."""
+    return folder_of(issuer_id) / "responder.pem"
 
 
 def create(issuer: Signer, now: int, ends: int) -> Signer:
@@ -130,12 +135,16 @@ def refusal(certificate: x509.Certificate, issuer: x509.Certificate, now: int) -
     return None
 
 
-def look(home: Path, issuer: x509.Certificate, now: int) -> tuple[x509.Certificate | None, str | None]:
+def look(
+    home: Path, issuer: x509.Certificate, now: int, *, without_keys: bool = False
+) -> tuple[x509.Certificate | None, str | None]:
     """Look at an issuer's responder without its key: its certificate, and why it cannot be used.
 
+    :param without_keys: whether no file with a key may be opened: the certificate is then read where it is alone.
     :returns: None for what is not there.
     """
-    path = home / file_of(key_id(issuer.public_key()))
+    issuer_id = key_id(issuer.public_key())
+    path = home / (certificate_file_of(issuer_id) if without_keys else file_of(issuer_id))
     if not path.exists():
         return None, None
     try:
@@ -195,6 +204,7 @@ class Responders:
                     return again
                 pem = keys.to_pem(made.key, self._password) + made.certificate.public_bytes(Encoding.PEM)
                 replace_file(path, pem, 0o600)
+                self._show(issuer, made.certificate)
         except OSError as error:
             _log.warning(
                 "The OCSP responder cannot be kept in %s: %s. This process uses its own.", path, error.strerror
@@ -202,6 +212,12 @@ class Responders:
         if isinstance(found, str) and found != _MISSING:
             _log.error("The OCSP responder in %s was not used: %s. A new one was made.", path, found)
         return _responder(made, _state(path))
+
+    def _show(self, issuer: Signer, certificate: x509.Certificate) -> None:
+        """Keep a responder's certificate where those can read it who may read no key."""
+        path = self._home / certificate_file_of(key_id(issuer.certificate.public_key()))
+        if path.parent.is_dir():
+            replace_file(path, certificate.public_bytes(Encoding.PEM), 0o644)
 
     def _read(self, path: Path, issuer: x509.Certificate, now: int) -> Responder | str:
         """The responder in a file, or why it cannot be used."""

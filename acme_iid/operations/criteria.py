@@ -19,6 +19,7 @@ from acme_iid.config import parsers
 from acme_iid.errors import NotFoundError
 from acme_iid.operations import instances
 from acme_iid.operations.descriptions.chain import Kept
+from acme_iid.operations.instances import MAX_REASON_LENGTH
 from acme_iid.policy.clouds import CLOUD_TYPES, is_owner, is_whole_id, one_of
 from acme_iid.protocol.identifiers import from_text
 from acme_iid.protocol.resources import Certificate
@@ -27,6 +28,11 @@ from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter, Position
 from acme_iid.store.writes import Reader
 
+ABOUT = (
+    "cloud", "owner", "account", "instance", "name", "kind", "remote", "bulk", "image", "region", "profile",
+    "provisioner",
+)  # fmt: skip
+"""The fields of a filter that say what something is about; the others are a time, and the place and size of a page."""
 LATER = ("kind", "remote", "image", "region", "profile", "provisioner")
 """Filters that older events may not be found by until they were followed again."""
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -186,6 +192,16 @@ def certificate(reader: Reader, serial: int) -> Certificate:
     return found
 
 
+def reason(text: str) -> str:
+    """The reason for an act: one line.
+
+    :raises ValueError: if it is none.
+    """
+    if not text.strip() or len(text) > MAX_REASON_LENGTH or not text.isprintable():
+        raise ValueError(f"a reason is one line of printable text, of 1 to {MAX_REASON_LENGTH} characters")
+    return text
+
+
 def instance_called(database: Database, word: str, follow_again: FollowAgain = lookups.follow_again) -> str:
     """The whole id of an instance that was used, blocked or refused here.
 
@@ -234,3 +250,19 @@ def meant_by(reader: Reader, word: str) -> list[Filter]:
     if not meant:
         raise ValueError(f"{word!r} is neither an instance that was seen here, nor a name, nor an address")
     return meant
+
+
+def require_some(criteria: Filter, *, every: bool, prefix: str = "") -> None:
+    """Refuse an act on everything that nobody has asked for, and a filter that a script has left empty.
+
+    :param every: whether all was asked for, by a parameter of the name ``all``.
+    :param prefix: what stands before the names of parameters, such as dashes.
+    :raises ValueError: with what to ask for.
+    """
+    filters = {field: value for field in ABOUT if (value := getattr(criteria, field)) is not None}
+    if empty := [f"{prefix}{field}" for field, value in filters.items() if not str(value).strip()]:
+        raise ValueError(f"{' and '.join(empty)} is empty; nothing was done")
+    if every and filters:
+        raise ValueError(f"{prefix}all is for all of them, and goes with no filter that leaves some out")
+    if not every and not filters:
+        raise ValueError(f"say which, by a filter such as {prefix}owner; {prefix}all is for all of them")

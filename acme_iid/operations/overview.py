@@ -50,11 +50,12 @@ class Line:
     answers: bool | None = None
 
 
-def overview(folder: Path, reader: Reader | None, now: int) -> list[Line]:
+def overview(folder: Path, reader: Reader | None, now: int, *, without_keys: bool = False) -> list[Line]:
     """Every certificate in a CA's home, each issuer followed by those above it, and then the lists.
 
     :param reader: the CA's store; None if there is none yet.
     :param now: seconds.
+    :param without_keys: whether no key may be asked, and no file with one opened.
     :raises CAFileError: if the home's certificates cannot be read.
     """
     entries = [] if reader is None else issuers.every(reader)
@@ -62,11 +63,10 @@ def overview(folder: Path, reader: Reader | None, now: int) -> list[Line]:
     running = [] if reader is None else servers.seen(reader, now, SEEN_SECONDS)
     chains = home.chains(folder) if home.has_issuers(folder) else ()
     here = {key_id(chain[0].public_key()) for chain in chains}
-    faults = issuer_keys.ask(
-        folder, [chain[0] for chain in chains if _needs_key(standings.get(key_id(chain[0].public_key())))]
-    )
+    asked = [chain[0] for chain in chains if _needs_key(standings.get(key_id(chain[0].public_key())))]
+    faults = {} if without_keys else issuer_keys.ask(folder, asked)
     lines = [line for chain in chains for line in _of_chain(folder, chain, standings, running, now, faults)]
-    lines += [line for chain in chains for line in _of_responder(folder, chain[0], now)]
+    lines += [line for chain in chains for line in _of_responder(folder, chain[0], now, without_keys)]
     lines += [_of_stored(entry, standings, running, now) for entry in entries if entry.id not in here]
     return [*lines, *(_of_list(entry, now) for entry in expiry.lifetimes(folder, reader) if "list" in entry.role)]
 
@@ -115,8 +115,8 @@ def _needs_key(standing: Standing | None) -> bool:
     return standing is None or standing.retired_at is None
 
 
-def _of_responder(folder: Path, issuer: x509.Certificate, now: int) -> Iterator[Line]:
-    certificate, fault = responder.look(folder, issuer, now)
+def _of_responder(folder: Path, issuer: x509.Certificate, now: int, without_keys: bool) -> Iterator[Line]:
+    certificate, fault = responder.look(folder, issuer, now, without_keys=without_keys)
     identity = key_id(issuer.public_key())
     if certificate is None and fault is None:
         return

@@ -62,15 +62,18 @@ class Status:
     servers: tuple[Server, ...]
 
 
-def collect(folder: Path, database: Database, receivers: Collection[str], now: int) -> Status:
+def collect(
+    folder: Path, database: Database, receivers: Collection[str], now: int, *, without_keys: bool = False
+) -> Status:
     """Find out the state.
 
     :param folder: the CA's home.
     :param receivers: the names of the sinks.
+    :param without_keys: whether no key may be asked, and no file with one opened.
     :raises CAFileError: if the home's certificates cannot be read.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
-    lines = tuple(overview.overview(folder, database, now))
+    lines = tuple(overview.overview(folder, database, now, without_keys=without_keys))
     counts = fleet.count(database, now)
     running = tuple(servers.seen(database, now, SEEN_SECONDS))
     oldest = database.unsealed().oldest

@@ -15,13 +15,13 @@ from asyncio import sslproto
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from acme_iid.errors import AcmeError, Problem
-from acme_iid.issuance.ca import CertificateAuthority
+from acme_iid.serving.application import Answering
 from acme_iid.serving.connection import CLOSING_SECONDS, HANDSHAKE_SECONDS, Connection
 from acme_iid.serving.messages import MAX_REQUEST_BYTES, Answer, Request
 
@@ -46,44 +46,6 @@ _SILENT.disabled = True
 # Each connection with TLS has a buffer of that size from its beginning on: with asyncio's 256 KiB, ten thousand on
 # which nothing comes would take gigabytes.
 sslproto.SSLProtocol.max_size = 16 * 1024
-
-
-class Application(Protocol):
-    """An application, which answers requests.
-
-    :ivar ca: the CA whose certificate the server shows.
-    """
-
-    ca: CertificateAuthority
-
-    @property
-    def status(self) -> Application | None:
-        """What answers by plain HTTP on sockets of its own; None for an application without it."""
-
-    @property
-    def metrics(self) -> Application | None:
-        """What tells the server's numbers, likewise."""
-
-    async def answer(self, request: Request) -> Answer:
-        """Answer a request that has come whole."""
-
-    def refusal(self, request: Request, error: AcmeError) -> Answer:
-        """The answer to a request that is refused before it has come whole."""
-
-    def failure(self, error: Exception) -> Answer:
-        """The answer to a request that cannot be read, or that a fault of the server's ended."""
-
-    def takes_connection(self) -> bool:
-        """Whether a connection is accepted now; if so, it counts as accepted."""
-
-    def leaving(self) -> None:
-        """Say from now on, where it is asked for, that the process is about to end; at once."""
-
-    def stopped(self) -> None:
-        """Say to others that the process ends, when it answers no more requests; soon."""
-
-    def close(self) -> None:
-        """End its threads and close its files, once it answers no more requests; waits for that."""
 
 
 class _Protocol(web.RequestHandler):
@@ -124,7 +86,7 @@ class HTTPServer:
 
     def __init__(
         self,
-        application: Application,
+        application: Answering,
         context: ssl.SSLContext | None,
         keep_alive: float,
         most: int = MOST_CONNECTIONS,
@@ -139,17 +101,17 @@ class HTTPServer:
         self._stopping = False
         self._handshakes: set[asyncio.Task[None]] = set()
         self._inside = asyncio.Condition()
-        self._running: dict[Application, int] = {}
+        self._running: dict[Answering, int] = {}
         self.use(application, keep_alive)
 
-    def use(self, application: Application, keep_alive: float) -> None:
+    def use(self, application: Answering, keep_alive: float) -> None:
         """Have another application answer the requests that come from now on."""
         self._application = application
         self._running.setdefault(application, 0)
         self._manager = web.Server(self._handle)
         self._keep_alive = keep_alive
 
-    async def until_unused(self, application: Application) -> None:
+    async def until_unused(self, application: Answering) -> None:
         """Wait until an application that is not in use any more has given its last answer."""
         async with self._inside:
             await self._inside.wait_for(lambda: not self._running[application])
@@ -377,6 +339,7 @@ def _request(request: web.BaseRequest, body: bytes) -> Request:
         peer=request.remote or "",
         body=body,
         fields=tuple(headers.items()),
+        transport=request.transport,
     )
 
 

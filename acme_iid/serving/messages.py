@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import asyncio
+
     from _typeshed.wsgi import WSGIEnvironment
 
 MAX_REQUEST_BYTES = 128 * 1024
@@ -22,6 +24,7 @@ class Request(NamedTuple):
     :ivar forwarded: the values of X-Forwarded-For, joined with commas.
     :ivar peer: the address that the connection came from.
     :ivar fields: all header fields, in their order.
+    :ivar transport: the connection that it came by, for those who ask who is at its other end; None without a server.
     """
 
     method: str
@@ -32,6 +35,7 @@ class Request(NamedTuple):
     peer: str
     body: bytes
     fields: Sequence[tuple[str, str]] = ()
+    transport: asyncio.BaseTransport | None = None
 
     @property
     def target(self) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from acme_iid.config import ca_toml as configuration
 from acme_iid.config import findings
@@ -26,7 +26,9 @@ from acme_iid.errors import AcmeError, ServerError, SignerError
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.issuance.serving import ServingCertificate
 from acme_iid.protocol.addresses import Listen
-from acme_iid.serving.http import Application, HTTPServer
+from acme_iid.serving.application import Application
+from acme_iid.serving.companion import Companion
+from acme_iid.serving.http import HTTPServer
 from acme_iid.serving.sockets import METRICS, STATUS, Sockets, end_accepting, turn_away
 
 STOP_TIMEOUT = 10
@@ -44,6 +46,22 @@ ApplicationFactory = Callable[[Config, str | None], Application]
 Check = Callable[[Config], None]
 
 _log = logging.getLogger("acme_iid.serving.server")
+
+
+class News(NamedTuple):
+    """What a process tells the server's first one, which may be itself.
+
+    :ivar config: the settings that it has taken up.
+    :ivar certificate: the file with the certificate that it shows from now on.
+    :ivar is_serving: whether it has begun to answer ACME's requests.
+    """
+
+    config: Config | None = None
+    certificate: Path | None = None
+    is_serving: bool = False
+
+
+Tell = Callable[[News], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,31 +115,30 @@ class Process:
         self._accepting: list[asyncio.Task[None]] = []
         self._endings: set[asyncio.Task[None]] = set()
 
-    def run(self, listeners: Sockets, serving: Callable[[Config], None]) -> None:
+    def run(self, listeners: Sockets, tell: Tell, companion: Companion | None = None) -> None:
         """Serve.
 
         Without a certificate, since the issuer's key is elsewhere and does not answer, ACME waits for that: its
         connections are turned away, and what is by plain HTTP is answered.
 
-        :param serving: called with the configuration when requests are answered, and with each one that is taken up.
+        :param tell: called with what the server's first process has to know.
+        :param companion: the process beside this one, where this is the first one.
         """
         try:
             if not self._settings.plain_http:
                 self._certificate = ServingCertificate(self._config.home / "tls", self._settings.serving_lifetime)
-            asyncio.run(self._run(listeners, serving))
+            asyncio.run(self._run(listeners, tell, companion))
         finally:
             if self._certificate is not None:
                 self._certificate.discard(keep=self._application.ca.current.signs_elsewhere)
 
-    async def _run(self, listeners: Sockets, serving: Callable[[Config], None]) -> None:
+    async def _run(self, listeners: Sockets, tell: Tell, companion: Companion | None) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_log_failure)
-        for number, note in ((signal.SIGTERM, self._note_stop), (signal.SIGINT, self._note_stop),
-                             (signal.SIGHUP, self._note_reread)):  # fmt: skip
-            loop.add_signal_handler(number, note)
-        # One that came while this process started is heard now.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        self._hear_signals(loop)
+        if companion is not None:
+            loop.add_reader(companion.fileno(), _hear_once, loop, companion)
         # From here on it can be stopped in good order, also while it waits for a certificate.
+        self._tell = tell
         context = self._first_context()
         keep_alive = self._config.server.keep_alive
         self._server = HTTPServer(self._application, context, keep_alive)
@@ -131,7 +148,7 @@ class Process:
             server = self._plain[name] = HTTPServer(application, None, keep_alive, MOST_STATUS_CONNECTIONS)
             accepting[name] = [loop.create_task(server.accept(listener)) for listener in plain[name]]
         if self._certificate is None or context is not None:
-            self._accept(listeners, serving)
+            self._accept(listeners)
         else:
             self._accepting = [loop.create_task(turn_away(listener)) for listener in listeners.acme]
         while not self._stop:
@@ -143,11 +160,11 @@ class Process:
                 break
             reread, self._reread = self._reread, False
             if reread:
-                await self._reload(serving)
+                await self._reload()
             if reread or self._seconds_to_renewal() == 0:
                 await self._renew()
             if self._server.context is not None and not self._is_serving:
-                self._accept(listeners, serving)
+                self._accept(listeners)
         self._application.leaving()
         # Whoever asks meanwhile is told that this process ends: the listener of the probes is the last.
         end_accepting([*accepting[STATUS], *self._accepting], (*listeners.acme, *listeners.status))
@@ -158,7 +175,15 @@ class Process:
             await self._plain[METRICS].stop(_LAST_PROBES)
         self._application.stopped()
 
-    def _accept(self, listeners: Sockets, serving: Callable[[Config], None]) -> None:
+    def _hear_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.set_exception_handler(_log_failure)
+        for number, note in ((signal.SIGTERM, self._note_stop), (signal.SIGINT, self._note_stop),
+                             (signal.SIGHUP, self._note_reread)):  # fmt: skip
+            loop.add_signal_handler(number, note)
+        # One that came while this process started is heard now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+    def _accept(self, listeners: Sockets) -> None:
         """Answer ACME's requests from now on."""
         loop = asyncio.get_running_loop()
         for listener in listeners.acme:
@@ -167,7 +192,7 @@ class Process:
             task.cancel()
         self._accepting = [loop.create_task(self._server.accept(listener)) for listener in listeners.acme]
         self._is_serving = True
-        serving(self._config)
+        self._tell(News(is_serving=True))
 
     def _note_stop(self) -> None:
         self._stop = True
@@ -221,13 +246,19 @@ class Process:
             left = self._certificate.take_up(ca, self._config.server.names, int(time.time()))
             if left is not None:
                 _log.info("The server goes on with the certificate that it had, until %s.", self._certificate.until)
-                return _context(left)
+                return self._shown(left)
         return self._issue()
 
     def _issue(self) -> ssl.SSLContext:
         """The TLS context with a new certificate."""
         assert self._certificate is not None
-        return _context(self._certificate.issue(self._application.ca, self._config.server.names, int(time.time())))
+        return self._shown(self._certificate.issue(self._application.ca, self._config.server.names, int(time.time())))
+
+    def _shown(self, pem: Path) -> ssl.SSLContext:
+        """The TLS context with a certificate, of which others are told."""
+        context = _context(pem)
+        self._tell(News(certificate=pem))
+        return context
 
     async def _renew(self) -> None:
         """Have connections from now on see a new certificate; one that cannot be had is tried again later."""
@@ -245,7 +276,7 @@ class Process:
         else:
             _log.info("The server has a new certificate, valid until %s.", self._certificate.until)
 
-    async def _reload(self, serving: Callable[[Config], None]) -> None:
+    async def _reload(self) -> None:
         """Take up ca.toml and the CA's certificates as they are now, or leave what runs in force."""
         running, before = self._config, self._application
         try:
@@ -257,8 +288,7 @@ class Process:
         self._server.use(application, config.server.keep_alive)
         for name, plain in _plain(application).items():
             self._plain[name].use(plain, config.server.keep_alive)
-        if self._is_serving:
-            serving(config)
+        self._tell(News(config))
         _log.info("The configuration was reloaded.")
         warn(config, self._settings.password_file)
         if _addresses(config) != _addresses(running):
@@ -286,8 +316,14 @@ def _plain(application: Application) -> dict[str, Application]:
     return {name: one for name, one in beside.items() if one is not None}
 
 
-def _addresses(config: Config) -> tuple[Listen | None, ...]:
-    return config.server.listen, config.status.listen, config.metrics.listen
+def _addresses(config: Config) -> tuple[object, ...]:
+    admin = config.admin
+    return (config.server.listen, config.status.listen, config.metrics.listen, admin.listen, admin.socket, admin.group)
+
+
+def _hear_once(loop: asyncio.AbstractEventLoop, companion: Companion) -> None:
+    loop.remove_reader(companion.fileno())
+    companion.hear()
 
 
 def _context(pem: Path) -> ssl.SSLContext:

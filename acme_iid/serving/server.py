@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ from acme_iid.errors import ServerError
 from acme_iid.issuance.serving import LIFETIME
 from acme_iid.protocol.addresses import Listen
 from acme_iid.serving import sockets
-from acme_iid.serving.process import ApplicationFactory, Check, Process, Settings, warn
+from acme_iid.serving.companion import Companion
+from acme_iid.serving.process import ApplicationFactory, Check, News, Process, Settings, Tell, warn
 from acme_iid.serving.sockets import Sockets
 from acme_iid.serving.supervisor import Supervisor
 from acme_iid.telemetry import acts, counter_files, instruments, logs
@@ -35,6 +36,7 @@ def run(
     plain_http: bool = False,
     workers: int = 1,
     check: Check = lambda _config: None,
+    companion: Companion | None = None,
     serving_lifetime: int = LIFETIME,
     log_format: str = "text",
     log_level: str = "info",
@@ -48,6 +50,7 @@ def run(
     :param plain_http: no TLS, for use behind a proxy that ends it.
     :param workers: the number of processes that answer; with one, that is this one.
     :param check: raises what speaks against starting; a server that runs goes on, also when it is reloaded.
+    :param companion: the process beside those of the server, if there is one; it has begun already.
     :param serving_lifetime: seconds the server's own certificate lives.
     :param log_format: the form of a line of the log.
     :param log_level: the least level that is written.
@@ -74,17 +77,30 @@ def run(
         shares = _shares(config, opened, workers)
         for listener in {id(one): one for share in shares for one in share.every()}.values():
             stack.enter_context(listener)
+        beside = _begin(companion, config, opened)
         counters = None if config.metrics.listen is None else stack.enter_context(_counters(config, os.environ))
-        announce = _Announcement(config, shares[0], plain_http=plain_http)
+        announce = _Announcement(config, shares[0], beside, plain_http=plain_http)
         if workers == 1:
             _count(counters, 0)
             process = Process(config, settings)
             warn(config, password_file)
-            process.run(shares[0], announce)
+            process.run(shares[0], partial(_hear, announce, companion), companion)
         else:
             warn(config, password_file)
-            Supervisor(config, shares, partial(_serve, settings, counters)).run(announce)
+            Supervisor(config, shares, partial(_serve, settings, counters), companion).run(announce)
     _log.info("Stopped.")
+
+
+def _begin(companion: Companion | None, config: Config, opened: Sockets) -> list[str]:
+    """Have the companion begin; returns the lines that say where it listens.
+
+    :raises ServerError: if it cannot, or there is none for sockets that were handed over.
+    """
+    if companion is not None:
+        return companion.begin(config, opened.admin)
+    if opened.admin:
+        raise ServerError(f'a socket for "{sockets.ADMIN}" was handed over, and ca.toml has no [{sockets.ADMIN}]')
+    return []
 
 
 def _shares(config: Config, opened: Sockets, workers: int) -> list[Sockets]:
@@ -127,16 +143,26 @@ def _serve(
     counters: Path | None,
     config: Config,
     listeners: Sockets,
-    serving: Callable[[Config], None],
+    tell: Tell,
 ) -> None:
     _count(counters, listeners.place)
-    Process(config, settings).run(listeners, serving)
+    Process(config, settings).run(listeners, tell)
+
+
+def _hear(announce: _Announcement, companion: Companion | None, news: News) -> None:
+    """Hear what the only process tells: this one."""
+    if news.is_serving:
+        announce()
+    if companion is not None and news.config is not None:
+        companion.take_up(news.config)
+    if companion is not None and news.certificate is not None:
+        companion.show(news.certificate)
 
 
 class _Announcement:
     """Says once that the server listens, and for whom."""
 
-    def __init__(self, config: Config, listeners: Sockets, *, plain_http: bool) -> None:
+    def __init__(self, config: Config, listeners: Sockets, beside: Sequence[str], *, plain_http: bool) -> None:
         address = Listen(*listeners.acme[0].getsockname()[:2])
         self._lines = [f"Listening on {'http' if plain_http else 'https'}://{address}, for {config.server.url}"]
         # These come first: whoever waits for the line above has all of them then.
@@ -146,8 +172,9 @@ class _Announcement:
         ):
             if further:
                 self._lines.insert(0, f"{what} at http://{Listen(*further[0].getsockname()[:2])}")
+        self._lines[:0] = beside
 
-    def __call__(self, *_: object) -> None:
+    def __call__(self) -> None:
         for line in self._lines:
             _log.info(line)
         self._lines.clear()

@@ -20,8 +20,8 @@ _UNACKNOWLEDGED = 30  # seconds that what was sent may go unacknowledged, or uns
 _TCP = (socket.AF_INET, socket.AF_INET6)
 _NO_FILES_SECONDS = 1.0
 _FIRST_HANDED_OVER = 3  # sd_listen_fds(3)
-STATUS, METRICS = "status", "metrics"
-"""The names of sockets that are handed over for plain HTTP (FileDescriptorName= in a systemd unit)."""
+STATUS, METRICS, ADMIN = "status", "metrics", "admin"
+"""The names of sockets that are handed over for other things than ACME (FileDescriptorName= in a systemd unit)."""
 
 
 class Sockets(NamedTuple):
@@ -31,12 +31,14 @@ class Sockets(NamedTuple):
     :ivar status: those for revocation lists and OCSP by plain HTTP.
     :ivar metrics: those for the server's numbers by plain HTTP.
     :ivar place: the number of the process among those of the server, from 0.
+    :ivar admin: those of the process beside it, by which operators are answered: unix sockets may be among them.
     """
 
     acme: list[socket.socket]
     status: list[socket.socket]
     metrics: list[socket.socket]
     place: int = 0
+    admin: Sequence[socket.socket] = ()
 
     def every(self) -> list[socket.socket]:
         """All of them."""
@@ -77,7 +79,7 @@ def bind(listen: Listen, *, shared: bool, setting: str = "--listen") -> socket.s
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        _prepare(listener)
+        prepare(listener)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         # A worker whose parent was killed needs a moment to see it and to let go of the address.
@@ -99,31 +101,33 @@ def bind(listen: Listen, *, shared: bool, setting: str = "--listen") -> socket.s
 def handed_over(environment: MutableMapping[str, str]) -> Sockets:
     """The listening sockets that the starter of this process has opened for it (sd_listen_fds(3)); empty without any.
 
-    Those with the names "status" and "metrics" are for plain HTTP, whatever others are called.
+    Those with the names "status", "metrics" and "admin" are for these; all others are for ACME.
 
     :param environment: the process's; what says so is taken out, as it is for this process only.
-    :raises ServerError: if one of them is no TCP socket that listens.
+    :raises ServerError: if one of them is no socket that listens, for TCP connections or for operators on this machine.
     """
     count, pid = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_PID", "")
     names = environment.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()) or not (count.isascii() and count.isdigit()):
         return Sockets([], [], [])
-    found = Sockets([], [], [])
+    admin: list[socket.socket] = []
+    found = Sockets([], [], [], admin=admin)
     for place in range(int(count)):
         descriptor = _FIRST_HANDED_OVER + place
+        name = names[place] if place < len(names) else ""
         try:
             listener = socket.socket(fileno=descriptor)
         except OSError as error:
             raise ServerError(f"file descriptor {descriptor}, which was handed over, is no socket") from error
-        if listener.family not in _TCP or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        families = (*_TCP, socket.AF_UNIX) if name == ADMIN else _TCP
+        if listener.family not in families or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ServerError(
                 f"the socket that was handed over as file descriptor {descriptor} does not listen for TCP connections; "
                 "a systemd unit has ListenStream=443 and Accept=no"
             )
         listener.set_inheritable(False)
-        _prepare(listener)
-        name = names[place] if place < len(names) else ""
-        {STATUS: found.status, METRICS: found.metrics}.get(name, found.acme).append(listener)
+        prepare(listener)
+        {STATUS: found.status, METRICS: found.metrics, ADMIN: admin}.get(name, found.acme).append(listener)
     return found
 
 
@@ -141,14 +145,16 @@ def end_accepting(tasks: Iterable[asyncio.Task[None]], listeners: Sequence[socke
         listener.close()
 
 
-def _prepare(listener: socket.socket) -> None:
+def prepare(listener: socket.socket) -> None:
     """Set what the connections inherit."""
+    listener.setblocking(False)
+    if listener.family not in _TCP:
+        return
     # Without it, an answer's body would wait for its header to be acknowledged, which a client that has nothing to
     # send does 40 milliseconds later.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # And this: a client that is gone without a word, or takes nothing of an answer, is given up.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED * 1000)
-    listener.setblocking(False)
 
 
 def _reason(error: OSError, listen: Listen, setting: str) -> str:

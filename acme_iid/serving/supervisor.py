@@ -19,11 +19,12 @@ from multiprocessing.context import ForkProcess
 
 from acme_iid.config.settings import Config
 from acme_iid.errors import ServerError
-from acme_iid.serving.process import STOP_TIMEOUT, sentence
+from acme_iid.serving.companion import Companion
+from acme_iid.serving.process import STOP_TIMEOUT, News, Tell, sentence
 from acme_iid.serving.sockets import Sockets
 
-Serve = Callable[[Config, Sockets, Callable[[Config], None]], None]
-"""Serves in this process on sockets, and says with which configuration, now and each time that it is another."""
+Serve = Callable[[Config, Sockets, Tell], None]
+"""Serves in this process on sockets, and tells what this one has to know."""
 
 _DEATHS, _DEATH_SECONDS = 5, 30  # a worker that ends so often in that time is not started again
 _KILLED_AFTER = STOP_TIMEOUT + 5  # seconds
@@ -38,12 +39,14 @@ class Supervisor:
     :param config: the configuration that workers begin with, until one of them has taken up another.
     :param shares: each worker's sockets.
     :param serve: the work of a worker.
+    :param companion: the process beside them, if there is one.
     """
 
-    def __init__(self, config: Config, shares: list[Sockets], serve: Serve) -> None:
+    def __init__(self, config: Config, shares: list[Sockets], serve: Serve, companion: Companion | None = None) -> None:
         self._config = config
         self._shares = shares
         self._serve = serve
+        self._companion = companion
         self._workers: list[_Worker] = []
         self._restarts = _Restarts()
         self._stop = self._reread = False
@@ -63,7 +66,8 @@ class Supervisor:
             while not self._stop:
                 time.sleep(_TICK)
                 for worker in self._workers:
-                    self._config = worker.listen() or self._config
+                    for news in worker.listen():
+                        self._note(news)
                     if worker.fault and not announced:
                         raise ServerError(worker.fault)
                 if not announced and all(worker.is_ready for worker in self._workers):
@@ -74,8 +78,19 @@ class Supervisor:
                     for worker in self._workers:
                         worker.send(signal.SIGHUP)
                 self._restart_ended()
+                if self._companion is not None and not self._stop:
+                    self._companion.hear()
         finally:
             self._end()
+
+    def _note(self, news: News) -> None:
+        self._config = news.config or self._config
+        if self._companion is None:
+            return
+        if news.config is not None:
+            self._companion.take_up(news.config)
+        if news.certificate is not None:
+            self._companion.show(news.certificate)
 
     def _note_stop(self, *_: object) -> None:
         self._stop = True
@@ -126,17 +141,18 @@ class _Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         sender.close()
 
-    def listen(self) -> Config | None:
-        """Hear what it says; returns the configuration that it has taken up."""
-        config = None
+    def listen(self) -> list[News]:
+        """Hear what it says; returns what is of interest to others."""
+        heard: list[News] = []
         with suppress(EOFError):
             while self._receiver.poll():
-                message: Config | str = self._receiver.recv()
+                message: News | str = self._receiver.recv()
                 if isinstance(message, str):
                     self.fault = message
                 else:
-                    self.is_ready, config = True, message
-        return config
+                    self.is_ready = self.is_ready or message.is_serving
+                    heard.append(message)
+        return heard
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it has not ended."""

@@ -74,6 +74,7 @@ class Api:
     """
 
     def __init__(self, home: Path, database: Database, now: int, reload: Callable[[], None] | None = None) -> None:
+        self.home = home
         self.database = database
         self.now = now
         self.dispatcher = Dispatcher(ca_toml.load(home), database, reload, clock=lambda: self.now)

@@ -6,7 +6,7 @@ from typing import Any
 
 from acme_iid.admin import openapi
 from acme_iid.admin.acts import Act
-from acme_iid.admin.table import accounts, bulk, certificates, events, external_keys, instances
+from acme_iid.admin.table import accounts, bulk, certificates, configuration, events, external_keys, instances, state
 
 ACTS: tuple[Act[Any], ...] = (
     *instances.ACTS,
@@ -14,7 +14,9 @@ ACTS: tuple[Act[Any], ...] = (
     *accounts.ACTS,
     *external_keys.ACTS,
     *events.ACTS,
+    *state.ACTS,
     *bulk.ACTS,
+    *configuration.ACTS,
     openapi.act(lambda: ACTS),
 )
 """All of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NotRequired, TypedDict
+from typing import NotRequired
 
 from acme_iid.admin import kinds, problems
 from acme_iid.admin.acts import Accepted, Act, Context
@@ -17,7 +17,9 @@ from acme_iid.admin.table.certificates import CLOSING, OVER, REASON
 from acme_iid.admin.tasks import TaskRow
 from acme_iid.authority import revocation
 from acme_iid.operations import bulk
-from acme_iid.operations.bulk import Rebuilt, Step, Task
+from acme_iid.operations.bulk import Step, Task
+from acme_iid.operations.descriptions import bulk as described
+from acme_iid.operations.descriptions.bulk import CountedAct, RebuiltRow
 from acme_iid.operations.descriptions.pages import Page
 from acme_iid.terminal import durations
 
@@ -30,28 +32,13 @@ _HOW = (
 )
 
 
-class RebuiltInstance(TypedDict):
-    """An instance whose account key was lost, as far as refusals show it.
+class Counted(CountedAct):
+    """An act that was counted and not done.
 
-    :ivar instance: its whole id.
-    :ivar key: the thumbprint of the key that it would be released to.
-    :ivar left_out: why it would be left out; null if it would not.
+    :ivar instances: of a release, the instances that it is on and those that it leaves out; at most 1000 of them.
     """
 
-    instance: str
-    key: str | None
-    left_out: str | None
-
-
-class Count(TypedDict):
-    """On how many an act would be.
-
-    :ivar count: their number.
-    :ivar instances: of a release, the instances, at most 1000 of them.
-    """
-
-    count: int
-    instances: NotRequired[list[RebuiltInstance]]
+    instances: NotRequired[list[RebuiltRow]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +131,7 @@ def _begun(
     :raises ProblemError: if it is not.
     """
     if order.dry_run:
-        return Count(count=count)
+        return described.counted(count)
     sentence = what.format(count)
     if order.confirm is None:
         error = problems.of_parameter(
@@ -193,14 +180,10 @@ def _release(context: Context, asked: Release) -> object:
     )
     count = sum(entry.left_out is None for entry in found)
     if asked.dry_run:
-        return Count(count=count, instances=[_rebuilt(entry) for entry in found[:MOST_LISTED]])
+        return Counted(**described.counted(count), instances=described.rebuilt(found[:MOST_LISTED]))
     steps = bulk.release(context.database, found, asked.seconds, task, context.now, revoke=asked.revoke)
     what = "release {} instances, each to the key that was refused for it"
     return _begun(context, asked, "bulk.release", task, count, what, steps)
-
-
-def _rebuilt(entry: Rebuilt) -> RebuiltInstance:
-    return {"instance": entry.instance_id, "key": entry.thumbprint, "left_out": entry.left_out}
 
 
 def _tasks(context: Context, _asked: Nothing) -> Page[TaskRow]:
@@ -217,23 +200,23 @@ def _stop(context: Context, asked: One) -> TaskRow:
 
 ACTS = (
     Act(
-        "bulk.revoke", "POST", "/bulk/revoke", Role.OPERATOR, "Revoke certificates.", _revoke, Count, Revocation,
+        "bulk.revoke", "POST", "/bulk/revoke", Role.OPERATOR, "Revoke certificates.", _revoke, Counted, Revocation,
         f"Their names are closed to their instances. Certificates that are issued later are left as they are.{_HOW}",
         accepted=TaskRow, why="note",
     ),
     Act(
         "bulk.renew_now", "POST", "/bulk/renew-now", Role.OPERATOR,
-        "Have clients renew certificates, one after another.", _renew_now, Count, Renewal,
+        "Have clients renew certificates, one after another.", _renew_now, Counted, Renewal,
         f"Each gets a moment of its own within the time.{_HOW}",
         accepted=TaskRow,
     ),
     Act(
-        "bulk.block", "POST", "/bulk/block", Role.OPERATOR, "Shut instances out.", _block, Count, Block,
+        "bulk.block", "POST", "/bulk/block", Role.OPERATOR, "Shut instances out.", _block, Counted, Block,
         f"What they have proven ends; those that are blocked stay as they are.{_HOW}",
         accepted=TaskRow,
     ),
     Act(
-        "bulk.release", "POST", "/bulk/release", Role.OPERATOR, "Let rebuilt VMs in again.", _release, Count, Release,
+        "bulk.release", "POST", "/bulk/release", Role.OPERATOR, "Let rebuilt VMs in again.", _release, Counted, Release,
         "Each the one key that was refused for it because the instance belongs to another. An instance is left out "
         f"where several keys have come for it, or the evidence was not bound to the key.{_HOW}",
         accepted=TaskRow,

@@ -144,11 +144,12 @@ def row(line: Line, now: int) -> CARow:
     }
 
 
-def statuses(folder: Path, reader: Reader | None, now: int) -> list[IssuerStatusRow]:
+def statuses(folder: Path, reader: Reader | None, now: int, *, without_keys: bool = False) -> list[IssuerStatusRow]:
     """Every certificate in a home, each issuer followed by those above it, and then the lists.
 
     :param reader: the CA's store; None if there is none yet.
     :param now: seconds.
+    :param without_keys: whether no key may be asked, and no file with one opened.
     :raises CAFileError: if the home's certificates cannot be read.
     """
     return [
@@ -166,7 +167,7 @@ def statuses(folder: Path, reader: Reader | None, now: int) -> list[IssuerStatus
             "fault": line.fault,
             "constraints": list(line.constraints),
         }
-        for line in overview(folder, reader, now)
+        for line in overview(folder, reader, now, without_keys=without_keys)
     ]
 
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 from typing import NamedTuple, TypedDict
 
 from acme_iid.config.provisioner_settings import flag_of_list
+from acme_iid.operations.descriptions.pages import Page, one_more, page
 from acme_iid.operations.descriptions.times import timestamp
 from acme_iid.operations.status import REFUSALS
 from acme_iid.store import events
 from acme_iid.store.chain import Event
-from acme_iid.store.listing import Filter
+from acme_iid.store.listing import Filter, Position
 from acme_iid.store.writes import Reader
 
 _PREPARE = "acme-iid-ca issuer rotate prepare"
@@ -93,6 +94,17 @@ class RuleRow(TypedDict):
     times: int
     lifted_by: str | None
     other_lifts: int
+
+
+def listed(reader: Reader, criteria: Filter) -> Page[RefusalRow]:
+    """A page of the refusals, the latest first.
+
+    :param criteria: a :func:`~acme_iid.operations.criteria.numbered` filter, without a kind.
+    """
+    wanted = one_more(criteria)
+    found = [entry for kind in REFUSALS for entry in events.page(reader, replace(wanted, kind=kind))]
+    found.sort(key=lambda entry: (entry[1].at, entry[0]), reverse=True)
+    return page([(Position(event.at, seq), row(seq, event)) for seq, event in found[: wanted.limit]], criteria)
 
 
 def latest(reader: Reader, meant: Iterable[Filter], limit: int) -> Refusals:

@@ -9,7 +9,7 @@ import forge
 import pytest
 
 from acme_iid.config import ca_toml, findings
-from acme_iid.config.findings import Finding
+from acme_iid.config.finding import Finding
 from acme_iid.config.settings import Config
 from acme_iid.issuance.home import CERTIFICATE, CHAIN, DESCRIPTION
 

@@ -11,6 +11,7 @@ import pytest
 from pages import page, table
 
 from acme_iid.config import ca_toml, profiles, provisioner_settings, reference, store_settings
+from acme_iid.config.admin_settings import AdminSettings, RoleSettings
 from acme_iid.config.limit_settings import Limits
 from acme_iid.config.metrics_settings import MetricsSettings
 from acme_iid.config.settings import CASettings, Config, Retention, ServerSettings
@@ -25,7 +26,7 @@ from acme_iid.store.settings import StoreSettings
 SECTIONS = (
     *(
         entry
-        for holder in (CASettings, ServerSettings, StatusSettings, MetricsSettings, Limits, Retention)
+        for holder in (CASettings, ServerSettings, StatusSettings, MetricsSettings, AdminSettings, Limits, Retention)
         for entry in settings_of(holder)
     ),
     *(*ca_toml.KEY_SETTINGS, *store_settings.SETTINGS, *profiles.SETTINGS, *profiles.lifetime_settings(None)),
@@ -81,6 +82,8 @@ def expected() -> Iterator[tuple[str, list[str]]]:
     yield "[server]", [field.name for field in fields(ServerSettings)]
     yield "[status]", [field.name for field in fields(StatusSettings)]
     yield "[metrics]", [field.name for field in fields(MetricsSettings)]
+    yield "[admin]", described(*settings_of(AdminSettings))
+    yield "[[admin.role]]", described(*settings_of(RoleSettings))
     yield "[store]", [field.name for field in fields(StoreSettings)]
     yield "[limits]", [field.name for field in fields(Limits)]
     yield "[retention]", [field.name for field in fields(Retention)]
