@@ -36,9 +36,11 @@ class Counted(CountedAct):
     """An act that was counted and not done.
 
     :ivar instances: of a release, the instances that it is on and those that it leaves out; at most 1000 of them.
+    :ivar left_out: of a release, the number of those that it leaves out.
     """
 
     instances: NotRequired[list[RebuiltRow]]
+    left_out: NotRequired[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,7 @@ def _begun(
 
 def _revoke(context: Context, asked: Revocation) -> object:
     task = _task(context, asked, asked.filters)
-    found = wanted(context.database, asked.filters)
+    found = wanted(context, asked.filters)
     count = bulk.count_certificates(context.database, found, context.now)
     steps = bulk.revoke(context.database, found, asked.reason, task, context.now)
     what = f"revoke {{}} certificates ({revocation.REASONS[asked.reason]})"
@@ -156,7 +158,7 @@ def _revoke(context: Context, asked: Revocation) -> object:
 
 def _renew_now(context: Context, asked: Renewal) -> object:
     task = _task(context, asked, asked.filters)
-    found = wanted(context.database, asked.filters)
+    found = wanted(context, asked.filters)
     count = bulk.count_certificates(context.database, bulk.left(context.database, found, task), context.now)
     steps = bulk.renew_now(context.database, found, asked.over, task, context.now)
     what = f"ask for the renewal of {{}} certificates over {durations.text(asked.over)}"
@@ -165,7 +167,7 @@ def _renew_now(context: Context, asked: Renewal) -> object:
 
 def _block(context: Context, asked: Block) -> object:
     task = _task(context, asked, asked.filters)
-    found = wanted(context.database, asked.filters)
+    found = wanted(context, asked.filters)
     count = bulk.count_instances(context.database, found)
     steps = bulk.block(context.database, found, context.reason, task, context.now, revoke=asked.revoke)
     what = "block {} instances" + (" and revoke their certificates (keyCompromise)" if asked.revoke else "")
@@ -174,13 +176,14 @@ def _block(context: Context, asked: Block) -> object:
 
 def _release(context: Context, asked: Release) -> object:
     task = _task(context, asked, asked.filters)
-    criteria = wanted(context.database, asked.filters)
+    criteria = wanted(context, asked.filters)
     found = bulk.rebuilt(
         context.database, criteria, asked.refused_since, also_unbound=asked.also_unbound, now=context.now
     )
     count = sum(entry.left_out is None for entry in found)
     if asked.dry_run:
-        return Counted(**described.counted(count), instances=described.rebuilt(found[:MOST_LISTED]))
+        listed = found[:MOST_LISTED] if context.is_bounded else found
+        return Counted(**described.counted(count), instances=described.rebuilt(listed), left_out=len(found) - count)
     steps = bulk.release(context.database, found, asked.seconds, task, context.now, revoke=asked.revoke)
     what = "release {} instances, each to the key that was refused for it"
     return _begun(context, asked, "bulk.release", task, count, what, steps)
