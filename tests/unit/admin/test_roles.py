@@ -7,7 +7,7 @@ from asking import Api
 from issued import vm
 
 from acme_iid.admin.roles import Role
-from acme_iid.admin.table import ACTS
+from acme_iid.admin.table.every import ACTS
 from acme_iid.store import events
 
 VIEWER, HELPDESK, OPERATOR, ADMINISTRATOR = Role
