@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
 
 from acme_iid.admin import problems
 from acme_iid.admin.kinds import REASON
@@ -13,6 +13,7 @@ from acme_iid.admin.parameters import Nothing, Parameter, parameters_of, read, v
 from acme_iid.admin.problems import Problem, ProblemError
 from acme_iid.admin.roles import Role
 from acme_iid.config.settings import Config
+from acme_iid.operations.descriptions.findings import FindingRow, ReloadOutlook
 from acme_iid.store.database import Database
 
 if TYPE_CHECKING:
@@ -25,6 +26,17 @@ P = TypeVar("P")
 JSON = "application/json"
 
 
+class Looked(TypedDict):
+    """What a look at ca.toml as it is now has found.
+
+    :ivar findings: what is unsafe.
+    :ivar outlook: what a reload would do.
+    """
+
+    findings: list[FindingRow]
+    outlook: ReloadOutlook
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What acts work with.
@@ -35,6 +47,7 @@ class Context:
     :ivar caller: whoever asks.
     :ivar reason: why something is changed, in the operator's words.
     :ivar tasks: the acts on many that go on.
+    :ivar check: looks at ca.toml as it is now, where another process does; None where this one may.
     :ivar reload: has the server take ca.toml up again, or raises a ServerError that says why not; None where no server
         can be asked.
     :ivar follow_again: has events of before an upgrade be read again for as long as it takes; None where that may not
@@ -47,6 +60,7 @@ class Context:
     tasks: Tasks
     caller: Actor
     reason: str | None = None
+    check: Callable[[], Looked] | None = None
     reload: Callable[[], None] | None = None
     follow_again: FollowAgain | None = None
 

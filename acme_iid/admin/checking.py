@@ -14,12 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from acme_iid.config import ca_toml
-from acme_iid.config.table import ConfigError
+from acme_iid.admin.acts import Looked
+from acme_iid.admin.table import configuration
 from acme_iid.errors import RequestError, StoreUnavailableError
-from acme_iid.issuance.keys import CAFileError
-from acme_iid.operations import issuers
-from acme_iid.operations.descriptions import findings
 
 SECONDS = 60.0
 MAX_BYTES = 1024 * 1024
@@ -48,18 +45,14 @@ def run(given: Mapping[str, Any]) -> None:
     json.dump(_looked(Path(given["home"])), sys.stdout)
 
 
-def _looked(home: Path) -> dict[str, object]:
+def _looked(home: Path) -> Looked | dict[str, str]:
     try:
-        config = ca_toml.load(home)
-        issuers.require_permitting(config)
-        checked = findings.check(config, None, int(time.time()))
-        outlook = findings.reload(config, None)
-    except (ConfigError, CAFileError, OSError, StoreUnavailableError) as error:
+        return configuration.look(home, int(time.time()))
+    except (RequestError, StoreUnavailableError) as error:
         return {"refusal": str(error)}
-    return {"findings": checked.findings, "outlook": outlook.outlook}
 
 
-def result(output: int) -> dict[str, Any]:
+def result(output: int) -> Looked:
     """What such a process has found: ``findings`` and ``outlook``.
 
     :param output: what it writes to, to be read; it is closed.
@@ -69,9 +62,10 @@ def result(output: int) -> dict[str, Any]:
     with os.fdopen(output, "rb") as stream:
         text = stream.read(MAX_BYTES + 1)
     try:
-        found: dict[str, Any] = json.loads(text)
+        found = json.loads(text)
     except ValueError:
         raise StoreUnavailableError("the process that looks at ca.toml has come to nothing; try again later") from None
     if "refusal" in found:
         raise RequestError(found["refusal"])
-    return found
+    looked: Looked = found
+    return looked

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from acme_iid.admin import checking
+from acme_iid.admin.acts import Looked
 from acme_iid.admin.channel import Channel
-from acme_iid.errors import RequestError, StoreUnavailableError
+from acme_iid.errors import ConflictError, StoreUnavailableError
 
 KNOWN_SECONDS = 10.0
 """How long a name is remembered: a user who has left a group keeps the group's role until their next connection, and a
@@ -51,15 +52,16 @@ class Questions:
         with self._lock:
             self._answer({"what": "reload"})
 
-    def check(self) -> dict[str, Any]:
+    def check(self) -> Looked:
         """What ``acme-iid-ca check`` says of ca.toml as it is now: ``findings``, and the ``outlook`` on a reload.
 
         :raises RequestError: if ca.toml, or a file that it names, cannot be used.
+        :raises ConflictError: if somebody else has it looked at just now.
         """
         with self._lock:
             answer, files = self._received({"what": "check"})
         if not answer:
-            raise RequestError("ca.toml is being looked at for somebody else; ask again in a moment")
+            raise ConflictError("ca.toml is being looked at for somebody else; ask again in a moment")
         return checking.result(*files)
 
     def _ask(self, what: str, about: int | str) -> Any:

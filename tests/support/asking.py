@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import jsonschema
 
 from acme_iid.admin import dispatch, openapi
-from acme_iid.admin.acts import JSON
+from acme_iid.admin.acts import JSON, Looked
 from acme_iid.admin.dispatch import Dispatcher
 from acme_iid.admin.problems import ProblemError
 from acme_iid.admin.roles import Role
@@ -71,13 +71,21 @@ class Api:
     :param home: its home.
     :param now: the time, seconds.
     :param reload: has the server take ca.toml up again.
+    :param check: looks at ca.toml.
     """
 
-    def __init__(self, home: Path, database: Database, now: int, reload: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        database: Database,
+        now: int,
+        reload: Callable[[], None] | None = None,
+        check: Callable[[], Looked] | None = None,
+    ) -> None:
         self.home = home
         self.database = database
         self.now = now
-        self.dispatcher = Dispatcher(ca_toml.load(home), database, reload, clock=lambda: self.now)
+        self.dispatcher = Dispatcher(ca_toml.load(home), database, reload, check, clock=lambda: self.now)
 
     def send(self, request: Request, role: Role | None = Role.ADMINISTRATOR) -> Reply:
         """Send any request."""

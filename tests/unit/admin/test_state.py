@@ -33,11 +33,13 @@ def own(pattern: Path, tmp_path: Path, now: int) -> Iterator[Api]:
     """The API of a CA with the store that its home names, as the commands see it; its issuer signs."""
     folder = shutil.copytree(pattern, tmp_path / "own")
     postgresql.place_store(folder)
+    # The commands ask for the time later: no number of days may change in between.
+    then = now - 1800
     with authority_of(folder) as authority:
-        issuers.begin(authority.database, authority.ca, now)
-        certificate_status.current_list(authority, authority.ca.current, now)
+        issuers.begin(authority.database, authority.ca, then)
+        certificate_status.current_list(authority, authority.ca.current, then)
         signer = authority.ca.current.signer
-        Responders(folder, None).of(signer.certificate, signer, now)
+        Responders(folder, None).of(signer.certificate, signer, then)
     database = open_store(ca_toml.load(folder).store.url)
     put(database, *servers.write(Server("s1", "0.1.0", "x", "c" * 64, ("i" * 64,), now, now)))
     api = Api(folder, database, now)
