@@ -13,12 +13,12 @@ from acme_iid.admin.parameters import Nothing, Parameter, parameters_of, read, v
 from acme_iid.admin.problems import Problem, ProblemError
 from acme_iid.admin.roles import Role
 from acme_iid.config.settings import Config
-from acme_iid.operations.descriptions.findings import FindingRow, ReloadOutlook
 from acme_iid.store.database import Database
 
 if TYPE_CHECKING:
     from acme_iid.admin.tasks import Tasks
     from acme_iid.operations.criteria import FollowAgain
+    from acme_iid.operations.descriptions.findings import FindingRow, ReloadOutlook
     from acme_iid.store.actor import Actor
 
 P = TypeVar("P")

@@ -47,6 +47,7 @@ TAKES = {
     "task.list": VIEWER,
     "task.show": VIEWER,
     "task.stop": OPERATOR,
+    "caller.show": VIEWER,
     "check.findings": ADMINISTRATOR,
     "check.reload": ADMINISTRATOR,
     "server.reload": ADMINISTRATOR,
