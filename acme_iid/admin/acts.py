@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from acme_iid.admin import problems
 from acme_iid.admin.kinds import REASON
@@ -16,25 +16,14 @@ from acme_iid.config.settings import Config
 from acme_iid.store.database import Database
 
 if TYPE_CHECKING:
+    from acme_iid.admin.table.configuration import Look
     from acme_iid.admin.tasks import Tasks
     from acme_iid.operations.criteria import FollowAgain
-    from acme_iid.operations.descriptions.findings import FindingRow, ReloadOutlook
     from acme_iid.store.actor import Actor
 
 P = TypeVar("P")
 
 JSON = "application/json"
-
-
-class Looked(TypedDict):
-    """What a look at ca.toml as it is now has found.
-
-    :ivar findings: what is unsafe.
-    :ivar outlook: what a reload would do.
-    """
-
-    findings: list[FindingRow]
-    outlook: ReloadOutlook
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +36,9 @@ class Context:
     :ivar caller: whoever asks.
     :ivar reason: why something is changed, in the operator's words.
     :ivar tasks: the acts on many that go on.
-    :ivar check: looks at ca.toml as it is now, where another process does; None where this one may.
     :ivar reload: has the server take ca.toml up again, or raises a ServerError that says why not; None where no server
         can be asked.
+    :ivar look: looks at ca.toml for this process; None where it may open what that names.
     :ivar follow_again: has events of before an upgrade be read again for as long as it takes; None where that may not
         take long.
     """
@@ -60,8 +49,8 @@ class Context:
     tasks: Tasks
     caller: Actor
     reason: str | None = None
-    check: Callable[[], Looked] | None = None
     reload: Callable[[], None] | None = None
+    look: Callable[[], Look] | None = None
     follow_again: FollowAgain | None = None
 
     @property

@@ -152,3 +152,18 @@ def test_what_nothing_can_be_about_is_told(api: Api) -> None:
     assert (reply.status, reply.parameter) == (400, "about")
     reply = api.ask("GET", "/why")
     assert (reply.status, reply.parameter) == (400, "about")
+
+
+def test_no_key_in_a_token_is_asked(own: Api, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {asked}\n")
+    program.chmod(0o755)
+    for description in own.home.glob("issuers/*/issuer.toml"):
+        description.write_text(f'key = "exec:{program} alias"\n')
+    shown = [row for row in own.get("/issuers")["items"] if row["role"] == "issuer"]
+    assert [(row["key"], row["answers"], row["fault"]) for row in shown] == [("exec", None, None)]
+    own.get("/status")
+    assert not asked.exists()
+    command(own, "issuer", "status")
+    assert asked.exists()
