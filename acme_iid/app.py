@@ -20,6 +20,7 @@ from acme_iid.operations import roots
 from acme_iid.operations.background import Background
 from acme_iid.operations.event_retention import Removing
 from acme_iid.operations.expiry import ExpiryWatch
+from acme_iid.operations.fleet_sampling import Sampling
 from acme_iid.operations.follower import Following
 from acme_iid.operations.gauges import StoreGauges
 from acme_iid.operations.presence import Presence
@@ -181,6 +182,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
         Pruning(authority),
         Removing(authority),
         Following(store),
+        Sampling(store),
         ExpiryWatch(authority),
         presence,
         signer,

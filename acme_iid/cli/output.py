@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import click
 
 from acme_iid.terminal import tables
+from acme_iid.terminal.printable import printable
 
 _WORD = re.compile(r"(?:'[^']*'|[^\s'])+")
 """A word of a command, in which blanks may be quoted."""
@@ -106,6 +107,4 @@ def plain(value: object) -> str:
         return "-"
     text = ", ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)
     # Text from outside must not move a terminal's cursor, nor look like something else.
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+    return printable(text)

@@ -33,7 +33,7 @@ ABOUT = (
     "provisioner",
 )  # fmt: skip
 """The fields of a filter that say what something is about; the others are a time, and the place and size of a page."""
-LATER = ("kind", "remote", "image", "region", "profile", "provisioner")
+LATER = ("kind", "remote", "image", "region", "profile", "provisioner", "refused")
 """Filters that older events may not be found by until they were followed again."""
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 # int() takes blanks, signs, low lines and the digits of all scripts, too.

@@ -1,8 +1,9 @@
 """Chaining and following the events that requests recorded, and logging the head of the chain.
 
 A request stores its events with what they record. In PostgreSQL one server at a time, whichever that is, chains them a
-little later; on each engine one then writes by what operators look for them. A chain shows nothing but what was done to
-it before a head that is kept elsewhere: so the log, which goes to another place, has the head once a minute.
+little later; on each engine one then writes by what operators look for them, and adds up refusals. A chain shows
+nothing but what was done to it before a head that is kept elsewhere: so the log, which goes to another place, has the
+head once a minute.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import logging
 import time
 from functools import partial
 
+from acme_iid.operations import refusal_counting
 from acme_iid.operations.background import Background
-from acme_iid.store import events, jobs, lookups
+from acme_iid.store import events, jobs, lookups, refusal_counts
 from acme_iid.store.chain import START, Link
 from acme_iid.store.database import Database
 from acme_iid.store.writes import Decision, perform
@@ -27,6 +29,8 @@ OLD_SECONDS = 60
 """The age of an event that is not chained yet from which on something must be wrong."""
 AGAIN_SECONDS = 0.5
 """The seconds, of each turn, in which events are followed again that an earlier version of this program followed."""
+COUNT_SECONDS = 0.5
+"""The seconds, of each turn, in which refusals are added up; a store that was never counted takes several turns."""
 _SAY_SECONDS = 60.0
 
 _JOB = "follow"
@@ -75,10 +79,13 @@ class Following(Background):
     def _follow(self) -> None:
         """Follow what was chained, if no other server does so."""
         again = lookups.following(self._database).behind
-        if not again and not lookups.is_behind(self._database):
+        uncounted = refusal_counts.is_behind(self._database, int(time.time()))
+        if not again and not uncounted and not lookups.is_behind(self._database):
             return
         take: Decision[int | None] = partial(jobs.take, name=_JOB, now=int(time.time()), interval=FOLLOW_SECONDS)
         if perform(self._database, take) is not None:
             lookups.catch_up(self._database, AT_ONCE)
             if again and lookups.follow_again(self._database, AT_ONCE, AGAIN_SECONDS):
                 _log.info("After the upgrade, all older events have been read again")
+            if uncounted:
+                refusal_counting.catch_up(self._database, int(time.time()), COUNT_SECONDS)

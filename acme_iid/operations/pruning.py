@@ -17,7 +17,7 @@ from acme_iid.authority import Authority
 from acme_iid.config.settings import Config
 from acme_iid.operations.background import Background
 from acme_iid.protocol.renewal import CertificateId
-from acme_iid.store import jobs, limits, pruning, refusals
+from acme_iid.store import fleet_samples, jobs, limits, pruning, refusal_counts, refusals
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.pruning import Ends, Expired
@@ -36,6 +36,13 @@ LONG = 7 * 24 * 3600
 DOUBT = 24 * 3600
 """Seconds for which that clock is watched, and perhaps set, before it is believed."""
 
+_BY_TIME = {
+    "limits": limits,
+    "refusals": refusals,
+    "fleet_samples": fleet_samples,
+    "refusal_counts": refusal_counts,
+}
+"""What goes by its time alone."""
 _JOB = "prune"
 _FIRST_LOOK_SECONDS = 2.0
 _POLL_SECONDS = 60.0
@@ -53,6 +60,8 @@ class Pruned:
     :ivar authorizations: that no order took.
     :ivar limits: subjects of rate limits whose actions count no longer.
     :ivar refusals: refusals that are counted no longer; their events stay.
+    :ivar fleet_samples: the fleet's numbers of one hour.
+    :ivar refusal_counts: numbers of refusals of one hour.
     """
 
     certificates: int = 0
@@ -62,6 +71,8 @@ class Pruned:
     enrolments: int = 0
     limits: int = 0
     refusals: int = 0
+    fleet_samples: int = 0
+    refusal_counts: int = 0
 
     def __add__(self, other: Pruned) -> Pruned:
         return Pruned(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -91,9 +102,8 @@ def count(config: Config, reader: Reader, now: int) -> Pruned:
         going += len(_that_go(reader, terms, page))
         after = (page[-1].not_after, page[-1].n)
     kinds = {kind: pruning.count(reader, kind, terms) for kind in pruning.KINDS}
-    return Pruned(
-        certificates=going, limits=limits.count_past(reader, now), refusals=refusals.count_past(reader, now), **kinds
-    )
+    kinds |= {kind: room.count_past(reader, now) for kind, room in _BY_TIME.items()}
+    return Pruned(certificates=going, **kinds)
 
 
 def prune(config: Config, database: Database, by: str, now: int, goes_on: Callable[[], bool] = lambda: True) -> Pruned:
@@ -134,7 +144,7 @@ def _batch(reader: Reader, terms: Ends, after: tuple[int, int], by: str, now: in
         counts[kind], removing = pruning.removed(reader, kind, terms, left) if left else (0, [])
         statements += removing
         left -= counts[kind]
-    for kind, room in (("limits", limits), ("refusals", refusals)):
+    for kind, room in _BY_TIME.items():
         counts[kind] = min(room.count_past(reader, terms.now), left) if left else 0
         if counts[kind]:
             statements.append(room.forget(terms.now, counts[kind]))

@@ -17,13 +17,10 @@ from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.fleet import Counts
 from acme_iid.store.listing import Filter, Position
+from acme_iid.store.refusals import KINDS
 from acme_iid.store.servers import Server
 
 Severity = Literal["red", "yellow"]
-REFUSALS = (
-    "challenge.refused", "order.refused", "finalize.refused", "authorization.refused", "enrolment.refused",
-)  # fmt: skip
-"""The kinds of events that say that something was refused."""
 MOST_REFUSALS = 5000
 """Events of refusals that are looked at."""
 _DAY = 86400
@@ -152,7 +149,7 @@ def _number(count: int) -> str:
 
 def _refusals(database: Database, now: int) -> Iterator[Event]:
     """The refusals of the last day."""
-    for kind in REFUSALS:
+    for kind in KINDS:
         before: Position | None = None
         for _ in range(MOST_REFUSALS // 500):
             page = events.page(database, Filter(kind=kind, since=now - _DAY, limit=500, before=before))

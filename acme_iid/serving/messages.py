@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import asyncio
 
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 MAX_REQUEST_BYTES = 128 * 1024
 """The size a request's body may have: an answer of 64 KiB, base64url, and its envelope."""
@@ -108,6 +108,23 @@ class Answer:
         self.headers: list[tuple[str, str]] = [] if content_type is None else [("Content-Type", content_type)]
         if headers:
             self.headers.extend(headers.items())
+
+    @classmethod
+    def of_wsgi(cls, application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
+        """Have a WSGI application answer a request."""
+        answer = cls()
+
+        def start(status: str, headers: list[tuple[str, str]], _info: object = None) -> Callable[[bytes], object]:
+            answer.status, answer.headers = int(status.partition(" ")[0]), list(headers)
+            return lambda _octets: None
+
+        parts = application(environ, start)
+        try:
+            answer.body = b"".join(parts)
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        return answer
 
     def add(self, name: str, value: str) -> None:
         """Add a header."""

@@ -25,19 +25,24 @@ from acme_iid.store import certificates, issuers
 from acme_iid.store.listing import Filter
 from acme_iid.store.writes import Reader, Row
 
+HOUR = 3600
 LAPSED_SECONDS = 24 * 3600
 """The seconds after its end that a certificate without a successor counts as lapsed."""
 _AT_ONCE = 500
 
+OTHERS = "others"
+"""In place of a cloud: all owners beside the largest, as one."""
+
 State = Literal["due", "overdue", "lapsed"]
 
+_NOT_ENDED = "FROM certificates WHERE not_after > :since AND revoked_at IS NULL"
 # A holder's certificates for the same names, the latest first. What has ended within a day counts as a successor, too:
 # it is what lapsed.
-_LATEST = """WITH latest AS MATERIALIZED (
+_LATEST = f"""WITH latest AS MATERIALIZED (
     SELECT n, serial, issuer_id, not_before, not_after, renew_from, renew_until,
            row_number() OVER (PARTITION BY coalesce(instance_id, account_id), names ORDER BY issued_at DESC, n DESC)
                AS place
-    FROM certificates WHERE not_after > :since AND revoked_at IS NULL)
+    {_NOT_ENDED})
 """
 _BEGUN = f"coalesce(renew_from, not_before + (not_after - not_before) * {PARTS_BEFORE} / {PARTS}) <= :now"
 
@@ -59,6 +64,31 @@ class Counts(NamedTuple):
     def used(self) -> int:
         """The number of valid certificates without a successor: of these, some are due and some overdue."""
         return self.valid - self.replaced
+
+
+class Owned(NamedTuple):
+    """The certificates in force of one owner.
+
+    :ivar cloud: None for hosts, which have no owner either; :data:`OTHERS`, without an owner, for several owners.
+    :ivar instances: the number of instances that have them.
+    """
+
+    cloud: str | None
+    owner: str | None
+    instances: int
+    certificates: int
+
+
+class Ending(NamedTuple):
+    """The certificates in force that end within one hour.
+
+    :ivar hour: its beginning, seconds.
+    :ivar replaced: those among them that have a successor of the same names.
+    """
+
+    hour: int
+    certificates: int
+    replaced: int
 
 
 class Waiting(NamedTuple):
@@ -114,6 +144,52 @@ def count(reader: Reader, now: int) -> Counts:
         elif entry.not_after > now:
             otherwise += 1
     return Counts(int(row["valid"]), int(row["replaced"]) + otherwise, **states)
+
+
+def owned(reader: Reader, now: int, most: int) -> list[Owned]:
+    """The certificates in force by owner, those with the most first. It reads all of them, as :func:`count` does.
+
+    :param now: seconds.
+    :param most: the largest number of owners; all further ones are the last entry, together.
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    rows = reader.rows(
+        f"""WITH counted AS (
+                SELECT cloud, owner, count(*) AS certificates, count(DISTINCT instance_id) AS instances
+                {_NOT_ENDED} GROUP BY cloud, owner),
+            placed AS (
+                SELECT cloud, owner, certificates, instances,
+                       row_number() OVER (ORDER BY certificates DESC, coalesce(cloud, ''), coalesce(owner, '')) AS place
+                FROM counted)
+            SELECT CASE WHEN place > :most THEN :most + 1 ELSE place END AS own, min(cloud) AS cloud,
+                   min(owner) AS owner, sum(instances) AS instances, sum(certificates) AS certificates
+            FROM placed GROUP BY 1 ORDER BY 1 LIMIT :most + 1""",  # noqa: S608 - our own words
+        since=now,
+        most=most,
+    )
+    found = [Owned(row["cloud"], row["owner"], int(row["instances"]), int(row["certificates"])) for row in rows]
+    return [*found[:most], *(entry._replace(cloud=OTHERS, owner=None) for entry in found[most:])]
+
+
+def ending(reader: Reader, now: int, hours: int) -> list[Ending]:
+    """The certificates in force by the hour in which they end. It reads all of them, as :func:`count` does.
+
+    :param now: seconds.
+    :param hours: how many, beginning with the present one; those without a certificate are left out.
+    :raises StoreUnavailableError: if the store cannot be used now.
+    """
+    rows = reader.rows(
+        f"""{_LATEST} SELECT not_after / :hour AS hours, count(*) AS certificates,
+                   sum(CASE WHEN place > 1 THEN 1 ELSE 0 END) AS replaced
+            FROM latest WHERE not_after > :now AND not_after < :until
+            GROUP BY 1 ORDER BY 1 LIMIT :hours""",  # noqa: S608 - our own words
+        since=now - LAPSED_SECONDS,
+        now=now,
+        until=(now // HOUR + hours) * HOUR,
+        hour=HOUR,
+        hours=hours,
+    )
+    return [Ending(row["hours"] * HOUR, row["certificates"], int(row["replaced"])) for row in rows]
 
 
 def waiting(reader: Reader, now: int) -> list[Waiting]:

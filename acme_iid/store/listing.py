@@ -32,6 +32,7 @@ class Filter:
     :ivar kind: of events: their kind, such as ``challenge.refused``.
     :ivar remote: of events: the address that a request came from.
     :ivar bulk: of events: the act on many that they are of.
+    :ivar refused: of events: the whole id of the instance that was refused something.
     :ivar since: seconds; nothing before.
     :ivar until: seconds; nothing from then on.
     :ivar before: where the page before ended.
@@ -50,6 +51,7 @@ class Filter:
     kind: str | None = None
     remote: str | None = None
     bulk: str | None = None
+    refused: str | None = None
     since: int | None = None
     until: int | None = None
     before: Position | None = None

@@ -18,15 +18,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from acme_iid.policy import clouds
+from acme_iid.store import refusals
 from acme_iid.store.database import Database
 from acme_iid.store.serials import number_of
 from acme_iid.store.writes import Reader, Row, Statement, Write, again, perform
 
-VERSION = 2
+VERSION = 3
 """The version of what is written of an event; one more when there is more of it."""
 BATCH = 500
 """Events that are followed in one write."""
-_LATER_FIELDS = {"kind", "remote", "image", "region", "profile", "provisioner"}
+_LATER_FIELDS = {"kind", "remote", "image", "region", "profile", "provisioner", "refused"}
 """What events are found by, and versions before this one did not write, or not of all events."""
 TRAITS = ("image", "region", "provisioner")
 """What an instance is found by, beside its columns, as far as it has proven that."""
@@ -261,6 +262,7 @@ def _values(row: Row, detail: Mapping[str, Any]) -> dict[str, set[str]]:
         "kind": {row["kind"]},
         "remote": {address(detail.get("remote"))},
         "region": {region},
+        "refused": {instance_id if row["kind"] in refusals.KINDS else None},
         **{field: {detail.get(field)} for field in ("image", "profile", "provisioner", "bulk")},
     }
     return {field: {key(value) for value in several if isinstance(value, str)} for field, several in values.items()}

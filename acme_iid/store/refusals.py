@@ -7,6 +7,8 @@ from typing import NamedTuple
 from acme_iid.binding import CLOCK_SKEW
 from acme_iid.store.writes import Reader, Row, Statement, again
 
+KINDS = ("challenge.refused", "order.refused", "finalize.refused", "authorization.refused", "enrolment.refused")
+"""The kinds of events that say that something was refused."""
 HOUR = 3600
 """Seconds from one event of a refusal to the next of the same."""
 MOST = 10

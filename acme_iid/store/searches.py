@@ -9,7 +9,7 @@ from acme_iid.store.lookups import WORD, key
 from acme_iid.store.writes import Reader, Row
 
 _NARROWEST = (
-    "bulk",
+    "bulk", "refused",
     "instance", "name", "remote", "account", "image", "owner", "kind", "region", "provisioner", "profile", "cloud",
 )  # fmt: skip
 """A filter's fields, those first that leave the fewest rows."""

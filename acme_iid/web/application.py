@@ -134,19 +134,7 @@ class Application(flask.Flask):
 
     def by_flask(self, request: Request) -> Answer:
         """Have Flask answer a request."""
-        answer = Answer()
-
-        def start(status: str, headers: list[tuple[str, str]], _info: object = None) -> Callable[[bytes], object]:
-            answer.status, answer.headers = int(status.partition(" ")[0]), list(headers)
-            return lambda _octets: None
-
-        parts = self.wsgi_app({**request.environ(), _INSIDE: True}, start)
-        try:
-            answer.body = b"".join(parts)
-        finally:
-            if hasattr(parts, "close"):
-                parts.close()
-        return answer
+        return Answer.of_wsgi(self.wsgi_app, {**request.environ(), _INSIDE: True})
 
     def refusal(self, request: Request, error: AcmeError) -> Answer:
         """The answer to a request that the server itself refuses."""

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypedDict
 
 from acme_iid.config.provisioner_settings import flag_of_list
 from acme_iid.operations.descriptions.pages import Page, one_more, page
 from acme_iid.operations.descriptions.times import timestamp
-from acme_iid.operations.status import REFUSALS
 from acme_iid.store import events
 from acme_iid.store.chain import Event
 from acme_iid.store.listing import Filter, Position
+from acme_iid.store.refusals import KINDS
 from acme_iid.store.writes import Reader
 
 _PREPARE = "acme-iid-ca issuer rotate prepare"
@@ -96,31 +96,33 @@ class RuleRow(TypedDict):
     other_lifts: int
 
 
-def listed(reader: Reader, criteria: Filter) -> Page[RefusalRow]:
-    """A page of the refusals, the latest first.
-
-    :param criteria: a :func:`~acme_iid.operations.criteria.numbered` filter, without a kind.
-    """
-    wanted = one_more(criteria)
-    found = [entry for kind in REFUSALS for entry in events.page(reader, replace(wanted, kind=kind))]
-    found.sort(key=lambda entry: (entry[1].at, entry[0]), reverse=True)
-    return page([(Position(event.at, seq), row(seq, event)) for seq, event in found[: wanted.limit]], criteria)
-
-
 def latest(reader: Reader, meant: Iterable[Filter], limit: int) -> Refusals:
     """The latest refusals, as far as events are followed (:mod:`acme_iid.store.lookups`).
 
     :param meant: what they are about, as :func:`acme_iid.operations.criteria.meant_by` says it.
     :param limit: how many at most.
     """
-    every = {
-        seq: event
-        for criteria in meant
-        for kind in REFUSALS
-        for seq, event in events.page(reader, replace(criteria, kind=kind, limit=limit))
-    }
+    every = {seq: event for criteria in meant for seq, event in _found(reader, replace(criteria, limit=limit))}
     found = sorted(every.items(), reverse=True)[:limit]
     return {"items": [row(seq, event) for seq, event in found], "certificate_since": timestamp(_since(reader, found))}
+
+
+def listed(reader: Reader, criteria: Filter) -> Page[RefusalRow]:
+    """A page of the refusals, the latest first.
+
+    :param criteria: a :func:`~acme_iid.operations.criteria.numbered` filter.
+    """
+    found = sorted(_found(reader, one_more(criteria)), key=lambda entry: (entry[1].at, entry[0]), reverse=True)
+    return page([(Position(event.at, seq), row(seq, event)) for seq, event in found], criteria)
+
+
+def _found(reader: Reader, criteria: Filter) -> Iterator[tuple[int, Event]]:
+    """The latest refusals of each kind under a filter; those of an instance are found as such, whatever it did else."""
+    if criteria.instance is not None:
+        yield from events.page(reader, replace(criteria, instance=None, refused=criteria.instance))
+        return
+    for kind in KINDS:
+        yield from events.page(reader, replace(criteria, kind=kind))
 
 
 def _since(reader: Reader, found: Sequence[tuple[int, Event]]) -> int | None:
@@ -191,7 +193,7 @@ def by_rule(refusals: Iterable[Event]) -> list[RuleRow]:
 def cause(event: Event) -> Refused:
     """The cause of a refusal.
 
-    :param event: of one of :data:`~acme_iid.operations.status.REFUSALS`.
+    :param event: of one of :data:`~acme_iid.store.refusals.KINDS`.
     """
     reason, step = str(event.detail.get("reason", "")), event.detail.get("step")
     for pattern, make in _RULES:

@@ -18,10 +18,13 @@ from benchmarks.generator import Account, Generator, jobs_of_instances, with_iid
 from running import CA
 
 from acme_iid.config import ca_toml
-from acme_iid.store import lookups
+from acme_iid.operations.fleet_sampling import MOST_OWNERS, SHOWN_HOURS, SPARE_HOURS
+from acme_iid.store import fleet_samples, lookups, refusal_counts
 from acme_iid.store.chain import Entry, Link
 from acme_iid.store.database import open_store
-from acme_iid.store.writes import Row
+from acme_iid.store.fleet import OTHERS, Ending, Owned
+from acme_iid.store.fleet_samples import KEPT_SECONDS, Sample
+from acme_iid.store.writes import Row, Write
 
 DAYS = 90
 PER_INSTANCE = 4
@@ -100,10 +103,13 @@ class Pattern:
 
 
 class Copies:
-    """Writes the order of a home many times more."""
+    """Writes the order of a home many times more.
 
-    def __init__(self, home: Home, count: int) -> None:
-        self._home, self._count = home, count
+    :param days: the days up to now over which they are spread.
+    """
+
+    def __init__(self, home: Home, count: int, days: int = DAYS) -> None:
+        self._home, self._count, self._days = home, count, days
         self._instances = max(1, count // PER_INSTANCE)
         self._random = random.Random(1)
         row = {table: rows[0] for table, rows in home.rows.items()}
@@ -161,11 +167,11 @@ class Copies:
 
     def _rows(self) -> Iterator[dict[str, list[list[Any]]]]:
         known: dict[int, dict[str, str]] = {0: self._own}
-        start = int(time.time()) - 3600 - DAYS * 86400
+        start = int(time.time()) - 3600 - self._days * 86400
         lifetime = self._home.rows["certificates"][0]["not_after"] - self._made
         left = REVOKED
         for number in range(self._count):
-            at = start + number * DAYS * 86400 // self._count
+            at = start + number * self._days * 86400 // self._count
             owner = 0 if number % 10 == 0 else number % self._instances
             first = owner not in known
             if first:
@@ -218,6 +224,31 @@ class Copies:
 
     def _id(self, size: int) -> str:
         return base64.urlsafe_b64encode(self._random.randbytes(size)).rstrip(b"=").decode()
+
+
+def add_hours(home: Home, now: int) -> None:
+    """Write what a server has counted in ninety days, as much as there can be: all owners and causes that are apart."""
+    hours = range(now - KEPT_SECONDS + 3600, now, 3600)
+    owners = tuple(Owned("aws", f"{number:012}", 1000, 2000 - number) for number in range(MOST_OWNERS))
+    store = open_store(ca_toml.load(home.ca.home).store.url)
+    for hour in hours:
+        ending = tuple(
+            Ending((hour // 3600 + number) * 3600, 5000, 4000) for number in range(SHOWN_HOURS + SPARE_HOURS)
+        )
+        sample = Sample(hour, (*owners, Owned(OTHERS, None, 10, 20)), ending)
+        store.commit(Write([fleet_samples.add(sample)], lambda _rows: None))
+    store.close()
+    connection = sqlite3.connect(home.file)
+    connection.executemany(
+        "INSERT INTO refusal_counts (hour, step, rule, refusals) VALUES (?, ?, ?, ?)",
+        (
+            (hour // 3600 * 3600, "admission", f"accounts of provisioner-{number}", 100 + number)
+            for hour in hours
+            for number in range(refusal_counts.MOST)
+        ),
+    )
+    connection.commit()
+    connection.close()
 
 
 def name_of(home: Home) -> str:

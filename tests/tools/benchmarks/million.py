@@ -5,7 +5,8 @@ placed at a server for real; its rows are then written again and again under fre
 events with right hashes. Ninety days of them, so most have expired; a tenth are of one account and instance, and as
 many of those that are in force are revoked in either store. Signed certificates alone are copies, since a million
 signatures would be most of the work. In the end both are pruned of what ended thirty days ago, as far as a few
-transactions come.
+transactions come. With ``--days 1`` nearly all certificates are in force, which is the most that the hourly count of
+the fleet can meet; ``--reads`` leaves the servers and the pruning out.
 """
 
 from __future__ import annotations
@@ -22,26 +23,42 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / wing) for wing in ("support", "stories", "suites", "tools")]
 
 import requests
 from benchmarks import processes
-from benchmarks.filled import DAYS, Copies, Home, make, name_of
+from benchmarks.filled import DAYS, Copies, Home, add_hours, make, name_of
 from benchmarks.generator import Generator, jobs_of_instances, with_iid01
 from benchmarks.orders import show
 from running import CA
 
 from acme_iid.config import ca_toml
-from acme_iid.operations import pruning
-from acme_iid.store import accounts, certificates, events, instances, order_counts, orders, proven, revocation_lists
-from acme_iid.store.database import open_store
+from acme_iid.operations import chain_proof, fleet_sampling, over_time, pruning
+from acme_iid.operations.descriptions import instances as described
+from acme_iid.store import (
+    accounts,
+    certificates,
+    events,
+    fleet,
+    instances,
+    order_counts,
+    orders,
+    proven,
+    revocation_lists,
+)
+from acme_iid.store.database import Database, open_store
+from acme_iid.store.fleet_samples import KEPT_SECONDS
 from acme_iid.store.listing import Filter, Position
+from acme_iid.store.sealing import Unsealed
 from acme_iid.store.writes import Question, Reader, Row
 
 _KEPT_DAYS = 30
 _PRUNED_BATCHES = 30
 _RUNS = 15
+_COUNTED, _COUNTS = "fleet, counted", 3
+"""What reads all certificates in force is asked fewer times."""
 
 
 @dataclass
@@ -57,6 +74,9 @@ class Watched:
 
     def ahead(self, *_questions: Question) -> Reader:
         return self
+
+    def unsealed(self) -> Unsealed:
+        return Unsealed(0, None)
 
     def plan(self) -> str:
         """The steps of what was asked that are more than a search in an index."""
@@ -115,6 +135,32 @@ def questions(home: Home, reader: Watched) -> Iterable[tuple[str, Callable[[], o
     yield "names of an account", partial(proven.controlled_names, reader, account, now)
     yield "revoked certificates, counted", partial(revocation_lists.count, reader, issuer, now)
     yield "revoked certificates, for a list", partial(revocation_lists.revoked, reader, issuer, now)
+    yield from _pages(home, reader, now, instance)
+
+
+def _pages(home: Home, reader: Watched, now: int, instance: str) -> Iterable[tuple[str, Callable[[], object]]]:
+    """What a page asks."""
+    yield "fleet over a week", partial(over_time.fleet, reader, now)
+    yield "fleet over 90 days", partial(over_time.fleet, reader, now, KEPT_SECONDS)
+    yield "what ends in 48 hours", partial(over_time.ending, reader, now)
+    yield "refusals over a week", partial(over_time.refusals, reader, now)
+    yield "refusals over 90 days", partial(over_time.refusals, reader, now, KEPT_SECONDS)
+    yield (
+        f"the latest {chain_proof.MOST} events, proven",
+        partial(chain_proof.prove, home.ca.home, cast("Database", reader)),
+    )
+    yield (
+        "certificate list of an instance with many",
+        partial(certificates.page, reader, Filter(instance=instance), None, now),
+    )
+    yield "instance show of one with many", partial(described.whole, reader, instance, now)
+    yield "refusals of an instance with many", partial(events.page, reader, Filter(refused=instance))
+    for name, question in (
+        ("fleet, counted", fleet.count),
+        ("fleet, counted by owner", partial(fleet.owned, most=fleet_sampling.MOST_OWNERS)),
+        ("fleet, counted by end", partial(fleet.ending, hours=fleet_sampling.SHOWN_HOURS)),
+    ):
+        yield name, partial(question, reader, now=now)
 
 
 def ask(home: Home) -> dict[str, tuple[float, str]]:
@@ -124,7 +170,7 @@ def ask(home: Home) -> dict[str, tuple[float, str]]:
     reader, found = Watched(connection), {}
     for name, question in questions(home, reader):
         taken = []
-        for _ in range(_RUNS):
+        for _ in range(_COUNTS if name.startswith(_COUNTED) else _RUNS):
             reader.asked.clear()
             begun = time.process_time_ns()
             question()
@@ -206,6 +252,8 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=10_000, help="how many the other has (10000)")
     parser.add_argument("--orders", type=int, default=400, help="orders that are measured on each (400)")
     parser.add_argument("--rounds", type=int, default=3, help="how often both are measured in turn (3)")
+    parser.add_argument("--days", type=int, default=DAYS, help=f"the days over which they were issued ({DAYS})")
+    parser.add_argument("--reads", action="store_true", help="only what is asked of the store")
     parser.add_argument("--folder", type=Path, help="an empty folder for its home, which is kept")
     parser.add_argument("--markdown", action="store_true", help="the table for a page")
     options = parser.parse_args()
@@ -216,7 +264,8 @@ def main() -> None:
         few = Home(CA(Path(temporary) / "few", port=many.ca.port), many.account, many.rows)
         for home, count in ((few, options.few), (many, options.certificates)):
             begun = time.monotonic()
-            Copies(home, count).write()
+            Copies(home, count, options.days).write()
+            add_hours(home, int(time.time()))
             size = home.file.stat().st_size
             print(
                 f"{count} certificates, {size / 1e6:.0f} MB, {size / 1000 / count:.2f} kB each, "
@@ -224,9 +273,13 @@ def main() -> None:
                 file=sys.stderr,
             )
         homes = (few, many)
-        rounds = [[{**ask(home), **serve(home, options.orders)} for home in homes] for _ in range(options.rounds)]
+        rounds = [
+            [{**ask(home), **({} if options.reads else serve(home, options.orders))} for home in homes]
+            for _ in range(options.rounds)
+        ]
         found = [least(of_one) for of_one in zip(*rounds, strict=True)]
-        before, after = ({**figures, **prune(home)} for figures, home in zip(found, homes, strict=True))
+        pruned = [{} if options.reads else prune(home) for home in homes]
+        before, after = ({**figures, **also} for figures, also in zip(found, pruned, strict=True))
     lines = [["what", f"{options.few} certificates, ms", f"{options.certificates}, ms", "ratio", "notes"]]
     for name, (taken, _) in before.items():
         then, notes = after[name]

@@ -35,7 +35,7 @@ def refuse(database: Database, instance: str | None = REFUSED, at: int = NOW, **
 
 def forget_version(database: Database) -> None:
     """Make the store one that the version before this one has followed up to its end."""
-    later = ("kind", "remote", "region", "provisioner", "profile")
+    later = ("kind", "remote", "region", "provisioner", "profile", "refused")
     put(
         database,
         *(Statement("DELETE FROM lookups WHERE field IN (:a, :b)", {"a": f, "b": f"issued {f}"}) for f in later),
@@ -56,6 +56,8 @@ def test_each_fact_of_an_event_finds_it(database: Database) -> None:
     lookups.follow(database)
     refused, granted = ["challenge.refused"], ["certificate.issued"]
     assert kinds(database, kind="challenge.refused") == kinds(database, remote="2001:db8::1") == refused
+    assert kinds(database, refused=REFUSED) == kinds(database, refused=REFUSED, provisioner="Web") == refused
+    assert kinds(database, refused=VM) == []
     assert kinds(database, image="ami-2") == kinds(database, region="eu-west-1") == refused
     assert kinds(database, profile="short") == kinds(database, image="ami-1") == granted
     assert kinds(database, provisioner="Web") == granted + refused
@@ -118,7 +120,7 @@ def test_a_store_of_before_is_up_to_date_at_once_and_complete_later(database: Da
     assert lookups.follow_again(database, most=3, progress=told.append)
     assert told == [3, 2]
     assert lookups.following(database) == Following(9, 8, 8)
-    assert len(kinds(database, remote="192.0.2.1")) == 8
+    assert len(kinds(database, remote="192.0.2.1")) == len(kinds(database, refused=REFUSED)) == 8
     assert kinds(database, provisioner="Web") == ["certificate.issued"]
     assert searches.instances_called(database, "i-05e360db6e50b5eda") == [VM]
     assert lookups.follow_again(database)

@@ -18,18 +18,21 @@ from acme_iid.store import (
     accounts,
     certificates,
     events,
+    fleet_samples,
     instances,
     limits,
     lookups,
     orders,
     proofs,
     pruning,
+    refusal_counts,
     refusals,
     revocation_lists,
 )
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.listing import Filter, Position
+from acme_iid.store.refusal_counts import Batch, Cause
 from acme_iid.store.writes import Question, Reader, Row
 
 NOW = 1_800_000_000
@@ -253,12 +256,19 @@ class ExplainingMany(Explaining):
         return self.database.rows(statement, **parameters)
 
 
+REFUSED = Batch(0, 1, [Event("challenge.refused", NOW)])
 ENDS = pruning.Ends(NOW, NOW, NOW, NOW)
 RECURRING: dict[str, Callable[[Reader], object]] = {
     "certificates to prune": lambda reader: pruning.expired(reader, ENDS, (NOW - 9, 0), 10),
     **{f"{kind} to prune": partial(pruning.count, kind=kind, ends=ENDS) for kind in pruning.KINDS},
     "limits to prune": lambda reader: limits.count_past(reader, NOW),
     "refusals to prune": lambda reader: refusals.count_past(reader, NOW),
+    "samples to prune": lambda reader: fleet_samples.count_past(reader, NOW),
+    "numbers of refusals to prune": lambda reader: refusal_counts.count_past(reader, NOW),
+    "times of samples": lambda reader: fleet_samples.times(reader, NOW - 9, NOW, 10),
+    "samples": lambda reader: fleet_samples.taken_at(reader, [NOW, NOW - 9]),
+    "refusals to count": lambda reader: refusal_counts.is_behind(reader, NOW),
+    "causes of some hours": lambda reader: refusal_counts.count(reader, REFUSED, [Cause("admission", "rule")], NOW),
     "open replacements": lambda reader: pruning.open_replacements(reader, NOW),
     "revocations": lambda reader: revocation_lists.revoked(reader, "issuer", NOW),
     "revocations, counted": lambda reader: revocation_lists.count(reader, "issuer", NOW),
@@ -277,6 +287,20 @@ def test_pruning_and_revocation_lists_read_ranges_of_indexes(in_file: Database, 
         assert line.startswith("SEARCH"), reader.plan
         assert " INDEX " in line or " PRIMARY KEY " in line, reader.plan
     assert not [line for line in reader.plan if "TEMP B-TREE" in line]
+
+
+def test_refusals_over_time_read_their_hours_and_few_events(in_file: Database) -> None:
+    reader = Explaining(in_file)
+    refusal_counts.by_time(reader, NOW, 3600, 10, 5)
+    batch = refusal_counts.next_batch(reader, refusals.KINDS, NOW, 10)
+    assert batch is not None
+    assert batch.until == 10
+    reads = [
+        line for line in reader.plan if re.match(r"(SCAN|SEARCH) (refusal_counts|refusals_counted|events)\b", line)
+    ]
+    assert len(reads) == 5, reader.plan
+    for line in reads:
+        assert line.startswith("SEARCH"), reader.plan
 
 
 if postgresql.is_wanted():
