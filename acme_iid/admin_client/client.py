@@ -86,9 +86,11 @@ class AdminClient:
                 self._connection.connect()
             self._connection.sock.settimeout(_left(deadline))
             is_sent = True
-            self._connection.request(method, target, body, dict(fields))
-            answer = self._connection.getresponse()
-            octets = answer.read()
+            # A server that refuses a request need not have read it to its end.
+            with suppress(BrokenPipeError):
+                self._connection.request(method, target, body, dict(fields))
+            with self._connection.getresponse() as answer:
+                octets = answer.read()
         except (OSError, http.client.HTTPException, TooLongError) as error:
             self._connection.close()
             # A server closes what was idle for long: nothing has happened then, and what only reads may be sent anew.

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "issuer": ("acme_iid.cli.issuer:issuer", "The intermediates that sign."),
     "cross-sign": ("acme_iid.cli.cross_sign:cross_sign", "Have another root sign the intermediate too."),
     "status": ("acme_iid.cli.status:status", "The CA and its fleet on one screen."),
+    "console": ("acme_iid.cli.console:console", "Look at the CA and its fleet in a browser."),
     "policy": ("acme_iid.cli.policy:policy", "Who may hold what."),
     "check": ("acme_iid.cli.check:check", "Say what is unsafe in the configuration."),
     "reload": ("acme_iid.cli.reload:reload", "Have the server take ca.toml up again."),

@@ -97,11 +97,13 @@ class Remote:
     """Acts are done by a server.
 
     :param home: whose server it is.
-    :param place: where it is asked.
+    :ivar place: where it is asked.
+    :ivar caller: this user there.
     :raises AdminError: if it does not answer, or this user has no role there.
     """
 
     def __init__(self, home: Home, place: Place) -> None:
+        self.place = place
         try:
             self._client = ways.client(home, place)
             click.get_current_context().find_root().call_on_close(self._client.close)
@@ -142,7 +144,7 @@ def ask(name: str, /, **parameters: object) -> Any:
     try:
         return _way().ask(act, _given(parameters))
     except (ProblemError, AdminError) as error:
-        raise _told(error) from error
+        raise told(error) from error
 
 
 def begin(name: str, /, **parameters: object) -> Work:
@@ -151,7 +153,7 @@ def begin(name: str, /, **parameters: object) -> Work:
     try:
         return _way().begin(act, _given(parameters))
     except (ProblemError, AdminError) as error:
-        raise _told(error) from error
+        raise told(error) from error
 
 
 def page(name: str, /, **parameters: Any) -> Page[Any]:
@@ -175,11 +177,19 @@ def server(home: Home) -> Remote | None:
 
     :raises AdminError: see :class:`Remote`.
     """
+    found = way(home)
+    return found if isinstance(found, Remote) else None
+
+
+def way(home: Home) -> Way:
+    """How acts are done for a home.
+
+    :raises AdminError: see :class:`Remote`.
+    """
     try:
-        way = _way(home)
+        return _way(home)
     except AdminError as error:
-        raise _told(error) from error
-    return way if isinstance(way, Remote) else None
+        raise told(error) from error
 
 
 def ask_server(name: str, /, **parameters: object) -> Any:
@@ -189,7 +199,7 @@ def ask_server(name: str, /, **parameters: object) -> Any:
     try:
         return Remote(home, ways.server_of(home)).ask(act, _given(parameters))
     except AdminError as error:
-        raise _told(error) from error
+        raise told(error) from error
 
 
 def _way(home: Home | None = None) -> Way:
@@ -213,13 +223,19 @@ def _given(parameters: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in parameters.items() if value is not None and value is not False}
 
 
-def _told(error: ProblemError | AdminError) -> Exception:
+def told(refusal: ProblemError | AdminError) -> Exception:
     """A refusal, the same whoever has refused; wrong usage is as click has it."""
-    if isinstance(error, ProblemError):
-        problem = error.problem
-        error = AdminError(
-            error.detail, type=problem.urn, title=problem.title, status=problem.status, members=error.members
-        )
+    error = as_admin_error(refusal)
     if error.type == Problem.BAD_PARAMETER.urn:
         return click.UsageError(plain(error.detail.removeprefix(f"{error.members.get('parameter')}: ")))
     return error
+
+
+def as_admin_error(refusal: ProblemError | AdminError) -> AdminError:
+    """A refusal as a server has told it, or would have."""
+    if isinstance(refusal, AdminError):
+        return refusal
+    problem = refusal.problem
+    return AdminError(
+        refusal.detail, type=problem.urn, title=problem.title, status=problem.status, members=refusal.members
+    )

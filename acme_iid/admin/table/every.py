@@ -15,6 +15,7 @@ from acme_iid.admin.table import (
     events,
     external_keys,
     instances,
+    over_time,
     state,
 )
 
@@ -25,6 +26,7 @@ ACTS: tuple[Act[Any], ...] = (
     *external_keys.ACTS,
     *events.ACTS,
     *state.ACTS,
+    *over_time.ACTS,
     *bulk.ACTS,
     *configuration.ACTS,
     *callers.ACTS,
