@@ -148,7 +148,7 @@ class Main(click.Group):
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # click's own business: the reader of our output has gone
-            raise click.ClickException(f"{_sentence(error)}{_denied(ctx.obj)}") from error
+            raise click.ClickException(f"{_sentence(error)}{_denied(ctx, error)}") from error
 
 
 def _home_first(args: list[str]) -> list[str]:
@@ -164,13 +164,16 @@ def _home_first(args: list[str]) -> list[str]:
     return [*first, *rest, *args[index:]]
 
 
-def _denied(home: object) -> str:
+def _denied(context: click.Context, error: Exception) -> str:
     """What to do where a command has failed in a home that this user may not open."""
+    from acme_iid.admin_client.errors import AdminError
     from acme_iid.cli import ways
 
-    if isinstance(home, Home) and not home.admin.is_typed and ways.look(home.folder).is_denied:
-        return f"; this takes a user who may open the CA's home {home.folder}"
-    return ""
+    home = context.obj
+    is_of_a_server = isinstance(error, AdminError) or context.meta.get(ways.ASKED, False)
+    if is_of_a_server or not isinstance(home, Home) or not ways.look(home.folder).is_denied:
+        return ""
+    return f"; this takes a user who may open the CA's home {home.folder}"
 
 
 def _sentence(error: Exception) -> str:
