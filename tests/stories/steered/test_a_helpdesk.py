@@ -171,7 +171,7 @@ def test_an_operator_ends_an_account_and_each_act_names_its_actor(
     assert (done.code, done.stdout) == (0, f"The account {account} is deactivated.\n")
     assert rebuilt.try_("order", "foo.local", rebuilt.crt, rebuilt.key, "--force").code >= 10
     events = json.loads(desk.type("events", "--json", "--limit", "1000").stdout)
-    actors = {row["event"]: row["actor"] for row in events if row.get("actor", {}).get("via") == "tls"}
+    actors = {row["kind"]: row["actor"] for row in events if row.get("actor", {}).get("via") == "tls"}
     host = {"via": "tls", "host": "127.0.0.1"}
     assert actors == {
         "instance.released": {**host, "user": DESK, "role": "helpdesk", "reason": "ticket 4711"},

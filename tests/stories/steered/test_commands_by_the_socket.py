@@ -324,6 +324,10 @@ def test_reload_asks_the_server_also_for_root(served: Steered) -> None:
             assert time.monotonic() < deadline, served.ca.log
             time.sleep(0.05)
     served.until_answered()
+    asked = json.loads(typed(VIEWER, "events", "--kind", "server.reload_asked", "--json", home=home).stdout)
+    assert [(row["actor"]["user"], row["actor"]["reason"]) for row in asked] == [
+        ("sys", "for a test"), ("root", "for a test")
+    ]  # fmt: skip
     refused = typed(OPERATOR, "reload", home=home)
     assert "server.reload takes the role administrator, and yours is operator" in refused.stderr
 

@@ -139,9 +139,10 @@ def test_a_server_of_another_name_gets_no_request(tmp_path: Path, operator: Path
     with serving(tmp_path, sends(b"{}")) as server:
         assert over_tls(server, operator, host="localhost").ask("GET", "/x", {}) == {}
         heads = len(server.heads)
-        error = refusal(over_tls(server, operator, host="127.0.0.2".replace("127.0.0.2", "ip6-localhost")))
+        # The same address, under a name that its certificate does not have.
+        error = refusal(over_tls(server, operator, host="127.1"))
         assert len(server.heads) == heads
-    assert "ip6-localhost" in error.detail
+    assert "is not the CA's" in error.detail
 
 
 def test_the_machines_own_roots_are_not_believed(
