@@ -28,6 +28,10 @@ IDLE_SECONDS = 1.0
 """A connection that was not used for so long is not used again: the server may be about to close it."""
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
+_BELIEVED = (
+    "the certificate of --admin-cert, which has to be valid, and under client_ca of [admin] in ca.toml: another CA than "
+    "this one"
+)
 _UNKNOWN = "urn:acme-iid:admin:outcomeUnknown"
 
 
@@ -142,13 +146,12 @@ class AdminClient:
                     f"the server at {at} is not the CA's: {error.verify_message}. --admin-ca has to be the file of "
                     "the CA's own roots, and the URL a name that the server's certificate has"
                 )
-            case ssl.SSLEOFError():
-                return f"the server at {at} has ended the connection"
+            case ssl.SSLEOFError() | ConnectionResetError() if self.place.socket is None:
+                return f"the server at {at} ended the connection: it is stopping, or does not believe {_BELIEVED}"
+            case ConnectionResetError():
+                return f"the server at {at} ended the connection without an answer: it is stopping"
             case ssl.SSLError():
-                return (
-                    f"the server at {at} does not believe the certificate of --admin-cert ({error.reason or error}): "
-                    "it has to be valid, and under client_ca of [admin] in ca.toml"
-                )
+                return f"the server at {at} does not believe {_BELIEVED} ({error.reason or error})"
             case TooLongError():
                 return f"the answer of {at} has more than {self._octets} octets; ask for fewer rows at once (--limit)"
             case TimeoutError():

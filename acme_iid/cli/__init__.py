@@ -60,6 +60,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 _MOVED = ("--home", "--admin-url", "--admin-cert", "--admin-key", "--admin-ca")
 """Options that people type behind the command, too."""
+_INSIDE = f"{__name__}.inside"
+"""What a command's context says once it works in the home."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Home:
                 "--admin-url is for what a server can be asked for; this is done in the CA's home, by a user who may "
                 "open it"
             )
+        if (context := click.get_current_context(silent=True)) is not None:
+            context.meta[_INSIDE] = True
         return self.folder
 
     def config(self) -> Config:
@@ -148,7 +152,7 @@ class Main(click.Group):
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # click's own business: the reader of our output has gone
-            raise click.ClickException(f"{_sentence(error)}{_denied(ctx, error)}") from error
+            raise click.ClickException(f"{_sentence(error)}{_denied(ctx)}") from error
 
 
 def _home_first(args: list[str]) -> list[str]:
@@ -164,16 +168,14 @@ def _home_first(args: list[str]) -> list[str]:
     return [*first, *rest, *args[index:]]
 
 
-def _denied(context: click.Context, error: Exception) -> str:
+def _denied(context: click.Context) -> str:
     """What to do where a command has failed in a home that this user may not open."""
-    from acme_iid.admin_client.errors import AdminError
     from acme_iid.cli import ways
 
     home = context.obj
-    is_of_a_server = isinstance(error, AdminError) or context.meta.get(ways.ASKED, False)
-    if is_of_a_server or not isinstance(home, Home) or not ways.look(home.folder).is_denied:
-        return ""
-    return f"; this takes a user who may open the CA's home {home.folder}"
+    if isinstance(home, Home) and context.meta.get(_INSIDE, False) and ways.look(home.folder).is_denied:
+        return f"; this takes a user who may open the CA's home {home.folder}"
+    return ""
 
 
 def _sentence(error: Exception) -> str:

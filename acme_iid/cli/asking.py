@@ -112,7 +112,6 @@ class Remote:
             if error.status is None and home.admin.url is None and ways.look(home.folder).is_denied:
                 raise click.ClickException(f"you may not open the CA's home {home.folder}, and {error}") from error
             raise
-        click.get_current_context().meta[ways.ASKED] = True
         user = self.caller["user"] or f"uid {self.caller['uid']}"
         told = f"Asked at {place} as {user}, with the role {self.caller['role']}."
         click.echo(plain(told), err=True)

@@ -49,7 +49,7 @@ def check(home: Home, password_file: Path | None, *, reloading: bool, as_json: b
     if server is not None:
         if password_file is not None:
             raise click.UsageError(
-                "--password-file is for the keys in the CA's home, which a server tries with its own"
+                "--password-file is for the keys in the CA's home, and a server is not told of passwords"
             )
         if reloading:
             _tell_outlook(asking.ask("check.reload"), as_json=as_json)

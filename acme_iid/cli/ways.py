@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from acme_iid.cli import AdminOptions, Home
 
 DEFAULT_SOCKET = Path("/run/acme-iid-ca/admin.sock")
-ASKED = f"{__name__}.asked"
-"""What a command's context says once a server was asked."""
 
 
 @dataclass(frozen=True, slots=True)

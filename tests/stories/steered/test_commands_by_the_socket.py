@@ -103,7 +103,7 @@ READS = (
     "account show nobody", "eab list", "events", "events --limit 3", "events --kind challenge.refused",
     "events --before 9999999999.abc", "events --check", "events --check --from 3", "events --check --from 99999",
     "events --check --follow", f"why {vm(1)}", "why n9.local", "why 192.0.2.99", "why 'not a name'", "policy show",
-    "store servers", "store sinks", "check", "check --reload",
+    "store servers", "store sinks", "check",
 )  # fmt: skip
 
 
@@ -149,6 +149,17 @@ def test_the_state_is_the_same_but_for_where_keys_are(served: Steered, words: st
         lines = [typed(user, words, home=home).stdout.splitlines() for user in (VIEWER, ROOT)]
         assert lines[0][0].endswith(f"  {home}")
         assert lines[0][1:] == lines[1][1:]
+
+
+def test_a_reload_is_tried_by_a_server_without_its_keys(served: Steered) -> None:
+    home = served.ca.home
+    here, there = (typed(user, "check", "--reload", "--json", home=home) for user in (ROOT, ADMINISTRATOR))
+    assert json.loads(there.stdout) | {"untried": None} == json.loads(here.stdout)
+    assert there.code == here.code == 0
+    people = typed(ADMINISTRATOR, "check", "--reload", home=home)
+    assert people.stdout == typed(ROOT, "check", "--reload", home=home).stdout
+    password = typed(ADMINISTRATOR, "check", "--password-file", "/etc/hostname", home=home)
+    assert (password.code, "a server is not told of passwords" in password.stderr) == (2, True)
 
 
 ACTS = (
@@ -275,10 +286,9 @@ def test_an_act_beyond_a_role_is_refused_and_changes_nothing(served: Steered) ->
     "words",
     [
         "issuer list",
-        "provisioner list",
         "prune",
         "backup x",
-        "issuer rotate status",
+        "issuer rotate prepare",
         "certificate revoke --cert /etc/hostname",
     ],
 )
