@@ -29,8 +29,8 @@ IDLE_SECONDS = 1.0
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
 _BELIEVED = (
-    "the certificate of --admin-cert, which has to be valid, and under client_ca of [admin] in ca.toml: another CA than "
-    "this one"
+    "the certificate of --admin-cert, which has to be valid, and under client_ca of [admin] in ca.toml: another CA "
+    "than this one"
 )
 _UNKNOWN = "urn:acme-iid:admin:outcomeUnknown"
 
