@@ -10,7 +10,7 @@ from issued import vm
 
 from acme_iid.admin.acts import Act
 from acme_iid.admin.roles import Role
-from acme_iid.admin.table import ACTS
+from acme_iid.admin.table.every import ACTS
 from acme_iid.store import events
 
 VIEWER, HELPDESK, OPERATOR, ADMINISTRATOR = Role
@@ -55,6 +55,7 @@ TAKES = {
     "task.list": VIEWER,
     "task.show": VIEWER,
     "task.stop": OPERATOR,
+    "caller.show": VIEWER,
     "check.findings": ADMINISTRATOR,
     "check.reload": ADMINISTRATOR,
     "server.reload": ADMINISTRATOR,

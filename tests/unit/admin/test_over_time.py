@@ -17,7 +17,7 @@ def test_the_fleet_and_what_ends_soon_are_as_they_were_counted(api: Api) -> None
     fleet_sampling.sample(api.database, api.now)
     (point,) = api.get("/fleet/over-time")["items"]
     assert (point["owner"], point["instances"], point["certificates"]) == (OWNER, 3, 3)
-    assert api.get("/fleet/over-time", **{"for": "1h", "points": 1})["items"] == [point]
+    assert api.get("/fleet/over-time", back="1h", points=1)["items"] == [point]
     endings = api.get("/fleet/endings")["items"]
     assert len(endings) == 48
     assert sum(ending["certificates"] for ending in endings) == 3
@@ -28,7 +28,7 @@ def test_refusals_are_counted_by_step_and_rule_when_they_are_asked_for(api: Api)
         detail = {"step": "owner", "reason": "an operator blocked this instance"}
         event = Event("challenge.refused", api.now - place, instance=instance_key(vm(1)), detail=detail)
         put(api.database, events=[event])
-    found = api.get("/refusals/over-time", **{"for": "2h"})["items"]
+    found = api.get("/refusals/over-time", back="2h")["items"]
     assert {(count["step"], count["rule"]) for count in found} == {("owner", "blocked instance")}
     assert sum(count["refusals"] for count in found) == 5
 
