@@ -26,7 +26,7 @@ MOST_TIMES = 168
 
 _HOUR, _DAY = 3600, 86400
 _STEPS = (*(_HOUR * hours for hours in (1, 2, 3, 6, 12)), *(_DAY * days for days in (1, 2, 7, 14, 28, 91, 182, 365)))
-_MOST_TICKS = 5
+_MOST_TICKS = 4
 
 
 class Count(NamedTuple):
@@ -204,7 +204,7 @@ def _height(number: int, top: int) -> float:
 def ticks(begin: int, end: int) -> tuple[Tick, ...]:
     """The labels of an axis of times, at whole hours or days of UTC."""
     step = next((step for step in _STEPS if (end - begin) / step <= _MOST_TICKS), _STEPS[-1])
-    # What is further apart than five years has fewer labels than it could have.
+    # What is further apart than four years has fewer labels than it could have.
     step *= max(1, -(-(end - begin) // (step * _MOST_TICKS)))
     found = []
     for at in range(-(-begin // step) * step, end + 1, step):

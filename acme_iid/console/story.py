@@ -36,7 +36,19 @@ _TITLES: Mapping[str, tuple[Sort, str]] = {
 }
 _OWN = frozenset({"names", "identifiers", "actor"})
 """Facts that stand elsewhere on the page, or in the words of the event."""
-_FIRST = ("rule", "provisioner", "step", "reason", "serial", "not_after", "released_to", "until", "remote", "by")
+_FIRST = (
+    "rule",
+    "provisioner",
+    "step",
+    "refused",
+    "reason",
+    "serial",
+    "not_after",
+    "released_to",
+    "until",
+    "remote",
+    "by",
+)
 _WORDS = {
     "not_after": "ends",
     "remote": "from",
@@ -127,6 +139,8 @@ def _moment(row: RecordedEvent, refusals: Mapping[int, RefusalRow], remark: str 
     who, because = _actor(actor) if isinstance(actor, Mapping) else (None, None)
     if sort == "operator" and who is None and detail.get("by") not in (None, "operator"):
         sort = "other"
+    if refusal is not None:
+        detail = {"rule": refusal["rule"], **detail}
     facts = {key: value for key, value in detail.items() if key not in _OWN and value not in (None, [], "")}
     if who is not None:
         facts.pop("by", None)

@@ -218,6 +218,7 @@ class OperatorCA:
     name: str = "Operators Root"
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     above: OperatorCA | None = None
+    subject: x509.Name | None = None
 
     def __post_init__(self) -> None:
         issuer = self.above or self
@@ -237,7 +238,7 @@ class OperatorCA:
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject or x509.Name(attributes))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)]))
+            .issuer_name(self.subject or x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)]))
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=2))
@@ -281,16 +282,14 @@ def context(root: Path, certificate: Path | None) -> ssl.SSLContext:
     return made
 
 
-def ask_by_tls(
-    steered: Steered, certificate: Path | None, path: str = "/instances", method: str = "GET", body: object = None
-) -> Answer:
-    """Ask at the admin listener."""
+def ask_by_tls(steered: Steered, certificate: Path | None, path: str = "/instances", body: object = None) -> Answer:
+    """Ask at the admin listener: without a body for something to be read, and otherwise for something to be done."""
     connection = http.client.HTTPSConnection(
         "127.0.0.1", steered.port, context=context(steered.ca.root, certificate), timeout=30
     )
     try:
         headers = {} if body is None else {"Content-Type": "application/json"}
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         return Answer(answer.status, dict(answer.getheaders()), answer.read().decode())
     except OSError as error:

@@ -32,17 +32,18 @@ def test_every_package_in_the_tree_is_in_the_list_and_no_other() -> None:
 
 
 def test_every_data_file_is_packaged() -> None:
+    """By a pattern of the package that it is in, or that its folder is in."""
     patterns = {
-        (package, pattern.strip())
+        package.replace(".", "/") + "/" + pattern.strip()
         for package, value in SETUP["options.package_data"].items()
         for pattern in value.split(",")
     }
     for root, name in ((REPOSITORY, "acme_iid"), (REPOSITORY / "client", "acme_iid_client")):
         for file in (root / name).rglob("*"):
             if file.is_file() and file.suffix not in (".py", ".pyc"):
-                package = ".".join(file.parent.relative_to(root).parts)
+                place = file.relative_to(root)
                 assert any(
-                    f"{package}.".startswith(f"{owner}.") and file.match(pattern) for owner, pattern in patterns
+                    place.match(pattern) and len(place.parts) == pattern.count("/") + 1 for pattern in patterns
                 ), file
 
 

@@ -107,7 +107,7 @@ def test_an_instances_story_goes_from_first_use_to_the_last_act(filled: Visitor)
     assert times == sorted(times)
     found = section(page, "story")
     places = [found.index(words) for words in (
-        "this CA has no provisioner", "Proved a name First use", "Got a certificate Latest certificate",
+        "Rule no provisioner Step admission", "Proved a name First use", "Got a certificate Latest certificate",
         "belongs to another account key", "Certificate revoked",
     )]  # fmt: skip
     assert places == sorted(places)
