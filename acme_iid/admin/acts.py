@@ -18,6 +18,8 @@ from acme_iid.store.database import Database
 if TYPE_CHECKING:
     from acme_iid.admin.table.configuration import Look
     from acme_iid.admin.tasks import Tasks
+    from acme_iid.operations.criteria import FollowAgain
+    from acme_iid.store.actor import Actor
 
 P = TypeVar("P")
 
@@ -31,20 +33,30 @@ class Context:
     :ivar database: the store; of an act that changes something, as its operator uses it.
     :ivar config: the settings that are in force.
     :ivar now: seconds.
+    :ivar caller: whoever asks.
     :ivar reason: why something is changed, in the operator's words.
     :ivar tasks: the acts on many that go on.
     :ivar reload: has the server take ca.toml up again, or raises a ServerError that says why not; None where no server
         can be asked.
     :ivar look: looks at ca.toml for this process; None where it may open what that names.
+    :ivar follow_again: has events of before an upgrade be read again for as long as it takes; None where that may not
+        take long.
     """
 
     database: Database
     config: Config
     now: int
     tasks: Tasks
+    caller: Actor
     reason: str | None = None
     reload: Callable[[], None] | None = None
     look: Callable[[], Look] | None = None
+    follow_again: FollowAgain | None = None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether an answer has to come soon, and not be long: it is asked for over a connection."""
+        return self.follow_again is None
 
     @property
     def home(self) -> Path:

@@ -13,8 +13,8 @@ from acme_iid.admin import problems
 from acme_iid.admin.acts import JSON, Accepted, Act, Context
 from acme_iid.admin.problems import Problem, ProblemError
 from acme_iid.admin.roles import Role
-from acme_iid.admin.table import ACTS
 from acme_iid.admin.table.configuration import Look
+from acme_iid.admin.table.every import ACTS
 from acme_iid.admin.tasks import Tasks
 from acme_iid.config.settings import Config
 from acme_iid.protocol import strict_json
@@ -94,8 +94,9 @@ class Dispatcher:
         act.require(caller.role, act.role_for(given))
         now = int(self._clock())
         parameters, reason = act.read(given, now), act.reason(given, now)
-        database = OperatorStore(self._database, caller.actor(reason)) if act.is_change else self._database
-        context = Context(database, self._config, now, self._tasks, reason, self._reload, self._look)
+        actor = caller.actor(reason)
+        database = OperatorStore(self._database, actor) if act.is_change else self._database
+        context = Context(database, self._config, now, self._tasks, actor, reason, self._reload, self._look)
         return _answer(act, act.run(context, parameters))
 
 

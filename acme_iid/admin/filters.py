@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from acme_iid.admin import kinds, problems
+from acme_iid.admin.acts import Context
 from acme_iid.admin.kinds import Kind
 from acme_iid.admin.parameters import taken
 from acme_iid.admin.problems import RETRY_AFTER, Problem, ProblemError
 from acme_iid.config import parsers
 from acme_iid.operations import criteria
+from acme_iid.operations.criteria import FollowAgain
 from acme_iid.policy.clouds import CLOUD_TYPES, one_of
 from acme_iid.store import lookups
 from acme_iid.store.database import Database
@@ -83,7 +85,7 @@ def without(*names: str) -> tuple[str, ...]:
     return tuple(name for name in (*ABOUT, *PAGE) if name not in names)
 
 
-def wanted(database: Database, filters: Filters, *, numbered: bool = False) -> Filter:
+def wanted(context: Context, filters: Filters, *, numbered: bool = False) -> Filter:
     """The filter that is asked for, over events that are all followed.
 
     :param numbered: whether the places in the list are numbers.
@@ -91,14 +93,19 @@ def wanted(database: Database, filters: Filters, *, numbered: bool = False) -> F
     :raises RequestError: if there is no such account, or no one such instance.
     :raises StoreUnavailableError: if the store cannot be used now.
     """
-    found = criteria.filter_of(database, {entry.name: getattr(filters, entry.name) for entry in fields(Filters)},
-                               follow_again)  # fmt: skip
+    asked = {entry.name: getattr(filters, entry.name) for entry in fields(Filters)}
+    found = criteria.filter_of(context.database, asked, following(context))
     if not numbered:
         return found
     try:
         return criteria.numbered(found)
     except ValueError as error:
         raise problems.of_parameter("before", f"before: {error}", _PLACE.expected) from None
+
+
+def following(context: Context) -> FollowAgain:
+    """How events of before an upgrade are read again for somebody."""
+    return context.follow_again or follow_again
 
 
 def follow_again(database: Database) -> None:

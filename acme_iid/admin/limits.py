@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -115,5 +116,5 @@ class Limits:
 
 
 def _error(detail: str, seconds: float) -> ProblemError:
-    whole = max(1, round(seconds + 0.5))
+    whole = max(1, math.ceil(seconds))
     return ProblemError(Problem.TOO_MANY, f"{detail}; ask again in {whole} s", headers={"Retry-After": str(whole)})

@@ -17,7 +17,7 @@ from acme_iid.admin import openapi
 from acme_iid.admin.acts import JSON, Act
 from acme_iid.admin.parameters import Parameter
 from acme_iid.admin.schema import REFERENCE, Schema
-from acme_iid.admin.table import ACTS
+from acme_iid.admin.table.every import ACTS
 
 BEGINNING = "## Acts\n"
 """The heading at which these sections begin."""

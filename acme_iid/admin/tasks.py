@@ -8,14 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from acme_iid.admin.problems import RETRY_AFTER, Problem, ProblemError
 from acme_iid.errors import NotFoundError, RequestError, StoreUnavailableError
-from acme_iid.operations.bulk import Step
-from acme_iid.operations.bulk import Task as Act
 from acme_iid.operations.descriptions.times import timestamp
 from acme_iid.telemetry import request_ids
+
+if TYPE_CHECKING:
+    from acme_iid.operations.bulk import Step
+    from acme_iid.operations.bulk import Task as Act
 
 MOST_AT_ONCE = 3
 KEPT_SECONDS = 3600
@@ -69,6 +71,7 @@ class _Task:
     thread: threading.Thread | None = None
 
     def row(self) -> TaskRow:
+        """The act as it is shown."""
         return {
             "task": self.id,
             "act": self.act,
@@ -80,6 +83,16 @@ class _Task:
             "ended": timestamp(self.ended),
             "problem": self.problem,
         }
+
+
+def begun(name: str, act: Act, count: int, now: int) -> TaskRow:
+    """An act that begins.
+
+    :param name: the act's name.
+    :param count: on how many it is.
+    :param now: seconds.
+    """
+    return _Task(act.id, name, count, now).row()
 
 
 class Tasks:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from acme_iid.config.settings import Config
@@ -30,8 +31,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "issuer": ("acme_iid.cli.issuer:issuer", "The intermediates that sign."),
     "cross-sign": ("acme_iid.cli.cross_sign:cross_sign", "Have another root sign the intermediate too."),
     "status": ("acme_iid.cli.status:status", "The CA and its fleet on one screen."),
+    "console": ("acme_iid.cli.console:console", "Look at the CA and its fleet in a browser."),
     "policy": ("acme_iid.cli.policy:policy", "Who may hold what."),
     "check": ("acme_iid.cli.check:check", "Say what is unsafe in the configuration."),
+    "reload": ("acme_iid.cli.reload:reload", "Have the server take ca.toml up again."),
     "serve": ("acme_iid.cli.serve:serve", "Run the ACME server."),
     "serving-certificate": (
         "acme_iid.cli.serving_certificate:serving_certificate",
@@ -55,12 +58,53 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """Each command's place, ``module:attribute``, and the line that ``--help`` shows for it."""
 
 
+_MOVED = ("--home", "--admin-url", "--admin-cert", "--admin-key", "--admin-ca")
+"""Options that people type behind the command, too."""
+_INSIDE = f"{__name__}.inside"
+"""What a command's context says once it works in the home."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdminOptions:
+    """Where a server is asked, and how it and the operator know each other.
+
+    :ivar url: None where the home says it.
+    :ivar is_typed: whether the URL stands in the command itself.
+    """
+
+    url: str | None = None
+    is_typed: bool = False
+    certificate: Path | None = None
+    key: Path | None = None
+    roots: Path | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The CA's home that a command works on; ``given`` if it was not found by default."""
+    """The CA's home that a command works on; ``given`` if it was not found by default.
 
-    path: Path
+    :ivar folder: where it is; commands that work in it take :attr:`path`.
+    :ivar admin: how a server is asked by those who may not open it.
+    """
+
+    folder: Path
     given: bool
+    admin: AdminOptions = AdminOptions()
+
+    @property
+    def path(self) -> Path:
+        """The home, for a command that works in it.
+
+        :raises UsageError: if the command says that a server is to be asked.
+        """
+        if self.admin.is_typed:
+            raise click.UsageError(
+                "--admin-url is for what a server can be asked for; this is done in the CA's home, by a user who may "
+                "open it"
+            )
+        if (context := click.get_current_context(silent=True)) is not None:
+            context.meta[_INSIDE] = True
+        return self.folder
 
     def config(self) -> Config:
         """Read ca.toml.
@@ -96,7 +140,7 @@ class Main(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """The arguments, with ``--home`` moved to the front."""
+        """The arguments, with ``--home`` and its like moved to the front."""
         return super().parse_args(ctx, _home_first(args))
 
     def invoke(self, ctx: click.Context) -> object:
@@ -108,19 +152,30 @@ class Main(click.Group):
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # click's own business: the reader of our output has gone
-            raise click.ClickException(_sentence(error)) from error
+            raise click.ClickException(f"{_sentence(error)}{_denied(ctx)}") from error
 
 
 def _home_first(args: list[str]) -> list[str]:
-    """Let ``--home`` stand behind the command too, where people type it."""
-    for index, argument in enumerate(args):
-        if argument == "--":
-            break
-        size = 2 if argument == "--home" else 1 if argument.startswith("--home=") else 0
-        if size:
-            end = index + size
-            return [*args[index:end], *args[:index], *args[end:]]
-    return args
+    """Let ``--home`` and its like stand behind the command too, where people type them."""
+    first: list[str] = []
+    rest: list[str] = []
+    index = 0
+    while index < len(args) and args[index] != "--":
+        name, is_joined, _ = args[index].partition("=")
+        size = 0 if name not in _MOVED else 1 if is_joined else 2
+        (first if size else rest).extend(args[index : index + (size or 1)])
+        index += size or 1
+    return [*first, *rest, *args[index:]]
+
+
+def _denied(context: click.Context) -> str:
+    """What to do where a command has failed in a home that this user may not open."""
+    from acme_iid.cli import ways
+
+    home = context.obj
+    if isinstance(home, Home) and context.meta.get(_INSIDE, False) and ways.look(home.folder).is_denied:
+        return f"; this takes a user who may open the CA's home {home.folder}"
+    return ""
 
 
 def _sentence(error: Exception) -> str:
@@ -161,9 +216,42 @@ def _system_log() -> SystemLog:
     help="Where the CA's files are: ACME_IID_CA_HOME, or /etc/acme-iid-ca for root, or acme-iid-ca in the user's "
     "configuration directory.",
 )
+@click.option(
+    "--admin-url",
+    envvar="ACME_IID_CA_ADMIN_URL",
+    metavar="URL",
+    help="Ask a server for what this command is about: unix:/PATH or https://HOST:PORT (ACME_IID_CA_ADMIN_URL). By "
+    "default a user who may not open the home asks at [admin] socket, or at /run/acme-iid-ca/admin.sock.",
+)
+@click.option(
+    "--admin-cert",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="ACME_IID_CA_ADMIN_CERT",
+    help="With https: your certificate, PEM (ACME_IID_CA_ADMIN_CERT).",
+)
+@click.option(
+    "--admin-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="ACME_IID_CA_ADMIN_KEY",
+    help="Its key, PEM (ACME_IID_CA_ADMIN_KEY).",
+)
+@click.option(
+    "--admin-ca",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="ACME_IID_CA_ADMIN_CA",
+    help="The CA's roots, PEM, under which the server's certificate has to be (ACME_IID_CA_ADMIN_CA); by default those "
+    "in the home.",
+)
 @click.version_option(package_name="acme-iid", message="%(prog)s %(version)s")
 @click.pass_context
-def main(context: click.Context, home: Path | None) -> None:
+def main(
+    context: click.Context,
+    home: Path | None,
+    admin_url: str | None,
+    admin_cert: Path | None,
+    admin_key: Path | None,
+    admin_ca: Path | None,
+) -> None:
     """Run a private CA whose ACME server believes cloud instance identity documents."""
     from acme_iid.telemetry import reports
 
@@ -175,9 +263,11 @@ def main(context: click.Context, home: Path | None) -> None:
         asker = logging.getLogger("acme_iid.signing.asker")
         context.call_on_close(partial(asker.setLevel, asker.level))
         asker.setLevel(logging.ERROR)
+    is_typed = context.get_parameter_source("admin_url") is ParameterSource.COMMANDLINE
+    admin = AdminOptions(admin_url, is_typed, admin_cert, admin_key, admin_ca)
     if home is not None:
-        context.obj = Home(home.absolute(), given=True)
+        context.obj = Home(home.absolute(), given=True, admin=admin)
         return
     from acme_iid.config.ca_toml import default_home
 
-    context.obj = Home(default_home(os.environ, os.geteuid()), given=False)
+    context.obj = Home(default_home(os.environ, os.geteuid()), given=False, admin=admin)

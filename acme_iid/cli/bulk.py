@@ -6,8 +6,7 @@ import functools
 import json
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -15,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acme_iid.cli.acting import Reason, operated
-from acme_iid.cli.filters import MOMENT, filtered
+from acme_iid.cli.acting import Reason
+from acme_iid.cli.filters import MOMENT, Filters, filtered
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show
 from acme_iid.cli.parameters import Checked
 from acme_iid.terminal import durations
 
 if TYPE_CHECKING:
-    from acme_iid.operations.bulk import Step, Task
-    from acme_iid.store.database import Database
-    from acme_iid.store.listing import Filter
+    from acme_iid.admin.table.bulk import Counted
+    from acme_iid.cli.carrying_out import Work
+    from acme_iid.operations.bulk import Task
 
 _SHOWN = 20
+_ATTEMPTS = 5
+"""How often an act is begun whose number is another one than a moment ago."""
 
 
 @click.group(short_help="Act on many certificates or instances at once.")
@@ -44,7 +45,7 @@ def bulk() -> None:
 class _Order:
     """The options that all acts have.
 
-    :ivar bulk: the id of an act that was stopped, which this one goes on with.
+    :ivar go_on: the id of an act that was stopped, which this one goes on with.
     """
 
     dry_run: bool
@@ -55,19 +56,14 @@ class _Order:
     why: str | None
     as_json: bool
 
-    def task(self, database: Database) -> Task:
-        from acme_iid.operations.bulk import Task
-
-        if self.go_on is None:
-            return Task.new(self.ticket)
-        return Task.stopped(database, self.go_on, self.ticket)
-
-    def require_some(self, filter_: Filter) -> None:
+    def require_some(self, filters: Filters) -> None:
         """Refuse an act on everything that nobody has asked for, and a filter that a script has left empty."""
         from acme_iid.operations import criteria
+        from acme_iid.store.listing import Filter
 
+        wanted = Filter(**{name: value for name, value in filters.items() if name in criteria.ABOUT})
         try:
-            criteria.require_some(filter_, every=self.every, prefix="--")
+            criteria.require_some(wanted, every=self.every, prefix="--")
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 
@@ -114,19 +110,17 @@ _OF_INSTANCES = (*_OF_CERTIFICATES, "profile", "since", "until")
 )
 @_ordered("--note")
 @filtered(*_OF_CERTIFICATES)
-def revoke(database: Database, filter_: Filter, order: _Order, *, reason: str) -> None:
+def revoke(filters: Filters, order: _Order, *, reason: str) -> None:
     """Revoke valid certificates, and close their names to their instances.
 
     Certificates that are issued after the count are left as they are.
     """
     from acme_iid.authority import revocation
-    from acme_iid.operations import bulk as acts
 
-    order.require_some(filter_)
-    code, now, task = revocation.reason_of_text(reason), int(time.time()), order.task(database)
-    count = acts.count_certificates(database, filter_, now)
-    if _confirmed(order, count, f"revoke {{}} certificates ({revocation.REASONS[code]})"):
-        _run(order, task, count, "certificates", acts.revoke(operated(database, order.why), filter_, code, task, now))
+    order.require_some(filters)
+    what = f"revoke {{}} certificates ({revocation.REASONS[revocation.reason_of_text(reason)]})"
+    act = _Act("bulk.revoke", "certificates", what, {**filters, "reason": reason, "note": order.why})
+    _carry_out(order, act, act.count(order)["count"])
 
 
 @bulk.command("renew-now", short_help="Have clients renew certificates, one after another.")
@@ -134,45 +128,38 @@ def revoke(database: Database, filter_: Filter, order: _Order, *, reason: str) -
     "--over",
     default="1h",
     show_default=True,
-    type=Checked("duration", keep=False),
+    type=Checked("duration"),
     metavar="TIME",
     help="The time to spread the renewals over.",
 )
 @_ordered("--reason")
 @filtered(*_OF_CERTIFICATES)
-def renew_now(database: Database, filter_: Filter, order: _Order, *, over: int) -> None:
+def renew_now(filters: Filters, order: _Order, *, over: str) -> None:
     """Ask the clients of valid certificates to renew them (RFC 9773), spread evenly over a time.
 
     Clients that ask the CA when to renew see it within minutes; each certificate gets a moment of its own.
     """
-    from acme_iid.operations import bulk as acts
+    from acme_iid.config import parsers
 
-    order.require_some(filter_)
-    now, task = int(time.time()), order.task(database)
-    count = acts.count_certificates(database, acts.left(database, filter_, task), now)
-    if _confirmed(order, count, f"ask for the renewal of {{}} certificates over {durations.text(over)}"):
-        steps = acts.renew_now(operated(database, order.why), filter_, over, task, now)
-        _run(order, task, count, "certificates", steps)
+    order.require_some(filters)
+    what = f"ask for the renewal of {{}} certificates over {durations.text(parsers.duration(over))}"
+    act = _Act("bulk.renew_now", "certificates", what, {**filters, "over": over, "reason": order.why})
+    _carry_out(order, act, act.count(order)["count"])
 
 
 @bulk.command("block", short_help="Shut instances out.")
 @click.option("--revoke", is_flag=True, help="Also revoke their certificates (keyCompromise).")
 @_ordered("--reason")
 @filtered(*_OF_INSTANCES)
-def block(database: Database, filter_: Filter, order: _Order, *, revoke: bool) -> None:
+def block(filters: Filters, order: _Order, *, revoke: bool) -> None:
     """Refuse instances from now on, and end what they have proven; those that are blocked stay as they are.
 
     The reason is for operators; the instances are not told.
     """
-    from acme_iid.operations import bulk as acts
-
-    order.require_some(filter_)
-    now, task = int(time.time()), order.task(database)
-    count = acts.count_instances(database, filter_)
+    order.require_some(filters)
     what = "block {} instances" + (" and revoke their certificates (keyCompromise)" if revoke else "")
-    if _confirmed(order, count, what):
-        steps = acts.block(operated(database, order.why), filter_, order.why, task, now, revoke=revoke)
-        _run(order, task, count, "instances", steps)
+    act = _Act("bulk.block", "instances", what, {**filters, "revoke": revoke, "reason": order.why})
+    _carry_out(order, act, act.count(order)["count"])
 
 
 @bulk.command("release", short_help="Let rebuilt VMs in again.")
@@ -191,8 +178,8 @@ def block(database: Database, filter_: Filter, order: _Order, *, revoke: bool) -
 )
 @click.option(
     "--for",
-    "seconds",
-    type=Checked("duration", keep=False),
+    "span",
+    type=Checked("duration"),
     default="1h",
     show_default=True,
     help="How long the releases last if they are not used.",
@@ -201,14 +188,7 @@ def block(database: Database, filter_: Filter, order: _Order, *, revoke: bool) -
 @_ordered("--reason")
 @filtered(*_OF_INSTANCES)
 def release(
-    database: Database,
-    filter_: Filter,
-    order: _Order,
-    *,
-    refused_since: int,
-    also_unbound: bool,
-    seconds: int,
-    revoke: bool,
+    filters: Filters, order: _Order, *, refused_since: str, also_unbound: bool, span: str, revoke: bool
 ) -> None:
     """Let VMs in again that were rebuilt and lost their account keys: each the one key that was refused for it.
 
@@ -216,22 +196,68 @@ def release(
     out, and listed, where several keys have come for it, or where the evidence was not bound to the key; one whose own
     account has used it since is none of them. --dry-run lists all of them with their keys.
     """
-    from acme_iid.operations import bulk as acts
-    from acme_iid.operations.descriptions import bulk as descriptions
-
-    order.require_some(filter_)
-    now, task = int(time.time()), order.task(database)
-    found = acts.rebuilt(database, filter_, refused_since, also_unbound=also_unbound, now=now)
-    left_out = [entry for entry in found if entry.left_out is not None]
-    listed = found if order.dry_run else left_out[:_SHOWN]
+    order.require_some(filters)
+    given = {"refused_since": refused_since, "also_unbound": also_unbound, "for": span, "revoke": revoke}
+    what = "release {} instances, each to the key that was refused for it"
+    act = _Act("bulk.release", "instances", what, {**filters, **given, "reason": order.why})
+    counted = act.count(order)
+    found, left_out = counted["instances"], counted["left_out"]
+    listed = found if order.dry_run else [row for row in found if row["left_out"] is not None][:_SHOWN]
     if listed and not order.as_json:
-        show(descriptions.rebuilt(listed), as_json=False, empty="")
-        if len(left_out) > len(listed):
-            click.echo(f"{len(left_out) - len(listed)} more are left out; --dry-run lists them.", err=True)
-    count = len(found) - len(left_out)
-    if _confirmed(order, count, "release {} instances, each to the key that was refused for it"):
-        steps = acts.release(operated(database, order.why), found, seconds, task, now, revoke=revoke)
-        _run(order, task, count, "instances", steps)
+        show(listed, as_json=False, empty="")
+        if order.dry_run and counted["count"] + left_out > len(listed):
+            click.echo(f"{counted['count'] + left_out - len(listed)} more are not listed.", err=True)
+        elif not order.dry_run and left_out > len(listed):
+            click.echo(f"{left_out - len(listed)} more are left out; --dry-run lists them.", err=True)
+    _carry_out(order, act, counted["count"])
+
+
+@dataclass(frozen=True)
+class _Act:
+    """An act on many.
+
+    :ivar name: in the table of acts.
+    :ivar things: certificates or instances.
+    :ivar what: what it does, with {} for the number.
+    :ivar given: its own parameters.
+    """
+
+    name: str
+    things: str
+    what: str
+    given: Mapping[str, object]
+
+    def parameters(self, order: _Order) -> dict[str, object]:
+        """All of them."""
+        return {**self.given, "all": order.every, "ticket": order.ticket, "go_on": order.go_on}
+
+    def count(self, order: _Order) -> Counted:
+        """On how many it would be."""
+        from acme_iid.cli.asking import ask
+
+        counted: Counted = ask(self.name, dry_run=True, **self.parameters(order))
+        return counted
+
+
+def _carry_out(order: _Order, act: _Act, count: int) -> None:
+    """Do an act, if it is confirmed."""
+    from acme_iid.admin_client.errors import AdminError
+    from acme_iid.cli import asking
+
+    for left in reversed(range(_ATTEMPTS)):
+        if not _confirmed(order, count, act.what):
+            return
+        try:
+            work = asking.begin(act.name, confirm=count, **act.parameters(order))
+        except AdminError as error:
+            # In a CA that works, there may be more, or fewer, than a moment ago.
+            now = error.members.get("count")
+            if not left or not isinstance(now, int):
+                raise
+            count = now
+        else:
+            _run(order, work, count, act.things)
+            return
 
 
 def _confirmed(order: _Order, count: int, what: str) -> bool:
@@ -259,11 +285,14 @@ def _confirmed(order: _Order, count: int, what: str) -> bool:
     return True
 
 
-def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Step]) -> None:
-    """Run an act to its end, or until somebody or something stops it, and say what was done."""
+def _run(order: _Order, work: Work, count: int, things: str) -> None:
+    """See an act through to its end, or until somebody or something stops it, and say what was done."""
+    from acme_iid.admin_client.errors import UnavailableError
     from acme_iid.errors import OutcomeUnknownError, RequestError, StoreUnavailableError
+    from acme_iid.operations.bulk import Task
     from acme_iid.operations.descriptions.bulk import done as described
 
+    task = Task(work.id)
     done = left_out = 0
     stopped: str | None = None
     is_unknown = False
@@ -274,14 +303,13 @@ def _run(order: _Order, task: Task, count: int, things: str, steps: Iterator[Ste
             _stopping() as asked,
             click.progressbar(length=count, file=sys.stderr, hidden=order.as_json or not sys.stderr.isatty()) as bar,
         ):
-            for step in steps:
+            for step in work.steps():
                 done, left_out = done + step.done, left_out + step.left_out
                 bar.update(step.done + step.left_out)
                 if asked() and done + left_out < count:
-                    stopped = "it was stopped"
-                    break
-    except (StoreUnavailableError, RequestError) as error:
-        stopped, is_unknown = str(error), isinstance(error, OutcomeUnknownError)
+                    work.stop()
+    except (StoreUnavailableError, RequestError, UnavailableError) as error:
+        stopped, is_unknown = str(error), isinstance(error, OutcomeUnknownError | UnavailableError)
     except Exception:
         click.echo(_done(task, done, left_out, count, things), err=True)
         raise

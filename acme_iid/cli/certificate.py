@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from acme_iid.cli import Home
-from acme_iid.cli.acting import Reason, acting, operated
-from acme_iid.cli.filters import MOMENT_AHEAD, Criterion, filtered, numbered, on_store, show_page
+from acme_iid.cli.acting import operated, reason_option
+from acme_iid.cli.filters import MOMENT_AHEAD, Criterion, Filters, filtered, require_number, show_page
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show_one
 from acme_iid.cli.parameters import Checked
 
 if TYPE_CHECKING:
-    from acme_iid.store.certificates import Status
-    from acme_iid.store.database import Database
-    from acme_iid.store.listing import Filter
+    from acme_iid.operations.descriptions.certificates import RenewalsAsked
 
 _serial = click.argument("serial", type=Criterion("serial_number"))
 
@@ -39,28 +38,14 @@ def certificate() -> None:
 )
 @json_option
 @filtered("kind", "remote", "bulk")
-def list_(
-    database: Database,
-    filter_: Filter,
-    *,
-    status_: Status | None,
-    expires_before: int | None,
-    overdue: bool,
-    as_json: bool,
-) -> None:
+def list_(filters: Filters, *, status_: str | None, expires_before: str | None, overdue: bool, as_json: bool) -> None:
     """List issued certificates, the latest first; --since and --until are about when they were issued."""
-    from acme_iid.operations.descriptions import certificates
+    from acme_iid.cli import asking
 
     if status_ not in (None, "valid") and (overdue or expires_before is not None):
         raise click.UsageError("--overdue and --expires-before are about valid certificates.")
-    page = certificates.listed(
-        database,
-        numbered(filter_),
-        int(time.time()),
-        of_status=status_,
-        ends_before=expires_before,
-        overdue=overdue,
-    )
+    require_number(filters)
+    page = asking.page("certificate.list", status=status_, expires_before=expires_before, overdue=overdue, **filters)
     show_page(page, as_json=as_json, empty="No such certificate has been issued yet.")
 
 
@@ -68,18 +53,14 @@ def list_(
 @_serial
 @click.option("--pem", is_flag=True, help="Print the certificate and its chain instead.")
 @json_option
-@on_store
-def show_certificate(database: Database, serial: int, *, pem: bool, as_json: bool) -> None:
+def show_certificate(serial: str, *, pem: bool, as_json: bool) -> None:
     """Show the certificate with SERIAL (decimal, or hexadecimal after 0x), and who got it."""
-    from acme_iid.authority.reading import with_chain
-    from acme_iid.operations import criteria
-    from acme_iid.operations.descriptions import certificates
+    from acme_iid.cli.asking import ask
 
-    certificate = criteria.certificate(database, serial)
     if pem:
-        click.echo(with_chain(database, certificate), nl=False)
+        click.echo(ask("certificate.pem", serial=serial), nl=False)
         return
-    show_one(certificates.whole(certificate, int(time.time())), as_json=as_json)
+    show_one(ask("certificate.show", serial=serial), as_json=as_json)
 
 
 @certificate.command("renew-now", short_help="Have clients renew certificates, one after another.")
@@ -87,28 +68,25 @@ def show_certificate(database: Database, serial: int, *, pem: bool, as_json: boo
     "--over",
     default="1h",
     show_default=True,
-    type=Checked("duration", keep=False),
+    type=Checked("duration"),
     metavar="TIME",
     help="The time to spread the renewals over.",
 )
-@click.option("--reason", type=Reason(), metavar="TEXT", help="The reason; the event has it, beside your name.")
+@reason_option()
 @json_option
 @filtered("instance", "limit", "before", "since", "until", "kind", "remote", "bulk")
-def renew_now(database: Database, filter_: Filter, *, over: int, reason: str | None, as_json: bool) -> None:
+def renew_now(filters: Filters, *, over: str, act_reason: str | None, as_json: bool) -> None:
     """Ask the clients of valid certificates to renew them (RFC 9773), spread evenly over a time.
 
     Clients that ask the CA when to renew see it within minutes; each certificate gets a moment of its own.
     """
-    from acme_iid.operations import bulk
-    from acme_iid.operations.descriptions.certificates import RenewalsAsked
+    from acme_iid.cli.asking import ask
 
-    store = operated(database, reason)
-    asked = sum(step.done for step in bulk.renew_now(store, filter_, over, bulk.Task.new(), int(time.time())))
-    done: RenewalsAsked = {"certificates": asked, "seconds": over}
+    done: RenewalsAsked = ask("certificate.renew_now", over=over, reason=act_reason, **filters)
     if as_json:
         click.echo(json.dumps(done))
     else:
-        click.echo(f"Asked for the renewal of {asked} certificates over {over} seconds.")
+        click.echo(f"Asked for the renewal of {done['certificates']} certificates over {done['seconds']} seconds.")
 
 
 @certificate.command("revoke", short_help="Revoke a certificate.")
@@ -126,38 +104,42 @@ def renew_now(database: Database, filter_: Filter, *, over: int, reason: str | N
     show_default=True,
     help="The reason of RFC 5280, by name such as keyCompromise or by code. superseded closes no names.",
 )
-@acting("--note")
+@reason_option("--note")
 @click.pass_obj
-def revoke(home: Home, database: Database, serial: int | None, file: Path | None, reason: str) -> None:
+def revoke(home: Home, serial: str | None, file: Path | None, reason: str, act_reason: str | None) -> None:
     """Revoke the certificate with SERIAL (decimal, or hexadecimal after 0x) and close its names to its instance.
 
     Of a certificate that the store does not know, no name is closed: whose it was is not known.
     """
     from acme_iid.authority import revocation
-    from acme_iid.operations import criteria
 
     if (serial is None) == (file is None):
         raise click.UsageError("give the certificate's serial number, or its file with --cert")
-    code, now = revocation.reason_of_text(reason), int(time.time())
+    code = revocation.reason_of_text(reason)
     if file is not None:
-        serial = _revoke_file(home, database, file, code, now)
-    elif serial is not None:
-        revocation.revoke_by_operator(database, criteria.certificate(database, serial), code, now)
-    click.echo(f"Certificate with Serial Number {serial} has been revoked.")
+        number = str(_revoke_file(home, file, code, act_reason))
+    else:
+        from acme_iid.cli.asking import ask
+
+        number = ask("certificate.revoke", serial=serial, reason=reason, note=act_reason)["serial"]
+    click.echo(f"Certificate with Serial Number {number} has been revoked.")
 
 
-def _revoke_file(home: Home, database: Database, file: Path, code: int, now: int) -> int:
-    """Revoke the first certificate in a file; its serial number."""
+def _revoke_file(home: Home, file: Path, code: int, why: str | None) -> int:
+    """Revoke the first certificate in a file; its serial number. A server is not asked for this."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from acme_iid.authority import revocation, unrecorded
     from acme_iid.issuance.home import issuing_certificates, load_certificates
     from acme_iid.store import certificates
+    from acme_iid.store.database import open_store
 
-    leaf = load_certificates(file)[0]
-    known = certificates.by_serial(database, f"{leaf.serial_number:x}")
-    if known is not None and known.der == leaf.public_bytes(Encoding.DER):
-        revocation.revoke_by_operator(database, known, code, now)
-    else:
-        unrecorded.revoke(database, leaf, issuing_certificates(home.path), code, now)
+    now, folder = int(time.time()), home.path
+    with closing(operated(open_store(home.config().store.url), why)) as database:
+        leaf = load_certificates(file)[0]
+        known = certificates.by_serial(database, f"{leaf.serial_number:x}")
+        if known is not None and known.der == leaf.public_bytes(Encoding.DER):
+            revocation.revoke_by_operator(database, known, code, now)
+        else:
+            unrecorded.revoke(database, leaf, issuing_certificates(folder), code, now)
     return leaf.serial_number

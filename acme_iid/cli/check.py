@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,10 +15,9 @@ from acme_iid.cli.output import show
 from acme_iid.cli.parameters import password, password_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from acme_iid.admin.table.configuration import CheckedConfiguration
     from acme_iid.cli import Home
-    from acme_iid.config.settings import Config
+    from acme_iid.operations.descriptions.findings import FindingRow, ReloadOutlook
 
 
 class _UnusableError(click.ClickException):
@@ -42,6 +43,27 @@ def check(home: Home, password_file: Path | None, *, reloading: bool, as_json: b
     With --reload it tries what a server does on SIGHUP: the exit status is 2 if that would be refused, and otherwise 0.
     Keys that need a password are tried only with --password-file.
     """
+    from acme_iid.cli import asking
+
+    server = asking.server(home)
+    if server is not None:
+        if password_file is not None:
+            raise click.UsageError(
+                "--password-file is for the keys in the CA's home, and a server is not told of passwords"
+            )
+        if reloading:
+            _tell_outlook(asking.ask("check.reload"), as_json=as_json)
+            return
+        found: CheckedConfiguration = asking.ask("check.findings")
+        if found["unusable"] is not None:
+            raise _UnusableError(found["unusable"])
+        _tell(found["findings"], Path(server.caller["home"]), as_json=as_json)
+        return
+    _check_here(home, password_file, reloading=reloading, as_json=as_json)
+
+
+def _check_here(home: Home, password_file: Path | None, *, reloading: bool, as_json: bool) -> None:
+    """Look in the CA's home, with its keys."""
     from acme_iid.config.table import ConfigError
     from acme_iid.issuance.keys import CAFileError
     from acme_iid.operations import issuers
@@ -55,29 +77,32 @@ def check(home: Home, password_file: Path | None, *, reloading: bool, as_json: b
     except (ConfigError, OSError) as error:
         raise _UnusableError(str(error)) from error
     if reloading:
-        _try_reload(config, password_file, as_json=as_json)
+        outlook, unasked = findings.reload(config, password(password_file))
+        _tell_unasked(unasked)
+        _tell_outlook(outlook, as_json=as_json)
         return
     try:
         rows, unasked = findings.check(config, password_file, int(time.time()))
     except CAFileError as error:
         raise _UnusableError(str(error)) from error
     _tell_unasked(unasked)
+    _tell(rows, config.home, as_json=as_json)
+
+
+def _tell(rows: Sequence[FindingRow], folder: Path, *, as_json: bool) -> None:
+    """Say what was found in a home."""
     if as_json:
         show(rows, as_json=True, empty="")
     elif not rows:
-        click.echo(f"Nothing unsafe in {config.home / 'ca.toml'}.")
+        click.echo(f"Nothing unsafe in {folder / 'ca.toml'}.")
     for row in () if as_json else rows:
         click.echo(f"{row['severity']}: {row['sentence']} {row['remedy']} [{row['code']}]")
     if rows:
         click.get_current_context().exit(1)
 
 
-def _try_reload(config: Config, password_file: Path | None, *, as_json: bool) -> None:
+def _tell_outlook(found: ReloadOutlook, *, as_json: bool) -> None:
     """Say what a server would do on SIGHUP."""
-    from acme_iid.operations.descriptions import findings
-
-    found, unasked = findings.reload(config, password(password_file))
-    _tell_unasked(unasked)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     if found["untried"] is not None:

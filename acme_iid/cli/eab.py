@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
-
 import click
 
-from acme_iid.cli.acting import acting
-from acme_iid.cli.filters import ABOUT, filtered, show_page
+from acme_iid.cli.acting import reason_option
+from acme_iid.cli.filters import ABOUT, Filters, filtered, show_page
 from acme_iid.cli.filters import as_json as json_option
 from acme_iid.cli.output import show_one
 from acme_iid.cli.parameters import Checked, TakesRandomText
-
-if TYPE_CHECKING:
-    from acme_iid.store.database import Database
-    from acme_iid.store.listing import Filter
 
 
 @click.group(short_help="Keys that let their holder make an account.")
@@ -28,29 +21,26 @@ def eab() -> None:
 
 @eab.command("add", short_help="Make a key.")
 @click.option("--label", help="Whom or what it is for.")
-@click.option(
-    "--expires", type=Checked("duration", keep=False), metavar="TIME", help="How long it may be used, such as 7d."
-)
+@click.option("--expires", type=Checked("duration"), metavar="TIME", help="How long it may be used, such as 7d.")
 @click.option("--reusable", is_flag=True, help="More than one account may be made with it.")
 @json_option
-@acting()
-def add(database: Database, *, label: str | None, expires: int | None, reusable: bool, as_json: bool) -> None:
+@reason_option()
+def add(*, label: str | None, expires: str | None, reusable: bool, as_json: bool, act_reason: str | None) -> None:
     """Make a key and print it: its id, and the MAC key in base64url. It is not shown again."""
-    from acme_iid.authority import external_keys
-    from acme_iid.operations.descriptions.external_keys import new
+    from acme_iid.cli.asking import ask
 
-    key = external_keys.add(database, label, expires, int(time.time()), reusable=reusable)
-    show_one(new(key), as_json=as_json)
+    made = ask("eab.add", label=label, expires=expires, reusable=reusable, reason=act_reason)
+    show_one(made, as_json=as_json)
 
 
 @eab.command("list", short_help="The keys, newest first.")
 @json_option
 @filtered(*ABOUT)
-def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
+def list_(filters: Filters, *, as_json: bool) -> None:
     """List keys, the latest first, with the account that was last made with each."""
-    from acme_iid.operations.descriptions import external_keys
+    from acme_iid.cli import asking
 
-    show_page(external_keys.listed(database, filter_), as_json=as_json, empty="There is no external account key.")
+    show_page(asking.page("eab.list", **filters), as_json=as_json, empty="There is no external account key.")
 
 
 @eab.command(
@@ -59,12 +49,12 @@ def list_(database: Database, filter_: Filter, *, as_json: bool) -> None:
     short_help="Let a key make no further account.",
 )
 @click.argument("key_id")
-@acting()
-def revoke(database: Database, key_id: str) -> None:
+@reason_option()
+def revoke(key_id: str, act_reason: str | None) -> None:
     """Revoke a key. The accounts that were made with it stay; 'account deactivate' ends one."""
-    from acme_iid.authority import external_keys
+    from acme_iid.cli.asking import ask
 
-    revoked = external_keys.revoke(database, key_id, int(time.time()))
+    revoked = ask("eab.revoke", id=key_id, reason=act_reason)
     click.echo(f"The external account key {key_id} makes no further account.")
-    if revoked.account_id is not None:
-        click.echo(f"An account was made with it: {revoked.account_id}.")
+    if revoked["account"] is not None:
+        click.echo(f"An account was made with it: {revoked['account']}.")

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from acme_iid.cli.filters import Criterion, filtered, numbered, show_page
+from acme_iid.cli.filters import Criterion, Filters, filtered, require_number, show_page
 from acme_iid.cli.filters import as_json as json_option
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from acme_iid.cli import Home
-    from acme_iid.operations.descriptions.chain import Kept
-    from acme_iid.store.chain import Link
-    from acme_iid.store.database import Database
-    from acme_iid.store.listing import Filter
-
-_LONG = 20_000
-"""Events whose walk takes long enough for a person to wonder."""
 
 
 class _Head(Criterion):
     """A place in the chain that was kept: NUMBER:HASH, or the hash alone."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the event's number, if it is given, and the hash."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text: the event's number, if it is given, and the hash."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -52,14 +41,13 @@ class _Head(Criterion):
 @json_option
 @filtered()
 def events(
-    database: Database,
-    filter_: Filter,
+    filters: Filters,
     *,
     check: bool,
     follow: bool,
     after: int | None,
     first: int | None,
-    expect: Kept | None,
+    expect: str | None,
     as_json: bool,
 ) -> None:
     """Show the record of decisions, the latest first: who was let in, who was refused and by which rule.
@@ -71,10 +59,13 @@ def events(
     --follow is for a program that keeps the record elsewhere. Each line has the event's hash and what it is made of:
     rfc-notes/iid-01.md says how, under "What is recorded".
     """
+    from acme_iid.cli import asking
     from acme_iid.operations.descriptions import events
-    from acme_iid.store.listing import Filter
 
-    if (check or follow) and (filter_ != Filter() or (check and follow)):
+    is_filtered = (
+        any(value is not None for name, value in filters.items() if name != "limit") or filters["limit"] != 100
+    )
+    if (check or follow) and (is_filtered or (check and follow)):
         raise click.UsageError(
             "--check and --follow are about the chain, from which no filter takes anything; give one of them."
         )
@@ -85,15 +76,16 @@ def events(
             raise click.UsageError("--from and --expect go with --check.")
         from acme_iid.cli import following
 
-        following.follow(database, after)
+        following.follow(after)
         return
     if check:
         home: Home = click.get_current_context().obj
-        _check(home.path, database, first, expect, as_json=as_json)
+        _check(home, first, expect, as_json=as_json)
         return
     if first is not None or expect is not None:
         raise click.UsageError("--from and --expect go with --check.")
-    page = events.listed(database, numbered(filter_))
+    require_number(filters)
+    page = asking.page("events.list", **filters)
     if as_json:
         rows = [events.flat(event) for event in page["items"]]
         show_page({"items": rows, "next": page["next"]}, as_json=True, empty="")
@@ -111,32 +103,21 @@ def events(
     show_page({"items": lines, "next": page["next"]}, as_json=False, empty="No such thing has been decided yet.")
 
 
-def _check(home: Path, database: Database, first: int | None, expect: Kept | None, *, as_json: bool) -> None:
-    from acme_iid.operations.descriptions import chain
-    from acme_iid.store import checkpoints
+def _check(home: Home, first: int | None, expect: str | None, *, as_json: bool) -> None:
+    from acme_iid.cli import asking, chain_walks
 
-    checked = chain.check(home, database, first, expect, _watched)
+    checked, signed_by = (
+        chain_walks.here(home, first, expect) if asking.server(home) is None else chain_walks.there(first, expect)
+    )
     if as_json:
         click.echo(json.dumps(checked))
         return
     count, beyond = checked["events"], checked["unsealed"]
     click.echo(f"OK: {count} event{'' if count == 1 else 's'}, head {checked['head']}")
-    signed = checkpoints.latest(database)
-    if signed is not None:
+    if signed_by is not None:
         click.echo(
-            f"Events 1 to {checked['removed']} are in exports and no longer here. The issuer {signed.issuer_id[:16]} "
-            f"has signed the place {signed.place}, which follows from them."
+            f"Events 1 to {checked['removed']} are in exports and no longer here. The issuer {signed_by[:16]} "
+            f"has signed the place {checked['checkpoint']}, which follows from them."
         )
     if beyond:
         click.echo(f"Not under this head yet: {beyond} event{'' if beyond == 1 else 's'} that came since.")
-
-
-def _watched(links: Iterator[Link], count: int) -> Iterator[Link]:
-    """The same links, with a bar on a terminal if there are many."""
-    if count < _LONG or not sys.stderr.isatty():
-        yield from links
-        return
-    with click.progressbar(length=count, label="Checking events", file=sys.stderr, update_min_steps=1000) as bar:
-        for link in links:
-            yield link
-            bar.update(1)

@@ -1,4 +1,4 @@
-"""Parts that the commands over the store share: the opened store, and the filters and pages of their lists."""
+"""Parts that commands share: the opened store of those that work in the home, and the filters and pages of lists."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from acme_iid.cli import Home
     from acme_iid.operations.descriptions.pages import Page
     from acme_iid.store.database import Database
-    from acme_iid.store.listing import Filter
 
 P = ParamSpec("P")
+
+Filters = dict[str, Any]
+"""What a list is asked for by: the options as they were typed, None where they were not."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
 
-class Criterion(click.ParamType[Any]):
-    """What something is looked for by.
+class Criterion(click.ParamType[str]):
+    """What something is looked for by; the command takes the text as it was typed.
 
     :param name: of the function of :mod:`acme_iid.operations.criteria` that reads it.
     :param timed: whether that takes the time of now as well.
@@ -35,21 +37,24 @@ class Criterion(click.ParamType[Any]):
         self.name = name
         self._timed = timed
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return what the text stands for."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, which stands for something."""
         from acme_iid.operations import criteria
 
-        if not isinstance(value, str):
-            return value
+        text: str = value
         read = getattr(criteria, self.name)
         try:
-            return read(value, int(time.time())) if self._timed else read(value)
+            if self._timed:
+                read(text, int(time.time()))
+            else:
+                read(text)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        return text
 
 
 MOMENT = Criterion("moment", timed=True)
-"""A time in RFC 3339, a day (its beginning, UTC), or how long ago it was; converted to seconds since the epoch."""
+"""A time in RFC 3339, a day (its beginning, UTC), or how long ago it was."""
 MOMENT_AHEAD = Criterion("moment_ahead", timed=True)
 """The same, where a duration says how long it is until then."""
 _CLOUDS = [entry.cloud for entry in CLOUD_TYPES.values()]
@@ -115,21 +120,17 @@ def on_store(command: Callable[Concatenate[Database, P], None]) -> Callable[...,
     return opened
 
 
-def filtered(*without: str) -> Callable[[Callable[Concatenate[Database, Filter, P], None]], Callable[..., None]]:
-    """Give a list its filters: the command takes the store and the :class:`Filter` that the options ask for.
+def filtered(*without: str) -> Callable[[Callable[Concatenate[Filters, P], None]], Callable[..., None]]:
+    """Give a list its filters: the command takes those that the options ask for.
 
     :param without: the options that the list does not have.
     """
     offered = [name for name in _OPTIONS if name not in without]
 
-    def decorate(command: Callable[Concatenate[Database, Filter, P], None]) -> Callable[..., None]:
-        @on_store
+    def decorate(command: Callable[Concatenate[Filters, P], None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def listing(database: Database, /, *args: Any, **kwargs: Any) -> None:
-            from acme_iid.operations import criteria
-
-            options = {name: kwargs.pop(name) for name in offered}
-            command(database, criteria.filter_of(database, options, follow_again), *args, **kwargs)
+        def listing(*args: Any, **kwargs: Any) -> None:
+            command({name: kwargs.pop(name) for name in offered}, *args, **kwargs)
 
         decorated: Callable[..., None] = listing
         for name in reversed(offered):
@@ -154,12 +155,17 @@ def follow_again(database: Database) -> None:
         lookups.follow_again(database, progress=bar.update)
 
 
-def numbered(filter_: Filter) -> Filter:
-    """The filter of a list whose places are numbers."""
-    from acme_iid.operations import criteria
+def require_number(filters: Filters) -> None:
+    """Refuse a place that is none in a list whose places are numbers.
 
+    :raises UsageError: if it is none.
+    """
+    from acme_iid.operations import criteria
+    from acme_iid.store.listing import Filter
+
+    before = filters["before"]
     try:
-        return criteria.numbered(filter_)
+        criteria.numbered(Filter(before=None if before is None else criteria.place(before)))
     except ValueError as error:
         raise click.UsageError(f"{error}; --before takes the place at the end of a page.") from error
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import click
 
-from acme_iid.cli.acting import acting
+from acme_iid.cli.acting import reason_option
+from acme_iid.cli.filters import Filters, filtered, show_page
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.filters import filtered, follow_again, on_store, show_page
 from acme_iid.cli.output import show_one
 from acme_iid.cli.parameters import Checked
 
 if TYPE_CHECKING:
-    from acme_iid.operations.descriptions.instances import BlockedInstance
-    from acme_iid.store.database import Database
-    from acme_iid.store.listing import Filter
+    from acme_iid.operations.descriptions.instances import BlockedInstance, ReleasedInstance, UnblockedInstance
 
 _id = click.argument("id")
 
@@ -30,31 +27,26 @@ def instance() -> None:
 @click.option("--blocked", is_flag=True, help="Those that are blocked, the latest first, whether ever used or not.")
 @json_option
 @filtered("instance", "kind", "remote", "bulk", "profile")
-def list_(database: Database, filter_: Filter, *, blocked: bool, as_json: bool) -> None:
+def list_(filters: Filters, *, blocked: bool, as_json: bool) -> None:
     """List the instances that were used here, the latest first use first.
 
     --since and --until are about the first use (with --blocked, the block); --name finds the instances that got a
     certificate for NAME.
     """
-    from acme_iid.operations.descriptions import instances
+    from acme_iid.cli import asking
 
     empty = "No instance is blocked." if blocked else "No such instance has been used here yet."
-    show_page(instances.listed(database, filter_, blocked=blocked), as_json=as_json, empty=empty)
+    show_page(asking.page("instance.list", blocked=blocked, **filters), as_json=as_json, empty=empty)
 
 
 @instance.command("show", short_help="One instance in full.")
 @_id
 @json_option
-@on_store
-def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - the argument's name in --help
+def show_instance(id: str, *, as_json: bool) -> None:  # noqa: A002 - the argument's name in --help
     """Show an instance, by its whole id or by the cloud's own instance id, also if it was only ever refused."""
-    from acme_iid.operations import criteria
-    from acme_iid.operations.descriptions import instances
-    from acme_iid.store import lookups
+    from acme_iid.cli.asking import ask
 
-    lookups.follow(database)
-    whole = criteria.instance_called(database, id, follow_again)
-    show_one(instances.whole(database, whole, int(time.time())), as_json=as_json)
+    show_one(ask("instance.show", id=id), as_json=as_json)
 
 
 @instance.command("release", short_help="Let one new account key use an instance.")
@@ -64,39 +56,37 @@ def show_instance(database: Database, id: str, *, as_json: bool) -> None:  # noq
 )
 @click.option(
     "--for",
-    "seconds",
-    type=Checked("duration", keep=False),
+    "span",
+    type=Checked("duration"),
     default="1h",
     show_default=True,
     help="How long the release lasts if it is not used.",
 )
 @click.option("--revoke", is_flag=True, help="Also revoke the instance's certificates.")
 @json_option
-@acting()
+@reason_option()
 def release(
-    database: Database,
     id: str,  # noqa: A002 - as above
     thumbprint: str,
-    seconds: int,
+    span: str,
     *,
     revoke: bool,
     as_json: bool,
+    act_reason: str | None,
 ) -> None:
     """Let a VM in again that was rebuilt and lost its account key, or one that is too old for its first use.
 
     The instance is taken from the account that it belongs to, if there is one. The key with THUMBPRINT, and no
     other, may use it next, whatever the instance's age.
     """
-    from acme_iid.operations import instances as use_cases
-    from acme_iid.operations.descriptions.instances import released
-    from acme_iid.store import instances
+    from acme_iid.cli.asking import ask
 
-    now = int(time.time())
-    whole, ended = use_cases.release(database, id, thumbprint, seconds, revoke=revoke, now=now)
-    done = released(whole, thumbprint, now + seconds, ended)
-    ends = done["release_ends"]
+    done: ReleasedInstance = ask(
+        "instance.release", id=id, to=thumbprint, revoke=revoke, reason=act_reason, **{"for": span}
+    )
+    whole, ends = done["instance"], done["release_ends"]
     _tell(f"Instance {whole} is released to the key {thumbprint} until {ends}.", done, as_json=as_json)
-    if instances.closed(database, whole).blocked:
+    if ask("instance.show", id=whole)["blocked"] is not None:
         click.echo(f"It is blocked all the same; acme-iid-ca instance unblock {whole} lets it in.", err=True)
 
 
@@ -104,25 +94,23 @@ def release(
 @_id
 @click.option("--revoke", is_flag=True, help="Also revoke its certificates (keyCompromise).")
 @json_option
-@acting(passed=True)
+@reason_option()
 def block(
-    database: Database,
     id: str,  # noqa: A002 - as above
-    reason: str | None,
     *,
     revoke: bool,
     as_json: bool,
+    act_reason: str | None,
 ) -> None:
     """Refuse an instance from now on, and end what it has proven.
 
     ID is its whole id, which may be one that was never used here, or the cloud's own id of one that was. The reason is
     for operators; the instance is not told.
     """
-    from acme_iid.operations import instances as use_cases
-    from acme_iid.operations.descriptions.instances import blocked
+    from acme_iid.cli.asking import ask
 
-    whole, ended = use_cases.block(database, id, reason, revoke=revoke, now=int(time.time()))
-    _tell(f"Instance {whole} is blocked.", blocked(whole, ended), as_json=as_json)
+    done: BlockedInstance = ask("instance.block", id=id, revoke=revoke, reason=act_reason)
+    _tell(f"Instance {done['instance']} is blocked.", done, as_json=as_json)
 
 
 def _tell(sentence: str, done: BlockedInstance, *, as_json: bool) -> None:
@@ -137,17 +125,16 @@ def _tell(sentence: str, done: BlockedInstance, *, as_json: bool) -> None:
 @instance.command("unblock", short_help="Let a blocked instance in again.")
 @_id
 @json_option
-@acting()
-def unblock(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A002 - as above
+@reason_option()
+def unblock(id: str, *, as_json: bool, act_reason: str | None) -> None:  # noqa: A002 - as above
     """Let an instance in again. Its owner has not changed."""
-    from acme_iid.operations import instances as use_cases
-    from acme_iid.operations.descriptions.instances import unblocked
+    from acme_iid.cli.asking import ask
 
-    whole, closed = use_cases.unblock(database, id, int(time.time()))
-    done = unblocked(whole, closed)
+    done: UnblockedInstance = ask("instance.unblock", id=id, reason=act_reason)
     if as_json:
         show_one(done, as_json=True)
         return
+    whole = done["instance"]
     click.echo(f"Instance {whole} is no longer blocked.")
     for name in done["closed_names"]:
         click.echo(f"{name} is still closed to it; it is opened with: acme-iid-ca instance reopen {whole} {name}")
@@ -156,11 +143,10 @@ def unblock(database: Database, id: str, *, as_json: bool) -> None:  # noqa: A00
 @instance.command("reopen", short_help="Open a name that revocation closed.")
 @_id
 @click.argument("name")
-@acting()
-def reopen(database: Database, id: str, name: str) -> None:  # noqa: A002 - as above
+@reason_option()
+def reopen(id: str, name: str, act_reason: str | None) -> None:  # noqa: A002 - as above
     """Let an instance hold NAME again after its certificate for it was revoked."""
-    from acme_iid.operations import instances as use_cases
+    from acme_iid.cli.asking import ask
 
-    instance = use_cases.find(database, id)
-    use_cases.reopen(database, instance, name, int(time.time()))
-    click.echo(f"The name {name} is open to instance {instance.id} again.")
+    done = ask("instance.reopen", id=id, name=name, reason=act_reason)
+    click.echo(f"The name {name} is open to instance {done['instance']} again.")

@@ -35,9 +35,12 @@ def show_policy(home: Home, *, as_json: bool) -> None:
     the CA's domains is given to whoever asks first: a terminal shows that in red. What one instance may hold,
     'acme-iid-ca provisioner test' says.
     """
+    from acme_iid.cli import asking
     from acme_iid.operations.descriptions.policy import rows as described
 
-    rows = list(described(home.config()))
+    # In the home no store is needed.
+    is_here = asking.server(home) is None
+    rows: list[PolicyRow] = list(described(home.config())) if is_here else asking.ask("policy.show")["items"]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -44,27 +45,31 @@ def status(home: Home, *, as_json: bool) -> None:
     Backups count as daily: a last one is yellow after 25 hours, and red after two days. The exit status is 1 if
     something is red, and 0 otherwise.
     """
+    from acme_iid.cli import asking
+
+    # A server asks no key for a signature, and says of no key where it is.
+    server = asking.server(home)
+    state: StatusDescription = _look(home) if server is None else asking.ask("status.show")
+    if as_json:
+        click.echo(json.dumps(state, indent=2))
+    else:
+        for line in screen(state, str(home.path) if server is None else server.caller["home"]):
+            click.echo(line)
+    if any(trouble["severity"] == "red" for trouble in state["troubles"]):
+        click.get_current_context().exit(1)
+
+
+def _look(home: Home) -> StatusDescription:
     from acme_iid.operations.descriptions.status import describe
     from acme_iid.operations.status import collect
     from acme_iid.store import lookups
     from acme_iid.store.database import open_store
 
-    now = int(time.time())
-    config = home.config()
-    database = open_store(config.store.url)
-    try:
+    now, config = int(time.time()), home.config()
+    with closing(open_store(config.store.url)) as database:
         lookups.follow(database)
         follow_again(database)
-        state = describe(collect(home.path, database, config.sink_names, now), now)
-    finally:
-        database.close()
-    if as_json:
-        click.echo(json.dumps(state, indent=2))
-    else:
-        for line in screen(state, str(home.path)):
-            click.echo(line)
-    if any(trouble["severity"] == "red" for trouble in state["troubles"]):
-        click.get_current_context().exit(1)
+        return describe(collect(home.path, database, config.sink_names, now), now)
 
 
 def screen(state: StatusDescription, home: str) -> Iterator[str]:

@@ -11,12 +11,10 @@ import click
 
 from acme_iid.cli.acting import here, reason_option
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.filters import on_store
 from acme_iid.cli.output import rows_progress, show
 
 if TYPE_CHECKING:
     from acme_iid.cli import Home
-    from acme_iid.store.database import Database
 
 
 @click.group(short_help="The database as a whole.")
@@ -82,25 +80,23 @@ def migrate(context: click.Context, url: str, act_reason: str | None, *, as_json
 
 @store.command(short_help="How far each sink is.")
 @json_option
-@on_store
-def sinks(database: Database, *, as_json: bool) -> None:
+def sinks(*, as_json: bool) -> None:
     """List the sinks that events were ever sent to, with the last event that each has taken.
 
     A sink that ca.toml no longer has is listed until another store begins.
     """
-    from acme_iid.operations.descriptions.servers import receiving
+    from acme_iid.cli.asking import ask
 
-    show(receiving(database), as_json=as_json, empty="There are no sinks.")
+    show(ask("sink.list")["items"], as_json=as_json, empty="There are no sinks.")
 
 
 @store.command(short_help="Which servers run.")
 @json_option
-@on_store
-def servers(database: Database, *, as_json: bool) -> None:
+def servers(*, as_json: bool) -> None:
     """List the processes of servers that share the store and run now, each by a random id.
 
     A process that was killed is listed for half a minute more.
     """
-    from acme_iid.operations.descriptions.servers import running
+    from acme_iid.cli.asking import ask
 
-    show(running(database, int(time.time())), as_json=as_json, empty="No server runs.")
+    show(ask("server.list")["items"], as_json=as_json, empty="No server runs.")

@@ -8,35 +8,24 @@ from typing import TYPE_CHECKING
 import click
 
 from acme_iid.cli.filters import as_json as json_option
-from acme_iid.cli.filters import follow_again, on_store
 from acme_iid.cli.output import columns, command_lines, folded, plain
 
 if TYPE_CHECKING:
-    from acme_iid.operations.descriptions.refusals import RefusalRow
-    from acme_iid.store.database import Database
+    from acme_iid.operations.descriptions.refusals import RefusalRow, Refusals
 
 
 @click.command(short_help="Why something was refused, and what lets it in.")
 @click.argument("word", metavar="ID|NAME|ADDRESS")
 @click.option("--limit", type=click.IntRange(1, 1000), default=3, show_default=True, help="How many refusals at most.")
 @json_option
-@on_store
-def why(database: Database, word: str, *, limit: int, as_json: bool) -> None:
+def why(word: str, *, limit: int, as_json: bool) -> None:
     """Say why an instance, a name or a client's address was refused last, by which rule, and what lifts that.
 
     An instance is given by its whole id or by the cloud's own, and need never have been let in.
     """
-    from acme_iid.operations import criteria
-    from acme_iid.operations.descriptions import refusals
-    from acme_iid.store import lookups
+    from acme_iid.cli.asking import ask
 
-    lookups.follow(database)
-    follow_again(database)
-    try:
-        meant = criteria.meant_by(database, word)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    found = refusals.latest(database, meant, limit)
+    found: Refusals = ask("refusal.why", about=word, limit=limit)
     if as_json:
         click.echo(json.dumps(found["items"], indent=2))
         return

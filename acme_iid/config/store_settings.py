@@ -11,7 +11,8 @@ from acme_iid.policy.setting import Setting
 from acme_iid.store.settings import CONNECTIONS, StoreSettings
 
 _MOST_CONNECTIONS = 100
-_DEFAULT_URL = "sqlite:ca.db"
+DEFAULT_URL = "sqlite:ca.db"
+"""From the CA's home."""
 
 
 def _url(text: str) -> str:
@@ -41,7 +42,7 @@ SETTINGS = (
         'a store such as "sqlite:ca.db"',
         "The database: a file, from the CA's home; or postgresql://user@host/database, for several servers.",
         _url,
-        default=_DEFAULT_URL,
+        default=DEFAULT_URL,
     ),
     Setting(
         "connections",
@@ -69,7 +70,7 @@ def read(table: Table, home: Path) -> StoreSettings:
     """
     values = setting_reader.read(table, SETTINGS)
     table.done()
-    url, file = values.get("url", _DEFAULT_URL), None
+    url, file = values.get("url", DEFAULT_URL), None
     if "url_file" in values:
         if "url" in values:
             raise table.error("url_file", "stands beside url; give one of them")

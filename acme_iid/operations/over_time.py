@@ -41,7 +41,7 @@ class FleetPoint(TypedDict):
 
 
 Ending = TypedDict("Ending", {"from": str, "until": str, "certificates": int, "replaced": int, "at": str})
-"""The certificates that end within one hour.
+Ending.__doc__ = """The certificates that end within one hour.
 
 :ivar from: the hour's beginning, RFC 3339.
 :ivar until: its end.

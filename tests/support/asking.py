@@ -16,8 +16,8 @@ from acme_iid.admin.acts import JSON
 from acme_iid.admin.dispatch import Dispatcher
 from acme_iid.admin.problems import ProblemError
 from acme_iid.admin.roles import Role
-from acme_iid.admin.table import ACTS
 from acme_iid.admin.table.configuration import Look
+from acme_iid.admin.table.every import ACTS
 from acme_iid.config import ca_toml
 from acme_iid.serving.messages import Request
 from acme_iid.store.actor import Actor

@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import http.client
 import json
-import os
 import pwd
 import ssl
 import subprocess
@@ -185,9 +184,12 @@ class Steered:
 
     @property
     def keeper(self) -> int:
-        """The keeper."""
-        (found,) = (pid for pid in children(self.server) if _keeps(pid))
-        return found
+        """The keeper; it is waited for."""
+        deadline = time.monotonic() + SECONDS
+        while not (found := [pid for pid in children(self.server) if any(map(_answers, children(pid)))]):
+            assert time.monotonic() < deadline, self.ca.log
+            time.sleep(0.01)
+        return found[0]
 
     @property
     def worker(self) -> int:
@@ -201,11 +203,6 @@ class Steered:
 
 def _answers(pid: int) -> bool:
     return any(b"admin import worker" in word for word in arguments(pid))
-
-
-def _keeps(pid: int) -> bool:
-    """Whether a process is the keeper: it has a child that answers operators, or no child, and leads a session."""
-    return os.getsid(pid) == pid and all(map(_answers, children(pid)))
 
 
 # Certificates
@@ -225,12 +222,19 @@ class OperatorCA:
         self.certificate = issuer.sign(self.key.public_key(), self.name, is_ca=True)
 
     def sign(
-        self, key: PublicKey, *names: str, is_ca: bool = False, subject: x509.Name | None = None, days: float = 1
+        self,
+        key: PublicKey,
+        *names: str,
+        is_ca: bool = False,
+        subject: x509.Name | None = None,
+        alternative: x509.SubjectAlternativeName | None = None,
+        days: float = 1,
     ) -> x509.Certificate:
         """Sign a certificate.
 
         :param names: the common names of its subject.
         :param subject: the subject, in place of names.
+        :param alternative: the names of a server, in place of an operator's purpose.
         :param days: how long it lives from now on; less than 0 for one that has ended.
         """
         now = datetime.now(UTC)
@@ -245,7 +249,9 @@ class OperatorCA:
             .not_valid_after(now + timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         )
-        if not is_ca:
+        if alternative is not None:
+            builder = builder.add_extension(alternative, critical=False)
+        elif not is_ca:
             builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         return builder.sign(self.key, hashes.SHA256())
 

@@ -33,7 +33,7 @@ class One:
 
 
 def _list(context: Context, asked: Listing) -> Page[AccountRow]:
-    return accounts.listed(context.database, wanted(context.database, asked.filters))
+    return accounts.listed(context.database, wanted(context, asked.filters))
 
 
 def _show(context: Context, asked: One) -> AccountDescription:

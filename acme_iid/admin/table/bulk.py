@@ -37,9 +37,11 @@ class Counted(CountedAct):
     """An act that was counted and not done.
 
     :ivar instances: of a release, the instances that it is on and those that it leaves out; at most 1000 of them.
+    :ivar left_out: of a release, the number of those that it leaves out.
     """
 
     instances: NotRequired[list[RebuiltRow]]
+    left_out: NotRequired[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ def _wanted(context: Context, order: Order, filters: Filters) -> Filter:
 
     :raises ProblemError: if that is everything, and the order does not say so.
     """
-    found = wanted(context.database, filters)
+    found = wanted(context, filters)
     try:
         criteria.require_some(found, every=order.every)
     except ValueError as error:
@@ -179,7 +181,8 @@ def _release(context: Context, asked: Release) -> object:
     found = bulk.rebuilt(context.database, meant, asked.refused_since, also_unbound=asked.also_unbound, now=context.now)
     count = sum(entry.left_out is None for entry in found)
     if asked.dry_run:
-        return Counted(**described.counted(count), instances=described.rebuilt(found[:MOST_LISTED]))
+        listed = found[:MOST_LISTED] if context.is_bounded else found
+        return Counted(**described.counted(count), instances=described.rebuilt(listed), left_out=len(found) - count)
     steps = bulk.release(context.database, found, asked.seconds, task, context.now, revoke=asked.revoke)
     what = "release {} instances, each to the key that was refused for it"
     return _begun(context, asked, "bulk.release", task, count, what, steps)

@@ -119,8 +119,7 @@ ACTS = (
     ),
     Act(
         "check.reload", "GET", "/check/reload", Role.ADMINISTRATOR, "What a reload would refuse, and change.",
-        _try_reload, ReloadOutlook, more="No key is tried. Nothing is changed.",
-        problems=(Problem.CONFLICT,),
+        _try_reload, ReloadOutlook, more="No key is tried. Nothing is changed.", problems=(Problem.CONFLICT,),
     ),
     Act(
         "server.reload", "POST", "/reload", Role.ADMINISTRATOR, "Have the server take ca.toml up again.", _reload,

@@ -42,12 +42,14 @@ class ChainEnd(TypedDict):
     :ivar unsealed: the number of events that came since, and are not chained yet.
     :ivar removed: the number of the last event that was exported and removed; 0 if none was.
     :ivar checkpoint: the place that was signed last, NUMBER:HASH; null if none was.
+    :ivar signed_by: the id of the issuer that has signed it.
     """
 
     head: str
     unsealed: int
     removed: int
     checkpoint: str | None
+    signed_by: str | None
 
 
 class ChainPart(ChainEnd):
@@ -105,7 +107,7 @@ class Walk:
 
 
 def _list(context: Context, asked: Listing) -> Page[RecordedEvent]:
-    return events.listed(context.database, wanted(context.database, asked.filters, numbered=True))
+    return events.listed(context.database, wanted(context, asked.filters, numbered=True))
 
 
 def _stream(context: Context, asked: Following) -> str:
@@ -148,6 +150,7 @@ def _end(database: Database) -> ChainEnd:
         "unsealed": database.unsealed().number,
         "removed": record.removed(database).seq,
         "checkpoint": None if signed is None else str(signed.place),
+        "signed_by": None if signed is None else signed.issuer_id,
     }
 
 

@@ -45,7 +45,7 @@ class Adding:
 
 
 def _list(context: Context, asked: Listing) -> Page[ExternalKeyRow]:
-    return external_keys.listed(context.database, wanted(context.database, asked.filters))
+    return external_keys.listed(context.database, wanted(context, asked.filters))
 
 
 def _add(context: Context, asked: Adding) -> NewExternalKey:

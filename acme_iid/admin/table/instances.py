@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from acme_iid.admin import kinds
 from acme_iid.admin.acts import Act, Context
-from acme_iid.admin.filters import DURATION, NAME, WORD, Filters, follow_again, wanted, without
+from acme_iid.admin.filters import DURATION, NAME, WORD, Filters, following, wanted, without
 from acme_iid.admin.kinds import FLAG
 from acme_iid.admin.parameters import group, taken
 from acme_iid.admin.roles import Role
@@ -85,12 +85,12 @@ class Reopening:
 
 
 def _list(context: Context, asked: Listing) -> Page[InstanceRow]:
-    return instances.listed(context.database, wanted(context.database, asked.filters), blocked=asked.blocked)
+    return instances.listed(context.database, wanted(context, asked.filters), blocked=asked.blocked)
 
 
 def _show(context: Context, asked: One) -> InstanceDescription:
     lookups.follow(context.database)
-    whole = criteria.instance_called(context.database, asked.id, follow_again)
+    whole = criteria.instance_called(context.database, asked.id, following(context))
     return instances.whole(context.database, whole, context.now)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from acme_iid.admin import kinds, problems
 from acme_iid.admin.acts import Act, Context
-from acme_iid.admin.filters import WORD, Filters, follow_again, wanted, without
+from acme_iid.admin.filters import WORD, Filters, following, wanted, without
 from acme_iid.admin.parameters import Nothing, group, taken
 from acme_iid.admin.roles import Role
 from acme_iid.operations import criteria
@@ -44,7 +44,7 @@ class Why:
 def _status(context: Context, _asked: Nothing) -> StatusDescription:
     database, now = context.database, context.now
     lookups.follow(database)
-    follow_again(database)
+    following(context)(database)
     found = state.collect(context.home, database, context.config.sink_names, now, without_keys=True)
     described = status.describe(found, now)
     _without_places(described["ca"])
@@ -69,12 +69,12 @@ def _policy(context: Context, _asked: Nothing) -> Page[PolicyRow]:
 
 
 def _refusals(context: Context, asked: Refused) -> Page[RefusalRow]:
-    return refusals.listed(context.database, wanted(context.database, asked.filters, numbered=True))
+    return refusals.listed(context.database, wanted(context, asked.filters, numbered=True))
 
 
 def _why(context: Context, asked: Why) -> Refusals:
     lookups.follow(context.database)
-    follow_again(context.database)
+    following(context)(context.database)
     try:
         meant = criteria.meant_by(context.database, asked.about)
     except ValueError as error:

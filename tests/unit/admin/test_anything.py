@@ -17,7 +17,7 @@ from issued import OWNER, issue, vm
 
 from acme_iid.admin.acts import Act
 from acme_iid.admin.roles import Role
-from acme_iid.admin.table import ACTS
+from acme_iid.admin.table.every import ACTS
 
 NOW = 1_800_000_000
 READS = [act for act in ACTS if not act.is_change and act.role is not Role.ADMINISTRATOR]

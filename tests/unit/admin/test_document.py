@@ -14,7 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from acme_iid.admin.acts import Act
 from acme_iid.admin.problems import Problem
 from acme_iid.admin.roles import Role
-from acme_iid.admin.table import ACTS
+from acme_iid.admin.table.every import ACTS
 
 SCHEMAS = DOCUMENT["components"]["schemas"]
 OPERATIONS = [

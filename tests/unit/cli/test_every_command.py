@@ -42,7 +42,7 @@ from acme_iid.store.database import Database, open_store
 from acme_iid.store.writes import Statement
 
 READING = {
-    "account list", "account show", "certificate list", "certificate show", "check", "eab list", "events",
+    "account list", "account show", "certificate list", "certificate show", "check", "console", "eab list", "events",
     "fingerprint", "instance list", "instance show", "issuer list", "issuer roots list", "issuer status",
     "policy show", "provisioner list", "provisioner test", "status", "store servers", "store sinks", "why",
     # With a root's key, where there need be no CA; what they write changes nothing before it is imported or added.
@@ -262,8 +262,8 @@ ACTS: dict[str, tuple[Callable[[Stage], Words], set[str]]] = {
     ),
 }
 """Commands that change something: what they are given on a stage, and the kinds of events that they leave."""
-ELSEWHERE = {"serve", "store migrate"}
-"""Those for which a test of their own is below."""
+ELSEWHERE = {"reload", "serve", "store migrate"}
+"""Those for which a test of their own is below; that of reload is in tests/stories/steered, as it takes a server."""
 
 
 def asks_why(command: click.Command) -> str | None:
