@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from acme_iid.admin import problems
 from acme_iid.admin.kinds import REASON
@@ -13,26 +13,15 @@ from acme_iid.admin.parameters import Nothing, Parameter, parameters_of, read, v
 from acme_iid.admin.problems import Problem, ProblemError
 from acme_iid.admin.roles import Role
 from acme_iid.config.settings import Config
-from acme_iid.operations.descriptions.findings import FindingRow, ReloadOutlook
 from acme_iid.store.database import Database
 
 if TYPE_CHECKING:
+    from acme_iid.admin.table.configuration import Look
     from acme_iid.admin.tasks import Tasks
 
 P = TypeVar("P")
 
 JSON = "application/json"
-
-
-class Looked(TypedDict):
-    """What a look at ca.toml as it is now has found.
-
-    :ivar findings: what is unsafe.
-    :ivar outlook: what a reload would do.
-    """
-
-    findings: list[FindingRow]
-    outlook: ReloadOutlook
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +33,9 @@ class Context:
     :ivar now: seconds.
     :ivar reason: why something is changed, in the operator's words.
     :ivar tasks: the acts on many that go on.
-    :ivar check: looks at ca.toml as it is now, where another process does; None where this one may.
     :ivar reload: has the server take ca.toml up again, or raises a ServerError that says why not; None where no server
         can be asked.
+    :ivar look: looks at ca.toml for this process; None where it may open what that names.
     """
 
     database: Database
@@ -54,8 +43,8 @@ class Context:
     now: int
     tasks: Tasks
     reason: str | None = None
-    check: Callable[[], Looked] | None = None
     reload: Callable[[], None] | None = None
+    look: Callable[[], Look] | None = None
 
     @property
     def home(self) -> Path:

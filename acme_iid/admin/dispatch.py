@@ -10,10 +10,11 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from acme_iid.admin import problems
-from acme_iid.admin.acts import JSON, Accepted, Act, Context, Looked
+from acme_iid.admin.acts import JSON, Accepted, Act, Context
 from acme_iid.admin.problems import Problem, ProblemError
 from acme_iid.admin.roles import Role
 from acme_iid.admin.table import ACTS
+from acme_iid.admin.table.configuration import Look
 from acme_iid.admin.tasks import Tasks
 from acme_iid.config.settings import Config
 from acme_iid.protocol import strict_json
@@ -46,9 +47,8 @@ class Dispatcher:
 
     :param config: the settings that are in force.
     :param database: the store; whoever opened it closes it.
-    :param reload: has the server take ca.toml up again, or raises a ServerError that says why not; None where no
-        server can be asked.
-    :param check: looks at ca.toml as it is now, where another process does; None where this one may.
+    :param reload: has the server take ca.toml up again; None where no server can be asked.
+    :param look: looks at ca.toml for this process; None where it may open what that names.
     :param clock: the time in seconds.
     """
 
@@ -57,13 +57,14 @@ class Dispatcher:
         config: Config,
         database: Database,
         reload: Callable[[], None] | None = None,
-        check: Callable[[], Looked] | None = None,
+        look: Callable[[], Look] | None = None,
+        *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._database = database
         self._reload = reload
-        self._check = check
+        self._look = look
         self._clock = clock
         self._tasks = Tasks()
 
@@ -94,7 +95,7 @@ class Dispatcher:
         now = int(self._clock())
         parameters, reason = act.read(given, now), act.reason(given, now)
         database = OperatorStore(self._database, caller.actor(reason)) if act.is_change else self._database
-        context = Context(database, self._config, now, self._tasks, reason, self._check, self._reload)
+        context = Context(database, self._config, now, self._tasks, reason, self._reload, self._look)
         return _answer(act, act.run(context, parameters))
 
 

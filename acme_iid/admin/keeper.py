@@ -219,15 +219,15 @@ class _Keeper:
                 message, files = received
                 for file in files:
                     os.close(file)
-                if message.get("what") == "check":
-                    self._check(worker)
+                if message.get("what") == "look":
+                    self._look_at_configuration(worker)
                 else:
                     worker.questions.send(questions.answer(message, self._reload))
                 return
         with suppress(KeyError):
             self._selector.unregister(worker.questions)
 
-    def _check(self, worker: _Worker) -> None:
+    def _look_at_configuration(self, worker: _Worker) -> None:
         """Have ca.toml looked at by a process of its own, one at a time, and hand on where it says what it finds."""
         if self._looking is not None:
             worker.questions.send({"answer": False})

@@ -11,12 +11,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acme_iid.admin import checking
-from acme_iid.admin.acts import Looked
 from acme_iid.admin.channel import Channel
-from acme_iid.errors import ConflictError, StoreUnavailableError
+from acme_iid.errors import ConflictError, ServerError
+
+if TYPE_CHECKING:
+    from acme_iid.admin.table.configuration import Look
 
 KNOWN_SECONDS = 10.0
 """How long a name is remembered: a user who has left a group keeps the group's role until their next connection, and a
@@ -52,14 +54,13 @@ class Questions:
         with self._lock:
             self._answer({"what": "reload"})
 
-    def check(self) -> Looked:
-        """What ``acme-iid-ca check`` says of ca.toml as it is now: ``findings``, and the ``outlook`` on a reload.
+    def look(self) -> Look:
+        """What is in ca.toml as it is now.
 
-        :raises RequestError: if ca.toml, or a file that it names, cannot be used.
-        :raises ConflictError: if somebody else has it looked at just now.
+        :raises ConflictError: if somebody else has asked for that just now.
         """
         with self._lock:
-            answer, files = self._received({"what": "check"})
+            answer, files = self._received({"what": "look"})
         if not answer:
             raise ConflictError("ca.toml is being looked at for somebody else; ask again in a moment")
         return checking.result(*files)
@@ -83,7 +84,7 @@ class Questions:
     def _received(self, question: dict[str, Any]) -> tuple[Any, list[int]]:
         """The keeper's answer, and the files that came with it.
 
-        :raises StoreUnavailableError: if there is none: nothing was changed.
+        :raises ServerError: if there is none: nothing was changed.
         """
         try:
             self._channel.send(question)
@@ -91,9 +92,9 @@ class Questions:
         except OSError as error:
             # An answer that comes later would be taken for that to the next question.
             self._channel.close()
-            raise StoreUnavailableError(f"the process that keeps this one does not answer: {error}") from error
+            raise ServerError(f"the process that keeps this one does not answer: {error}") from error
         if received is None:
-            raise StoreUnavailableError("the process that keeps this one has ended")
+            raise ServerError("the process that keeps this one has ended")
         return received[0]["answer"], received[1]
 
 

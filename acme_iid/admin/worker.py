@@ -125,7 +125,7 @@ class _Process:
     def __init__(self, config: Config, database: Database, questions: Questions, temporary: Path) -> None:
         self._config = config
         self._temporary = temporary
-        self._dispatcher = Dispatcher(config, database, questions.reload, questions.check)
+        self._dispatcher = Dispatcher(config, database, questions.reload, questions.look)
         roles = Roles(config.admin.roles, questions, socket.gethostname())
         self._entrance = Entrance(self._dispatcher, roles, _OwnCertificates(config.home))
         self._stop = asyncio.Event()

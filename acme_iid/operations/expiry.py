@@ -89,11 +89,12 @@ def percent_left(begins: int, ends: int, now: int) -> int | None:
     return next((percent for percent in THRESHOLDS if (ends - now) * 100 <= (ends - begins) * percent), None)
 
 
-def lifetimes(folder: Path, reader: Reader | None) -> list[Lifetime]:
+def lifetimes(folder: Path, reader: Reader | None, *, without_keys: bool = False) -> list[Lifetime]:
     """The lives of what the CA rests on now: not those of prepared and former issuers, which nothing ends with.
 
     :param folder: the CA's home.
     :param reader: its store; None if there is none, or it cannot be asked.
+    :param without_keys: whether no file with a key may be opened.
     :raises CAFileError: if the home's certificates cannot be read.
     """
     entries = [] if reader is None else issuers.every(reader)
@@ -103,7 +104,8 @@ def lifetimes(folder: Path, reader: Reader | None) -> list[Lifetime]:
     if reader is not None:
         found += _lists(reader, [entry.id for entry in entries if entry.retired_at is None])
         found += _root_lists(reader, home.load_roots(folder) if chains else ())
-        found += _responders(folder, chains, {entry.id for entry in entries if entry.retired_at is None})
+        in_service = {entry.id for entry in entries if entry.retired_at is None}
+        found += _responders(folder, chains, in_service, without_keys)
     return found
 
 
@@ -140,12 +142,12 @@ def _root_lists(reader: Reader, roots: Sequence[x509.Certificate]) -> Iterator[L
 
 
 def _responders(
-    folder: Path, chains: Sequence[tuple[x509.Certificate, ...]], in_service: Collection[str]
+    folder: Path, chains: Sequence[tuple[x509.Certificate, ...]], in_service: Collection[str], without_keys: bool
 ) -> Iterator[Lifetime]:
     """The responders of this home; that of a retired issuer ends with its last certificate, as it should."""
     for chain in chains:
         if key_id(chain[0].public_key()) in in_service:
-            certificate = responder.look(folder, chain[0], 0)[0]
+            certificate = responder.look(folder, chain[0], 0, without_keys=without_keys)[0]
             if certificate is not None:
                 yield of_responder(chain[0], certificate)
 
@@ -172,15 +174,16 @@ def sentence(lifetime: Lifetime, now: int) -> str | None:
     return f"the {lifetime} ends in {span}, at {end}: less than {percent} % of its life is left."
 
 
-def findings(folder: Path, reader: Reader | None, now: int) -> list[Finding]:
+def findings(folder: Path, reader: Reader | None, now: int, *, without_keys: bool = False) -> list[Finding]:
     """What ends soon, for ``check``.
 
     :param reader: see :func:`lifetimes`.
+    :param without_keys: see :func:`lifetimes`.
     :raises CAFileError: if the home's certificates cannot be read.
     """
     return [
         Finding("ends-soon", "remark", str(entry), text, _REMEDIES[entry.role])
-        for entry in lifetimes(folder, reader)
+        for entry in lifetimes(folder, reader, without_keys=without_keys)
         if (text := sentence(entry, now)) is not None
     ]
 

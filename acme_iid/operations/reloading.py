@@ -10,9 +10,11 @@ from acme_iid.authority import succession
 from acme_iid.config import permitted
 from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
+from acme_iid.errors import RequestError
 from acme_iid.issuance import alternates, home
 from acme_iid.issuance.keys import CAFileError, PasswordNeededError
 from acme_iid.operations import configuration_record, roots
+from acme_iid.operations import issuers as issuing
 from acme_iid.store import issuers
 from acme_iid.store.writes import Reader
 
@@ -35,19 +37,24 @@ class Outlook(NamedTuple):
     restart: tuple[str, ...]
 
 
-def outlook(config: Config, reader: Reader | None, password: str | None) -> Outlook:
+def outlook(config: Config, reader: Reader | None, password: str | None, *, without_keys: bool = False) -> Outlook:
     """Try what a server does when it reads its configuration again.
 
     :param config: ca.toml as it is now.
     :param reader: the CA's store; None if it cannot be asked.
     :param password: of the private keys; without one, keys that need one are not tried.
+    :param without_keys: whether no key may be tried at all.
     """
     refusal, untried = None, None
     try:
-        _load(config, reader, password)
+        if without_keys:
+            untried = "the issuers' keys, which are opened by no process but the server's own"
+            _load_certificates(config)
+        else:
+            _load(config, reader, password)
     except PasswordNeededError as error:
         untried = str(error)
-    except (CAFileError, ConfigError, OSError, ValueError) as error:
+    except (CAFileError, ConfigError, OSError, RequestError, ValueError) as error:
         refusal = str(error)
     changes = () if reader is None else tuple(configuration_record.changes(reader, config.home))
     return Outlook(refusal, untried, changes, tuple(line for line in changes if _RESTART.match(line)))
@@ -58,10 +65,7 @@ def _load(config: Config, reader: Reader | None, password: str | None) -> None:
 
     :raises CAFileError, ConfigError, OSError, ValueError: if it cannot be used.
     """
-    trust_store(config.given_keys)
-    own = home.issuing_certificates(config.home)
-    for path in config.ca.alternate_chains:
-        alternates.load(path, own)
+    _load_keys_of_others(config)
     if reader is None:
         ca = home.load(config.home, password)
     else:
@@ -70,3 +74,20 @@ def _load(config: Config, reader: Reader | None, password: str | None) -> None:
         if trusted is not None:
             succession.follow(reader, ca)
     permitted.require(config, ca.current.constraints)
+
+
+def _load_keys_of_others(config: Config) -> None:
+    trust_store(config.given_keys)
+    own = home.issuing_certificates(config.home)
+    for path in config.ca.alternate_chains:
+        alternates.load(path, own)
+
+
+def _load_certificates(config: Config) -> None:
+    """Load all that a server loads, but for private keys.
+
+    :raises CAFileError, ConfigError, OSError, RequestError, ValueError: if it cannot be used.
+    """
+    _load_keys_of_others(config)
+    home.chains(config.home)
+    issuing.require_permitting(config)

@@ -12,11 +12,12 @@ from urllib.parse import urlencode
 import jsonschema
 
 from acme_iid.admin import dispatch, openapi
-from acme_iid.admin.acts import JSON, Looked
+from acme_iid.admin.acts import JSON
 from acme_iid.admin.dispatch import Dispatcher
 from acme_iid.admin.problems import ProblemError
 from acme_iid.admin.roles import Role
 from acme_iid.admin.table import ACTS
+from acme_iid.admin.table.configuration import Look
 from acme_iid.config import ca_toml
 from acme_iid.serving.messages import Request
 from acme_iid.store.actor import Actor
@@ -71,7 +72,7 @@ class Api:
     :param home: its home.
     :param now: the time, seconds.
     :param reload: has the server take ca.toml up again.
-    :param check: looks at ca.toml.
+    :param look: looks at ca.toml.
     """
 
     def __init__(
@@ -80,12 +81,12 @@ class Api:
         database: Database,
         now: int,
         reload: Callable[[], None] | None = None,
-        check: Callable[[], Looked] | None = None,
+        look: Callable[[], Look] | None = None,
     ) -> None:
         self.home = home
         self.database = database
         self.now = now
-        self.dispatcher = Dispatcher(ca_toml.load(home), database, reload, check, clock=lambda: self.now)
+        self.dispatcher = Dispatcher(ca_toml.load(home), database, reload, look, clock=lambda: self.now)
 
     def send(self, request: Request, role: Role | None = Role.ADMINISTRATOR) -> Reply:
         """Send any request."""

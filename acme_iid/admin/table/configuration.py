@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
-from acme_iid.admin.acts import Act, Context, Looked
+from acme_iid.admin.acts import Act, Context
 from acme_iid.admin.parameters import Nothing
 from acme_iid.admin.problems import RETRY_AFTER, Problem, ProblemError
 from acme_iid.admin.roles import Role
 from acme_iid.config import ca_toml
+from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
-from acme_iid.errors import ConflictError, RequestError
+from acme_iid.errors import RequestError
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import issuers
 from acme_iid.operations.descriptions import findings
@@ -20,16 +21,21 @@ from acme_iid.operations.descriptions.times import timestamp
 from acme_iid.store.chain import Event
 from acme_iid.store.writes import Write, perform
 
+_UNUSABLE = (CAFileError, ConfigError, OSError, RequestError)
+"""What a configuration ends with that cannot be used."""
+
 
 class CheckedConfiguration(TypedDict):
-    """What a look at ca.toml has found.
+    """What a look at the configuration has found.
 
     :ivar findings: what somebody should look at.
     :ivar unusable: why ca.toml, or a file that it names, cannot be used; null if it can.
+    :ivar unasked: why the store could not be asked; null if it could.
     """
 
     findings: list[FindingRow]
     unusable: str | None
+    unasked: str | None
 
 
 class ReloadAsked(TypedDict):
@@ -41,48 +47,57 @@ class ReloadAsked(TypedDict):
     asked: str
 
 
-def look(home: Path, now: int) -> Looked:
-    """Look at ca.toml as it is now, and at what it names.
+class Look(TypedDict):
+    """All that a look at ca.toml has found.
 
+    :ivar check: what is unsafe in it.
+    :ivar outlook: what a reload would do.
+    """
+
+    check: CheckedConfiguration
+    outlook: ReloadOutlook
+
+
+def look(home: Path, now: int) -> Look:
+    """Look at ca.toml as it is now.
+
+    :param home: the CA's home.
     :param now: seconds.
-    :raises RequestError: if one of them cannot be used.
     """
-    try:
-        config = ca_toml.load(home)
-        issuers.require_permitting(config)
-        return {
-            "findings": findings.check(config, None, now).findings,
-            "outlook": findings.reload(config, None).outlook,
-        }
-    except (CAFileError, ConfigError, OSError) as error:
-        raise RequestError(str(error)) from error
+    return {"check": _checked(home, now), "outlook": _outlook(home)}
 
 
-def _looked(context: Context) -> Looked | str:
-    """What a look has found, or why ca.toml cannot be used.
+def _loaded(home: Path) -> Config:
+    """ca.toml as it is now, if it can be used.
 
-    :raises ConflictError: if somebody else has it looked at just now.
+    :raises CAFileError, ConfigError, OSError, RequestError: if it cannot.
     """
-    try:
-        return look(context.home, context.now) if context.check is None else context.check()
-    except ConflictError:
-        raise
-    except RequestError as error:
-        return str(error)
+    config = ca_toml.load(home)
+    issuers.require_permitting(config)
+    return config
 
 
 def _check(context: Context, _asked: Nothing) -> CheckedConfiguration:
-    found = _looked(context)
-    if isinstance(found, str):
-        return {"findings": [], "unusable": found}
-    return {"findings": found["findings"], "unusable": None}
+    return _checked(context.home, context.now) if context.look is None else context.look()["check"]
 
 
-def _outlook(context: Context, _asked: Nothing) -> ReloadOutlook:
-    found = _looked(context)
-    if isinstance(found, str):
-        return {"refusal": found, "untried": None, "changes": [], "restart": []}
-    return found["outlook"]
+def _try_reload(context: Context, _asked: Nothing) -> ReloadOutlook:
+    return _outlook(context.home) if context.look is None else context.look()["outlook"]
+
+
+def _checked(home: Path, now: int) -> CheckedConfiguration:
+    try:
+        found = findings.check(_loaded(home), None, now, without_keys=True)
+    except _UNUSABLE as error:
+        return {"findings": [], "unusable": str(error), "unasked": None}
+    return {"findings": found.findings, "unusable": None, "unasked": found.unasked}
+
+
+def _outlook(home: Path) -> ReloadOutlook:
+    try:
+        return findings.reload(_loaded(home), None, without_keys=True).outlook
+    except _UNUSABLE as error:
+        return {"refusal": str(error), "untried": None, "changes": [], "restart": []}
 
 
 def _reload(context: Context, _asked: Nothing) -> ReloadAsked:
@@ -104,8 +119,7 @@ ACTS = (
     ),
     Act(
         "check.reload", "GET", "/check/reload", Role.ADMINISTRATOR, "What a reload would refuse, and change.",
-        _outlook, ReloadOutlook, more="Keys that need a password are not tried. Nothing is changed.",
-        problems=(Problem.CONFLICT,),
+        _try_reload, ReloadOutlook, more="No key is tried. Nothing is changed.", problems=(Problem.CONFLICT,),
     ),
     Act(
         "server.reload", "POST", "/reload", Role.ADMINISTRATOR, "Have the server take ca.toml up again.", _reload,

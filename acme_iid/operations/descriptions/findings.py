@@ -71,15 +71,18 @@ class Tried(NamedTuple):
     unasked: str | None
 
 
-def check(config: Config, password_file: Path | None, now: int) -> Checked:
+def check(config: Config, password_file: Path | None, now: int, *, without_keys: bool = False) -> Checked:
     """Find what is unsafe in a configuration and in the files that the CA rests on, and what ends soon.
 
     :param password_file: the file with the password of the private keys, which is looked at as well.
     :param now: seconds.
+    :param without_keys: whether no file with a key may be opened.
     :raises CAFileError: if the home's certificates cannot be read.
     """
     found = [*findings.of_configuration(config), *findings.of_files(config, password_file)]
-    ending, unasked = _asked(config, lambda reader: expiry.findings(config.home, reader, now))
+    ending, unasked = _asked(
+        config, lambda reader: expiry.findings(config.home, reader, now, without_keys=without_keys)
+    )
     found += ending
     found += _asked(config, lambda reader: _of_servers(reader, now))[0]
     return Checked([row(finding) for finding in found], unasked)
@@ -96,12 +99,15 @@ def row(finding: Finding) -> FindingRow:
     }
 
 
-def reload(config: Config, password: str | None) -> Tried:
+def reload(config: Config, password: str | None, *, without_keys: bool = False) -> Tried:
     """Try what a server does when it reads its configuration again.
 
     :param password: of the private keys; without one, keys that need one are not tried.
+    :param without_keys: whether no key may be tried at all.
     """
-    found, unasked = _asked(config, lambda reader: reloading.outlook(config, reader, password))
+    found, unasked = _asked(
+        config, lambda reader: reloading.outlook(config, reader, password, without_keys=without_keys)
+    )
     outlook: ReloadOutlook = {
         "refusal": found.refusal,
         "untried": found.untried,

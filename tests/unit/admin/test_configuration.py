@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from asking import Api
 
-from acme_iid.admin.acts import Looked
 from acme_iid.admin.roles import Role
-from acme_iid.admin.table.configuration import look
+from acme_iid.admin.table import configuration
+from acme_iid.admin.table.configuration import Look
 from acme_iid.config import ca_toml
-from acme_iid.errors import ConflictError, RequestError, ServerError, StoreUnavailableError
+from acme_iid.errors import ConflictError, ServerError
 from acme_iid.operations import configuration_record
 from acme_iid.store.database import Database, open_store
 
@@ -53,7 +53,7 @@ def change(home: Path, old: str, new: str) -> None:
 
 def test_what_is_unsafe_is_found_in_ca_toml_as_it_is_now(api: Api, home: Path) -> None:
     before = api.get("/check")
-    assert before["unusable"] is None
+    assert (before["unusable"], before["unasked"]) == (None, None)
     (home / "ca.toml").chmod(0o666)
     found = api.get("/check")["findings"]
     assert len(found) == len(before["findings"]) + 1
@@ -68,35 +68,36 @@ def test_a_ca_toml_that_cannot_be_used_is_said_to_be_so(api: Api, home: Path) ->
     assert (outlook["changes"], outlook["restart"]) == ([], [])
 
 
-def test_a_reload_is_tried_beforehand(api: Api, home: Path) -> None:
+def test_a_reload_is_tried_beforehand_without_keys(api: Api, home: Path) -> None:
     with closing(open_store(ca_toml.load(home).store.url)) as own:
         configuration_record.note(own, configuration_record.read(home), api.now)
     change(home, 'name = "My CA"', 'name = "Your CA"')
+    for path in (home / "secrets").iterdir():
+        path.write_text("nobody reads this")
     outlook = api.get("/check/reload")
-    assert (outlook["refusal"], outlook["untried"]) == (None, None)
+    assert outlook["refusal"] is None
+    assert "keys" in outlook["untried"]
     assert any("Your CA" in line for line in outlook["changes"])
 
 
 def test_another_process_looks_where_this_one_may_not(home: Path, database: Database, now: int) -> None:
-    found = look(home, now)
+    found = configuration.look(home, now)
     errors: list[Exception] = []
 
-    def check() -> Looked:
+    def look() -> Look:
         if errors:
             raise errors[0]
         return found
 
-    api = Api(home, database, now, check=check)
+    api = Api(home, database, now, look=look)
     change(home, 'name = "My CA"', 'nome = "My CA"')
-    assert api.get("/check") == {"findings": found["findings"], "unusable": None}
-    assert api.get("/check/reload") == found["outlook"]
-    errors.append(RequestError("ca.toml cannot be used"))
-    assert api.get("/check") == {"findings": [], "unusable": "ca.toml cannot be used"}
-    assert api.get("/check/reload")["refusal"] == "ca.toml cannot be used"
-    errors[0] = ConflictError("it is being looked at for somebody else")
-    assert api.ask("GET", "/check").status == api.ask("GET", "/check/reload").status == 409
-    errors[0] = StoreUnavailableError("the process came to nothing")
-    assert api.ask("GET", "/check").status == 503
+    assert found["check"]["unusable"] is None
+    assert (api.get("/check"), api.get("/check/reload")) == (found["check"], found["outlook"])
+    for error, status in ((ConflictError("somebody else's turn"), 409), (ServerError("it came to nothing"), 503)):
+        errors[:] = [error]
+        for path in ("/check", "/check/reload"):
+            reply = api.ask("GET", path)
+            assert (reply.status, reply.content["detail"]) == (status, str(error))
 
 
 def test_a_chain_that_ca_toml_goes_beyond_is_a_refusal(api: Api, home: Path) -> None:

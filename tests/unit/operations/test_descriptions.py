@@ -121,6 +121,7 @@ def test_each_row_has_the_fields_that_are_promised(database: Database) -> None:
         (certificates.whole(certificate, NOW), certificates.CertificateDescription),
         (external_keys.listed(database, Filter())["items"][0], external_keys.ExternalKeyRow),
         (external_keys.new(eab.add(database, "x", 60, NOW, reusable=True)), external_keys.NewExternalKey),
+        (events.recorded(1, Event("ca.made", NOW)), events.RecordedEvent),
         (events.flat(events.recorded(1, Event("ca.made", NOW))), events.EventRow),
         (refusals.row(1, event), refusals.RefusalRow),
         (refusals.by_rule([event])[0], refusals.RuleRow),
@@ -209,11 +210,11 @@ def test_certificates_that_end_soon_are_never_others_than_valid_ones(database: D
 
 
 def test_a_row_of_an_event_has_its_own_number_whatever_its_facts_are() -> None:
-    row: Mapping[str, object] = events.flat(
-        events.recorded(9, Event("events.removed", NOW, detail={"first": 1, "seq": 5, "until": NOW}))
-    )
-    assert (row["seq"], row["first"], row["last"]) == (9, 1, 5)
-    assert row["until"] == "2027-01-15T08:00:00Z"
+    event = events.recorded(9, Event("events.removed", NOW, detail={"first": 1, "seq": 5, "until": NOW}))
+    until = "2027-01-15T08:00:00Z"
+    assert (event["seq"], event["detail"]) == (9, {"first": 1, "seq": 5, "until": until})
+    row: Mapping[str, object] = events.flat(event)
+    assert (row["seq"], row["first"], row["last"], row["until"]) == (9, 1, 5, until)
 
 
 def test_an_event_in_words_says_who_acted_and_what_is_not_proven() -> None:
