@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import TypedDict
 
@@ -16,9 +16,15 @@ from acme_iid.policy.clouds import instance_key, is_whole_id
 from acme_iid.protocol.resources import Enrolment, Instance
 from acme_iid.store import accounts, enrolments, events, instances
 from acme_iid.store import certificates as issued
+from acme_iid.store.chain import Event
 from acme_iid.store.listing import Filter, Position
-from acme_iid.store.lookups import PROVEN, word_of
+from acme_iid.store.lookups import ISSUED, PROVEN, word_of
 from acme_iid.store.writes import Reader
+
+MOST_CERTIFICATES = 1000
+"""Certificates that an instance is shown with."""
+_LOOKED_AT = 200
+"""Events of an instance that are read for what it has proven."""
 
 
 class InstanceRow(TypedDict):
@@ -69,7 +75,7 @@ class InstanceDescription(InstanceRow, Traits):
     :ivar proofs_ended_for: the reason for that.
     :ivar last_revocation: the time at which a certificate of it was last revoked, other than as superseded.
     :ivar closed_names: the names that it may not hold since a revocation.
-    :ivar certificates: each one's serial number and status, the latest first.
+    :ivar certificates: each one's serial number and status, the latest first; of very many the latest 1,000.
     :ivar enrolments: each one's names, delegates and end.
     :ivar last_event: the latest event about it: kind and time.
     """
@@ -180,7 +186,7 @@ def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
     :raises NotFoundError: if it was neither used, nor blocked, nor refused.
     """
     known = instances.get(reader, instance_id)
-    seen = events.page(reader, Filter(instance=instance_id, limit=1))
+    seen = events.page(reader, Filter(instance=instance_id, limit=_LOOKED_AT))
     if known is None and not seen:
         raise NotFoundError(f"the instance {instance_id!r} is not known here: it was neither used nor refused")
     instance = known or _never_used(instance_id)
@@ -191,7 +197,7 @@ def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
         "cloud": instance.cloud,
         "owner": instance.owner,
         "instance_id": instance.instance_id,
-        **_proven(reader, instance_id),
+        **_proven(reader, instance_id, [event for _, event in seen]),
         "key_thumbprint": None if account is None else account.thumbprint,
         # Of the record: the account may have changed its key since.
         "last_used_with": instance.thumbprint,
@@ -205,7 +211,7 @@ def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
         "closed_names": sorted(issued.closed_names(reader, instance.id)),
         "certificates": [
             f"{int(entry.serial, 16)} ({certificates.status(entry, now)})"
-            for entry in issued.of_instance(reader, instance.id)
+            for entry in issued.page(reader, Filter(instance=instance.id, limit=MOST_CERTIFICATES), None, now)
         ],
         "enrolments": [_enrolment(reader, entry) for entry in enrolments.of_instance(reader, instance.id)],
         "last_event": None if not seen else f"{seen[0][1].kind} at {timestamp(seen[0][1].at)}",
@@ -218,10 +224,10 @@ def _never_used(instance_id: str) -> Instance:
     return Instance(key.id, key.cloud, key.owner, word_of(key.id), None, None, None, None, None)
 
 
-def _proven(reader: Reader, instance_id: str) -> Traits:
-    latest = [
-        event for kind in PROVEN for _, event in events.page(reader, Filter(instance=instance_id, kind=kind, limit=1))
-    ]
+def _proven(reader: Reader, instance_id: str, seen: Iterable[Event]) -> Traits:
+    """What an instance has proven last, by its latest events and that of its latest certificate."""
+    certificate = events.page(reader, Filter(instance=instance_id, kind=ISSUED, limit=1))
+    latest = [event for event in (*seen, *(event for _, event in certificate)) if event.kind in PROVEN]
     latest.sort(key=lambda event: event.at, reverse=True)
 
     def last(trait: str) -> str | None:
