@@ -82,6 +82,7 @@ def test_others_ask_where_ca_toml_says_or_at_the_usual_socket(open_ground: Groun
     assert CliRunner().invoke(main, ["--home", str(home), "init"]).exit_code == 0
     assert seen_by_nobody(home) == ["True True None", f"unix:{DEFAULT_SOCKET}"]
     home.chmod(0o755)
+    (home / "ca.toml").chmod(0o644)
     # ca.toml can be read, and no store be made.
     assert seen_by_nobody(home) == ["True True None", f"unix:{DEFAULT_SOCKET}"]
     CliRunner().invoke(main, ["--home", str(home), "instance", "list"])
