@@ -47,7 +47,7 @@ def use(api: Api, whole: str) -> None:
 def ended(api: Api, task: str) -> dict[str, Any]:
     """A task once it has ended."""
     deadline = time.monotonic() + SECONDS
-    while (row := api.get(f"/tasks/{task}"))["state"] == "running":
+    while (row := api.get(f"/tasks/{task}"))["state"] in ("running", "stopping"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     found: dict[str, Any] = row
