@@ -24,7 +24,7 @@ THREADS = 16
 MOST_INSIDE = 64
 """Requests that are answered, or wait for a thread, at a time."""
 
-_REFUSALS = frozenset(
+REFUSALS = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.FORBIDDEN,
@@ -129,7 +129,7 @@ class Entrance:
 
     def _note(self, peer: Peer, status: int) -> None:
         """Count a refusal. Whoever has the CA's files anyway has nothing to find out, and is not locked out."""
-        if status not in _REFUSALS or peer.is_owner:
+        if status not in REFUSALS or peer.is_owner:
             return
         seconds = self._limits.note_refusal(peer.key)
         if seconds is not None:

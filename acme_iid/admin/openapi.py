@@ -40,8 +40,8 @@ def act(every: Callable[[], Sequence[Act[Any]]]) -> Act[Nothing]:
         return made()
 
     return Act(
-        "api.document", "GET", "/openapi.json", Role.VIEWER, "This document.", run, dict[str, object],
-        more="Whoever has a role may read it.",
+        "api.document", "GET", "/openapi.json", Role.VIEWER, "The API as an OpenAPI 3.1 document.", run,
+        dict[str, object], more="Whoever has a role may read it.",
     )  # fmt: skip
 
 

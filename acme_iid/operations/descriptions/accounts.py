@@ -41,7 +41,7 @@ class AccountRow(TypedDict):
 class AccountDescription(AccountRow):
     """An account in full; what begins with ``enrol`` is a delegate's, and None for others.
 
-    :ivar instances: the ids of the instances that belong to it, the latest :data:`MOST_INSTANCES`.
+    :ivar instances: the ids of the latest 100 instances that belong to it.
     :ivar enrolled_by: the id of the account that enrolled it.
     :ivar enrolled_instance: the id of the instance by which that account may.
     :ivar enrolled_names: the names that it may get.

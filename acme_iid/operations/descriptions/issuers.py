@@ -61,7 +61,7 @@ class CARow(TypedDict):
 
 
 class IssuerStatusRow(TypedDict):
-    """The same with who holds the key, and what the certificate permits.
+    """A certificate of the CA's with who holds its key and what it permits, or a revocation list.
 
     :ivar answers: whether a key in a token or behind a program gave a signature just now; None for keys not asked.
     :ivar servers: the ids of the servers that run and hold an issuer's key; None for others.

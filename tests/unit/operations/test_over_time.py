@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
 import issued
 import pytest
+from acting import now
 from issued import issue, vm
+from serving import wait_until
 from writing import key, put
 
 from acme_iid.config import ca_toml
 from acme_iid.config.settings import Config
 from acme_iid.operations import fleet_sampling, over_time, pruning, refusal_counting
+from acme_iid.operations.background import Background
+from acme_iid.operations.descriptions import certificates, instances, refusals
 from acme_iid.operations.descriptions.times import seconds_of, timestamp
+from acme_iid.operations.fleet_sampling import Sampling
+from acme_iid.operations.follower import Following
 from acme_iid.store import fleet, fleet_samples
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.fleet import OTHERS, Owned
 from acme_iid.store.fleet_samples import DAY, KEPT_SECONDS, Sample
+from acme_iid.store.listing import Filter
+from acme_iid.store.writes import Question, Reader, Row
 
 HOUR = 3600
 NOW = 1_800_000_000 // HOUR * HOUR + 1800
@@ -97,6 +106,35 @@ def test_all_answers_have_a_bound_whatever_is_asked_for(database: Database) -> N
     assert sum(count["refusals"] for count in counts) == 20 * 200
 
 
+class Limited:
+    """A reader that takes no statement but for one row, or some with a limit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.asked = 0
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        self.asked += 1
+        assert re.search(r"\bLIMIT [:\d]|WHERE id = ", statement), statement
+        return self._database.rows(statement, **parameters)
+
+    def ahead(self, *_questions: Question) -> Reader:
+        return self
+
+
+def test_each_read_of_a_page_is_limited(database: Database) -> None:
+    fleet_sampling.sample(database, NOW)
+    reader = Limited(database)
+    assert len(over_time.ending(reader, NOW)) == 48
+    over_time.fleet(reader, NOW)
+    over_time.refusals(reader, NOW)
+    refusals.listed(reader, Filter())
+    refusals.listed(reader, Filter(instance=vm(1)))
+    instances.listed(reader, Filter())
+    certificates.listed(reader, Filter(instance=vm(1)), NOW)
+    assert reader.asked > 10
+
+
 def test_what_ends_in_two_days_is_said_by_hour(database: Database) -> None:
     issue(database, "a.local", at=NOW - HOUR, instance=vm(1), life=HOUR + 1)
     issue(database, "a.local", at=NOW - 60, instance=vm(1), life=DAY)
@@ -150,6 +188,23 @@ def test_refusals_are_counted_by_step_and_rule(database: Database) -> None:
         plain[row["rule"]] += row["refusals"]
     assert plain == {"formats of Web": 6, OTHERS: 3}
     assert over_time.refusals(database, NOW + 8 * DAY) == []
+
+
+def test_a_server_counts_the_fleet_and_refusals_by_itself(database: Database) -> None:
+    at = now()
+    issue(database, "a.local", at=at - 60, instance=vm(1))
+    threads: list[Background] = [Following(database), Sampling(database)]
+    for thread in threads:
+        thread.start()
+    put(database, events=[refused(at, WEB)])
+    try:
+        wait_until(lambda: bool(over_time.refusals(database, now()) and over_time.fleet(database, now())))
+    finally:
+        for thread in threads:
+            thread.stop()
+    assert [row["rule"] for row in over_time.refusals(database, now())] == ["formats of Web"]
+    assert [point["certificates"] for point in over_time.fleet(database, now())] == [1]
+    assert sum(row["certificates"] for row in over_time.ending(database, now())) == 1
 
 
 def test_a_turn_ends_after_its_time_and_goes_on_in_the_next(database: Database) -> None:

@@ -1,0 +1,183 @@
+"""The sections on acts and answers of the reference of the API, ``docs/reference/admin-api.md``, out of the acts.
+
+``python -m acme_iid.admin.reference`` prints them; they are the end of the page, and what is above them is written by
+hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from acme_iid.admin import openapi
+from acme_iid.admin.acts import JSON, Act
+from acme_iid.admin.parameters import Parameter
+from acme_iid.admin.schema import REFERENCE, Schema
+from acme_iid.admin.table.every import ACTS
+
+BEGINNING = "## Acts\n"
+"""The heading at which these sections begin."""
+PAGE_OF = "PageOf"
+"""The schemas of pages are all alike; what is on them follows."""
+_WIDTH = 118
+_SHARED_BY = 3
+"""A parameter that so many acts take in the same words is described once."""
+_TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "null": "null",
+    "object": "object",
+}
+
+_Key = tuple[str, str, str, object]
+
+
+def text() -> str:
+    """These sections."""
+    document = openapi.document(ACTS)
+    shared = _shared(ACTS)
+    parts = [BEGINNING, _overview(ACTS), "## Shared parameters\n", _parameters(shared), "## The acts one by one\n"]
+    parts += [_act(act, document, shared) for act in ACTS]
+    parts.append("## Answers\n")
+    parts += [_answer(name, schema) for name, schema in _shown(document["components"]["schemas"])]
+    return "\n".join(parts)
+
+
+def _overview(acts: Iterable[Act[Any]]) -> str:
+    rows = [(f"`{act.method} {act.path}`", _roles(act), f"[{act.name}](#{_anchor(act.name)})", act.summary)
+            for act in acts]  # fmt: skip
+    return _table(("method and path", "role", "act", "meaning"), rows)
+
+
+def _roles(act: Act[Any]) -> str:
+    return "; ".join([act.role.word, *(f"{role.word} with `{name}`" for name, role in act.raised.items())])
+
+
+def _anchor(heading: str) -> str:
+    """The anchor of a heading, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+# Parameters
+
+
+def _key(parameter: Parameter) -> _Key:
+    return parameter.name, parameter.kind.expected, parameter.meaning, parameter.default
+
+
+def _shared(acts: Iterable[Act[Any]]) -> dict[_Key, Parameter]:
+    """The parameters that several acts take, but those in paths."""
+    several = [entry for act in acts for entry in act.every_parameter() if entry.name not in act.in_path]
+    times = Counter(map(_key, several))
+    return {_key(entry): entry for entry in several if times[_key(entry)] >= _SHARED_BY}
+
+
+def _parameters(entries: dict[_Key, Parameter]) -> str:
+    rows = [(f"`{entry.name}`", entry.kind.expected, _default(entry), entry.meaning) for entry in entries.values()]
+    return _table(("parameter", "value", "default", "meaning"), rows)
+
+
+def _default(entry: Parameter) -> str:
+    if entry.is_required:
+        return "required"
+    match entry.default:
+        case None:
+            return "-"
+        case bool(value):
+            return str(value).lower()
+    return str(entry.default)
+
+
+# Acts
+
+
+def _act(act: Act[Any], document: Schema, shared: dict[_Key, Parameter]) -> str:
+    operation = document["paths"][act.path][act.method.lower()]
+    every = {_key(entry): entry for entry in act.every_parameter()}
+    own = {key: entry for key, entry in every.items() if key not in shared or entry.name in act.in_path}
+    others = [entry.name for key, entry in every.items() if key not in own]
+    sentences = f"`{act.method} {act.path}`, {_roles(act)}. {act.summary} {act.more}"
+    lines = [f"### {act.name}\n", _paragraph(sentences)]
+    if own:
+        lines.append(_parameters(own))
+    if others:
+        names = ", ".join(f"`{name}`" for name in others)
+        lines.append(_paragraph(f"Shared parameters: {names}."))
+    answers = operation["responses"].items()
+    lines += [_success(status, response) for status, response in answers if status < "300"]
+    refusals = [status for status, _ in answers if status >= "400"]
+    lines.append(f"Refusals: {', '.join(refusals)}.\n")
+    return "\n".join(lines)
+
+
+def _success(status: str, response: Schema) -> str:
+    ((media, content),) = response["content"].items()
+    kind = "" if media == JSON else f", `{media}`"
+    return f"{status}: {_type(content['schema'])}{kind}.\n"
+
+
+# Answers
+
+
+def _shown(schemas: dict[str, Schema]) -> Iterator[tuple[str, Schema]]:
+    """The schemas but those of pages, which are all alike."""
+    for name, schema in sorted(schemas.items()):
+        if not name.startswith(PAGE_OF):
+            yield name, schema
+
+
+def _answer(name: str, schema: Schema) -> str:
+    rows = []
+    for key, value in schema["properties"].items():
+        optional = "" if key in schema["required"] else ", or left out"
+        meaning = value["description"]
+        rows.append((f"`{key}`", f"{_type(value)}{optional}", meaning[0].upper() + meaning[1:]))
+    return f"### {name}\n\n{_paragraph(schema['description'])}\n{_table(('key', 'value', 'meaning'), rows)}"
+
+
+def _type(schema: Schema) -> str:
+    """A type in words."""
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix(REFERENCE)
+        shown = name.removeprefix(PAGE_OF)
+        return f"{'' if name == shown else 'a page of '}[{shown}](#{_anchor(shown)})"
+    if "enum" in schema:
+        return " or ".join(f"`{word}`" for word in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(map(_type, schema["anyOf"]))
+    match schema.get("type"):
+        case None:
+            return "any JSON"
+        case list(types):
+            return " or ".join(_TYPES[one] for one in types)
+        case "array":
+            return f"list of {_type(schema['items'])}"
+        case "object":
+            return f"object, of names and {_type(schema['additionalProperties'])}"
+        case str(one):
+            return _TYPES[one]
+    raise TypeError(f"{schema} has no words here")
+
+
+def _paragraph(sentences: str) -> str:
+    return f"{textwrap.fill(sentences.strip(), _WIDTH, break_long_words=False, break_on_hyphens=False)}\n"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [" | ".join(head), *(" | ".join(map(_cell, row)) for row in rows)]
+    lines.insert(1, "|".join("---" for _ in head))
+    return "".join(f"|{line}|\n" if line.startswith("---") else f"| {line} |\n" for line in lines)
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "\\|").replace("*", "\\*")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
