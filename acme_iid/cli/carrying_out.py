@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from acme_iid.admin.table import named
 from acme_iid.admin.tasks import TaskRow, Tasks, begun
-from acme_iid.admin_client.errors import AdminError, UnavailableError
+from acme_iid.admin_client.errors import AdminError, OutcomeUnknownError, UnavailableError
 from acme_iid.errors import RequestError
 from acme_iid.operations.bulk import Step, Task
 
@@ -32,7 +32,8 @@ class Work(Protocol):
 
         :raises RequestError: if it was stopped, or has stopped.
         :raises StoreUnavailableError: if the store went away.
-        :raises AdminError: if its server went away, or has failed.
+        :raises UnavailableError: if its server went away, or has begun anew.
+        :raises AdminError: if its server has failed.
         """
 
     def stop(self) -> None:
@@ -134,5 +135,8 @@ class There:
                 if time.monotonic() >= until:
                     raise
                 time.sleep(POLL_SECONDS)
+            except AdminError as error:
+                # A server that has begun anew knows nothing of it.
+                raise OutcomeUnknownError(error.detail) from error
             else:
                 return row

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
 import issued
@@ -21,7 +21,8 @@ from serving import wait_until
 from strangers import Ground
 from typed_commands import command, environment, typed
 
-from acme_iid.store.database import open_store
+from acme_iid.errors import StoreBusyError
+from acme_iid.store.database import connect
 
 OPERATOR = User("daemon")
 VIEWER = User("games")
@@ -47,7 +48,7 @@ def steered(tmp_path: Path, open_ground: Ground) -> Iterator[Steered]:
 
 
 def revoked(steered: Steered) -> int:
-    with closing(open_store(steered.ca.store_url)) as database:
+    with closing(connect(steered.ca.store_url)) as database:
         number: int = database.rows("SELECT count(*) AS n FROM certificates WHERE revoked_at IS NOT NULL")[0]["n"]
         return number
 
@@ -60,8 +61,20 @@ def begun(steered: Steered, *options: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, **OPERATOR.who(),
     )  # fmt: skip
     wait_until(lambda: revoked(steered) > 0)
-    with closing(open_store(steered.ca.store_url)) as database, database.transaction():
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(connect(steered.ca.store_url)))
+        # The server's own turns at writing come one after the other.
+        wait_until(lambda: enters(stack, database.transaction()))
         yield process
+
+
+def enters(stack: ExitStack, block: AbstractContextManager[object]) -> bool:
+    """Whether a transaction has begun."""
+    try:
+        stack.enter_context(block)
+    except StoreBusyError:
+        return False
+    return True
 
 
 def is_stopping(steered: Steered) -> bool:
