@@ -24,7 +24,7 @@ KEPT_SECONDS = 3600
 MOST_KEPT = 100
 """The acts that have ended and are remembered."""
 
-State = Literal["running", "done", "stopped", "failed"]
+State = Literal["running", "stopping", "done", "stopped", "failed"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ class TaskRow(TypedDict):
 
     :ivar task: its id, which each of its events has as ``bulk``; ``go_on`` takes it.
     :ivar act: the name of the act.
-    :ivar state: running, done, stopped (it can be gone on with), or failed.
+    :ivar state: running, stopping (it ends with the transaction that it is in), done, stopped (it can be gone on with),
+        or failed.
     :ivar count: on how many it is.
     :ivar done: to how many it is done.
     :ivar left_out: how many were left as they are: others had changed them, or they cannot be changed.
@@ -75,7 +76,7 @@ class _Task:
         return {
             "task": self.id,
             "act": self.act,
-            "state": self.state,
+            "state": "stopping" if self.state == "running" and self.stopping.is_set() else self.state,
             "count": self.count,
             "done": self.done,
             "left_out": self.left_out,

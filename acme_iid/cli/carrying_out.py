@@ -108,7 +108,7 @@ class There:
         while True:
             yield Step(row["done"] - done, row["left_out"] - left_out)
             done, left_out = row["done"], row["left_out"]
-            if row["state"] != "running":
+            if row["state"] not in ("running", "stopping"):
                 break
             time.sleep(POLL_SECONDS)
             row = self._now("task.show")

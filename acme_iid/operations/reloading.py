@@ -18,7 +18,7 @@ from acme_iid.operations import issuers as issuing
 from acme_iid.store import issuers
 from acme_iid.store.writes import Reader
 
-_RESTART = re.compile(r"[-+] (?:server|status|metrics)\.listen = |[-+] store\.")
+_RESTART = re.compile(r"[-+] (?:(?:server|status|metrics|admin)\.listen|admin\.(?:socket|group)) = |[-+] store\.")
 """Lines of a difference that a running server does not take up."""
 
 

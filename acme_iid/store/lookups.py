@@ -35,8 +35,9 @@ WORD = "word"
 """The field under which :func:`instances_called` finds an instance."""
 _LONG = 100
 """Characters; a value that has more is found by its digest, which is shorter."""
-_ISSUED = "certificate.issued"
-PROVEN = ("challenge.valid", "order.proven", _ISSUED)
+ISSUED = "certificate.issued"
+"""The kind of the event of a certificate."""
+PROVEN = ("challenge.valid", "order.proven", ISSUED)
 """The kinds of events that say what an instance has proven."""
 
 Progress = Callable[[int], None]
@@ -184,7 +185,7 @@ def _all_of(rows: Sequence[Row], only: set[str] | None = None) -> Iterator[State
         values = _values(row, detail)
         found += _lookups(row, detail, values, only)
         traits |= set(_traits(row, values))
-        if only is None and row["kind"] == _ISSUED and row["instance_id"] is not None:
+        if only is None and row["kind"] == ISSUED and row["instance_id"] is not None:
             holders |= {(name, row["instance_id"]) for name in detail["names"]}
     yield from _inserts("lookups (field, value, at, seq, n)", _sorted(found))
     yield from _inserts("holders (name, instance_id)", sorted(holders))
@@ -211,7 +212,7 @@ def _lookups(
     row: Row, detail: Mapping[str, Any], values: Mapping[str, set[str]], only: set[str] | None
 ) -> Iterator[_Lookup]:
     """The rows by which an event is found."""
-    issued = row["kind"] == _ISSUED
+    issued = row["kind"] == ISSUED
     n = number_of(detail["serial"]) if issued else None
     for field, several in values.items():
         if only is None or field in only:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from acme_iid.store.listing import Filter
-from acme_iid.store.lookups import WORD, key
+from acme_iid.store.lookups import ISSUED, WORD, key
 from acme_iid.store.writes import Reader, Row
 
 _NARROWEST = (
@@ -49,8 +49,11 @@ def events(reader: Reader, criteria: Filter) -> list[Row]:
     if parts.field is None:
         return criteria.page(reader, "SELECT e.* FROM events e", {}, time="e.at", key="e.seq")
     heads: list[Row] = []
-    # Each list is in order, so their heads are enough.
-    for listed in (parts.field, f"issued {parts.field}"):
+    # Each list is in order, so their heads are enough. What was issued stands in the second one alone.
+    lists = [parts.field, f"issued {parts.field}"]
+    if criteria.kind is not None and parts.field != "kind":
+        lists = lists[1:] if criteria.kind == ISSUED else lists[:1]
+    for listed in lists:
         heads += criteria.page(
             reader,
             "SELECT e.* FROM lookups l JOIN events e ON e.seq = l.seq",

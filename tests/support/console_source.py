@@ -21,7 +21,6 @@ from acme_iid.operations.descriptions.refusals import RefusalRow
 from acme_iid.operations.descriptions.status import StatusDescription
 from acme_iid.operations.over_time import Ending, FleetPoint, RefusalCount
 from acme_iid.store import events as record
-from acme_iid.store import instances as stored
 from acme_iid.store import lookups
 from acme_iid.store.database import Database
 from acme_iid.store.listing import Filter, Position
@@ -83,18 +82,7 @@ class StoreSource:
     def search(self, word: str, limit: int) -> Sequence[InstanceRow]:
         self._follow()
         self.limits.append(limit)
-        try:
-            meant = criteria.meant_by(self._database, word)
-        except ValueError:
-            return []
-        found: dict[str, InstanceRow] = {}
-        for wanted in meant:
-            if wanted.remote is None:
-                for entry in stored.page(
-                    self._database, Filter(instance=wanted.instance, name=wanted.name, limit=limit)
-                ):
-                    found.setdefault(entry.id, instances.row(entry))
-        return list(found.values())[:limit]
+        return instances.meant(self._database, word, limit)
 
     def _filter(self, before: str | None, limit: int, instance: str | None, kind: str | None = None) -> Filter:
         self._follow()

@@ -9,17 +9,17 @@ from acme_iid.admin.acts import Act, Context
 from acme_iid.admin.filters import DURATION, WORD, following
 from acme_iid.admin.parameters import Nothing, taken
 from acme_iid.admin.roles import Role
-from acme_iid.operations import chain_proof, criteria, over_time
+from acme_iid.operations import chain_proof, over_time, refusal_counting
 from acme_iid.operations.chain_proof import ChainProof
 from acme_iid.operations.descriptions import instances
 from acme_iid.operations.descriptions.instances import InstanceRow
 from acme_iid.operations.descriptions.pages import Page
 from acme_iid.operations.over_time import MOST_POINTS, Ending, FleetPoint, RefusalCount
-from acme_iid.store import instances as stored
 from acme_iid.store import lookups
-from acme_iid.store.listing import Filter
 
 MOST_FOUND = 100
+COUNTING_SECONDS = 2.0
+"""How long one request counts refusals that nobody has counted yet; a server does so by itself, in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ def _endings(context: Context, _asked: Nothing) -> Page[Ending]:
 
 
 def _refusals(context: Context, asked: Span) -> Page[RefusalCount]:
+    lookups.follow(context.database)
+    refusal_counting.catch_up(context.database, context.now, COUNTING_SECONDS)
     rows = over_time.refusals(context.database, context.now, asked.seconds, points=asked.points)
     return {"items": rows, "next": None}
 
@@ -60,16 +62,7 @@ def _proof(context: Context, _asked: Nothing) -> ChainProof:
 def _search(context: Context, asked: Search) -> Page[InstanceRow]:
     lookups.follow(context.database)
     following(context)(context.database)
-    found: dict[str, InstanceRow] = {}
-    try:
-        meant = criteria.meant_by(context.database, asked.about)
-    except ValueError:
-        meant = []
-    for one in meant:
-        if one.remote is None:
-            wanted = Filter(instance=one.instance, name=one.name, limit=asked.limit)
-            found |= {entry.id: instances.row(entry) for entry in stored.page(context.database, wanted)}
-    return {"items": list(found.values())[: asked.limit], "next": None}
+    return {"items": instances.meant(context.database, asked.about, asked.limit), "next": None}
 
 
 ACTS = (

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import TypedDict
 
 from acme_iid.errors import NotFoundError
+from acme_iid.operations import criteria
 from acme_iid.operations.descriptions import certificates
 from acme_iid.operations.descriptions.pages import Page, one_more, page
 from acme_iid.operations.descriptions.times import timestamp
-from acme_iid.operations.instances import Ended
-from acme_iid.policy.clouds import instance_key
+from acme_iid.operations.instances import Ended, called
+from acme_iid.policy.clouds import instance_key, is_whole_id
 from acme_iid.protocol.resources import Enrolment, Instance
 from acme_iid.store import accounts, enrolments, events, instances
 from acme_iid.store import certificates as issued
+from acme_iid.store.chain import Event
 from acme_iid.store.listing import Filter, Position
-from acme_iid.store.lookups import PROVEN, word_of
+from acme_iid.store.lookups import ISSUED, PROVEN, word_of
 from acme_iid.store.writes import Reader
+
+MOST_CERTIFICATES = 1000
+"""Certificates that an instance is shown with."""
+_LOOKED_AT = 200
+"""Events of an instance that are read for what it has proven."""
 
 
 class InstanceRow(TypedDict):
@@ -67,7 +75,7 @@ class InstanceDescription(InstanceRow, Traits):
     :ivar proofs_ended_for: the reason for that.
     :ivar last_revocation: the time at which a certificate of it was last revoked, other than as superseded.
     :ivar closed_names: the names that it may not hold since a revocation.
-    :ivar certificates: each one's serial number and status, the latest first.
+    :ivar certificates: each one's serial number and status, the latest first; of very many the latest 1,000.
     :ivar enrolments: each one's names, delegates and end.
     :ivar last_event: the latest event about it: kind and time.
     """
@@ -156,6 +164,20 @@ def listed(reader: Reader, criteria: Filter, *, blocked: bool = False) -> Page[I
     return page(rows, criteria)
 
 
+def meant(reader: Reader, word: str, limit: int) -> list[InstanceRow]:
+    """The instances that an operator may mean by a word, also those that were only ever refused.
+
+    :param word: a whole id, which is taken as it is, the cloud's own, or a name that they have a certificate for.
+    :param limit: how many at most.
+    """
+    ids = (called(reader, word) or [word] * is_whole_id(word))[:limit]
+    found = [instances.get(reader, instance_id) or _never_used(instance_id) for instance_id in ids]
+    with suppress(ValueError):
+        holders = instances.page(reader, Filter(name=criteria.name(word), limit=limit))
+        found += [entry for entry in holders if entry.id not in ids]
+    return [row(entry) for entry in found[:limit]]
+
+
 def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
     """An instance in full, as far as events are followed (:mod:`acme_iid.store.lookups`).
 
@@ -164,7 +186,7 @@ def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
     :raises NotFoundError: if it was neither used, nor blocked, nor refused.
     """
     known = instances.get(reader, instance_id)
-    seen = events.page(reader, Filter(instance=instance_id, limit=1))
+    seen = events.page(reader, Filter(instance=instance_id, limit=_LOOKED_AT))
     if known is None and not seen:
         raise NotFoundError(f"the instance {instance_id!r} is not known here: it was neither used nor refused")
     instance = known or _never_used(instance_id)
@@ -175,7 +197,7 @@ def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
         "cloud": instance.cloud,
         "owner": instance.owner,
         "instance_id": instance.instance_id,
-        **_proven(reader, instance_id),
+        **_proven(reader, instance_id, [event for _, event in seen]),
         "key_thumbprint": None if account is None else account.thumbprint,
         # Of the record: the account may have changed its key since.
         "last_used_with": instance.thumbprint,
@@ -189,7 +211,7 @@ def whole(reader: Reader, instance_id: str, now: int) -> InstanceDescription:
         "closed_names": sorted(issued.closed_names(reader, instance.id)),
         "certificates": [
             f"{int(entry.serial, 16)} ({certificates.status(entry, now)})"
-            for entry in issued.of_instance(reader, instance.id)
+            for entry in issued.page(reader, Filter(instance=instance.id, limit=MOST_CERTIFICATES), None, now)
         ],
         "enrolments": [_enrolment(reader, entry) for entry in enrolments.of_instance(reader, instance.id)],
         "last_event": None if not seen else f"{seen[0][1].kind} at {timestamp(seen[0][1].at)}",
@@ -202,10 +224,10 @@ def _never_used(instance_id: str) -> Instance:
     return Instance(key.id, key.cloud, key.owner, word_of(key.id), None, None, None, None, None)
 
 
-def _proven(reader: Reader, instance_id: str) -> Traits:
-    latest = [
-        event for kind in PROVEN for _, event in events.page(reader, Filter(instance=instance_id, kind=kind, limit=1))
-    ]
+def _proven(reader: Reader, instance_id: str, seen: Iterable[Event]) -> Traits:
+    """What an instance has proven last, by its latest events and that of its latest certificate."""
+    certificate = events.page(reader, Filter(instance=instance_id, kind=ISSUED, limit=1))
+    latest = [event for event in (*seen, *(event for _, event in certificate)) if event.kind in PROVEN]
     latest.sort(key=lambda event: event.at, reverse=True)
 
     def last(trait: str) -> str | None:

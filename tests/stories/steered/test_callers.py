@@ -32,7 +32,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, open_ground: Ground) -> Iter
         role_table("viewer", users=["games"]),
         role_table("helpdesk", groups=["operator"]),
         role_table("operator", users=["daemon"]),
-        role_table("administrator", users=["sys"]),
+        role_table("administrator", users=["sys"], groups=["there-is-no-such-group"]),
     )
     steered.start()
     yield steered
@@ -77,6 +77,10 @@ def test_a_group_that_a_user_has_left_counts_no_more_on_a_new_connection(asked: 
 def test_what_a_request_says_of_itself_counts_nothing(asked: Steered) -> None:
     said = (("X-Remote-User", "root"), ("X-Forwarded-For", "127.0.0.1"), ("Authorization", "Basic cm9vdDo="))
     assert User("nobody", fields=said).get(asked.socket).status == 403
+
+
+def test_a_group_that_does_not_exist_gives_nobody_a_role(asked: Steered) -> None:
+    assert User("lp").ask(asked.socket, READ)[0].status == 403
 
 
 def test_a_refusal_is_in_the_log_with_who_was_refused(asked: Steered) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from acme_iid.config import ca_toml
 from acme_iid.config.settings import Config
 from acme_iid.operations import fleet_sampling, over_time, pruning, refusal_counting
 from acme_iid.operations.background import Background
+from acme_iid.operations.descriptions import certificates, instances, refusals
 from acme_iid.operations.descriptions.times import seconds_of, timestamp
 from acme_iid.operations.fleet_sampling import Sampling
 from acme_iid.operations.follower import Following
@@ -24,6 +26,8 @@ from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.fleet import OTHERS, Owned
 from acme_iid.store.fleet_samples import DAY, KEPT_SECONDS, Sample
+from acme_iid.store.listing import Filter
+from acme_iid.store.writes import Question, Reader, Row
 
 HOUR = 3600
 NOW = 1_800_000_000 // HOUR * HOUR + 1800
@@ -100,6 +104,35 @@ def test_all_answers_have_a_bound_whatever_is_asked_for(database: Database) -> N
     counts = over_time.refusals(database, NOW, 1000 * DAY, points=10**6, causes=10**6)
     assert len(counts) <= over_time.MOST_POINTS * (over_time.MOST_SERIES + 1)
     assert sum(count["refusals"] for count in counts) == 20 * 200
+
+
+class Limited:
+    """A reader that takes no statement but for one row, or some with a limit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.asked = 0
+
+    def rows(self, statement: str, **parameters: object) -> list[Row]:
+        self.asked += 1
+        assert re.search(r"\bLIMIT [:\d]|WHERE id = ", statement), statement
+        return self._database.rows(statement, **parameters)
+
+    def ahead(self, *_questions: Question) -> Reader:
+        return self
+
+
+def test_each_read_of_a_page_is_limited(database: Database) -> None:
+    fleet_sampling.sample(database, NOW)
+    reader = Limited(database)
+    assert len(over_time.ending(reader, NOW)) == 48
+    over_time.fleet(reader, NOW)
+    over_time.refusals(reader, NOW)
+    refusals.listed(reader, Filter())
+    refusals.listed(reader, Filter(instance=vm(1)))
+    instances.listed(reader, Filter())
+    certificates.listed(reader, Filter(instance=vm(1)), NOW)
+    assert reader.asked > 10
 
 
 def test_what_ends_in_two_days_is_said_by_hour(database: Database) -> None:

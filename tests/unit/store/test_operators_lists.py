@@ -289,6 +289,14 @@ def test_pruning_and_revocation_lists_read_ranges_of_indexes(in_file: Database, 
     assert not [line for line in reader.plan if "TEMP B-TREE" in line]
 
 
+@pytest.mark.parametrize(("kind", "number"), [("certificate.issued", COUNT // 4), ("challenge.valid", COUNT // 2)])
+def test_events_of_a_kind_are_looked_for_in_one_list(in_file: Database, kind: str, number: int) -> None:
+    reader = Explaining(in_file)
+    found = events.page(reader, Filter(instance=INSTANCES[0], kind=kind, limit=1000))
+    assert [event.kind for _, event in found] == [kind] * number
+    assert len([line for line in reader.plan if line.startswith("SEARCH l ")]) == 1, reader.plan
+
+
 def test_refusals_over_time_read_their_hours_and_few_events(in_file: Database) -> None:
     reader = Explaining(in_file)
     refusal_counts.by_time(reader, NOW, 3600, 10, 5)
