@@ -42,6 +42,12 @@ USE = CHANGE | _MAKE_REG | _REMOVE_FILE
 """Make files beneath, too, and remove them."""
 
 
+_WHY = {
+    errno.EOPNOTSUPP: "has it turned off (lsm= on its command line)",
+    errno.EPERM: "lets its calls not through (the container's filter, or SystemCallFilter= of a unit)",
+}
+
+
 class Rule(NamedTuple):
     """A path, and what may be done to it and beneath it; one that does not exist gives nothing."""
 
@@ -77,11 +83,11 @@ def version() -> int:
     try:
         return _call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))
     except OSError as error:
-        why = "has it turned off (lsm= on its command line)" if error.errno == errno.EOPNOTSUPP else "has none"
+        why = _WHY.get(error.errno or 0, "has none")
         raise ServerError(
             f"[admin] takes Landlock, which keeps the CA's keys from the process that answers operators; this kernel "
-            f"{why}: {error.strerror}. Use Linux 5.13 or later with Landlock (and a container that lets its calls "
-            "through), or take [admin] out of ca.toml"
+            f"{why}: {error.strerror}. Use Linux 5.13 or later with Landlock (and a container or a unit that lets its "
+            "calls through), or take [admin] out of ca.toml"
         ) from error
 
 

@@ -112,7 +112,8 @@ class Container:
     def booted(self) -> Iterator[None]:
         """Boot it, until systemd answers."""
         command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", f"--directory={self.root}",
-                   f"--machine=acme-iid-{os.getpid()}", "--resolv-conf=copy-host", "--console=pipe"]  # fmt: skip
+                   f"--machine=acme-iid-{os.getpid()}", "--resolv-conf=copy-host", "--console=pipe",
+                   "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self"]  # fmt: skip
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:

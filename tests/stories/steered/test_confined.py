@@ -178,7 +178,7 @@ def found(pid: int, secret: bytes) -> bool:
     return False
 
 
-@pytest.mark.parametrize("error", ["ENOSYS", "EOPNOTSUPP"])
+@pytest.mark.parametrize("error", ["ENOSYS", "EOPNOTSUPP", "EPERM"])
 def test_without_landlock_a_server_with_operators_does_not_start(steered: Steered, error: str) -> None:
     steered.configure()
     inject = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject=landlock_create_ruleset:error={error}")

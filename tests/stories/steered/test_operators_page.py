@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 from booted import REPOSITORY, Container, container
-from pages import blocks, commands
+from pages import blocks, commands, page
 from ports import free_port
 from processes import children
 from running import ACCOUNT, CA, SECONDS, answer
@@ -23,7 +23,7 @@ from wire import Account
 
 from acme_iid.simulator import aws
 
-PAGES = ("docs/operating.md", "docs/reference/admin-api.md")
+PAGE = "docs/operating.md"
 HOME = Path("/etc/acme-iid-ca")
 PREFIX = Path(sys.prefix).resolve()  # no link, which would lead out of the machine
 VM = aws.Instance(account=ACCOUNT, instance_id="i-05e360db6e50b5eda")
@@ -34,6 +34,7 @@ PYTHONPATH={REPOSITORY}:{REPOSITORY}/client exec {PREFIX}/bin/python -m acme_iid
 SERVICE = """
 [Service]
 User=acme-iid-ca
+SystemCallFilter=@system-service {landlock}
 ExecStart=/usr/local/bin/acme-iid-ca --home /etc/acme-iid-ca serve
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
@@ -49,24 +50,19 @@ class Place:
     """A booted machine with the CA, whose network is this machine's.
 
     :ivar listener: the port of the admin listener.
-    :ivar lost: the account of the VM before it was rebuilt; ``rebuilt`` that after.
     """
 
     machine: Container
     ca: CA
     listener: int = field(default_factory=free_port)
-    rebuilt: Account | None = None
 
     def type(self, user: str, text: str) -> subprocess.CompletedProcess[str]:
         """Type commands as a user of the machine."""
         return self.machine.run("runuser", "--login", user, "--command", text)
 
-    def typed(self, user: str, name: str) -> str:
+    def typed(self, user: str, name: str, thumbprint: str = "") -> str:
         """Type a block of the page as a user of the machine; it must succeed. Returns all that was printed."""
-        text = commands(name)
-        if "THUMBPRINT" in text:
-            assert self.rebuilt is not None
-            text = text.replace("THUMBPRINT", self.rebuilt.key.thumbprint)
+        text = commands(name).replace("THUMBPRINT", thumbprint)
         done = self.type(user, f"set -e\n{text}")
         assert done.returncode == 0, (name, done.stdout, done.stderr, self.log())
         return done.stdout + done.stderr
@@ -77,7 +73,7 @@ class Place:
 
     def configure(self, number: int) -> None:
         """Put one of the page's blocks of [admin] into ca.toml."""
-        shown = [block.text for block in blocks("toml", "docs/operating.md") if block.text.startswith("[admin]")]
+        shown = [block.text for block in blocks("toml", PAGE) if block.text.startswith("[admin]")]
         file = self.ca.home / "ca.toml"
         before, _, _ = file.read_text().partition("\n[admin]\n")
         text = shown[number].replace("0.0.0.0:9443", f"127.0.0.1:{self.listener}")
@@ -93,6 +89,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("operators")
     ca = CA(folder / "ca")
     ca.init(in_a_file=True)
+    settings = ca.home / "ca.toml"
+    settings.write_text(settings.read_text().replace(str(ca.home), str(HOME)))
     with container(folder / "machine") as machine, ExitStack() as stack:
         for outside, inside in ((REPOSITORY, REPOSITORY), (PREFIX, PREFIX), (ca.home, HOME)):
             target = machine.root / str(inside).lstrip("/")
@@ -101,8 +99,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             stack.callback(unmount, target)
         machine.write("/usr/local/bin/acme-iid-ca", COMMAND)
         (machine.root / "usr/local/bin/acme-iid-ca").chmod(0o755)
-        machine.write("/etc/systemd/system/acme-iid-ca.service", SERVICE)
-        (unit,) = (block for block in blocks("ini", "docs/operating.md") if block.name == UNIT)
+        calls = re.search(r"calls through: `([\w ]+)`", page(PAGE))
+        assert calls is not None
+        machine.write("/etc/systemd/system/acme-iid-ca.service", SERVICE.format(landlock=calls[1]))
+        (unit,) = (block for block in blocks("ini", PAGE) if block.name == UNIT)
         with machine.booted():
             for user in ("--system acme-iid-ca", "--create-home hannah", "--create-home alice", "--create-home oscar"):
                 added = machine.run("useradd", "--shell", "/bin/bash", *user.split())
@@ -121,6 +121,16 @@ def unmount(target: Path) -> None:
     subprocess.run(["umount", "--lazy", target], check=True)
 
 
+@pytest.fixture(scope="module")
+def rebuilt(place: Place) -> Account:
+    """The account of a VM that was rebuilt: the instance belongs to another key."""
+    lost, made = place.ca.account(), place.ca.account()
+    lost.obtain("foo.local", answer=answer(VM))
+    _, (refused,) = made.prove("foo.local", answer=answer(VM))
+    assert "belongs to another" in refused.text
+    return made
+
+
 def test_systemd_opens_the_socket_for_the_group_and_nobody_else(place: Place) -> None:
     shown = place.machine.run("stat", "--format", "%a %U %G", str(SOCKET))
     assert shown.stdout == "660 root acme-iid-operators\n", (shown.stderr, place.log())
@@ -130,7 +140,7 @@ def test_systemd_opens_the_socket_for_the_group_and_nobody_else(place: Place) ->
     assert f"you may not open the admin socket {SOCKET}: it is for members of the group" in refused.stderr
     member = place.type("alice", "acme-iid-ca instance list")
     assert member.returncode == 0, member.stderr
-    assert member.stderr == f"Asked at unix:{SOCKET} as alice, with the role operator.\n"
+    assert f"Asked at unix:{SOCKET} as alice, with the role operator.\n" in member.stderr
 
 
 def test_the_check_knows_the_groups_that_the_page_makes(place: Place) -> None:
@@ -138,15 +148,14 @@ def test_the_check_knows_the_groups_that_the_page_makes(place: Place) -> None:
     assert "unknown-operator" not in checked.stdout + checked.stderr
 
 
-def test_the_helpdesk_lets_the_rebuilt_vm_in_as_the_page_says(place: Place) -> None:
-    lost, place.rebuilt = place.ca.account(), place.ca.account()
-    lost.obtain("foo.local", answer=answer(VM))
-    _, (refused,) = place.rebuilt.prove("foo.local", answer=answer(VM))
-    assert "belongs to another" in refused.text
-    printed = place.typed("hannah", "operators-helpdesk")
+def test_the_helpdesk_lets_the_rebuilt_vm_in_as_the_page_says(place: Place, rebuilt: Account) -> None:
+    printed = place.typed("hannah", "operators-helpdesk", rebuilt.key.thumbprint)
     assert f"Asked at unix:{SOCKET} as hannah, with the role helpdesk." in printed
-    assert f"is released to the key {place.rebuilt.key.thumbprint} until " in printed
-    place.rebuilt.obtain("foo.local", answer=answer(VM))
+    assert f"is released to the key {rebuilt.key.thumbprint} until " in printed
+    rebuilt.obtain("foo.local", answer=answer(VM))
+    shown = place.type("root", "acme-iid-ca events --kind instance.released").stdout
+    assert "hannah" in shown
+    assert "rebuilt, ticket 4711" in shown
 
 
 def test_the_helpdesk_may_do_no_more_and_the_operator_may(place: Place) -> None:
@@ -157,11 +166,12 @@ def test_the_helpdesk_may_do_no_more_and_the_operator_may(place: Place) -> None:
     assert "takes the role operator, and yours is helpdesk" in refused.stderr
     assert place.type("hannah", "acme-iid-ca reload").returncode == 1
     assert place.type("alice", end).returncode == 0
-    shown = place.type("root", "acme-iid-ca events --limit 50")
-    for sentence in ("hannah", "alice", "rebuilt, ticket 4711", "leaver"):
-        assert sentence in shown.stdout
+    shown = place.type("root", "acme-iid-ca events --kind account.deactivated --limit 1").stdout
+    assert "alice" in shown
+    assert "leaver" in shown
 
 
+@pytest.mark.usefixtures("rebuilt")
 def test_programs_ask_as_the_reference_says(place: Place) -> None:
     # By root and this machine's curl: the small one has none.
     text = commands("admin-ask").replace(str(SOCKET), f"/proc/{place.machine.leader}/root{SOCKET}")
@@ -203,6 +213,7 @@ def desk(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("rebuilt")
 def test_the_helpdesk_asks_from_another_machine_as_the_page_says(place: Place, desk: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ACME_IID")}
     folder = desk / "bin"

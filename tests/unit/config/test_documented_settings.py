@@ -29,7 +29,7 @@ accounts = ["123456789042"]
 def test_a_block_of_settings_is_read(block: Block, tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "store-url").write_text("postgresql://acme_iid:secret@db.internal/acme_iid")
-    OperatorCA("operators-ca").write(tmp_path)
+    OperatorCA("operators").write(tmp_path)
     before = CA + PROVISIONER if block.name == "provisioner" else CA
     config = ca_toml.parse((before + block.text).encode(), tmp_path)
     assert config != ca_toml.parse(before.encode(), tmp_path) or "[limits]" in block.text
