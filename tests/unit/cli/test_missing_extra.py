@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from running import CA
 
 # What pip leaves out without the extra, as Python finds it: not at all.
 ABSENT = """
@@ -23,11 +24,11 @@ sys.meta_path.insert(0, Absent())
 
 
 @pytest.mark.parametrize(("command", "module"), [("serve", "dns"), ("provisioner", "tomlkit")])
-def test_a_missing_extra_is_named(command: str, module: str, tmp_path: Path) -> None:
+def test_a_missing_extra_is_named(command: str, module: str, own_ca: CA, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(ABSENT)
     arguments = [command] if command == "serve" else [command, "list"]
     done = subprocess.run(
-        [sys.executable, "-m", "acme_iid.cli", "--home", str(tmp_path), *arguments],
+        [sys.executable, "-m", "acme_iid.cli", "--home", str(own_ca.home), *arguments],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         text=True,
