@@ -27,7 +27,9 @@ class Connection(asyncio.Protocol):
     :param ended: called with this once, when it has ended after that.
     """
 
-    __slots__ = ("_begun", "_ended", "_expected", "_header", "_inner", "_make", "is_idle", "received", "transport")
+    __slots__ = (
+        "_begun", "_ended", "_expected", "_header", "_inner", "_make", "has_asked", "is_idle", "received", "transport",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,6 +44,8 @@ class Connection(asyncio.Protocol):
         self._expected = 0.0
         self.is_idle = True
         """Whether nothing of a request has come that was not answered."""
+        self.has_asked = False
+        """Whether anything of a request has ever come."""
         self.received = 0
         """The octets that have come since the latest answer."""
 
@@ -58,7 +62,7 @@ class Connection(asyncio.Protocol):
         """See :class:`asyncio.Protocol`."""
         self.received += len(data)
         if self.is_idle:
-            self.is_idle = False
+            self.is_idle, self.has_asked = False, True
             if self._header is None:
                 self._header = asyncio.get_running_loop().call_later(HEADER_SECONDS, self.transport.abort)
         self._inner.data_received(data)

@@ -36,6 +36,7 @@ _MOST_LONG_BODIES = 64 * 1024 * 1024  # octets of all bodies that are longer tha
 _MOST_BESIDE_BODY = 64 * 1024  # octets of a request in chunks that do not belong to its body
 _AT_ONCE = 32  # connections accepted before the others are looked after
 _NO_FILES_SECONDS = 1.0
+_FIRST_REQUEST_SECONDS = 1.0  # that a connection has for its first request once the server stops
 _FULL_SECONDS = 0.01  # until it is asked again whether there is room for what a connection may bring
 _TWINS = ("X_Forwarded_For", "X_Forwarded-For", "X-Forwarded_For")
 
@@ -143,19 +144,26 @@ class HTTPServer:
     async def stop(self, seconds: float) -> None:
         """Answer the requests that are being sent or answered, and end all connections.
 
+        Whoever has connected just now finds an open connection, and its first request is answered, too.
+
         :param seconds: the time that it may take.
         """
         self._stopping = True
         for task in tuple(self._handshakes):
             task.cancel()
-        for connection in tuple(self._connections):
-            if connection.is_idle:
-                connection.transport.close()
+        self._end_idle(lambda connection: connection.has_asked)
+        asyncio.get_running_loop().call_later(_FIRST_REQUEST_SECONDS, self._end_idle, lambda _: True)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._inside:
                 await self._inside.wait_for(lambda: not self._connections)
         for connection in tuple(self._connections):
             connection.transport.abort()
+
+    def _end_idle(self, which: Callable[[Connection], bool]) -> None:
+        """End connections on which nothing has come that was not answered."""
+        for connection in tuple(self._connections):
+            if connection.is_idle and which(connection):
+                connection.transport.close()
 
     async def _begin(self, stream: socket.socket) -> None:
         """Make a connection of what was accepted; its place is free again when it has ended, or has not begun."""

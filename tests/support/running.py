@@ -164,11 +164,17 @@ class CA:
         self.cli("provisioner", "add", PROVISIONER, "--type", "AWS", "--aws-account", ACCOUNT, "--iid-roots", roots,
                  *options)  # fmt: skip
 
-    def start(self, *options: str, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> None:
+    def start(
+        self,
+        *options: str,
+        prefix: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        python: str = sys.executable,
+    ) -> None:
         """Serve, with one worker unless ``options`` say otherwise; returns when the server has said that it listens."""
         workers = () if "--workers" in options else ("--workers", "1")
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "acme_iid.cli", "--home", str(self.home), "serve", *workers, *options],
+            [*prefix, python, "-m", "acme_iid.cli", "--home", str(self.home), "serve", *workers, *options],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(env or {})},

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import open_program
 from operators import User
 from running import SECONDS, Outcome
 
@@ -18,14 +18,15 @@ _RANDOM = re.compile(r"b-[0-9a-f]{12}")
 
 def command(*arguments: str | Path) -> list[str]:
     """The program and its arguments."""
-    return [sys.executable, "-m", "acme_iid.cli", *map(str, arguments)]
+    return [open_program.python(), "-m", "acme_iid.cli", *map(str, arguments)]
 
 
 def environment(home: Path | None = None, env: Mapping[str, str] | None = None) -> dict[str, str]:
     """What the program finds: a home if one is given, and otherwise none that is there."""
     shown = {name: value for name, value in os.environ.items() if not name.startswith("ACME_IID")}
     named = {} if home is None else {"ACME_IID_CA_HOME": str(home)}
-    return {**shown, "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1", **named, **(env or {})}
+    return {**shown, "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1",
+            **open_program.python_path(), **named, **(env or {})}  # fmt: skip
 
 
 def typed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 
+import open_program
 import pytest
 from operators import MEMBERS, ROOT, Asked, Steered, User, role_table
 from running import CA
@@ -105,7 +106,7 @@ def test_the_user_that_the_server_runs_as_is_administrator(open_ground: Ground) 
     subprocess.run(["chown", "-R", "nobody", ca.home], check=True)
     themselves = User("nobody", groups=())
     try:
-        ca.start(prefix=tuple(as_nobody()))
+        ca.start(prefix=tuple(as_nobody()), python=open_program.python(), env=open_program.python_path())
         steered.until_answered(user=themselves)
         assert themselves.ask(steered.socket, READ, RELEASE, REVOKE)[-1].status == 404
         assert steered.socket.stat().st_uid == NOBODY

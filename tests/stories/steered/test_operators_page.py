@@ -25,11 +25,12 @@ from acme_iid.simulator import aws
 
 PAGE = "docs/operating.md"
 HOME = Path("/etc/acme-iid-ca")
-PREFIX = Path(sys.prefix).resolve()  # no link, which would lead out of the machine
+PREFIX = Path("/opt/python")
+PROGRAM = Path("/opt/program")
 VM = aws.Instance(account=ACCOUNT, instance_id="i-05e360db6e50b5eda")
-COMMAND = f"""\
+COMMAND = """\
 #!/bin/sh
-PYTHONPATH={REPOSITORY}:{REPOSITORY}/client exec {PREFIX}/bin/python -m acme_iid.cli "$@"
+PYTHONPATH={program}:{program}/client exec {python}/bin/python -m acme_iid.cli "$@"
 """
 SERVICE = """
 [Service]
@@ -92,12 +93,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     settings = ca.home / "ca.toml"
     settings.write_text(settings.read_text().replace(str(ca.home), str(HOME)))
     with container(folder / "machine") as machine, ExitStack() as stack:
-        for outside, inside in ((REPOSITORY, REPOSITORY), (PREFIX, PREFIX), (ca.home, HOME)):
+        for outside, inside in ((REPOSITORY, PROGRAM), (Path(sys.prefix).resolve(), PREFIX), (ca.home, HOME)):
             target = machine.root / str(inside).lstrip("/")
             target.mkdir(parents=True, exist_ok=True)
             subprocess.run(["mount", "--bind", outside, target], check=True)
             stack.callback(unmount, target)
-        machine.write("/usr/local/bin/acme-iid-ca", COMMAND)
+        machine.write("/usr/local/bin/acme-iid-ca", COMMAND.format(program=PROGRAM, python=PREFIX))
         (machine.root / "usr/local/bin/acme-iid-ca").chmod(0o755)
         calls = re.search(r"calls through: `([\w ]+)`", page(PAGE))
         assert calls is not None
@@ -218,7 +219,7 @@ def test_the_helpdesk_asks_from_another_machine_as_the_page_says(place: Place, d
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ACME_IID")}
     folder = desk / "bin"
     folder.mkdir()
-    (folder / "acme-iid-ca").write_text(COMMAND)
+    (folder / "acme-iid-ca").write_text(COMMAND.format(program=REPOSITORY, python=sys.prefix))
     (folder / "acme-iid-ca").chmod(0o755)
     env = {**kept, "HOME": str(desk), "PATH": f"{folder}:{kept['PATH']}", "XDG_CONFIG_HOME": str(desk / "config")}
     text = commands("operators-elsewhere").replace("ca.internal:9443", f"127.0.0.1:{place.listener}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import open_program
 import pytest
 from click.testing import CliRunner, Result
 from strangers import Ground, as_nobody, ground
@@ -45,7 +45,7 @@ def seen_by_nobody(folder: Path) -> list[str]:
         "print(ways.place_of(Home(Path(sys.argv[1]), True)))"
     )
     done = subprocess.run(
-        as_nobody(sys.executable, "-c", program, folder), capture_output=True, text=True, check=True, cwd="/",
+        as_nobody(open_program.python(), "-c", program, folder), capture_output=True, text=True, check=True, cwd="/",
         env=environment(),
     )  # fmt: skip
     return done.stdout.splitlines()
