@@ -42,7 +42,10 @@ class Starter:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "warm_starts", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *sys.path])),
+                },
             )
         atexit.register(self.close)
 
@@ -76,9 +79,14 @@ class Starter:
 
 
 @cache
-def starter() -> Starter:
-    """The one of this process."""
+def _starter(python_path: str | None) -> Starter:
+    del python_path  # in its environment
     return Starter()
+
+
+def starter() -> Starter:
+    """The one of this process, and of where Python finds modules now."""
+    return _starter(os.environ.get("PYTHONPATH"))
 
 
 def _serve(orders: socket.socket) -> None:
