@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from acme_iid.operations import criteria
+from acme_iid.operations.instances import MAX_REASON_LENGTH
+
 T = TypeVar("T")
 
 MAX_TEXT_LENGTH = 256
 """Characters of a text that names something."""
-MAX_REASON_LENGTH = 200
 MOST_DIGITS = 18
 """Digits of a number; every store holds so many."""
 
@@ -91,4 +93,8 @@ def _flag(value: object, _now: int) -> bool:
 
 
 FLAG = Kind("true or false", {"type": "boolean"}, _flag, lambda word: {"true": True, "false": False}.get(word, word))
-REASON = text(f"one line of printable text, of 1 to {MAX_REASON_LENGTH} characters", MAX_REASON_LENGTH)
+REASON: Kind[str] = parsed(
+    f"one line of printable text, of 1 to {MAX_REASON_LENGTH} characters",
+    lambda line, _now: criteria.reason(line),
+    longest=MAX_REASON_LENGTH,
+)

@@ -17,6 +17,7 @@ from acme_iid.admin.dispatch import Dispatcher
 from acme_iid.admin.problems import ProblemError
 from acme_iid.admin.roles import Role
 from acme_iid.admin.table import ACTS
+from acme_iid.admin.table.configuration import Look
 from acme_iid.config import ca_toml
 from acme_iid.serving.messages import Request
 from acme_iid.store.actor import Actor
@@ -71,13 +72,21 @@ class Api:
     :param home: its home.
     :param now: the time, seconds.
     :param reload: has the server take ca.toml up again.
+    :param look: looks at ca.toml.
     """
 
-    def __init__(self, home: Path, database: Database, now: int, reload: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        database: Database,
+        now: int,
+        reload: Callable[[], None] | None = None,
+        look: Callable[[], Look] | None = None,
+    ) -> None:
         self.home = home
         self.database = database
         self.now = now
-        self.dispatcher = Dispatcher(ca_toml.load(home), database, reload, clock=lambda: self.now)
+        self.dispatcher = Dispatcher(ca_toml.load(home), database, reload, look, clock=lambda: self.now)
 
     def send(self, request: Request, role: Role | None = Role.ADMINISTRATOR) -> Reply:
         """Send any request."""

@@ -8,7 +8,7 @@ from typing import NotRequired
 
 from acme_iid.admin import kinds, problems
 from acme_iid.admin.acts import Accepted, Act, Context
-from acme_iid.admin.filters import ABOUT, DURATION, MOMENT, WORD, Filters, wanted, without
+from acme_iid.admin.filters import DURATION, MOMENT, WORD, Filters, wanted, without
 from acme_iid.admin.kinds import FLAG
 from acme_iid.admin.parameters import Nothing, group, taken
 from acme_iid.admin.problems import Problem, ProblemError
@@ -16,11 +16,12 @@ from acme_iid.admin.roles import Role
 from acme_iid.admin.table.certificates import CLOSING, OVER, REASON
 from acme_iid.admin.tasks import TaskRow
 from acme_iid.authority import revocation
-from acme_iid.operations import bulk
+from acme_iid.operations import bulk, criteria
 from acme_iid.operations.bulk import Step, Task
 from acme_iid.operations.descriptions import bulk as described
 from acme_iid.operations.descriptions.bulk import CountedAct, RebuiltRow
 from acme_iid.operations.descriptions.pages import Page
+from acme_iid.store.listing import Filter
 from acme_iid.terminal import durations
 
 MOST_LISTED = 1000
@@ -107,19 +108,23 @@ class One:
     id: str = field(metadata=taken(WORD, "The task's id."))
 
 
-def _task(context: Context, order: Order, filters: Filters) -> Task:
-    """The task of an order.
-
-    :raises ProblemError: if the order is on everything, and does not say so.
-    """
-    given = [name for name in ABOUT if getattr(filters, name) is not None]
-    if order.every and given:
-        raise problems.of_parameter(given[0], "all is for all of them, and goes with no filter", "left out with all")
-    if not order.every and not given:
-        raise problems.of_parameter("all", "say which, by a filter such as owner; all is for all of them", "a filter")
+def _task(context: Context, order: Order) -> Task:
     if order.go_on is None:
         return Task.new(order.ticket)
     return Task.stopped(context.database, order.go_on, order.ticket)
+
+
+def _wanted(context: Context, order: Order, filters: Filters) -> Filter:
+    """What an order is on.
+
+    :raises ProblemError: if that is everything, and the order does not say so.
+    """
+    found = wanted(context.database, filters)
+    try:
+        criteria.require_some(found, every=order.every)
+    except ValueError as error:
+        raise problems.of_parameter("all", str(error), "true without filters, or left out with some") from None
+    return found
 
 
 def _begun(
@@ -146,8 +151,7 @@ def _begun(
 
 
 def _revoke(context: Context, asked: Revocation) -> object:
-    task = _task(context, asked, asked.filters)
-    found = wanted(context.database, asked.filters)
+    found, task = _wanted(context, asked, asked.filters), _task(context, asked)
     count = bulk.count_certificates(context.database, found, context.now)
     steps = bulk.revoke(context.database, found, asked.reason, task, context.now)
     what = f"revoke {{}} certificates ({revocation.REASONS[asked.reason]})"
@@ -155,8 +159,7 @@ def _revoke(context: Context, asked: Revocation) -> object:
 
 
 def _renew_now(context: Context, asked: Renewal) -> object:
-    task = _task(context, asked, asked.filters)
-    found = wanted(context.database, asked.filters)
+    found, task = _wanted(context, asked, asked.filters), _task(context, asked)
     count = bulk.count_certificates(context.database, bulk.left(context.database, found, task), context.now)
     steps = bulk.renew_now(context.database, found, asked.over, task, context.now)
     what = f"ask for the renewal of {{}} certificates over {durations.text(asked.over)}"
@@ -164,8 +167,7 @@ def _renew_now(context: Context, asked: Renewal) -> object:
 
 
 def _block(context: Context, asked: Block) -> object:
-    task = _task(context, asked, asked.filters)
-    found = wanted(context.database, asked.filters)
+    found, task = _wanted(context, asked, asked.filters), _task(context, asked)
     count = bulk.count_instances(context.database, found)
     steps = bulk.block(context.database, found, context.reason, task, context.now, revoke=asked.revoke)
     what = "block {} instances" + (" and revoke their certificates (keyCompromise)" if asked.revoke else "")
@@ -173,11 +175,8 @@ def _block(context: Context, asked: Block) -> object:
 
 
 def _release(context: Context, asked: Release) -> object:
-    task = _task(context, asked, asked.filters)
-    criteria = wanted(context.database, asked.filters)
-    found = bulk.rebuilt(
-        context.database, criteria, asked.refused_since, also_unbound=asked.also_unbound, now=context.now
-    )
+    meant, task = _wanted(context, asked, asked.filters), _task(context, asked)
+    found = bulk.rebuilt(context.database, meant, asked.refused_since, also_unbound=asked.also_unbound, now=context.now)
     count = sum(entry.left_out is None for entry in found)
     if asked.dry_run:
         return Counted(**described.counted(count), instances=described.rebuilt(found[:MOST_LISTED]))

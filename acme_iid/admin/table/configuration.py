@@ -115,10 +115,11 @@ ACTS = (
         "check.findings", "GET", "/check", Role.ADMINISTRATOR, "What is unsafe in ca.toml as it is now.", _check,
         CheckedConfiguration,
         more="In the files that the CA rests on as well, and which of its certificates end soon. Nothing is changed.",
+        problems=(Problem.CONFLICT,),
     ),
     Act(
         "check.reload", "GET", "/check/reload", Role.ADMINISTRATOR, "What a reload would refuse, and change.",
-        _try_reload, ReloadOutlook, more="No key is tried. Nothing is changed.",
+        _try_reload, ReloadOutlook, more="No key is tried. Nothing is changed.", problems=(Problem.CONFLICT,),
     ),
     Act(
         "server.reload", "POST", "/reload", Role.ADMINISTRATOR, "Have the server take ca.toml up again.", _reload,

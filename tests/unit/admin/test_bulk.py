@@ -81,7 +81,7 @@ def test_an_act_on_everything_says_so(fleet: Api, verb: str) -> None:
     reply = fleet.ask("POST", f"/bulk/{verb}", dry_run=True)
     assert (reply.status, reply.parameter) == (400, "all")
     reply = fleet.ask("POST", f"/bulk/{verb}", dry_run=True, all=True, owner=OWNER)
-    assert (reply.status, reply.parameter) == (400, "owner")
+    assert (reply.status, reply.parameter) == (400, "all")
     reply = fleet.ask("POST", f"/bulk/{verb}", dry_run=True, owner="")
     assert (reply.status, reply.parameter) == (400, "owner")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from asking import Api
 
 from acme_iid.admin.roles import Role
+from acme_iid.admin.table import configuration
+from acme_iid.admin.table.configuration import Look
 from acme_iid.config import ca_toml
-from acme_iid.errors import ServerError
+from acme_iid.errors import ConflictError, ServerError
 from acme_iid.operations import configuration_record
 from acme_iid.store.database import Database, open_store
 
@@ -51,7 +54,6 @@ def change(home: Path, old: str, new: str) -> None:
 def test_what_is_unsafe_is_found_in_ca_toml_as_it_is_now(api: Api, home: Path) -> None:
     before = api.get("/check")
     assert (before["unusable"], before["unasked"]) == (None, None)
-    assert "everybody" not in {finding["code"] for finding in before["findings"]}
     (home / "ca.toml").chmod(0o666)
     found = api.get("/check")["findings"]
     assert len(found) == len(before["findings"]) + 1
@@ -66,19 +68,36 @@ def test_a_ca_toml_that_cannot_be_used_is_said_to_be_so(api: Api, home: Path) ->
     assert (outlook["changes"], outlook["restart"]) == ([], [])
 
 
-def test_a_reload_is_tried_without_keys(api: Api, home: Path) -> None:
-    with_store = open_store(ca_toml.load(home).store.url)
-    try:
-        configuration_record.note(with_store, configuration_record.read(home), api.now)
-    finally:
-        with_store.close()
+def test_a_reload_is_tried_beforehand_without_keys(api: Api, home: Path) -> None:
+    with closing(open_store(ca_toml.load(home).store.url)) as own:
+        configuration_record.note(own, configuration_record.read(home), api.now)
+    change(home, 'name = "My CA"', 'name = "Your CA"')
     for path in (home / "secrets").iterdir():
         path.write_text("nobody reads this")
-    change(home, 'name = "My CA"', 'name = "Your CA"')
     outlook = api.get("/check/reload")
     assert outlook["refusal"] is None
     assert "keys" in outlook["untried"]
     assert any("Your CA" in line for line in outlook["changes"])
+
+
+def test_another_process_looks_where_this_one_may_not(home: Path, database: Database, now: int) -> None:
+    found = configuration.look(home, now)
+    errors: list[Exception] = []
+
+    def look() -> Look:
+        if errors:
+            raise errors[0]
+        return found
+
+    api = Api(home, database, now, look=look)
+    change(home, 'name = "My CA"', 'nome = "My CA"')
+    assert found["check"]["unusable"] is None
+    assert (api.get("/check"), api.get("/check/reload")) == (found["check"], found["outlook"])
+    for error, status in ((ConflictError("somebody else's turn"), 409), (ServerError("it came to nothing"), 503)):
+        errors[:] = [error]
+        for path in ("/check", "/check/reload"):
+            reply = api.ask("GET", path)
+            assert (reply.status, reply.content["detail"]) == (status, str(error))
 
 
 def test_a_chain_that_ca_toml_goes_beyond_is_a_refusal(api: Api, home: Path) -> None:

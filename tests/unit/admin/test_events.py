@@ -24,6 +24,7 @@ def record(api: Api) -> Api:
     for number in range(MANY):
         detail = {"number": number, "remote": "192.0.2.7"}
         put(api.database, events=[Event("challenge.refused", api.now, instance=key(vm(number % 3)), detail=detail)])
+    api.database.seal()
     return api
 
 

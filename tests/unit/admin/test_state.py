@@ -33,11 +33,13 @@ def own(pattern: Path, tmp_path: Path, now: int) -> Iterator[Api]:
     """The API of a CA with the store that its home names, as the commands see it; its issuer signs."""
     folder = shutil.copytree(pattern, tmp_path / "own")
     postgresql.place_store(folder)
+    # The commands ask for the time later: no number of days may change in between.
+    then = now - 1800
     with authority_of(folder) as authority:
-        issuers.begin(authority.database, authority.ca, now)
-        certificate_status.current_list(authority, authority.ca.current, now)
+        issuers.begin(authority.database, authority.ca, then)
+        certificate_status.current_list(authority, authority.ca.current, then)
         signer = authority.ca.current.signer
-        Responders(folder, None).of(signer.certificate, signer, now)
+        Responders(folder, None).of(signer.certificate, signer, then)
     database = open_store(ca_toml.load(folder).store.url)
     put(database, *servers.write(Server("s1", "0.1.0", "x", "c" * 64, ("i" * 64,), now, now)))
     api = Api(folder, database, now)
@@ -150,3 +152,18 @@ def test_what_nothing_can_be_about_is_told(api: Api) -> None:
     assert (reply.status, reply.parameter) == (400, "about")
     reply = api.ask("GET", "/why")
     assert (reply.status, reply.parameter) == (400, "about")
+
+
+def test_no_key_in_a_token_is_asked(own: Api, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {asked}\n")
+    program.chmod(0o755)
+    for description in own.home.glob("issuers/*/issuer.toml"):
+        description.write_text(f'key = "exec:{program} alias"\n')
+    shown = [row for row in own.get("/issuers")["items"] if row["role"] == "issuer"]
+    assert [(row["key"], row["answers"], row["fault"]) for row in shown] == [("exec", None, None)]
+    own.get("/status")
+    assert not asked.exists()
+    command(own, "issuer", "status")
+    assert asked.exists()

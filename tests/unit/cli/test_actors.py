@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from running import CA
 
 from acme_iid.cli import main
-from acme_iid.cli.acting import MAX_REASON_LENGTH
+from acme_iid.operations.instances import MAX_REASON_LENGTH
 
 INSTANCE = "aws:aws:123456789042:us-west-2:i-05e360db6e50b5eda"
 THUMBPRINT = "t" * 43

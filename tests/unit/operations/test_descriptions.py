@@ -121,7 +121,8 @@ def test_each_row_has_the_fields_that_are_promised(database: Database) -> None:
         (certificates.whole(certificate, NOW), certificates.CertificateDescription),
         (external_keys.listed(database, Filter())["items"][0], external_keys.ExternalKeyRow),
         (external_keys.new(eab.add(database, "x", 60, NOW, reusable=True)), external_keys.NewExternalKey),
-        (events.row(1, Event("ca.made", NOW)), events.EventRow),
+        (events.recorded(1, Event("ca.made", NOW)), events.RecordedEvent),
+        (events.flat(events.recorded(1, Event("ca.made", NOW))), events.EventRow),
         (refusals.row(1, event), refusals.RefusalRow),
         (refusals.by_rule([event])[0], refusals.RuleRow),
         (bulk.done(acts.Task("b"), 2, 1, 1, stopped=False), bulk.DoneAct),
@@ -209,16 +210,18 @@ def test_certificates_that_end_soon_are_never_others_than_valid_ones(database: D
 
 
 def test_a_row_of_an_event_has_its_own_number_whatever_its_facts_are() -> None:
-    row: Mapping[str, object] = events.row(9, Event("events.removed", NOW, detail={"first": 1, "seq": 5, "until": NOW}))
-    assert (row["seq"], row["first"], row["last"]) == (9, 1, 5)
-    assert row["until"] == "2027-01-15T08:00:00Z"
+    event = events.recorded(9, Event("events.removed", NOW, detail={"first": 1, "seq": 5, "until": NOW}))
+    until = "2027-01-15T08:00:00Z"
+    assert (event["seq"], event["detail"]) == (9, {"first": 1, "seq": 5, "until": until})
+    row: Mapping[str, object] = events.flat(event)
+    assert (row["seq"], row["first"], row["last"], row["until"]) == (9, 1, 5, until)
 
 
 def test_an_event_in_words_says_who_acted_and_what_is_not_proven() -> None:
     actor = {"via": "direct", "uid": 7, "host": "ca1", "claimed": "eve", "reason": "stolen"}
-    blocked = events.row(1, Event("instance.blocked", NOW, detail={"reason": "stolen", "actor": actor}))
+    blocked = events.recorded(1, Event("instance.blocked", NOW, detail={"reason": "stolen", "actor": actor}))
     assert events.in_words(blocked) == "reason stolen; actor uid 7 claiming to be eve on ca1"
-    refused = events.row(2, Event("order.refused", NOW, detail={"identifiers": ["a.b", "c.d"], "proven": False}))
+    refused = events.recorded(2, Event("order.refused", NOW, detail={"identifiers": ["a.b", "c.d"], "proven": False}))
     assert events.in_words(refused) == "name a.b, c.d; the instance is not proven"
 
 
