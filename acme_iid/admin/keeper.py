@@ -147,7 +147,11 @@ class _Keeper:
             self._look_until = float("inf")
         if self._start_at is not None and now >= self._start_at and not self._stop:
             self._start_at = None
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                # No memory or no place for a process now.
+                self._start_later(f"cannot be started ({error})", 0.0)
 
     # What the server says
 
@@ -266,11 +270,16 @@ class _Keeper:
             self._ending.remove(worker)
             return
         self._worker = None
-        lived = time.monotonic() - worker.began
+        self._start_later(f"has ended ({described(status)})", time.monotonic() - worker.began)
+
+    def _start_later(self, why: str, lived: float) -> None:
+        """Start a process again: at once, or after a pause.
+
+        :param lived: how many seconds the one before has lived.
+        """
         self._pause = 0.0 if lived >= STEADY_SECONDS else min(max(1.0, self._pause * 2), MOST_PAUSE)
         self._start_at = time.monotonic() + self._pause
-        _log.error("The process that answers operators has ended (%s); it is started again in %d s.",
-                   described(status), self._pause)  # fmt: skip
+        _log.error("The process that answers operators %s; it is started again in %d s.", why, self._pause)
 
 
 def described(status: int) -> str:
