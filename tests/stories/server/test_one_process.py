@@ -217,6 +217,19 @@ def test_sigterm_lets_requests_end_says_close_and_ends_what_is_idle(start: Start
     assert running.process.wait(DEADLINE) == 0
 
 
+def test_whoever_connected_before_sigterm_is_answered_after_it(start: Start) -> None:
+    running = start()
+    with running.connect() as asked, running.connect() as new, running.connect() as silent:
+        asked.sendall(ASK_NAME)
+        read_answer(asked)  # the others were accepted before it was answered
+        running.process.send_signal(signal.SIGTERM)
+        assert asked.recv(10) == b""  # it has heard the signal
+        new.sendall(ASK_NAME)
+        assert b"\r\nConnection: close\r\n" in read_answer(new)
+        assert silent.recv(10) == b""
+    assert running.process.wait(DEADLINE) == 0
+
+
 def test_a_request_that_takes_too_long_does_not_keep_it_from_stopping(start: Start) -> None:
     running = start()
     with running.connect() as stream:
