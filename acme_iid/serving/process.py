@@ -152,10 +152,11 @@ class Process:
         else:
             self._accepting = [loop.create_task(turn_away(listener)) for listener in listeners.acme]
         while not self._stop:
-            self._news.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds_to_renewal()):
                     await self._news.wait()
+            # Not before it waits: what came while it was busy is heard now.
+            self._news.clear()
             if self._stop:
                 break
             reread, self._reread = self._reread, False
