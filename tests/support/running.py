@@ -34,7 +34,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ACCOUNT = "123456789042"
 PROVISIONER = "AWS IID Provisioner"
-SECONDS = 60
+SECONDS = 180
 """The longest that a command, a start or a stop takes on a machine that has much else to do."""
 UNLIMITED = "\n".join(f'{field.name} = "{OFF}"' for field in fields(Limits))
 """A table [limits] with all of them off."""
