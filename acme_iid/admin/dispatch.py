@@ -90,10 +90,10 @@ class Dispatcher:
     def _done(self, request: Request, caller: Caller) -> Answer:
         act, in_path = find(ACTS, request.method, request.path)
         act.require(caller.role, act.role)
-        given = _given(act, request, in_path)
-        act.require(caller.role, act.role_for(given))
+        values = _parameters(act, request, in_path)
+        act.require(caller.role, act.role_for(values))
         now = int(self._clock())
-        parameters, reason = act.read(given, now), act.reason(given, now)
+        parameters, reason = act.read(values, now), act.reason(values, now)
         actor = caller.actor(reason)
         database = OperatorStore(self._database, actor) if act.is_change else self._database
         context = Context(database, self._config, now, self._tasks, actor, reason, self._reload, self._look)
@@ -127,26 +127,26 @@ def _fits(act: Act[Any], segments: Sequence[str]) -> bool:
     return all(part == segment or (part.startswith("{") and segment) for part, segment in pairs)
 
 
-def _given(act: Act[Any], request: Request, in_path: Mapping[str, str]) -> dict[str, object]:
+def _parameters(act: Act[Any], request: Request, in_path: Mapping[str, str]) -> dict[str, object]:
     """The parameters of a request, as JSON values.
 
     :raises ProblemError: if it is not readable, or gives one twice, or where it does not belong.
     """
     queried = _queried(request.query)
     spelled = {entry.name: entry.kind.spelled for entry in act.every_parameter()}
-    given: dict[str, object] = {}
+    values: dict[str, object] = {}
     if act.is_change:
         for name in queried:
             raise problems.of_parameter(name[:64], f"{name[:64]!a} is in the query", "in the body")
-        given = _body(request)
+        values = _body(request)
     else:
         if request.body:
             raise ProblemError(Problem.BAD_REQUEST, "this act takes no body; its parameters are in the query")
-        given = {name: spelled[name](text) if name in spelled else text for name, text in queried.items()}
+        values = {name: spelled[name](text) if name in spelled else text for name, text in queried.items()}
     for name in in_path:
-        if name in given:
+        if name in values:
             raise problems.of_parameter(name, f"{name!a} is given twice", "in the path only")
-    return given | {name: spelled[name](text) for name, text in in_path.items()}
+    return values | {name: spelled[name](text) for name, text in in_path.items()}
 
 
 def _queried(query: str) -> dict[str, str]:
