@@ -146,6 +146,8 @@ def receiving(folder: Path, scheme: str) -> Iterator[Receiver]:
     folder.mkdir(exist_ok=True)
     receiver = Receiver(folder, scheme)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # What nobody reads does not fit into the buffers: a sender sees an early answer before it has sent all.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         receiver.port = listener.getsockname()[1]
 
         def accept() -> None:
