@@ -24,6 +24,8 @@ import psycopg
 from ports import free_port
 from processes import children
 
+from acme_iid.store.database import open_store
+
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 PASSWORD = "correct-horse"
 _USER = "acme_iid"
@@ -43,7 +45,9 @@ def is_wanted() -> bool:
 
 
 class Cluster:
-    """A cluster in a folder of its own, on a loopback port, with fsync; for root it runs as another user.
+    """A cluster in a folder of its own, on a loopback port; for root it runs as another user.
+
+    It does not wait for the disk: its processes are killed here, which loses nothing, and the machine's power stays.
 
     :param of: the one that it is a standby of; by default it is one by itself.
     """
@@ -85,7 +89,7 @@ class Cluster:
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PROGRAMS / "postgres", "-D", self._data, "-p", str(self.port), "-k", self.home,
-                 "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"],
+                 "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200", "-c", "fsync=off"],
                 stdout=log, stderr=log, cwd="/", **self._options(),  # type: ignore[call-overload]
             )  # fmt: skip
         assert self._process is not None
@@ -135,13 +139,25 @@ class Cluster:
         """A database's URL, with the password."""
         return f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
-    def create(self) -> str:
-        """Create an empty database; returns its URL."""
+    def create(self, template: str = "template0") -> str:
+        """Create a database, an empty one by default; returns its URL."""
         name = f"t{next(self._numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         _MADE.append(name)
         return self.url(name)
+
+    def create_store(self) -> str:
+        """Create a store in which nothing has happened yet; returns its URL."""
+        return self.create(self._empty_store)
+
+    @functools.cached_property
+    def _empty_store(self) -> str:
+        """The store that the others are copies of: to make its tables takes longer than to copy them."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE empty_store TEMPLATE template0")
+        open_store(self.url("empty_store")).close()
+        return "empty_store"
 
     def create_apart(self) -> str:
         """Create an empty database in a cluster that is the test's own; returns its URL."""
@@ -195,14 +211,14 @@ def cluster() -> Cluster:
 
 def new_store(folder: Path) -> str:
     """The URL of a new store: in PostgreSQL where that is wanted, else a file in ``folder``."""
-    return cluster().create() if is_wanted() else f"sqlite:{folder / 'ca.db'}"
+    return cluster().create_store() if is_wanted() else f"sqlite:{folder / 'ca.db'}"
 
 
 def place_store(home: Path, *, always: bool = False) -> None:
     """Have a new CA's store be in PostgreSQL where that is wanted, or in any case."""
     if always or is_wanted():
         file = home / "ca.toml"
-        file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{cluster().create()}"', 1))
+        file.write_text(file.read_text().replace('"sqlite:ca.db"', f'"{cluster().create_store()}"', 1))
 
 
 def made_so_far() -> int:
