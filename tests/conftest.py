@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import postgresql
 import pytest
+import warm_starts
 import wire
 from hypothesis import HealthCheck, settings
-from running import ACCOUNT, CA, Run
+from running import ACCOUNT, CA, SECONDS, Run
 
 from acme_iid.simulator import aws
 
@@ -127,16 +127,16 @@ def acme_iid(tmp_path: Path) -> Run:
     def run(
         *arguments: object, stdin: str | bytes = b"", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "acme_iid_client", *map(str, arguments)],
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            cwd=tmp_path,
-            env=clean | places | (env or {}),
-            timeout=60,
-            check=False,
+        given = [*map(str, arguments)]
+        code, out, errors = warm_starts.run(
+            "acme_iid_client",
+            given,
+            clean | places | (env or {}),
+            seconds=SECONDS,
+            stdin=stdin.encode() if isinstance(stdin, str) else stdin,
+            folder=tmp_path,
         )
-        assert b"Traceback" not in done.stderr, done.stderr.decode()
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert b"Traceback" not in errors, errors.decode()
+        return subprocess.CompletedProcess(given, code, out.decode(), errors.decode())
 
     return run

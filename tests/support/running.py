@@ -32,6 +32,8 @@ from acme_iid.simulator import aws
 Run = Callable[..., subprocess.CompletedProcess[str]]
 """Runs a command with arguments, and waits for its end."""
 
+PROGRAM = "acme_iid.cli"
+"""The CA's, as ``python -m`` has it."""
 ACCOUNT = "123456789042"
 PROVISIONER = "AWS IID Provisioner"
 SECONDS = 180
@@ -50,18 +52,16 @@ class Outcome:
 
 
 def run_module(module: str, *arguments: str | Path, env: dict[str, str] | None = None, stdin: str = "") -> Outcome:
-    """Run a command of ours as a process of its own, as a person would."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        input=stdin,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    """Run a command of ours as a process of its own.
+
+    :param module: the program, as ``python -m`` has it.
+    :param env: what its environment has beside that of the tests.
+    """
+    whole = {**os.environ, **(env or {})}
+    code, out, errors = warm_starts.run(module, [*map(str, arguments)], whole, seconds=SECONDS, stdin=stdin.encode())
+    outcome = Outcome(code, out.decode(), errors.decode())
+    assert "Traceback" not in outcome.stderr, outcome.stderr
+    return outcome
 
 
 @dataclass
@@ -70,7 +70,7 @@ class CA:
 
     home: Path
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[bytes] | warm_starts.Started | None = None
     log: list[str] = field(default_factory=list)
 
     @property
@@ -130,9 +130,7 @@ class CA:
 
     def try_cli(self, *arguments: str | Path) -> Outcome:
         """Run acme-iid-ca on this home, whatever comes of it."""
-        done = Outcome(*warm_starts.starter().run(["--home", str(self.home), *map(str, arguments)], SECONDS))
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+        return run_module(PROGRAM, "--home", self.home, *arguments)
 
     def init(
         self,
@@ -173,19 +171,21 @@ class CA:
     ) -> None:
         """Serve, with one worker unless ``options`` say otherwise; returns when the server has said that it listens."""
         workers = () if "--workers" in options else ("--workers", "1")
-        self.process = subprocess.Popen(
-            [*prefix, python, "-m", "acme_iid.cli", "--home", str(self.home), "serve", *workers, *options],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(env or {})},
-            process_group=0,
-        )
+        arguments = ["--home", str(self.home), "serve", *workers, *options]
+        read_end, write_end = os.pipe()
+        with os.fdopen(write_end, "wb") as errors:
+            self.process = warm_starts.start(
+                PROGRAM,
+                arguments,
+                {**os.environ, **(env or {})},
+                (0, errors.fileno(), errors.fileno()),
+                prefix=prefix,
+                python=python,
+            )
         lines: queue.Queue[str] = queue.Queue()
 
         def read() -> None:
-            assert self.process is not None
-            assert self.process.stderr is not None
-            with self.process.stderr as stream:
+            with os.fdopen(read_end) as stream:
                 for line in stream:
                     self.log.append(line)
                     lines.put(line)

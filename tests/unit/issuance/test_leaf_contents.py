@@ -168,7 +168,7 @@ EXAMPLE = LeafRequest(KEYS["P-256"], [dns("foo.local")], 0)
 @example(SIGNERS["RSA"], EXAMPLE, OF_THE_SERVER, (1 << 159) - 1, [TURN - 1, TURN])
 @example(SIGNERS["P-256"], EXAMPLE, OF_THE_SERVER, 127, [FIRST, LAST])
 @example(SIGNERS["Ed25519"], EXAMPLE, OF_THE_SERVER, 128, [TURN, TURN])
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_a_certificate_is_written_as_the_builder_writes_it(
     under: Signer, request: LeafRequest, purpose: x509.ExtendedKeyUsage, serial: int, validity: list[int]
 ) -> None:
