@@ -37,6 +37,7 @@ _MOST_BESIDE_BODY = 64 * 1024  # octets of a request in chunks that do not belon
 _AT_ONCE = 32  # connections accepted before the others are looked after
 _NO_FILES_SECONDS = 1.0
 _FIRST_REQUEST_SECONDS = 1.0  # that a connection has for its first request once the server stops
+_LEAVING_SECONDS = 0.2  # that a client has, once the server stops, to end TLS on a connection that waits for nothing
 _FULL_SECONDS = 0.01  # until it is asked again whether there is room for what a connection may bring
 _TWINS = ("X_Forwarded_For", "X_Forwarded-For", "X-Forwarded_For")
 
@@ -161,9 +162,12 @@ class HTTPServer:
 
     def _end_idle(self, which: Callable[[Connection], bool]) -> None:
         """End connections on which nothing has come that was not answered."""
+        loop = asyncio.get_running_loop()
         for connection in tuple(self._connections):
             if connection.is_idle and which(connection):
+                # TLS's end is sent at once. A client that keeps the connection for later reads it only then.
                 connection.transport.close()
+                loop.call_later(_LEAVING_SECONDS, connection.transport.abort)
 
     async def _begin(self, stream: socket.socket) -> None:
         """Make a connection of what was accepted; its place is free again when it has ended, or has not begun."""
