@@ -29,6 +29,10 @@ from acme_iid.store.database import open_store
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 PASSWORD = "correct-horse"
 _USER = "acme_iid"
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+"""Where a database is made and dropped in a tenth of the time that a disk's file system takes for its 400 files."""
+_MOST = 4 << 30
+"""The octets that clusters side by side may come to have."""
 _WATCH = """
 cat
 pid=$(head -n 1 "$0/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid" && kill -CONT "$pid"
@@ -47,7 +51,7 @@ def is_wanted() -> bool:
 class Cluster:
     """A cluster in a folder of its own, on a loopback port; for root it runs as another user.
 
-    It does not wait for the disk: its processes are killed here, which loses nothing, and the machine's power stays.
+    It does not wait for a disk: its processes are killed here, which loses nothing, and the machine's power stays.
 
     :param of: the one that it is a standby of; by default it is one by itself.
     """
@@ -55,7 +59,8 @@ class Cluster:
     def __init__(self, of: Cluster | None = None) -> None:
         assert (PROGRAMS / "postgres").exists(), f"{PROGRAMS} has no postgres: apt-get install postgresql"
         self.port = free_port()
-        self.home = Path(tempfile.mkdtemp(prefix="acme-iid-postgresql-"))
+        memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MOST
+        self.home = Path(tempfile.mkdtemp(prefix="acme-iid-postgresql-", dir=_MEMORY if memory else None))
         self._owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         if self._owner is not None:
             os.chown(self.home, self._owner.pw_uid, self._owner.pw_gid)
@@ -143,7 +148,7 @@ class Cluster:
         """Create a database, an empty one by default; returns its URL."""
         name = f"t{next(self._numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY".encode())
         _MADE.append(name)
         return self.url(name)
 
