@@ -10,6 +10,7 @@ import issued
 import pytest
 from asking import Api
 from issued import OWNER, issue, vm
+from running import SECONDS
 from writing import key, put
 
 from acme_iid.admin.tasks import KEPT_SECONDS, MOST_AT_ONCE, Tasks
@@ -23,8 +24,7 @@ from acme_iid.store.listing import Filter
 
 OTHER = "999999999999"
 OLD, NEW, STRANGE = "o" * 43, "n" * 43, "s" * 43
-MANY = 250
-SECONDS = 60
+MANY = 150
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def fleet(api: Api) -> Api:
     der = issued.leaf()
     for number in range(MANY):
         use(api, vm(number))
-        issue(api.database, f"n{number}.local", at=api.now - 3600, instance=vm(number), image="ami-1", der=der)
+        name, at = f"n{number}.local", api.now - 3600
+        issue(api.database, name, at=at, instance=vm(number), image="ami-1", der=der, key_id=f"{number}")
     issue(api.database, "other.local", at=api.now - 3600, instance=vm(1, OTHER), der=der)
     return api
 
