@@ -120,7 +120,6 @@ def test_at_level_warning_acts_leave_no_line(own_ca: CA, tmp_path: Path) -> None
         own_ca.process = subprocess.Popen(
             [sys.executable, "-m", "acme_iid.cli", "--home", own_ca.home, "serve", "--log-level", "warning"],
             stderr=log,
-            text=True,
         )
         deadline = time.monotonic() + SECONDS
         while not listens(own_ca.port):
