@@ -225,7 +225,7 @@ class CA:
     def kill(self) -> None:
         """End the server and its workers with SIGKILL, at once."""
         assert self.process is not None
-        found = self.workers()
+        found = self.workers() if self.process.poll() is None else []
         self.process.kill()
         for pid in found:
             with suppress(ProcessLookupError):
