@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,82 +27,20 @@ if TYPE_CHECKING:
 
 _file = click.Path(dir_okay=False, path_type=Path)
 _folder = click.Path(file_okay=False, path_type=Path)
-
-_CONFIGURATION = """\
-# The CA's configuration. A running server reads it again on SIGHUP; one that cannot be used leaves the old in force.
-
-[ca]
-name = {name}
-# The names that clients may choose stay inside these domains, whatever a provisioner allows.
-domains = {domains}
-# Nobody gets a certificate for the CA's own names: the host in url, issuer_domain, the address in listen, and these.
-# reserved = ["proxy.local", "10.0.0.5"]
-# How long certificates are valid, unless an order asks for another time between the two limits.
-# lifetime = "24h"
-# minimum_lifetime = "5m"
-# maximum_lifetime = "24h"
-# Which keys certificates may have, and which algorithms accounts may sign with; all of them by default.
-# key_types = ["P-256", "P-384", "P-521", "Ed25519", "RSA"]
-# minimum_rsa_bits = 2048
-# Revocation lists and OCSP: certificates say where, and the server answers there.
-# crl = true
-# Chains to other roots, as acme-iid-ca cross-sign makes them.
-# alternate_chains = ["certs/alternate.crt"]
-# account_algorithms = ["ES256", "ES384", "ES512", "EdDSA", "RS256"]
-
-[server]
-# The URL that clients use. Every address in the protocol begins with it.
-url = {url}
-listen = {listen}
-
-# Revocation lists and OCSP by plain HTTP, on an address of their own, as relying parties fetch them. The URLs are those
-# that certificates say; by default they follow from the host in url above and the port in listen.
-{status}
-[store]
-# The database, a file in this directory; for several servers, postgresql://user@host/database.
-url = "sqlite:ca.db"
-
-# How much may be asked for; these are the defaults, and "off" turns one off.
-# [limits]
-# accounts_per_address = "100/1h"
-# orders_per_account = "300/1h"
-# open_orders_per_account = 100
-# certificates_per_instance = "100/1d"
-# certificates_per_name = "off"
-
-# How long things stay in the store after their end: what led to no certificate, and certificates with their orders.
-# [retention]
-# orders = "7d"
-# certificates = "90d"
-
-# Kinds of certificates that orders ask for by name; one that asks for none gets the first.
-# [profile.server]
-# description = "TLS servers"
-# usages = ["server"]
-# lifetime = "12h"
-
-# Whose instances get certificates; acme-iid-ca provisioner add writes these tables.
-# [[provisioner]]
-# name = "AWS IID Provisioner"
-# type = "AWS"
-# accounts = ["123456789042"]
-"""
-
-
-_STATUS = """\
-# [status]
-# listen = "0.0.0.0:80"
-# crl_url = "http://pki.example.com/crl/{issuer}"
-# issuer_url = "http://pki.example.com/issuer/{issuer}.cer"
-# ocsp_url = "http://pki.example.com/ocsp"
-# root_crl_url = "http://pki.example.com/root-crl/{root}"
-"""
+_STORE_URL = Path("secrets/store-url")
+"""The file in a home that has the URL of a store, where a password stands in it."""
 
 
 def _root_crl_url(text: str) -> str:
     from acme_iid.config.status_settings import url
 
     return url(text, "{root}")
+
+
+def _store_url(text: str) -> str:
+    from acme_iid.config.store_settings import server_url
+
+    return server_url(text)
 
 
 @click.command(short_help="Make a new CA.")
@@ -129,6 +67,14 @@ def _root_crl_url(text: str) -> str:
     show_default=True,
     type=Checked("listen_address"),
     help="Where the server listens.",
+)
+@click.option(
+    "--store",
+    type=Checked(_store_url),
+    metavar="URL",
+    help="An empty database of PostgreSQL's for the store, such as postgresql://acme_iid@db.internal/acme_iid. Without "
+    "it the store is a file in the home. Give the password in PGPASSWORD or ~/.pgpass: others can see a command's "
+    "arguments.",
 )
 @click.option("--csr", type=_file, metavar="FILE", help="Make no root: write a request for a root that is elsewhere.")
 @click.option("--root-cert", type=_file, metavar="FILE", help="Make no root: this one signs the intermediate, PEM.")
@@ -184,25 +130,29 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
     The intermediate can sign for the domains, the names that clouds give, the server's own name and private addresses,
     and for nothing else (name constraints).
 
-    With --csr there is no root: have the request signed and give the answer to ``issuer import``. With --root-cert and
-    --root-key an existing root signs now. With --password-file the private keys are encrypted, and ``serve`` needs the
-    same file. With --key the intermediate's key is not in a file: the CA asks for each signature where the key is.
+    With --store the store begins in PostgreSQL, in a database that no CA has used; a URL with a password goes into a
+    file in secrets/. With --csr there is no root: have the request signed and give the answer to ``issuer import``.
+    With --root-cert and --root-key an existing root signs now. With --password-file the private keys are encrypted, and
+    ``serve`` needs the same file. With --key the intermediate's key is not in a file: the CA asks for each signature
+    where the key is.
     """
+    from acme_iid.cli import first_ca_toml
     from acme_iid.config import ca_toml
+    from acme_iid.config.store_settings import DEFAULT_URL
     from acme_iid.operations import founding, waiting_acts
 
     _check_options(options, home.path)
     _require_unused(home.path, ())
-    text = _CONFIGURATION.format(
-        name=_quoted(name),
-        domains="[" + ", ".join(_quoted(domain) for domain in dict.fromkeys(domains)) + "]",
-        url=_quoted(url),
-        listen=_quoted(listen),
-        status=_STATUS
-        if options["root_crl_url"] is None
-        else f"[status]\nroot_crl_url = {_quoted(options['root_crl_url'])}\n",
-    )
+    store: str | None = options["store"]
+    text_with = partial(first_ca_toml.text, name, domains, url, listen, options["root_crl_url"])
+    text = text_with(("url", store or DEFAULT_URL))
     config = ca_toml.parse(text.encode(), home.path)
+    secret: dict[Path, tuple[bytes, int]] = {}
+    if config.store.holds_password:
+        text = text_with(("url_file", str(_STORE_URL)))
+        secret[_STORE_URL] = (f"{store}\n".encode(), 0o600)
+    if store is not None:
+        _require_new(store)
     password_path = options["password_file"]
     wishes = founding.Wishes(
         name=name,
@@ -232,8 +182,36 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
     # Last: a home is one when this file is there, so an init that was cut short leaves none.
     act = _act(founded, name, text.encode(), options, now)
     kept = {act.file: (act.content(), waiting_acts.MODE)}
-    _write(home.path, {**outside, **founded.files, **kept, Path(ca_toml.FILE_NAME): (text.encode(), 0o644)})
+    files = {**outside, **founded.files, **secret, **kept}
+    _write(home.path, {**files, Path(ca_toml.FILE_NAME): (text.encode(), 0o644)})
+    if store is not None:
+        _begin(home.path, store)
     _tell(home, name, url, founded.fingerprint, options, wishes.constraints)
+
+
+def _require_new(store: str) -> None:
+    """Refuse a database that is another CA's; the tables of an empty one are made.
+
+    :raises StoreUnavailableError: if it is, or cannot be used.
+    """
+    from acme_iid.store.database import open_store
+    from acme_iid.store.existing import require_unused
+
+    with closing(open_store(store)) as database:
+        require_unused(database)
+
+
+def _begin(home: Path, store: str) -> None:
+    """Record in the store that the CA was made: from then on the database is no other CA's."""
+    from acme_iid.errors import StoreUnavailableError
+    from acme_iid.operations import waiting_acts
+    from acme_iid.store.database import open_store
+
+    try:
+        with closing(open_store(store)) as database:
+            waiting_acts.take_up(home, database)
+    except StoreUnavailableError as error:
+        click.echo(f"The CA was made. That waits in the home for the record: {error}", err=True)
 
 
 def _act(founded: Founded, name: str, ca_toml: bytes, options: dict[str, Any], now: int) -> Act:
@@ -282,11 +260,6 @@ def _constraints(config: Config, options: dict[str, Any]) -> NameConstraints:
 
     networks = options["networks"] or (() if options["no_permitted_network"] else PRIVATE_NETWORKS)
     return constraints(config.ca.domains, networks, config.namespace.reserved)
-
-
-def _quoted(text: str) -> str:
-    # For printable text, which is all that comes here, JSON's strings are TOML's.
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _require_unused(home: Path, files: Iterable[Path]) -> None:
@@ -360,6 +333,8 @@ def _tell(
     password_path = options["password_file"]
     secret = f" --password-file {shlex.quote(str(password_path))}" if password_path else ""
     click.echo(f"The CA {name!r} has been made in {home.path}.")
+    if options["store"] is not None:
+        click.echo("Its store is in the database.")
     if options["key"] is not None:
         click.echo(f"The intermediate's key stays in its place: {options['key']}")
     if constraints is not None:

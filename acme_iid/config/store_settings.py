@@ -29,6 +29,16 @@ def _url(text: str) -> str:
     return text
 
 
+def server_url(text: str) -> str:
+    """Return the URL of a store in PostgreSQL as it is.
+
+    :raises ValueError: if it is no such URL; it is not shown, since it may hold a password.
+    """
+    if not text.startswith(("postgresql://", "postgres://")) or not text.isprintable():
+        raise ValueError("this is no database of PostgreSQL's; write a URL that begins with postgresql://")
+    return text
+
+
 def _connections(number: int) -> int:
     if not 1 <= number <= _MOST_CONNECTIONS:
         raise ValueError(f"{number} is not a number from 1 to {_MOST_CONNECTIONS}")

@@ -64,6 +64,14 @@ def waiting(home: Path) -> list[Path]:
     return sorted((home / FOLDER).glob("*.json"))
 
 
+def is_unused(home: Path) -> bool:
+    """Whether nobody has used a store since the CA in a home was made: that it was made still waits there."""
+    try:
+        return any(_read(path).event.kind == "ca.made" for path in waiting(home)[:1])
+    except _UNREADABLE:
+        return False
+
+
 def configuration(home: Path) -> Recorded | None:
     """The ca.toml that the acts which wait in a home have left; None if none of them changed it, or one is damaged."""
     for path in reversed(waiting(home)):
@@ -86,9 +94,10 @@ def keep(home: Path, act: Act) -> None:
     sync_names(home)
 
 
-def take_up(home: Path, database: Committing) -> None:
+def take_up(home: Path, database: Committing, *, stay: bool = False) -> None:
     """Record the acts that wait in a home.
 
+    :param stay: have them wait on: the store may come to nothing.
     :raises StoreUnavailableError: if the store cannot be used now; what was not recorded waits on.
     """
     for path in waiting(home):
@@ -101,8 +110,9 @@ def take_up(home: Path, database: Committing) -> None:
             continue
         record(database, act)
         # Where only the server's user may write, the file stays: the act is recorded once all the same.
-        with suppress(OSError):
-            path.unlink()
+        if not stay:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _read(path: Path) -> Act:

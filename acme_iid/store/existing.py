@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from acme_iid.errors import StoreUnavailableError
 from acme_iid.store.database import Database, connect, latest_schema
+from acme_iid.store.writes import Reader
 
 _SQLITE = "SELECT name FROM sqlite_master WHERE name = 'schema_migrations'"
+_SINCE_THE_BEGINNING = ("secrets", "events", "event_inbox")
 _SERVER = "SELECT table_name FROM information_schema.tables WHERE table_name = 'schema_migrations'"
 
 
@@ -25,6 +28,16 @@ def existing(url: str) -> Iterator[Database | None]:
         return
     with closing(connect(url)) as database:
         yield database if _is_current(database) else None
+
+
+def require_unused(database: Reader) -> None:
+    """Refuse a store in which something has happened: another CA's.
+
+    :raises StoreUnavailableError: if something has.
+    """
+    # A server makes a secret when it first starts, and what a command does is an event.
+    if any(database.rows(f"SELECT 1 FROM {table} LIMIT 1") for table in _SINCE_THE_BEGINNING):  # noqa: S608 - our names
+        raise StoreUnavailableError("the database holds the store of a CA already; name an empty database")
 
 
 def _is_current(database: Database) -> bool:

@@ -20,6 +20,7 @@ ELSEWHERE = {
     "client/acme_iid_client/clouds/__init__.py",
     "client/acme_iid_client/x509/certificates.py",
     # Examples and help for people.
+    "acme_iid/cli/first_ca_toml.py",
     "acme_iid/cli/init.py",
     "acme_iid/cli/provisioner.py",
     "client/acme_iid_client/cli/options.py",

@@ -37,7 +37,7 @@ STEPS = (
     "terminal-1-block",
     "terminal-1-keep",
 )
-ELSEWHERE = {"certbot", "certbot-debian", "certbot-pip", "root-crl", "store-migrate", "admin-ask"} | {
+ELSEWHERE = {"certbot", "certbot-debian", "certbot-pip", "root-crl", "init-store", "store-migrate", "admin-ask"} | {
     block.name
     for block in (*blocks("sh", "docs/pki.md", "docs/keys.md"), *blocks("sh", "docs/operating.md"))
     if block.page != "docs/operating.md" or block.name.startswith("operators-")

@@ -17,7 +17,6 @@ from pathlib import Path
 import postgresql
 import psycopg
 import pytest
-from pages import commands
 from running import ACCOUNT, CA, answer
 from wire import Account, Wire, problem
 from writing import put
@@ -234,36 +233,8 @@ def test_a_value_that_we_never_write_is_named_and_not_copied(ca: CA, url: str) -
 
 
 def test_what_cannot_be_copied_is_said(ca: CA, url: str) -> None:
-    missing = ca.try_cli("store", "migrate", "--to", url)
-    assert (missing.code, "nothing to copy" in missing.stderr) == (1, True)
-    ca.cli("account", "list")
     wrong = ca.try_cli("store", "migrate", "--to", "sqlite:other.db")
     assert (wrong.code, "begins with postgresql://" in wrong.stderr) == (2, True)
     move(ca, url)
     there = ca.try_cli("store", "migrate", "--to", url)
     assert (there.code, "in PostgreSQL already" in there.stderr) == (1, True)
-
-
-def test_the_pages_command_moves_a_store(ca: CA) -> None:
-    cluster = postgresql.cluster()
-    with closing(psycopg.connect(cluster.url("postgres"), autocommit=True)) as there:
-        there.execute("CREATE DATABASE acme_iid TEMPLATE template0")
-    try:
-        fill(ca, 3)
-        # The host of the page is this one, as libpq finds it; the password is where the page has it.
-        where = {"PGHOSTADDR": "127.0.0.1", "PGPORT": str(cluster.port), "PGPASSWORD": postgresql.PASSWORD}
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", "-c", commands("store-migrate")],
-            env=os.environ | where | {"ACME_IID_CA_HOME": str(ca.home), "PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("Copied and compared ")
-        with closing(open_store(cluster.url("acme_iid"))) as target:
-            assert len(list(events.check(target))) >= 3
-    finally:
-        cluster.drop("acme_iid")
