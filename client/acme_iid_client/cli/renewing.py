@@ -16,7 +16,7 @@ import click
 from cryptography import x509
 
 from acme_iid_client import errors
-from acme_iid_client.acme import known_ca
+from acme_iid_client.acme import known_ca, system_trust
 from acme_iid_client.acme.connection import CaError
 from acme_iid_client.acme.order import Issued
 from acme_iid_client.cli.terminal import achieved, notice, printable
@@ -181,8 +181,10 @@ class Task:
     ) -> None:
         """Look at the roots of the pairs' CAs, and have the file for others hold those of the command's CA.
 
+        The system's store follows, where 'acme-iid trust install' was run.
+
         :param within: the seconds for which an earlier look counts.
-        :param complain: called with a sentence if the file cannot be written, or others not be told.
+        :param complain: called with a sentence if the file or the store cannot be written, or others not be told.
         """
         for ca_url, root in dict.fromkeys((record.ca_url, record.root) for record in pairs):
             # What is wrong with a CA that is not known is said of its certificates.
@@ -194,6 +196,10 @@ class Task:
                 RootsFile(self.roots_out, self.after).refresh(ca, environment())
         except (ClientError, OSError) as error:
             complain(f"{self.roots_out}: {sentence(error)}")
+        try:
+            system_trust.follow(self.where, complain)
+        except (ClientError, OSError) as error:
+            complain(f"What this system trusts could not follow the CA's roots: {sentence(error)}")
 
     def _renew(
         self, record: records.Record, deadline: Deadline, say: Callable[[str], None], watch: RootWatch
