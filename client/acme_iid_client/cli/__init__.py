@@ -20,6 +20,7 @@ _COMMANDS = {
     "needs-renewal": "Say whether a certificate is due.",
     "enroll": "Let a client or user order without evidence.",
     "revoke": "Take a certificate back.",
+    "trust": "Have other programs trust the CA.",
     "list": "List this machine's certificates.",
     "inspect": "Show what is in a certificate.",
     "fingerprint": "Print a certificate's SHA-256 fingerprint.",

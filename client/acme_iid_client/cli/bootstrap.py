@@ -52,7 +52,7 @@ def command(
     Where the CA has terms of service, their address is printed; --agree-tos is remembered for these terms and no
     others. An external account key is remembered too, for the account that the first order makes.
     """
-    from acme_iid_client.acme import bootstrapping, known_ca, registration
+    from acme_iid_client.acme import bootstrapping, known_ca, registration, system_trust
     from acme_iid_client.acme.account_terms import Conditions
     from acme_iid_client.cli.terminal import may_overwrite, notice, printable
     from acme_iid_client.deadline import Deadline
@@ -73,6 +73,7 @@ def command(
     conditions.keep_external_key()
     terms = registration.terms_of(ca, deadline, notice)
     agreed = conditions.agrees(terms)
+    system_trust.follow(where, notice)
     if as_json:
         import json
 

@@ -16,7 +16,7 @@ import click
 from cryptography import x509
 
 from acme_iid_client import errors
-from acme_iid_client.acme import known_ca
+from acme_iid_client.acme import known_ca, system_trust
 from acme_iid_client.acme.connection import CaError
 from acme_iid_client.acme.order import Issued
 from acme_iid_client.cli.terminal import achieved, notice, printable
@@ -26,13 +26,12 @@ from acme_iid_client.renewal import (
     hooks,
     inventory,
     pending_installations,
-    pending_notifications,
     refusals,
     renew,
     schedule,
-    systemd,
 )
 from acme_iid_client.renewal.cached_records import CachedRecords
+from acme_iid_client.renewal.notifications import Notifications, environment
 from acme_iid_client.renewal.roots import AGAIN_SECONDS, LOOK_SECONDS, Looking, RootsFile, RootWatch
 from acme_iid_client.storage import records
 from acme_iid_client.storage.directories import Directories
@@ -182,8 +181,10 @@ class Task:
     ) -> None:
         """Look at the roots of the pairs' CAs, and have the file for others hold those of the command's CA.
 
+        The system's store follows, where 'acme-iid trust install' was run.
+
         :param within: the seconds for which an earlier look counts.
-        :param complain: called with a sentence if the file cannot be written, or others not be told.
+        :param complain: called with a sentence if the file or the store cannot be written, or others not be told.
         """
         for ca_url, root in dict.fromkeys((record.ca_url, record.root) for record in pairs):
             # What is wrong with a CA that is not known is said of its certificates.
@@ -192,9 +193,13 @@ class Task:
         try:
             if self.roots_out is not None:
                 ca = known_ca.load(self.where, self.origin.ca_url, self.origin.root)
-                RootsFile(self.roots_out, self.after).refresh(ca, _environment())
+                RootsFile(self.roots_out, self.after).refresh(ca, environment())
         except (ClientError, OSError) as error:
             complain(f"{self.roots_out}: {sentence(error)}")
+        try:
+            system_trust.follow(self.where, complain)
+        except (ClientError, OSError) as error:
+            complain(f"What this system trusts could not follow the CA's roots: {sentence(error)}")
 
     def _renew(
         self, record: records.Record, deadline: Deadline, say: Callable[[str], None], watch: RootWatch
@@ -219,9 +224,10 @@ class Task:
         :raises refusals.RefusedError: if only an operator can change that the CA refuses.
         """
         state, certificate = self.where.state, record.certificate
-        installing = self._installing(certificate, say)
         try:
-            issued = renew.renew(record, self.wishes, self.where, os.environ, deadline, say, installing)
+            issued = renew.renew(
+                record, self.wishes, self.where, os.environ, deadline, say, self._installing(record, say)
+            )
         except CaError as error:
             if not refusals.lasts(error):
                 raise
@@ -235,20 +241,13 @@ class Task:
 
         :raises ClientError: if it still cannot be put in place.
         """
-        return renew.finish(record, self.wishes, self.where, self._installing(record.certificate, say))
+        return renew.finish(record, self.wishes, self.where, self._installing(record, say))
 
-    def _installing(self, certificate: Path, say: Callable[[str], None]) -> Callable[[x509.Certificate | None], None]:
+    def _installing(
+        self, record: records.Record, say: Callable[[str], None]
+    ) -> Callable[[x509.Certificate | None], None]:
         """A function that keeps a pending notification, just before a certificate is replaced."""
-
-        def keep(before: x509.Certificate | None) -> None:
-            if self.after.is_empty:
-                return
-            try:
-                pending_notifications.keep(self.where.state, certificate, before)
-            except OSError as error:
-                say(f"If the command after this renewal fails, it will not be run again: {sentence(error)}")
-
-        return keep
+        return lambda before: self._notifications.keep(record, before, say)
 
     def _require_no_refusal(self, record: records.Record, leaf: x509.Certificate) -> None:
         """Leave the CA alone while a refusal stands.
@@ -342,27 +341,20 @@ class Task:
             leaf,
             # One that is named is renewed whatever was done to it.
             not self.pairs and inventory.is_revoked(state, certificate),
-            not self.after.is_empty and pending_notifications.pending(state, certificate, leaf),
+            self._notifications.pending(record, leaf),
             refusals.standing(state, certificate, leaf, time.time()),
         )
 
     def _notify_if_pending(self, record: records.Record, leaf: x509.Certificate) -> None:
-        if not self.after.is_empty and pending_notifications.pending(self.where.state, record.certificate, leaf):
+        if self._notifications.pending(record, leaf):
             self._notify(record, leaf)
 
     def _notify(self, record: records.Record, leaf: x509.Certificate) -> None:
-        ca_url = record.ca_url or _ca_url(self.where)
-        try:
-            self.after.run({**_environment(), **hooks.variables(record, leaf, ca_url)})
-        except ClientError as error:
-            raise ClientError(f"{record.certificate} was renewed, but a notification failed: {error}") from error
-        if not self.after.is_empty:
-            pending_notifications.remove(self.where.state, record.certificate)
+        self._notifications.send(record, leaf, record.ca_url or _ca_url(self.where))
 
-
-def _environment() -> dict[str, str]:
-    """The environment for commands: without systemd's variables for this process."""
-    return {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
+    @property
+    def _notifications(self) -> Notifications:
+        return Notifications(self.where.state, self.after)
 
 
 def _ca_url(where: Directories) -> str:

@@ -37,13 +37,22 @@ STEPS = (
     "terminal-1-block",
     "terminal-1-keep",
 )
-ELSEWHERE = {"certbot", "certbot-debian", "certbot-pip", "root-crl", "init-store", "store-migrate", "admin-ask"} | {
+ELSEWHERE = {
+    "certbot",
+    "certbot-debian",
+    "certbot-pip",
+    "root-crl",
+    "init-store",
+    "store-migrate",
+    "admin-ask",
+    "trust",
+} | {
     block.name
     for block in (*blocks("sh", "docs/pki.md", "docs/keys.md"), *blocks("sh", "docs/operating.md"))
     if block.page != "docs/operating.md" or block.name.startswith("operators-")
 }
-"""Run by tests/stories/certbot, tests/stories/pki, tests/stories/signing, tests/stories/postgres and
-tests/stories/steered."""
+"""Run by tests/stories/certbot, tests/stories/pki, tests/stories/signing, tests/stories/postgres, tests/stories/steered
+and tests/stories/system."""
 OF_CONTRIBUTORS = {"set-up", "one-test", "static"}
 """The first two are run below; the third has what tox -e static runs (tests/unit/test_map.py)."""
 PLAIN = [block.text.strip() for block in blocks("sh", "README.md") if not block.name]

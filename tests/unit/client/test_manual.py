@@ -84,7 +84,7 @@ def test_the_pages_name_every_command() -> None:
 def test_the_programs_page_has_every_variable_and_the_commands() -> None:
     page = page_of("acme-iid")
     for path, command in COMMANDS.items():
-        assert path in page or path.startswith("acme-iid account ")
+        assert path in page or path.startswith(("acme-iid account ", "acme-iid trust "))
         for parameter in command.params:
             if isinstance(parameter.envvar, str):
                 assert f"\n.B {parameter.envvar}\n" in page
