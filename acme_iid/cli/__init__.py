@@ -185,7 +185,7 @@ def _sentence(error: Exception) -> str:
         extra = "postgresql" if (error.name or "").startswith("psycopg") else "server"
         return (
             f"acme-iid-ca needs the module {error.name}, which comes with the extra {extra!r}: "
-            f"pip install 'acme-iid[{extra}]'"
+            f"pip install 'FROM[{extra}]', where FROM is the folder or wheel that acme-iid was installed from"
         )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
