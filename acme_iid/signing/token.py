@@ -27,7 +27,10 @@ THREADS = 8
 """The signatures that a token makes at a time."""
 
 _PR_SET_DUMPABLE = 4
-_NO_LIBRARY = "python-pkcs11 is not installed; install it with: pip install 'acme-iid[server,pkcs11]'"
+_NO_LIBRARY = (
+    "python-pkcs11 is not installed, which comes with the extra 'pkcs11': pip install 'FROM[server,pkcs11]', where "
+    "FROM is the folder or wheel that acme-iid was installed from"
+)
 
 
 def protect() -> None:

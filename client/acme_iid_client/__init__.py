@@ -3,6 +3,7 @@
 The packages, from the top down; each leans on lower ones only (the import contract in setup.cfg)::
 
     build_backend  setuptools, and the files that are made of the commands
+    one_file       the client with its libraries in one file: unpacked, and run
     manual         manual pages and completions, made of the commands
     cli            acme-iid: parses and prints
     renewal        staying renewed: when a certificate is due, renewing it, the daemon

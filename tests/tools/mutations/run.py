@@ -46,7 +46,7 @@ def load() -> list[Mutation]:
 
 
 SOURCES = (
-    *("acme_iid", "client", "docs", "rfc-notes", "tests"),
+    *("acme_iid", "client", "docs", "packaging", "rfc-notes", "tests"),
     *("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"),
     *("pyproject.toml", "setup.cfg", "tox.ini"),
 )

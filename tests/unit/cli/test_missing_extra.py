@@ -37,7 +37,7 @@ def test_a_missing_extra_is_named(command: str, module: str, own_ca: CA, tmp_pat
     )
     assert done.returncode == 1
     assert f"needs the module {module}" in done.stderr
-    assert "pip install 'acme-iid[server]'" in done.stderr
+    assert "pip install 'FROM[server]', where FROM is the folder or wheel" in done.stderr
 
 
 @pytest.mark.parametrize("command", [("account", "show"), ("account", "deactivate"), ("eab", "revoke")])
