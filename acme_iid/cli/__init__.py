@@ -214,7 +214,7 @@ def _version(context: click.Context, parameter: click.Parameter, is_asked: bool)
         from acme_iid.terminal.versions import lines
 
         click.echo(lines("acme-iid-ca"))
-        context.exit()
+        context.exit(0)
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
