@@ -11,12 +11,16 @@ def runs(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started, and that have not been waited for."""
+    """The processes that a process has started, and that have not been waited for.
+
+    :raises ProcessLookupError: if it has ended.
+    """
     while True:
         # What an ended thread has started is then another thread's, so that the list begins anew.
         with suppress(FileNotFoundError, ProcessLookupError):
             return [int(child) for task in _tasks(pid) for child in (task / "children").read_text().split()]
-        assert runs(pid), "the process has ended"
+        if not runs(pid):
+            raise ProcessLookupError(f"the process {pid} has ended")
 
 
 def arguments(pid: int) -> list[bytes]:

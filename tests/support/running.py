@@ -225,7 +225,9 @@ class CA:
     def kill(self) -> None:
         """End the server and its workers with SIGKILL, at once."""
         assert self.process is not None
-        found = self.workers() if self.process.poll() is None else []
+        found: list[int] = []
+        with suppress(ProcessLookupError):  # it may have ended, or be ending now
+            found = self.workers()
         self.process.kill()
         for pid in found:
             with suppress(ProcessLookupError):
