@@ -59,7 +59,6 @@ def test_a_vm_with_nothing_but_this_python_orders(number: str, pyz: Path, vm: Ma
     first = run(python, pyz, vm, "--version")
     seconds = time.monotonic() - begun
     assert first.returncode == 0, first.stderr
-    assert seconds < 10
     begun = time.monotonic()
     assert run(python, pyz, vm, "--version").returncode == 0
     print(f"{number}: first start {seconds:.1f} s, then {time.monotonic() - begun:.1f} s")
