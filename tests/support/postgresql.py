@@ -74,6 +74,7 @@ class Cluster:
             return
         password = self.home / "password"
         password.write_text(PASSWORD)
+        password.chmod(0o644)  # the folder is the owner's alone; the umask may be another test's
         self._run("initdb", "--pgdata", self._data, "--username", _USER, "--auth=scram-sha-256", "--encoding=UTF8",
                   "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en", "--pwfile", password)  # fmt: skip
 
