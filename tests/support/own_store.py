@@ -1,4 +1,8 @@
-"""The system's store of trusted roots as a test's own copy, in a namespace of mounts that ends with the test."""
+"""The system's store of trusted roots as a test's own copy, in a namespace of mounts that ends with the test.
+
+Java's keystore is written by a trigger of dpkg's. So what dpkg keeps is the test's own too: two tests at a time would
+take each other's triggers up, and one that fails would leave the machine with a package half configured.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,10 @@ from pathlib import Path
 
 LOCAL = Path("/usr/local/share/ca-certificates")
 _ETC = Path("/etc/ssl")
-_ENTER = f'mount --bind "$1/ssl" {_ETC} && mount --bind "$1/local" {LOCAL} && echo ready && exec cat'
+_ENTER = f"""
+mount --bind "$1/ssl" {_ETC} && mount --bind "$1/local" {LOCAL} &&
+mount -t overlay overlay -o "lowerdir=/var/lib,upperdir=$1/lib,workdir=$1/work" /var/lib && echo ready && exec cat
+"""
 _OTHERWISE = ("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE")
 """Variables that have programs trust something else."""
 
@@ -57,7 +64,8 @@ class OwnStore:
 @contextmanager
 def own_store(folder: Path) -> Iterator[OwnStore]:
     """A copy without any root of the machine's administrator's. It takes root; without it this fails."""
-    (folder / "local").mkdir(parents=True)
+    for name in ("local", "lib", "work"):
+        (folder / name).mkdir(parents=True)
     subprocess.run(["cp", "-a", _ETC, folder / "ssl"], check=True)
     command = ["unshare", "--mount", "--propagation=private", "sh", "-c", _ENTER, "sh", str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
