@@ -80,10 +80,10 @@ def _place(env: Mapping[str, str]) -> Path:
     :raises ClientError: if neither can be told.
     """
     # systemd has a colon between several.
-    given = env.get("CACHE_DIRECTORY", "").partition(":")[0] or env.get("XDG_CACHE_HOME", "")
+    caches = env.get("CACHE_DIRECTORY", "").partition(":")[0] or env.get("XDG_CACHE_HOME", "")
     # The specification has relative paths ignored.
-    if given.startswith("/"):
-        return Path(given, _FOLDER)
+    if caches.startswith("/"):
+        return Path(caches, _FOLDER)
     try:
         home = Path(env.get("HOME") or "~").expanduser()
     except RuntimeError:

@@ -107,8 +107,10 @@ def update(removed: Iterable[str]) -> None:
         except subprocess.TimeoutExpired:
             raise ClientError(f"{_UPDATE} did not end within {_SECONDS:g} seconds.") from None
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise ClientError(f"{_UPDATE} ended with status {done.returncode}: {said[-1] if said else 'it said nothing'}")
+        output = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise ClientError(
+            f"{_UPDATE} ended with status {done.returncode}: {output[-1] if output else 'it said nothing'}"
+        )
 
 
 def _read(name: str) -> bytes | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from enrolling import whole_id
-from machine import Machine, ec2_machine
+from machine import Machine
 from running import CA
 
 from acme_iid.simulator import aws
@@ -22,13 +22,6 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGES = [Path(path) for path in sys.path if path.endswith("site-packages")]
 SEEN: list[Path] = []
 """Where the user sees them, the repository first."""
-
-
-@pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
-    with ec2_machine(tmp_path / "vm", instance) as machine:
-        machine.bootstrap(shared_ca)
-        yield machine
 
 
 @pytest.fixture

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from machine import Machine, ec2_machine
-from own_store import OwnStore, own_store
+from machine import Machine
+from own_store import OwnStore
 from programs import system
 from running import CA
-
-from acme_iid.simulator import aws
 
 FETCH = """
 import java.net.URI;
@@ -27,19 +23,6 @@ class Fetch {
     }
 }
 """
-
-
-@pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
-    with ec2_machine(tmp_path / "vm", instance) as machine:
-        machine.bootstrap(shared_ca)
-        yield machine
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[OwnStore]:
-    with own_store(tmp_path / "store") as made:
-        yield made
 
 
 def sh(text: str, folder: Path, *before: str, **env: str) -> subprocess.CompletedProcess[str]:

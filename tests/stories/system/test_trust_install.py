@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from machine import Machine, ec2_machine
-from own_store import LOCAL, OwnStore, own_store
+from own_store import LOCAL, OwnStore
 from pages import blocks
 from pki.root_rotating import Rotation
 from pki.rotating import SECONDS, until
@@ -23,19 +23,6 @@ from acme_iid.issuance.roots import fingerprint
 from acme_iid.simulator import aws
 
 JAVA = ("keytool", "-list", "-keystore", "/etc/ssl/certs/java/cacerts", "-storepass", "changeit", "-alias")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[OwnStore]:
-    with own_store(tmp_path / "store") as made:
-        yield made
-
-
-@pytest.fixture
-def vm(tmp_path: Path, shared_ca: CA, instance: aws.Instance) -> Iterator[Machine]:
-    with ec2_machine(tmp_path / "vm", instance) as machine:
-        machine.bootstrap(shared_ca)
-        yield machine
 
 
 @pytest.fixture
