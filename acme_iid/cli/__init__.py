@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from acme_iid.terminal import versions
-
 if TYPE_CHECKING:
     from acme_iid.config.settings import Config
     from acme_iid.telemetry.reports import Fact
@@ -210,6 +208,15 @@ def _system_log() -> SystemLog:
     return SystemLog()
 
 
+def _version(context: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
+    del parameter
+    if is_asked and not context.resilient_parsing:
+        from acme_iid.terminal.versions import lines
+
+        click.echo(lines("acme-iid-ca"))
+        context.exit(0)
+
+
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--home",
@@ -245,12 +252,7 @@ def _system_log() -> SystemLog:
     "in the home.",
 )
 @click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=versions.show("acme-iid-ca"),
-    help="Show the version and exit.",
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
 )
 @click.pass_context
 def main(

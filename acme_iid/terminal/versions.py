@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import click
-
 
 def lines(program: str) -> str:
     """A program's version, with the libraries that its keys, its signatures and its TLS rest on.
@@ -23,14 +19,3 @@ def lines(program: str) -> str:
         f"Python {platform.python_version()} ({ssl.OPENSSL_VERSION})\n"
         f"cryptography {version('cryptography')} ({backend.openssl_version_text()})"
     )
-
-
-def show(program: str) -> Callable[[click.Context, click.Parameter, bool], None]:
-    """The callback of a program's option ``--version``: it shows them, and ends the program."""
-
-    def shown(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
-        if is_asked and not context.resilient_parsing:
-            click.echo(lines(program))
-            context.exit(0)
-
-    return shown

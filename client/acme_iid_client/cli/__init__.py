@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from acme_iid.terminal import versions
 from acme_iid_client.errors import ClientError
 
 _COMMANDS = {
@@ -98,6 +97,15 @@ def _as_json(error: ClientError) -> str:
     return json.dumps(facts if error.request is None else {**facts, "request": error.request})
 
 
+def _version(context: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
+    del parameter
+    if is_asked and not context.resilient_parsing:
+        from acme_iid.terminal.versions import lines
+
+        click.echo(lines("acme-iid"))
+        context.exit(0)
+
+
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config-dir",
@@ -112,12 +120,7 @@ def _as_json(error: ClientError) -> str:
     help="Where account keys are kept (default: ~/.local/state/acme-iid, for root /var/lib/acme-iid).",
 )
 @click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=versions.show("acme-iid"),
-    help="Show the version and exit.",
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
 )
 @click.pass_context
 def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None) -> None:
