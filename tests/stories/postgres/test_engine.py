@@ -28,7 +28,7 @@ from acme_iid.errors import (
 )
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Enrolment, Proof
-from acme_iid.store import accounts, enrolments
+from acme_iid.store import accounts, enrolments, fence
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Transaction, open_store
 from acme_iid.store.nonce_table import NonceTable
@@ -64,7 +64,7 @@ def test_a_write_does_not_wait_for_long_while_the_schema_is_changed(database: Po
 def test_a_server_writes_nothing_once_the_fence_is_raised(database: PostgreSQL, url: str) -> None:
     put(database, events=[Event("test", NOW)])
     with as_somebody(url) as newer:
-        newer.execute("UPDATE fence SET min_writer = min_writer + 1")
+        newer.execute("UPDATE fence SET min_writer = %s", [fence.WRITER + 1])
     for write in (lambda: put(database, accounts.add(account("a"))), lambda: add_in_a_transaction(database)):
         with pytest.raises(FencedError, match="Install that version here"):
             write()

@@ -36,7 +36,7 @@ def expand(store_url: str) -> None:
 def raise_fence(store_url: str) -> None:
     """Have a newer release close a store to this one."""
     with closing(open_store(store_url)) as newer, newer.transaction() as transaction:
-        transaction.run("UPDATE fence SET min_writer = min_writer + 1")
+        transaction.run("UPDATE fence SET min_writer = :number", number=fence.WRITER + 1)
 
 
 def test_a_store_that_a_newer_release_has_expanded_is_used_as_before(database: Database, store_url: str) -> None:
