@@ -1,7 +1,8 @@
 """Releases that were made up: a copy of the program with another version and further schema files.
 
 The next one (0.1.1 behind 0.1.0) expands: it has what was warned of in a table of another name, and takes over what is
-there. The one after it contracts: it takes the table of before away, and fences programs that would use it.
+there; and it reads a key under a former name. The one after it contracts: it takes the table of before away, and fences
+programs that would use it; and it knows the former name no more.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from pathlib import Path
 from running import CA, PROGRAM, Outcome, run_module
 
 import acme_iid
+from acme_iid.config.former_keys import FormerKey
 from acme_iid.store import schema
 
 THIS = version("acme-iid")
 """The release that is tested."""
 NEXT, AFTER_NEXT = (f"{THIS.rpartition('.')[0]}.{int(THIS.rpartition('.')[2]) + further}" for further in (1, 2))
+FORMER_KEY = FormerKey("ca", "duration", "lifetime", AFTER_NEXT)
+"""A name that NEXT gives another one, as if there had been it."""
 _TREE = Path(acme_iid.__file__).parent
 _NEXT = schema.number(schema.latest()) + 1
 EXPANDING = f"{_NEXT}_warnings.sql"
@@ -67,6 +71,12 @@ def make(folder: Path, name: str) -> Release:
     shutil.copytree(_TREE, folder / _TREE.name, ignore=shutil.ignore_patterns("__pycache__"))
     tree = folder / _TREE.name
     _write(tree / "store" / "schema", further)
+    if name == NEXT:
+        # For one release; the one after it knows the successor alone.
+        keys = tree / "config" / "former_keys.py"
+        none = "FORMER_KEYS: tuple[FormerKey, ...] = ()"
+        assert none in keys.read_text()
+        keys.write_text(keys.read_text().replace(none, f"FORMER_KEYS = ({FORMER_KEY!r},)"))
     warnings = tree / "store" / "expiry_warnings.py"
     warnings.write_text(warnings.read_text().replace("expiry_warnings", "warnings"))
     _write(folder / f"acme_iid-{name}.dist-info",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import postgresql
@@ -244,3 +246,40 @@ def test_the_fence_is_raised_behind_the_writes_that_are_under_way(tmp_path: Path
             writing.execute("COMMIT")
             assert listing.result(timeout=SECONDS).code == 0
         assert looking.execute("SELECT min_writer FROM fence").fetchone() == (fence.WRITER + 1,)
+
+
+def test_a_former_key_is_honoured_and_told_with_its_successor(
+    tmp_path: Path, next_release: Release, one_after_next: Release
+) -> None:
+    ca = ReleasedCA(tmp_path / "ca", release=next_release)
+    ca.init()
+    file = ca.home / "ca.toml"
+    text = file.read_text()
+    file.write_text(text.replace("[ca]\n", '[ca]\nduration = "1h"\n'))
+    words = (
+        f"duration in [ca] is called lifetime by now; {AFTER_NEXT} will refuse the former name. "
+        "Write lifetime in its place."
+    )
+    try:
+        ca.serve()
+        ca.until_logged(words)
+        checked = ca.try_cli("check")
+        assert (checked.code, f"remark: {words} [former-key]" in checked.stdout) == (1, True), checked.stdout
+        instance = aws.Instance(account=ACCOUNT)
+        leaf = ca.account().obtain("foo.local", answer=answer(instance)).leaf
+        assert leaf.not_valid_after_utc - leaf.not_valid_before_utc < timedelta(hours=2)
+        # It says so again at a reload.
+        ca.log.clear()
+        assert ca.process is not None
+        ca.process.send_signal(signal.SIGHUP)
+        ca.until_logged("The configuration was reloaded.")
+        ca.until_logged(words)
+        # Beside its successor nobody knows which one counts.
+        file.write_text(text.replace("[ca]\n", '[ca]\nduration = "1h"\nlifetime = "2h"\n'))
+        refused = ca.try_cli("check")
+        assert (refused.code, "[ca] duration: stands beside lifetime" in refused.stderr) == (2, True), refused.stderr
+        file.write_text(text.replace("[ca]\n", '[ca]\nduration = "1h"\n'))
+        later = ReleasedCA(ca.home, ca.port, release=one_after_next).try_cli("check")
+        assert (later.code, "unknown key 'duration' in [ca]" in later.stderr) == (2, True), later.stderr
+    finally:
+        end(ca)
