@@ -30,7 +30,7 @@ from acme_iid.operations.responding import Responding
 from acme_iid.operations.signer_watch import SignerWatch
 from acme_iid.operations.sinks import Receiver, Sending
 from acme_iid.signing import signers
-from acme_iid.store import nonces
+from acme_iid.store import fence, nonces
 from acme_iid.store.batches import Batches, LoopStore
 from acme_iid.store.database import Database, connect, open_store
 from acme_iid.store.health import WatchedStore
@@ -86,16 +86,22 @@ def _close_keys(ca: CertificateAuthority) -> None:
 
 
 def _look(database: Database, prober: Database | None) -> Callable[[], object]:
-    """What asks the store whether it answers this process, and has the same time.
+    """What asks the store whether it answers this process, and lets it write, and has the same time.
 
     :param prober: the store by a connection of its own, where it is on another machine.
     """
     if prober is None:
-        return lambda: database.rows("SELECT name FROM secrets LIMIT 1")
+        return partial(fence.require, database)
     from acme_iid.store.postgresql import PostgreSQL  # noqa: PLC0415 - SQLite needs no psycopg
 
     assert isinstance(prober, PostgreSQL)
-    return prober.require_right_clock
+    remote = prober
+
+    def look() -> None:
+        remote.require_right_clock()
+        fence.require(remote)
+
+    return look
 
 
 def _beside(app: Application, name: str) -> Application:

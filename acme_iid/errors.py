@@ -181,6 +181,10 @@ class StoreConflictError(StoreUnavailableError):
     """The store let another transaction go first, and nothing was changed: the whole use case can run again."""
 
 
+class FencedError(StoreUnavailableError):
+    """A newer release has changed the store, and this program may not write to it any more. Nothing was changed."""
+
+
 class OutcomeUnknownError(StoreUnavailableError):
     """The store went away while it committed: the change may have been made. HTTP 503."""
 

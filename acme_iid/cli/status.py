@@ -99,7 +99,9 @@ def screen(state: StatusDescription, home: str) -> Iterator[str]:
     lines = _table(("PROCESS", "VERSION", "CA.TOML", "CLOCK"), rows[:_SERVERS])
     if len(rows) > _SERVERS:
         lines.append(f"  and {len(rows) - _SERVERS} more: acme-iid-ca store servers")
-    yield from _section("SERVERS", lines if rows else ["  none"])
+    store = state["store"]
+    known = f"  the store has schema {store['schema']}; who knows {store['min_writer']} or later may write"
+    yield from _section("SERVERS", [*(lines if rows else ["  none"]), _fit(plain(known))])
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:

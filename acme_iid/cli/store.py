@@ -50,7 +50,8 @@ def migrate(context: click.Context, url: str, act_reason: str | None, *, as_json
     from acme_iid.errors import RequestError
     from acme_iid.store import copying, events
     from acme_iid.store.chain import Event
-    from acme_iid.store.database import connect, migrate
+    from acme_iid.store.database import connect
+    from acme_iid.store.migration import migrate
     from acme_iid.telemetry import reports
 
     home: Home = context.obj

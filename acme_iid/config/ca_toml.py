@@ -13,6 +13,7 @@ from pathlib import Path
 
 from acme_iid.config import (
     admin_settings,
+    former_keys,
     host_provisioners,
     instance_provisioners,
     limit_settings,
@@ -82,6 +83,7 @@ def parse(data: bytes, home: Path) -> Config:
         raise ConfigError(f"{file} is not TOML: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{file} is not TOML: its values are nested too deep") from error
+    former = former_keys.take_up(str(file), document)
     top = Table(str(file), "", document)
     ca, server, store = top.table("ca"), top.table("server"), top.table("store")
     limits, retention = limit_settings.read(top.table("limits")), _retention(top.table("retention"), home)
@@ -109,6 +111,7 @@ def parse(data: bytes, home: Path) -> Config:
         hosts=hosts,
         names=tuple(map(str, names)),
         profiles=tuple(profiles.read(name, table, settings[0].lifetimes) for name, table in profile_tables.items()),
+        former_keys=former,
     )
     _check_profiles(top, config)
     _check_issuer(top, config)

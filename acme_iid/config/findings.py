@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from acme_iid.config import admin_settings
+from acme_iid.config import admin_settings, former_keys
 from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.finding import Finding
 from acme_iid.config.settings import Config
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 def of_configuration(config: Config) -> list[Finding]:
     """The findings about a ca.toml, in the order of its tables."""
-    findings = [*_of_ca(config), *_of_server(config), *_of_store(config)]
+    findings = [*former_keys.findings(config.former_keys)]
+    findings += [*_of_ca(config), *_of_server(config), *_of_store(config)]
     if not config.all_provisioners:
         findings.append(
             Finding(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from acme_iid.attestation.trust import GivenKeys
 from acme_iid.config import parsers
 from acme_iid.config.admin_settings import AdminSettings
+from acme_iid.config.former_keys import FormerKey
 from acme_iid.config.limit_settings import Limits
 from acme_iid.config.metrics_settings import MetricsSettings
 from acme_iid.config.sink_settings import SinkSettings
@@ -239,6 +240,7 @@ class Config:
     :ivar sinks: where events are sent to.
     :ivar names: the names of all provisioners, in the order of ca.toml.
     :ivar profiles: the profiles that orders ask for by name, the default first; empty for a CA without profiles.
+    :ivar former_keys: the former names of keys that ca.toml has.
     :ivar constraints: returns the name constraints of the certificates above a leaf. They are not in ca.toml: the
         loader of the certificates adds them.
     :ivar policy: the policy that follows from domains, constraints and provisioners.
@@ -258,6 +260,7 @@ class Config:
     sinks: tuple[SinkSettings, ...] = ()
     names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
+    former_keys: tuple[FormerKey, ...] = ()
     constraints: Callable[[], Sequence[NameConstraints]] = tuple
     policy: Policy = field(init=False, repr=False, compare=False)
 

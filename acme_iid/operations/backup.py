@@ -35,7 +35,8 @@ from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import envelopes, waiting_acts
 from acme_iid.store import copies, events, jobs
 from acme_iid.store.chain import Event
-from acme_iid.store.database import SQLite, migrate
+from acme_iid.store.database import SQLite
+from acme_iid.store.migration import migrate
 from acme_iid.store.writes import Committing, Reader, Write, perform
 
 MANIFEST = "manifest.json"

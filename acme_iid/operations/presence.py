@@ -15,8 +15,7 @@ from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import roots
 from acme_iid.operations.background import Background
-from acme_iid.store import servers
-from acme_iid.store.database import latest_schema
+from acme_iid.store import schema, servers
 from acme_iid.store.servers import Server
 from acme_iid.store.writes import Committing, Write
 
@@ -56,7 +55,7 @@ class Presence(Background):
         self._server = Server(
             id=secrets.token_urlsafe(12),
             version=version("acme-iid"),
-            schema=latest_schema(),
+            schema=schema.latest(),
             config_hash=configuration_hash(self._home),
             issuers=(),
             clock=0,

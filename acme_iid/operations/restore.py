@@ -24,11 +24,11 @@ from acme_iid.errors import RequestError
 from acme_iid.operations import envelopes
 from acme_iid.operations.backup import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest
 from acme_iid.operations.envelopes import Recipient
-from acme_iid.store import copies, copying, events
+from acme_iid.store import copies, copying, events, migration
 from acme_iid.store.actor import Actor
 from acme_iid.store.chain import Event
 from acme_iid.store.copying import Progress
-from acme_iid.store.database import Database, Transaction, connect, migrate, open_store
+from acme_iid.store.database import Database, Transaction, connect, open_store
 from acme_iid.telemetry import reports
 
 _STORE = "ca.db"
@@ -188,6 +188,11 @@ def _install(
     """
     store = open_store(f"sqlite:{file}")
     try:
+        if migration.is_newer(store):
+            raise RequestError(
+                "the backup was made by a newer acme-iid, whose database has what this one does not know "
+                f"({migration.latest_applied(store)}); restore it with that version or a later one"
+            )
         deque(events.check(store), maxlen=0)
         if str(events.head(store)) != backup.head:
             raise RequestError(f"the events in the backup do not end with {backup.head}, as its manifest says")
@@ -212,7 +217,7 @@ def _move(store: Database, server: str, put_to_use: Callable[[Transaction], None
     """Copy the store into a database of PostgreSQL's, which opens as one when all was copied and compared."""
     target = connect(server)
     try:
-        migrate(target)
+        migration.migrate(target)
         with watch(2 * copying.count(store)) as progress:
             copying.copy(store, target, progress, put_to_use)
     finally:

@@ -12,7 +12,7 @@ from acme_iid.operations import backup, expiry, follower, overview
 from acme_iid.operations.overview import Line
 from acme_iid.operations.presence import SEEN_SECONDS
 from acme_iid.operations.sinks import LATE_SECONDS
-from acme_iid.store import events, fleet, issuers, servers, sinks
+from acme_iid.store import events, fence, fleet, issuers, migration, servers, sinks
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database
 from acme_iid.store.fleet import Counts
@@ -49,6 +49,8 @@ class Status:
     :ivar lines: the certificates of the CA, its responders and lists.
     :ivar backed_up_at: when the latest backup was made, seconds; None if there was none.
     :ivar refusals: the events of refusals of the last day, of each kind the latest first.
+    :ivar schema: the latest schema file that the store has.
+    :ivar min_writer: the number of the least one that a program has to know to write to the store.
     """
 
     troubles: tuple[Trouble, ...]
@@ -57,6 +59,8 @@ class Status:
     backed_up_at: int | None
     refusals: tuple[Event, ...]
     servers: tuple[Server, ...]
+    schema: str
+    min_writer: int
 
 
 def collect(
@@ -81,7 +85,9 @@ def collect(
     if oldest is not None and now - oldest > follower.OLD_SECONDS:
         troubles.append(Trouble("red", f"An event has waited for {now - oldest} seconds to be chained."))
     troubles.sort(key=lambda trouble: trouble.severity != "red")
-    return Status(tuple(troubles), lines, counts, backed_up_at, tuple(_refusals(database, now)), running)
+    refusals = tuple(_refusals(database, now))
+    schema, min_writer = migration.latest_applied(database), fence.min_writer(database)
+    return Status(tuple(troubles), lines, counts, backed_up_at, refusals, running, schema, min_writer)
 
 
 def _of_ca(lines: Sequence[Line], now: int) -> Iterator[Trouble]:

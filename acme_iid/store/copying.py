@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
+from acme_iid.store import migration
 from acme_iid.store.database import Database, Transaction
 from acme_iid.store.writes import Reader, Row
 
@@ -24,7 +25,7 @@ BATCH = 200
 """Rows that are copied, or compared, at a time."""
 _AT_ONCE = 25
 """Batches that are saved in one transaction."""
-_OWN = ("schema_migrations", "event_inbox", "sealing", "servers", "spent_nonces", "nonce_epochs", "copied")
+_OWN = ("schema_migrations", "event_inbox", "sealing", "servers", "spent_nonces", "nonce_epochs", "copied", "fence")
 _ALL = "all"
 
 Progress = Callable[[str, int], None]
@@ -87,6 +88,7 @@ def copy(
     :param put_to_use: changes the copy in the transaction from which on it opens as a store.
     :raises CopyError: if the target holds something else, or the two are not the same at the end.
     """
+    _require_known(source, target)
     identity = _identity(source)
     done = _begin(source, target, identity)
     version = _version(source)
@@ -123,6 +125,7 @@ def save(source: Reader, target: Database) -> None:
     :param source: a snapshot of a store in PostgreSQL with the same schema.
     :raises CopyError: if the copy is not whole.
     """
+    _require_known(source)
     for table in tables(target):
         batches = _batches(source, table, None)
         while several := list(islice(batches, _AT_ONCE)):
@@ -131,6 +134,16 @@ def save(source: Reader, target: Database) -> None:
                     _insert(transaction, table, batch)
         if _count(target, table) != _count(source, table):
             raise CopyError(f"the copy's table {table.name} does not have as many rows as the store's")
+
+
+def _require_known(*stores: Reader) -> None:
+    """Refuse stores with tables or columns that this program does not know, and would leave out."""
+    for store in stores:
+        if migration.is_newer(store):
+            raise CopyError(
+                f"a newer acme-iid has changed the database (it has {migration.latest_applied(store)}), and this one "
+                "would not copy all of it; use that version's command"
+            )
 
 
 def _identity(source: Database) -> str:

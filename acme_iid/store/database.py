@@ -12,16 +12,15 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Protocol
 
 from acme_iid.errors import StoreUnavailableError
-from acme_iid.store import schema
+from acme_iid.store import fence
 from acme_iid.store.chain import Link
 from acme_iid.store.connection import Connection, GuardError
 from acme_iid.store.generation import Generation
+from acme_iid.store.migration import migrate
 from acme_iid.store.sealing import Unsealed
 from acme_iid.store.writers import PATIENCE, Writers
 from acme_iid.store.writes import Committing, Outcome, Question, Reader, Refused, Row, Write
@@ -56,7 +55,10 @@ class Database(Committing, Protocol):
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """A write transaction of many rows, for work on the store itself; use cases commit what they have decided."""
+        """A write transaction of many rows, for work on the store itself; use cases commit what they have decided.
+
+        :raises FencedError: if this program may not write to the store.
+        """
 
     def seal(self, *, waits: bool = True) -> None:
         """Chain the events that were stored and are not chained yet, where that is not done with their commit.
@@ -141,6 +143,10 @@ class SQLite:
         connection = self._take()
         try:
             return connection.rows(statement, **parameters)
+        except sqlite3.OperationalError:
+            # A newer release may have taken away what this one reads.
+            fence.require(connection)
+            raise
         finally:
             self._idle.append(connection)
 
@@ -230,8 +236,12 @@ class SQLite:
             yield connection
 
     @contextmanager
-    def _writing(self, *, waits: bool = True) -> Iterator[Connection]:
-        """A connection alone with the store, which is committed when the block ends."""
+    def _writing(self, *, waits: bool = True, fenced: bool = True) -> Iterator[Connection]:
+        """A connection alone with the store, which is committed when the block ends.
+
+        :param fenced: False for a store that may have no fence yet.
+        :raises FencedError: if this program may not write to the store.
+        """
         connection = self._take()
         try:
             self._writers.enter(waits=waits)
@@ -239,6 +249,8 @@ class SQLite:
             try:
                 connection.begin(waits=waits)
                 try:
+                    if fenced:
+                        fence.require(connection)
                     yield connection
                     connection.commit()
                 except BaseException:
@@ -253,8 +265,8 @@ class SQLite:
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
         """See :meth:`Database.migration`."""
-        with self.transaction() as transaction:
-            yield transaction
+        with self._writing(fenced=False) as connection:
+            yield connection
 
     def close(self) -> None:
         """See :meth:`Database.close`."""
@@ -294,53 +306,12 @@ def _outcome(error: Exception) -> Outcome | Exception:
     return Refused(error.verdict) if isinstance(error, GuardError) else error
 
 
-def _schema_files() -> list[Traversable]:
-    entries = (entry for entry in files("acme_iid.store.schema").iterdir() if entry.name.endswith(".sql"))
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def latest_schema() -> str:
-    """The latest of the schema's files that are known here."""
-    return _schema_files()[-1].name
-
-
-def migrate(database: Database) -> None:
-    """Bring the schema up to date: each numbered file under schema/ once, in order, all in one transaction.
-
-    ``NUMBER_NAME.sql`` is for every database, ``NUMBER_NAME.DIALECT.sql`` for those of one dialect.
-    """
-    dialect = database.dialect()
-    known = _schema_files()
-    with database.migration() as transaction:
-        transaction.run(
-            "CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY)",
-        )
-        applied = {row["name"] for row in transaction.rows("SELECT name FROM schema_migrations")}
-        unknown = applied - {entry.name for entry in known}
-        if any(name.startswith("00") for name in unknown):
-            raise StoreUnavailableError(
-                "the database was written by an acme-iid from before the first release, whose stores are not carried "
-                "over; make a new CA with 'acme-iid-ca init', in another home or database"
-            )
-        if unknown:
-            raise StoreUnavailableError(
-                f"the database was written by a newer acme-iid ({', '.join(sorted(unknown))}); "
-                "run that version, or restore a backup made before the upgrade"
-            )
-        for entry in known:
-            is_for_this = entry.name.split(".")[1:-1] in ([], [dialect])
-            if is_for_this and entry.name not in applied:
-                for statement in entry.read_text(encoding="ascii").split(";\n"):
-                    if statement.strip():
-                        transaction.run(schema.translate(statement, dialect))
-                transaction.run("INSERT INTO schema_migrations (name) VALUES (:name)", name=entry.name)
-
-
 def open_store(url: str, connections: int | None = None) -> Database:
     """Open the store and bring its schema up to date.
 
     :param url: ``sqlite:`` and the path of a file, or ``postgresql://...``.
     :param connections: the number that this process may have to a server; None for the usual one.
+    :raises FencedError: if this program may not write to it any more.
     :raises StoreUnavailableError: if it cannot be opened.
     """
     database = connect(url, connections)

@@ -7,7 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from acme_iid.errors import StoreUnavailableError
-from acme_iid.store.database import Database, connect, latest_schema
+from acme_iid.store import schema
+from acme_iid.store.database import Database, connect
 from acme_iid.store.writes import Reader
 
 _SQLITE = "SELECT name FROM sqlite_master WHERE name = 'schema_migrations'"
@@ -44,4 +45,4 @@ def _is_current(database: Database) -> bool:
     if not database.rows(_SQLITE if database.dialect() == "sqlite" else _SERVER):
         return False
     latest = "SELECT 1 FROM schema_migrations WHERE name = :name"
-    return bool(database.rows(latest, name=latest_schema()))
+    return bool(database.rows(latest, name=schema.latest()))

@@ -20,13 +20,12 @@ from psycopg import conninfo, errors
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from acme_iid.errors import OutcomeUnknownError, StoreBusyError, StoreUnavailableError
-from acme_iid.store import sealing
+from acme_iid.errors import FencedError, OutcomeUnknownError, StoreBusyError, StoreUnavailableError
+from acme_iid.store import fence, sealing, server_statements
 from acme_iid.store.clock import MAX_SECONDS_OFF, StoreClock
 from acme_iid.store.database import Transaction
 from acme_iid.store.deadlines import (
     ANSWER_SECONDS,
-    BEGUN,
     CONNECTION_DEFAULTS,
     Connection,
     configure,
@@ -42,27 +41,8 @@ from acme_iid.telemetry import instruments
 Pool = ConnectionPool[Connection]
 
 _WAIT_SECONDS = 3.0
-_MIGRATION_SECONDS = 60
 _SCHEMA_SECONDS = 3600
-_SNAPSHOT_SECONDS = 600
 _ATTEMPTS = 4
-_MIGRATION_LOCK = 0x61636D6569696401  # "acmeiid" and 1: nobody else's
-_TIME = "extract(epoch FROM clock_timestamp())::float8"
-_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {BEGUN}, {_TIME} AS time".encode()
-_FIRST = (
-    f"SELECT {BEGUN}, {_TIME} AS time, "
-    f"1 / CASE WHEN abs({_TIME} - CAST(:time AS float8)) <= :most THEN 1 ELSE 0 END AS exact"
-)
-"""The first statement of a write: what holds until its end, the server's time, and whether the two clocks agree."""
-_INBOX = "INSERT INTO event_inbox (at, entry) VALUES (:at, :entry)"
-_BEGIN_MIGRATION = (
-    f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; "
-    f"SET LOCAL lock_timeout = '{_MIGRATION_SECONDS}s'; SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"
-).encode()
-_BEGIN_SNAPSHOT = (
-    f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '{_SNAPSHOT_SECONDS - 10}s'; "
-    f"SET LOCAL idle_in_transaction_session_timeout = '{_SNAPSHOT_SECONDS - 10}s'; SELECT 1 AS one"
-).encode()
 # The errors that we raise say what the pool's warnings do.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
@@ -197,6 +177,9 @@ class PostgreSQL:
                 if is_lost(error):
                     self._renew(connection)
                 if not self._is_worth_another(error, attempt):
+                    if isinstance(error, errors.UndefinedTable | errors.UndefinedColumn):
+                        # A newer release may have taken away what this one reads.
+                        fence.require(ServerTransaction(self.name, connection))
                     raise store_error(self.name, error) from error
             finally:
                 self._give_back(pool, connection)
@@ -222,9 +205,8 @@ class PostgreSQL:
         :raises StoreConflictError: if the engine preferred another transaction: all of it can run again.
         :raises OutcomeUnknownError: if the connection was lost while it was committed; ClockError for a wrong clock.
         """
-        with self._committed(_BEGIN) as (transaction, begun):
-            assert begun is not None  # the statement gives a row
-            self.clock.set(begun["time"])
+        with self._writing() as (transaction, time_there):
+            self.clock.set(time_there)
             self.clock.require_right()
             yield transaction
 
@@ -249,9 +231,12 @@ class PostgreSQL:
         raise AssertionError  # the last attempt returns or raises
 
     def _commit_once(self, connection: Connection, write: Write[Any]) -> Outcome:
-        first = Statement(_FIRST, {"time": time.time(), "most": MAX_SECONDS_OFF})
-        inbox = [Statement(_INBOX, {"at": event.at, "entry": entry_of(event.columns())}) for event in write.events]
-        statements = [first, *write.statements, *inbox]
+        first = Statement(server_statements.FIRST, {"time": time.time(), "most": MAX_SECONDS_OFF})
+        inbox = [
+            Statement(server_statements.INBOX, {"at": event.at, "entry": entry_of(event.columns())})
+            for event in write.events
+        ]
+        statements = [first, server_statements.FENCE, *write.statements, *inbox]
         cursors, error = connection.execute_together(
             [(b"BEGIN ISOLATION LEVEL READ COMMITTED", {}), *map(command, statements), (b"COMMIT", {})]
         )
@@ -269,6 +254,8 @@ class PostgreSQL:
         if failed == 0 and isinstance(error, errors.DivisionByZero):
             self.require_right_clock()
             raise StoreUnavailableError(f"the clock of {self.name} was set")
+        if failed == 1 and isinstance(error, errors.DivisionByZero):
+            fence.require(self)
         if failed < len(statements):
             verdict = statements[failed].verdict
             if verdict is not None and is_verdict(error, statements[failed]):
@@ -293,7 +280,7 @@ class PostgreSQL:
         """See :meth:`~acme_iid.store.database.Database.seal`."""
         more = bool(self.rows("SELECT 1 FROM event_inbox LIMIT 1"))
         while more:
-            with self._committed(_BEGIN) as (transaction, _):
+            with self._writing() as (transaction, _):
                 more = sealing.seal_some(transaction, waits=waits)
 
     def unsealed(self) -> sealing.Unsealed:
@@ -307,7 +294,7 @@ class PostgreSQL:
     @contextmanager
     def migration(self) -> Iterator[Transaction]:
         """See :meth:`~acme_iid.store.database.Database.migration`."""
-        with self._committed(_BEGIN_MIGRATION, _SCHEMA_SECONDS) as (transaction, _):
+        with self._committed(server_statements.BEGIN_MIGRATION, _SCHEMA_SECONDS) as (transaction, _):
             yield transaction
 
     @contextmanager
@@ -316,11 +303,23 @@ class PostgreSQL:
 
         :raises StoreUnavailableError: if the store cannot answer now.
         """
-        pool, connection, _ = self._begin(_BEGIN_SNAPSHOT, _SNAPSHOT_SECONDS)
+        pool, connection, _ = self._begin(server_statements.BEGIN_SNAPSHOT, server_statements.SNAPSHOT_SECONDS)
         try:
             yield ServerTransaction(self.name, connection)
         finally:
             self._give_back(pool, connection)
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[ServerTransaction, float]]:
+        """A transaction that this program may write in, and the server's time at its beginning.
+
+        :raises FencedError: if it may not.
+        """
+        with self._committed(server_statements.BEGIN) as (transaction, begun):
+            assert begun is not None  # the statement gives a row
+            if begun["min_writer"] > fence.WRITER:
+                raise FencedError(fence.refusal(begun["min_writer"]))
+            yield transaction, begun["time"]
 
     @contextmanager
     def _committed(

@@ -60,6 +60,17 @@ class RunningServer(TypedDict):
     seen: str
 
 
+class StoreRow(TypedDict):
+    """What the store has for programs of several versions.
+
+    :ivar schema: the latest of the schema's files that it has.
+    :ivar min_writer: the number of the least one that a program has to know to write to it.
+    """
+
+    schema: str
+    min_writer: int
+
+
 class StatusDescription(TypedDict):
     """The state at one time.
 
@@ -70,6 +81,7 @@ class StatusDescription(TypedDict):
     :ivar fleet: its certificates in numbers.
     :ivar refused: the rules that refused something in the last day, those that did so most first.
     :ivar servers: those that run.
+    :ivar store: what the store has for programs of several versions.
     """
 
     at: str
@@ -79,6 +91,7 @@ class StatusDescription(TypedDict):
     fleet: FleetCounts
     refused: list[RuleRow]
     servers: list[RunningServer]
+    store: StoreRow
 
 
 def describe(state: Status, now: int) -> StatusDescription:
@@ -114,4 +127,5 @@ def describe(state: Status, now: int) -> StatusDescription:
             }
             for server in state.servers
         ],
+        "store": {"schema": state.schema, "min_writer": state.min_writer},
     }

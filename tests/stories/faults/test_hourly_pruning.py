@@ -10,7 +10,8 @@ from writing import put
 
 from acme_iid.protocol.resources import ExternalKey
 from acme_iid.store import external_keys
-from acme_iid.store.database import SQLite, migrate
+from acme_iid.store.database import SQLite
+from acme_iid.store.migration import migrate
 
 
 def test_one_of_two_workers_prunes_and_leaves_one_event(own_ca: CA) -> None:

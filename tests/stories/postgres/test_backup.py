@@ -85,6 +85,14 @@ def left_behind(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "ca")
 
 
+def test_a_store_that_a_newer_release_has_expanded_is_not_saved(ca: CA, tmp_path: Path) -> None:
+    with closing(open_store(ca.store_url)) as store, store.transaction() as transaction:
+        transaction.run("INSERT INTO schema_migrations VALUES ('99_later.sql')")
+    refused = ca.try_cli("backup", tmp_path / "backup.tar")
+    assert (refused.code, "(it has 99_later.sql)" in refused.stderr) == (1, True), refused.stderr
+    assert left_behind(tmp_path) == []
+
+
 def test_what_is_saved_is_the_store_at_one_moment(tmp_path: Path) -> None:
     with (
         closing(open_store(postgresql.cluster().create())) as source,

@@ -19,6 +19,7 @@ from postgresql import as_somebody
 from writing import happens, put
 
 from acme_iid.errors import (
+    FencedError,
     OutcomeUnknownError,
     StoreBusyError,
     StoreConflictError,
@@ -27,7 +28,7 @@ from acme_iid.errors import (
 )
 from acme_iid.protocol.identifiers import Identifier
 from acme_iid.protocol.resources import Account, Enrolment, Proof
-from acme_iid.store import accounts, enrolments
+from acme_iid.store import accounts, enrolments, fence
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Transaction, open_store
 from acme_iid.store.nonce_table import NonceTable
@@ -44,6 +45,38 @@ def account(name: str, thumbprint: str | None = None) -> Account:
 
 def run(transaction: Transaction, statement: Statement) -> int:
     return transaction.run(statement.text, **statement.values)
+
+
+def test_a_write_does_not_wait_for_long_while_the_schema_is_changed(database: PostgreSQL, url: str) -> None:
+    with as_somebody(url) as migrating:
+        migrating.execute("BEGIN")
+        migrating.execute("LOCK TABLE fence IN ACCESS EXCLUSIVE MODE")
+        for write in (lambda: put(database, accounts.add(account("a"))), lambda: add_in_a_transaction(database)):
+            began = time.monotonic()
+            # Its outcome is known: nothing of it waits on in the server.
+            with pytest.raises(StoreBusyError, match="others have been writing"):
+                write()
+            assert time.monotonic() - began < 10
+        migrating.execute("ROLLBACK")
+    assert not database.rows("SELECT id FROM accounts")
+
+
+def test_a_server_writes_nothing_once_the_fence_is_raised(database: PostgreSQL, url: str) -> None:
+    put(database, events=[Event("test", NOW)])
+    with as_somebody(url) as newer:
+        newer.execute("UPDATE fence SET min_writer = %s", [fence.WRITER + 1])
+    for write in (lambda: put(database, accounts.add(account("a"))), lambda: add_in_a_transaction(database)):
+        with pytest.raises(FencedError, match="Install that version here"):
+            write()
+    with pytest.raises(FencedError):
+        database.seal()
+    assert not database.rows("SELECT id FROM accounts")
+    assert not database.rows("SELECT seq FROM events")
+
+
+def add_in_a_transaction(database: PostgreSQL) -> None:
+    with database.transaction() as transaction:
+        run(transaction, accounts.add(account("a")))
 
 
 def backend(database: PostgreSQL, words: str) -> int:

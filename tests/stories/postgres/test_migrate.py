@@ -182,10 +182,13 @@ def unfinished(store: sqlite3.Connection, there: psycopg.Connection[tuple[object
     """Note in a copy that all was copied and nothing compared."""
     secrets = store.execute("SELECT name, value FROM secrets ORDER BY name").fetchall()
     source = hashlib.sha256(json.dumps([list(row) for row in secrets]).encode()).hexdigest()
-    for (table,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+    names = (
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('schema_migrations', 'sealing', 'fence')"
+    )
+    for (table,) in store.execute(names).fetchall():
         key = [row[1] for row in sorted(store.execute(f"PRAGMA table_info({table})"), key=lambda row: row[5]) if row[5]]
         last = store.execute(f"SELECT {', '.join(key)} FROM {table} ORDER BY {', '.join(f'{c} DESC' for c in key)}")  # noqa: S608
-        if (row := last.fetchone()) is not None and table not in ("schema_migrations", "sealing"):
+        if (row := last.fetchone()) is not None:
             there.execute("INSERT INTO copied VALUES (%s, %s, %s)", (table, source, json.dumps(list(row))))
 
 
@@ -221,6 +224,15 @@ def test_a_target_that_holds_a_part_of_another_store_is_refused(ca: CA, url: str
         transaction.run("INSERT INTO copied (table_name, source, last_key) VALUES ('all', 'another', '[]')")
     refused = ca.try_cli("store", "migrate", "--to", url)
     assert (refused.code, "a part of another store" in refused.stderr) == (1, True)
+
+
+def test_a_store_that_a_newer_release_has_expanded_is_not_copied(ca: CA, url: str) -> None:
+    fill(ca, 3)
+    with closing(sqlite3.connect(ca.home / "ca.db")) as store:
+        store.execute("INSERT INTO schema_migrations VALUES ('99_later.sql')")
+        store.commit()
+    refused = ca.try_cli("store", "migrate", "--to", url)
+    assert (refused.code, "(it has 99_later.sql)" in refused.stderr) == (1, True), refused.stderr
 
 
 def test_a_value_that_we_never_write_is_named_and_not_copied(ca: CA, url: str) -> None:

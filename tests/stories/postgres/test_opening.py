@@ -18,7 +18,8 @@ from ports import free_port
 from postgresql import as_somebody
 
 from acme_iid.errors import StoreUnavailableError
-from acme_iid.store.database import connect, migrate, open_store
+from acme_iid.store.database import connect, open_store
+from acme_iid.store.migration import migrate
 
 SCHEMA = sum(entry.name.endswith(".sql") for entry in files("acme_iid.store.schema").iterdir())
 """How many files make the schema."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -21,7 +22,7 @@ from acme_iid.cli.status import WIDTH
 from acme_iid.config import ca_toml
 from acme_iid.operations import backup
 from acme_iid.operations.descriptions.times import timestamp
-from acme_iid.store import jobs, servers
+from acme_iid.store import fence, jobs, schema, servers
 from acme_iid.store.chain import Event
 from acme_iid.store.database import Database, open_store
 from acme_iid.store.servers import Server
@@ -103,6 +104,16 @@ def test_a_server_that_is_missing_is_red(home: Path) -> None:
     (trouble,) = (entry for entry in status(home)["troubles"] if entry["severity"] == "red")
     # A second may have begun meanwhile.
     assert re.search(r"A server's clock is (499|50\d) seconds off", trouble["text"])
+
+
+def test_the_schema_and_who_may_write_are_shown(home: Path) -> None:
+    serve(home, "aa" * 32)
+    said = json.loads(run(home, "status", "--json").stdout)["store"]
+    with closing(opened(home)) as database:
+        number = fence.min_writer(database)
+    assert said == {"schema": schema.latest(), "min_writer": number}
+    lines = click.unstyle(run(home, "status").stdout).splitlines()
+    assert f"  the store has schema {schema.latest()}; who knows {number} or later may write" in lines
 
 
 def status(home: Path) -> dict[str, list[dict[str, str]]]:

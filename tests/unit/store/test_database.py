@@ -223,15 +223,6 @@ for turn in range(50):
     assert sorted(turn for turn in won if turn >= 0) == list(range(50))
 
 
-def test_a_database_from_a_newer_version_is_not_touched(store_url: str) -> None:
-    database = open_store(store_url)
-    with database.transaction() as transaction:
-        transaction.run("INSERT INTO schema_migrations VALUES ('9999_future.sql')")
-    database.close()
-    with pytest.raises(StoreUnavailableError, match="newer"):
-        open_store(store_url)
-
-
 def test_a_database_from_before_the_first_release_is_refused(store_url: str) -> None:
     database = open_store(store_url)
     with database.transaction() as transaction:
