@@ -37,7 +37,16 @@ STEPS = (
     "terminal-1-block",
     "terminal-1-keep",
 )
-ELSEWHERE = {"certbot", "certbot-debian", "certbot-pip", "root-crl", "store-migrate", "admin-ask", "trust"} | {
+ELSEWHERE = {
+    "certbot",
+    "certbot-debian",
+    "certbot-pip",
+    "root-crl",
+    "store-migrate",
+    "admin-ask",
+    "trust",
+    "own-commands",
+} | {
     block.name
     for block in (*blocks("sh", "docs/pki.md", "docs/keys.md"), *blocks("sh", "docs/operating.md"))
     if block.page != "docs/operating.md" or block.name.startswith("operators-")
