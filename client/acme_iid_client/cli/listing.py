@@ -37,6 +37,7 @@ def command(where: Directories, paths: tuple[Path, ...], as_json: bool) -> None:
                 "key": None if item.key is None else str(item.key),
                 "ca": item.ca_url,
                 "status": item.status,
+                "exec": item.command,
                 "due": None if item.leaf is None else certificates.rfc3339(schedule.planned_at(item.leaf)),
                 **({} if item.leaf is None else certificates.facts(item.leaf)),
             }

@@ -142,6 +142,13 @@ execute = click.option(
     metavar="COMMAND",
     help="Run this after a renewal, without a shell. It sees ACME_IID_CERTIFICATE, _KEY, _NAMES, _SERIAL, _NOT_AFTER.",
 )
+own_execute = click.option(
+    "--exec",
+    "execute",
+    metavar="COMMAND",
+    help="Run this now and after each renewal of this certificate, without a shell. It sees ACME_IID_CERTIFICATE, "
+    "_KEY, _NAMES, _SERIAL, _NOT_AFTER.",
+)
 exec_timeout = click.option(
     "--exec-timeout",
     type=click.FloatRange(0.1, 86400),

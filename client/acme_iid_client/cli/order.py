@@ -31,6 +31,8 @@ from acme_iid_client.storage.directories import Directories
 @click.option(
     "--p12-password-file", type=options.FILE, help="The file with the PKCS #12 file's password (default: none)."
 )
+@options.own_execute
+@options.exec_timeout
 @click.option("--force", is_flag=True, help="Overwrite existing files without asking.")
 @options.mode
 @options.owner
@@ -60,6 +62,8 @@ def command(
     bundle: Path | None,
     p12: Path | None,
     p12_password_file: Path | None,
+    execute: str | None,
+    exec_timeout: float,
     force: bool,
     mode: str | None,
     owner: str | None,
@@ -78,7 +82,8 @@ def command(
     them. A CA with name constraints cannot give the bare id itself. NAME may be a wildcard, quoted for the shell:
     '*.foo.local'.
 
-    'acme-iid renew' keeps it from running out.
+    'acme-iid renew' keeps it from running out, and runs the certificate's own --exec: another order of the same files
+    changes it.
     """
     import os
     from dataclasses import replace
@@ -91,14 +96,15 @@ def command(
     from acme_iid_client.cli.terminal import achieved, notice
     from acme_iid_client.deadline import Deadline
     from acme_iid_client.errors import ClientError
-    from acme_iid_client.renewal import pending_installations, renew
+    from acme_iid_client.renewal import hooks, pending_installations, renew
+    from acme_iid_client.renewal.notifications import Notifications
     from acme_iid_client.storage import pairs
     from acme_iid_client.storage.bundles import Bundles
     from acme_iid_client.x509 import keys, names
 
     if p12_password_file is not None and p12 is None:
         raise click.UsageError("--p12-password-file goes with --p12.")
-    if csr_file is not None and (sans or kty or curve or size or key or bundle or p12):
+    if csr_file is not None and (sans or kty or curve or size or key or bundle or p12 or execute):
         raise click.UsageError("--csr brings the names and the key: only NAME and CRT go with it.")
     try:
         ordered = list(dict.fromkeys(names.canonical(text) for text in (name, *sans) if text is not None))
@@ -107,6 +113,7 @@ def command(
         )
         permissions = pairs.parse_permissions(mode, owner, group)
         end = renew.parse_not_after(not_after, datetime.now(UTC))
+        hooks.parse(execute, exec_timeout)
     except ClientError as error:
         raise click.UsageError(str(error)) from error
     target = ordering.Target(crt, key, csr_file is None, Bundles(bundle, p12, p12_password_file), permissions)
@@ -133,11 +140,13 @@ def command(
         permissions,
         lambda: order(request, ca, where.state, cloud, Deadline(timeout), notice),
     )
-    if shown[1] is not None:
-        # Before the files, so that a renewal puts them in place if this cannot.
-        pair = shown[0], shown[1]
-        ordering.record(where, target, pair, ca.ca_url, root, metadata_url, token_resource, not_after, profile)
+    # Before the files, so that a renewal puts them in place if this cannot.
+    record = ordering.record(
+        where, target, shown, ca.ca_url, root, metadata_url, token_resource, not_after, profile, (execute, exec_timeout)
+    )
     target.install(waiting, shown)
     pending_installations.drop(where.state, shown[0])
     target.refresh(shown)
     achieved(ca.ca_url, waiting.issued, shown, as_json)
+    if record is not None:
+        Notifications(where.state).send(record, waiting.issued.leaf, ca.ca_url)

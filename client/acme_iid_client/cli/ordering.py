@@ -14,6 +14,7 @@ from acme_iid_client.acme.order import Issued, Request
 from acme_iid_client.cli.terminal import may_overwrite, notice
 from acme_iid_client.errors import ClientError
 from acme_iid_client.renewal import pending_installations
+from acme_iid_client.renewal.notifications import Notifications
 from acme_iid_client.storage import pairs, records
 from acme_iid_client.storage.bundles import Bundles
 from acme_iid_client.storage.directories import Directories
@@ -120,24 +121,31 @@ def obtain(
 def record(
     where: Directories,
     target: Target,
-    shown: tuple[Path, Path],
+    shown: Shown,
     ca_url: str,
     root: Path | None,
     metadata_url: str | None,
     token_resource: str | None,
     not_after: str | None,
     profile: str | None,
-) -> None:
-    """Keep what a renewal needs to know.
+    command: tuple[str | None, float],
+) -> records.Record | None:
+    """Keep what a renewal needs to know, and that the certificate's own command is still to be run.
 
     :param not_after: as it was typed. A moment that has come is no measure for the next certificate, but a duration is.
+    :param command: the certificate's own, and the seconds that it may take.
+    :returns: the record; None if the key is elsewhere, so that nothing renews the certificate.
     """
+    if shown[1] is None:
+        return None
     life = not_after if not_after and durations.parse(not_after) else None
-    crt, key = (path.absolute() for path in shown)
+    crt, key = shown[0].absolute(), shown[1].absolute()
     record = records.Record(
-        crt, key, ca_url, root, metadata_url, token_resource, life, target.bundles, where.account_key, profile
+        crt, key, ca_url, root, metadata_url, token_resource, life, target.bundles, where.account_key, profile, *command
     )
     records.save(where.state, record)
+    Notifications(where.state).keep(record, None, notice)
+    return record
 
 
 def read_csr(file: Path, required: list[str]) -> tuple[x509.CertificateSigningRequest, list[str]]:

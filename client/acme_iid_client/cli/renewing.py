@@ -73,7 +73,7 @@ class Task:
     """The task of a command.
 
     :ivar expires_in: renew with this much time left; None leaves it to the CA, or to a third of the life.
-    :ivar after: the notifications after each renewal.
+    :ivar after: the notifications after each renewal, beside the certificate's own.
     :ivar pairs: certificates and keys as they were typed; none for all that were ordered on this machine.
     :ivar force: renew, due or not.
     :ivar timeout: seconds for each certificate.
@@ -310,7 +310,7 @@ class Task:
             notify=self._notify,
             advise=lambda record, leaf: renew.advice(record, leaf, self.where, Deadline(_ADVICE_SECONDS)),
             expires_in=self.expires_in,
-            seconds=self.timeout + self.after.seconds,
+            seconds=lambda record: self.timeout + self._notifications.seconds(record),
         )
         Daemon(duties, journal, Notifier(os.environ), self.force).run()
 

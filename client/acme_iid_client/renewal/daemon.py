@@ -349,9 +349,9 @@ class Daemon:
         if failing:
             text += f", {failing} failing"
         self.notifier.status(text)
-        started = [pair.since for pair in self._pairs.values() if pair.since is not None]
+        started = [(pair.record, pair.since) for pair in self._pairs.values() if pair.since is not None]
         # A thread that hangs beyond every limit is what a watchdog is for.
-        if all(clock - since < self.duties.seconds + _HANGS for since in started):
+        if all(clock - since < self.duties.seconds(record) + _HANGS for record, since in started):
             self.notifier.alive()
 
     def _let_finish(self) -> None:

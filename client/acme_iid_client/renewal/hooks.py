@@ -18,7 +18,7 @@ from cryptography import x509
 from acme_iid_client.errors import ClientError
 from acme_iid_client.storage import descriptors
 from acme_iid_client.storage.entries import is_own
-from acme_iid_client.storage.records import Record
+from acme_iid_client.storage.records import COMMAND_SECONDS, Record
 from acme_iid_client.x509 import certificates
 
 _GRACE_SECONDS = 2.0
@@ -35,7 +35,7 @@ class Hooks:
     """
 
     command: tuple[str, ...] = ()
-    seconds: float = 60.0
+    seconds: float = COMMAND_SECONDS
     number: int = signal.SIGHUP
     pid: int | None = None
     pid_file: Path | None = None
@@ -159,7 +159,13 @@ def variables(record: Record, leaf: x509.Certificate, ca_url: str) -> dict[str, 
     }
 
 
-def parse(command: str | None, seconds: float, name: str | None, pid: int | None, pid_file: Path | None) -> Hooks:
+def parse(
+    command: str | None,
+    seconds: float,
+    name: str | None = None,
+    pid: int | None = None,
+    pid_file: Path | None = None,
+) -> Hooks:
     """The notifications that ``--exec``, ``--exec-timeout``, ``--signal``, ``--pid`` and ``--pid-file`` ask for.
 
     :param command: split as a shell would, and not otherwise read by one.

@@ -37,6 +37,7 @@ class CertificateState:
     :ivar leaf: the certificate; None if it cannot be read.
     :ivar status: a word for people and scripts: valid, due, expired, early (valid only later), revoked, mismatched
         (the key is another certificate's), missing or unreadable (the certificate, or the key beside it).
+    :ivar command: the command that is run when it is new; None if it has none of its own.
     """
 
     certificate: Path
@@ -44,6 +45,7 @@ class CertificateState:
     ca_url: str | None
     leaf: x509.Certificate | None
     status: str
+    command: str | None = None
 
 
 def ordered(state: Path, now: datetime, complain: Callable[[str], None]) -> list[CertificateState]:
@@ -101,23 +103,30 @@ def _record(state: Path, certificate: Path) -> records.Record | None:
 
 def _look(state: Path, certificate: Path, record: records.Record | None, now: datetime) -> CertificateState:
     """Read the certificate at a place, and say how it is."""
-    key, ca_url = (None, None) if record is None else (record.key, record.ca_url)
+    if record is None:
+        return CertificateState(certificate, None, None, *_read(state, certificate, None, now))
+    found = _read(state, certificate, record.key, now)
+    return CertificateState(certificate, record.key, record.ca_url, *found, record.command)
+
+
+def _read(state: Path, certificate: Path, key: Path | None, now: datetime) -> tuple[x509.Certificate | None, str]:
+    """The certificate, and its status."""
     try:
         leaf = _leaf(certificate)
     except FileNotFoundError:
-        return CertificateState(certificate, key, ca_url, None, "missing")
+        return None, "missing"
     except (OSError, ClientError):
-        return CertificateState(certificate, key, ca_url, None, "unreadable")
+        return None, "unreadable"
     if _revoked(state, leaf).exists():
-        return CertificateState(certificate, key, ca_url, leaf, "revoked")
+        return leaf, "revoked"
     if now < leaf.not_valid_after_utc and key is not None:
         try:
             public = keys.load(key.read_bytes(), str(key)).public_key()
         except (OSError, ClientError):
-            return CertificateState(certificate, key, ca_url, leaf, "unreadable")
+            return leaf, "unreadable"
         if keys.spki(public) != keys.spki(leaf.public_key()):
-            return CertificateState(certificate, key, ca_url, leaf, "mismatched")
-    return CertificateState(certificate, key, ca_url, leaf, _by_time(leaf, now))
+            return leaf, "mismatched"
+    return leaf, _by_time(leaf, now)
 
 
 def _by_time(leaf: x509.Certificate, now: datetime) -> str:

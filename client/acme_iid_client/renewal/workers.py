@@ -50,7 +50,7 @@ class Duties:
     :ivar advise: asks the CA when it would like a certificate to be renewed.
     :ivar expires_in: renew with this much time left, instead of when the CA or the certificate's life says so.
     :ivar look_at_roots: has the list of the CA's roots looked at soon, beside all else.
-    :ivar seconds: the longest that ``renew`` and ``notify`` take together.
+    :ivar seconds: the longest that ``renew`` and ``notify`` take together for a pair.
     """
 
     find: Callable[[], list[Record]]
@@ -61,7 +61,7 @@ class Duties:
     advise: Callable[[Record, x509.Certificate], Window | None]
     look_at_roots: Callable[[], None]
     expires_in: str | None
-    seconds: float
+    seconds: Callable[[Record], float]
 
 
 @dataclass(frozen=True, slots=True)

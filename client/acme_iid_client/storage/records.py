@@ -12,6 +12,9 @@ from acme_iid_client.errors import ClientError, sentence
 from acme_iid_client.storage import directories
 from acme_iid_client.storage.bundles import Bundles
 
+COMMAND_SECONDS = 60.0
+"""The seconds that a command may take unless more or fewer were asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -27,6 +30,8 @@ class Record:
     :ivar bundles: further files with the same content.
     :ivar account_key: the file of the account key that signs, if a person keeps it.
     :ivar profile: the certificate profile that is asked for; None leaves it to the CA.
+    :ivar command: the command that is run when this certificate is new, as it was typed; None for none.
+    :ivar command_seconds: the seconds that it may take.
     """
 
     certificate: Path
@@ -39,6 +44,8 @@ class Record:
     bundles: Bundles = field(default_factory=Bundles)
     account_key: Path | None = None
     profile: str | None = None
+    command: str | None = None
+    command_seconds: float = COMMAND_SECONDS
 
 
 def directory(state: Path) -> Path:
@@ -63,6 +70,8 @@ def save(state: Path, record: Record) -> None:
         "bundle": _text(bundles.bundle),
         "p12": _text(bundles.p12),
         "p12_password_file": _text(bundles.password_file),
+        "exec": record.command,
+        "exec_timeout": None if record.command is None else record.command_seconds,
     }
     present = {name: value for name, value in content.items() if value is not None}
     directories.write_file(_file(state, record.certificate), json.dumps(present, indent=2).encode() + b"\n")
@@ -140,6 +149,8 @@ def _load(file: Path) -> Record | None:
             Bundles(paths.get("bundle"), paths.get("p12"), paths.get("p12_password_file")),
             paths.get("account_key"),
             texts.get("profile"),
+            texts.get("exec"),
+            float(texts.get("exec_timeout", COMMAND_SECONDS)),
         )
     except FileNotFoundError:
         return None

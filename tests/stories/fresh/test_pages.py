@@ -46,6 +46,7 @@ ELSEWHERE = {
     "store-migrate",
     "admin-ask",
     "trust",
+    "own-commands",
 } | {
     block.name
     for block in (*blocks("sh", "docs/pki.md", "docs/keys.md"), *blocks("sh", "docs/operating.md"))

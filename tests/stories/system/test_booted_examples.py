@@ -64,33 +64,57 @@ def restarts(machine: Container, unit: str) -> int:
     return int(machine.run("systemctl", "show", "--value", "--property=NRestarts", unit).stdout.strip() or 0)
 
 
-def test_cloud_init_brings_up_a_machine_whose_ca_is_away_at_first(
-    machine: Container, package: Path, own_ca: CA
-) -> None:
+def seed(machine: Container, package: Path, ca: CA, name: str) -> None:
+    """Have the machine's first boot do what the example says, and then something of its owner's that succeeds."""
     text = (EXAMPLES / "cloud-init.yaml").read_text()
     for example, real in (
-        ("https://ca.local", own_ca.url),
-        ("f501ed49263c1369bd490a85660ddd4388d4175e0337100a11d4e82eae496499", own_ca.fingerprint),
+        ("https://ca.local", ca.url),
+        ("f501ed49263c1369bd490a85660ddd4388d4175e0337100a11d4e82eae496499", ca.fingerprint),
         ("https://packages.local/acme_iid-0.1.0-py3-none-any.whl", f"/wheels/{package.name}"),
+        ("name=foo.local", f"name={name}"),
     ):
         assert text.count(example) == 1
         text = text.replace(example, real)
-    machine.write("/var/lib/cloud/seed/nocloud/user-data", text)
+    machine.write("/var/lib/cloud/seed/nocloud/user-data", text + "runcmd:\n  - touch /their-own\n")
     machine.write("/var/lib/cloud/seed/nocloud/meta-data", "instance-id: first\nlocal-hostname: foo\n")
     # What an image says of itself: no other cloud is looked for, the network is there, and locales are not installed.
     own = "datasource_list: [NoCloud]\nnetwork: {config: disabled}\nlocale: false\n"
     machine.write("/etc/cloud/cloud.cfg.d/99.cfg", own)
+
+
+def test_cloud_init_brings_up_a_machine_whose_ca_is_away_at_first(
+    machine: Container, package: Path, own_ca: CA
+) -> None:
+    seed(machine, package, own_ca, "foo.local")
     with machine.booted():
+        units = ("acme-iid-bootstrap.service", "acme-iid-order@foo.local.service")
+        machine.until(lambda: min(restarts(machine, unit) for unit in units) > 2, 300)
+        assert "status: running" in machine.run("cloud-init", "status").stdout
+        own_ca.start()
+        machine.until((machine.root / CRT).exists, 60)
         status = machine.run("cloud-init", "status", "--wait", "--long")
         log = machine.root / "var/log/cloud-init-output.log"
         assert "status: done" in status.stdout, (status.stdout, log.read_text()[-3000:])
-        machine.until(lambda: restarts(machine, "acme-iid-bootstrap.service") > 0, 120)
-        own_ca.start()
-        machine.until((machine.root / CRT).exists, 120)
+        assert (machine.root / "their-own").exists()
         machine.until(lambda: listed(machine) == [(f"/{CRT}", "valid")], 30)
         is_renewed_on_reload(machine)
         enabled = machine.run("systemctl", "is-enabled", "acme-iid-renew").stdout
         assert enabled == "enabled\n"
+
+
+def test_cloud_init_is_in_error_and_says_why_if_the_ca_refuses(
+    machine: Container, package: Path, shared_ca: CA
+) -> None:
+    seed(machine, package, shared_ca, "foo.example")
+    with machine.booted():
+        status = machine.run("cloud-init", "status", "--wait", "--long")
+        assert "status: error" in status.stdout, status.stdout
+        assert "acme-iid: " in status.stdout
+        assert "foo.example is outside this CA" in status.stdout, status.stdout
+        # What came after it went well, and does not hide it.
+        assert (machine.root / "their-own").exists()
+        log = (machine.root / "var/log/cloud-init-output.log").read_text()
+        assert "foo.example is outside this CA's domains" in log, log[-3000:]
 
 
 def test_the_playbook_sets_up_a_machine_once(

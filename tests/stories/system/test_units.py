@@ -41,13 +41,25 @@ def test_systemd_finds_nothing_wrong_with_any_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("unit", ["acme-iid-bootstrap.service", "acme-iid-order@.service", "acme-iid-renew.service"])
+def test_a_service_never_gives_up_and_tries_again_within_a_minute(unit: str) -> None:
+    settings = dict(line.split("=", 1) for line in (EXAMPLES / unit).read_text().splitlines() if "=" in line)
+    assert settings["Restart"] in ("on-failure", "always")
+    assert settings.get("StartLimitIntervalSec") == "0"
+    # The first certificate waits for two of them, one after the other.
+    assert int(settings["RestartSec"]) <= 30
+    if unit != "acme-iid-renew.service":
+        assert int(settings["RestartSec"]) <= 15
+
+
 def lines(unit: str, key: str, folder: Path) -> list[list[str]]:
     """The commands of a unit under a key, as systemd would run them for the name, in a folder of the test's."""
     parser = configparser.RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[method-assign,assignment]
     parser.read(EXAMPLES / unit)
     text = parser["Service"][key].replace("%i", NAME).replace("/etc/ssl/acme-iid", str(folder))
-    return [shlex.split(text.replace("/usr/local/bin/acme-iid", str(PROGRAM)))]
+    # A plus has systemd run it outside of the service's sandbox, which there is not here.
+    return [shlex.split(text.removeprefix("+").replace("/usr/local/bin/acme-iid", str(PROGRAM)))]
 
 
 def run(vm: Machine, unit: str, key: str) -> int:

@@ -63,7 +63,7 @@ def test_a_command_that_failed_is_run_by_the_next_renewal(vm: Machine) -> None:
     before = serial(vm)
     # Without a command there is nobody to tell, and with one that fails it stays so.
     vm.run("renew", vm.crt, vm.key)
-    assert "was renewed, but a notification failed" in vm.try_("renew", "--exec", "/bin/false", vm.crt, vm.key).stderr
+    assert "is in place, but a notification failed" in vm.try_("renew", "--exec", "/bin/false", vm.crt, vm.key).stderr
     for _ in range(2):
         vm.run("renew", "--exec", hook(vm, f'echo "$ACME_IID_SERIAL" >> {told}'), vm.crt, vm.key)
     assert serial(vm) == before
