@@ -36,7 +36,7 @@ STARTED = (
 
 def main(out: Path, wheel: Path, pinned: Path, wheelhouse: Path, machine: str, pythons: list[str]) -> None:
     """Write the file."""
-    wheels = {python: [wheel, *_needed(pinned, wheelhouse, machine, python)] for python in pythons}
+    wheels = {python: [wheel, *needed(pinned, wheelhouse, machine, python)] for python in pythons}
     index = {
         "version": str(parse_wheel_filename(wheel.name)[1]),
         "machine": machine,
@@ -59,7 +59,7 @@ def main(out: Path, wheel: Path, pinned: Path, wheelhouse: Path, machine: str, p
     out.chmod(0o755)
 
 
-def _needed(pinned: Path, wheelhouse: Path, machine: str, python: str) -> Iterator[Path]:
+def needed(pinned: Path, wheelhouse: Path, machine: str, python: str) -> Iterator[Path]:
     """The wheels of the pinned list that a Python needs.
 
     :raises LookupError: if the wheelhouse lacks one.

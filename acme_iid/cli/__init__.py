@@ -208,6 +208,15 @@ def _system_log() -> SystemLog:
     return SystemLog()
 
 
+def _version(context: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
+    del parameter
+    if is_asked and not context.resilient_parsing:
+        from acme_iid.terminal.versions import lines
+
+        click.echo(lines("acme-iid-ca"))
+        raise click.exceptions.Exit
+
+
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--home",
@@ -242,7 +251,9 @@ def _system_log() -> SystemLog:
     help="The CA's roots, PEM, under which the server's certificate has to be (ACME_IID_CA_ADMIN_CA); by default those "
     "in the home.",
 )
-@click.version_option(package_name="acme-iid", message="%(prog)s %(version)s")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
 @click.pass_context
 def main(
     context: click.Context,

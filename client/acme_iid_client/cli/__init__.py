@@ -96,6 +96,15 @@ def _as_json(error: ClientError) -> str:
     return json.dumps(facts if error.request is None else {**facts, "request": error.request})
 
 
+def _version(context: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
+    del parameter
+    if is_asked and not context.resilient_parsing:
+        from acme_iid.terminal.versions import lines
+
+        click.echo(lines("acme-iid"))
+        raise click.exceptions.Exit
+
+
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config-dir",
@@ -109,7 +118,9 @@ def _as_json(error: ClientError) -> str:
     envvar="ACME_IID_STATE_DIR",
     help="Where account keys are kept (default: ~/.local/state/acme-iid, for root /var/lib/acme-iid).",
 )
-@click.version_option(package_name="acme-iid")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
 @click.pass_context
 def cli(context: click.Context, config_dir: Path | None, state_dir: Path | None) -> None:
     """Get certificates from an acme-iid CA: this machine proves itself with its cloud's identity document.
