@@ -67,9 +67,11 @@ def test_a_dry_run_builds_all_and_says_what_would_be_refused(built: Path, tmp_pa
 def test_a_release_can_be_verified_as_the_page_says(clone: Path, key: Path, tmp_path: Path, built: Path) -> None:
     del built  # so that the tools are there
     sign(clone, key)
+    git(clone, "branch", VERSION, "HEAD~1")  # a release is of the tag, whatever else has its name
     out = tmp_path / "out"
     done = release(clone, out, "--key", key)
     assert done.returncode == 0, done.stderr
+    assert len(list(out.glob("*.pyz"))) == 1
     shutil.copy(clone / "packaging" / "allowed_signers", out)
     (block,) = blocks("sh", "SECURITY.md")
     verified = subprocess.run(
@@ -95,6 +97,18 @@ def signed_by_somebody_else(clone: Path, key: Path) -> str:
     return "is not signed by a key of packaging/allowed_signers"
 
 
+def signed_by_a_key_of_its_own(clone: Path, key: Path) -> str:
+    """The tag brings the key along by which it would be known."""
+    other, signers = new_key(key.parent, "other"), clone / "packaging" / "allowed_signers"
+    known = signers.read_text()
+    signers.write_text(f"acme-iid {other.with_suffix('.pub').read_text()}")
+    git(clone, "commit", "--quiet", "--all", "--message", "Mine")
+    sign(clone, other)
+    signers.write_text(known)
+    git(clone, "commit", "--quiet", "--all", "--message", "Ours")
+    return "is not signed by a key of packaging/allowed_signers"
+
+
 def of_another_version(clone: Path, key: Path) -> str:
     setup = clone / "setup.cfg"
     setup.write_text(setup.read_text().replace(f"version = {VERSION}", "version = 0.2.0", 1))
@@ -111,7 +125,9 @@ def without_a_date(clone: Path, key: Path) -> str:
     return f"CHANGELOG.md has no date for {VERSION}"
 
 
-@pytest.mark.parametrize("tag", [unsigned, signed_by_somebody_else, of_another_version, without_a_date])
+@pytest.mark.parametrize(
+    "tag", [unsigned, signed_by_somebody_else, signed_by_a_key_of_its_own, of_another_version, without_a_date]
+)
 def test_a_tag_that_is_not_ready_is_refused(
     tag: Callable[[Path, Path], str], clone: Path, key: Path, tmp_path: Path
 ) -> None:
@@ -128,3 +144,14 @@ def test_a_key_that_nobody_knows_is_refused_before_the_build(clone: Path, key: P
     assert done.returncode == 1
     assert "is not in packaging/allowed_signers" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_lay_in_the_folder_before_is_not_signed(clone: Path, key: Path, tmp_path: Path) -> None:
+    sign(clone, key)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "stray.whl").touch()
+    done = release(clone, out, "--key", key)
+    assert done.returncode == 1
+    assert "is not empty" in done.stderr
+    assert [file.name for file in out.iterdir()] == ["stray.whl"]
