@@ -1,26 +1,54 @@
-"""The sections on acts and answers of the reference of the API, ``docs/reference/admin-api.md``, out of the acts.
+"""The pages of the reference of the API in ``docs/reference``, out of the acts: one for each subject, and a list.
 
-``python -m acme_iid.admin.reference`` prints them; they are the end of the page, and what is above them is written by
-hand.
+``python -m acme_iid.admin.reference PAGE`` prints one of them. Of ``admin-api.md`` it is the end; what is above that is
+written by hand.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 from acme_iid.admin import openapi
 from acme_iid.admin.acts import JSON, Act
 from acme_iid.admin.parameters import Parameter
 from acme_iid.admin.schema import REFERENCE, Schema
+from acme_iid.admin.table import (
+    accounts,
+    bulk,
+    callers,
+    certificates,
+    configuration,
+    events,
+    external_keys,
+    instances,
+    over_time,
+    state,
+)
 from acme_iid.admin.table.every import ACTS
 
+MAIN = "admin-api.md"
+"""The page with the list of all acts."""
 BEGINNING = "## Acts\n"
-"""The heading at which these sections begin."""
+"""The heading of that page at which the sections begin that are written here."""
+_API = ACTS[len(ACTS) - 1 :]
+_SUBJECTS: dict[str, tuple[str, tuple[Act[Any], ...]]] = {
+    "admin-api/instances.md": ("instances", instances.ACTS),
+    "admin-api/certificates.md": ("certificates", certificates.ACTS),
+    "admin-api/accounts.md": ("accounts and their keys", (*accounts.ACTS, *external_keys.ACTS)),
+    "admin-api/events.md": ("events", events.ACTS),
+    "admin-api/state.md": ("the state of the CA", state.ACTS),
+    "admin-api/over-time.md": ("counts over time", over_time.ACTS),
+    "admin-api/many.md": ("acts on many", bulk.ACTS),
+    "admin-api/server.md": ("the server and the caller", (*configuration.ACTS, *callers.ACTS, *_API)),
+}
+"""The pages of acts: of what each is, and its acts."""
 PAGE_OF = "PageOf"
 """The schemas of pages are all alike; what is on them follows."""
 _WIDTH = 118
@@ -38,20 +66,74 @@ _TYPES = {
 _Key = tuple[str, str, str, object]
 
 
-def text() -> str:
-    """These sections."""
+def pages() -> dict[str, str]:
+    """What these pages hold, by their paths below ``docs/reference``."""
     document = openapi.document(ACTS)
+    schemas = dict(_shown(document["components"]["schemas"]))
+    places = _places(document, schemas)
     shared = _shared(ACTS)
-    parts = [BEGINNING, _overview(ACTS), "## Shared parameters\n", _parameters(shared), "## The acts one by one\n"]
-    parts += [_act(act, document, shared) for act in ACTS]
-    parts.append("## Answers\n")
-    parts += [_answer(name, schema) for name, schema in _shown(document["components"]["schemas"])]
-    return "\n".join(parts)
+    listed = [BEGINNING, _overview(), "## Shared parameters\n", _parameters(shared), "## Answers\n"]
+    written = {MAIN: listed}
+    for page, (subject, acts) in _SUBJECTS.items():
+        written[page] = [
+            f"# The admin API: {subject}\n",
+            _paragraph(f"[The admin API](../{MAIN}) has what holds for all acts, and the [shared parameters]"
+                       f"(../{MAIN}#shared-parameters)."),
+            "## The acts one by one\n",
+        ]  # fmt: skip
+        written[page] += [_act(act, document, shared) for act in acts]
+        if any(place == page for name, place in places.items() if name in schemas):
+            written[page].append("## Answers\n")
+    for name, schema in schemas.items():
+        written[places[name]].append(_answer(name, schema))
+    return {page: _linked("\n".join(parts), page, places) for page, parts in written.items()}
 
 
-def _overview(acts: Iterable[Act[Any]]) -> str:
-    rows = [(f"`{act.method} {act.path}`", _roles(act), f"[{act.name}](#{_anchor(act.name)})", act.summary)
-            for act in acts]  # fmt: skip
+def _places(document: Schema, schemas: dict[str, Schema]) -> dict[str, str]:
+    """The page of each act and of each answer: that of the first act whose answer has it, else the main one."""
+    places = {}
+    for page, (_, acts) in _SUBJECTS.items():
+        for act in acts:
+            places[act.name] = page
+            responses = document["paths"][act.path][act.method.lower()]["responses"]
+            found = [response for status, response in responses.items() if status < "300"]
+            while found:
+                for name in _named(found.pop()):
+                    if name not in places:
+                        places[name] = page
+                        found.append(document["components"]["schemas"][name])
+    return dict.fromkeys(schemas, MAIN) | places
+
+
+def _named(value: object) -> Iterator[str]:
+    """The schemas that a part of the document refers to."""
+    match value:
+        case dict():
+            for key, below in value.items():
+                if key == "$ref":
+                    yield str(below).removeprefix(REFERENCE)
+                else:
+                    yield from _named(below)
+        case list():
+            for below in value:
+                yield from _named(below)
+
+
+def _linked(text: str, page: str, places: dict[str, str]) -> str:
+    """A page's text, with the places of what is linked: acts and answers by their names."""
+    folder = str(PurePosixPath(page).parent)
+
+    def link(found: re.Match[str]) -> str:
+        place = places[found[1]]
+        path = "" if place == page else posixpath.relpath(place, folder)
+        return f"[{found[1]}]({path}#{_anchor(found[1])})"
+
+    return re.sub(r"\[([\w.]+)\]\(#\)", link, text)
+
+
+def _overview() -> str:
+    acts = (act for _, several in _SUBJECTS.values() for act in several)
+    rows = [(f"`{act.method} {act.path}`", _roles(act), f"[{act.name}](#)", act.summary) for act in acts]
     return _table(("method and path", "role", "act", "meaning"), rows)
 
 
@@ -146,7 +228,7 @@ def _type(schema: Schema) -> str:
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(REFERENCE)
         shown = name.removeprefix(PAGE_OF)
-        return f"{'' if name == shown else 'a page of '}[{shown}](#{_anchor(shown)})"
+        return f"{'' if name == shown else 'a page of '}[{shown}](#)"
     if "enum" in schema:
         return " or ".join(f"`{word}`" for word in schema["enum"])
     if "anyOf" in schema:
@@ -180,4 +262,4 @@ def _cell(words: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(text())
+    sys.stdout.write(pages()[sys.argv[1]])

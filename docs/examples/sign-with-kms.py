@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Signs with keys of AWS KMS, for key = "exec:/usr/local/bin/sign-with-kms alias/acme" (docs/keys.md).
+"""Signs with keys of AWS KMS, for key = "exec:/usr/local/bin/sign-with-kms alias/acme" (docs/how-to/hsm.md).
 
 It needs boto3, and a region and credentials where boto3 finds them, with kms:Sign and kms:GetPublicKey for the key.
 """

@@ -1,4 +1,7 @@
-"""The clouds that the CA knows: one descriptor each, and everything else is asked of these (docs/adding-a-cloud.md)."""
+"""The clouds that the CA knows: one descriptor each, and everything else is asked of these.
+
+``docs/contributing/adding-a-cloud.md`` says how another one is added.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from running import CA
 
 @pytest.fixture(scope="session")
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Debian's certbot, with the plugin installed as docs/certbot.md says, but for one user of the machine."""
+    """Debian's certbot, with the plugin installed as docs/how-to/certbot.md says, but for one user of the machine."""
     home = tmp_path_factory.mktemp("debian")
     env = environment(home, "/usr/bin")
     done = bash(commands("certbot-debian"), source(tmp_path_factory.mktemp("source")), {**env, "PIP_USER": "yes"})

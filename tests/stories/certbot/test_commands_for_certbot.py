@@ -1,4 +1,4 @@
-"""The commands of docs/certbot.md, as typed."""
+"""The commands of docs/how-to/certbot.md, as typed."""
 
 from __future__ import annotations
 

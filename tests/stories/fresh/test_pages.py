@@ -47,11 +47,7 @@ ELSEWHERE = {
     "admin-ask",
     "trust",
     "own-commands",
-} | {
-    block.name
-    for block in (*blocks("sh", "docs/pki.md", "docs/keys.md"), *blocks("sh", "docs/operating.md"))
-    if block.page != "docs/operating.md" or block.name.startswith("operators-")
-}
+} | {name for name in NAMED if name.startswith(("pki-", "keys-", "operators-"))}
 """Run by tests/stories/certbot, tests/stories/pki, tests/stories/signing, tests/stories/postgres, tests/stories/steered
 and tests/stories/system."""
 OF_CONTRIBUTORS = {"set-up", "one-test", "static"}

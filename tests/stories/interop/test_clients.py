@@ -112,7 +112,7 @@ def test_a_client_makes_an_account_with_an_external_account_key(
 
 
 def test_the_page_lists_what_each_client_does_here() -> None:
-    assert table(page("docs/other-clients.md"), "client") == [
+    assert table(page("docs/how-to/other-clients.md"), "client") == [
         [
             *(kind.name, kind.version.rstrip("."), ", ".join(kind.challenges), kind.renews_by),
             *(kind.revokes_by or "with our client", "yes" if kind.binds else "no"),

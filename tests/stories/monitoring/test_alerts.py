@@ -71,7 +71,7 @@ def test_promtool_accepts_the_rules_and_their_tests() -> None:
 
 def test_each_alert_is_tested_and_has_a_runbook() -> None:
     tested = (prometheus.MONITORING / "alerts_test.yml").read_text()
-    headings = re.findall(r"^### (\w+)$", page("docs/monitoring/README.md"), re.MULTILINE)
+    headings = re.findall(r"^### (\w+)$", page("docs/how-to/monitoring.md"), re.MULTILINE)
     assert len(ALERTS) >= 10
     assert headings == ALERTS
     assert [alert for alert in ALERTS if alert not in tested] == []

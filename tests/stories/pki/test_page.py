@@ -1,4 +1,4 @@
-"""The commands of docs/pki.md, as typed, from the company's root to a stolen issuer, beside a server that runs."""
+"""The pages on a company's root, as typed, from its first issuer to a stolen one, beside a server that runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from pki.typist import Typist
 from ports import free_port
 from running import ACCOUNT, CA
 
-PAGE = "docs/pki.md"
-NAMED = {block.name: block.text for block in blocks("sh", PAGE)}
+NAMED = {block.name: block.text for block in blocks("sh") if block.name.startswith("pki-")}
 STEPS = (
     "pki-company",
     "pki-request",
@@ -54,7 +53,7 @@ def test_the_pages_commands_work_as_typed_beside_a_running_server(typist: Typist
         typist.type_(name)
     assert "Corporate Root" in typist.type_("pki-sign")
     status_port = free_port()
-    (settings,) = (block.text for block in blocks("toml", PAGE))
+    (settings,) = (block.text for block in blocks("toml") if block.name == "pki-status")
     with (ca.home / "ca.toml").open("a") as stream:
         stream.write("\n" + settings.replace("8080", str(status_port)))
     ca.cli("provisioner", "add", "AWS", "--type", "AWS", "--aws-account", ACCOUNT, "--allow", "{instance_id}.local")
@@ -128,6 +127,6 @@ def leaf_of(ca: CA, issuer: str, folder: Path) -> None:
         subprocess.run(["openssl", *map(str, command)], cwd=folder, check=True, capture_output=True)
 
 
-def test_every_block_of_the_page_is_typed() -> None:
+def test_every_block_of_the_pages_is_typed() -> None:
     """Those about keys that are no files are typed by tests/stories/signing."""
     assert set(NAMED) == {*STEPS, *KEYS}

@@ -198,7 +198,7 @@ def test_a_fleet_comes_back_after_an_outage() -> None:
 
 @pytest.mark.parametrize("command", sorted({
     command
-    for name in ("docs/performance.md", "rfc-notes/performance.md")
+    for name in ("docs/reference/performance.md", "rfc-notes/performance.md")
     for command in re.findall(r"`(python tests/tools/benchmarks/\w+\.py[^`]*)`", page(name))
 }))  # fmt: skip
 def test_a_command_of_the_pages_is_one_that_the_program_takes(command: str) -> None:

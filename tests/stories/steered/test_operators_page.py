@@ -23,7 +23,7 @@ from wire import Account
 
 from acme_iid.simulator import aws
 
-PAGE = "docs/operating.md"
+PAGE = "docs/how-to/operators-without-keys.md"
 HOME = Path("/etc/acme-iid-ca")
 PREFIX = Path("/opt/python")
 PROGRAM = Path("/opt/program")

@@ -181,7 +181,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--renewals", action="store_true", help="and acme-iid, renewing by what each VM has proven")
     parser.add_argument("--keys", action="store_true", help="and acme-iid with its key in SoftHSM and behind a program")
     parser.add_argument("--new-connections", action="store_true", help="a TLS connection for each order")
-    parser.add_argument("--markdown", action="store_true", help="the table as docs/performance.md has it")
+    parser.add_argument("--markdown", action="store_true", help="the table as docs/reference/performance.md has it")
     parser.add_argument("--json", action="store_true", help="every round's figures as JSON")
     return parser
 

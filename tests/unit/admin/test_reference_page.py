@@ -1,4 +1,4 @@
-"""The page of reference of the admin API says what the OpenAPI document says, no less and no more."""
+"""The pages of reference of the admin API say what the OpenAPI document says, no less and no more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from asking import DOCUMENT
-from pages import page, table, tables
+from pages import PAGES, page, table, tables
 
 from acme_iid.admin import dispatch, entrance, filters, limits, problems, questions, reference, tasks, worker
 from acme_iid.admin.problems import Problem
@@ -17,7 +17,10 @@ from acme_iid.admin.table import bulk, certificates, events
 from acme_iid.admin.table.certificates import REASON
 from acme_iid.config.admin_settings import ROLES
 
-PAGE = page("docs/reference/admin-api.md")
+FOLDER = "docs/reference/"
+NAMES = [name for name in PAGES if name.startswith(f"{FOLDER}admin-api")]
+PAGE = "\n".join(page(name) for name in sorted(NAMES, key=len))
+"""All of them, the main one first."""
 OPERATIONS = {
     operation["operationId"]: (method.upper(), path, operation)
     for path, several in DOCUMENT["paths"].items()
@@ -25,9 +28,11 @@ OPERATIONS = {
 }
 
 
-def test_the_page_has_the_sections_that_the_code_writes() -> None:
-    written = PAGE[PAGE.index(reference.BEGINNING) :]
-    assert written == reference.text(), "see python -m acme_iid.admin.reference"
+def test_the_pages_have_the_sections_that_the_code_writes() -> None:
+    written = {name.removeprefix(FOLDER): page(name) for name in NAMES}
+    main = written[reference.MAIN]
+    written[reference.MAIN] = main[main.index(reference.BEGINNING) :]
+    assert written == reference.pages(), "see python -m acme_iid.admin.reference"
 
 
 # The same by a reader of the page who does not know how it is written
@@ -79,10 +84,12 @@ def read(text: str) -> dict[str, dict[str, Any]]:
 
 
 def sections(text: str, title: str) -> list[tuple[str, str]]:
-    """The sections below one of the page."""
-    whole = re.split(r"^## ", text.partition(f"\n## {title}\n")[2], flags=re.MULTILINE)[0]
-    parts = re.split(r"^### (.+)\n\n", whole, flags=re.MULTILINE)[1:]
-    return list(zip(parts[::2], parts[1::2], strict=True))
+    """The sections below those of the pages with this title."""
+    found = []
+    for whole in re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^##? |\Z)", text, re.MULTILINE | re.DOTALL):
+        parts = re.split(r"^### (.+)\n\n", whole, flags=re.MULTILINE)[1:]
+        found += list(zip(parts[::2], parts[1::2], strict=True))
+    return found
 
 
 def test_each_act_has_its_path_role_parameters_and_statuses() -> None:
@@ -110,9 +117,9 @@ def test_a_page_that_says_something_else_is_noticed(line: str, instead: str) -> 
 
 def test_the_overview_has_each_act_with_its_role() -> None:
     rows = table(PAGE, "method and path")
-    assert [(at.strip("`"), role.partition(";")[0]) for at, role, _, _ in rows] == [
+    assert {(at.strip("`"), role.partition(";")[0]) for at, role, _, _ in rows} == {
         (one["at"], one["role"]) for one in described().values()
-    ]
+    }
 
 
 def test_shared_parameters_are_those_that_acts_name() -> None:

@@ -13,7 +13,7 @@ from pages import PAGES, page
 
 from acme_iid.cli import main
 
-RUNBOOKS = ("docs/monitoring/README.md",)
+RUNBOOKS = ("docs/how-to/monitoring.md",)
 PAGES_OF_USERS = [name for name in PAGES if name.startswith(("README", "docs/"))]
 
 

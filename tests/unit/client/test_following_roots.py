@@ -159,10 +159,12 @@ def test_the_list_is_asked_for_once_a_day(where: Directories, ca: ScriptedCA) ->
 def test_operators_are_told_how_often_clients_look() -> None:
     """The server has no code in common with the client's watch, and pages say it in words."""
     assert CLIENTS_LOOK_SECONDS == LOOK_SECONDS == 86400
-    pki, vm = (" ".join(page(name).split()) for name in ("docs/pki.md", "docs/on-every-vm.md"))
-    assert "refuse the issuer as soon as they have seen the list, within a day" in pki
-    assert "Clients look once a day" in pki
-    assert "looks at the CA's list of roots once a day" in vm
+    for name, sentence in (
+        ("stolen-issuer", "refuse the issuer as soon as they have seen the list, within a day"),
+        ("next-root", "Clients look once a day"),
+        ("on-every-vm", "looks at the CA's list of roots once a day"),
+    ):
+        assert sentence in " ".join(page(f"docs/how-to/{name}.md").split())
 
 
 def test_without_a_place_to_remember_a_program_looks_once_a_day(where: Directories, ca: ScriptedCA) -> None:

@@ -29,7 +29,7 @@ def limits(text: str) -> Limits:
 
 
 def test_the_defaults_are_those_of_the_page() -> None:
-    (block,) = blocks("toml", "docs/accounts-and-limits.md")
+    (block,) = blocks("toml", "docs/how-to/accounts-and-limits.md")
     assert limits(block.text.removeprefix("[limits]\n")) == limits("") == Limits()
     assert [name for name, limit in asdict(Limits()).items() if limit is None] == ["certificates_per_name"]
 

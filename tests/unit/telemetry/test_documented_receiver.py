@@ -1,4 +1,4 @@
-"""The receiver of a hook on the page on operating believes what the server sends, and nothing else."""
+"""The receiver of a hook on the page on events elsewhere believes what the server sends, and nothing else."""
 
 from __future__ import annotations
 
