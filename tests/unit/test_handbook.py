@@ -48,6 +48,11 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert [name for name in HANDBOOK if name != CONTENTS and name not in listed] == []
 
 
+def test_every_page_is_in_the_sites_navigation() -> None:
+    listed = re.findall(r"- (?:[\w ]+: )?([\w/-]+\.md)$", page("mkdocs.yml"), re.MULTILINE)
+    assert sorted(listed) == sorted(name.removeprefix("docs/") for name in HANDBOOK)
+
+
 def test_every_page_is_of_a_kind() -> None:
     assert {name.split("/")[1] for name in HANDBOOK if name != CONTENTS} == KINDS
 
