@@ -167,7 +167,7 @@ def create_app(config: Config, password: str | None = None, *, most: int = MOST)
     app.status = _beside(app, "acme_iid_status")
     readiness = Readiness(_look(database, prober), lambda: signer.answers is False)
     app.at_leaving(readiness.drain)
-    app.metrics = _metrics(app, StoreGauges(config.home, watched, config.sink_names, readiness.reasons), readiness)
+    app.metrics = _metrics(app, StoreGauges(config.location, watched, config.sink_names, readiness.reasons), readiness)
     counting.begin(config.names)
     for shown in (app, app.status):
         shown.register_blueprint(root_lists.blueprint(authority))

@@ -12,6 +12,7 @@ from acme_iid.admin.kinds import REASON
 from acme_iid.admin.parameters import Nothing, Parameter, parameters_of, read, value
 from acme_iid.admin.problems import Problem, ProblemError
 from acme_iid.admin.roles import Role
+from acme_iid.config.locations import Location
 from acme_iid.config.settings import Config
 from acme_iid.store.database import Database
 
@@ -62,6 +63,11 @@ class Context:
     def home(self) -> Path:
         """The CA's home."""
         return self.config.home
+
+    @property
+    def location(self) -> Location:
+        """Where the CA's files are."""
+        return self.config.location
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acme_iid.config.locations import Location
 from acme_iid.errors import ServerError
 
 if TYPE_CHECKING:
@@ -28,14 +29,15 @@ _PROGRAM = (
 )
 
 
-def started(home: str, path: Sequence[str], output: int) -> subprocess.Popen[bytes]:
+def started(home: str, file: str, path: Sequence[str], output: int) -> subprocess.Popen[bytes]:
     """Start such a process.
 
     :param home: the CA's home.
+    :param file: its ca.toml.
     :param path: where its modules are.
     :param output: a descriptor that it writes to.
     """
-    given = json.dumps({"home": home, "path": path})
+    given = json.dumps({"home": home, "file": file, "path": path})
     return subprocess.Popen(
         [sys.executable, "-P", "-c", _PROGRAM, given], stdin=subprocess.DEVNULL, stdout=output
     )  # fmt: skip
@@ -46,7 +48,7 @@ def run(given: Mapping[str, Any]) -> None:
     # Not above: the keeper, which is small, imports this module.
     from acme_iid.admin.table import configuration  # noqa: PLC0415
 
-    json.dump(configuration.look(Path(given["home"]), int(time.time())), sys.stdout)
+    json.dump(configuration.look(Location(Path(given["home"]), Path(given["file"])), int(time.time())), sys.stdout)
 
 
 def result(output: int) -> Look:

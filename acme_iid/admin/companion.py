@@ -78,7 +78,7 @@ class AdminProcess:
             temporary = self._stack.enter_context(counter_files.fresh(base))
             lines = listeners.lines()
             self._send({"what": "begin", "unix": len(listeners.unix), "temporary": str(temporary),
-                        "home": str(config.home)}, config,
+                        "home": str(config.home), "file": str(config.file)}, config,
                        [one.fileno() for one in (*listeners.unix, *listeners.tls)])  # fmt: skip
         except OSError as error:
             raise ServerError(f"the process that answers operators cannot begin: {error}") from error

@@ -164,7 +164,8 @@ class _Keeper:
         match message["what"]:
             case "begin":
                 self._given = {"unix": files[1 : 1 + message["unix"]], "tls": files[1 + message["unix"] :],
-                               "temporary": message["temporary"], "home": message["home"]}  # fmt: skip
+                               "temporary": message["temporary"], "home": message["home"],
+                               "file": message["file"]}  # fmt: skip
                 self._take_up(files[0])
             case "settings":
                 self._take_up(files[0])
@@ -238,7 +239,7 @@ class _Keeper:
             return
         readable, writable = os.pipe()
         try:
-            self._looking = looking = checking.started(self._given["home"], _path(), writable)
+            self._looking = looking = checking.started(self._given["home"], self._given["file"], _path(), writable)
             self._look_until = time.monotonic() + checking.SECONDS
             ended = os.pidfd_open(looking.pid)
             self._selector.register(ended, selectors.EVENT_READ, lambda: self._note_looked(ended))

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from acme_iid.admin.confinement import CHANGE, LIST, READ, USE, Rule
-from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
 from acme_iid.issuance import home as ca_files
 from acme_iid.issuance import key_places
@@ -50,7 +49,7 @@ def rules(config: Config, temporary: Path) -> list[Rule]:
         readable += without(entry, closed if entry.resolve().is_relative_to(home.resolve()) else [*closed, home])
     return [
         Rule(home, LIST),
-        Rule(home / FILE_NAME, READ),
+        Rule(config.file, READ),
         *(Rule(folder, LIST) for folder in folders),
         *(Rule(path, READ) for path in readable),
         *(Rule(path, CHANGE) for path in files.changed),

@@ -11,6 +11,8 @@ import errno
 import importlib
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,6 +21,8 @@ from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
+
+from acme_iid.config.locations import MACHINE, SERVICE_USER, Location, file_of, located, service_uid
 
 if TYPE_CHECKING:
     from acme_iid.config.settings import Config
@@ -58,7 +62,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """Each command's place, ``module:attribute``, and the line that ``--help`` shows for it."""
 
 
-_MOVED = ("--home", "--admin-url", "--admin-cert", "--admin-key", "--admin-ca")
+_MOVED = ("--home", "--config", "--admin-url", "--admin-cert", "--admin-key", "--admin-ca")
 """Options that people type behind the command, too."""
 _INSIDE = f"{__name__}.inside"
 """What a command's context says once it works in the home."""
@@ -81,21 +85,39 @@ class AdminOptions:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The CA's home that a command works on; ``given`` if it was not found by default.
+    """The CA's home that a command works on, with its ca.toml; ``given`` if they were not found by default.
 
-    :ivar folder: where it is; commands that work in it take :attr:`path`.
+    :ivar location: where they are; commands that work in it take :attr:`path`.
     :ivar admin: how a server is asked by those who may not open it.
     """
 
-    folder: Path
+    location: Location
     given: bool
     admin: AdminOptions = AdminOptions()
+
+    @property
+    def folder(self) -> Path:
+        """The home, for a command that only looks."""
+        return self.location.home
+
+    @property
+    def file(self) -> Path:
+        """Its ca.toml."""
+        return self.location.file
+
+    @property
+    def options(self) -> str:
+        """The options that name it, for a command that is shown; each begins with a space."""
+        home, file = self.location.home, self.location.file
+        named = f" --home {shlex.quote(str(home))}"
+        return named if file == file_of(home) else f"{named} --config {shlex.quote(str(file))}"
 
     @property
     def path(self) -> Path:
         """The home, for a command that works in it.
 
         :raises UsageError: if the command says that a server is to be asked.
+        :raises ClickException: if the user is root, and what root writes there another user has to read.
         """
         if self.admin.is_typed:
             raise click.UsageError(
@@ -104,7 +126,13 @@ class Home:
             )
         if (context := click.get_current_context(silent=True)) is not None:
             context.meta[_INSIDE] = True
+        _require_own(self.folder)
         return self.folder
+
+    @property
+    def working_location(self) -> Location:
+        """The location, for a command that works there; see :attr:`path`."""
+        return Location(self.path, self.file)
 
     def config(self) -> Config:
         """Read ca.toml.
@@ -113,7 +141,7 @@ class Home:
         """
         from acme_iid.config.ca_toml import load
 
-        return load(self.path)
+        return load(self.path, self.file)
 
 
 class Main(click.Group):
@@ -168,12 +196,26 @@ def _home_first(args: list[str]) -> list[str]:
     return [*first, *rest, *args[index:]]
 
 
+def _require_own(home: Path) -> None:
+    """Refuse root in the home of the service's user, who could not read what root writes there.
+
+    :raises ClickException: with the command to type.
+    """
+    service = service_uid()
+    if home == MACHINE.home and service and os.geteuid() == 0:
+        command = shlex.join(["acme-iid-ca", *sys.argv[1:]])
+        raise click.ClickException(
+            f"the CA in {home} is the user {SERVICE_USER}'s, who could not read what root writes there; type this: "
+            f"runuser -u {SERVICE_USER} -- {command}"
+        )
+
+
 def _denied(context: click.Context) -> str:
     """What to do where a command has failed in a home that this user may not open."""
     from acme_iid.cli import ways
 
     home = context.obj
-    if isinstance(home, Home) and context.meta.get(_INSIDE, False) and ways.look(home.folder).is_denied:
+    if isinstance(home, Home) and context.meta.get(_INSIDE, False) and ways.look(home.location).is_denied:
         return f"; this takes a user who may open the CA's home {home.folder}"
     return ""
 
@@ -222,8 +264,16 @@ def _version(context: click.Context, parameter: click.Parameter, is_asked: bool)
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="ACME_IID_CA_HOME",
-    help="Where the CA's files are: ACME_IID_CA_HOME, or /etc/acme-iid-ca for root, or acme-iid-ca in the user's "
-    "configuration directory.",
+    help="Where the CA's keys and store are: ACME_IID_CA_HOME, or /var/lib/acme-iid-ca for root and the user "
+    "acme-iid-ca, or acme-iid-ca in the user's configuration directory.",
+)
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="ACME_IID_CA_CONFIG",
+    help="The CA's ca.toml: ACME_IID_CA_CONFIG, or the one in the home; /etc/acme-iid-ca/ca.toml for the home "
+    "/var/lib/acme-iid-ca.",
 )
 @click.option(
     "--admin-url",
@@ -258,6 +308,7 @@ def _version(context: click.Context, parameter: click.Parameter, is_asked: bool)
 def main(
     context: click.Context,
     home: Path | None,
+    file: Path | None,
     admin_url: str | None,
     admin_cert: Path | None,
     admin_key: Path | None,
@@ -276,9 +327,5 @@ def main(
         asker.setLevel(logging.ERROR)
     is_typed = context.get_parameter_source("admin_url") is ParameterSource.COMMANDLINE
     admin = AdminOptions(admin_url, is_typed, admin_cert, admin_key, admin_ca)
-    if home is not None:
-        context.obj = Home(home.absolute(), given=True, admin=admin)
-        return
-    from acme_iid.config.ca_toml import default_home
-
-    context.obj = Home(default_home(os.environ, os.geteuid()), given=False, admin=admin)
+    is_given = home is not None or file is not None
+    context.obj = Home(located(home, file, os.environ, os.geteuid()), given=is_given, admin=admin)

@@ -122,9 +122,9 @@ def recording(home: Home, reason: str | None) -> Iterator[None]:
     from acme_iid.operations.waiting_acts import Act
     from acme_iid.store.existing import existing
 
-    before = record.read(home.path) if (home.path / "ca.toml").exists() else b""
+    before = home.file.read_bytes() if home.file.exists() else b""
     yield
-    after, now = record.read(home.path), int(time.time())
+    after, now = home.file.read_bytes(), int(time.time())
     with suppress(StoreUnavailableError), existing(home.config().store.url) as database:
         if database is not None:
             operator = operated(database, reason)

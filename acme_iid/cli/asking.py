@@ -109,7 +109,7 @@ class Remote:
             click.get_current_context().find_root().call_on_close(self._client.close)
             self.caller: CallerDescription = self.ask(named("caller.show"), {})
         except AdminError as error:
-            if error.status is None and home.admin.url is None and ways.look(home.folder).is_denied:
+            if error.status is None and home.admin.url is None and ways.look(home.location).is_denied:
                 raise click.ClickException(f"you may not open the CA's home {home.folder}, and {error}") from error
             raise
         user = self.caller["user"] or f"uid {self.caller['uid']}"

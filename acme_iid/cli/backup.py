@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import time
 from contextlib import closing
 from pathlib import Path
@@ -136,7 +135,9 @@ def restore(
     password_file: Path | None,
     act_reason: str | None,
 ) -> None:
-    """Make the CA's home, --home, from FILE, which 'acme-iid-ca backup' wrote. The home is empty, or not there yet.
+    """Make the CA's home and its ca.toml from FILE, which 'acme-iid-ca backup' wrote.
+
+    The home is empty, or not there yet, and there is no ca.toml.
 
     Every file's sum and the chain of events are proven first; where something does not fit, no home is left behind.
     With --to the database is compared with the backup row by row before it opens as a store. When the command is
@@ -153,7 +154,9 @@ def restore(
     owner = None
     if recipient is not None and key is not None:
         owner = envelopes.load_recipient(recipient, key, password(password_file))
-    restored = restore.restore(file, home.path, int(time.time()), url, rows_progress, owner, here(act_reason))
+    restored = restore.restore(
+        file, home.working_location, int(time.time()), url, rows_progress, owner, here(act_reason)
+    )
     made = timestamp(restored.made_at)
     where = "its store is a file, ca.db" if url is None else "its store is in the database"
     click.echo(f"The CA as it was at {made} is in {home.path}; {where}.")
@@ -172,7 +175,7 @@ What happened after {made} is not known here:
   of roots than they know, and the next change makes a later one.
 - Accounts made since are made again by their clients. Instances used first since belong to nobody yet.
 Make sure that the former server never runs again, and start this one:
-  acme-iid-ca --home {shlex.quote(str(home.path))} serve""")
+  acme-iid-ca{home.options} serve""")
 
 
 def _places(backup: Backup) -> str:
@@ -203,4 +206,4 @@ def _tell_of_keys(home: Home, restored: Backup) -> None:
             "Install here what opens the key: the PKCS #11 module and the PIN's file, or the program. The server goes "
             "on by itself once the key answers, which this shows:"
         )
-        click.echo(f"  acme-iid-ca --home {shlex.quote(str(home.path))} issuer status")
+        click.echo(f"  acme-iid-ca{home.options} issuer status")

@@ -44,6 +44,7 @@ def check(home: Home, password_file: Path | None, *, reloading: bool, as_json: b
     Keys that need a password are tried only with --password-file.
     """
     from acme_iid.cli import asking
+    from acme_iid.config.locations import file_of
 
     server = asking.server(home)
     if server is not None:
@@ -57,7 +58,7 @@ def check(home: Home, password_file: Path | None, *, reloading: bool, as_json: b
         found: CheckedConfiguration = asking.ask("check.findings")
         if found["unusable"] is not None:
             raise _UnusableError(found["unusable"])
-        _tell(found["findings"], Path(server.caller["home"]), as_json=as_json)
+        _tell(found["findings"], file_of(Path(server.caller["home"])), as_json=as_json)
         return
     _check_here(home, password_file, reloading=reloading, as_json=as_json)
 
@@ -86,15 +87,15 @@ def _check_here(home: Home, password_file: Path | None, *, reloading: bool, as_j
     except CAFileError as error:
         raise _UnusableError(str(error)) from error
     _tell_unasked(unasked)
-    _tell(rows, config.home, as_json=as_json)
+    _tell(rows, config.file, as_json=as_json)
 
 
-def _tell(rows: Sequence[FindingRow], folder: Path, *, as_json: bool) -> None:
-    """Say what was found in a home."""
+def _tell(rows: Sequence[FindingRow], file: Path, *, as_json: bool) -> None:
+    """Say what was found in a CA's ca.toml."""
     if as_json:
         show(rows, as_json=True, empty="")
     elif not rows:
-        click.echo(f"Nothing unsafe in {folder / 'ca.toml'}.")
+        click.echo(f"Nothing unsafe in {file}.")
     for row in () if as_json else rows:
         click.echo(f"{row['severity']}: {row['sentence']} {row['remedy']} [{row['code']}]")
     if rows:

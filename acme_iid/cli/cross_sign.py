@@ -51,7 +51,7 @@ def cross_sign(
 
     root = Signer(load_certificate(root_cert), keys.load(root_key, password(password_file)))
     intermediate = issuers.chosen(home.config(), issuer)[0]
-    url = root_lists.url_of(root.certificate, root_crl_url, home.path)
+    url = root_lists.url_of(root.certificate, root_crl_url, home.location)
     now = int(time.time())
     signed = ceremony.cross_sign(root, intermediate, now, url)
     pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in (signed, root.certificate))

@@ -21,6 +21,7 @@ from acme_iid.cli.parameters import KEY_TYPES, Checked, Subject, password, passw
 if TYPE_CHECKING:
     from cryptography.x509 import NameConstraints
 
+    from acme_iid.config.locations import Location
     from acme_iid.config.settings import Config
     from acme_iid.operations.founding import Founded
     from acme_iid.operations.waiting_acts import Act
@@ -141,12 +142,13 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
     from acme_iid.config.store_settings import DEFAULT_URL
     from acme_iid.operations import founding, waiting_acts
 
-    _check_options(options, home.path)
-    _require_unused(home.path, ())
+    location = home.working_location
+    _check_options(options, location.home)
+    _require_unused(location, ())
     store: str | None = options["store"]
     text_with = partial(first_ca_toml.text, name, domains, url, listen, options["root_crl_url"])
     text = text_with(("url", store or DEFAULT_URL))
-    config = ca_toml.parse(text.encode(), home.path)
+    config = ca_toml.parse(text.encode(), location.home, location.file)
     secret: dict[Path, tuple[bytes, int]] = {}
     if config.store.holds_password:
         text = text_with(("url_file", str(_STORE_URL)))
@@ -183,9 +185,9 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
     act = _act(founded, name, text.encode(), options, now)
     kept = {act.file: (act.content(), waiting_acts.MODE)}
     files = {**outside, **founded.files, **secret, **kept}
-    _write(home.path, {**files, Path(ca_toml.FILE_NAME): (text.encode(), 0o644)})
+    _write(location, {**files, location.file: (text.encode(), 0o644)})
     if store is not None:
-        _begin(home.path, store)
+        _begin(location.home, store)
     _tell(home, name, url, founded.fingerprint, options, wishes.constraints)
 
 
@@ -262,30 +264,37 @@ def _constraints(config: Config, options: dict[str, Any]) -> NameConstraints:
     return constraints(config.ca.domains, networks, config.namespace.reserved)
 
 
-def _require_unused(home: Path, files: Iterable[Path]) -> None:
-    """Refuse a home that holds a CA, or a part of one.
+def _require_unused(location: Location, files: Iterable[Path]) -> None:
+    """Refuse a place that holds a CA, or a part of one.
 
     :raises click.ClickException: with what is there.
     """
-    from acme_iid.config.ca_toml import FILE_NAME
     from acme_iid.issuance.home import leftovers
     from acme_iid.operations.waiting_acts import waiting
 
-    if (home / FILE_NAME).exists():
+    home, file = location.home, location.file
+    if file.exists():
+        if file.parent != home:
+            raise click.ClickException(f"{file} is there already; choose others with --config and --home")
         raise click.ClickException(f"{home} already holds a CA; choose another directory with --home")
     for path in (*files, *leftovers(home), *waiting(home)):
         if (home / path).exists():
             raise click.ClickException(
-                f"{home / path} exists, without a {FILE_NAME} beside it: an init was interrupted there. Nothing uses "
+                f"{home / path} exists, without {_beside(location)}: an init was interrupted there. Nothing uses "
                 f"those files; remove them, or choose another directory with --home"
             )
 
 
-def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
-    from acme_iid.config.ca_toml import FILE_NAME
+def _beside(location: Location) -> str:
+    file = location.file
+    return f"a {file.name} beside it" if file.parent == location.home else f"a CA's {file}"
+
+
+def _write(location: Location, files: dict[Path, tuple[bytes, int]]) -> None:
     from acme_iid.durable import sync_names, write_new
 
-    _require_unused(home, files)
+    home, file = location.home, location.file
+    _require_unused(location, [path for path in files if path != file])
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)
     made: list[Path] = []
@@ -293,21 +302,22 @@ def _write(home: Path, files: dict[Path, tuple[bytes, int]]) -> None:
         for path, (data, mode) in files.items():
             for folder in reversed((home / path).parents):
                 if not folder.exists():
-                    folder.mkdir(mode=0o700)
+                    # Configuration may be read by a group; a home is nobody else's.
+                    folder.mkdir(mode=0o750 if folder == file.parent else 0o700)
                     made.append(folder)
-            if path.name != FILE_NAME:
+            if path != file:
                 made.append(home / path)
                 write_new(home / path, data, mode)
                 continue
             # Complete before it has its name.
-            partial = home / f"{path}.{os.getpid()}.new"
+            partial = path.with_name(f"{path.name}.{os.getpid()}.new")
             made.append(partial)
             write_new(partial, data, mode)
             for changed in {(home / other).parent for other in files}:
                 sync_names(changed)
-            partial.rename(home / path)
-            made.append(home / path)
-            sync_names(home)
+            partial.rename(path)
+            made.append(path)
+            sync_names(path.parent)
     except BaseException:
         # Folders, too: one of an issuer, without its files, would keep the next CA here from being loaded.
         for path in reversed(made):
@@ -329,10 +339,11 @@ def _tell(
 ) -> None:
     from acme_iid.issuance.name_constraints import permitted_texts
 
-    command = "acme-iid-ca" + (f" --home {shlex.quote(str(home.path))}" if home.given else "")
+    command = "acme-iid-ca" + (home.options if home.given else "")
     password_path = options["password_file"]
     secret = f" --password-file {shlex.quote(str(password_path))}" if password_path else ""
-    click.echo(f"The CA {name!r} has been made in {home.path}.")
+    configured = "" if home.file.parent == home.path else f", with {home.file}"
+    click.echo(f"The CA {name!r} has been made in {home.path}{configured}.")
     if options["store"] is not None:
         click.echo("Its store is in the database.")
     if options["key"] is not None:

@@ -65,7 +65,7 @@ def link(
 
     now = int(time.time())
     former = Signer(load_certificate(root_cert), keys.load(root_key, password(password_file)))
-    url = root_lists.url_of(former.certificate, root_crl_url, home.path)
+    url = root_lists.url_of(former.certificate, root_crl_url, home.location)
     signed = ceremony.link(former, links.load_root(new, now), now, url)
     try:
         write_new(out, to_pem(signed).encode(), 0o644)

@@ -85,7 +85,7 @@ def add(home: Home, /, name: str, type_: str, act_reason: str | None, **options:
         )
     with recording(home, act_reason), errors_by_flags(name):
         made = provisioner_edits.add(home, values)
-    click.echo(f"The provisioner {name!r} has been added to {made.home / 'ca.toml'}.")
+    click.echo(f"The provisioner {name!r} has been added to {made.file}.")
     click.echo(_TAKEN_UP)
     _warn(made, name)
 
@@ -117,7 +117,7 @@ def update(home: Home, /, name: str, act_reason: str | None, **options: Any) -> 
 
     with recording(home, act_reason), errors_by_flags(name):
         changed = provisioner_edits.change(home, name, edit)
-    click.echo(f"The provisioner {name!r} has been changed in {changed.home / 'ca.toml'}.")
+    click.echo(f"The provisioner {name!r} has been changed in {changed.file}.")
     click.echo(_TAKEN_UP)
     _warn(changed, name)
 
@@ -133,7 +133,7 @@ def remove(home: Home, name: str, act_reason: str | None) -> None:
     """
     with recording(home, act_reason):
         left = provisioner_edits.remove(home, name)
-    click.echo(f"The provisioner {name!r} has been removed from {left.home / 'ca.toml'}.")
+    click.echo(f"The provisioner {name!r} has been removed from {left.file}.")
     click.echo(_TAKEN_UP)
 
 

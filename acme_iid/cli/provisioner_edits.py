@@ -124,7 +124,7 @@ def _by_hand() -> ConfigError:
 
 
 def _read(home: Home) -> str:
-    return (home.path / ca_toml.FILE_NAME).read_bytes().decode()
+    return home.file.read_bytes().decode()
 
 
 def _write(home: Home, text: str, expected: object = None) -> Config:
@@ -136,8 +136,8 @@ def _write(home: Home, text: str, expected: object = None) -> Config:
     if not kept:
         raise _by_hand()
     data = text.encode()
-    result = ca_toml.parse(data, home.path)
-    file = (home.path / ca_toml.FILE_NAME).resolve()
+    result = ca_toml.parse(data, home.path, home.file)
+    file = home.file.resolve()
     replace_file(file, data, file.stat().st_mode & 0o777)
     return result
 

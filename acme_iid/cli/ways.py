@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acme_iid.config.ca_toml import FILE_NAME, MAX_FILE_BYTES
+from acme_iid.config.ca_toml import MAX_FILE_BYTES
+from acme_iid.config.locations import Location
 
 if TYPE_CHECKING:
     from acme_iid.admin_client.client import AdminClient
@@ -35,10 +36,11 @@ class Look:
     socket: Path | None = None
 
 
-def look(folder: Path) -> Look:
+def look(location: Location) -> Look:
     """Look at a home as this process's user. Whether its ca.toml is right is not looked at."""
+    folder = location.home
     try:
-        with (folder / FILE_NAME).open("rb") as stream:
+        with location.file.open("rb") as stream:
             text = stream.read(MAX_FILE_BYTES + 1)
     except PermissionError:
         return Look(is_there=True, is_denied=True)
@@ -95,7 +97,7 @@ def place_of(home: Home) -> Place | None:
             return places.place(home.admin.url)
         except ValueError as error:
             raise click.UsageError(f"--admin-url: {error}") from error
-    seen = look(home.folder)
+    seen = look(home.location)
     if seen.is_there and not seen.is_denied:
         return None
     # Where there is no home, this machine's CA may have its own elsewhere; but not for somebody who has named one.
@@ -114,7 +116,7 @@ def server_of(home: Home) -> Place:
     found = place_of(home)
     if found is not None:
         return found
-    return Place(socket=look(home.folder).socket or DEFAULT_SOCKET)
+    return Place(socket=look(home.location).socket or DEFAULT_SOCKET)
 
 
 def client(home: Home, place: Place) -> AdminClient:

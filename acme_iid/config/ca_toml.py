@@ -7,7 +7,6 @@ the default in force, so an unknown key is an error that names the nearest known
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from acme_iid.config import (
     status_settings,
     store_settings,
 )
+from acme_iid.config.locations import FILE_NAME
 from acme_iid.config.parsers import one_of
 from acme_iid.config.settings import DEFAULT_LIFETIMES, CASettings, Config, Retention, ServerSettings
 from acme_iid.config.table import ConfigError, Table
@@ -31,50 +31,38 @@ from acme_iid.policy.hosts import PERSISTENT
 from acme_iid.policy.setting import Setting, settings_of
 from acme_iid.protocol.public_keys import KEY_TYPES, RSA_BITS, KeyPolicy
 
-FILE_NAME = "ca.toml"
-HOME_VARIABLE = "ACME_IID_CA_HOME"
 MAX_FILE_BYTES = 1024 * 1024
 
 
-def default_home(environment: Mapping[str, str], uid: int) -> Path:
-    """The CA's home: ``ACME_IID_CA_HOME``, else /etc/acme-iid-ca for root, else below the XDG config directory.
+def load(home: Path, file: Path | None = None) -> Config:
+    """Return the configuration of the CA in ``home``.
 
-    :param uid: the effective user's.
-    """
-    if chosen := environment.get(HOME_VARIABLE):
-        return Path(chosen)
-    if uid == 0:
-        return Path("/etc/acme-iid-ca")
-    base = Path(environment.get("XDG_CONFIG_HOME", ""))
-    # A relative XDG_CONFIG_HOME is invalid and to be ignored (XDG Base Directory Specification).
-    if not base.is_absolute():
-        base = Path(environment.get("HOME") or Path.home()) / ".config"
-    return base / "acme-iid-ca"
-
-
-def load(home: Path) -> Config:
-    """Return the configuration in ``home``/ca.toml.
-
+    :param file: its ca.toml; None for the one in the home.
     :raises ConfigError: if it is missing, unreadable, or is invalid.
     """
-    file = home.absolute() / FILE_NAME
+    file = (file or home / FILE_NAME).absolute()
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise ConfigError(f"{file} does not exist; 'acme-iid-ca init' makes a CA, --home says where one is") from error
+        raise ConfigError(
+            f"{file} does not exist; 'acme-iid-ca init' makes a CA, --home and --config say where one is"
+        ) from error
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
-    return parse(data, home)
+    return parse(data, home, file)
 
 
-def parse(data: bytes, home: Path) -> Config:
+def parse(data: bytes, home: Path, file: Path | None = None) -> Config:
     """Return the configuration that ``data``, the bytes of a ca.toml, would give the CA in ``home``.
 
+    Relative paths in it are the home's, wherever the file is.
+
+    :param file: the ca.toml; None for the one in the home.
     :raises ConfigError: if it is invalid.
     """
     home = home.absolute()
-    file = home / FILE_NAME
+    file = (file or home / FILE_NAME).absolute()
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{file} is larger than {MAX_FILE_BYTES} bytes, the limit of a configuration")
     try:
@@ -100,6 +88,7 @@ def parse(data: bytes, home: Path) -> Config:
     _check_names(tables, names)
     config = Config(
         home,
+        file,
         *settings,
         limits=limits,
         retention=retention,

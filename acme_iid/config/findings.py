@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from acme_iid.config import admin_settings, former_keys
-from acme_iid.config.ca_toml import FILE_NAME
+from acme_iid.config import admin_settings, former_keys, locations
 from acme_iid.config.finding import Finding
 from acme_iid.config.settings import Config
 from acme_iid.issuance import key_places
@@ -69,7 +68,7 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     uid = os.geteuid() if uid is None else uid
     home = config.home
     files = [
-        home / FILE_NAME,
+        config.file,
         home / ROOT_CERTIFICATE,
         *issuer_files(home),
         *(path for place in places_elsewhere(home).values() for path in _behind(place)),
@@ -91,6 +90,7 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
     if uid == 0 and (owner := _status(home)) is not None:
         trusted.add(owner.st_uid)  # root looks at the home of the user that the server runs as
     findings = [finding for path in paths for finding in _of_path(path, trusted)]
+    findings += _of_place(home)
     findings += [finding for issuer, file in descriptions(home).items() for finding in _of_key(issuer, file)]
     for path in secrets:
         status = _status(path)
@@ -107,6 +107,19 @@ def of_files(config: Config, password_file: Path | None = None, uid: int | None 
                 )
             )
     return findings
+
+
+def _of_place(home: Path) -> Iterator[Finding]:
+    """A home where only configuration should be."""
+    if locations.is_former_home(home):
+        yield Finding(
+            "home-in-etc",
+            "remark",
+            str(home),
+            f"the CA's keys and its store are beside its configuration in {home}, where the packaged server may write "
+            "nothing.",
+            f"Stop the server, move all but ca.toml from there to {locations.MACHINE.home}, and start it again.",
+        )
 
 
 # Keys in tokens and behind programs

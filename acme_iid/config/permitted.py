@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
 from acme_iid.policy.clouds import CLOUD_TYPES
@@ -19,7 +18,7 @@ def require(config: Config, constraints: Sequence[NameConstraints]) -> None:
     """
     fault = refusal(config, constraints)
     if fault is not None:
-        raise ConfigError(f"{config.home / FILE_NAME}: {fault}")
+        raise ConfigError(f"{config.file}: {fault}")
 
 
 def refusal(config: Config, constraints: Sequence[NameConstraints]) -> str | None:

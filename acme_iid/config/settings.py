@@ -14,6 +14,7 @@ from acme_iid.config import parsers
 from acme_iid.config.admin_settings import AdminSettings
 from acme_iid.config.former_keys import FormerKey
 from acme_iid.config.limit_settings import Limits
+from acme_iid.config.locations import Location
 from acme_iid.config.metrics_settings import MetricsSettings
 from acme_iid.config.sink_settings import SinkSettings
 from acme_iid.config.status_settings import StatusSettings
@@ -235,6 +236,8 @@ class Retention:
 class Config:
     """One ca.toml, complete and checked.
 
+    :ivar home: where keys and the store are, and what relative paths begin from.
+    :ivar file: the ca.toml.
     :ivar provisioners: those for instances of a cloud.
     :ivar hosts: the provisioners of type ACME.
     :ivar sinks: where events are sent to.
@@ -247,6 +250,7 @@ class Config:
     """
 
     home: Path
+    file: Path
     ca: CASettings
     server: ServerSettings
     store: StoreSettings
@@ -282,6 +286,11 @@ class Config:
             status.ocsp_url or f"{base}/ocsp",
             (status.issuer_url or f"{base}/issuer/{{issuer}}.cer").replace("{issuer}", issuer),
         )
+
+    @property
+    def location(self) -> Location:
+        """Where the CA's files are."""
+        return Location(self.home, self.file)
 
     @property
     def shows_status(self) -> bool:

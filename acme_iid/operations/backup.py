@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from acme_iid.config.ca_toml import FILE_NAME
+from acme_iid.config.locations import FILE_NAME
 from acme_iid.config.settings import Config
 from acme_iid.durable import sync_names
 from acme_iid.errors import RequestError
@@ -251,7 +251,7 @@ def _head(database: Path) -> str:
 def _files(config: Config) -> tuple[dict[str, tuple[bytes, int]], tuple[str, ...]]:
     """The small files with their modes, by name; and those that the configuration names outside the home."""
     base = config.home
-    paths, outside = {base / FILE_NAME}, []
+    paths, outside = set[Path](), []
     for folder in _FOLDERS:
         # What is being written has another name until it is whole.
         paths |= {path for path in (base / folder).rglob("*") if path.is_file() and path.suffix != ".new"}
@@ -261,7 +261,9 @@ def _files(config: Config) -> tuple[dict[str, tuple[bytes, int]], tuple[str, ...
             paths.add(path)
         else:
             outside.append(str(path))
-    return {str(path.relative_to(base)): _read(path) for path in sorted(paths)}, tuple(sorted(set(outside)))
+    paths.discard(base / FILE_NAME)
+    files = {FILE_NAME: config.file, **{str(path.relative_to(base)): path for path in sorted(paths)}}
+    return {name: _read(path) for name, path in files.items()}, tuple(sorted(set(outside)))
 
 
 def _root_keys(config: Config, files: Mapping[str, tuple[bytes, int]]) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from acme_iid.config import differences
-from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.config.settings import Config
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.operations import waiting_acts
@@ -34,26 +33,18 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-def read(home: Path) -> bytes:
-    """The octets of a CA's ca.toml.
-
-    :raises OSError: if it cannot be read.
-    """
-    return (home / FILE_NAME).read_bytes()
-
-
 def sha256(data: bytes) -> str:
     """The name of a ca.toml in the record: its SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
-def changes(reader: Reader, folder: Path) -> list[str]:
+def changes(reader: Reader, file: Path) -> list[str]:
     """The lines ``- key = value`` and ``+ key = value`` by which ca.toml differs from the one that was recorded last.
 
     :returns: none where it is the same, or where none was recorded yet; secrets are masked.
     :raises OSError: if it cannot be read.
     """
-    before, data = configurations.latest(reader), read(folder)
+    before, data = configurations.latest(reader), file.read_bytes()
     if before is None or before.sha256 == sha256(data):
         return []
     return _difference(before.content.split("\n"), _lines(data))
@@ -136,7 +127,7 @@ class ServerRecord:
         def made(config: Config, password: str | None) -> T:
             application = factory(config, password)
             try:
-                data = read(config.home)
+                data = config.file.read_bytes()
                 with closing(connect(config.store.url, 1)) as database:
                     waiting_acts.take_up(config.home, database)
                     self._record(database, data, int(time.time()))

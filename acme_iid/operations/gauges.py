@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from acme_iid.config.locations import Location
 from acme_iid.errors import StoreUnavailableError
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import backup, expiry, pruning
@@ -38,20 +39,20 @@ Values = dict[Asked, dict[tuple[str, ...], float]]
 class StoreGauges:
     """The gauges of one application.
 
-    :param home: the CA's.
+    :param location: where the CA's files are.
     :param sinks: the names of the sinks.
     :param unready: the reasons why this process is not ready.
     """
 
     def __init__(
-        self, home: Path, database: Database, sinks: Sequence[str], unready: Callable[[], Collection[str]]
+        self, location: Location, database: Database, sinks: Sequence[str], unready: Callable[[], Collection[str]]
     ) -> None:
-        self._home = home
+        self._home = location.home
         self._database = database
         self._sinks = sinks
         self._unready = unready
         self._info: Values = {
-            instruments.CONFIGURATION: {(configuration_hash(home)[:12],): 1.0},
+            instruments.CONFIGURATION: {(configuration_hash(location.file)[:12],): 1.0},
             instruments.BUILD: {(version("acme-iid"), platform.python_version()): 1.0},
         }
         self._lock = threading.Lock()

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from acme_iid.authority import Authority, succession
-from acme_iid.config.ca_toml import FILE_NAME
 from acme_iid.issuance.keys import CAFileError
 from acme_iid.operations import roots
 from acme_iid.operations.background import Background
@@ -29,9 +28,9 @@ _DIFFERENT_TURNS = 6
 _log = logging.getLogger(__name__)
 
 
-def configuration_hash(home: Path) -> str:
-    """The SHA-256 of the ca.toml in a home, hex."""
-    return hashlib.sha256((home / FILE_NAME).read_bytes()).hexdigest()
+def configuration_hash(file: Path) -> str:
+    """The SHA-256 of a ca.toml, hex."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 class Presence(Background):
@@ -56,7 +55,7 @@ class Presence(Background):
             id=secrets.token_urlsafe(12),
             version=version("acme-iid"),
             schema=schema.latest(),
-            config_hash=configuration_hash(self._home),
+            config_hash=configuration_hash(authority.config.file),
             issuers=(),
             clock=0,
             seen_at=0,

@@ -56,7 +56,7 @@ def outlook(config: Config, reader: Reader | None, password: str | None, *, with
         untried = str(error)
     except (CAFileError, ConfigError, OSError, RequestError, ValueError) as error:
         refusal = str(error)
-    changes = () if reader is None else tuple(configuration_record.changes(reader, config.home))
+    changes = () if reader is None else tuple(configuration_record.changes(reader, config.file))
     return Outlook(refusal, untried, changes, tuple(line for line in changes if _RESTART.match(line)))
 
 

@@ -18,8 +18,8 @@ from typing import IO, Any, BinaryIO
 import tomlkit
 
 from acme_iid.authority.certificate_status import LIST_LIFETIME
-from acme_iid.config.ca_toml import FILE_NAME
-from acme_iid.durable import sync_names
+from acme_iid.config.locations import FILE_NAME, Location
+from acme_iid.durable import sync_names, write_new
 from acme_iid.errors import RequestError
 from acme_iid.operations import envelopes
 from acme_iid.operations.backup import DATABASE, MANIFEST, MAX_FILE_BYTES, Backup, read_manifest
@@ -41,16 +41,16 @@ Watch = Callable[[int], AbstractContextManager[Progress]]
 
 def restore(
     archive: Path,
-    home: Path,
+    location: Location,
     now: int,
     server: str | None = None,
     watch: Watch = lambda _rows: nullcontext(lambda _what, _more: None),
     recipient: Recipient | None = None,
     actor: Actor | None = None,
 ) -> Backup:
-    """Make the home of a CA from a backup.
+    """Make the home of a CA and its ca.toml from a backup.
 
-    :param home: a folder that is empty or does not exist.
+    :param location: a home that is empty or does not exist, and a ca.toml that does not exist.
     :param server: the URL of a database of PostgreSQL's for the store, which else is a file in the home. It is empty,
         or holds what an interrupted restoration of the same backup has copied so far.
     :param recipient: for a backup that is encrypted.
@@ -61,10 +61,15 @@ def restore(
     :raises BrokenChainError: if its events were tampered with.
     :raises OSError: if a file cannot be read or written.
     """
+    home, file = location.home, location.file
+    if os.path.lexists(file) and file.parent != home:
+        raise RequestError(f"{file} exists; restore where there is no ca.toml (--config), or move it away")
     if os.path.lexists(home) and (not home.is_dir() or any(home.iterdir())):
         raise RequestError(f"{home} is not empty; restore into a folder that does not exist, or is empty (--home)")
     home.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
+    # An empty home of the service's user is in a folder that is not theirs.
+    is_closed = home.is_dir() and not os.access(home.parent, os.W_OK)
+    made = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home if is_closed else home.parent))
     try:
         backup = _unpack(archive, made, recipient)
         _point_to(server or f"sqlite:{_STORE}", made, backup)
@@ -73,13 +78,40 @@ def restore(
         _install(made / _STORE, server, backup, partial(_put_to_use, now, event), watch)
         for folder, _, _ in os.walk(made):
             sync_names(Path(folder))
-        made.rename(home)  # over an empty folder, or none
-        sync_names(home.parent)
+        _give_names(made, location, is_within=is_closed)
     except BaseException:
-        shutil.rmtree(made)
+        shutil.rmtree(made, ignore_errors=True)
         raise
     reports.report([event])
     return backup
+
+
+def _give_names(made: Path, location: Location, *, is_within: bool) -> None:
+    """Give all that was made its names; ca.toml is the last, without which there is no CA.
+
+    :param is_within: whether the folder that was made is in the home, and does not become it.
+    """
+    home, file = location.home, location.file
+    partial_file = file.with_name(f"{file.name}.{os.getpid()}.new")
+    if is_within or file.parent != home:
+        file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        write_new(partial_file, (made / FILE_NAME).read_bytes(), 0o644)
+        (made / FILE_NAME).unlink()
+    try:
+        if is_within:
+            for entry in made.iterdir():
+                entry.rename(home / entry.name)
+            made.rmdir()
+        else:
+            made.rename(home)  # over an empty folder, or none
+            sync_names(home.parent)
+        sync_names(home)
+        if partial_file.exists():
+            partial_file.rename(file)
+            sync_names(file.parent)
+    except BaseException:
+        partial_file.unlink(missing_ok=True)
+        raise
 
 
 def _unpack(archive: Path, target: Path, recipient: Recipient | None) -> Backup:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from cryptography import x509
 
 from acme_iid.config import ca_toml
+from acme_iid.config.locations import Location
 from acme_iid.errors import RequestError
 from acme_iid.issuance import home, root_crl
 from acme_iid.issuance.root_crl import CheckedList
@@ -34,17 +34,18 @@ def take_up(
     return perform(database, partial(_take_up, checked=root_crl.check(found, roots, now), now=now))
 
 
-def url_of(root: x509.Certificate, template: str | None, folder: Path) -> str | None:
+def url_of(root: x509.Certificate, template: str | None, location: Location) -> str | None:
     """Return where the revocation list of a root is, for certificates that it signs; None if they do not say it.
 
     :param template: the URL that the operator gives, with {root} for the root's id or without; None for the one that
         the configuration of a CA says. A root that is none of that CA's has no list there.
-    :param folder: the CA's home, which need not exist.
+    :param location: the CA's, which need not exist.
     :raises ConfigError: if the configuration is needed and cannot be used.
     :raises CAFileError: if the CA's roots are needed and cannot be read.
     """
+    folder = location.home
     if template is None and (folder / home.ROOT_CERTIFICATE).exists() and root in home.load_roots(folder):
-        template = ca_toml.load(folder).root_crl_url
+        template = ca_toml.load(folder, location.file).root_crl_url
     return None if template is None else root_crl.url_of(template, root)
 
 

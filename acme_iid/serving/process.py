@@ -307,7 +307,7 @@ class Process:
 
     def _load(self) -> tuple[Config, Application]:
         settings = self._settings
-        config = settings.listening(configuration.load(self._config.home))
+        config = settings.listening(configuration.load(self._config.home, self._config.file))
         return config, settings.factory(config, settings.password)
 
 

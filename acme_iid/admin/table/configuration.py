@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypedDict
 
 from acme_iid.admin.acts import Act, Context
@@ -10,6 +9,7 @@ from acme_iid.admin.parameters import Nothing
 from acme_iid.admin.problems import RETRY_AFTER, Problem, ProblemError
 from acme_iid.admin.roles import Role
 from acme_iid.config import ca_toml
+from acme_iid.config.locations import Location
 from acme_iid.config.settings import Config
 from acme_iid.config.table import ConfigError
 from acme_iid.errors import RequestError
@@ -58,44 +58,44 @@ class Look(TypedDict):
     outlook: ReloadOutlook
 
 
-def look(home: Path, now: int) -> Look:
+def look(location: Location, now: int) -> Look:
     """Look at ca.toml as it is now.
 
-    :param home: the CA's home.
+    :param location: where the CA is.
     :param now: seconds.
     """
-    return {"check": _checked(home, now), "outlook": _outlook(home)}
+    return {"check": _checked(location, now), "outlook": _outlook(location)}
 
 
-def _loaded(home: Path) -> Config:
+def _loaded(location: Location) -> Config:
     """ca.toml as it is now, if it can be used.
 
     :raises CAFileError, ConfigError, OSError, RequestError: if it cannot.
     """
-    config = ca_toml.load(home)
+    config = ca_toml.load(location.home, location.file)
     issuers.require_permitting(config)
     return config
 
 
 def _check(context: Context, _asked: Nothing) -> CheckedConfiguration:
-    return _checked(context.home, context.now) if context.look is None else context.look()["check"]
+    return _checked(context.location, context.now) if context.look is None else context.look()["check"]
 
 
 def _try_reload(context: Context, _asked: Nothing) -> ReloadOutlook:
-    return _outlook(context.home) if context.look is None else context.look()["outlook"]
+    return _outlook(context.location) if context.look is None else context.look()["outlook"]
 
 
-def _checked(home: Path, now: int) -> CheckedConfiguration:
+def _checked(location: Location, now: int) -> CheckedConfiguration:
     try:
-        found = findings.check(_loaded(home), None, now, without_keys=True)
+        found = findings.check(_loaded(location), None, now, without_keys=True)
     except _UNUSABLE as error:
         return {"findings": [], "unusable": str(error), "unasked": None}
     return {"findings": found.findings, "unusable": None, "unasked": found.unasked}
 
 
-def _outlook(home: Path) -> ReloadOutlook:
+def _outlook(location: Location) -> ReloadOutlook:
     try:
-        return findings.reload(_loaded(home), None, without_keys=True).outlook
+        return findings.reload(_loaded(location), None, without_keys=True).outlook
     except _UNUSABLE as error:
         return {"refusal": str(error), "untried": None, "changes": [], "restart": []}
 

@@ -53,7 +53,7 @@ def test_every_page_fits_a_telephone_and_asks_no_other_host(browser: Chromium, a
     assert wide == []
 
 
-@pytest.mark.parametrize(("width", "theme"), LOOKS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("width", "theme"), LOOKS, ids=str)
 def test_pages_look_as_their_reader_likes(browser: Chromium, address: str, width: int, theme: Theme) -> None:
     page = browser.page(width, theme)
     for name in ("index", "how-to/hsm", "reference/ca-toml"):

@@ -13,6 +13,7 @@ from running import CA, UNLIMITED
 from writing import put
 
 from acme_iid.config import ca_toml
+from acme_iid.config.locations import FILE_NAME
 from acme_iid.durable import write_new
 from acme_iid.issuance import keys
 from acme_iid.issuance.ceremony import create_root
@@ -41,7 +42,7 @@ def make(home: Path, settings: Settings) -> Path:
     )
     for number in range(1, settings.alternate_roots + 1):
         _cross_sign(home, number)
-    path = home / ca_toml.FILE_NAME
+    path = home / FILE_NAME
     text = path.read_text().replace("[ca]\n", f"[ca]\n{_of_ca(settings)}", 1) + _provisioner(settings)
     path.write_text(text + "".join(_profile(name, kind) for name, kind in settings.profiles.items()))
     # Other people's suites make accounts and orders by the thousand, from one address.

@@ -70,7 +70,7 @@ def test_a_ca_toml_that_cannot_be_used_is_said_to_be_so(api: Api, home: Path) ->
 
 def test_a_reload_is_tried_beforehand_without_keys(api: Api, home: Path) -> None:
     with closing(open_store(ca_toml.load(home).store.url)) as own:
-        configuration_record.note(own, configuration_record.read(home), api.now)
+        configuration_record.note(own, (home / "ca.toml").read_bytes(), api.now)
     change(home, 'name = "My CA"', 'name = "Your CA"')
     for path in (home / "secrets").iterdir():
         path.write_text("nobody reads this")
@@ -81,7 +81,7 @@ def test_a_reload_is_tried_beforehand_without_keys(api: Api, home: Path) -> None
 
 
 def test_another_process_looks_where_this_one_may_not(home: Path, database: Database, now: int) -> None:
-    found = configuration.look(home, now)
+    found = configuration.look(ca_toml.load(home).location, now)
     errors: list[Exception] = []
 
     def look() -> Look:

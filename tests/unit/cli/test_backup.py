@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from running import CA
 
+from acme_iid.config.locations import Location
 from acme_iid.errors import RequestError
 from acme_iid.operations import restore
 from acme_iid.operations.backup import MAX_FILE_BYTES, Backup
@@ -37,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def refused(archive: Path, home: Path) -> str:
     """What is said about an archive that must not be restored, and of which nothing is left."""
     with pytest.raises(RequestError) as caught:
-        restore.restore(archive, home, 0)
+        restore.restore(archive, Location(home, home / "ca.toml"), 0)
     assert not home.exists()
     assert [path for path in home.parent.iterdir() if path.name.startswith(f".{home.name}.")] == []
     return str(caught.value)

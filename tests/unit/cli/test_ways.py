@@ -16,6 +16,7 @@ from typed_commands import command, environment
 
 from acme_iid.cli import AdminOptions, Home, main, ways
 from acme_iid.cli.ways import DEFAULT_SOCKET, Look, look
+from acme_iid.config.locations import Location
 
 NO_ANSWER = "there is no admin socket"
 
@@ -31,6 +32,11 @@ def run(*arguments: str | Path, **env: str) -> Result:
     return CliRunner().invoke(main, [*map(str, arguments)], env=env)
 
 
+def placed(home: Path) -> Location:
+    """A home with its ca.toml."""
+    return Location(home, home / "ca.toml")
+
+
 def append(home: Path, text: str) -> None:
     """Write at the end of ca.toml."""
     file = home / "ca.toml"
@@ -41,8 +47,10 @@ def seen_by_nobody(folder: Path) -> list[str]:
     """What a user who owns nothing sees of a home, and where they would ask."""
     program = (
         "import sys; from pathlib import Path; from acme_iid.cli import Home, ways\n"
-        "seen = ways.look(Path(sys.argv[1])); print(seen.is_there, seen.is_denied, seen.socket)\n"
-        "print(ways.place_of(Home(Path(sys.argv[1]), True)))"
+        "from acme_iid.config.locations import located\n"
+        "place = located(Path(sys.argv[1]), None, {}, 0)\n"
+        "seen = ways.look(place); print(seen.is_there, seen.is_denied, seen.socket)\n"
+        "print(ways.place_of(Home(place, True)))"
     )
     done = subprocess.run(
         as_nobody(open_program.python(), "-c", program, folder), capture_output=True, text=True, check=True, cwd="/",
@@ -59,21 +67,21 @@ def open_ground() -> Iterator[Ground]:
 
 def test_whoever_may_open_the_home_works_there(home: Path) -> None:
     append(home, '\n[admin]\nsocket = "admin.sock"\n')
-    assert look(home) == Look(is_there=True, is_denied=False, socket=home / "admin.sock")
-    assert ways.place_of(Home(home, given=True)) is None
+    assert look(placed(home)) == Look(is_there=True, is_denied=False, socket=home / "admin.sock")
+    assert ways.place_of(Home(placed(home), given=True)) is None
     done = run("--home", home, "instance", "list")
     assert (done.exit_code, done.stderr) == (0, "No such instance has been used here yet.\n")
 
 
 def test_a_home_before_its_first_start_is_worked_in(home: Path) -> None:
     assert not (home / "ca.db").exists()
-    assert ways.place_of(Home(home, given=True)) is None
+    assert ways.place_of(Home(placed(home), given=True)) is None
 
 
 def test_a_ca_toml_that_is_wrong_is_said_by_the_command(home: Path) -> None:
     for text in ("no TOML", "\xff", "[store]\nurl = 5\n", "[admin]\nsocket = 5\n", "store = 1\n"):
         (home / "ca.toml").write_text(text, encoding="latin-1")
-        assert ways.place_of(Home(home, given=True)) is None
+        assert ways.place_of(Home(placed(home), given=True)) is None
         assert run("--home", home, "instance", "list").exit_code == 1
 
 
@@ -98,8 +106,8 @@ def test_others_ask_where_ca_toml_says_or_at_the_usual_socket(open_ground: Groun
 def test_a_home_that_is_named_and_not_there_is_no_other_ca(tmp_path: Path) -> None:
     done = run("--home", tmp_path / "none", "instance", "list")
     assert (done.exit_code, "none/ca.toml does not exist" in done.stderr) == (1, True), done.stderr
-    assert ways.place_of(Home(tmp_path / "none", given=True)) is None
-    assert (ways.place_of(Home(tmp_path / "none", given=False)) is None) is not DEFAULT_SOCKET.exists()
+    assert ways.place_of(Home(placed(tmp_path / "none"), given=True)) is None
+    assert (ways.place_of(Home(placed(tmp_path / "none"), given=False)) is None) is not DEFAULT_SOCKET.exists()
 
 
 def test_a_url_is_asked_also_by_those_who_may_open_the_home(home: Path) -> None:
@@ -168,4 +176,4 @@ def test_a_socket_of_something_else_is_a_sentence(home: Path, tmp_path: Path) ->
 
 
 def test_the_options_are_of_the_command_as_a_whole() -> None:
-    assert AdminOptions() == Home(Path("/x"), given=True).admin
+    assert AdminOptions() == Home(placed(Path("/x")), given=True).admin

@@ -329,20 +329,3 @@ def test_a_relative_home_is_taken_from_where_one_stands(tmp_path: Path, monkeypa
     (tmp_path / "ca/ca.toml").write_text(MINIMAL)
     monkeypatch.chdir(tmp_path)
     assert ca_toml.load(Path("ca")).store.path == tmp_path / "ca/ca.db"
-
-
-@pytest.mark.parametrize(
-    ("environment", "uid", "home"),
-    [
-        ({"ACME_IID_CA_HOME": "/chosen", "XDG_CONFIG_HOME": "/xdg"}, 0, "/chosen"),
-        ({"ACME_IID_CA_HOME": "/chosen"}, 1000, "/chosen"),
-        ({"ACME_IID_CA_HOME": "", "XDG_CONFIG_HOME": "/xdg"}, 0, "/etc/acme-iid-ca"),
-        ({"HOME": "/home/me", "XDG_CONFIG_HOME": "/xdg"}, 1000, "/xdg/acme-iid-ca"),
-        ({"HOME": "/home/me"}, 1000, "/home/me/.config/acme-iid-ca"),
-        ({"HOME": "/home/me", "XDG_CONFIG_HOME": ""}, 1000, "/home/me/.config/acme-iid-ca"),
-        ({"HOME": "/home/me", "XDG_CONFIG_HOME": "relative"}, 1000, "/home/me/.config/acme-iid-ca"),
-    ],
-    ids=str,
-)
-def test_the_home_is_found_in_the_documented_order(environment: dict[str, str], uid: int, home: str) -> None:
-    assert ca_toml.default_home(environment, uid) == Path(home)
