@@ -47,7 +47,7 @@ ELSEWHERE = {
     "admin-ask",
     "trust",
     "own-commands",
-} | {name for name in NAMED if name.startswith(("pki-", "keys-", "operators-", "first-"))}
+} | {name for name in NAMED if name.startswith(("pki-", "keys-", "operators-", "first-", "fleet-", "cloud-"))}
 """Run by certbot, pki, signing, postgres, steered, system and handbook of tests/stories."""
 OF_CONTRIBUTORS = {"set-up", "one-test", "static"}
 """The first two are run below; the third has what tox -e static runs (tests/unit/test_map.py)."""
