@@ -10,7 +10,7 @@ from pages import PAGES, REPOSITORY, page
 
 CONTENTS = "docs/README.md"
 HANDBOOK = [name for name in PAGES if name.startswith("docs/")]
-KINDS = {"concepts", "troubleshooting", "how-to", "reference", "contributing"}
+KINDS = {"tutorials", "concepts", "troubleshooting", "how-to", "reference", "contributing"}
 """The folders of pages, kept apart; contributors' is one more."""
 MOST_LINES = 300
 LINKED = (*PAGES, "CHANGELOG.md", "SECURITY.md", "tests/README.md", *sorted(
@@ -46,6 +46,11 @@ def test_links_lead_to_what_is_there(name: str) -> None:
 def test_every_page_is_in_the_table_of_contents() -> None:
     listed = {f"docs/{target}" for target, _ in links(CONTENTS)}
     assert [name for name in HANDBOOK if name != CONTENTS and name not in listed] == []
+
+
+def test_every_page_is_in_the_sites_navigation() -> None:
+    listed = re.findall(r"- (?:[\w ]+: )?([\w/-]+\.md)$", page("mkdocs.yml"), re.MULTILINE)
+    assert sorted(listed) == sorted(name.removeprefix("docs/") for name in HANDBOOK)
 
 
 def test_every_page_is_of_a_kind() -> None:

@@ -37,6 +37,7 @@ STEPS = (
     "terminal-1-block",
     "terminal-1-keep",
 )
+TYPED_ELSEWHERE = ("pki-", "keys-", "operators-", "first-", "fleet-", "cloud-", "move-", "lost-", "leave-")
 ELSEWHERE = {
     "certbot",
     "certbot-debian",
@@ -47,9 +48,8 @@ ELSEWHERE = {
     "admin-ask",
     "trust",
     "own-commands",
-} | {name for name in NAMED if name.startswith(("pki-", "keys-", "operators-"))}
-"""Run by tests/stories/certbot, tests/stories/pki, tests/stories/signing, tests/stories/postgres, tests/stories/steered
-and tests/stories/system."""
+} | {name for name in NAMED if name.startswith(TYPED_ELSEWHERE)}
+"""Run by certbot, pki, signing, postgres, steered, system and handbook of tests/stories."""
 OF_CONTRIBUTORS = {"set-up", "one-test", "static"}
 """The first two are run below; the third has what tox -e static runs (tests/unit/test_map.py)."""
 PLAIN = [block.text.strip() for block in blocks("sh", "README.md") if not block.name]

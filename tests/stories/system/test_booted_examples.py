@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from booted import Container, container, wheels
 from cryptography import x509
+from pages import commands
 from programs import EXAMPLES
 from running import CA
 from stand_ins import StandIn, ec2
@@ -66,15 +70,23 @@ def restarts(machine: Container, unit: str) -> int:
 
 def seed(machine: Container, package: Path, ca: CA, name: str) -> None:
     """Have the machine's first boot do what the example says, and then something of its owner's that succeeds."""
-    text = (EXAMPLES / "cloud-init.yaml").read_text()
-    for example, real in (
-        ("https://ca.local", ca.url),
-        ("f501ed49263c1369bd490a85660ddd4388d4175e0337100a11d4e82eae496499", ca.fingerprint),
-        ("https://packages.local/acme_iid-0.1.0-py3-none-any.whl", f"/wheels/{package.name}"),
-        ("name=foo.local", f"name={name}"),
+    # By the tutorial's own commands, on the CA's machine.
+    text = commands("fleet-user-data")
+    for shown, real in (
+        ("https://ca.internal", ca.url),
+        ("https://packages.internal/acme_iid-0.1.0-py3-none-any.whl", f"/wheels/{package.name}"),
+        ("name=web.local", f"name={name}"),
     ):
-        assert text.count(example) == 1
-        text = text.replace(example, real)
+        assert text.count(shown) == 1
+        text = text.replace(shown, real)
+    text = text.replace("client/examples", str(EXAMPLES))
+    env = {
+        **os.environ,
+        "ACME_IID_CA_HOME": str(ca.home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=machine.root, env=env, check=True, capture_output=True)
+    text = (machine.root / "user-data.yaml").read_text()
     machine.write("/var/lib/cloud/seed/nocloud/user-data", text + "runcmd:\n  - touch /their-own\n")
     machine.write("/var/lib/cloud/seed/nocloud/meta-data", "instance-id: first\nlocal-hostname: foo\n")
     # What an image says of itself: no other cloud is looked for, the network is there, and locales are not installed.
