@@ -47,6 +47,10 @@ ELSEWHERE = {
     "admin-ask",
     "trust",
     "own-commands",
+    "service-start",
+    "service-reload",
+    "service-credential",
+    "service-move",
 } | {
     block.name
     for block in (*blocks("sh", "docs/pki.md", "docs/keys.md"), *blocks("sh", "docs/operating.md"))
