@@ -22,8 +22,9 @@ from ports import free_port
 UNIT = "acme-iid-ca.service"
 UNITS = REPOSITORY / "packaging/systemd"
 PREFIX = Path(sys.prefix).resolve()  # no link, which would lead out of the machine
+CODE = Path("/usr/lib/acme-iid-ca")
 PROGRAM = """#!/bin/sh
-PYTHONPATH={repository} exec {python} -m acme_iid.cli "$@"
+PYTHONPATH={code} exec {python} -m acme_iid.cli "$@"
 """
 ADMIN_SOCKET = """
 [Socket]
@@ -90,13 +91,14 @@ def unmount(target: Path) -> None:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A machine with the units and the user as a package leaves them, on which nothing runs yet."""
     with container(tmp_path_factory.mktemp("units") / "machine") as made, ExitStack() as stack:
-        for folder in (REPOSITORY, PREFIX):
-            target = made.root / str(folder).lstrip("/")
+        # Not the whole clone: others may be kept out of the folder that it is in.
+        for folder, inside in ((REPOSITORY / "acme_iid", CODE / "acme_iid"), (PREFIX, PREFIX)):
+            target = made.root / str(inside).lstrip("/")
             target.mkdir(parents=True, exist_ok=True)
             subprocess.run(["mount", "--bind", folder, target], check=True)
             stack.callback(unmount, target)
         found = Served(made, free_port())
-        made.write("/usr/bin/acme-iid-ca", PROGRAM.format(repository=REPOSITORY, python=PREFIX / "bin/python"))
+        made.write("/usr/bin/acme-iid-ca", PROGRAM.format(code=CODE, python=PREFIX / "bin/python"))
         (made.root / "usr/bin/acme-iid-ca").chmod(0o755)
         for file in UNITS.glob("acme-iid-ca.s[eo]*"):
             shutil.copy(file, made.root / "usr/lib/systemd/system")
