@@ -48,6 +48,11 @@ ELSEWHERE = {
     "admin-ask",
     "trust",
     "own-commands",
+    "service-start",
+    "service-reload",
+    "service-credential",
+    "service-move",
+    "proxy-certificate",
 } | {name for name in NAMED if name.startswith(TYPED_ELSEWHERE)}
 """Run by certbot, pki, signing, postgres, steered, system and handbook of tests/stories."""
 OF_CONTRIBUTORS = {"set-up", "one-test", "static"}
