@@ -47,13 +47,17 @@ ELSEWHERE = {
     "admin-ask",
     "trust",
     "own-commands",
+    "install-ca",
+    "install-vm",
+    "install-certbot",
+    "install-purge",
 } | {
     block.name
     for block in (*blocks("sh", "docs/pki.md", "docs/keys.md"), *blocks("sh", "docs/operating.md"))
     if block.page != "docs/operating.md" or block.name.startswith("operators-")
 }
-"""Run by tests/stories/certbot, tests/stories/pki, tests/stories/signing, tests/stories/postgres, tests/stories/steered
-and tests/stories/system."""
+"""Run by tests/stories/certbot, tests/stories/pki, tests/stories/signing, tests/stories/postgres,
+tests/stories/steered, tests/stories/packages and tests/stories/system."""
 OF_CONTRIBUTORS = {"set-up", "one-test", "static"}
 """The first two are run below; the third has what tox -e static runs (tests/unit/test_map.py)."""
 PLAIN = [block.text.strip() for block in blocks("sh", "README.md") if not block.name]
