@@ -54,6 +54,7 @@ ELSEWHERE = {
     "service-move",
     "proxy-certificate",
     "install-ca",
+    "install-serve",
     "install-vm",
     "install-certbot",
     "install-purge",

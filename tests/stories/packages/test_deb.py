@@ -19,7 +19,7 @@ from stand_ins import ec2
 from acme_iid.simulator import aws
 
 HOME = "/var/lib/acme-iid-ca"
-ON_THE_CA = ("runuser", "-u", "acme-iid-ca", "--", "acme-iid-ca", "--home", HOME)
+ON_THE_CA = ("runuser", "-u", "acme-iid-ca", "--", "acme-iid-ca")
 
 
 @pytest.fixture
